@@ -1,0 +1,53 @@
+"""Every error that streamnet raises on purpose.
+
+StreamnetError
+├── ConfigurationError (ValueError)
+├── DataError
+│   ├── SchemaError
+│   └── TooManyRejectedError
+├── ModelFileError
+└── NoCandidateError
+
+Their messages are written for the person who can mend the cause: they name the thing, its
+value, the rule it breaks and where it stands. The command line prints them without a traceback.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "ConfigurationError",
+    "DataError",
+    "ModelFileError",
+    "NoCandidateError",
+    "SchemaError",
+    "StreamnetError",
+    "TooManyRejectedError",
+)
+
+
+class StreamnetError(Exception):
+    """Root of all errors raised on purpose by streamnet."""
+
+
+class ConfigurationError(StreamnetError, ValueError):
+    """Raised when a setting has a value that its rule does not allow."""
+
+
+class DataError(StreamnetError):
+    """Raised when a source can't be read or holds nothing that can be learned."""
+
+
+class SchemaError(DataError):
+    """Raised when a source lacks a column that was asked for, or its columns make no sense."""
+
+
+class TooManyRejectedError(DataError):
+    """Raised when more samples of the recent past were rejected than the limit allows."""
+
+
+class ModelFileError(StreamnetError):
+    """Raised when a model file is damaged, foreign, or of a format version that is not known."""
+
+
+class NoCandidateError(StreamnetError):
+    """Raised when an answer is asked for and no candidate is able to give a finite one."""

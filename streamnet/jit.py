@@ -1,0 +1,54 @@
+"""The one numba decorator of the package and its flags.
+
+Compiled kernels are kept on disk in a folder of the user's, in a sub-folder named for the content
+of streamnet's own sources: numba notices a change only in the file that defines a function, not in
+the files it calls into, so any change of ours starts a fresh folder instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from typing import TypeVar
+
+import numba
+from numba import config
+
+__all__ = ("cache_folder", "jit")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# No `nnan` and no `ninf`: kernels test their own results for NaN and infinity.
+FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
+
+
+@cache
+def cache_folder() -> Path:
+    """Folder that holds the compiled kernels of exactly these sources (not created here)."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if b"streamnet.jit" in (text := path.read_bytes()) or path.parent.name == "networks":
+            digest.update(text)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "streamnet" / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def jit(function: F) -> F:
+    """Compile ``function`` on first use for the types it is called with; it runs without the GIL.
+
+    Floating-point sums may be reassociated and contracted, so a result is the same for the same
+    compiled code, but not to the bit that of another CPU family.
+    """
+    before = config.CACHE_DIR
+    config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR") or str(cache_folder())
+    try:
+        decorate = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH)
+        return decorate(function)  # type: ignore[no-any-return]
+    finally:
+        config.CACHE_DIR = before

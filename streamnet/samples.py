@@ -1,0 +1,177 @@
+"""Schema, Block and what travels with them: the samples of a stream as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = (
+    "Block",
+    "DeadLetter",
+    "Field",
+    "Inputs",
+    "Kind",
+    "Position",
+    "Sample",
+    "Schema",
+    "SparseRows",
+    "Task",
+)
+
+Sample = Mapping[str, Any]
+"""One observation: a value by feature name."""
+
+
+class Kind(StrEnum):
+    """How the values of a column are understood."""
+
+    NUMBER = "number"
+    TIME = "time"
+    CATEGORY = "category"
+    TEXT = "text"
+
+
+class Task(StrEnum):
+    """What is predicted: a label or a number."""
+
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+
+
+class Field(NamedTuple):
+    """A feature column."""
+
+    name: str
+    kind: Kind
+
+
+@final
+@dataclass(frozen=True)
+class Schema:
+    """Feature columns in the order of the source, and the target.
+
+    A schema only ever grows: `extended` appends fields and keeps the ones that are there.
+
+    >>> schema = Schema((Field("age", Kind.NUMBER), Field("job", Kind.CATEGORY)), "income")
+    >>> schema.numbers, schema.words
+    (('age',), ('job',))
+    """
+
+    fields: tuple[Field, ...]
+    target: str | None = None
+    task: Task | None = None
+    numbers: tuple[str, ...] = ()  # derived: names whose kind is NUMBER or TIME
+    words: tuple[str, ...] = ()  # derived: names whose kind is CATEGORY or TEXT
+
+    def __post_init__(self) -> None:
+        numeric = (Kind.NUMBER, Kind.TIME)
+        numbers = tuple(f.name for f in self.fields if f.kind in numeric)
+        words = tuple(f.name for f in self.fields if f.kind not in numeric)
+        object.__setattr__(self, "numbers", numbers)
+        object.__setattr__(self, "words", words)
+
+    def extended(self, fields: Sequence[Field]) -> Schema:
+        """This schema with more fields at its end."""
+        return replace(self, fields=(*self.fields, *fields))
+
+
+class Position(NamedTuple):
+    """A place between two samples of a source; resuming there gives the next sample."""
+
+    source: str = ""  # name of the file or stream
+    offset: int = 0  # where the next record starts: bytes (uncompressed) or rows
+    record: int = 0  # records of that file before it, good and bad ones, a header not counted
+    line: int = 0  # 1-based line on which the next record starts; 0 where there are no lines
+
+
+class SparseRows(NamedTuple):
+    """Rows of few non-zero inputs by number, padded to the longest row."""
+
+    index: NDArray[np.int64]  # shape=(n, width)
+    value: NDArray[np.float64]  # shape=(n, width)
+    count: NDArray[np.int32]  # shape=(n,), entries in use of each row
+
+
+@final
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record that could not become a sample, with what is needed to mend or replay it."""
+
+    source: str
+    offset: int  # where the record starts: bytes (uncompressed) or rows
+    line: int | None  # 1-based, None where the format has no lines
+    reason: str  # a short code, one of a documented few
+    detail: str  # a sentence for a person
+    raw: str  # the record's text, cut to 4,096 characters
+
+
+@final
+@dataclass(frozen=True)
+class Block:
+    """Consecutive samples of one file or stream, as columns.
+
+    ``marks[i]`` says where sample i starts and ``marks[n]`` where the block ends, each as offset
+    (bytes after decompression, or rows), record (0-based, good and bad ones counted, a header not)
+    and line (1-based; 0 where the format has none).
+    """
+
+    schema: Schema
+    source: str
+    numbers: NDArray[np.float64]  # shape=(n, len(schema.numbers)), NaN = missing, times in seconds
+    words: tuple[NDArray[np.object_], ...]  # one per schema.words, shape=(n,), str or None
+    target: NDArray[Any] | None  # shape=(n,): float64 (regression) or object of str
+    marks: NDArray[np.int64]  # shape=(n + 1, 3)
+    sparse: SparseRows | None = None
+    rejected: tuple[DeadLetter, ...] = ()  # met between the block before this one and its end
+    scored: bool = True  # False: learned but never scored, since it was seen in an earlier epoch
+
+    def __len__(self) -> int:
+        return len(self.marks) - 1
+
+    @property
+    def end(self) -> Position:
+        """Where to resume in order to get the sample after this block's last one."""
+        return Position(self.source, *(int(n) for n in self.marks[-1]))
+
+    def part(self, start: int, stop: int) -> Block:
+        """Samples ``start`` to ``stop``, with the rejected records met up to there."""
+        marks = self.marks[start : stop + 1]
+        low = marks[0, 0] if start else -1
+        high = marks[-1, 0] if stop < len(self) else np.inf
+        return replace(
+            self._rows(slice(start, stop)),
+            marks=marks,
+            rejected=tuple(letter for letter in self.rejected if low <= letter.offset < high),
+        )
+
+    def take(self, order: NDArray[np.intp]) -> Block:
+        """The samples numbered ``order``, in that order; the block still ends where it ended."""
+        return replace(self._rows(order), marks=np.vstack((self.marks[order], self.marks[-1:])))
+
+    def _rows(self, rows: slice | NDArray[np.intp]) -> Block:
+        return replace(
+            self,
+            numbers=self.numbers[rows],
+            words=tuple(column[rows] for column in self.words),
+            target=None if self.target is None else self.target[rows],
+            sparse=None if self.sparse is None else SparseRows(*(a[rows] for a in self.sparse)),
+        )
+
+
+class Inputs(NamedTuple):
+    """Network inputs of n samples: dense numbers and a few active rows of the first layer."""
+
+    dense: NDArray[np.float32]  # shape=(n, d), C order
+    row: NDArray[np.int32]  # shape=(n, width)
+    value: NDArray[np.float32]  # shape=(n, width)
+    count: NDArray[np.int32]  # shape=(n,), entries of `row` and `value` in use
+    rows: int  # rows given out so far: every entry of `row` is below it
