@@ -19,7 +19,7 @@ from typing import TypeVar
 import numba
 from numba import config
 
-__all__ = ("cache_folder", "jit")
+__all__ = ("cache_folder", "inlined", "jit")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,10 +45,19 @@ def jit(function: F) -> F:
     Floating-point sums may be reassociated and contracted, so a result is the same for the same
     compiled code, but not to the bit that of another CPU family.
     """
+    return _compiled(function, cache=True)
+
+
+def inlined(function: F) -> F:
+    """Like `jit`, for a part of a kernel: it becomes part of its callers' code, with no call."""
+    return _compiled(function, cache=False, forceinline=True)
+
+
+def _compiled(function: F, **options: bool) -> F:
     before = config.CACHE_DIR
     config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR") or str(cache_folder())
     try:
-        decorate = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH)
+        decorate = numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH, **options)
         return decorate(function)  # type: ignore[no-any-return]
     finally:
         config.CACHE_DIR = before

@@ -1,0 +1,196 @@
+"""CandidateSettings: everything that makes one candidate differ from another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import fields
+from math import isfinite
+from typing import Any
+from typing import final
+
+from streamnet.errors import ConfigurationError
+from streamnet.samples import Task
+
+__all__ = (
+    "ACTIVATIONS",
+    "LOSSES",
+    "MOST_LAYERS",
+    "OPTIMISERS",
+    "OUTPUTS",
+    "SCHEDULES",
+    "CandidateSettings",
+)
+
+# The number of a name is its code in the kernels.
+ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
+OUTPUTS = (*ACTIVATIONS, "softmax")
+LOSSES = ("cross_entropy", "squared", "absolute", "huber")
+OPTIMISERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam")
+SCHEDULES = ("constant", "step", "inverse")
+MOST_LAYERS = 8
+
+_POSITIVE = ("learning_rate", "epsilon", "huber_delta", "decay_steps")
+_NOT_NEGATIVE = ("decay", "weight_decay", "clip", "rehearsal", "memory")
+_BELOW_ONE = ("momentum", "second_momentum")
+
+
+@final
+@dataclass(frozen=True)
+class CandidateSettings:
+    """Topology, loss, optimiser and memory of one network.
+
+    Args:
+        hidden: Units of each hidden layer; none makes a linear model.
+        activation: Of the hidden layers, one name for all or one each: identity, logistic, tanh,
+            relu.
+        output: Activation of the output layer; None is softmax for labels and identity for numbers.
+        loss: cross_entropy, squared (half the squared error), absolute, huber; None is
+            cross_entropy for labels and huber for numbers.
+        huber_delta: Error at which Huber's loss turns from squared to absolute.
+        optimiser: sgd, momentum (Polyak 1964), rmsprop (Hinton 2012), adagrad (Duchi, Hazan and
+            Singer 2011), adam (Kingma and Ba 2015). Rows of inputs that are not active in a
+            sample, such as the other values of a category, are left alone by all of them.
+        learning_rate: Step size at the start.
+        schedule: constant; step: times ``decay`` after every ``decay_steps`` steps; inverse:
+            divided by ``1 + decay * steps``.
+        decay: See ``schedule``.
+        decay_steps: See ``schedule``.
+        momentum: Share of the running gradient that is kept a step (momentum, adam).
+        second_momentum: Share of the running squared gradient that is kept (rmsprop, adam).
+        epsilon: Added to the root of the running squared gradient.
+        weight_decay: Share of a weight, times the learning rate, that is taken off at each step
+            (decoupled: Loshchilov and Hutter 2019); never off a bias.
+        clip: Largest Euclidean norm of a step's gradient; 0 is no limit.
+        rehearsal: Earlier samples that are learned again after each new one.
+        memory: How many of the last samples rehearsal draws from.
+        bias: Whether units have a bias.
+
+    Raises:
+        ConfigurationError: If a value breaks its rule; the message names value and rule.
+
+    >>> CandidateSettings(hidden=(20,), optimiser="sgd", learning_rate=0.1).describe()
+    'tanh 20, sgd 0.1'
+    """
+
+    hidden: tuple[int, ...] = (32,)
+    activation: str | tuple[str, ...] = "tanh"
+    output: str | None = None
+    loss: str | None = None
+    huber_delta: float = 1.0
+    optimiser: str = "rmsprop"
+    learning_rate: float = 0.01
+    schedule: str = "constant"
+    decay: float = 0.0
+    decay_steps: int = 1000
+    momentum: float = 0.9
+    second_momentum: float = 0.99
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    rehearsal: int = 0
+    memory: int = 1000
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        if not isinstance(self.activation, str):
+            object.__setattr__(self, "activation", tuple(self.activation))
+        self._check_topology()
+        _check_name("optimiser", self.optimiser, OPTIMISERS)
+        _check_name("schedule", self.schedule, SCHEDULES)
+        _check_name("output", self.output or "softmax", OUTPUTS)
+        _check_name("loss", self.loss or "squared", LOSSES)
+        if self.loss == "cross_entropy" and self.output not in (None, "softmax", "logistic"):
+            raise ConfigurationError(
+                f"output is {self.output!r}, but loss 'cross_entropy' needs softmax or logistic"
+            )
+        if self.output == "softmax" and self.loss not in (None, "cross_entropy"):
+            raise ConfigurationError(
+                f"loss is {self.loss!r}, but output 'softmax' needs cross_entropy"
+            )
+        for name in (*_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE):
+            self._check_number(name)
+
+    def _check_topology(self) -> None:
+        if len(self.hidden) > MOST_LAYERS:
+            raise ConfigurationError(
+                f"hidden has {len(self.hidden)} layers, but must have <= {MOST_LAYERS}"
+            )
+        for units in self.hidden:
+            if not 1 <= units <= 4096:
+                raise ConfigurationError(f"hidden has {units} units, but must have 1 to 4096")
+        for name in self.activations:
+            _check_name("activation", name, ACTIVATIONS)
+        if len(self.activations) != len(self.hidden):
+            raise ConfigurationError(
+                f"activation names {len(self.activations)} layers, but hidden has "
+                f"{len(self.hidden)}"
+            )
+
+    def _check_number(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isfinite(value):
+            raise ConfigurationError(f"{name} is {value}, but must be finite")
+        if name in _POSITIVE and value <= 0:
+            raise ConfigurationError(f"{name} is {value}, but must be > 0")
+        if value < 0:
+            raise ConfigurationError(f"{name} is {value}, but must be >= 0")
+        if name in _BELOW_ONE and value >= 1:
+            raise ConfigurationError(f"{name} is {value}, but must be < 1")
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """One activation for each hidden layer."""
+        if isinstance(self.activation, str):
+            return (self.activation,) * len(self.hidden)
+        return self.activation
+
+    def output_for(self, task: Task) -> str:
+        """Activation of the output layer for ``task``."""
+        if self.output:
+            return self.output
+        if task is Task.REGRESSION:
+            return "identity"
+        return "softmax" if self.loss_for(task) == "cross_entropy" else "logistic"
+
+    def loss_for(self, task: Task) -> str:
+        """Loss for ``task``."""
+        return self.loss or ("cross_entropy" if task is Task.CLASSIFICATION else "huber")
+
+    def describe(self) -> str:
+        """A few words for a leader board."""
+        names = dict.fromkeys(self.activations)
+        units = "-".join(str(units) for units in self.hidden)
+        words = [f"{'/'.join(names)} {units}" if self.hidden else "linear"]
+        words.append(f"{self.optimiser} {self.learning_rate:g}")
+        if self.schedule != "constant":
+            words.append(f"{self.schedule} {self.decay:g}")
+        if self.rehearsal:
+            words.append(f"rehearsal {self.rehearsal}")
+        return ", ".join(words)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings by name, as JSON can hold them."""
+        values = asdict(self)
+        values["hidden"] = list(self.hidden)
+        if not isinstance(self.activation, str):
+            values["activation"] = list(self.activation)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> CandidateSettings:
+        """The settings that `as_dict` gave.
+
+        Raises:
+            ConfigurationError: If a name is unknown or a value breaks its rule.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigurationError(f"candidate has the unknown setting {unknown[0]!r}")
+        return cls(**values)
+
+
+def _check_name(setting: str, name: str, names: tuple[str, ...]) -> None:
+    if name not in names:
+        raise ConfigurationError(f"{setting} is {name!r}, but must be one of {', '.join(names)}")

@@ -1,0 +1,105 @@
+"""InputMemory: the last samples as network inputs, for rehearsal."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import final
+
+import numpy as np
+from numpy.typing import DTypeLike
+from numpy.typing import NDArray
+
+from streamnet.networks.kernels import Memory
+from streamnet.networks.topology import padded
+from streamnet.samples import Inputs
+
+__all__ = ("InputMemory",)
+
+
+@final
+class InputMemory:
+    """A ring that holds the current block and the ``reach`` samples before it.
+
+    >>> memory = InputMemory(reach=100, dtype=np.float32)
+    """
+
+    def __init__(self, *, reach: int, dtype: DTypeLike) -> None:
+        self.reach = reach
+        self.dtype = np.dtype(dtype)
+        self.ring = _empty(1, padded(1), 1, self.dtype)
+
+    def write(
+        self, first: int, inputs: Inputs, label: NDArray[np.int32], goal: NDArray[np.float64]
+    ) -> None:
+        """Put a block whose first sample has the number ``first`` into the ring."""
+        n = len(inputs.count)
+        self._reserve(first, n, inputs.dense.shape[1], inputs.row.shape[1])
+        slots = len(self.ring.count)
+        start = first & (slots - 1)
+        head = min(n, slots - start)
+        for begin, end, at in ((0, head, start), (head, n, 0)):
+            if begin < end:
+                self._put(slice(at, at + end - begin), slice(begin, end), inputs, label, goal)
+
+    def _put(
+        self,
+        to: slice,
+        rows: slice,
+        inputs: Inputs,
+        label: NDArray[np.int32],
+        goal: NDArray[np.float64],
+    ) -> None:
+        ring = self.ring
+        ring.dense[to, : inputs.dense.shape[1]] = inputs.dense[rows]
+        ring.row[to, : inputs.row.shape[1]] = inputs.row[rows]
+        ring.value[to, : inputs.value.shape[1]] = inputs.value[rows]
+        ring.count[to] = inputs.count[rows]
+        ring.label[to] = label[rows]
+        ring.goal[to] = goal[rows]
+
+    def _reserve(self, first: int, n: int, dense: int, width: int) -> None:
+        old = self.ring
+        slots = len(old.count)
+        while slots < self.reach + n:
+            slots *= 2
+        stride = max(padded(dense), old.dense.shape[1])
+        width = max(width, old.row.shape[1])
+        if (slots, stride, width) == (len(old.count), old.dense.shape[1], old.row.shape[1]):
+            return
+        self.ring = _empty(slots, stride, width, self.dtype)
+        numbers = np.arange(max(0, first - len(old.count)), first)
+        self._copy(old, numbers & (len(old.count) - 1), numbers & (slots - 1))
+
+    def _copy(self, old: Memory, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
+        for before, now in zip(old, self.ring, strict=True):
+            if before.ndim == 1:
+                now[target] = before[source]
+            else:
+                now[target, : before.shape[1]] = before[source]
+
+    def export_state(self, first: int) -> dict[str, Any]:
+        """The samples before number ``first`` that can still be drawn, oldest first."""
+        numbers = np.arange(max(0, first - self.reach), first)
+        slots = numbers & (len(self.ring.count) - 1)
+        return {name: array[slots] for name, array in self.ring._asdict().items()}
+
+    def restore_state(self, first: int, state: dict[str, Any]) -> None:
+        """Go on as the memory did whose state this is."""
+        old = Memory(**{name: np.asarray(state[name]) for name in Memory._fields})
+        slots = 1
+        while slots < max(self.reach, 1):
+            slots *= 2
+        self.ring = _empty(slots, old.dense.shape[1], old.row.shape[1], self.dtype)
+        numbers = np.arange(first - len(old.count), first)
+        self._copy(old, np.arange(len(old.count)), numbers & (slots - 1))
+
+
+def _empty(slots: int, stride: int, width: int, dtype: np.dtype[Any]) -> Memory:
+    return Memory(
+        dense=np.zeros((slots, stride), dtype),
+        row=np.zeros((slots, width), np.int32),
+        value=np.zeros((slots, width), dtype),
+        count=np.zeros(slots, np.int32),
+        label=np.full(slots, -1, np.int32),
+        goal=np.full(slots, np.nan, dtype),
+    )

@@ -1,0 +1,322 @@
+"""Population: the networks of all candidates, in a few arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import DTypeLike
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.initialise import fill_section
+from streamnet.networks.kernels import finite
+from streamnet.networks.kernels import learn
+from streamnet.networks.memory import InputMemory
+from streamnet.networks.topology import Capacity
+from streamnet.networks.topology import Section
+from streamnet.networks.topology import factors_of
+from streamnet.networks.topology import plan_of
+from streamnet.networks.topology import scratch_size
+from streamnet.networks.topology import sections_of
+from streamnet.networks.topology import states_of
+from streamnet.samples import Inputs
+from streamnet.samples import Task
+
+__all__ = ("Answers", "Member", "Population", "Weights")
+
+Weights = dict[str, NDArray[Any]]
+"""A network's weights: a matrix for each section, with nothing that only fills up memory."""
+
+_ALIGNMENT = 64
+
+
+class Answers(NamedTuple):
+    """What each candidate said about each sample of a block before learning it."""
+
+    outputs: NDArray[np.floating]  # shape=(candidates, n, outputs): shares, or a standard number
+    alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a candidate had no finite answer
+
+
+class Member(NamedTuple):
+    """A candidate's place in the population."""
+
+    settings: CandidateSettings
+    serial: int  # unique in a run; keys the candidate's random numbers
+    born: int  # number of the first sample it answers
+
+
+@final
+class Population:
+    """All candidates, learning the same samples.
+
+    Args:
+        settings: One for each candidate.
+        task: Classification or regression.
+        seed: Key of all random numbers.
+        dtype: float32 or float64, of weights and answers.
+
+    >>> population = Population([CandidateSettings(hidden=(8,))], task=Task.REGRESSION, seed=0)
+    >>> len(population.members)
+    1
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[CandidateSettings],
+        *,
+        task: Task,
+        seed: int = 0,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        if not settings:
+            raise ConfigurationError("settings is empty, but must have >= 1 candidate")
+        self.task = task
+        self.seed = seed
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise ConfigurationError(f"dtype is {self.dtype}, but must be float32 or float64")
+        self.members = [Member(given, serial, 0) for serial, given in enumerate(settings)]
+        self.next_serial = len(settings)
+        self.capacity = Capacity(0, 0, 0)
+        self.fan_in = np.zeros(len(settings), np.int64)
+        self.taken = np.zeros(len(settings), np.int64)
+        self.healthy = np.ones(len(settings), np.uint8)
+        self.memory = InputMemory(reach=self._reach(), dtype=self.dtype)
+        self._arrange()
+
+    def _reach(self) -> int:
+        return max((m.settings.memory for m in self.members if m.settings.rehearsal), default=0)
+
+    # ------------------------------------------------------------------ memory
+
+    def _arrange(self) -> None:
+        """Lay out weights and optimiser state for the present members and capacity."""
+        weights, states, scratch = 0, 0, 0
+        plans = []
+        for member in self.members:
+            plan = plan_of(
+                member.settings,
+                self.task,
+                self.capacity,
+                start=weights,
+                state=states,
+                serial=member.serial,
+            )
+            plans.append(plan)
+            size = sum(s.rows * s.width for s in sections_of(member.settings, self.capacity))
+            weights += size
+            states += size * states_of(member.settings)
+            scratch = max(scratch, scratch_size(member.settings, self.capacity))
+        self.plans = np.stack(plans)
+        self.factors = np.stack([factors_of(member.settings) for member in self.members])
+        self.weights = _aligned(weights, self.dtype)
+        self.state = _aligned(states, self.dtype)
+        self._scratch = scratch
+
+    def _matrices(self, slot: int) -> list[tuple[Section, list[NDArray[Any]]]]:
+        """Each section of a candidate with its weights and then its optimiser states."""
+        settings = self.members[slot].settings
+        sections = sections_of(settings, self.capacity)
+        start, state = self.plans[slot, 1], self.plans[slot, 3]
+        size = sections[-1].offset + sections[-1].rows * sections[-1].width
+        places = [(self.weights, int(start))]
+        places += [(self.state, int(state + i * size)) for i in range(states_of(settings))]
+        result = []
+        for section in sections:
+            count = section.rows * section.width
+            arrays = [
+                pool[at + section.offset : at + section.offset + count].reshape(-1, section.width)
+                for pool, at in places
+            ]
+            result.append((section, arrays))
+        return result
+
+    def reserve(self, *, dense: int, rows: int, outputs: int) -> None:
+        """Make room for inputs and outputs; what is learned keeps its values to the bit."""
+        now = self.capacity
+        wanted = Capacity(max(dense, now.dense), now.rows, now.outputs)
+        if rows > now.rows:
+            wanted = wanted._replace(rows=max(64, 1 << (rows - 1).bit_length()))
+        if outputs > now.outputs:
+            wanted = wanted._replace(outputs=max(outputs, min(2 * now.outputs, outputs + 64)))
+        if wanted == now:
+            return
+        before = [self._matrices(slot) for slot in range(len(self.members))]
+        if now == (0, 0, 0):
+            self.fan_in[:] = max(8, dense)
+        self.capacity = wanted
+        self._arrange()
+        for slot, old in enumerate(before):
+            self._fill(slot, {section.name: arrays for section, arrays in old})
+
+    def _fill(self, slot: int, old: dict[str, list[NDArray[Any]]]) -> None:
+        """Write what ``old`` has, and start weights for the rest."""
+        member = self.members[slot]
+        for section, arrays in self._matrices(slot):
+            fill_section(
+                arrays[0],
+                section,
+                member.settings,
+                seed=self.seed,
+                serial=member.serial,
+                fan_in=int(self.fan_in[slot]),
+            )
+            for now, before in zip(arrays, old.get(section.name, ()), strict=False):
+                rows = min(len(now), len(before))
+                columns = min(now.shape[1], before.shape[1])
+                now[:rows, :columns] = before[:rows, :columns]
+
+    # ---------------------------------------------------------------- learning
+
+    def prepare(
+        self,
+        first: int,
+        inputs: Inputs,
+        label: NDArray[np.int32],
+        goal: NDArray[np.float64],
+        outputs: int,
+    ) -> Answers:
+        """Take a block in and return its answers, to be filled by `run`."""
+        self.reserve(dense=inputs.dense.shape[1], rows=inputs.rows, outputs=max(outputs, 1))
+        self.memory.write(first, inputs, label, goal)
+        n, candidates = len(label), len(self.members)
+        return Answers(
+            np.empty((candidates, n, self.capacity.outputs), self.dtype),
+            np.empty((candidates, n), np.uint8),
+        )
+
+    def run(
+        self, members: NDArray[np.int64], first: int, known: NDArray[np.int32], answers: Answers
+    ) -> None:
+        """Let ``members`` answer and learn the prepared block; callable from several threads.
+
+        Raises nothing: a candidate that explodes is marked in `healthy` at that sample.
+        """
+        learn(
+            members,
+            self.plans,
+            self.factors,
+            self.taken,
+            self.healthy,
+            self.weights,
+            self.state,
+            _aligned(self._scratch, self.dtype),
+            self.memory.ring,
+            known,
+            first,
+            self.capacity.dense,
+            self.seed,
+            answers.outputs,
+            answers.alive,
+        )
+
+    def check(self) -> int:
+        """Quarantine candidates with a weight that is not finite; return how many."""
+        return int(finite(self.plans, self.weights, self.healthy))
+
+    def shards(self, count: int) -> list[NDArray[np.int64]]:
+        """The candidates in ``count`` groups of about equal work, the heaviest first."""
+        work = [self._work(slot) for slot in range(len(self.members))]
+        groups: list[list[int]] = [[] for _ in range(min(count, len(work)))]
+        loads = [0.0] * len(groups)
+        for slot in sorted(range(len(work)), key=lambda slot: -work[slot]):
+            lightest = loads.index(min(loads))
+            groups[lightest].append(slot)
+            loads[lightest] += work[slot]
+        return [np.array(sorted(group), np.int64) for group in groups]
+
+    def _work(self, slot: int) -> float:
+        settings = self.members[slot].settings
+        sections = sections_of(settings, self.capacity)
+        touched = sum(s.rows * s.width for s in sections if s.name != "sparse") + 16 * 32
+        cost = {"sgd": 1.0, "momentum": 1.5}.get(settings.optimiser, 2.5)
+        return touched * (1.0 + cost) * (1 + settings.rehearsal)
+
+    # ------------------------------------------------------------ coming, going
+
+    def replace(self, slot: int, settings: CandidateSettings, *, born: int) -> Member:
+        """Put a fresh candidate into ``slot``; it inherits nothing.
+
+        Raises:
+            ConfigurationError: If its memory reaches farther than the population's.
+        """
+        if settings.rehearsal and settings.memory > self.memory.reach:
+            raise ConfigurationError(
+                f"memory is {settings.memory}, but must be <= {self.memory.reach} in this population"
+            )
+        before = [self._matrices(other) for other in range(len(self.members))]
+        member = Member(settings, self.next_serial, born)
+        self.next_serial += 1
+        self.members[slot] = member
+        self.fan_in[slot] = max(8, self.capacity.dense)
+        self.taken[slot] = 0
+        self.healthy[slot] = 1
+        self._arrange()
+        for other, old in enumerate(before):
+            keep = {} if other == slot else {section.name: arrays for section, arrays in old}
+            self._fill(other, keep)
+        return member
+
+    def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:
+        """A copy of a candidate's weights, cut to ``rows`` and ``outputs`` that are in use."""
+        weights: Weights = {}
+        for section, arrays in self._matrices(slot):
+            matrix = arrays[0][:, : section.units]
+            if section.name == "sparse" and rows is not None:
+                matrix = matrix[:rows]
+            if outputs is not None:
+                if section.name == "output":
+                    matrix = matrix[:outputs]
+                elif section.name == "output_bias" or not self.members[slot].settings.hidden:
+                    matrix = matrix[:, :outputs]
+            weights[section.name] = matrix.copy()
+        return weights
+
+    def insert(self, slot: int, weights: Weights) -> None:
+        """Overwrite a candidate's weights with those that `extract` gave."""
+        self._fill(slot, {name: [matrix] for name, matrix in weights.items()})
+
+    # ------------------------------------------------------------------- state
+
+    def export_state(self, first: int) -> dict[str, Any]:
+        """Everything needed to go on with sample number ``first``, to the bit."""
+        return {
+            "members": [[m.settings.as_dict(), m.serial, m.born] for m in self.members],
+            "next_serial": self.next_serial,
+            "capacity": list(self.capacity),
+            "fan_in": self.fan_in.copy(),
+            "taken": self.taken.copy(),
+            "healthy": self.healthy.copy(),
+            "weights": self.weights.copy(),
+            "state": self.state.copy(),
+            "memory": self.memory.export_state(first),
+        }
+
+    def restore_state(self, first: int, state: dict[str, Any]) -> None:
+        """Go on as the population did whose state this is."""
+        self.members = [
+            Member(CandidateSettings.from_dict(settings), serial, born)
+            for settings, serial, born in state["members"]
+        ]
+        self.next_serial = state["next_serial"]
+        self.capacity = Capacity(*state["capacity"])
+        self._arrange()
+        self.fan_in = np.array(state["fan_in"], np.int64)
+        self.taken = np.array(state["taken"], np.int64)
+        self.healthy = np.array(state["healthy"], np.uint8)
+        self.weights[:] = state["weights"]
+        self.state[:] = state["state"]
+        self.memory = InputMemory(reach=self._reach(), dtype=self.dtype)
+        self.memory.restore_state(first, state["memory"])
+
+
+def _aligned(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros that start at a cache line, so that no vector crosses two."""
+    raw = np.zeros(size + _ALIGNMENT // dtype.itemsize, dtype)
+    skip = -raw.ctypes.data % _ALIGNMENT // dtype.itemsize
+    return raw[skip : skip + size]

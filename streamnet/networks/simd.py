@@ -1,0 +1,257 @@
+"""Sixteen numbers in one register: a small numba extension for explicit SIMD.
+
+Plain loops over a network's units load and store the units for every input. A vector keeps them
+in registers: LLVM maps its sixteen lanes to one 512-bit register, or splits it where the
+processor has narrower ones. Indices are not checked and never wrap around.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+from numba.core import types
+from numba.core.datamodel import PrimitiveModel
+from numba.core.datamodel import register_default
+from numba.extending import intrinsic
+
+__all__ = (
+    "LANES",
+    "add",
+    "broadcast",
+    "divide",
+    "exponential",
+    "gate",
+    "load",
+    "multiply",
+    "multiply_add",
+    "pick",
+    "positive_part",
+    "splat",
+    "square_root",
+    "store",
+    "subtract",
+    "total",
+)
+
+LANES = 16
+_FLAGS = ("reassoc", "nsz", "contract", "arcp", "afn")
+_ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+_SUFFIX = {types.float32: "f32", types.float64: "f64"}
+
+
+class _Vector(types.Type):  # type: ignore[misc]
+    """Numba's name for sixteen numbers of one type; it lives only inside compiled functions."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"vector{LANES}x{dtype}")
+
+
+@register_default(_Vector)
+class _VectorModel(PrimitiveModel):  # type: ignore[misc]
+    """A vector is an LLVM vector."""
+
+    def __init__(self, manager: Any, kind: _Vector) -> None:
+        super().__init__(manager, kind, ir.VectorType(_ELEMENTS[kind.dtype], LANES))
+
+
+def _element_pointer(context, builder, signature, args):
+    array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0])
+    return builder.gep(array.data, [args[1]], inbounds=True)
+
+
+def _vector_pointer(context, builder, signature, args):
+    element = _ELEMENTS[signature.args[0].dtype]
+    pointer = _element_pointer(context, builder, signature, args)
+    return builder.bitcast(pointer, ir.VectorType(element, LANES).as_pointer())
+
+
+def _bytes(dtype) -> int:
+    return int(dtype.bitwidth) // 8
+
+
+def _spread(builder, value):
+    kind = ir.VectorType(value.type, LANES)
+    empty = ir.Constant(kind, ir.Undefined)
+    one = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(one, empty, lanes)
+
+
+@intrinsic
+def load(typing_context, array, index):
+    """Sixteen numbers of ``array`` from ``index`` on."""
+
+    def generate(context, builder, signature, args):
+        pointer = _vector_pointer(context, builder, signature, args)
+        return builder.load(pointer, align=_bytes(signature.args[0].dtype))
+
+    return _Vector(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def store(typing_context, array, index, vector):
+    """Write ``vector`` to ``array`` from ``index`` on."""
+
+    def generate(context, builder, signature, args):
+        pointer = _vector_pointer(context, builder, signature, args)
+        builder.store(args[2], pointer, align=_bytes(signature.args[0].dtype))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@intrinsic
+def pick(typing_context, array, index):
+    """One number of ``array``, with no test of the index."""
+
+    def generate(context, builder, signature, args):
+        return builder.load(_element_pointer(context, builder, signature, args))
+
+    return array.dtype(array, types.intp), generate
+
+
+@intrinsic
+def broadcast(typing_context, array, index):
+    """One number of ``array`` in all lanes."""
+
+    def generate(context, builder, signature, args):
+        pointer = _element_pointer(context, builder, signature, args)
+        return _spread(builder, builder.load(pointer))
+
+    return _Vector(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def splat(typing_context, number):
+    """``number`` in all lanes."""
+
+    def generate(context, builder, signature, args):
+        return _spread(builder, args[0])
+
+    return _Vector(number)(number), generate
+
+
+def _binary(name: str):
+    @intrinsic
+    def operation(typing_context, left, right):
+        def generate(context, builder, signature, args):
+            return getattr(builder, name)(args[0], args[1], flags=_FLAGS)
+
+        return left(left, right), generate
+
+    return operation
+
+
+add = _binary("fadd")
+subtract = _binary("fsub")
+multiply = _binary("fmul")
+divide = _binary("fdiv")
+
+
+def _llvm(builder, name, kind, result, arguments):
+    signature = ir.FunctionType(result, [argument.type for argument in arguments])
+    suffix = f"v{LANES}{_SUFFIX[kind.dtype]}"
+    function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.{suffix}")
+    return builder.call(function, arguments, fastmath=_FLAGS)
+
+
+@intrinsic
+def multiply_add(typing_context, left, right, addend):
+    """``left * right + addend``, rounded once."""
+
+    def generate(context, builder, signature, args):
+        return _llvm(builder, "fma", signature.return_type, args[0].type, args)
+
+    return left(left, right, addend), generate
+
+
+@intrinsic
+def square_root(typing_context, vector):
+    """Square root of each lane."""
+
+    def generate(context, builder, signature, args):
+        return _llvm(builder, "sqrt", signature.return_type, args[0].type, args)
+
+    return vector(vector), generate
+
+
+@intrinsic
+def total(typing_context, vector):
+    """Sum of the lanes."""
+
+    def generate(context, builder, signature, args):
+        zero = ir.Constant(_ELEMENTS[vector.dtype], 0.0)
+        return _llvm(builder, "vector.reduce.fadd", vector, zero.type, [zero, args[0]])
+
+    return vector.dtype(vector), generate
+
+
+# degree of the Taylor polynomial, clamp, bits of the mantissa, bias, ln 2 in two parts
+_EXPONENTIAL = {
+    types.float32: (7, 87.0, 23, 127, 0.693359375, -2.12194440e-4),
+    types.float64: (13, 708.0, 52, 1023, 0.693145751953125, 1.42860682030941723212e-6),
+}
+
+
+@intrinsic
+def exponential(typing_context, vector):
+    """``exp`` of each lane, to 3e-7 (float32) or 1e-15 (float64) of its value; clamped at +-87, 708.
+
+    exp(x) = 2**n exp(r) with r = x - n ln 2 in +-(ln 2)/2, and a Taylor polynomial for exp(r).
+    NaN stays NaN.
+    """
+    degree, clamp, mantissa, bias, high, low = _EXPONENTIAL[vector.dtype]
+
+    def generate(context, builder, signature, args):
+        kind = args[0].type
+        integer = ir.VectorType(ir.IntType(32 if vector.dtype == types.float32 else 64), LANES)
+
+        def constant(number):
+            return ir.Constant(kind, [number] * LANES)
+
+        def fma(a, b, c):
+            return _llvm(builder, "fma", vector, kind, [a, b, c])
+
+        x = args[0]
+        for limit, compare in ((clamp, ">"), (-clamp, "<")):
+            over = builder.fcmp_ordered(compare, x, constant(limit))
+            x = builder.select(over, constant(limit), x)
+        n = fma(x, constant(1.4426950408889634), constant(0.5))
+        n = _llvm(builder, "floor", vector, kind, [n])
+        r = fma(n, constant(-high), x)
+        r = fma(n, constant(-low), r)
+        y = constant(1.0 / math.factorial(degree))
+        for k in range(degree - 1, -1, -1):
+            y = fma(y, r, constant(1.0 / math.factorial(k)))
+        exponent = builder.add(builder.fptosi(n, integer), ir.Constant(integer, [bias] * LANES))
+        shifted = builder.shl(exponent, ir.Constant(integer, [mantissa] * LANES))
+        return builder.fmul(y, builder.bitcast(shifted, kind))
+
+    return vector(vector), generate
+
+
+@intrinsic
+def positive_part(typing_context, vector):
+    """Each lane, or 0 where it is below; NaN stays NaN."""
+
+    def generate(context, builder, signature, args):
+        zero = ir.Constant(args[0].type, [0.0] * LANES)
+        return builder.select(builder.fcmp_ordered("<=", args[0], zero), zero, args[0])
+
+    return vector(vector), generate
+
+
+@intrinsic
+def gate(typing_context, vector, opener):
+    """Each lane of ``vector``, or 0 where ``opener`` is not above 0."""
+
+    def generate(context, builder, signature, args):
+        zero = ir.Constant(args[0].type, [0.0] * LANES)
+        return builder.select(builder.fcmp_ordered(">", args[1], zero), args[0], zero)
+
+    return vector(vector, vector), generate

@@ -1,0 +1,186 @@
+"""Where each weight of a candidate lives.
+
+The weights of a candidate are sections of one flat array, each a matrix of rows whose width is a
+whole number of vectors (`simd.LANES`); what fills up a row stays zero:
+
+    first        1 + dense inputs rows     bias, then a row for each dense input
+    upper1 ...   1 + units below rows      bias, then a row for each unit of the layer below
+    output_bias  1 row                     (not in a linear model, whose first section gives scores)
+    output       a row for each output
+    sparse       a row for each value of a category, word, or numbered input
+
+`plan_of` writes the same facts as the row of whole numbers that the kernels read.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.networks.candidate import ACTIVATIONS
+from streamnet.networks.candidate import LOSSES
+from streamnet.networks.candidate import MOST_LAYERS
+from streamnet.networks.candidate import OPTIMISERS
+from streamnet.networks.candidate import OUTPUTS
+from streamnet.networks.candidate import SCHEDULES
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.simd import LANES
+from streamnet.samples import Task
+
+__all__ = (
+    "FACTORS",
+    "PLAN",
+    "PLAN_LAYER",
+    "Capacity",
+    "Section",
+    "factors_of",
+    "padded",
+    "plan_of",
+    "scratch_size",
+    "sections_of",
+    "states_of",
+)
+
+# Columns of a plan; from `layers` on, PLAN_LAYER columns for each layer.
+_PLAN = (
+    "depth start size state first sparse output_bias output score gradient output_width "
+    "optimiser loss output_activation schedule rehearsal memory serial bias layers"
+)
+PLAN = NamedTuple("PLAN", [(name, int) for name in _PLAN.split()])(*range(20))  # type: ignore[misc]
+_LAYER = "weights units width activation value delta"
+PLAN_LAYER = NamedTuple("PLAN_LAYER", [(name, int) for name in _LAYER.split()])(*range(6))  # type: ignore[misc]
+_FACTORS = (
+    "learning_rate",
+    "decay",
+    "decay_steps",
+    "momentum",
+    "second_momentum",
+    "epsilon",
+    "weight_decay",
+    "clip",
+    "huber_delta",
+)
+FACTORS = NamedTuple("FACTORS", [(name, int) for name in _FACTORS])(*range(9))  # type: ignore[misc]
+
+
+class Capacity(NamedTuple):
+    """What a candidate has room for."""
+
+    dense: int
+    rows: int
+    outputs: int
+
+
+class Section(NamedTuple):
+    """A matrix of weights: ``units`` of each row's ``width`` numbers are in use."""
+
+    name: str
+    rows: int
+    units: int
+    width: int
+    offset: int  # from the candidate's start
+
+
+def padded(units: int) -> int:
+    """``units``, up to a whole number of vectors, at least one."""
+    return -(-max(units, 1) // LANES) * LANES
+
+
+def states_of(settings: CandidateSettings) -> int:
+    """How many numbers the optimiser keeps for each weight."""
+    return {"sgd": 0, "adam": 2}.get(settings.optimiser, 1)
+
+
+def sections_of(settings: CandidateSettings, capacity: Capacity) -> tuple[Section, ...]:
+    """The sections of a candidate's weights, in their order in memory."""
+    outputs = capacity.outputs
+    units = (*settings.hidden, outputs) if not settings.hidden else settings.hidden
+    shapes = [("first", 1 + capacity.dense, units[0])]
+    for layer in range(1, len(units)):
+        shapes.append((f"upper{layer}", 1 + units[layer - 1], units[layer]))
+    if settings.hidden:
+        shapes += [("output_bias", 1, outputs), ("output", outputs, units[-1])]
+    shapes.append(("sparse", capacity.rows, units[0]))
+    sections = []
+    offset = 0
+    for name, rows, columns in shapes:
+        width = padded(columns)
+        sections.append(Section(name, rows, columns, width, offset))
+        offset += rows * width
+    return tuple(sections)
+
+
+def _scratch(settings: CandidateSettings, capacity: Capacity) -> tuple[list[int], list[int], int]:
+    """Offsets of each layer's values and deltas (each after a vector that ends in a 1), and size."""
+    units = settings.hidden or (capacity.outputs,)
+    offset = LANES + padded(capacity.dense)
+    values, deltas = [], []
+    for count in units:
+        values.append(offset + LANES)
+        deltas.append(offset + LANES + padded(count))
+        offset += LANES + 2 * padded(count)
+    return values, deltas, offset
+
+
+def scratch_size(settings: CandidateSettings, capacity: Capacity) -> int:
+    """Numbers of working memory that one candidate needs in a kernel."""
+    return _scratch(settings, capacity)[2] + 2 * padded(capacity.outputs)
+
+
+def plan_of(
+    settings: CandidateSettings,
+    task: Task,
+    capacity: Capacity,
+    *,
+    start: int,
+    state: int,
+    serial: int,
+) -> NDArray[np.int64]:
+    """The row of whole numbers from which the kernels learn and run a candidate."""
+    sections = {section.name: section for section in sections_of(settings, capacity)}
+    at = {name: start + section.offset for name, section in sections.items()}
+    values, deltas, end = _scratch(settings, capacity)
+    width = padded(capacity.outputs)
+    linear = not settings.hidden
+    plan = np.zeros(PLAN.layers + len(PLAN_LAYER._fields) * MOST_LAYERS, np.int64)
+    plan[: PLAN.layers] = (
+        len(settings.hidden),
+        start,
+        sum(section.rows * section.width for section in sections.values()),
+        state,
+        at["first"],
+        at["sparse"],
+        0 if linear else at["output_bias"],
+        0 if linear else at["output"],
+        values[0] if linear else end,
+        deltas[0] if linear else end + width,
+        width,
+        OPTIMISERS.index(settings.optimiser),
+        LOSSES.index(settings.loss_for(task)),
+        OUTPUTS.index(settings.output_for(task)),
+        SCHEDULES.index(settings.schedule),
+        settings.rehearsal,
+        settings.memory,
+        serial,
+        settings.bias,
+    )
+    units = settings.hidden or (capacity.outputs,)
+    activations = settings.activations or ("identity",)
+    for layer, (count, activation) in enumerate(zip(units, activations, strict=True)):
+        column = PLAN.layers + len(PLAN_LAYER._fields) * layer
+        plan[column : column + len(PLAN_LAYER._fields)] = (
+            at["first"] if layer == 0 else at[f"upper{layer}"],
+            count,
+            padded(count),
+            ACTIVATIONS.index(activation),
+            values[layer],
+            deltas[layer],
+        )
+    return plan
+
+
+def factors_of(settings: CandidateSettings) -> NDArray[np.float64]:
+    """The row of numbers that belongs to a plan."""
+    return np.array([getattr(settings, name) for name in FACTORS._fields], np.float64)

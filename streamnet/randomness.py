@@ -1,0 +1,59 @@
+"""Random numbers that are a pure function of their key, so nothing depends on who draws first.
+
+A key is made of whole numbers such as (seed, candidate, sample number, draw). They are mixed by the
+finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+OOPSLA 2014), whose every input bit flips every output bit with probability about one half.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import jit
+
+__all__ = ("fill_uniform", "key_of", "mix", "permutation")
+
+
+@jit
+def mix(key: int, part: int) -> int:
+    """The key that stands for ``key`` followed by ``part``."""
+    z = np.uint64(key) ^ (np.uint64(part) + np.uint64(0x9E3779B97F4A7C15))
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    z = z * np.uint64(0xD6E8FEB86659FD93) + np.uint64(0x9E3779B97F4A7C15)
+    return z ^ (z >> np.uint64(32))
+
+
+@jit
+def fill_uniform(out: NDArray[np.float64], key: int, first: int) -> None:
+    """Fill ``out`` with the numbers ``first``, ``first + 1``, ... of ``key``, uniform in [-1, 1)."""
+    for i in range(out.size):
+        bits = mix(np.uint64(key), np.uint64(first + i)) >> np.uint64(11)
+        out[i] = np.float64(bits) * (2.0 / 9007199254740992.0) - 1.0
+
+
+def key_of(*parts: int) -> np.uint64:
+    """The key that stands for a sequence of whole numbers.
+
+    >>> key_of(0, 1) == key_of(0, 1), key_of(0, 1) == key_of(1, 0)
+    (True, False)
+    """
+    key = 0
+    mask = (1 << 64) - 1
+    for part in parts:
+        z = key ^ ((part + 0x9E3779B97F4A7C15) & mask)
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        z ^= z >> 31
+        z = (z * 0xD6E8FEB86659FD93 + 0x9E3779B97F4A7C15) & mask
+        key = z ^ (z >> 32)
+    return np.uint64(key)
+
+
+def permutation(key: np.uint64, n: int) -> NDArray[np.intp]:
+    """An order of ``n`` things that depends on nothing but the key."""
+    draws = np.empty(n, np.float64)
+    fill_uniform(draws, key, 0)
+    return np.argsort(draws, kind="stable")

@@ -1,0 +1,181 @@
+"""Slow, obvious plain-Python versions of what the kernels do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.population import Weights
+from streamnet.samples import Task
+
+__all__ = ("Network", "mix")
+
+MASK = (1 << 64) - 1
+
+
+def mix(key: int, part: int) -> int:
+    """SplitMix64's finaliser over key and part."""
+    z = key ^ ((part + 0x9E3779B97F4A7C15) & MASK)
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    z ^= z >> 31
+    z = (z * 0xD6E8FEB86659FD93 + 0x9E3779B97F4A7C15) & MASK
+    return z ^ (z >> 32)
+
+
+def activation(name: str, x: float) -> float:
+    if name == "logistic":
+        return 1.0 / (1.0 + math.exp(-x))
+    if name == "tanh":
+        return math.tanh(x)
+    if name == "relu":
+        return max(0.0, x)
+    return x
+
+
+def slope(name: str, y: float) -> float:
+    """Derivative of an activation, from its value."""
+    if name == "logistic":
+        return y * (1.0 - y)
+    if name == "tanh":
+        return 1.0 - y * y
+    if name == "relu":
+        return 1.0 if y > 0 else 0.0
+    return 1.0
+
+
+class Network:
+    """One candidate, as lists of rows; row 0 of a layer is its biases."""
+
+    def __init__(self, settings: CandidateSettings, task: Task, weights: Weights) -> None:
+        self.settings = settings
+        self.task = task
+        self.layers = [weights["first"].tolist()]
+        self.layers += [
+            weights[f"upper{layer}"].tolist() for layer in range(1, len(settings.hidden))
+        ]
+        self.sparse = weights["sparse"].tolist()
+        if settings.hidden:
+            # rows of "output" are outputs: turn them, so that every layer is inputs x outputs
+            columns = weights["output"].tolist()
+            turned = [list(row) for row in zip(*columns, strict=True)]
+            self.layers.append([weights["output_bias"].tolist()[0], *turned])
+        self.names = [*settings.activations, settings.output_for(task)]
+        self.steps = 0
+        self.first: dict[Any, float] = {}
+        self.second: dict[Any, float] = {}
+
+    def forward(
+        self, dense: list[float], rows: list[tuple[int, float]], active: int
+    ) -> list[list[float]]:
+        values = [dense]
+        for depth, layer in enumerate(self.layers):
+            last = depth == len(self.layers) - 1
+            count = active if last else len(layer[0])
+            out = []
+            for j in range(count):
+                total = layer[0][j]
+                total += sum(x * layer[i + 1][j] for i, x in enumerate(values[-1]))
+                if depth == 0:
+                    total += sum(x * self.sparse[row][j] for row, x in rows)
+                out.append(total)
+            if last and self.names[-1] == "softmax":
+                top = max(out)
+                powers = [math.exp(x - top) for x in out]
+                out = [p / sum(powers) for p in powers]
+            else:
+                out = [activation(self.names[depth], x) for x in out]
+            values.append(out)
+        return values
+
+    def answer(self, output: list[float], known: int) -> list[float]:
+        if self.task is Task.REGRESSION:
+            return output
+        total = sum(max(p, 0.0) for p in output[:known])
+        return [max(p, 0.0) / total for p in output[:known]]
+
+    def learn(
+        self,
+        dense: list[float],
+        rows: list[tuple[int, float]],
+        active: int,
+        label: int,
+        goal: float,
+    ) -> None:
+        settings = self.settings
+        values = self.forward(dense, rows, active)
+        delta = self._output_delta(values[-1], label, goal)
+        deltas = [delta]
+        for depth in range(len(self.layers) - 1, 0, -1):
+            below = []
+            for i, value in enumerate(values[depth]):
+                total = sum(d * self.layers[depth][i + 1][j] for j, d in enumerate(deltas[0]))
+                below.append(total * slope(self.names[depth - 1], value))
+            deltas.insert(0, below)
+        gradients: dict[Any, float] = {}
+        for depth, delta in enumerate(deltas):
+            for j, d in enumerate(delta):
+                if settings.bias:
+                    gradients[depth, 0, j] = d
+                for i, x in enumerate(values[depth]):
+                    gradients[depth, i + 1, j] = d * x
+                if depth == 0:
+                    for row, x in rows:
+                        gradients["sparse", row, j] = gradients.get(("sparse", row, j), 0.0) + d * x
+        norm = math.sqrt(sum(g * g for g in gradients.values()))
+        if settings.clip and norm > settings.clip:
+            gradients = {key: g * settings.clip / norm for key, g in gradients.items()}
+        rate = self._rate()
+        for key, g in gradients.items():
+            self._step(key, g, rate)
+        self.steps += 1
+
+    def _output_delta(self, output: list[float], label: int, goal: float) -> list[float]:
+        loss = self.settings.loss_for(self.task)
+        delta = []
+        for o, y in enumerate(output):
+            truth = goal if self.task is Task.REGRESSION else float(o == label)
+            error = y - truth
+            if loss == "absolute":
+                error = math.copysign(1.0, error) if error else 0.0
+            elif loss == "huber":
+                error = max(-self.settings.huber_delta, min(self.settings.huber_delta, error))
+            delta.append(error if loss == "cross_entropy" else error * slope(self.names[-1], y))
+        return delta
+
+    def _rate(self) -> float:
+        settings = self.settings
+        rate = settings.learning_rate
+        if settings.schedule == "step":
+            rate *= settings.decay ** (self.steps // settings.decay_steps)
+        elif settings.schedule == "inverse":
+            rate /= 1.0 + settings.decay * self.steps
+        return rate
+
+    def _step(self, key: Any, g: float, rate: float) -> None:
+        settings = self.settings
+        layer, row, unit = key
+        matrix = self.sparse if layer == "sparse" else self.layers[layer]
+        w = matrix[row][unit]
+        if layer == "sparse" or row > 0:
+            w *= 1.0 - rate * settings.weight_decay
+        move = g
+        beta, beta2 = settings.momentum, settings.second_momentum
+        if settings.optimiser == "momentum":
+            move = self.first[key] = beta * self.first.get(key, 0.0) + g
+        elif settings.optimiser == "rmsprop":
+            self.second[key] = beta2 * self.second.get(key, 0.0) + (1.0 - beta2) * g * g
+            move = g / (math.sqrt(self.second[key]) + settings.epsilon)
+        elif settings.optimiser == "adagrad":
+            self.second[key] = self.second.get(key, 0.0) + g * g
+            move = g / (math.sqrt(self.second[key]) + settings.epsilon)
+        elif settings.optimiser == "adam":
+            self.first[key] = beta * self.first.get(key, 0.0) + (1.0 - beta) * g
+            self.second[key] = beta2 * self.second.get(key, 0.0) + (1.0 - beta2) * g * g
+            t = self.steps + 1
+            first = self.first[key] / (1.0 - beta**t)
+            # epsilon is added before the correction of the second average, as the paper allows
+            root = math.sqrt(self.second[key]) + settings.epsilon
+            move = first * math.sqrt(1.0 - beta2**t) / root
+        matrix[row][unit] = w - rate * move

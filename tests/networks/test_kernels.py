@@ -1,0 +1,173 @@
+"""The kernel against a plain-Python network, for every choice of parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.population import Population
+from streamnet.samples import Inputs
+from streamnet.samples import Task
+from tests import naive
+
+SEED = 11
+SAMPLES = 60
+
+
+def stream(task: Task, classes: int = 5, dense: int = 5, width: int = 3) -> tuple:
+    """Samples whose classes appear one by one, with dense inputs and active rows."""
+    rng = np.random.default_rng(5)
+    count = rng.integers(0, width + 1, SAMPLES).astype(np.int32)
+    row = np.stack([rng.permutation(9)[:width] for _ in range(SAMPLES)]).astype(np.int32)
+    inputs = Inputs(
+        rng.normal(size=(SAMPLES, dense)).astype(np.float32),
+        row,
+        rng.normal(size=(SAMPLES, width)).astype(np.float32),
+        count,
+        9,
+    )
+    if task is Task.REGRESSION:
+        return inputs, np.zeros(SAMPLES, np.int32), rng.normal(size=SAMPLES), np.ones(SAMPLES, int)
+    label = np.minimum(rng.integers(0, classes, SAMPLES), np.arange(SAMPLES) // 4)
+    order = {value: i for i, value in enumerate(dict.fromkeys(label.tolist()))}
+    label = np.array([order[value] for value in label.tolist()], np.int32)
+    known = np.concatenate(([0], np.maximum.accumulate(label)[:-1] + 1)).astype(np.int32)
+    return inputs, label, np.full(SAMPLES, np.nan), known
+
+
+def learn(settings: list[CandidateSettings], task: Task, dtype: str = "float64") -> tuple:
+    inputs, label, goal, known = stream(task)
+    population = Population(settings, task=task, seed=SEED, dtype=dtype)
+    population.reserve(dense=5, rows=9, outputs=1 if task is Task.REGRESSION else 5)
+    start = [population.extract(slot) for slot in range(len(settings))]
+    answers = population.prepare(0, inputs, label, goal, int(label.max()) + 1)
+    population.run(np.arange(len(settings)), 0, known.astype(np.int32), answers)
+    return population, start, answers
+
+
+def expected(
+    settings: CandidateSettings, task: Task, weights: dict, serial: int = 0
+) -> tuple[naive.Network, list[list[float]]]:
+    inputs, label, goal, known = stream(task)
+    network = naive.Network(settings, task, weights)
+    samples = []
+    answers = []
+    for i in range(SAMPLES):
+        rows = [
+            (int(inputs.row[i, q]), float(inputs.value[i, q])) for q in range(inputs.count[i])
+        ]
+        samples.append((inputs.dense[i].astype(float).tolist(), rows))
+        active = max(int(known[i]), int(label[i]) + 1)
+        output = network.forward(*samples[i], active)[-1]
+        answers.append(network.answer(output, int(known[i])))
+        for repeat in range(settings.rehearsal + 1):
+            at = i
+            if repeat:
+                draw = naive.mix(naive.mix(naive.mix(SEED, serial), i), repeat)
+                at = i - draw % (min(settings.memory, i) + 1)
+            network.learn(*samples[at], active, int(label[at]), float(goal[at]))
+    return network, answers
+
+
+def check(settings: CandidateSettings, task: Task) -> None:
+    population, start, answers = learn([settings], task)
+    network, wanted = expected(settings, task, start[0])
+    for i, shares in enumerate(wanted):
+        np.testing.assert_allclose(answers.outputs[0, i, : len(shares)], shares, atol=1e-9)
+    after = naive.Network(settings, task, population.extract(0))
+    for mine, theirs in zip(after.layers, network.layers, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-9)
+    np.testing.assert_allclose(after.sparse, network.sparse, atol=1e-9)
+
+
+OPTIMISERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam")
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("hidden", [(), (7,), (33,), (70,), (20, 5), (3, 18, 4)])
+@pytest.mark.parametrize("task", list(Task))
+def test_every_optimiser_learns_as_the_naive_network(optimiser: str, hidden, task: Task) -> None:
+    check(
+        CandidateSettings(hidden=hidden, optimiser=optimiser, learning_rate=0.02, weight_decay=0.1),
+        task,
+    )
+
+
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize(
+    ("task", "output", "loss"),
+    [
+        (Task.CLASSIFICATION, "softmax", "cross_entropy"),
+        (Task.CLASSIFICATION, "logistic", "cross_entropy"),
+        (Task.CLASSIFICATION, "logistic", "squared"),
+        (Task.REGRESSION, "identity", "squared"),
+        (Task.REGRESSION, "identity", "absolute"),
+        (Task.REGRESSION, "identity", "huber"),
+        (Task.REGRESSION, "logistic", "squared"),
+        (Task.REGRESSION, "tanh", "squared"),
+        (Task.REGRESSION, "relu", "squared"),
+    ],
+)
+def test_every_activation_and_loss_has_the_right_gradient(activation, task, output, loss) -> None:
+    settings = CandidateSettings(
+        hidden=(6, 17),
+        activation=(activation, "tanh"),
+        output=output,
+        loss=loss,
+        huber_delta=0.5,
+        optimiser="sgd",
+        learning_rate=0.05,
+    )
+    check(settings, task)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "rmsprop"])
+@pytest.mark.parametrize("hidden", [(), (9,), (9, 4)])
+def test_clipping_bounds_the_length_of_the_whole_gradient(optimiser, hidden) -> None:
+    check(CandidateSettings(hidden=hidden, optimiser=optimiser, clip=0.3), Task.CLASSIFICATION)
+
+
+@pytest.mark.parametrize(("schedule", "decay"), [("step", 0.5), ("inverse", 0.1)])
+def test_schedules_lower_the_learning_rate_as_stated(schedule, decay) -> None:
+    check(
+        CandidateSettings(
+            optimiser="sgd", learning_rate=0.3, schedule=schedule, decay=decay, decay_steps=7
+        ),
+        Task.REGRESSION,
+    )
+
+
+@pytest.mark.parametrize("memory", [0, 5, 1000])
+def test_rehearsal_learns_earlier_samples_drawn_by_key(memory: int) -> None:
+    check(
+        CandidateSettings(hidden=(6,), optimiser="adagrad", rehearsal=3, memory=memory),
+        Task.CLASSIFICATION,
+    )
+
+
+def test_without_bias_no_bias_ever_moves() -> None:
+    settings = CandidateSettings(hidden=(6, 5), optimiser="sgd", bias=False)
+    check(settings, Task.CLASSIFICATION)
+    population, _, _ = learn([settings], Task.CLASSIFICATION)
+    assert not population.extract(0)["first"][0].any()
+
+
+def test_candidates_do_not_touch_each_other() -> None:
+    settings = [
+        CandidateSettings(hidden=hidden, optimiser=optimiser, rehearsal=rehearsal)
+        for hidden, optimiser, rehearsal in (
+            ((5,), "sgd", 0),
+            ((40,), "adam", 2),
+            ((), "rmsprop", 0),
+        )
+    ]
+    together, _, _ = learn(settings, Task.CLASSIFICATION, "float32")
+    apart = Population(settings, task=Task.CLASSIFICATION, seed=SEED)
+    apart.reserve(dense=5, rows=9, outputs=5)
+    inputs, label, goal, known = stream(Task.CLASSIFICATION)
+    answers = apart.prepare(0, inputs, label, goal, 5)
+    for slot in (2, 0, 1):
+        apart.run(np.array([slot]), 0, known, answers)
+    assert np.array_equal(together.weights, apart.weights)
+    assert np.array_equal(together.state, apart.state)
