@@ -27,7 +27,7 @@ from streamnet.networks.topology import states_of
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
-__all__ = ("Answers", "Member", "Population", "Weights")
+__all__ = ("Answers", "Member", "Population", "Weights", "aligned")
 
 Weights = dict[str, NDArray[Any]]
 """A network's weights: a matrix for each section, with nothing that only fills up memory."""
@@ -114,9 +114,9 @@ class Population:
             scratch = max(scratch, scratch_size(member.settings, self.capacity))
         self.plans = np.stack(plans)
         self.factors = np.stack([factors_of(member.settings) for member in self.members])
-        self.weights = _aligned(weights, self.dtype)
-        self.state = _aligned(states, self.dtype)
-        self._scratch = scratch
+        self.weights = aligned(weights, self.dtype)
+        self.state = aligned(states, self.dtype)
+        self.scratch = scratch
 
     def _matrices(self, slot: int) -> list[tuple[Section, list[NDArray[Any]]]]:
         """Each section of a candidate with its weights and then its optimiser states."""
@@ -205,7 +205,7 @@ class Population:
             self.healthy,
             self.weights,
             self.state,
-            _aligned(self._scratch, self.dtype),
+            aligned(self.scratch, self.dtype),
             self.memory.ring,
             known,
             first,
@@ -214,6 +214,39 @@ class Population:
             answers.outputs,
             answers.alive,
         )
+
+    def answer(self, slot: int, first: int, inputs: Inputs, outputs: int) -> NDArray[np.floating]:
+        """One candidate's outputs for samples that are not learned; nothing changes.
+
+        An answer that is not finite, and those after it, are NaN.
+
+        Args:
+            slot: Of the candidate.
+            first: Number of the next sample to be learned.
+            inputs: Of the samples.
+            outputs: Outputs that may be named.
+        """
+        n = len(inputs.count)
+        self.memory.write(first, inputs, np.full(n, -1, np.int32), np.full(n, np.nan))
+        answers = np.full((len(self.members), n, self.capacity.outputs), np.nan, self.dtype)
+        learn(
+            np.array([slot]),
+            self.plans,
+            self.factors,
+            self.taken,
+            np.ones(len(self.members), np.uint8),
+            self.weights,
+            self.state,
+            aligned(self.scratch, self.dtype),
+            self.memory.ring,
+            np.full(n, outputs, np.int32),
+            first,
+            self.capacity.dense,
+            self.seed,
+            answers,
+            np.empty((len(self.members), n), np.uint8),
+        )
+        return answers[slot]
 
     def check(self) -> int:
         """Quarantine candidates with a weight that is not finite; return how many."""
@@ -315,7 +348,7 @@ class Population:
         self.memory.restore_state(first, state["memory"])
 
 
-def _aligned(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def aligned(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Zeros that start at a cache line, so that no vector crosses two."""
     raw = np.zeros(size + _ALIGNMENT // dtype.itemsize, dtype)
     skip = -raw.ctypes.data % _ALIGNMENT // dtype.itemsize

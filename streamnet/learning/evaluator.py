@@ -1,0 +1,132 @@
+"""Evaluator: every candidate's answers scored, beside the baselines'."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.evaluation import ClassificationBaselines
+from streamnet.evaluation import ClassificationEvaluator
+from streamnet.evaluation import Horizon
+from streamnet.evaluation import RegressionBaselines
+from streamnet.evaluation import RegressionEvaluator
+from streamnet.learning.trainer import Scored
+from streamnet.samples import Task
+
+__all__ = ("Evaluator", "Judged", "Scores", "answers_of", "measures_of")
+
+
+class Judged(NamedTuple):
+    """A block with the loss of every candidate at every sample."""
+
+    scored: Scored
+    answers: NDArray[Any]  # shares (candidates, n, outputs), or numbers (candidates, n)
+    baselines: NDArray[Any]  # the same of the two baselines
+    losses: NDArray[np.float64]  # shape=(n, candidates); inf where there was no finite answer
+
+
+@final
+class Scores:
+    """Measures of some tracks, for either task.
+
+    Args:
+        tracks: How many are scored at once.
+        task: Classification or regression.
+        window: Samples that the sliding measures look at.
+        fading: Factor of all earlier samples in the fading measures.
+    """
+
+    def __init__(self, tracks: int, *, task: Task, window: int, fading: float) -> None:
+        self.task = task
+        kind = ClassificationEvaluator if task is Task.CLASSIFICATION else RegressionEvaluator
+        self.evaluator: ClassificationEvaluator | RegressionEvaluator = kind(
+            tracks, window=window, fading=fading
+        )
+
+    def update(
+        self, scored: Scored, answers: NDArray[Any], alive: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.float64]:
+        """Score a block's answers; the loss of each track at each sample, shape=(n, tracks)."""
+        encoded = scored.encoded
+        if isinstance(self.evaluator, ClassificationEvaluator):
+            return self.evaluator.update(answers, encoded.label, encoded.known, alive)
+        return self.evaluator.update(answers, encoded.block.target, alive)
+
+    def measures(self, track: int, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
+        """Every measure of a track by name."""
+        return self.evaluator.measures(track, horizon)
+
+
+@final
+class Evaluator:
+    """Scores candidates and baselines, sample by sample.
+
+    Args:
+        candidates: How many there are.
+        task: Classification or regression.
+        window: Samples that the sliding measures look at.
+        fading: Factor of all earlier samples in the fading measures.
+    """
+
+    def __init__(
+        self, candidates: int, *, task: Task, window: int = 1000, fading: float = 0.999
+    ) -> None:
+        self.task = task
+        self.candidates = Scores(candidates, task=task, window=window, fading=fading)
+        self.baselines = Scores(2, task=task, window=window, fading=fading)
+        self._baselines: ClassificationBaselines | RegressionBaselines = (
+            ClassificationBaselines() if task is Task.CLASSIFICATION else RegressionBaselines()
+        )
+
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        """Names of the two baselines."""
+        return self._baselines.names
+
+    def evaluate(self, scored: Scored) -> Judged:
+        """Score a block; samples of a later epoch are passed through with no losses."""
+        for slot, _ in scored.joined:
+            self.candidates.evaluator.reset(slot)
+        answers = answers_of(scored, self.task)
+        if not len(scored.encoded.block) or not scored.encoded.block.scored:
+            return Judged(scored, answers, answers[:2], np.empty((0, len(answers))))
+        encoded = scored.encoded
+        if isinstance(self._baselines, ClassificationBaselines):
+            simple: NDArray[Any] = self._baselines.answers(encoded.label, encoded.known)
+        else:
+            simple = self._baselines.answers(encoded.block.target)
+        self.baselines.update(scored, simple)
+        losses = self.candidates.update(scored, answers, scored.answers.alive)
+        return Judged(scored, answers, simple, losses)
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on, to the bit."""
+        return {
+            "candidates": self.candidates.evaluator.export_state(),
+            "baselines": self.baselines.evaluator.export_state(),
+            "memory": self._baselines.export_state(),
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the evaluator did whose state this is."""
+        for scores, name in ((self.candidates, "candidates"), (self.baselines, "baselines")):
+            scores.evaluator = type(scores.evaluator).restore_state(state[name])
+        self._baselines = type(self._baselines).restore_state(state["memory"])
+
+
+def answers_of(scored: Scored, task: Task) -> NDArray[Any]:
+    """Candidates' answers as a user understands them: shares, or numbers in the target's units."""
+    outputs = scored.answers.outputs
+    if task is Task.CLASSIFICATION:
+        return outputs
+    encoded = scored.encoded
+    return encoded.centre + encoded.spread * outputs[:, :, 0].astype(np.float64)
+
+
+def measures_of(values: dict[str, float]) -> dict[str, float | None]:
+    """Measures as JSON can hold them: None where one is not defined."""
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}

@@ -1,0 +1,155 @@
+"""Learner: encoder, trainer, evaluator and server one after the other, in one thread.
+
+The pipeline lets the same four work at the same time; the result is the same to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from typing import final
+
+from numpy.typing import DTypeLike
+
+from streamnet.errors import NoCandidateError
+from streamnet.features.encoder import Encoder
+from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.learning.evaluator import Evaluator
+from streamnet.learning.evaluator import measures_of
+from streamnet.learning.search import default_population
+from streamnet.learning.serving import Served
+from streamnet.learning.serving import Server
+from streamnet.learning.trainer import Snapshot
+from streamnet.learning.trainer import Trainer
+from streamnet.modelfiles.model import Model
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.samples import Block
+from streamnet.samples import Task
+from streamnet.selection.selector import Selector
+
+__all__ = ("ROUND", "Learner", "model_of")
+
+ROUND = 1024
+
+
+@final
+class Learner:
+    """The four parts that turn blocks into a champion.
+
+    Args:
+        task: Classification or regression.
+        candidates: Settings of each; None is `default_population`.
+        seed: Key of all random numbers.
+        dtype: float32 or float64, of the networks.
+        window: Samples that the sliding measures look at.
+        fading: Factor of all earlier samples in the fading measures and in the champion's choice.
+        margin: Share by which a challenger must be better than the champion.
+        encoder: Settings of the encoder.
+
+    Raises:
+        ConfigurationError: If a setting breaks its rule.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        candidates: Sequence[CandidateSettings] | None = None,
+        seed: int = 0,
+        dtype: DTypeLike = "float32",
+        window: int = 1000,
+        fading: float = 0.999,
+        margin: float = 0.02,
+        encoder: dict[str, Any] | None = None,
+    ) -> None:
+        settings = default_population() if candidates is None else list(candidates)
+        self.task = Task(task)
+        self.seed = seed
+        self.encoder = Encoder(task=self.task, **(encoder or {}))
+        self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
+        count = len(settings)
+        self.evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
+        self.server = Server(
+            self.trainer.population.members,
+            task=self.task,
+            selector=Selector(count, fading=fading, margin=margin),
+            window=window,
+            fading=fading,
+        )
+
+    def learn(self, block: Block, *, ends_round: bool = False) -> Served:
+        """Take a block, of which no sample lies beyond the round's end, through all four parts."""
+        encoded = self.encoder.encode(block)
+        ending = self.encoder.snapshot() if ends_round else None
+        served = self.server.serve(self.evaluator.evaluate(self.trainer.learn(encoded, ending)))
+        if served.decision is not None:
+            self.trainer.decide(served.decision)
+        return served
+
+    def model(self) -> Model:
+        """The champion as it is now.
+
+        Raises:
+            NoCandidateError: If nothing was learned, or no candidate has a finite network.
+        """
+        slot = self.best()
+        snapshot = self.trainer.snapshot(slot, self.encoder.snapshot())
+        return model_of(snapshot, self.about(slot))
+
+    def best(self) -> int:
+        """Slot of the champion, or of the best that is healthy.
+
+        Raises:
+            NoCandidateError: If there is none.
+        """
+        population = self.trainer.population
+        champion = self.server.selector.champion
+        if champion >= 0 and population.healthy[champion] and not self.server.quarantined(champion):
+            return champion
+        losses = self.server.selector.losses()
+        for slot in losses.argsort(kind="stable").tolist():
+            if population.healthy[slot] and losses[slot] < float("inf"):
+                return int(slot)
+        raise NoCandidateError("no sample was learned by a candidate with a finite network")
+
+    def about(self, slot: int) -> dict[str, Any]:
+        """What a model says of itself besides its network."""
+        member = self.server.members[slot]
+        scores = self.evaluator.candidates.measures(slot)
+        return {
+            "candidate": member.serial,
+            "born": member.born,
+            "samples": self.trainer.number,
+            "seed": self.seed,
+            "scores": measures_of(scores),
+            "served": measures_of(self.server.served.measures(0)),
+        }
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on at a round's end, to the bit."""
+        return {
+            "encoder": self.encoder.export_state(),
+            "trainer": self.trainer.export_state(),
+            "evaluator": self.evaluator.export_state(),
+            "server": self.server.export_state(),
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the learner did whose state this is, which stood at a round's end."""
+        self.encoder = Encoder.restore_state(state["encoder"])
+        ending: EncoderSnapshot = self.encoder.snapshot()
+        self.trainer.restore_state(state["trainer"], ending)
+        self.evaluator.restore_state(state["evaluator"])
+        self.server.restore_state(state["server"])
+
+
+def model_of(snapshot: Snapshot, about: dict[str, Any]) -> Model:
+    """The model that a snapshot is."""
+    dtype = next(iter(snapshot.weights.values())).dtype.name
+    return Model(
+        encoder=snapshot.encoder.materialise(),
+        settings=snapshot.member.settings,
+        weights=snapshot.weights,
+        dtype=dtype,
+        about=about,
+    )

@@ -1,0 +1,195 @@
+"""Trainer: the population, round by round, with decisions that come one round late."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import DTypeLike
+from numpy.typing import NDArray
+
+from streamnet.features.encoded import Encoded
+from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.population import Answers
+from streamnet.networks.population import Member
+from streamnet.networks.population import Population
+from streamnet.networks.population import Weights
+from streamnet.samples import Task
+
+__all__ = ("Decision", "Job", "Replacement", "Scored", "Snapshot", "Trainer")
+
+
+class Replacement(NamedTuple):
+    """A fresh candidate for the place of another."""
+
+    slot: int
+    settings: CandidateSettings
+
+
+class Decision(NamedTuple):
+    """What the selector wants done with the population, said once a round."""
+
+    round: int
+    replacements: tuple[Replacement, ...] = ()
+    emit: int | None = None  # slot of the candidate whose network is to be emitted
+
+
+class Snapshot(NamedTuple):
+    """A candidate's network and the encoder that goes with it, at the start of a sample."""
+
+    member: Member
+    weights: Weights
+    encoder: EncoderSnapshot
+    number: int
+
+
+class Scored(NamedTuple):
+    """A block with what every candidate answered before learning it."""
+
+    encoded: Encoded
+    first: int  # number of the block's first sample
+    answers: Answers
+    ends_round: bool
+    joined: tuple[tuple[int, Member], ...] = ()  # candidates that came at this block's start
+    emitted: Snapshot | None = None
+
+
+class Job(NamedTuple):
+    """A block that is being learned."""
+
+    known: NDArray[np.int32]  # outputs that may be named before each sample
+    answers: Answers
+
+
+@final
+class Trainer:
+    """Learns encoded blocks with all candidates and applies decisions between rounds.
+
+    The decision on round r is applied at the start of round r + 2, however fast it was made.
+
+    Args:
+        settings: One for each candidate.
+        task: Classification or regression.
+        seed: Key of all random numbers.
+        dtype: float32 or float64.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[CandidateSettings],
+        *,
+        task: Task,
+        seed: int = 0,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.population = Population(settings, task=task, seed=seed, dtype=dtype)
+        self.number = 0  # of the next sample
+        self.round = 0
+        self._decisions: deque[Decision] = deque()
+        self._encoder: EncoderSnapshot | None = None  # at the end of the last round
+        self._joined: tuple[tuple[int, Member], ...] = ()
+        self._emitted: Snapshot | None = None
+        self._at_start = True
+
+    @property
+    def awaits_decision(self) -> bool:
+        """Whether `begin` needs a decision that has not been told yet."""
+        return self._at_start and self.round >= 2 and not self._decisions
+
+    def decide(self, decision: Decision) -> None:
+        """Tell the decision on a round; each round has exactly one, told in order."""
+        self._decisions.append(decision)
+
+    def begin(self, encoded: Encoded) -> Job:
+        """Take a block in; then `run` it for every candidate, in any number of threads."""
+        if self._at_start and self.round >= 2:
+            self._apply(self._decisions.popleft())
+        self._at_start = False
+        n = len(encoded.block)
+        if self.population.task is Task.REGRESSION:
+            label = np.where(np.isfinite(encoded.goal), 0, -1).astype(np.int32)
+            known, goal, outputs = np.ones(n, np.int32), encoded.goal, 1
+        else:
+            label, known, goal = encoded.label, encoded.known, np.full(n, np.nan)
+            outputs = max(int(known.max(initial=1)), int(label.max(initial=0)) + 1)
+        answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs)
+        return Job(known, answers)
+
+    def run(self, members: NDArray[np.int64], job: Job) -> None:
+        """Let ``members`` answer and learn the block that `begin` took in."""
+        self.population.run(members, self.number, job.known, job.answers)
+
+    def finish(self, encoded: Encoded, job: Job, ending: EncoderSnapshot | None) -> Scored:
+        """Close a block that every candidate has learned; see `learn` for ``ending``."""
+        scored = Scored(
+            encoded, self.number, job.answers, ending is not None, self._joined, self._emitted
+        )
+        self._joined, self._emitted = (), None
+        self.number += len(encoded.block)
+        if ending is not None:
+            self.population.check()
+            self._encoder = ending
+            self._at_start = True
+            self.round += 1
+        return scored
+
+    def learn(self, encoded: Encoded, ending: EncoderSnapshot | None) -> Scored:
+        """Take a block through all of it, in this thread.
+
+        Args:
+            encoded: The next samples, none beyond the round's end.
+            ending: If the block ends a round, what the encoder knew after it.
+        """
+        job = self.begin(encoded)
+        self.run(np.arange(len(self.population.members)), job)
+        return self.finish(encoded, job, ending)
+
+    def _apply(self, decision: Decision) -> None:
+        for slot, settings in decision.replacements:
+            member = self.population.replace(slot, settings, born=self.number)
+            self._joined += ((slot, member),)
+        if decision.emit is not None and self.population.healthy[decision.emit]:
+            assert self._encoder is not None
+            self._emitted = self.snapshot(decision.emit, self._encoder)
+
+    def snapshot(self, slot: int, encoder: EncoderSnapshot) -> Snapshot:
+        """A copy of a candidate's network as it is now."""
+        weights = self.population.extract(slot, rows=int(encoder.counters[0]), outputs=encoder.labels.length or 1)
+        return Snapshot(self.population.members[slot], weights, encoder, self.number)
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on after the last block, to the bit."""
+        return {
+            "number": self.number,
+            "round": self.round,
+            "at_start": self._at_start,
+            "population": self.population.export_state(self.number),
+            "decisions": [
+                [d.round, [[slot, s.as_dict()] for slot, s in d.replacements], d.emit]
+                for d in self._decisions
+            ],
+        }
+
+    def restore_state(self, state: dict[str, Any], encoder: EncoderSnapshot | None) -> None:
+        """Go on as the trainer did whose state this is; ``encoder`` as it was at the round's end."""
+        self.number = state["number"]
+        self.round = state["round"]
+        self._at_start = state["at_start"]
+        self.population.restore_state(self.number, state["population"])
+        self._encoder = encoder
+        self._decisions = deque(
+            Decision(
+                number,
+                tuple(
+                    Replacement(slot, CandidateSettings.from_dict(given))
+                    for slot, given in replacements
+                ),
+                emit,
+            )
+            for number, replacements, emit in state["decisions"]
+        )

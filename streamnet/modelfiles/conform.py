@@ -1,0 +1,50 @@
+"""Blocks of another source in the columns that a model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from streamnet.errors import SchemaError
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+
+__all__ = ("conform", "fields_of")
+
+
+def conform(block: Block, fields: Sequence[Field]) -> Block:
+    """The same samples with exactly these fields: others are left out, absent ones are missing.
+
+    Raises:
+        SchemaError: If a column is of another kind than the model learned.
+    """
+    if block.schema.fields == tuple(fields):
+        return block
+    schema = Schema(tuple(fields), block.schema.target, block.schema.task)
+    kinds = dict(block.schema.fields)
+    for name, kind in fields:
+        if kinds.get(name, kind) != kind:
+            raise SchemaError(
+                f"{block.source}: column {name!r} is a {kinds[name]}, but the model learned it as "
+                f"a {kind}"
+            )
+    n = len(block)
+    numbers = np.full((n, len(schema.numbers)), np.nan)
+    for column, name in enumerate(schema.numbers):
+        if name in kinds:
+            numbers[:, column] = block.numbers[:, block.schema.numbers.index(name)]
+    absent = np.full(n, None, object)
+    words = tuple(
+        block.words[block.schema.words.index(name)] if name in kinds else absent
+        for name in schema.words
+    )
+    return replace(block, schema=schema, numbers=numbers, words=words)
+
+
+def fields_of(pairs: Sequence[Sequence[str]]) -> tuple[Field, ...]:
+    """Fields from the pairs of name and kind that a state holds."""
+    return tuple(Field(name, Kind(kind)) for name, kind in pairs)

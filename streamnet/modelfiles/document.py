@@ -1,0 +1,61 @@
+"""A model as a tree of plain values and arrays, the same for every file format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from streamnet.errors import ModelFileError
+
+__all__ = ("FORMAT", "VERSION", "Document", "digest", "verify")
+
+FORMAT = "streamnet-model"
+VERSION = 1
+
+Document = dict[str, Any]
+"""Strings, numbers, booleans, None, lists, arrays, and documents by name."""
+
+
+def digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a document's content without its ``checksum``, whatever file it is kept in."""
+    total = hashlib.sha256()
+    _feed(total, {name: value for name, value in document.items() if name != "checksum"})
+    return total.hexdigest()
+
+
+def _feed(total: Any, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for name in sorted(value):
+            total.update(b"{" + json.dumps(name).encode() + b":")
+            _feed(total, value[name])
+        total.update(b"}")
+    elif isinstance(value, np.ndarray):
+        total.update(f"{value.dtype.str}{value.shape}".encode())
+        total.update(np.ascontiguousarray(value).tobytes())
+    else:
+        total.update(json.dumps(value, sort_keys=True, allow_nan=False).encode() + b",")
+
+
+def verify(document: Document, where: str) -> None:
+    """Refuse a document that is foreign, of an unknown version, or damaged.
+
+    Raises:
+        ModelFileError: Naming the file and what is wrong.
+    """
+    if document.get("format") != FORMAT:
+        raise ModelFileError(f"{where} is not a streamnet model")
+    if document.get("version") != VERSION:
+        raise ModelFileError(
+            f"{where} has format version {document.get('version')!r}, but this streamnet reads "
+            f"{VERSION}"
+        )
+    try:
+        sound = document.get("checksum") == digest(document)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{where} is damaged: {error}") from error
+    if not sound:
+        raise ModelFileError(f"{where} is damaged: its content does not match its checksum")

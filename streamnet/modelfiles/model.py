@@ -1,0 +1,244 @@
+"""Model: encoder, network and labels, and what is known about them: what a user takes home."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ModelFileError
+from streamnet.errors import StreamnetError
+from streamnet.features.encoder import Encoder
+from streamnet.modelfiles import as_json
+from streamnet.modelfiles import as_safetensors
+from streamnet.modelfiles.conform import conform
+from streamnet.modelfiles.conform import fields_of
+from streamnet.modelfiles.document import FORMAT
+from streamnet.modelfiles.document import VERSION
+from streamnet.modelfiles.document import Document
+from streamnet.modelfiles.document import digest
+from streamnet.modelfiles.document import verify
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.network import Network
+from streamnet.networks.population import Weights
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Sample
+from streamnet.samples import Task
+from streamnet.sources.columns import Columns
+from streamnet.sources.rows import RowReader
+
+__all__ = ("SUFFIXES", "Model")
+
+SUFFIXES = {".safetensors": as_safetensors, ".json": as_json}
+_LARGEST = 1 << 31
+
+
+@final
+class Model:
+    """A network with its encoder; it answers and never changes.
+
+    Args:
+        encoder: The encoder's state, as `Encoder.export_state` gives it.
+        settings: Of the candidate.
+        weights: Of its network.
+        dtype: float32 or float64.
+        about: What else is worth knowing, as JSON can hold it: target, scores, position, seed.
+
+    Raises:
+        ModelFileError: If parts contradict each other or a weight is not finite.
+
+    >>> import streamnet
+    >>> learner = streamnet.OnlineRegressor(seed=1)
+    >>> for x in range(100):
+    ...     learner.learn_one({"x": x % 10}, 2.0 * (x % 10))
+    >>> model = learner.model()
+    >>> bool(model.predict({"x": 3})[0] == learner.predict_one({"x": 3}))
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: Mapping[str, Any],
+        settings: CandidateSettings,
+        weights: Weights,
+        dtype: str = "float32",
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._encoder_state = dict(encoder)
+        self._encoder = Encoder.restore_state(encoder)
+        self.settings = settings
+        self.about: dict[str, Any] = dict(about or {})
+        self.task = self._encoder.task
+        self.labels = tuple(self._encoder.labels)
+        self.fields: tuple[Field, ...] = fields_of(encoder["fields"])
+        _check_weights(weights, settings, self.task, len(self.labels))
+        self.network = Network(settings, task=self.task, weights=weights, dtype=dtype)
+
+    # ---------------------------------------------------------------- answers
+
+    def predict(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[Any]:
+        """The label (object of str) or number (float64) of each sample, shape=(n,).
+
+        Features that the model does not know are left out, absent ones count as missing. A label
+        is None, and a number NaN, where the network has no finite answer.
+        """
+        outputs = self.outputs(samples)
+        if self.task is Task.REGRESSION:
+            return outputs[:, 0]
+        if not self.labels:
+            return np.full(len(outputs), None, object)
+        names = np.array(self.labels, object)[np.argmax(outputs, axis=1)]
+        names[~np.isfinite(outputs).all(axis=1)] = None
+        return names
+
+    def predict_proba(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[np.float64]:
+        """The share of each label, in the order of `labels`, shape=(n, labels).
+
+        Raises:
+            ConfigurationError: If the model predicts numbers.
+        """
+        if self.task is Task.REGRESSION:
+            raise ConfigurationError("task is 'regression', but probabilities need classification")
+        return self.outputs(samples)
+
+    def outputs(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[np.float64]:
+        """Shares of the labels, or one number in units of the target, shape=(n, outputs)."""
+        blocks = [samples] if isinstance(samples, Block) else self._read(samples)
+        parts = []
+        for block in blocks:
+            inputs = self._encoder.transform(conform(block, self.fields))
+            parts.append(self.network.answer(inputs).astype(np.float64))
+        if not parts:
+            return np.empty((0, self.network.outputs))
+        outputs = np.concatenate(parts)
+        if self.task is Task.REGRESSION:
+            centre, spread = self._encoder.scale
+            return centre + spread * outputs
+        return outputs
+
+    def _read(self, samples: Sample | Sequence[Sample]) -> list[Block]:
+        rows = [samples] if isinstance(samples, Mapping) else list(samples)
+        names = [field.name for field in self.fields]
+        reader = RowReader(Columns(kinds=dict(self.fields)), name="samples")
+        reader.restore_state(
+            {"fields": self._encoder_state["fields"], "target": None, "task": None, "records": 0}
+        )
+        known = [{name: row.get(name) for name in names} for row in rows]
+        blocks = list(reader.blocks(known))
+        for block in blocks:
+            for letter in block.rejected:
+                raise ConfigurationError(f"sample {letter.offset}: {letter.detail}")
+        return blocks
+
+    # ------------------------------------------------------------------ files
+
+    def document(self) -> Document:
+        """All of the model as plain values and arrays, with its checksum."""
+        document: Document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "streamnet": version("streamnet"),
+            "task": str(self.task),
+            "labels": list(self.labels),
+            "settings": self.settings.as_dict(),
+            "about": self.about,
+            "dtype": self.network.dtype.name,
+            "network": self.network.weights,
+            "encoder": self._encoder_state,
+        }
+        return {"checksum": digest(document), **document}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, whole or not at all, in the format of the suffix: .safetensors, .json.
+
+        Raises:
+            ConfigurationError: If the suffix is another.
+            ModelFileError: If the file can't be written.
+        """
+        path = Path(path)
+        data = _format_of(path).encode(self.document())
+        part = path.with_name(f".{path.name}.part")
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        except OSError as error:
+            raise ModelFileError(f"{path} can't be written: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Model:
+        """Read a model that `save` wrote.
+
+        Raises:
+            ModelFileError: If the file can't be read, is foreign, damaged, or of another version.
+        """
+        path = Path(path)
+        try:
+            size = path.stat().st_size
+            if size > _LARGEST:
+                raise ModelFileError(f"{path} has {size} bytes, but must have <= {_LARGEST}")
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
+        document = _format_of(path, data).decode(data, str(path))
+        verify(document, str(path))
+        return cls.from_document(document, str(path))
+
+    @classmethod
+    def from_document(cls, document: Document, where: str = "document") -> Model:
+        """The model that `document` gave.
+
+        Raises:
+            ModelFileError: If a part is absent or parts contradict each other.
+        """
+        try:
+            return cls(
+                encoder=document["encoder"],
+                settings=CandidateSettings.from_dict(document["settings"]),
+                weights=document["network"],
+                dtype=document["dtype"],
+                about=document["about"],
+            )
+        except StreamnetError as error:
+            raise ModelFileError(f"{where}: {error}") from error
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise ModelFileError(f"{where} is damaged: {error!r}") from error
+
+
+def _format_of(path: Path, data: bytes | None = None) -> Any:
+    if path.suffix in SUFFIXES:
+        return SUFFIXES[path.suffix]
+    if data is not None:
+        return as_json if data[:1] == b"{" else as_safetensors
+    names = ", ".join(SUFFIXES)
+    raise ConfigurationError(f"model file is {str(path)!r}, but must end in one of {names}")
+
+
+def _check_weights(
+    weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, task: Task, labels: int
+) -> None:
+    units = list(settings.hidden)
+    outputs = 1 if task is Task.REGRESSION else max(labels, 1)
+    width = units[0] if units else outputs
+    shapes: dict[str, tuple[int | None, int]] = {"first": (None, width), "sparse": (None, width)}
+    for layer in range(1, len(units)):
+        shapes[f"upper{layer}"] = (1 + units[layer - 1], units[layer])
+    if units:
+        shapes |= {"output": (outputs, units[-1]), "output_bias": (1, outputs)}
+    if weights.keys() != shapes.keys():
+        raise ModelFileError(f"the network has the parts {', '.join(sorted(weights))}")
+    for name, (rows, columns) in shapes.items():
+        matrix = weights[name]
+        if matrix.ndim != 2 or matrix.shape != (matrix.shape[0] if rows is None else rows, columns):
+            raise ModelFileError(f"{name} has shape {matrix.shape}, which does not fit its network")
+        if not np.isfinite(matrix).all():
+            raise ModelFileError(f"{name} has a weight that is not finite")

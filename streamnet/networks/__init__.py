@@ -1,0 +1,9 @@
+"""Networks: a whole population of them, as arrays."""
+
+from __future__ import annotations
+
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.network import Network
+from streamnet.networks.population import Population
+
+__all__ = ("CandidateSettings", "Network", "Population")

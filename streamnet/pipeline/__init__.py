@@ -1,0 +1,19 @@
+"""The live system: stages, channels, and what they leave."""
+
+from __future__ import annotations
+
+from streamnet.pipeline.champions import Champion
+from streamnet.pipeline.pipeline import Pipeline
+from streamnet.pipeline.pipeline import PipelineStatistics
+from streamnet.pipeline.pipeline import Result
+from streamnet.pipeline.predictions import Predictions
+from streamnet.pipeline.rejections import Rejections
+
+__all__ = (
+    "Champion",
+    "Pipeline",
+    "PipelineStatistics",
+    "Predictions",
+    "Rejections",
+    "Result",
+)

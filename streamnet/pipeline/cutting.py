@@ -1,0 +1,54 @@
+"""Cutter: blocks of any size cut so that none straddles a round's end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from typing import final
+
+from streamnet.errors import ConfigurationError
+from streamnet.samples import Block
+
+__all__ = ("Arrival", "Cutter")
+
+
+class Arrival(NamedTuple):
+    """A block on its way, and whether its last sample ends a round."""
+
+    block: Block
+    ends_round: bool
+
+
+@final
+class Cutter:
+    """Cuts blocks to at most ``block_size`` samples and at every ``round_size``-th sample.
+
+    >>> Cutter(block_size=256, round_size=1024).block_size
+    256
+
+    Raises:
+        ConfigurationError: If a size is below 1.
+    """
+
+    def __init__(self, *, block_size: int, round_size: int) -> None:
+        for name, value in (("block_size", block_size), ("round_size", round_size)):
+            if value < 1:
+                raise ConfigurationError(f"{name} is {value}, but must be >= 1")
+        self.block_size = block_size
+        self.round_size = round_size
+        self.number = 0  # of the next sample
+
+    def cut(self, block: Block) -> Iterator[Arrival]:
+        """The parts of a block, in order; rejected records stay with the samples they follow."""
+        if not len(block):
+            yield Arrival(block, False)
+            return
+        start = 0
+        while start < len(block):
+            left = self.round_size - self.number % self.round_size
+            stop = min(len(block), start + self.block_size, start + left)
+            whole = start == 0 and stop == len(block)
+            self.number += stop - start
+            ends_round = self.number % self.round_size == 0
+            yield Arrival(block if whole else block.part(start, stop), ends_round)
+            start = stop

@@ -1,0 +1,327 @@
+"""Pipeline: the stages joined by bounded channels, in one task group."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+from typing import NamedTuple
+from typing import Self
+from typing import final
+
+from anyio import Event
+from anyio import create_memory_object_stream
+from anyio import create_task_group
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.errors import NoCandidateError
+from streamnet.learning.learner import ROUND
+from streamnet.learning.learner import Learner
+from streamnet.learning.serving import Served
+from streamnet.modelfiles.model import Model
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.pipeline.champions import Champion
+from streamnet.pipeline.champions import Champions
+from streamnet.pipeline.cutting import Cutter
+from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.report import Times
+from streamnet.pipeline.report import report_of
+from streamnet.pipeline.stages import Sink
+from streamnet.pipeline.stages import encode
+from streamnet.pipeline.stages import evaluate
+from streamnet.pipeline.stages import read
+from streamnet.pipeline.stages import record
+from streamnet.pipeline.stages import serve
+from streamnet.pipeline.stages import train
+from streamnet.pipeline.warmup import warm_up
+from streamnet.samples import Schema
+from streamnet.sources.base import Source
+
+__all__ = ("Pipeline", "PipelineStatistics", "Result")
+
+_CHANNEL = 4
+
+
+class Result(NamedTuple):
+    """What a run leaves."""
+
+    report: dict[str, Any]
+    model: Model
+
+
+class PipelineStatistics(NamedTuple):
+    """Where a run stands."""
+
+    samples: int  # learned so far
+    rejected: int
+    seconds: float  # since the first sample could be learned
+    startup: float  # seconds before that
+    progress: float | None  # share of the source that was read
+    champion: str  # settings of the champion in words, empty before there is one
+    switches: int
+    waiting: tuple[int, ...]  # blocks waiting before each stage
+
+
+@final
+class Pipeline:
+    """Learns a source with a population of networks and follows the best.
+
+    Enter it with ``async with``; leaving the block ends reading, works off what was read, and waits
+    for that. Runs under asyncio and trio.
+
+    Args:
+        source: Where samples come from; it is opened and closed here.
+        candidates: Settings of each; None is `default_population`.
+        seed: Key of all random numbers.
+        block_size: Most samples that travel together; changes speed, never results.
+        round_size: Samples between two decisions about the population.
+        threads: Most threads that learn at once; changes speed, never results.
+        dtype: float32 or float64, of the networks.
+        sinks: Called with every served block, in order, in a worker thread.
+        rejections: Where rejected records go; None counts them.
+        prepare: Called with the learner and the schema before the first sample; may return more
+            sinks.
+        settings: Passed through to the report.
+        learning: More settings of `Learner`.
+
+    Raises:
+        ConfigurationError: If a setting breaks its rule.
+
+    >>> import anyio, streamnet
+    >>> from streamnet.sources import IterableSource
+    >>> rows = [{"x": i % 7, "y": "odd" if i % 7 % 2 else "even"} for i in range(3000)]
+    >>> async def main():
+    ...     async with Pipeline(IterableSource(rows, target="y")) as pipeline:
+    ...         async for champion in pipeline.champions():
+    ...             last = champion
+    ...     return last.model.predict({"x": 3})[0]
+    >>> anyio.run(main)
+    'odd'
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        candidates: Sequence[CandidateSettings] | None = None,
+        seed: int = 0,
+        block_size: int = 1024,
+        round_size: int = ROUND,
+        threads: int = 2,
+        dtype: str = "float32",
+        sinks: Sequence[Sink] = (),
+        rejections: Rejections | None = None,
+        prepare: Callable[[Learner, Schema], Sequence[Sink]] | None = None,
+        settings: dict[str, Any] | None = None,
+        **learning: Any,
+    ) -> None:
+        if threads < 1:
+            raise ConfigurationError(f"threads is {threads}, but must be >= 1")
+        self.source = source
+        self.rejections = rejections or Rejections()
+        self.learner: Learner | None = None
+        self.schema: Schema | None = None
+        self.ready = Event()
+        self._cutter = Cutter(block_size=block_size, round_size=round_size)
+        self._make = partial(Learner, candidates=candidates, seed=seed, dtype=dtype, **learning)
+        self._dtype = dtype
+        self._threads = threads
+        self._sinks = list(sinks)
+        self._prepare = prepare
+        self._settings = settings or {}
+        self._champions = Champions()
+        self._stopped = False
+        self._broken: DataError | None = None
+        self._begun = self._started = self._ended = 0.0
+        self._channels: list[Any] = []
+        self._group: TaskGroup | None = None
+
+    # -------------------------------------------------------------- lifetime
+
+    async def __aenter__(self) -> Self:
+        self._group = create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._run)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._group is not None
+        self.stop()
+        try:
+            await self._group.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            raise _only(group) from None
+
+    async def run(self) -> Result:
+        """Learn the whole source.
+
+        Raises:
+            DataError: If the source can't be read or breaks off, or nothing could be learned; all
+                samples before were learned, and sinks have them.
+        """
+        try:
+            async with create_task_group() as group:
+                group.start_soon(self._run)
+        except BaseExceptionGroup as group_error:
+            raise _only(group_error) from None
+        return self.result()
+
+    def stop(self) -> None:
+        """Read no more; what was read is still worked off."""
+        self._stopped = True
+
+    def champions(self) -> AsyncIterator[Champion]:
+        """Each emitted champion, the last one at the end of the stream."""
+        return self._champions.follow()
+
+    # ---------------------------------------------------------------- running
+
+    async def _run(self) -> None:
+        self._begun = perf_counter()
+        try:
+            schema = await self.source.open()
+            assert schema.task is not None
+            await to_thread.run_sync(warm_up, schema.task, self._dtype)
+            self.schema = schema
+            self.learner = self._make(task=schema.task)
+            if self._prepare is not None:
+                self._sinks += self._prepare(self.learner, schema)
+            self._started = perf_counter()
+            self.ready.set()
+            await self._flow(self.learner)
+            self._ended = perf_counter()
+            await self._finish(self.learner)
+        finally:
+            self._ended = self._ended or perf_counter()
+            self.rejections.close()
+            await self.source.aclose()
+            await self._champions.close()
+        if self._broken is not None:
+            raise self._broken
+
+    async def _flow(self, learner: Learner) -> None:
+        channels = [create_memory_object_stream[Any](_CHANNEL) for _ in range(5)]
+        decisions_send, decisions = create_memory_object_stream[Any](_CHANNEL)
+        sends = [send for send, _ in channels]
+        receives = [receive for _, receive in channels]
+        self._channels = receives
+        # The last two decisions come when training has ended: their channel stays open till the end.
+        async with decisions_send, decisions, create_task_group() as group:
+            group.start_soon(self._read, sends[0])
+            group.start_soon(encode, learner.encoder, receives[0], sends[1])
+            group.start_soon(
+                train, learner.trainer, self._threads, receives[1], sends[2], decisions
+            )
+            group.start_soon(evaluate, learner.evaluator, receives[2], sends[3])
+            group.start_soon(serve, learner.server, receives[3], sends[4], decisions_send)
+            sinks = (self.rejections, *self._sinks)
+            group.start_soon(record, sinks, self._publish, receives[4])
+
+    async def _read(self, send: Any) -> None:
+        self._broken = await read(self.source, self._cutter, send, lambda: self._stopped)
+
+    async def _publish(self, served: Served) -> None:
+        if served.emitted is None or self.learner is None:
+            return
+        snapshot = served.emitted
+        about = {
+            "candidate": snapshot.member.serial,
+            "born": snapshot.member.born,
+            "samples": snapshot.number,
+            "seed": self.learner.seed,
+        }
+        await self._champions.publish(
+            Champion(
+                snapshot.member.serial, snapshot.member.settings, snapshot.number, about, snapshot
+            )
+        )
+
+    async def _finish(self, learner: Learner) -> None:
+        if learner.trainer.number == 0:
+            if self._broken is None:
+                raise self._nothing()
+            return
+        slot = learner.best()
+        snapshot = learner.trainer.snapshot(slot, learner.encoder.snapshot())
+        about = learner.about(slot)
+        member = snapshot.member
+        await self._champions.publish(
+            Champion(member.serial, member.settings, snapshot.number, about, snapshot)
+        )
+
+    def _nothing(self) -> DataError:
+        first = self.rejections.first
+        if first is None:
+            return DataError("the source holds no samples")
+        where = f"{first.source}, line {first.line}" if first.line else first.source
+        return DataError(
+            f"nothing could be learned: all {self.rejections.total} records were rejected. "
+            f"The first one, {where}: {first.detail}"
+        )
+
+    # ---------------------------------------------------------------- results
+
+    def result(self) -> Result:
+        """Report and model of what was learned so far; call it when the pipeline has ended.
+
+        Raises:
+            NoCandidateError: If nothing was learned.
+        """
+        if self.learner is None:
+            raise NoCandidateError("nothing was learned yet")
+        model = self.learner.model()
+        model.about["target"] = self.schema.target if self.schema else None
+        return Result(self.report(), model)
+
+    def report(self) -> dict[str, Any]:
+        """The report of what was learned so far; call it when the pipeline has ended.
+
+        Raises:
+            NoCandidateError: If nothing was learned.
+        """
+        if self.learner is None or self.schema is None:
+            raise NoCandidateError("nothing was learned yet")
+        return report_of(
+            self.learner,
+            target=self.schema.target,
+            read=self.learner.trainer.number + self.rejections.total,
+            rejected=self.rejections.statistics(),
+            times=Times(self._started - self._begun, self._ended - self._started),
+            settings=self._settings,
+            threads=self._threads,
+        )
+
+    def statistics(self) -> PipelineStatistics:
+        """Where the run stands."""
+        now = self._ended or perf_counter()
+        champion = self.learner.server.champion if self.learner else None
+        return PipelineStatistics(
+            samples=self.learner.server.scored if self.learner else 0,
+            rejected=self.rejections.total,
+            seconds=now - self._started if self._started else 0.0,
+            startup=(self._started or now) - self._begun if self._begun else 0.0,
+            progress=self.source.progress(),
+            champion=champion.settings.describe() if champion else "",
+            switches=self.learner.server.selector.switched if self.learner else 0,
+            waiting=tuple(r.statistics().current_buffer_used for r in self._channels),
+        )
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error inside, since a crash in one stage cancels the others."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,100 @@
+"""Predictions: every served answer, written beside the truth, as CSV or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from typing import final
+
+import msgspec
+import numpy as np
+
+from streamnet.errors import ConfigurationError
+from streamnet.learning.serving import Served
+from streamnet.samples import Task
+
+__all__ = ("COLUMNS", "Predictions")
+
+COLUMNS = ("sample", "source", "position", "answer", "probabilities", "truth", "candidate")
+
+
+@final
+class Predictions:
+    """A sink that writes a row for each sample that was scored.
+
+    Columns: number of the sample; name of its file; its line, or record where there are no lines;
+    the answer; the share of each label (a JSON object, empty for numbers); the truth; the candidate
+    that answered (-1 is the first baseline).
+
+    Args:
+        path: A file that ends in .csv or .jsonl.
+        task: Classification or regression.
+        labels: Names of the classes by number; may grow.
+
+    Raises:
+        ConfigurationError: If the suffix is another or the file can't be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, task: Task, labels: list[str]) -> None:
+        path = Path(path)
+        if path.suffix not in (".csv", ".jsonl"):
+            raise ConfigurationError(f"predictions is {str(path)!r}, but must end in .csv or .jsonl")
+        self.task = task
+        self.labels = labels
+        try:
+            self._file = path.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise ConfigurationError(f"predictions {path}: {error.strerror}") from error
+        self._csv = path.suffix == ".csv"
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        if self._csv:
+            self._writer.writerow(COLUMNS)
+
+    def __call__(self, served: Served) -> None:
+        """Write a block's rows."""
+        if not len(served.serials):
+            return
+        rows = self._labels(served) if self.task is Task.CLASSIFICATION else self._numbers(served)
+        if self._csv:
+            self._writer.writerows(
+                (*row[:4], row[4] and msgspec.json.encode(row[4]).decode(), *row[5:])
+                for row in rows
+            )
+        else:
+            for row in rows:
+                line = msgspec.json.encode(dict(zip(COLUMNS, row, strict=True)))
+                self._file.write(line.decode() + "\n")
+
+    def _places(self, served: Served) -> Iterator[tuple[int, str, int, int]]:
+        block = served.scored.encoded.block
+        marks = block.marks[:-1]
+        places = np.where(marks[:, 2] > 0, marks[:, 2], marks[:, 1]).tolist()
+        for i, (place, serial) in enumerate(zip(places, served.serials.tolist(), strict=True)):
+            yield served.scored.first + i, block.source, place, serial
+
+    def _labels(self, served: Served) -> Iterator[tuple[Any, ...]]:
+        encoded = served.scored.encoded
+        best = served.answers.argmax(axis=1).tolist()
+        shares = served.answers.tolist()
+        known, truth = encoded.known.tolist(), encoded.label.tolist()
+        for i, (sample, source, place, serial) in enumerate(self._places(served)):
+            names = self.labels[: known[i]]
+            answer = self.labels[best[i]] if names else None
+            named = {
+                name: float(f"{share:.6g}") for name, share in zip(names, shares[i], strict=False)
+            }
+            yield sample, source, place, answer, named, self.labels[truth[i]], serial
+
+    def _numbers(self, served: Served) -> Iterator[tuple[Any, ...]]:
+        target = served.scored.encoded.block.target
+        truth = [] if target is None else target.tolist()
+        answers = served.answers.tolist()
+        for i, (sample, source, place, serial) in enumerate(self._places(served)):
+            yield sample, source, place, answers[i], None, truth[i], serial
+
+    def close(self) -> None:
+        """Write out and close the file."""
+        self._file.close()

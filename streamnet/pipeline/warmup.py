@@ -1,0 +1,31 @@
+"""Warm-up: compile the kernels, or load them from disk, before the first sample comes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamnet.learning.learner import Learner
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+
+__all__ = ("warm_up",)
+
+
+def warm_up(task: Task, dtype: str = "float32") -> None:
+    """Take a few made-up samples through every stage; takes seconds once, then a fraction of one."""
+    learner = Learner(task=task, candidates=[CandidateSettings(hidden=(4,))], dtype=dtype)
+    schema = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y", task)
+    target = np.array([0.0, 1.0]) if task is Task.REGRESSION else np.array(["a", "b"], object)
+    block = Block(
+        schema,
+        "warm-up",
+        np.array([[0.0], [1.0]]),
+        (np.array(["u", "v"], object),),
+        target,
+        np.zeros((3, 3), np.int64),
+    )
+    learner.learn(block, ends_round=True)
