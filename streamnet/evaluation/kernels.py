@@ -1,0 +1,190 @@
+"""The two kernels that score samples in order, and the layout of the arrays that they advance.
+
+Horizon 0 of ``confusion``, ``sums`` and ``means`` is overall, 1 fading; the sliding horizon is what
+the rings ``cells``, ``costs`` and ``pairs`` hold.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import inlined
+from streamnet.jit import jit
+
+__all__ = (
+    "ABSOLUTE",
+    "ANSWER",
+    "BRIER",
+    "CENTRE",
+    "CLASSES",
+    "LARGEST",
+    "LARGEST_SQUARED",
+    "LAST",
+    "LOSS",
+    "MASS",
+    "MISSED",
+    "NON_ZERO",
+    "NO_CHANGE_WRONG",
+    "PLACE",
+    "POSITION",
+    "RELATIVE",
+    "SEEN",
+    "SQUARE",
+    "TRUTH",
+    "VARIANCE",
+    "WEIGHT",
+    "WRONG",
+    "score_classes",
+    "score_numbers",
+)
+
+SEEN, PLACE = range(2)  # places: samples scored, and where in the rings the next one goes
+
+WEIGHT, WRONG, NO_CHANGE_WRONG, LOSS, BRIER = range(5)  # sums
+TRUTH, ANSWER, MISSED = range(3)  # cells; an empty one has truth -1
+POSITION, LAST, CLASSES = range(3)  # clock
+
+MASS, NON_ZERO, ABSOLUTE, SQUARE, RELATIVE, CENTRE, VARIANCE = range(7)  # means
+LARGEST = 1e308  # of an absolute or relative error: anything larger counts as this
+LARGEST_SQUARED = 1e150  # of a truth or answer where errors are squared
+
+
+@inlined
+def _judge(
+    answers: NDArray[np.float32], k: int, i: int, y: int, classes: int
+) -> tuple[int, float, float]:
+    """The answered class (-1: none), the probability of the truth and the Brier score."""
+    best = -1
+    largest = -np.inf
+    brier = 0.0 if y < classes else 1.0
+    for c in range(classes):
+        p = np.float64(answers[k, i, c])
+        distance = p - 1.0 if c == y else p
+        brier += distance * distance
+        if p > largest:
+            largest = p
+            best = c
+    return best, np.float64(answers[k, i, y]) if y < classes else 0.0, brier
+
+
+@jit
+def score_classes(
+    answers: NDArray[np.float32],
+    truth: NDArray[np.int32],
+    known: NDArray[np.int32],
+    alive: NDArray[np.uint8],
+    scored: NDArray[np.uint8],
+    losses: NDArray[np.float64],
+    confusion: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    cells: NDArray[np.int32],
+    costs: NDArray[np.float64],
+    places: NDArray[np.int64],
+    clock: NDArray[np.int64],
+    growth: NDArray[np.float64],
+    floor: float,
+    start: int,
+) -> int:
+    """Score samples from ``start`` on; returns the first one that there is no room for, or n."""
+    tracks, samples, width = answers.shape
+    window = cells.shape[0]
+    for i in range(start, samples):
+        y = truth[i]
+        classes = min(known[i], width)
+        if max(y + 1, classes) > confusion.shape[2]:
+            return i
+        counted = scored[i] != 0 and y >= 0
+        weight = 1.0
+        if counted:
+            if clock[POSITION] == growth.size - 1:
+                return i
+            weight = growth[clock[POSITION]]
+            clock[POSITION] += 1
+        missed = 0 if y == clock[LAST] else 1
+        for k in range(tracks):
+            losses[i, k] = np.inf
+            if alive[k, i] == 0 or y < 0:
+                continue
+            best, p, brier = _judge(answers, k, i, y, classes)
+            if not math.isfinite(brier):
+                continue
+            loss = -math.log(max(p, floor))
+            losses[i, k] = loss
+            if not counted:
+                continue
+            wrong = 0 if best == y else 1
+            place = places[k, PLACE]
+            places[k, SEEN] += 1
+            places[k, PLACE] = place + 1 if place + 1 < window else 0
+            cells[place, k, TRUTH] = y
+            cells[place, k, ANSWER] = best
+            cells[place, k, MISSED] = missed
+            costs[place, k, 0] = loss
+            costs[place, k, 1] = brier
+            for h in range(2):
+                w = weight if h == 1 else 1.0
+                confusion[h, k, y, best + 1] += w
+                sums[h, k, WEIGHT] += w
+                sums[h, k, WRONG] += w * wrong
+                sums[h, k, NO_CHANGE_WRONG] += w * missed
+                sums[h, k, LOSS] += w * loss
+                sums[h, k, BRIER] += w * brier
+        if y >= 0:
+            clock[LAST] = y
+        clock[CLASSES] = max(clock[CLASSES], y + 1, classes)
+    return int(samples)
+
+
+@jit
+def score_numbers(
+    answers: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    alive: NDArray[np.uint8],
+    scored: NDArray[np.uint8],
+    losses: NDArray[np.float64],
+    means: NDArray[np.float64],
+    pairs: NDArray[np.float64],
+    places: NDArray[np.int64],
+    fading: float,
+) -> None:
+    """Score all samples: weighted running means, which unlike sums can't overflow."""
+    tracks, samples = answers.shape
+    window = pairs.shape[0]
+    for i in range(samples):
+        y = truth[i]
+        known = math.isfinite(y)
+        counted = known and scored[i] != 0
+        near_y = min(max(y, -LARGEST_SQUARED), LARGEST_SQUARED)
+        for k in range(tracks):
+            if counted:
+                means[1, k, MASS] *= fading
+                means[1, k, NON_ZERO] *= fading
+            losses[i, k] = np.inf
+            a = answers[k, i]
+            if alive[k, i] == 0 or not known or not math.isfinite(a):
+                continue
+            loss = min(abs(y - a), LARGEST)
+            losses[i, k] = loss
+            if not counted:
+                continue
+            place = places[k, PLACE]
+            places[k, SEEN] += 1
+            places[k, PLACE] = place + 1 if place + 1 < window else 0
+            pairs[place, k, 0] = y
+            pairs[place, k, 1] = a
+            miss = near_y - min(max(a, -LARGEST_SQUARED), LARGEST_SQUARED)
+            for h in range(2):
+                m = means[h, k]
+                m[MASS] += 1.0
+                share = 1.0 / m[MASS]
+                m[ABSOLUTE] += (loss - m[ABSOLUTE]) * share
+                m[SQUARE] += (miss * miss - m[SQUARE]) * share
+                away = near_y - m[CENTRE]
+                m[CENTRE] += away * share
+                m[VARIANCE] = (1.0 - share) * (m[VARIANCE] + share * (away * away))
+                if y != 0.0:
+                    m[NON_ZERO] += 1.0
+                    m[RELATIVE] += (min(loss / abs(y), LARGEST) - m[RELATIVE]) / m[NON_ZERO]

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamnet.evaluation.columns import column
+from streamnet.evaluation.columns import flags
+
+
+def test_an_array_that_fits_is_not_copied() -> None:
+    array = np.zeros((2, 3), np.float32)
+    assert column(array, np.float32) is array
+
+
+def test_anything_else_becomes_contiguous_writable_and_of_the_type() -> None:
+    frozen = np.zeros(4)
+    frozen.flags.writeable = False
+    for values in (frozen, [1, 0, 1, 0], np.arange(8)[::2], np.zeros((3, 4)).T):
+        array = column(values, np.float64)
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.dtype == np.float64
+        np.testing.assert_array_equal(array, values)
+
+
+def test_flags_take_the_shape_of_their_default() -> None:
+    default = np.ones((2, 3), np.uint8)
+    assert flags(None, default) is default
+    given = flags([True, False, True], default)
+    assert given.flags.c_contiguous
+    assert given.tolist() == [[1, 0, 1], [1, 0, 1]]
+    assert flags(False, default).tolist() == [[0, 0, 0], [0, 0, 0]]
+    with pytest.raises(ValueError, match="broadcast"):
+        flags(np.ones((3, 3)), default)
