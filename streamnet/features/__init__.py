@@ -1,0 +1,10 @@
+"""Features: raw columns of a stream to network inputs, learned in one pass."""
+
+from __future__ import annotations
+
+from streamnet.features.encoded import Encoded
+from streamnet.features.encoder import Encoder
+from streamnet.features.encoder import EncoderStatistics
+from streamnet.features.snapshot import EncoderSnapshot
+
+__all__ = ("Encoded", "Encoder", "EncoderSnapshot", "EncoderStatistics")

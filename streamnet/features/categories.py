@@ -1,0 +1,94 @@
+"""Category columns: a bounded vocabulary per field, with hashed buckets beyond the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import final
+from zlib import crc32
+
+from streamnet.errors import ModelFileError
+
+__all__ = ("Vocabulary", "printable")
+
+BUCKETS = 256
+LONGEST = 256  # characters of a value that are kept
+
+
+def printable(value: str) -> str:
+    """``value`` such that it can be written as UTF-8: lone surrogates become escapes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode(errors="backslashreplace").decode()
+    return value
+
+
+def _bounded(value: str) -> str:
+    """``value``, or for a very long one its beginning and a checksum."""
+    if len(value) <= LONGEST:
+        return value
+    return f"{value[: LONGEST - 9]}~{crc32(value.encode()):08x}"
+
+
+@final
+class Vocabulary(dict[str | None, int]):
+    """Keys of the values of one field, numbered in order of appearance.
+
+    Looking up a new value with ``vocabulary[value]`` appends it; beyond ``limit`` values, new ones
+    share 256 hashed keys. `key` looks up only. ``None`` is the missing value.
+
+    >>> jobs = Vocabulary(base=1 << 40, limit=1000)
+    >>> [jobs[job] - (1 << 40) for job in ("cook", None, "smith", "cook")]
+    [1, 0, 2, 1]
+    >>> jobs.key("pilot"), jobs.values_seen
+    (-1, ['cook', 'smith'])
+    """
+
+    def __init__(self, *, base: int, limit: int) -> None:
+        super().__init__()
+        self._base = base
+        self._limit = limit
+        self.values_seen: list[str] = []
+        self[None] = base
+
+    def __missing__(self, value: str) -> int:
+        known = self._known(value)
+        if known >= 0:
+            return known
+        self.values_seen.append(name := _bounded(printable(value)))
+        self[name] = key = self._base + len(self.values_seen)
+        return key
+
+    def key(self, value: str | None) -> int:
+        """Key of ``value`` without learning it; -1 if it is new and could still be learned."""
+        if value is None:
+            return self._base
+        found = self.get(value)
+        return self._known(value) if found is None else found
+
+    def learn(self, column: Sequence[str | None]) -> Iterable[int]:
+        """Keys of ``column`` in order, new values appended."""
+        return map(self.__getitem__, column)
+
+    def look_up(self, column: Sequence[str | None]) -> Iterable[int]:
+        """Keys of ``column`` in order, -1 for new values."""
+        return map(self.key, column)
+
+    def restore_state(self, values: Sequence[str]) -> None:
+        """Take over the values that were seen, in order of appearance."""
+        if len(values) > self._limit:
+            raise ModelFileError(f"a field has {len(values)} categories, more than its cap")
+        for value in values:
+            self[value]
+        if self.values_seen != list(values):
+            raise ModelFileError("the categories of a field are not distinct")
+
+    def _known(self, value: str) -> int:
+        name = _bounded(printable(value))
+        found = self.get(name)
+        if found is not None:
+            return found
+        if len(self.values_seen) < self._limit:
+            return -1
+        return self._base + self._limit + 1 + crc32(name.encode()) % BUCKETS

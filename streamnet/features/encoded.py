@@ -1,0 +1,25 @@
+"""Encoded: a block together with what networks learn from it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.samples import Block
+from streamnet.samples import Inputs
+
+__all__ = ("Encoded",)
+
+
+class Encoded(NamedTuple):
+    """A block, its inputs and its targets; arrays of the other task have length 0."""
+
+    block: Block  # without the samples that were refused
+    inputs: Inputs
+    label: NDArray[np.int32]  # shape=(n,), class by order of first appearance, -1 = no target
+    known: NDArray[np.int32]  # shape=(n,), number of classes known before the sample
+    goal: NDArray[np.float64]  # shape=(n,), target in standard units, NaN = no target
+    centre: NDArray[np.float64]  # shape=(n,), the answer to a sample is
+    spread: NDArray[np.float64]  # shape=(n,), centre + spread * the network's output

@@ -1,0 +1,255 @@
+"""The encoder: blocks of a stream to network inputs and targets, learned in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ModelFileError
+from streamnet.features.encoded import Encoded
+from streamnet.features.inputs import InputEncoder
+from streamnet.features.labels import ClassLabels
+from streamnet.features.rows import SHARED
+from streamnet.features.rows import TRUNCATED
+from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.features.snapshot import Grown
+from streamnet.features.target import TargetScaler
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+from streamnet.samples import Field
+from streamnet.samples import Inputs
+from streamnet.samples import Kind
+from streamnet.samples import Task
+
+__all__ = ("Encoder", "EncoderStatistics")
+
+NO_CLASSES = np.empty(0, np.int32)
+NO_TARGET = np.empty(0, np.float64)
+RAW_LENGTH = 4096
+
+# The least and the greatest value of each setting.
+RANGES = {
+    "clip": (1.0, 1e6),
+    "max_rows": (1, 1 << 24),
+    "category_limit": (0, 1024),
+    "max_categories": (0, 1 << 20),
+    "text_buckets": (2, 1 << 24),
+    "max_words": (1, 1024),
+    "max_classes": (2, 1 << 16),
+}
+
+
+class EncoderStatistics(NamedTuple):
+    """How full an encoder is."""
+
+    dense: int  # dense inputs
+    rows: int  # rows given out
+    max_rows: int
+    shared: int  # active entries so far that shared a row, since all had been given out
+    truncated: int  # active entries so far that were left out, since a sample had too many
+    classes: int
+    categories: dict[str, int]  # distinct values by category field
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` for a setting that is out of its range."""
+    for name, (least, greatest) in RANGES.items():
+        value = settings[name]
+        if not least <= value <= greatest:
+            raise ConfigurationError(
+                f"{name} is {value}, but must be from {least:g} to {greatest:g}"
+            )
+        if name != "clip" and value != int(value):
+            raise ConfigurationError(f"{name} is {value}, but must be a whole number")
+
+
+@final
+class Encoder:
+    """Turns blocks into inputs and targets, learning from each sample on the way.
+
+    Numbers are standardised with moments that include the sample; categories, words and missing
+    values are active rows, given out in order of appearance. The result does not depend on how
+    the stream is cut into blocks.
+
+    Args:
+        task: what is predicted.
+        clip: bound of every standardised input and target.
+        max_rows: rows given out; later keys share them by hash.
+        category_limit: distinct whole numbers up to which a number is a category as well.
+        max_categories: distinct values of a category field; later ones share 256 hashed keys.
+        text_buckets: hashed words of each text field.
+        max_words: distinct words and pairs of words of a text.
+        max_classes: labels; samples with a later one are refused ("too-many-classes").
+
+    Raises:
+        ConfigurationError: a setting is out of its range.
+
+    >>> from streamnet.samples import Block, Field, Kind, Schema, Task
+    >>> schema = Schema((Field("x", Kind.NUMBER),), "y", Task.CLASSIFICATION)
+    >>> numbers = np.array([[0.5], [1.5], [np.nan]])
+    >>> target = np.array(["a", "b", "a"], object)
+    >>> block = Block(schema, "-", numbers, (), target, np.zeros((4, 3), np.int64))
+    >>> encoded = Encoder(task=Task.CLASSIFICATION).encode(block)
+    >>> encoded.inputs.dense.tolist(), encoded.inputs.count.tolist(), encoded.label.tolist()
+    ([[0.0], [1.0], [0.0]], [0, 0, 1], [0, 1, 0])
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        clip: float = 8.0,
+        max_rows: int = 8192,
+        category_limit: int = 64,
+        max_categories: int = 1000,
+        text_buckets: int = 4096,
+        max_words: int = 256,
+        max_classes: int = 1000,
+    ) -> None:
+        self.task = Task(task)
+        settings: dict[str, Any] = {
+            "clip": clip,
+            "max_rows": max_rows,
+            "category_limit": category_limit,
+            "max_categories": max_categories,
+            "text_buckets": text_buckets,
+            "max_words": max_words,
+        }
+        self._settings = {"task": str(self.task), **settings, "max_classes": max_classes}
+        _check_settings(self._settings)
+        self._max_classes = max_classes
+        self._inputs = InputEncoder(**settings)
+        self._labels = ClassLabels(max_classes=max_classes)
+        self._scaler = TargetScaler(clip=float(clip))
+        self._regression = self.task is Task.REGRESSION
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes by number; append-only, not to be changed."""
+        return self._labels.names
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Centre and spread: the answer to the next sample is centre + spread * output."""
+        return self._scaler.scale
+
+    def encode(self, block: Block) -> Encoded:
+        """Inputs and targets of the next samples of the stream, learning from each of them.
+
+        Raises:
+            SchemaError: a field's kind is not the one it had when it first came.
+        """
+        self._inputs.turn_to(block.schema, learn=True)
+        if self._regression:
+            target = np.full(len(block), np.nan) if block.target is None else block.target
+            scaled = self._scaler.update(target)
+            inputs = self._inputs.inputs(block, learn=True)
+            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled)
+        target = np.full(len(block), None) if block.target is None else block.target
+        numbered = self._labels.number(target)
+        label, known = numbered.label, numbered.known
+        if numbered.refused:
+            refused = [self._letter(block, i, target[i]) for i in numbered.refused]
+            kept = np.delete(np.arange(len(block)), numbered.refused)
+            label, known = label[kept], known[kept]
+            rejected = sorted((*block.rejected, *refused), key=lambda letter: letter.offset)
+            block = replace(block.take(kept), rejected=tuple(rejected))
+        inputs = self._inputs.inputs(block, learn=True)
+        return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET)
+
+    def transform(self, block: Block) -> Inputs:
+        """Inputs to predict from; nothing is learned, and what is new has no row.
+
+        Raises:
+            SchemaError: a field's kind is not the one it had when it first came.
+        """
+        return self._inputs.inputs(block, learn=False)
+
+    def statistics(self) -> EncoderStatistics:
+        """How full the encoder is."""
+        inputs = self._inputs
+        places = [p for p in inputs.layout.places if p.field.kind is Kind.CATEGORY]
+        return EncoderStatistics(
+            dense=inputs.layout.dense,
+            rows=len(inputs.rows),
+            max_rows=len(inputs.rows.keys),
+            shared=int(inputs.rows.counters[SHARED]),
+            truncated=int(inputs.rows.counters[TRUNCATED]),
+            classes=len(self.labels),
+            categories={
+                place.field.name: len(vocabulary.values_seen)
+                for place, vocabulary in zip(places, inputs.vocabularies, strict=True)
+            },
+        )
+
+    def snapshot(self) -> EncoderSnapshot:
+        """What was learned so far, in time proportional to the number of fields."""
+        inputs = self._inputs
+        rows, measures = inputs.rows, inputs.measures
+        return EncoderSnapshot(
+            settings=self._settings,
+            fields=tuple(place.field for place in inputs.layout.places),
+            moments=measures.moments.copy(),
+            distinct_count=measures.tables[:, 0].copy(),
+            tables=measures.tables,
+            clocks=inputs.clocks.copy(),
+            vocabularies=tuple(
+                Grown(v.values_seen, len(v.values_seen)) for v in inputs.vocabularies
+            ),
+            row_keys=rows.keys,
+            counters=rows.counters.copy(),
+            squares=rows.squares[: len(rows)].copy(),
+            labels=Grown(self.labels, len(self.labels)),
+            target=self._scaler.moments.copy(),
+        )
+
+    def export_state(self) -> dict[str, Any]:
+        """All that was learned, as arrays and values that JSON can hold."""
+        return self.snapshot().materialise()
+
+    @classmethod
+    def restore_state(cls, state: Mapping[str, Any]) -> Encoder:
+        """The encoder that ``state`` was exported from, to the bit.
+
+        Raises:
+            ModelFileError: the state contradicts itself.
+        """
+        try:
+            encoder = cls(**state["settings"])
+            encoder._take_over(state)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"the encoder's state is damaged: {error}") from error
+        return encoder
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
+        inputs = self._inputs
+        for name, kind in state["fields"]:
+            inputs.append(Field(name, Kind(kind)))
+        inputs.measures.restore_state(state["moments"], state["distinct_count"], state["distinct"])
+        clocks = np.array(state["clocks"], np.int64)
+        if clocks.shape != inputs.clocks.shape:
+            raise ModelFileError("the encoder's clocks do not fit its time fields")
+        inputs.clocks = clocks
+        for vocabulary, values in zip(inputs.vocabularies, state["vocabularies"], strict=True):
+            vocabulary.restore_state(values)
+        inputs.rows.restore_state(state["row_keys"], state["counters"], state["squares"])
+        self._labels.restore_state(state["labels"])
+        self._scaler.restore_state(state["target"])
+
+    def _letter(self, block: Block, i: int, label: str) -> DeadLetter:
+        offset, _, line = block.marks[i].tolist()
+        rule = f"is new, but all {self._max_classes} classes (max_classes) are taken"
+        return DeadLetter(
+            source=block.source,
+            offset=offset,
+            line=line or None,
+            reason="too-many-classes",
+            detail=f"label {label[:80]!r} {rule}",
+            raw=label[:RAW_LENGTH],
+        )

@@ -1,0 +1,219 @@
+"""Network inputs from the feature columns of a block."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.features.categories import Vocabulary
+from streamnet.features.layout import SPARSE_BASE
+from streamnet.features.layout import Layout
+from streamnet.features.layout import Plan
+from streamnet.features.layout import WordColumn
+from streamnet.features.numbers import MISSING
+from streamnet.features.numbers import Measures
+from streamnet.features.numbers import plain
+from streamnet.features.numbers import standardise
+from streamnet.features.rows import FIELD_BITS
+from streamnet.features.rows import TRUNCATED
+from streamnet.features.rows import RowTable
+from streamnet.features.text import HashedText
+from streamnet.features.text import TextHasher
+from streamnet.features.text import fill_texts
+from streamnet.features.times import place_in_calendar
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Inputs
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import SparseRows
+
+__all__ = ("InputEncoder",)
+
+
+@final
+class InputEncoder:
+    """Columns to inputs; its moments, vocabularies and rows learn from every encoded sample.
+
+    >>> from streamnet.samples import Block, Field, Kind, Schema
+    >>> schema = Schema((Field("job", Kind.CATEGORY),))
+    >>> jobs = np.array(["cook", None, "cook"], object)
+    >>> block = Block(schema, "-", np.empty((3, 0)), (jobs,), None, np.zeros((4, 3), np.int64))
+    >>> InputEncoder().inputs(block, learn=True).row.tolist()
+    [[0], [1], [0]]
+    """
+
+    def __init__(
+        self,
+        *,
+        clip: float = 8.0,
+        max_rows: int = 8192,
+        category_limit: int = 64,
+        max_categories: int = 1000,
+        text_buckets: int = 4096,
+        max_words: int = 256,
+    ) -> None:
+        self.layout = Layout()
+        self.measures = Measures(category_limit=category_limit)
+        self.clocks = np.zeros(0, np.int64)  # by time field: 1 once it had a time of day
+        self.vocabularies: list[Vocabulary] = []  # by category field
+        self.rows = RowTable(max_rows=max_rows)
+        self._clip = float(clip)
+        self._max_categories = max_categories
+        self._hasher = TextHasher(buckets=text_buckets, max_words=max_words)
+        self._schema: Schema | None = None  # that the plan was made for
+        self._plan = self.layout.plan(Schema(()))
+
+    def append(self, field: Field) -> None:
+        """Make room for a new field, after all others."""
+        place = self.layout.append(field)
+        kind = place.field.kind
+        if kind is Kind.NUMBER:
+            self.measures.append(category=True, origin=0.0)
+        elif kind is Kind.TIME:
+            self.measures.append(category=False, origin=np.nan)
+            self.clocks = np.append(self.clocks, 0)
+        elif kind is Kind.CATEGORY:
+            self.vocabularies.append(Vocabulary(base=place.base, limit=self._max_categories))
+        else:
+            self.measures.append(category=False, origin=0.0)
+            self.measures.append(category=False, origin=0.0)
+
+    def inputs(self, block: Block, *, learn: bool) -> Inputs:
+        """Inputs of a block; without ``learn`` nothing changes and what is new has no row.
+
+        Raises:
+            SchemaError: a field's kind is not the one it had when it first came.
+        """
+        self.turn_to(block.schema, learn=learn)
+        plan, n = self._plan, len(block)
+        texts = [self._hashed(block, column) for column in plan.words]
+        segments = [max((len(text.codes) for text in column), default=0) for column in texts]
+        scaled = 0 if block.sparse is None else block.sparse.index.shape[1]
+        weighted = sum(segments) + scaled
+        dense = np.empty((n, self.layout.dense), np.float32)
+        keys = np.empty((n, plan.width + weighted), np.int64)
+        weights = np.empty((n, weighted), np.float64)
+
+        active = self._numbers(block, plan, dense, keys, learn) + len(plan.categories) + weighted
+        for column in plan.categories:
+            self._categories(block, column, keys, learn)
+        if texts:
+            self._measure_texts(texts, plan, dense, keys, learn)
+        first = 0
+        for column, hashed, width in zip(plan.words, texts, segments, strict=True):
+            columns = slice(first, first + width)
+            fill_texts(hashed, column.base, keys[:, plan.width :][:, columns], weights[:, columns])
+            first += width
+        if block.sparse is not None:
+            _fill_sparse(block.sparse, keys[:, plan.width + first :], weights[:, first:])
+
+        if not active:
+            none = np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32), np.zeros(n, np.int32)
+            return Inputs(dense, *none, len(self.rows))
+        entries = self.rows.activate(
+            keys, weights, weighted=weighted, scaled=scaled, clip=self._clip, learn=learn
+        )
+        return Inputs(dense, *entries, len(self.rows))
+
+    def turn_to(self, schema: Schema, *, learn: bool) -> None:
+        """Get ready for blocks of ``schema``; with ``learn`` its new fields get their inputs.
+
+        Raises:
+            SchemaError: a field's kind is not the one it had when it first came; then nothing
+                has changed.
+        """
+        if schema is self._schema:
+            return
+        if schema == self._schema:
+            self._schema = schema
+            return
+        self.layout.check(schema)
+        if learn:
+            for field in self.layout.unknown(schema):
+                self.append(field)
+        self._plan = self.layout.plan(schema)
+        # A plan that left out unknown fields does not serve for learning.
+        self._schema = None if self.layout.unknown(schema) else schema
+
+    def _numbers(
+        self,
+        block: Block,
+        plan: Plan,
+        dense: NDArray[np.float32],
+        keys: NDArray[np.int64],
+        learn: bool,
+    ) -> int:
+        if not len(plan.numbers):
+            return 0
+        measures = self.measures
+        values = plain(block.numbers)
+        active = standardise(
+            values,
+            plan.numbers,
+            measures.moments,
+            measures.tables,
+            measures.limit,
+            self._clip,
+            learn,
+            dense,
+            keys,
+        )
+        if len(plan.times):
+            place_in_calendar(values, plan.times, self.clocks, learn, dense, keys)
+            active += len(values)
+        return active
+
+    def _categories(
+        self, block: Block, column: WordColumn, keys: NDArray[np.int64], learn: bool
+    ) -> None:
+        if column.source < 0:
+            keys[:, column.key] = column.base + MISSING
+            return
+        vocabulary = self.vocabularies[column.nth]
+        values = block.words[column.source].tolist()
+        found = vocabulary.learn(values) if learn else vocabulary.look_up(values)
+        keys[:, column.key] = np.fromiter(found, np.int64, len(values))
+
+    def _hashed(self, block: Block, column: WordColumn) -> list[HashedText]:
+        if column.source < 0:
+            return [self._hasher.hashed(None)] * len(block)
+        return [self._hasher.hashed(text) for text in block.words[column.source].tolist()]
+
+    def _measure_texts(
+        self,
+        texts: list[list[HashedText]],
+        plan: Plan,
+        dense: NDArray[np.float32],
+        keys: NDArray[np.int64],
+        learn: bool,
+    ) -> None:
+        if learn:
+            self.rows.counters[TRUNCATED] += sum(text.truncated for text in chain(*texts))
+        rows = [
+            tuple(chain(*(text.measures for text in sample))) for sample in zip(*texts, strict=True)
+        ]
+        measures = self.measures
+        standardise(
+            np.array(rows, np.float64).reshape(len(rows), len(plan.texts)),
+            plan.texts,
+            measures.moments,
+            measures.tables,
+            measures.limit,
+            self._clip,
+            learn,
+            dense,
+            keys,
+        )
+
+
+def _fill_sparse(sparse: SparseRows, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+    """Write the indices of non-zero numbers as keys, -1 for all else, and the numbers."""
+    used = np.arange(keys.shape[1]) < sparse.count[:, None]
+    used &= (sparse.value != 0.0) & np.isfinite(sparse.value)
+    codes = sparse.index & ((1 << FIELD_BITS) - 1)
+    keys[:] = np.where(used, SPARSE_BASE + codes, -1)
+    weights[:] = sparse.value

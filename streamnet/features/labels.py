@@ -1,0 +1,83 @@
+"""Class labels, numbered in order of first appearance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ModelFileError
+from streamnet.features.categories import printable
+
+__all__ = ("ClassLabels", "Numbered")
+
+
+class Numbered(NamedTuple):
+    """Class numbers of consecutive samples."""
+
+    label: NDArray[np.int32]  # shape=(n,), -1 without a target
+    known: NDArray[np.int32]  # shape=(n,), classes known before the sample
+    refused: tuple[int, ...]  # samples whose label was one too many
+
+
+@final
+class ClassLabels:
+    """The classes of a stream.
+
+    >>> labels = ClassLabels(max_classes=1000)
+    >>> numbered = labels.number(np.array(["ham", "spam", "ham", None], object))
+    >>> numbered.label.tolist(), numbered.known.tolist(), labels.names
+    ([0, 1, 0, -1], [0, 1, 2, 2], ['ham', 'spam'])
+    """
+
+    def __init__(self, *, max_classes: int) -> None:
+        self._max_classes = max_classes
+        self._numbers: dict[str | None, int] = {None: -1}
+        self.names: list[str] = []  # append-only
+
+    def number(self, target: NDArray[Any]) -> Numbered:
+        """Number the labels of a block in order, learning new ones."""
+        found = [self._numbers.get(label) for label in target.tolist()]
+        if None in found:
+            return self._number_new(target)
+        label = np.array(found, np.int32)
+        known = np.empty(len(found), np.int32)
+        known.fill(len(self.names))
+        return Numbered(label, known, ())
+
+    def restore_state(self, names: Sequence[str]) -> None:
+        """Take over the names of the classes, in order of appearance."""
+        if len(names) > self._max_classes:
+            raise ModelFileError(f"the model has {len(names)} classes, more than its cap")
+        for name in names:
+            self._learn(name)
+        if self.names != list(names):
+            raise ModelFileError("the model's class labels are not distinct")
+
+    def _number_new(self, target: NDArray[Any]) -> Numbered:
+        label = np.empty(len(target), np.int32)
+        known = np.empty(len(target), np.int32)
+        refused = []
+        for i, name in enumerate(target.tolist()):
+            known[i] = len(self.names)
+            number = self._numbers.get(name)
+            if number is None:
+                number = self._learn(name)
+                if number < 0:
+                    refused.append(i)
+            label[i] = number
+        return Numbered(label, known, tuple(refused))
+
+    def _learn(self, label: str) -> int:
+        name = printable(label)
+        if name in self._numbers:
+            return self._numbers[name]
+        if len(self.names) == self._max_classes:
+            return -1
+        self._numbers[name] = len(self.names)
+        self.names.append(name)
+        return self._numbers[name]

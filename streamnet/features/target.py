@@ -1,0 +1,92 @@
+"""The target of a regression in standard units."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ModelFileError
+from streamnet.features.numbers import plain
+from streamnet.features.numbers import spread_of
+from streamnet.jit import jit
+
+__all__ = ("Scaled", "TargetScaler")
+
+COUNT, MEAN, SQUARES = range(3)
+LARGEST = 1e100  # beyond it a target counts as this large, so that no square overflows
+FINITE = np.finfo(np.float64).max
+
+
+class Scaled(NamedTuple):
+    """Targets of consecutive samples in standard units, and the units to answer in."""
+
+    goal: NDArray[np.float64]  # shape=(n,), with moments that include the sample; NaN if missing
+    centre: NDArray[np.float64]  # shape=(n,), mean before the sample
+    spread: NDArray[np.float64]  # shape=(n,), standard deviation before the sample
+
+
+@jit
+def _scale(
+    target: NDArray[np.float64],
+    moments: NDArray[np.float64],
+    clip: float,
+    goal: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    spread: NDArray[np.float64],
+) -> None:
+    """Fill in goal, centre and spread, taking each target into the moments in order."""
+    deviation = spread_of(moments[COUNT], moments[MEAN], moments[SQUARES])
+    for i in range(target.shape[0]):
+        centre[i] = moments[MEAN]
+        spread[i] = deviation if deviation > 0.0 else 1.0
+        y = target[i]
+        if not abs(y) <= FINITE:
+            goal[i] = np.nan
+            continue
+        y = min(max(y, -LARGEST), LARGEST)
+        delta = y - moments[MEAN]
+        moments[COUNT] += 1.0
+        moments[MEAN] += delta / moments[COUNT]
+        moments[SQUARES] += delta * (y - moments[MEAN])
+        deviation = spread_of(moments[COUNT], moments[MEAN], moments[SQUARES])
+        unit = deviation if deviation > 0.0 else 1.0
+        goal[i] = min(max((y - moments[MEAN]) / unit, -clip), clip)
+
+
+@final
+class TargetScaler:
+    """Running moments of a target.
+
+    >>> scaler = TargetScaler(clip=8.0)
+    >>> scaled = scaler.update(np.array([10.0, 14.0, 12.0]))
+    >>> scaled.centre.tolist(), scaled.spread.tolist(), scaled.goal.tolist()
+    ([0.0, 10.0, 12.0], [1.0, 1.0, 2.0], [0.0, 1.0, 0.0])
+    """
+
+    def __init__(self, *, clip: float) -> None:
+        self._clip = clip
+        self.moments = np.zeros(3, np.float64)  # count, mean, squared deviations
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Mean, and standard deviation or 1, of the targets so far."""
+        deviation = spread_of(self.moments[COUNT], self.moments[MEAN], self.moments[SQUARES])
+        return float(self.moments[MEAN]), float(deviation) if deviation > 0.0 else 1.0
+
+    def update(self, target: NDArray[Any]) -> Scaled:
+        """Scale the targets of a block and learn from them, in order."""
+        n = len(target)
+        scaled = Scaled(np.empty(n), np.empty(n), np.empty(n))
+        _scale(plain(target), self.moments, self._clip, *scaled)
+        return scaled
+
+    def restore_state(self, moments: NDArray[np.float64]) -> None:
+        """Take over moments as a snapshot keeps them."""
+        moments = np.array(moments, np.float64)
+        if moments.shape != (3,):
+            raise ModelFileError("the target's moments are not three numbers")
+        self.moments = moments

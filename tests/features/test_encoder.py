@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ModelFileError
+from streamnet.errors import SchemaError
+from streamnet.features import Encoder
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from tests.features.blocks import Columns
+from tests.features.blocks import active
+from tests.features.blocks import block_of
+from tests.features.blocks import cut
+from tests.features.blocks import flat
+from tests.features.blocks import sparse_of
+from tests.features.naive import NaiveEncoder
+
+AGE, HEIGHT = ("age", Kind.NUMBER), ("height", Kind.NUMBER)
+JOB, SEEN, NOTE = ("job", Kind.CATEGORY), ("seen", Kind.TIME), ("note", Kind.TEXT)
+VALUES: dict[tuple[str, Kind], st.SearchStrategy[Any]] = {
+    JOB: st.sampled_from(["cook", "smith", "pilot", None]),
+    AGE: st.sampled_from([1.0, 2.0, 3.0, 4.0, 5.0, math.nan]),
+    SEEN: st.just(math.nan) | st.integers(0, 2000).map(lambda hours: 3600.0 * hours),
+    HEIGHT: st.floats(-100, 100).map(lambda x: round(x, 2)) | st.just(math.nan),
+}
+TEXTS = st.none() | st.text("ab 1", max_size=8)
+LABELS = st.sampled_from(["a", "b", "c", None])
+SPARSE = st.dictionaries(st.integers(0, 9), st.floats(0.5, 9.0), max_size=4)
+SAMPLES = st.lists(st.fixed_dictionaries(VALUES), max_size=25)
+
+
+def columns_of(samples: list[dict[tuple[str, Kind], Any]]) -> dict[tuple[str, Kind], list[Any]]:
+    return {key: [sample[key] for sample in samples] for key in VALUES}
+
+
+def state_of(encoder: Encoder) -> dict[str, Any]:
+    """The encoder's state with arrays as bytes, to be compared."""
+    return {
+        name: (value.tobytes(), value.shape) if isinstance(value, np.ndarray) else value
+        for name, value in encoder.export_state().items()
+    }
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> Block:
+    """A block of all kinds of columns and numbered inputs."""
+    samples = draw(SAMPLES)
+    columns = columns_of(samples)
+    columns[NOTE] = [draw(TEXTS) for _ in samples]
+    sparse = sparse_of([draw(SPARSE) for _ in samples])
+    target = [draw(LABELS) for _ in samples]
+    return block_of(columns, target, sparse=sparse)
+
+
+@given(SAMPLES, st.data())
+def test_inputs_are_those_of_a_slow_obvious_encoder(
+    samples: list[dict[tuple[str, Kind], Any]], data: st.DataObject
+) -> None:
+    numbered = [data.draw(SPARSE) for _ in samples]
+    block = block_of(columns_of(samples), sparse=sparse_of(numbered))
+    inputs = Encoder(task=Task.CLASSIFICATION, category_limit=4).encode(block).inputs
+    naive = NaiveEncoder(category_limit=4)
+    for i, (sample, numbers) in enumerate(zip(samples, numbered, strict=True)):
+        dense, entries = naive.encode({key: sample[key] for key in VALUES}, numbers)
+        assert inputs.dense[i].tolist() == pytest.approx(dense, abs=1e-4)
+        got = active(inputs)[i]
+        assert [row for row, _ in got] == [row for row, _ in entries]
+        assert [v for _, v in got] == pytest.approx([v for _, v in entries], rel=1e-5)
+    assert inputs.rows == len(naive.rows)
+
+
+@given(streams(), st.lists(st.integers(0, 9), max_size=8))
+def test_the_cuts_of_the_stream_do_not_show(block: Block, sizes: list[int]) -> None:
+    whole = Encoder(task=Task.CLASSIFICATION, max_rows=20, max_categories=2, category_limit=4)
+    parts = Encoder(task=Task.CLASSIFICATION, max_rows=20, max_categories=2, category_limit=4)
+    expected = flat([whole.encode(block)])
+    assert flat([parts.encode(part) for part in cut(block, sizes)]) == expected
+    assert state_of(parts) == state_of(whole)
+
+
+@given(st.lists(st.floats(), max_size=20), st.lists(st.integers(0, 5), max_size=8))
+def test_nor_do_they_in_a_regression(target: list[float], sizes: list[int]) -> None:
+    block = block_of({AGE: target[::-1]}, target, task=Task.REGRESSION)
+    whole, parts = Encoder(task=Task.REGRESSION), Encoder(task=Task.REGRESSION)
+    expected = flat([whole.encode(block)])
+    assert flat([parts.encode(part) for part in cut(block, sizes)]) == expected
+    assert state_of(parts) == state_of(whole)
+
+
+@given(streams(), st.integers(0, 25))
+def test_an_encoder_restored_half_way_goes_on_to_the_same_bits(block: Block, at: int) -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION, max_rows=20, category_limit=4, clip=3.0)
+    first, second = cut(block, [at])
+    encoder.encode(first)
+    restored = Encoder.restore_state(encoder.export_state())
+    assert state_of(restored) == state_of(encoder)
+    assert flat([restored.encode(second)]) == flat([encoder.encode(second)])
+    assert state_of(restored) == state_of(encoder)
+
+
+@given(streams(), st.integers(0, 25))
+def test_a_snapshot_stays_as_it_was(block: Block, at: int) -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    first, second = cut(block, [at])
+    encoder.encode(first)
+    snapshot, before = encoder.snapshot(), state_of(encoder)
+    encoder.encode(second)
+    assert state_of(Encoder.restore_state(snapshot.materialise())) == before
+
+
+@given(streams(), st.integers(0, 25))
+def test_a_prediction_changes_nothing(block: Block, at: int) -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    first, second = cut(block, [at])
+    encoder.encode(first)
+    before = state_of(encoder)
+    inputs = encoder.transform(second)
+    assert state_of(encoder) == before
+    assert all(row < inputs.rows for sample in active(inputs) for row, _ in sample)
+    assert encoder.transform(second).dense.tobytes() == inputs.dense.tobytes()
+
+
+def test_a_prediction_for_the_last_sample_learned_has_the_inputs_it_had() -> None:
+    values: Columns = {AGE: [3.0, 1.0, 4.0], JOB: ["a", "b", "a"], SEEN: [9.0, 8.0, 90000.0]}
+    values = {**values, NOTE: ["to be", "or not", "to be"]}
+    block = block_of(values, sparse=sparse_of([{7: 2.0}, {}, {7: 4.0, 9: 1.0}]))
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    learned = encoder.encode(block).inputs
+    again = encoder.transform(block.part(2, 3))
+    assert again.dense[0].tobytes() == learned.dense[2].tobytes()
+    assert active(again)[0] == active(learned)[2]
+
+
+def test_what_is_new_has_no_row_in_a_prediction() -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    encoder.encode(block_of({AGE: [1.0, 2.0, 3.0], JOB: ["a", "b", "a"]}))
+    inputs = encoder.transform(block_of({AGE: [4.0, 3.0], JOB: ["c", None]}))
+    assert [len(sample) for sample in active(inputs)] == [0, 1]
+
+
+def test_json_can_hold_the_state_but_for_its_arrays() -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    encoder.encode(block_of({JOB: ["a\ud800", None], NOTE: ["x \ud800", None]}, ["\ud800", "b"]))
+    state = encoder.export_state()
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    rest = {name: value for name, value in state.items() if name not in arrays}
+    assert all(array.dtype in (np.float64, np.int64) for array in arrays.values())
+    decoded = msgspec.json.decode(msgspec.json.encode(rest))
+    assert state_of(Encoder.restore_state(arrays | decoded)) == state_of(encoder)
+
+
+def test_new_fields_come_after_the_old_ones() -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    before = encoder.encode(block_of({HEIGHT: [0.5, 1.5], JOB: ["a", "b"]})).inputs
+    grown: Columns = {HEIGHT: [3.5, 0.5], JOB: ["a", "c"], ("weight", Kind.NUMBER): [7.0, math.nan]}
+    after = encoder.encode(block_of(grown)).inputs
+    assert (before.dense.shape, after.dense.shape) == ((2, 1), (2, 2))
+    assert after.dense[0, 0] > 0
+    assert active(after) == [[(0, 1.0)], [(2, 1.0), (3, 1.0)]]
+
+
+def test_fields_that_a_block_lacks_are_missing_and_their_order_does_not_count() -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    full: Columns = {HEIGHT: [0.5, 1.5], AGE: [0.25, 2.5], JOB: ["a", None], NOTE: ["hi", None]}
+    encoder.encode(block_of({**full, SEEN: [1.0, math.nan]}))
+    lacking = encoder.transform(block_of({AGE: [2.5]}))
+    spelled_out: Columns = {
+        NOTE: [None],
+        HEIGHT: [math.nan],
+        JOB: [None],
+        AGE: [2.5],
+        SEEN: [math.nan],
+    }
+    assert lacking.dense[0].tolist() == [0.0, 1.0, *[0.0] * 9]
+    given_as_missing = encoder.transform(block_of(spelled_out))
+    assert given_as_missing.dense.tobytes() == lacking.dense.tobytes()
+    assert active(given_as_missing) == active(lacking)
+    assert len(active(lacking)[0]) == 3
+
+
+def test_a_prediction_ignores_fields_it_has_not_learned() -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    encoder.encode(block_of({HEIGHT: [0.5, 1.5]}))
+    block = block_of({JOB: ["a"], HEIGHT: [1.5]})
+    assert encoder.transform(block).dense.tolist() == [[1.0]]
+    # The same schema still brings the field when it is learned.
+    assert len(active(encoder.encode(block).inputs)[0]) == 1
+
+
+def test_a_field_that_changes_its_kind_is_an_error() -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    encoder.encode(block_of({AGE: [1.0]}, ["a"]))
+    before = state_of(encoder)
+    for learn in (encoder.encode, encoder.transform):
+        with pytest.raises(SchemaError, match="'age' is of kind category, but was number"):
+            learn(block_of({JOB: ["cook"], ("age", Kind.CATEGORY): ["old"]}, ["b"]))
+    assert state_of(encoder) == before
+
+
+def test_a_class_too_many_is_refused_and_nothing_is_learned_from_it() -> None:
+    letter = DeadLetter("a.csv", 15, 2, "number", "bad", "x")
+    block = block_of({AGE: [1.5, 99.0, 2.5, 98.0]}, ["a", "b", "c", "d"])
+    block = dataclasses.replace(block, rejected=(letter,))
+    encoder = Encoder(task=Task.CLASSIFICATION, max_classes=2)
+    other = Encoder(task=Task.CLASSIFICATION, max_classes=2)
+    encoded = encoder.encode(block)
+    assert (encoded.label.tolist(), encoded.known.tolist()) == ([0, 1], [0, 1])
+    assert encoded.block.numbers.tolist() == [[1.5], [99.0]]
+    assert encoded.block.end == block.end
+    assert [(r.reason, r.offset, r.line) for r in encoded.block.rejected] == [
+        ("number", 15, 2),
+        ("too-many-classes", 20, 3),
+        ("too-many-classes", 30, 4),
+    ]
+    assert "'c'" in encoded.block.rejected[1].detail
+    other.encode(block.part(0, 2))
+    assert state_of(encoder) == state_of(other)
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=40))
+def test_every_input_is_finite(values: list[float]) -> None:
+    sparse = sparse_of([{0: value} for value in values])
+    block = block_of({AGE: values, SEEN: values}, sparse=sparse)
+    inputs = Encoder(task=Task.CLASSIFICATION).encode(block).inputs
+    assert np.isfinite(inputs.dense).all()
+    assert np.isfinite(inputs.value).all()
+
+
+def test_samples_without_targets_are_encoded_all_the_same() -> None:
+    block = block_of({AGE: [1.5, 2.5]})
+    encoded = Encoder(task=Task.CLASSIFICATION).encode(block)
+    assert (encoded.label.tolist(), encoded.known.tolist()) == ([-1, -1], [0, 0])
+    scaled = Encoder(task=Task.REGRESSION).encode(block)
+    assert np.isnan(scaled.goal).all()
+    assert (scaled.centre.tolist(), scaled.spread.tolist()) == ([0.0, 0.0], [1.0, 1.0])
+
+
+@pytest.mark.parametrize("task", Task)
+def test_an_empty_block_is_encoded_to_nothing(task: Task) -> None:
+    columns: Columns = {JOB: ["a"], AGE: [1.0], SEEN: [1.0], HEIGHT: [1.0], NOTE: ["a"]}
+    target = ["a"] if task is Task.CLASSIFICATION else [1.0]
+    block = block_of(columns, target, task=task, sparse=sparse_of([{1: 1.0}]))
+    encoder = Encoder(task=task)
+    encoder.encode(block)
+    before = encoder.export_state()["counters"].tolist()
+    inputs = encoder.encode(block.part(0, 0)).inputs
+    assert (inputs.dense.shape, inputs.count.shape) == ((0, 9 + 2), (0,))
+    assert encoder.export_state()["counters"].tolist() == before
+
+
+def test_a_block_without_any_field_has_no_inputs() -> None:
+    block = block_of({}, None, schema=Schema(()))
+    assert Encoder(task=Task.CLASSIFICATION).encode(block).inputs.dense.shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "rule"),
+    [
+        ({"clip": 0.0}, "clip is 0.0, but must be from 1 to"),
+        ({"clip": math.nan}, "clip is nan, but must be"),
+        ({"max_rows": 0}, "max_rows is 0, but must be from 1"),
+        ({"text_buckets": 1}, "text_buckets is 1, but must be from 2"),
+        ({"max_words": 2.5}, "max_words is 2.5, but must be a whole number"),
+        ({"max_classes": 1}, "max_classes is 1, but must be from 2"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused(setting: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ConfigurationError, match=rule):
+        Encoder(task=Task.CLASSIFICATION, **setting)
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(sorted(Encoder(task=Task.REGRESSION).export_state())), st.data())
+def test_a_damaged_state_is_refused(name: str, data: st.DataObject) -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    encoder.encode(block_of({JOB: ["a"], AGE: [1.0], SEEN: [1.0]}, ["b"]))
+    state = encoder.export_state()
+    if data.draw(st.booleans()):
+        del state[name]
+    else:
+        state[name] = {"clip": "eight"} if name == "settings" else [["x", "y"]] * 5
+    with pytest.raises(ModelFileError, match=r"encoder|categories|label|target"):
+        Encoder.restore_state(state)
+
+
+def test_clocks_of_other_fields_are_refused() -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION)
+    encoder.encode(block_of({SEEN: [1.0]}))
+    state = encoder.export_state() | {"clocks": np.zeros(2, np.int64)}
+    with pytest.raises(ModelFileError, match="clocks"):
+        Encoder.restore_state(state)
+
+
+def test_the_scale_of_answers_is_that_of_the_targets_so_far() -> None:
+    encoder = Encoder(task=Task.REGRESSION)
+    assert encoder.scale == (0.0, 1.0)
+    encoder.encode(block_of({AGE: [1.0, 2.0]}, [10.0, 14.0], task=Task.REGRESSION))
+    assert encoder.scale == (12.0, 2.0)
+
+
+def test_statistics_say_how_full_the_encoder_is() -> None:
+    encoder = Encoder(task=Task.CLASSIFICATION, max_rows=3, max_words=2)
+    encoder.encode(block_of({JOB: ["a", "b", "a"], NOTE: ["x y", "x", "z"]}, ["u", "v", "u"]))
+    statistics = encoder.statistics()
+    assert (statistics.dense, statistics.rows, statistics.max_rows) == (2, 3, 3)
+    assert (statistics.shared, statistics.truncated) == (2, 1)
+    assert (statistics.classes, statistics.categories) == (2, {"job": 2})
+    assert encoder.labels == ["u", "v"]

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.errors import ModelFileError
+from streamnet.features.labels import ClassLabels
+
+
+@given(st.lists(st.none() | st.sampled_from("abcdefg"), max_size=40), st.integers(2, 9))
+def test_classes_are_numbered_by_first_appearance_and_known_only_afterwards(
+    target: list[str | None], most: int
+) -> None:
+    labels = ClassLabels(max_classes=most)
+    label, known, refused = labels.number(np.array([*target, None], object)[:-1])
+    names: list[str] = []
+    for i, name in enumerate(target):
+        assert known[i] == len(names)
+        if name is not None and name not in names and len(names) < most:
+            names.append(name)
+        assert label[i] == (names.index(name) if name in names else -1)
+        assert (i in refused) == (name is not None and name not in names)
+    assert labels.names == names
+
+
+def test_labels_are_the_same_however_the_stream_is_cut() -> None:
+    target = np.array(list("abracadabra"), object)
+    whole = ClassLabels(max_classes=4).number(target)
+    single = ClassLabels(max_classes=4)
+    parts = [single.number(target[i : i + 1]) for i in range(len(target))]
+    assert [p.label[0] for p in parts] == whole.label.tolist()
+    assert [p.known[0] for p in parts] == whole.known.tolist()
+    assert [i for i, p in enumerate(parts) if p.refused] == list(whole.refused) == [6]
+
+
+def test_restored_labels_go_on_with_the_same_numbers() -> None:
+    labels = ClassLabels(max_classes=3)
+    labels.restore_state(["spam", "ham"])
+    label, known, _ = labels.number(np.array(["ham", "eggs", "spam"], object))
+    assert (label.tolist(), known.tolist()) == ([1, 2, 0], [2, 2, 3])
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", "b", "c"]])
+def test_labels_that_contradict_themselves_are_refused(names: list[str]) -> None:
+    with pytest.raises(ModelFileError, match="class"):
+        ClassLabels(max_classes=2).restore_state(names)
