@@ -75,7 +75,7 @@ class Server:
         self.quarantines = 0
         self.curve = Curve()
         self.scored = 0
-        self._totals = np.zeros(3)
+        self.errors = np.zeros(3)  # summed: of what was served, and of the two baselines
         self._dead: dict[int, int] = {}  # slot, and the first sample that it did not answer
         self._round = 0
         self._emitted = -1  # serial of the champion that was emitted last
@@ -122,10 +122,10 @@ class Server:
             [errors_of(encoded, answers) for answers in (served, *judged.baselines)], axis=1
         )
         # A running sum adds one after the other, so that it does not depend on how blocks are cut.
-        totals = np.cumsum(np.concatenate((self._totals[None], errors)), axis=0)
+        totals = np.cumsum(np.concatenate((self.errors[None], errors)), axis=0)
         first = self.scored + 1
         self.scored += len(errors)
-        self._totals = totals[-1]
+        self.errors = totals[-1]
         for number in range(-(-first // CURVE_EVERY) * CURVE_EVERY, self.scored + 1, CURVE_EVERY):
             self.curve.add(number, *totals[number - first + 1])
 
@@ -157,7 +157,7 @@ class Server:
             "quarantines": self.quarantines,
             "curve": self.curve.export_state(),
             "scored": self.scored,
-            "totals": self._totals.copy(),
+            "totals": self.errors.copy(),
             "dead": [[slot, number] for slot, number in self._dead.items()],
             "round": self._round,
             "emitted": self._emitted,
@@ -174,7 +174,7 @@ class Server:
         self.quarantines = state["quarantines"]
         self.curve = Curve.restore_state(state["curve"])
         self.scored = state["scored"]
-        self._totals = np.array(state["totals"], np.float64)
+        self.errors = np.array(state["totals"], np.float64)
         self._dead = {slot: number for slot, number in state["dead"]}
         self._round = state["round"]
         self._emitted = state["emitted"]

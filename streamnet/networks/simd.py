@@ -25,6 +25,7 @@ __all__ = (
     "divide",
     "exponential",
     "gate",
+    "keep",
     "load",
     "multiply",
     "multiply_add",
@@ -84,7 +85,7 @@ def _spread(builder, value):
 
 @intrinsic
 def load(typing_context, array, index):
-    """Sixteen numbers of ``array`` from ``index`` on."""
+    """Sixteen numbers of ``array``, which is contiguous, from ``index`` on."""
 
     def generate(context, builder, signature, args):
         pointer = _vector_pointer(context, builder, signature, args)
@@ -233,6 +234,19 @@ def exponential(typing_context, vector):
         return builder.fmul(y, builder.bitcast(shifted, kind))
 
     return vector(vector), generate
+
+
+@intrinsic
+def keep(typing_context, vector, count):
+    """The first ``count`` lanes, and 0 in the others."""
+
+    def generate(context, builder, signature, args):
+        number = args[1].type
+        lanes = ir.Constant(ir.VectorType(number, LANES), list(range(LANES)))
+        kept = builder.icmp_signed("<", lanes, _spread(builder, args[1]))
+        return builder.select(kept, args[0], ir.Constant(args[0].type, [0.0] * LANES))
+
+    return vector(vector, types.intp), generate
 
 
 @intrinsic

@@ -45,12 +45,10 @@ def _layer(plan, layer, column):
 @inlined
 def fetch(memory, slot, inputs, scratch):
     """Copy a sample's dense inputs into working memory, after the 1 of the biases."""
-    dense = memory.dense
-    start = slot * dense.shape[1]
-    flat = dense.ravel()
+    start = slot * memory.dense.shape[1]
     scratch[LANES - 1] = 1
     for j in range(0, inputs, LANES):
-        simd.store(scratch, LANES + j, simd.load(flat, start + j))
+        simd.store(scratch, LANES + j, simd.load(memory.dense, start + j))
 
 
 @inlined
@@ -155,10 +153,8 @@ def _activate(code, scratch, start, units, width):
         shift = simd.splat(scratch.dtype.type(-1 if code == TANH else 0))
         for j in range(start, start + width, LANES):
             power = simd.exponential(simd.multiply(inner, simd.load(scratch, j)))
-            h = simd.divide(outer, simd.add(one, power))
-            simd.store(scratch, j, simd.add(h, shift))
-        for j in range(start + units, start + width):
-            scratch[j] = 0
+            h = simd.add(simd.divide(outer, simd.add(one, power)), shift)
+            simd.store(scratch, j, simd.keep(h, start + units - j))
 
 
 @inlined
@@ -218,8 +214,8 @@ def gradient(plan, factor, scratch, active, label, goal):
     loss = plan[PLAN.loss]
     code = plan[PLAN.output_activation]
     delta = factor[FACTORS.huber_delta]
-    for o in range(plan[PLAN.output_width]):
-        scratch[target + o] = 0
+    for o in range(0, plan[PLAN.output_width], LANES):
+        simd.store(scratch, target + o, simd.splat(scratch.dtype.type(0)))
     for o in range(active):
         y = scratch[start + o]
         # A number's only output has the goal; a label's outputs have 1 at the label.

@@ -27,6 +27,8 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.pipeline.board import Board
+from streamnet.pipeline.board import board_of
 from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.champions import Champions
 from streamnet.pipeline.cutting import Cutter
@@ -302,6 +304,10 @@ class Pipeline:
             settings=self._settings,
             threads=self._threads,
         )
+
+    def board(self) -> Board | None:
+        """Scores and leaders of this moment; None before the first sample could be learned."""
+        return None if self.learner is None else board_of(self.learner)
 
     def statistics(self) -> PipelineStatistics:
         """Where the run stands."""

@@ -1,0 +1,88 @@
+"""Board: where a run stands, for a person who is watching it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamnet.learning.learner import Learner
+from streamnet.samples import Task
+
+__all__ = ("Board", "Row", "board_of")
+
+
+class Row(NamedTuple):
+    """A candidate on the leader board."""
+
+    candidate: int
+    settings: str
+    loss: float  # faded mean; inf before its first sample
+    champion: bool
+    quarantined: bool
+
+
+class Board(NamedTuple):
+    """A moment of a run, read from the serving stage alone, which is never ahead of itself."""
+
+    task: Task
+    samples: int  # scored so far
+    measure: str  # accuracy or mae
+    served: float  # that measure of what was served so far; NaN before the first sample
+    baselines: dict[str, float]  # the same of the baselines
+    rows: tuple[Row, ...]  # the best first
+    switches: tuple[tuple[int, str], ...]  # the last changes: number of the sample, new champion
+    curve: tuple[float, ...]  # the measure over equal stretches of the stream
+
+
+def board_of(learner: Learner, *, rows: int = 8, points: int = 60) -> Board:
+    """The board of a learner; it may be learning meanwhile."""
+    server = learner.server
+    samples = server.scored
+    accuracy = learner.task is Task.CLASSIFICATION
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = server.errors / samples
+    scores = (1.0 - errors if accuracy else errors).tolist()
+    return Board(
+        task=learner.task,
+        samples=samples,
+        measure="accuracy" if accuracy else "mae",
+        served=scores[0],
+        baselines=dict(zip(learner.evaluator.baseline_names, scores[1:], strict=True)),
+        rows=_rows(learner)[:rows],
+        switches=_switches(learner),
+        curve=_curve(learner, points, accuracy=accuracy),
+    )
+
+
+def _rows(learner: Learner) -> tuple[Row, ...]:
+    server = learner.server
+    losses = server.selector.losses().tolist()
+    rows = [
+        Row(
+            member.serial,
+            member.settings.describe(),
+            losses[slot],
+            slot == server.selector.champion,
+            server.quarantined(slot),
+        )
+        for slot, member in enumerate(server.members)
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.quarantined, row.loss, row.candidate)))
+
+
+def _switches(learner: Learner) -> tuple[tuple[int, str], ...]:
+    server = learner.server
+    last = list(server.selector.switches)[-4:]
+    return tuple((s.number, server.members[s.after].settings.describe()) for s in reversed(last))
+
+
+def _curve(learner: Learner, points: int, *, accuracy: bool) -> tuple[float, ...]:
+    curve = learner.server.curve
+    numbers = np.concatenate(([0], curve.samples()))
+    errors = np.concatenate(([0.0], curve.values()[:, 0] if len(numbers) > 1 else []))
+    if len(numbers) != len(errors) or len(numbers) < 2:
+        return ()
+    edges = np.linspace(0, numbers[-1], min(points, len(numbers) - 1) + 1)
+    steps = np.diff(np.interp(edges, numbers, errors)) / np.diff(edges)
+    return tuple((1.0 - steps if accuracy else steps).tolist())

@@ -1,0 +1,112 @@
+"""What is wrong with a run file, told to the person who can mend it: where, key, value, rule."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import date
+from datetime import time
+from difflib import get_close_matches
+
+from pydantic import BaseModel
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from streamnet.toml_lines import KeyPath
+from streamnet.toml_lines import key_lines
+from streamnet.toml_lines import line_of
+
+__all__ = ("Tables", "messages")
+
+Tables = dict[KeyPath, type[BaseModel]]
+"""The model of each table that a run file may have, by its path without places in lists."""
+
+_RULES = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a table",
+    "enum": "must be {expected}",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "greater_than": "must be > {gt:g}",
+    "greater_than_equal": "must be >= {ge:g}",
+    "int_type": "must be a whole number",
+    "less_than": "must be < {lt:g}",
+    "less_than_equal": "must be <= {le:g}",
+    "literal_error": "must be {expected}",
+    "model_type": "must be a table",
+    "string_too_long": "must be a single character",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text in quotes",
+    "tuple_type": "must be a list",
+}
+
+
+def messages(error: ValidationError, name: str, text: str, tables: Tables) -> str:
+    """One line for each thing that is wrong, in the order of the file.
+
+    Args:
+        error: What pydantic found.
+        name: Name of the file, or of whatever the values came from.
+        text: The file's text, in order to tell lines; empty if there is none.
+        tables: Where unknown keys may have been meant to be.
+    """
+    lines = key_lines(text)
+    found = [_located(details, tables) for details in error.errors(include_url=False)]
+    numbered = sorted((line_of(path, lines), message) for path, message in found)
+    return "\n".join(f"{name}:{line}: {m}" if line else f"{name}: {m}" for line, m in numbered)
+
+
+def _located(error: ErrorDetails, tables: Tables) -> tuple[KeyPath, str]:
+    """Path of the key that is to be mended, and what to say about it."""
+    path = error["loc"]
+    if error["type"] == "extra_forbidden":
+        return path, f"{_dotted(path)} is not a known key; {_suggestion(path, tables)}"
+    context = error.get("ctx", {})
+    if error["type"] == "value_error":
+        # The message of a part's own constructor: it starts with the name of the key.
+        message = str(context["error"])
+        key = message.split(" ", 1)[0]
+        path = path if path[-1:] == (key,) else (*path, key)
+        return path, f"{_dotted(path)}{message.removeprefix(key)}"
+    rule = _RULES[error["type"]].format(**context) if error["type"] in _RULES else error["msg"]
+    return path, f"{_dotted(path)} is {_shown(error['input'])}, but {rule}"
+
+
+def _suggestion(path: KeyPath, tables: Tables) -> str:
+    """The key that was probably meant: of the same table, else the like of another one."""
+    key = str(path[-1])
+    table = tuple(part for part in path[:-1] if isinstance(part, str))
+    known = list(tables[table].model_fields)
+    if close := get_close_matches(key, known, 1):
+        return f"did you mean {close[0]!r}?"
+    places = reversed(tables.items())  # the first of several is to win
+    elsewhere = {name: place for place, model in places for name in model.model_fields}
+    if close := get_close_matches(key, elsewhere, 1, cutoff=0.75):
+        return f"did you mean {_dotted((*elsewhere[close[0]], close[0]))}?"
+    return f"known here: {', '.join(known)}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, date | time):
+        return value.isoformat()
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python prints
+        return "a very large number"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    """The path as a person writes it; places in lists are counted from 0."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            bare = re.fullmatch(r"[\w-]+", part, re.ASCII)
+            quoted = part if bare else json.dumps(part, ensure_ascii=False)
+            text += f".{quoted}" if text else quoted
+    return text

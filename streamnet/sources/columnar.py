@@ -1,0 +1,200 @@
+"""ColumnarSource: Parquet and Arrow IPC files, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Literal
+from typing import TypeVar
+from typing import final
+
+import numpy as np
+from anyio import to_thread
+from msgspec import json
+
+from streamnet.errors import DataError
+from streamnet.errors import SchemaError
+from streamnet.samples import Block
+from streamnet.samples import Kind
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.sources.base import Source
+from streamnet.sources.columns import Columns
+from streamnet.sources.columns import columns_named
+from streamnet.sources.columns import missing_column
+from streamnet.sources.kinds import task_of
+from streamnet.sources.reasons import without
+from streamnet.sources.table import Table
+from streamnet.sources.table import is_feature
+from streamnet.sources.table import kind_of_column
+from streamnet.sources.table import values_of
+
+if TYPE_CHECKING:
+    from polars import DataFrame
+    from polars import LazyFrame
+
+__all__ = ("ColumnarSource",)
+
+# polars is imported where it is used: it takes 0.2 s, and most runs read text.
+
+BLOCK_ROWS = 8192
+Result = TypeVar("Result")
+
+CELLS = 1 << 20  # of the rows that are read at once
+
+
+@final
+class ColumnarSource(Source):
+    """Samples of Parquet or Arrow IPC files in order; a position is a row.
+
+    Types tell the kinds: numbers and durations are numbers, dates and timestamps are times,
+    texts are times, words or texts by their first values, truth values are the words true and
+    false. Both null and NaN are missing values; infinity is rejected.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], columns: Columns, *, kind: Literal["parquet", "ipc"]
+    ) -> None:
+        self._paths = tuple(paths)
+        self._columns = columns
+        self._kind = kind
+        self._schema = Schema(())
+        self._names: list[str] = []
+        self._number = 0  # of the file that is read
+        self._row = 0
+        self._heights: list[int] = []
+        self._pending: list[Block] = []
+
+    async def open(self, after: Position | None = None) -> Schema:
+        """Look at the first rows of the first file, then go to ``after``."""
+        await to_thread.run_sync(self._begin)
+        if after is not None and after.source:
+            if after.source not in self._paths:
+                raise DataError(f"the position is in {after.source!r}, not among the files")
+            self._number = self._paths.index(after.source)
+            self._row = after.offset
+            if self._row > self._heights[self._number]:
+                raise DataError(
+                    f"{after.source} has only {self._heights[self._number]} rows, "
+                    f"but was left at row {after.offset}: it is not the same file any more"
+                )
+        return self._schema
+
+    async def receive(self) -> Block | None:
+        """The next rows; None at the end."""
+        while not self._pending:
+            if self._number == len(self._paths):
+                return None
+            await to_thread.run_sync(self._read)
+        return self._pending.pop(0)
+
+    async def aclose(self) -> None:
+        """Nothing is open between two blocks."""
+        self._pending.clear()
+        self._number = len(self._paths)
+
+    def progress(self) -> float | None:
+        """Share of the rows that were read."""
+        whole = sum(self._heights)
+        done = sum(self._heights[: self._number]) + self._row
+        return min(1.0, done / whole) if whole else None
+
+    def _begin(self) -> None:
+        import polars as pl
+
+        for path in self._paths:
+            height = self._collected(path, self._scan(path).select(pl.len())).item()
+            self._heights.append(int(height))
+        first = self._paths[0]
+        head = self._collected(first, self._scan(first).head(self._columns.head))
+        if not self._heights[0]:
+            raise DataError(f"{first} holds no samples")
+        self._schema = self._schema_of(first, head)
+        fields = [field.name for field in self._schema.fields]
+        target = [] if self._schema.target is None else [self._schema.target]
+        self._names = [*fields, *target]
+        for path in self._paths[1:]:
+            self._check(path, head.columns)
+
+    def _schema_of(self, file: str, head: DataFrame) -> Schema:
+        columns = self._columns
+
+        def kind(name: str) -> Kind:
+            if not is_feature(head[name]):
+                raise SchemaError(
+                    f"{file} has {head[name].dtype} in column {name!r}, which can't be learned "
+                    "from: drop it"
+                )
+            return kind_of_column(head[name], columns)
+
+        return columns.schema_of(
+            file,
+            head.columns,
+            kind,
+            lambda: task_of(values_of(head[str(columns.target)], columns), typed=True),
+        )
+
+    def _check(self, path: str, first: list[str]) -> None:
+        """Compare the columns of a later file with the first one's."""
+        lazy = self._scan(path)
+        names = self._guarded(path, lambda: lazy.collect_schema().names())
+        for name in self._names:
+            if name not in names:
+                raise missing_column(path, name, "which the first file has", names)
+        other = [name for name in names if name not in first]
+        if other and self._columns.schema is None:
+            raise SchemaError(
+                f"{path} has {columns_named(other)}, but the first file has only "
+                f"{columns_named(first)}"
+            )
+
+    def _read(self) -> None:
+        """Read some rows, or go to the next file."""
+        if self._row >= self._heights[self._number]:
+            self._number += 1
+            self._row = 0
+            return
+        path = self._paths[self._number]
+        rows = max(1024, min(8 * BLOCK_ROWS, CELLS // max(1, len(self._names))))
+        lazy = self._scan(path).select(self._names).slice(self._row, rows)
+        frame = self._collected(path, lazy)
+        if not frame.height:
+            raise DataError(f"{path} has no row {self._row}, but had it at the start")
+        for start in range(0, frame.height, BLOCK_ROWS):
+            self._pending.append(self._block(path, frame.slice(start, BLOCK_ROWS)))
+
+    def _block(self, path: str, frame: DataFrame) -> Block:
+        table = Table(frame, self._schema, self._columns)
+        marks = np.zeros((frame.height + 1, 3), np.int64)
+        marks[:, :2] = np.arange(self._row, self._row + frame.height + 1)[:, None]
+        self._row += frame.height
+        letters = {
+            row: problem.letter(path, marks[row], _raw(frame, row))
+            for row, problem in table.problems.items()
+        }
+        numbers, words, target = table.numbers, table.words, table.target
+        return without(Block(self._schema, path, numbers, words, target, marks), letters)
+
+    def _scan(self, path: str) -> LazyFrame:
+        import polars as pl
+
+        scan = pl.scan_parquet if self._kind == "parquet" else pl.scan_ipc
+        return self._guarded(path, lambda: scan(path, glob=False))
+
+    def _collected(self, path: str, lazy: LazyFrame) -> DataFrame:
+        return self._guarded(path, lazy.collect)
+
+    @staticmethod
+    def _guarded(path: str, act: Callable[[], Result]) -> Result:
+        import polars as pl
+
+        try:
+            return act()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            why = str(error).partition("\n")[0]
+            raise DataError(f"{path} can't be read: {why}") from None
+
+
+def _raw(frame: DataFrame, row: int) -> str:
+    return json.encode(frame.row(row, named=True), enc_hook=str).decode()

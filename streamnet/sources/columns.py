@@ -1,0 +1,139 @@
+"""Columns: which columns of a source are used, and as what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import final
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import SchemaError
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from streamnet.sources.kinds import MISSING
+from streamnet.sources.values import Reading
+
+__all__ = ("Columns", "columns_named", "missing_column")
+
+NAMES_SHOWN = 40
+
+
+@final
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a source are used, and as what; the same settings for every format.
+
+    >>> columns = Columns(target="income", drop=("id",), kinds={"zip": Kind.CATEGORY})
+    >>> kinds = {"age": Kind.NUMBER, "zip": Kind.NUMBER}
+    >>> columns.schema_of("f.csv", ("id", "age", "zip", "income"), kinds.__getitem__).words
+    ('zip',)
+    """
+
+    target: str | None = None  # None: nothing to learn from, only to predict
+    task: Task | None = None  # None: told by the target's first values
+    drop: tuple[str, ...] = ()
+    kinds: Mapping[str, Kind] = field(default_factory=dict)  # overrides what the values suggest
+    missing: tuple[str, ...] = MISSING  # texts that stand for a missing value
+    target_optional: bool = False  # the target column and any target may be absent
+    schema: Schema | None = None  # of an earlier run or a model: nothing is guessed then
+    head: int = 1000  # records of the first file that are looked at to tell what is what
+
+    def __post_init__(self) -> None:
+        if self.head < 1:
+            raise ConfigurationError(f"head is {self.head}, but must be >= 1")
+        if self.schema is not None:
+            target = self.schema.target if self.target is None else self.target
+            object.__setattr__(self, "target", target)
+            object.__setattr__(self, "task", self.task or self.schema.task)
+        if self.target is not None and self.target in self.drop:
+            raise ConfigurationError(f"drop has {self.target!r}, but that is the target")
+        for name, kind in self.kinds.items():
+            if name in self.drop or name == self.target:
+                role = "the target" if name == self.target else "dropped"
+                raise ConfigurationError(f"kinds has {name!r}, but that is {role}")
+            if kind not in list(Kind):
+                raise ConfigurationError(
+                    f"kinds has {str(kind)!r} for {name!r}, but must be one of {', '.join(Kind)}"
+                )
+
+    def reading(self, *, typed: bool = False) -> Reading:
+        """How single values are read."""
+        return Reading(frozenset(self.missing), typed)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All names that these settings mention."""
+        target = () if self.target is None else (self.target,)
+        known = () if self.schema is None else tuple(f.name for f in self.schema.fields)
+        return (*target, *self.drop, *self.kinds, *known)
+
+    def with_target(self, target: str | None) -> Columns:
+        """These settings with the target's own name in place of its number or 'last'."""
+        return self if target == self.target else replace(self, target=target)
+
+    def schema_of(
+        self,
+        file: str,
+        names: Sequence[str],
+        kind: Callable[[str], Kind],
+        task: Callable[[], Task] = lambda: Task.CLASSIFICATION,
+    ) -> Schema:
+        """The schema of a source whose columns have these names.
+
+        Args:
+            file: Name of the source, for messages.
+            names: Its columns in order.
+            kind: Tells the kind of the column of a name by its values.
+            task: Tells the task by the target's values.
+
+        Raises:
+            SchemaError: if a column that is asked for does not exist.
+        """
+        target = self._checked_target(file, names)
+        for setting, wanted in (("drop", self.drop), ("kinds", tuple(self.kinds))):
+            for name in wanted:
+                if name not in names:
+                    raise missing_column(file, name, setting, names)
+        if self.schema is None:
+            unused = {target, *self.drop}
+            fields = [
+                Field(n, Kind(self.kinds.get(n) or kind(n))) for n in names if n not in unused
+            ]
+        else:
+            fields = [f for f in self.schema.fields if f.name not in self.drop]
+            for name, _ in fields:
+                if name not in names:
+                    raise missing_column(file, name, "model", names)
+        if target is None:
+            return Schema(tuple(fields))
+        return Schema(tuple(fields), target, self.task or task())
+
+    def _checked_target(self, file: str, names: Sequence[str]) -> str | None:
+        if self.target is None or self.target in names:
+            return self.target
+        if self.target_optional:
+            return None
+        raise missing_column(file, self.target, "target", names)
+
+
+def missing_column(file: str, name: str, setting: str, names: Sequence[str]) -> SchemaError:
+    """The error that says which column is missing, which exist, and which may be meant."""
+    close = get_close_matches(name, names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return SchemaError(
+        f"{file} has no column {name!r} ({setting}), but only {columns_named(names)}.{hint}"
+    )
+
+
+def columns_named(names: Sequence[str]) -> str:
+    """Names of columns as a list for a sentence, cut to a readable length."""
+    more = len(names) - NAMES_SHOWN
+    listed = ", ".join(repr(name) for name in names[:NAMES_SHOWN]) or "none"
+    return f"{listed} and {more} more" if more > 0 else listed

@@ -1,0 +1,93 @@
+"""Compression: what a file is packed with, and unpacking it a piece at a time."""
+
+from __future__ import annotations
+
+import lzma
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+__all__ = ("MAGIC", "Decoder", "decoder_for", "errors")
+
+GZIP_FORMAT = 16 + zlib.MAX_WBITS
+
+
+class Decoder(Protocol):
+    """Unpacks one member of a file; `lzma` and `zstd` have this interface."""
+
+    @property
+    def eof(self) -> bool:
+        """The member is complete."""
+        ...
+
+    @property
+    def needs_input(self) -> bool:
+        """Nothing more can be had from what was given."""
+        ...
+
+    @property
+    def unused_data(self) -> bytes:
+        """What stands behind the member."""
+        ...
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes:
+        """At most ``max_length`` bytes."""
+        ...
+
+
+class _GzipDecoder:
+    """`zlib` with the interface of a `Decoder`."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(GZIP_FORMAT)
+        self._full = False
+
+    @property
+    def eof(self) -> bool:
+        """The member is complete, checksum included."""
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        """Nothing more can be had from what was given."""
+        return not self._full and not self._inner.unconsumed_tail and not self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """What stands behind the member."""
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes:
+        """At most ``max_length`` bytes."""
+        found = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        self._full = len(found) == max_length  # more may wait inside zlib
+        return found
+
+
+MAGIC: dict[bytes, Callable[[], Decoder]] = {
+    b"\x1f\x8b": _GzipDecoder,
+    b"\x28\xb5\x2f\xfd": zstd.ZstdDecompressor,
+    b"\xfd7zXZ\x00": lzma.LZMADecompressor,
+}
+"""What a packed file begins with."""
+
+errors = (zlib.error, lzma.LZMAError, zstd.ZstdError, EOFError)
+"""What unpacking raises for a file that is damaged."""
+
+
+def decoder_for(head: bytes) -> Decoder | None:
+    """What unpacks a file that begins with ``head``, None if it is not packed.
+
+    >>> decoder_for(b"age,income") is None
+    True
+    """
+    for magic, make in MAGIC.items():
+        if head.startswith(magic):
+            return make()
+    return None

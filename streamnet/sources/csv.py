@@ -1,0 +1,196 @@
+"""CsvFormat: delimited text with or without a header, such as CSV and TSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.errors import SchemaError
+from streamnet.samples import Block
+from streamnet.samples import Schema
+from streamnet.sources.columns import Columns
+from streamnet.sources.columns import columns_named
+from streamnet.sources.columns import missing_column
+from streamnet.sources.dialect import DELIMITERS
+from streamnet.sources.dialect import Table
+from streamnet.sources.dialect import has_header
+from streamnet.sources.dialect import table_of
+from streamnet.sources.dialect import tables_of
+from streamnet.sources.kinds import kind_of
+from streamnet.sources.kinds import task_of
+from streamnet.sources.layout import Layout
+from streamnet.sources.reasons import Problem
+from streamnet.sources.reasons import Reason
+from streamnet.sources.records import Records
+from streamnet.sources.records import Rules
+from streamnet.sources.textformat import Chunk
+from streamnet.sources.textformat import Head
+from streamnet.sources.textformat import TextFormat
+
+__all__ = ("CsvFormat",)
+
+LAST = ("last", "-1")
+
+
+@final
+class CsvFormat(TextFormat):
+    """Delimited text. What is not given is told by the first records of the first file.
+
+    A field is quoted if the quote is its very first byte; a doubled quote inside stands for one.
+    A column of an unnamed file is called f0, f1 and so on; its target may also be given as a
+    number from 0, as -1 or as 'last'.
+
+    Args:
+        columns: Which columns are used, and as what.
+        delimiter: One ASCII character between fields.
+        header: Whether the first record names the columns.
+        quote: One ASCII character, None if quotes mean nothing.
+        max_record_bytes: Longer records are rejected.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        *,
+        delimiter: str | None = None,
+        header: bool | None = None,
+        quote: str | None = '"',
+        max_record_bytes: int = 1 << 20,
+    ) -> None:
+        for name, value in (("delimiter", delimiter), ("quote", quote)):
+            if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n"):
+                raise ConfigurationError(f"{name} is {value!r}, but must be one ASCII character")
+        if delimiter is not None and delimiter == quote:
+            raise ConfigurationError(f"quote is {quote!r}, but must not be the delimiter")
+        self._columns = columns
+        self._delimiters = DELIMITERS if delimiter is None else (delimiter,)
+        self._header = header
+        self._rules = Rules(
+            quote=-1 if quote is None else ord(quote), longest=max_record_bytes, fields=0
+        )
+        self._layout: Layout
+        self._names: tuple[str, ...] = ()
+        self._schema = Schema(())
+
+    @property
+    def rules(self) -> Rules:
+        """What separates the records of the file that was started."""
+        return self._rules
+
+    def head_rules(self) -> Sequence[Rules]:
+        """The rules with each possible delimiter."""
+        return [self._rules._replace(delimiter=ord(d)) for d in self._delimiters]
+
+    def begin(self, head: Head) -> Schema:
+        """Tell delimiter, header, names, kinds and task from the head of the first file."""
+        table = self._table(head)
+        if self._header is None:
+            self._header = self._has_header(table)
+        self._names = self._names_of(head, table)
+        fields = len(self._names)
+        body = table.rows[self._header :]
+        rows = [row for row in body if len(row) == fields]
+        if not body and head.final:
+            raise DataError(f"{head.file} holds no samples, only a header")
+        if body and not rows:
+            raise SchemaError(
+                f"{head.file} has {fields} columns by its header, {columns_named(self._names)}, "
+                f"but {table.fields} fields in its records"
+            )
+        self._rules = self._rules._replace(delimiter=ord(table.delimiter))
+        self._schema = self._schema_of(head.file, rows)
+        return self._schema
+
+    def start(self, head: Head) -> Records:
+        """Read the header of a file, whose columns may stand in another order."""
+        names = self._names
+        if self._header and head.records(self._rules, 1).begin.size:
+            names = self._header_of(head, chr(self._rules.delimiter))
+            self._check_names(head.file, names)
+        self._rules = self._rules._replace(fields=len(names))
+        self._layout = Layout(names, self._schema, self._columns, self._rules)
+        return head.records(self._rules, 1 if self._header else 0)
+
+    def read(self, chunk: Chunk) -> tuple[Block, int]:
+        """The samples of a chunk: all its records are used."""
+        wrong = np.flatnonzero(chunk.records.fields != self._rules.fields).tolist()
+        for row in wrong:
+            fields = int(chunk.records.fields[row])
+            detail = f"the record has {fields} fields, but there are {self._rules.fields} columns"
+            chunk.letters.setdefault(row, chunk.letter(row, Problem(Reason.ARITY, detail)))
+        return self._layout.block(chunk), len(chunk)
+
+    def _has_header(self, table: Table) -> bool:
+        first = table.rows[0]
+        if len(first) == table.fields:
+            rows = [row for row in table.rows if len(row) == table.fields]
+            return has_header(rows, self._wanted())
+        return not self._wanted().isdisjoint(first)
+
+    def _table(self, head: Head) -> Table:
+        """The head under the likeliest delimiter; one that gives wanted names is likelier."""
+        tables = tables_of(head, self._rules, self._delimiters, self._columns.head + 1)
+        if not tables[0].rows:
+            raise head.empty(self._rules)
+        wanted = self._wanted()
+        return max(tables, key=lambda table: len(wanted.intersection(table.rows[0])))
+
+    def _wanted(self) -> set[str]:
+        """Names that were asked for, but those that may be numbers of columns."""
+        return {name for name in self._columns.named if not name.isdigit() and name not in LAST}
+
+    def _names_of(self, head: Head, table: Table) -> tuple[str, ...]:
+        if self._header:
+            names = self._header_of(head, table.delimiter)
+        else:
+            names = tuple(f"f{number}" for number in range(table.fields))
+        target = self._columns.target
+        if target is not None and target not in names:
+            if target in LAST:
+                target = names[-1]
+            elif not self._header and target.isdigit() and int(target) < len(names):
+                target = names[int(target)]
+            self._columns = self._columns.with_target(target)
+        return names
+
+    def _header_of(self, head: Head, delimiter: str) -> tuple[str, ...]:
+        rules = self._rules._replace(delimiter=ord(delimiter))
+        rows = table_of(head, rules, 1).rows
+        if not rows:
+            raise SchemaError(f"the header of {head.file} has a quote that is not closed")
+        names = tuple(name or f"f{number}" for number, name in enumerate(rows[0]))
+        double = sorted({name for name in names if names.count(name) > 1})
+        if double:
+            raise SchemaError(f"the header of {head.file} has {columns_named(double)} twice")
+        return names
+
+    def _schema_of(self, file: str, rows: list[list[str]]) -> Schema:
+        missing = frozenset(self._columns.missing)
+
+        def values(name: str) -> list[str]:
+            at = self._names.index(name)
+            return [row[at] for row in rows if row[at] not in missing]
+
+        return self._columns.schema_of(
+            file,
+            self._names,
+            lambda name: kind_of(values(name)),
+            lambda: task_of(values(str(self._columns.target))),
+        )
+
+    def _check_names(self, file: str, names: tuple[str, ...]) -> None:
+        """Compare the header of a later file with the first one's."""
+        used = {self._schema.target, *(field.name for field in self._schema.fields)}
+        for name in self._names:
+            if name in used and name not in names:
+                raise missing_column(file, name, "which the first file has", names)
+        other = [name for name in names if name not in self._names]
+        if other and self._columns.schema is None:
+            raise SchemaError(
+                f"{file} has {columns_named(other)}, but the first file has only "
+                f"{columns_named(self._names)}"
+            )

@@ -1,0 +1,165 @@
+"""Files: from names and patterns to the source that reads them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from glob import glob
+from glob import has_magic
+from pathlib import Path
+from typing import Literal
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.sources.base import Source
+from streamnet.sources.bytestreams import STANDARD_INPUT
+from streamnet.sources.columnar import ColumnarSource
+from streamnet.sources.columns import Columns
+from streamnet.sources.csv import CsvFormat
+from streamnet.sources.jsonlines import JsonLinesFormat
+from streamnet.sources.libsvm import LibsvmFormat
+from streamnet.sources.text import TextSource
+from streamnet.sources.textformat import TextFormat
+
+__all__ = ("FORMATS", "open_files")
+
+FORMATS = ("csv", "tsv", "jsonl", "libsvm", "parquet", "ipc")
+"""Names of formats."""
+
+SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".libsvm": "libsvm",
+    ".svm": "libsvm",
+    ".parquet": "parquet",
+    ".arrow": "ipc",
+    ".feather": "ipc",
+    ".ipc": "ipc",
+}
+PACKED = (".gz", ".zst", ".xz")
+COLUMNAR_MAGIC = {b"PAR1": "parquet", b"ARROW1": "ipc"}
+_LIBSVM = re.compile(rb"\s*[^\s:,]+(?:\s+(?:qid|[0-9]+):[^\s:,]+)+\s*(?:#.*)?")
+
+
+def open_files(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    format: str | None = None,  # noqa: A002 - the word of the command line and of run files
+    columns: Columns | None = None,
+    delimiter: str | None = None,
+    header: bool | None = None,
+    quote: str | None = '"',
+    max_record_bytes: int = 1 << 20,
+    chunk_bytes: int = 1 << 20,
+) -> Source:
+    """The source that reads these files one after the other.
+
+    Args:
+        paths: Names or glob patterns; ``-`` is standard input.
+        format: One of `FORMATS`; otherwise the first name tells it, or the content. Whether a
+            file is packed with gzip, zstd or xz is always told by its content.
+        columns: Which columns are used, and as what.
+        delimiter: Of delimited text; otherwise its first records tell it.
+        header: Whether delimited text has one; otherwise its first records tell it.
+        quote: Of delimited text, None if quotes mean nothing.
+        max_record_bytes: Longer records of text are rejected.
+        chunk_bytes: How much of a text is read at once. It changes nothing in the samples.
+
+    Raises:
+        DataError: if a file can't be read, or nothing matches.
+        ConfigurationError: if a setting breaks its rule.
+    """
+    if format is not None and format not in FORMATS:
+        raise ConfigurationError(f"format is {format!r}, but must be one of {', '.join(FORMATS)}")
+    if max_record_bytes < 1:
+        raise ConfigurationError(f"max_record_bytes is {max_record_bytes}, but must be >= 1")
+    names = _expanded(paths)
+    columns = columns or Columns()
+    kind = format or _common_format(names)
+    if kind in ("parquet", "ipc"):
+        columnar: Literal["parquet", "ipc"] = "parquet" if kind == "parquet" else "ipc"
+        if STANDARD_INPUT in names:
+            raise ConfigurationError(f"format is {kind}, but that can't be standard input")
+        return ColumnarSource(names, columns, kind=columnar)
+
+    def choose(_: str, first_line: bytes) -> TextFormat:
+        told = kind or _format_of_line(first_line)
+        if told == "jsonl":
+            return JsonLinesFormat(columns, max_record_bytes=max_record_bytes)
+        if told == "libsvm":
+            return LibsvmFormat(columns, max_record_bytes=max_record_bytes)
+        return CsvFormat(
+            columns,
+            delimiter="\t" if told == "tsv" and delimiter is None else delimiter,
+            header=header,
+            quote=quote,
+            max_record_bytes=max_record_bytes,
+        )
+
+    if kind in (None, "csv", "tsv"):
+        choose("", b"")  # to refuse a wrong setting now rather than when the file is opened
+    return TextSource(names, choose, head=columns.head, chunk_bytes=chunk_bytes)
+
+
+def _expanded(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    names: list[str] = []
+    for given in paths:
+        path = os.fspath(given)
+        if path == STANDARD_INPUT or not has_magic(path) or Path(path).exists():
+            names.append(path)
+            continue
+        matches = sorted(match for match in glob(path, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 - absolute and relative patterns alike
+        if not matches:
+            raise DataError(f"{path} matches no file")
+        names += matches
+    if not names:
+        raise DataError("no file is given")
+    for name in names:
+        _check(name)
+    return names
+
+
+def _check(path: str) -> None:
+    if path == STANDARD_INPUT:
+        return
+    if Path(path).is_dir():
+        raise DataError(f"{path} is a folder, but must be a file")
+    if not Path(path).exists():
+        raise DataError(f"{path} does not exist")
+    if not os.access(path, os.R_OK):
+        raise DataError(f"{path} can't be read: permission denied")
+
+
+def _common_format(names: Sequence[str]) -> str | None:
+    """The format that the names tell, None if the content of text has to."""
+    told = [_format_of_name(name) for name in names]
+    first = told[0]
+    for name, kind in zip(names, told, strict=True):
+        if kind != first:
+            raise DataError(
+                f"{name} is {kind or 'text'} by its name, but {names[0]} is {first or 'text'}: "
+                "say which format all of them have"
+            )
+    return first
+
+
+def _format_of_name(name: str) -> str | None:
+    path = Path(name)
+    if path.suffix.lower() in PACKED:
+        path = path.with_suffix("")
+    told = SUFFIXES.get(path.suffix.lower())
+    if told is None and Path(name).is_file():
+        with Path(name).open("rb") as file:
+            head = file.read(max(map(len, COLUMNAR_MAGIC)))
+        return next((kind for m, kind in COLUMNAR_MAGIC.items() if head.startswith(m)), None)
+    return told
+
+
+def _format_of_line(line: bytes) -> str:
+    if line.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"[")):
+        return "jsonl"
+    return "libsvm" if _LIBSVM.fullmatch(line) else "csv"

@@ -1,0 +1,146 @@
+"""JsonLinesFormat: one JSON object a line."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import final
+
+import numpy as np
+from msgspec import DecodeError
+from msgspec import ValidationError
+from msgspec.json import Decoder
+
+from streamnet.errors import DataError
+from streamnet.samples import Block
+from streamnet.samples import Schema
+from streamnet.sources.columns import Columns
+from streamnet.sources.conversion import Conversion
+from streamnet.sources.conversion import Rows
+from streamnet.sources.kinds import WHITESPACE
+from streamnet.sources.kinds import kind_of
+from streamnet.sources.kinds import task_of
+from streamnet.sources.reasons import Problem
+from streamnet.sources.reasons import Reason
+from streamnet.sources.records import Rules
+from streamnet.sources.textformat import Chunk
+from streamnet.sources.textformat import Head
+from streamnet.sources.textformat import TextFormat
+
+__all__ = ("JsonLinesFormat",)
+
+SCALARS = (int, float, str, bool)
+
+
+@final
+class JsonLinesFormat(TextFormat):
+    """One JSON object a line, with its features and target by name, in any order.
+
+    A name that is absent is a missing value. A name that first comes up behind the head extends
+    the schema at that sample.
+    """
+
+    def __init__(self, columns: Columns, *, max_record_bytes: int = 1 << 20) -> None:
+        self._columns = columns
+        self._reading = columns.reading(typed=True)
+        self._rules = Rules(longest=max_record_bytes)
+        self._decode = Decoder().decode
+        self._conversion: Conversion
+
+    @property
+    def rules(self) -> Rules:
+        """A record is a line."""
+        return self._rules
+
+    def begin(self, head: Head) -> Schema:
+        """Tell names, kinds and task from the head of the first file."""
+        records = head.records(self._rules, self._columns.head)
+        if not records.begin.size:
+            raise head.empty(self._rules)
+        if head.data[records.begin[0] :].lstrip().startswith(b"["):
+            raise DataError(
+                f"{head.file} is a JSON array, but must have one JSON object a line"
+                " (jq -c '.[]' makes that of it)"
+            )
+        values: dict[str, list[Any]] = {}
+        for begin, end in zip(records.begin.tolist(), records.end.tolist(), strict=True):
+            sample = self._object(head.data[begin:end])
+            if isinstance(sample, dict):
+                self._collect(sample, values)
+        if not values:
+            raise DataError(f"{head.file} has no JSON object in its first lines")
+        schema = self._schema_of(head.file, values)
+        self._conversion = Conversion(self._columns, self._reading)
+        self._conversion.schema = schema
+        return schema
+
+    def read(self, chunk: Chunk) -> tuple[Block, int]:
+        """The samples of a chunk, up to the one that brings a new name."""
+        samples = []
+        at = []  # where each of them stands among the records
+        problems: dict[int, Problem] = {}
+        for row, good in enumerate(chunk.good().tolist()):
+            if good:
+                found = self._object(chunk.raw(row))
+                if isinstance(found, dict):
+                    samples.append(found)
+                    at.append(row)
+                else:
+                    problems[row] = found
+        if not samples:
+            return self._conversion_of_none(chunk, problems), len(chunk)
+        rows = self._conversion.convert(samples)
+        used = len(chunk) if rows.used == len(samples) else at[rows.used]
+        part = chunk.first(used)
+        problems = {row: problem for row, problem in problems.items() if row < used}
+        problems.update((at[row], problem) for row, problem in rows.problems.items())
+        rows = _spread(rows, np.array(at[: rows.used]), used)
+        return part.block(rows.schema, rows.numbers, rows.words, rows.target, problems), used
+
+    def _object(self, line: bytes) -> dict[str, Any] | Problem:
+        try:
+            found = self._decode(line)
+        except ValidationError as error:  # of all values only numbers can be out of range
+            return Problem(Reason.NOT_FINITE, f"a number is too large ({error})")
+        except DecodeError as error:
+            return Problem(Reason.JSON, str(error))
+        except RecursionError:
+            return Problem(Reason.JSON, "the JSON is nested too deeply")
+        except UnicodeDecodeError:
+            return Problem(Reason.JSON, "a text in the JSON is not Unicode")
+        if isinstance(found, dict):
+            return found
+        return Problem(Reason.JSON, "the line is JSON, but not an object")
+
+    def _collect(self, sample: dict[str, Any], values: dict[str, list[Any]]) -> None:
+        for name, value in sample.items():
+            known = values.setdefault(name, [])
+            if isinstance(value, SCALARS) and not self._reading.is_missing(value):
+                known.append(value.strip(WHITESPACE) if isinstance(value, str) else value)
+
+    def _schema_of(self, file: str, values: dict[str, list[Any]]) -> Schema:
+        known = () if self._columns.schema is None else self._columns.schema.fields
+        names = list(dict.fromkeys([*values, *(field.name for field in known)]))
+        return self._columns.schema_of(
+            file,
+            names,
+            lambda name: kind_of(values[name], typed=True),
+            lambda: task_of(values[str(self._columns.target)], typed=True),
+        )
+
+    def _conversion_of_none(self, chunk: Chunk, problems: dict[int, Problem]) -> Block:
+        rows = _spread(self._conversion.none(), np.empty(0, np.int64), len(chunk))
+        return chunk.block(rows.schema, rows.numbers, rows.words, rows.target, problems)
+
+
+def _spread(rows: Rows, at: np.ndarray, count: int) -> Rows:
+    """The rows at these places among ``count``; what is between means nothing."""
+    if len(at) == count:
+        return rows
+    arrays = [rows.numbers, *rows.words, *([] if rows.target is None else [rows.target])]
+    spread = []
+    for array in arrays:
+        wide = np.zeros((count, *array.shape[1:]), array.dtype)
+        wide[at] = array
+        spread.append(wide)
+    target = None if rows.target is None else spread.pop()
+    return rows._replace(used=count, numbers=spread[0], words=tuple(spread[1:]), target=target)

@@ -1,0 +1,86 @@
+"""The rule that says what kind a column is of, and what task its target poses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+
+from streamnet.samples import Kind
+from streamnet.samples import Task
+from streamnet.sources.times import is_time
+
+__all__ = ("MISSING", "WHITESPACE", "is_not_finite", "is_number", "kind_of", "task_of")
+
+MISSING = ("", "?", "NA", "N/A", "null", "None")
+"""What stands for a missing value, unless said otherwise."""
+
+WHITESPACE = " \t\r\n\v\f"
+"""What is stripped from both sides of every text: ASCII only, so bytes and text agree."""
+
+NUMERIC = (int, float, np.integer, np.floating, Decimal)
+WORDS_OF_A_TEXT = 4
+CLASSES_OF_NUMBERS = 20
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+
+
+def is_number(text: str) -> bool:
+    """Whether a stripped text is a decimal number: no hexadecimal, no ``1_000``, no NaN."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def is_not_finite(text: str) -> bool:
+    """Whether a stripped text is one of the words for NaN and infinity."""
+    return _NOT_FINITE.fullmatch(text) is not None
+
+
+def kind_of(values: Iterable[object], *, typed: bool = False) -> Kind:
+    """The kind of a column by its first values, those that stand for missing left out.
+
+    Numbers only: NUMBER. ISO 8601 dates and timestamps only: TIME. Otherwise words: TEXT where
+    the median value has at least four of them, else CATEGORY, also for truth values and for no
+    values at all. The words for NaN and infinity decide nothing.
+
+    Args:
+        values: Texts (stripped), or values of Python and numpy types.
+        typed: The format tells numbers from texts, so a text is never a number.
+    """
+    known = [v for v in values if not (isinstance(v, str) and is_not_finite(v))]
+    if not known or any(isinstance(v, bool | np.bool_) for v in known):
+        return Kind.CATEGORY
+    texts = [v for v in known if isinstance(v, str)]
+    if len(texts) < len(known):
+        return _kind_of_objects(known) if not texts else Kind.CATEGORY
+    if not typed and all(map(is_number, texts)):
+        return Kind.NUMBER
+    if all(map(is_time, texts)):
+        return Kind.TIME
+    words = sorted(len(text.split()) for text in texts)
+    return Kind.TEXT if words[len(words) // 2] >= WORDS_OF_A_TEXT else Kind.CATEGORY
+
+
+def task_of(values: Iterable[object], *, typed: bool = False) -> Task:
+    """The task that a target poses by its first values, those that stand for missing left out.
+
+    REGRESSION for numbers that are not all whole or of which more than 20 are distinct.
+    """
+    known = list(values)
+    if kind_of(known, typed=typed) is not Kind.NUMBER:
+        return Task.CLASSIFICATION
+    numbers = {float(v) for v in known if not (isinstance(v, str) and is_not_finite(v))}  # type: ignore[arg-type]
+    whole = all(number.is_integer() for number in numbers)
+    few = len(numbers) <= CLASSES_OF_NUMBERS
+    return Task.CLASSIFICATION if whole and few else Task.REGRESSION
+
+
+def _kind_of_objects(values: list[object]) -> Kind:
+    if all(isinstance(value, NUMERIC) for value in values):
+        return Kind.NUMBER
+    if all(isinstance(value, date | np.datetime64) for value in values):
+        return Kind.TIME
+    return Kind.CATEGORY

@@ -1,0 +1,198 @@
+"""LibsvmFormat: a label and the non-zero values of a sample by index, a line each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.samples import Block
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import SparseRows
+from streamnet.samples import Task
+from streamnet.sources.columns import Columns
+from streamnet.sources.kinds import is_number
+from streamnet.sources.kinds import task_of
+from streamnet.sources.reasons import Problem
+from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import shown
+from streamnet.sources.records import Rules
+from streamnet.sources.textformat import Chunk
+from streamnet.sources.textformat import Head
+from streamnet.sources.textformat import TextFormat
+
+__all__ = ("LABEL", "LibsvmFormat")
+
+LABEL = "label"
+"""Name of the target."""
+
+COMMENT = b"#"
+MOST_CELLS = 1 << 20  # of the padded rows of a block
+LARGEST_INDEX = 2**63 - 1
+
+
+class _Line(NamedTuple):
+    """A sample of the format."""
+
+    label: bytes | None
+    indices: list[int]
+    values: list[float]
+
+
+@final
+class LibsvmFormat(TextFormat):
+    """Lines ``label index:value ...``; indices ascend, from 0 or 1 on or with any gaps.
+
+    Comments (from ``#`` on) and ``qid`` are left out, and so are values of zero. The samples have
+    no fields but `Block.sparse`, whose indices are those of the file.
+    """
+
+    def __init__(self, columns: Columns, *, max_record_bytes: int = 1 << 20) -> None:
+        self._columns = columns
+        self._rules = Rules(comment=COMMENT[0], longest=max_record_bytes)
+        self._schema = Schema(())
+
+    @property
+    def rules(self) -> Rules:
+        """A record is a line that is more than a comment."""
+        return self._rules
+
+    def begin(self, head: Head) -> Schema:
+        """Tell the task from the labels of the first file's head."""
+        records = head.records(self._rules, self._columns.head)
+        if not records.begin.size:
+            raise head.empty(self._rules)
+        lines = [
+            _line(head.data[begin:end])
+            for begin, end in zip(records.begin.tolist(), records.end.tolist(), strict=True)
+        ]
+        labels = [
+            line.label.decode("utf-8", "replace")
+            for line in lines
+            if isinstance(line, _Line) and line.label is not None
+        ]
+        columns = self._columns
+        if columns.target is None and not columns.target_optional:
+            columns = columns.with_target(LABEL)
+        names = (LABEL,) if labels or not columns.target_optional else ()
+        self._schema = columns.schema_of(
+            head.file, names, lambda _: Kind.NUMBER, lambda: task_of(labels)
+        )
+        return self._schema
+
+    def read(self, chunk: Chunk) -> tuple[Block, int]:
+        """The samples of a chunk, up to where their padded rows would take too much memory."""
+        lines: list[_Line] = []
+        labels: list[Any] = []
+        problems: dict[int, Problem] = {}
+        width = 1
+        for row, good in enumerate(chunk.good().tolist()):
+            line = _line(chunk.raw(row)) if good else _NOTHING
+            label = None if isinstance(line, Problem) else self._label(line.label)
+            if isinstance(line, Problem):
+                problems[row], line = line, _NOTHING
+            elif isinstance(label, Problem):
+                if good:
+                    problems[row] = label
+                line, label = _NOTHING, None
+            width = max(width, len(line.indices))
+            if lines and width * (row + 1) > MOST_CELLS:
+                problems.pop(row, None)
+                break
+            lines.append(line)
+            labels.append(label)
+        part = chunk.first(len(lines))
+        numbers = np.empty((len(lines), 0), np.float64)
+        target = self._target(labels)
+        block = part.block(self._schema, numbers, (), target, problems, _padded(lines))
+        return block, len(lines)
+
+    def _label(self, label: bytes | None) -> float | str | Problem | None:
+        schema = self._schema
+        if schema.target is None:
+            return None
+        text = "" if label is None else label.decode()
+        if text in self._columns.missing:
+            if self._columns.target_optional:
+                return math.nan if schema.task is Task.REGRESSION else None
+            return Problem.of_value(Reason.TARGET_MISSING, LABEL, None)
+        if "," in text:
+            return Problem(Reason.TYPE, f"the target has several labels, {shown(text)}")
+        if schema.task is not Task.REGRESSION:
+            return text
+        number = float(text) if is_number(text) else math.nan
+        if math.isfinite(number):
+            return number
+        return Problem.of_value(Reason.TARGET_NUMBER, LABEL, text)
+
+    def _target(self, labels: Sequence[Any]) -> NDArray[Any] | None:
+        if self._schema.target is None:
+            return None
+        if self._schema.task is Task.REGRESSION:
+            return np.array([math.nan if v is None else v for v in labels], np.float64)
+        target = np.empty(len(labels), np.object_)
+        target[:] = labels
+        return target
+
+
+_NOTHING = _Line(None, [], [])
+
+
+def _line(raw: bytes) -> _Line | Problem:
+    tokens = raw.partition(COMMENT)[0].split()
+    label = None
+    if tokens and b":" not in tokens[0]:
+        label = tokens.pop(0)
+    index: list[int] = []
+    value: list[float] = []
+    last = -1
+    for token in tokens:
+        name, colon, text = token.partition(b":")
+        if not name.isdigit() or not colon:
+            if name == b"qid" and colon:
+                continue
+            return _bad_index(token, "is no whole number from 0 on")
+        at = int(name) if len(name) < 20 else LARGEST_INDEX + 1
+        if at <= last or at > LARGEST_INDEX:
+            return _bad_index(token, "is not above the one before it" if at <= last else "is huge")
+        last = at
+        number = _value(name, text)
+        if isinstance(number, Problem):
+            return number
+        if number != 0.0:
+            index.append(at)
+            value.append(number)
+    return _Line(label, index, value)
+
+
+def _value(name: bytes, text: bytes) -> float | Problem:
+    try:
+        number = float(text)
+    except ValueError:
+        return Problem.of_value(Reason.NUMBER, name.decode(), text)
+    if b"_" in text:
+        return Problem.of_value(Reason.NUMBER, name.decode(), text)
+    if number - number != 0.0:
+        return Problem.of_value(Reason.NOT_FINITE, name.decode(), text)
+    return number
+
+
+def _bad_index(token: bytes, why: str) -> Problem:
+    return Problem(Reason.INDEX, f"the index of {shown(token)} {why}")
+
+
+def _padded(lines: Sequence[_Line]) -> SparseRows:
+    count = np.array([len(line.indices) for line in lines], np.int32)
+    width = max(1, int(count.max(initial=1)))
+    index = np.zeros((len(lines), width), np.int64)
+    value = np.zeros((len(lines), width), np.float64)
+    used = np.arange(width) < count[:, None]
+    index[used] = [at for line in lines for at in line.indices]
+    value[used] = [number for line in lines for number in line.values]
+    return SparseRows(index, value, count)

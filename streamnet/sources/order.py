@@ -1,0 +1,152 @@
+"""Sources around a source: the first samples of it, or all of it several times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.samples import Block
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.sources.base import Source
+from streamnet.sources.widening import widened
+
+__all__ = ("Limited", "Repeated")
+
+
+@final
+class Limited(Source):
+    """The first ``n`` samples of a source.
+
+    To resume, the source is read again from its start, since a position does not say how many
+    samples were before it.
+    """
+
+    def __init__(self, source: Source, n: int) -> None:
+        if n < 1:
+            raise ConfigurationError(f"n is {n}, but must be >= 1")
+        self._source = source
+        self._n = n
+        self._left = n
+        self._rest: Block | None = None  # of the block that holds the position
+
+    async def open(self, after: Position | None = None) -> Schema:
+        """Open the source and go to ``after`` by reading."""
+        schema = await self._source.open()
+        while after is not None and after.source and self._rest is None:
+            block = await self._source.receive()
+            if block is None:
+                raise DataError(f"the source ends before {after}: it is not the same any more")
+            before = _samples_before(block, after)
+            if before is not None:
+                self._rest = block.part(before, len(block))
+            self._left -= len(block) if before is None else before
+        return schema
+
+    async def receive(self) -> Block | None:
+        """The next samples; None at the end."""
+        if self._left <= 0:
+            return None
+        block, self._rest = self._rest, None
+        if block is None:
+            block = await self._source.receive()
+        if block is None:
+            return None
+        if len(block) > self._left:
+            block = block.part(0, self._left)
+        self._left -= len(block)
+        return block
+
+    async def aclose(self) -> None:
+        """Close the source."""
+        await self._source.aclose()
+
+    def progress(self) -> float | None:
+        """Share of the n samples that were given, or of the source if that is more."""
+        given = 1.0 - max(0, self._left) / self._n
+        return max(given, self._source.progress() or 0.0)
+
+
+@final
+class Repeated(Source):
+    """A source that begins anew until all its samples came ``epochs`` times.
+
+    Blocks of later epochs have ``scored=False`` and reject nothing again. Their positions name
+    the epoch in front of the file. Fields that came up late in the first epoch stay.
+
+    Args:
+        make_source: Makes a source of the same samples each time.
+        epochs: How often.
+    """
+
+    def __init__(self, make_source: Callable[[], Source], epochs: int) -> None:
+        if epochs < 1:
+            raise ConfigurationError(f"epochs is {epochs}, but must be >= 1")
+        self._make_source = make_source
+        self._epochs = epochs
+        self._epoch = 1
+        self._source = make_source()
+        self._schema = Schema(())
+
+    async def open(self, after: Position | None = None) -> Schema:
+        """Open the source of the first epoch, or of the one that ``after`` names."""
+        if after is not None:
+            self._epoch, name = _epoch_of(after.source)
+            after = after._replace(source=name)
+            if self._epoch > self._epochs:
+                raise DataError(f"the position is in epoch {self._epoch} of {self._epochs}")
+        self._schema = await self._source.open(after)
+        return self._schema
+
+    async def receive(self) -> Block | None:
+        """The next samples of this epoch or the next; None at the end."""
+        while self._epoch <= self._epochs:
+            block = await self._source.receive()
+            if block is not None:
+                return self._marked(block)
+            await self._source.aclose()
+            self._epoch += 1
+            if self._epoch <= self._epochs:
+                self._source = self._make_source()
+                await self._source.open()
+        return None
+
+    async def aclose(self) -> None:
+        """Close the source of this epoch."""
+        self._epoch = self._epochs + 1
+        await self._source.aclose()
+
+    def progress(self) -> float | None:
+        """Share of all epochs."""
+        if self._epoch > self._epochs:
+            return 1.0
+        share = self._source.progress()
+        return None if share is None else (self._epoch - 1 + share) / self._epochs
+
+    def _marked(self, block: Block) -> Block:
+        if len(block.schema.fields) > len(self._schema.fields) or self._epoch == 1:
+            self._schema = block.schema
+        if self._epoch == 1:
+            return block
+        name = f"epoch {self._epoch} of {block.source}"
+        wide = widened(block, self._schema)
+        return replace(wide, source=name, scored=False, rejected=())
+
+
+def _epoch_of(source: str) -> tuple[int, str]:
+    match = re.fullmatch(r"epoch ([0-9]+) of (.*)", source, re.DOTALL)
+    return (int(match[1]), match[2]) if match else (1, source)
+
+
+def _samples_before(block: Block, position: Position) -> int | None:
+    """How many samples of a block stand before a position, None if it is behind the block."""
+    offsets = block.marks[:, 0]
+    if block.source != position.source or offsets[-1] < position.offset:
+        return None
+    return int(np.searchsorted(offsets, position.offset))

@@ -1,0 +1,104 @@
+"""Why a record is rejected, and how rejected records leave a block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+
+__all__ = ("Problem", "Reason", "shown", "text_of", "without")
+
+RAW_CHARACTERS = 4096
+SHOWN_CHARACTERS = 60
+
+
+class Reason(StrEnum):
+    """The codes in `DeadLetter.reason`.
+
+    ================ ==========================================================================
+    arity            the record has more or fewer fields than the file has columns
+    number           a word where a number is needed
+    not-finite       NaN, infinity, or a number too large for 64 bits
+    time             not an ISO 8601 date or timestamp where one is needed
+    quote            a quote that is never closed, or text right behind a closing quote
+    json             not a JSON object
+    encoding         not UTF-8
+    target-missing   no target
+    target-number    the target of a regression is not a finite number
+    too-long         longer than ``max_record_bytes``
+    index            libSVM: an index that is no integer, negative, twice there or out of order
+    type             a value of a kind that is no feature, such as a list
+    ================ ==========================================================================
+    """
+
+    ARITY = "arity"
+    NUMBER = "number"
+    NOT_FINITE = "not-finite"
+    TIME = "time"
+    QUOTE = "quote"
+    JSON = "json"
+    ENCODING = "encoding"
+    TARGET_MISSING = "target-missing"
+    TARGET_NUMBER = "target-number"
+    TOO_LONG = "too-long"
+    INDEX = "index"
+    TYPE = "type"
+
+
+RULES = {
+    Reason.NUMBER: "which is not a number",
+    Reason.NOT_FINITE: "which is not a finite number",
+    Reason.TIME: "which is not an ISO 8601 date or time",
+    Reason.TYPE: "which is no number, text, truth value or time",
+    Reason.TARGET_NUMBER: "which is not a finite number, as the target of a regression must be",
+}
+
+
+class Problem(NamedTuple):
+    """What is wrong with a record: a code and a sentence."""
+
+    reason: Reason
+    detail: str
+
+    @classmethod
+    def of_value(cls, reason: Reason, column: str, value: object) -> Problem:
+        """The problem of one value of a column."""
+        if reason is Reason.TARGET_MISSING:
+            return cls(reason, f"the target {column!r} is missing")
+        return cls(reason, f"column {column!r} has {shown(value)}, {RULES[reason]}")
+
+    def letter(self, source: str, mark: np.ndarray, raw: str) -> DeadLetter:
+        """The dead letter of the record that starts at ``mark`` (offset, record, line)."""
+        line = int(mark[2]) or None
+        return DeadLetter(
+            source, int(mark[0]), line, str(self.reason), self.detail, raw[:RAW_CHARACTERS]
+        )
+
+
+def shown(value: object) -> str:
+    """A value as it stands in a sentence, cut to a readable length."""
+    text = text_of(value) if isinstance(value, bytes) else str(value)
+    if len(text) > SHOWN_CHARACTERS:
+        text = f"{text[:SHOWN_CHARACTERS]}..."
+    return f"'{text}'"
+
+
+def text_of(raw: bytes) -> str:
+    """The text of a record for a person: whatever is not UTF-8 is marked, the rest is cut."""
+    return raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
+
+
+def without(block: Block, letters: Mapping[int, DeadLetter]) -> Block:
+    """``block`` without the rows numbered in ``letters``, which become its rejected records."""
+    if not letters:
+        return block
+    good = np.ones(len(block), np.bool_)
+    good[list(letters)] = False
+    rejected = tuple(letters[row] for row in sorted(letters))
+    return replace(block.take(np.flatnonzero(good)), rejected=rejected)

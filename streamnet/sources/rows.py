@@ -1,0 +1,160 @@
+"""RowReader: dicts, one or many, as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+from typing import final
+
+import numpy as np
+from msgspec import json
+
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Sample
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from streamnet.sources.columns import Columns
+from streamnet.sources.conversion import Conversion
+from streamnet.sources.reasons import without
+
+__all__ = ("RowReader",)
+
+PLAIN = {float, int}
+_MARKS = np.array([[0, 0, 0], [1, 1, 0]], np.int64)
+
+
+@final
+class RowReader:
+    """Turns samples that are dicts into blocks; a feature that is new extends the schema.
+
+    A feature gets its kind from the first value that is there (None, NaN and the texts of
+    ``columns.missing`` are not): a number, a time, a word or a text. If the task is not given, the
+    first target tells it: a float is a regression, anything else a label. Values that can't be
+    read raise nothing; their samples become `Block.rejected` and change nothing.
+
+    >>> reader = RowReader(Columns(target="y"))
+    >>> block = reader.read([{"age": 39, "job": "clerk", "y": True}])
+    >>> block.numbers, block.words[0].tolist(), block.target.tolist()
+    (array([[39.]]), ['clerk'], ['true'])
+    """
+
+    def __init__(self, columns: Columns, *, name: str = "rows", typed: bool = False) -> None:
+        self._conversion = Conversion(columns, columns.reading(typed=typed))
+        self._name = name
+        self._records = 0
+        self._fast_schema: Schema | None = None
+        self._prepare()
+
+    @property
+    def schema(self) -> Schema:
+        """The columns known so far."""
+        return self._conversion.schema
+
+    @property
+    def records(self) -> int:
+        """Samples read so far, good and bad ones."""
+        return self._records
+
+    def read(self, samples: Sequence[Sample], targets: Sequence[Any] | None = None) -> Block:
+        """The first of these samples as a block: those before the schema grows again.
+
+        One sample always comes back whole. Of several, the block ends before the first that brings
+        a new feature, unless that is the very first; `blocks` reads them all.
+
+        Args:
+            samples: The features by name, and the target unless ``targets`` has it.
+            targets: One a sample.
+        """
+        if len(samples) == 1 and self._fast_schema is not None:
+            block = self._read_one(samples[0], targets)
+            if block is not None:
+                return block
+        return self._read(samples, targets)
+
+    def blocks(
+        self, samples: Sequence[Sample], targets: Sequence[Any] | None = None
+    ) -> Iterator[Block]:
+        """All of these samples: a block, and one more each time the schema grows."""
+        start = 0
+        while start < len(samples):
+            before = self._records
+            yield self.read(samples[start:], None if targets is None else targets[start:])
+            start += self._records - before
+
+    def export_state(self) -> dict[str, Any]:
+        """The schema and the number of the next sample."""
+        schema = self.schema
+        return {
+            "fields": [[name, str(kind)] for name, kind in schema.fields],
+            "target": schema.target,
+            "task": None if schema.task is None else str(schema.task),
+            "records": self._records,
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on where the reader that exported ``state`` stood."""
+        fields = tuple(Field(name, Kind(kind)) for name, kind in state["fields"])
+        task = None if state["task"] is None else Task(state["task"])
+        self._conversion.schema = Schema(fields, state["target"], task)
+        self._records = state["records"]
+        self._prepare()
+
+    def _read(self, samples: Sequence[Sample], targets: Sequence[Any] | None) -> Block:
+        rows = self._conversion.convert(samples, targets)
+        if rows.schema is not self._fast_schema:
+            self._prepare()
+        marks = np.zeros((rows.used + 1, 3), np.int64)
+        marks[:, :2] = np.arange(self._records, self._records + rows.used + 1)[:, None]
+        self._records += rows.used
+        block = Block(rows.schema, self._name, rows.numbers, rows.words, rows.target, marks)
+        letters = {
+            row: problem.letter(self._name, marks[row], _raw(samples[row]))
+            for row, problem in rows.problems.items()
+        }
+        return without(block, letters)
+
+    def _prepare(self) -> None:
+        """Set up the short way for a single sample of finite numbers and texts."""
+        schema = self._conversion.schema
+        learns = schema.target is not None
+        known = schema.task is not None or not learns
+        plain = bool(schema.fields) and all(kind is not Kind.TIME for _, kind in schema.fields)
+        self._fast_schema = schema if plain and known else None
+
+    def _read_one(self, sample: Sample, targets: Sequence[Any] | None) -> Block | None:
+        """The block of a sample of finite numbers and texts only; None sends it the long way."""
+        schema = self._conversion.schema
+        target = None
+        names = len(schema.fields)
+        try:
+            if schema.target is not None:
+                if targets is None:
+                    targets = (sample[schema.target],)
+                    names += 1
+                target = self._conversion.target_array(targets)
+            if len(sample) != names or (target is None) != (schema.target is None):
+                return None
+            numbers = [sample[name] for name in schema.numbers]
+            texts = [sample[name] for name in schema.words]
+            if not (PLAIN.issuperset(map(type, numbers)) and all(map(isfinite, numbers))):
+                return None
+            array = np.array((numbers,), np.float64)
+            words = tuple([self._conversion.word_array(text) for text in texts])
+        except (KeyError, TypeError, OverflowError, AttributeError):
+            return None
+        marks = _MARKS + self._records
+        marks[:, 2] = 0
+        self._records += 1
+        return Block(schema, self._name, array, words, target, marks)
+
+
+def _raw(sample: Any) -> str:
+    """The text of a sample for a dead letter: JSON where that can be had."""
+    try:
+        return json.encode(sample).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return repr(sample)

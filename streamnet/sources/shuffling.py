@@ -1,0 +1,128 @@
+"""Shuffled: the samples of a source in another order, with bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.randomness import fill_uniform
+from streamnet.randomness import key_of
+from streamnet.randomness import permutation
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.sources.base import Source
+from streamnet.sources.widening import joined
+
+__all__ = ("Shuffled",)
+
+BLOCK_ROWS = 8192
+
+
+@final
+class Shuffled(Source):
+    """The samples of a source in an order that only the seed and their numbers decide.
+
+    ``buffer`` samples wait. Each that comes in takes a place picked by its number, and the one
+    that was there leaves; at the end the rest leave in an order that the seed decides. A position
+    counts the samples that left; to resume, the source is read again from its start. Samples of
+    several files become one stream of the first one's name.
+    """
+
+    def __init__(self, source: Source, buffer: int, seed: int) -> None:
+        if buffer < 1:
+            raise ConfigurationError(f"buffer is {buffer}, but must be >= 1")
+        self._source = source
+        self._size = buffer
+        self._key = int(key_of(seed, buffer))
+        self._waiting: Block | None = None
+        self._came = 0
+        self._left = 0
+        self._schema = Schema(())
+        self._out: deque[Block] = deque()
+        self._ended = False
+        self._name = ""
+
+    async def open(self, after: Position | None = None) -> Schema:
+        """Open the source and leave out the samples that left before ``after``."""
+        self._schema = await self._source.open()
+        skipped = 0 if after is None else after.record
+        while self._left < skipped and not self._ended:
+            await self._step()
+            while self._out and int(self._out[0].marks[-1, 1]) <= skipped:
+                self._out.popleft()
+        if self._left < skipped:
+            raise DataError(f"the source ends before {after}: it is not the same any more")
+        if self._out and self._out[0].marks[0, 1] < skipped:
+            first = self._out.popleft()
+            self._out.appendleft(first.part(skipped - int(first.marks[0, 1]), len(first)))
+        return self._schema
+
+    async def receive(self) -> Block | None:
+        """The next samples; None at the end."""
+        while not self._out:
+            if self._ended:
+                return None
+            await self._step()
+        return self._out.popleft()
+
+    async def aclose(self) -> None:
+        """Close the source and forget the samples that wait."""
+        self._ended = True
+        self._waiting = None
+        self._out.clear()
+        await self._source.aclose()
+
+    def progress(self) -> float | None:
+        """Share of the source that was read."""
+        return self._source.progress()
+
+    async def _step(self) -> None:
+        """Take a block in, or let the rest leave."""
+        block = await self._source.receive()
+        if block is None:
+            self._ended = True
+            if self._waiting is not None:
+                rest = len(self._waiting)
+                self._send(self._waiting, permutation(key_of(self._key), rest), ())
+            self._waiting = None
+            return
+        self._name = self._name or block.source
+        self._exchange(block)
+
+    def _exchange(self, block: Block) -> None:
+        """Put the samples of a block into the buffer; those that leave go out."""
+        held = [] if self._waiting is None else [self._waiting]
+        pool = joined([*held, block], block.schema)
+        places = list(range(len(pool) - len(block)))
+        leaving = []
+        draws = np.empty(len(block), np.float64)
+        fill_uniform(draws, self._key, self._came)
+        self._came += len(block)
+        for number, draw in enumerate(draws.tolist(), start=len(places)):
+            if len(places) < self._size:
+                places.append(number)
+                continue
+            place = min(int((draw + 1.0) / 2.0 * self._size), self._size - 1)
+            leaving.append(places[place])
+            places[place] = number
+        self._send(pool, np.array(leaving, np.intp), block.rejected)
+        self._waiting = pool.take(np.array(places, np.intp))
+
+    def _send(self, pool: Block, order: NDArray[np.intp], rejected: tuple[DeadLetter, ...]) -> None:
+        for start in range(0, max(1, len(order)), BLOCK_ROWS):
+            part = pool.take(order[start : start + BLOCK_ROWS])
+            marks = np.zeros((len(part) + 1, 3), np.int64)
+            marks[:, :2] = np.arange(self._left, self._left + len(part) + 1)[:, None]
+            self._left += len(part)
+            letters = rejected if start == 0 else ()
+            if len(part) or letters:
+                sent = replace(part, source=self._name, marks=marks, rejected=letters)
+                self._out.append(sent)

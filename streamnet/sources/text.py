@@ -1,0 +1,193 @@
+"""TextSource: samples of text files, plain or packed, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import final
+
+from anyio import to_thread
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.samples import Block
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.sources.base import Source
+from streamnet.sources.bytestreams import size_of
+from streamnet.sources.textfile import TextFile
+from streamnet.sources.textformat import TextFormat
+
+__all__ = ("TextSource",)
+
+BLOCK_ROWS = 8192
+FEWEST_ROWS = 32
+HEAD_BYTES = 16 << 20
+FIRST_LOOK = 1 << 16  # bytes that tell the format, if no line ends before
+
+
+@final
+class TextSource(Source):
+    """Samples of text files in order. Reading goes on in worker threads.
+
+    Args:
+        paths: Files in order; ``-`` is standard input.
+        choose: Makes the format of the first file's name and first line.
+        head: Records of the first file by which the format tells its columns.
+        chunk_bytes: How much is read at once. It changes nothing in the samples.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        choose: Callable[[str, bytes], TextFormat],
+        *,
+        head: int = 1000,
+        chunk_bytes: int = 1 << 20,
+    ) -> None:
+        if chunk_bytes < 1:
+            raise ConfigurationError(f"chunk_bytes is {chunk_bytes}, but must be >= 1")
+        if not paths:
+            raise ConfigurationError("paths is empty, but must name at least one file")
+        for path in paths:
+            if paths.count(path) > 1:
+                raise ConfigurationError(f"paths has {path!r} twice, but each file must be new")
+        self._paths = tuple(paths)
+        self._choose = choose
+        self._head = head
+        self._chunk_bytes = chunk_bytes
+        self._format: TextFormat | None = None  # None until the first line is there
+        self._schema = Schema(())
+        self._number = 0  # of the file that is read
+        self._file: TextFile | None = None  # None before `open` and at the end
+        self._started = False  # the top of that file was read
+        self._sizes: list[int | None] = []  # None where it is not known
+        self._rows = BLOCK_ROWS  # to look for next
+
+    async def open(self, after: Position | None = None) -> Schema:
+        """Look at the head of the first file, then go to ``after``."""
+        if after is not None and after.source and after.source not in self._paths:
+            raise DataError(f"the position is in {after.source!r}, which is not among the files")
+        self._sizes = await to_thread.run_sync(self._measured)
+        file = await to_thread.run_sync(self._opened, 0)
+        while not await to_thread.run_sync(self._begun, file):
+            await _more(file)
+        if after is not None and after.source:
+            if after.source != self._paths[0]:
+                file.stream.close()
+                file = await to_thread.run_sync(self._opened, self._paths.index(after.source))
+                while not await to_thread.run_sync(self._top, file):
+                    await _more(file)
+            await to_thread.run_sync(file.go_to, after)
+        return self._schema
+
+    async def receive(self) -> Block | None:
+        """The next samples that are there; None at the end."""
+        while self._file is not None:
+            block = await to_thread.run_sync(self._next)
+            if block is not None:
+                self._schema = block.schema
+                return block
+            if self._file is not None:
+                await _more(self._file)
+        return None
+
+    async def aclose(self) -> None:
+        """Let go of the files."""
+        if self._file is not None:
+            self._file.stream.close()
+            self._file = None
+            self._number = len(self._paths)
+
+    def progress(self) -> float | None:
+        """Share of the bytes in the files that were read, None if one of them is a pipe."""
+        sizes = [size for size in self._sizes if size is not None]
+        if len(sizes) < len(self._paths):
+            return None
+        done = sum(sizes[: self._number])
+        if self._file is not None:
+            done += self._file.used()
+        return min(1.0, done / max(1, sum(sizes)))
+
+    def _measured(self) -> list[int | None]:
+        return [size_of(path) for path in self._paths]
+
+    def _opened(self, number: int) -> TextFile:
+        self._number = number
+        self._started = False
+        self._file = TextFile(self._paths[number], self._chunk_bytes)
+        return self._file
+
+    def _begun(self, file: TextFile) -> bool:
+        """Tell the format and the schema from the first file, if enough of it is there."""
+        if self._format is None:
+            if not (file.exhausted or b"\n" in file.data or len(file.data) >= FIRST_LOOK):
+                return False
+            first_line = file.data[:FIRST_LOOK].partition(b"\n")[0]
+            self._format = self._choose(file.name, first_line)
+        if not _is_enough(file, self._format, self._head + 1):
+            return False
+        head = file.head(HEAD_BYTES)
+        if file.stream.failure is not None and not head.records(self._format.rules, 1).begin.size:
+            raise DataError(file.broken())
+        self._schema = self._format.begin(head)
+        return self._top(file)
+
+    def _top(self, file: TextFile) -> bool:
+        """Leave the header out of a file, if it is there."""
+        if self._format is None or not _is_enough(file, self._format, 1):
+            return False
+        file.start(self._format.start(file.head(HEAD_BYTES)))
+        self._started = True
+        return True
+
+    def _next(self) -> Block | None:
+        """The next block; None if more has to be read first, or at the very end."""
+        while (file := self._file) is not None:
+            block = self._found(file) if self._started or self._top(file) else None
+            if block is not None:
+                return block
+            if not file.exhausted:
+                if file.stream.size is None:
+                    return None
+                file.fill()
+            elif file.stream.failure is not None:
+                raise DataError(file.broken())
+            elif self._started:
+                self._next_file(file)
+        return None
+
+    def _found(self, file: TextFile) -> Block | None:
+        """The next block of what is in memory."""
+        if self._format is None:
+            return None
+        chunk = file.find(self._format.rules, self._rows)
+        if chunk is None:
+            return file.skipped(self._schema)
+        block, used = self._format.read(chunk)
+        file.use(chunk.marks[used])
+        # Where blocks end early, looking far ahead each time would be wasted.
+        self._rows = min(BLOCK_ROWS, 2 * max(used, FEWEST_ROWS))
+        return block
+
+    def _next_file(self, file: TextFile) -> None:
+        file.stream.close()
+        if self._number + 1 < len(self._paths):
+            self._opened(self._number + 1)
+        else:
+            self._number += 1
+            self._file = None
+
+
+async def _more(file: TextFile) -> None:
+    """Read on in a file, once there is something to read."""
+    await file.stream.wait()
+    await to_thread.run_sync(file.fill)
+
+
+def _is_enough(file: TextFile, form: TextFormat, records: int) -> bool:
+    """Whether the head is complete; that must not depend on how much is read at once."""
+    if file.exhausted or len(file.data) >= HEAD_BYTES:
+        return True
+    head = file.head(HEAD_BYTES)
+    return all(len(head.records(rules, records).begin) == records for rules in form.head_rules())

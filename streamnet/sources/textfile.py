@@ -1,0 +1,179 @@
+"""TextFile: a text with a place in it, read a chunk of records at a time."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from streamnet.errors import DataError
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from streamnet.sources.bytestreams import ByteStream
+from streamnet.sources.bytestreams import shown_name
+from streamnet.sources.reasons import Problem
+from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import text_of
+from streamnet.sources.records import QUOTE
+from streamnet.sources.records import Records
+from streamnet.sources.records import Rules
+from streamnet.sources.records import find_records
+from streamnet.sources.textformat import Chunk
+from streamnet.sources.textformat import Head
+
+__all__ = ("TextFile",)
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+BAD_QUOTE = Problem(Reason.QUOTE, "a quote is not closed, or text stands right behind it")
+BAD_ENCODING = Problem(Reason.ENCODING, "the record is not UTF-8")
+
+
+@final
+class TextFile:
+    """One text, the bytes of it that are in memory, and the place of the next record."""
+
+    def __init__(self, path: str, chunk_bytes: int) -> None:
+        self.path = path
+        self.name = shown_name(path)
+        self.stream = ByteStream(path, chunk_bytes)
+        self.data = b""
+        self._begin = 0  # offset of data[0]
+        self._at = 0  # index in data of the next record
+        self._record = 0
+        self._line = 1
+        self._skipping: DeadLetter | None = None  # an overlong record whose end is not there yet
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing comes behind ``data``."""
+        return self.stream.ended and self.stream.failure is None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing can be found any more."""
+        return self.stream.ended
+
+    def used(self) -> int:
+        """Bytes of the file that were used: of a packed one, those that were unpacked."""
+        return self.stream.raw if self.stream.packed else self._begin + self._at
+
+    def fill(self) -> None:
+        """Read on, and forget what was used."""
+        more = self.stream.read()
+        if self._at:
+            self._begin += self._at
+            self.data = self.data[self._at :]
+            self._at = 0
+        self.data += more
+
+    def head(self, most_bytes: int) -> Head:
+        """The beginning of the file, while nothing of it was used."""
+        if self.data.startswith(UTF_16_MARKS):
+            raise DataError(f"{self.name} is UTF-16, but must be UTF-8")
+        start = len(BYTE_ORDER_MARK) if self.data.startswith(BYTE_ORDER_MARK) else 0
+        final = self.final and len(self.data) <= most_bytes
+        return Head(self.name, self.data[:most_bytes], start, final)
+
+    def start(self, top: Records) -> None:
+        """Leave out the top of the file. Its records are not counted."""
+        self._at = top.behind
+        self._line = 1 + top.lines
+
+    def go_to(self, position: Position) -> None:
+        """Go on at ``position``, which is not before the top's end."""
+        offset = position.offset
+        while offset > self._begin + len(self.data):
+            if self.stream.skip_to(offset):
+                self._begin, self._at, self.data = offset, 0, b""
+            elif self.stream.ended:
+                raise DataError(
+                    f"{self.name} has only {self._begin + len(self.data)} bytes, "
+                    f"but was left at byte {offset}: it is not the same file any more"
+                )
+            else:
+                self._at = len(self.data)
+                self.fill()
+        self._at = offset - self._begin
+        self._record = position.record
+        self._line = position.line
+
+    def find(self, rules: Rules, most: int) -> Chunk | None:
+        """The next complete records in memory, None if there is none."""
+        if self._skipping is not None:
+            return None
+        records = find_records(self.data, self._at, self.final, rules, most)
+        count = len(records.begin)
+        marks = np.empty((count + 1, 3), np.int64)
+        marks[:count, 0] = records.begin
+        marks[count, 0] = records.behind
+        marks[:, 0] += self._begin
+        marks[:, 1] = np.arange(self._record, self._record + count + 1)
+        marks[:count, 2] = records.line
+        marks[count, 2] = records.lines
+        marks[:, 2] += self._line
+        if count == 0:
+            self.use(marks[0])
+            if records.overlong:
+                self._skip(rules.longest)
+            return None
+        chunk = Chunk(self.path, self.data, records, marks, {})
+        for row in np.flatnonzero(records.state == QUOTE).tolist():
+            chunk.letters[row] = chunk.letter(row, BAD_QUOTE)
+        self._check_encoding(chunk)
+        return chunk
+
+    def use(self, mark: np.ndarray) -> None:
+        """Go on at ``mark`` (offset, record, line), which is in memory."""
+        offset, self._record, self._line = map(int, mark)
+        self._at = offset - self._begin
+
+    def skipped(self, schema: Schema) -> Block | None:
+        """A block with nothing but the overlong record, once its end is there."""
+        if self._skipping is None:
+            return None
+        end = self.data.find(b"\n", self._at)
+        if end < 0 and not self.exhausted:
+            self._at = len(self.data)
+            return None
+        self._at = len(self.data) if end < 0 else end + 1
+        letter, self._skipping = self._skipping, None
+        self._record += 1
+        self._line += end >= 0
+        mark = np.array([[self._begin + self._at, self._record, self._line]], np.int64)
+        return _empty(schema, self.path, mark, letter)
+
+    def broken(self) -> str:
+        """The sentence that says where the bytes broke off, and why."""
+        end = self._begin + len(self.data)
+        return f"{self.name} {self.stream.failure} behind byte {end} of its text"
+
+    def _skip(self, longest: int) -> None:
+        detail = f"the record is longer than {longest} bytes"
+        raw = self.data[self._at : self._at + longest].split(b"\n", 1)[0]
+        mark = np.array((self._begin + self._at, self._record, self._line))
+        problem = Problem(Reason.TOO_LONG, detail)
+        self._skipping = problem.letter(self.path, mark, text_of(raw))
+
+    @staticmethod
+    def _check_encoding(chunk: Chunk) -> None:
+        records = chunk.records
+        try:
+            chunk.data[records.begin[0] : records.behind].decode()
+        except UnicodeDecodeError:
+            for row in range(len(chunk)):
+                try:
+                    chunk.raw(row).decode()
+                except UnicodeDecodeError:
+                    chunk.letters.setdefault(row, chunk.letter(row, BAD_ENCODING))
+
+
+def _empty(schema: Schema, path: str, mark: np.ndarray, letter: DeadLetter) -> Block:
+    numbers = np.empty((0, len(schema.numbers)), np.float64)
+    words = tuple(np.empty(0, np.object_) for _ in schema.words)
+    kind = np.float64 if schema.task is Task.REGRESSION else np.object_
+    target = None if schema.target is None else np.empty(0, kind)
+    return Block(schema, path, numbers, words, target, mark, rejected=(letter,))

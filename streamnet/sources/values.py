@@ -1,0 +1,113 @@
+"""Single values of Python, numpy and JSON as numbers, times and words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+
+from streamnet.samples import Kind
+from streamnet.sources.kinds import NUMERIC
+from streamnet.sources.kinds import WHITESPACE
+from streamnet.sources.kinds import is_not_finite
+from streamnet.sources.kinds import is_number
+from streamnet.sources.reasons import Reason
+from streamnet.sources.times import seconds_of
+from streamnet.sources.times import seconds_of_text
+
+__all__ = ("Reading", "number_of", "reader_of", "target_number_of", "time_of", "word_of")
+
+Number = Callable[[object, "Reading"], "float | Reason"]
+
+UNORDERED = (float, np.floating, date, np.datetime64)
+"""Types with a value that is not equal to itself: NaN and NaT."""
+
+WORDS = (bool, np.bool_, date, np.datetime64)
+"""Types that can be words or times, but are no numbers."""
+
+
+class Reading(NamedTuple):
+    """How values are read."""
+
+    missing: frozenset[str]  # texts that stand for a missing value
+    typed: bool  # the format tells numbers from texts: a text is never a number
+
+    def is_missing(self, value: object) -> bool:
+        """Whether ``value`` stands for a missing one. NaN does."""
+        if isinstance(value, str):
+            return value.strip(WHITESPACE) in self.missing
+        return value is None or (isinstance(value, UNORDERED) and bool(value != value))
+
+
+def number_of(value: object, reading: Reading) -> float | Reason:
+    """A number, NaN for a missing one, or the reason why it is none."""
+    if reading.is_missing(value):
+        return math.nan
+    if isinstance(value, str):
+        return _number_of_text(value.strip(WHITESPACE), reading)
+    if isinstance(value, NUMERIC) and not isinstance(value, bool):
+        return _finite(value)
+    return Reason.NUMBER if isinstance(value, WORDS) else Reason.TYPE
+
+
+def time_of(value: object, reading: Reading) -> float | Reason:
+    """Seconds since 1970 UTC of a time, a date, an ISO text or a number of seconds."""
+    if reading.is_missing(value):
+        return math.nan
+    if isinstance(value, str):
+        seconds = seconds_of_text(value.strip(WHITESPACE))
+        return Reason.TIME if seconds is None else seconds
+    if isinstance(value, np.datetime64):
+        value = value.astype("M8[us]").item()
+    if isinstance(value, date):
+        return seconds_of(value)
+    if isinstance(value, NUMERIC) and not isinstance(value, bool):
+        return _finite(value)
+    return Reason.TIME if isinstance(value, bool | np.bool_) else Reason.TYPE
+
+
+def target_number_of(value: object, reading: Reading) -> float | Reason:
+    """The target of a regression, NaN for a missing one, or the reason why it is none."""
+    number = number_of(value, reading)
+    return Reason.TARGET_NUMBER if isinstance(number, Reason) else number
+
+
+def word_of(value: object, reading: Reading) -> str | Reason | None:
+    """A word or text, None for a missing one, or the reason why it is none."""
+    if isinstance(value, str):
+        text = str(value.strip(WHITESPACE))
+        return None if text in reading.missing else text
+    if reading.is_missing(value):
+        return None
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, np.datetime64):
+        return str(value)
+    return str(value) if isinstance(value, NUMERIC) else Reason.TYPE
+
+
+def reader_of(kind: Kind) -> Number:
+    """What reads the values of a numeric kind."""
+    return time_of if kind is Kind.TIME else number_of
+
+
+def _number_of_text(text: str, reading: Reading) -> float | Reason:
+    if is_not_finite(text):
+        return Reason.NOT_FINITE
+    if reading.typed or not is_number(text):
+        return Reason.NUMBER
+    return _finite(text)
+
+
+def _finite(value: int | float | str | Decimal | np.integer | np.floating) -> float | Reason:
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        return Reason.NOT_FINITE
+    return number if math.isfinite(number) else Reason.NOT_FINITE

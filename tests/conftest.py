@@ -1,0 +1,77 @@
+"""What all tests share: hypothesis profiles, event loops, data and tools that may be absent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Awaitable
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings
+
+# Read by polars when it is first imported.
+os.environ.setdefault("POLARS_MAX_THREADS", "2")
+
+REPOSITORY = Path(__file__).parent.parent
+IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+# The first example of a test may compile kernels, so no example has a deadline.
+SLOW_STARTS = [HealthCheck.too_slow]
+settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=SLOW_STARTS)
+settings.register_profile("local", deadline=None, suppress_health_check=SLOW_STARTS)
+settings.load_profile("ci" if IN_CI else "local")
+
+Runner = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Top folder of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of larger real streams, which the repository doesn't hold."""
+    folder = Path(os.environ.get("STREAMNET_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}; STREAMNET_DATA names another one")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def example_data() -> Path:
+    """Folder of the small real streams that the repository holds."""
+    return REPOSITORY / "examples" / "data"
+
+
+@pytest.fixture(scope="session")
+def c_compiler() -> str:
+    """Command of a C compiler; CI has to have one."""
+    command = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if command is None and IN_CI:
+        pytest.fail("no C compiler, which CI needs")
+    if command is None:
+        pytest.skip("no C compiler")
+    return command
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Name of an event loop: a test that asks for it runs once on each."""
+    return str(request.param)
+
+
+@pytest.fixture
+def run(backend: str) -> Runner:
+    """Call an async function and wait for it on each event loop: ``run(function, *args)``."""
+
+    def run_on_backend(function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        return anyio.run(function, *args, backend=backend)
+
+    return run_on_backend

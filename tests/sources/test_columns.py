@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import SchemaError
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from streamnet.sources.columns import Columns
+
+
+def schema(columns: Columns, *names: str) -> Schema:
+    return columns.schema_of("f.csv", names, lambda _: Kind.NUMBER)
+
+
+def test_every_column_but_the_target_is_a_feature_unless_dropped() -> None:
+    found = schema(Columns(target="y", drop=("b",), kinds={"c": Kind.CATEGORY}), *"abcy")
+    assert found.fields == (Field("a", Kind.NUMBER), Field("c", Kind.CATEGORY))
+    assert (found.target, found.task) == ("y", Task.CLASSIFICATION)
+
+
+@pytest.mark.parametrize(
+    ("columns", "setting"),
+    [
+        (Columns(target="ag"), "target"),
+        (Columns(drop=("ag",)), "drop"),
+        (Columns(kinds={"ag": Kind.TEXT}), "kinds"),
+    ],
+)
+def test_an_unknown_column_is_named_with_those_that_exist(columns: Columns, setting: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        schema(columns, "age", "job")
+    message = str(caught.value)
+    assert message == (
+        f"f.csv has no column 'ag' ({setting}), but only 'age', 'job'. Did you mean 'age'?"
+    )
+
+
+def test_an_optional_target_may_be_absent() -> None:
+    assert schema(Columns(target="y", target_optional=True), "a").target is None
+    assert schema(Columns(target="y", target_optional=True), "a", "y").target == "y"
+    assert schema(Columns(), "a", "y").target is None
+
+
+def test_a_known_schema_is_kept_whatever_the_values_suggest() -> None:
+    known = Schema((Field("b", Kind.CATEGORY), Field("a", Kind.TEXT)), "y", Task.REGRESSION)
+    columns = Columns(schema=known, target_optional=True)
+    assert schema(columns, "a", "b", "c", "y") == known
+    assert schema(columns, "a", "b").fields == known.fields
+    with pytest.raises(SchemaError, match="no column 'b'"):
+        schema(columns, "a")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"head": 0}, "head is 0, but must be >= 1"),
+        ({"target": "y", "drop": ("y",)}, "drop has 'y', but that is the target"),
+        ({"target": "y", "kinds": {"y": Kind.TEXT}}, "kinds has 'y', but that is the target"),
+        ({"drop": ("a",), "kinds": {"a": Kind.TEXT}}, "kinds has 'a', but that is dropped"),
+        ({"kinds": {"a": "color"}}, "kinds has 'color' for 'a', but must be one of"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Columns(**settings)
+
+
+def test_many_columns_are_not_all_listed() -> None:
+    with pytest.raises(SchemaError, match="and 60 more"):
+        schema(Columns(target="y"), *(f"c{n}" for n in range(100)))

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.sources.fields import FieldReader
+from streamnet.sources.fields import Fields
+from streamnet.sources.kinds import MISSING
+from streamnet.sources.kinds import is_number
+from streamnet.sources.records import Rules
+from streamnet.sources.records import find_records
+
+COMMA, QUOTE = ord(","), ord('"')
+
+
+def fields_of(data: bytes, plan: list[int], missing: tuple[str, ...] = MISSING) -> Fields:
+    records = find_records(data, 0, True, Rules(COMMA, QUOTE, fields=len(plan)), 1000)
+    reader = FieldReader(np.array(plan), COMMA, QUOTE, [text.encode() for text in missing])
+    return reader.read(data, records, np.ones(len(records.begin), np.bool_))
+
+
+def number_of(text: str, missing: tuple[str, ...] = MISSING) -> float | None:
+    """The number that stands in a field; None if it is none."""
+    fields = fields_of(b"x," + text.encode() + b"\n", [-1, 0], missing)
+    return None if fields.troubles else float(fields.numbers[0, 0])
+
+
+def same(left: float, right: float) -> bool:
+    return struct.pack("d", left) == struct.pack("d", right)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_finite_number_is_read_to_the_bit(number: float) -> None:
+    read = number_of(repr(number))
+    assert read is not None
+    assert same(read, number)
+
+
+digits = st.text("0123456789", max_size=25)
+signs = st.sampled_from(["", "+", "-"])
+exponents = st.one_of(st.just(""), st.builds("{}{}{}".format, st.sampled_from("eE"), signs, digits))
+
+
+@given(signs, digits, st.sampled_from(["", "."]), digits, exponents)
+def test_a_number_is_what_python_makes_of_it(
+    sign: str, whole: str, point: str, part: str, exponent: str
+) -> None:
+    text = sign + whole + point + part + exponent
+    read = number_of(text, missing=())
+    if not is_number(text):
+        assert read is None
+        return
+    expected = float(text)
+    assert (read is None) == math.isinf(expected)
+    assert read is None or same(read, expected)
+
+
+@given(st.text("0123456789+-.eExX_ nainfNAINFa", max_size=8))
+def test_only_decimal_numbers_are_numbers(text: str) -> None:
+    read = number_of(text, missing=())
+    stripped = text.strip()
+    assert (read is not None) == (is_number(stripped) and math.isfinite(float(stripped)))
+
+
+@pytest.mark.parametrize(
+    "text", ["0x10", "1_000", "nan", "inf", "-Infinity", "1e999", "1e", ".", "+", "--1", "1.2.3", "١"]
+)
+def test_what_only_looks_like_a_number_is_none(text: str) -> None:
+    assert number_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("+5", 5.0), (" 7", 7.0), ("7\t", 7.0), ('"8"', 8.0), ('" 9 "', 9.0), ("1.", 1.0), (".5", 0.5)],
+)
+def test_sign_space_and_quotes_do_not_matter(text: str, number: float) -> None:
+    assert number_of(text) == number
+
+
+@pytest.mark.parametrize("text", ["", " ", "?", "NA", "N/A", "null", "None", '""', '"?"'])
+def test_a_missing_value_is_nan(text: str) -> None:
+    number = number_of(text)
+    assert number is not None
+    assert math.isnan(number)
+
+
+def test_a_number_may_stand_for_missing() -> None:
+    assert math.isnan(number_of("-999", ("-999",)) or 0.0)
+    assert number_of("-9990", ("-999",)) == -9990.0
+    assert number_of("", ("-999",)) is None
+
+
+def test_words_are_spans_without_quotes_and_outer_space() -> None:
+    data = b' a b ,"x,1"\n"say ""y"" ",\n'
+    fields = fields_of(data, [FieldReader.word(1), FieldReader.word(0)])
+    words = [[data[low:high] for low, high in column] for column in fields.span.tolist()]
+    assert words == [[b"x,1", b""], [b"a b", b'say ""y""']]
+    assert fields.escaped.tolist() == [[0, 0], [0, 1]]
+
+
+def test_bad_numbers_are_told_with_their_place() -> None:
+    data = b"1,a\n1e999,2\nb,c\n"
+    troubles = fields_of(data, [0, 1]).troubles
+    found = {(t.row, t.column, data[t.begin : t.end], t.huge) for t in troubles}
+    assert found == {
+        (0, 1, b"a", False),
+        (1, 0, b"1e999", True),
+        (2, 0, b"b", False),
+        (2, 1, b"c", False),
+    }

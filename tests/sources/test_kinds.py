@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from datetime import UTC
+from datetime import date
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.samples import Kind
+from streamnet.samples import Task
+from streamnet.sources.kinds import is_number
+from streamnet.sources.kinds import kind_of
+from streamnet.sources.kinds import task_of
+from streamnet.sources.times import is_time
+from streamnet.sources.times import seconds_of
+from streamnet.sources.times import seconds_of_text
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "2.5", "-3e4"], Kind.NUMBER),
+        (["1", "nan", "inf"], Kind.NUMBER),
+        (["nan", "nan"], Kind.CATEGORY),
+        (["1", "a"], Kind.CATEGORY),
+        (["0x10"], Kind.CATEGORY),
+        (["1,5"], Kind.CATEGORY),
+        (["true", "false"], Kind.CATEGORY),
+        ([], Kind.CATEGORY),
+        (["2015-02-02", "2015-02-02 14:19:00", "2015-02-02T14:19:00.25Z"], Kind.TIME),
+        (["2015-02-02T14:19+01:00"], Kind.TIME),
+        (["2015-02-31"], Kind.CATEGORY),
+        (["2015-02-02", "soon"], Kind.CATEGORY),
+        (["Go until jurong point", "Ok lar", "Free entry in two"], Kind.TEXT),
+        (["two words", "and these are four"], Kind.TEXT),
+        (["one", "two words", "and these are four"], Kind.CATEGORY),
+        ([1, 2.5, np.int8(3), np.float32(1), Decimal(1)], Kind.NUMBER),
+        ([True, 1], Kind.CATEGORY),
+        ([np.bool_(True)], Kind.CATEGORY),
+        ([1, "a"], Kind.CATEGORY),
+        ([date(2020, 1, 1), datetime(2020, 1, 1, tzinfo=UTC)], Kind.TIME),
+        ([np.datetime64("2020-01-01")], Kind.TIME),
+    ],
+)
+def test_the_kind_of_a_column_follows_from_its_values(values: list[object], kind: Kind) -> None:
+    assert kind_of(values) is kind
+
+
+def test_a_text_is_never_a_number_where_the_format_has_types() -> None:
+    assert kind_of(["1", "2"], typed=True) is Kind.CATEGORY
+    assert kind_of(["2015-02-02"], typed=True) is Kind.TIME
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["0", "1", "1.0"], Task.CLASSIFICATION),
+        ([str(n) for n in range(20)], Task.CLASSIFICATION),
+        ([str(n) for n in range(21)], Task.REGRESSION),
+        (["0.5", "1"], Task.REGRESSION),
+        (["up", "down"], Task.CLASSIFICATION),
+        ([True, False], Task.CLASSIFICATION),
+        ([1.5, 2], Task.REGRESSION),
+        ([], Task.CLASSIFICATION),
+    ],
+)
+def test_the_task_follows_from_the_targets(values: list[object], task: Task) -> None:
+    assert task_of(values) is task
+
+
+@given(st.text("0123456789+-.eE_ ", max_size=8))
+def test_a_number_is_what_float_takes_but_for_its_kindness(text: str) -> None:
+    try:
+        float(text)
+    except ValueError:
+        assert not is_number(text)
+    else:
+        assert is_number(text) == ("_" not in text and text == text.strip())
+
+
+@given(st.datetimes(timezones=st.just(UTC) | st.none()))
+def test_every_time_is_read_back(moment: datetime) -> None:
+    expected = moment.replace(tzinfo=UTC).timestamp()
+    for text in (moment.isoformat(), moment.isoformat(sep=" ")):
+        assert seconds_of_text(text) == pytest.approx(expected, abs=1e-6)
+    assert seconds_of(moment) == seconds_of_text(moment.isoformat())
+
+
+def test_offsets_and_dates_are_understood() -> None:
+    assert seconds_of_text("1970-01-02") == 86400.0
+    assert seconds_of(date(1970, 1, 2)) == 86400.0
+    assert seconds_of_text("1970-01-01T02:00:00+0200") == 0.0
+    assert seconds_of_text("1969-12-31 23:59:59.5") == -0.5
+
+
+@pytest.mark.parametrize(
+    "text", ["20150202", "2015-2-2", "2015-02-02 25:00", "2015-02-02X10:00", "15-02-02", "0000-01-01"]
+)
+def test_other_texts_are_no_times(text: str) -> None:
+    assert not is_time(text)

@@ -1,0 +1,149 @@
+"""`__all__` opens each module and says exactly what is public in it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+MODULES = sorted((REPOSITORY / "streamnet").rglob("*.py"))
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements that run on import, those within `if` and `try` included."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.Try):
+            yield from statements(node.body)
+            yield from statements(node.orelse)
+        if isinstance(node, ast.Try):
+            for handler in node.handlers:
+                yield from statements(handler.body)
+
+
+def assigned(node: ast.stmt) -> list[str]:
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    names = [part for target in targets for part in ast.walk(target)]
+    return [name.id for name in names if isinstance(name, ast.Name)]
+
+
+def faults(source: str, *, only_reexports: bool = False) -> list[str]:
+    """What is wrong with the public names of a module."""
+    nodes = list(statements(ast.parse(source).body))
+    declared = declaration(nodes)
+    if declared is None:
+        return ["no __all__"]
+    if not isinstance(declared, tuple):
+        return ["__all__ is not a tuple of constants"]
+    found = []
+    if list(declared) != sorted(set(declared), key=place):
+        found.append("__all__ is not sorted, or names something twice")
+    definitions = {node.name for node in nodes if isinstance(node, Definition)}
+    bound = definitions | {name for node in nodes for name in assigned(node)}
+    imported = {
+        alias.asname or alias.name
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("streamnet.")
+        for alias in node.names
+    }
+    public = {name for name in definitions if not name.startswith("_")}
+    if only_reexports:
+        bound |= imported
+        public |= imported
+        found += [f"{name} is defined here" for name in sorted(definitions) if name[0] != "_"]
+    found += [f"{name} is public, but not in __all__" for name in sorted(public - {*declared})]
+    found += [f"{name} is in __all__, but not made here" for name in sorted({*declared} - bound)]
+    return found + ([] if opens(nodes) else ["__all__ comes after a definition"])
+
+
+def place(name: str) -> tuple[bool, bool, str]:
+    """Constants, then classes, then the rest, as ruff's RUF022 sorts them."""
+    return not name.isupper(), not name[0].isupper(), name
+
+
+def declaration(nodes: list[ast.stmt]) -> object:
+    for node in nodes:
+        if "__all__" in assigned(node) and isinstance(node, ast.Assign | ast.AnnAssign):
+            try:
+                return ast.literal_eval(node.value) if node.value else ""
+            except ValueError:
+                return ""
+    return None
+
+
+def opens(nodes: list[ast.stmt]) -> bool:
+    """Whether nothing but imports, and what they need, stands before `__all__`."""
+    for node in nodes:
+        if "__all__" in assigned(node):
+            return True
+        if isinstance(node, Definition):
+            return False
+    return False
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_all_names_exactly_what_is_public(path: Path) -> None:
+    found = faults(path.read_text(), only_reexports=path.name == "__init__.py")
+    assert not found, "; ".join(found)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_public_name_can_be_had(path: Path) -> None:
+    module = importlib.import_module(name_of(path))
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("def f(): pass", "no __all__"),
+        ("__all__ = ['f']\ndef f(): pass", "__all__ is not a tuple of constants"),
+        ("__all__ = (f(),)", "__all__ is not a tuple of constants"),
+        ("__all__ = ('g', 'f')\nf = g = 1", "__all__ is not sorted, or names something twice"),
+        ("__all__ = ('B', 'AA')\nAA = B = 1", "__all__ is not sorted, or names something twice"),
+        ("__all__ = ('f', 'f')\nf = 1", "__all__ is not sorted, or names something twice"),
+        ("__all__ = ()\nclass A: pass", "A is public, but not in __all__"),
+        ("__all__ = ()\nif 1:\n    async def f(): pass", "f is public, but not in __all__"),
+        ("from a import A\n__all__ = ('A',)", "A is in __all__, but not made here"),
+        ("def f(): pass\n__all__ = ('f',)", "__all__ comes after a definition"),
+    ],
+)
+def test_a_fault_is_noticed(source: str, fault: str) -> None:
+    assert faults(source) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("from streamnet.a import A, B\n__all__ = ('A',)", "B is public, but not in __all__"),
+        ("__all__ = ('A',)\nclass A: pass", "A is defined here"),
+    ],
+)
+def test_a_package_only_passes_on_what_its_modules_define(source: str, fault: str) -> None:
+    assert faults(source, only_reexports=True) == [fault]
+
+
+def test_a_package_may_import_what_it_needs_to_pass_on_names_late() -> None:
+    source = "import a\nfrom b import c\nif c:\n    from streamnet.a import A\n"
+    source += "__all__ = ('A',)\ndef __getattr__(name): pass"
+    assert faults(source, only_reexports=True) == []
+
+
+def test_private_names_constants_and_imports_need_not_be_public() -> None:
+    source = "import a\n__all__ = ('C', 'Aa', 'f')\nC: int = 1\nD = 2\n"
+    source += "class Aa: pass\ndef f(): pass\ndef _g(): pass"
+    assert faults(source) == []
