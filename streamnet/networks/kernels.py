@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.jit import jit
+from streamnet.jit import inlined
+from streamnet.jit import kernel
 from streamnet.networks import steps
 from streamnet.networks.topology import PLAN
 from streamnet.randomness import mix
@@ -21,6 +22,9 @@ __all__ = ("EXPLODED", "Memory", "finite", "learn")
 
 # A score beyond this, in standard units or logits, is taken for an explosion.
 EXPLODED = 1e6
+# Networks of at most so many weights go through the samples side by side, a few together.
+SMALL = 3000
+TOGETHER = 2
 
 
 class Memory(NamedTuple):
@@ -37,7 +41,7 @@ class Memory(NamedTuple):
     goal: NDArray[np.floating]  # shape=(slots,): number to learn, in standard units; NaN for a class
 
 
-@jit
+@kernel
 def learn(
     members: NDArray[np.int64],  # candidates to run, in this order
     plans: NDArray[np.int64],  # shape=(candidates, columns), see topology.PLAN
@@ -61,51 +65,77 @@ def learn(
     or exceed `EXPLODED` is marked unhealthy at that sample and does nothing from there on.
     """
     mask = memory.count.size - 1
-    for k in members:
-        plan = plans[k]
-        factor = factors[k]
-        key = mix(np.uint64(seed), np.uint64(plan[PLAN.serial]))
+    start = 0
+    while start < members.size:
+        stop = start + 1
+        size = plans[members[start], PLAN.size]
+        while stop < members.size and stop - start < TOGETHER and size <= SMALL:
+            size = max(size, plans[members[stop], PLAN.size])
+            stop += 1
         for i in range(known.size):
-            alive[k, i] = healthy[k]
-            if healthy[k] == 0:
-                continue
-            number = first + i
-            now = number & mask
-            label = memory.label[now]
-            active = max(known[i], label + 1)
-            repeats = plan[PLAN.rehearsal] + 1 if label >= 0 else 1
-            for repeat in range(repeats):
-                slot = now
-                if repeat > 0:
-                    draw = mix(mix(key, np.uint64(number)), np.uint64(repeat))
-                    reach = min(plan[PLAN.memory], number) + 1
-                    slot = (number - np.int64(draw % np.uint64(reach))) & mask
-                    if memory.label[slot] < 0:
-                        continue
-                steps.fetch(memory, slot, inputs, scratch)
-                steps.forward(plan, weights, scratch, memory, slot, inputs, active)
-                sound = steps.finish(plan, scratch, active, EXPLODED)
-                if repeat == 0:
-                    if sound:
-                        steps.answer(plan, scratch, active, known[i], answers, k, i)
-                    else:
-                        alive[k, i] = 0
-                if not sound:
-                    healthy[k] = 0
-                    break
-                if label < 0:
-                    break
-                steps.gradient(plan, factor, scratch, active, memory.label[slot], memory.goal[slot])
-                steps.backward(plan, weights, scratch, active)
-                if factor[steps.CLIP] > 0.0:
-                    steps.clip(plan, factor, scratch, memory, slot, inputs, active)
-                steps.update(
-                    plan, factor, weights, state, scratch, memory, slot, inputs, active, taken[k]
-                )
-                taken[k] += 1
+            for member in range(start, stop):
+                k = members[member]
+                alive[k, i] = healthy[k]
+                if healthy[k] == 0:
+                    continue
+                plan = plans[k]
+                factor = factors[k]
+                number = first + i
+                now = number & mask
+                label = memory.label[now]
+                active = max(known[i], label + 1)
+                repeats = plan[PLAN.rehearsal] + 1 if label >= 0 else 1
+                for repeat in range(repeats):
+                    slot = now
+                    if repeat > 0:
+                        slot = _draw(plan, seed, number, repeat) & mask
+                        if memory.label[slot] < 0:
+                            continue
+                    steps.fetch(memory, slot, inputs, scratch)
+                    steps.forward(plan, weights, scratch, memory, slot, inputs, active)
+                    sound = steps.finish(plan, scratch, active, EXPLODED)
+                    if repeat == 0:
+                        if sound:
+                            steps.answer(plan, scratch, active, known[i], answers, k, i)
+                        else:
+                            alive[k, i] = 0
+                    if not sound:
+                        healthy[k] = 0
+                        break
+                    if label < 0:
+                        break
+                    steps.gradient(
+                        plan, factor, scratch, active, memory.label[slot], memory.goal[slot]
+                    )
+                    steps.backward(plan, weights, scratch, active)
+                    if factor[steps.CLIP] > 0.0:
+                        steps.clip(plan, factor, scratch, memory, slot, inputs, active)
+                    steps.update(
+                        plan,
+                        factor,
+                        weights,
+                        state,
+                        scratch,
+                        memory,
+                        slot,
+                        inputs,
+                        active,
+                        taken[k],
+                    )
+                    taken[k] += 1
+        start = stop
 
 
-@jit
+@inlined
+def _draw(plan: NDArray[np.int64], seed: int, number: int, repeat: int) -> int:
+    """Number of an earlier sample, one of those in memory."""
+    key = mix(mix(np.uint64(seed), np.uint64(plan[PLAN.serial])), np.uint64(number))
+    draw = mix(key, np.uint64(repeat))
+    reach = min(plan[PLAN.memory], number) + 1
+    return number - np.int64(draw % np.uint64(reach))
+
+
+@kernel
 def finite(
     plans: NDArray[np.int64], weights: NDArray[np.floating], healthy: NDArray[np.uint8]
 ) -> int:

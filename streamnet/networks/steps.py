@@ -35,6 +35,7 @@ IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX = range(5)
 CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER = range(4)
 SGD, MOMENTUM, RMSPROP, ADAGRAD, ADAM = range(5)
 CONSTANT, STEP, INVERSE = range(3)
+FEW = 4
 
 
 @inlined
@@ -108,22 +109,38 @@ def _multiply(weights, start, rows, width, scratch, source, target):
     while j + 2 * LANES <= width:
         a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j))
         b = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j + 16))
+        c = d = simd.splat(scratch.dtype.type(0))
         at = start + j
-        for i in range(1, rows):
-            at += width
+        # Even and odd rows apart: each sum waits only half as often for its last addition.
+        for i in range(1, rows - 1, 2):
             x = simd.broadcast(scratch, source + i)
-            a = simd.multiply_add(x, simd.load(weights, at), a)
-            b = simd.multiply_add(x, simd.load(weights, at + 16), b)
-        simd.store(scratch, target + j, a)
-        simd.store(scratch, target + j + 16, b)
+            y = simd.broadcast(scratch, source + i + 1)
+            a = simd.multiply_add(x, simd.load(weights, at + width), a)
+            b = simd.multiply_add(x, simd.load(weights, at + width + 16), b)
+            at += 2 * width
+            c = simd.multiply_add(y, simd.load(weights, at), c)
+            d = simd.multiply_add(y, simd.load(weights, at + 16), d)
+        if rows % 2 == 0:
+            x = simd.broadcast(scratch, source + rows - 1)
+            a = simd.multiply_add(x, simd.load(weights, at + width), a)
+            b = simd.multiply_add(x, simd.load(weights, at + width + 16), b)
+        simd.store(scratch, target + j, simd.add(a, c))
+        simd.store(scratch, target + j + 16, simd.add(b, d))
         j += 2 * LANES
     while j < width:
         a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j))
+        c = simd.splat(scratch.dtype.type(0))
         at = start + j
-        for i in range(1, rows):
+        for i in range(1, rows - 1, 2):
+            y = simd.broadcast(scratch, source + i + 1)
             at += width
             a = simd.multiply_add(simd.broadcast(scratch, source + i), simd.load(weights, at), a)
-        simd.store(scratch, target + j, a)
+            at += width
+            c = simd.multiply_add(y, simd.load(weights, at), c)
+        if rows % 2 == 0:
+            x = simd.broadcast(scratch, source + rows - 1)
+            a = simd.multiply_add(x, simd.load(weights, at + width), a)
+        simd.store(scratch, target + j, simd.add(a, c))
         j += LANES
 
 
@@ -170,22 +187,40 @@ def finish(plan, scratch, active, limit):
         peak = max(peak, scratch[o])
     if not sound:
         return False
+    one = scratch.dtype.type(1)
     if code == SOFTMAX:
-        top = simd.splat(peak)
-        width = plan[PLAN.output_width]
-        for o in range(start, start + width, LANES):
-            shifted = simd.subtract(simd.load(scratch, o), top)
-            simd.store(scratch, o, simd.exponential(shifted))
+        _powers(scratch, start, active, one, peak)
         total = scratch.dtype.type(0)
         for o in range(start, start + active):
             total += scratch[o]
         for o in range(start, start + active):
             scratch[o] /= total
-        for o in range(start + active, start + width):
-            scratch[o] = 0
-    else:
-        _activate(code, scratch, start, active, plan[PLAN.output_width])
+    elif code == LOGISTIC or code == TANH:
+        # tanh(x) = 2 logistic(2 x) - 1
+        twice = one + one if code == TANH else one
+        _powers(scratch, start, active, -twice, peak - peak)
+        for o in range(start, start + active):
+            scratch[o] = twice / (one + scratch[o]) - (twice - one)
+    elif code == RELU:
+        for o in range(start, start + active):
+            scratch[o] = max(scratch[o], one - one)
     return True
+
+
+@inlined
+def _powers(scratch, start, count, factor, shift):
+    """``exp(factor * (x - shift))`` in place."""
+    if count <= FEW:
+        # A vector could not be loaded before the scores just written have reached the cache.
+        for o in range(start, start + count):
+            power = simd.exponential(simd.splat(factor * (scratch[o] - shift)))
+            scratch[o] = simd.lane(power)
+        return
+    factors = simd.splat(factor)
+    shifts = simd.splat(shift)
+    for o in range(start, start + count, LANES):
+        x = simd.multiply(factors, simd.subtract(simd.load(scratch, o), shifts))
+        simd.store(scratch, o, simd.exponential(x))
 
 
 @inlined

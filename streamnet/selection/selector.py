@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.jit import jit
+from streamnet.jit import kernel
 
 __all__ = ("Selector", "Switch")
 
@@ -28,7 +28,7 @@ class Switch(NamedTuple):
     loss_after: float
 
 
-@jit
+@kernel
 def _choose(
     losses: NDArray[np.float64],  # shape=(n, candidates), inf where there was no answer
     totals: NDArray[np.float64],  # shape=(2, candidates): faded losses and faded count
@@ -71,7 +71,7 @@ def _choose(
         champion[1] = 0
 
 
-@jit
+@kernel
 def _best(losses: NDArray[np.float64], totals: NDArray[np.float64], trial: float) -> int:
     """The alive candidate of lowest faded mean loss; newcomers only if there is no one else."""
     best = -1

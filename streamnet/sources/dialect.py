@@ -8,6 +8,7 @@ from collections.abc import Collection
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from streamnet.sources.kinds import MISSING
 from streamnet.sources.kinds import WHITESPACE
 from streamnet.sources.kinds import is_not_finite
 from streamnet.sources.kinds import is_number
@@ -87,9 +88,8 @@ def _split(text: str, delimiter: str, quote: str | None) -> list[str]:
 def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     """Whether the first of these records names the columns.
 
-    It does if one of the names in ``known`` is in it; or if it has a word in a column that has
-    nothing but numbers below; or if all of it are different names that occur nowhere below, while
-    below something repeats or looks like no name.
+    It does if one of the names in ``known`` is in it; or if it has a name in a column that has
+    nothing but numbers below; or if all of it are different names that occur nowhere below.
 
     Args:
         rows: The first records, all with the same number of fields.
@@ -100,28 +100,23 @@ def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     first, below = rows[0], rows[1:]
     if not set(known).isdisjoint(first):
         return True
-    if any(is_number(value) for value in first):
-        return False
-    columns = list(zip(*below, strict=True))
-    if any(_names_numbers(name, values) for name, values in zip(first, columns, strict=False)):
+    columns = list(zip(*below, strict=True)) or [()] * len(first)
+    pairs = list(zip(first, columns, strict=True))
+    if any(_is_name(name) and _are_numbers(values) for name, values in pairs):
         return True
-    if len(set(first)) < len(first) or not all(map(_NAME.fullmatch, first)):
+    if len(set(first)) < len(first) or not all(map(_is_name, first)):
         return False
-    if not columns:
-        return True
-    if any(name in values for name, values in zip(first, columns, strict=True)):
-        return False
-    return any(_is_content(values) for values in columns)
+    return not any(name in values for name, values in pairs)
 
 
-def _names_numbers(name: str, values: Sequence[str]) -> bool:
-    filled = [v for v in values if v and not is_not_finite(v) and any(map(str.isdigit, v))]
-    return bool(name) and bool(filled) and all(map(is_number, filled)) and not is_not_finite(name)
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None and text not in MISSING and not is_not_finite(text)
 
 
-def _is_content(values: Sequence[str]) -> bool:
-    """Whether values repeat, or some are no names."""
-    return len(set(values)) < len(values) or not all(map(_NAME.fullmatch, values))
+def _are_numbers(values: Sequence[str]) -> bool:
+    """Whether there are numbers among values, and nothing else but what stands for missing."""
+    filled = [v for v in values if v not in MISSING and not is_not_finite(v)]
+    return bool(filled) and all(map(is_number, filled))
 
 
 def _unquoted(text: str, quote: str) -> tuple[str, str]:

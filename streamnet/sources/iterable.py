@@ -185,14 +185,13 @@ class IterableSource(Source):
             self._columns = columns
             self._reader = RowReader(columns, name=self._name)
 
-    def _told_task(self, target: str) -> Task:
+    def _told_task(self, target: str) -> Task | None:
         reading = self._columns.reading()
         values = [_target_of(item, target) for item in self._items]
-        return task_of(
-            value.strip(WHITESPACE) if isinstance(value, str) else value
-            for value in values
-            if not reading.is_missing(value)
-        )
+        known = [value for value in values if not reading.is_missing(value)]
+        if not known:
+            return None
+        return task_of(v.strip(WHITESPACE) if isinstance(v, str) else v for v in known)
 
     def _convert(self, items: Sequence[Item]) -> None:
         samples: list[Any] = list(items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from typing import cast
 from typing import final
 
 import numpy as np
@@ -41,7 +42,7 @@ class Shuffled(Source):
             raise ConfigurationError(f"buffer is {buffer}, but must be >= 1")
         self._source = source
         self._size = buffer
-        self._key = int(key_of(seed, buffer))
+        self._key = key_of(seed, buffer)
         self._waiting: Block | None = None
         self._came = 0
         self._left = 0
@@ -91,7 +92,7 @@ class Shuffled(Source):
             self._ended = True
             if self._waiting is not None:
                 rest = len(self._waiting)
-                self._send(self._waiting, permutation(key_of(self._key), rest), ())
+                self._send(self._waiting, permutation(key_of(int(self._key)), rest), ())
             self._waiting = None
             return
         self._name = self._name or block.source
@@ -104,7 +105,8 @@ class Shuffled(Source):
         places = list(range(len(pool) - len(block)))
         leaving = []
         draws = np.empty(len(block), np.float64)
-        fill_uniform(draws, self._key, self._came)
+        key = cast("int", self._key)  # as numpy's type: a Python int would be taken as signed
+        fill_uniform(draws, key, self._came)
         self._came += len(block)
         for number, draw in enumerate(draws.tolist(), start=len(places)):
             if len(places) < self._size:

@@ -68,7 +68,8 @@ def test_only_decimal_numbers_are_numbers(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0x10", "1_000", "nan", "inf", "-Infinity", "1e999", "1e", ".", "+", "--1", "1.2.3", "١"]
+    "text",
+    ["0x10", "1_000", "nan", "inf", "-Infinity", "1e999", "1e", ".", "+", "--1", "1.2.3", "١"],
 )
 def test_what_only_looks_like_a_number_is_none(text: str) -> None:
     assert number_of(text) is None
@@ -76,7 +77,15 @@ def test_what_only_looks_like_a_number_is_none(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("+5", 5.0), (" 7", 7.0), ("7\t", 7.0), ('"8"', 8.0), ('" 9 "', 9.0), ("1.", 1.0), (".5", 0.5)],
+    [
+        ("+5", 5.0),
+        (" 7", 7.0),
+        ("7\t", 7.0),
+        ('"8"', 8.0),
+        ('" 9 "', 9.0),
+        ("1.", 1.0),
+        (".5", 0.5),
+    ],
 )
 def test_sign_space_and_quotes_do_not_matter(text: str, number: float) -> None:
     assert number_of(text) == number

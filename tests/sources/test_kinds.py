@@ -98,7 +98,8 @@ def test_offsets_and_dates_are_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["20150202", "2015-2-2", "2015-02-02 25:00", "2015-02-02X10:00", "15-02-02", "0000-01-01"]
+    "text",
+    ["20150202", "2015-2-2", "2015-02-02 25:00", "2015-02-02X10:00", "15-02-02", "0000-01-01"],
 )
 def test_other_texts_are_no_times(text: str) -> None:
     assert not is_time(text)
