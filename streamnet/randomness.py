@@ -7,6 +7,8 @@ OOPSLA 2014), whose every input bit flips every output bit with probability abou
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ __all__ = ("fill_uniform", "key_of", "mix", "permutation")
 
 
 @jit
-def mix(key: int, part: int) -> int:
+def mix(key: Any, part: Any) -> Any:
     """The key that stands for ``key`` followed by ``part``."""
     z = np.uint64(key) ^ (np.uint64(part) + np.uint64(0x9E3779B97F4A7C15))
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -26,15 +28,20 @@ def mix(key: int, part: int) -> int:
     return z ^ (z >> np.uint64(32))
 
 
-@jit
 def fill_uniform(out: NDArray[np.float64], key: int, first: int) -> None:
-    """Fill ``out`` with the numbers ``first``, ``first + 1``, ... of ``key``, uniform in [-1, 1)."""
+    """Fill ``out`` with numbers ``first`` and up of ``key``, each uniform in [-1, 1)."""
+    # As numpy's type: a Python int would be taken as signed.
+    _fill(out, np.uint64(key), first)
+
+
+@jit
+def _fill(out: NDArray[np.float64], key: Any, first: int) -> None:
     for i in range(out.size):
         bits = mix(np.uint64(key), np.uint64(first + i)) >> np.uint64(11)
         out[i] = np.float64(bits) * (2.0 / 9007199254740992.0) - 1.0
 
 
-def key_of(*parts: int) -> np.uint64:
+def key_of(*parts: int) -> int:
     """The key that stands for a sequence of whole numbers.
 
     >>> key_of(0, 1) == key_of(0, 1), key_of(0, 1) == key_of(1, 0)
@@ -49,10 +56,10 @@ def key_of(*parts: int) -> np.uint64:
         z ^= z >> 31
         z = (z * 0xD6E8FEB86659FD93 + 0x9E3779B97F4A7C15) & mask
         key = z ^ (z >> 32)
-    return np.uint64(key)
+    return key
 
 
-def permutation(key: np.uint64, n: int) -> NDArray[np.intp]:
+def permutation(key: int, n: int) -> NDArray[np.intp]:
     """An order of ``n`` things that depends on nothing but the key."""
     draws = np.empty(n, np.float64)
     fill_uniform(draws, key, 0)

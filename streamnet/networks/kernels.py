@@ -2,11 +2,13 @@
 
 One candidate goes through the whole block before the next one starts, so its weights stay in the
 first-level cache; within a candidate, samples go strictly one after the other. Activation, loss and
-optimiser are chosen by number once a layer or row, never per weight. `steps` holds the parts.
+optimiser are chosen by number once a layer or row, never per weight. Its parts are in
+`forward`, `backward` and `update`, inlined.
 """
 
 from __future__ import annotations
 
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -14,17 +16,23 @@ from numpy.typing import NDArray
 
 from streamnet.jit import inlined
 from streamnet.jit import kernel
-from streamnet.networks import steps
+from streamnet.networks import simd
+from streamnet.networks.backward import backward
+from streamnet.networks.backward import clip
+from streamnet.networks.backward import gradient
+from streamnet.networks.forward import answer
+from streamnet.networks.forward import fetch
+from streamnet.networks.forward import finish
+from streamnet.networks.forward import forward
+from streamnet.networks.topology import FACTORS
 from streamnet.networks.topology import PLAN
+from streamnet.networks.update import update
 from streamnet.randomness import mix
 
 __all__ = ("EXPLODED", "Memory", "finite", "learn")
 
 # A score beyond this, in standard units or logits, is taken for an explosion.
 EXPLODED = 1e6
-# Networks of at most so many weights go through the samples side by side, a few together.
-SMALL = 3000
-TOGETHER = 2
 
 
 class Memory(NamedTuple):
@@ -36,9 +44,11 @@ class Memory(NamedTuple):
     dense: NDArray[np.floating]  # shape=(slots, stride): the inputs, padded with zeros
     row: NDArray[np.int32]  # shape=(slots, width)
     value: NDArray[np.floating]  # shape=(slots, width)
-    count: NDArray[np.int32]  # shape=(slots,)
+    count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(slots,); not tuple's method
     label: NDArray[np.int32]  # shape=(slots,): class, 0 for a number, -1 for no target
-    goal: NDArray[np.floating]  # shape=(slots,): number to learn, in standard units; NaN for a class
+    goal: NDArray[
+        np.floating
+    ]  # shape=(slots,): number to learn, in standard units; NaN for a class
 
 
 @kernel
@@ -65,69 +75,53 @@ def learn(
     or exceed `EXPLODED` is marked unhealthy at that sample and does nothing from there on.
     """
     mask = memory.count.size - 1
-    start = 0
-    while start < members.size:
-        stop = start + 1
-        size = plans[members[start], PLAN.size]
-        while stop < members.size and stop - start < TOGETHER and size <= SMALL:
-            size = max(size, plans[members[stop], PLAN.size])
-            stop += 1
-        for i in range(known.size):
-            for member in range(start, stop):
-                k = members[member]
-                alive[k, i] = healthy[k]
-                if healthy[k] == 0:
+    samples = known.size
+    for member in range(members.size):
+        k = np.uint64(members[member])
+        plan = plans[k]
+        factor = factors[k]
+        for i in range(samples):
+            simd.put(alive, k * samples + i, healthy[k])
+            if healthy[k] == 0:
+                continue
+            number = first + i
+            now = number & mask
+            nameable = simd.pick(known, i)
+            label = simd.pick(memory.label, now)
+            active = max(nameable, label + 1)
+            repeats = plan[PLAN.rehearsal] + 1 if label >= 0 else 1
+            for repeat in range(repeats):
+                slot = now
+                if repeat > 0:
+                    slot = _draw(plan, seed, number, repeat) & mask
+                truth = simd.pick(memory.label, slot)
+                if repeat > 0 and truth < 0:
                     continue
-                plan = plans[k]
-                factor = factors[k]
-                number = first + i
-                now = number & mask
-                label = memory.label[now]
-                active = max(known[i], label + 1)
-                repeats = plan[PLAN.rehearsal] + 1 if label >= 0 else 1
-                for repeat in range(repeats):
-                    slot = now
-                    if repeat > 0:
-                        slot = _draw(plan, seed, number, repeat) & mask
-                        if memory.label[slot] < 0:
-                            continue
-                    steps.fetch(memory, slot, inputs, scratch)
-                    steps.forward(plan, weights, scratch, memory, slot, inputs, active)
-                    sound = steps.finish(plan, scratch, active, EXPLODED)
+                fetch(memory, slot, inputs, scratch)
+                forward(plan, weights, scratch, memory, slot, inputs, active)
+                sound = finish(plan, scratch, active, EXPLODED)
+                if not sound:
+                    healthy[k] = 0
                     if repeat == 0:
-                        if sound:
-                            steps.answer(plan, scratch, active, known[i], answers, k, i)
-                        else:
-                            alive[k, i] = 0
-                    if not sound:
-                        healthy[k] = 0
-                        break
-                    if label < 0:
-                        break
-                    steps.gradient(
-                        plan, factor, scratch, active, memory.label[slot], memory.goal[slot]
-                    )
-                    steps.backward(plan, weights, scratch, active)
-                    if factor[steps.CLIP] > 0.0:
-                        steps.clip(plan, factor, scratch, memory, slot, inputs, active)
-                    steps.update(
-                        plan,
-                        factor,
-                        weights,
-                        state,
-                        scratch,
-                        memory,
-                        slot,
-                        inputs,
-                        active,
-                        taken[k],
-                    )
-                    taken[k] += 1
-        start = stop
+                        simd.put(alive, k * samples + i, 0)
+                    break
+                if repeat == 0:
+                    answer(plan, scratch, nameable, answers, k, i)
+                if label < 0:
+                    break
+                goal = simd.pick(memory.goal, slot)
+                gradient(plan, factor, scratch, active, truth, goal)
+                backward(plan, weights, scratch, active)
+                if factor[FACTORS.clip] > 0.0:
+                    clip(plan, factor, scratch, memory, slot, inputs, active)
+                update(
+                    plan, factor, weights, state, scratch, memory, slot, inputs, active, taken[k]
+                )
+                taken[k] += 1
 
 
 @inlined
-def _draw(plan: NDArray[np.int64], seed: int, number: int, repeat: int) -> int:
+def _draw(plan: Any, seed: int, number: int, repeat: int) -> Any:
     """Number of an earlier sample, one of those in memory."""
     key = mix(mix(np.uint64(seed), np.uint64(plan[PLAN.serial])), np.uint64(number))
     draw = mix(key, np.uint64(repeat))
@@ -148,7 +142,7 @@ def finite(
         total = weights[start] * 0
         for w in range(start, start + plans[k, PLAN.size]):
             total += weights[w] * 0
-        if not total == 0:
+        if total != 0:
             healthy[k] = 0
             found += 1
     return found

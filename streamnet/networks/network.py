@@ -65,8 +65,7 @@ class Network:
         start = 0
         while start < n:
             stop = min(n, start + _BLOCK)
-            part = Inputs(*(array[start:stop] for array in inputs[:4]), inputs.rows)
-            answers, alive = self._block(part)
+            answers, alive = self._block(_part(inputs, start, stop))
             good = int(alive.sum())
             outputs[start : start + good] = answers[:good]
             # Nothing is answered after a sample that exploded: go on behind it.
@@ -105,6 +104,11 @@ class Network:
             alive,
         )
         return answers[0, :, : self.outputs], alive[0]
+
+
+def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
+    dense, row, value, count, rows = inputs
+    return Inputs(dense[start:stop], row[start:stop], value[start:stop], count[start:stop], rows)
 
 
 def _filled(array: NDArray[Any], shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -246,7 +246,8 @@ class Population:
             answers,
             np.empty((len(self.members), n), np.uint8),
         )
-        return answers[slot]
+        chosen: NDArray[np.floating] = answers[slot]
+        return chosen
 
     def check(self) -> int:
         """Quarantine candidates with a weight that is not finite; return how many."""
@@ -280,7 +281,7 @@ class Population:
         """
         if settings.rehearsal and settings.memory > self.memory.reach:
             raise ConfigurationError(
-                f"memory is {settings.memory}, but must be <= {self.memory.reach} in this population"
+                f"memory is {settings.memory}, but must be <= {self.memory.reach} here"
             )
         before = [self._matrices(other) for other in range(len(self.members))]
         member = Member(settings, self.next_serial, born)

@@ -32,6 +32,7 @@ __all__ = (
     "multiply_add",
     "pick",
     "positive_part",
+    "put",
     "splat",
     "square_root",
     "store",
@@ -45,7 +46,7 @@ _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 _SUFFIX = {types.float32: "f32", types.float64: "f64"}
 
 
-class _Vector(types.Type):  # type: ignore[misc]
+class _Vector(types.Type):
     """Numba's name for sixteen numbers of one type; it lives only inside compiled functions."""
 
     def __init__(self, dtype: Any) -> None:
@@ -115,6 +116,19 @@ def pick(typing_context, array, index):
         return builder.load(_element_pointer(context, builder, signature, args))
 
     return array.dtype(array, types.intp), generate
+
+
+@intrinsic
+def put(typing_context, array, index, number):
+    """Write one number to ``array``, with no test of the index."""
+
+    def generate(context, builder, signature, args):
+        pointer = _element_pointer(context, builder, signature, args)
+        value = context.cast(builder, args[2], signature.args[2], signature.args[0].dtype)
+        builder.store(value, pointer)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, number), generate
 
 
 @intrinsic
@@ -212,9 +226,10 @@ _EXPONENTIAL = {
 
 @intrinsic
 def exponential(typing_context, vector):
-    """``exp`` of each lane, to 3e-7 (float32) or 1e-15 (float64) of its value; clamped at +-87, 708.
+    """``exp`` of each lane, to 3e-7 of its value (float32) or 1e-15 (float64).
 
     exp(x) = 2**n exp(r) with r = x - n ln 2 in +-(ln 2)/2, and a Taylor polynomial for exp(r).
+    Arguments are clamped at +-87 (float32) or +-708 (float64).
     NaN stays NaN.
     """
     degree, clamp, mantissa, bias, high, low = _EXPONENTIAL[vector.dtype]

@@ -43,26 +43,58 @@ __all__ = (
     "states_of",
 )
 
-# Columns of a plan; from `layers` on, PLAN_LAYER columns for each layer.
-_PLAN = (
-    "depth start size state first sparse output_bias output score gradient output_width "
-    "optimiser loss output_activation schedule rehearsal memory serial bias layers"
-)
-PLAN = NamedTuple("PLAN", [(name, int) for name in _PLAN.split()])(*range(20))  # type: ignore[misc]
-_LAYER = "weights units width activation value delta"
-PLAN_LAYER = NamedTuple("PLAN_LAYER", [(name, int) for name in _LAYER.split()])(*range(6))  # type: ignore[misc]
-_FACTORS = (
-    "learning_rate",
-    "decay",
-    "decay_steps",
-    "momentum",
-    "second_momentum",
-    "epsilon",
-    "weight_decay",
-    "clip",
-    "huber_delta",
-)
-FACTORS = NamedTuple("FACTORS", [(name, int) for name in _FACTORS])(*range(9))  # type: ignore[misc]
+
+class _Plan(NamedTuple):
+    """Columns of a plan; from `layers` on, PLAN_LAYER columns for each layer."""
+
+    depth: int = 0  # hidden layers
+    start: int = 1  # of the weights
+    size: int = 2  # how many weights
+    state: int = 3  # of the optimiser's numbers
+    first: int = 4  # this and the next three: where sections start
+    sparse: int = 5
+    output_bias: int = 6
+    output: int = 7
+    score: int = 8  # this and the next: places in working memory
+    gradient: int = 9
+    output_width: int = 10
+    optimiser: int = 11  # this and the next three: codes
+    loss: int = 12
+    output_activation: int = 13
+    schedule: int = 14
+    rehearsal: int = 15
+    memory: int = 16
+    serial: int = 17
+    bias: int = 18
+    layers: int = 19
+
+
+class _PlanLayer(NamedTuple):
+    """Columns of a layer in a plan."""
+
+    weights: int = 0
+    units: int = 1
+    width: int = 2
+    activation: int = 3
+    value: int = 4  # this and the next: places in working memory
+    delta: int = 5
+
+
+class _Factors(NamedTuple):
+    """Columns of the numbers that belong to a plan."""
+
+    learning_rate: int = 0
+    decay: int = 1
+    decay_steps: int = 2
+    momentum: int = 3
+    second_momentum: int = 4
+    epsilon: int = 5
+    weight_decay: int = 6
+    clip: int = 7
+    huber_delta: int = 8
+
+
+PLAN, PLAN_LAYER, FACTORS = _Plan(), _PlanLayer(), _Factors()
 
 
 class Capacity(NamedTuple):
@@ -98,8 +130,7 @@ def sections_of(settings: CandidateSettings, capacity: Capacity) -> tuple[Sectio
     outputs = capacity.outputs
     units = (*settings.hidden, outputs) if not settings.hidden else settings.hidden
     shapes = [("first", 1 + capacity.dense, units[0])]
-    for layer in range(1, len(units)):
-        shapes.append((f"upper{layer}", 1 + units[layer - 1], units[layer]))
+    shapes += [(f"upper{i}", 1 + units[i - 1], units[i]) for i in range(1, len(units))]
     if settings.hidden:
         shapes += [("output_bias", 1, outputs), ("output", outputs, units[-1])]
     shapes.append(("sparse", capacity.rows, units[0]))
@@ -113,7 +144,7 @@ def sections_of(settings: CandidateSettings, capacity: Capacity) -> tuple[Sectio
 
 
 def _scratch(settings: CandidateSettings, capacity: Capacity) -> tuple[list[int], list[int], int]:
-    """Offsets of each layer's values and deltas (each after a vector that ends in a 1), and size."""
+    """Where each layer's values and deltas are, both after a vector that ends in a 1; the end."""
     units = settings.hidden or (capacity.outputs,)
     offset = LANES + padded(capacity.dense)
     values, deltas = [], []

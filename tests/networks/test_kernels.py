@@ -54,9 +54,7 @@ def expected(
     samples = []
     answers = []
     for i in range(SAMPLES):
-        rows = [
-            (int(inputs.row[i, q]), float(inputs.value[i, q])) for q in range(inputs.count[i])
-        ]
+        rows = [(int(inputs.row[i, q]), float(inputs.value[i, q])) for q in range(inputs.count[i])]
         samples.append((inputs.dense[i].astype(float).tolist(), rows))
         active = max(int(known[i]), int(label[i]) + 1)
         output = network.forward(*samples[i], active)[-1]

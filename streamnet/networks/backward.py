@@ -1,0 +1,149 @@
+"""The backward half of a step: the deltas of every layer, before any weight moves."""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+from __future__ import annotations
+
+import math
+
+from streamnet.jit import inlined
+from streamnet.networks import simd
+from streamnet.networks.plan import ABSOLUTE
+from streamnet.networks.plan import CROSS_ENTROPY
+from streamnet.networks.plan import HUBER
+from streamnet.networks.plan import LOGISTIC
+from streamnet.networks.plan import RELU
+from streamnet.networks.plan import TANH
+from streamnet.networks.plan import layer_of
+from streamnet.networks.simd import LANES
+from streamnet.networks.topology import FACTORS
+from streamnet.networks.topology import PLAN
+from streamnet.networks.topology import PLAN_LAYER
+
+__all__ = (
+    "backward",
+    "clip",
+    "gradient",
+)
+
+
+@inlined
+def gradient(plan, factor, scratch, active, label, goal):
+    """Derivative of the loss by each score."""
+    start = plan[PLAN.score]
+    target = plan[PLAN.gradient]
+    loss = plan[PLAN.loss]
+    code = plan[PLAN.output_activation]
+    delta = factor[FACTORS.huber_delta]
+    for o in range(0, plan[PLAN.output_width], LANES):
+        simd.store(scratch, target + o, simd.splat(scratch.dtype.type(0)))
+    for o in range(active):
+        y = simd.pick(scratch, start + o)
+        # A number's only output has the goal; a label's outputs have 1 at the label.
+        truth = goal
+        if not math.isfinite(goal):
+            truth = scratch.dtype.type(1 if o == label else 0)
+        error = y - truth
+        if loss == ABSOLUTE:
+            error = scratch.dtype.type((error > 0) - (error < 0))
+        elif loss == HUBER:
+            error = scratch.dtype.type(max(-delta, min(delta, error)))
+        if loss != CROSS_ENTROPY:
+            if code == LOGISTIC:
+                error *= y * (1 - y)
+            elif code == TANH:
+                error *= 1 - y * y
+            elif code == RELU and not y > 0:
+                error = scratch.dtype.type(0)
+        simd.put(scratch, target + o, error)
+
+
+@inlined
+def backward(plan, weights, scratch, active):
+    """Deltas of every layer, before any weight moves."""
+    depth = plan[PLAN.depth]
+    if depth > 0:
+        width = layer_of(plan, depth - 1, PLAN_LAYER.width)
+        delta = layer_of(plan, depth - 1, PLAN_LAYER.delta)
+        zero = simd.splat(scratch.dtype.type(0))
+        for j in range(0, width, LANES):
+            parts = zero
+            at = plan[PLAN.output] + j
+            for o in range(active):
+                g = simd.broadcast(scratch, plan[PLAN.gradient] + o)
+                parts = simd.multiply_add(g, simd.load(weights, at), parts)
+                at += width
+            simd.store(scratch, delta + j, parts)
+        _slope(plan, depth - 1, scratch)
+    for layer in range(depth - 1, 0, -1):
+        width = layer_of(plan, layer, PLAN_LAYER.width)
+        above = layer_of(plan, layer, PLAN_LAYER.delta)
+        below = layer_of(plan, layer - 1, PLAN_LAYER.delta)
+        units = layer_of(plan, layer - 1, PLAN_LAYER.units)
+        for i in range(units):
+            at = layer_of(plan, layer, PLAN_LAYER.weights) + (i + 1) * width
+            parts = simd.multiply(simd.load(weights, at), simd.load(scratch, above))
+            for j in range(LANES, width, LANES):
+                w = simd.load(weights, at + j)
+                parts = simd.multiply_add(w, simd.load(scratch, above + j), parts)
+            simd.put(scratch, below + i, simd.total(parts))
+        for i in range(units, layer_of(plan, layer - 1, PLAN_LAYER.width)):
+            simd.put(scratch, below + i, 0)
+        _slope(plan, layer - 1, scratch)
+
+
+@inlined
+def _slope(plan, layer, scratch):
+    """Multiply a layer's deltas by the slope of its activation."""
+    code = layer_of(plan, layer, PLAN_LAYER.activation)
+    width = layer_of(plan, layer, PLAN_LAYER.width)
+    values = layer_of(plan, layer, PLAN_LAYER.value)
+    delta = layer_of(plan, layer, PLAN_LAYER.delta)
+    one = simd.splat(scratch.dtype.type(1))
+    for j in range(0, width, LANES):
+        h = simd.load(scratch, values + j)
+        d = simd.load(scratch, delta + j)
+        if code == LOGISTIC:
+            d = simd.multiply(d, simd.multiply(h, simd.subtract(one, h)))
+        elif code == TANH:
+            d = simd.multiply(d, simd.subtract(one, simd.multiply(h, h)))
+        elif code == RELU:
+            d = simd.gate(d, h)
+        simd.store(scratch, delta + j, d)
+
+
+@inlined
+def _squares(scratch, start, size):
+    total = 0.0
+    for j in range(start, start + size):
+        total += float(scratch[j]) * float(scratch[j])
+    return total
+
+
+@inlined
+def clip(plan, factor, scratch, memory, slot, inputs, active):
+    """Shrink all deltas together if the whole gradient is longer than the limit.
+
+    A layer's gradient is the outer product of its inputs and deltas, so its squared length is the
+    product of theirs: no gradient has to be written down.
+    """
+    depth = plan[PLAN.depth]
+    below = 1.0 + _squares(scratch, LANES, inputs)
+    for q in range(memory.count[slot]):
+        below += float(memory.value[slot, q]) * float(memory.value[slot, q])
+    total = 0.0
+    for layer in range(max(depth, 1)):
+        width = layer_of(plan, layer, PLAN_LAYER.width)
+        total += below * _squares(scratch, layer_of(plan, layer, PLAN_LAYER.delta), width)
+        below = 1.0 + _squares(scratch, layer_of(plan, layer, PLAN_LAYER.value), width)
+    if depth > 0:
+        total += below * _squares(scratch, plan[PLAN.gradient], active)
+    limit = factor[FACTORS.clip]
+    if total > limit * limit:
+        share = scratch.dtype.type(limit / math.sqrt(total))
+        for layer in range(depth):
+            start = layer_of(plan, layer, PLAN_LAYER.delta)
+            for j in range(start, start + layer_of(plan, layer, PLAN_LAYER.width)):
+                scratch[j] *= share
+        start = plan[PLAN.gradient]
+        for j in range(start, start + active):
+            scratch[j] *= share

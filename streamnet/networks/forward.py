@@ -1,0 +1,231 @@
+"""The forward half of a step: a sample's inputs to the outputs of one network.
+
+Working memory (`scratch`) holds the sample's inputs, then each layer's values and deltas, then
+scores and their gradient. The number before a layer's inputs is 1, the input of the biases, so
+that a bias is the first row of its section and needs no code of its own.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+from __future__ import annotations
+
+from streamnet.jit import inlined
+from streamnet.networks import simd
+from streamnet.networks.plan import IDENTITY
+from streamnet.networks.plan import LOGISTIC
+from streamnet.networks.plan import RELU
+from streamnet.networks.plan import SOFTMAX
+from streamnet.networks.plan import TANH
+from streamnet.networks.plan import layer_of
+from streamnet.networks.simd import LANES
+from streamnet.networks.topology import PLAN
+from streamnet.networks.topology import PLAN_LAYER
+
+__all__ = (
+    "answer",
+    "fetch",
+    "finish",
+    "forward",
+)
+
+FEW = 4  # outputs up to which each is worked on alone
+
+
+@inlined
+def fetch(memory, slot, inputs, scratch):
+    """Copy a sample's dense inputs into working memory, after the 1 of the biases."""
+    start = slot * memory.dense.shape[1]
+    simd.put(scratch, LANES - 1, 1)
+    for j in range(0, inputs, LANES):
+        simd.store(scratch, LANES + j, simd.load(memory.dense, start + j))
+
+
+@inlined
+def forward(plan, weights, scratch, memory, slot, inputs, active):
+    """Values of each layer, then the scores of the outputs in use."""
+    depth = plan[PLAN.depth]
+    source = LANES - 1
+    rows = inputs + 1
+    for layer in range(max(depth, 1)):
+        width = layer_of(plan, layer, PLAN_LAYER.width)
+        target = layer_of(plan, layer, PLAN_LAYER.value)
+        start = layer_of(plan, layer, PLAN_LAYER.weights)
+        _multiply(weights, start, rows, width, scratch, source, target)
+        if layer == 0:
+            _add_rows(weights, plan[PLAN.sparse], width, memory, slot, scratch, target)
+        units = layer_of(plan, layer, PLAN_LAYER.units)
+        if depth > 0:
+            _activate(layer_of(plan, layer, PLAN_LAYER.activation), scratch, target, units, width)
+        simd.put(scratch, target - 1, 1)
+        source = target - 1
+        rows = units + 1
+    if depth > 0:
+        width = layer_of(plan, depth - 1, PLAN_LAYER.width)
+        values = layer_of(plan, depth - 1, PLAN_LAYER.value)
+        for o in range(active):
+            start = plan[PLAN.output] + o * width
+            parts = simd.multiply(simd.load(weights, start), simd.load(scratch, values))
+            for j in range(LANES, width, LANES):
+                w = simd.load(weights, start + j)
+                parts = simd.multiply_add(w, simd.load(scratch, values + j), parts)
+            score = simd.total(parts) + simd.pick(weights, plan[PLAN.output_bias] + o)
+            simd.put(scratch, plan[PLAN.score] + o, score)
+
+
+@inlined
+def _multiply(weights, start, rows, width, scratch, source, target):
+    """``target = source @ weights``, with four, two or one vectors of it in registers at once."""
+    j = 0
+    while j + 4 * LANES <= width:
+        a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j))
+        b = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j + 16))
+        c = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j + 32))
+        d = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j + 48))
+        at = start + j
+        for i in range(1, rows):
+            at += width
+            x = simd.broadcast(scratch, source + i)
+            a = simd.multiply_add(x, simd.load(weights, at), a)
+            b = simd.multiply_add(x, simd.load(weights, at + 16), b)
+            c = simd.multiply_add(x, simd.load(weights, at + 32), c)
+            d = simd.multiply_add(x, simd.load(weights, at + 48), d)
+        simd.store(scratch, target + j, a)
+        simd.store(scratch, target + j + 16, b)
+        simd.store(scratch, target + j + 32, c)
+        simd.store(scratch, target + j + 48, d)
+        j += 4 * LANES
+    while j + 2 * LANES <= width:
+        a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j))
+        b = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j + 16))
+        c = d = simd.splat(scratch.dtype.type(0))
+        at = start + j
+        # Even and odd rows apart: each sum waits only half as often for its last addition.
+        for i in range(1, rows - 1, 2):
+            x = simd.broadcast(scratch, source + i)
+            y = simd.broadcast(scratch, source + i + 1)
+            a = simd.multiply_add(x, simd.load(weights, at + width), a)
+            b = simd.multiply_add(x, simd.load(weights, at + width + 16), b)
+            at += 2 * width
+            c = simd.multiply_add(y, simd.load(weights, at), c)
+            d = simd.multiply_add(y, simd.load(weights, at + 16), d)
+        if rows % 2 == 0:
+            x = simd.broadcast(scratch, source + rows - 1)
+            a = simd.multiply_add(x, simd.load(weights, at + width), a)
+            b = simd.multiply_add(x, simd.load(weights, at + width + 16), b)
+        simd.store(scratch, target + j, simd.add(a, c))
+        simd.store(scratch, target + j + 16, simd.add(b, d))
+        j += 2 * LANES
+    while j < width:
+        a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j))
+        c = simd.splat(scratch.dtype.type(0))
+        at = start + j
+        for i in range(1, rows - 1, 2):
+            y = simd.broadcast(scratch, source + i + 1)
+            at += width
+            a = simd.multiply_add(simd.broadcast(scratch, source + i), simd.load(weights, at), a)
+            at += width
+            c = simd.multiply_add(y, simd.load(weights, at), c)
+        if rows % 2 == 0:
+            x = simd.broadcast(scratch, source + rows - 1)
+            a = simd.multiply_add(x, simd.load(weights, at + width), a)
+        simd.store(scratch, target + j, simd.add(a, c))
+        j += LANES
+
+
+@inlined
+def _add_rows(weights, start, width, memory, slot, scratch, target):
+    """Add the weights of a sample's active rows to the first layer."""
+    entry = slot * memory.row.shape[1]
+    for q in range(simd.pick(memory.count, slot)):
+        at = start + simd.pick(memory.row, entry + q) * width
+        x = simd.broadcast(memory.value, entry + q)
+        for j in range(0, width, LANES):
+            h = simd.load(scratch, target + j)
+            h = simd.multiply_add(x, simd.load(weights, at + j), h)
+            simd.store(scratch, target + j, h)
+
+
+@inlined
+def _activate(code, scratch, start, units, width):
+    """Apply an activation in place; what fills up the layer stays zero."""
+    if code == RELU:
+        for j in range(start, start + width, LANES):
+            simd.store(scratch, j, simd.positive_part(simd.load(scratch, j)))
+    elif code != IDENTITY:
+        one = simd.splat(scratch.dtype.type(1))
+        # tanh(x) = 2 logistic(2 x) - 1
+        inner = simd.splat(scratch.dtype.type(-2 if code == TANH else -1))
+        outer = simd.splat(scratch.dtype.type(2 if code == TANH else 1))
+        shift = simd.splat(scratch.dtype.type(-1 if code == TANH else 0))
+        for j in range(start, start + width, LANES):
+            power = simd.exponential(simd.multiply(inner, simd.load(scratch, j)))
+            h = simd.add(simd.divide(outer, simd.add(one, power)), shift)
+            simd.store(scratch, j, simd.keep(h, start + units - j))
+
+
+@inlined
+def finish(plan, scratch, active, limit):
+    """Scores to outputs; False if a score is not finite or beyond ``limit``."""
+    start = plan[PLAN.score]
+    code = plan[PLAN.output_activation]
+    peak = scratch.dtype.type(-limit)
+    sound = True
+    for o in range(start, start + active):
+        score = simd.pick(scratch, o)
+        if not abs(score) < limit:
+            sound = False
+        peak = max(peak, score)
+    if not sound:
+        return False
+    one = scratch.dtype.type(1)
+    if code == SOFTMAX:
+        _powers(scratch, start, active, one, peak)
+        total = scratch.dtype.type(0)
+        for o in range(start, start + active):
+            total += simd.pick(scratch, o)
+        for o in range(start, start + active):
+            simd.put(scratch, o, simd.pick(scratch, o) / total)
+    elif code in (LOGISTIC, TANH):
+        # tanh(x) = 2 logistic(2 x) - 1
+        twice = one + one if code == TANH else one
+        _powers(scratch, start, active, -twice, peak - peak)
+        for o in range(start, start + active):
+            simd.put(scratch, o, twice / (one + simd.pick(scratch, o)) - (twice - one))
+    elif code == RELU:
+        for o in range(start, start + active):
+            simd.put(scratch, o, max(simd.pick(scratch, o), one - one))
+    return True
+
+
+@inlined
+def _powers(scratch, start, count, factor, shift):
+    """``exp(factor * (x - shift))`` in place."""
+    if count <= FEW:
+        # A vector could not be loaded before the scores just written have reached the cache.
+        for o in range(start, start + count):
+            power = simd.exponential(simd.splat(factor * (simd.pick(scratch, o) - shift)))
+            simd.put(scratch, o, simd.lane(power))
+        return
+    factors = simd.splat(factor)
+    shifts = simd.splat(shift)
+    for o in range(start, start + count, LANES):
+        x = simd.multiply(factors, simd.subtract(simd.load(scratch, o), shifts))
+        simd.store(scratch, o, simd.exponential(x))
+
+
+@inlined
+def answer(plan, scratch, known, answers, candidate, sample):
+    """Write the outputs; labels get shares of 1 among those that are known."""
+    start = plan[PLAN.score]
+    outputs = answers.shape[2]
+    at = (candidate * answers.shape[1] + sample) * outputs
+    if outputs == 1:
+        simd.put(answers, at, simd.pick(scratch, start))
+        return
+    total = scratch.dtype.type(0)
+    for o in range(known):
+        total += max(simd.pick(scratch, start + o), 0)
+    for o in range(known):
+        share = max(simd.pick(scratch, start + o), 0) / total if total > 1e-30 else 1 / known
+        simd.put(answers, at + o, share)
+    for o in range(known, outputs):
+        simd.put(answers, at + o, 0)
