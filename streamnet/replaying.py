@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import final
 
-import anyio
+from anyio.from_thread import start_blocking_portal
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
@@ -25,6 +26,8 @@ from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.stages import Sink
+from streamnet.samples import Block
+from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.settings import RunSettings
 from streamnet.settings import load
@@ -36,29 +39,50 @@ from streamnet.sources import Shuffled
 from streamnet.sources import Source
 from streamnet.sources import open_files
 
-__all__ = ("DEAD_LETTERS", "Replay", "replay")
+__all__ = ("DEAD_LETTERS", "Replay", "candidates_of", "replay", "source_of")
 
 DEAD_LETTERS = "rejected.jsonl"
+STANDARD_INPUT = "-"
 _GRID = ("hidden", "activation", "optimiser", "learning_rate", "rehearsal")
+_SUFFIXES = {
+    "model": tuple(SUFFIXES),
+    "predictions": (".csv", ".jsonl"),
+    "report": (".json",),
+    "dead_letters": (),
+}
 
 
 @final
 class Replay:
-    """A run over files: its pipeline, and the files that it leaves.
+    r"""A run over files: its pipeline, and the files that it leaves.
 
     Args:
         settings: What a run file holds.
 
+    Attributes:
+        pipeline: What learns; it tells where the run stands, and can be stopped.
+        result: What was written, None before that.
+
     Raises:
         ConfigurationError: If a setting is absent or breaks its rule.
         DataError: If no file matches.
+
+    >>> import pathlib, tempfile
+    >>> from streamnet.settings import parse
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "turns.csv")
+    >>> _ = path.write_text("x,y" + "".join(f"\n{i % 2},{'ab'[i % 2]}" for i in range(500)))
+    >>> run = Replay(merged(parse("population.candidates = 2"), {
+    ...     "source.files": [str(path)], "source.target": "y"}))
+    >>> import anyio
+    >>> anyio.run(run.run).report["learned"]
+    500
     """
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
+        self.result: Result | None = None
         source, output = settings.source, settings.output
-        if not source.files:
-            raise ConfigurationError("source.files is empty, but must name a file")
+        _check_source(settings)
         _check_outputs(settings)
         self._predictions: Predictions | None = None
         self.rejections = Rejections(
@@ -79,12 +103,11 @@ class Replay:
             dtype=settings.population.dtype or "float32",
         )
 
-    def _prepare(self, learner: Learner, schema: Schema) -> Sequence[Sink]:
-        if self.settings.output.predictions is None:
+    def _prepare(self, learner: Learner, _: Schema) -> Sequence[Sink]:
+        path = self.settings.output.predictions
+        if path is None:
             return ()
-        self._predictions = Predictions(
-            self.settings.output.predictions, task=learner.task, labels=learner.encoder.labels
-        )
+        self._predictions = Predictions(path, task=learner.task, labels=learner.encoder.labels)
         return (self._predictions,)
 
     async def run(self) -> Result:
@@ -101,7 +124,7 @@ class Replay:
         finally:
             if self._predictions is not None:
                 self._predictions.close()
-        self.write(result)
+        self._write(result)
         return result
 
     def _write_what_there_is(self) -> None:
@@ -109,15 +132,9 @@ class Replay:
             result = self.pipeline.result()
         except NoCandidateError:
             return
-        self.write(result)
+        self._write(result)
 
-    def write(self, result: Result) -> None:
-        """Write model and report where the settings say.
-
-        Raises:
-            ModelFileError: If the model can't be written.
-            ConfigurationError: If the report can't be written.
-        """
+    def _write(self, result: Result) -> None:
         output = self.settings.output
         if output.model:
             result.model.save(output.model)
@@ -127,6 +144,7 @@ class Replay:
                 Path(output.report).write_text(text, encoding="utf-8")
             except OSError as error:
                 raise ConfigurationError(f"report {output.report}: {error.strerror}") from error
+        self.result = result
 
 
 def replay(
@@ -135,44 +153,58 @@ def replay(
     config: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Result:
-    """Learn data files as a stream and return the report and the champion.
+    r"""Learn data files as a stream and return the report and the champion.
+
+    It waits for the end, in a thread with an event loop of its own: it may be called where another
+    loop runs, as in a notebook. Records that can't be read go to ``dead_letters``, by default a
+    file ``rejected.jsonl``, which is made at the first one.
 
     Args:
-        files: In this order; glob patterns are expanded.
+        files: In this order; glob patterns are expanded, ``-`` is standard input.
         target: Column to predict.
         config: A run file; what is given here goes first.
-        options: Keys of a run file by their own name (task, drop, kinds, seed, candidates, model,
-            report, ...).
+        options: Keys of a run file by their own name: task, drop, kinds, seed, candidates, hidden,
+            epochs, limit, model, predictions, report, ...
 
     Raises:
         ConfigurationError: If a setting is unknown or breaks its rule.
-        DataError: If the files can't be read or hold nothing to learn.
+        DataError: If the files can't be read, hold nothing to learn, or have too many records that
+            can't be read.
 
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp(), "numbers.csv")
-    >>> rows = "".join(f"{i % 9},{i % 9 * 2}\\n" for i in range(2000))
-    >>> _ = path.write_text("x,y\\n" + rows)
+    >>> rows = "".join(f"{i % 9},{i % 9 * 2}\n" for i in range(2000))
+    >>> _ = path.write_text("x,y\n" + rows)
     >>> result = replay(path, target="y", task="regression", candidates=2)
-    >>> result.report["learned"]
-    2000
+    >>> result.report["learned"], abs(result.model.predict({"x": 4})[0] - 8) < 1
+    (2000, True)
     """
-    given = {"source.files": tuple(os.fspath(file) for file in files) or None}
-    given |= {_key_of(name): value for name, value in {"target": target, **options}.items()}
-    settings = merged(load(Path(config)) if config else RunSettings(), given, "replay()")
-    return anyio.run(Replay(settings).run)
+    keys = _keys()
+    given: dict[str, object] = {"source.files": [os.fspath(file) for file in files] or None}
+    for name, value in {"target": target, **options}.items():
+        given[keys.get(name, name)] = list(value) if isinstance(value, tuple) else value
+    settings = load(Path(config)) if config else RunSettings()
+    called = {key: name for name, key in keys.items()}
+    run = Replay(merged(settings, given, "replay()", called))
+    with start_blocking_portal() as portal:
+        return portal.call(run.run)
 
 
-def _key_of(name: str) -> str:
-    """The dotted key of a run file that a keyword stands for."""
-    for section, field in RunSettings.model_fields.items():
-        assert isinstance(field.annotation, type)
-        if name in getattr(field.annotation, "model_fields", {}):
-            return f"{section}.{name}"
-    return name
+def _keys() -> dict[str, str]:
+    """The dotted key of a run file by the keyword that stands for it."""
+    return {
+        name: f"{section}.{name}"
+        for section, field in RunSettings.model_fields.items()
+        for name in type(field.default).model_fields
+    }
 
 
 def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
-    """The candidates that a run file asks for."""
+    """The candidates that a run file asks for.
+
+    Raises:
+        ConfigurationError: If there are too many.
+    """
     population = settings.population
     if population.candidate:
         given = [table.candidate() for table in population.candidate]
@@ -187,42 +219,94 @@ def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
 
 
 def source_of(settings: RunSettings) -> Source:
-    """The source that a run file asks for."""
+    """The source that a run file asks for.
+
+    Raises:
+        ConfigurationError: If its settings contradict each other.
+        DataError: If no file matches.
+    """
     section = settings.source
-    seed = settings.run.seed or 0
+    columns = _columns_of(settings)
+    shape = {
+        name: value
+        for name in ("format", "delimiter", "header")
+        if (value := getattr(section, name)) is not None
+    }
+
+    def make() -> Source:
+        source: Source = _Targeted(open_files(section.files, columns=columns, **shape))
+        if section.limit:
+            source = Limited(source, section.limit)
+        if section.shuffle_buffer:
+            source = Shuffled(source, section.shuffle_buffer, settings.run.seed or 0)
+        return source
+
+    epochs = section.epochs or 1
+    return Repeated(make, epochs) if epochs > 1 else make()
+
+
+def _columns_of(settings: RunSettings) -> Columns:
+    section = settings.source
     columns = Columns(
         target=section.target,
         task=section.task,
         drop=section.drop or (),
         kinds=section.kinds or {},
-        **({} if section.missing is None else {"missing": section.missing}),
     )
-    shape = {
-        name: value
-        for name in ("delimiter", "header")
-        if (value := getattr(section, name)) is not None
-    }
+    return columns if section.missing is None else replace(columns, missing=section.missing)
 
-    def make() -> Source:
-        source = open_files(section.files, format=section.format, columns=columns, **shape)
-        return Limited(source, section.limit) if section.limit else source
 
-    source = Repeated(make, section.epochs) if (section.epochs or 1) > 1 else make()
-    return Shuffled(source, section.shuffle_buffer, seed) if section.shuffle_buffer else source
+@final
+class _Targeted(Source):
+    """A source that must have a target, and says what could be one if none is named."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def open(self, after: Position | None = None) -> Schema:
+        schema = await self._source.open(after)
+        if schema.target is None:
+            names = ", ".join(repr(field.name) for field in schema.fields[:40])
+            raise ConfigurationError(f"target is not given, but must be one of the columns {names}")
+        return schema
+
+    async def receive(self) -> Block | None:
+        return await self._source.receive()
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
+
+    def progress(self) -> float | None:
+        return self._source.progress()
+
+
+def _check_source(settings: RunSettings) -> None:
+    source = settings.source
+    if not source.files:
+        raise ConfigurationError("no file is given, but there must be one to learn from")
+    if STANDARD_INPUT in source.files and (source.epochs or 1) > 1:
+        raise ConfigurationError(
+            f"epochs is {source.epochs}, but must be 1, since standard input can't be read again"
+        )
 
 
 def _check_outputs(settings: RunSettings) -> None:
     """Refuse an output before hours of learning, not after."""
-    output = settings.output
-    for name, suffixes in (
-        ("model", tuple(SUFFIXES)),
-        ("predictions", (".csv", ".jsonl")),
-        ("report", (".json",)),
-    ):
-        path = getattr(output, name)
-        if path is None:
+    taken = {Path(file).absolute(): "a file to learn from" for file in settings.source.files}
+    for name, suffixes in _SUFFIXES.items():
+        given = getattr(settings.output, name)
+        if given is None:
             continue
-        if Path(path).suffix not in suffixes:
-            raise ConfigurationError(f"{name} is {path!r}, but must end in {' or '.join(suffixes)}")
-        if not Path(path).absolute().parent.is_dir():
-            raise ConfigurationError(f"{name} is {path!r}, but its folder does not exist")
+        path = Path(given).absolute()
+        shown = f"{name} is {given!r}, but"
+        if suffixes and path.suffix not in suffixes:
+            raise ConfigurationError(f"{shown} must end in {' or '.join(suffixes)}")
+        if path in taken:
+            raise ConfigurationError(f"{shown} that is {taken[path]}")
+        if path.is_dir():
+            raise ConfigurationError(f"{shown} that is a folder")
+        if not path.parent.is_dir():
+            raise ConfigurationError(f"{shown} its folder does not exist")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise ConfigurationError(f"{shown} that must not be written: permission denied")
+        taken[path] = f"where {name} goes"

@@ -96,9 +96,14 @@ class Position(NamedTuple):
 class SparseRows(NamedTuple):
     """Rows of few non-zero inputs by number, padded to the longest row."""
 
-    index: NDArray[np.int64]  # shape=(n, width)
+    # These two names hide methods of tuple, which nobody asks for here.
+    index: NDArray[np.int64]  # type: ignore[assignment]  # shape=(n, width)
     value: NDArray[np.float64]  # shape=(n, width)
-    count: NDArray[np.int32]  # shape=(n,), entries in use of each row
+    count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(n,), entries in use of each row
+
+    def rows(self, order: slice | NDArray[np.intp]) -> SparseRows:
+        """Some of the rows."""
+        return SparseRows(self.index[order], self.value[order], self.count[order])
 
 
 @final
@@ -143,15 +148,29 @@ class Block:
         return Position(self.source, *(int(n) for n in self.marks[-1]))
 
     def part(self, start: int, stop: int) -> Block:
-        """Samples ``start`` to ``stop``, with the rejected records met up to there."""
-        marks = self.marks[start : stop + 1]
-        low = marks[0, 0] if start else -1
-        high = marks[-1, 0] if stop < len(self) else np.inf
+        """Samples ``start`` to ``stop``, with the rejected records met up to there.
+
+        Consecutive parts that are not empty hold each rejected record exactly once.
+        """
         return replace(
             self._rows(slice(start, stop)),
-            marks=marks,
-            rejected=tuple(letter for letter in self.rejected if low <= letter.offset < high),
+            marks=self.marks[start : stop + 1],
+            rejected=self._rejected_within(start, stop) if self.rejected else (),
         )
+
+    def places(self) -> NDArray[np.int64]:
+        """How many of the block's samples come before each rejected record.
+
+        Of a block whose samples were put into another order, all do. Records of an earlier file
+        come before every sample.
+        """
+        offsets = self.marks[:-1, 0]
+        if not (offsets[1:] >= offsets[:-1]).all():
+            return np.full(len(self.rejected), len(self), np.int64)
+        own = [letter.offset if letter.source == self.source else -1 for letter in self.rejected]
+        before = np.searchsorted(offsets, np.array(own, np.int64)).astype(np.int64)
+        ordered: NDArray[np.int64] = np.maximum.accumulate(before)
+        return ordered
 
     def take(self, order: NDArray[np.intp]) -> Block:
         """The samples numbered ``order``, in that order; the block still ends where it ended."""
@@ -163,8 +182,15 @@ class Block:
             numbers=self.numbers[rows],
             words=tuple(column[rows] for column in self.words),
             target=None if self.target is None else self.target[rows],
-            sparse=None if self.sparse is None else SparseRows(*(a[rows] for a in self.sparse)),
+            sparse=None if self.sparse is None else self.sparse.rows(rows),
         )
+
+    def _rejected_within(self, start: int, stop: int) -> tuple[DeadLetter, ...]:
+        if start == stop and len(self):
+            return ()
+        first = start + 1 if start else 0
+        pairs = zip(self.places().tolist(), self.rejected, strict=True)
+        return tuple(letter for place, letter in pairs if first <= place <= stop)
 
 
 class Inputs(NamedTuple):
@@ -173,5 +199,5 @@ class Inputs(NamedTuple):
     dense: NDArray[np.float32]  # shape=(n, d), C order
     row: NDArray[np.int32]  # shape=(n, width)
     value: NDArray[np.float32]  # shape=(n, width)
-    count: NDArray[np.int32]  # shape=(n,), entries of `row` and `value` in use
+    count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(n,), entries in use of each row
     rows: int  # rows given out so far: every entry of `row` is below it

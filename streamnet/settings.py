@@ -68,6 +68,7 @@ Counts = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 AnyKind = Annotated[Kind, Field(strict=False)]
 AnyTask = Annotated[Task, Field(strict=False)]
+Format = Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"]
 
 
 class Section(BaseModel):
@@ -98,7 +99,7 @@ class SourceSection(Section):
     """
 
     files: Texts = ()
-    format: Text | None = None
+    format: Format | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     header: bool | None = None
     missing: AnyTexts | None = None
@@ -309,9 +310,18 @@ def parse(text: str, name: str = "run file") -> RunSettings:
 
 
 def merged(
-    settings: RunSettings, overrides: Mapping[str, object], name: str = "command line"
+    settings: RunSettings,
+    overrides: Mapping[str, object],
+    name: str = "",
+    called: Mapping[str, str] | None = None,
 ) -> RunSettings:
     """The settings with some replaced, by dotted key; None replaces nothing.
+
+    Args:
+        settings: What holds where nothing replaces it.
+        overrides: Values by dotted key.
+        name: Stands in front of each line of an error.
+        called: What keys are called where the overrides come from, for errors.
 
     Raises:
         ConfigurationError: If a key is unknown or a value breaks its rule; all are named.
@@ -323,7 +333,7 @@ def merged(
     for key, value in overrides.items():
         if value is not None:
             _put(values, key, value, name)
-    return _checked(values, name, "")
+    return _checked(values, name, called=called)
 
 
 def _put(values: dict[str, Any], key: str, value: object, name: str) -> None:
@@ -332,15 +342,18 @@ def _put(values: dict[str, Any], key: str, value: object, name: str) -> None:
     for part in tables:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise ConfigurationError(f"{name}: {key} is not a known key; {part} is not a table")
+            place = f"{name}: " if name else ""
+            raise ConfigurationError(f"{place}{key} is not a known key; {part} is not a table")
     table[last] = value
 
 
-def _checked(values: dict[str, Any], name: str, text: str) -> RunSettings:
+def _checked(
+    values: dict[str, Any], name: str, text: str = "", called: Mapping[str, str] | None = None
+) -> RunSettings:
     try:
         return RunSettings.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError(messages(error, name, text, _TABLES)) from error
+        raise ConfigurationError(messages(error, name, text, _TABLES, called or {})) from error
 
 
 _TABLES: dict[KeyPath, type[BaseModel]] = {

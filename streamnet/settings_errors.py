@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import date
 from datetime import time
 from difflib import get_close_matches
@@ -42,22 +43,26 @@ _RULES = {
 }
 
 
-def messages(error: ValidationError, name: str, text: str, tables: Tables) -> str:
+def messages(
+    error: ValidationError, name: str, text: str, tables: Tables, called: Mapping[str, str]
+) -> str:
     """One line for each thing that is wrong, in the order of the file.
 
     Args:
         error: What pydantic found.
-        name: Name of the file, or of whatever the values came from.
+        name: Name of the file, or of whatever the values came from; may be empty.
         text: The file's text, in order to tell lines; empty if there is none.
         tables: Where unknown keys may have been meant to be.
+        called: What dotted keys are called by whoever gave the values.
     """
     lines = key_lines(text)
-    found = [_located(details, tables) for details in error.errors(include_url=False)]
+    found = [_located(details, tables, called) for details in error.errors(include_url=False)]
     numbered = sorted((line_of(path, lines), message) for path, message in found)
-    return "\n".join(f"{name}:{line}: {m}" if line else f"{name}: {m}" for line, m in numbered)
+    place = f"{name}: " if name else ""
+    return "\n".join(f"{name}:{line}: {m}" if line else f"{place}{m}" for line, m in numbered)
 
 
-def _located(error: ErrorDetails, tables: Tables) -> tuple[KeyPath, str]:
+def _located(error: ErrorDetails, tables: Tables, called: Mapping[str, str]) -> tuple[KeyPath, str]:
     """Path of the key that is to be mended, and what to say about it."""
     path = error["loc"]
     if error["type"] == "extra_forbidden":
@@ -68,9 +73,9 @@ def _located(error: ErrorDetails, tables: Tables) -> tuple[KeyPath, str]:
         message = str(context["error"])
         key = message.split(" ", 1)[0]
         path = path if path[-1:] == (key,) else (*path, key)
-        return path, f"{_dotted(path)}{message.removeprefix(key)}"
+        return path, f"{_called(path, called)}{message.removeprefix(key)}"
     rule = _RULES[error["type"]].format(**context) if error["type"] in _RULES else error["msg"]
-    return path, f"{_dotted(path)} is {_shown(error['input'])}, but {rule}"
+    return path, f"{_called(path, called)} is {_shown(error['input'])}, but {rule}"
 
 
 def _suggestion(path: KeyPath, tables: Tables) -> str:
@@ -97,6 +102,14 @@ def _shown(value: object) -> str:
     except ValueError:  # a whole number of more digits than Python prints
         return "a very large number"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _called(path: KeyPath, called: Mapping[str, str]) -> str:
+    """What the giver of the values calls a key, with what is inside it as a person writes it."""
+    for n in range(len(path), 0, -1):
+        if name := called.get(_dotted(path[:n])):
+            return f"{name} ({_dotted(path[n:])})" if n < len(path) else name
+    return _dotted(path)
 
 
 def _dotted(path: Iterable[str | int]) -> str:

@@ -61,7 +61,9 @@ async def _write(
                 shares = row[3] and msgspec.json.encode(row[3]).decode()
                 writer.writerow((*row[:3], shares))
             else:
-                file.write(msgspec.json.encode(dict(zip(COLUMNS, row, strict=True))).decode() + "\n")
+                file.write(
+                    msgspec.json.encode(dict(zip(COLUMNS, row, strict=True))).decode() + "\n"
+                )
     return rejected_note(rejected)
 
 

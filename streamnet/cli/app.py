@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 
 from cyclopts import App
@@ -12,26 +14,44 @@ from cyclopts import Group
 
 from streamnet.cli.evaluate import evaluate
 from streamnet.cli.inspect import inspect
+from streamnet.cli.options import STANDARD_INPUT
 from streamnet.cli.predict import predict
 from streamnet.cli.replay import replay
+from streamnet.errors import ConfigurationError
 from streamnet.errors import StreamnetError
 
 __all__ = ("app", "main")
 
-INTERRUPTED = 130
+FAILED, WRONGLY_CALLED, INTERRUPTED, UNREAD = 1, 2, 130, 141
+USAGES: dict[Callable[..., int], str] = {
+    replay: "replay [OPTIONS] FILE...",
+    predict: "predict [OPTIONS] MODEL FILE...",
+    evaluate: "evaluate [OPTIONS] MODEL FILE...",
+    inspect: "inspect FILE",
+}
+
+
+def _flowing(text: str | None) -> str:
+    """A docstring's paragraphs, each on one line: the terminal's width breaks them."""
+    paragraphs = re.split(r"\n\s*\n", text or "")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
 
 app = App(
     name="streamnet",
     help="Learn from a stream with a whole population of small neural networks at once.",
     version=lambda: version("streamnet"),
     help_epilogue="Every command explains its options: streamnet COMMAND --help",
+    help_format="plaintext",
     group_commands=Group("Commands", sort_key=0),
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
 )
-for command in (replay, predict, evaluate, inspect):
-    app.command(command)
+for command, usage in USAGES.items():
+    app.command(
+        command, help=_flowing(command.__doc__), usage=f"Usage: streamnet {usage}", help_epilogue=""
+    )
 app.register_install_completion_command()
 
 
@@ -42,20 +62,41 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code = app(arguments)
+        code = _call(arguments)
+        sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(" ".join(str(error).split()), 2)
+        return _fail(_wrong(error), WRONGLY_CALLED)
+    except ConfigurationError as error:
+        return _fail(str(error), WRONGLY_CALLED)
     except StreamnetError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter must not try to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return UNREAD
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(str(error), FAILED)
+    return code
+
+
+def _call(arguments: list[str]) -> int:
+    # What a terminal can't show must not end a run.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    code = app([STANDARD_INPUT if argument == "-" else argument for argument in arguments])
     return code if isinstance(code, int) else 0
 
 
+def _wrong(error: CycloptsError) -> str:
+    text = " ".join(str(error).split())
+    return re.sub(r'^Command "(.+?)" parameter ', r"\1: ", text).removesuffix(".")
+
+
 def _fail(message: str, code: int) -> int:
-    print(f"streamnet: {message}", file=sys.stderr)
+    from streamnet.cli.terminal import complain
+
+    complain(message)
     return code

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from streamnet.cli.options import Delimiter
+from streamnet.cli.options import DATA
+from streamnet.cli.options import OUTPUT
 from streamnet.cli.options import Files
-from streamnet.cli.options import Format
-from streamnet.cli.options import Header
+from streamnet.cli.options import ReadingOptions
 
 __all__ = ("evaluate",)
 
 
 def evaluate(
     model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],
+    /,
     *files: Files,
     target: Annotated[
-        str | None, Parameter(help="Column with the truth; default: the one it learned.")
+        str | None,
+        Parameter(group=DATA, metavar="COLUMN", help="The truth; otherwise as in its training."),
     ] = None,
-    report: Annotated[Path | None, Parameter(help="Write the measures: .json.")] = None,
-    format: Format = None,
-    delimiter: Delimiter = None,
-    header: Header = None,
+    reading: ReadingOptions = ReadingOptions(),
+    report: Annotated[
+        Path | None, Parameter(group=OUTPUT, metavar="FILE", help="Write the measures: .json.")
+    ] = None,
 ) -> int:
     """Score a saved model on labelled files; nothing is learned.
 
-    Beside its measures stand those of the majority and no-change (for numbers: mean and no-change).
+    Beside its measures stand those of always naming the majority (for numbers: the mean so far),
+    and of repeating the truth of the sample before (no-change). Samples that can't be read are left
+    out and counted, and make the exit code 1.
     """
     import anyio
 
     from streamnet.cli.grading import grade
     from streamnet.cli.grading import show
+    from streamnet.cli.terminal import complain
     from streamnet.modelfiles import Model
 
-    options = {"format": format, "delimiter": delimiter, "header": header}
-    loaded = Model.load(model)
-    grades = anyio.run(grade, loaded, files, target, options)
+    grades = anyio.run(grade, Model.load(model), files, target, report, reading.given())
     show(grades, report)
     if grades.note:
-        print(f"streamnet: {grades.note}", file=sys.stderr)
-    return 0
+        complain(grades.note)
+    return 1 if grades.note else 0

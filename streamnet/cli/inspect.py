@@ -11,10 +11,10 @@ __all__ = ("inspect",)
 
 
 def inspect(
-    path: Annotated[Path, Parameter(help="A model file, or a report of replay.")],
+    file: Annotated[Path, Parameter(help="A model file, or a report of replay or evaluate.")], /
 ) -> int:
     """Show what is in a model file or in a report."""
     from streamnet.cli.showing import show
 
-    show(path)
+    show(file)
     return 0

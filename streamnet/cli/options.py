@@ -1,38 +1,68 @@
-"""Options that several commands share, and how their text is read."""
+"""Options of the commands, by group, and how their text is read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import fields
 from typing import Annotated
 from typing import Any
 from typing import Literal
+from typing import final
 
+from cyclopts import Group
 from cyclopts import Parameter
 from cyclopts import Token
 
 __all__ = (
-    "Delimiter",
-    "Drop",
+    "DATA",
+    "OUTPUT",
+    "RUN",
+    "STANDARD_INPUT",
+    "DataOptions",
     "Files",
-    "Format",
-    "Header",
-    "Kinds",
-    "Missing",
-    "Numbers",
-    "Words",
-    "listed",
-    "pairs",
+    "OutputOptions",
+    "ReadingOptions",
+    "RunOptions",
+    "SearchOptions",
 )
 
+STANDARD_INPUT = "\0"  # stands for "-", which cyclopts would take for an option
 
-def listed(kind: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
+DATA = Group("Data", sort_key=1)
+READING = Group("Reading", sort_key=2)
+SEARCH = Group("Population", sort_key=3)
+RUN = Group("Run", sort_key=4)
+OUTPUT = Group("Output", sort_key=5)
+
+
+def _file(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type
+    (token,) = tokens
+    return "-" if token.value == STANDARD_INPUT else token.value
+
+
+def _texts(kind: Any, tokens: Sequence[Token]) -> tuple[str, ...]:  # noqa: ARG001
     """Values from texts with commas, such as ``--drop a,b --drop c``."""
-    words = [word.strip() for token in tokens for word in token.value.split(",")]
-    inner = next(iter(getattr(kind, "__args__", ())), str)
-    return tuple(inner(word) if inner in (int, float) else word for word in words if word)
+    words = (word.strip() for token in tokens for word in token.value.split(","))
+    return tuple(word for word in words if word)
 
 
-def pairs(kind: Any, tokens: Sequence[Token]) -> dict[str, str]:
+def _numbers(kind: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
+    return tuple(_number(text, float, "a number") for text in _texts(kind, tokens))
+
+
+def _counts(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
+    return tuple(_number(text, int, "a whole number") for text in _texts(kind, tokens))
+
+
+def _number(text: str, kind: type, what: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {what}") from None
+
+
+def _pairs(kind: Any, tokens: Sequence[Token]) -> dict[str, str]:  # noqa: ARG001
     """A dict from texts such as ``--kind column=category``."""
     result = {}
     for token in tokens:
@@ -43,41 +73,176 @@ def pairs(kind: Any, tokens: Sequence[Token]) -> dict[str, str]:
     return result
 
 
+def _several(converter: Any, metavar: str, text: str) -> Parameter:
+    return Parameter(converter=converter, n_tokens=1, negative="", metavar=metavar, help=text)
+
+
+def _one(metavar: str, text: str) -> Parameter:
+    return Parameter(metavar=metavar, help=text)
+
+
 Files = Annotated[
-    tuple[str, ...],
-    Parameter(help="Files in the order given, glob patterns, or - for standard input."),
-]
-Words = Annotated[
-    tuple[str, ...] | None, Parameter(converter=listed, n_tokens=1, negative="")
-]
-Numbers = Annotated[
-    tuple[float, ...] | None, Parameter(converter=listed, n_tokens=1, negative="")
-]
-Drop = Annotated[
-    tuple[str, ...] | None,
-    Parameter(converter=listed, n_tokens=1, negative="", help="Columns to leave out: a,b,c."),
-]
-Missing = Annotated[
-    tuple[str, ...] | None,
+    str,
     Parameter(
-        converter=listed, n_tokens=1, negative="", help="Words that mean missing, besides empty."
-    ),
-]
-Kinds = Annotated[
-    dict[str, str] | None,
-    Parameter(
-        name="--kind",
-        converter=pairs,
+        converter=_file,
         n_tokens=1,
-        negative="",
-        help="COLUMN=number, category, time or text; overrides what is found out. May be repeated.",
+        help="Files in the order given, glob patterns in quotes, or - for standard input; plain or "
+        "packed with gzip, zstd or xz.",
     ),
 ]
-Format = Annotated[
-    Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "arrow"] | None,
-    Parameter(help="Format of the files, if their names don't tell."),
-]
-Delimiter = Annotated[str | None, Parameter(help="Between the fields of a CSV file.")]
-Header = Annotated[
-    bool | None, Parameter(help="Whether the first record of a CSV file names its columns.")
-]
+
+
+class _Options:
+    """A group of options; None is one that was not given."""
+
+    def given(self) -> dict[str, Any]:
+        """Values by name of the option's key."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+
+@final
+@Parameter(name="*", group=DATA)
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(_Options):
+    """Which samples are learned, and what of them is predicted.
+
+    >>> DataOptions(target="income").given()["target"]
+    'income'
+    """
+
+    target: Annotated[
+        str | None, _one("COLUMN", "Column to predict; needed for all but libSVM.")
+    ] = None
+    task: Annotated[
+        Literal["auto", "classification", "regression"],
+        _one("TASK", "What is predicted; auto looks at the target's values."),
+    ] = "auto"
+    drop: Annotated[tuple[str, ...] | None, _several(_texts, "A,B,C", "Columns to leave out.")] = (
+        None
+    )
+    kinds: Annotated[
+        dict[str, str] | None,
+        Parameter(
+            name="--kind",
+            converter=_pairs,
+            n_tokens=1,
+            negative="",
+            help="COLUMN=number, category, time or text, where what is found out from the values "
+            "is wrong; may be repeated.",
+        ),
+    ] = None
+    epochs: Annotated[int | None, _one("N", "Passes over the files; only the first is scored.")] = (
+        None
+    )
+    shuffle_buffer: Annotated[
+        int | None, _one("N", "Samples that wait, to come out in random order.")
+    ] = None
+    limit: Annotated[int | None, _one("N", "Most samples to read, in each epoch.")] = None
+    max_rejected: Annotated[
+        float | None,
+        _one("SHARE", "Largest share of bad records among the last 1,000; default 0.1."),
+    ] = None
+
+
+@final
+@Parameter(name="*", group=READING)
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(_Options):
+    """How files are read, where their content does not tell.
+
+    >>> ReadingOptions(header=False).given()["header"]
+    False
+    """
+
+    format: Annotated[
+        Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"] | None,
+        _one("FORMAT", "Format of the files, if neither name nor content tells; ipc is Arrow's."),
+    ] = None
+    delimiter: Annotated[
+        str | None, _one("CHAR", "What stands between the fields of a CSV file.")
+    ] = None
+    header: Annotated[
+        bool | None, Parameter(help="Whether the first record of a CSV file names its columns.")
+    ] = None
+    missing: Annotated[
+        tuple[str, ...] | None,
+        _several(_texts, "A,B,C", "Words that mean missing, beside none at all."),
+    ] = None
+
+
+@final
+@Parameter(name="*", group=SEARCH)
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(_Options):
+    """Which networks learn.
+
+    >>> SearchOptions(candidates=8).given()["candidates"]
+    8
+    """
+
+    candidates: Annotated[int | None, _one("N", "How many networks learn at once; default 16.")] = (
+        None
+    )
+    hidden: Annotated[
+        tuple[str, ...] | None, _several(_texts, "A,B,C", "Hidden layers to try: 20,64-32,linear.")
+    ] = None
+    activation: Annotated[
+        tuple[str, ...] | None,
+        _several(_texts, "A,B,C", "Activations to try: tanh, relu, logistic, identity."),
+    ] = None
+    optimiser: Annotated[
+        tuple[str, ...] | None,
+        _several(_texts, "A,B,C", "Optimisers to try: sgd, momentum, rmsprop, adagrad, adam."),
+    ] = None
+    learning_rate: Annotated[
+        tuple[float, ...] | None, _several(_numbers, "A,B,C", "Learning rates to try: 0.1,0.01.")
+    ] = None
+    rehearsal: Annotated[
+        tuple[int, ...] | None,
+        _several(_counts, "A,B,C", "Earlier samples to learn again with each new one: 0,4."),
+    ] = None
+    dtype: Annotated[
+        Literal["float32", "float64"] | None,
+        _one("TYPE", "Numbers that networks are made of; default float32."),
+    ] = None
+
+
+@final
+@Parameter(name="*", group=RUN)
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(_Options):
+    """How the run goes about it.
+
+    >>> RunOptions(seed=1).given()["seed"]
+    1
+    """
+
+    seed: Annotated[
+        int | None, _one("N", "Start of all random numbers; the same gives the same, to the bit.")
+    ] = None
+    block_size: Annotated[
+        int | None, _one("N", "Most samples that travel together; changes speed, never results.")
+    ] = None
+    threads: Annotated[
+        int | None, _one("N", "Most threads that learn at once; changes speed, never results.")
+    ] = None
+
+
+@final
+@Parameter(name="*", group=OUTPUT)
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(_Options):
+    """Which files are written.
+
+    >>> OutputOptions(model="m.json").given()["model"]
+    'm.json'
+    """
+
+    model: Annotated[str | None, _one("FILE", "Write the champion: .safetensors or .json.")] = None
+    predictions: Annotated[
+        str | None, _one("FILE", "Write every served answer: .csv or .jsonl.")
+    ] = None
+    report: Annotated[str | None, _one("FILE", "Write all scores and settings: .json.")] = None
+    dead_letters: Annotated[
+        str | None, _one("FILE", "Where bad records go, if there are any; default rejected.jsonl.")
+    ] = None

@@ -1,194 +1,182 @@
-"""What a person sees of a run: lines, tables and the curve."""
+"""What a person sees of a run that goes on: plain lines, or a live picture."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
-from math import isfinite
-from typing import Any
 
-from rich.columns import Columns
+from rich.console import Console
+from rich.console import ConsoleOptions
 from rich.console import Group
 from rich.console import RenderableType
+from rich.console import RenderResult
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from streamnet.cli.figures import number
+from streamnet.cli.figures import plural
+from streamnet.cli.figures import remaining
+from streamnet.cli.figures import span
+from streamnet.cli.figures import spark
+from streamnet.cli.terminal import printable
 from streamnet.pipeline.board import Board
+from streamnet.pipeline.board import Row
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.pipeline import Result
+from streamnet.pipeline.pipeline import PipelineStatistics
 from streamnet.replaying import Replay
 
-__all__ = ("ending", "headline", "line", "picture", "ready_line", "spark", "span")
+__all__ = ("Picture", "headline", "line", "ready_line")
 
-_BARS = "▁▂▃▄▅▆▇█"
+WIDE = 76  # columns that scores and leader board need to stand side by side
+BESIDES = 15  # lines of a picture that are not of the leader board
 
 
 def headline(run: Replay) -> str:
     """What is about to run."""
     source = run.settings.source
-    files = ", ".join(source.files[:3]) + (" …" if len(source.files) > 3 else "")
+    files = ", ".join(map(printable, source.files[:3])) + (
+        f" and {len(source.files) - 3} more" if len(source.files) > 3 else ""
+    )
+    target = f", target {printable(source.target)}" if source.target else ""
     return (
-        f"streamnet {version('streamnet')} replays {files}, target {source.target or '-'}, "
-        f"{len(run.candidates)} candidates"
+        f"streamnet {version('streamnet')} replays {files}{target}, "
+        f"{plural(len(run.candidates), 'candidate')}"
     )
 
 
 def ready_line(pipeline: Pipeline) -> str:
     """That learning begins, and how long it took to get there."""
-    return f"kernels ready and source open after {pipeline.statistics().startup:.1f} s"
+    return f"source open and kernels ready after {pipeline.statistics().startup:.1f} s"
 
 
 def line(pipeline: Pipeline) -> str:
     """Where a run stands, in one line."""
     now = pipeline.statistics()
     board = pipeline.board()
-    rate = now.samples / now.seconds if now.seconds > 0 else 0.0
-    words = [f"{now.samples:>11,} samples", f"{rate:,.0f}/s"]
+    words = [f"{now.samples:>11,} samples", f"{_rate(now):>8}"]
     if board is not None and board.samples:
-        words.append(f"served {board.measure} {number(board.served)}")
-        words += [f"{name} {number(value)}" for name, value in board.baselines.items()]
-        words.append(f"champion {now.champion}")
+        words.append(f"{board.measure} {number(board.served)}")
+        words += [f"{_spoken(name)} {number(value)}" for name, value in board.baselines.items()]
+        words.append(f"champion {now.champion or '-'}")
     if now.rejected:
         words.append(f"{now.rejected:,} rejected")
     if now.progress:
-        words.append(f"{now.progress:.0%}, {span(left(now.seconds, now.progress))} left")
+        words.append(f"{now.progress:.0%}, {_left(now)} left")
     return "  ".join(words)
 
 
-def number(value: float) -> str:
-    """A measure with as many digits as it takes to compare it."""
-    if not isfinite(value):
-        return "-"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
+class Picture:
+    """The live view of a pipeline, drawn anew each time it is shown.
 
-
-def left(seconds: float, progress: float) -> float:
-    """Seconds left, if it goes on as it went."""
-    return seconds * (1.0 - progress) / progress if progress > 0 else float("inf")
-
-
-def span(seconds: float) -> str:
-    """A time span in two units at most.
-
-    >>> span(75), span(4000)
-    ('1 m 15 s', '1 h 06 m')
+    Args:
+        pipeline: What is shown.
+        stopping: Whether it was asked to end.
     """
-    if not isfinite(seconds):
-        return "-"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} m"
+
+    def __init__(self, pipeline: Pipeline, *, stopping: bool = False) -> None:
+        self.pipeline = pipeline
+        self.stopping = stopping
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Padding(self._content(console, options), (1, 0, 0, 0))
+
+    def _content(self, console: Console, options: ConsoleOptions) -> RenderableType:
+        now, board = self.pipeline.statistics(), self.pipeline.board()
+        if board is None:
+            words = (
+                "opening the source and preparing the kernels, which takes longer the first time"
+            )
+            return Text(f"{words}: {span(now.startup)}", "dim")
+        parts: list[RenderableType] = [_progress(now, stopping=self.stopping)]
+        if board.samples:
+            room = max(3, (options.height or console.height) - BESIDES)
+            leaders = _leaders(board.rows[:room], options)
+            if options.max_width >= WIDE:
+                parts.append(_side_by_side(_scores(board), leaders))
+            else:
+                parts += ["", _scores(board), "", leaders]
+            parts.append(_history(board, options))
+        return Group(*parts)
 
 
-def spark(values: tuple[float, ...]) -> str:
-    """A curve of one line, from its lowest to its highest value.
-
-    >>> spark((0.0, 0.5, 1.0))
-    '▁▄█'
-    """
-    finite = [value for value in values if isfinite(value)]
-    if not finite:
-        return ""
-    low, high = min(finite), max(finite)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[int((v - low) * scale)] if isfinite(v) else " " for v in values)
+def _side_by_side(left: RenderableType, right: RenderableType) -> Table:
+    grid = Table.grid(padding=(0, 4))
+    grid.add_row()
+    grid.add_row(left, right)
+    return grid
 
 
-def picture(pipeline: Pipeline) -> RenderableType:
-    """The live view."""
-    board = pipeline.board()
-    if board is None:
-        return Text("opening the source and compiling kernels (once: a few seconds) …", "dim")
-    parts: list[RenderableType] = [_progress(pipeline)]
-    if board.samples:
-        parts.append(Columns([_scores(board), _leaders(board)], padding=(0, 3)))
-        parts.append(_history(board))
-    return Padding(Group(*parts), (1, 0, 0, 0))
-
-
-def _progress(pipeline: Pipeline) -> RenderableType:
-    now = pipeline.statistics()
-    rate = now.samples / now.seconds if now.seconds > 0 else 0.0
+def _progress(now: PipelineStatistics, *, stopping: bool) -> Table:
     grid = Table.grid(padding=(0, 2))
     cells: list[RenderableType] = []
     if now.progress is not None:
-        cells.append(ProgressBar(total=1.0, completed=now.progress, width=32))
-        cells.append(f"{now.progress:.0%}")
-        cells.append(f"{span(left(now.seconds, now.progress))} left")
-    cells += [f"{now.samples:,} samples", f"{rate:,.0f}/s"]
+        cells.append(ProgressBar(total=1.0, completed=now.progress, width=24))
+        cells.append(Text(f"{now.progress:4.0%}", "bold"))
+        cells.append(f"{_left(now):>6} left" if now.progress < 1 else f"{span(now.seconds):>6}")
+    cells += [f"{now.samples:>7,} samples", f"{_rate(now):>8}"]
     if now.rejected:
         cells.append(Text(f"{now.rejected:,} rejected", "yellow"))
+    if stopping:
+        cells.append(Text("stopping", "yellow"))
     grid.add_row(*cells)
     return grid
 
 
 def _scores(board: Board) -> Table:
-    table = Table(title=board.measure, title_justify="left", box=None, show_header=False)
-    table.add_row(Text("served", "bold"), Text(number(board.served), "bold green"))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(f"{board.measure} so far")
+    table.add_column("", justify="right")
+    table.add_row(Text("served", "bold green"), Text(number(board.served), "bold green"))
     for name, value in board.baselines.items():
-        table.add_row(name.replace("_", "-"), number(value))
+        table.add_row(_spoken(name), number(value))
     return table
 
 
-def _leaders(board: Board) -> Table:
-    table = Table(title="leader board", title_justify="left", box=None, header_style="dim")
+def _leaders(rows: tuple[Row, ...], options: ConsoleOptions) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("")
     table.add_column("#", justify="right")
-    table.add_column("candidate", no_wrap=True)
-    table.add_column("loss now", justify="right")
-    for row in board.rows:
-        style = "bold green" if row.champion else "red" if row.quarantined else ""
-        mark = "▶" if row.champion else "✗" if row.quarantined else ""
+    table.add_column("leader board", no_wrap=True, min_width=34)
+    table.add_column("loss now", justify="right", min_width=10)
+    crown, cross = (">", "x") if options.ascii_only else ("▶", "✗")
+    for row in rows:
+        mark, style = "", ""
+        if row.champion:
+            mark, style = crown, "bold green"
+        elif row.quarantined:
+            mark, style = cross, "red"
         table.add_row(mark, str(row.candidate), row.settings, number(row.loss), style=style)
     return table
 
 
-def _history(board: Board) -> RenderableType:
+def _history(board: Board, options: ConsoleOptions) -> Table:
     grid = Table.grid(padding=(0, 2))
+    grid.add_row()
     if board.curve:
+        width = max(10, options.max_width - len(_over_time(board)) - 4)
         low, high = number(min(board.curve)), number(max(board.curve))
-        grid.add_row(Text(f"{board.measure} over time", "dim"), spark(board.curve))
+        curve = spark(board.curve[-width:], plain=options.ascii_only)
+        grid.add_row(Text(_over_time(board), "bold"), Text(curve, "cyan"))
         grid.add_row("", Text(f"from {low} to {high}", "dim"))
     for place, (sample, settings) in enumerate(board.switches):
-        grid.add_row(Text("" if place else "champions", "dim"), f"from {sample:,}: {settings}")
+        name = Text("" if place else "champions", "bold")
+        grid.add_row(name, Text(f"from {sample:>9,}: {settings}", "" if place == 0 else "dim"))
     return grid
 
 
-def ending(run: Replay, result: Result) -> RenderableType:
-    """What a run came to."""
-    report: dict[str, Any] = result.report
-    table = Table.grid(padding=(0, 2))
-    rate = report["samples_per_second"] or 0.0
-    table.add_row(
-        "learned",
-        f"{report['learned']:,} samples in {report['seconds']:.2f} s ({rate:,.0f}/s), "
-        f"started in {report['startup_seconds']:.1f} s",
-    )
-    names = ("accuracy", "kappa", "log_loss") if "accuracy" in report["served"] else ("mae", "r2")
-    for who, measures in {"served": report["served"], **report["baselines"]}.items():
-        words = [f"{name} {_value(measures[name])}" for name in names]
-        table.add_row(who.replace("_", "-"), "  ".join(words))
-    champion = report["champion"]
-    if champion is not None:
-        words = result.model.settings.describe()
-        table.add_row(
-            "champion",
-            f"#{result.model.about['candidate']} {words}, since sample {champion['since']:,}, "
-            f"{report['switches']} switches",
-        )
-    if report["rejected"]:
-        kept = run.rejections.path
-        table.add_row("rejected", f"{report['rejected']:,} records, in {kept}")
-    output = run.settings.output
-    for name in ("model", "predictions", "report"):
-        if path := getattr(output, name):
-            table.add_row(name, path)
-    return Padding(table, (1, 0, 0, 0))
+def _over_time(board: Board) -> str:
+    return f"{board.measure} over time"
 
 
-def _value(value: float | None) -> str:
-    return "-" if value is None else number(value)
+def _rate(now: PipelineStatistics) -> str:
+    rate = now.samples / now.seconds if now.seconds > 0 else 0.0
+    return f"{rate:,.0f}/s"
+
+
+def _left(now: PipelineStatistics) -> str:
+    return span(remaining(now.seconds, now.progress or 0.0))
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", "-")

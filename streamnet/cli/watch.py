@@ -2,111 +2,125 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Callable
 from typing import TextIO
+from typing import final
 
 import anyio
-from anyio.abc import TaskGroup
-from rich.console import Console
+from anyio import CancelScope
+from anyio import create_task_group
+from anyio import open_signal_receiver
+from anyio.abc import TaskStatus
 from rich.live import Live
 
 from streamnet.cli import view
+from streamnet.cli.ending import ending
+from streamnet.cli.terminal import Terminal
+from streamnet.cli.terminal import complain
 from streamnet.errors import StreamnetError
-from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.replaying import Replay
 
 __all__ = ("watch",)
 
 REFRESH = 0.25  # seconds between two pictures on a terminal
-LINE = 2.0  # seconds between two lines in a pipe
+SOONEST, LATEST = 2.0, 60.0  # seconds between two lines in a pipe: more of them as time goes on
+SHARE = 0.05  # of the time that has gone is the wait for the next line
+SIGNALLED = 128  # and the signal's number: what a shell calls a command that a signal ended
 
 
-def watch(run: Replay, *, quiet: bool, out: TextIO) -> int:
+def watch(run: Replay, *, quiet: bool, out: TextIO | None = None) -> int:
     """Run to the end, showing where it stands; return the exit code.
 
-    The first Ctrl-C stops reading and writes what was learned, the second one breaks off.
+    The first Ctrl-C ends reading, and what was learned is written; the second one breaks off. If
+    nobody reads our words any more, that is a first Ctrl-C.
 
     Raises:
         StreamnetError: If the run failed.
+        KeyboardInterrupt: If it was broken off, or ended before anything was learned.
     """
-    console = Console(file=out, highlight=False)
-    if not quiet:
-        console.print(view.headline(run), soft_wrap=True)
-    interrupted = False
+    # Whatever is logged is also raised, and then said once.
+    logging.getLogger("streamnet").addHandler(logging.NullHandler())
+    return _Watcher(run, Terminal(out), quiet=quiet).watch()
 
-    def interrupt() -> None:
-        nonlocal interrupted
-        if interrupted:
+
+@final
+class _Watcher:
+    def __init__(self, run: Replay, terminal: Terminal, *, quiet: bool) -> None:
+        self.run = run
+        self.terminal = terminal
+        self.quiet = quiet
+        self.signal = 0  # the first one that came
+        self.broken_off = False
+        self.picture = view.Picture(run.pipeline)
+
+    def watch(self) -> int:
+        if not self.quiet:
+            self.terminal.say(view.headline(self.run))
+        failure: StreamnetError | None = anyio.run(self._watch)
+        if self.signal == signal.SIGPIPE:
+            raise BrokenPipeError
+        if self.broken_off or (self.signal and self.run.result is None):
             raise KeyboardInterrupt
-        interrupted = True
-        run.pipeline.stop()
+        if self.run.result is not None and not self.quiet:
+            self.terminal.print(ending(self.run, self.run.result))
+        if failure is not None:
+            raise failure
+        return SIGNALLED + self.signal if self.signal else 0
 
-    result = anyio.run(_run, run, console, quiet, interrupt)
-    if not quiet:
-        console.print(view.ending(run, result))
-    return 130 if interrupted else 0
+    async def _watch(self) -> StreamnetError | None:
+        failure: StreamnetError | None = None
+        async with create_task_group() as group:
+            await group.start(self._listen, group.cancel_scope)
+            if not self.quiet:
+                await group.start(self._show)
+            try:
+                await self.run.run()
+            except StreamnetError as error:
+                failure = error
+            group.cancel_scope.cancel()
+        return failure
 
+    async def _listen(
+        self, all_of_it: CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        with open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for number in signals:
+                if self.signal:
+                    self.broken_off = True
+                    all_of_it.cancel()
+                self._stop(number)
 
-async def _run(
-    run: Replay, console: Console, quiet: bool, interrupt: Callable[[], None]
-) -> Result:
-    result: Result | None = None
-    failure: BaseException | None = None
-    async with anyio.create_task_group() as group:
-        await group.start(_listen, interrupt, group)
-        if not quiet:
-            show = _live if console.is_terminal else _lines
-            await group.start(show, run.pipeline, console)
-        try:
-            result = await run.run()
-        except StreamnetError as error:
-            failure = error
-        group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    assert result is not None
-    return result
+    def _stop(self, number: int) -> None:
+        self.signal = self.signal or number
+        self.picture.stopping = True
+        self.run.pipeline.stop()
+        if number != signal.SIGPIPE and not self.broken_off:
+            complain("stopping: what was read is still learned and written; again to break off")
 
-
-async def _listen(
-    interrupt: Callable[[], None],
-    group: TaskGroup,
-    *,
-    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for _ in signals:
-            interrupt()
-
-
-async def _live(
-    pipeline: Pipeline,
-    console: Console,
-    *,
-    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-) -> None:
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+    async def _show(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         try:
-            while True:
-                live.update(view.picture(pipeline), refresh=True)
-                await anyio.sleep(REFRESH)
-        finally:
-            live.update(view.picture(pipeline), refresh=True)
+            await (self._live() if self.terminal.is_terminal else self._lines())
+        except BrokenPipeError:
+            self._stop(signal.SIGPIPE)
 
+    async def _live(self) -> None:
+        with Live(console=self.terminal, auto_refresh=False, vertical_overflow="crop") as live:
+            try:
+                while True:
+                    live.update(self.picture, refresh=True)
+                    await anyio.sleep(REFRESH)
+            finally:
+                live.update(self.picture, refresh=True)
 
-async def _lines(
-    pipeline: Pipeline,
-    console: Console,
-    *,
-    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-) -> None:
-    task_status.started()
-    await pipeline.ready.wait()
-    console.print(view.ready_line(pipeline), soft_wrap=True)
-    while True:
-        await anyio.sleep(LINE)
-        console.print(view.line(pipeline), soft_wrap=True)
+    async def _lines(self) -> None:
+        pipeline = self.run.pipeline
+        await pipeline.ready.wait()
+        self.terminal.say(view.ready_line(pipeline))
+        while True:
+            seconds = pipeline.statistics().seconds
+            await anyio.sleep(min(max(SOONEST, SHARE * seconds), LATEST))
+            self.terminal.say(view.line(pipeline))

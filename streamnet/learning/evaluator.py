@@ -14,10 +14,11 @@ from streamnet.evaluation import ClassificationEvaluator
 from streamnet.evaluation import Horizon
 from streamnet.evaluation import RegressionBaselines
 from streamnet.evaluation import RegressionEvaluator
+from streamnet.features.encoded import Encoded
 from streamnet.learning.trainer import Scored
 from streamnet.samples import Task
 
-__all__ = ("Evaluator", "Judged", "Scores", "answers_of", "measures_of")
+__all__ = ("Evaluator", "Judged", "Scores", "answers_of", "measures_of", "numbers_of")
 
 
 class Judged(NamedTuple):
@@ -26,7 +27,7 @@ class Judged(NamedTuple):
     scored: Scored
     answers: NDArray[Any]  # shares (candidates, n, outputs), or numbers (candidates, n)
     baselines: NDArray[Any]  # the same of the two baselines
-    losses: NDArray[np.float64]  # shape=(n, candidates); inf where there was no finite answer
+    losses: NDArray[np.float64]  # shape=(n, candidates); inf where none was scored
 
 
 @final
@@ -54,7 +55,7 @@ class Scores:
         encoded = scored.encoded
         if isinstance(self.evaluator, ClassificationEvaluator):
             return self.evaluator.update(answers, encoded.label, encoded.known, alive)
-        return self.evaluator.update(answers, encoded.block.target, alive)
+        return self.evaluator.update(answers, numbers_of(encoded), alive)
 
     def measures(self, track: int, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Every measure of a track by name."""
@@ -88,17 +89,19 @@ class Evaluator:
         return self._baselines.names
 
     def evaluate(self, scored: Scored) -> Judged:
-        """Score a block; samples of a later epoch are passed through with no losses."""
+        """Score a block; samples of a later epoch are passed through unscored."""
         for slot, _ in scored.joined:
             self.candidates.evaluator.reset(slot)
         answers = answers_of(scored, self.task)
-        if not len(scored.encoded.block) or not scored.encoded.block.scored:
-            return Judged(scored, answers, answers[:2], np.empty((0, len(answers))))
         encoded = scored.encoded
+        n = len(encoded.block)
+        if not n or not encoded.block.scored:
+            none = np.zeros((2, *answers.shape[1:]), answers.dtype)
+            return Judged(scored, answers, none, np.full((n, len(answers)), np.inf))
         if isinstance(self._baselines, ClassificationBaselines):
             simple: NDArray[Any] = self._baselines.answers(encoded.label, encoded.known)
         else:
-            simple = self._baselines.answers(encoded.block.target)
+            simple = self._baselines.answers(numbers_of(encoded))
         self.baselines.update(scored, simple)
         losses = self.candidates.update(scored, answers, scored.answers.alive)
         return Judged(scored, answers, simple, losses)
@@ -119,12 +122,23 @@ class Evaluator:
 
 
 def answers_of(scored: Scored, task: Task) -> NDArray[Any]:
-    """Candidates' answers as a user understands them: shares, or numbers in the target's units."""
+    """Candidates' answers as a user understands them: shares, or numbers in the target's units.
+
+    What stands for a candidate that gave no answer means nothing.
+    """
     outputs = scored.answers.outputs
     if task is Task.CLASSIFICATION:
         return outputs
     encoded = scored.encoded
-    return encoded.centre + encoded.spread * outputs[:, :, 0].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers: NDArray[np.float64] = outputs[:, :, 0].astype(np.float64)
+        return encoded.centre + encoded.spread * numbers
+
+
+def numbers_of(encoded: Encoded) -> NDArray[np.float64]:
+    """The numbers to predict, NaN where there is none; shape=(n,)."""
+    target = encoded.block.target
+    return np.full(len(encoded.block), np.nan) if target is None else target
 
 
 def measures_of(values: dict[str, float]) -> dict[str, float | None]:

@@ -5,15 +5,16 @@ The pipeline lets the same four work at the same time; the result is the same to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 from typing import final
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from streamnet.errors import NoCandidateError
 from streamnet.features.encoder import Encoder
-from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.evaluator import measures_of
 from streamnet.learning.search import default_population
@@ -30,6 +31,7 @@ from streamnet.selection.selector import Selector
 __all__ = ("ROUND", "Learner", "model_of")
 
 ROUND = 1024
+_NO_ONE = "no sample was learned by a candidate with a finite network"
 
 
 @final
@@ -92,8 +94,7 @@ class Learner:
         Raises:
             NoCandidateError: If nothing was learned, or no candidate has a finite network.
         """
-        slot = self.best()
-        snapshot = self.trainer.snapshot(slot, self.encoder.snapshot())
+        slot, snapshot = self.leader()
         return model_of(snapshot, self.about(slot))
 
     def best(self) -> int:
@@ -102,15 +103,35 @@ class Learner:
         Raises:
             NoCandidateError: If there is none.
         """
-        population = self.trainer.population
+        for slot in self._ranked():
+            return slot
+        raise NoCandidateError(_NO_ONE)
+
+    def leader(self) -> tuple[int, Snapshot]:
+        """Like `best`, but surely with a finite network, of which this is a copy.
+
+        The last sample may have broken a network without anybody having asked it since.
+
+        Raises:
+            NoCandidateError: If there is none.
+        """
+        ending = self.encoder.snapshot()
+        for slot in self._ranked():
+            snapshot = self.trainer.snapshot(slot, ending)
+            if all(np.isfinite(matrix).all() for matrix in snapshot.weights.values()):
+                return slot, snapshot
+        raise NoCandidateError(_NO_ONE)
+
+    def _ranked(self) -> Iterator[int]:
+        """Slots of healthy candidates that have learned: the champion, then by faded loss."""
+        healthy = self.trainer.population.healthy
         champion = self.server.selector.champion
-        if champion >= 0 and population.healthy[champion] and not self.server.quarantined(champion):
-            return champion
         losses = self.server.selector.losses()
+        if champion >= 0 and healthy[champion]:
+            yield champion
         for slot in losses.argsort(kind="stable").tolist():
-            if population.healthy[slot] and losses[slot] < float("inf"):
-                return int(slot)
-        raise NoCandidateError("no sample was learned by a candidate with a finite network")
+            if healthy[slot] and slot != champion and losses[slot] < np.inf:
+                yield slot
 
     def about(self, slot: int) -> dict[str, Any]:
         """What a model says of itself besides its network."""
@@ -126,7 +147,7 @@ class Learner:
         }
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on at a round's end, to the bit."""
+        """Everything needed to go on, to the bit."""
         return {
             "encoder": self.encoder.export_state(),
             "trainer": self.trainer.export_state(),
@@ -135,10 +156,9 @@ class Learner:
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the learner did whose state this is, which stood at a round's end."""
+        """Go on as the learner did whose state this is, which had the same settings."""
         self.encoder = Encoder.restore_state(state["encoder"])
-        ending: EncoderSnapshot = self.encoder.snapshot()
-        self.trainer.restore_state(state["trainer"], ending)
+        self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
         self.evaluator.restore_state(state["evaluator"])
         self.server.restore_state(state["server"])
 

@@ -12,6 +12,7 @@ from streamnet.networks.candidate import CandidateSettings
 __all__ = ("default_population", "replacements_of")
 
 _SLOWER = 1.0 / 3.0
+_SLOWEST = 1e-9
 
 
 def default_population(candidates: int = 16) -> list[CandidateSettings]:
@@ -23,8 +24,14 @@ def default_population(candidates: int = 16) -> list[CandidateSettings]:
     if not 1 <= candidates <= 512:
         raise ConfigurationError(f"candidates is {candidates}, but must be from 1 to 512")
     base = [
-        CandidateSettings(hidden=hidden, activation=activation, **step, rehearsal=rehearsal)
-        for activation, hidden, step, rehearsal in _START
+        CandidateSettings(
+            hidden=hidden,
+            activation=activation,
+            optimiser=optimiser,
+            learning_rate=learning_rate,
+            rehearsal=rehearsal,
+        )
+        for activation, hidden, optimiser, learning_rate, rehearsal in _START
     ]
     # Beyond the list: the same again with other start weights and rates in between.
     pace = (1.0, 0.6, 1.6, 0.4, 2.5)
@@ -40,31 +47,31 @@ def replacements_of(dead: Mapping[int, CandidateSettings]) -> tuple[Replacement,
     return tuple(
         Replacement(
             slot,
-            replace(settings, learning_rate=settings.learning_rate * _SLOWER, clip=1.0),
+            replace(
+                settings,
+                learning_rate=max(settings.learning_rate * _SLOWER, _SLOWEST),
+                clip=1.0,
+            ),
         )
         for slot, settings in sorted(dead.items())
     )
 
 
-def _step(optimiser: str, learning_rate: float) -> dict[str, object]:
-    return {"optimiser": optimiser, "learning_rate": learning_rate}
-
-
-_START = (
-    ("tanh", (32,), _step("rmsprop", 0.01), 0),
-    ("tanh", (64,), _step("adagrad", 0.1), 4),
-    ("tanh", (32,), _step("adagrad", 0.1), 0),
-    ("relu", (128,), _step("rmsprop", 0.003), 0),
-    ("relu", (64,), _step("rmsprop", 0.003), 4),
-    ("relu", (128,), _step("adagrad", 0.1), 0),
-    ("tanh", (32,), _step("sgd", 0.1), 0),
-    ("relu", (128,), _step("adagrad", 0.03), 0),
-    ("tanh", (32,), _step("rmsprop", 0.003), 0),
-    ("relu", (128,), _step("rmsprop", 0.01), 0),
-    ("tanh", (32,), _step("adagrad", 0.03), 0),
-    ("relu", (128,), _step("sgd", 0.03), 0),
-    ("tanh", (), _step("adagrad", 0.1), 0),
-    ("tanh", (), _step("sgd", 0.01), 0),
-    ("tanh", (32,), _step("sgd", 0.03), 0),
-    ("tanh", (32,), _step("sgd", 0.3), 0),
+_START: tuple[tuple[str, tuple[int, ...], str, float, int], ...] = (
+    ("tanh", (32,), "rmsprop", 0.01, 0),
+    ("tanh", (64,), "adagrad", 0.1, 4),
+    ("tanh", (32,), "adagrad", 0.1, 0),
+    ("relu", (128,), "rmsprop", 0.003, 0),
+    ("relu", (64,), "rmsprop", 0.003, 4),
+    ("relu", (128,), "adagrad", 0.1, 0),
+    ("tanh", (32,), "sgd", 0.1, 0),
+    ("relu", (128,), "adagrad", 0.03, 0),
+    ("tanh", (32,), "rmsprop", 0.003, 0),
+    ("relu", (128,), "rmsprop", 0.01, 0),
+    ("tanh", (32,), "adagrad", 0.03, 0),
+    ("relu", (128,), "sgd", 0.03, 0),
+    ("tanh", (), "adagrad", 0.1, 0),
+    ("tanh", (), "sgd", 0.01, 0),
+    ("tanh", (32,), "sgd", 0.03, 0),
+    ("tanh", (32,), "sgd", 0.3, 0),
 )

@@ -14,6 +14,7 @@ from streamnet.evaluation import Curve
 from streamnet.features.encoded import Encoded
 from streamnet.learning.evaluator import Judged
 from streamnet.learning.evaluator import Scores
+from streamnet.learning.evaluator import numbers_of
 from streamnet.learning.search import replacements_of
 from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Scored
@@ -23,10 +24,12 @@ from streamnet.networks.population import Member
 from streamnet.samples import Task
 from streamnet.selection.selector import Selector
 
-__all__ = ("CURVE_EVERY", "Departed", "Served", "Server", "errors_of")
+__all__ = ("CURVE_EVERY", "Change", "Departed", "Served", "Server", "errors_of")
 
-_DEPARTED = 100
 CURVE_EVERY = 64
+LARGEST = 1e300  # of an error: anything larger counts as this, so that sums stay finite
+_CHANGES = 100
+_DEPARTED = 100
 
 
 class Departed(NamedTuple):
@@ -36,8 +39,21 @@ class Departed(NamedTuple):
     number: int  # of the first sample that it did not answer
 
 
+class Change(NamedTuple):
+    """A change of champion: the new one answers from sample ``number`` on."""
+
+    number: int
+    before: Member | None  # None at first, and after the champion itself was replaced
+    after: Member
+    loss_before: float  # faded mean loss of each when the change was decided; inf for none
+    loss_after: float
+
+
 class Served(NamedTuple):
-    """A block with the answer that was served to each sample, before it was learned."""
+    """A block with the answer that was served to each sample, before it was learned.
+
+    Of a block that is not scored nothing is served, so both arrays are empty.
+    """
 
     scored: Scored
     serials: NDArray[np.int64]  # shape=(n,): candidate that answered, -1 for the first baseline
@@ -71,12 +87,14 @@ class Server:
         self.members = list(members)
         self.selector = selector
         self.served = Scores(1, task=task, window=window, fading=fading)
+        self.changes: deque[Change] = deque(maxlen=_CHANGES)
         self.departed: deque[Departed] = deque(maxlen=_DEPARTED)
         self.quarantines = 0
         self.curve = Curve()
-        self.scored = 0
+        self.scored = 0  # samples that had a target and were served
         self.errors = np.zeros(3)  # summed: of what was served, and of the two baselines
         self._dead: dict[int, int] = {}  # slot, and the first sample that it did not answer
+        self._leaving: set[int] = set()  # slots whose replacement is decided, but yet to come
         self._round = 0
         self._emitted = -1  # serial of the champion that was emitted last
 
@@ -91,36 +109,51 @@ class Server:
         scored = judged.scored
         for slot, member in scored.joined:
             self._welcome(slot, member)
-        chosen = self.selector.choose(scored.first, judged.losses)
-        if len(chosen):
-            self._note_dead(scored)
+        chosen = self._choose(judged)
+        self._note_dead(scored)
+        if scored.encoded.block.scored and len(chosen):
             served = _served(judged, chosen)
             self.served.update(scored, served[None])
             self._add_to_curve(judged, served)
         else:
+            chosen = chosen[:0]
             served = np.empty((0, *judged.answers.shape[2:]))
         serials = np.array([member.serial for member in self.members] + [-1], np.int64)
-        decision = self._decide(scored) if scored.ends_round else None
+        decision = self._decide() if scored.ends_round else None
         return Served(scored, serials[chosen], served, decision, scored.emitted)
 
     def _welcome(self, slot: int, member: Member) -> None:
-        self.departed.append(Departed(self.members[slot], self._dead.pop(slot, member.born)))
+        self.departed.append(Departed(self.members[slot], self._dead.pop(slot)))
+        self._leaving.remove(slot)
         self.members[slot] = member
         self.selector.reset(slot)
 
+    def _choose(self, judged: Judged) -> NDArray[np.int32]:
+        before = self.selector.switched
+        chosen = self.selector.choose(
+            judged.scored.first, judged.losses, judged.scored.answers.alive
+        )
+        new = self.selector.switched - before
+        for switch in list(self.selector.switches)[-new:] if new else ():
+            old = None if switch.before < 0 else self.members[switch.before]
+            change = Change(switch.number, old, self.members[switch.after], *switch[3:])
+            self.changes.append(change)
+        return chosen
+
     def _note_dead(self, scored: Scored) -> None:
-        for slot in np.flatnonzero(scored.answers.alive[:, -1] == 0):
-            if int(slot) not in self._dead:
+        """Note who did not answer to the block's end, and since when."""
+        alive = scored.answers.alive
+        for slot in np.flatnonzero(~alive.all(axis=1)).tolist():
+            if slot not in self._dead:
                 self.quarantines += 1
-                first = int(np.argmin(scored.answers.alive[slot]))
-                self._dead[int(slot)] = scored.first + first
+                self._dead[slot] = scored.first + int(np.argmin(alive[slot]))
 
     def _add_to_curve(self, judged: Judged, served: NDArray[Any]) -> None:
         """Note the summed errors of what was served and of the baselines, now and then."""
         encoded = judged.scored.encoded
-        errors = np.stack(
-            [errors_of(encoded, answers) for answers in (served, *judged.baselines)], axis=1
-        )
+        tracks = (served, *judged.baselines)
+        errors = np.stack([errors_of(encoded, answers) for answers in tracks], axis=1)
+        errors = errors[_has_target(encoded)]
         # A running sum adds one after the other, so that it does not depend on how blocks are cut.
         totals = np.cumsum(np.concatenate((self.errors[None], errors)), axis=0)
         first = self.scored + 1
@@ -129,14 +162,16 @@ class Server:
         for number in range(-(-first // CURVE_EVERY) * CURVE_EVERY, self.scored + 1, CURVE_EVERY):
             self.curve.add(number, *totals[number - first + 1])
 
-    def _decide(self, scored: Scored) -> Decision:
-        dead = {slot: self.members[slot].settings for slot in self._dead}
-        champion = self.champion
+    def _decide(self) -> Decision:
+        leaving = self._dead.keys() - self._leaving
+        self._leaving |= leaving
+        champion, slot = self.champion, self.selector.champion
         emit = None
-        if champion is not None and champion.serial != self._emitted:
-            emit = self.selector.champion
+        if champion and champion.serial != self._emitted and not self.quarantined(slot):
+            emit = slot
             self._emitted = champion.serial
-        decision = Decision(self._round, replacements_of(dead), emit)
+        settings = {slot: self.members[slot].settings for slot in leaving}
+        decision = Decision(self._round, replacements_of(settings), emit)
         self._round += 1
         return decision
 
@@ -147,18 +182,20 @@ class Server:
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
         return {
-            "members": [[m.settings.as_dict(), m.serial, m.born] for m in self.members],
+            "members": [_plain(member) for member in self.members],
             "selector": self.selector.export_state(),
             "served": self.served.evaluator.export_state(),
-            "departed": [
-                [d.member.settings.as_dict(), d.member.serial, d.member.born, d.number]
-                for d in self.departed
+            "changes": [
+                [c.number, c.before and _plain(c.before), _plain(c.after)] for c in self.changes
             ],
+            "change_losses": np.array([c[3:] for c in self.changes]).reshape(-1, 2),
+            "departed": [[_plain(d.member), d.number] for d in self.departed],
             "quarantines": self.quarantines,
             "curve": self.curve.export_state(),
             "scored": self.scored,
             "totals": self.errors.copy(),
-            "dead": [[slot, number] for slot, number in self._dead.items()],
+            "dead": [list(pair) for pair in self._dead.items()],
+            "leaving": sorted(self._leaving),
             "round": self._round,
             "emitted": self._emitted,
         }
@@ -168,33 +205,55 @@ class Server:
         self.members = [_member(*values) for values in state["members"]]
         self.selector.restore_state(state["selector"])
         self.served.evaluator = type(self.served.evaluator).restore_state(state["served"])
+        self.changes.clear()
+        losses = state["change_losses"].tolist()
+        for (number, before, after), pair in zip(state["changes"], losses, strict=True):
+            old = None if before is None else _member(*before)
+            self.changes.append(Change(number, old, _member(*after), *pair))
         self.departed.clear()
-        for *member, number in state["departed"]:
+        for member, number in state["departed"]:
             self.departed.append(Departed(_member(*member), number))
         self.quarantines = state["quarantines"]
         self.curve = Curve.restore_state(state["curve"])
         self.scored = state["scored"]
         self.errors = np.array(state["totals"], np.float64)
-        self._dead = {slot: number for slot, number in state["dead"]}
+        self._dead = dict(state["dead"])
+        self._leaving = set(state["leaving"])
         self._round = state["round"]
         self._emitted = state["emitted"]
+
+
+def _plain(member: Member) -> list[Any]:
+    return [member.settings.as_dict(), member.serial, member.born]
 
 
 def _member(settings: dict[str, Any], serial: int, born: int) -> Member:
     return Member(CandidateSettings.from_dict(settings), serial, born)
 
 
+def _has_target(encoded: Encoded) -> NDArray[np.bool_]:
+    known: NDArray[np.bool_] = (
+        encoded.label >= 0 if len(encoded.label) else np.isfinite(encoded.goal)
+    )
+    return known
+
+
 def errors_of(encoded: Encoded, answers: NDArray[Any]) -> NDArray[np.float64]:
-    """1 for a wrong label and 0 for a right one, or the absolute error of a number; shape=(n,)."""
+    """1 for a wrong label and 0 for a right one, or the absolute error of a number; shape=(n,).
+
+    Where there is no target it means nothing.
+    """
     if answers.ndim == 1:
-        return np.abs(answers - encoded.block.target)
-    wrong = (answers.argmax(axis=1) != encoded.label) | (encoded.known == 0)
+        with np.errstate(over="ignore"):
+            errors: NDArray[np.float64] = np.abs(answers - numbers_of(encoded))
+        return errors.clip(max=LARGEST)
+    wrong: NDArray[np.bool_] = (answers.argmax(axis=1) != encoded.label) | (encoded.known == 0)
     return wrong.astype(np.float64)
 
 
 def _served(judged: Judged, chosen: NDArray[np.int32]) -> NDArray[Any]:
     samples = np.arange(len(chosen))
-    served = judged.answers[np.maximum(chosen, 0), samples]
+    served: NDArray[Any] = judged.answers[np.maximum(chosen, 0), samples]
     for i in np.flatnonzero(chosen < 0):
         # No candidate is able to answer: the first baseline does.
         served[i] = 0

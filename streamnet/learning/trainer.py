@@ -159,7 +159,8 @@ class Trainer:
 
     def snapshot(self, slot: int, encoder: EncoderSnapshot) -> Snapshot:
         """A copy of a candidate's network as it is now."""
-        weights = self.population.extract(slot, rows=int(encoder.counters[0]), outputs=encoder.labels.length or 1)
+        rows, outputs = int(encoder.counters[0]), max(encoder.labels.length, 1)
+        weights = self.population.extract(slot, rows=rows, outputs=outputs)
         return Snapshot(self.population.members[slot], weights, encoder, self.number)
 
     def export_state(self) -> dict[str, Any]:
@@ -176,7 +177,7 @@ class Trainer:
         }
 
     def restore_state(self, state: dict[str, Any], encoder: EncoderSnapshot | None) -> None:
-        """Go on as the trainer did whose state this is; ``encoder`` as it was at the round's end."""
+        """Go on as the trainer did whose state this is, with the encoder of the same moment."""
         self.number = state["number"]
         self.round = state["round"]
         self._at_start = state["at_start"]

@@ -55,7 +55,7 @@ def verify(document: Document, where: str) -> None:
         )
     try:
         sound = document.get("checksum") == digest(document)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{where} is damaged: {error}") from error
     if not sound:
         raise ModelFileError(f"{where} is damaged: its content does not match its checksum")

@@ -26,6 +26,7 @@ from streamnet.modelfiles.document import VERSION
 from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import digest
 from streamnet.modelfiles.document import verify
+from streamnet.modelfiles.durable import write_durably
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.network import Network
 from streamnet.networks.population import Weights
@@ -40,6 +41,16 @@ __all__ = ("SUFFIXES", "Model")
 
 SUFFIXES = {".safetensors": as_safetensors, ".json": as_json}
 _LARGEST = 1 << 31
+# What the parts of a document raise that are not what they should be.
+_CONTRADICTIONS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 @final
@@ -81,7 +92,7 @@ class Model:
         self.task = self._encoder.task
         self.labels = tuple(self._encoder.labels)
         self.fields: tuple[Field, ...] = fields_of(encoder["fields"])
-        _check_weights(weights, settings, self.task, len(self.labels))
+        _check_weights(weights, settings, dtype, self._encoder)
         self.network = Network(settings, task=self.task, weights=weights, dtype=dtype)
 
     # ---------------------------------------------------------------- answers
@@ -97,7 +108,7 @@ class Model:
             return outputs[:, 0]
         if not self.labels:
             return np.full(len(outputs), None, object)
-        names = np.array(self.labels, object)[np.argmax(outputs, axis=1)]
+        names: NDArray[np.object_] = np.array(self.labels, object)[np.argmax(outputs, axis=1)]
         names[~np.isfinite(outputs).all(axis=1)] = None
         return names
 
@@ -161,16 +172,16 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, whole or not at all, in the format of the suffix: .safetensors, .json.
 
+        When this returns the file is on the disk.
+
         Raises:
             ConfigurationError: If the suffix is another.
             ModelFileError: If the file can't be written.
         """
         path = Path(path)
         data = _format_of(path).encode(self.document())
-        part = path.with_name(f".{path.name}.part")
         try:
-            part.write_bytes(data)
-            part.replace(path)
+            write_durably(path, data)
         except OSError as error:
             raise ModelFileError(f"{path} can't be written: {error.strerror}") from error
 
@@ -182,13 +193,7 @@ class Model:
             ModelFileError: If the file can't be read, is foreign, damaged, or of another version.
         """
         path = Path(path)
-        try:
-            size = path.stat().st_size
-            if size > _LARGEST:
-                raise ModelFileError(f"{path} has {size} bytes, but must have <= {_LARGEST}")
-            data = path.read_bytes()
-        except OSError as error:
-            raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
+        data = _read(path)
         document = _format_of(path, data).decode(data, str(path))
         verify(document, str(path))
         return cls.from_document(document, str(path))
@@ -201,17 +206,33 @@ class Model:
             ModelFileError: If a part is absent or parts contradict each other.
         """
         try:
-            return cls(
+            model = cls(
                 encoder=document["encoder"],
                 settings=CandidateSettings.from_dict(document["settings"]),
                 weights=document["network"],
                 dtype=document["dtype"],
                 about=document["about"],
             )
+            stated = document["task"], document["labels"]
         except StreamnetError as error:
             raise ModelFileError(f"{where}: {error}") from error
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except _CONTRADICTIONS as error:
             raise ModelFileError(f"{where} is damaged: {error!r}") from error
+        if stated != (model.task, list(model.labels)):
+            raise ModelFileError(f"{where} is damaged: its task or labels are not its encoder's")
+        return model
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise ModelFileError(f"{path} is no file, so no model can be read from it")
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise ModelFileError(f"{path} has {size} bytes, but must have <= {_LARGEST}")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
 
 
 def _format_of(path: Path, data: bytes | None = None) -> Any:
@@ -224,21 +245,24 @@ def _format_of(path: Path, data: bytes | None = None) -> Any:
 
 
 def _check_weights(
-    weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, task: Task, labels: int
+    weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, dtype: str, encoder: Encoder
 ) -> None:
+    known = encoder.statistics()
     units = list(settings.hidden)
-    outputs = 1 if task is Task.REGRESSION else max(labels, 1)
+    outputs = 1 if encoder.task is Task.REGRESSION else max(known.classes, 1)
     width = units[0] if units else outputs
-    shapes: dict[str, tuple[int | None, int]] = {"first": (None, width), "sparse": (None, width)}
+    shapes = {"first": (1 + known.dense, width), "sparse": (known.rows, width)}
     for layer in range(1, len(units)):
         shapes[f"upper{layer}"] = (1 + units[layer - 1], units[layer])
     if units:
         shapes |= {"output": (outputs, units[-1]), "output_bias": (1, outputs)}
     if weights.keys() != shapes.keys():
         raise ModelFileError(f"the network has the parts {', '.join(sorted(weights))}")
-    for name, (rows, columns) in shapes.items():
+    for name, shape in shapes.items():
         matrix = weights[name]
-        if matrix.ndim != 2 or matrix.shape != (matrix.shape[0] if rows is None else rows, columns):
-            raise ModelFileError(f"{name} has shape {matrix.shape}, which does not fit its network")
+        if matrix.shape != shape:
+            raise ModelFileError(f"{name} has shape {matrix.shape}, but its network needs {shape}")
+        if matrix.dtype != np.dtype(dtype):
+            raise ModelFileError(f"{name} has numbers of type {matrix.dtype}, but must have {dtype}")
         if not np.isfinite(matrix).all():
             raise ModelFileError(f"{name} has a weight that is not finite")

@@ -1,6 +1,5 @@
 """The backward half of a step: the deltas of every layer, before any weight moves."""
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
 import math
@@ -33,9 +32,9 @@ def gradient(plan, factor, scratch, active, label, goal):
     target = plan[PLAN.gradient]
     loss = plan[PLAN.loss]
     code = plan[PLAN.output_activation]
-    delta = factor[FACTORS.huber_delta]
-    for o in range(0, plan[PLAN.output_width], LANES):
-        simd.store(scratch, target + o, simd.splat(scratch.dtype.type(0)))
+    # An untyped 1 would make all of it float64.
+    one = scratch.dtype.type(1)
+    delta = scratch.dtype.type(factor[FACTORS.huber_delta])
     for o in range(active):
         y = simd.pick(scratch, start + o)
         # A number's only output has the goal; a label's outputs have 1 at the label.
@@ -46,12 +45,12 @@ def gradient(plan, factor, scratch, active, label, goal):
         if loss == ABSOLUTE:
             error = scratch.dtype.type((error > 0) - (error < 0))
         elif loss == HUBER:
-            error = scratch.dtype.type(max(-delta, min(delta, error)))
+            error = max(-delta, min(delta, error))
         if loss != CROSS_ENTROPY:
             if code == LOGISTIC:
-                error *= y * (1 - y)
+                error *= y * (one - y)
             elif code == TANH:
-                error *= 1 - y * y
+                error *= one - y * y
             elif code == RELU and not y > 0:
                 error = scratch.dtype.type(0)
         simd.put(scratch, target + o, error)

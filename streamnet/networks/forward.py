@@ -5,7 +5,6 @@ scores and their gradient. The number before a layer's inputs is 1, the input of
 that a bias is the first row of its section and needs no code of its own.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
 from streamnet.jit import inlined
@@ -40,11 +39,11 @@ def fetch(memory, slot, inputs, scratch):
 
 
 @inlined
-def forward(plan, weights, scratch, memory, slot, inputs, active):
+def forward(plan, weights, scratch, memory, slot, active):
     """Values of each layer, then the scores of the outputs in use."""
     depth = plan[PLAN.depth]
     source = LANES - 1
-    rows = inputs + 1
+    rows = plan[PLAN.inputs] + 1
     for layer in range(max(depth, 1)):
         width = layer_of(plan, layer, PLAN_LAYER.width)
         target = layer_of(plan, layer, PLAN_LAYER.value)
@@ -221,11 +220,12 @@ def answer(plan, scratch, known, answers, candidate, sample):
     if outputs == 1:
         simd.put(answers, at, simd.pick(scratch, start))
         return
-    total = scratch.dtype.type(0)
+    nothing = scratch.dtype.type(0)
+    total = nothing
     for o in range(known):
-        total += max(simd.pick(scratch, start + o), 0)
+        total += max(simd.pick(scratch, start + o), nothing)
     for o in range(known):
-        share = max(simd.pick(scratch, start + o), 0) / total if total > 1e-30 else 1 / known
-        simd.put(answers, at + o, share)
+        share = max(simd.pick(scratch, start + o), nothing) / total
+        simd.put(answers, at + o, share if total > 1e-30 else 1.0 / known)
     for o in range(known, outputs):
         simd.put(answers, at + o, 0)

@@ -80,44 +80,46 @@ def learn(
         k = np.uint64(members[member])
         plan = plans[k]
         factor = factors[k]
-        for i in range(samples):
-            simd.put(alive, k * samples + i, healthy[k])
-            if healthy[k] == 0:
-                continue
+        # What lies beyond the outputs in use, and fills up vectors, must be zero.
+        for j in range(scratch.size):
+            simd.put(scratch, j, 0)
+        i = 0
+        repeat = 0
+        while i < samples:
             number = first + i
             now = number & mask
-            nameable = simd.pick(known, i)
             label = simd.pick(memory.label, now)
+            nameable = simd.pick(known, i)
             active = max(nameable, label + 1)
-            repeats = plan[PLAN.rehearsal] + 1 if label >= 0 else 1
-            for repeat in range(repeats):
-                slot = now
-                if repeat > 0:
-                    slot = _draw(plan, seed, number, repeat) & mask
-                truth = simd.pick(memory.label, slot)
-                if repeat > 0 and truth < 0:
-                    continue
+            slot = now
+            if repeat > 0:
+                slot = _draw(plan, seed, number, repeat) & mask
+            else:
+                simd.put(alive, k * samples + i, healthy[k])
+            truth = simd.pick(memory.label, slot)
+            if healthy[k] == 1 and (repeat == 0 or truth >= 0):
                 fetch(memory, slot, inputs, scratch)
-                forward(plan, weights, scratch, memory, slot, inputs, active)
+                forward(plan, weights, scratch, memory, slot, active)
                 sound = finish(plan, scratch, active, EXPLODED)
                 if not sound:
                     healthy[k] = 0
-                    if repeat == 0:
-                        simd.put(alive, k * samples + i, 0)
-                    break
                 if repeat == 0:
+                    simd.put(alive, k * samples + i, sound)
                     answer(plan, scratch, nameable, answers, k, i)
-                if label < 0:
-                    break
-                goal = simd.pick(memory.goal, slot)
-                gradient(plan, factor, scratch, active, truth, goal)
-                backward(plan, weights, scratch, active)
-                if factor[FACTORS.clip] > 0.0:
-                    clip(plan, factor, scratch, memory, slot, inputs, active)
-                update(
-                    plan, factor, weights, state, scratch, memory, slot, inputs, active, taken[k]
-                )
-                taken[k] += 1
+                if sound and truth >= 0:
+                    goal = simd.pick(memory.goal, slot)
+                    gradient(plan, factor, scratch, active, truth, goal)
+                    backward(plan, weights, scratch, active)
+                    if factor[FACTORS.clip] > 0.0:
+                        clip(plan, factor, scratch, memory, slot, inputs, active)
+                    update(plan, factor, weights, state, scratch, memory, slot, active, taken[k])
+                    taken[k] += 1
+            # One loop over samples and rehearsals: what depends on the sample alone is cheap, and
+            # compilers would move much more of it out of an inner loop than is ever used.
+            repeat += 1
+            if repeat > plan[PLAN.rehearsal] or label < 0:
+                repeat = 0
+                i += 1
 
 
 @inlined

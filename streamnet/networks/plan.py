@@ -1,6 +1,5 @@
 """Codes and columns that the parts of the kernel read from a plan."""
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
 from streamnet.jit import inlined

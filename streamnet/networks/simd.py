@@ -5,7 +5,6 @@ in registers: LLVM maps its sixteen lanes to one 512-bit register, or splits it 
 processor has narrower ones. Indices are not checked and never wrap around.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
 import math
@@ -270,9 +269,10 @@ def keep(typing_context, vector, count):
     """The first ``count`` lanes, and 0 in the others."""
 
     def generate(context, builder, signature, args):
-        number = args[1].type
+        number = ir.IntType(32)
         lanes = ir.Constant(ir.VectorType(number, LANES), list(range(LANES)))
-        kept = builder.icmp_signed("<", lanes, _spread(builder, args[1]))
+        count = builder.trunc(args[1], number)
+        kept = builder.icmp_signed("<", lanes, _spread(builder, count))
         return builder.select(kept, args[0], ir.Constant(args[0].type, [0.0] * LANES))
 
     return vector(vector, types.intp), generate

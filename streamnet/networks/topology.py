@@ -14,6 +14,7 @@ whole number of vectors (`simd.LANES`); what fills up a row stays zero:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,12 @@ from streamnet.networks.simd import LANES
 from streamnet.samples import Task
 
 __all__ = (
+    "ALL_OUTPUTS",
     "FACTORS",
+    "MOVES",
     "PLAN",
     "PLAN_LAYER",
+    "PLAN_MOVE",
     "Capacity",
     "Section",
     "factors_of",
@@ -65,8 +69,9 @@ class _Plan(NamedTuple):
     rehearsal: int = 15
     memory: int = 16
     serial: int = 17
-    bias: int = 18
-    layers: int = 19
+    moves: int = 18  # sections that are moved at every step
+    inputs: int = 19  # dense
+    layers: int = 20
 
 
 class _PlanLayer(NamedTuple):
@@ -78,6 +83,17 @@ class _PlanLayer(NamedTuple):
     activation: int = 3
     value: int = 4  # this and the next: places in working memory
     delta: int = 5
+
+
+class _PlanMove(NamedTuple):
+    """Columns of a section that is moved at every step: rows of inputs times a vector of deltas."""
+
+    weights: int = 0
+    rows: int = 1  # ALL_OUTPUTS: as many as there are outputs in use
+    width: int = 2
+    source: int = 3  # this and the next: places in working memory
+    vector: int = 4
+    biases: int = 5  # rows at the front that are biases, which do not decay
 
 
 class _Factors(NamedTuple):
@@ -94,7 +110,9 @@ class _Factors(NamedTuple):
     huber_delta: int = 8
 
 
-PLAN, PLAN_LAYER, FACTORS = _Plan(), _PlanLayer(), _Factors()
+PLAN, PLAN_LAYER, PLAN_MOVE, FACTORS = _Plan(), _PlanLayer(), _PlanMove(), _Factors()
+MOVES = PLAN.layers + len(PLAN_LAYER) * MOST_LAYERS  # where the first section to move is
+ALL_OUTPUTS = -1
 
 
 class Capacity(NamedTuple):
@@ -175,7 +193,7 @@ def plan_of(
     values, deltas, end = _scratch(settings, capacity)
     width = padded(capacity.outputs)
     linear = not settings.hidden
-    plan = np.zeros(PLAN.layers + len(PLAN_LAYER._fields) * MOST_LAYERS, np.int64)
+    plan = np.zeros(MOVES + len(PLAN_MOVE) * (MOST_LAYERS + 2), np.int64)
     plan[: PLAN.layers] = (
         len(settings.hidden),
         start,
@@ -195,13 +213,14 @@ def plan_of(
         settings.rehearsal,
         settings.memory,
         serial,
-        settings.bias,
+        len(settings.hidden) + 2 if settings.hidden else 1,
+        capacity.dense,
     )
     units = settings.hidden or (capacity.outputs,)
     activations = settings.activations or ("identity",)
     for layer, (count, activation) in enumerate(zip(units, activations, strict=True)):
-        column = PLAN.layers + len(PLAN_LAYER._fields) * layer
-        plan[column : column + len(PLAN_LAYER._fields)] = (
+        column = PLAN.layers + len(PLAN_LAYER) * layer
+        plan[column : column + len(PLAN_LAYER)] = (
             at["first"] if layer == 0 else at[f"upper{layer}"],
             count,
             padded(count),
@@ -209,7 +228,46 @@ def plan_of(
             values[layer],
             deltas[layer],
         )
+    for number, move in enumerate(_moves(settings, capacity, plan, at)):
+        column = MOVES + len(PLAN_MOVE) * number
+        plan[column : column + len(PLAN_MOVE)] = move
     return plan
+
+
+def _moves(
+    settings: CandidateSettings,
+    capacity: Capacity,
+    plan: NDArray[np.int64],
+    at: Mapping[str, int],
+) -> list[_PlanMove]:
+    """The sections that every step moves; without biases, their rows are left out."""
+    units = settings.hidden or (capacity.outputs,)
+    values, deltas, _ = _scratch(settings, capacity)
+    bias = int(settings.bias)
+    moves = []
+    for layer, count in enumerate(units):
+        width = padded(count)
+        below = capacity.dense if layer == 0 else units[layer - 1]
+        source = LANES - 1 if layer == 0 else values[layer - 1] - 1
+        start = at["first"] if layer == 0 else at[f"upper{layer}"]
+        skipped = 1 - bias
+        moves.append(
+            _PlanMove(
+                start + skipped * width,
+                below + bias,
+                width,
+                source + skipped,
+                deltas[layer],
+                bias,
+            )
+        )
+    if settings.hidden:
+        gradient, width = int(plan[PLAN.gradient]), int(plan[PLAN.output_width])
+        moves += [
+            _PlanMove(at["output"], ALL_OUTPUTS, padded(units[-1]), gradient, values[-1], 0),
+            _PlanMove(at["output_bias"], bias, width, LANES - 1, gradient, bias),
+        ]
+    return moves
 
 
 def factors_of(settings: CandidateSettings) -> NDArray[np.float64]:

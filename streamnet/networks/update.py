@@ -1,6 +1,5 @@
 """The last part of a step: every weight moved, by the optimiser of its network."""
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
 import math
@@ -16,9 +15,12 @@ from streamnet.networks.plan import SGD
 from streamnet.networks.plan import STEP
 from streamnet.networks.plan import layer_of
 from streamnet.networks.simd import LANES
+from streamnet.networks.topology import ALL_OUTPUTS
 from streamnet.networks.topology import FACTORS
+from streamnet.networks.topology import MOVES
 from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
+from streamnet.networks.topology import PLAN_MOVE
 
 __all__ = ("update",)
 
@@ -46,70 +48,36 @@ def _correction_of(plan, factor, taken):
 
 
 @inlined
-def update(plan, factor, weights, state, scratch, memory, slot, inputs, active, taken):
-    """Move the weights of every section: layers, then output rows, output biases, active rows."""
-    depth = plan[PLAN.depth]
+def update(plan, factor, weights, state, scratch, memory, slot, active, taken):
+    """Move the active rows, then every section: its gradient is inputs times deltas."""
     rate = _rate_of(plan, factor, taken)
     pace = rate * _correction_of(plan, factor, taken)
-    layers = max(depth, 1)
-    stages = layers + 3 if depth > 0 else layers + 1
-    for stage in range(stages):
-        vector = layer_of(plan, 0, PLAN_LAYER.delta)
-        width = layer_of(plan, 0, PLAN_LAYER.width)
-        biased = False
-        if stage == 0:
-            start = plan[PLAN.sparse]
-            rows = simd.pick(memory.count, slot)
-            source = 0
-        elif stage <= layers:
-            layer = stage - 1
-            vector = layer_of(plan, layer, PLAN_LAYER.delta)
-            width = layer_of(plan, layer, PLAN_LAYER.width)
-            start = layer_of(plan, layer, PLAN_LAYER.weights)
-            biased = True
-            if layer == 0:
-                rows = inputs + 1
-                source = LANES - 1
-            else:
-                rows = layer_of(plan, layer - 1, PLAN_LAYER.units) + 1
-                source = layer_of(plan, layer - 1, PLAN_LAYER.value) - 1
-        elif stage == layers + 1:
-            vector = layer_of(plan, depth - 1, PLAN_LAYER.value)
-            width = layer_of(plan, depth - 1, PLAN_LAYER.width)
-            start = plan[PLAN.output]
+    decayed = 1.0 - rate * factor[FACTORS.weight_decay]
+    plain = plan[PLAN.optimiser] == SGD and factor[FACTORS.weight_decay] == 0.0
+    vector = layer_of(plan, 0, PLAN_LAYER.delta)
+    width = layer_of(plan, 0, PLAN_LAYER.width)
+    entry = slot * memory.row.shape[1]
+    for q in range(simd.pick(memory.count, slot)):
+        at = plan[PLAN.sparse] + simd.pick(memory.row, entry + q) * width
+        x = simd.pick(memory.value, entry + q)
+        _step(plan, factor, weights, at, state, scratch, x, vector, width, pace, decayed)
+    for number in range(plan[PLAN.moves]):
+        move = MOVES + len(PLAN_MOVE) * number
+        at = simd.pick(plan, move + PLAN_MOVE.weights)
+        rows = simd.pick(plan, move + PLAN_MOVE.rows)
+        width = simd.pick(plan, move + PLAN_MOVE.width)
+        source = simd.pick(plan, move + PLAN_MOVE.source)
+        vector = simd.pick(plan, move + PLAN_MOVE.vector)
+        if rows == ALL_OUTPUTS:
             rows = active
-            source = plan[PLAN.gradient]
-        else:
-            vector = plan[PLAN.gradient]
-            width = plan[PLAN.output_width]
-            start = plan[PLAN.output_bias]
-            rows = 1
-            source = LANES - 1
-            biased = True
-        skipped = 1 if biased and plan[PLAN.bias] == 0 else 0
-        if plan[PLAN.optimiser] == SGD and stage > 0 and factor[FACTORS.weight_decay] == 0.0:
-            _descend(
-                weights,
-                start + skipped * width,
-                rows - skipped,
-                width,
-                scratch,
-                source + skipped,
-                vector,
-                rate,
-            )
+        if plain:
+            _descend(weights, at, rows, width, scratch, source, vector, rate)
             continue
-        for i in range(skipped, rows):
-            at = start + i * width
+        for i in range(rows):
+            keep = decayed if i >= simd.pick(plan, move + PLAN_MOVE.biases) else 1.0
             x = simd.pick(scratch, source + i)
-            if stage == 0:
-                entry = slot * memory.row.shape[1] + i
-                at = start + simd.pick(memory.row, entry) * width
-                x = simd.pick(memory.value, entry)
-            keep = 1.0
-            if not (biased and i == 0):
-                keep -= rate * factor[FACTORS.weight_decay]
             _step(plan, factor, weights, at, state, scratch, x, vector, width, pace, keep)
+            at += width
 
 
 @inlined

@@ -72,9 +72,8 @@ def _rows(learner: Learner) -> tuple[Row, ...]:
 
 
 def _switches(learner: Learner) -> tuple[tuple[int, str], ...]:
-    server = learner.server
-    last = list(server.selector.switches)[-4:]
-    return tuple((s.number, server.members[s.after].settings.describe()) for s in reversed(last))
+    last = list(learner.server.changes)[-4:]
+    return tuple((change.number, change.after.settings.describe()) for change in reversed(last))
 
 
 def _curve(learner: Learner, points: int, *, accuracy: bool) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 from typing import final
 
-from anyio import Condition
+from anyio import Event
 
 from streamnet.learning.learner import model_of
 from streamnet.learning.trainer import Snapshot
@@ -45,32 +45,42 @@ class Champion:
 
 @final
 class Champions:
-    """A queue that never makes the pipeline wait: a reader that is late gets the latest 16."""
+    """Tells any number of readers each champion, and never makes the pipeline wait.
+
+    The latest 16 are kept: a reader that is late, or comes late, gets these.
+    """
 
     def __init__(self) -> None:
-        self._queue: deque[Champion] = deque(maxlen=_KEPT)
+        self._kept: deque[Champion] = deque(maxlen=_KEPT)
+        self._published = 0
         self._closed = False
-        self._changed = Condition()
+        self._changed = Event()
 
-    async def publish(self, champion: Champion) -> None:
+    def publish(self, champion: Champion) -> None:
         """Add a champion."""
-        async with self._changed:
-            self._queue.append(champion)
-            self._changed.notify_all()
+        self._kept.append(champion)
+        self._published += 1
+        self._wake()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Say that none will follow."""
-        async with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, Event()
+        changed.set()
 
     async def follow(self) -> AsyncIterator[Champion]:
         """Each champion as it comes, until the stream has ended."""
+        seen = 0
         while True:
-            async with self._changed:
-                while not self._queue and not self._closed:
-                    await self._changed.wait()
-                if not self._queue:
-                    return
-                champion = self._queue.popleft()
-            yield champion
+            missed = min(self._published - seen, len(self._kept))
+            if missed:
+                champion = self._kept[-missed]
+                seen = self._published - missed + 1
+                yield champion
+            elif self._closed:
+                return
+            else:
+                await self._changed.wait()

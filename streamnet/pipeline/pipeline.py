@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from collections.abc import Callable
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from types import TracebackType
@@ -13,6 +14,10 @@ from typing import NamedTuple
 from typing import Self
 from typing import final
 
+from anyio import BrokenResourceError
+from anyio import CancelScope
+from anyio import ClosedResourceError
+from anyio import EndOfStream
 from anyio import Event
 from anyio import create_memory_object_stream
 from anyio import create_task_group
@@ -24,7 +29,7 @@ from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
-from streamnet.learning.serving import Served
+from streamnet.learning.trainer import Snapshot
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline.board import Board
@@ -32,13 +37,13 @@ from streamnet.pipeline.board import board_of
 from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.champions import Champions
 from streamnet.pipeline.cutting import Cutter
+from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.report import Times
 from streamnet.pipeline.report import report_of
 from streamnet.pipeline.stages import Sink
 from streamnet.pipeline.stages import encode
 from streamnet.pipeline.stages import evaluate
-from streamnet.pipeline.stages import read
 from streamnet.pipeline.stages import record
 from streamnet.pipeline.stages import serve
 from streamnet.pipeline.stages import train
@@ -48,7 +53,8 @@ from streamnet.sources.base import Source
 
 __all__ = ("Pipeline", "PipelineStatistics", "Result")
 
-_CHANNEL = 4
+_CHANNEL = 4  # blocks that may wait before a stage
+_CONSEQUENCES = (BrokenResourceError, ClosedResourceError, EndOfStream)
 
 
 class Result(NamedTuple):
@@ -131,7 +137,7 @@ class Pipeline:
         self.learner: Learner | None = None
         self.schema: Schema | None = None
         self.ready = Event()
-        self._cutter = Cutter(block_size=block_size, round_size=round_size)
+        self._reader = Reader(source, Cutter(block_size=block_size, round_size=round_size))
         self._make = partial(Learner, candidates=candidates, seed=seed, dtype=dtype, **learning)
         self._dtype = dtype
         self._threads = threads
@@ -139,8 +145,6 @@ class Pipeline:
         self._prepare = prepare
         self._settings = settings or {}
         self._champions = Champions()
-        self._stopped = False
-        self._broken: DataError | None = None
         self._begun = self._started = self._ended = 0.0
         self._channels: list[Any] = []
         self._group: TaskGroup | None = None
@@ -164,54 +168,70 @@ class Pipeline:
         try:
             await self._group.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            raise _only(group) from None
+            raise _first(group) from None
 
     async def run(self) -> Result:
         """Learn the whole source.
 
         Raises:
-            DataError: If the source can't be read or breaks off, or nothing could be learned; all
-                samples before were learned, and sinks have them.
+            DataError: If the source can't be read or breaks off, too many records are rejected, or
+                nothing could be learned; all samples before were learned, and sinks have them.
+            NoCandidateError: If no candidate has a finite network at the end; `report` still
+                works.
         """
         try:
-            async with create_task_group() as group:
-                group.start_soon(self._run)
-        except BaseExceptionGroup as group_error:
-            raise _only(group_error) from None
+            await self._run()
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
         return self.result()
 
     def stop(self) -> None:
-        """Read no more; what was read is still worked off."""
-        self._stopped = True
+        """Read no more; what was read is still worked off. To be called in the event loop."""
+        self._reader.stop()
 
     def champions(self) -> AsyncIterator[Champion]:
-        """Each emitted champion, the last one at the end of the stream."""
+        """Each emitted champion, the last one at the end of the stream.
+
+        Each call gives a new reader. One that is late gets the latest 16.
+        """
         return self._champions.follow()
 
     # ---------------------------------------------------------------- running
 
     async def _run(self) -> None:
+        if self._begun:
+            raise ConfigurationError("the pipeline has run before, but can run only once")
         self._begun = perf_counter()
         try:
-            schema = await self.source.open()
-            assert schema.task is not None
-            await to_thread.run_sync(warm_up, schema.task, self._dtype)
-            self.schema = schema
-            self.learner = self._make(task=schema.task)
-            if self._prepare is not None:
-                self._sinks += self._prepare(self.learner, schema)
-            self._started = perf_counter()
-            self.ready.set()
-            await self._flow(self.learner)
-            self._ended = perf_counter()
-            await self._finish(self.learner)
+            await self._learn()
         finally:
             self._ended = self._ended or perf_counter()
-            self.rejections.close()
-            await self.source.aclose()
-            await self._champions.close()
-        if self._broken is not None:
-            raise self._broken
+            self._champions.close()
+            with CancelScope(shield=True):
+                try:
+                    self.rejections.close()
+                finally:
+                    await self.source.aclose()
+        if self._reader.broken is not None:
+            raise self._reader.broken
+
+    async def _learn(self) -> None:
+        schema = await self._reader.open()
+        if schema is None:
+            return
+        if schema.task is None:
+            raise ConfigurationError("the source has no target, but learning needs one")
+        await to_thread.run_sync(warm_up, schema.task, self._dtype)
+        self.schema = schema
+        self.learner = self._make(task=schema.task)
+        if self._prepare is not None:
+            self._sinks += self._prepare(self.learner, schema)
+        self._started = perf_counter()
+        self.ready.set()
+        await self._flow(self.learner)
+        self._ended = perf_counter()
+        self._check_records(self.learner)
+        self._finish(self.learner)
 
     async def _flow(self, learner: Learner) -> None:
         channels = [create_memory_object_stream[Any](_CHANNEL) for _ in range(5)]
@@ -219,49 +239,55 @@ class Pipeline:
         sends = [send for send, _ in channels]
         receives = [receive for _, receive in channels]
         self._channels = receives
-        # The last two decisions come when training has ended: their channel stays open till the end.
-        async with decisions_send, decisions, create_task_group() as group:
-            group.start_soon(self._read, sends[0])
-            group.start_soon(encode, learner.encoder, receives[0], sends[1])
-            group.start_soon(
-                train, learner.trainer, self._threads, receives[1], sends[2], decisions
-            )
-            group.start_soon(evaluate, learner.evaluator, receives[2], sends[3])
-            group.start_soon(serve, learner.server, receives[3], sends[4], decisions_send)
-            sinks = (self.rejections, *self._sinks)
-            group.start_soon(record, sinks, self._publish, receives[4])
+        limit = self.rejections.limit
+        sinks = (self.rejections, *self._sinks)
+        # The last two decisions come when training has ended: their channel stays open so long.
+        with decisions_send, decisions:
+            async with create_task_group() as group:
+                start = group.start_soon
+                start(self._reader.read, sends[0])
+                start(encode, learner.encoder, self._reader, limit, receives[0], sends[1])
+                start(train, learner.trainer, self._threads, receives[1], sends[2], decisions)
+                start(evaluate, learner.evaluator, receives[2], sends[3])
+                start(serve, learner.server, receives[3], sends[4], decisions_send)
+                start(record, sinks, self._publish, receives[4])
 
-    async def _read(self, send: Any) -> None:
-        self._broken = await read(self.source, self._cutter, send, lambda: self._stopped)
-
-    async def _publish(self, served: Served) -> None:
-        if served.emitted is None or self.learner is None:
-            return
-        snapshot = served.emitted
+    def _publish(self, snapshot: Snapshot) -> None:
+        assert self.learner is not None
         about = {
             "candidate": snapshot.member.serial,
             "born": snapshot.member.born,
             "samples": snapshot.number,
             "seed": self.learner.seed,
         }
-        await self._champions.publish(
-            Champion(
-                snapshot.member.serial, snapshot.member.settings, snapshot.number, about, snapshot
-            )
-        )
+        self._champions.publish(self._champion(snapshot, about))
 
-    async def _finish(self, learner: Learner) -> None:
+    def _champion(self, snapshot: Snapshot, about: dict[str, Any]) -> Champion:
+        about["target"] = self.schema.target if self.schema else None
+        member = snapshot.member
+        return Champion(member.serial, member.settings, snapshot.number, about, snapshot)
+
+    def _check_records(self, learner: Learner) -> None:
+        """Every record that was read must have been learned or rejected."""
+        read, learned, rejected = (
+            self._reader.records,
+            learner.trainer.number,
+            self.rejections.total,
+        )
+        if read != learned + rejected:
+            raise RuntimeError(
+                f"internal error: {read} records were read, but {learned} were learned and "
+                f"{rejected} rejected"
+            )
+
+    def _finish(self, learner: Learner) -> None:
         if learner.trainer.number == 0:
-            if self._broken is None:
+            if self._reader.broken is None and not self._reader.stopped:
                 raise self._nothing()
             return
-        slot = learner.best()
-        snapshot = learner.trainer.snapshot(slot, learner.encoder.snapshot())
-        about = learner.about(slot)
-        member = snapshot.member
-        await self._champions.publish(
-            Champion(member.serial, member.settings, snapshot.number, about, snapshot)
-        )
+        with suppress(NoCandidateError):
+            slot, snapshot = learner.leader()
+            self._champions.publish(self._champion(snapshot, learner.about(slot)))
 
     def _nothing(self) -> DataError:
         first = self.rejections.first
@@ -276,22 +302,22 @@ class Pipeline:
     # ---------------------------------------------------------------- results
 
     def result(self) -> Result:
-        """Report and model of what was learned so far; call it when the pipeline has ended.
+        """Report and model of what was learned; call it when the pipeline has ended.
 
         Raises:
-            NoCandidateError: If nothing was learned.
+            NoCandidateError: If nothing was learned, or no candidate has a finite network.
         """
         if self.learner is None:
             raise NoCandidateError("nothing was learned yet")
-        model = self.learner.model()
-        model.about["target"] = self.schema.target if self.schema else None
-        return Result(self.report(), model)
+        slot, snapshot = self.learner.leader()
+        champion = self._champion(snapshot, self.learner.about(slot))
+        return Result(self.report(), champion.model)
 
     def report(self) -> dict[str, Any]:
-        """The report of what was learned so far; call it when the pipeline has ended.
+        """The report of what was learned; call it when the pipeline has ended or broken off.
 
         Raises:
-            NoCandidateError: If nothing was learned.
+            NoCandidateError: If no sample could be learned.
         """
         if self.learner is None or self.schema is None:
             raise NoCandidateError("nothing was learned yet")
@@ -300,10 +326,15 @@ class Pipeline:
             target=self.schema.target,
             read=self.learner.trainer.number + self.rejections.total,
             rejected=self.rejections.statistics(),
-            times=Times(self._started - self._begun, self._ended - self._started),
+            times=self._times(),
             settings=self._settings,
             threads=self._threads,
         )
+
+    def _times(self) -> Times:
+        now = self._ended or perf_counter()
+        started = self._started or now
+        return Times(started - (self._begun or now), now - started)
 
     def board(self) -> Board | None:
         """Scores and leaders of this moment; None before the first sample could be learned."""
@@ -311,23 +342,24 @@ class Pipeline:
 
     def statistics(self) -> PipelineStatistics:
         """Where the run stands."""
-        now = self._ended or perf_counter()
-        champion = self.learner.server.champion if self.learner else None
+        learner, times = self.learner, self._times()
+        champion = learner.server.champion if learner else None
         return PipelineStatistics(
-            samples=self.learner.server.scored if self.learner else 0,
+            samples=learner.trainer.number if learner else 0,
             rejected=self.rejections.total,
-            seconds=now - self._started if self._started else 0.0,
-            startup=(self._started or now) - self._begun if self._begun else 0.0,
+            seconds=times.running,
+            startup=times.startup,
             progress=self.source.progress(),
             champion=champion.settings.describe() if champion else "",
-            switches=self.learner.server.selector.switched if self.learner else 0,
+            switches=learner.server.selector.switched if learner else 0,
             waiting=tuple(r.statistics().current_buffer_used for r in self._channels),
         )
 
 
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error inside, since a crash in one stage cancels the others."""
-    error: BaseException = group
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that began it: a stage that breaks cancels the others, or closes their channels."""
+    causes, _ = group.split(lambda error: not isinstance(error, _CONSEQUENCES))
+    error: BaseException = causes or group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from typing import final
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 
 from streamnet.errors import ConfigurationError
+from streamnet.learning.evaluator import numbers_of
 from streamnet.learning.serving import Served
 from streamnet.samples import Task
 
@@ -26,8 +28,8 @@ class Predictions:
     """A sink that writes a row for each sample that was scored.
 
     Columns: number of the sample; name of its file; its line, or record where there are no lines;
-    the answer; the share of each label (a JSON object, empty for numbers); the truth; the candidate
-    that answered (-1 is the first baseline).
+    the answer; the share of each label (a JSON object, empty for numbers); the truth, empty if
+    there is none; the candidate that answered (-1 is the first baseline).
 
     Args:
         path: A file that ends in .csv or .jsonl.
@@ -41,7 +43,9 @@ class Predictions:
     def __init__(self, path: str | os.PathLike[str], *, task: Task, labels: list[str]) -> None:
         path = Path(path)
         if path.suffix not in (".csv", ".jsonl"):
-            raise ConfigurationError(f"predictions is {str(path)!r}, but must end in .csv or .jsonl")
+            raise ConfigurationError(
+                f"predictions is {str(path)!r}, but must end in .csv or .jsonl"
+            )
         self.task = task
         self.labels = labels
         try:
@@ -86,14 +90,15 @@ class Predictions:
             named = {
                 name: float(f"{share:.6g}") for name, share in zip(names, shares[i], strict=False)
             }
-            yield sample, source, place, answer, named, self.labels[truth[i]], serial
+            label = None if truth[i] < 0 else self.labels[truth[i]]
+            yield sample, source, place, answer, named, label, serial
 
     def _numbers(self, served: Served) -> Iterator[tuple[Any, ...]]:
-        target = served.scored.encoded.block.target
-        truth = [] if target is None else target.tolist()
+        truth = numbers_of(served.scored.encoded).tolist()
         answers = served.answers.tolist()
         for i, (sample, source, place, serial) in enumerate(self._places(served)):
-            yield sample, source, place, answers[i], None, truth[i], serial
+            number = truth[i] if isfinite(truth[i]) else None
+            yield sample, source, place, answers[i], None, number, serial
 
     def close(self) -> None:
         """Write out and close the file."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from streamnet.evaluation import Horizon
 from streamnet.learning.evaluator import measures_of
 from streamnet.learning.learner import Learner
+from streamnet.learning.serving import Change
 from streamnet.learning.serving import Departed
 from streamnet.networks.population import Member
 
@@ -63,16 +63,7 @@ def report_of(
         "baselines": baselines,
         "champion": None if champion is None else _champion(champion, server.selector.since),
         "switches": server.selector.switched,
-        "last_switches": [
-            {
-                "sample": switch.number,
-                "from": None if switch.before < 0 else switch.before,
-                "to": switch.after,
-                "loss_from": switch.loss_before if np.isfinite(switch.loss_before) else None,
-                "loss_to": switch.loss_after,
-            }
-            for switch in list(server.selector.switches)[-20:]
-        ],
+        "last_switches": [_change(change) for change in list(server.changes)[-20:]],
         "quarantines": server.quarantines,
         "candidates": _candidates(learner),
         "curve": {
@@ -86,7 +77,7 @@ def report_of(
         "environment": {
             "python": platform.python_version(),
             "numpy": np.__version__,
-            "numba": numba.__version__,
+            "numba": version("numba"),
             "cpu": _cpu(),
             "threads": threads,
         },
@@ -95,6 +86,16 @@ def report_of(
 
 def _champion(member: Member, since: int) -> dict[str, Any]:
     return {"candidate": member.serial, "settings": member.settings.as_dict(), "since": since}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "sample": change.number,
+        "from": None if change.before is None else change.before.serial,
+        "to": change.after.serial,
+        "loss_from": _defined(change.loss_before),
+        "loss_to": _defined(change.loss_after),
+    }
 
 
 def _candidates(learner: Learner) -> list[dict[str, Any]]:
@@ -107,7 +108,7 @@ def _candidates(learner: Learner) -> list[dict[str, Any]]:
         row["scores"] = measures_of(scores.measures(slot))
         row["sliding"] = measures_of(scores.measures(slot, Horizon.SLIDING))
         row["fading"] = measures_of(scores.measures(slot, Horizon.FADING))
-        row["loss"] = float(losses[slot]) if np.isfinite(losses[slot]) else None
+        row["loss"] = _defined(float(losses[slot]))
         rows.append(row)
     rows.sort(key=lambda row: (row["loss"] is None, row["loss"], row["candidate"]))
     return rows + [_departed(departed) for departed in server.departed]
@@ -127,12 +128,15 @@ def _departed(departed: Departed) -> dict[str, Any]:
     return {**row, "scores": {}, "left": departed.number}
 
 
+def _defined(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
 def _cpu() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
     except OSError:
         pass
-    return platform.processor() or os.uname().machine
+    return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""The stages of the pipeline: each receives from one channel and sends to the next.
+"""The stages of the pipeline after reading: each receives from one channel and sends to the next.
 
     read -> encode -> train -> evaluate -> serve -> record
                         ^                    |
@@ -10,18 +10,16 @@ a fast stage wait for a slow one.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from anyio import create_task_group
-from anyio.abc import ObjectReceiveStream
-from anyio.abc import ObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream
+from anyio.streams.memory import MemoryObjectSendStream
 
-from streamnet.errors import DataError
+from streamnet.errors import TooManyRejectedError
 from streamnet.features.encoded import Encoded
 from streamnet.features.encoder import Encoder
 from streamnet.features.snapshot import EncoderSnapshot
@@ -32,16 +30,16 @@ from streamnet.learning.serving import Server
 from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Job
 from streamnet.learning.trainer import Scored
+from streamnet.learning.trainer import Snapshot
 from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.cutting import Arrival
-from streamnet.pipeline.cutting import Cutter
+from streamnet.pipeline.limit import RejectionLimit
+from streamnet.pipeline.reading import Reader
+from streamnet.pipeline.reading import records_of
 from streamnet.pipeline.threads import SHORT
 from streamnet.pipeline.threads import compute
-from streamnet.sources.base import Source
 
-__all__ = ("Coded", "Sink", "encode", "evaluate", "read", "record", "serve", "train")
-
-logger = logging.getLogger("streamnet.pipeline")
+__all__ = ("Coded", "Sink", "encode", "evaluate", "record", "serve", "train")
 
 Sink = Callable[[Served], None]
 """Takes every served block in order, in a worker thread; what it raises ends the run."""
@@ -54,50 +52,42 @@ class Coded(NamedTuple):
     ending: EncoderSnapshot | None
 
 
-async def read(
-    source: Source,
-    cutter: Cutter,
-    send: ObjectSendStream[Arrival],
-    stopped: Callable[[], bool],
-) -> DataError | None:
-    """Send what the source gives until it ends, breaks off (the error is returned) or is stopped."""
-    async with send:
-        try:
-            while not stopped() and (block := await source.receive()) is not None:
-                for arrival in cutter.cut(block):
-                    await send.send(arrival)
-                    if stopped():
-                        break
-        except DataError as error:
-            logger.error("the source broke off: %s", error)
-            return error
-    return None
-
-
 async def encode(
-    encoder: Encoder, receive: ObjectReceiveStream[Arrival], send: ObjectSendStream[Coded]
+    encoder: Encoder,
+    reader: Reader,
+    limit: RejectionLimit,
+    receive: MemoryObjectReceiveStream[Arrival],
+    send: MemoryObjectSendStream[Coded],
 ) -> None:
-    """Turn blocks into inputs and targets."""
+    """Turn blocks into inputs and targets; end the stream if too many records are rejected."""
 
-    def work(arrival: Arrival) -> Coded:
-        encoded = encoder.encode(arrival.block)
-        return Coded(encoded, encoder.snapshot() if arrival.ends_round else None)
+    def work(arrival: Arrival) -> tuple[Coded, TooManyRejectedError | None]:
+        block = limit.cut(arrival.block)
+        encoded = encoder.encode(block)
+        whole = arrival.ends_round and block is arrival.block
+        coded = Coded(encoded, encoder.snapshot() if whole else None)
+        return coded, limit.count(encoded.block)
 
-    async with receive, send:
+    with receive, send:
         async for arrival in receive:
-            await send.send(await compute(len(arrival.block), work, arrival))
+            coded, error = await compute(len(arrival.block), work, arrival)
+            await send.send(coded)
+            if error is not None:
+                reader.give_up(error, arrival.block, coded.encoded.block)
+                async for unused in receive:
+                    reader.take_back(unused.block)
 
 
 async def train(
     trainer: Trainer,
     threads: int,
-    receive: ObjectReceiveStream[Coded],
-    send: ObjectSendStream[Scored],
-    decisions: ObjectReceiveStream[Decision],
+    receive: MemoryObjectReceiveStream[Coded],
+    send: MemoryObjectSendStream[Scored],
+    decisions: MemoryObjectReceiveStream[Decision],
 ) -> None:
     """Let every candidate answer and learn; wait for the decision that a round needs."""
     shards: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]] = ()
-    async with receive, send:
+    with receive, send:
         async for coded in receive:
             samples = len(coded.encoded.block)
             if trainer.awaits_decision:
@@ -126,10 +116,12 @@ async def _learn(
 
 
 async def evaluate(
-    evaluator: Evaluator, receive: ObjectReceiveStream[Scored], send: ObjectSendStream[Judged]
+    evaluator: Evaluator,
+    receive: MemoryObjectReceiveStream[Scored],
+    send: MemoryObjectSendStream[Judged],
 ) -> None:
     """Score every candidate's answers."""
-    async with receive, send:
+    with receive, send:
         async for scored in receive:
             samples = len(scored.encoded.block)
             await send.send(await compute(samples, evaluator.evaluate, scored))
@@ -137,12 +129,12 @@ async def evaluate(
 
 async def serve(
     server: Server,
-    receive: ObjectReceiveStream[Judged],
-    send: ObjectSendStream[Served],
-    decisions: ObjectSendStream[Decision],
+    receive: MemoryObjectReceiveStream[Judged],
+    send: MemoryObjectSendStream[Served],
+    decisions: MemoryObjectSendStream[Decision],
 ) -> None:
     """Choose what is served, score it, and decide at each round's end."""
-    async with receive, send:
+    with receive, send:
         async for judged in receive:
             served = await compute(len(judged.scored.encoded.block), server.serve, judged)
             if served.decision is not None:
@@ -152,8 +144,8 @@ async def serve(
 
 async def record(
     sinks: Sequence[Sink],
-    publish: Callable[[Served], Awaitable[None]],
-    receive: ObjectReceiveStream[Served],
+    publish: Callable[[Snapshot], None],
+    receive: MemoryObjectReceiveStream[Served],
 ) -> None:
     """Write down what was served and publish emitted champions."""
 
@@ -161,8 +153,8 @@ async def record(
         for sink in sinks:
             sink(served)
 
-    async with receive:
+    with receive:
         async for served in receive:
-            if sinks:
-                await compute(len(served.serials), write, served)
-            await publish(served)
+            await compute(records_of(served.scored.encoded.block), write, served)
+            if served.emitted is not None:
+                publish(served.emitted)

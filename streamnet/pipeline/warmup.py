@@ -16,7 +16,7 @@ __all__ = ("warm_up",)
 
 
 def warm_up(task: Task, dtype: str = "float32") -> None:
-    """Take a few made-up samples through every stage; takes seconds once, then a fraction of one."""
+    """Take a few made-up samples through every stage: seconds at first, then a fraction of one."""
     learner = Learner(task=task, candidates=[CandidateSettings(hidden=(4,))], dtype=dtype)
     schema = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y", task)
     target = np.array([0.0, 1.0]) if task is Task.REGRESSION else np.array(["a", "b"], object)

@@ -15,6 +15,7 @@ from streamnet.jit import kernel
 
 __all__ = ("Selector", "Switch")
 
+LARGEST = 1e150  # beyond it a loss counts as this large, so that no sum overflows
 _SWITCHES = 1000
 
 
@@ -30,65 +31,81 @@ class Switch(NamedTuple):
 
 @kernel
 def _choose(
-    losses: NDArray[np.float64],  # shape=(n, candidates), inf where there was no answer
+    losses: NDArray[np.float64],  # shape=(n, candidates), not finite where there is none
+    alive: NDArray[np.uint8],  # shape=(candidates, n), read where a sample has no losses
     totals: NDArray[np.float64],  # shape=(2, candidates): faded losses and faded count
     champion: NDArray[np.int64],  # shape=(2,): slot and samples since it came
     fading: float,
     margin: float,
     dwell: int,
     trial: float,
+    able: NDArray[np.uint8],  # shape=(candidates,), scratch
     chosen: NDArray[np.int32],
     record: NDArray[np.float64],  # shape=(n, 4): before, after and their losses of each switch
 ) -> None:
-    candidates = losses.shape[1]
     for i in range(losses.shape[0]):
         current = champion[0]
-        answering = current
-        if current < 0 or not losses[i, current] < np.inf:
-            answering = _best(losses[i], totals, trial)
-        chosen[i] = answering
-        for k in range(candidates):
-            if losses[i, k] < np.inf:
-                totals[0, k] = totals[0, k] * fading + losses[i, k]
+        _find_able(losses, alive, i, able)
+        sound = current >= 0 and able[current] != 0
+        chosen[i] = current if sound else _best(able, totals, trial)
+        for k in range(able.size):
+            if abs(losses[i, k]) < np.inf:
+                totals[0, k] = totals[0, k] * fading + min(losses[i, k], LARGEST)
                 totals[1, k] = totals[1, k] * fading + 1.0
         champion[1] += 1
         record[i, 0] = -2.0
-        best = _best(losses[i], totals, trial)
+        best = _best(able, totals, trial)
         if best < 0 or best == current:
             continue
-        mean = totals[0, best] / totals[1, best]
-        if current >= 0 and losses[i, current] < np.inf:
-            rival = totals[0, current] / totals[1, current]
-            if champion[1] < dwell or not mean < rival * (1.0 - margin):
-                continue
-        else:
-            rival = np.inf
+        if sound and (champion[1] < dwell or not _better(totals, best, current, 1.0 - margin)):
+            continue
         record[i, 0] = current
         record[i, 1] = best
-        record[i, 2] = rival
-        record[i, 3] = mean
+        record[i, 2] = _mean(totals, current) if sound else np.inf
+        record[i, 3] = _mean(totals, best)
         champion[0] = best
         champion[1] = 0
 
 
 @kernel
-def _best(losses: NDArray[np.float64], totals: NDArray[np.float64], trial: float) -> int:
-    """The alive candidate of lowest faded mean loss; newcomers only if there is no one else."""
+def _find_able(
+    losses: NDArray[np.float64], alive: NDArray[np.uint8], i: int, able: NDArray[np.uint8]
+) -> None:
+    """Note who answered sample ``i``: who has a loss, or, where nobody has, who is alive."""
+    scored = False
+    for k in range(able.size):
+        able[k] = abs(losses[i, k]) < np.inf
+        scored |= able[k] != 0
+    if not scored:
+        able[:] = alive[:, i]
+
+
+@kernel
+def _mean(totals: NDArray[np.float64], k: int) -> float:
+    if totals[1, k] > 0.0:
+        return float(totals[0, k] / totals[1, k])
+    return np.inf
+
+
+@kernel
+def _better(totals: NDArray[np.float64], k: int, than: int, share: float) -> bool:
+    """Whether the mean loss of ``k`` is below that share of the other's: exactly, undivided."""
+    return bool(totals[0, k] * totals[1, than] < totals[0, than] * totals[1, k] * share)
+
+
+@kernel
+def _best(able: NDArray[np.uint8], totals: NDArray[np.float64], trial: float) -> int:
+    """The able candidate of lowest faded mean loss; newcomers only if there is no one else."""
     best = -1
-    proven = False
-    for k in range(losses.size):
-        if not losses[k] < np.inf:
+    highest = -1
+    for k in range(able.size):
+        if able[k] == 0:
             continue
-        fit = totals[1, k] >= trial
-        if best < 0 or (fit and not proven):
-            better = True
-        elif proven and not fit:
-            better = False
-        else:
-            better = totals[0, k] * totals[1, best] < totals[0, best] * totals[1, k]
-        if better:
+        count = totals[1, k]
+        level = int(count > 0.0) + int(count > 0.0 and count >= trial)
+        if level > highest or (level == highest and _better(totals, k, best, 1.0)):
             best = k
-            proven = fit
+            highest = level
     return best
 
 
@@ -105,7 +122,8 @@ class Selector:
         fading: Factor of all earlier losses at each sample.
         margin: Share by which a challenger must be better.
         dwell: Samples for which a champion is safe from challengers.
-        trial: Faded samples that a newcomer needs before it ranks among the others.
+        trial: Faded samples that a newcomer needs before it ranks among the others; at most half
+            of what the fading lets a candidate ever have.
 
     Raises:
         ConfigurationError: If a value breaks its rule.
@@ -140,7 +158,7 @@ class Selector:
         self.fading = fading
         self.margin = margin
         self.dwell = dwell
-        self.trial = trial
+        self.trial = trial if fading == 1.0 else min(trial, 0.5 / (1.0 - fading))
         self.switches: deque[Switch] = deque(maxlen=_SWITCHES)
         self.switched = 0
         self._totals = np.zeros((2, candidates))
@@ -148,7 +166,7 @@ class Selector:
 
     @property
     def champion(self) -> int:
-        """Slot of the candidate that answers the next sample; -1 before the first sample."""
+        """Slot of the candidate that answers the next sample; -1 if that is yet to be chosen."""
         return int(self._champion[0])
 
     @property
@@ -156,24 +174,37 @@ class Selector:
         """Number of the sample from which the champion answers; 0 if there was no switch."""
         return self.switches[-1].number if self.switches else 0
 
-    def choose(self, first: int, losses: NDArray[np.float64]) -> NDArray[np.int32]:
+    def choose(
+        self,
+        first: int,
+        losses: NDArray[np.float64],
+        alive: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.int32]:
         """The slot that answers each sample, known before its losses are; -1 if none can.
 
         Args:
             first: Number of the first sample.
-            losses: shape=(n, candidates); inf where a candidate has no finite answer.
+            losses: shape=(n, candidates); not finite where a candidate has no finite answer. A
+                sample for which nobody has one was not scored and changes no rank.
+            alive: shape=(candidates, n); 0 where a candidate did not answer a sample that was not
+                scored. None: no candidate did.
         """
         n = len(losses)
+        able = np.zeros(self._totals.shape[1], np.uint8)
+        if alive is None:
+            alive = np.zeros((able.size, n), np.uint8)
         chosen = np.empty(n, np.int32)
         record = np.empty((n, 4), np.float64)
         _choose(
             losses,
+            alive,
             self._totals,
             self._champion,
             self.fading,
             self.margin,
             self.dwell,
             self.trial,
+            able,
             chosen,
             record,
         )
@@ -190,8 +221,13 @@ class Selector:
             return np.where(self._totals[1] > 0, self._totals[0] / self._totals[1], np.inf)
 
     def reset(self, slot: int) -> None:
-        """Forget what a slot's candidate scored: a new one took its place."""
+        """Forget what a slot's candidate scored: a new one took its place.
+
+        If it was the champion, the next sample chooses another one.
+        """
         self._totals[:, slot] = 0.0
+        if slot == self.champion:
+            self._champion[:] = -1, 0
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
@@ -199,7 +235,7 @@ class Selector:
             "totals": self._totals.copy(),
             "champion": self._champion.copy(),
             "switched": self.switched,
-            "switches": [list(switch) for switch in self.switches],
+            "switches": np.array(self.switches, np.float64).reshape(-1, 5),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -207,4 +243,6 @@ class Selector:
         self._totals[:] = state["totals"]
         self._champion[:] = state["champion"]
         self.switched = state["switched"]
-        self.switches = deque((Switch(*switch) for switch in state["switches"]), maxlen=_SWITCHES)
+        self.switches.clear()
+        for number, before, after, *losses in state["switches"].tolist():
+            self.switches.append(Switch(int(number), int(before), int(after), *losses))

@@ -51,6 +51,16 @@ class ColumnarSource(Source):
     Types tell the kinds: numbers and durations are numbers, dates and timestamps are times,
     texts are times, words or texts by their first values, truth values are the words true and
     false. Both null and NaN are missing values; infinity is rejected.
+
+    >>> import anyio, pathlib, polars, tempfile
+    >>> path = str(pathlib.Path(tempfile.mkdtemp(), "f.parquet"))
+    >>> polars.DataFrame({"age": [39, None], "income": ["low", "high"]}).write_parquet(path)
+    >>> async def main():
+    ...     source = ColumnarSource([path], Columns(target="income"), kind="parquet")
+    ...     await source.open()
+    ...     return (await source.receive()).numbers[:, 0]
+    >>> anyio.run(main)
+    array([39., nan])
     """
 
     def __init__(

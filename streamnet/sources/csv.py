@@ -38,7 +38,7 @@ LAST = ("last", "-1")
 
 @final
 class CsvFormat(TextFormat):
-    """Delimited text. What is not given is told by the first records of the first file.
+    r"""Delimited text. What is not given is told by the first records of the first file.
 
     A field is quoted if the quote is its very first byte; a doubled quote inside stands for one.
     A column of an unnamed file is called f0, f1 and so on; its target may also be given as a
@@ -50,6 +50,11 @@ class CsvFormat(TextFormat):
         header: Whether the first record names the columns.
         quote: One ASCII character, None if quotes mean nothing.
         max_record_bytes: Longer records are rejected.
+
+    >>> from streamnet.sources.textformat import Head
+    >>> head = Head("f.csv", b"age;income\n39;low\n50;high\n", 0, True)
+    >>> CsvFormat(Columns(target="income")).begin(head).fields
+    (Field(name='age', kind=<Kind.NUMBER: 'number'>),)
     """
 
     def __init__(
@@ -94,14 +99,14 @@ class CsvFormat(TextFormat):
         fields = len(self._names)
         body = table.rows[self._header :]
         rows = [row for row in body if len(row) == fields]
-        if not body and head.final:
+        self._rules = self._rules._replace(delimiter=ord(table.delimiter))
+        if head.final and head.records(self._rules, 2).begin.size == self._header:
             raise DataError(f"{head.file} holds no samples, only a header")
         if body and not rows:
             raise SchemaError(
                 f"{head.file} has {fields} columns by its header, {columns_named(self._names)}, "
                 f"but {table.fields} fields in its records"
             )
-        self._rules = self._rules._replace(delimiter=ord(table.delimiter))
         self._schema = self._schema_of(head.file, rows)
         return self._schema
 
@@ -134,8 +139,10 @@ class CsvFormat(TextFormat):
     def _table(self, head: Head) -> Table:
         """The head under the likeliest delimiter; one that gives wanted names is likelier."""
         tables = tables_of(head, self._rules, self._delimiters, self._columns.head + 1)
-        if not tables[0].rows:
+        if not head.records(self._rules, 1).begin.size:
             raise head.empty(self._rules)
+        if not tables[0].rows:
+            raise DataError(f"{head.file} has a bad quote in each of its first records")
         wanted = self._wanted()
         return max(tables, key=lambda table: len(wanted.intersection(table.rows[0])))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.jit import jit
+from streamnet.jit import kernel
 from streamnet.sources.records import Records
 
 __all__ = ("FieldReader", "Fields", "Trouble")
@@ -107,7 +107,7 @@ class FieldReader:
         ]
 
 
-@jit
+@kernel
 def _read(
     data: Bytes,
     records: tuple[Whole, Whole, NDArray[np.bool_]],
@@ -153,7 +153,7 @@ def _read(
     return found
 
 
-@jit
+@kernel
 def _field(data: Bytes, at: int, end: int, delimiter: int, quote: int) -> tuple[int, int, int, int]:
     """Begin and end of the field at ``at``, whether quotes are doubled in it, and the next one."""
     doubled = 0
@@ -175,7 +175,7 @@ def _field(data: Bytes, at: int, end: int, delimiter: int, quote: int) -> tuple[
     return low, at, doubled, at + 1
 
 
-@jit
+@kernel
 def _number(data: Bytes, low: int, high: int) -> tuple[int, float]:
     """What stands from ``low`` to ``high``, and the number if it is one and simple to read."""
     if low == high:
@@ -219,7 +219,7 @@ def _number(data: Bytes, low: int, high: int) -> tuple[int, float]:
     return NUMBER, -number if negative else number
 
 
-@jit
+@kernel
 def _exponent(data: Bytes, at: int, high: int) -> tuple[bool, int]:
     """Whether an exponent stands from ``at`` to ``high``, and its value, cut at 100,000."""
     if data[at] | 32 != EXPONENT:
@@ -239,7 +239,7 @@ def _exponent(data: Bytes, at: int, high: int) -> tuple[bool, int]:
     return True, -power if negative else power
 
 
-@jit
+@kernel
 def _is_missing(data: Bytes, low: int, high: int, texts: Bytes, ends: Whole) -> bool:
     for text in range(len(ends) - 1):
         if ends[text + 1] - ends[text] == high - low:
@@ -251,6 +251,6 @@ def _is_missing(data: Bytes, low: int, high: int, texts: Bytes, ends: Whole) -> 
     return False
 
 
-@jit
+@kernel
 def _is_space(byte: int) -> bool:
     return byte == SPACE or TAB <= byte <= RETURN

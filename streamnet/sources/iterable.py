@@ -56,7 +56,17 @@ class IterableSource(Source):
         target: Name of the target in the dicts, or for the target of pairs.
         task: What is predicted.
         kinds: Kinds of features whose first value would suggest another one.
+        columns: All of these settings and more, in place of the three.
         name: What positions and rejected samples call this source.
+
+    >>> import anyio
+    >>> async def main():
+    ...     source = IterableSource([({"age": 39, "job": "clerk"}, "low")])
+    ...     schema = await source.open()
+    ...     block = await source.receive()
+    ...     return schema.task.value, block.numbers, block.target.tolist()
+    >>> anyio.run(main)
+    ('classification', array([[39.]]), ['low'])
     """
 
     def __init__(

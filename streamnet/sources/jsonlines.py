@@ -37,6 +37,10 @@ class JsonLinesFormat(TextFormat):
 
     A name that is absent is a missing value. A name that first comes up behind the head extends
     the schema at that sample.
+
+    >>> head = Head("f.jsonl", b'{"age": 39, "income": "low"}', 0, True)
+    >>> JsonLinesFormat(Columns(target="income")).begin(head).numbers
+    ('age',)
     """
 
     def __init__(self, columns: Columns, *, max_record_bytes: int = 1 << 20) -> None:

@@ -26,6 +26,15 @@ class Limited(Source):
 
     To resume, the source is read again from its start, since a position does not say how many
     samples were before it.
+
+    >>> import anyio
+    >>> from streamnet.sources.iterable import IterableSource
+    >>> async def first(n):
+    ...     source = Limited(IterableSource([{"x": 1.0}, {"x": 2.0}, {"x": 3.0}]), n)
+    ...     await source.open()
+    ...     return (await source.receive()).numbers[:, 0]
+    >>> anyio.run(first, 2)
+    array([1., 2.])
     """
 
     def __init__(self, source: Source, n: int) -> None:
@@ -83,6 +92,15 @@ class Repeated(Source):
     Args:
         make_source: Makes a source of the same samples each time.
         epochs: How often.
+
+    >>> import anyio
+    >>> from streamnet.sources.iterable import IterableSource
+    >>> async def scored():
+    ...     source = Repeated(lambda: IterableSource([{"x": 1.0}]), 2)
+    ...     await source.open()
+    ...     return [(await source.receive()).scored for _ in range(2)]
+    >>> anyio.run(scored)
+    [True, False]
     """
 
     def __init__(self, make_source: Callable[[], Source], epochs: int) -> None:

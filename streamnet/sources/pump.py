@@ -33,6 +33,19 @@ class Pump(Generic[T]):
     The task is no child of the one that starts it, since a source may be opened by one task and
     closed by another, which no task group could bear: `aclose` ends it, or else the event loop.
     At most ``most`` items are kept; the iterable then has to wait.
+
+    >>> import anyio
+    >>> async def letters():
+    ...     yield "a"
+    ...     yield "b"
+    >>> async def main():
+    ...     pump = Pump(letters(), 10)
+    ...     pump.start()
+    ...     found = await pump.take()
+    ...     await pump.aclose()
+    ...     return found
+    >>> anyio.run(main)
+    ['a', 'b']
     """
 
     def __init__(self, iterable: AsyncIterable[T], most: int) -> None:

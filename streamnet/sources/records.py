@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.jit import jit
+from streamnet.jit import kernel
 
 __all__ = ("GOOD", "QUOTE", "Records", "Rules", "find_records")
 
@@ -82,7 +82,7 @@ def find_records(data: bytes, start: int, final: bool, rules: Rules, most: int) 
     return Records(begin, end, line, fields, state, behind, lines, reason == OVERLONG)
 
 
-@jit
+@kernel
 def _find(
     data: Bytes,
     start: int,
@@ -138,7 +138,7 @@ def _find(
     return count, pos, lines, ENOUGH
 
 
-@jit
+@kernel
 def _line_ends(data: Bytes, begin: int, end: int) -> int:
     count = 0
     for at in range(begin, end):
@@ -146,7 +146,7 @@ def _line_ends(data: Bytes, begin: int, end: int) -> int:
     return count
 
 
-@jit
+@kernel
 def _blank(data: Bytes, pos: int, stop: int, comment: int) -> int:
     """Offset of the first byte that makes the line at ``pos`` a record, or of its end."""
     while pos < stop and (data[pos] == SPACE or data[pos] == RETURN):
@@ -157,7 +157,7 @@ def _blank(data: Bytes, pos: int, stop: int, comment: int) -> int:
     return pos
 
 
-@jit
+@kernel
 def _record(
     data: Bytes, pos: int, stop: int, last: bool, delimiter: int, quote: int
 ) -> tuple[int, int, int, int]:
@@ -193,7 +193,7 @@ def _record(
         at += 1
 
 
-@jit
+@kernel
 def _quoted(data: Bytes, at: int, stop: int, quote: int) -> tuple[int, int]:
     """Offset behind the closing quote, -1 if there is none, and the line ends before it."""
     lines = 0
@@ -208,6 +208,6 @@ def _quoted(data: Bytes, at: int, stop: int, quote: int) -> tuple[int, int]:
     return -1, lines
 
 
-@jit
+@kernel
 def _is_padding(byte: int) -> bool:
     return byte in (SPACE, TAB, RETURN)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import cast
 from typing import final
 
 import numpy as np
+from anyio import to_thread
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
@@ -35,6 +35,16 @@ class Shuffled(Source):
     that was there leaves; at the end the rest leave in an order that the seed decides. A position
     counts the samples that left; to resume, the source is read again from its start. Samples of
     several files become one stream of the first one's name.
+
+    >>> import anyio
+    >>> from streamnet.sources.iterable import IterableSource
+    >>> async def shuffled(seed):
+    ...     rows = [{"x": float(number)} for number in range(5)]
+    ...     source = Shuffled(IterableSource(rows), 5, seed)
+    ...     await source.open()
+    ...     return (await source.receive()).numbers[:, 0].tolist()
+    >>> sorted(anyio.run(shuffled, 1)), anyio.run(shuffled, 1) == anyio.run(shuffled, 1)
+    ([0.0, 1.0, 2.0, 3.0, 4.0], True)
     """
 
     def __init__(self, source: Source, buffer: int, seed: int) -> None:
@@ -92,11 +102,11 @@ class Shuffled(Source):
             self._ended = True
             if self._waiting is not None:
                 rest = len(self._waiting)
-                self._send(self._waiting, permutation(key_of(int(self._key)), rest), ())
+                self._send(self._waiting, permutation(key_of(self._key), rest), ())
             self._waiting = None
             return
         self._name = self._name or block.source
-        self._exchange(block)
+        await to_thread.run_sync(self._exchange, block)
 
     def _exchange(self, block: Block) -> None:
         """Put the samples of a block into the buffer; those that leave go out."""
@@ -105,8 +115,7 @@ class Shuffled(Source):
         places = list(range(len(pool) - len(block)))
         leaving = []
         draws = np.empty(len(block), np.float64)
-        key = cast("int", self._key)  # as numpy's type: a Python int would be taken as signed
-        fill_uniform(draws, key, self._came)
+        fill_uniform(draws, self._key, self._came)
         self._came += len(block)
         for number, draw in enumerate(draws.tolist(), start=len(places)):
             if len(places) < self._size:

@@ -28,13 +28,28 @@ FIRST_LOOK = 1 << 16  # bytes that tell the format, if no line ends before
 
 @final
 class TextSource(Source):
-    """Samples of text files in order. Reading goes on in worker threads.
+    r"""Samples of text files in order. Reading goes on in worker threads.
 
     Args:
         paths: Files in order; ``-`` is standard input.
         choose: Makes the format of the first file's name and first line.
         head: Records of the first file by which the format tells its columns.
         chunk_bytes: How much is read at once. It changes nothing in the samples.
+
+    >>> import anyio, pathlib, tempfile
+    >>> from streamnet.sources.columns import Columns
+    >>> from streamnet.sources.csv import CsvFormat
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "f.csv")
+    >>> _ = path.write_text("age,income\n39,low\nold,high\n")
+    >>> async def main():
+    ...     columns = Columns(target="income", head=1)
+    ...     source = TextSource([str(path)], lambda name, line: CsvFormat(columns), head=1)
+    ...     await source.open()
+    ...     block = await source.receive()
+    ...     await source.aclose()
+    ...     return block.numbers, block.rejected[0].line, block.rejected[0].detail
+    >>> anyio.run(main)
+    (array([[39.]]), 3, "column 'age' has 'old', which is not a number")
     """
 
     def __init__(

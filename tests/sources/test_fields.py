@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 import struct
 
 import numpy as np
@@ -19,7 +20,7 @@ COMMA, QUOTE = ord(","), ord('"')
 
 
 def fields_of(data: bytes, plan: list[int], missing: tuple[str, ...] = MISSING) -> Fields:
-    records = find_records(data, 0, True, Rules(COMMA, QUOTE, fields=len(plan)), 1000)
+    records = find_records(data, 0, True, Rules(COMMA, QUOTE, fields=len(plan)), 30_000)
     reader = FieldReader(np.array(plan), COMMA, QUOTE, [text.encode() for text in missing])
     return reader.read(data, records, np.ones(len(records.begin), np.bool_))
 
@@ -60,6 +61,14 @@ def test_a_number_is_what_python_makes_of_it(
     assert read is None or same(read, expected)
 
 
+def test_numbers_at_the_limits_of_a_float_are_read_to_the_bit() -> None:
+    draw = random.Random(1)
+    texts = [f"{draw.randrange(2**52, 2**55)}e{draw.randrange(-22, 23)}" for _ in range(20_000)]
+    texts += [str(2**64 + 5), f"{2**65 + 1}.5", "0" * 30 + "7", "0." + "0" * 30 + "7"]
+    found = fields_of("\n".join(texts).encode(), [0]).numbers[:, 0].tolist()
+    assert found == [float(text) for text in texts]
+
+
 @given(st.text("0123456789+-.eExX_ nainfNAINFa", max_size=8))
 def test_only_decimal_numbers_are_numbers(text: str) -> None:
     read = number_of(text, missing=())
@@ -69,7 +78,7 @@ def test_only_decimal_numbers_are_numbers(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["0x10", "1_000", "nan", "inf", "-Infinity", "1e999", "1e", ".", "+", "--1", "1.2.3", "١"],
+    ["0x10", "1_000", "nan", "inf", "-Infinity", "1e999", "1e", ".", "+", "--1", "1.2.3", "\u0661"],
 )
 def test_what_only_looks_like_a_number_is_none(text: str) -> None:
     assert number_of(text) is None
