@@ -263,6 +263,6 @@ def _check_weights(
         if matrix.shape != shape:
             raise ModelFileError(f"{name} has shape {matrix.shape}, but its network needs {shape}")
         if matrix.dtype != np.dtype(dtype):
-            raise ModelFileError(f"{name} has numbers of type {matrix.dtype}, but must have {dtype}")
+            raise ModelFileError(f"{name} has the type {matrix.dtype}, but must have {dtype}")
         if not np.isfinite(matrix).all():
             raise ModelFileError(f"{name} has a weight that is not finite")

@@ -216,22 +216,23 @@ def total(typing_context, vector):
     return vector.dtype(vector), generate
 
 
-# degree of the Taylor polynomial, clamp, bits of the mantissa, bias, ln 2 in two parts
+# Degree of the Taylor polynomial, clamp, bits of the mantissa, bias of the exponent.
 _EXPONENTIAL = {
-    types.float32: (7, 87.0, 23, 127, 0.693359375, -2.12194440e-4),
-    types.float64: (15, 708.0, 52, 1023, 0.693145751953125, 1.42860682030941723212e-6),
+    types.float32: (6, 87.0, 23, 127),
+    types.float64: (13, 708.0, 52, 1023),
 }
 
 
 @intrinsic
 def exponential(typing_context, vector):
-    """``exp`` of each lane, to 3e-7 of its value (float32) or 1e-15 (float64).
+    """``exp`` of each lane, about as exact as its argument is.
 
-    exp(x) = 2**n exp(r) with r = x - n ln 2 in +-(ln 2)/2, and a Taylor polynomial for exp(r).
-    Arguments are clamped at +-87 (float32) or +-708 (float64).
-    NaN stays NaN.
+    exp(x) = 2**t with t = x / ln 2: the whole part of t becomes the exponent, and a Taylor polynomial
+    gives 2**f for the rest f in +-1/2. Rounding t changes the result as much as rounding x would, so
+    its relative error is below ``(2 + abs(x))`` units in the last place. Arguments are clamped at +-87
+    (float32) or +-708 (float64). NaN stays NaN.
     """
-    degree, clamp, mantissa, bias, high, low = _EXPONENTIAL[vector.dtype]
+    degree, clamp, mantissa, bias = _EXPONENTIAL[vector.dtype]
 
     def generate(context, builder, signature, args):
         kind = args[0].type
@@ -243,23 +244,22 @@ def exponential(typing_context, vector):
         def fma(a, b, c):
             return _llvm(builder, "fma", vector, kind, [a, b, c])
 
-        x = args[0]
-        for limit, compare in ((clamp, ">"), (-clamp, "<")):
-            over = builder.fcmp_ordered(compare, x, constant(limit))
-            x = builder.select(over, constant(limit), x)
-        n = fma(x, constant(1.4426950408889634), constant(0.5))
-        n = _llvm(builder, "floor", vector, kind, [n])
-        r = fma(n, constant(-high), x)
-        r = fma(n, constant(-low), r)
+        t = builder.fmul(args[0], constant(1.0 / math.log(2.0)))
+        for limit, compare in ((clamp, "<"), (-clamp, ">")):
+            end = constant(limit / math.log(2.0))
+            t = builder.select(builder.fcmp_ordered(compare, end, t), end, t)
+        n = _llvm(builder, "roundeven", vector, kind, [t])
+        f = builder.fsub(t, n)
         # Pairs of terms first (Estrin's scheme): a chain half as long as Horner's.
-        terms = [constant(1.0 / math.factorial(k)) for k in range(degree + 1)]
+        terms = [constant(math.log(2.0) ** k / math.factorial(k)) for k in range(degree + 1)]
         while len(terms) > 1:
-            terms = [fma(odd, r, even) for even, odd in zip(terms[::2], terms[1::2], strict=True)]
-            r = builder.fmul(r, r)
-        y = terms[0]
+            pairs = zip(terms[::2], terms[1::2], strict=False)
+            last = terms[-1:] if len(terms) % 2 else []
+            terms = [fma(odd, f, even) for even, odd in pairs] + last
+            f = builder.fmul(f, f)
         exponent = builder.add(builder.fptosi(n, integer), ir.Constant(integer, [bias] * LANES))
         shifted = builder.shl(exponent, ir.Constant(integer, [mantissa] * LANES))
-        return builder.fmul(y, builder.bitcast(shifted, kind))
+        return builder.fmul(terms[0], builder.bitcast(shifted, kind))
 
     return vector(vector), generate
 

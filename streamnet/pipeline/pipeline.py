@@ -240,7 +240,6 @@ class Pipeline:
         receives = [receive for _, receive in channels]
         self._channels = receives
         limit = self.rejections.limit
-        sinks = (self.rejections, *self._sinks)
         # The last two decisions come when training has ended: their channel stays open so long.
         with decisions_send, decisions:
             async with create_task_group() as group:
@@ -250,7 +249,7 @@ class Pipeline:
                 start(train, learner.trainer, self._threads, receives[1], sends[2], decisions)
                 start(evaluate, learner.evaluator, receives[2], sends[3])
                 start(serve, learner.server, receives[3], sends[4], decisions_send)
-                start(record, sinks, self._publish, receives[4])
+                start(record, self.rejections, self._sinks, self._publish, receives[4])
 
     def _publish(self, snapshot: Snapshot) -> None:
         assert self.learner is not None

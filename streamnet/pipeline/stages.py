@@ -143,18 +143,22 @@ async def serve(
 
 
 async def record(
+    rejections: Sink,
     sinks: Sequence[Sink],
     publish: Callable[[Snapshot], None],
     receive: MemoryObjectReceiveStream[Served],
 ) -> None:
-    """Write down what was served and publish emitted champions."""
+    """Write down what was rejected and served, and publish emitted champions."""
 
     def write(served: Served) -> None:
+        rejections(served)
         for sink in sinks:
             sink(served)
 
     with receive:
         async for served in receive:
-            await compute(records_of(served.scored.encoded.block), write, served)
+            block = served.scored.encoded.block
+            work = records_of(block) if sinks else len(block.rejected)
+            await compute(work, write, served)
             if served.emitted is not None:
                 publish(served.emitted)

@@ -76,8 +76,8 @@ def _find_able(
     for k in range(able.size):
         able[k] = abs(losses[i, k]) < np.inf
         scored |= able[k] != 0
-    if not scored:
-        able[:] = alive[:, i]
+    for k in range(0 if scored else able.size):
+        able[k] = alive[k, i]
 
 
 @kernel
@@ -131,7 +131,7 @@ class Selector:
     >>> selector = Selector(2)
     >>> losses = np.array([[0.9, 0.1]] * 30)
     >>> selector.choose(0, losses).tolist()[-1], len(selector.switches)
-    (1, 2)
+    (1, 1)
     """
 
     def __init__(
