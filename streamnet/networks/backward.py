@@ -63,51 +63,52 @@ def backward(plan, weights, scratch, active):
     if depth > 0:
         width = layer_of(plan, depth - 1, PLAN_LAYER.width)
         delta = layer_of(plan, depth - 1, PLAN_LAYER.delta)
-        zero = simd.splat(scratch.dtype.type(0))
+        values = layer_of(plan, depth - 1, PLAN_LAYER.value)
+        code = layer_of(plan, depth - 1, PLAN_LAYER.activation)
         for j in range(0, width, LANES):
-            parts = zero
             at = plan[PLAN.output] + j
-            for o in range(active):
+            g = simd.broadcast(scratch, plan[PLAN.gradient])
+            parts = simd.multiply(g, simd.load(weights, at))
+            for o in range(1, active):
+                at += width
                 g = simd.broadcast(scratch, plan[PLAN.gradient] + o)
                 parts = simd.multiply_add(g, simd.load(weights, at), parts)
-                at += width
-            simd.store(scratch, delta + j, parts)
-        _slope(plan, depth - 1, scratch)
+            simd.store(scratch, delta + j, _sloped(code, simd.load(scratch, values + j), parts))
     for layer in range(depth - 1, 0, -1):
-        width = layer_of(plan, layer, PLAN_LAYER.width)
-        above = layer_of(plan, layer, PLAN_LAYER.delta)
-        below = layer_of(plan, layer - 1, PLAN_LAYER.delta)
-        units = layer_of(plan, layer - 1, PLAN_LAYER.units)
-        for i in range(units):
-            at = layer_of(plan, layer, PLAN_LAYER.weights) + (i + 1) * width
-            parts = simd.multiply(simd.load(weights, at), simd.load(scratch, above))
-            for j in range(LANES, width, LANES):
-                w = simd.load(weights, at + j)
-                parts = simd.multiply_add(w, simd.load(scratch, above + j), parts)
-            simd.put(scratch, below + i, simd.total(parts))
-        for i in range(units, layer_of(plan, layer - 1, PLAN_LAYER.width)):
-            simd.put(scratch, below + i, 0)
-        _slope(plan, layer - 1, scratch)
+        _through(plan, layer, weights, scratch)
 
 
 @inlined
-def _slope(plan, layer, scratch):
-    """Multiply a layer's deltas by the slope of its activation."""
-    code = layer_of(plan, layer, PLAN_LAYER.activation)
+def _through(plan, layer, weights, scratch):
+    """Deltas of the layer below ``layer``."""
     width = layer_of(plan, layer, PLAN_LAYER.width)
-    values = layer_of(plan, layer, PLAN_LAYER.value)
-    delta = layer_of(plan, layer, PLAN_LAYER.delta)
-    one = simd.splat(scratch.dtype.type(1))
-    for j in range(0, width, LANES):
-        h = simd.load(scratch, values + j)
-        d = simd.load(scratch, delta + j)
-        if code == LOGISTIC:
-            d = simd.multiply(d, simd.multiply(h, simd.subtract(one, h)))
-        elif code == TANH:
-            d = simd.multiply(d, simd.subtract(one, simd.multiply(h, h)))
-        elif code == RELU:
-            d = simd.gate(d, h)
-        simd.store(scratch, delta + j, d)
+    above = layer_of(plan, layer, PLAN_LAYER.delta)
+    below = layer_of(plan, layer - 1, PLAN_LAYER.delta)
+    units = layer_of(plan, layer - 1, PLAN_LAYER.units)
+    for i in range(units):
+        at = layer_of(plan, layer, PLAN_LAYER.weights) + (i + 1) * width
+        parts = simd.multiply(simd.load(weights, at), simd.load(scratch, above))
+        for j in range(LANES, width, LANES):
+            w = simd.load(weights, at + j)
+            parts = simd.multiply_add(w, simd.load(scratch, above + j), parts)
+        simd.put(scratch, below + i, simd.total(parts))
+    values = layer_of(plan, layer - 1, PLAN_LAYER.value)
+    code = layer_of(plan, layer - 1, PLAN_LAYER.activation)
+    for j in range(0, layer_of(plan, layer - 1, PLAN_LAYER.width), LANES):
+        d = simd.load(scratch, below + j)
+        simd.store(scratch, below + j, _sloped(code, simd.load(scratch, values + j), d))
+
+
+@inlined
+def _sloped(code, h, d):
+    """Deltas times the slope of their activation, whose values are ``h``."""
+    if code == LOGISTIC:
+        d = simd.multiply(d, simd.subtract(h, simd.multiply(h, h)))
+    elif code == TANH:
+        d = simd.subtract(d, simd.multiply(d, simd.multiply(h, h)))
+    elif code == RELU:
+        d = simd.gate(d, h)
+    return d
 
 
 @inlined
