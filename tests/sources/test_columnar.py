@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC
+from datetime import date
+from datetime import datetime
+from datetime import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from streamnet.errors import DataError
+from streamnet.errors import SchemaError
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from streamnet.sources import Columns
+from streamnet.sources import open_files
+from tests.sources.reading import content
+from tests.sources.reading import numbers
+from tests.sources.reading import read
+from tests.sources.reading import write
+
+kinds = pytest.mark.parametrize("kind", ["parquet", "arrow"])
+
+
+def written(folder: Path, name: str, frame: pl.DataFrame) -> str:
+    path = str(folder / name)
+    if name.endswith("parquet"):
+        frame.write_parquet(path, row_group_size=700)
+    else:
+        frame.write_ipc(path)
+    return path
+
+
+def blocks_of(path: str, columns: Columns) -> tuple[Schema, list[Block]]:
+    return read(open_files([path], columns=columns))
+
+
+COLUMNS: dict[str, tuple[list[Any], Any, Kind, list[Any]]] = {
+    "int": ([1, None, 3], pl.Int8, Kind.NUMBER, [1.0, math.nan, 3.0]),
+    "big": ([2**63, 1, None], pl.UInt64, Kind.NUMBER, [2.0**63, 1.0, math.nan]),
+    "float": ([0.5, math.nan, None], pl.Float32, Kind.NUMBER, [0.5, math.nan, math.nan]),
+    "decimal": (["1.5", None, "2.5"], pl.Decimal(10, 2), Kind.NUMBER, [1.5, math.nan, 2.5]),
+    "bool": ([True, False, None], pl.Boolean, Kind.CATEGORY, ["true", "false", None]),
+    "word": (["1", " b ", "?"], pl.String, Kind.CATEGORY, ["1", "b", None]),
+    "class": (["a", None, "a"], pl.Categorical, Kind.CATEGORY, ["a", None, "a"]),
+    "text": (["a b c d"] * 3, pl.String, Kind.TEXT, ["a b c d"] * 3),
+    "iso": (["1970-01-02"] * 3, pl.String, Kind.TIME, [86400.0] * 3),
+    "day": (
+        [date(1970, 1, 2), None, date(1969, 12, 31)],
+        pl.Date,
+        Kind.TIME,
+        [86400.0, math.nan, -86400.0],
+    ),
+    "ms": (
+        [datetime.fromisoformat("1970-01-01 01:00")] * 3,
+        pl.Datetime("ms"),
+        Kind.TIME,
+        [3600.0] * 3,
+    ),
+    "zone": (
+        [datetime(1970, 1, 1, 1, tzinfo=UTC)] * 3,
+        pl.Datetime("us", "Europe/Berlin"),
+        Kind.TIME,
+        [3600.0] * 3,
+    ),
+    "span": (
+        [timedelta(seconds=1.5), None, timedelta(0)],
+        pl.Duration,
+        Kind.NUMBER,
+        [1.5, math.nan, 0.0],
+    ),
+    "clock": ([time(1, 2), None, time(3)], pl.Time, Kind.CATEGORY, ["01:02:00", None, "03:00:00"]),
+    "nothing": ([None] * 3, pl.Null, Kind.CATEGORY, [None] * 3),
+}
+
+
+@kinds
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_type_of_a_column_tells_its_kind(tmp_path: Path, kind: str, name: str) -> None:
+    values, dtype, expected_kind, expected = COLUMNS[name]
+    first = pl.String if name == "decimal" else dtype
+    frame = pl.DataFrame({"x": pl.Series(values, dtype=first)}).cast({"x": dtype})
+    schema, (block,) = blocks_of(written(tmp_path, f"f.{kind}", frame), Columns())
+    assert schema.fields == (Field("x", expected_kind),)
+    found = block.numbers[:, 0].tolist() if schema.numbers else block.words[0].tolist()
+    assert repr([str(v) for v in found]) == repr([str(v) for v in expected])
+
+
+@kinds
+def test_bad_rows_are_rejected_with_their_number(tmp_path: Path, kind: str) -> None:
+    frame = pl.DataFrame({"x": [1.0, math.inf, 2.0], "y": [1, 0, None]})
+    _, (block,) = blocks_of(written(tmp_path, f"f.{kind}", frame), Columns(target="y"))
+    assert [(one.offset, one.line, one.reason) for one in block.rejected] == [
+        (1, None, "not-finite"),
+        (2, None, "target-missing"),
+    ]
+    assert block.rejected[1].raw == '{"x":2.0,"y":null}'
+    assert block.marks.tolist() == [[0, 0, 0], [3, 3, 0]]
+
+
+@kinds
+def test_files_are_read_in_order_and_resumed_at_any_row(tmp_path: Path, kind: str) -> None:
+    paths = [
+        written(tmp_path, f"{n}.{kind}", pl.DataFrame({"x": range(n * 10_000, (n + 1) * 10_000)}))
+        for n in range(2)
+    ]
+    _, blocks = read(open_files(paths))
+    assert numbers(blocks) == list(range(20_000))
+    assert max(map(len, blocks)) <= 8192
+    for number, row in ((0, 0), (0, 9_999), (0, 10_000), (1, 1234)):
+        after = Position(paths[number], row, row, 0)
+        rest = content(read(open_files(paths), after)[1])
+        assert rest.samples == content(blocks).samples[number * 10_000 + row :]
+
+
+def test_labels_and_targets_follow_the_task(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [1, 2], "i": [1, 2], "f": [1.0, 2.5], "b": [True, False]})
+    path = written(tmp_path, "f.parquet", frame)
+    found = {}
+    for target in "ifb":
+        schema, (block,) = blocks_of(path, Columns(target=target))
+        assert block.target is not None
+        found[target] = schema.task, block.target.tolist()
+    assert found == {
+        "i": (Task.CLASSIFICATION, ["1", "2"]),
+        "f": (Task.REGRESSION, [1.0, 2.5]),
+        "b": (Task.CLASSIFICATION, ["true", "false"]),
+    }
+
+
+def test_a_kind_may_be_chosen(tmp_path: Path) -> None:
+    path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1, 2]}))
+    _, (block,) = blocks_of(path, Columns(kinds={"x": Kind.CATEGORY}))
+    assert block.words[0].tolist() == ["1", "2"]
+    _, (block,) = blocks_of(path, Columns(kinds={"x": Kind.TIME}))
+    assert block.numbers[:, 0].tolist() == [1.0, 2.0]
+
+
+def test_nested_columns_have_to_be_dropped(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [1, 2], "l": [[1], [2]], "b": [b"a", b"b"]})
+    path = written(tmp_path, "f.parquet", frame)
+    with pytest.raises(SchemaError, match=r"f\.parquet has List\(Int64\) in column 'l'"):
+        blocks_of(path, Columns())
+    with pytest.raises(SchemaError, match="has Binary in column 'b'"):
+        blocks_of(path, Columns(drop=("l",)))
+    schema, _ = blocks_of(path, Columns(drop=("l", "b")))
+    assert schema.numbers == ("x",)
+
+
+@kinds
+def test_a_broken_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    frame = pl.DataFrame({"x": range(1000)})
+    path = written(tmp_path, f"f.{kind}", frame)
+    half = write(tmp_path, f"g.{kind}", Path(path).read_bytes()[:300])
+    for bad in (half, write(tmp_path, f"h.{kind}", b"x,y\n1,2\n")):
+        with pytest.raises(DataError, match=rf"[gh]\.{kind} can't be read: \S"):
+            blocks_of(bad, Columns())
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "f.parquet", pl.DataFrame({"x": []}))
+    with pytest.raises(DataError, match=r"f\.parquet holds no samples"):
+        blocks_of(path, Columns())
+
+
+def test_later_files_must_have_the_same_columns(tmp_path: Path) -> None:
+    first = written(tmp_path, "1.parquet", pl.DataFrame({"a": [1], "b": [2]}))
+    for name, frame, message in (
+        ("2", pl.DataFrame({"a": [1]}), "no column 'b'"),
+        ("3", pl.DataFrame({"a": [1], "b": [1], "c": [1]}), "has 'c', but the first file"),
+    ):
+        path = written(tmp_path, f"{name}.parquet", frame)
+        with pytest.raises(SchemaError, match=message):
+            read(open_files([first, path]))
+
+
+def test_a_position_behind_the_end_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1, 2]}))
+    with pytest.raises(DataError, match="has only 2 rows, but was left at row 3"):
+        read(open_files([path]), Position(path, 3, 3, 0))
+
+
+def test_a_name_without_suffix_does_not_hide_what_is_inside(tmp_path: Path) -> None:
+    path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1, 2]}))
+    other = write(tmp_path, "data", Path(path).read_bytes())
+    assert numbers(read(open_files([other]))[1]) == [1.0, 2.0]

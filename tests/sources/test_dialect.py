@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.sources.dialect import DELIMITERS
+from streamnet.sources.dialect import has_header
+from streamnet.sources.dialect import table_of
+from streamnet.sources.dialect import tables_of
+from streamnet.sources.records import Rules
+from streamnet.sources.textformat import Head
+
+QUOTED = Rules(quote=ord('"'))
+
+
+def delimiter_of(text: str) -> str:
+    return tables_of(Head("f", text.encode(), 0, True), QUOTED, DELIMITERS, 100)[0].delimiter
+
+
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+def test_the_delimiter_is_the_one_that_gives_all_records_the_same_fields(delimiter: str) -> None:
+    rows = [["a", "b", "c"], ["1,5", "x; y", "2|3"], ["1,2,3", "", "z"]]
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter).writerows(rows)
+    assert delimiter_of(out.getvalue()) == delimiter
+
+
+def test_text_with_commas_does_not_hide_tabs() -> None:
+    assert delimiter_of("ham\tGo until, jurong\nham\tOk lar\nspam\tFree, entry, in\n") == "\t"
+
+
+def test_a_header_tells_semicolons_from_decimal_commas() -> None:
+    assert delimiter_of("a;b\n1,5;2,5\n3,5;4,5\n") == ";"
+
+
+def test_one_column_has_a_comma_as_good_as_any() -> None:
+    assert delimiter_of("a\n1\n2\n") == ","
+
+
+cells = st.text('ab1 ,"\n', max_size=5).filter(lambda cell: cell == cell.strip())
+
+
+@given(st.lists(st.lists(cells, min_size=2, max_size=2), min_size=1, max_size=5))
+def test_fields_are_those_of_the_csv_module(rows: list[list[str]]) -> None:
+    out = io.StringIO()
+    csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    head = Head("f", out.getvalue().encode(), 0, True)
+    assert table_of(head, QUOTED._replace(delimiter=ord(",")), 100).rows == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("a,b\n1,2\n", True),
+        ("1,2\n3,4\n", False),
+        ("0,1,target\n1.5,2.5,1\n", True),
+        ("x,R\n1,M\n", True),
+        ("0.1,R\n0.2,M\n", False),
+        ("label,text\nham,Ok lar joking wif\nspam,Free entry in 2\n", True),
+        ("ham,Go until jurong point\nham,Ok lar\nspam,Free entry\n", False),
+        ("red,small\nblue,small\nred,large\nred,small\n", False),
+        ("colour,size\nblue,small\nred,large\nred,small\n", True),
+        ("a,a\nx,y\nx,z\n", False),
+        ("when,y\n2020-01-01,a\n2020-01-02,b\n", True),
+        ("a,b\n?,x\n1,x\n", True),
+        ("only,names\n", True),
+        ("NA,1\n2,3\n", False),
+        ("nan,1\n2,3\n", False),
+    ],
+)
+def test_a_header_is_told_by_what_is_below(text: str, header: bool) -> None:
+    rows = [line.split(",") for line in text.splitlines()]
+    assert has_header(rows, ()) is header
+
+
+def test_a_name_that_was_asked_for_makes_a_header() -> None:
+    rows = [["0", "1"], ["1", "2"]]
+    assert not has_header(rows, ("y",))
+    assert has_header(rows, ("1",))

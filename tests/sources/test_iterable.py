@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.samples import Block
+from streamnet.samples import Kind
+from streamnet.samples import Position
+from streamnet.samples import Task
+from streamnet.sources import Columns
+from streamnet.sources import IterableSource
+from tests.sources.reading import content
+from tests.sources.reading import drained
+from tests.sources.reading import numbers
+from tests.sources.reading import read
+from tests.sources.reading import reasons
+
+ROWS = [{"x": n, "y": n % 3} for n in range(2500)]
+
+
+async def slowly(rows: list[Any]) -> AsyncIterator[Any]:
+    for number, row in enumerate(rows):
+        if number % 7 == 0:
+            await anyio.lowlevel.checkpoint()
+        yield row
+
+
+def test_plain_and_asynchronous_iterables_give_the_same(run: Callable[..., Any]) -> None:
+    columns = Columns(target="y", task=Task.CLASSIFICATION)
+    plain = run(drained, IterableSource(ROWS, columns=columns))[1]
+    pairs = [({"x": row["x"]}, row["y"]) for row in ROWS]
+    other = run(drained, IterableSource(iter(pairs), columns=columns))[1]
+    later = run(drained, IterableSource(slowly(ROWS), columns=columns))[1]
+    assert content(plain) == content(other) == content(later)
+    assert numbers(plain) == list(range(2500))
+    assert max(map(len, [*plain, *other, *later])) <= 1024
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_source_resumes_behind_every_sample(asynchronous: bool) -> None:
+    rows: list[Any] = [{"x": 1, "y": "a"}, {"y": "a", "z": 2}, 5, {"x": "w", "y": "a"}]
+    rows += [{"x": 2, "y": None}, {"x": 3, "y": "b"}, {"w": "q", "y": "b"}]
+
+    def make() -> IterableSource:
+        return IterableSource(slowly(rows) if asynchronous else rows, target="y")
+
+    whole = content(read(make())[1])
+    for number, (_, mark, *_) in enumerate(whole.samples):
+        after = Position("iterable", mark[0] + 1, mark[1] + 1, 0)
+        rest = content(read(make(), after)[1])
+        assert rest.samples == whole.samples[number + 1 :]
+        assert rest.letters == [one for one in whole.letters if one.offset > mark[0]]
+
+
+def test_what_has_arrived_is_given_without_waiting(backend: str) -> None:
+    async def main() -> None:
+        send, receive = anyio.create_memory_object_stream[dict[str, Any]](10)
+        source = IterableSource(receive, target="y", task=Task.CLASSIFICATION)
+        with anyio.fail_after(20):
+            assert (await source.open()).task is Task.CLASSIFICATION
+            for count in (1, 3, 2):
+                for number in range(count):
+                    await send.send({"x": number, "y": "a"})
+                await anyio.wait_all_tasks_blocked()
+                block = await source.receive()
+                assert block is not None
+                assert len(block) == count
+            await send.aclose()
+            assert await source.receive() is None
+            await source.aclose()
+
+    anyio.run(main, backend=backend)
+
+
+def test_waiting_can_be_cancelled_without_losing_a_sample(backend: str) -> None:
+    async def main() -> list[Block]:
+        send, receive = anyio.create_memory_object_stream[dict[str, Any]]()
+        source = IterableSource(receive, target="y", task=Task.CLASSIFICATION)
+        await source.open()
+        blocks = []
+
+        async def give() -> None:
+            async with send:
+                for number in range(200):
+                    await send.send({"x": number, "y": "a"})
+                    await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(give)
+            ended = False
+            while not ended:
+                with anyio.move_on_after(0):
+                    block = await source.receive()
+                    ended = block is None
+                    blocks += [] if block is None else [block]
+                await anyio.lowlevel.checkpoint()
+        await source.aclose()
+        return blocks
+
+    assert numbers(anyio.run(main, backend=backend)) == list(range(200))
+
+
+def test_closing_ends_the_iterable_in_its_own_task(backend: str) -> None:
+    events = []
+
+    async def endless() -> AsyncIterator[dict[str, Any]]:
+        events.append(anyio.get_current_task().id)
+        try:
+            while True:
+                yield {"x": 1, "y": "a"}
+                await anyio.sleep_forever()
+        finally:
+            events.append(anyio.get_current_task().id)
+
+    async def main() -> None:
+        source = IterableSource(endless(), target="y")
+        await source.open()
+        assert len(await source.receive() or ()) == 1
+        async with anyio.create_task_group() as group:
+            group.start_soon(source.aclose)
+        assert await source.receive() is None
+
+    anyio.run(main, backend=backend)
+    first, last = events
+    assert first == last
+
+
+def test_a_source_that_nobody_closed_does_not_hold_up_the_loop(backend: str) -> None:
+    async def endless() -> AsyncIterator[dict[str, Any]]:
+        yield {"x": 1, "y": "a"}
+        await anyio.sleep_forever()
+
+    async def main() -> int:
+        source = IterableSource(endless(), target="y")
+        await source.open()
+        return len(await source.receive() or ())
+
+    assert anyio.run(main, backend=backend) == 1
+
+
+def test_an_iterable_is_not_drained_ahead_of_need(backend: str) -> None:
+    taken = 0
+
+    async def counting() -> AsyncIterator[dict[str, Any]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield {"x": 1, "y": "a"}
+
+    async def main() -> None:
+        source = IterableSource(counting(), target="y")
+        await source.open()
+        for _ in range(3):
+            await source.receive()
+            await anyio.wait_all_tasks_blocked()
+        await source.aclose()
+
+    anyio.run(main, backend=backend)
+    assert taken <= 5 * 1024
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_samples_in_front_of_an_error_are_given(asynchronous: bool) -> None:
+    def breaking() -> Iterator[dict[str, Any]]:
+        yield {"x": 1, "y": "a"}
+        yield {"x": 2, "y": "a"}
+        raise KeyError("gone")
+
+    async def breaking_later() -> AsyncIterator[dict[str, Any]]:
+        for row in breaking():
+            yield row
+
+    blocks = []
+
+    async def main() -> None:
+        source = IterableSource(breaking_later() if asynchronous else breaking(), target="y")
+        await source.open()
+        try:
+            while (block := await source.receive()) is not None:
+                blocks.append(block)
+        finally:
+            await source.aclose()
+
+    with pytest.raises(DataError, match=r"broke off \(KeyError: 'gone'\)") as caught:
+        anyio.run(main)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert numbers(blocks) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "task"),
+    [
+        ([0.5, 1], Task.REGRESSION),
+        ([1.0, 2.0], Task.CLASSIFICATION),
+        (list(range(30)), Task.REGRESSION),
+        ([" 0.5", "1"], Task.REGRESSION),
+        ([None, "a"], Task.CLASSIFICATION),
+    ],
+)
+def test_the_first_targets_of_a_plain_iterable_tell_the_task(
+    targets: list[Any], task: Task
+) -> None:
+    schema, blocks = read(IterableSource([({"x": 1}, target) for target in targets]))
+    assert (schema.target, schema.task) == ("target", task)
+    assert reasons(blocks) == ([(None, "target-missing")] if None in targets else [])
+
+
+def test_the_first_target_of_an_asynchronous_iterable_tells_the_task() -> None:
+    rows = [{"x": 1, "y": None}, {"x": 1}, {"x": 1, "y": 2.0}]
+    schema, blocks = read(IterableSource(slowly(rows), target="y"))
+    assert schema.task is Task.REGRESSION
+    assert sum(map(len, blocks)) == 1
+    assert [letter.offset for block in blocks for letter in block.rejected] == [0, 1]
+
+
+@given(st.lists(st.integers() | st.tuples(st.just(1)) | st.tuples(st.just({"x": 1}), st.just(2))))
+def test_anything_is_accepted_or_rejected(items: list[Any]) -> None:
+    items = [({"x": 1}, "a"), *items]
+    samples, letters = content(read(IterableSource(items))[1])
+    assert len(samples) + len(letters) == len(items)
+    good = [item for item in items if isinstance(item, tuple) and len(item) == 2]
+    assert len(samples) == len(good)
+
+
+@pytest.mark.parametrize("rows", [[], [{"x": 1}, {"y": None}]])
+def test_nothing_to_learn_is_refused(rows: list[Any]) -> None:
+    for iterable in (rows, slowly(rows)):
+        with pytest.raises(DataError, match="holds no sample"):
+            read(IterableSource(iterable, target="y", name="mine"))
+
+
+def test_settings_are_given_once() -> None:
+    with pytest.raises(ConfigurationError, match="columns is given"):
+        IterableSource([], target="y", columns=Columns())
+
+
+def test_kinds_may_be_chosen() -> None:
+    source = IterableSource([{"x": 1, "y": 1}], target="y", kinds={"x": Kind.CATEGORY})
+    _, (block,) = read(source)
+    assert block.words[0].tolist() == ["1"]

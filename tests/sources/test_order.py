@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.samples import Block
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.sources import Columns
+from streamnet.sources import IterableSource
+from streamnet.sources import Limited
+from streamnet.sources import Repeated
+from streamnet.sources import Shuffled
+from streamnet.sources import Source
+from streamnet.sources import open_files
+from tests.sources.reading import bits
+from tests.sources.reading import content
+from tests.sources.reading import numbers
+from tests.sources.reading import read
+from tests.sources.reading import write
+
+
+class Cut(Source):
+    """A source whose blocks are cut into smaller ones."""
+
+    def __init__(self, source: Source, size: int) -> None:
+        self.source = source
+        self.size = size
+        self.parts: list[Block] = []
+
+    async def open(self, after: Position | None = None) -> Schema:
+        return await self.source.open(after)
+
+    async def receive(self) -> Block | None:
+        if not self.parts:
+            block = await self.source.receive()
+            if block is None or not len(block):
+                return block
+            cuts = range(0, len(block), self.size)
+            self.parts = [block.part(cut, min(cut + self.size, len(block))) for cut in cuts]
+        return self.parts.pop(0)
+
+    async def aclose(self) -> None:
+        await self.source.aclose()
+
+
+ROWS: list[Any] = [{"x": n, "y": "a"} for n in range(40)]
+ROWS[5] = {"x": "bad", "y": "a"}
+ROWS[6] = {"x": 6, "y": None}
+ROWS[20] = {"x": 20, "late": 1, "y": "a"}
+ROWS[39] = 39
+
+
+def rows_source(size: int = 1000) -> Source:
+    return Cut(IterableSource(ROWS, target="y"), size)
+
+
+def resumes_anywhere(make: Any) -> None:
+    """A source gives the same rest when it is opened behind any of its samples."""
+    whole = content(read(make())[1])
+    for number, sample in enumerate(whole.samples):
+        following = whole.samples[number + 1 :]
+        if not following or following[0][0] != sample[0]:
+            continue
+        after = Position(sample[0], *following[0][1])
+        assert content(read(make(), after)[1]).samples == following
+
+
+def test_only_the_first_samples_of_a_limited_source_come() -> None:
+    for n in (1, 7, 37, 38, 1000):
+        for size in (1, 3, 1000):
+            found = content(read(Limited(rows_source(size), n))[1])
+            assert found.samples == content(read(rows_source())[1]).samples[:n]
+    resumes_anywhere(lambda: Limited(rows_source(4), 30))
+
+
+def test_a_limit_counts_samples_across_files(tmp_path: Path) -> None:
+    paths = [write(tmp_path, f"{n}.csv", f"x,y\n{n},a\n{n}.5,a\nz,a\n") for n in range(3)]
+
+    def make() -> Source:
+        return Limited(open_files(paths, columns=Columns(target="y", head=1)), 4)
+
+    assert numbers(read(make())[1]) == [0, 0.5, 1, 1.5]
+    assert numbers(read(make(), Position(paths[1], 8, 1, 3))[1]) == [1.5]
+    with pytest.raises(DataError, match="ends before"):
+        read(make(), Position("other", 8, 1, 3))
+
+
+def test_later_epochs_are_learned_but_not_scored_and_reject_nothing_again() -> None:
+    first = content(read(rows_source())[1])
+    found = content(read(Repeated(rows_source, 3))[1])
+    count = len(first.samples)
+    assert found.letters == first.letters
+    assert found.samples[:count] == first.samples
+    for epoch in (2, 3):
+        part = found.samples[count * (epoch - 1) : count * epoch]
+        assert [s[1] for s in part] == [s[1] for s in first.samples]
+        assert {s[0] for s in part} == {f"epoch {epoch} of iterable"}
+        assert {s[2] for s in part} == {first.samples[-1][2]}
+        assert not any(s[-1] for s in part)
+        assert part[0][3] == bits([0.0, math.nan])
+
+
+def test_a_repeated_source_resumes_in_each_epoch(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", "x,y\n1,a\n2,a\n3,a\n")
+    resumes_anywhere(lambda: Repeated(lambda: open_files([path], columns=Columns(target="y")), 3))
+    source = Repeated(lambda: open_files([path], columns=Columns(target="y")), 2)
+    with pytest.raises(DataError, match="epoch 9 of 2"):
+        read(source, Position(f"epoch 9 of {path}", 4, 0, 2))
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 50), st.integers(0, 2**64 - 1), st.integers(1, 20))
+def test_a_shuffled_order_depends_on_nothing_but_the_seed(
+    buffer: int, seed: int, size: int
+) -> None:
+    whole = content(read(Shuffled(rows_source(), buffer, seed))[1])
+    assert content(read(Shuffled(rows_source(size), buffer, seed))[1]) == whole
+    plain = content(read(rows_source())[1])
+    assert sorted(s[5] for s in whole.samples) == sorted(s[5] for s in plain.samples)
+    assert whole.letters == plain.letters
+    assert [s[1][1] for s in whole.samples] == list(range(len(plain.samples)))
+
+
+def order_of(buffer: int, seed: int) -> list[float]:
+    return numbers(read(Shuffled(rows_source(), buffer, seed))[1])
+
+
+def test_each_seed_gives_another_order_of_the_same_samples() -> None:
+    plain = numbers(read(rows_source())[1])
+    assert order_of(1, 1) == plain
+    orders = [order_of(16, seed) for seed in range(5)]
+    assert all(sorted(order) == sorted(plain) for order in orders)
+    assert len({tuple(order) for order in orders}) == 5
+
+
+def test_no_sample_comes_before_the_buffer_could_hold_it() -> None:
+    for place, number in enumerate(order_of(8, 3)):
+        assert plain_place(number) <= place + 8
+
+
+def plain_place(number: float) -> int:
+    return numbers(read(rows_source())[1]).index(number)
+
+
+def test_all_places_of_an_order_are_about_equally_likely() -> None:
+    samples = [{"x": n, "y": "a"} for n in range(10)]
+    places = [
+        numbers(read(Shuffled(IterableSource(samples, target="y"), 10, seed))[1]).index(0.0)
+        for seed in range(400)
+    ]
+    counts = [places.count(place) for place in range(10)]
+    assert min(counts) > 15
+    assert max(counts) < 75
+
+
+def test_a_shuffled_source_resumes_behind_every_sample() -> None:
+    for buffer in (1, 8, 100):
+        resumes_anywhere(lambda buffer=buffer: Shuffled(rows_source(5), buffer, 7))
+    with pytest.raises(DataError, match="ends before"):
+        read(Shuffled(rows_source(), 8, 7), Position("iterable", 99, 99, 0))
+
+
+def test_sparse_samples_keep_their_values_when_shuffled(tmp_path: Path) -> None:
+    lines = [f"{n % 2} {n}:1" + "".join(f" {n + k}:2" for k in range(1, n)) for n in range(1, 30)]
+    path = write(tmp_path, "f.svm", "\n".join(lines))
+    plain = content(read(open_files([path]))[1])
+    found = content(read(Shuffled(Cut(open_files([path]), 4), 10, 1))[1])
+    assert sorted((s[5], s[6]) for s in found.samples) == sorted(
+        (s[5], s[6]) for s in plain.samples
+    )
+
+
+@pytest.mark.parametrize("make", [Limited, Shuffled, Repeated])
+def test_a_count_below_one_is_refused(make: Any) -> None:
+    source: Any = rows_source if make is Repeated else rows_source()
+    rest = (0,) if make is Shuffled else ()
+    with pytest.raises(ConfigurationError, match="is 0, but must be >= 1"):
+        make(source, 0, *rest)
+
+
+def test_progress_never_goes_back(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", "x,y\n" + "1,a\n" * 30_000)
+
+    def make() -> Source:
+        return open_files([path], columns=Columns(target="y"), chunk_bytes=1000)
+
+    async def shares(source: Source) -> list[float]:
+        await source.open()
+        found = []
+        while await source.receive() is not None:
+            share = source.progress()
+            assert share is not None
+            found.append(share)
+        await source.aclose()
+        return found
+
+    for source in (make(), Repeated(make, 2), Limited(make(), 20_000), Shuffled(make(), 100, 1)):
+        found = anyio.run(shares, source)
+        assert found == sorted(found)
+        assert found[0] < 0.1
+        assert found[-1] == pytest.approx(1.0, abs=0.01)

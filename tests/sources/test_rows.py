@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import math
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Task
+from streamnet.sources import Columns
+from streamnet.sources import RowReader
+from tests.sources.reading import bits
+from tests.sources.reading import content
+
+values = st.one_of(
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.sampled_from(["", " a ", "?", "12", "nan", "2020-01-01", "four words are here", "x"]),
+    st.sampled_from(
+        [np.float32(1.5), np.int8(3), np.bool_(True), date(2020, 1, 1), Decimal("2.5")]
+    ),
+    st.sampled_from([[], {}, b"", object, 10**400]),
+)
+samples = st.lists(
+    st.dictionaries(st.sampled_from(["a", "b", "c", "y"]), values) | st.just(5), max_size=12
+)
+
+
+@given(samples, st.sampled_from(Task))
+def test_one_by_one_gives_the_same_as_all_at_once(rows: list[Any], task: Task) -> None:
+    at_once, one_by_one = (RowReader(Columns(target="y", task=task)) for _ in range(2))
+    whole = content(list(at_once.blocks(rows)))
+    single = content([one_by_one.read([row]) for row in rows])
+    assert single == whole
+    assert one_by_one.export_state() == at_once.export_state()
+    assert len(whole.samples) + len(whole.letters) == len(rows)
+
+
+@given(samples, st.integers(0, 12))
+def test_a_reader_goes_on_where_another_one_stood(rows: list[Any], cut: int) -> None:
+    reader, other = (RowReader(Columns(target="y")) for _ in range(2))
+    list(reader.blocks(rows[:cut]))
+    state = msgspec.json.decode(msgspec.json.encode(reader.export_state()))
+    other.restore_state(state)
+    assert content(list(reader.blocks(rows[cut:]))) == content(list(other.blocks(rows[cut:])))
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.floats() | st.integers()), max_size=8))
+def test_numbers_are_what_float_makes_of_them(rows: list[dict[str, float]]) -> None:
+    reader = RowReader(Columns())
+    for row in rows:
+        block = reader.read([row])
+        infinite = any(math.isinf(value) for value in row.values())
+        assert len(block) == (not infinite)
+        if not infinite:
+            names = block.schema.numbers
+            assert bits(block.numbers[0]) == bits([float(row.get(n, math.nan)) for n in names])
+
+
+@pytest.mark.parametrize("infinity", [math.inf, -math.inf, np.float32(math.inf), 10**400])
+def test_infinity_is_rejected_alone_and_among_others(infinity: float) -> None:
+    reader = RowReader(Columns())
+    block = reader.read([{"x": 1.0}, {"x": infinity}, {"x": 2.0}])
+    assert block.numbers[:, 0].tolist() == [1.0, 2.0]
+    assert [letter.reason for letter in block.rejected] == ["not-finite"]
+    assert len(reader.read([{"x": infinity}])) == 0
+
+
+def test_a_feature_gets_its_kind_from_the_first_value_that_is_there() -> None:
+    reader = RowReader(Columns(kinds={"z": Kind.CATEGORY}))
+    first = {"n": None, "t": date(2020, 1, 1), "w": "a", "b": True, "s": "12.5", "x": "a b c d"}
+    reader.read([first])
+    reader.read([{"n": 1, "z": 5, "m": math.nan}])
+    assert reader.schema.fields == (
+        Field("t", Kind.TIME),
+        Field("w", Kind.CATEGORY),
+        Field("b", Kind.CATEGORY),
+        Field("s", Kind.NUMBER),
+        Field("x", Kind.TEXT),
+        Field("n", Kind.NUMBER),
+        Field("z", Kind.CATEGORY),
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "task"),
+    [
+        (0.5, Task.REGRESSION),
+        (2.0, Task.REGRESSION),
+        (np.float32(2), Task.REGRESSION),
+        (2, Task.CLASSIFICATION),
+        (True, Task.CLASSIFICATION),
+        ("2.5", Task.CLASSIFICATION),
+    ],
+)
+def test_the_first_target_tells_the_task(target: Any, task: Task) -> None:
+    reader = RowReader(Columns(target="y"))
+    assert len(reader.read([{"x": 1}], [None])) == 0
+    assert reader.schema.task is None
+    assert len(reader.read([{"x": 1}], [target])) == 1
+    assert reader.schema.task is task
+
+
+def test_a_bad_sample_changes_nothing() -> None:
+    reader = RowReader(Columns(target="y"))
+    reader.read([{"x": 1, "y": "a"}])
+    before = reader.schema
+    bad: list[Any] = [
+        {"x": 1, "new": [1], "y": "a"},
+        {"x": "word", "new": 1, "y": "a"},
+        {"x": 1, "new": 1},
+        {"x": 1, 5: 1, "y": "a"},
+        [("x", 1)],
+        None,
+    ]
+    blocks = [reader.read([sample]) for sample in bad]
+    assert [letter.reason for block in blocks for letter in block.rejected] == [
+        "type",
+        "number",
+        "target-missing",
+        "type",
+        "type",
+        "type",
+    ]
+    assert reader.schema == before
+    assert [block.marks.tolist() for block in blocks] == [[[n, n, 0]] for n in range(2, 8)]
+
+
+def test_a_block_ends_before_the_sample_that_brings_a_new_feature() -> None:
+    reader = RowReader(Columns())
+    rows = [{"a": 1}, {"a": 2}, {"b": 3}, {"a": 4}]
+    block = reader.read(rows)
+    assert (len(block), reader.records) == (2, 2)
+    assert [len(block) for block in reader.blocks(rows[2:])] == [2]
+
+
+def test_the_raw_text_of_a_letter_can_be_replayed() -> None:
+    reader = RowReader(Columns(target="y"))
+    (letter,) = reader.read([{"x": [1], "y": "é"}]).rejected
+    assert msgspec.json.decode(letter.raw) == {"x": [1], "y": "é"}
+    assert (letter.source, letter.offset, letter.line) == ("rows", 0, None)
+    (letter,) = reader.read([{"x": object, "y": 1}]).rejected
+    assert "object" in letter.raw
+
+
+def test_a_known_schema_is_used_from_the_start() -> None:
+    first = RowReader(Columns(target="y"))
+    first.read([{"a": 1, "b": "w", "y": 0.5}])
+    reader = RowReader(Columns(schema=first.schema, target_optional=True))
+    block = reader.read([{"b": "v"}])
+    assert block.words[0].tolist() == ["v"]
+    assert np.isnan(block.numbers).all()
+    assert block.target is not None
+    assert np.isnan(block.target).all()
