@@ -44,19 +44,15 @@ def forward(plan, weights, scratch, memory, slot, active):
     depth = plan[PLAN.depth]
     source = LANES - 1
     rows = plan[PLAN.inputs] + 1
+    entry = slot * memory.row.shape[1]
+    entries = entry + simd.pick(memory.count, slot)
     for layer in range(max(depth, 1)):
-        width = layer_of(plan, layer, PLAN_LAYER.width)
         target = layer_of(plan, layer, PLAN_LAYER.value)
-        start = layer_of(plan, layer, PLAN_LAYER.weights)
-        _multiply(weights, start, rows, width, scratch, source, target)
-        if layer == 0:
-            _add_rows(weights, plan[PLAN.sparse], width, memory, slot, scratch, target)
-        units = layer_of(plan, layer, PLAN_LAYER.units)
-        if depth > 0:
-            _activate(layer_of(plan, layer, PLAN_LAYER.activation), scratch, target, units, width)
+        _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries)
         simd.put(scratch, target - 1, 1)
         source = target - 1
-        rows = units + 1
+        rows = layer_of(plan, layer, PLAN_LAYER.units) + 1
+        entries = entry
     if depth > 0:
         width = layer_of(plan, depth - 1, PLAN_LAYER.width)
         values = layer_of(plan, depth - 1, PLAN_LAYER.value)
@@ -71,15 +67,25 @@ def forward(plan, weights, scratch, memory, slot, active):
 
 
 @inlined
-def _multiply(weights, start, rows, width, scratch, source, target):
-    """``target = source @ weights``, with four, two or one vectors of it in registers at once."""
+def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
+    """Values of a layer, with four, two or one vectors of it in registers at once.
+
+    Besides the dense rows there are those that are active, ``entry`` to ``entries`` in memory.
+    """
+    width = layer_of(plan, layer, PLAN_LAYER.width)
+    start = layer_of(plan, layer, PLAN_LAYER.weights)
+    target = layer_of(plan, layer, PLAN_LAYER.value)
+    units = layer_of(plan, layer, PLAN_LAYER.units)
+    code = layer_of(plan, layer, PLAN_LAYER.activation)
+    sparse = plan[PLAN.sparse]
     j = 0
     while j + 4 * LANES <= width:
-        a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j))
-        b = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j + 16))
-        c = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j + 32))
-        d = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j + 48))
+        x = simd.broadcast(scratch, source)
         at = start + j
+        a = simd.multiply(x, simd.load(weights, at))
+        b = simd.multiply(x, simd.load(weights, at + 16))
+        c = simd.multiply(x, simd.load(weights, at + 32))
+        d = simd.multiply(x, simd.load(weights, at + 48))
         for i in range(1, rows):
             at += width
             x = simd.broadcast(scratch, source + i)
@@ -87,78 +93,53 @@ def _multiply(weights, start, rows, width, scratch, source, target):
             b = simd.multiply_add(x, simd.load(weights, at + 16), b)
             c = simd.multiply_add(x, simd.load(weights, at + 32), c)
             d = simd.multiply_add(x, simd.load(weights, at + 48), d)
-        simd.store(scratch, target + j, a)
-        simd.store(scratch, target + j + 16, b)
-        simd.store(scratch, target + j + 32, c)
-        simd.store(scratch, target + j + 48, d)
+        for q in range(entry, entries):
+            at = sparse + simd.pick(memory.row, q) * width + j
+            x = simd.broadcast(memory.value, q)
+            a = simd.multiply_add(x, simd.load(weights, at), a)
+            b = simd.multiply_add(x, simd.load(weights, at + 16), b)
+            c = simd.multiply_add(x, simd.load(weights, at + 32), c)
+            d = simd.multiply_add(x, simd.load(weights, at + 48), d)
+        simd.store(scratch, target + j, _activated(code, a, units - j, scratch))
+        simd.store(scratch, target + j + 16, _activated(code, b, units - j - 16, scratch))
+        simd.store(scratch, target + j + 32, _activated(code, c, units - j - 32, scratch))
+        simd.store(scratch, target + j + 48, _activated(code, d, units - j - 48, scratch))
         j += 4 * LANES
-    while j + 2 * LANES <= width:
-        a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j))
-        b = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j + 16))
-        c = d = simd.splat(scratch.dtype.type(0))
-        at = start + j
+    while j < width:
         # Even and odd rows apart: each sum waits only half as often for its last addition.
+        at = start + j
+        a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, at))
+        b = simd.splat(scratch.dtype.type(0))
         for i in range(1, rows - 1, 2):
             x = simd.broadcast(scratch, source + i)
             y = simd.broadcast(scratch, source + i + 1)
-            a = simd.multiply_add(x, simd.load(weights, at + width), a)
-            b = simd.multiply_add(x, simd.load(weights, at + width + 16), b)
-            at += 2 * width
-            c = simd.multiply_add(y, simd.load(weights, at), c)
-            d = simd.multiply_add(y, simd.load(weights, at + 16), d)
+            at += width
+            a = simd.multiply_add(x, simd.load(weights, at), a)
+            at += width
+            b = simd.multiply_add(y, simd.load(weights, at), b)
         if rows % 2 == 0:
             x = simd.broadcast(scratch, source + rows - 1)
-            a = simd.multiply_add(x, simd.load(weights, at + width), a)
-            b = simd.multiply_add(x, simd.load(weights, at + width + 16), b)
-        simd.store(scratch, target + j, simd.add(a, c))
-        simd.store(scratch, target + j + 16, simd.add(b, d))
-        j += 2 * LANES
-    while j < width:
-        a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, start + j))
-        c = simd.splat(scratch.dtype.type(0))
-        at = start + j
-        for i in range(1, rows - 1, 2):
-            y = simd.broadcast(scratch, source + i + 1)
-            at += width
-            a = simd.multiply_add(simd.broadcast(scratch, source + i), simd.load(weights, at), a)
-            at += width
-            c = simd.multiply_add(y, simd.load(weights, at), c)
-        if rows % 2 == 0:
-            x = simd.broadcast(scratch, source + rows - 1)
-            a = simd.multiply_add(x, simd.load(weights, at + width), a)
-        simd.store(scratch, target + j, simd.add(a, c))
+            b = simd.multiply_add(x, simd.load(weights, at + width), b)
+        for q in range(entry, entries):
+            at = sparse + simd.pick(memory.row, q) * width + j
+            a = simd.multiply_add(simd.broadcast(memory.value, q), simd.load(weights, at), a)
+        simd.store(scratch, target + j, _activated(code, simd.add(a, b), units - j, scratch))
         j += LANES
 
 
 @inlined
-def _add_rows(weights, start, width, memory, slot, scratch, target):
-    """Add the weights of a sample's active rows to the first layer."""
-    entry = slot * memory.row.shape[1]
-    for q in range(simd.pick(memory.count, slot)):
-        at = start + simd.pick(memory.row, entry + q) * width
-        x = simd.broadcast(memory.value, entry + q)
-        for j in range(0, width, LANES):
-            h = simd.load(scratch, target + j)
-            h = simd.multiply_add(x, simd.load(weights, at + j), h)
-            simd.store(scratch, target + j, h)
-
-
-@inlined
-def _activate(code, scratch, start, units, width):
-    """Apply an activation in place; what fills up the layer stays zero."""
+def _activated(code, h, units, scratch):
+    """The activation of ``h``, whose lanes from ``units`` on fill up the layer and stay zero."""
     if code == RELU:
-        for j in range(start, start + width, LANES):
-            simd.store(scratch, j, simd.positive_part(simd.load(scratch, j)))
-    elif code != IDENTITY:
-        one = simd.splat(scratch.dtype.type(1))
-        # tanh(x) = 2 logistic(2 x) - 1
-        inner = simd.splat(scratch.dtype.type(-2 if code == TANH else -1))
-        outer = simd.splat(scratch.dtype.type(2 if code == TANH else 1))
-        shift = simd.splat(scratch.dtype.type(-1 if code == TANH else 0))
-        for j in range(start, start + width, LANES):
-            power = simd.exponential(simd.multiply(inner, simd.load(scratch, j)))
-            h = simd.add(simd.divide(outer, simd.add(one, power)), shift)
-            simd.store(scratch, j, simd.keep(h, start + units - j))
+        return simd.positive_part(h)
+    if code == IDENTITY:
+        return h
+    # tanh(x) = 2 logistic(2 x) - 1
+    one = scratch.dtype.type(1)
+    twice = one + one if code == TANH else one
+    power = simd.exponential(simd.multiply(simd.splat(-twice), h))
+    logistic = simd.divide(simd.splat(twice), simd.add(simd.splat(one), power))
+    return simd.keep(simd.subtract(logistic, simd.splat(twice - one)), units)
 
 
 @inlined
