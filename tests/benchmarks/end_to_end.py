@@ -1,0 +1,73 @@
+"""Samples per second of whole replays, start-up, and what one sample costs in the library.
+
+    python tests/benchmarks/end_to_end.py FILE.csv TARGET
+
+Each replay is a process of its own; medians of several runs are printed. FILE is any data file, for
+instance Electricity; the library part makes its own samples.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import process_time
+
+import streamnet
+
+RUNS = 5
+
+
+def replays(file: str, target: str, *options: str) -> None:
+    rates, startups, accuracies = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        for _ in range(RUNS):
+            command = [sys.executable, "-m", "streamnet", "replay", file, "--target", target]
+            command += [*options, "--quiet", "--report", str(report)]
+            subprocess.run(command, check=True)
+            values = json.loads(report.read_text())
+            rates.append(values["samples_per_second"])
+            startups.append(values["startup_seconds"])
+            accuracies.append(next(iter(values["served"].values())))
+    print(
+        f"{' '.join(options) or 'defaults':45} {statistics.median(rates):10,.0f}/s "
+        f"({min(rates):,.0f} to {max(rates):,.0f}), started in {statistics.median(startups):.2f} s,"
+        f" served {accuracies[0]:.4f}"
+    )
+
+
+def one_by_one(samples: int = 5000) -> None:
+    candidates = [
+        streamnet.CandidateSettings(hidden=(16,), optimiser="sgd", learning_rate=0.01 * (1 + i))
+        for i in range(16)
+    ]
+    rows = [({f"f{j}": (i * (j + 3)) % 17 / 17 for j in range(8)}, i % 3) for i in range(samples)]
+    classifier = streamnet.OnlineClassifier(candidates, seed=0)
+    for x, y in rows[:200]:
+        classifier.predict_one(x)
+        classifier.learn_one(x, y)
+    times = []
+    for _ in range(RUNS):
+        start = process_time()
+        for x, y in rows:
+            classifier.predict_one(x)
+            classifier.learn_one(x, y)
+        times.append((process_time() - start) / samples * 1e6)
+    median = statistics.median(times)
+    print(f"predict_one + learn_one, 16 candidates 8-16-3: {median:.1f} us a sample")
+
+
+def main() -> None:
+    file, target = sys.argv[1:3]
+    replays(file, target)
+    replays(file, target, "--threads", "1")
+    replays(file, target, "--candidates", "1", "--hidden", "20", "--optimiser", "sgd")
+    one_by_one()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The memory of inputs is a window over the stream, however blocks are cut."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.networks.memory import InputMemory
+from streamnet.samples import Inputs
+
+
+def block(first: int, n: int, dense: int, width: int) -> tuple:
+    numbers = np.arange(first, first + n)
+    inputs = Inputs(
+        np.repeat(numbers[:, None], dense, axis=1).astype(np.float32),
+        np.repeat(numbers[:, None], width, axis=1).astype(np.int32),
+        np.repeat(numbers[:, None], width, axis=1).astype(np.float32),
+        np.minimum(numbers % 3, width).astype(np.int32),
+        10**6,
+    )
+    return inputs, numbers.astype(np.int32), numbers.astype(float)
+
+
+sizes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 5), st.integers(1, 4)), max_size=12)
+
+
+@given(reach=st.integers(0, 60), blocks=sizes)
+def test_the_last_samples_and_the_block_are_always_there(reach, blocks) -> None:
+    memory = InputMemory(reach=reach, dtype=np.float32)
+    first = 0
+    dense = width = 1
+    for n, more_dense, more_width in blocks:
+        dense, width = max(dense, more_dense), max(width, more_width)
+        memory.write(first, *block(first, n, dense, width))
+        numbers = np.arange(max(0, first - reach), first + n)
+        slots = numbers & (len(memory.ring.count) - 1)
+        assert memory.ring.label[slots].tolist() == numbers.tolist()
+        assert memory.ring.dense[slots, 0].tolist() == numbers.tolist()
+        assert memory.ring.row[slots, 0].tolist() == numbers.tolist()
+        first += n
+
+
+@given(reach=st.integers(1, 60), blocks=sizes)
+def test_a_restored_memory_holds_the_same_window(reach, blocks) -> None:
+    memory = InputMemory(reach=reach, dtype=np.float32)
+    first = 0
+    for n, _, _ in blocks:
+        memory.write(first, *block(first, n, 2, 2))
+        first += n
+    other = InputMemory(reach=reach, dtype=np.float32)
+    other.restore_state(first, memory.export_state(first))
+    for one in (memory, other):
+        one.write(first, *block(first, 7, 2, 2))
+    numbers = np.arange(max(0, first - reach), first + 7)
+    for left, right in zip(memory.ring, other.ring, strict=True):
+        mine = left[numbers & (len(memory.ring.count) - 1)]
+        theirs = right[numbers & (len(other.ring.count) - 1)]
+        assert np.array_equal(mine, theirs)

@@ -1,0 +1,233 @@
+"""The population: growth, coming and going, quarantine, and its state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.network import Network
+from streamnet.networks.population import Population
+from streamnet.samples import Inputs
+from streamnet.samples import Task
+
+SETTINGS = [
+    CandidateSettings(hidden=(9,), optimiser="adam", rehearsal=2, memory=50),
+    CandidateSettings(hidden=(20, 4), activation="relu", optimiser="momentum"),
+    CandidateSettings(hidden=(), optimiser="adagrad"),
+    CandidateSettings(hidden=(70,), optimiser="sgd", learning_rate=0.05),
+]
+
+
+def samples(n: int, *, dense: int = 4, rows: int = 12, seed: int = 0) -> tuple:
+    rng = np.random.default_rng(seed)
+    inputs = Inputs(
+        rng.normal(size=(n, dense)).astype(np.float32),
+        np.stack([rng.permutation(rows)[:3] for _ in range(n)]).astype(np.int32),
+        np.ones((n, 3), np.float32),
+        rng.integers(0, 4, n).astype(np.int32),
+        rows,
+    )
+    label = (inputs.dense[:, 0] > 0).astype(np.int32) + (inputs.dense[:, 1] > 1)
+    return inputs, label.astype(np.int32), np.full(n, np.nan), np.full(n, 3, np.int32)
+
+
+def part(inputs: Inputs, rows: slice) -> Inputs:
+    return Inputs(*(array[rows] for array in inputs[:4]), inputs.rows)
+
+
+def feed(population: Population, first: int, block: tuple, rows: slice = slice(None)) -> np.ndarray:
+    inputs, label, goal, known = block
+    answers = population.prepare(first, part(inputs, rows), label[rows], goal[rows], 3)
+    everyone = np.arange(len(population.members))
+    population.run(everyone, first, known[rows], answers)
+    return answers.outputs
+
+
+def weights(population: Population) -> list[dict]:
+    return [population.extract(slot, outputs=3) for slot in range(len(population.members))]
+
+
+def equal(left: dict, right: dict) -> bool:
+    return left.keys() == right.keys() and all(
+        left[name][: len(right[name])].tobytes() == right[name].tobytes()
+        or np.array_equal(left[name][: len(right[name])], right[name])
+        for name in left
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cut", [1, 3, 64])
+def test_cutting_the_stream_changes_no_bit(dtype: str, cut: int) -> None:
+    block = samples(200)
+    whole = Population(SETTINGS, task=Task.CLASSIFICATION, seed=3, dtype=dtype)
+    answers = feed(whole, 0, block)
+    pieces = Population(SETTINGS, task=Task.CLASSIFICATION, seed=3, dtype=dtype)
+    parts = [feed(pieces, i, block, slice(i, i + cut)) for i in range(0, 200, cut)]
+    assert np.array_equal(np.concatenate(parts, axis=1), answers)
+    assert np.array_equal(whole.weights, pieces.weights)
+    assert np.array_equal(whole.state, pieces.state)
+
+
+def test_shards_share_the_work_and_cover_every_candidate_once() -> None:
+    population = Population(SETTINGS * 4, task=Task.CLASSIFICATION)
+    population.reserve(dense=4, rows=12, outputs=3)
+    shards = population.shards(2)
+    assert sorted(np.concatenate(shards).tolist()) == list(range(16))
+    assert len(shards) == 2
+    assert len(Population(SETTINGS[:1], task=Task.REGRESSION).shards(8)) == 1
+
+
+def test_growing_keeps_what_was_learned_to_the_bit() -> None:
+    block = samples(100)
+    population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=1)
+    feed(population, 0, block)
+    before = weights(population)
+    state = population.state.copy()
+    population.reserve(dense=7, rows=500, outputs=40)
+    assert not np.array_equal(state.shape, population.state.shape)
+    for old, new in zip(before, weights(population), strict=True):
+        for name, matrix in old.items():
+            rows, columns = matrix.shape
+            assert np.array_equal(matrix, new[name][:rows, :columns]), name
+
+
+def test_start_weights_do_not_depend_on_when_there_was_room() -> None:
+    early = Population(SETTINGS, task=Task.CLASSIFICATION, seed=1)
+    early.reserve(dense=4, rows=2000, outputs=30)
+    late = Population(SETTINGS, task=Task.CLASSIFICATION, seed=1)
+    late.reserve(dense=4, rows=3, outputs=2)
+    for rows in (70, 300, 2000):
+        late.reserve(dense=4, rows=rows, outputs=rows // 67 + 1)
+    for one, other in zip(weights(early), weights(late), strict=True):
+        assert equal(one, other)
+
+
+def test_seeds_and_places_start_differently() -> None:
+    twins = Population([SETTINGS[0]] * 2, task=Task.CLASSIFICATION, seed=1)
+    other = Population([SETTINGS[0]], task=Task.CLASSIFICATION, seed=2)
+    for population in (twins, other):
+        population.reserve(dense=4, rows=4, outputs=2)
+    first = [twins.extract(0)["first"], twins.extract(1)["first"], other.extract(0)["first"]]
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], first[2])
+
+
+def test_an_exploding_candidate_is_marked_at_its_sample_and_others_do_not_notice() -> None:
+    wild = CandidateSettings(hidden=(8,), activation="relu", optimiser="sgd", learning_rate=1e7)
+    block = samples(300)
+    sane = Population(SETTINGS, task=Task.CLASSIFICATION, seed=4)
+    feed(sane, 0, block)
+    mixed = Population([*SETTINGS, wild], task=Task.CLASSIFICATION, seed=4)
+    inputs, label, goal, known = block
+    answers = mixed.prepare(0, inputs, label, goal, 3)
+    mixed.run(np.arange(5), 0, known, answers)
+    alive = answers.alive[4]
+    died = int(np.argmin(alive))
+    assert 0 < died < 300
+    assert alive[:died].all()
+    assert not alive[died:].any()
+    assert mixed.healthy.tolist() == [1, 1, 1, 1, 0]
+    assert np.isfinite(answers.outputs[4, :died]).all()
+    for one, other in zip(weights(sane), weights(mixed), strict=False):
+        assert equal(one, other)
+
+
+def test_a_weight_that_is_not_finite_is_found_by_the_check() -> None:
+    population = Population(SETTINGS, task=Task.CLASSIFICATION)
+    feed(population, 0, samples(20))
+    assert population.check() == 0
+    poisoned = population.extract(1)
+    poisoned["sparse"][11, 3] = np.inf
+    population.insert(1, poisoned)
+    assert population.check() == 1
+    assert population.healthy.tolist() == [1, 0, 1, 1]
+
+
+def test_a_replacement_starts_fresh_and_leaves_the_others_alone() -> None:
+    block = samples(100)
+    population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=5)
+    feed(population, 0, block)
+    before = weights(population)
+    member = population.replace(1, CandidateSettings(hidden=(33,)), born=100)
+    assert (member.serial, member.born, population.taken[1]) == (4, 100, 0)
+    after = weights(population)
+    for slot in (0, 2, 3):
+        assert equal(before[slot], after[slot])
+    assert after[1]["first"].shape == (5, 33)
+    feed(population, 100, block)
+    assert population.taken.tolist() == [600, 100, 200, 200]
+
+
+def test_a_replacement_may_not_remember_more_than_there_is_room_for() -> None:
+    population = Population(SETTINGS, task=Task.CLASSIFICATION)
+    with pytest.raises(ConfigurationError, match="memory is 51, but must be <= 50"):
+        population.replace(0, CandidateSettings(rehearsal=1, memory=51), born=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_restored_population_goes_on_to_the_same_bits(dtype: str) -> None:
+    block = samples(400)
+    one = Population(SETTINGS, task=Task.CLASSIFICATION, seed=6, dtype=dtype)
+    feed(one, 0, block, slice(0, 150))
+    state = one.export_state(150)
+    other = Population(SETTINGS[:1], task=Task.CLASSIFICATION, seed=6, dtype=dtype)
+    other.restore_state(150, state)
+    left = feed(one, 150, block, slice(150, 400))
+    right = feed(other, 150, block, slice(150, 400))
+    assert np.array_equal(left, right)
+    assert np.array_equal(one.weights, other.weights)
+    assert np.array_equal(one.taken, other.taken)
+
+
+def test_asking_a_candidate_changes_nothing_but_gives_its_answer() -> None:
+    block = samples(120)
+    inputs, _label, _goal, _known = block
+    population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=7)
+    feed(population, 0, block, slice(0, 100))
+    before = population.export_state(100)
+    asked = [population.answer(slot, 100, part(inputs, slice(100, 120)), 3) for slot in range(4)]
+    after = population.export_state(100)
+    for name in ("weights", "state", "taken", "healthy"):
+        assert np.array_equal(before[name], after[name])
+    told = feed(population, 100, block, slice(100, 101))
+    for slot in range(4):
+        assert np.array_equal(asked[slot][0], told[slot, 0])
+
+
+@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("slot", range(4))
+def test_a_network_on_its_own_answers_as_in_the_population(task: Task, slot: int) -> None:
+    inputs, label, goal, known = samples(150)
+    if task is Task.REGRESSION:
+        label, goal, known = label * 0, inputs.dense[:, 0].astype(float), known * 0 + 1
+    outputs = 3 if task is Task.CLASSIFICATION else 1
+    population = Population(SETTINGS, task=task, seed=8)
+    answers = population.prepare(0, inputs, label, goal, outputs)
+    population.run(np.arange(4), 0, known, answers)
+    network = Network(
+        SETTINGS[slot],
+        task=task,
+        weights=population.extract(slot, rows=12, outputs=outputs),
+    )
+    asked = population.answer(slot, 150, inputs, outputs)[:, :outputs]
+    assert np.array_equal(network.answer(inputs), asked)
+
+
+def test_a_network_that_explodes_on_one_sample_answers_the_others() -> None:
+    settings = CandidateSettings(hidden=(30,), activation="relu")
+    population = Population([settings], task=Task.REGRESSION)
+    population.reserve(dense=4, rows=12, outputs=1)
+    network = Network(settings, task=Task.REGRESSION, weights=population.extract(0, outputs=1))
+    inputs, *_ = samples(3000)
+    inputs.dense[[0, 700, 2999]] = 1e30
+    answers = network.answer(inputs)[:, 0]
+    assert np.flatnonzero(np.isnan(answers)).tolist() == [0, 700, 2999]
+
+
+def test_a_population_needs_candidates_and_a_known_type() -> None:
+    with pytest.raises(ConfigurationError, match="settings is empty"):
+        Population([], task=Task.REGRESSION)
+    with pytest.raises(ConfigurationError, match="dtype is int32"):
+        Population(SETTINGS, task=Task.REGRESSION, dtype="int32")

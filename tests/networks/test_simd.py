@@ -1,0 +1,79 @@
+"""Vectors of sixteen lanes against numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamnet.jit import kernel
+from streamnet.networks import simd
+
+TYPES = [np.float32, np.float64]
+
+
+@kernel
+def exponentials(source, target):
+    for i in range(0, source.size, simd.LANES):
+        simd.store(target, i, simd.exponential(simd.load(source, i)))
+
+
+@kernel
+def arithmetic(a, b, c, out):
+    x, y, z = simd.load(a, 0), simd.load(b, 0), simd.load(c, 0)
+    simd.store(out, 0, simd.add(x, y))
+    simd.store(out, 16, simd.subtract(x, y))
+    simd.store(out, 32, simd.multiply(x, y))
+    simd.store(out, 48, simd.divide(x, y))
+    simd.store(out, 64, simd.multiply_add(x, y, z))
+    simd.store(out, 80, simd.positive_part(x))
+    simd.store(out, 96, simd.gate(y, x))
+    simd.store(out, 112, simd.square_root(simd.multiply(x, x)))
+    simd.store(out, 128, simd.broadcast(a, 3))
+    simd.store(out, 144, simd.splat(simd.pick(b, 5)))
+    simd.store(out, 160, simd.keep(x, 7))
+    simd.put(out, 176, simd.total(x))
+    simd.put(out, 177, simd.lane(y))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_exponential_is_as_exact_as_its_argument(dtype: type) -> None:
+    x = np.linspace(-80, 80, 16000).astype(dtype)
+    y = np.empty_like(x)
+    exponentials(x, y)
+    error = np.abs(y / np.exp(x.astype(np.longdouble)) - 1)
+    assert (error <= (2 + np.abs(x)) * np.finfo(dtype).eps).all()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_exponential_clamps_large_arguments_and_keeps_nan(dtype: type) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0] + 10 * [1.0], dtype)
+    y = np.empty_like(x)
+    exponentials(x, y)
+    assert np.isnan(y[0])
+    assert np.isfinite(y[1:]).all()
+    assert y[1] == y[3] > 1e37
+    assert 0 < y[2] == y[4] < 1e-36
+    assert y[5] == 1.0
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_every_operation_does_to_each_lane_what_numpy_does(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    a, b, c = rng.normal(size=(3, 16)).astype(dtype)
+    out = np.zeros(192, dtype)
+    arithmetic(a, b, c, out)
+    kept = np.where(np.arange(16) < 7, a, 0)
+    rows = [a + b, a - b, a * b, a / b, a * b + c, np.maximum(a, 0), np.where(a > 0, b, 0)]
+    rows += [np.abs(a), np.full(16, a[3]), np.full(16, b[5]), kept]
+    np.testing.assert_allclose(
+        out[:176].reshape(11, 16), rows, rtol=1e-5 if dtype is np.float32 else 1e-13
+    )
+    np.testing.assert_allclose(out[176], a.sum(), rtol=1e-5)
+    assert out[177] == b[0]
+
+
+def test_the_positive_part_of_nan_is_nan() -> None:
+    a = np.full(16, np.nan, np.float32)
+    out = np.zeros(192, np.float32)
+    arithmetic(a, a, a, out)
+    assert np.isnan(out[80:96]).all()

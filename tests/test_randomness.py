@@ -1,0 +1,53 @@
+"""Keyed random numbers: the same for the same key, and good enough."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.randomness import fill_uniform
+from streamnet.randomness import key_of
+from streamnet.randomness import mix
+from streamnet.randomness import permutation
+from tests import naive
+
+whole = st.integers(0, 2**64 - 1)
+
+
+@given(key=whole, part=whole)
+def test_the_compiled_mix_is_the_plain_one(key: int, part: int) -> None:
+    assert int(mix(np.uint64(key), np.uint64(part))) == naive.mix(key, part)
+
+
+@given(parts=st.lists(whole, min_size=1, max_size=4))
+def test_a_key_mixes_its_parts_in_order(parts: list[int]) -> None:
+    expected = 0
+    for part in parts:
+        expected = naive.mix(expected, part)
+    assert key_of(*parts) == expected
+
+
+def test_numbers_depend_on_their_place_alone() -> None:
+    whole_run = np.empty(1000)
+    fill_uniform(whole_run, key_of(1, 2), 0)
+    tail = np.empty(400)
+    fill_uniform(tail, key_of(1, 2), 600)
+    assert np.array_equal(whole_run[600:], tail)
+    assert (whole_run >= -1).all()
+    assert (whole_run < 1).all()
+
+
+def test_numbers_look_uniform_and_keys_independent() -> None:
+    draws = np.empty((50, 4000))
+    for i, row in enumerate(draws):
+        fill_uniform(row, key_of(7, i), 0)
+    assert abs(draws.mean()) < 0.01
+    assert abs(draws.var() - 1 / 3) < 0.01
+    assert np.abs(np.corrcoef(draws) - np.eye(50)).max() < 0.08
+
+
+def test_a_permutation_is_one_and_depends_on_its_key() -> None:
+    assert sorted(permutation(5, 100).tolist()) == list(range(100))
+    assert permutation(5, 100).tolist() == permutation(5, 100).tolist()
+    assert permutation(5, 100).tolist() != permutation(6, 100).tolist()
