@@ -34,7 +34,8 @@ def samples(n: int, *, dense: int = 4, rows: int = 12, seed: int = 0) -> tuple:
 
 
 def part(inputs: Inputs, rows: slice) -> Inputs:
-    return Inputs(*(array[rows] for array in inputs[:4]), inputs.rows)
+    dense, row, value, count, given = inputs
+    return Inputs(dense[rows], row[rows], value[rows], count[rows], given)
 
 
 def feed(population: Population, first: int, block: tuple, rows: slice = slice(None)) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def arithmetic(a, b, c, out):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_the_exponential_is_as_exact_as_its_argument(dtype: type) -> None:
+def test_the_exponential_is_as_exact_as_its_argument(dtype: Any) -> None:
     x = np.linspace(-80, 80, 16000).astype(dtype)
     y = np.empty_like(x)
     exponentials(x, y)
@@ -45,7 +47,7 @@ def test_the_exponential_is_as_exact_as_its_argument(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_the_exponential_clamps_large_arguments_and_keeps_nan(dtype: type) -> None:
+def test_the_exponential_clamps_large_arguments_and_keeps_nan(dtype: Any) -> None:
     x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0] + 10 * [1.0], dtype)
     y = np.empty_like(x)
     exponentials(x, y)
@@ -57,7 +59,7 @@ def test_the_exponential_clamps_large_arguments_and_keeps_nan(dtype: type) -> No
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_every_operation_does_to_each_lane_what_numpy_does(dtype: type) -> None:
+def test_every_operation_does_to_each_lane_what_numpy_does(dtype: Any) -> None:
     rng = np.random.default_rng(0)
     a, b, c = rng.normal(size=(3, 16)).astype(dtype)
     out = np.zeros(192, dtype)

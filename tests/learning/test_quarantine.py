@@ -1,0 +1,199 @@
+"""Candidates that explode: noted at that sample, replaced two rounds later, unseen by the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamnet.errors import NoCandidateError
+from streamnet.learning import Learner
+from streamnet.learning.search import replacements_of
+from streamnet.learning.serving import Served
+from streamnet.pipeline.cutting import Cutter
+from streamnet.samples import Task
+from tests.learning.streams import ROUND
+from tests.learning.streams import candidate
+from tests.learning.streams import feed
+from tests.learning.streams import learner_of
+from tests.learning.streams import stream
+from tests.learning.streams import unscored
+
+SANE = (
+    candidate(optimiser="sgd", learning_rate=0.05),
+    candidate(rehearsal=2, memory=60),
+    candidate(hidden=(), optimiser="adagrad"),
+)
+WILD = candidate(optimiser="sgd", learning_rate=1e6, activation="relu")
+
+
+def first_silence(served: list[Served], slot: int) -> int:
+    """Number of the first sample that a slot's candidate did not answer."""
+    for part in served:
+        silent = np.flatnonzero(part.scored.answers.alive[slot] == 0)
+        if len(silent):
+            return part.scored.first + int(silent[0])
+    raise AssertionError("it answered all")
+
+
+def joined(served: list[Served]) -> list[tuple[int, int, int]]:
+    """Sample, slot and serial of each newcomer."""
+    return [
+        (part.scored.first, slot, member.serial)
+        for part in served
+        for slot, member in part.scored.joined
+    ]
+
+
+def weights_of(learner: Learner, slot: int) -> list[NDArray[Any]]:
+    return list(learner.trainer.population.extract(slot).values())
+
+
+@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("sizes", [(1000,), (5,)])
+def test_an_explosion_is_noted_at_its_sample_and_replaced_two_rounds_later_once(
+    task: Task, sizes: tuple[int, ...]
+) -> None:
+    learner = learner_of(task, [*SANE, WILD])
+    served = list(feed(learner, stream(task, 6 * ROUND), sizes))
+    number = first_silence(served, 3)
+    ((left, member),) = [
+        (departed.number, departed.member)
+        for departed in learner.server.departed
+        if departed.member.serial == 3
+    ]
+    assert (left, member.settings) == (number, WILD)
+    start = (number // ROUND + 2) * ROUND
+    assert joined(served)[0] == (start, 3, 4)
+    others = [newcomer for newcomer in joined(served) if newcomer[2] > 4]
+    assert all(born >= start + 2 * ROUND for born, _, _ in others), "replaced before it began"
+    settings = learner.server.members[3].settings
+    assert settings.learning_rate < WILD.learning_rate
+    assert settings.clip == 1.0
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_the_others_keep_every_bit(task: Task) -> None:
+    block = stream(task, 6 * ROUND)
+    with_it, without = learner_of(task, [*SANE, WILD]), learner_of(task, SANE)
+    served, expected = list(feed(with_it, block)), list(feed(without, block))
+    assert first_silence(served, 3) < 3 * ROUND
+    for slot in range(len(SANE)):
+        pairs = zip(weights_of(with_it, slot), weights_of(without, slot), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
+        for part, other in zip(served, expected, strict=True):
+            outputs, others = part.scored.answers.outputs, other.scored.answers.outputs
+            assert np.array_equal(outputs[slot], others[slot])
+    for slot in range(len(SANE)):
+        measures, others = (
+            learner.evaluator.candidates.measures(slot) for learner in (with_it, without)
+        )
+        assert repr(measures) == repr(others)
+
+
+def test_the_exploded_candidate_is_never_served_from_that_sample_on() -> None:
+    learner = learner_of(Task.REGRESSION, [WILD, *SANE])
+    served = list(feed(learner, stream(Task.REGRESSION, 6 * ROUND)))
+    number = first_silence(served, 0)
+    serials = np.concatenate([part.serials for part in served])
+    assert 0 not in serials[number:].tolist()
+    assert learner.server.selector.champion > 0
+    assert np.isfinite(learner.server.served.measures(0)["mae"])
+
+
+def test_where_all_explode_the_first_baseline_answers_and_the_run_goes_on() -> None:
+    learner = learner_of(Task.REGRESSION, [WILD, WILD])
+    block = stream(Task.REGRESSION, 6 * ROUND)
+    served = list(feed(learner, block, (13,)))
+    serials = np.concatenate([part.serials for part in served])
+    answers = np.concatenate([part.answers for part in served])
+    assert block.target is not None
+    assert (serials == -1).sum() > ROUND
+    truth = np.nan_to_num(block.target)
+    known = np.isfinite(block.target)
+    before = np.concatenate(([0], np.cumsum(known)[:-1]))
+    mean = np.concatenate(([0.0], np.cumsum(truth * known)[:-1])) / np.maximum(before, 1)
+    assert answers[serials == -1] == pytest.approx(mean[serials == -1])
+    assert learner.server.quarantines >= 4  # both, and both of those that replaced them
+    assert learner.trainer.number == 6 * ROUND
+    assert all(m.settings.learning_rate < 1e6 for m in learner.server.members)
+
+
+def test_where_all_labels_are_unknown_yet_the_baseline_names_none() -> None:
+    learner = learner_of(Task.CLASSIFICATION, [WILD])
+    served = list(feed(learner, stream(Task.CLASSIFICATION, 2 * ROUND)))
+    by_baseline = [part.answers[part.serials == -1] for part in served]
+    for shares in by_baseline:
+        assert ((shares == 0) | (shares == 1)).all()
+        assert (shares.sum(axis=1) == 1).all()
+
+
+def test_a_champion_that_explodes_together_with_all_others_is_not_emitted_any_more() -> None:
+    learner = learner_of(Task.REGRESSION, [WILD, WILD])
+    served = list(feed(learner, stream(Task.REGRESSION, 12 * ROUND)))
+    for part in served:
+        if part.emitted is not None:
+            assert all(np.isfinite(w).all() for w in part.emitted.weights.values())
+            assert part.emitted.member.born < part.emitted.number, "a network that learned nothing"
+
+
+def test_an_explosion_at_the_very_last_sample_leaves_a_sound_model() -> None:
+    learner = learner_of(Task.REGRESSION, [WILD, *SANE])
+    block = stream(Task.REGRESSION, 40, gaps=False)
+    list(feed(learner, block.part(0, 2), (1,)))
+    broken = [
+        slot
+        for slot in range(4)
+        if not all(np.isfinite(w).all() for w in weights_of(learner, slot))
+    ]
+    population = learner.trainer.population
+    population.weights[int(population.plans[1, 1])] = np.nan  # the second candidate's first weight
+    before = learner.trainer.population.healthy.copy()
+    model = learner.model()
+    assert model.about["candidate"] not in {1, *broken}
+    assert np.array_equal(learner.trainer.population.healthy, before), "asking changed the state"
+
+
+def test_a_broken_weight_is_found_at_the_rounds_end_even_if_no_answer_shows_it() -> None:
+    learner = learner_of(Task.REGRESSION, SANE)
+    block = stream(Task.REGRESSION, 6 * ROUND, gaps=False)
+    list(feed(learner, block.part(0, ROUND - 1)))
+    weights = learner.trainer.population.extract(1)
+    weights["sparse"][-1] = np.nan  # of a value that the next sample doesn't have
+    learner.trainer.population.insert(1, weights)
+    cutter = Cutter(block_size=1000, round_size=ROUND)
+    cutter.number = ROUND - 1
+    served = list(feed(learner, block.part(ROUND - 1, 6 * ROUND), cutter=cutter))
+    assert first_silence(served, 1) == ROUND
+    assert learner.server.departed[0].number == ROUND
+    assert joined(served) == [(3 * ROUND, 1, 3)]
+
+
+def test_a_candidate_that_explodes_in_a_later_epoch_is_replaced_all_the_same() -> None:
+    learner = learner_of(Task.REGRESSION, [*SANE])
+    cutter = Cutter(block_size=1000, round_size=ROUND)
+    block = stream(Task.REGRESSION, 4 * ROUND)
+    list(feed(learner, block, cutter=cutter))
+    champion = learner.server.selector.champion
+    learner.trainer.population.healthy[champion] = 0
+    served = list(feed(learner, unscored(block), cutter=cutter))
+    assert [slot for _, slot, _ in joined(served)] == [champion]
+    assert learner.server.selector.champion not in (-1, champion)
+
+
+def test_there_is_no_model_where_no_network_is_finite() -> None:
+    learner = learner_of(Task.REGRESSION, [candidate()])
+    list(feed(learner, stream(Task.REGRESSION, 10)))
+    learner.trainer.population.weights[:] = np.nan
+    with pytest.raises(NoCandidateError, match="finite network"):
+        learner.model()
+
+
+def test_a_replacement_learns_more_slowly_but_never_stops() -> None:
+    settings = WILD
+    for _ in range(100):
+        ((slot, settings),) = replacements_of({5: settings})
+    assert slot == 5
+    assert settings.learning_rate == 1e-9
