@@ -14,7 +14,6 @@ from streamnet.networks.kernels import Memory
 from streamnet.networks.kernels import learn
 from streamnet.networks.population import Population
 from streamnet.networks.population import Weights
-from streamnet.networks.population import aligned
 from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 from streamnet.samples import Task
@@ -94,7 +93,7 @@ class Network:
             np.ones(1, np.uint8),
             population.weights,
             population.state,
-            aligned(population.scratch, self.dtype),
+            population.scratch(),
             memory,
             np.full(n, self.outputs, np.int32),
             0,

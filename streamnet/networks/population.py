@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import local
 from typing import Any
 from typing import NamedTuple
 from typing import final
@@ -27,7 +28,7 @@ from streamnet.networks.topology import states_of
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
-__all__ = ("Answers", "Member", "Population", "Weights", "aligned")
+__all__ = ("Answers", "Member", "Population", "Weights")
 
 Weights = dict[str, NDArray[Any]]
 """A network's weights: a matrix for each section, with nothing that only fills up memory."""
@@ -114,9 +115,10 @@ class Population:
             scratch = max(scratch, scratch_size(member.settings, self.capacity))
         self.plans = np.stack(plans)
         self.factors = np.stack([factors_of(member.settings) for member in self.members])
-        self.weights = aligned(weights, self.dtype)
-        self.state = aligned(states, self.dtype)
-        self.scratch = scratch
+        self.weights = _aligned(weights, self.dtype)
+        self.state = _aligned(states, self.dtype)
+        self._scratch_size = scratch
+        self._local = local()
 
     def _matrices(self, slot: int) -> list[tuple[Section, list[NDArray[Any]]]]:
         """Each section of a candidate with its weights and then its optimiser states."""
@@ -205,7 +207,7 @@ class Population:
             self.healthy,
             self.weights,
             self.state,
-            aligned(self.scratch, self.dtype),
+            self.scratch(),
             self.memory.ring,
             known,
             first,
@@ -237,7 +239,7 @@ class Population:
             np.ones(len(self.members), np.uint8),
             self.weights,
             self.state,
-            aligned(self.scratch, self.dtype),
+            self.scratch(),
             self.memory.ring,
             np.full(n, outputs, np.int32),
             first,
@@ -248,6 +250,13 @@ class Population:
         )
         chosen: NDArray[np.floating] = answers[slot]
         return chosen
+
+    def scratch(self) -> NDArray[Any]:
+        """Working memory for the kernels, one for each thread."""
+        kept: NDArray[Any] | None = getattr(self._local, "scratch", None)
+        if kept is None:
+            kept = self._local.scratch = _aligned(self._scratch_size, self.dtype)
+        return kept
 
     def check(self) -> int:
         """Quarantine candidates with a weight that is not finite; return how many."""
@@ -349,7 +358,7 @@ class Population:
         self.memory.restore_state(first, state["memory"])
 
 
-def aligned(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _aligned(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Zeros that start at a cache line, so that no vector crosses two."""
     raw = np.zeros(size + _ALIGNMENT // dtype.itemsize, dtype)
     skip = -raw.ctypes.data % _ALIGNMENT // dtype.itemsize

@@ -227,10 +227,10 @@ _EXPONENTIAL = {
 def exponential(typing_context, vector):
     """``exp`` of each lane, about as exact as its argument is.
 
-    exp(x) = 2**t with t = x / ln 2: the whole part of t becomes the exponent, and a Taylor polynomial
-    gives 2**f for the rest f in +-1/2. Rounding t changes the result as much as rounding x would, so
-    its relative error is below ``(2 + abs(x))`` units in the last place. Arguments are clamped at +-87
-    (float32) or +-708 (float64). NaN stays NaN.
+    exp(x) = 2**t with t = x / ln 2: the whole part of t becomes the exponent, and a Taylor
+    polynomial gives 2**f for the rest f in +-1/2. Rounding t changes the result as much as rounding
+    x would, so its relative error is below ``(2 + abs(x))`` units in the last place. Arguments are
+    clamped at +-87 (float32) or +-708 (float64). NaN stays NaN.
     """
     degree, clamp, mantissa, bias = _EXPONENTIAL[vector.dtype]
 
