@@ -95,6 +95,7 @@ class Trainer:
         self._joined: tuple[tuple[int, Member], ...] = ()
         self._emitted: Snapshot | None = None
         self._at_start = True
+        self._everyone = np.arange(len(settings))
 
     @property
     def awaits_decision(self) -> bool:
@@ -111,18 +112,33 @@ class Trainer:
             self._apply(self._decisions.popleft())
         self._at_start = False
         n = len(encoded.block)
+        if not n and self.population.capacity.outputs == 0:
+            # The first sample is yet to come: its inputs decide how start weights are drawn.
+            return Job(np.empty(0, np.int32), self._no_answers())
         if self.population.task is Task.REGRESSION:
             label = np.where(np.isfinite(encoded.goal), 0, -1).astype(np.int32)
             known, goal, outputs = np.ones(n, np.int32), encoded.goal, 1
         else:
             label, known, goal = encoded.label, encoded.known, np.full(n, np.nan)
-            outputs = max(int(known.max(initial=1)), int(label.max(initial=0)) + 1)
+            # Classes are numbered as they come, so the last sample tells how many there are.
+            outputs = max(int(known[-1]), int(label[-1]) + 1) if n else 1
+            # A power of two, so that room grows alike however blocks are cut.
+            outputs = 1 << max(outputs - 1, 1).bit_length()
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs)
         return Job(known, answers)
 
+    def _no_answers(self) -> Answers:
+        candidates, dtype = len(self.population.members), self.population.dtype
+        return Answers(np.empty((candidates, 0, 1), dtype), np.empty((candidates, 0), np.uint8))
+
     def run(self, members: NDArray[np.int64], job: Job) -> None:
         """Let ``members`` answer and learn the block that `begin` took in."""
-        self.population.run(members, self.number, job.known, job.answers)
+        if len(job.known):
+            self.population.run(members, self.number, job.known, job.answers)
+
+    def run_all(self, job: Job) -> None:
+        """Let every candidate answer and learn the block, in this thread."""
+        self.run(self._everyone, job)
 
     def finish(self, encoded: Encoded, job: Job, ending: EncoderSnapshot | None) -> Scored:
         """Close a block that every candidate has learned; see `learn` for ``ending``."""
@@ -146,7 +162,7 @@ class Trainer:
             ending: If the block ends a round, what the encoder knew after it.
         """
         job = self.begin(encoded)
-        self.run(np.arange(len(self.population.members)), job)
+        self.run_all(job)
         return self.finish(encoded, job, ending)
 
     def _apply(self, decision: Decision) -> None:

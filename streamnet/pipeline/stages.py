@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from anyio import create_task_group
+from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 from anyio.streams.memory import MemoryObjectSendStream
 
@@ -28,7 +29,6 @@ from streamnet.learning.evaluator import Judged
 from streamnet.learning.serving import Served
 from streamnet.learning.serving import Server
 from streamnet.learning.trainer import Decision
-from streamnet.learning.trainer import Job
 from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Snapshot
 from streamnet.learning.trainer import Trainer
@@ -36,8 +36,7 @@ from streamnet.pipeline.cutting import Arrival
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.reading import records_of
-from streamnet.pipeline.threads import SHORT
-from streamnet.pipeline.threads import compute
+from streamnet.pipeline.threads import Worker
 
 __all__ = ("Coded", "Sink", "encode", "evaluate", "record", "serve", "train")
 
@@ -68,9 +67,10 @@ async def encode(
         coded = Coded(encoded, encoder.snapshot() if whole else None)
         return coded, limit.count(encoded.block)
 
+    worker = Worker()
     with receive, send:
         async for arrival in receive:
-            coded, error = await compute(len(arrival.block), work, arrival)
+            coded, error = await worker.run(len(arrival.block), work, arrival)
             await send.send(coded)
             if error is not None:
                 reader.give_up(error, arrival.block, coded.encoded.block)
@@ -87,32 +87,26 @@ async def train(
 ) -> None:
     """Let every candidate answer and learn; wait for the decision that a round needs."""
     shards: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]] = ()
+    before, worker, after = Worker(), Worker(), Worker()
     with receive, send:
         async for coded in receive:
             samples = len(coded.encoded.block)
             if trainer.awaits_decision:
                 trainer.decide(await decisions.receive())
                 shards = ()
-            job = await compute(samples, trainer.begin, coded.encoded)
+            job = await before.run(1, trainer.begin, coded.encoded)
             shards = shards or trainer.population.shards(threads)
-            await _learn(trainer, job, shards, samples)
-            finish = (trainer.finish, coded.encoded, job, coded.ending)
-            await send.send(await compute(samples if coded.ending else 0, *finish))
-
-
-async def _learn(
-    trainer: Trainer,
-    job: Job,
-    shards: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]],
-    samples: int,
-) -> None:
-    if samples <= SHORT or len(shards) == 1:
-        for shard in shards:
-            await compute(samples, trainer.run, shard, job)
-        return
-    async with create_task_group() as group:
-        for shard in shards:
-            group.start_soon(compute, samples, trainer.run, shard, job)
+            if len(shards) == 1 or worker.is_brief(samples):
+                await worker.run(samples, trainer.run_all, job)
+            else:
+                async with create_task_group() as group:
+                    for shard in shards:
+                        share = samples / len(shards)
+                        group.start_soon(
+                            to_thread.run_sync, worker.measure, share, trainer.run, shard, job
+                        )
+            scored = await after.run(1, trainer.finish, coded.encoded, job, coded.ending)
+            await send.send(scored)
 
 
 async def evaluate(
@@ -121,10 +115,11 @@ async def evaluate(
     send: MemoryObjectSendStream[Judged],
 ) -> None:
     """Score every candidate's answers."""
+    worker = Worker()
     with receive, send:
         async for scored in receive:
             samples = len(scored.encoded.block)
-            await send.send(await compute(samples, evaluator.evaluate, scored))
+            await send.send(await worker.run(samples, evaluator.evaluate, scored))
 
 
 async def serve(
@@ -134,9 +129,10 @@ async def serve(
     decisions: MemoryObjectSendStream[Decision],
 ) -> None:
     """Choose what is served, score it, and decide at each round's end."""
+    worker = Worker()
     with receive, send:
         async for judged in receive:
-            served = await compute(len(judged.scored.encoded.block), server.serve, judged)
+            served = await worker.run(len(judged.scored.encoded.block), server.serve, judged)
             if served.decision is not None:
                 await decisions.send(served.decision)
             await send.send(served)
@@ -155,10 +151,11 @@ async def record(
         for sink in sinks:
             sink(served)
 
+    worker = Worker()
     with receive:
         async for served in receive:
             block = served.scored.encoded.block
             work = records_of(block) if sinks else len(block.rejected)
-            await compute(work, write, served)
+            await worker.run(work, write, served)
             if served.emitted is not None:
                 publish(served.emitted)

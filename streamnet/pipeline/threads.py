@@ -1,22 +1,51 @@
-"""Where computing runs: long work in worker threads, short work at once."""
+"""Where a stage computes: long work in worker threads, brief work at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
+from time import perf_counter
 from typing import TypeVar
+from typing import final
 
 from anyio import to_thread
 
-__all__ = ("SHORT", "compute")
+__all__ = ("BRIEF", "Worker")
 
 T = TypeVar("T")
 
-# Samples that are worked off sooner than a thread could be reached (about 0.1 ms).
-SHORT = 8
+# Handing work to a thread and back costs about 0.15 ms of computing, so less than this much work,
+# in seconds, is done at once: the event loop waits no longer than that.
+BRIEF = 0.0005
+FEW = 8  # samples that are taken for brief work before anything was measured
+SLOWER = 1.1
 
 
-async def compute(samples: int, function: Callable[..., T], *arguments: object) -> T:
-    """Run ``function`` with nothing else waiting for it; never cancelled half-way."""
-    if samples <= SHORT:
-        return function(*arguments)
-    return await to_thread.run_sync(function, *arguments)
+@final
+class Worker:
+    """Does the work of one stage, and learns how long a sample takes.
+
+    What it measures decides where work is done, never what comes out.
+    """
+
+    def __init__(self) -> None:
+        self._pace = inf  # seconds a sample, the least of late
+
+    def is_brief(self, samples: float) -> bool:
+        """Whether the work on so many samples is done at once."""
+        return samples <= FEW if self._pace == inf else samples * self._pace <= BRIEF
+
+    async def run(self, samples: float, function: Callable[..., T], *arguments: object) -> T:
+        """Run ``function``, which is never cancelled half-way."""
+        if self.is_brief(samples):
+            return self.measure(samples, function, *arguments)
+        return await to_thread.run_sync(self.measure, samples, function, *arguments)
+
+    def measure(self, samples: float, function: Callable[..., T], *arguments: object) -> T:
+        """Run ``function`` in this thread and note its pace."""
+        start = perf_counter()
+        result = function(*arguments)
+        # The least of late, since a thread that waits for others seems slower than it is.
+        pace = (perf_counter() - start) / max(samples, 1.0)
+        self._pace = min(self._pace * SLOWER, pace)
+        return result

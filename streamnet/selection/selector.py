@@ -189,6 +189,7 @@ class Selector:
             alive: shape=(candidates, n); 0 where a candidate did not answer a sample that was not
                 scored. None: no candidate did.
         """
+        losses = np.ascontiguousarray(losses, np.float64)
         n = len(losses)
         able = np.zeros(self._totals.shape[1], np.uint8)
         if alive is None:

@@ -1,0 +1,99 @@
+"""RejectionLimit: the record at which too many were rejected, however blocks are cut."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+from typing import final
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import TooManyRejectedError
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+
+__all__ = ("RejectionLimit",)
+
+
+class _Excess(NamedTuple):
+    """What a block holds up to the record at which too many were rejected."""
+
+    samples: int
+    rejected: int
+    recent: int  # rejected among the last `window` records
+
+
+@final
+class RejectionLimit:
+    """Counts records, and tells when more than a share of the last ones were rejected.
+
+    Args:
+        share: Share of the last ``window`` records that may be rejected.
+        window: See ``share``; nothing is told before so many records were read.
+        kept: File that holds the rejected records, to be named in the error.
+
+    Raises:
+        ConfigurationError: If a value breaks its rule.
+
+    >>> RejectionLimit(share=0.1, window=1000).share
+    0.1
+    """
+
+    def __init__(self, *, share: float, window: int, kept: Path | None = None) -> None:
+        if not 0.0 <= share <= 1.0:
+            raise ConfigurationError(f"max_rejected is {share}, but must be from 0 to 1")
+        if window < 1:
+            raise ConfigurationError(f"rejected_window is {window}, but must be >= 1")
+        self.share = share
+        self.window = window
+        self._kept = kept
+        self._read = 0
+        self._recent: deque[int] = deque()  # numbers of the rejected among the last records
+        self._last: DeadLetter | None = None
+
+    def cut(self, block: Block) -> Block:
+        """The block, up to the record at which too many will have been rejected; counts nothing."""
+        excess = self._excess(block, self._recent.copy())
+        if excess is None:
+            return block
+        part = block.part(0, excess.samples)
+        return replace(part, rejected=block.rejected[: excess.rejected])
+
+    def count(self, block: Block) -> TooManyRejectedError | None:
+        """Take a block's records in; the error if too many were rejected."""
+        excess = self._excess(block, self._recent)
+        self._read += len(block) + len(block.rejected)
+        if block.rejected:
+            self._last = block.rejected[(excess.rejected if excess else 0) - 1]
+        return None if excess is None else self._error(excess)
+
+    def _excess(self, block: Block, recent: deque[int]) -> _Excess | None:
+        """Find the record, adding the block's rejected ones to ``recent`` on the way."""
+        most = self.share * self.window
+        # The record of this block, counted from 1, with which the first window is full.
+        full = self.window - self._read
+        rejected = 0
+        for place in block.places().tolist() if block.rejected else ():
+            record = place + rejected + 1
+            if 0 < full < record and len(recent) > most:
+                break
+            rejected += 1
+            recent.append(self._read + record)
+            while recent[0] <= self._read + record - self.window:
+                recent.popleft()
+            if record >= full and len(recent) > most:
+                return _Excess(place, rejected, len(recent))
+        if 0 < full <= len(block) + rejected and len(recent) > most:
+            return _Excess(full - rejected, rejected, len(recent))
+        return None
+
+    def _error(self, excess: _Excess) -> TooManyRejectedError:
+        last = self._last
+        assert last is not None
+        where = f"line {last.line}" if last.line else f"record at {last.offset}"
+        kept = f"; they are in {self._kept}" if self._kept else ""
+        return TooManyRejectedError(
+            f"{last.source}, {where}: {excess.recent} of the last {self.window} records were "
+            f"rejected, but at most {self.share:.0%} may be{kept}. The last one: {last.detail}"
+        )
