@@ -78,7 +78,11 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
     units = layer_of(plan, layer, PLAN_LAYER.units)
     code = layer_of(plan, layer, PLAN_LAYER.activation)
     sparse = plan[PLAN.sparse]
+    zero = simd.splat(scratch.dtype.type(0))
+    odd = (rows - 1) // 2 * 2 + 1
     j = 0
+    # Odd and even rows are summed apart, which halves the wait for the last addition. Both loops
+    # add up in the same order, so that a sum does not depend on how wide a layer has grown.
     while j + 4 * LANES <= width:
         x = simd.broadcast(scratch, source)
         at = start + j
@@ -86,13 +90,27 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
         b = simd.multiply(x, simd.load(weights, at + 16))
         c = simd.multiply(x, simd.load(weights, at + 32))
         d = simd.multiply(x, simd.load(weights, at + 48))
-        for i in range(1, rows):
+        e = f = g = h = zero
+        for i in range(1, odd, 2):
             at += width
             x = simd.broadcast(scratch, source + i)
             a = simd.multiply_add(x, simd.load(weights, at), a)
             b = simd.multiply_add(x, simd.load(weights, at + 16), b)
             c = simd.multiply_add(x, simd.load(weights, at + 32), c)
             d = simd.multiply_add(x, simd.load(weights, at + 48), d)
+            at += width
+            x = simd.broadcast(scratch, source + i + 1)
+            e = simd.multiply_add(x, simd.load(weights, at), e)
+            f = simd.multiply_add(x, simd.load(weights, at + 16), f)
+            g = simd.multiply_add(x, simd.load(weights, at + 32), g)
+            h = simd.multiply_add(x, simd.load(weights, at + 48), h)
+        if odd < rows:
+            at += width
+            x = simd.broadcast(scratch, source + odd)
+            e = simd.multiply_add(x, simd.load(weights, at), e)
+            f = simd.multiply_add(x, simd.load(weights, at + 16), f)
+            g = simd.multiply_add(x, simd.load(weights, at + 32), g)
+            h = simd.multiply_add(x, simd.load(weights, at + 48), h)
         for q in range(entry, entries):
             at = sparse + simd.pick(memory.row, q) * width + j
             x = simd.broadcast(memory.value, q)
@@ -100,30 +118,29 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
             b = simd.multiply_add(x, simd.load(weights, at + 16), b)
             c = simd.multiply_add(x, simd.load(weights, at + 32), c)
             d = simd.multiply_add(x, simd.load(weights, at + 48), d)
-        simd.store(scratch, target + j, _activated(code, a, units - j, scratch))
-        simd.store(scratch, target + j + 16, _activated(code, b, units - j - 16, scratch))
-        simd.store(scratch, target + j + 32, _activated(code, c, units - j - 32, scratch))
-        simd.store(scratch, target + j + 48, _activated(code, d, units - j - 48, scratch))
+        to = target + j
+        simd.store(scratch, to, _activated(code, simd.add(a, e), units - j, scratch))
+        simd.store(scratch, to + 16, _activated(code, simd.add(b, f), units - j - 16, scratch))
+        simd.store(scratch, to + 32, _activated(code, simd.add(c, g), units - j - 32, scratch))
+        simd.store(scratch, to + 48, _activated(code, simd.add(d, h), units - j - 48, scratch))
         j += 4 * LANES
     while j < width:
-        # Even and odd rows apart: each sum waits only half as often for its last addition.
         at = start + j
         a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, at))
-        b = simd.splat(scratch.dtype.type(0))
-        for i in range(1, rows - 1, 2):
-            x = simd.broadcast(scratch, source + i)
-            y = simd.broadcast(scratch, source + i + 1)
+        e = zero
+        for i in range(1, odd, 2):
             at += width
-            a = simd.multiply_add(x, simd.load(weights, at), a)
+            a = simd.multiply_add(simd.broadcast(scratch, source + i), simd.load(weights, at), a)
             at += width
-            b = simd.multiply_add(y, simd.load(weights, at), b)
-        if rows % 2 == 0:
-            x = simd.broadcast(scratch, source + rows - 1)
-            b = simd.multiply_add(x, simd.load(weights, at + width), b)
+            x = simd.broadcast(scratch, source + i + 1)
+            e = simd.multiply_add(x, simd.load(weights, at), e)
+        if odd < rows:
+            x = simd.broadcast(scratch, source + odd)
+            e = simd.multiply_add(x, simd.load(weights, at + width), e)
         for q in range(entry, entries):
             at = sparse + simd.pick(memory.row, q) * width + j
             a = simd.multiply_add(simd.broadcast(memory.value, q), simd.load(weights, at), a)
-        simd.store(scratch, target + j, _activated(code, simd.add(a, b), units - j, scratch))
+        simd.store(scratch, target + j, _activated(code, simd.add(a, e), units - j, scratch))
         j += LANES
 
 
