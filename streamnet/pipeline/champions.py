@@ -71,16 +71,34 @@ class Champions:
         changed, self._changed = self._changed, Event()
         changed.set()
 
-    async def follow(self) -> AsyncIterator[Champion]:
+    def follow(self) -> AsyncIterator[Champion]:
         """Each champion as it comes, until the stream has ended."""
-        seen = 0
-        while True:
-            missed = min(self._published - seen, len(self._kept))
-            if missed:
-                champion = self._kept[-missed]
-                seen = self._published - missed + 1
-                yield champion
-            elif self._closed:
-                return
-            else:
-                await self._changed.wait()
+        return _Reader(self)
+
+    async def after(self, seen: int) -> tuple[int, Champion] | None:
+        """The champion after the first ``seen`` ones, and how many there were with it.
+
+        If it is not kept any more it is the first that is; None at the end.
+        """
+        while seen == self._published:
+            if self._closed:
+                return None
+            await self._changed.wait()
+        missed = min(self._published - seen, len(self._kept))
+        return self._published - missed + 1, self._kept[-missed]
+
+
+@final
+class _Reader(AsyncIterator[Champion]):
+    """No generator, which would have to be closed by who leaves the loop over it early."""
+
+    def __init__(self, champions: Champions) -> None:
+        self._champions = champions
+        self._seen = 0
+
+    async def __anext__(self) -> Champion:
+        found = await self._champions.after(self._seen)
+        if found is None:
+            raise StopAsyncIteration
+        self._seen, champion = found
+        return champion

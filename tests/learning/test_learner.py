@@ -91,10 +91,6 @@ def test_bits_do_not_depend_on_cuts_where_many_classes_come_up_at_once(
     assert differences(state_of(whole), state_of(pieces)) == []
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="networks.forward sums the inputs of 64 outputs in another order than those of 32",
-)
 def test_bits_of_a_linear_model_do_not_depend_on_when_room_for_its_classes_was_made() -> None:
     whole, pieces = (learner_of(Task.CLASSIFICATION, [candidate(hidden=())]) for _ in range(2))
     expected = answers(list(feed(whole, many_classes(0))))

@@ -1,4 +1,4 @@
-"""Candidates that explode: noted at that sample, replaced two rounds later, unseen by the others."""
+"""Candidates that explode: noted at that sample, replaced two rounds later, alone in their fate."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def test_the_others_keep_every_bit(task: Task) -> None:
             outputs, others = part.scored.answers.outputs, other.scored.answers.outputs
             assert np.array_equal(outputs[slot], others[slot])
     for slot in range(len(SANE)):
-        measures, others = (
+        scores, as_before = (
             learner.evaluator.candidates.measures(slot) for learner in (with_it, without)
         )
-        assert repr(measures) == repr(others)
+        assert repr(scores) == repr(as_before)
 
 
 def test_the_exploded_candidate_is_never_served_from_that_sample_on() -> None:
@@ -195,5 +195,5 @@ def test_a_replacement_learns_more_slowly_but_never_stops() -> None:
     settings = WILD
     for _ in range(100):
         ((slot, settings),) = replacements_of({5: settings})
-    assert slot == 5
+        assert slot == 5
     assert settings.learning_rate == 1e-9

@@ -1,0 +1,162 @@
+"""The same samples, seed and settings give the same bits, whatever the circumstances."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+import anyio
+import pytest
+
+from streamnet.learning.evaluator import measures_of
+from streamnet.learning.learner import Learner
+from streamnet.learning.learner import model_of
+from streamnet.pipeline import Pipeline
+from streamnet.pipeline import Predictions
+from streamnet.pipeline import Rejections
+from streamnet.pipeline.cutting import Cutter
+from streamnet.pipeline.stages import Sink
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from tests.learning.streams import feed
+from tests.learning.streams import learner_of
+from tests.learning.streams import stream
+from tests.pipeline.playing import CANDIDATES
+from tests.pipeline.playing import ROUND
+from tests.pipeline.playing import Playing
+from tests.pipeline.playing import pipeline_of
+from tests.pipeline.playing import plain
+
+SAMPLES = 1300
+FEW_CLASSES = {"max_classes": 4}  # the encoder refuses samples of the fifth
+
+
+class Outcome(NamedTuple):
+    """All that a run leaves."""
+
+    checksum: str
+    report: dict[str, Any]
+    predictions: bytes
+    letters: bytes
+    champions: list[tuple[int, int, str]]
+
+
+def outcome(
+    folder: Path, task: Task, *, block_size: int, threads: int, backend: str, seed: int
+) -> Outcome:
+    predictions: list[Predictions] = []
+
+    def prepare(learner: Learner, _: Schema) -> Sequence[Sink]:
+        path = folder / "predictions.csv"
+        predictions.append(Predictions(path, task=task, labels=learner.encoder.labels))
+        return predictions
+
+    async def main() -> list[tuple[int, int, str]]:
+        found = []
+        async with pipeline:
+            async for champion in pipeline.champions():
+                checksum = champion.model.document()["checksum"]
+                found.append((champion.number, champion.candidate, checksum))
+        return found
+
+    pipeline: Pipeline = pipeline_of(
+        Playing(stream(task, SAMPLES), seed=seed, largest=1 + 17 * seed * seed),
+        block_size=block_size,
+        threads=threads,
+        rejections=Rejections(folder / "rejected.jsonl", share=0.5),
+        prepare=prepare,
+        encoder=FEW_CLASSES,
+    )
+    champions = anyio.run(main, backend=backend)
+    predictions[0].close()
+    result = pipeline.result()
+    return Outcome(
+        result.model.document()["checksum"],
+        plain(result.report),
+        (folder / "predictions.csv").read_bytes(),
+        (folder / "rejected.jsonl").read_bytes(),
+        champions,
+    )
+
+
+@cache
+def expected(task: Task, folder: Path) -> Outcome:
+    return outcome(folder, task, block_size=1024, threads=1, backend="asyncio", seed=9)
+
+
+@pytest.fixture(scope="module")
+def first_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("first")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("block_size", [1, 7, 256, 4096])
+def test_bits_do_not_depend_on_blocks_threads_loop_or_pauses(
+    tmp_path: Path, first_folder: Path, backend: str, block_size: int, threads: int
+) -> None:
+    seed = {1: 1, 7: 2, 256: 5, 4096: 8}[block_size] + threads
+    found = outcome(
+        tmp_path,
+        Task.CLASSIFICATION,
+        block_size=block_size,
+        threads=threads,
+        backend=backend,
+        seed=seed,
+    )
+    assert found == expected(Task.CLASSIFICATION, first_folder)
+
+
+def test_bits_do_not_depend_on_circumstances_for_numbers(
+    tmp_path: Path, first_folder: Path, backend: str
+) -> None:
+    for block_size, threads in ((3, 2), (300, 1)):
+        found = outcome(
+            tmp_path,
+            Task.REGRESSION,
+            block_size=block_size,
+            threads=threads,
+            backend=backend,
+            seed=3,
+        )
+        assert found == expected(Task.REGRESSION, first_folder)
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_the_pipeline_does_what_a_learner_does_in_one_thread(
+    first_folder: Path, task: Task
+) -> None:
+    found = expected(task, first_folder)
+    learner = learner_of(task, CANDIDATES, encoder=FEW_CLASSES)
+    cutter = Cutter(block_size=999, round_size=ROUND)
+    emitted = [
+        (served.emitted.number, served.emitted.member.serial)
+        for served in feed(learner, stream(task, SAMPLES), cutter=cutter)
+        if served.emitted is not None
+    ]
+    assert emitted
+    assert [champion[:2] for champion in found.champions[:-1]] == emitted
+    assert found.champions[-1][0] == learner.trainer.number
+    assert found.report["served"] == measures_of(learner.server.served.measures(0))
+    assert found.report["quarantines"] == learner.server.quarantines > 0
+    slot, snapshot = learner.leader()
+    about = learner.about(slot) | {"target": "y"}
+    assert model_of(snapshot, about).document()["checksum"] == found.checksum
+
+
+def test_a_report_can_be_written_as_json_and_holds_no_nan(first_folder: Path) -> None:
+    for task in Task:
+        report = expected(task, first_folder).report
+        assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_the_report_accounts_for_every_record(first_folder: Path) -> None:
+    block = stream(Task.CLASSIFICATION, SAMPLES)
+    report = expected(Task.CLASSIFICATION, first_folder).report
+    assert report["samples"] == len(block) + len(block.rejected)
+    assert report["samples"] == report["learned"] + report["rejected"]
+    assert report["rejected"] == sum(report["rejected_reasons"].values())
+    assert set(report["rejected_reasons"]) == {"arity", "too-many-classes"}
