@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.evaluation import Curve
-from streamnet.features.encoded import Encoded
+from streamnet.learning.errors import add_errors
 from streamnet.learning.evaluator import Judged
 from streamnet.learning.evaluator import Scores
-from streamnet.learning.evaluator import numbers_of
 from streamnet.learning.search import replacements_of
 from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Scored
@@ -24,10 +23,15 @@ from streamnet.networks.population import Member
 from streamnet.samples import Task
 from streamnet.selection.selector import Selector
 
-__all__ = ("CURVE_EVERY", "Change", "Departed", "Served", "Server", "errors_of")
+__all__ = (
+    "CURVE_EVERY",
+    "Change",
+    "Departed",
+    "Served",
+    "Server",
+)
 
 CURVE_EVERY = 64
-LARGEST = 1e300  # of an error: anything larger counts as this, so that sums stay finite
 _CHANGES = 100
 _DEPARTED = 100
 
@@ -95,8 +99,13 @@ class Server:
         self.errors = np.zeros(3)  # summed: of what was served, and of the two baselines
         self._dead: dict[int, int] = {}  # slot, and the first sample that it did not answer
         self._leaving: set[int] = set()  # slots whose replacement is decided, but yet to come
+        self._serials = self._all_serials()
         self._round = 0
         self._emitted = -1  # serial of the champion that was emitted last
+
+    def _all_serials(self) -> NDArray[np.int64]:
+        """The candidate in each slot, and -1, which stands for the first baseline, at the end."""
+        return np.array([*(member.serial for member in self.members), -1], np.int64)
 
     @property
     def champion(self) -> Member | None:
@@ -118,14 +127,14 @@ class Server:
         else:
             chosen = chosen[:0]
             served = np.empty((0, *judged.answers.shape[2:]))
-        serials = np.array([member.serial for member in self.members] + [-1], np.int64)
         decision = self._decide() if scored.ends_round else None
-        return Served(scored, serials[chosen], served, decision, scored.emitted)
+        return Served(scored, self._serials[chosen], served, decision, scored.emitted)
 
     def _welcome(self, slot: int, member: Member) -> None:
         self.departed.append(Departed(self.members[slot], self._dead.pop(slot)))
         self._leaving.remove(slot)
         self.members[slot] = member
+        self._serials[slot] = member.serial
         self.selector.reset(slot)
 
     def _choose(self, judged: Judged) -> NDArray[np.int32]:
@@ -143,6 +152,8 @@ class Server:
     def _note_dead(self, scored: Scored) -> None:
         """Note who did not answer to the block's end, and since when."""
         alive = scored.answers.alive
+        if alive.all():
+            return
         for slot in np.flatnonzero(~alive.all(axis=1)).tolist():
             if slot not in self._dead:
                 self.quarantines += 1
@@ -150,17 +161,12 @@ class Server:
 
     def _add_to_curve(self, judged: Judged, served: NDArray[Any]) -> None:
         """Note the summed errors of what was served and of the baselines, now and then."""
-        encoded = judged.scored.encoded
-        tracks = (served, *judged.baselines)
-        errors = np.stack([errors_of(encoded, answers) for answers in tracks], axis=1)
-        errors = errors[_has_target(encoded)]
-        # A running sum adds one after the other, so that it does not depend on how blocks are cut.
-        totals = np.cumsum(np.concatenate((self.errors[None], errors)), axis=0)
-        first = self.scored + 1
-        self.scored += len(errors)
-        self.errors = totals[-1]
-        for number in range(-(-first // CURVE_EVERY) * CURVE_EVERY, self.scored + 1, CURVE_EVERY):
-            self.curve.add(number, *totals[number - first + 1])
+        first = self.scored // CURVE_EVERY + 1
+        self.scored, notes = add_errors(
+            judged.scored.encoded, served, judged.baselines, self.errors, self.scored, CURVE_EVERY
+        )
+        for place, sums in enumerate(notes.tolist(), start=first):
+            self.curve.add(place * CURVE_EVERY, *sums)
 
     def _decide(self) -> Decision:
         leaving = self._dead.keys() - self._leaving
@@ -203,6 +209,7 @@ class Server:
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the server did whose state this is."""
         self.members = [_member(*values) for values in state["members"]]
+        self._serials = self._all_serials()
         self.selector.restore_state(state["selector"])
         self.served.evaluator = type(self.served.evaluator).restore_state(state["served"])
         self.changes.clear()
@@ -231,27 +238,10 @@ def _member(settings: dict[str, Any], serial: int, born: int) -> Member:
     return Member(CandidateSettings.from_dict(settings), serial, born)
 
 
-def _has_target(encoded: Encoded) -> NDArray[np.bool_]:
-    known: NDArray[np.bool_] = (
-        encoded.label >= 0 if len(encoded.label) else np.isfinite(encoded.goal)
-    )
-    return known
-
-
-def errors_of(encoded: Encoded, answers: NDArray[Any]) -> NDArray[np.float64]:
-    """1 for a wrong label and 0 for a right one, or the absolute error of a number; shape=(n,).
-
-    Where there is no target it means nothing.
-    """
-    if answers.ndim == 1:
-        with np.errstate(over="ignore"):
-            errors: NDArray[np.float64] = np.abs(answers - numbers_of(encoded))
-        return errors.clip(max=LARGEST)
-    wrong: NDArray[np.bool_] = (answers.argmax(axis=1) != encoded.label) | (encoded.known == 0)
-    return wrong.astype(np.float64)
-
-
 def _served(judged: Judged, chosen: NDArray[np.int32]) -> NDArray[Any]:
+    if len(chosen) == 1 and chosen[0] >= 0:
+        alone: NDArray[Any] = judged.answers[chosen[0]]
+        return alone
     samples = np.arange(len(chosen))
     served: NDArray[Any] = judged.answers[np.maximum(chosen, 0), samples]
     for i in np.flatnonzero(chosen < 0):

@@ -41,8 +41,9 @@ def _choose(
     trial: float,
     able: NDArray[np.uint8],  # shape=(candidates,), scratch
     chosen: NDArray[np.int32],
-    record: NDArray[np.float64],  # shape=(n, 4): before, after and their losses of each switch
-) -> None:
+    record: NDArray[np.float64],  # shape=(n, 5): place, slots and losses of each switch
+) -> int:
+    switched = 0
     for i in range(losses.shape[0]):
         current = champion[0]
         _find_able(losses, alive, i, able)
@@ -53,18 +54,20 @@ def _choose(
                 totals[0, k] = totals[0, k] * fading + min(losses[i, k], LARGEST)
                 totals[1, k] = totals[1, k] * fading + 1.0
         champion[1] += 1
-        record[i, 0] = -2.0
         best = _best(able, totals, trial)
         if best < 0 or best == current:
             continue
         if sound and (champion[1] < dwell or not _better(totals, best, current, 1.0 - margin)):
             continue
-        record[i, 0] = current
-        record[i, 1] = best
-        record[i, 2] = _mean(totals, current) if sound else np.inf
-        record[i, 3] = _mean(totals, best)
+        record[switched, 0] = i
+        record[switched, 1] = current
+        record[switched, 2] = best
+        record[switched, 3] = _mean(totals, current) if sound else np.inf
+        record[switched, 4] = _mean(totals, best)
+        switched += 1
         champion[0] = best
         champion[1] = 0
+    return switched
 
 
 @kernel
@@ -195,8 +198,8 @@ class Selector:
         if alive is None:
             alive = np.zeros((able.size, n), np.uint8)
         chosen = np.empty(n, np.int32)
-        record = np.empty((n, 4), np.float64)
-        _choose(
+        record = np.empty((n, 5), np.float64)
+        switched = _choose(
             losses,
             alive,
             self._totals,
@@ -209,8 +212,7 @@ class Selector:
             chosen,
             record,
         )
-        for i in np.flatnonzero(record[:, 0] > -2.0):
-            before, after, loss_before, loss_after = record[i].tolist()
+        for i, before, after, loss_before, loss_after in record[:switched].tolist():
             number = first + int(i) + 1
             self.switches.append(Switch(number, int(before), int(after), loss_before, loss_after))
             self.switched += 1

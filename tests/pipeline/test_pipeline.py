@@ -100,7 +100,8 @@ def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(
         from_thread.run(look)
         ahead.append(source.given - served.scored.first)
 
-    pipeline = pipeline_of(source, sinks=[sink], block_size=20)
+    # In one long round training need not wait for a decision, which is another bound.
+    pipeline = pipeline_of(source, sinks=[sink], block_size=20, round_size=100_000)
     run(pipeline.run)
     assert waiting[0] == (4,) * 5
     assert max(max(blocks) for blocks in waiting) == 4
