@@ -1,0 +1,139 @@
+"""Rejected records: their file, their counts, and the end of a run that has too many."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import TooManyRejectedError
+from streamnet.pipeline import Rejections
+from streamnet.samples import Task
+from tests.conftest import Runner
+from tests.learning.streams import stream
+from tests.pipeline.playing import Playing
+from tests.pipeline.playing import pipeline_of
+from tests.pipeline.playing import plain
+
+N = 900
+
+
+def test_the_file_holds_each_rejected_record_in_order_with_all_it_takes_to_mend_it(
+    tmp_path: Path, run: Runner
+) -> None:
+    block = stream(Task.REGRESSION, N)
+    rejections = Rejections(tmp_path / "bad.jsonl", share=1.0)
+    run(pipeline_of(Playing(block), rejections=rejections, block_size=50).run)
+    lines = (tmp_path / "bad.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {
+            "source": letter.source,
+            "offset": letter.offset,
+            "line": letter.line,
+            "reason": "arity",
+            "detail": "one field too many",
+            "raw": letter.raw,
+        }
+        for letter in block.rejected
+    ]
+    assert rejections.statistics() == {
+        "total": len(block.rejected),
+        "reasons": {"arity": len(block.rejected)},
+    }
+
+
+def test_without_a_rejected_record_no_file_is_made(tmp_path: Path, run: Runner) -> None:
+    block = stream(Task.REGRESSION, 4)
+    assert not block.rejected
+    run(pipeline_of(Playing(block), rejections=Rejections(tmp_path / "bad.jsonl")).run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def broken_off(run: Runner, folder: Path, **settings: Any) -> tuple[Any, ...]:
+    """All that a run leaves that had too many rejected records."""
+    folder.mkdir(exist_ok=True)
+    numbers: list[int] = []
+    source = Playing(stream(Task.CLASSIFICATION, N), seed=settings.pop("pauses"))
+    pipeline = pipeline_of(
+        source,
+        rejections=Rejections(folder / "bad.jsonl", share=0.14, window=300),
+        sinks=[lambda served: numbers.extend(served.serials.tolist())],
+        **settings,
+    )
+    with pytest.raises(TooManyRejectedError) as error:
+        run(pipeline.run)
+    result = pipeline.result()
+    text = str(error.value).replace(str(folder), "")
+    left = plain(result.report), result.model.document()["checksum"], numbers
+    return text, (folder / "bad.jsonl").read_text(), *left
+
+
+def test_too_many_end_the_run_at_the_same_record_and_with_the_same_outputs_whatever_the_cuts(
+    tmp_path: Path, run: Runner
+) -> None:
+    folder = tmp_path / "f"
+    expected = broken_off(run, folder, block_size=1000, pauses=1)
+    text, letters, report, _, numbers = expected
+    assert text.startswith("s.csv, line 300: 43 of the last 300 records were rejected, but at most")
+    assert len(letters.splitlines()) == report["rejected"] == 43
+    assert report["samples"] == 300
+    assert report["learned"] == len(numbers) == 257
+    for block_size, threads, pauses in ((1, 1, 2), (7, 2, 3), (64, 2, 4)):
+        settings = {"block_size": block_size, "threads": threads, "pauses": pauses}
+        assert broken_off(run, folder, **settings) == expected
+
+
+def test_labels_beyond_the_most_classes_count_as_rejected_records(
+    tmp_path: Path, run: Runner
+) -> None:
+    block = stream(Task.CLASSIFICATION, N, gaps=False)
+    pipeline = pipeline_of(
+        Playing(block),
+        rejections=Rejections(tmp_path / "bad.jsonl", share=1.0),
+        encoder={"max_classes": 2},
+        block_size=1,
+    )
+    report = run(pipeline.run).report
+    late = [label for label in block.target if label not in ("c0", "c1")]  # type: ignore[union-attr]
+    assert report["rejected_reasons"]["too-many-classes"] == len(late) > 50
+    lines = (tmp_path / "bad.jsonl").read_text().splitlines()
+    offsets = [json.loads(line)["offset"] for line in lines]
+    assert offsets == sorted(offsets)
+    assert report["samples"] == len(block) + len(block.rejected)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere/bad.jsonl", "its folder does not exist"),
+        (".", "that is a folder"),
+    ],
+)
+def test_a_file_that_could_not_be_made_is_refused_before_anything_is_read(
+    tmp_path: Path, path: str, message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Rejections(tmp_path / path)
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
+    with pytest.raises(ConfigurationError, match="may not be written"):
+        Rejections(tmp_path / "bad.jsonl")
+
+
+def test_a_file_that_can_not_be_made_after_all_ends_the_run_with_a_clear_error(
+    tmp_path: Path, run: Runner
+) -> None:
+    rejections = Rejections(tmp_path / "bad.jsonl", share=1.0)
+    (tmp_path / "bad.jsonl").mkdir()
+    source = Playing(stream(Task.REGRESSION, N))
+    with pytest.raises(ConfigurationError, match=r"dead_letters .*bad\.jsonl: Is a directory"):
+        run(pipeline_of(source, rejections=rejections).run)
+    assert source.closed

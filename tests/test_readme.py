@@ -1,0 +1,216 @@
+"""README.md tells the truth: its programs and commands run, and what it names is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+LONGEST = 240  # seconds; kernels may have to be compiled first
+COPIED = ("config", "examples")  # what commands and programs find in the folder they run in
+DOCUMENTS = [
+    path
+    for path in sorted(REPOSITORY.rglob("*.md"))
+    if not any(part.startswith(".") for part in path.relative_to(REPOSITORY).parts)
+]
+FENCE = re.compile(r"^(?P<mark>```+|~~~+)[ \t]*(?P<language>\S*).*\n", re.MULTILINE)
+
+pytestmark = pytest.mark.timeout(LONGEST + 30)
+
+
+class CodeBlock(NamedTuple):
+    """What stands between two fences."""
+
+    language: str
+    text: str
+    line: int  # of the first fence, 1-based
+    before: str  # the last line above it that is not empty
+
+
+def code_blocks(text: str) -> list[CodeBlock]:
+    blocks, at = [], 0
+    while opening := FENCE.search(text, at):
+        closing = re.compile(rf"^{opening['mark']}[ \t]*$", re.MULTILINE).search(
+            text, opening.end()
+        )
+        assert closing is not None, f"nothing closes {opening[0]!r}"
+        above = [line for line in text[: opening.start()].splitlines() if line.strip()]
+        blocks.append(
+            CodeBlock(
+                opening["language"],
+                text[opening.end() : closing.start()],
+                text.count("\n", 0, opening.start()) + 1,
+                above[-1].strip() if above else "",
+            )
+        )
+        at = closing.end()
+    return blocks
+
+
+def without_code(text: str) -> str:
+    """The prose alone."""
+    for block in code_blocks(text):
+        text = text.replace(block.text, "\n" * block.text.count("\n"), 1)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def console_commands(text: str) -> list[str]:
+    r"""Commands of all consoles in order; one that ends in \ goes on on the next line."""
+    consoles = [block.text for block in code_blocks(text) if block.language == "console"]
+    lines = "".join(consoles).replace("\\\n", " ").splitlines()
+    return [line[2:] for line in lines if line.startswith("$ streamnet")]
+
+
+def link_targets(text: str) -> list[str]:
+    """Files that links and pictures lead to, relative to the document; none of other places."""
+    prose = without_code(text)
+    targets = re.findall(r"\]\(\s*<?([^)\s>]+)", prose)
+    targets += re.findall(r"^\[[^\]]+\]:\s*<?([^\s>]+)", prose, re.MULTILINE)
+    targets += re.findall(r"\b(?:src|href)=[\"']([^\"']+)", prose)
+    return [target for target in targets if not re.match(r"[a-zA-Z][a-zA-Z+.-]*:", target)]
+
+
+def anchors(text: str) -> set[str]:
+    """Names of the headings, as they stand after # in a link."""
+    titles = re.findall(r"^#+ +(.+?) *#*$", without_code(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+README = (REPOSITORY / "README.md").read_text("utf-8")
+PROGRAMS = [block for block in code_blocks(README) if block.language == "python"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder that looks like the repository to a reader, where anything may be written."""
+    for name in COPIED:
+        shutil.copytree(REPOSITORY / name, tmp_path / name)
+    command = tmp_path / ".venv" / "bin" / "streamnet"
+    command.parent.mkdir(parents=True)
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m streamnet "$@"\n')
+    command.chmod(0o755)
+    return tmp_path
+
+
+def run(command: list[str], place: Path) -> None:
+    """Run a command in ``place``, where `streamnet` is the code under test."""
+    modules = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    programs = os.pathsep.join((str(place / ".venv" / "bin"), os.environ["PATH"]))
+    done = subprocess.run(
+        command,
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": modules, "PATH": programs},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def command_after(mark: str) -> str:
+    """The one line of the code block after ``<!-- command: mark -->``."""
+    comment = f"<!-- command: {mark} -->"
+    assert README.splitlines().count(comment) == 1
+    (block,) = (block for block in code_blocks(README) if block.before == comment)
+    (line,) = block.text.splitlines()  # whoever runs it takes one line
+    return line
+
+
+def files_named(command: str) -> list[str]:
+    """Files that a command reads: what -r names, and arguments in a folder of the repository."""
+    words = shlex.split(command)
+    listed = [word for option, word in pairwise(words) if option == "-r"]
+    inside = [word for word in words if "/" in word and not word.startswith((".venv/", "-"))]
+    return listed + inside
+
+
+# ------------------------------------------------------------------- the parser
+
+
+def test_blocks_commands_and_links_are_found_in_a_document() -> None:
+    text = (
+        "# One *title*\n<!-- command: run -->\n```sh\nstart\n```\n"
+        "[a](b.md#c) ![d](e.svg) [f](https://g.h/i) <img src='j.png'> `[k](l)` [m](#n)\n\n"
+        "```console\n$ streamnet a \\\n  b\nanswer\n$ ls\n$ streamnet c\n```\n"
+        "````python\nx = '```'\n# [no](link)\n````\n[o]: p/q\n"
+    )
+    assert [(b.language, b.text, b.line, b.before) for b in code_blocks(text)] == [
+        ("sh", "start\n", 3, "<!-- command: run -->"),
+        ("console", "$ streamnet a \\\n  b\nanswer\n$ ls\n$ streamnet c\n", 8, link_line(text)),
+        ("python", "x = '```'\n# [no](link)\n", 15, "```"),
+    ]
+    assert [shlex.split(line) for line in console_commands(text)] == [
+        ["streamnet", "a", "b"],
+        ["streamnet", "c"],
+    ]
+    assert link_targets(text) == ["b.md#c", "e.svg", "#n", "p/q", "j.png"]
+    assert anchors(text) == {"one-title"}
+
+
+def link_line(text: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith("[a]"))
+
+
+# --------------------------------------------------------------------- the text
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: f"line {block.line}")
+def test_a_program_of_the_readme_runs(block: CodeBlock, place: Path) -> None:
+    program = place / "program.py"
+    program.write_text(block.text, "utf-8")
+    run([sys.executable, "-W", "error::DeprecationWarning:__main__", str(program)], place)
+
+
+def test_the_readme_has_programs_and_commands() -> None:
+    assert PROGRAMS
+    assert console_commands(README)
+
+
+def test_the_commands_of_the_readme_run_one_after_the_other(place: Path) -> None:
+    for command in console_commands(README):
+        run(["sh", "-c", command], place)
+
+
+def test_the_command_to_run_reads_files_that_exist_and_learns(place: Path) -> None:
+    command = command_after("run")
+    files = files_named(command)
+    assert files
+    assert [file for file in files if not (REPOSITORY / file).is_file()] == []
+    steps = [step.strip() for step in command.split("&&")]
+    assert steps[-1].startswith(".venv/bin/streamnet ")
+    run(["sh", "-c", steps[-1]], place)
+
+
+def test_the_command_to_test_reads_files_that_exist_and_ends_with_pytest() -> None:
+    command = command_after("test")
+    files = files_named(command)
+    assert files
+    assert [file for file in files if not (REPOSITORY / file).is_file()] == []
+    assert command.split("&&")[-1].strip().startswith(".venv/bin/pytest")
+
+
+@pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix()
+)
+def test_links_of_a_document_lead_somewhere(document: Path) -> None:
+    lost = []
+    for target in link_targets(document.read_text("utf-8")):
+        name, _, anchor = unquote(target).partition("#")
+        path = document.parent / name if name else document
+        if not path.exists() or (
+            anchor and path.suffix == ".md" and anchor not in anchors(path.read_text("utf-8"))
+        ):
+            lost.append(target)
+    assert lost == []
