@@ -129,22 +129,26 @@ class Replay:
 
     def _write_what_there_is(self) -> None:
         try:
-            result = self.pipeline.result()
+            self._write(self.pipeline.result())
         except NoCandidateError:
-            return
-        self._write(result)
+            if self.pipeline.learner is not None:
+                self._write_report(self.pipeline.report())
 
     def _write(self, result: Result) -> None:
-        output = self.settings.output
-        if output.model:
-            result.model.save(output.model)
-        if output.report:
-            text = json.dumps(result.report, indent=1, allow_nan=False) + "\n"
-            try:
-                Path(output.report).write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise ConfigurationError(f"report {output.report}: {error.strerror}") from error
+        if self.settings.output.model:
+            result.model.save(self.settings.output.model)
+        self._write_report(result.report)
         self.result = result
+
+    def _write_report(self, report: dict[str, Any]) -> None:
+        path = self.settings.output.report
+        if path is None:
+            return
+        text = json.dumps(report, indent=1, allow_nan=False) + "\n"
+        try:
+            Path(path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"report {path}: {error.strerror}") from error
 
 
 def replay(
@@ -182,12 +186,14 @@ def replay(
     keys = _keys()
     given: dict[str, object] = {"source.files": [os.fspath(file) for file in files] or None}
     for name, value in {"target": target, **options}.items():
-        given[keys.get(name, name)] = list(value) if isinstance(value, tuple) else value
+        plain = os.fspath(value) if isinstance(value, os.PathLike) else value
+        given[keys.get(name, name)] = list(plain) if isinstance(plain, tuple) else plain
     settings = load(Path(config)) if config else RunSettings()
     called = {key: name for name, key in keys.items()}
     run = Replay(merged(settings, given, "replay()", called))
     with start_blocking_portal() as portal:
-        return portal.call(run.run)
+        result: Result = portal.call(run.run)
+    return result
 
 
 def _keys() -> dict[str, str]:

@@ -282,7 +282,7 @@ def test_overriding_nothing_changes_nothing() -> None:
 
 def test_a_wrong_override_is_told_as_one() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        merged(parse(""), {"run.seed": -1, "evaluation.windw": 3})
+        merged(parse(""), {"run.seed": -1, "evaluation.windw": 3}, "command line")
     assert str(caught.value).splitlines() == [
         "command line: evaluation.windw is not a known key; did you mean 'window'?",
         "command line: run.seed is -1, but must be >= 0",
@@ -319,7 +319,7 @@ KEYS = st.sampled_from(
 def test_any_values_are_settings_or_one_clear_error(overrides: dict[str, Any]) -> None:
     settings, message = RunSettings(), ""
     try:
-        settings = merged(settings, overrides)
+        settings = merged(settings, overrides, "command line")
     except ConfigurationError as error:
         message = str(error)
     if message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from typing import TextIO
@@ -13,16 +14,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.cli.asking import Rejected
 from streamnet.cli.asking import answers
-from streamnet.cli.asking import rejected_note
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles import Model
 from streamnet.samples import Block
 from streamnet.samples import Task
 
-__all__ = ("write_answers",)
+__all__ = ("COLUMNS", "write_answers")
 
 COLUMNS = ("source", "position", "answer", "probabilities")
+Row = tuple[str, int, Any, Any]
 
 
 async def write_answers(
@@ -31,50 +33,62 @@ async def write_answers(
     """Write a row for each sample; a note about rejected records, None if there were none.
 
     Raises:
-        ConfigurationError: If there are no files, or the output has another suffix.
+        ConfigurationError: If there are no files, or the output can't be written or has a suffix
+            other than .csv and .jsonl.
         DataError: If a file can't be read.
     """
-    if not files:
-        raise ConfigurationError("no file is given to predict")
-    if output is not None and output.suffix not in (".csv", ".jsonl"):
-        raise ConfigurationError(f"output is {str(output)!r}, but must end in .csv or .jsonl")
     if output is None:
         return await _write(model, files, sys.stdout, options, as_csv=True)
+    _check(output, files)
     try:
-        with output.open("w", encoding="utf-8", newline="") as file:
-            return await _write(model, files, file, options, as_csv=output.suffix == ".csv")
+        file = output.open("w", encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise ConfigurationError(f"output {output}: {error.strerror}") from error
+    with file:
+        return await _write(model, files, file, options, as_csv=output.suffix == ".csv")
+
+
+def _check(output: Path, files: tuple[str, ...]) -> None:
+    if output.suffix not in (".csv", ".jsonl"):
+        raise ConfigurationError(f"output is {str(output)!r}, but must end in .csv or .jsonl")
+    if output.absolute() in (Path(file).absolute() for file in files):
+        raise ConfigurationError(f"output is {str(output)!r}, but that is a file to predict")
 
 
 async def _write(
     model: Model, files: tuple[str, ...], file: TextIO, options: dict[str, Any], *, as_csv: bool
 ) -> str | None:
     writer = csv.writer(file, lineterminator="\n")
-    if as_csv:
-        writer.writerow(COLUMNS)
-    rejected = []
-    async for block, outputs in answers(model, files, target=None, labelled=False, **options):
-        rejected += block.rejected
-        for row in _rows(model, block, outputs):
+    rejected = Rejected()
+    begun = False
+    async with aclosing(answers(model, files, options, labelled=False)) as blocks:
+        async for block, outputs in blocks:
+            if as_csv and not begun:
+                writer.writerow(COLUMNS)
+            begun = True
+            rejected.update(block.rejected)
+            rows = _rows(model, block, outputs)
             if as_csv:
-                shares = row[3] and msgspec.json.encode(row[3]).decode()
-                writer.writerow((*row[:3], shares))
+                writer.writerows((*row[:3], _as_text(row[3])) for row in rows)
             else:
-                file.write(
-                    msgspec.json.encode(dict(zip(COLUMNS, row, strict=True))).decode() + "\n"
+                file.writelines(
+                    _as_text(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows
                 )
-    return rejected_note(rejected)
+    return rejected.note
 
 
-def _rows(model: Model, block: Block, outputs: NDArray[np.float64]) -> Iterator[tuple[Any, ...]]:
+def _as_text(value: Any) -> str:
+    return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def _rows(model: Model, block: Block, outputs: NDArray[np.float64]) -> Iterator[Row]:
     marks = block.marks[:-1]
     places = np.where(marks[:, 2] > 0, marks[:, 2], marks[:, 1]).tolist()
     for place, values in zip(places, outputs.tolist(), strict=True):
         if model.task is Task.REGRESSION:
             yield block.source, place, values[0], None
             continue
-        shares = {
-            name: float(f"{share:.6g}") for name, share in zip(model.labels, values, strict=True)
-        }
-        yield block.source, place, max(shares, key=lambda name: shares[name], default=None), shares
+        best = max(range(len(values)), key=values.__getitem__, default=None)
+        shares = zip(model.labels, values, strict=True)
+        named = {name: float(f"{share:.6g}") for name, share in shares}
+        yield block.source, place, None if best is None else model.labels[best], named

@@ -78,7 +78,7 @@ def _run(arguments: list[str]) -> int:
         return UNREAD
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _fail(str(error), FAILED)
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", FAILED)
     return code
 
 
@@ -91,8 +91,9 @@ def _call(arguments: list[str]) -> int:
 
 
 def _wrong(error: CycloptsError) -> str:
-    text = " ".join(str(error).split())
-    return re.sub(r'^Command "(.+?)" parameter ', r"\1: ", text).removesuffix(".")
+    text = " ".join(str(error).split()).removesuffix(".")
+    text = re.sub(r'^Command "(.+?)" parameter ', r"\1: ", text)
+    return re.sub(r"([A-Z]+) requires an argument$", r"\1 is missing", text)
 
 
 def _fail(message: str, code: int) -> int:

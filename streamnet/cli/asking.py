@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any
+from typing import final
 
 from numpy.typing import NDArray
 
+from streamnet.errors import ConfigurationError
 from streamnet.modelfiles import Model
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
@@ -15,42 +19,71 @@ from streamnet.samples import Schema
 from streamnet.sources import Columns
 from streamnet.sources import open_files
 
-__all__ = ("answers", "rejected_note")
+__all__ = ("Rejected", "answers")
 
 
 async def answers(
-    model: Model, files: tuple[str, ...], *, target: str | None, labelled: bool, **options: Any
-) -> AsyncIterator[tuple[Block, NDArray[Any]]]:
-    """Each block of some files with the model's outputs.
-
-    Columns are understood as the model learned them.
+    model: Model,
+    files: tuple[str, ...],
+    options: Mapping[str, Any],
+    *,
+    target: str | None = None,
+    labelled: bool,
+) -> AsyncGenerator[tuple[Block, NDArray[Any]], None]:
+    """Each block of some files with the model's outputs; columns as the model learned them.
 
     Args:
         model: What is asked.
         files: Names, glob patterns, or ``-``.
+        options: Values of `ReadingOptions`; None stands for a default.
         target: Column with the truth; None is the one that the model learned.
         labelled: Whether the truth must be there.
-        options: More settings of `open_files`; None stands for its default.
+
+    Raises:
+        ConfigurationError: If there are no files.
+        DataError: If a file can't be read or lacks a column.
     """
-    schema = Schema(model.fields, target or model.about.get("target"), model.task)
-    columns = Columns(schema=schema, target_optional=not labelled)
+    if not files:
+        raise ConfigurationError("no file is given, but there must be one with samples")
     given = {name: value for name, value in options.items() if value is not None}
-    source = open_files(files, columns=columns, **given)
-    try:
+    missing = {"missing": given.pop("missing")} if "missing" in given else {}
+    schema = Schema(model.fields, target or model.about.get("target"), model.task)
+    columns = Columns(schema=schema, target_optional=not labelled, **missing)
+    async with aclosing(open_files(files, columns=columns, **given)) as source:
         await source.open()
         while (block := await source.receive()) is not None:
             yield block, model.outputs(block)
-    finally:
-        await source.aclose()
 
 
-def rejected_note(letters: Sequence[DeadLetter]) -> str | None:
-    """A sentence about records that could not be read; None if there were none."""
-    if not letters:
-        return None
-    first = letters[0]
-    where = f"line {first.line}" if first.line else f"record at {first.offset}"
-    return (
-        f"{len(letters):,} records were rejected; the first, {first.source}, {where}: "
-        f"{first.detail}"
-    )
+@final
+class Rejected:
+    """Counts records that could not be read, and remembers the first.
+
+    >>> rejected = Rejected()
+    >>> rejected.note is None
+    True
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.first: DeadLetter | None = None
+
+    def update(self, letters: Sequence[DeadLetter]) -> None:
+        """Take in the rejected records of a block."""
+        self.total += len(letters)
+        if self.first is None and letters:
+            self.first = letters[0]
+
+    @property
+    def note(self) -> str | None:
+        """A sentence about them; None if there were none."""
+        first = self.first
+        if first is None:
+            return None
+        where = f"line {first.line}" if first.line else f"record at {first.offset}"
+        if self.total == 1:
+            return f"1 record was rejected: {first.source}, {where}: {first.detail}"
+        return (
+            f"{self.total:,} records were rejected; the first, {first.source}, {where}: "
+            f"{first.detail}"
+        )

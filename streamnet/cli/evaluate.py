@@ -23,7 +23,7 @@ def evaluate(
         str | None,
         Parameter(group=DATA, metavar="COLUMN", help="The truth; otherwise as in its training."),
     ] = None,
-    reading: ReadingOptions = ReadingOptions(),
+    reading: ReadingOptions | None = None,
     report: Annotated[
         Path | None, Parameter(group=OUTPUT, metavar="FILE", help="Write the measures: .json.")
     ] = None,
@@ -41,7 +41,8 @@ def evaluate(
     from streamnet.cli.terminal import complain
     from streamnet.modelfiles import Model
 
-    grades = anyio.run(grade, Model.load(model), files, target, report, reading.given())
+    options = reading.given() if reading else {}
+    grades = anyio.run(grade, Model.load(model), files, target, report, options)
     show(grades, report)
     if grades.note:
         complain(grades.note)

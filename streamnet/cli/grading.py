@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
+from streamnet.cli.asking import Rejected
 from streamnet.cli.asking import answers
-from streamnet.cli.asking import rejected_note
+from streamnet.cli.figures import number
+from streamnet.cli.figures import plural
+from streamnet.cli.terminal import Terminal
+from streamnet.cli.terminal import printable
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.evaluation import ClassificationBaselines
@@ -24,7 +29,7 @@ from streamnet.learning.evaluator import measures_of
 from streamnet.modelfiles import Model
 from streamnet.samples import Task
 
-__all__ = ("Grades", "grade", "show")
+__all__ = ("Grades", "grade", "measures_table", "show")
 
 _WIDEST = 12
 
@@ -79,29 +84,33 @@ class _Tracks:
 
 
 async def grade(
-    model: Model, files: tuple[str, ...], target: str | None, options: dict[str, Any]
+    model: Model,
+    files: tuple[str, ...],
+    target: str | None,
+    report: Path | None,
+    options: dict[str, Any],
 ) -> Grades:
     """Score a model on files.
 
     Raises:
-        ConfigurationError: If there are no files or no target is known.
+        ConfigurationError: If there are no files, no target is known, or the report can't be made.
         DataError: If a file can't be read or no sample has a truth.
     """
-    if not files:
-        raise ConfigurationError("no file is given to evaluate on")
     if target is None and model.about.get("target") is None:
         raise ConfigurationError("target is not given, and the model does not know its own")
+    if report is not None and report.suffix != ".json":
+        raise ConfigurationError(f"report is {str(report)!r}, but must end in .json")
     tracks = _Tracks(model)
-    samples, rejected = 0, []
-    async for block, outputs in answers(model, files, target=target, labelled=True, **options):
-        rejected += block.rejected
-        samples += len(block)
-        if len(block) and block.target is not None:
-            tracks.update(block.target, outputs)
-    note = rejected_note(rejected)
+    samples, rejected = 0, Rejected()
+    async with aclosing(answers(model, files, options, target=target, labelled=True)) as blocks:
+        async for block, outputs in blocks:
+            rejected.update(block.rejected)
+            samples += len(block)
+            if len(block) and block.target is not None:
+                tracks.update(block.target, outputs)
     if not samples:
-        raise DataError(note or "the files hold no samples")
-    return tracks.grades(samples, note)
+        raise DataError(rejected.note or "the files hold no samples")
+    return tracks.grades(samples, rejected.note)
 
 
 def show(grades: Grades, report: Path | None) -> None:
@@ -110,25 +119,33 @@ def show(grades: Grades, report: Path | None) -> None:
     Raises:
         ConfigurationError: If the report can't be written.
     """
-    console = Console(highlight=False)
-    table = Table(title=f"{grades.samples:,} samples", title_justify="left", box=None)
-    table.add_column("")
-    for name in grades.measures["model"]:
-        table.add_column(name, justify="right")
-    for who, measures in grades.measures.items():
-        cells = ["-" if value is None else f"{value:.4f}" for value in measures.values()]
-        table.add_row(who.replace("_", "-"), *cells, style="bold" if who == "model" else "")
-    console.print(table)
-    if grades.confusion is not None and len(grades.labels) <= _WIDEST:
-        console.print(_confusion(grades.labels, grades.confusion))
     if report is not None:
         _write(grades, report)
+    terminal = Terminal()
+    terminal.say(f"{plural(grades.samples, 'sample')}\n")
+    terminal.print(measures_table(grades.measures))
+    if grades.confusion is not None and len(grades.labels) <= _WIDEST:
+        terminal.say("\nconfusion: a row for each truth, a column for each answer\n")
+        terminal.print(_confusion(grades.labels, grades.confusion))
+
+
+def measures_table(measures: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """Measures as rows, and a column for each thing that is measured, the first one in bold."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    for place, who in enumerate(measures):
+        style = "bold green" if place == 0 else ""
+        table.add_column(who.replace("_", "-"), justify="right", style=style)
+    for name in next(iter(measures.values())):
+        cells = [number(one.get(name)) for one in measures.values()]
+        table.add_row(name.replace("_", " "), *cells)
+    return table
 
 
 def _confusion(labels: tuple[str, ...], confusion: NDArray[np.float64]) -> Table:
-    table = Table(title="\nconfusion (rows are truths)", title_justify="left", box=None)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("")
-    names = labels[: len(confusion)]
+    names = [printable(label) for label in labels[: len(confusion)]]
     for name in names:
         table.add_column(name, justify="right")
     for name, row in zip(names, confusion, strict=True):

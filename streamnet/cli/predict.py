@@ -18,7 +18,7 @@ def predict(
     model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],
     /,
     *files: Files,
-    reading: ReadingOptions = ReadingOptions(),
+    reading: ReadingOptions | None = None,
     output: Annotated[
         Path | None,
         Parameter(
@@ -40,7 +40,8 @@ def predict(
     from streamnet.cli.terminal import complain
     from streamnet.modelfiles import Model
 
-    note = anyio.run(write_answers, Model.load(model), files, output, reading.given())
+    options = reading.given() if reading else {}
+    note = anyio.run(write_answers, Model.load(model), files, output, options)
     if note:
         complain(note)
     return 1 if note else 0

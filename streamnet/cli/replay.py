@@ -30,11 +30,11 @@ _SECTIONS = {
 
 def replay(
     *files: Files,
-    data: DataOptions = DataOptions(),
-    reading: ReadingOptions = ReadingOptions(),
-    search: SearchOptions = SearchOptions(),
-    run: RunOptions = RunOptions(),
-    output: OutputOptions = OutputOptions(),
+    data: DataOptions | None = None,
+    reading: ReadingOptions | None = None,
+    search: SearchOptions | None = None,
+    run: RunOptions | None = None,
+    output: OutputOptions | None = None,
     config: Annotated[
         Path | None,
         Parameter(group=RUN, metavar="FILE", help="Run file (TOML); options override it."),
@@ -57,7 +57,7 @@ def replay(
 
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
-    for options in (data, reading, search, run, output):
+    for options in filter(None, (data, reading, search, run, output)):
         section = _SECTIONS[type(options)]
         for name, value in options.given().items():
             overrides[f"{section}.{name}"] = None if value == "auto" else value

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import RenderableType
 from rich.table import Table
 
-from streamnet.cli.view import number
-from streamnet.cli.view import spark
+from streamnet.cli.figures import number
+from streamnet.cli.figures import plural
+from streamnet.cli.figures import spark
+from streamnet.cli.grading import measures_table
+from streamnet.cli.terminal import Terminal
+from streamnet.cli.terminal import printable
 from streamnet.errors import ModelFileError
 from streamnet.modelfiles import Model
 from streamnet.networks.candidate import CandidateSettings
 
 __all__ = ("show",)
+
+CURVE = 72  # columns
+NAMES = 12  # of labels or columns, before the rest are only counted
+DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError)
 
 
 def show(path: Path) -> None:
@@ -24,18 +33,20 @@ def show(path: Path) -> None:
     Raises:
         ModelFileError: If the file is neither, or damaged.
     """
-    console = Console(highlight=False)
+    terminal = Terminal()
     report = _report(path)
     if report is None:
-        _show_model(Model.load(path), console)
+        terminal.print(*_model_parts(Model.load(path)), sep="\n")
         return
     try:
-        _show_report(report, console)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        parts = _parts(report, plain=terminal.plain)
+    except DAMAGE as error:
         raise ModelFileError(f"{path} is a damaged report: {error!r}") from error
+    terminal.print(*parts, sep="\n")
 
 
 def _report(path: Path) -> dict[str, Any] | None:
+    """What is in the file if it is a report."""
     if path.suffix != ".json":
         return None
     try:
@@ -44,92 +55,99 @@ def _report(path: Path) -> dict[str, Any] | None:
         raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is damaged or no JSON: {error}") from error
-    return value if isinstance(value, dict) and "served" in value else None
+    known = isinstance(value, dict) and ("served" in value or "measures" in value)
+    return value if known else None
 
 
 def _grid(rows: list[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
     for row in rows:
         table.add_row(*row)
     return table
 
 
-def _show_model(model: Model, console: Console) -> None:
+def _model_parts(model: Model) -> list[RenderableType]:
     weights = sum(matrix.size for matrix in model.network.weights.values())
     kinds: dict[str, list[str]] = {}
     for field in model.fields:
         kinds.setdefault(str(field.kind), []).append(field.name)
+    about = model.about
+    target = f" of {printable(str(about['target']))!r}" if about.get("target") else ""
     rows = [
-        ("model", f"{model.task} of {model.about.get('target')!r}"),
+        ("model", f"{model.task}{target}"),
         ("network", f"{model.settings.describe()}, {weights:,} weights, {model.network.dtype}"),
-        ("learned", f"{model.about.get('samples', 0):,} samples, seed {model.about.get('seed')}"),
+        ("learned", f"{plural(about.get('samples', 0), 'sample')}, seed {about.get('seed')}"),
     ]
     if model.labels:
         rows.append(("labels", _some(list(model.labels))))
     rows += [(f"{kind} columns", _some(names)) for kind, names in kinds.items()]
-    for name in ("scores", "served"):
-        measures = model.about.get(name) or {}
-        words = [f"{key} {_value(value)}" for key, value in measures.items()]
-        rows.append((name, "  ".join(words) or "-"))
-    console.print(_grid(rows))
+    measures = {
+        heading: about[name]
+        for name, heading in (("scores", "this network"), ("served", "served in its run"))
+        if about.get(name)
+    }
+    parts: list[RenderableType] = [_grid(rows)]
+    return [*parts, "", measures_table(measures)] if measures else parts
 
 
-def _show_report(report: dict[str, Any], console: Console) -> None:
-    console.print(
-        _grid(
-            [
-                ("report", f"{report['task']} of {report['target']!r}, seed {report['seed']}"),
-                (
-                    "samples",
-                    f"{report['learned']:,} learned, {report['rejected']:,} rejected, "
-                    f"{report['samples_per_second'] or 0:,.0f}/s",
-                ),
-                ("switches", f"{report['switches']} of the champion"),
-            ]
-        )
-    )
-    table = Table(box=None, title="\nmeasures", title_justify="left")
-    table.add_column("")
-    for name in report["served"]:
-        table.add_column(name, justify="right")
-    for who, measures in {"served": report["served"], **report["baselines"]}.items():
-        table.add_row(who.replace("_", "-"), *(_value(value) for value in measures.values()))
-    console.print(table)
-    table = Table(box=None, title="\ncandidates", title_justify="left")
+def _parts(report: dict[str, Any], *, plain: bool) -> list[RenderableType]:
+    if "served" not in report:
+        samples = plural(report["samples"], "sample")
+        return [f"report of evaluate, {samples}", "", measures_table(report["measures"])]
+    measures = {"served": report["served"], **report["baselines"]}
+    parts: list[RenderableType] = [_grid(_summary(report)), "", measures_table(measures), ""]
+    return [*parts, _candidates(report), *_curve(report, plain=plain)]
+
+
+def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rejected = plural(report["rejected"], "record")
+    rows = [
+        ("report", f"{report['task']} of {printable(str(report['target']))!r}"),
+        ("learned", f"{plural(report['learned'], 'sample')}, {rejected} rejected"),
+        ("speed", f"{report['samples_per_second'] or 0:,.0f} samples/s"),
+        ("seed", str(report["seed"])),
+    ]
+    champion = report["champion"]
+    if champion is not None:
+        words = CandidateSettings.from_dict(champion["settings"]).describe()
+        since = f"since sample {champion['since']:,}, after {plural(report['switches'], 'switch')}"
+        rows.append(("champion", f"#{champion['candidate']} {words}, {since}"))
+    return rows
+
+
+def _candidates(report: dict[str, Any]) -> Table:
     main = next(iter(report["served"]))
-    for name in ("#", "settings", "loss now", main, "born", ""):
-        table.add_column(name, justify="left" if name == "settings" else "right")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("#", "candidate", "loss now", main, "born", ""):
+        table.add_column(name, justify="left" if name in ("candidate", "") else "right")
     for row in report["candidates"]:
         table.add_row(
             str(row["candidate"]),
             CandidateSettings.from_dict(row["settings"]).describe(),
-            _value(row.get("loss")),
-            _value(row["scores"].get(main)),
+            number(row.get("loss")),
+            number(row["scores"].get(main)),
             f"{row['born']:,}",
             "quarantined" if row["quarantined"] else "",
         )
-    console.print(table)
-    _show_curve(report, main, console)
+    return table
 
 
-def _show_curve(report: dict[str, Any], main: str, console: Console) -> None:
+def _curve(report: dict[str, Any], *, plain: bool) -> list[RenderableType]:
+    main = next(iter(report["served"]))
     numbers, errors = report["curve"]["samples"], report["curve"]["summed_errors"]
-    steps = []
-    for i in range(1, len(numbers)):
-        step = (errors[i][0] - errors[i - 1][0]) / (numbers[i] - numbers[i - 1])
-        steps.append(1.0 - step if main == "accuracy" else step)
-    width = max(1, len(steps) // 72)
-    parts = [steps[i : i + width] for i in range(0, len(steps), width)]
-    means = tuple(sum(part) / len(part) for part in parts)
-    if means:
-        console.print(f"\n{main} over time, from {number(min(means))} to {number(max(means))}")
-        console.print(spark(means))
-
-
-def _value(value: float | None) -> str:
-    return "-" if value is None else number(value)
+    points = [(0, 0.0), *((n, e[0]) for n, e in zip(numbers, errors, strict=True))]
+    stride = -(-(len(points) - 1) // CURVE) or 1
+    some = points[::stride]
+    steps = [(later[1] - now[1]) / (later[0] - now[0]) for now, later in pairwise(some)]
+    if not steps:
+        return []
+    values = [1.0 - step if main == "accuracy" else step for step in steps]
+    words = f"{main} over time, from {number(min(values))} to {number(max(values))}"
+    return ["", words, spark(values, plain=plain)]
 
 
 def _some(names: list[str]) -> str:
-    more = len(names) - 12
-    return ", ".join(names[:12]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - NAMES
+    listed = ", ".join(printable(name) for name in names[:NAMES])
+    return f"{listed} and {more:,} more" if more > 0 else listed

@@ -35,9 +35,8 @@ BESIDES = 15  # lines of a picture that are not of the leader board
 def headline(run: Replay) -> str:
     """What is about to run."""
     source = run.settings.source
-    files = ", ".join(map(printable, source.files[:3])) + (
-        f" and {len(source.files) - 3} more" if len(source.files) > 3 else ""
-    )
+    names = ["standard input" if file == "-" else printable(file) for file in source.files]
+    files = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     target = f", target {printable(source.target)}" if source.target else ""
     return (
         f"streamnet {version('streamnet')} replays {files}{target}, "
@@ -88,7 +87,7 @@ class Picture:
                 "opening the source and preparing the kernels, which takes longer the first time"
             )
             return Text(f"{words}: {span(now.startup)}", "dim")
-        parts: list[RenderableType] = [_progress(now, stopping=self.stopping)]
+        parts: list[RenderableType] = [_progress(now, options, stopping=self.stopping)]
         if board.samples:
             room = max(3, (options.height or console.height) - BESIDES)
             leaders = _leaders(board.rows[:room], options)
@@ -107,19 +106,38 @@ def _side_by_side(left: RenderableType, right: RenderableType) -> Table:
     return grid
 
 
-def _progress(now: PipelineStatistics, *, stopping: bool) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    cells: list[RenderableType] = []
-    if now.progress is not None:
-        cells.append(ProgressBar(total=1.0, completed=now.progress, width=24))
-        cells.append(Text(f"{now.progress:4.0%}", "bold"))
-        cells.append(f"{_left(now):>6} left" if now.progress < 1 else f"{span(now.seconds):>6}")
-    cells += [f"{now.samples:>7,} samples", f"{_rate(now):>8}"]
+def _progress(now: PipelineStatistics, options: ConsoleOptions, *, stopping: bool) -> Table:
+    cells: list[RenderableType] = [f"{now.samples:>9,} samples", f"{_rate(now):>9}"]
     if now.rejected:
         cells.append(Text(f"{now.rejected:,} rejected", "yellow"))
-    if stopping:
-        cells.append(Text("stopping", "yellow"))
+    how_far = _how_far(now, stopping=stopping)
+    if options.max_width >= WIDE:
+        return _row([*how_far, *cells])
+    return _stacked(_row(how_far), _row(cells))
+
+
+def _how_far(now: PipelineStatistics, *, stopping: bool) -> list[RenderableType]:
+    if stopping:  # how much of the source there is, does not matter any more
+        return [Text("stopping", "yellow")]
+    if now.progress is None:
+        return []
+    left = f"{_left(now):>6} left" if now.progress < 1 else f"{span(now.seconds):>6}"
+    bar = ProgressBar(total=1.0, completed=now.progress, width=22)
+    return [bar, Text(f"{now.progress:4.0%}", "bold"), left]
+
+
+def _row(cells: list[RenderableType]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for _ in cells:
+        grid.add_column(no_wrap=True)
     grid.add_row(*cells)
+    return grid
+
+
+def _stacked(*tables: Table) -> Table:
+    grid = Table.grid()
+    for table in tables:
+        grid.add_row(table)
     return grid
 
 
@@ -152,6 +170,8 @@ def _leaders(rows: tuple[Row, ...], options: ConsoleOptions) -> Table:
 
 def _history(board: Board, options: ConsoleOptions) -> Table:
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
     grid.add_row()
     if board.curve:
         width = max(10, options.max_width - len(_over_time(board)) - 4)

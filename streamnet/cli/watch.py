@@ -19,7 +19,6 @@ from streamnet.cli.ending import ending
 from streamnet.cli.terminal import Terminal
 from streamnet.cli.terminal import complain
 from streamnet.errors import StreamnetError
-from streamnet.pipeline.pipeline import Result
 from streamnet.replaying import Replay
 
 __all__ = ("watch",)
@@ -98,12 +97,13 @@ class _Watcher:
         self.picture.stopping = True
         self.run.pipeline.stop()
         if number != signal.SIGPIPE and not self.broken_off:
-            complain("stopping: what was read is still learned and written; again to break off")
+            complain("stopping: what was read is still learned; once more breaks off")
 
     async def _show(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         try:
-            await (self._live() if self.terminal.is_terminal else self._lines())
+            drawn = self.terminal.is_terminal and not self.terminal.is_dumb_terminal
+            await (self._live() if drawn else self._lines())
         except BrokenPipeError:
             self._stop(signal.SIGPIPE)
 

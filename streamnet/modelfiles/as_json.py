@@ -33,7 +33,7 @@ def decode(data: bytes, where: str) -> Document:
     """
     try:
         document = json.loads(data, object_pairs_hook=_object, parse_constant=_refuse)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
+    except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise ModelFileError(f"{where} is damaged or no JSON model: {error}") from error
     if not isinstance(document, dict):
         raise ModelFileError(f"{where} is not a streamnet model")
@@ -56,4 +56,5 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
 def _as_array(values: Mapping[str, Any]) -> Any:
     if values["dtype"] not in ("float32", "float64", "int32", "int64", "uint8"):
         raise ValueError(f"an array has the type {values['dtype']!r}")
-    return np.array(values["values"], values["dtype"]).reshape(values["shape"])
+    with np.errstate(over="raise"):
+        return np.array(values["values"], values["dtype"]).reshape(values["shape"])

@@ -46,16 +46,21 @@ def verify(document: Document, where: str) -> None:
     Raises:
         ModelFileError: Naming the file and what is wrong.
     """
-    if document.get("format") != FORMAT:
+    if not _same(document.get("format"), FORMAT):
         raise ModelFileError(f"{where} is not a streamnet model")
-    if document.get("version") != VERSION:
+    if not _same(document.get("version"), VERSION):
         raise ModelFileError(
             f"{where} has format version {document.get('version')!r}, but this streamnet reads "
             f"{VERSION}"
         )
     try:
-        sound = document.get("checksum") == digest(document)
+        sound = _same(document.get("checksum"), digest(document))
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{where} is damaged: {error}") from error
     if not sound:
         raise ModelFileError(f"{where} is damaged: its content does not match its checksum")
+
+
+def _same(value: object, expected: str | int) -> bool:
+    """Whether they are equal and of one type: anything may stand in a file, even an array."""
+    return type(value) is type(expected) and value == expected

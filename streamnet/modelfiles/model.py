@@ -213,12 +213,12 @@ class Model:
                 dtype=document["dtype"],
                 about=document["about"],
             )
-            stated = document["task"], document["labels"]
+            stated = (document["task"], document["labels"]) == (model.task, list(model.labels))
         except StreamnetError as error:
             raise ModelFileError(f"{where}: {error}") from error
         except _CONTRADICTIONS as error:
             raise ModelFileError(f"{where} is damaged: {error!r}") from error
-        if stated != (model.task, list(model.labels)):
+        if not stated:
             raise ModelFileError(f"{where} is damaged: its task or labels are not its encoder's")
         return model
 
@@ -247,6 +247,8 @@ def _format_of(path: Path, data: bytes | None = None) -> Any:
 def _check_weights(
     weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, dtype: str, encoder: Encoder
 ) -> None:
+    if dtype not in ("float32", "float64"):
+        raise ModelFileError(f"dtype is {dtype!r}, but must be float32 or float64")
     known = encoder.statistics()
     units = list(settings.hidden)
     outputs = 1 if encoder.task is Task.REGRESSION else max(known.classes, 1)

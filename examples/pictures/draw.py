@@ -1,0 +1,70 @@
+"""Draws replay.svg, beside this file: the live view in the middle of an actual replay.
+
+Run it from the top of the repository: python examples/pictures/draw.py
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import anyio
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+
+from streamnet.cli.view import Picture
+from streamnet.cli.view import headline
+from streamnet.replaying import Replay
+from streamnet.settings import RunSettings
+from streamnet.settings import merged
+
+FILE = "examples/data/adult.csv.gz"
+COMMAND = f"$ streamnet replay {FILE} --target income --candidates 32 --block-size 128"
+SAMPLES = 12_000  # of 32,561 that have been learned in the picture
+
+
+async def draw(run: Replay, console: Console) -> None:
+    """Print the live view once so many samples have been learned."""
+    console.print(COMMAND, style="bold")
+    console.print(headline(run))
+    async with anyio.create_task_group() as group:
+        group.start_soon(run.run)
+        await run.pipeline.ready.wait()
+        while run.pipeline.statistics().samples < SAMPLES:  # noqa: ASYNC110 - as the view does
+            await anyio.sleep(0.01)
+        console.print(Picture(run.pipeline))
+
+
+def main(folder: Path) -> None:
+    """Write the picture into a folder."""
+    settings = merged(
+        RunSettings(),
+        {
+            "source.files": [FILE],
+            "source.target": "income",
+            "population.candidates": 32,
+            "run.block_size": 128,
+        },
+    )
+    console = Console(
+        record=True,
+        width=92,
+        height=30,
+        file=io.StringIO(),
+        force_terminal=True,
+        highlight=False,
+        markup=False,
+    )
+    anyio.run(draw, Replay(settings), console)
+    # No font from the network: the reader's own monospaced one will do.
+    template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    svg = console.export_svg(title="streamnet", theme=MONOKAI, code_format=template)
+    svg = "\n".join(line.rstrip() for line in svg.splitlines())
+    (folder / "replay.svg").write_text(svg + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)

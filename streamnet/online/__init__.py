@@ -1,0 +1,9 @@
+"""Online: the population as estimators that learn sample by sample, in the caller's own thread."""
+
+from __future__ import annotations
+
+from streamnet.online.classifier import OnlineClassifier
+from streamnet.online.regressor import OnlineRegressor
+from streamnet.online.rows import Samples
+
+__all__ = ("OnlineClassifier", "OnlineRegressor", "Samples")

@@ -1,0 +1,134 @@
+"""OnlineClassifier: names labels, and learns sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.online.estimator import OnlineEstimator
+from streamnet.online.rows import Samples
+from streamnet.online.rows import rows_of
+from streamnet.samples import Block
+from streamnet.samples import Kind
+from streamnet.samples import Sample
+from streamnet.samples import Task
+
+__all__ = ("OnlineClassifier",)
+
+
+@final
+class OnlineClassifier(OnlineEstimator):
+    """A population of networks that names labels and learns sample by sample.
+
+    Labels are what the user gave: texts, whole numbers, booleans. Two that have the same text are
+    the same label, and the one that came first is answered. In a model file labels are texts.
+
+    >>> classifier = OnlineClassifier(seed=1)
+    >>> for i in range(300):
+    ...     classifier.learn_one({"x": i % 5, "colour": "red" if i % 2 else "blue"}, i % 2)
+    >>> classifier.predict_one({"x": 3, "colour": "red"})
+    1
+    >>> sorted(classifier.predict_proba_one({"x": 3, "colour": "red"}))
+    [0, 1]
+    """
+
+    _task = Task.CLASSIFICATION
+
+    def __init__(
+        self,
+        candidates: Sequence[CandidateSettings] | None = None,
+        *,
+        seed: int = 0,
+        kinds: Mapping[str, Kind] | None = None,
+        **learning: Any,
+    ) -> None:
+        super().__init__(candidates, seed=seed, kinds=kinds, **learning)
+        self._classes: list[Any] = []
+
+    @property
+    def classes_(self) -> list[Any]:
+        """Labels in order of first appearance."""
+        return self._classes.copy()
+
+    def predict_one(self, x: Sample) -> Any:
+        """The most likely label; None before the first sample, or if no network is fit to answer.
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        shares = self._one(x)
+        return None if shares is None else self._classes[shares.index(max(shares))]
+
+    def predict_proba_one(self, x: Sample) -> dict[Any, float]:
+        """The share of each label; empty where `predict_one` is None.
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        shares = self._one(x)
+        return {} if shares is None else dict(zip(self._classes, shares, strict=True))
+
+    def predict(self, X: Samples) -> NDArray[Any]:
+        """The label of each sample, like `predict_one`, shape=(n,).
+
+        The array has the type of the labels if they all have the same, else it is one of objects.
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        shares = self.predict_proba(X)
+        best = shares.argmax(axis=1) if self._classes else np.zeros(len(shares), np.intp)
+        silent = np.isnan(shares).any(axis=1) if self._classes else np.ones(len(shares), np.bool_)
+        if not silent.any():
+            named: NDArray[Any] = _array(self._classes)[best]
+            return named
+        labels = [None if s else self._classes[b] for s, b in zip(silent, best, strict=True)]
+        return np.array([*labels, None], object)[:-1]
+
+    def predict_proba(self, X: Samples) -> NDArray[np.floating]:
+        """The share of each label, in the order of `classes_`, shape=(n, labels).
+
+        NaN if no network is fit to answer.
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        return self._many(rows_of(X))[:, : len(self._classes)]
+
+    def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
+        """Keep the user's own object for each label that is new."""
+        labels = self._learner.encoder.labels
+        if len(labels) == len(self._classes) or block.target is None:
+            return
+        texts = block.target.tolist()
+        for label in labels[len(self._classes) :]:
+            record = int(block.marks[texts.index(label), 1])
+            self._classes.append(_label(targets[record - first], label))
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on, to the bit."""
+        return {**super().export_state(), "classes": self.classes_}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the classifier did whose state this is, and that was made with like settings."""
+        super().restore_state(state)
+        self._classes = list(state["classes"])
+
+
+def _label(given: object, text: str) -> Any:
+    """The label to answer: the user's own, unless it is of a kind that a state can't hold."""
+    value = given.item() if isinstance(given, np.generic) else given
+    return value if isinstance(value, str | int | float) else text
+
+
+def _array(labels: Sequence[Any]) -> NDArray[Any]:
+    """Labels as an array of their own type if they have one in common, else of objects."""
+    if len({type(label) for label in labels}) == 1:
+        return np.array(labels)
+    return np.array([*labels, None], object)[:-1]

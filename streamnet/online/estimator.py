@@ -1,0 +1,233 @@
+"""OnlineEstimator: what classifier and regressor share."""
+
+from __future__ import annotations
+
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import suppress
+from math import isfinite
+from typing import Any
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+
+from streamnet.errors import DataError
+from streamnet.errors import NoCandidateError
+from streamnet.learning.learner import ROUND
+from streamnet.learning.learner import Learner
+from streamnet.modelfiles.model import Model
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.online.rows import Samples
+from streamnet.online.rows import listed
+from streamnet.online.rows import rows_of
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+from streamnet.samples import Kind
+from streamnet.samples import Sample
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from streamnet.sources.columns import Columns
+from streamnet.sources.rows import RowReader
+
+__all__ = ("OnlineEstimator",)
+
+TARGET = "(target)"  # no feature is called so
+BLOCK = 1024  # most samples that are learned or answered at a time
+
+
+class OnlineEstimator(ABC):
+    """What both estimators share: a learner of one task, with dicts going in.
+
+    A sample is a dict of numbers, texts, dates or None by name, in any order. Features may be
+    absent, and new ones may come at any time. Learning in blocks or one by one gives the same bits.
+
+    Not for several threads at once, not even to answer only: calls must not overlap. Give other
+    threads a `model` to ask.
+
+    Args:
+        candidates: Settings of each candidate; None is `default_population`.
+        seed: Key of all random numbers; the same seed and samples give the same bits.
+        kinds: How columns are understood, for those whose first value would mislead.
+        learning: More settings of `Learner`.
+
+    Raises:
+        ConfigurationError: If a setting breaks its rule.
+    """
+
+    _task: Task
+
+    def __init__(
+        self,
+        candidates: Sequence[CandidateSettings] | None = None,
+        *,
+        seed: int = 0,
+        kinds: Mapping[str, Kind] | None = None,
+        **learning: Any,
+    ) -> None:
+        self._learner = Learner(task=self._task, candidates=candidates, seed=seed, **learning)
+        kinds = dict(kinds or {})
+        self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds))
+        self._asker = RowReader(Columns(kinds=kinds))
+        self._asked: Schema | None = None  # what the asker knows
+        self._names: frozenset[str] = frozenset()
+
+    # ------------------------------------------------------------- learning
+
+    def learn_one(self, x: Sample, y: Any) -> None:
+        """Answer, score and then learn one sample.
+
+        Raises:
+            DataError: If a value can't be read; nothing is learned then.
+        """
+        first = self._reader.records
+        self._learn(self._reader.read((x,), (y,)), (y,), first)
+
+    def partial_fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
+        """Answer, score and learn samples one after the other, in their order.
+
+        Raises:
+            DataError: If a value can't be read; the samples before it were learned.
+        """
+        rows, targets = rows_of(X), listed(y)
+        if len(rows) != len(targets):
+            raise DataError(f"X has {len(rows)} samples, but y has {len(targets)}")
+        first = self._reader.records
+        for start in range(0, len(rows), BLOCK):
+            stop = start + BLOCK
+            for block in self._reader.blocks(rows[start:stop], targets[start:stop]):
+                self._learn(block, targets, first)
+        return self
+
+    def _learn(self, block: Block, targets: Sequence[Any], first: int) -> None:
+        """Learn up to a sample that can't be read; the target of record r is targets[r - first]."""
+        letters = block.rejected
+        if letters:
+            block = block.part(0, int(block.places()[0]))
+        learner, start, size = self._learner, 0, len(block)
+        while start < size:
+            left = ROUND - learner.trainer.number % ROUND
+            stop = min(size, start + left)
+            part = block if stop - start == size else block.part(start, stop)
+            served = learner.learn(part, ends_round=stop - start == left)
+            letters = letters or served.scored.encoded.block.rejected
+            start = stop
+        self._note(block, targets, first)
+        if letters:
+            raise DataError(_complaint(letters[0], first, len(targets)))
+
+    @abstractmethod
+    def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
+        """Called by `_learn` with what was learned."""
+
+    # -------------------------------------------------------------- answers
+
+    def _one(self, x: Sample) -> list[float] | None:
+        """The champion's outputs for a sample, one for each in use.
+
+        None before the first sample, and where no network has a finite answer.
+        """
+        if self._learner.trainer.number == 0:
+            return None
+        block = self._ask((x,), 0, 1)
+        try:
+            slot = self._learner.best()
+            outputs: list[float] = self._answer(slot, block)[0].tolist()
+            if not all(map(isfinite, outputs)):
+                slot, _ = self._learner.leader()
+                outputs = self._answer(slot, block)[0].tolist()
+        except NoCandidateError:
+            return None
+        return outputs if all(map(isfinite, outputs)) else None
+
+    def _many(self, rows: Sequence[Sample]) -> NDArray[np.floating]:
+        """The same for samples, shape=(n, outputs in use); NaN in place of None."""
+        outputs = len(self._learner.encoder.labels) or 1
+        found = np.full((len(rows), outputs), np.nan, self._learner.trainer.population.dtype)
+        if self._learner.trainer.number == 0:
+            return found
+        for start in range(0, len(rows), BLOCK):
+            part = found[start : start + BLOCK]
+            block = self._ask(rows[start : start + BLOCK], start, len(rows))
+            with suppress(NoCandidateError):
+                part[:] = self._answer(self._learner.best(), block)
+                if not np.isfinite(part).all():
+                    slot, _ = self._learner.leader()
+                    part[:] = self._answer(slot, block)
+        found[~np.isfinite(found).all(axis=1)] = np.nan
+        return found
+
+    def _answer(self, slot: int, block: Block) -> NDArray[np.floating]:
+        learner = self._learner
+        inputs = learner.encoder.transform(block)
+        outputs = len(learner.encoder.labels) or 1
+        population, number = learner.trainer.population, learner.trainer.number
+        return population.answer(slot, number, inputs, outputs)[:, :outputs]
+
+    def _ask(self, rows: Sequence[Sample], start: int, total: int) -> Block:
+        """Samples as the encoder knows them, without features that are new."""
+        schema = self._reader.schema
+        if schema is not self._asked:
+            self._asked = schema
+            self._names = frozenset(field.name for field in schema.fields)
+            state = self._reader.export_state()
+            self._asker.restore_state({**state, "target": None, "task": None})
+        names = self._names
+        known = [
+            row if isinstance(row, dict) and names.issuperset(row) else _only(names, row)
+            for row in rows
+        ]
+        # Without new features it is one block.
+        block = self._asker.read(known)
+        if block.rejected:
+            first = self._asker.records - len(known) - start
+            raise DataError(_complaint(block.rejected[0], first, total))
+        # The very schema that is learned with: to turn to another one would take a while.
+        return Block(schema, block.source, block.numbers, block.words, None, block.marks)
+
+    # ------------------------------------------------------------------ state
+
+    def model(self) -> Model:
+        """A copy of the champion, ready to be saved.
+
+        Raises:
+            NoCandidateError: If nothing was learned yet, or no network is fit to answer.
+        """
+        return self._learner.model()
+
+    @property
+    def served(self) -> dict[str, float]:
+        """Measures of what was served: each sample answered before it was learned."""
+        return self._learner.server.served.measures(0)
+
+    @property
+    def champion(self) -> CandidateSettings | None:
+        """Settings of the candidate that answers now; None before the first sample."""
+        member = self._learner.server.champion
+        return None if member is None else member.settings
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on, to the bit."""
+        return {"learner": self._learner.export_state(), "reader": self._reader.export_state()}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the estimator did whose state this is, and that was made with like settings."""
+        self._learner.restore_state(state["learner"])
+        self._reader.restore_state(state["reader"])
+        self._asked = None
+
+
+def _only(names: frozenset[str], row: Any) -> Any:
+    """What is known of a sample; whatever is no sample stays, to be complained about."""
+    if not isinstance(row, Mapping):
+        return row
+    return {name: value for name, value in row.items() if name in names}
+
+
+def _complaint(letter: DeadLetter, first: int, total: int) -> str:
+    """What is wrong with a sample, and which of several it is."""
+    what = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
+    return f"sample {letter.offset - first}: {what}" if total > 1 else what

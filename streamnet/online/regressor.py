@@ -1,0 +1,58 @@
+"""OnlineRegressor: predicts a number, and learns sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.online.estimator import OnlineEstimator
+from streamnet.online.rows import Samples
+from streamnet.online.rows import rows_of
+from streamnet.samples import Block
+from streamnet.samples import Sample
+from streamnet.samples import Task
+
+__all__ = ("OnlineRegressor",)
+
+
+@final
+class OnlineRegressor(OnlineEstimator):
+    """A population of networks that predicts a number and learns sample by sample.
+
+    The target is standardised online: any range will do.
+
+    >>> regressor = OnlineRegressor(seed=1)
+    >>> for i in range(2000):
+    ...     regressor.learn_one({"x": i % 10}, 3.0 * (i % 10))
+    >>> abs(regressor.predict_one({"x": 4}) - 12.0) < 1.0
+    True
+    """
+
+    _task = Task.REGRESSION
+
+    def predict_one(self, x: Sample) -> float:
+        """The number; before the first sample 0, and the mean if no network is fit to answer.
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        outputs = self._one(x)
+        centre, spread = self._learner.encoder.scale
+        return float(centre if outputs is None else centre + spread * outputs[0])
+
+    def predict(self, X: Samples) -> NDArray[np.float64]:
+        """The number for each sample, like `predict_one`, shape=(n,).
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        outputs = self._many(rows_of(X))[:, 0].astype(np.float64)
+        centre, spread = self._learner.encoder.scale
+        return np.where(np.isnan(outputs), centre, centre + spread * outputs)
+
+    def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
+        """Nothing: numbers have no names."""

@@ -1,0 +1,37 @@
+"""What the tests of the commands share: calling them, and a model to ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamnet.replaying import replay
+from tests.cli.calling import Cli
+from tests.cli.calling import csv_text
+from tests.cli.calling import rows
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Call a command in an empty folder: ``cli("predict", "model.json", "new.csv")``."""
+    monkeypatch.chdir(tmp_path)
+    return Cli(capsys)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with train.csv, model.json, model.safetensors, report.json of one run."""
+    folder = tmp_path_factory.mktemp("trained")
+    path = folder / "train.csv"
+    path.write_text(csv_text(rows(700)), encoding="utf-8")
+    outputs = {"model": folder / "model.json", "report": folder / "report.json"}
+    result = replay(path, target="label", candidates=3, **outputs)
+    result.model.save(folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(trained: Path) -> Path:
+    """File of a model that tells high from low by ``number`` and ``shade``."""
+    return trained / "model.safetensors"

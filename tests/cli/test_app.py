@@ -1,0 +1,195 @@
+"""The command as a whole: help, exit codes, and one clear line for everything that goes wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from streamnet.modelfiles import Model
+from tests.cli.calling import Cli
+from tests.cli.calling import csv_text
+from tests.cli.calling import rows
+
+READING = "--format --delimiter --header --no-header --missing"
+OPTIONS = {
+    "replay": "--target --task --drop --kind --epochs --shuffle-buffer --limit --max-rejected "
+    f"{READING} --candidates --hidden --activation --optimiser --learning-rate --rehearsal --dtype "
+    "--seed --block-size --threads --config --model --predictions --report --dead-letters --quiet",
+    "predict": f"MODEL FILE {READING} --output",
+    "evaluate": f"MODEL FILE --target {READING} --report",
+    "inspect": "FILE",
+}
+COMMAND = (sys.executable, "-m", "streamnet")
+STREAM = ("replay", "-", "--target", "label", "--candidates", "2", "--model", "model.json")
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_of_a_command_mentions_every_option(cli: Cli, command: str) -> None:
+    outcome = cli(command, "--help")
+    assert outcome.code == 0
+    assert set(OPTIONS[command].split()) <= set(re.findall(r"[\w-]+", outcome.out))
+    assert outcome.out.startswith(f"Usage: streamnet {command}")
+
+
+def test_help_lists_the_commands(cli: Cli) -> None:
+    outcome = cli("--help")
+    assert outcome.code == 0
+    assert set(OPTIONS) <= set(re.findall(r"\w+", outcome.out))
+    assert cli() == outcome
+
+
+def test_version_is_that_of_the_package(cli: Cli) -> None:
+    assert cli("--version") == (0, f"{version('streamnet')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "phrases"),
+    [
+        ("learn", 2, ("learn", "replay, predict, evaluate, inspect")),
+        ("replay", 2, ("no file",)),
+        ("predict", 2, ("MODEL",)),
+        ("evaluate", 2, ("MODEL",)),
+        ("inspect", 2, ("FILE",)),
+        ("replay good.csv --targt label", 2, ("--targt", "--target?")),
+        ("predict model.json good.csv --outputs x.csv", 2, ("--outputs", "--output?")),
+        ("replay absent.csv --target label", 1, ("absent.csv", "does not exist")),
+        ("replay absent*.csv --target label", 1, ("absent*.csv",)),
+        ("replay folder --target label", 1, ("folder is a folder",)),
+        ("replay empty.csv --target label", 1, ("empty.csv", "no samples")),
+        ("replay header.csv --target label", 1, ("header.csv", "no samples", "header")),
+        ("replay good.csv", 2, ("target", "'number'", "'shade'", "'label'")),
+        ("replay good.csv --target lable", 1, ("good.csv", "'lable'", "mean 'label'?")),
+        ("replay good.csv --target label --drop numbr", 1, ("'numbr'", "mean 'number'?")),
+        ("replay good.csv --target label --kind shad=text", 1, ("'shad'", "mean 'shade'?")),
+        ("replay good.csv --target label --task regression", 1, ("label", "'low'", "line 2")),
+        ("replay good.csv --target label --task ranking", 2, ("ranking", "--task")),
+        ("replay good.csv --target label --kind shade=colour", 2, ("--kind", "'colour'")),
+        ("replay good.csv --target label --kind shade", 2, ("--kind", "'shade'", "COLUMN=KIND")),
+        ("replay good.csv --target label --limit 0", 2, ("--limit is 0", ">= 1")),
+        ("replay good.csv --target label --limit many", 2, ("--limit", "many")),
+        ("replay good.csv --target label --max-rejected 2", 2, ("--max-rejected is 2",)),
+        ("replay good.csv --target label --learning-rate fast", 2, ("'fast'", "number")),
+        ("replay good.csv --target label --optimiser magic", 2, ("'magic'", "adam")),
+        ("replay good.csv --target label --config absent.toml", 2, ("absent.toml",)),
+        ("replay - --target label --epochs 2", 2, ("epochs is 2", "standard input")),
+        ("replay good.csv --target label --model m.pkl", 2, ("m.pkl", ".safetensors or .json")),
+        ("replay good.csv --target label --report r.txt", 2, ("r.txt", "end in .json")),
+        ("replay good.csv --target label --predictions p.txt", 2, ("p.txt", ".csv or .jsonl")),
+        ("replay good.csv --target label --predictions good.csv", 2, ("good.csv", "learn from")),
+        ("replay good.csv --target label --model no/m.json", 2, ("no/m.json", "folder")),
+        ("predict model.json", 2, ("no file",)),
+        ("predict absent.json good.csv", 1, ("absent.json", "No such file")),
+        ("predict model.json absent.csv", 1, ("absent.csv", "does not exist")),
+        ("predict model.json folder", 1, ("folder is a folder",)),
+        ("predict model.json empty.csv", 1, ("empty.csv", "no samples")),
+        ("predict model.json header.csv", 1, ("header.csv", "no samples")),
+        ("predict damaged.json good.csv", 1, ("damaged.json",)),
+        ("predict damaged.safetensors good.csv", 1, ("damaged.safetensors", "damaged")),
+        ("predict model.json good.csv --output p.txt", 2, ("p.txt", ".csv or .jsonl")),
+        ("predict model.json good.csv --output no/p.csv", 2, ("no/p.csv", "No such file")),
+        ("predict model.json good.csv --output good.csv", 2, ("good.csv", "predict")),
+        ("predict model.json other.csv", 1, ("other.csv", "'number'", "model")),
+        ("evaluate model.json", 2, ("no file",)),
+        ("evaluate model.json other.csv", 1, ("other.csv", "no column")),
+        ("evaluate model.json empty.csv", 1, ("empty.csv", "no samples")),
+        ("evaluate damaged.json good.csv", 1, ("damaged.json",)),
+        ("evaluate model.json good.csv --target lable", 1, ("'lable'", "mean 'label'?")),
+        ("evaluate model.json good.csv --report r.txt", 2, ("r.txt", "end in .json")),
+        ("evaluate model.json good.csv --report no/r.json", 2, ("no/r.json",)),
+        ("inspect absent.json", 1, ("absent.json", "No such file")),
+        ("inspect damaged.json", 1, ("damaged.json", "damaged")),
+        ("inspect damaged.safetensors", 1, ("damaged.safetensors", "damaged")),
+        ("inspect good.csv", 1, ("good.csv",)),
+        ("inspect folder", 1, ("folder",)),
+    ],
+)
+def test_a_mistake_costs_one_line_and_no_traceback(
+    cli: Cli, trained: Path, arguments: str, code: int, phrases: tuple[str, ...]
+) -> None:
+    Path("good.csv").write_text(csv_text(rows(60)), encoding="utf-8")
+    Path("other.csv").write_text("size,mass\n1,2\n3,4\n", encoding="utf-8")
+    Path("empty.csv").touch()
+    Path("header.csv").write_text("number,shade,label\n", encoding="utf-8")
+    Path("folder").mkdir()
+    for name in ("model.json", "model.safetensors"):
+        content = (trained / name).read_bytes()
+        Path(name).write_bytes(content)
+        Path(name.replace("model", "damaged")).write_bytes(content[: len(content) // 2])
+    outcome = cli(*arguments.split())
+    assert outcome.code == code
+    for phrase in phrases:
+        assert phrase in outcome.complaint
+
+
+def test_a_wrong_call_leaves_what_it_was_given_as_it_was(cli: Cli) -> None:
+    path, text = Path("good.csv"), csv_text(rows(60))
+    path.write_text(text, encoding="utf-8")
+    for option in ("--predictions", "--model", "--report", "--dead-letters"):
+        assert cli("replay", path, "--target", "label", option, path).code == 2
+    assert path.read_text(encoding="utf-8") == text
+    assert list(Path().iterdir()) == [path]
+
+
+def test_standard_input_is_a_stream_too(cli: Cli) -> None:
+    Path("good.csv").write_text(csv_text(rows(300)), encoding="utf-8")
+    assert cli.replay("good.csv", "--predictions", "file.csv").code == 0
+    process = start(*STREAM, "--predictions", "piped.csv", "--report", "report.json")
+    out, err = process.communicate(csv_text(rows(300)), timeout=100)
+    assert (process.returncode, err) == (0, "")
+    assert "300 samples" in out
+    from_file, piped = (
+        [line.split(",", 2)[2] for line in Path(name).read_text(encoding="utf-8").splitlines()]
+        for name in ("file.csv", "piped.csv")
+    )
+    assert len(piped) == 301
+    assert piped == from_file
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_reading_and_what_was_learned_is_written(
+    cli: Cli, number: signal.Signals
+) -> None:
+    process = start(*STREAM, "--predictions", "answers.csv")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(csv_text(rows(20_000)))
+    process.stdin.flush()  # and it stays open: the stream has not come to its end
+    assert any(" samples " in line for line in process.stdout)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 128 + number
+    out, err = process.communicate()
+    assert "Traceback" not in out + err
+    answers = len(Path("answers.csv").read_text(encoding="utf-8").splitlines()) - 1
+    saved = Model.load("model.json")
+    assert 0 < answers == saved.about["samples"] <= 20_000
+    assert saved.predict({"number": 6, "shade": "red"})[0] == "high"
+
+
+def test_a_reader_that_goes_away_ends_the_command_in_silence(cli: Cli, model: Path) -> None:
+    Path("many.csv").write_text(csv_text(rows(20_000)), encoding="utf-8")
+    process = start("predict", model, "many.csv")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith("source,")
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr.read() == ""
+    process.communicate()

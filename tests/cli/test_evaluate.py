@@ -1,0 +1,140 @@
+"""``streamnet evaluate``: its measures are those that scikit-learn finds for what predict says."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from streamnet.replaying import replay
+from tests.cli.calling import Cli
+from tests.cli.calling import Row
+from tests.cli.calling import csv_text
+from tests.cli.calling import read_csv
+from tests.cli.calling import rows
+
+FLOOR = 1e-4  # no share counts as less, so that one mistake can't ruin the log loss
+
+
+def noisy(count: int) -> list[Row]:
+    """Samples of which each fifth has the other label."""
+    other = {"high": "low", "low": "high"}
+    return [
+        {**row, "label": other[row["label"]] if i % 5 == 0 else row["label"]}
+        for i, row in enumerate(rows(count, start=1000))
+    ]
+
+
+def write(name: str, text: str) -> Path:
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def evaluated(cli: Cli, model: Path, path: Path, *options: str) -> Any:
+    outcome = cli("evaluate", model, path, "--report", "report.json", *options)
+    assert (outcome.code, outcome.err) == (0, "")
+    return json.loads(Path("report.json").read_text(encoding="utf-8"))
+
+
+def test_measures_are_those_of_scikit_learn(cli: Cli, model: Path) -> None:
+    samples = noisy(203)
+    path = write("new.csv", csv_text(samples))
+    answers = read_csv(cli("predict", model, path).out)
+    truth = [row["label"] for row in samples]
+    given = [row["answer"] for row in answers]
+    shares = [json.loads(row["probabilities"]) for row in answers]
+    report = evaluated(cli, model, path)
+    found = report["measures"]["model"]
+    assert report["samples"] == 203
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(truth, given))
+    assert found["accuracy"] < 0.85
+    assert found["balanced_accuracy"] == pytest.approx(
+        metrics.balanced_accuracy_score(truth, given)
+    )
+    assert found["kappa"] == pytest.approx(metrics.cohen_kappa_score(truth, given))
+    assert found["mcc"] == pytest.approx(metrics.matthews_corrcoef(truth, given))
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(truth, given, average="macro"))
+    given_truth = [share[label] for share, label in zip(shares, truth, strict=True)]
+    assert found["log_loss"] == pytest.approx(-np.log(np.maximum(given_truth, FLOOR)).mean())
+
+
+def test_the_confusion_is_that_of_scikit_learn(cli: Cli, model: Path) -> None:
+    samples = noisy(140)
+    path = write("new.csv", csv_text(samples))
+    given = [row["answer"] for row in read_csv(cli("predict", model, path).out)]
+    report = evaluated(cli, model, path)
+    labels = report["labels"]
+    truth = [row["label"] for row in samples]
+    expected = metrics.confusion_matrix(truth, given, labels=labels)
+    found = np.array(report["confusion"])
+    assert found[: len(labels), : len(labels)].tolist() == expected.tolist()
+    assert found.sum() == 140
+
+
+def test_baselines_are_those_of_a_naive_loop(cli: Cli, model: Path) -> None:
+    samples = noisy(140)
+    truth = [row["label"] for row in samples]
+    same = sum(now == before for before, now in pairwise(truth))
+    report = evaluated(cli, model, write("new.csv", csv_text(samples)))
+    assert report["measures"]["no_change"]["accuracy"] == pytest.approx(same / 140, abs=1 / 139)
+
+
+def test_measures_of_a_regression_are_those_of_scikit_learn(cli: Cli) -> None:
+    text = "x,y\n" + "".join(f"{i % 9},{i % 9 * 2.5 + i % 4}\n" for i in range(900))
+    path = write("line.csv", text)
+    replay(path, target="y", candidates=2).model.save("line.json")
+    answers = [float(row["answer"]) for row in read_csv(cli("predict", "line.json", path).out)]
+    truth = [float(row["y"]) for row in read_csv(text)]
+    found = evaluated(cli, Path("line.json"), path)["measures"]["model"]
+    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(truth, answers))
+    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(truth, answers))
+    assert found["r2"] == pytest.approx(metrics.r2_score(truth, answers))
+
+
+def test_the_truth_may_be_in_another_column(cli: Cli, model: Path) -> None:
+    renamed = [{"number": r["number"], "shade": r["shade"], "truth": r["label"]} for r in rows(50)]
+    report = evaluated(cli, model, write("new.csv", csv_text(renamed)), "--target", "truth")
+    assert report["measures"]["model"]["accuracy"] == 1.0
+
+
+def test_a_label_that_the_model_never_saw_counts_as_a_mistake(cli: Cli, model: Path) -> None:
+    samples = [{**row, "label": "middle"} if i < 10 else row for i, row in enumerate(rows(40))]
+    report = evaluated(cli, model, write("new.csv", csv_text(samples)))
+    assert report["measures"]["model"]["accuracy"] == pytest.approx(30 / 40)
+    assert report["labels"].count("middle") == 1
+
+
+def test_the_words_name_samples_measures_and_baselines(cli: Cli, model: Path) -> None:
+    outcome = cli("evaluate", model, write("new.csv", csv_text(noisy(140))))
+    assert (outcome.code, outcome.err) == (0, "")
+    for phrase in ("140 samples", "accuracy", "majority", "no-change", "confusion", "high", "low"):
+        assert phrase in outcome.out
+
+
+def test_bad_records_are_counted_and_make_the_exit_code_one(cli: Cli, model: Path) -> None:
+    path = write("new.csv", csv_text(rows(30)) + "1,red,low,5\n")
+    outcome = cli("evaluate", model, path)
+    assert outcome.code == 1
+    assert "30 samples" in outcome.out
+    assert "1 record" in outcome.complaint
+    assert "line 32" in outcome.complaint
+
+
+def test_a_column_of_the_truth_must_be_there(cli: Cli, model: Path) -> None:
+    path = write("new.csv", "number,shade,labels\n1,red,low\n")
+    outcome = cli("evaluate", model, path)
+    assert outcome.code == 1
+    assert "'label'" in outcome.complaint
+
+
+def test_without_any_truth_there_is_nothing_to_evaluate(cli: Cli, model: Path) -> None:
+    path = write("new.csv", "number,shade,label\n1,red,\n2,blue,\n")
+    outcome = cli("evaluate", model, path)
+    assert outcome.code == 1
+    assert "new.csv" in outcome.complaint

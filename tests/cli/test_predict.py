@@ -1,0 +1,140 @@
+"""``streamnet predict``: a row for each sample, whatever else its file holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streamnet.modelfiles import Model
+from streamnet.replaying import replay
+from tests.cli.calling import Cli
+from tests.cli.calling import Row
+from tests.cli.calling import csv_text
+from tests.cli.calling import json_lines
+from tests.cli.calling import read_csv
+from tests.cli.calling import rows
+
+NEW = rows(90, start=1000)
+
+
+def write(name: str, text: str) -> Path:
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def without(name: str) -> list[Row]:
+    return [{key: value for key, value in row.items() if key != name} for row in NEW]
+
+
+def test_csv_goes_to_standard_output(cli: Cli, model: Path) -> None:
+    outcome = cli("predict", model, write("new.csv", csv_text(NEW)))
+    assert (outcome.code, outcome.err) == (0, "")
+    answers = read_csv(outcome.out)
+    assert list(answers[0]) == ["source", "position", "answer", "probabilities"]
+    assert [row["answer"] for row in answers] == [row["label"] for row in NEW]
+    assert [row["position"] for row in answers] == [str(i) for i in range(2, 92)]
+    assert {row["source"] for row in answers} == {"new.csv"}
+
+
+def test_answers_are_those_of_the_model_itself(cli: Cli, model: Path) -> None:
+    outcome = cli("predict", model, write("new.csv", csv_text(NEW)))
+    loaded = Model.load(model)
+    shares = loaded.predict_proba(NEW).tolist()
+    answers = read_csv(outcome.out)
+    assert [row["answer"] for row in answers] == loaded.predict(NEW).tolist()
+    for row, share in zip(answers, shares, strict=True):
+        expected = dict(zip(loaded.labels, share, strict=True))
+        assert json.loads(row["probabilities"]) == pytest.approx(expected, rel=1e-5, abs=1e-12)
+
+
+def test_both_kinds_of_model_file_answer_the_same(cli: Cli, trained: Path) -> None:
+    path = write("new.csv", csv_text(NEW))
+    outcomes = [cli("predict", trained / f"model.{end}", path) for end in ("json", "safetensors")]
+    assert outcomes[0].code == 0
+    assert outcomes[0] == outcomes[1]
+
+
+def test_json_lines_say_the_same_as_csv(cli: Cli, model: Path) -> None:
+    path = write("new.csv", csv_text(NEW))
+    for name in ("answers.csv", "answers.jsonl"):
+        assert cli("predict", model, path, "--output", name) == (0, "", "")
+    from_csv = read_csv(Path("answers.csv").read_text(encoding="utf-8"))
+    from_json = json_lines(Path("answers.jsonl").read_text(encoding="utf-8"))
+    assert len(from_json) == 90
+    for one, other in zip(from_json, from_csv, strict=True):
+        assert json.loads(other["probabilities"]) == one["probabilities"]
+        assert (one["source"], one["answer"]) == (other["source"], other["answer"])
+        assert one["position"] == int(other["position"])
+
+
+def test_the_target_need_not_be_there(cli: Cli, model: Path) -> None:
+    whole = cli("predict", model, write("new.csv", csv_text(NEW)))
+    assert cli("predict", model, write("new.csv", csv_text(without("label")))) == whole
+
+
+def test_extra_columns_and_their_order_do_not_matter(cli: Cli, model: Path) -> None:
+    whole = cli("predict", model, write("new.csv", csv_text(NEW)))
+    shuffled = [{"note": "n", "shade": r["shade"], "more": 5, "number": r["number"]} for r in NEW]
+    assert cli("predict", model, write("new.csv", csv_text(shuffled))) == whole
+
+
+def test_a_column_that_the_model_needs_must_be_there(cli: Cli, model: Path) -> None:
+    outcome = cli("predict", model, write("new.csv", csv_text(without("shade"))))
+    assert outcome.code == 1
+    assert outcome.out == ""
+    assert "new.csv" in outcome.complaint
+    assert "'shade'" in outcome.complaint
+
+
+def test_values_that_are_missing_or_new_are_answered_too(cli: Cli, model: Path) -> None:
+    path = write("new.csv", "number,shade\n,red\n6,\n6,violet\n")
+    outcome = cli("predict", model, path)
+    answers = [row["answer"] for row in read_csv(outcome.out)]
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(answers) == 3
+    assert answers[1:] == ["high", "high"]
+
+
+def test_json_lines_may_lack_keys(cli: Cli, model: Path) -> None:
+    path = write("new.jsonl", '{"number": 6}\n{"shade": "red", "number": 0, "other": 1}\n')
+    outcome = cli("predict", model, path)
+    assert outcome.code == 0
+    assert [row["answer"] for row in read_csv(outcome.out)] == ["high", "low"]
+
+
+def test_bad_records_are_left_out_counted_and_make_the_exit_code_one(cli: Cli, model: Path) -> None:
+    path = write("new.csv", "number,shade\n1,red\n2,red,3\n5,blue\n6,a,b,c\n")
+    outcome = cli("predict", model, path)
+    assert outcome.code == 1
+    assert [row["position"] for row in read_csv(outcome.out)] == ["2", "4"]
+    for phrase in ("2 records", "new.csv", "line 3"):
+        assert phrase in outcome.complaint
+
+
+def test_files_are_answered_in_the_order_given(cli: Cli, model: Path) -> None:
+    for name in ("b.csv", "a.csv"):
+        write(name, csv_text(NEW[:5]))
+    outcome = cli("predict", model, "b.csv", "a.csv")
+    assert [row["source"] for row in read_csv(outcome.out)] == ["b.csv"] * 5 + ["a.csv"] * 5
+
+
+def test_a_regression_answers_numbers_without_probabilities(cli: Cli) -> None:
+    text = "x,y\n" + "".join(f"{i % 9},{i % 9 * 2.5}\n" for i in range(900))
+    replay(write("line.csv", text), target="y", candidates=2).model.save("line.json")
+    outcome = cli("predict", "line.json", write("new.csv", "x\n0\n4\n8\n"))
+    answers = read_csv(outcome.out)
+    assert outcome.code == 0
+    assert [row["probabilities"] for row in answers] == ["", "", ""]
+    assert [float(row["answer"]) for row in answers] == pytest.approx([0, 10, 20], abs=2)
+
+
+def test_options_for_reading_are_heeded(cli: Cli, model: Path) -> None:
+    path = write("new.txt", "number;shade\n6;red\n?;red\n0;blue\n")
+    options = ("--format", "csv", "--delimiter", ";", "--missing", "?")
+    outcome = cli("predict", model, path, *options)
+    assert (outcome.code, outcome.err) == (0, "")
+    answers = [row["answer"] for row in read_csv(outcome.out)]
+    assert (answers[0], answers[2]) == ("high", "low")

@@ -1,0 +1,299 @@
+"""``streamnet replay``: what it writes fits together, and says what happened."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.metrics import accuracy_score
+
+from streamnet.cli.options import DataOptions
+from streamnet.cli.options import OutputOptions
+from streamnet.cli.options import ReadingOptions
+from streamnet.cli.options import RunOptions
+from streamnet.cli.options import SearchOptions
+from streamnet.modelfiles import Model
+from streamnet.settings import RunSettings
+from tests.cli.calling import Cli
+from tests.cli.calling import csv_text
+from tests.cli.calling import json_lines
+from tests.cli.calling import read_csv
+from tests.cli.calling import rows
+
+TIMES = ("seconds", "startup_seconds", "samples_per_second")
+
+
+def write(name: str, text: str) -> Path:
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def good(count: int = 300) -> Path:
+    return write("good.csv", csv_text(rows(count)))
+
+
+def spoiled(count: int, every: int) -> str:
+    """A CSV file in which each record of some is followed by one with too many fields."""
+    header, *records = csv_text(rows(count)).splitlines()
+    bad = (f"{record}\nbad,{i},too,long" for i, record in enumerate(records[every - 1 :: every]))
+    for place in range(every - 1, count, every):
+        records[place] = next(bad)
+    return "\n".join([header, *records]) + "\n"
+
+
+def predictions(name: str = "answers.csv") -> list[dict[str, str]]:
+    return read_csv(Path(name).read_text(encoding="utf-8"))
+
+
+def test_model_report_predictions_and_dead_letters_fit_together(cli: Cli) -> None:
+    write("mixed.csv", spoiled(600, every=30))
+    outputs = ("--model", "model.json", "--predictions", "answers.csv")
+    report = cli.report("mixed.csv", *outputs, "--dead-letters", "bad.jsonl")
+    letters = json_lines(Path("bad.jsonl").read_text(encoding="utf-8"))
+    assert report["samples"] == report["learned"] + report["rejected"] == 620
+    assert report["learned"] == report["scored"] == 600
+    assert report["rejected"] == len(letters) == 20
+    assert report["rejected_reasons"] == Counter(letter["reason"] for letter in letters)
+    lines = Path("mixed.csv").read_text(encoding="utf-8").splitlines()
+    assert [letter["raw"] for letter in letters] == [x for x in lines if x.startswith("bad")]
+    assert all(lines[letter["line"] - 1] == letter["raw"] for letter in letters)
+    answers = predictions()
+    assert [row["truth"] for row in answers] == [row["label"] for row in rows(600)]
+    assert [lines[int(row["position"]) - 1].split(",")[2] for row in answers] == [
+        row["truth"] for row in answers
+    ]
+    accuracy = accuracy_score([row["truth"] for row in answers], [row["answer"] for row in answers])
+    assert report["served"]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+    model = Model.load("model.json")
+    assert model.about["samples"] == 600
+    assert model.settings.as_dict() == report["champion"]["settings"]
+    assert int(answers[-1]["candidate"]) == report["champion"]["candidate"]
+
+
+def test_rejected_records_go_to_a_file_of_their_own_unless_it_is_named(cli: Cli) -> None:
+    write("mixed.csv", spoiled(200, every=50))
+    outcome = cli("replay", "mixed.csv", "--target", "label", "--candidates", 2)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "4 records" in outcome.out
+    assert "rejected.jsonl" in outcome.out
+    assert len(json_lines(Path("rejected.jsonl").read_text(encoding="utf-8"))) == 4
+
+
+def test_a_run_without_bad_records_leaves_no_file_for_them(cli: Cli) -> None:
+    assert cli.replay(good()) == (0, "", "")
+    assert [path.name for path in Path().iterdir()] == ["good.csv"]
+
+
+def test_the_summary_names_measures_champion_and_files(cli: Cli) -> None:
+    outcome = cli(
+        "replay", good(), "--target", "label", "--candidates", 2, "--model", "best.safetensors"
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    for phrase in ("good.csv", "2 candidates", "300 samples", "accuracy", "served", "majority"):
+        assert phrase in outcome.out
+    assert "best.safetensors" in outcome.out
+    assert "\x1b" not in outcome.out
+
+
+def test_predictions_as_json_lines_say_the_same_as_csv(cli: Cli) -> None:
+    cli.replay(good(), "--predictions", "answers.csv")
+    cli.replay(good(), "--predictions", "answers.jsonl")
+    from_json = json_lines(Path("answers.jsonl").read_text(encoding="utf-8"))
+    from_csv = predictions()
+    assert len(from_json) == len(from_csv) == 300
+    for one, other in zip(from_json, from_csv, strict=True):
+        assert (one["answer"] or "", one["truth"]) == (other["answer"], other["truth"])
+        assert one["probabilities"] == json.loads(other["probabilities"])
+
+
+def test_every_format_gives_the_same_answers(cli: Cli) -> None:
+    samples = rows(300)
+    files = {
+        "a.csv": csv_text(samples).encode(),
+        "a.tsv": csv_text(samples, "\t").encode(),
+        "a.jsonl": "".join(json.dumps(row) + "\n" for row in samples).encode(),
+        "a.csv.gz": gzip.compress(csv_text(samples).encode()),
+    }
+    scores = []
+    for name, content in files.items():
+        Path(name).write_bytes(content)
+        report = cli.report(name, "--predictions", "answers.csv")
+        answers = [(row["answer"], row["probabilities"]) for row in predictions()]
+        scores.append((report["learned"], report["served"], report["champion"], answers))
+    assert scores[0][0] == 300
+    assert all(one == other for one, other in pairwise(scores))
+
+
+def test_files_are_one_stream_in_the_order_given(cli: Cli) -> None:
+    write("b.csv", csv_text(rows(120)))
+    write("a.csv", csv_text(rows(80, start=120)))
+    report = cli.report("b.csv", "a.csv", "--predictions", "answers.csv")
+    assert report["learned"] == 200
+    answers = predictions()
+    assert [row["truth"] for row in answers] == [row["label"] for row in rows(200)]
+    assert Counter(row["source"] for row in answers) == {"b.csv": 120, "a.csv": 80}
+    assert cli.report("[ab].csv", "--limit", 100)["learned"] == 100
+
+
+def test_a_number_as_target_is_a_regression(cli: Cli) -> None:
+    text = "x,y\n" + "".join(f"{i % 9},{i % 9 * 2.5}\n" for i in range(900))
+    write("line.csv", text)
+    outputs = ("--report", "report.json", "--predictions", "answers.csv")
+    assert cli("replay", "line.csv", "--target", "y", "--candidates", 2, *outputs).code == 0
+    report = json.loads(Path("report.json").read_text(encoding="utf-8"))
+    assert report["task"] == "regression"
+    errors = [abs(float(r["answer"] or 0) - float(r["truth"])) for r in predictions()]
+    assert report["served"]["mae"] == pytest.approx(sum(errors) / len(errors), rel=1e-6)
+    assert report["served"]["mae"] < report["baselines"]["no_change"]["mae"]
+
+
+def test_a_limit_is_kept_to_the_sample(cli: Cli) -> None:
+    for limit in (1, 37, 299, 300, 1000):
+        assert cli.report(good(), "--limit", limit)["learned"] == min(limit, 300)
+
+
+def test_only_the_first_epoch_is_scored(cli: Cli) -> None:
+    once = cli.report(good(), "--predictions", "once.csv")
+    thrice = cli.report(good(), "--epochs", 3, "--predictions", "thrice.csv")
+    assert (once["learned"], once["scored"]) == (300, 300)
+    assert (thrice["learned"], thrice["scored"]) == (900, 300)
+    assert thrice["served"] == once["served"]
+    assert Path("thrice.csv").read_bytes() == Path("once.csv").read_bytes()
+
+
+def test_epochs_and_limit_go_together(cli: Cli) -> None:
+    report = cli.report(good(), "--epochs", 2, "--limit", 50)
+    assert (report["learned"], report["scored"]) == (100, 50)
+
+
+def test_a_shuffle_depends_on_nothing_but_the_seed(cli: Cli) -> None:
+    contents = []
+    for seed, size in ((1, 7), (1, 300), (2, 300)):
+        options = ("--seed", seed, "--block-size", size, "--predictions", "answers.csv")
+        assert cli.replay(good(), "--shuffle-buffer", 50, *options).code == 0
+        contents.append(Path("answers.csv").read_bytes())
+    assert contents[0] == contents[1]
+    assert contents[1] != contents[2]
+    truth, in_order = [row["truth"] for row in predictions()], [row["label"] for row in rows(300)]
+    assert truth != in_order
+    assert Counter(truth) == Counter(in_order)
+
+
+def test_block_size_and_threads_change_no_byte(cli: Cli) -> None:
+    write("mixed.csv", spoiled(700, every=25))
+    names = ("model.json", "answers.csv", "rejected.jsonl")
+    found: list[tuple[Any, ...]] = []
+    for size, threads in ((1, 1), (64, 2), (1024, 1)):
+        options = ("--block-size", size, "--threads", threads)
+        report = cli.report(
+            "mixed.csv", *options, "--model", "model.json", "--predictions", "answers.csv"
+        )
+        for name in TIMES:
+            report.pop(name)
+        assert report["settings"].pop("run") == {"block_size": size, "threads": threads}
+        assert report["environment"].pop("threads") == threads
+        found.append((json.dumps(report), *(Path(name).read_bytes() for name in names)))
+    assert found[0] == found[1] == found[2]
+
+
+def test_options_override_the_run_file(cli: Cli) -> None:
+    write(
+        "run.toml",
+        '[source]\nfiles = "good.csv"\ntarget = "label"\nlimit = 200\n'
+        "[run]\nseed = 5\n[population]\ncandidates = 3\n",
+    )
+    good()
+    options = ("--config", "run.toml", "--report", "report.json", "--quiet")
+    for extra, learned in (((), 200), (("--limit", 40), 40)):
+        assert cli("replay", *options, *extra) == (0, "", "")
+        report = json.loads(Path("report.json").read_text(encoding="utf-8"))
+        assert (report["learned"], report["seed"]) == (learned, 5)
+        assert len(report["candidates"]) == 3
+        assert report["settings"]["source"]["limit"] == learned
+
+
+def test_a_wrong_run_file_is_told_by_line(cli: Cli) -> None:
+    write("run.toml", '[source]\nfiles = "good.csv"\nlimitt = 3\n')
+    outcome = cli("replay", good(), "--config", "run.toml")
+    assert outcome.code == 2
+    assert "run.toml:3" in outcome.complaint
+    assert "limitt" in outcome.complaint
+
+
+def test_a_dropped_column_is_not_learned(cli: Cli) -> None:
+    assert cli.replay(good(), "--drop", "shade", "--model", "model.json").code == 0
+    assert [field.name for field in Model.load("model.json").fields] == ["number"]
+
+
+def test_a_kind_that_is_told_goes_before_what_is_found_out(cli: Cli) -> None:
+    path = write("good.csv", csv_text({**row, "size": i * 0.5} for i, row in enumerate(rows(300))))
+    for options, kind in (((), "number"), (("--kind", "number=category"), "category")):
+        assert cli.replay(path, *options, "--model", "model.json").code == 0
+        kinds = {field.name: str(field.kind) for field in Model.load("model.json").fields}
+        assert kinds["number"] == kind
+
+
+def test_candidates_are_those_asked_for(cli: Cli) -> None:
+    arguments = "--target label --hidden 5,3-2 --activation relu --optimiser sgd,adam --quiet"
+    assert cli("replay", good(), *arguments.split(), "--report", "report.json").code == 0
+    report = json.loads(Path("report.json").read_text(encoding="utf-8"))
+    settings = [row["settings"] for row in report["candidates"]]
+    assert {(tuple(one["hidden"]), one["optimiser"]) for one in settings} == {
+        ((5,), "sgd"), ((5,), "adam"), ((3, 2), "sgd"), ((3, 2), "adam")
+    }  # fmt: skip
+
+
+def test_a_target_with_one_value_only_is_learned_and_remarked_upon(cli: Cli) -> None:
+    write("one.csv", "x,label\n" + "".join(f"{i},always\n" for i in range(50)))
+    outcome = cli(
+        "replay", "one.csv", "--target", "label", "--candidates", 2, "--model", "model.json"
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "'always'" in outcome.out
+    assert Model.load("model.json").predict({"x": 3})[0] == "always"
+
+
+def test_if_all_records_are_bad_the_first_one_is_named(cli: Cli) -> None:
+    write("bad.csv", csv_text(rows(50)).replace("low", "").replace("high", "NA"))
+    outcome = cli.replay("bad.csv", "--model", "model.json", "--report", "report.json")
+    assert outcome.code == 1
+    for phrase in ("50 records", "bad.csv", "line 2", "label"):
+        assert phrase in outcome.complaint
+    assert not Path("model.json").exists()
+    assert len(json_lines(Path("rejected.jsonl").read_text(encoding="utf-8"))) == 50
+
+
+def test_too_many_bad_records_end_the_run_but_what_was_learned_is_written(cli: Cli) -> None:
+    text = csv_text(rows(1500)) + "".join(f"bad,{i},too,long\n" for i in range(900))
+    write("worse.csv", text)
+    outputs = ("--model", "model.json", "--report", "report.json")
+    outcome = cli.replay("worse.csv", *outputs, "--predictions", "answers.csv")
+    assert outcome.code == 1
+    for phrase in ("worse.csv", "line ", "rejected", "10%", "rejected.jsonl"):
+        assert phrase in outcome.complaint
+    report = json.loads(Path("report.json").read_text(encoding="utf-8"))
+    assert report["learned"] == 1500 == Model.load("model.json").about["samples"]
+    assert len(predictions()) == 1500
+    letters = json_lines(Path("rejected.jsonl").read_text(encoding="utf-8"))
+    assert len(letters) == report["rejected"] == 101
+    assert cli.replay("worse.csv", "--max-rejected", 1).code == 0
+
+
+def test_options_are_keys_of_a_run_file() -> None:
+    sections = {
+        "source": (DataOptions, ReadingOptions),
+        "population": (SearchOptions,),
+        "run": (RunOptions,),
+        "output": (OutputOptions,),
+    }
+    for section, groups in sections.items():
+        keys = type(getattr(RunSettings(), section)).model_fields
+        for group in groups:
+            assert {field.name for field in fields(group)} <= set(keys)

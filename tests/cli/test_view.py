@@ -1,0 +1,88 @@
+"""What a person sees of a run: lines in a pipe, a picture on a terminal."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import anyio
+import pytest
+from rich.console import Console
+
+from streamnet.cli import view
+from streamnet.replaying import Replay
+from streamnet.settings import RunSettings
+from streamnet.settings import merged
+from tests.cli.calling import csv_text
+from tests.cli.calling import rows
+
+
+@pytest.fixture
+def replaying(tmp_path: Path) -> Replay:
+    """A run of 900 samples that has not begun."""
+    path = tmp_path / "good.csv"
+    path.write_text(csv_text(rows(900)), encoding="utf-8")
+    values = {"source.files": [str(path)], "source.target": "label", "population.candidates": 4}
+    return Replay(merged(RunSettings(), values))
+
+
+def drawn(picture: view.Picture, width: int, height: int = 40, encoding: str = "utf-8") -> str:
+    """The picture as a terminal without colours shows it."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=file, width=width, height=height, color_system=None)
+    console.print(picture)
+    file.seek(0)
+    return file.read()
+
+
+def test_the_headline_names_what_is_about_to_run(replaying: Replay) -> None:
+    words = view.headline(replaying)
+    for phrase in ("streamnet ", "good.csv", "target label", "4 candidates"):
+        assert phrase in words
+    assert "\n" not in words
+
+
+def test_a_picture_of_a_run_that_has_not_begun_says_so(replaying: Replay) -> None:
+    words = drawn(view.Picture(replaying.pipeline), 80)
+    assert "opening" in words
+    assert "accuracy" not in words
+
+
+def test_a_line_tells_samples_measure_and_baselines(replaying: Replay) -> None:
+    anyio.run(replaying.run)
+    words = view.line(replaying.pipeline)
+    for phrase in ("900 samples", "accuracy 0.9", "majority 0.", "no-change 0.", "champion"):
+        assert phrase in words
+    assert "\n" not in words
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_picture_fits_its_terminal(replaying: Replay, width: int) -> None:
+    result = anyio.run(replaying.run)
+    words = drawn(view.Picture(replaying.pipeline), width)
+    assert max(map(len, words.splitlines())) <= width
+    for phrase in ("900 samples", "accuracy so far", "majority", "leader board", "loss now"):
+        assert phrase in words
+    assert f"{result.report['served']['accuracy']:.4f}" in words
+    assert ("▶" in words, "▁" in words) == (True, True)
+
+
+def test_a_picture_for_a_terminal_without_unicode_is_ascii(replaying: Replay) -> None:
+    anyio.run(replaying.run)
+    words = drawn(view.Picture(replaying.pipeline), 100, encoding="ascii")
+    assert "leader board" in words
+    assert "?" not in words
+
+
+def test_a_low_terminal_gets_a_short_leader_board(replaying: Replay) -> None:
+    anyio.run(replaying.run)
+    picture = view.Picture(replaying.pipeline)
+    high, low = (drawn(picture, 100, height) for height in (60, 18))
+    assert len(high.splitlines()) - len(low.splitlines()) == 1
+
+
+def test_a_picture_of_a_run_that_is_stopping_says_so(replaying: Replay) -> None:
+    anyio.run(replaying.run)
+    words = drawn(view.Picture(replaying.pipeline, stopping=True), 100)
+    assert "stopping" in words
+    assert "left" not in words

@@ -1,0 +1,101 @@
+"""Small trained models of every kind of field, for the tests of model files.
+
+To add golden files of a new format version: ``python -m tests.modelfiles.models FOLDER``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamnet.learning.learner import Learner
+from streamnet.modelfiles import Model
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import SparseRows
+from streamnet.samples import Task
+
+__all__ = ("SAMPLES", "block_of", "small", "trained")
+
+FIELDS = (
+    Field("size", Kind.NUMBER),
+    Field("since", Kind.TIME),
+    Field("colour", Kind.CATEGORY),
+    Field("note", Kind.TEXT),
+)
+SAMPLES: list[dict[str, Any]] = [
+    {"size": 1.5, "since": "2024-02-29T12:00:00Z", "colour": "red", "note": "a large door"},
+    {"size": -3, "since": "2024-03-01T06:30:00Z", "colour": "grün", "note": "no such word"},
+    {"size": None, "colour": None, "note": ""},
+    {},
+]
+
+
+def block_of(task: Task, n: int = 150, *, sparse: bool = False) -> Block:
+    """Samples with all kinds of fields."""
+    rng = np.random.default_rng(5)
+    numbers = np.stack((rng.normal(size=n), 1.7e9 + 40_000.0 * np.arange(n)), axis=1)
+    numbers[::9, 0] = np.nan
+    colours = np.array([("red", "grün", "bl\ud800ue")[i] for i in rng.integers(0, 3, n)], object)
+    texts = ("a large door", "the small window", "a door, a window", "")
+    notes = np.array([texts[i] for i in rng.integers(0, 4, n)], object)
+    colours[::11] = None
+    target: Any = np.array([f"{['ja', 'nein'][i]}" for i in rng.integers(0, 2, n)], object)
+    if task is Task.REGRESSION:
+        target = 10.0 + np.nan_to_num(numbers[:, 0]) * (colours == "red")
+    rows = None
+    if sparse:
+        index = np.sort(rng.permuted(np.tile(np.arange(9), (n, 1)), axis=1)[:, :3], axis=1)
+        rows = SparseRows(index, rng.random((n, 3)), np.full(n, 3, np.int32))
+    marks = np.stack((np.arange(n + 1),) * 3, axis=1)
+    return Block(Schema(FIELDS, "y", task), "m", numbers, (colours, notes), target, marks, rows)
+
+
+@cache
+def trained(
+    task: Task, hidden: tuple[int, ...] = (4,), dtype: str = "float32", *, sparse: bool = False
+) -> Model:
+    """A model that has learned 150 samples."""
+    settings = CandidateSettings(hidden=hidden, optimiser="adam", rehearsal=1, memory=20)
+    learner = Learner(
+        task=task, candidates=[settings], dtype=dtype, encoder={"text_buckets": 64}, seed=2
+    )
+    learner.learn(block_of(task, sparse=sparse))
+    model = learner.model()
+    model.about["note"] = {"nested": [1, 2.5, None, True, "ü\ud800"]}
+    return model
+
+
+@cache
+def small(task: Task = Task.CLASSIFICATION) -> Model:
+    """A model of a number and a category, whose file has few bytes."""
+    schema = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y", task)
+    words = np.array(["u", "v", "u"], object)
+    target = np.array([1.0, 2.0, 3.0]) if task is Task.REGRESSION else np.array(list("aba"), object)
+    marks = np.zeros((4, 3), np.int64)
+    numbers = np.array([[0.0], [1.0], [2.0]])
+    learner = Learner(task=task, candidates=[CandidateSettings(hidden=(2,))], window=5)
+    learner.learn(Block(schema, "-", numbers, (words,), target, marks))
+    return learner.model()
+
+
+def _make_golden(folder: Path) -> None:
+    answers = {}
+    for task in Task:
+        model = trained(task)
+        for suffix in ("json", "safetensors"):
+            model.save(folder / f"{task}.{suffix}")
+        answers[str(task)] = model.outputs(SAMPLES).tolist()
+    (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    _make_golden(Path(sys.argv[1]))

@@ -1,0 +1,243 @@
+"""Models saved and loaded: the same to the bit, or refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ModelFileError
+from streamnet.errors import SchemaError
+from streamnet.modelfiles import Model
+from streamnet.modelfiles import as_json
+from streamnet.modelfiles import as_safetensors
+from streamnet.modelfiles.document import digest
+from streamnet.modelfiles.document import verify
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from tests.learning.streams import differences
+from tests.modelfiles.models import SAMPLES
+from tests.modelfiles.models import block_of
+from tests.modelfiles.models import small
+from tests.modelfiles.models import trained
+
+GOLDEN = Path(__file__).parent / "golden"
+SUFFIXES = ("json", "safetensors")
+KINDS = [
+    (task, hidden, dtype, sparse)
+    for task in Task
+    for hidden in ((), (4,), (5, 3))
+    for dtype in ("float32", "float64")
+    for sparse in (False, True)
+]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("task", "hidden", "dtype", "sparse"), KINDS)
+def test_a_saved_model_comes_back_to_the_bit(
+    tmp_path: Path, suffix: str, task: Task, hidden: tuple[int, ...], dtype: str, sparse: bool
+) -> None:
+    model = trained(task, hidden, dtype, sparse=sparse)
+    path = tmp_path / f"model.{suffix}"
+    model.save(path)
+    loaded = Model.load(path)
+    assert differences(loaded.document(), model.document()) == []
+    block = block_of(task, sparse=sparse)
+    assert np.array_equal(loaded.outputs(block), model.outputs(block))
+    assert loaded.predict(SAMPLES).tolist() == model.predict(SAMPLES).tolist()
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_saving_the_same_model_twice_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "b"):
+        small().save(tmp_path / f"{name}.{suffix}")
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_both_formats_hold_the_same_checksum(tmp_path: Path) -> None:
+    documents = []
+    for suffix, form in (("json", as_json), ("safetensors", as_safetensors)):
+        trained(Task.REGRESSION).save(tmp_path / f"m.{suffix}")
+        data = (tmp_path / f"m.{suffix}").read_bytes()
+        documents.append(form.decode(data, "m"))
+    assert documents[0]["checksum"] == documents[1]["checksum"] == digest(documents[0])
+    assert differences(*documents) == []
+
+
+def test_the_json_file_can_be_read_by_anyone(tmp_path: Path) -> None:
+    model = trained(Task.CLASSIFICATION)
+    model.save(tmp_path / "m.json")
+    document = json.loads((tmp_path / "m.json").read_text())
+    assert document["labels"] == list(model.labels)
+    first = document["network"]["first"]
+    matrix = np.array(first["values"], first["dtype"]).reshape(first["shape"])
+    assert np.array_equal(matrix, model.network.weights["first"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("task", list(Task))
+def test_a_file_of_the_first_release_answers_as_it_did_then(task: Task, suffix: str) -> None:
+    expected = json.loads((GOLDEN / "answers.json").read_text())[str(task)]
+    model = Model.load(GOLDEN / f"{task}.{suffix}")
+    assert model.outputs(SAMPLES).tolist() == [pytest.approx(row, rel=1e-5) for row in expected]
+    assert model.about["note"]["nested"][4] == "ü\ud800"
+
+
+def test_a_file_without_a_known_suffix_is_told_by_its_content(tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        small().save(tmp_path / f"m.{suffix}")
+        (tmp_path / f"m.{suffix}").rename(tmp_path / f"{suffix}.model")
+        loaded = Model.load(tmp_path / f"{suffix}.model")
+        assert differences(loaded.document(), small().document()) == []
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"none\.json can't be read: No such file"):
+        Model.load(tmp_path / "none.json")
+
+
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "m.json").mkdir()
+    with pytest.raises(ModelFileError, match=r"m\.json is no file"):
+        Model.load(tmp_path / "m.json")
+
+
+def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.json")
+    with pytest.raises(ModelFileError, match=r"m\.json is no file"):
+        Model.load(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize("name", ["m.json", "m.safetensors", "m.bin"])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"{}", b"[]", b"null", b"\x00" * 100, b"\xff" * 100, b"[" * 100_000]
+)
+def test_any_other_file_is_refused(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ModelFileError, match=name):
+        Model.load(tmp_path / name)
+
+
+def changed(**values: Any) -> bytes:
+    document = small().document() | values
+    return as_json.encode(document | {"checksum": digest(document)})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"format": "another"}, "m is not a streamnet model"),
+        ({"version": 2}, "m has format version 2, but this streamnet reads 1"),
+        ({"version": None}, "m has format version None"),
+        ({"task": "regression"}, "its task or labels are not its encoder's"),
+        ({"labels": ["b", "a"]}, "its task or labels are not its encoder's"),
+        ({"dtype": "float64"}, "has the type float32, but must have float64"),
+        ({"dtype": "float16"}, "dtype is 'float16', but must be float32 or float64"),
+        ({"dtype": "03"}, "dtype is '03', but must be float32 or float64"),
+        ({"network": {}}, "the network has the parts"),
+        ({"settings": {"hidden": [3]}}, "has shape"),
+        ({"settings": {"hiden": [3]}}, "unknown setting 'hiden'"),
+        ({"encoder": {}}, "the encoder's state is damaged"),
+    ],
+)
+def test_a_contradiction_is_refused_and_named(values: dict[str, Any], message: str) -> None:
+    document = as_json.decode(changed(**values), "m")
+    with pytest.raises(ModelFileError, match=message):
+        Model.from_document(checked(document), "m")
+
+
+def checked(document: dict[str, Any]) -> dict[str, Any]:
+    verify(document, "m")
+    return document
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_that_is_not_finite_is_neither_made_nor_loaded(value: float) -> None:
+    model = small()
+    weights = {name: matrix.copy() for name, matrix in model.network.weights.items()}
+    weights["output"][0, 0] = value
+    encoder = model.document()["encoder"]
+    with pytest.raises(ModelFileError, match="output has a weight that is not finite"):
+        Model(encoder=encoder, settings=model.settings, weights=weights)
+    document = model.document() | {"network": weights}
+    document["checksum"] = digest(document)
+    data = as_safetensors.encode(document)
+    with pytest.raises(ModelFileError, match="not finite"):
+        Model.from_document(checked(as_safetensors.decode(data, "m")))
+
+
+def test_rows_that_the_encoder_does_not_know_are_refused() -> None:
+    model = small()
+    weights = dict(model.network.weights)
+    weights["sparse"] = weights["sparse"][:-1]
+    with pytest.raises(ModelFileError, match="sparse has shape"):
+        Model(encoder=model.document()["encoder"], settings=model.settings, weights=weights)
+
+
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"must end in one of \.safetensors, \.json"):
+        small().save(tmp_path / "m.onnx")
+
+
+def test_a_file_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"m\.json can't be written: No such file"):
+        small().save(tmp_path / "nowhere" / "m.json")
+
+
+def test_a_model_ignores_features_it_does_not_know() -> None:
+    model = trained(Task.CLASSIFICATION)
+    plain = model.predict_proba(SAMPLES[0])
+    assert np.array_equal(model.predict_proba(SAMPLES[0] | {"new": "x"}), plain)
+
+
+def test_one_sample_and_a_list_of_one_get_the_same_answer() -> None:
+    model = trained(Task.REGRESSION)
+    assert model.predict(SAMPLES[0]).tolist() == model.predict(SAMPLES[:1]).tolist()
+    assert model.predict([]).shape == (0,)
+
+
+def test_shares_sum_to_one_and_the_label_has_the_largest() -> None:
+    model = trained(Task.CLASSIFICATION)
+    shares = model.predict_proba(SAMPLES)
+    assert shares.sum(axis=1) == pytest.approx(1.0)
+    assert model.predict(SAMPLES).tolist() == [model.labels[i] for i in shares.argmax(axis=1)]
+
+
+def test_numbers_have_no_shares() -> None:
+    with pytest.raises(ConfigurationError, match="probabilities need classification"):
+        trained(Task.REGRESSION).predict_proba(SAMPLES)
+
+
+def test_a_value_that_can_not_be_read_is_refused_with_its_sample() -> None:
+    with pytest.raises(ConfigurationError, match=r"sample 1: .*'size'.*large"):
+        trained(Task.REGRESSION).predict([{"size": 1}, {"size": "large"}])
+
+
+def test_a_block_of_other_columns_is_put_in_the_models_order() -> None:
+    model = trained(Task.REGRESSION)
+    block = block_of(Task.REGRESSION)
+    other = block.schema.fields[::-1]
+    swapped = replace(
+        block,
+        schema=Schema(other, "y", Task.REGRESSION),
+        numbers=np.ascontiguousarray(block.numbers[:, ::-1]),
+        words=block.words[::-1],
+    )
+    assert np.array_equal(model.outputs(swapped), model.outputs(block))
+
+
+def test_a_column_of_another_kind_is_refused() -> None:
+    block = block_of(Task.REGRESSION)
+    fields = (Field("colour", Kind.TEXT), Field("note", Kind.TEXT))
+    other = replace(block, schema=Schema(fields, "y"), numbers=np.empty((len(block), 0)))
+    with pytest.raises(SchemaError, match="column 'colour' is a text, but the model learned it"):
+        trained(Task.REGRESSION).predict(other)

@@ -1,0 +1,450 @@
+"""The estimators: as one sample or as many, what they answer, keep, and refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import StandardScaler
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.errors import NoCandidateError
+from streamnet.modelfiles import Model
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.online import OnlineClassifier
+from streamnet.online import OnlineRegressor
+from streamnet.samples import Kind
+
+FEW = [
+    CandidateSettings(hidden=(8,), optimiser="sgd", learning_rate=0.1),
+    CandidateSettings(hidden=(), optimiser="adagrad", learning_rate=0.1, rehearsal=2, memory=50),
+]
+Estimator = OnlineClassifier | OnlineRegressor
+
+
+def flat(state: Any) -> Any:
+    """A state as something that is equal only if it is so to the bit."""
+    if isinstance(state, dict):
+        if state.keys() >= {"row", "value", "count"}:
+            state = without_padding(state)
+        return {name: flat(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [flat(value) for value in state]
+    if isinstance(state, np.ndarray):
+        return state.dtype.str, state.shape, state.tobytes()
+    return repr(state)
+
+
+def without_padding(memory: dict[str, Any]) -> dict[str, Any]:
+    """Remembered samples without what stands behind the entries in use, which means nothing."""
+    used = np.arange(memory["row"].shape[1]) < memory["count"][:, None]
+    return {**memory, "row": memory["row"] * used, "value": memory["value"] * used}
+
+
+def classifier(**learning: Any) -> OnlineClassifier:
+    return OnlineClassifier(FEW, seed=3, **learning)
+
+
+def regressor(**learning: Any) -> OnlineRegressor:
+    return OnlineRegressor(FEW, seed=3, **learning)
+
+
+def samples(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    random = np.random.default_rng(seed)
+    colours = ["red", "green", "blue"]
+    return [
+        {"x": float(x), "n": int(n), "colour": colours[c], "gap": None if n == 3 else float(x + n)}
+        for x, n, c in zip(
+            random.normal(size=count),
+            random.integers(0, 9, count),
+            random.integers(0, 3, count),
+            strict=True,
+        )
+    ]
+
+
+def label(sample: dict[str, Any]) -> str:
+    return "yes" if sample["x"] + sample["n"] / 9 > 0.5 or sample["colour"] == "red" else "no"
+
+
+def number(sample: dict[str, Any]) -> float:
+    return float(2 * sample["x"] - sample["n"] + 5 * (sample["colour"] == "red"))
+
+
+def taught(count: int = 300) -> OnlineClassifier:
+    estimator = classifier()
+    for sample in samples(count):
+        estimator.learn_one(sample, label(sample))
+    return estimator
+
+
+KINDS: list[tuple[Callable[[], Estimator], Callable[[dict[str, Any]], Any]]] = [
+    (classifier, label),
+    (regressor, number),
+]
+
+
+# ---------------------------------------------------------------- one and many
+
+
+@pytest.mark.parametrize(("make", "target"), KINDS)
+def test_one_by_one_and_in_blocks_give_the_same_bits(
+    make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
+) -> None:
+    rows = samples(2300)
+    targets = [target(row) for row in rows]
+    one, many, mixed = make(), make(), make()
+    for row, truth in zip(rows, targets, strict=True):
+        one.learn_one(row, truth)
+    many.partial_fit(rows, targets)
+    for start, stop in ((0, 1), (1, 700), (700, 701), (701, 2300)):
+        mixed.partial_fit(rows[start:stop], targets[start:stop])
+    assert flat(one.export_state()) == flat(many.export_state()) == flat(mixed.export_state())
+    assert [one.predict_one(row) for row in rows[:50]] == many.predict(rows[:50]).tolist()
+
+
+def test_asking_in_between_changes_nothing() -> None:
+    asked, left_alone = classifier(), classifier()
+    for row in samples(1100):
+        asked.predict_one(row)
+        asked.predict_one({"x": 9.0, "new": "feature", "colour": "unseen"})
+        asked.learn_one(row, label(row))
+        left_alone.learn_one(row, label(row))
+        asked.predict_proba([row, row])
+    assert flat(asked.export_state()) == flat(left_alone.export_state())
+
+
+@pytest.mark.parametrize(("make", "target"), KINDS)
+def test_a_state_taken_anywhere_goes_on_to_the_bit(
+    make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
+) -> None:
+    rows = samples(2500)
+    whole, first = make(), make()
+    for row in rows[:1500]:
+        whole.learn_one(row, target(row))
+        first.learn_one(row, target(row))
+    second = make()
+    second.restore_state(first.export_state())
+    for row in rows[1500:]:
+        whole.learn_one(row, target(row))
+        second.learn_one(row, target(row))
+    assert flat(whole.export_state()) == flat(second.export_state())
+    assert whole.predict(rows).tolist() == second.predict(rows).tolist()
+
+
+def test_the_order_of_a_samples_features_does_not_matter() -> None:
+    straight, turned = classifier(), classifier()
+    first = samples(1)[0]
+    for estimator in (straight, turned):
+        estimator.learn_one(first, "yes")
+    for row in samples(400, seed=1):
+        straight.learn_one(row, label(row))
+        turned.learn_one(dict(reversed(row.items())), label(row))
+    assert flat(straight.export_state()) == flat(turned.export_state())
+
+
+def test_the_same_seed_gives_the_same_and_another_one_does_not() -> None:
+    rows = samples(300)
+    shares = [
+        OnlineClassifier(FEW, seed=seed)
+        .partial_fit(rows, [label(r) for r in rows])
+        .predict_proba(rows)
+        for seed in (5, 5, 6)
+    ]
+    assert np.array_equal(shares[0], shares[1])
+    assert not np.array_equal(shares[0], shares[2])
+
+
+# ------------------------------------------------------------------------ labels
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (True, False), ("a", "b"), (-7, 2**70), (1.5, 2.5)])
+def test_the_users_own_labels_come_back(labels: tuple[Any, Any]) -> None:
+    estimator = classifier()
+    for i in range(200):
+        estimator.learn_one({"x": i % 2}, labels[i % 2])
+    answer = estimator.predict_one({"x": 1})
+    assert (answer, type(answer)) == (labels[1], type(labels[1]))
+    assert estimator.classes_ == list(labels)
+    assert [type(name) for name in estimator.predict_proba_one({"x": 0})] == [type(labels[0])] * 2
+    assert estimator.model().labels == tuple(str(name).lower() for name in labels)
+
+
+def test_labels_of_one_text_are_one_label_and_the_first_one_is_answered() -> None:
+    estimator = classifier()
+    for one in (1, "1", np.int64(1), " 1 "):
+        estimator.learn_one({"x": 0.0}, one)
+    assert estimator.classes_ == [1]
+
+
+def test_numpys_numbers_become_pythons() -> None:
+    estimator = classifier()
+    estimator.learn_one({"x": np.float32(0.5), "n": np.int16(3)}, np.int64(4))
+    assert type(estimator.predict_one({"x": 0.5})) is int
+
+
+def test_labels_of_several_types_are_kept_apart() -> None:
+    estimator = classifier().partial_fit([{"x": 0.0}, {"x": 1.0}, {"x": 2.0}], [1, "b", True])
+    assert estimator.classes_ == [1, "b", True]
+    assert estimator.predict([{"x": 0.0}]).dtype == object
+
+
+def test_a_label_may_come_up_at_any_time_in_the_middle_of_a_block() -> None:
+    estimator = classifier()
+    estimator.partial_fit([{"x": i} for i in range(50)], ["a"] * 20 + ["b"] * 20 + ["c"] * 10)
+    assert estimator.classes_ == ["a", "b", "c"]
+    assert estimator.predict_proba([{"x": 1}]).shape == (1, 3)
+    assert estimator.predict_proba([{"x": 1}]).sum() == pytest.approx(1.0)
+
+
+def test_a_label_too_many_is_refused() -> None:
+    estimator = classifier(encoder={"max_classes": 2})
+    estimator.partial_fit([{"x": 0}, {"x": 1}], ["a", "b"])
+    with pytest.raises(DataError, match="max_classes"):
+        estimator.learn_one({"x": 2}, "c")
+    assert estimator.classes_ == ["a", "b"]
+
+
+# -------------------------------------------------------------- scikit-learn's way
+
+
+def test_it_is_used_like_an_estimator_of_scikit_learn_and_learns_as_well() -> None:
+    random = np.random.default_rng(1)
+    X = random.normal(size=(3000, 6)) * [1, 10, 0.1, 5, 1, 1] + 3
+    y = (X[:, 0] + X[:, 1] / 10 - X[:, 3] / 5 > 3).astype(int)
+    ours = OnlineClassifier(FEW, seed=0)
+    theirs, scaler = SGDClassifier(loss="log_loss", random_state=0), StandardScaler()
+    for start in range(0, 2000, 250):
+        part = slice(start, start + 250)
+        assert ours.partial_fit(X[part], y[part]) is ours
+        scaler.partial_fit(X[part])
+        theirs.partial_fit(scaler.transform(X[part]), y[part], classes=[0, 1])
+    guesses = ours.predict(X[2000:])
+    assert guesses.shape == (1000,)
+    assert guesses.dtype.kind == "i"
+    score = accuracy_score(y[2000:], guesses)
+    assert score > accuracy_score(y[2000:], theirs.predict(scaler.transform(X[2000:]))) - 0.02
+    shares = ours.predict_proba(X[2000:])
+    assert np.allclose(shares.sum(axis=1), 1.0, atol=1e-5)
+    assert (np.array(ours.classes_)[shares.argmax(axis=1)] == guesses).all()
+
+
+def test_a_data_frame_is_read_by_the_names_of_its_columns() -> None:
+    rows = samples(100)
+    frame = pl.DataFrame(rows)
+    by_rows, by_frame = classifier(), classifier()
+    targets = pl.Series("y", [label(row) for row in rows])
+    by_rows.partial_fit(rows, targets.to_list())
+    by_frame.partial_fit(frame, targets.to_numpy())
+    assert by_rows.predict(rows).tolist() == by_frame.predict(frame).tolist()
+
+
+def test_a_frame_of_pandas_is_read_by_rows_too() -> None:
+    class Frame:
+        def to_dict(self, orient: str) -> list[dict[str, Any]]:
+            assert orient == "records"
+            return samples(10)
+
+    frame: Any = Frame()
+    estimator = taught()
+    assert estimator.predict(frame).tolist() == estimator.predict(samples(10)).tolist()
+
+
+def test_many_more_samples_than_a_block_are_answered_like_each_alone() -> None:
+    estimator, rows = taught(), samples(3000, seed=9)
+    assert estimator.predict(rows).tolist() == [estimator.predict_one(row) for row in rows]
+
+
+# ------------------------------------------------------------ before, new, absent
+
+
+def test_before_the_first_sample_there_is_nothing_to_answer() -> None:
+    names, values = classifier(), regressor()
+    assert names.predict_one({"x": 1}) is None
+    assert names.predict_proba_one({"x": 1}) == {}
+    assert names.predict([{"x": 1}, {"x": 2}]).tolist() == [None, None]
+    assert names.predict_proba([{"x": 1}]).shape == (1, 0)
+    assert values.predict_one({"x": 1}) == 0.0
+    assert names.champion is None
+    with pytest.raises(NoCandidateError):
+        names.model()
+
+
+def test_no_samples_are_no_answers() -> None:
+    estimator = taught()
+    assert estimator.predict([]).shape == (0,)
+    assert estimator.predict_proba([]).shape == (0, 2)
+    assert estimator.partial_fit([], []) is estimator
+
+
+def test_features_may_come_later_and_count_then() -> None:
+    estimator = classifier()
+    for i in range(300):
+        estimator.learn_one({"noise": i % 7}, "ab"[i % 2])
+    for i in range(300):
+        estimator.learn_one({"noise": i % 7, "clue": "x" if i % 2 else "y"}, "ab"[i % 2])
+    assert estimator.predict_one({"noise": 3, "clue": "x"}) == "b"
+    assert estimator.predict_one({"noise": 3, "clue": "y"}) == "a"
+
+
+def test_absent_and_missing_are_the_same() -> None:
+    estimator, row = taught(), samples(1)[0]
+    gap = {**row, "gap": None}
+    without = {name: value for name, value in row.items() if name != "gap"}
+    nan = {**row, "gap": float("nan")}
+    answers = [estimator.predict_proba_one(sample) for sample in (gap, without, nan)]
+    assert answers[0] == answers[1] == answers[2]
+    assert estimator.predict_one({}) in ("yes", "no")
+
+
+def test_a_feature_may_have_any_name() -> None:
+    estimator = classifier()
+    for i in range(200):
+        estimator.learn_one({"target": i % 2, "y": 0, "": 1}, i % 2)
+    assert estimator.predict_one({"target": 1, "y": 0, "": 1}) == 1
+    assert estimator.predict_one({"target": 0, "y": 0, "": 1}) == 0
+
+
+def test_the_kind_of_a_feature_can_be_told() -> None:
+    estimator = OnlineClassifier(FEW, kinds={"code": Kind.CATEGORY})
+    estimator.learn_one({"code": 17, "x": 1}, "a")
+    estimator.learn_one({"code": "B2", "x": 2}, "b")
+    assert estimator.model().fields == (("code", Kind.CATEGORY), ("x", Kind.NUMBER))
+
+
+# ----------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ({"x": "many"}, "yes", "column 'x' has 'many', which is not a number"),
+        ({"x": float("inf")}, "yes", "column 'x' has 'inf'"),
+        ({"x": 1.0, "strange": object()}, "yes", "column 'strange' has"),
+        ({"x": 1.0}, None, "the target is missing"),
+        ({"x": 1.0}, "", "the target is missing"),
+        ({"x": 1.0}, ["yes"], "y has"),
+        ({"x": 1.0, 5: 2.0}, "yes", "the name 5 is not text"),
+        ([1.0], "yes", "the sample is not a mapping"),
+    ],
+)
+def test_a_wrong_value_is_told_and_changes_nothing(x: Any, y: Any, message: str) -> None:
+    wrong, right = taught(), taught()
+    with pytest.raises(DataError) as caught:
+        wrong.learn_one(x, y)
+    assert message in str(caught.value)
+    for row in samples(50, seed=2):
+        wrong.learn_one(row, label(row))
+        right.learn_one(row, label(row))
+    assert flat(wrong.export_state()["learner"]) == flat(right.export_state()["learner"])
+    assert wrong.classes_ == right.classes_
+
+
+def test_of_several_samples_those_before_a_wrong_one_are_learned() -> None:
+    rows = samples(30)
+    targets: list[Any] = [label(row) for row in rows]
+    targets[20] = None
+    targets[25] = "never learned"
+    broken, short = classifier(), classifier()
+    with pytest.raises(DataError, match="sample 20: the target is missing"):
+        broken.partial_fit(rows, targets)
+    short.partial_fit(rows[:20], targets[:20])
+    assert flat(broken.export_state()["learner"]) == flat(short.export_state()["learner"])
+    assert broken.classes_ == short.classes_
+
+
+def test_a_wrong_value_is_told_when_it_is_asked_about() -> None:
+    estimator = taught()
+    with pytest.raises(DataError, match="column 'x' has 'many'"):
+        estimator.predict_one({"x": "many"})
+    with pytest.raises(DataError, match="sample 2: column 'x' has 'many'"):
+        estimator.predict([*samples(2), {"x": "many"}])
+    not_a_sample: Any = 5
+    with pytest.raises(DataError, match="not a mapping"):
+        estimator.predict_one(not_a_sample)
+
+
+def test_samples_of_another_shape_are_told() -> None:
+    estimator = classifier()
+    with pytest.raises(DataError, match="X has 2 samples, but y has 1"):
+        estimator.partial_fit([{"x": 1}, {"x": 2}], [1])
+    with pytest.raises(DataError, match="X has 1 dimensions, but must have 2"):
+        estimator.predict(np.zeros(3))
+    one: Any = {"x": 1}
+    with pytest.raises(DataError, match="X is one sample"):
+        estimator.predict(one)
+
+
+def test_a_wrong_setting_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="fading is 2"):
+        OnlineClassifier(fading=2.0)
+    with pytest.raises(ConfigurationError):
+        OnlineClassifier([])
+
+
+# --------------------------------------------------------------------- regression
+
+
+@settings(max_examples=15)
+@given(
+    st.floats(-1e6, 1e6),
+    st.floats(1e-6, 1e6),
+)
+def test_a_target_of_any_range_is_learned(centre: float, spread: float) -> None:
+    estimator = OnlineRegressor([CandidateSettings(hidden=(), learning_rate=0.01)])
+    for i in range(600):
+        estimator.learn_one({"x": i % 10}, centre + spread * (i % 10))
+    slack = 0.5 * spread + 1e-6 * abs(centre)
+    for x in range(10):
+        assert abs(estimator.predict_one({"x": x}) - (centre + spread * x)) < slack
+
+
+def test_a_number_as_a_target_may_be_whole_or_a_text() -> None:
+    estimator = regressor()
+    for value in (3, 2.5, "4.5", np.float32(1.5)):
+        estimator.learn_one({"x": 1}, value)
+    with pytest.raises(DataError, match="y has 'much'"):
+        estimator.learn_one({"x": 1}, "much")
+    assert isinstance(estimator.predict_one({"x": 1}), float)
+
+
+# -------------------------------------------------------------- explosions, models
+
+
+def test_exploded_networks_never_answer() -> None:
+    wild = CandidateSettings(hidden=(8,), activation="relu", optimiser="sgd", learning_rate=1e30)
+    names, values = OnlineClassifier([wild]), OnlineRegressor([wild], seed=1)
+    for i in range(300):
+        sample = {"x": float(i % 17) - 8.0}
+        names.learn_one(sample, i % 2)
+        values.learn_one(sample, float(i % 5))
+        assert names.predict_one(sample) in (0, 1, None)
+        assert np.isfinite(values.predict_one(sample))
+    assert set(names.predict([{"x": 1.0}]).tolist()) <= {0, 1, None}
+
+
+def test_a_model_answers_like_the_estimator_it_was_taken_from(tmp_path: Any) -> None:
+    estimator, rows = taught(), samples(100, seed=4)
+    estimator.model().save(tmp_path / "model.json")
+    model = Model.load(tmp_path / "model.json")
+    assert model.predict(rows).tolist() == estimator.predict(rows).tolist()
+    assert np.array_equal(model.predict_proba(rows), estimator.predict_proba(rows))
+
+
+def test_it_tells_how_good_its_answers_were() -> None:
+    estimator = classifier()
+    right = 0
+    for row in samples(1500):
+        right += estimator.predict_one(row) == label(row)
+        estimator.learn_one(row, label(row))
+    assert estimator.served["accuracy"] == pytest.approx(right / 1500, abs=2 / 1500)
+    assert estimator.champion in FEW

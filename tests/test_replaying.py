@@ -1,0 +1,280 @@
+"""Replaying files from Python: what it takes, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.errors import NoCandidateError
+from streamnet.errors import TooManyRejectedError
+from streamnet.learning.search import default_population
+from streamnet.modelfiles import Model
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.replaying import Replay
+from streamnet.replaying import candidates_of
+from streamnet.replaying import replay
+from streamnet.settings import RunSettings
+from streamnet.settings import merged
+from streamnet.settings import parse
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str = "a.csv", rows: int = 600, bad: tuple[int, ...] = ()) -> Path:
+    """A file whose label is told by its first column, with a record too short here and there."""
+    lines = ["x,colour,y"]
+    for i in range(rows):
+        lines.append("short" if i in bad else f"{i * 7 % 10},{'rgb'[i % 3]},{'ab'[i * 7 % 10 > 4]}")
+    path = Path(name)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def settings_of(text: str) -> RunSettings:
+    return merged(parse(text), {"source.files": [str(write())], "source.target": "y"})
+
+
+# ----------------------------------------------------------------- what it writes
+
+
+def test_all_outputs_are_written_and_say_the_same() -> None:
+    result = replay(
+        write(rows=1500, bad=(700,)),
+        target="y",
+        candidates=2,
+        model=Path("m.json"),
+        report="r.json",
+        predictions="p.csv",
+        dead_letters="bad.jsonl",
+    )
+    assert json.loads(Path("r.json").read_text()) == result.report
+    assert result.report["learned"] == 1499
+    model = Model.load("m.json")
+    sample = {"x": 3, "colour": "r"}
+    assert model.predict_proba(sample).tolist() == result.model.predict_proba(sample).tolist()
+    with Path("p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = sum(row["answer"] == row["truth"] for row in rows)
+    assert result.report["served"]["accuracy"] == pytest.approx(right / 1499)
+    (letter,) = map(json.loads, Path("bad.jsonl").read_text().splitlines())
+    assert (letter["line"], letter["raw"]) == (702, "short")
+
+
+def test_without_bad_records_and_outputs_nothing_is_written() -> None:
+    path = write()
+    replay(path, target="y", candidates=1)
+    assert os.listdir() == [path.name]
+
+
+def test_a_run_that_breaks_off_writes_what_it_has_learned() -> None:
+    path = write(rows=3000, bad=tuple(range(1500, 3000)))
+    with pytest.raises(TooManyRejectedError):
+        replay(
+            path, target="y", candidates=1, model="m.json", report="r.json", predictions="p.jsonl"
+        )
+    report = json.loads(Path("r.json").read_text())
+    assert report["learned"] == 1500
+    assert report["rejected"] == 101
+    assert Model.load("m.json").about["samples"] == 1500
+    assert len(Path("p.jsonl").read_text().splitlines()) == 1500
+
+
+def test_without_a_finite_network_there_is_a_report_but_no_model() -> None:
+    text = "[[population.candidate]]\noptimiser = 'sgd'\nlearning_rate = 1e30\nactivation = 'relu'"
+    run = Replay(merged(settings_of(text), {"output.report": "r.json", "output.model": "m.json"}))
+    with pytest.raises(NoCandidateError):
+        anyio.run(run.run)
+    assert json.loads(Path("r.json").read_text())["candidates"][0]["quarantined"]
+    assert not Path("m.json").exists()
+    assert run.result is None
+
+
+# ------------------------------------------------------------------ what it takes
+
+
+def test_it_runs_where_another_event_loop_runs() -> None:
+    path = write()
+
+    async def notebook() -> int:
+        learned: int = replay(path, target="y", candidates=1).report[
+            "learned"
+        ]  # blocks, on purpose
+        return learned
+
+    assert anyio.run(notebook) == 600
+
+
+def test_several_files_and_patterns_are_one_stream_in_order() -> None:
+    whole = write("whole.csv", 900)
+    lines = whole.read_text().splitlines(keepends=True)
+    Path("1.csv").write_text("".join(lines[:401]))
+    Path("2.csv").write_text(lines[0] + "".join(lines[401:]))
+    reports = [
+        replay(*files, target="y", candidates=2).report["candidates"]
+        for files in ((whole,), ("1.csv", "2.csv"), ("[12].csv",))
+    ]
+    assert reports[0] == reports[1] == reports[2]
+
+
+def test_a_run_file_is_overridden_by_what_is_given() -> None:
+    write("other.csv", 50)
+    Path("run.toml").write_text(
+        f"source.files = '{write()}'\nsource.target = 'y'\nrun.seed = 5\npopulation.candidates = 3"
+    )
+    as_written = replay(config="run.toml").report
+    changed = replay("other.csv", config="run.toml", seed=6, limit=20).report
+    assert (as_written["seed"], as_written["learned"], len(as_written["candidates"])) == (5, 600, 3)
+    assert (changed["seed"], changed["learned"], len(changed["candidates"])) == (6, 20, 3)
+
+
+def test_later_epochs_are_learned_but_not_scored() -> None:
+    report = replay(write(rows=100), target="y", epochs=3, candidates=1).report
+    assert (report["learned"], report["scored"]) == (300, 100)
+
+
+def test_shuffling_changes_the_order_by_the_seed_alone() -> None:
+    path = write()
+    scores = [
+        replay(path, target="y", candidates=1, shuffle_buffer=100, seed=seed).report["served"]
+        for seed in (1, 1, 2)
+    ]
+    assert scores[0] == scores[1] != scores[2]
+
+
+def test_each_epoch_is_shuffled_by_itself_so_that_none_is_scored_twice() -> None:
+    replay(
+        write(rows=300),
+        target="y",
+        epochs=2,
+        shuffle_buffer=200,
+        candidates=1,
+        predictions="p.jsonl",
+    )
+    rows = [json.loads(line) for line in Path("p.jsonl").read_text().splitlines()]
+    assert [row["sample"] for row in rows] == list(range(300))
+
+
+def test_columns_are_understood_as_told() -> None:
+    model = replay(write(), target="y", drop="colour", kinds={"x": "category"}, candidates=1).model
+    assert model.fields == (("x", "category"),)
+
+
+# -------------------------------------------------------------------- candidates
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", 16),
+        ("population.candidates = 5", 5),
+        ("population.hidden = ['20', 'linear']\npopulation.learning_rate = [0.1, 0.2, 0.3]", 6),
+        ("population.hidden = ['20', 'linear']\npopulation.candidates = 3", 3),
+        ("population.rehearsal = [0, 4]\npopulation.candidates = 5", 5),
+        ("population.candidate = [{ hidden = [3] }, {}]", 2),
+        ("population.candidate = [{ hidden = [3] }, {}]\npopulation.candidates = 5", 5),
+    ],
+)
+def test_as_many_candidates_as_asked_for(text: str, count: int) -> None:
+    assert len(candidates_of(parse(text))) == count
+
+
+def test_the_candidates_are_those_asked_for() -> None:
+    assert candidates_of(parse("")) == default_population(16)
+    assert candidates_of(parse("population.hidden = '64-32'")) == [
+        CandidateSettings(hidden=(64, 32))
+    ]
+    named = parse(
+        "population.candidate = [{ hidden = [3] }, { optimiser = 'sgd' }]\npopulation.candidates = 3"
+    )
+    first, second, third = candidates_of(named)
+    assert first == third == CandidateSettings(hidden=(3,))
+    assert second == CandidateSettings(optimiser="sgd")
+
+
+# --------------------------------------------------------------- what it refuses
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sed": 1}, "replay(): sed is not a known key; did you mean run.seed?"),
+        ({"seed": -1}, "replay(): seed is -1, but must be >= 0"),
+        ({"candidates": 0}, "replay(): candidates is 0, but must be >= 1"),
+        ({"kinds": {"x": "colour"}}, "replay(): kinds (x) is 'colour', but must be"),
+        ({"format": "xls"}, "replay(): format is 'xls', but must be 'csv'"),
+        ({"model": "m.pkl"}, "model is 'm.pkl', but must end in .safetensors or .json"),
+        ({"report": "r.txt"}, "report is 'r.txt', but must end in .json"),
+        ({"predictions": "p.tsv"}, "predictions is 'p.tsv', but must end in .csv or .jsonl"),
+        ({"model": "no/m.json"}, "model is 'no/m.json', but its folder does not exist"),
+        ({"dead_letters": "no/d"}, "dead_letters is 'no/d', but its folder does not exist"),
+        ({"dead_letters": "."}, "dead_letters is '.', but that is a folder"),
+        ({"predictions": "a.csv"}, "predictions is 'a.csv', but that is a file to learn from"),
+        (
+            {"model": "r.json", "report": "./r.json"},
+            "report is './r.json', but that is where model",
+        ),
+        ({"drop": ["y"]}, "drop has 'y', but that is the target"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_anything_is_read(
+    options: dict[str, Any], message: str
+) -> None:
+    path = write()
+    with pytest.raises(ConfigurationError) as caught:
+        replay(path, target="y", **options)
+    assert str(caught.value).startswith(message)
+    assert os.listdir() == [path.name]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_that_must_not_be_written_is_told_before_anything_is_read() -> None:
+    Path("locked").mkdir(mode=0o500)
+    with pytest.raises(ConfigurationError, match="permission denied"):
+        replay(write(), target="y", model="locked/m.json")
+
+
+def test_without_a_target_the_columns_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="must be one of the columns 'x', 'colour', 'y'"):
+        replay(write())
+
+
+def test_a_target_that_is_not_there_is_told_with_the_one_that_may_be_meant() -> None:
+    with pytest.raises(DataError, match="Did you mean 'colour'"):
+        replay(write(), target="color")
+
+
+def test_without_files_there_is_nothing_to_replay() -> None:
+    with pytest.raises(ConfigurationError, match="no file is given"):
+        replay(target="y")
+    with pytest.raises(DataError, match=r"\*\.none matches no file"):
+        replay("*.none", target="y")
+
+
+def test_standard_input_can_not_be_read_twice() -> None:
+    with pytest.raises(ConfigurationError, match="epochs is 2, but must be 1"):
+        replay("-", target="y", epochs=2)
+
+
+def test_a_target_of_libsvm_need_not_be_named() -> None:
+    Path("a.svm").write_text("".join(f"{i % 2} {i % 2 + 1}:1\n" for i in range(300)))
+    result = replay("a.svm", candidates=2)
+    assert result.report["task"] == "classification"
+    assert result.report["served"]["accuracy"] > 0.8
+
+
+def test_one_class_only_is_a_result() -> None:
+    Path("one.csv").write_text("x,y\n" + "".join(f"{i},same\n" for i in range(300)))
+    result = replay("one.csv", target="y", candidates=2)
+    assert result.model.labels == ("same",)
+    assert result.report["served"]["accuracy"] > 0.99
