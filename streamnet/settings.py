@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = (
     "CandidateTable",
     "EvaluationSection",
+    "Format",
     "OutputSection",
     "PopulationSection",
     "RunSection",

@@ -33,12 +33,20 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def write(name: str = "a.csv", rows: int = 600, bad: tuple[int, ...] = ()) -> Path:
     """A file whose label is told by its first column, with a record too short here and there."""
-    lines = ["x,colour,y"]
-    for i in range(rows):
-        lines.append("short" if i in bad else f"{i * 7 % 10},{'rgb'[i % 3]},{'ab'[i * 7 % 10 > 4]}")
     path = Path(name)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text(
+        "x,colour,y\n" + "".join("short\n" if i in bad else row(i) for i in range(rows))
+    )
     return path
+
+
+def row(i: int) -> str:
+    x = i * 7 % 10
+    return f"{x},{'rgb'[i % 3]},{'ab'[x > 4]}\n"
+
+
+def files() -> list[str]:
+    return sorted(path.name for path in Path().iterdir())
 
 
 def settings_of(text: str) -> RunSettings:
@@ -74,7 +82,7 @@ def test_all_outputs_are_written_and_say_the_same() -> None:
 def test_without_bad_records_and_outputs_nothing_is_written() -> None:
     path = write()
     replay(path, target="y", candidates=1)
-    assert os.listdir() == [path.name]
+    assert files() == [path.name]
 
 
 def test_a_run_that_breaks_off_writes_what_it_has_learned() -> None:
@@ -121,8 +129,8 @@ def test_several_files_and_patterns_are_one_stream_in_order() -> None:
     Path("1.csv").write_text("".join(lines[:401]))
     Path("2.csv").write_text(lines[0] + "".join(lines[401:]))
     reports = [
-        replay(*files, target="y", candidates=2).report["candidates"]
-        for files in ((whole,), ("1.csv", "2.csv"), ("[12].csv",))
+        replay(*names, target="y", candidates=2).report["candidates"]
+        for names in ((whole,), ("1.csv", "2.csv"), ("[12].csv",))
     ]
     assert reports[0] == reports[1] == reports[2]
 
@@ -194,10 +202,8 @@ def test_the_candidates_are_those_asked_for() -> None:
     assert candidates_of(parse("population.hidden = '64-32'")) == [
         CandidateSettings(hidden=(64, 32))
     ]
-    named = parse(
-        "population.candidate = [{ hidden = [3] }, { optimiser = 'sgd' }]\npopulation.candidates = 3"
-    )
-    first, second, third = candidates_of(named)
+    tables = "population.candidate = [{ hidden = [3] }, { optimiser = 'sgd' }]"
+    first, second, third = candidates_of(parse(f"{tables}\npopulation.candidates = 3"))
     assert first == third == CandidateSettings(hidden=(3,))
     assert second == CandidateSettings(optimiser="sgd")
 
@@ -234,7 +240,7 @@ def test_a_wrong_setting_is_told_before_anything_is_read(
     with pytest.raises(ConfigurationError) as caught:
         replay(path, target="y", **options)
     assert str(caught.value).startswith(message)
-    assert os.listdir() == [path.name]
+    assert files() == [path.name]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

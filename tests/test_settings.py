@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import Any
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -15,11 +16,13 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.samples import Kind
 from streamnet.samples import Task
 from streamnet.settings import CandidateTable
+from streamnet.settings import Format
 from streamnet.settings import RunSettings
 from streamnet.settings import Section
 from streamnet.settings import load
 from streamnet.settings import merged
 from streamnet.settings import parse
+from streamnet.sources.files import FORMATS
 
 CONFIG = Path(__file__).parent.parent / "config"
 WHOLE = CONFIG / "replay.toml"
@@ -282,13 +285,29 @@ def test_overriding_nothing_changes_nothing() -> None:
 
 def test_a_wrong_override_is_told_as_one() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        merged(parse(""), {"run.seed": -1, "evaluation.windw": 3}, "command line")
+        merged(parse(""), {"run.seed": -1, "evaluation.windw": 3}, "test")
     assert str(caught.value).splitlines() == [
-        "command line: evaluation.windw is not a known key; did you mean 'window'?",
-        "command line: run.seed is -1, but must be >= 0",
+        "test: evaluation.windw is not a known key; did you mean 'window'?",
+        "test: run.seed is -1, but must be >= 0",
     ]
-    with pytest.raises(ConfigurationError, match=r"run\.seed\.x is not a known key"):
+    with pytest.raises(ConfigurationError, match=r"^run\.seed\.x is not a known key"):
         merged(parse("run.seed = 1"), {"run.seed.x": 1})
+
+
+def test_a_wrong_override_is_told_by_the_name_that_its_giver_knows() -> None:
+    called = {"run.seed": "--seed", "source.kinds": "--kind", "population.hidden": "--hidden"}
+    overrides = {"run.seed": -1, "source.kinds.a": "x", "population.hidden": ["1", "y"]}
+    with pytest.raises(ConfigurationError) as caught:
+        merged(parse(""), overrides, called=called)
+    assert str(caught.value).splitlines() == [
+        "--hidden is 'y', but must be like 20, 64-32 or linear",
+        f"--kind (a) is 'x', but must be {KINDS}",
+        "--seed is -1, but must be >= 0",
+    ]
+
+
+def test_the_formats_of_a_run_file_are_those_that_can_be_read() -> None:
+    assert get_args(Format) == FORMATS
 
 
 SCALARS: st.SearchStrategy[Any] = st.one_of(

@@ -40,12 +40,19 @@ async def write_answers(
     if output is None:
         return await _write(model, files, sys.stdout, options, as_csv=True)
     _check(output, files)
+    # What stands there already is replaced when all answers are written, and not before.
+    part = output.with_name(f".{output.name}.part")
     try:
-        file = output.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        file = part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise ConfigurationError(f"output {output}: {error.strerror}") from error
-    with file:
-        return await _write(model, files, file, options, as_csv=output.suffix == ".csv")
+    try:
+        with file:
+            note = await _write(model, files, file, options, as_csv=output.suffix == ".csv")
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+    return note
 
 
 def _check(output: Path, files: tuple[str, ...]) -> None:

@@ -24,7 +24,15 @@ __all__ = ("show",)
 
 CURVE = 72  # columns
 NAMES = 12  # of labels or columns, before the rest are only counted
-DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError)
+DAMAGE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    ZeroDivisionError,
+    StopIteration,
+)
 
 
 def show(path: Path) -> None:

@@ -28,7 +28,7 @@ from streamnet.replaying import Replay
 
 __all__ = ("Picture", "headline", "line", "ready_line")
 
-WIDE = 76  # columns that scores and leader board need to stand side by side
+WIDE = 80  # columns that scores and leader board need to stand side by side
 BESIDES = 15  # lines of a picture that are not of the leader board
 
 

@@ -173,9 +173,10 @@ class Measures:
         if not fits or np.abs(distinct).max(initial=0) >= WHOLE:
             raise ModelFileError("the encoder's distinct values do not fit their counts")
         self.moments = moments
-        for m, values in enumerate(np.split(distinct, used.cumsum()[:-1])):
+        ends = used.cumsum()
+        for m, (start, end) in enumerate(zip(ends - used, ends, strict=True)):
             self.tables[m] = 0
-            for whole in values.tolist():
+            for whole in distinct[start:end].tolist():
                 _ordinal(float(whole), self.tables, m, self.limit, True)
             if self.tables[m, 0] != used[m]:
                 raise ModelFileError("the encoder's distinct values are not distinct")

@@ -39,6 +39,9 @@ class Scores:
         task: Classification or regression.
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
+
+    >>> sorted(Scores(1, task=Task.REGRESSION, window=100, fading=0.999).measures(0))
+    ['mae', 'mape', 'r2', 'rmse']
     """
 
     def __init__(self, tracks: int, *, task: Task, window: int, fading: float) -> None:
@@ -71,6 +74,9 @@ class Evaluator:
         task: Classification or regression.
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
+
+    >>> Evaluator(16, task=Task.CLASSIFICATION).baseline_names
+    ('majority', 'no_change')
     """
 
     def __init__(

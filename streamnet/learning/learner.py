@@ -50,6 +50,14 @@ class Learner:
 
     Raises:
         ConfigurationError: If a setting breaks its rule.
+
+    >>> from streamnet.sources.columns import Columns
+    >>> from streamnet.sources.rows import RowReader
+    >>> rows = [{"x": i % 2, "y": "ab"[i % 2]} for i in range(300)]
+    >>> learner = Learner(task=Task.CLASSIFICATION)
+    >>> served = learner.learn(RowReader(Columns(target="y")).read(rows))
+    >>> served.answers.shape, learner.model().predict({"x": 1}).tolist()
+    ((300, 2), ['b'])
     """
 
     def __init__(

@@ -76,6 +76,11 @@ class Server:
         selector: Chooses the champion.
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
+
+    >>> from streamnet.learning.learner import Learner
+    >>> server = Learner(task=Task.REGRESSION).server
+    >>> server.champion, server.scored, len(server.members)
+    (None, 0, 16)
     """
 
     def __init__(

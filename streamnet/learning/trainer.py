@@ -77,6 +77,10 @@ class Trainer:
         task: Classification or regression.
         seed: Key of all random numbers.
         dtype: float32 or float64.
+
+    >>> trainer = Trainer([CandidateSettings()], task=Task.REGRESSION)
+    >>> trainer.number, trainer.round, trainer.awaits_decision
+    (0, 0, False)
     """
 
     def __init__(

@@ -29,6 +29,17 @@ class Champion:
 
     `number` is the sample before which its weights were copied: the start of the second round after
     the one in which it became champion, or the end of the stream.
+
+    >>> import anyio
+    >>> from streamnet.pipeline.pipeline import Pipeline
+    >>> from streamnet.sources import IterableSource
+    >>> rows = [{"x": i % 2, "y": "ab"[i % 2]} for i in range(300)]
+    >>> async def main():
+    ...     async with Pipeline(IterableSource(rows, target="y")) as pipeline:
+    ...         return [champion async for champion in pipeline.champions()]
+    >>> (champion,) = anyio.run(main)
+    >>> champion.number, champion.model.predict({"x": 1}).tolist()
+    (300, ['b'])
     """
 
     candidate: int  # unique number of the candidate in its run
@@ -48,6 +59,14 @@ class Champions:
     """Tells any number of readers each champion, and never makes the pipeline wait.
 
     The latest 16 are kept: a reader that is late, or comes late, gets these.
+
+    >>> import anyio
+    >>> async def main():
+    ...     champions = Champions()
+    ...     champions.close()
+    ...     return [champion async for champion in champions.follow()]
+    >>> anyio.run(main)
+    []
     """
 
     def __init__(self) -> None:

@@ -38,6 +38,12 @@ class Predictions:
 
     Raises:
         ConfigurationError: If the suffix is another or the file can't be made.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "answers.csv")
+    >>> Predictions(path, task=Task.REGRESSION, labels=[]).close()
+    >>> path.read_text().strip()
+    'sample,source,position,answer,probabilities,truth,candidate'
     """
 
     def __init__(self, path: str | os.PathLike[str], *, task: Task, labels: list[str]) -> None:

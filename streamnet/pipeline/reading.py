@@ -32,6 +32,12 @@ class Reader:
     Args:
         source: Where samples come from.
         cutter: Cuts what comes at the rounds' ends.
+
+    >>> from streamnet.sources import IterableSource
+    >>> reader = Reader(IterableSource([{"x": 1.0}]), Cutter(block_size=256, round_size=1024))
+    >>> reader.stop()
+    >>> reader.stopped, reader.broken, reader.records
+    (True, None, 0)
     """
 
     def __init__(self, source: Source, cutter: Cutter) -> None:

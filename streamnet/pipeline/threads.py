@@ -26,6 +26,11 @@ class Worker:
     """Does the work of one stage, and learns how long a sample takes.
 
     What it measures decides where work is done, never what comes out.
+
+    >>> import anyio
+    >>> worker = Worker()
+    >>> anyio.run(worker.run, 1, max, 2, 3), worker.is_brief(1)
+    (3, True)
     """
 
     def __init__(self) -> None:

@@ -150,3 +150,9 @@ def test_any_array_becomes_one_the_kernels_know(make: str) -> None:
     assert got.tolist() == np.arange(12.0).reshape(3, 4).tolist()
     assert got.flags.carray
     assert got.dtype == np.float64
+
+
+def test_no_measures_at_all_have_a_state_too() -> None:
+    measures = Measures(category_limit=64)
+    measures.restore_state(np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.int64))
+    assert len(measures) == 0

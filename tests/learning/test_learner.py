@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from streamnet.errors import NoCandidateError
 from streamnet.learning import Learner
+from streamnet.learning.serving import CURVE_EVERY
 from streamnet.learning.serving import Served
 from streamnet.networks.candidate import OPTIMISERS
 from streamnet.pipeline.cutting import Cutter
@@ -256,6 +257,47 @@ def test_a_new_champion_is_emitted_as_it_is_two_rounds_after_its_choice() -> Non
         weights = twin.trainer.snapshot(slot, twin.encoder.snapshot()).weights
         assert differences(snapshot.weights, weights) == []
         assert differences(snapshot.encoder.materialise(), twin.encoder.export_state()) == []
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_the_curve_holds_the_summed_errors_of_what_was_served_and_of_the_baselines(
+    task: Task,
+) -> None:
+    block = stream(task, 400)
+    learner = learner_of(task)
+    served = np.concatenate(
+        [
+            part.answers if task is Task.REGRESSION else part.answers.argmax(axis=1)
+            for part in feed(learner, block, (23,))
+        ]
+    )
+    sums = [0.0, 0.0, 0.0]
+    points: dict[int, list[float]] = {}
+    counts: dict[Any, int] = {}
+    last: Any = None
+    total, scored = 0.0, 0
+    labels = learner.encoder.labels
+    assert block.target is not None
+    for i, truth in enumerate(block.target.tolist()):
+        if truth is None or truth != truth:
+            continue
+        if task is Task.REGRESSION:
+            answers = [served[i], total / max(scored, 1), last or 0.0]
+            errors = [abs(answer - truth) for answer in answers]
+        else:
+            most = min(counts, key=lambda name: (-counts[name], labels.index(name)), default=None)
+            answers = [labels[served[i]] if counts else None, most, last]
+            errors = [float(answer != truth) for answer in answers]
+        sums = [a + b for a, b in zip(sums, errors, strict=True)]
+        counts[truth] = counts.get(truth, 0) + 1
+        total, scored, last = total + (truth if task is Task.REGRESSION else 0.0), scored + 1, truth
+        if scored % CURVE_EVERY == 0:
+            points[scored] = sums
+    curve = learner.server.curve
+    assert curve.samples().tolist() == list(points)
+    assert curve.values() == pytest.approx(np.array(list(points.values())))
+    assert learner.server.errors == pytest.approx(np.array(sums))
+    assert learner.server.scored == scored
 
 
 def test_one_class_alone_can_be_learned() -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
 from anyio import Event
+from anyio import from_thread
 from anyio.lowlevel import checkpoint
 
 from streamnet.errors import DataError
+from streamnet.learning.serving import Served
+from streamnet.modelfiles import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline import Rejections
@@ -19,9 +24,21 @@ from streamnet.samples import Schema
 from streamnet.sources import Source
 from tests.learning.streams import candidate
 
-__all__ = ("CANDIDATES", "ROUND", "Playing", "pipeline_of", "plain")
+__all__ = (
+    "CANDIDATES",
+    "ROUND",
+    "N",
+    "Playing",
+    "checksum",
+    "counting",
+    "in_loop",
+    "pipeline_of",
+    "plain",
+    "rows",
+)
 
 ROUND = 128
+N = 6 * ROUND + 50
 CANDIDATES: Sequence[CandidateSettings] = (
     candidate(optimiser="sgd", learning_rate=0.05),
     candidate(rehearsal=2, memory=50),
@@ -101,3 +118,34 @@ def plain(report: dict[str, Any]) -> dict[str, Any]:
     """What a report says of the samples, without what it says of the machine and its speed."""
     machine = {"seconds", "startup_seconds", "samples_per_second", "environment"}
     return {name: value for name, value in report.items() if name not in machine}
+
+
+def counting() -> tuple[list[int], Callable[[Served], None]]:
+    """A sink, and the numbers of the samples that it got."""
+    numbers: list[int] = []
+
+    def sink(served: Served) -> None:
+        first = served.scored.first
+        numbers.extend(range(first, first + len(served.serials)))
+
+    return numbers, sink
+
+
+def in_loop(function: Callable[[], None]) -> None:
+    """Call from a sink in the event loop's thread, where brief work is done anyway."""
+    if threading.current_thread() is threading.main_thread():
+        function()
+    else:
+        from_thread.run_sync(function)
+
+
+def checksum(model: Model) -> str:
+    """What two models have in common if they are the same to the bit."""
+    return str(model.document()["checksum"])
+
+
+def rows(n: int) -> list[dict[str, Any]]:
+    """Samples of three classes."""
+    return [
+        {"x": i % 7, "colour": "red" if i % 3 else "blue", "y": f"c{i % 7 % 3}"} for i in range(n)
+    ]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import threading
 from collections.abc import AsyncIterator
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import anyio
-import numpy as np
 import pytest
 from anyio import from_thread
 from anyio.lowlevel import checkpoint
@@ -20,63 +16,24 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.learner import Learner
-from streamnet.learning.learner import model_of
 from streamnet.learning.serving import Served
-from streamnet.modelfiles import Model
-from streamnet.pipeline import Champion
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline import threads
 from streamnet.pipeline.cutting import Cutter
-from streamnet.samples import Block
+from streamnet.pipeline.pipeline import _first as first_of
 from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
-from tests.learning.streams import candidate
-from tests.learning.streams import feed
-from tests.learning.streams import learner_of
 from tests.learning.streams import stream
 from tests.pipeline.playing import CANDIDATES
-from tests.pipeline.playing import ROUND
+from tests.pipeline.playing import N
 from tests.pipeline.playing import Playing
+from tests.pipeline.playing import checksum
+from tests.pipeline.playing import counting
+from tests.pipeline.playing import in_loop
 from tests.pipeline.playing import pipeline_of
 from tests.pipeline.playing import plain
-
-N = 6 * ROUND + 50
-
-
-def counting() -> tuple[list[int], Callable[[Served], None]]:
-    """A sink, and the numbers of the samples that it got."""
-    numbers: list[int] = []
-
-    def sink(served: Served) -> None:
-        first = served.scored.first
-        numbers.extend(range(first, first + len(served.serials)))
-
-    return numbers, sink
-
-
-def at_once() -> bool:
-    """Whether a sink was called in the event loop's thread, as it is for brief work."""
-    return threading.current_thread() is threading.main_thread()
-
-
-def in_loop(function: Callable[[], None]) -> None:
-    """Call a function in the event loop's thread."""
-    if at_once():
-        function()
-    else:
-        from_thread.run_sync(function)
-
-
-def checksum(model: Model) -> str:
-    return str(model.document()["checksum"])
-
-
-def rows(n: int) -> list[dict[str, Any]]:
-    return [
-        {"x": i % 7, "colour": "red" if i % 3 else "blue", "y": f"c{i % 7 % 3}"} for i in range(n)
-    ]
 
 
 def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(
@@ -191,6 +148,13 @@ def test_an_error_in_a_sink_ends_the_run_with_that_very_error(run: Runner, block
     assert source.closed
     assert pipeline.report()["learned"] > 200
     json.dumps(pipeline.report(), allow_nan=False)
+
+
+def test_of_several_errors_the_cause_is_raised_and_not_what_follows_from_it() -> None:
+    cause = ZeroDivisionError()
+    closed = BaseExceptionGroup("", [anyio.BrokenResourceError(), anyio.ClosedResourceError()])
+    assert first_of(BaseExceptionGroup("", [closed, BaseExceptionGroup("", [cause])])) is cause
+    assert isinstance(first_of(closed), anyio.BrokenResourceError)
 
 
 def test_an_error_in_a_sink_reaches_the_body_that_follows_champions(run: Runner) -> None:
@@ -327,169 +291,3 @@ def test_a_time_limit_around_a_silent_stream_ends_it(run: Runner) -> None:
 
     assert run(main)
     assert source.closed
-
-
-def followed(run: Runner, block: Block, **settings: Any) -> tuple[Pipeline, list[Champion]]:
-    pipeline = pipeline_of(Playing(block), **settings)
-
-    async def main() -> list[Champion]:
-        async with pipeline:
-            return [champion async for champion in pipeline.champions()]
-
-    return pipeline, run(main)
-
-
-def test_a_champion_answers_as_a_learner_does_that_stopped_there(run: Runner) -> None:
-    block = stream(Task.CLASSIFICATION, N, gaps=False)
-    _, champions = followed(run, block)
-    assert len(champions) >= 2
-    for champion in champions:
-        last = champion is champions[-1]
-        assert champion.number == N if last else champion.number % ROUND == 0
-        learner = learner_of(Task.CLASSIFICATION, CANDIDATES)
-        cutter = Cutter(block_size=1000, round_size=ROUND)
-        list(feed(learner, block.part(0, champion.number), cutter=cutter))
-        slots = {m.serial: slot for slot, m in enumerate(learner.server.members)}
-        snapshot = learner.trainer.snapshot(slots[champion.candidate], learner.encoder.snapshot())
-        expected = model_of(snapshot, {}).predict_proba(block)
-        assert np.array_equal(champion.model.predict_proba(block), expected)
-        assert champion.about["samples"] == champion.number
-        assert champion.about["target"] == "y"
-
-
-def test_the_last_champion_is_the_result(run: Runner) -> None:
-    pipeline, champions = followed(run, stream(Task.REGRESSION, N))
-    result = pipeline.result()
-    assert checksum(champions[-1].model) == checksum(result.model)
-    assert champions[-1].about["scores"] == result.model.about["scores"]
-
-
-def test_leaving_the_loop_over_champions_ends_reading(run: Runner) -> None:
-    source = Playing(stream(Task.REGRESSION, 40 * ROUND), largest=50)
-    pipeline = pipeline_of(source)
-
-    numbers = []
-
-    async def main() -> None:
-        async with pipeline:
-            async for champion in pipeline.champions():
-                numbers.append(champion.number)
-                break
-
-    run(main)
-    gc.collect()
-    assert len(numbers) == 1
-    assert numbers[0] % ROUND == 0
-    assert pipeline.report()["learned"] <= 40 * ROUND
-    assert source.closed
-
-
-def test_an_empty_source_is_refused(run: Runner) -> None:
-    with pytest.raises(DataError, match="holds no samples"):
-        run(Pipeline(IterableSource([], target="y")).run)
-
-
-def test_a_source_of_rejected_records_only_says_so_and_shows_the_first(run: Runner) -> None:
-    block = stream(Task.REGRESSION, 50)
-
-    class OnlyBad(Playing):
-        async def receive(self) -> Block | None:
-            if self.given:
-                return None
-            self.given = 1
-            return block.take(np.empty(0, np.intp))
-
-    with pytest.raises(DataError, match=r"all 8 records .* The first one, s.csv, line 6: one"):
-        run(pipeline_of(OnlyBad(block)).run)
-
-
-@pytest.mark.parametrize("n", [1, 2])
-def test_a_stream_of_one_or_two_samples_gives_a_model(run: Runner, n: int) -> None:
-    result = run(Pipeline(IterableSource(rows(n), target="y"), candidates=CANDIDATES).run)
-    assert result.report["learned"] == n
-    assert result.report["served"]["accuracy"] == 0.0
-    assert result.model.predict(rows(1)).tolist() in [["c0"], ["c1"]]
-    json.dumps(result.report, allow_nan=False)
-
-
-def test_a_stream_of_one_class_gives_a_model(run: Runner) -> None:
-    one = [row | {"y": "same"} for row in rows(300)]
-    result = run(Pipeline(IterableSource(one, target="y"), candidates=CANDIDATES).run)
-    assert result.model.labels == ("same",)
-    assert result.report["served"]["accuracy"] == pytest.approx(299 / 300)
-    json.dumps(result.report, allow_nan=False)
-
-
-def test_a_measure_that_is_not_defined_is_none_in_the_report(run: Runner) -> None:
-    source = IterableSource([{"x": 1.0, "y": 5.0}], target="y", task=Task.REGRESSION)
-    result = run(Pipeline(source, candidates=CANDIDATES).run)
-    assert result.report["served"]["r2"] is None
-    assert result.report["served"]["mae"] == 5.0
-    json.dumps(result.report, allow_nan=False)
-
-
-def test_numbers_beyond_all_bounds_give_a_report_without_nan(run: Runner) -> None:
-    wild = [{"x": i % 7, "y": (-1.0) ** i * 1.7e308} for i in range(300)]
-    source = IterableSource(wild, target="y", task=Task.REGRESSION)
-    result = run(Pipeline(source, candidates=CANDIDATES).run)
-    json.dumps(result.report, allow_nan=False)
-    assert np.isfinite(result.model.predict(wild[:5])).all()
-
-
-def test_where_all_candidates_explode_there_is_a_report_but_no_model(run: Runner) -> None:
-    wild = candidate(optimiser="sgd", learning_rate=1e6, activation="relu")
-    pipeline = pipeline_of(Playing(stream(Task.REGRESSION, 100)), candidates=[wild])
-    with pytest.raises(NoCandidateError):
-        run(pipeline.run)
-    report = pipeline.report()
-    json.dumps(report, allow_nan=False)
-    assert report["learned"] == 100
-    assert report["candidates"][0]["quarantined"]
-
-
-def test_a_thousand_blocks_of_one_sample_come_through_one_by_one(run: Runner) -> None:
-    sizes: list[int] = []
-    served = anyio.Event()
-
-    async def sensor() -> AsyncIterator[dict[str, Any]]:
-        for row in rows(1000):
-            yield row
-            await served.wait()
-
-    def sink(block: Served) -> None:
-        nonlocal served
-        sizes.append(len(block.serials))
-        before, served = served, anyio.Event()
-        before.set()
-
-    source = IterableSource(sensor(), target="y")
-    result = run(Pipeline(source, candidates=CANDIDATES[:2], seed=4, sinks=[sink]).run)
-    assert sizes == [1] * 1000
-    at_once = run(
-        Pipeline(IterableSource(rows(1000), target="y"), candidates=CANDIDATES[:2], seed=4).run
-    )
-    assert checksum(result.model) == checksum(at_once.model)
-    assert plain(result.report) == plain(at_once.report)
-
-
-def test_statistics_and_board_agree_with_the_report_at_the_end(run: Runner) -> None:
-    for task in Task:
-        pipeline = pipeline_of(Playing(stream(task, N)))
-        assert pipeline.board() is None
-        assert pipeline.statistics().champion == ""
-        report = run(pipeline.run).report
-        board, now = pipeline.board(), pipeline.statistics()
-        assert board is not None
-        assert (now.samples, now.rejected) == (report["learned"], report["rejected"])
-        assert now.switches == report["switches"]
-        assert board.samples == report["scored"]
-        name = "accuracy" if task is Task.CLASSIFICATION else "mae"
-        assert board.served == pytest.approx(report["served"][name])
-        for baseline, value in board.baselines.items():
-            assert value == pytest.approx(report["baselines"][baseline][name])
-        assert [row.candidate for row in board.rows if row.champion] == [
-            report["champion"]["candidate"]
-        ]
-        low, high = (0.0, 1.0) if task is Task.CLASSIFICATION else (0.0, np.inf)
-        assert board.curve
-        assert all(low <= point <= high for point in board.curve)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,146 +22,13 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.online import OnlineClassifier
 from streamnet.online import OnlineRegressor
 from streamnet.samples import Kind
-
-FEW = [
-    CandidateSettings(hidden=(8,), optimiser="sgd", learning_rate=0.1),
-    CandidateSettings(hidden=(), optimiser="adagrad", learning_rate=0.1, rehearsal=2, memory=50),
-]
-Estimator = OnlineClassifier | OnlineRegressor
-
-
-def flat(state: Any) -> Any:
-    """A state as something that is equal only if it is so to the bit."""
-    if isinstance(state, dict):
-        if state.keys() >= {"row", "value", "count"}:
-            state = without_padding(state)
-        return {name: flat(value) for name, value in state.items()}
-    if isinstance(state, list | tuple):
-        return [flat(value) for value in state]
-    if isinstance(state, np.ndarray):
-        return state.dtype.str, state.shape, state.tobytes()
-    return repr(state)
-
-
-def without_padding(memory: dict[str, Any]) -> dict[str, Any]:
-    """Remembered samples without what stands behind the entries in use, which means nothing."""
-    used = np.arange(memory["row"].shape[1]) < memory["count"][:, None]
-    return {**memory, "row": memory["row"] * used, "value": memory["value"] * used}
-
-
-def classifier(**learning: Any) -> OnlineClassifier:
-    return OnlineClassifier(FEW, seed=3, **learning)
-
-
-def regressor(**learning: Any) -> OnlineRegressor:
-    return OnlineRegressor(FEW, seed=3, **learning)
-
-
-def samples(count: int, seed: int = 0) -> list[dict[str, Any]]:
-    random = np.random.default_rng(seed)
-    colours = ["red", "green", "blue"]
-    return [
-        {"x": float(x), "n": int(n), "colour": colours[c], "gap": None if n == 3 else float(x + n)}
-        for x, n, c in zip(
-            random.normal(size=count),
-            random.integers(0, 9, count),
-            random.integers(0, 3, count),
-            strict=True,
-        )
-    ]
-
-
-def label(sample: dict[str, Any]) -> str:
-    return "yes" if sample["x"] + sample["n"] / 9 > 0.5 or sample["colour"] == "red" else "no"
-
-
-def number(sample: dict[str, Any]) -> float:
-    return float(2 * sample["x"] - sample["n"] + 5 * (sample["colour"] == "red"))
-
-
-def taught(count: int = 300) -> OnlineClassifier:
-    estimator = classifier()
-    for sample in samples(count):
-        estimator.learn_one(sample, label(sample))
-    return estimator
-
-
-KINDS: list[tuple[Callable[[], Estimator], Callable[[dict[str, Any]], Any]]] = [
-    (classifier, label),
-    (regressor, number),
-]
-
-
-# ---------------------------------------------------------------- one and many
-
-
-@pytest.mark.parametrize(("make", "target"), KINDS)
-def test_one_by_one_and_in_blocks_give_the_same_bits(
-    make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
-) -> None:
-    rows = samples(2300)
-    targets = [target(row) for row in rows]
-    one, many, mixed = make(), make(), make()
-    for row, truth in zip(rows, targets, strict=True):
-        one.learn_one(row, truth)
-    many.partial_fit(rows, targets)
-    for start, stop in ((0, 1), (1, 700), (700, 701), (701, 2300)):
-        mixed.partial_fit(rows[start:stop], targets[start:stop])
-    assert flat(one.export_state()) == flat(many.export_state()) == flat(mixed.export_state())
-    assert [one.predict_one(row) for row in rows[:50]] == many.predict(rows[:50]).tolist()
-
-
-def test_asking_in_between_changes_nothing() -> None:
-    asked, left_alone = classifier(), classifier()
-    for row in samples(1100):
-        asked.predict_one(row)
-        asked.predict_one({"x": 9.0, "new": "feature", "colour": "unseen"})
-        asked.learn_one(row, label(row))
-        left_alone.learn_one(row, label(row))
-        asked.predict_proba([row, row])
-    assert flat(asked.export_state()) == flat(left_alone.export_state())
-
-
-@pytest.mark.parametrize(("make", "target"), KINDS)
-def test_a_state_taken_anywhere_goes_on_to_the_bit(
-    make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
-) -> None:
-    rows = samples(2500)
-    whole, first = make(), make()
-    for row in rows[:1500]:
-        whole.learn_one(row, target(row))
-        first.learn_one(row, target(row))
-    second = make()
-    second.restore_state(first.export_state())
-    for row in rows[1500:]:
-        whole.learn_one(row, target(row))
-        second.learn_one(row, target(row))
-    assert flat(whole.export_state()) == flat(second.export_state())
-    assert whole.predict(rows).tolist() == second.predict(rows).tolist()
-
-
-def test_the_order_of_a_samples_features_does_not_matter() -> None:
-    straight, turned = classifier(), classifier()
-    first = samples(1)[0]
-    for estimator in (straight, turned):
-        estimator.learn_one(first, "yes")
-    for row in samples(400, seed=1):
-        straight.learn_one(row, label(row))
-        turned.learn_one(dict(reversed(row.items())), label(row))
-    assert flat(straight.export_state()) == flat(turned.export_state())
-
-
-def test_the_same_seed_gives_the_same_and_another_one_does_not() -> None:
-    rows = samples(300)
-    shares = [
-        OnlineClassifier(FEW, seed=seed)
-        .partial_fit(rows, [label(r) for r in rows])
-        .predict_proba(rows)
-        for seed in (5, 5, 6)
-    ]
-    assert np.array_equal(shares[0], shares[1])
-    assert not np.array_equal(shares[0], shares[2])
-
+from tests.online.learners import FEW
+from tests.online.learners import classifier
+from tests.online.learners import flat
+from tests.online.learners import label
+from tests.online.learners import regressor
+from tests.online.learners import samples
+from tests.online.learners import taught
 
 # ------------------------------------------------------------------------ labels
 

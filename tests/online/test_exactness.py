@@ -1,0 +1,86 @@
+"""Estimators give the same bits however they are fed, asked, and restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamnet.online import OnlineClassifier
+from tests.online.learners import FEW
+from tests.online.learners import KINDS
+from tests.online.learners import Estimator
+from tests.online.learners import classifier
+from tests.online.learners import flat
+from tests.online.learners import label
+from tests.online.learners import samples
+
+
+@pytest.mark.parametrize(("make", "target"), KINDS)
+def test_one_by_one_and_in_blocks_give_the_same_bits(
+    make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
+) -> None:
+    rows = samples(2300)
+    targets = [target(row) for row in rows]
+    one, many, mixed = make(), make(), make()
+    for row, truth in zip(rows, targets, strict=True):
+        one.learn_one(row, truth)
+    many.partial_fit(rows, targets)
+    for start, stop in ((0, 1), (1, 700), (700, 701), (701, 2300)):
+        mixed.partial_fit(rows[start:stop], targets[start:stop])
+    assert flat(one.export_state()) == flat(many.export_state()) == flat(mixed.export_state())
+    assert [one.predict_one(row) for row in rows[:50]] == many.predict(rows[:50]).tolist()
+
+
+def test_asking_in_between_changes_nothing() -> None:
+    asked, left_alone = classifier(), classifier()
+    for row in samples(1100):
+        asked.predict_one(row)
+        asked.predict_one({"x": 9.0, "new": "feature", "colour": "unseen"})
+        asked.learn_one(row, label(row))
+        left_alone.learn_one(row, label(row))
+        asked.predict_proba([row, row])
+    assert flat(asked.export_state()) == flat(left_alone.export_state())
+
+
+@pytest.mark.parametrize(("make", "target"), KINDS)
+def test_a_state_taken_anywhere_goes_on_to_the_bit(
+    make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
+) -> None:
+    rows = samples(2500)
+    whole, first = make(), make()
+    for row in rows[:1500]:
+        whole.learn_one(row, target(row))
+        first.learn_one(row, target(row))
+    second = make()
+    second.restore_state(first.export_state())
+    for row in rows[1500:]:
+        whole.learn_one(row, target(row))
+        second.learn_one(row, target(row))
+    assert flat(whole.export_state()) == flat(second.export_state())
+    assert whole.predict(rows).tolist() == second.predict(rows).tolist()
+
+
+def test_the_order_of_a_samples_features_does_not_matter() -> None:
+    straight, turned = classifier(), classifier()
+    first = samples(1)[0]
+    for estimator in (straight, turned):
+        estimator.learn_one(first, "yes")
+    for row in samples(400, seed=1):
+        straight.learn_one(row, label(row))
+        turned.learn_one(dict(reversed(row.items())), label(row))
+    assert flat(straight.export_state()) == flat(turned.export_state())
+
+
+def test_the_same_seed_gives_the_same_and_another_one_does_not() -> None:
+    rows = samples(300)
+    shares = [
+        OnlineClassifier(FEW, seed=seed)
+        .partial_fit(rows, [label(r) for r in rows])
+        .predict_proba(rows)
+        for seed in (5, 5, 6)
+    ]
+    assert np.array_equal(shares[0], shares[1])
+    assert not np.array_equal(shares[0], shares[2])

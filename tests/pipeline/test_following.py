@@ -1,0 +1,80 @@
+"""Champions as a pipeline emits them."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+
+from streamnet.learning.learner import model_of
+from streamnet.pipeline import Champion
+from streamnet.pipeline import Pipeline
+from streamnet.pipeline.cutting import Cutter
+from streamnet.samples import Block
+from streamnet.samples import Task
+from tests.conftest import Runner
+from tests.learning.streams import feed
+from tests.learning.streams import learner_of
+from tests.learning.streams import stream
+from tests.pipeline.playing import CANDIDATES
+from tests.pipeline.playing import ROUND
+from tests.pipeline.playing import N
+from tests.pipeline.playing import Playing
+from tests.pipeline.playing import checksum
+from tests.pipeline.playing import pipeline_of
+
+
+def followed(run: Runner, block: Block, **settings: Any) -> tuple[Pipeline, list[Champion]]:
+    pipeline = pipeline_of(Playing(block), **settings)
+
+    async def main() -> list[Champion]:
+        async with pipeline:
+            return [champion async for champion in pipeline.champions()]
+
+    return pipeline, run(main)
+
+
+def test_a_champion_answers_as_a_learner_does_that_stopped_there(run: Runner) -> None:
+    block = stream(Task.CLASSIFICATION, N, gaps=False)
+    _, champions = followed(run, block)
+    assert len(champions) >= 2
+    for champion in champions:
+        last = champion is champions[-1]
+        assert champion.number == N if last else champion.number % ROUND == 0
+        learner = learner_of(Task.CLASSIFICATION, CANDIDATES)
+        cutter = Cutter(block_size=1000, round_size=ROUND)
+        list(feed(learner, block.part(0, champion.number), cutter=cutter))
+        slots = {m.serial: slot for slot, m in enumerate(learner.server.members)}
+        snapshot = learner.trainer.snapshot(slots[champion.candidate], learner.encoder.snapshot())
+        expected = model_of(snapshot, {}).predict_proba(block)
+        assert np.array_equal(champion.model.predict_proba(block), expected)
+        assert champion.about["samples"] == champion.number
+        assert champion.about["target"] == "y"
+
+
+def test_the_last_champion_is_the_result(run: Runner) -> None:
+    pipeline, champions = followed(run, stream(Task.REGRESSION, N))
+    result = pipeline.result()
+    assert checksum(champions[-1].model) == checksum(result.model)
+    assert champions[-1].about["scores"] == result.model.about["scores"]
+
+
+def test_leaving_the_loop_over_champions_ends_reading(run: Runner) -> None:
+    source = Playing(stream(Task.REGRESSION, 40 * ROUND), largest=50)
+    pipeline = pipeline_of(source)
+
+    numbers = []
+
+    async def main() -> None:
+        async with pipeline:
+            async for champion in pipeline.champions():
+                numbers.append(champion.number)
+                break
+
+    run(main)
+    gc.collect()
+    assert len(numbers) == 1
+    assert numbers[0] % ROUND == 0
+    assert pipeline.report()["learned"] <= 40 * ROUND
+    assert source.closed

@@ -1,0 +1,140 @@
+"""Streams of few samples, of odd ones, or of one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+
+from streamnet.errors import DataError
+from streamnet.errors import NoCandidateError
+from streamnet.learning.serving import Served
+from streamnet.pipeline import Pipeline
+from streamnet.samples import Block
+from streamnet.samples import Task
+from streamnet.sources import IterableSource
+from tests.conftest import Runner
+from tests.learning.streams import candidate
+from tests.learning.streams import stream
+from tests.pipeline.playing import CANDIDATES
+from tests.pipeline.playing import N
+from tests.pipeline.playing import Playing
+from tests.pipeline.playing import checksum
+from tests.pipeline.playing import pipeline_of
+from tests.pipeline.playing import plain
+from tests.pipeline.playing import rows
+
+
+def test_an_empty_source_is_refused(run: Runner) -> None:
+    with pytest.raises(DataError, match="holds no samples"):
+        run(Pipeline(IterableSource([], target="y")).run)
+
+
+def test_a_source_of_rejected_records_only_says_so_and_shows_the_first(run: Runner) -> None:
+    block = stream(Task.REGRESSION, 50)
+
+    class OnlyBad(Playing):
+        async def receive(self) -> Block | None:
+            if self.given:
+                return None
+            self.given = 1
+            return block.take(np.empty(0, np.intp))
+
+    with pytest.raises(DataError, match=r"all 8 records .* The first one, s.csv, line 6: one"):
+        run(pipeline_of(OnlyBad(block)).run)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_stream_of_one_or_two_samples_gives_a_model(run: Runner, n: int) -> None:
+    result = run(Pipeline(IterableSource(rows(n), target="y"), candidates=CANDIDATES).run)
+    assert result.report["learned"] == n
+    assert result.report["served"]["accuracy"] == 0.0
+    assert result.model.predict(rows(1)).tolist() in [["c0"], ["c1"]]
+    json.dumps(result.report, allow_nan=False)
+
+
+def test_a_stream_of_one_class_gives_a_model(run: Runner) -> None:
+    one = [row | {"y": "same"} for row in rows(300)]
+    result = run(Pipeline(IterableSource(one, target="y"), candidates=CANDIDATES).run)
+    assert result.model.labels == ("same",)
+    assert result.report["served"]["accuracy"] == pytest.approx(299 / 300)
+    json.dumps(result.report, allow_nan=False)
+
+
+def test_a_measure_that_is_not_defined_is_none_in_the_report(run: Runner) -> None:
+    source = IterableSource([{"x": 1.0, "y": 5.0}], target="y", task=Task.REGRESSION)
+    result = run(Pipeline(source, candidates=CANDIDATES).run)
+    assert result.report["served"]["r2"] is None
+    assert result.report["served"]["mae"] == 5.0
+    json.dumps(result.report, allow_nan=False)
+
+
+def test_numbers_beyond_all_bounds_give_a_report_without_nan(run: Runner) -> None:
+    wild = [{"x": i % 7, "y": (-1.0) ** i * 1.7e308} for i in range(300)]
+    source = IterableSource(wild, target="y", task=Task.REGRESSION)
+    result = run(Pipeline(source, candidates=CANDIDATES).run)
+    json.dumps(result.report, allow_nan=False)
+    assert np.isfinite(result.model.predict(wild[:5])).all()
+
+
+def test_where_all_candidates_explode_there_is_a_report_but_no_model(run: Runner) -> None:
+    wild = candidate(optimiser="sgd", learning_rate=1e6, activation="relu")
+    pipeline = pipeline_of(Playing(stream(Task.REGRESSION, 100)), candidates=[wild])
+    with pytest.raises(NoCandidateError):
+        run(pipeline.run)
+    report = pipeline.report()
+    json.dumps(report, allow_nan=False)
+    assert report["learned"] == 100
+    assert report["candidates"][0]["quarantined"]
+
+
+def test_a_thousand_blocks_of_one_sample_come_through_one_by_one(run: Runner) -> None:
+    sizes: list[int] = []
+    served = anyio.Event()
+
+    async def sensor() -> AsyncIterator[dict[str, Any]]:
+        for row in rows(1000):
+            yield row
+            await served.wait()
+
+    def sink(block: Served) -> None:
+        nonlocal served
+        sizes.append(len(block.serials))
+        before, served = served, anyio.Event()
+        before.set()
+
+    source = IterableSource(sensor(), target="y")
+    result = run(Pipeline(source, candidates=CANDIDATES[:2], seed=4, sinks=[sink]).run)
+    assert sizes == [1] * 1000
+    at_once = run(
+        Pipeline(IterableSource(rows(1000), target="y"), candidates=CANDIDATES[:2], seed=4).run
+    )
+    assert checksum(result.model) == checksum(at_once.model)
+    assert plain(result.report) == plain(at_once.report)
+
+
+def test_statistics_and_board_agree_with_the_report_at_the_end(run: Runner) -> None:
+    for task in Task:
+        pipeline = pipeline_of(Playing(stream(task, N)))
+        assert pipeline.board() is None
+        assert pipeline.statistics().champion == ""
+        report = run(pipeline.run).report
+        board, now = pipeline.board(), pipeline.statistics()
+        assert board is not None
+        assert (now.samples, now.rejected) == (report["learned"], report["rejected"])
+        assert now.switches == report["switches"]
+        assert board.samples == report["scored"]
+        name = "accuracy" if task is Task.CLASSIFICATION else "mae"
+        assert board.served == pytest.approx(report["served"][name])
+        for baseline, value in board.baselines.items():
+            assert value == pytest.approx(report["baselines"][baseline][name])
+        assert [row.candidate for row in board.rows if row.champion] == [
+            report["champion"]["candidate"]
+        ]
+        low, high = (0.0, 1.0) if task is Task.CLASSIFICATION else (0.0, np.inf)
+        assert board.curve
+        assert all(low <= point <= high for point in board.curve)
