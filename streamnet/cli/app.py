@@ -47,6 +47,7 @@ app = App(
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
+    suppress_keyboard_interrupt=False,
 )
 for command, usage in USAGES.items():
     app.command(

@@ -81,7 +81,11 @@ class InputMemory:
         """The samples before number ``first`` that can still be drawn, oldest first."""
         numbers = np.arange(max(0, first - self.reach), first)
         slots = numbers & (len(self.ring.count) - 1)
-        return {name: array[slots] for name, array in self.ring._asdict().items()}
+        state = {name: array[slots] for name, array in self.ring._asdict().items()}
+        unused = np.arange(state["row"].shape[1]) >= state["count"][:, None]
+        state["row"][unused] = 0
+        state["value"][unused] = 0
+        return state
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
         """Go on as the memory did whose state this is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -357,8 +358,14 @@ class Pipeline:
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that began it: a stage that breaks cancels the others, or closes their channels."""
-    causes, _ = group.split(lambda error: not isinstance(error, _CONSEQUENCES))
-    error: BaseException = causes or group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    errors = list(_single(group))
+    causes = (error for error in errors if not isinstance(error, _CONSEQUENCES))
+    return next(causes, errors[0])
+
+
+def _single(error: BaseException) -> Iterator[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for part in error.exceptions:
+        yield from _single(part)

@@ -130,9 +130,9 @@ def begin_to_learn(process: subprocess.Popen[str]) -> None:
 
 
 def test_a_second_signal_breaks_off_and_leaves_no_model() -> None:
-    process = start(*RUN)
+    process = start(*RUN, "--hidden", "256-256")  # slow enough not to end before the second one
     begin_to_learn(process)
-    # Both wait for the process to go on, so that the second one comes before the end.
+    # Both wait for the process to go on, and then come at once.
     process.send_signal(signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
