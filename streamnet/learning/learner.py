@@ -134,9 +134,9 @@ class Learner:
         """Slots of healthy candidates that have learned: the champion, then by faded loss."""
         healthy = self.trainer.population.healthy
         champion = self.server.selector.champion
-        losses = self.server.selector.losses()
         if champion >= 0 and healthy[champion]:
             yield champion
+        losses = self.server.selector.losses()
         for slot in losses.argsort(kind="stable").tolist():
             if healthy[slot] and slot != champion and losses[slot] < np.inf:
                 yield slot

@@ -34,6 +34,7 @@ Weights = dict[str, NDArray[Any]]
 """A network's weights: a matrix for each section, with nothing that only fills up memory."""
 
 _ALIGNMENT = 64
+_FIRST = np.zeros(1, np.int64)
 
 
 class Answers(NamedTuple):
@@ -230,13 +231,14 @@ class Population:
         """
         n = len(inputs.count)
         self.memory.write(first, inputs, np.full(n, -1, np.int32), np.full(n, np.nan))
-        answers = np.full((len(self.members), n, self.capacity.outputs), np.nan, self.dtype)
+        alone = slice(slot, slot + 1)
+        answers = np.full((1, n, self.capacity.outputs), np.nan, self.dtype)
         learn(
-            np.array([slot]),
-            self.plans,
-            self.factors,
-            self.taken,
-            np.ones(len(self.members), np.uint8),
+            _FIRST,
+            self.plans[alone],
+            self.factors[alone],
+            self.taken[alone],
+            np.ones(1, np.uint8),
             self.weights,
             self.state,
             self.scratch(),
@@ -246,9 +248,9 @@ class Population:
             self.capacity.dense,
             self.seed,
             answers,
-            np.empty((len(self.members), n), np.uint8),
+            np.empty((1, n), np.uint8),
         )
-        chosen: NDArray[np.floating] = answers[slot]
+        chosen: NDArray[np.floating] = answers[0]
         return chosen
 
     def scratch(self) -> NDArray[Any]:
