@@ -149,13 +149,22 @@ class Population:
             wanted = wanted._replace(outputs=max(outputs, min(2 * now.outputs, outputs + 64)))
         if wanted == now:
             return
-        before = [self._matrices(slot) for slot in range(len(self.members))]
+        before = self._everything()
         if now == (0, 0, 0):
+            # Nothing was learned: what there is are zeros that no start weight was written over.
+            before = [{} for _ in before]
             self.fan_in[:] = max(8, dense)
         self.capacity = wanted
         self._arrange()
         for slot, old in enumerate(before):
-            self._fill(slot, {section.name: arrays for section, arrays in old})
+            self._fill(slot, old)
+
+    def _everything(self) -> list[dict[str, list[NDArray[Any]]]]:
+        """Of each candidate, weights and optimiser states of its sections by name."""
+        return [
+            {section.name: arrays for section, arrays in self._matrices(slot)}
+            for slot in range(len(self.members))
+        ]
 
     def _fill(self, slot: int, old: dict[str, list[NDArray[Any]]]) -> None:
         """Write what ``old`` has, and start weights for the rest."""
@@ -294,7 +303,7 @@ class Population:
             raise ConfigurationError(
                 f"memory is {settings.memory}, but must be <= {self.memory.reach} here"
             )
-        before = [self._matrices(other) for other in range(len(self.members))]
+        before = self._everything()
         member = Member(settings, self.next_serial, born)
         self.next_serial += 1
         self.members[slot] = member
@@ -302,9 +311,9 @@ class Population:
         self.taken[slot] = 0
         self.healthy[slot] = 1
         self._arrange()
+        before[slot] = {}
         for other, old in enumerate(before):
-            keep = {} if other == slot else {section.name: arrays for section, arrays in old}
-            self._fill(other, keep)
+            self._fill(other, old)
         return member
 
     def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:

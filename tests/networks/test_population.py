@@ -105,6 +105,19 @@ def test_start_weights_do_not_depend_on_when_there_was_room() -> None:
         assert equal(one, other)
 
 
+def test_every_layer_of_a_deep_network_starts_with_weights_that_can_learn() -> None:
+    deep = CandidateSettings(hidden=(24, 16, 8), activation="relu")
+    population = Population([deep], task=Task.CLASSIFICATION, seed=1)
+    population.reserve(dense=4, rows=4, outputs=3)
+    for name, matrix in population.extract(0).items():
+        biases = 1 if name == "first" or name.startswith("upper") else 0
+        if name != "output_bias":
+            assert (matrix[biases:] != 0).mean() > 0.99, name
+    replaced = population.replace(0, deep, born=0)
+    assert replaced.serial == 1
+    assert (population.extract(0)["upper2"][1:] != 0).mean() > 0.99
+
+
 def test_seeds_and_places_start_differently() -> None:
     twins = Population([SETTINGS[0]] * 2, task=Task.CLASSIFICATION, seed=1)
     other = Population([SETTINGS[0]], task=Task.CLASSIFICATION, seed=2)
