@@ -201,3 +201,4 @@ class Inputs(NamedTuple):
     value: NDArray[np.float32]  # shape=(n, width)
     count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(n,), entries in use of each row
     rows: int  # rows given out so far: every entry of `row` is below it
+    lags: int = 0  # how many of a sample's entries, the last ones in use, tell earlier targets

@@ -15,6 +15,9 @@ from streamnet.errors import ModelFileError
 from streamnet.features.encoded import Encoded
 from streamnet.features.inputs import InputEncoder
 from streamnet.features.labels import ClassLabels
+from streamnet.features.lags import TargetLags
+from streamnet.features.numbers import plain
+from streamnet.features.rows import NO_LAGS
 from streamnet.features.rows import SHARED
 from streamnet.features.rows import TRUNCATED
 from streamnet.features.snapshot import EncoderSnapshot
@@ -42,6 +45,7 @@ RANGES = {
     "text_buckets": (2, 1 << 24),
     "max_words": (1, 1024),
     "max_classes": (2, 1 << 16),
+    "lags": (0, 16),
 }
 
 
@@ -86,6 +90,7 @@ class Encoder:
         text_buckets: hashed words of each text field.
         max_words: distinct words and pairs of words of a text.
         max_classes: labels; samples with a later one are refused ("too-many-classes").
+        lags: how many of the last targets before a sample are inputs, for networks that want them.
 
     Raises:
         ConfigurationError: a setting is out of its range.
@@ -111,6 +116,7 @@ class Encoder:
         text_buckets: int = 4096,
         max_words: int = 256,
         max_classes: int = 1000,
+        lags: int = 0,
     ) -> None:
         self.task = Task(task)
         settings: dict[str, Any] = {
@@ -121,18 +127,29 @@ class Encoder:
             "text_buckets": text_buckets,
             "max_words": max_words,
         }
-        self._settings = {"task": str(self.task), **settings, "max_classes": max_classes}
+        self._settings = {
+            "task": str(self.task),
+            **settings,
+            "max_classes": max_classes,
+            "lags": lags,
+        }
         _check_settings(self._settings)
         self._max_classes = max_classes
         self._inputs = InputEncoder(**settings)
         self._labels = ClassLabels(max_classes=max_classes)
         self._scaler = TargetScaler(clip=float(clip))
+        self._lags = TargetLags(lags=lags, clip=float(clip))
         self._regression = self.task is Task.REGRESSION
 
     @property
     def labels(self) -> list[str]:
         """Names of the classes by number; append-only, not to be changed."""
         return self._labels.names
+
+    @property
+    def lags(self) -> int:
+        """How many of the last targets are inputs."""
+        return len(self._lags)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -149,7 +166,10 @@ class Encoder:
         if self._regression:
             target = np.full(len(block), np.nan) if block.target is None else block.target
             scaled = self._scaler.update(target)
-            inputs = self._inputs.inputs(block, learn=True)
+            lagged = NO_LAGS
+            if self.lags:
+                lagged = self._lags.numbers(plain(target), scaled.centre, scaled.spread)
+            inputs = self._inputs.inputs(block, lagged=lagged, learn=True)
             return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled)
         target = np.full(len(block), None) if block.target is None else block.target
         numbered = self._labels.number(target)
@@ -160,7 +180,8 @@ class Encoder:
             label, known = label[kept], known[kept]
             rejected = sorted((*block.rejected, *refused), key=lambda letter: letter.offset)
             block = replace(block.take(kept), rejected=tuple(rejected))
-        inputs = self._inputs.inputs(block, learn=True)
+        lagged = self._lags.classes(label) if self.lags else NO_LAGS
+        inputs = self._inputs.inputs(block, lagged=lagged, learn=True)
         return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET)
 
     def transform(self, block: Block) -> Inputs:
@@ -169,7 +190,10 @@ class Encoder:
         Raises:
             SchemaError: a field's kind is not the one it had when it first came.
         """
-        return self._inputs.inputs(block, learn=False)
+        lagged = NO_LAGS
+        if self.lags:
+            lagged = self._lags.of_next(len(block), self.scale if self._regression else None)
+        return self._inputs.inputs(block, lagged=lagged, learn=False)
 
     def statistics(self) -> EncoderStatistics:
         """How full the encoder is."""
@@ -207,6 +231,7 @@ class Encoder:
             squares=rows.squares[: len(rows)].copy(),
             labels=Grown(self.labels, len(self.labels)),
             target=self._scaler.moments.copy(),
+            last=self._lags.last.copy(),
         )
 
     def export_state(self) -> dict[str, Any]:
@@ -241,6 +266,7 @@ class Encoder:
         inputs.rows.restore_state(state["row_keys"], state["counters"], state["squares"])
         self._labels.restore_state(state["labels"])
         self._scaler.restore_state(state["target"])
+        self._lags.restore_state(state["last"])
 
     def _letter(self, block: Block, i: int, label: str) -> DeadLetter:
         offset, _, line = block.marks[i].tolist()

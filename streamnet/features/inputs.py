@@ -18,7 +18,9 @@ from streamnet.features.numbers import Measures
 from streamnet.features.numbers import plain
 from streamnet.features.numbers import standardise
 from streamnet.features.rows import FIELD_BITS
+from streamnet.features.rows import NO_LAGS
 from streamnet.features.rows import TRUNCATED
+from streamnet.features.rows import Lagged
 from streamnet.features.rows import RowTable
 from streamnet.features.text import HashedText
 from streamnet.features.text import TextHasher
@@ -82,7 +84,7 @@ class InputEncoder:
             self.measures.append(category=False, origin=0.0)
             self.measures.append(category=False, origin=0.0)
 
-    def inputs(self, block: Block, *, learn: bool) -> Inputs:
+    def inputs(self, block: Block, *, lagged: Lagged = NO_LAGS, learn: bool) -> Inputs:
         """Inputs of a block; without ``learn`` nothing changes and what is new has no row.
 
         Raises:
@@ -111,13 +113,20 @@ class InputEncoder:
         if block.sparse is not None:
             _fill_sparse(block.sparse, keys[:, plan.width + first :], weights[:, first:])
 
-        if not active:
+        lags = len(lagged.missing)
+        if not active and not lags:
             none = np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32), np.zeros(n, np.int32)
             return Inputs(dense, *none, len(self.rows))
         entries = self.rows.activate(
-            keys, weights, weighted=weighted, scaled=scaled, clip=self._clip, learn=learn
+            keys,
+            weights,
+            weighted=weighted,
+            scaled=scaled,
+            clip=self._clip,
+            lagged=lagged,
+            learn=learn,
         )
-        return Inputs(dense, *entries, len(self.rows))
+        return Inputs(dense, *entries, len(self.rows), lags)
 
     def turn_to(self, schema: Schema, *, learn: bool) -> None:
         """Get ready for blocks of ``schema``; with ``learn`` its new fields get their inputs.

@@ -16,9 +16,10 @@ from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 
-__all__ = ("SPARSE_BASE", "Layout", "Place", "Plan", "WordColumn")
+__all__ = ("LAG_BASE", "SPARSE_BASE", "Layout", "Place", "Plan", "WordColumn")
 
 SPARSE_BASE = 1 << (FIELD_BITS + 22)  # keys of numbered inputs, beyond those of any field
+LAG_BASE = SPARSE_BASE + (1 << (FIELD_BITS + 21))  # keys of earlier targets, beyond both
 STANDARDISED = {Kind.NUMBER: 1, Kind.TIME: 1, Kind.CATEGORY: 0, Kind.TEXT: 2}
 DENSE = STANDARDISED | {Kind.TIME: 1 + CALENDAR_DENSE}
 

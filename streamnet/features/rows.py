@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from typing import final
 
 import numpy as np
@@ -10,13 +11,24 @@ from numpy.typing import NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import jit
 
-__all__ = ("FIELD_BITS", "ROWS", "SHARED", "TRUNCATED", "RowTable")
+__all__ = ("FIELD_BITS", "NO_LAGS", "ROWS", "SHARED", "TRUNCATED", "Lagged", "RowTable")
 
 FIELD_BITS = 40  # a key is the number of its field << 40 | the code of its value
 MAX_ACTIVE = 1024  # entries of one sample
 
 ROWS, SHARED, TRUNCATED = range(3)  # places in the counters
 LARGEST = 1e100  # beyond it a value counts as this large, so that no square overflows
+
+
+class Lagged(NamedTuple):
+    """Keys of the rows that tell earlier targets, and with which value they are active."""
+
+    keys: NDArray[np.int64]  # shape=(n, lags)
+    values: NDArray[np.float64]  # shape=(n, lags)
+    missing: NDArray[np.int64]  # shape=(lags,): key of a target that is not there
+
+
+NO_LAGS = Lagged(np.empty((0, 0), np.int64), np.empty((0, 0)), np.empty(0, np.int64))
 
 
 @jit
@@ -92,6 +104,9 @@ def _activate(
     counters: NDArray[np.int64],
     squares: NDArray[np.float64],
     clip: float,
+    lag_keys: NDArray[np.int64],
+    lag_values: NDArray[np.float64],
+    missing: NDArray[np.int64],
     learn: bool,
     row: NDArray[np.int32],
     value: NDArray[np.float32],
@@ -99,6 +114,8 @@ def _activate(
 ) -> int:
     """Turn the keys of each sample (-1 = none) into rows; returns the longest sample's count."""
     longest = 0
+    lags = missing.size
+    room = row.shape[1] - lags
     for i in range(keys.shape[0]):
         used = 0
         shares = False
@@ -106,7 +123,7 @@ def _activate(
             key = keys[i, k]
             if key < 0:
                 continue
-            if used == row.shape[1]:
+            if used == room:
                 counters[TRUNCATED] += learn
                 continue
             r = _row_of(key, row_keys, slots, counters, learn)
@@ -126,6 +143,13 @@ def _activate(
             used += 1
         if shares:
             used = _merge(row, value, i, used)
+        for k in range(lags):
+            # Every lag always has an entry, so that a network can leave all of them out.
+            r = _row_of(lag_keys[i, k], row_keys, slots, counters, learn)
+            r = r if r >= 0 else _row_of(missing[k], row_keys, slots, counters, learn)
+            row[i, used + k] = max(r, 0)
+            value[i, used + k] = lag_values[i, k] * (r >= 0)
+        used += lags
         for k in range(used, row.shape[1]):
             row[i, k] = 0
             value[i, k] = 0.0
@@ -164,6 +188,7 @@ class RowTable:
         weighted: int = 0,
         scaled: int = 0,
         clip: float = 8.0,
+        lagged: Lagged = NO_LAGS,
         learn: bool = True,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
         """Rows, values and counts of samples with the given keys.
@@ -175,18 +200,20 @@ class RowTable:
             scaled: how many of the last keys have their weight divided by the root mean square of
                 their row's weights so far.
             clip: bound of the scaled values.
+            lagged: keys that come last, each with an entry whatever there is room for.
             learn: give rows to new keys and take in the scaled weights.
 
         Returns:
             Arrays of shape (n, longest), (n, longest) and (n,), where longest is at least 1. No
-            row occurs twice in a sample.
+            row occurs twice in a sample; but without a row of its own a lag has that of a missing
+            target.
         """
         n, width = keys.shape
         squares = self.squares
         if scaled and not len(squares):
             squares = np.zeros((len(self.keys), 2), np.float64)
             self.squares = squares if learn else self.squares
-        room = min(max(width, 1), MAX_ACTIVE)
+        room = min(max(width, 1), MAX_ACTIVE) + len(lagged.missing)
         row = np.empty((n, room), np.int32)
         value = np.empty((n, room), np.float32)
         count = np.empty(n, np.int32)
@@ -200,6 +227,7 @@ class RowTable:
             self.counters,
             squares,
             clip,
+            *lagged,
             learn,
             row,
             value,

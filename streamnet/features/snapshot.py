@@ -47,6 +47,7 @@ class EncoderSnapshot:
     squares: NDArray[np.float64]  # shape=(rows or 0, 2)
     labels: Grown
     target: NDArray[np.float64]  # shape=(3,)
+    last: NDArray[np.float64]  # shape=(lags,): the last targets, the latest first
 
     def materialise(self) -> dict[str, Any]:
         """The state as `Encoder.export_state` gave it at the moment of the snapshot."""
@@ -65,4 +66,5 @@ class EncoderSnapshot:
             "squares": self.squares.copy(),
             "labels": self.labels.names(),
             "target": self.target.copy(),
+            "last": self.last.copy(),
         }

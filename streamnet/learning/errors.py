@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.features.encoded import Encoded
+from streamnet.jit import inlined
 from streamnet.jit import kernel
 from streamnet.learning.evaluator import numbers_of
 
@@ -18,8 +19,8 @@ _LARGEST = 1e300  # anything larger counts as this, so that sums stay finite
 
 def add_errors(
     encoded: Encoded,
-    served: NDArray[Any],
-    baselines: NDArray[Any],
+    answers: NDArray[Any],
+    tracks: NDArray[np.int64],
     sums: NDArray[np.float64],
     scored: int,
     every: int,
@@ -30,31 +31,30 @@ def add_errors(
 
     Args:
         encoded: The block; samples without a target are left out.
-        served: Shares (n, outputs) or numbers (n,).
-        baselines: The same of two baselines.
-        sums: shape=(3,), of served and the baselines; changed.
+        answers: Shares (tracks, n, outputs) or numbers (tracks, n).
+        tracks: shape=(3,), of what was served and of two baselines.
+        sums: shape=(3,), of these; changed.
         scored: Samples summed before this block.
         every: Sums are noted whenever this many samples more were summed.
 
     Returns:
         Samples summed by now, and the sums that were noted, shape=(times, 3).
     """
-    n = len(served)
+    n = answers.shape[1]
     notes = np.empty((n // every + 1, 3))
-    if served.ndim == 2:
-        now = _add_wrong(
-            served, baselines, encoded.label, encoded.known, sums, scored, every, notes
-        )
+    if answers.ndim == 3:
+        label, known = encoded.label, encoded.known
+        now = _add_wrong(answers, tracks, label, known, sums, scored, every, notes)
     else:
         truth = numbers_of(encoded)
-        now = _add_distances(served, baselines, truth, encoded.goal, sums, scored, every, notes)
+        now = _add_distances(answers, tracks, truth, encoded.goal, sums, scored, every, notes)
     return now, notes[: now // every - scored // every]
 
 
 @kernel
 def _add_wrong(
-    served: NDArray[np.floating],
-    baselines: NDArray[np.floating],
+    answers: NDArray[np.floating],
+    tracks: NDArray[np.int64],
     label: NDArray[np.int32],
     known: NDArray[np.int32],
     sums: NDArray[np.float64],
@@ -66,30 +66,22 @@ def _add_wrong(
     for i in range(label.size):
         if label[i] < 0:
             continue
-        for track in range(3):
+        for t in range(3):
             best = 0
-            if track == 0:
-                for o in range(1, served.shape[1]):
-                    if served[i, o] > served[i, best]:
-                        best = o
-            else:
-                for o in range(1, baselines.shape[2]):
-                    if baselines[track - 1, i, o] > baselines[track - 1, i, best]:
-                        best = o
+            for o in range(1, answers.shape[2]):
+                if answers[tracks[t], i, o] > answers[tracks[t], i, best]:
+                    best = o
             if known[i] == 0 or best != label[i]:
-                sums[track] += 1.0
+                sums[t] += 1.0
         scored += 1
-        if scored % every == 0:
-            for track in range(3):
-                notes[noted, track] = sums[track]
-            noted += 1
+        noted = _note(sums, scored, every, notes, noted)
     return scored
 
 
 @kernel
 def _add_distances(
-    served: NDArray[np.float64],
-    baselines: NDArray[np.float64],
+    answers: NDArray[np.float64],
+    tracks: NDArray[np.int64],
     truth: NDArray[np.float64],
     goal: NDArray[np.float64],
     sums: NDArray[np.float64],
@@ -101,12 +93,20 @@ def _add_distances(
     for i in range(truth.size):
         if not np.isfinite(goal[i]):
             continue
-        for track in range(3):
-            answer = served[i] if track == 0 else baselines[track - 1, i]
-            sums[track] += min(abs(answer - truth[i]), _LARGEST)
+        for t in range(3):
+            sums[t] += min(abs(answers[tracks[t], i] - truth[i]), _LARGEST)
         scored += 1
-        if scored % every == 0:
-            for track in range(3):
-                notes[noted, track] = sums[track]
-            noted += 1
+        noted = _note(sums, scored, every, notes, noted)
     return scored
+
+
+@inlined
+def _note(
+    sums: NDArray[np.float64], scored: int, every: int, notes: NDArray[np.float64], noted: int
+) -> int:
+    """Note the sums if it is time to; returns how often that was done."""
+    if scored % every == 0:
+        for t in range(3):
+            notes[noted, t] = sums[t]
+        noted += 1
+    return noted

@@ -1,4 +1,4 @@
-"""Evaluator: every candidate's answers scored, beside the baselines'."""
+"""Evaluator: every candidate's answers scored."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.evaluation import ClassificationBaselines
 from streamnet.evaluation import ClassificationEvaluator
 from streamnet.evaluation import Horizon
-from streamnet.evaluation import RegressionBaselines
 from streamnet.evaluation import RegressionEvaluator
 from streamnet.features.encoded import Encoded
 from streamnet.learning.trainer import Scored
@@ -26,7 +24,6 @@ class Judged(NamedTuple):
 
     scored: Scored
     answers: NDArray[Any]  # shares (candidates, n, outputs), or numbers (candidates, n)
-    baselines: NDArray[Any]  # the same of the two baselines
     losses: NDArray[np.float64]  # shape=(n, candidates); inf where none was scored
 
 
@@ -67,7 +64,7 @@ class Scores:
 
 @final
 class Evaluator:
-    """Scores candidates and baselines, sample by sample.
+    """Scores candidates, sample by sample.
 
     Args:
         candidates: How many there are.
@@ -75,8 +72,8 @@ class Evaluator:
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
 
-    >>> Evaluator(16, task=Task.CLASSIFICATION).baseline_names
-    ('majority', 'no_change')
+    >>> sorted(Evaluator(16, task=Task.REGRESSION).candidates.measures(15))
+    ['mae', 'mape', 'r2', 'rmse']
     """
 
     def __init__(
@@ -84,15 +81,6 @@ class Evaluator:
     ) -> None:
         self.task = task
         self.candidates = Scores(candidates, task=task, window=window, fading=fading)
-        self.baselines = Scores(2, task=task, window=window, fading=fading)
-        self._baselines: ClassificationBaselines | RegressionBaselines = (
-            ClassificationBaselines() if task is Task.CLASSIFICATION else RegressionBaselines()
-        )
-
-    @property
-    def baseline_names(self) -> tuple[str, ...]:
-        """Names of the two baselines."""
-        return self._baselines.names
 
     def evaluate(self, scored: Scored) -> Judged:
         """Score a block; samples of a later epoch are passed through unscored."""
@@ -102,29 +90,18 @@ class Evaluator:
         encoded = scored.encoded
         n = len(encoded.block)
         if not n or not encoded.block.scored:
-            none = np.zeros((2, *answers.shape[1:]), answers.dtype)
-            return Judged(scored, answers, none, np.full((n, len(answers)), np.inf))
-        if isinstance(self._baselines, ClassificationBaselines):
-            simple: NDArray[Any] = self._baselines.answers(encoded.label, encoded.known)
-        else:
-            simple = self._baselines.answers(numbers_of(encoded))
-        self.baselines.update(scored, simple)
+            return Judged(scored, answers, np.full((n, len(answers)), np.inf))
         losses = self.candidates.update(scored, answers, scored.answers.alive)
-        return Judged(scored, answers, simple, losses)
+        return Judged(scored, answers, losses)
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
-        return {
-            "candidates": self.candidates.evaluator.export_state(),
-            "baselines": self.baselines.evaluator.export_state(),
-            "memory": self._baselines.export_state(),
-        }
+        return {"candidates": self.candidates.evaluator.export_state()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the evaluator did whose state this is."""
-        for scores, name in ((self.candidates, "candidates"), (self.baselines, "baselines")):
-            scores.evaluator = type(scores.evaluator).restore_state(state[name])
-        self._baselines = type(self._baselines).restore_state(state["memory"])
+        kind = type(self.candidates.evaluator)
+        self.candidates.evaluator = kind.restore_state(state["candidates"])
 
 
 def answers_of(scored: Scored, task: Task) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from typing import final
 
 import numpy as np
 from numpy.typing import DTypeLike
+from numpy.typing import NDArray
 
 from streamnet.errors import NoCandidateError
 from streamnet.features.encoder import Encoder
@@ -31,6 +32,7 @@ from streamnet.selection.selector import Selector
 __all__ = ("ROUND", "Learner", "model_of")
 
 ROUND = 1024
+LAGS = {Task.CLASSIFICATION: 2, Task.REGRESSION: 3}  # last targets that candidates may look at
 _NO_ONE = "no sample was learned by a candidate with a finite network"
 
 
@@ -46,6 +48,7 @@ class Learner:
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures and in the champion's choice.
         margin: Share by which a challenger must be better than the champion.
+        serve: "ensemble" answers with all candidates together, "champion" with the best one alone.
         encoder: Settings of the encoder.
 
     Raises:
@@ -70,12 +73,14 @@ class Learner:
         window: int = 1000,
         fading: float = 0.999,
         margin: float = 0.02,
+        serve: str = "ensemble",
         encoder: dict[str, Any] | None = None,
     ) -> None:
         settings = default_population() if candidates is None else list(candidates)
         self.task = Task(task)
         self.seed = seed
-        self.encoder = Encoder(task=self.task, **(encoder or {}))
+        lags = LAGS[self.task] if any(given.lags for given in settings) else 0
+        self.encoder = Encoder(task=self.task, **{"lags": lags, **(encoder or {})})
         self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         count = len(settings)
         self.evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
@@ -83,6 +88,7 @@ class Learner:
             self.trainer.population.members,
             task=self.task,
             selector=Selector(count, fading=fading, margin=margin),
+            serve=serve,
             window=window,
             fading=fading,
         )
@@ -123,16 +129,44 @@ class Learner:
         Raises:
             NoCandidateError: If there is none.
         """
-        ending = self.encoder.snapshot()
+        finite = self.trainer.population.finite_slots()
         for slot in self._ranked():
-            snapshot = self.trainer.snapshot(slot, ending)
-            if all(np.isfinite(matrix).all() for matrix in snapshot.weights.values()):
-                return slot, snapshot
+            if slot in finite:
+                emission = self.server.emission(slot, finite)
+                return slot, self.trainer.snapshot(emission, self.encoder.snapshot())
         raise NoCandidateError(_NO_ONE)
 
+    def answer(self, block: Block) -> NDArray[Any]:
+        """What would be served for samples of which each might be the next; nothing changes.
+
+        Returns:
+            Shares (n, labels), or numbers (n,); NaN where there is no finite answer.
+
+        Raises:
+            SchemaError: If a column's kind is not the one it had when it first came.
+            NoCandidateError: If the champion alone is served, and there is none.
+        """
+        inputs = self.encoder.transform(block)
+        labels = len(self.encoder.labels)
+        population = self.trainer.population
+        slots = range(len(population.members)) if self.server.ensemble else [self.best()]
+        said = population.answer(slots, self.trainer.number, inputs, max(labels, 1))
+        scale = self.encoder.scale
+        answers: NDArray[Any] = said.outputs[:, :, : max(labels, 1)]
+        if self.task is Task.REGRESSION:
+            with np.errstate(over="ignore", invalid="ignore"):
+                answers = scale[0] + scale[1] * answers[:, :, 0].astype(np.float64)
+        if not self.server.ensemble:
+            return np.where(
+                said.alive[0] if answers.ndim == 2 else said.alive[0][:, None], answers[0], np.nan
+            )
+        return self.server.alternatives.ensemble.answer(
+            answers, said.alive, labels if self.task is Task.CLASSIFICATION else scale
+        )
+
     def _ranked(self) -> Iterator[int]:
-        """Slots of healthy candidates that have learned: the champion, then by faded loss."""
-        healthy = self.trainer.population.healthy
+        """Slots that may be champion, healthy and not new: the champion, then by faded loss."""
+        healthy = self.trainer.population.healthy * self.server.selector.eligible
         champion = self.server.selector.champion
         if champion >= 0 and healthy[champion]:
             yield champion
@@ -151,7 +185,7 @@ class Learner:
             "samples": self.trainer.number,
             "seed": self.seed,
             "scores": measures_of(scores),
-            "served": measures_of(self.server.served.measures(0)),
+            "served": measures_of(self.server.measures()),
         }
 
     def export_state(self) -> dict[str, Any]:
@@ -173,11 +207,11 @@ class Learner:
 
 def model_of(snapshot: Snapshot, about: dict[str, Any]) -> Model:
     """The model that a snapshot is."""
-    dtype = next(iter(snapshot.weights.values())).dtype.name
+    _, weights = snapshot.networks[0]
     return Model(
         encoder=snapshot.encoder.materialise(),
-        settings=snapshot.member.settings,
-        weights=snapshot.weights,
-        dtype=dtype,
+        networks=snapshot.networks,
+        ensemble=snapshot.ensemble,
+        dtype=weights["first"].dtype.name,
         about=about,
     )

@@ -1,8 +1,9 @@
-"""Serving: the champion's answer to each sample, its score, and the decision on each round."""
+"""Serving: the answer to each sample, its score, and the decision on each round."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 from typing import NamedTuple
 from typing import final
@@ -10,12 +11,17 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.errors import ConfigurationError
 from streamnet.evaluation import Curve
+from streamnet.evaluation import Horizon
+from streamnet.learning.alternatives import BASELINES
+from streamnet.learning.alternatives import SERVABLE
+from streamnet.learning.alternatives import Alternatives
 from streamnet.learning.errors import add_errors
 from streamnet.learning.evaluator import Judged
-from streamnet.learning.evaluator import Scores
 from streamnet.learning.search import replacements_of
 from streamnet.learning.trainer import Decision
+from streamnet.learning.trainer import Emission
 from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Snapshot
 from streamnet.networks.candidate import CandidateSettings
@@ -32,6 +38,8 @@ __all__ = (
 )
 
 CURVE_EVERY = 64
+BY_BASELINE = -1  # the first baseline, where no candidate was able to
+BY_ENSEMBLE = -2
 _CHANGES = 100
 _DEPARTED = 100
 
@@ -60,7 +68,7 @@ class Served(NamedTuple):
     """
 
     scored: Scored
-    serials: NDArray[np.int64]  # shape=(n,): candidate that answered, -1 for the first baseline
+    serials: NDArray[np.int64]  # shape=(n,): who answered: a candidate, or see BY_*
     answers: NDArray[Any]  # shares (n, outputs), or numbers (n,)
     decision: Decision | None  # if the block ends a round
     emitted: Snapshot | None
@@ -68,14 +76,18 @@ class Served(NamedTuple):
 
 @final
 class Server:
-    """Serves the champion of each moment and scores what was served.
+    """Serves the ensemble, or the champion of each moment, and scores what was served.
 
     Args:
         members: The candidates at the start.
         task: Classification or regression.
         selector: Chooses the champion.
+        serve: "ensemble" or "champion".
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
+
+    Raises:
+        ConfigurationError: If a setting breaks its rule.
 
     >>> from streamnet.learning.learner import Learner
     >>> server = Learner(task=Task.REGRESSION).server
@@ -89,19 +101,28 @@ class Server:
         *,
         task: Task,
         selector: Selector,
+        serve: str = "ensemble",
         window: int = 1000,
         fading: float = 0.999,
     ) -> None:
+        if serve not in SERVABLE:
+            raise ConfigurationError(f"serve is {serve!r}, but must be one of {SERVABLE}")
         self.task = task
         self.members = list(members)
         self.selector = selector
-        self.served = Scores(1, task=task, window=window, fading=fading)
+        self.serves = SERVABLE.index(serve)
+        self.alternatives = Alternatives(
+            members, task=task, window=window, fading=fading, margin=selector.margin
+        )
         self.changes: deque[Change] = deque(maxlen=_CHANGES)
         self.departed: deque[Departed] = deque(maxlen=_DEPARTED)
         self.quarantines = 0
         self.curve = Curve()
         self.scored = 0  # samples that had a target and were served
         self.errors = np.zeros(3)  # summed: of what was served, and of the two baselines
+        for slot, member in enumerate(members):
+            selector.eligible[slot] = self.alternatives.portable(member)
+        self._tracks = np.array([self.serves, *BASELINES])
         self._dead: dict[int, int] = {}  # slot, and the first sample that it did not answer
         self._leaving: set[int] = set()  # slots whose replacement is decided, but yet to come
         self._serials = self._all_serials()
@@ -126,21 +147,34 @@ class Server:
         chosen = self._choose(judged)
         self._note_dead(scored)
         if scored.encoded.block.scored and len(chosen):
-            served = _served(judged, chosen)
-            self.served.update(scored, served[None])
-            self._add_to_curve(judged, served)
+            answers = self.alternatives.answer(judged, chosen)
+            self._add_to_curve(judged, answers)
+            served = answers[self.serves]
         else:
             chosen = chosen[:0]
             served = np.empty((0, *judged.answers.shape[2:]))
+        serials = self._serials[chosen]
+        if self.ensemble:
+            serials[:] = BY_ENSEMBLE
         decision = self._decide() if scored.ends_round else None
-        return Served(scored, self._serials[chosen], served, decision, scored.emitted)
+        return Served(scored, serials, served, decision, scored.emitted)
+
+    @property
+    def ensemble(self) -> bool:
+        """Whether the ensemble is served, and not the champion alone."""
+        return self.serves == SERVABLE.index("ensemble")
+
+    def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
+        """Every measure of what was served."""
+        return self.alternatives.measures(self.serves, horizon)
 
     def _welcome(self, slot: int, member: Member) -> None:
         self.departed.append(Departed(self.members[slot], self._dead.pop(slot)))
         self._leaving.remove(slot)
         self.members[slot] = member
         self._serials[slot] = member.serial
-        self.selector.reset(slot)
+        self.alternatives.welcome(slot, member)
+        self.selector.reset(slot, eligible=self.alternatives.portable(member))
 
     def _choose(self, judged: Judged) -> NDArray[np.int32]:
         before = self.selector.switched
@@ -164,11 +198,11 @@ class Server:
                 self.quarantines += 1
                 self._dead[slot] = scored.first + int(np.argmin(alive[slot]))
 
-    def _add_to_curve(self, judged: Judged, served: NDArray[Any]) -> None:
+    def _add_to_curve(self, judged: Judged, answers: NDArray[Any]) -> None:
         """Note the summed errors of what was served and of the baselines, now and then."""
         first = self.scored // CURVE_EVERY + 1
         self.scored, notes = add_errors(
-            judged.scored.encoded, served, judged.baselines, self.errors, self.scored, CURVE_EVERY
+            judged.scored.encoded, answers, self._tracks, self.errors, self.scored, CURVE_EVERY
         )
         for place, sums in enumerate(notes.tolist(), start=first):
             self.curve.add(place * CURVE_EVERY, *sums)
@@ -179,12 +213,24 @@ class Server:
         champion, slot = self.champion, self.selector.champion
         emit = None
         if champion and champion.serial != self._emitted and not self.quarantined(slot):
-            emit = slot
+            emit = self.emission(slot)
             self._emitted = champion.serial
         settings = {slot: self.members[slot].settings for slot in leaving}
         decision = Decision(self._round, replacements_of(settings), emit)
         self._round += 1
         return decision
+
+    def emission(self, champion: int, among: Collection[int] | None = None) -> Emission:
+        """The champion alone, or all that the model to take home is made of, the champion first."""
+        if not self.ensemble:
+            return Emission(champion, (champion,), None)
+        model = self.alternatives.model
+        slots = [champion]
+        for slot in range(len(self.members)):
+            able = not self.quarantined(slot) if among is None else slot in among
+            if slot != champion and model.members[slot] and able:
+                slots.append(slot)
+        return Emission(champion, tuple(slots), model.restricted(slots))
 
     def quarantined(self, slot: int) -> bool:
         """Whether a slot's candidate exploded and waits for its replacement."""
@@ -195,7 +241,7 @@ class Server:
         return {
             "members": [_plain(member) for member in self.members],
             "selector": self.selector.export_state(),
-            "served": self.served.evaluator.export_state(),
+            "alternatives": self.alternatives.export_state(),
             "changes": [
                 [c.number, c.before and _plain(c.before), _plain(c.after)] for c in self.changes
             ],
@@ -216,7 +262,7 @@ class Server:
         self.members = [_member(*values) for values in state["members"]]
         self._serials = self._all_serials()
         self.selector.restore_state(state["selector"])
-        self.served.evaluator = type(self.served.evaluator).restore_state(state["served"])
+        self.alternatives.restore_state(state["alternatives"])
         self.changes.clear()
         losses = state["change_losses"].tolist()
         for (number, before, after), pair in zip(state["changes"], losses, strict=True):
@@ -241,20 +287,3 @@ def _plain(member: Member) -> list[Any]:
 
 def _member(settings: dict[str, Any], serial: int, born: int) -> Member:
     return Member(CandidateSettings.from_dict(settings), serial, born)
-
-
-def _served(judged: Judged, chosen: NDArray[np.int32]) -> NDArray[Any]:
-    if len(chosen) == 1 and chosen[0] >= 0:
-        alone: NDArray[Any] = judged.answers[chosen[0]]
-        return alone
-    samples = np.arange(len(chosen))
-    served: NDArray[Any] = judged.answers[np.maximum(chosen, 0), samples]
-    for i in np.flatnonzero(chosen < 0):
-        # No candidate is able to answer: the first baseline does.
-        served[i] = 0
-        if served.ndim == 1:
-            served[i] = judged.baselines[0, i]
-        else:
-            width = min(served.shape[1], judged.baselines.shape[2])
-            served[i, :width] = judged.baselines[0, i, :width]
-    return served

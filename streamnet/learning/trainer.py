@@ -31,21 +31,34 @@ class Replacement(NamedTuple):
     settings: CandidateSettings
 
 
+class Emission(NamedTuple):
+    """Which networks are to be emitted as a model."""
+
+    champion: int  # slot of the best
+    slots: tuple[int, ...]  # of all, in the order of the ensemble
+    ensemble: dict[str, Any] | None  # how they answer together; None for the champion alone
+
+
 class Decision(NamedTuple):
     """What the selector wants done with the population, said once a round."""
 
     round: int
     replacements: tuple[Replacement, ...] = ()
-    emit: int | None = None  # slot of the candidate whose network is to be emitted
+    emit: Emission | None = None
 
 
 class Snapshot(NamedTuple):
-    """A candidate's network and the encoder that goes with it, at the start of a sample."""
+    """Networks and the encoder that goes with them, at the start of a sample."""
 
-    member: Member
-    weights: Weights
+    member: Member  # the best
+    networks: tuple[tuple[CandidateSettings, Weights], ...]
+    ensemble: dict[str, Any] | None  # how they answer together; None for the best alone
     encoder: EncoderSnapshot
     number: int
+
+    def is_finite(self) -> bool:
+        """Whether all weights are."""
+        return all(np.isfinite(m).all() for _, weights in self.networks for m in weights.values())
 
 
 class Scored(NamedTuple):
@@ -173,15 +186,24 @@ class Trainer:
         for slot, settings in decision.replacements:
             member = self.population.replace(slot, settings, born=self.number)
             self._joined += ((slot, member),)
-        if decision.emit is not None and self.population.healthy[decision.emit]:
+        # Nobody emits a network that has exploded since: the next round decides anew.
+        if decision.emit is not None and self.population.healthy[list(decision.emit.slots)].all():
             assert self._encoder is not None
             self._emitted = self.snapshot(decision.emit, self._encoder)
 
-    def snapshot(self, slot: int, encoder: EncoderSnapshot) -> Snapshot:
-        """A copy of a candidate's network as it is now."""
+    def snapshot(self, emission: Emission, encoder: EncoderSnapshot) -> Snapshot:
+        """A copy of networks as they are now."""
         rows, outputs = int(encoder.counters[0]), max(encoder.labels.length, 1)
-        weights = self.population.extract(slot, rows=rows, outputs=outputs)
-        return Snapshot(self.population.members[slot], weights, encoder, self.number)
+        members = self.population.members
+        networks = tuple(
+            (
+                members[slot].settings,
+                self.population.extract(slot, rows=rows, outputs=outputs),
+            )
+            for slot in emission.slots
+        )
+        best = members[emission.champion]
+        return Snapshot(best, networks, emission.ensemble, encoder, self.number)
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on after the last block, to the bit."""
@@ -191,7 +213,11 @@ class Trainer:
             "at_start": self._at_start,
             "population": self.population.export_state(self.number),
             "decisions": [
-                [d.round, [[slot, s.as_dict()] for slot, s in d.replacements], d.emit]
+                [
+                    d.round,
+                    [[slot, s.as_dict()] for slot, s in d.replacements],
+                    None if d.emit is None else list(d.emit),
+                ]
                 for d in self._decisions
             ],
         }
@@ -210,7 +236,7 @@ class Trainer:
                     Replacement(slot, CandidateSettings.from_dict(given))
                     for slot, given in replacements
                 ),
-                emit,
+                None if emit is None else Emission(emit[0], tuple(emit[1]), emit[2]),
             )
             for number, replacements, emit in state["decisions"]
         )

@@ -1,4 +1,4 @@
-"""Model: encoder, network and labels, and what is known about them: what a user takes home."""
+"""Model: encoder, networks and labels, and what is known about them: what a user takes home."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ from streamnet.networks.network import Network
 from streamnet.networks.population import Weights
 from streamnet.samples import Block
 from streamnet.samples import Field
+from streamnet.samples import Inputs
 from streamnet.samples import Sample
 from streamnet.samples import Task
+from streamnet.selection.ensemble import restored_ensemble
+from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader
 
@@ -55,12 +58,13 @@ _CONTRADICTIONS = (
 
 @final
 class Model:
-    """A network with its encoder; it answers and never changes.
+    """One network or an ensemble of several, with their encoder; it answers and never changes.
 
     Args:
         encoder: The encoder's state, as `Encoder.export_state` gives it.
-        settings: Of the candidate.
-        weights: Of its network.
+        networks: Settings and weights of each, the best one first.
+        ensemble: How they answer together, as an ensemble's `export_state` gives it; None for one
+            network alone.
         dtype: float32 or float64.
         about: What else is worth knowing, as JSON can hold it: target, scores, position, seed.
 
@@ -72,28 +76,48 @@ class Model:
     >>> for x in range(100):
     ...     learner.learn_one({"x": x % 10}, 2.0 * (x % 10))
     >>> model = learner.model()
-    >>> bool(model.predict({"x": 3})[0] == learner.predict_one({"x": 3}))
-    True
+    >>> round(model.predict({"x": 3})[0])
+    6
     """
 
     def __init__(
         self,
         *,
         encoder: Mapping[str, Any],
-        settings: CandidateSettings,
-        weights: Weights,
+        networks: Sequence[tuple[CandidateSettings, Weights]],
+        ensemble: Mapping[str, Any] | None = None,
         dtype: str = "float32",
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self._encoder_state = dict(encoder)
         self._encoder = Encoder.restore_state(encoder)
-        self.settings = settings
         self.about: dict[str, Any] = dict(about or {})
         self.task = self._encoder.task
         self.labels = tuple(self._encoder.labels)
         self.fields: tuple[Field, ...] = fields_of(encoder["fields"])
-        _check_weights(weights, settings, dtype, self._encoder)
-        self.network = Network(settings, task=self.task, weights=weights, dtype=dtype)
+        for settings, weights in networks:
+            _check_weights(weights, settings, dtype, self._encoder)
+        lags = self._encoder.lags
+        self.networks: tuple[Network, ...] = tuple(
+            Network(settings, task=self.task, weights=weights, dtype=dtype, lags=lags)
+            for settings, weights in networks
+        )
+        self._ensemble_state = None if ensemble is None else dict(ensemble)
+        self._ensemble = None if ensemble is None else restored_ensemble(self.task, dict(ensemble))
+        heard = 1 if self._ensemble is None else self._ensemble.candidates
+        if len(self.networks) != heard:
+            raise ModelFileError(f"there are {len(self.networks)} networks, but {heard} are needed")
+
+    @property
+    def settings(self) -> CandidateSettings:
+        """Of the best network."""
+        return self.networks[0].settings
+
+    def describe(self) -> str:
+        """A few words about the networks."""
+        words = self.settings.describe()
+        others = len(self.networks) - 1
+        return f"{words} and {others} more" if others else words
 
     # ---------------------------------------------------------------- answers
 
@@ -125,17 +149,25 @@ class Model:
     def outputs(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[np.float64]:
         """Shares of the labels, or one number in units of the target, shape=(n, outputs)."""
         blocks = [samples] if isinstance(samples, Block) else self._read(samples)
-        parts = []
-        for block in blocks:
-            inputs = self._encoder.transform(conform(block, self.fields))
-            parts.append(self.network.answer(inputs).astype(np.float64))
-        if not parts:
-            return np.empty((0, self.network.outputs))
-        outputs = np.concatenate(parts)
+        parts = [
+            self._answer(self._encoder.transform(conform(block, self.fields))) for block in blocks
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, self.networks[0].outputs))
+
+    def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
+        said = np.stack([network.answer(inputs) for network in self.networks])
+        alive = np.isfinite(said).all(axis=2).astype(np.uint8)
+        answers = said.astype(np.float64)
         if self.task is Task.REGRESSION:
             centre, spread = self._encoder.scale
-            return centre + spread * outputs
-        return outputs
+            answers = centre + spread * answers
+        if self._ensemble is None:
+            alone: NDArray[np.float64] = answers[0]
+            return alone
+        if isinstance(self._ensemble, LabelEnsemble):
+            return self._ensemble.answer(said, alive, len(self.labels))
+        numbers = np.ascontiguousarray(answers[:, :, 0])
+        return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
 
     def _read(self, samples: Sample | Sequence[Sample]) -> list[Block]:
         rows = [samples] if isinstance(samples, Mapping) else list(samples)
@@ -161,10 +193,13 @@ class Model:
             "streamnet": version("streamnet"),
             "task": str(self.task),
             "labels": list(self.labels),
-            "settings": self.settings.as_dict(),
             "about": self.about,
-            "dtype": self.network.dtype.name,
-            "network": self.network.weights,
+            "dtype": self.networks[0].dtype.name,
+            "networks": {
+                str(number): {"settings": network.settings.as_dict(), "weights": network.weights}
+                for number, network in enumerate(self.networks)
+            },
+            "ensemble": self._ensemble_state,
             "encoder": self._encoder_state,
         }
         return {"checksum": digest(document), **document}
@@ -208,8 +243,11 @@ class Model:
         try:
             model = cls(
                 encoder=document["encoder"],
-                settings=CandidateSettings.from_dict(document["settings"]),
-                weights=document["network"],
+                networks=[
+                    (CandidateSettings.from_dict(part["settings"]), part["weights"])
+                    for part in _in_order(document["networks"])
+                ],
+                ensemble=document["ensemble"],
                 dtype=document["dtype"],
                 about=document["about"],
             )
@@ -221,6 +259,11 @@ class Model:
         if not stated:
             raise ModelFileError(f"{where} is damaged: its task or labels are not its encoder's")
         return model
+
+
+def _in_order(parts: Mapping[str, Any]) -> list[Any]:
+    """Parts that a file keeps by number."""
+    return [parts[str(number)] for number in range(len(parts))]
 
 
 def _read(path: Path) -> bytes:

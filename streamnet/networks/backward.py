@@ -128,7 +128,7 @@ def clip(plan, factor, scratch, memory, slot, inputs, active):
     """
     depth = plan[PLAN.depth]
     below = 1.0 + _squares(scratch, LANES, inputs)
-    for q in range(memory.count[slot]):
+    for q in range(memory.count[slot] - plan[PLAN.unseen]):
         below += float(memory.value[slot, q]) * float(memory.value[slot, q])
     total = 0.0
     for layer in range(max(depth, 1)):

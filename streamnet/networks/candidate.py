@@ -65,6 +65,9 @@ class CandidateSettings:
         rehearsal: Earlier samples that are learned again after each new one.
         memory: How many of the last samples rehearsal draws from.
         bias: Whether units have a bias.
+        lags: Whether the last targets that are known are inputs as well, which helps where targets
+            resemble those before them. Such a network can't answer well where nobody tells it
+            targets, so it does not become a model of its own.
 
     Raises:
         ConfigurationError: If a value breaks its rule; the message names value and rule.
@@ -91,6 +94,7 @@ class CandidateSettings:
     rehearsal: int = 0
     memory: int = 1000
     bias: bool = True
+    lags: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -168,6 +172,8 @@ class CandidateSettings:
             words.append(f"{self.schedule} {self.decay:g}")
         if self.rehearsal:
             words.append(f"rehearsal {self.rehearsal}")
+        if self.lags:
+            words.append("lags")
         return ", ".join(words)
 
     def as_dict(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def forward(plan, weights, scratch, memory, slot, active):
     source = LANES - 1
     rows = plan[PLAN.inputs] + 1
     entry = slot * memory.row.shape[1]
-    entries = entry + simd.pick(memory.count, slot)
+    entries = entry + simd.pick(memory.count, slot) - plan[PLAN.unseen]
     for layer in range(max(depth, 1)):
         target = layer_of(plan, layer, PLAN_LAYER.value)
         _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries)

@@ -32,6 +32,7 @@ class Network:
         task: Classification or regression.
         weights: As `Population.extract` gave them.
         dtype: float32 or float64.
+        lags: Entries of a sample that tell earlier targets.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Network:
         task: Task,
         weights: Weights,
         dtype: DTypeLike = np.float32,
+        lags: int = 0,
     ) -> None:
         self.settings = settings
         self.task = task
@@ -50,7 +52,7 @@ class Network:
         self.outputs = len(weights["output"]) if settings.hidden else weights["first"].shape[1]
         self._population = Population([settings], task=task, dtype=self.dtype)
         self._population.reserve(
-            dense=self.dense, rows=len(weights["sparse"]), outputs=self.outputs
+            dense=self.dense, rows=len(weights["sparse"]), outputs=self.outputs, lags=lags
         )
         self._population.insert(0, self.weights)
 
@@ -106,8 +108,9 @@ class Network:
 
 
 def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
-    dense, row, value, count, rows = inputs
-    return Inputs(dense[start:stop], row[start:stop], value[start:stop], count[start:stop], rows)
+    dense, row, value, count, rows, lags = inputs
+    part = slice(start, stop)
+    return Inputs(dense[part], row[part], value[part], count[part], rows, lags)
 
 
 def _filled(array: NDArray[Any], shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

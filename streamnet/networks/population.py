@@ -139,10 +139,10 @@ class Population:
             result.append((section, arrays))
         return result
 
-    def reserve(self, *, dense: int, rows: int, outputs: int) -> None:
+    def reserve(self, *, dense: int, rows: int, outputs: int, lags: int = 0) -> None:
         """Make room for inputs and outputs; what is learned keeps its values to the bit."""
         now = self.capacity
-        wanted = Capacity(max(dense, now.dense), now.rows, now.outputs)
+        wanted = Capacity(max(dense, now.dense), now.rows, now.outputs, max(lags, now.lags))
         if rows > now.rows:
             wanted = wanted._replace(rows=max(64, 1 << (rows - 1).bit_length()))
         if outputs > now.outputs:
@@ -150,7 +150,7 @@ class Population:
         if wanted == now:
             return
         before = self._everything()
-        if now == (0, 0, 0):
+        if not any(now):
             # Nothing was learned: what there is are zeros that no start weight was written over.
             before = [{} for _ in before]
             self.fan_in[:] = max(8, dense)
@@ -194,7 +194,12 @@ class Population:
         outputs: int,
     ) -> Answers:
         """Take a block in and return its answers, to be filled by `run`."""
-        self.reserve(dense=inputs.dense.shape[1], rows=inputs.rows, outputs=max(outputs, 1))
+        self.reserve(
+            dense=inputs.dense.shape[1],
+            rows=inputs.rows,
+            outputs=max(outputs, 1),
+            lags=inputs.lags,
+        )
         self.memory.write(first, inputs, label, goal)
         n, candidates = len(label), len(self.members)
         return Answers(
@@ -227,27 +232,32 @@ class Population:
             answers.alive,
         )
 
-    def answer(self, slot: int, first: int, inputs: Inputs, outputs: int) -> NDArray[np.floating]:
-        """One candidate's outputs for samples that are not learned; nothing changes.
+    def answer(self, slots: Sequence[int], first: int, inputs: Inputs, outputs: int) -> Answers:
+        """What some candidates say about samples that are not learned; nothing changes.
 
-        An answer that is not finite, and those after it, are NaN.
+        An answer that is not finite, and those after it, mean nothing.
 
         Args:
-            slot: Of the candidate.
+            slots: Of the candidates.
             first: Number of the next sample to be learned.
             inputs: Of the samples.
             outputs: Outputs that may be named.
         """
-        n = len(inputs.count)
+        n, count = len(inputs.count), len(slots)
         self.memory.write(first, inputs, np.full(n, -1, np.int32), np.full(n, np.nan))
-        alone = slice(slot, slot + 1)
-        answers = np.full((1, n, self.capacity.outputs), np.nan, self.dtype)
+        # A candidate that stands alone needs no copy of what is known of the others.
+        chosen = slice(slots[0], slots[0] + 1) if count == 1 else slice(None)
+        members = _FIRST if count == 1 else np.array(slots, np.int64)
+        size = len(self.plans[chosen])
+        answers = Answers(
+            np.empty((size, n, self.capacity.outputs), self.dtype), np.zeros((size, n), np.uint8)
+        )
         learn(
-            _FIRST,
-            self.plans[alone],
-            self.factors[alone],
-            self.taken[alone],
-            np.ones(1, np.uint8),
+            members,
+            self.plans[chosen],
+            self.factors[chosen],
+            self.taken[chosen],
+            self.healthy[chosen].copy(),
             self.weights,
             self.state,
             self.scratch(),
@@ -256,11 +266,9 @@ class Population:
             first,
             self.capacity.dense,
             self.seed,
-            answers,
-            np.empty((1, n), np.uint8),
+            *answers,
         )
-        chosen: NDArray[np.floating] = answers[0]
-        return chosen
+        return answers
 
     def scratch(self) -> NDArray[Any]:
         """Working memory for the kernels, one for each thread."""
@@ -272,6 +280,12 @@ class Population:
     def check(self) -> int:
         """Quarantine candidates with a weight that is not finite; return how many."""
         return int(finite(self.plans, self.weights, self.healthy))
+
+    def finite_slots(self) -> set[int]:
+        """Slots of healthy candidates all of whose weights are finite."""
+        healthy = self.healthy.copy()
+        finite(self.plans, self.weights, healthy)
+        return set(np.flatnonzero(healthy).tolist())
 
     def shards(self, count: int) -> list[NDArray[np.int64]]:
         """The candidates in ``count`` groups of about equal work, the heaviest first."""

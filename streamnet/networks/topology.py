@@ -71,7 +71,8 @@ class _Plan(NamedTuple):
     serial: int = 17
     moves: int = 18  # sections that are moved at every step
     inputs: int = 19  # dense
-    layers: int = 20
+    unseen: int = 20  # entries at a sample's end that it does not look at
+    layers: int = 21
 
 
 class _PlanLayer(NamedTuple):
@@ -121,6 +122,7 @@ class Capacity(NamedTuple):
     dense: int
     rows: int
     outputs: int
+    lags: int = 0  # entries of a sample that tell earlier targets
 
 
 class Section(NamedTuple):
@@ -215,6 +217,7 @@ def plan_of(
         serial,
         len(settings.hidden) + 2 if settings.hidden else 1,
         capacity.dense,
+        0 if settings.lags else capacity.lags,
     )
     units = settings.hidden or (capacity.outputs,)
     activations = settings.activations or ("identity",)

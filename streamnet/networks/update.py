@@ -57,7 +57,7 @@ def update(plan, factor, weights, state, scratch, memory, slot, active, taken):
     vector = layer_of(plan, 0, PLAN_LAYER.delta)
     width = layer_of(plan, 0, PLAN_LAYER.width)
     entry = slot * memory.row.shape[1]
-    for q in range(simd.pick(memory.count, slot)):
+    for q in range(simd.pick(memory.count, slot) - plan[PLAN.unseen]):
         at = plan[PLAN.sparse] + simd.pick(memory.row, entry + q) * width
         x = simd.pick(memory.value, entry + q)
         _step(plan, factor, weights, at, state, scratch, x, vector, width, pace, decayed)

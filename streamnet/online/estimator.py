@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
-from math import isfinite
 from typing import Any
 from typing import Self
 
@@ -125,8 +124,8 @@ class OnlineEstimator(ABC):
 
     # -------------------------------------------------------------- answers
 
-    def _one(self, x: Sample) -> list[float] | None:
-        """The champion's outputs for a sample, one for each in use.
+    def _one(self, x: Sample) -> Any:
+        """What is served for a sample: shares of labels, or a number.
 
         None before the first sample, and where no network has a finite answer.
         """
@@ -134,38 +133,23 @@ class OnlineEstimator(ABC):
             return None
         block = self._ask((x,), 0, 1)
         try:
-            slot = self._learner.best()
-            outputs: list[float] = self._answer(slot, block)[0].tolist()
-            if not all(map(isfinite, outputs)):
-                slot, _ = self._learner.leader()
-                outputs = self._answer(slot, block)[0].tolist()
+            found = self._learner.answer(block)[0]
         except NoCandidateError:
             return None
-        return outputs if all(map(isfinite, outputs)) else None
+        return found.tolist() if np.isfinite(found).all() else None
 
     def _many(self, rows: Sequence[Sample]) -> NDArray[np.floating]:
-        """The same for samples, shape=(n, outputs in use); NaN in place of None."""
-        outputs = len(self._learner.encoder.labels) or 1
-        found = np.full((len(rows), outputs), np.nan, self._learner.trainer.population.dtype)
+        """The same for samples, shape=(n, labels) or (n,); NaN in place of None."""
+        labels = len(self._learner.encoder.labels)
+        shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
+        found = np.full(shape, np.nan)
         if self._learner.trainer.number == 0:
             return found
         for start in range(0, len(rows), BLOCK):
-            part = found[start : start + BLOCK]
             block = self._ask(rows[start : start + BLOCK], start, len(rows))
             with suppress(NoCandidateError):
-                part[:] = self._answer(self._learner.best(), block)
-                if not np.isfinite(part).all():
-                    slot, _ = self._learner.leader()
-                    part[:] = self._answer(slot, block)
-        found[~np.isfinite(found).all(axis=1)] = np.nan
+                found[start : start + BLOCK] = self._learner.answer(block)
         return found
-
-    def _answer(self, slot: int, block: Block) -> NDArray[np.floating]:
-        learner = self._learner
-        inputs = learner.encoder.transform(block)
-        outputs = len(learner.encoder.labels) or 1
-        population, number = learner.trainer.population, learner.trainer.number
-        return population.answer(slot, number, inputs, outputs)[:, :outputs]
 
     def _ask(self, rows: Sequence[Sample], start: int, total: int) -> Block:
         """Samples as the encoder knows them, without features that are new."""
@@ -201,7 +185,7 @@ class OnlineEstimator(ABC):
     @property
     def served(self) -> dict[str, float]:
         """Measures of what was served: each sample answered before it was learned."""
-        return self._learner.server.served.measures(0)
+        return self._learner.server.measures()
 
     @property
     def champion(self) -> CandidateSettings | None:

@@ -40,9 +40,8 @@ class OnlineRegressor(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        outputs = self._one(x)
-        centre, spread = self._learner.encoder.scale
-        return float(centre if outputs is None else centre + spread * outputs[0])
+        number = self._one(x)
+        return float(self._learner.encoder.scale[0] if number is None else number)
 
     def predict(self, X: Samples) -> NDArray[np.float64]:
         """The number for each sample, like `predict_one`, shape=(n,).
@@ -50,9 +49,8 @@ class OnlineRegressor(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        outputs = self._many(rows_of(X))[:, 0].astype(np.float64)
-        centre, spread = self._learner.encoder.scale
-        return np.where(np.isnan(outputs), centre, centre + spread * outputs)
+        numbers = self._many(rows_of(X))
+        return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
 
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
         """Nothing: numbers have no names."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.learner import Learner
 from streamnet.samples import Task
 
@@ -48,7 +49,7 @@ def board_of(learner: Learner, *, rows: int = 8, points: int = 60) -> Board:
         samples=samples,
         measure="accuracy" if accuracy else "mae",
         served=scores[0],
-        baselines=dict(zip(learner.evaluator.baseline_names, scores[1:], strict=True)),
+        baselines=dict(zip(server.alternatives.names[BASELINES[0] :], scores[1:], strict=True)),
         rows=_rows(learner)[:rows],
         switches=_switches(learner),
         curve=_curve(learner, points, accuracy=accuracy),

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from streamnet.evaluation import Horizon
+from streamnet.learning.alternatives import BASELINES
+from streamnet.learning.alternatives import SERVABLE
 from streamnet.learning.evaluator import measures_of
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Change
@@ -38,12 +40,16 @@ def report_of(
     threads: int,
 ) -> dict[str, Any]:
     """All that is known at the end of a run, as JSON can hold it."""
-    server, evaluator = learner.server, learner.evaluator
+    server = learner.server
+    alternatives = server.alternatives
     learned = learner.trainer.number
     champion = server.champion
+    tracks = {
+        name: measures_of(alternatives.measures(track))
+        for track, name in enumerate(alternatives.names)
+    }
     baselines = {
-        name: measures_of(evaluator.baselines.measures(track))
-        for track, name in enumerate(evaluator.baseline_names)
+        alternatives.names[track]: tracks.pop(alternatives.names[track]) for track in BASELINES
     }
     return {
         "streamnet": version("streamnet"),
@@ -57,9 +63,11 @@ def report_of(
         "seconds": round(times.running, 6),
         "startup_seconds": round(times.startup, 6),
         "samples_per_second": round(learned / times.running, 1) if times.running > 0 else None,
-        "served": measures_of(server.served.measures(0)),
-        "served_sliding": measures_of(server.served.measures(0, Horizon.SLIDING)),
-        "served_fading": measures_of(server.served.measures(0, Horizon.FADING)),
+        "serves": SERVABLE[server.serves],
+        "served": measures_of(server.measures()),
+        "served_sliding": measures_of(server.measures(Horizon.SLIDING)),
+        "served_fading": measures_of(server.measures(Horizon.FADING)),
+        "alternatives": tracks,
         "baselines": baselines,
         "champion": None if champion is None else _champion(champion, server.selector.since),
         "switches": server.selector.switched,
@@ -68,7 +76,7 @@ def report_of(
         "candidates": _candidates(learner),
         "curve": {
             "samples": server.curve.samples().tolist(),
-            "columns": ["served", *evaluator.baseline_names],
+            "columns": ["served", *baselines],
             "summed_errors": server.curve.values().tolist(),
         },
         "encoder": learner.encoder.statistics()._asdict(),

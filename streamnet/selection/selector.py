@@ -39,6 +39,7 @@ def _choose(
     margin: float,
     dwell: int,
     trial: float,
+    eligible: NDArray[np.uint8],  # shape=(candidates,)
     able: NDArray[np.uint8],  # shape=(candidates,), scratch
     chosen: NDArray[np.int32],
     record: NDArray[np.float64],  # shape=(n, 5): place, slots and losses of each switch
@@ -47,6 +48,8 @@ def _choose(
     for i in range(losses.shape[0]):
         current = champion[0]
         _find_able(losses, alive, i, able)
+        for k in range(able.size):
+            able[k] &= eligible[k]
         sound = current >= 0 and able[current] != 0
         chosen[i] = current if sound else _best(able, totals, trial)
         for k in range(able.size):
@@ -166,6 +169,7 @@ class Selector:
         self.switched = 0
         self._totals = np.zeros((2, candidates))
         self._champion = np.array([-1, 0], np.int64)
+        self.eligible = np.ones(candidates, np.uint8)  # 0: ranked, but never champion
 
     @property
     def champion(self) -> int:
@@ -208,6 +212,7 @@ class Selector:
             self.margin,
             self.dwell,
             self.trial,
+            self.eligible,
             able,
             chosen,
             record,
@@ -223,12 +228,13 @@ class Selector:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(self._totals[1] > 0, self._totals[0] / self._totals[1], np.inf)
 
-    def reset(self, slot: int) -> None:
+    def reset(self, slot: int, *, eligible: bool = True) -> None:
         """Forget what a slot's candidate scored: a new one took its place.
 
         If it was the champion, the next sample chooses another one.
         """
         self._totals[:, slot] = 0.0
+        self.eligible[slot] = eligible
         if slot == self.champion:
             self._champion[:] = -1, 0
 
@@ -237,6 +243,7 @@ class Selector:
         return {
             "totals": self._totals.copy(),
             "champion": self._champion.copy(),
+            "eligible": self.eligible.copy(),
             "switched": self.switched,
             "switches": np.array(self.switches, np.float64).reshape(-1, 5),
         }
@@ -245,6 +252,7 @@ class Selector:
         """Go on as the selector did whose state this is."""
         self._totals[:] = state["totals"]
         self._champion[:] = state["champion"]
+        self.eligible[:] = state["eligible"]
         self.switched = state["switched"]
         self.switches.clear()
         for number, before, after, *losses in state["switches"].tolist():

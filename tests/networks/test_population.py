@@ -34,7 +34,7 @@ def samples(n: int, *, dense: int = 4, rows: int = 12, seed: int = 0) -> tuple:
 
 
 def part(inputs: Inputs, rows: slice) -> Inputs:
-    dense, row, value, count, given = inputs
+    dense, row, value, count, given, _ = inputs
     return Inputs(dense[rows], row[rows], value[rows], count[rows], given)
 
 

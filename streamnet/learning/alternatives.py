@@ -1,0 +1,142 @@
+"""Alternatives: everything that could be served, scored side by side on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.evaluation import ClassificationBaselines
+from streamnet.evaluation import Horizon
+from streamnet.evaluation import RegressionBaselines
+from streamnet.learning.evaluator import Judged
+from streamnet.learning.evaluator import Scores
+from streamnet.learning.evaluator import numbers_of
+from streamnet.networks.population import Member
+from streamnet.samples import Task
+from streamnet.selection.ensemble import Ensemble
+from streamnet.selection.ensemble import members_of
+from streamnet.selection.ensemble import restored_ensemble
+from streamnet.selection.label_ensemble import LabelEnsemble
+from streamnet.selection.number_ensemble import NumberEnsemble
+
+__all__ = ("BASELINES", "CHAMPION", "ENSEMBLE", "MODEL", "SERVABLE", "Alternatives")
+
+ENSEMBLE, CHAMPION, MODEL = range(3)
+BASELINES = (3, 4)
+SERVABLE = ("ensemble", "champion")
+
+
+@final
+class Alternatives:
+    """The ensemble, the champion alone, the model that would be taken home, and two baselines.
+
+    The model is an ensemble too, of what needs no targets to answer.
+
+    Args:
+        members: The candidates at the start.
+        task: Classification or regression.
+        window: Samples that the sliding measures look at.
+        fading: Factor of all earlier samples in the fading measures and in the ensembles.
+        margin: Share by which something else must be better to be chosen.
+
+    >>> from streamnet.learning.learner import Learner
+    >>> Learner(task=Task.REGRESSION).server.alternatives.names
+    ('ensemble', 'champion', 'model', 'mean', 'no_change')
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        *,
+        task: Task,
+        window: int = 1000,
+        fading: float = 0.999,
+        margin: float = 0.02,
+    ) -> None:
+        self.task = task
+        lagged = [member.settings.lags for member in members]
+        portable = members_of(lagged)
+        self._all_lagged = all(lagged)
+        kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
+        self.ensemble: Ensemble = kind(len(members), fading=fading, margin=margin)
+        self.model: Ensemble = kind(len(members), fading=fading, margin=margin, members=portable)
+        self.scores = Scores(5, task=task, window=window, fading=fading)
+        self._baselines: ClassificationBaselines | RegressionBaselines = (
+            ClassificationBaselines() if task is Task.CLASSIFICATION else RegressionBaselines()
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all tracks."""
+        return ("ensemble", "champion", "model", *self._baselines.names)
+
+    def answer(self, judged: Judged, chosen: NDArray[np.int32]) -> NDArray[Any]:
+        """What each would answer to a block, shape=(5, n, ...); all is scored and learned.
+
+        Args:
+            judged: The block.
+            chosen: shape=(n,): slot of the champion at each sample, -1 for none.
+        """
+        scored = judged.scored
+        encoded, alive = scored.encoded, scored.answers.alive
+        answers = np.zeros((5, *judged.answers.shape[1:]), judged.answers.dtype)
+        if isinstance(self._baselines, ClassificationBaselines):
+            width = answers.shape[2]
+            simple: NDArray[Any] = self._baselines.answers(encoded.label, encoded.known, width)
+            about: tuple[NDArray[Any], ...] = encoded.label, encoded.known
+        else:
+            truth = numbers_of(encoded)
+            simple = self._baselines.answers(truth)
+            about = truth, encoded.centre, encoded.spread
+        answers[ENSEMBLE] = self.ensemble.serve(judged.answers, alive, *about)
+        answers[MODEL] = self.model.serve(judged.answers, alive, *about)
+        answers[BASELINES[0] :] = simple
+        answers[CHAMPION] = _chosen(judged.answers, chosen, simple[0])
+        self.scores.update(scored, answers)
+        return answers
+
+    def welcome(self, slot: int, member: Member) -> None:
+        """Another candidate takes a slot."""
+        self.ensemble.reset(slot)
+        self.model.reset(slot, member=self.portable(member))
+
+    def portable(self, member: Member) -> bool:
+        """Whether a candidate is heard where nobody tells targets."""
+        return self._all_lagged or not member.settings.lags
+
+    def measures(self, track: int, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
+        """Every measure of a track by name."""
+        return self.scores.measures(track, horizon)
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on, to the bit."""
+        return {
+            "ensemble": self.ensemble.export_state(),
+            "model": self.model.export_state(),
+            "scores": self.scores.evaluator.export_state(),
+            "baselines": self._baselines.export_state(),
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the alternatives did whose state this is."""
+        self.ensemble = restored_ensemble(self.task, state["ensemble"])
+        self.model = restored_ensemble(self.task, state["model"])
+        self.scores.evaluator = type(self.scores.evaluator).restore_state(state["scores"])
+        self._baselines = type(self._baselines).restore_state(state["baselines"])
+
+
+def _chosen(
+    answers: NDArray[Any], chosen: NDArray[np.int32], instead: NDArray[Any]
+) -> NDArray[Any]:
+    """The champion's answer to each sample; where nobody is able to answer, ``instead``."""
+    if len(chosen) == 1 and chosen[0] >= 0:
+        alone: NDArray[Any] = answers[chosen[0]]
+        return alone
+    found: NDArray[Any] = answers[np.maximum(chosen, 0), np.arange(len(chosen))]
+    silent = chosen < 0
+    found[silent] = instead[silent]
+    return found

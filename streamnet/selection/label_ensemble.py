@@ -1,0 +1,342 @@
+"""LabelEnsemble: the shares that many networks give to labels, combined into one answer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from typing import Self
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ModelFileError
+from streamnet.jit import jit
+from streamnet.selection.mixing import FINAL_RATE
+from streamnet.selection.mixing import PRIORS
+from streamnet.selection.mixing import Mixing
+from streamnet.selection.mixing import fade
+from streamnet.selection.mixing import least
+
+__all__ = ("LabelEnsemble",)
+
+FLOOR = 1e-4  # least probability in a logarithm
+LOG_FLOOR = math.log(FLOOR)
+DAMPING = 1e-3  # of AdaGrad, so that first steps are short
+# How fast the weights of each mixer move, and whether by AdaGrad.
+RATES = np.array([0.002, 0.008, 0.02, 0.08])
+ADAPTIVE = np.array([0, 0, 1, 1], np.uint8)
+
+
+@jit
+def _logarithm(p: float) -> float:
+    """Of a share, or of the floor: with many labels most shares lie below it."""
+    return math.log(p) if p > FLOOR else LOG_FLOOR
+
+
+@jit
+def _listen(
+    answers: NDArray[np.floating],
+    i: int,
+    known: int,
+    able: NDArray[np.uint8],
+    transitions: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    last: int,
+    opinions: NDArray[np.float64],
+) -> None:
+    """Logarithms of what each expert says about sample ``i``; 0 for one that is not able."""
+    candidates = answers.shape[0]
+    for k in range(candidates):
+        for c in range(known):
+            opinions[k, c] = _logarithm(float(answers[k, i, c])) if able[k] != 0 else 0.0
+    # Counts of what followed the last label, and of all labels, both faded; each label counts as
+    # one part of a sample more, so that none is ruled out.
+    for prior in range(PRIORS):
+        k = candidates + prior
+        counts = transitions[last] if prior == 0 and able[k] != 0 else frequencies
+        total = 1.0
+        for c in range(known):
+            total += counts[c]
+        for c in range(known):
+            p = (counts[c] + 1.0 / known) / total
+            opinions[k, c] = _logarithm(p) if able[k] != 0 else 0.0
+
+
+@jit
+def _mix(
+    weights: NDArray[np.float64], opinions: NDArray[np.float64], known: int, out: NDArray[Any]
+) -> None:
+    """Shares in proportion to the experts' shares, each to the power of its weight."""
+    for c in range(known):
+        out[c] = 0.0
+    for k in range(weights.size):
+        w = weights[k]
+        for c in range(known):
+            out[c] += w * opinions[k, c]
+    peak = -np.inf
+    for c in range(known):
+        peak = max(peak, out[c])
+    total = 0.0
+    for c in range(known):
+        out[c] = math.exp(out[c] - peak)
+        total += out[c]
+    for c in range(known):
+        out[c] /= total
+
+
+@jit
+def _move(
+    weights: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    opinions: NDArray[np.float64],
+    known: int,
+    truth: int,
+    shares: NDArray[np.float64],
+    rate: float,
+    adaptive: bool,
+) -> None:
+    """A step down the slope of the log-loss of `_mix`."""
+    for k in range(weights.size):
+        slope = -opinions[k, truth]
+        for c in range(known):
+            slope += shares[c] * opinions[k, c]
+        if adaptive:
+            squares[k] += slope * slope
+            slope /= math.sqrt(squares[k] + DAMPING)
+        weights[k] -= rate * slope
+
+
+@jit
+def _combine(
+    opinions: NDArray[np.float64],  # shape=(experts, C)
+    known: int,
+    weights: NDArray[np.float64],
+    final: NDArray[np.float64],
+    best: int,
+    shares: NDArray[np.float64],  # shape=(mixers + 2, C), written
+    second: NDArray[np.float64],  # shape=(mixers + 1, C), written: logarithms of the first layer
+) -> None:
+    """Shares by each mixer, by the best expert (even ones without any) and by the final mixer."""
+    mixers = weights.shape[0]
+    for m in range(mixers):
+        _mix(weights[m], opinions, known, shares[m])
+    for c in range(known):
+        shares[mixers, c] = math.exp(opinions[best, c]) if best >= 0 else 1.0 / known
+    for m in range(mixers + 1):
+        for c in range(known):
+            second[m, c] = _logarithm(shares[m, c])
+    _mix(final, second, known, shares[mixers + 1])
+
+
+@jit
+def _serve(
+    answers: NDArray[np.floating],  # shape=(candidates, n, C)
+    alive: NDArray[np.uint8],  # shape=(candidates, n)
+    truth: NDArray[np.int32],
+    known: NDArray[np.int32],
+    learns: bool,
+    fading: float,
+    margin: float,
+    members: NDArray[np.uint8],
+    weights: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    final: NDArray[np.float64],
+    final_squares: NDArray[np.float64],
+    losses: NDArray[np.float64],
+    combined: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+    transitions: NDArray[np.float64],  # shape=(C + 1, C), see LabelEnsemble
+    frequencies: NDArray[np.float64],  # shape=(C,)
+    last: NDArray[np.int64],
+    served: NDArray[np.float64],  # shape=(n, C), written
+) -> None:
+    candidates, n, width = answers.shape
+    mixers = weights.shape[0]
+    opinions = np.zeros((members.size, width))
+    shares = np.zeros((mixers + 2, width))
+    second = np.zeros((mixers + 1, width))
+    able = members.copy()
+    everyone = np.ones(mixers + 2, np.uint8)
+    for i in range(n):
+        names = min(known[i], width)
+        for k in range(candidates):
+            able[k] = members[k] if alive[k, i] != 0 else 0
+        for c in range(width):
+            served[i, c] = 0.0
+        if names == 0:
+            if learns and truth[i] >= 0:
+                _note(transitions, frequencies, last, truth[i], fading)
+            continue
+        _listen(answers, i, names, able, transitions, frequencies, last[0], opinions)
+        chosen[0] = least(losses, able, chosen[0], margin)
+        _combine(opinions, names, weights, final, chosen[0], shares, second)
+        for c in range(names):
+            served[i, c] = shares[chosen[1], c]
+        y = truth[i]
+        if not learns or y < 0:
+            continue
+        for k in range(members.size):
+            if members[k] != 0:
+                loss = -LOG_FLOOR
+                if able[k] != 0 and y < names:
+                    loss = -opinions[k, y]
+                fade(losses, k, loss, fading)
+        for m in range(mixers + 2):
+            p = shares[m, y] if y < names else 0.0
+            fade(combined, m, -_logarithm(p), fading)
+        chosen[1] = least(combined, everyone, chosen[1], margin)
+        if y < names:
+            for m in range(mixers):
+                _move(
+                    weights[m],
+                    squares[m],
+                    opinions,
+                    names,
+                    y,
+                    shares[m],
+                    RATES[m],
+                    ADAPTIVE[m] != 0,
+                )
+            _move(final, final_squares, second, names, y, shares[mixers + 1], FINAL_RATE, True)
+        _note(transitions, frequencies, last, y, fading)
+
+
+@jit
+def _note(
+    transitions: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    last: NDArray[np.int64],
+    y: int,
+    fading: float,
+) -> None:
+    """Count a label after the one before it, and among all."""
+    for c in range(frequencies.size):
+        frequencies[c] *= fading
+    frequencies[y] += 1.0
+    if transitions.shape[0] > 0:
+        for c in range(frequencies.size):
+            transitions[last[0], c] *= fading
+        transitions[last[0], y] += 1.0
+    last[0] = y
+
+
+@final
+class LabelEnsemble(Mixing):
+    """Combines what candidates say about labels by logarithmic opinion pools learned online.
+
+    Each mixer gives a label the product of the experts' shares, each to the power of its weight,
+    and moves the weights down the slope of its own log-loss.
+
+    >>> ensemble = LabelEnsemble(2)
+    >>> right = np.tile([0.9, 0.1], (200, 1)), np.tile([0.5, 0.5], (200, 1))
+    >>> truth, known = np.zeros(200, np.int32), np.full(200, 2, np.int32)
+    >>> served = ensemble.serve(np.array(right), np.ones((2, 200), np.uint8), truth, known)
+    >>> bool(served[-1, 0] > 0.9)
+    True
+    """
+
+    _arrays = (*Mixing._arrays, "transitions", "frequencies", "last")
+
+    def __init__(
+        self,
+        candidates: int,
+        *,
+        fading: float = 0.999,
+        margin: float = 0.02,
+        members: NDArray[np.uint8] | None = None,
+    ) -> None:
+        super().__init__(
+            candidates, mixers=len(RATES), fading=fading, margin=margin, members=members
+        )
+        # By the last label, and a row for none; nothing where that expert is not heard.
+        self.transitions = np.zeros((3 if self.members[candidates] else 0, 2))
+        self.frequencies = np.zeros(2)
+        self.last = np.array([2], np.int64)  # row of the last label
+
+    def serve(
+        self,
+        answers: NDArray[np.floating],
+        alive: NDArray[np.uint8],
+        truth: NDArray[np.int32],
+        known: NDArray[np.int32],
+        *,
+        learns: bool = True,
+    ) -> NDArray[np.float64]:
+        """Answer n samples in order, each before its truth is learned.
+
+        Args:
+            answers: shape=(candidates, n, C), shares; of sample i the first ``known[i]`` count.
+            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
+            truth: shape=(n,), class numbers; -1 where there is none.
+            known: shape=(n,), classes known before each sample.
+            learns: Whether weights move and losses are noted.
+
+        Returns:
+            shape=(n, C), shares of the known classes; all 0 where none is known.
+        """
+        self._make_room(answers.shape[2])
+        served = np.empty(answers.shape[1:])
+        _serve(
+            answers,
+            alive,
+            truth,
+            known,
+            learns,
+            self.fading,
+            self.margin,
+            self.members,
+            self.weights,
+            self.squares,
+            self.final,
+            self.final_squares,
+            self.losses,
+            self.combined,
+            self.chosen,
+            self.transitions,
+            self.frequencies,
+            self.last,
+            served,
+        )
+        return served
+
+    def answer(
+        self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int
+    ) -> NDArray[np.float64]:
+        """Answer samples of which each might be the next; nothing changes."""
+        n = answers.shape[1]
+        before = self.chosen.copy()
+        served = self.serve(
+            answers, alive, np.full(n, -1, np.int32), np.full(n, known, np.int32), learns=False
+        )
+        self.chosen[:] = before
+        return served
+
+    def _make_room(self, classes: int) -> None:
+        room = len(self.frequencies)
+        if classes <= room:
+            return
+        self.frequencies = np.append(self.frequencies, np.zeros(classes - room))
+        old = self.transitions
+        self.transitions = np.zeros((classes + 1 if len(old) else 0, classes))
+        self.transitions[:room, :room] = old[:room]
+        self.transitions[-1:, :room] = old[-1:]
+        if self.last[0] == room:
+            self.last[0] = classes
+
+    @classmethod
+    def restore_state(cls, state: dict[str, Any]) -> Self:
+        """An ensemble that goes on from where ``state`` was exported.
+
+        Raises:
+            ModelFileError: If the parts of the state do not fit together.
+        """
+        self = cls(**cls._settings_of(state))
+        classes = np.size(state["frequencies"])
+        if not 2 <= classes <= 1 << 16:
+            raise ModelFileError(f"ensemble: it counts {classes} classes")
+        self._make_room(classes)
+        self._restore(state)
+        if not 0 <= self.last[0] <= classes:
+            raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
+        return self

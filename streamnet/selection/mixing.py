@@ -1,0 +1,175 @@
+"""What both ensembles share: experts, mixers over them, and a mixer over the mixers.
+
+A network of two layers that learns online (Mahoney 2005; Mattern 2013 gives bounds). Its inputs are
+experts: the candidates, and two that need no network (the `PRIORS`). The first layer has a few
+mixers that differ in how fast their weights move, and the best expert of late. The second layer
+mixes those. What is served is whichever of all these has the lowest loss of late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ModelFileError
+from streamnet.jit import jit
+
+__all__ = (
+    "COUNT",
+    "PRIORS",
+    "TOTAL",
+    "Mixing",
+    "fade",
+    "least",
+)
+
+PRIORS = 2  # experts after the candidates: one from the last target, one from all of them
+TOTAL, COUNT = range(2)  # of faded losses
+TRIAL = 100.0  # faded samples that a newcomer needs before it can be the best expert
+FINAL_RATE = 0.02
+
+
+@jit
+def least(
+    losses: NDArray[np.float64],  # shape=(2, experts)
+    able: NDArray[np.uint8],
+    current: int,
+    margin: float,
+) -> int:
+    """The able expert of lowest faded mean loss; the current one unless another is better by far.
+
+    Newcomers rank behind all others; -1 if none is able.
+    """
+    best = -1
+    for k in range(able.size):
+        if able[k] == 0 or losses[COUNT, k] == 0.0:
+            continue
+        if best < 0:
+            best = k
+            continue
+        old, best_old = losses[COUNT, k] >= TRIAL, losses[COUNT, best] >= TRIAL
+        if old != best_old:
+            best = k if old else best
+        elif losses[TOTAL, k] * losses[COUNT, best] < losses[TOTAL, best] * losses[COUNT, k]:
+            best = k
+    if current >= 0 and best >= 0 and able[current] != 0 and losses[COUNT, current] > 0.0:
+        now = losses[TOTAL, current] / losses[COUNT, current]
+        if losses[TOTAL, best] / losses[COUNT, best] >= now * (1.0 - margin):
+            return current
+    return best
+
+
+@jit
+def fade(losses: NDArray[np.float64], k: int, loss: float, fading: float) -> None:
+    """Take a loss into the faded total and count of expert ``k``."""
+    losses[TOTAL, k] = losses[TOTAL, k] * fading + loss
+    losses[COUNT, k] = losses[COUNT, k] * fading + 1.0
+
+
+class Mixing:
+    """Weights of the two layers and the losses that decide between what they say.
+
+    Args:
+        candidates: How many there are.
+        mixers: Mixers of the first layer.
+        fading: Factor of all earlier losses at each sample.
+        margin: Share by which another must be better to be served.
+        members: shape=(candidates + PRIORS,), 0 for those that are not to be heard.
+    """
+
+    _arrays: tuple[str, ...] = (
+        "members",
+        "weights",
+        "squares",
+        "final",
+        "final_squares",
+        "losses",
+        "combined",
+        "chosen",
+    )
+
+    def __init__(
+        self,
+        candidates: int,
+        *,
+        mixers: int,
+        fading: float,
+        margin: float,
+        members: NDArray[np.uint8] | None,
+    ) -> None:
+        if not 0.0 <= fading <= 1.0:
+            raise ConfigurationError(f"fading is {fading}, but must be from 0 to 1")
+        if not 0.0 <= margin <= 1.0:
+            raise ConfigurationError(f"margin is {margin}, but must be from 0 to 1")
+        self.fading = float(fading)
+        self.margin = float(margin)
+        experts = candidates + PRIORS
+        self.members = np.ones(experts, np.uint8) if members is None else members.copy()
+        share = 1.0 / max(int(self.members.sum()), 1)
+        self.weights = np.where(self.members, share, 0.0) * np.ones((mixers, 1))
+        self.squares = np.zeros((mixers, experts))
+        self.final = np.full(mixers + 1, 1.0 / (mixers + 1))
+        self.final_squares = np.zeros(mixers + 1)
+        self.losses = np.zeros((2, experts))  # of each expert
+        self.combined = np.zeros((2, mixers + 2))  # of each mixer, the best expert, and the final
+        self.chosen = np.array([-1, mixers + 1], np.int64)  # best expert, and what is served
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates may be heard."""
+        return len(self.members) - PRIORS
+
+    @property
+    def experts(self) -> int:
+        """Candidates and priors."""
+        return len(self.members)
+
+    def reset(self, slot: int, *, member: bool = True) -> None:
+        """Another candidate takes a slot: it has to earn its weight."""
+        self.members[slot] = member
+        self.weights[:, slot] = 0.0
+        self.squares[:, slot] = 0.0
+        self.losses[:, slot] = 0.0
+        if self.chosen[0] == slot:
+            self.chosen[0] = -1
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on, to the bit."""
+        arrays = {name: getattr(self, name).copy() for name in self._arrays}
+        return {"fading": self.fading, "margin": self.margin, **arrays}
+
+    def restricted(self, slots: Sequence[int]) -> dict[str, Any]:
+        """The state of an ensemble of some of the candidates, in this order."""
+        state = self.export_state()
+        experts = [*slots, *range(self.experts - PRIORS, self.experts)]
+        for name in ("members", "weights", "squares", "losses"):
+            state[name] = np.ascontiguousarray(state[name][..., experts])
+        best = int(self.chosen[0])
+        state["chosen"][0] = experts.index(best) if best in experts else -1
+        return state
+
+    @staticmethod
+    def _settings_of(state: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of the constructor that made what ``state`` was exported from."""
+        members = np.array(state["members"], np.uint8)
+        candidates = members.size - PRIORS
+        if members.ndim != 1 or candidates < 1 or members.max() > 1:
+            raise ModelFileError("ensemble: members is damaged")
+        settings = {name: state[name] for name in ("fading", "margin")}
+        return {"candidates": candidates, "members": members, **settings}
+
+    def _restore(self, state: dict[str, Any]) -> Self:
+        for name in self._arrays:
+            own, given = getattr(self, name), np.asarray(state[name])
+            if given.shape != own.shape or not np.isfinite(given).all():
+                raise ModelFileError(f"ensemble: {name} is damaged")
+            own[...] = given
+        best, served = self.chosen.tolist()
+        if not (-1 <= best < self.experts and 0 <= served < self.combined.shape[1]):
+            raise ModelFileError(f"ensemble: chosen is {self.chosen.tolist()}")
+        return self

@@ -1,0 +1,249 @@
+"""NumberEnsemble: the numbers that many networks answer, combined into one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from typing import Self
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import jit
+from streamnet.selection.mixing import COUNT
+from streamnet.selection.mixing import FINAL_RATE
+from streamnet.selection.mixing import TOTAL
+from streamnet.selection.mixing import Mixing
+from streamnet.selection.mixing import fade
+from streamnet.selection.mixing import least
+
+__all__ = ("NumberEnsemble",)
+
+FARTHEST = 10.0  # standard deviations: what lies beyond counts as this far from the mean
+LARGEST = 1e3  # of a loss in standard deviations
+STEEPEST = 0.1  # error in standard deviations from which a step no longer grows
+DAMPING = 1e-3  # of AdaGrad, so that first steps are short
+NORMALISED, ADAGRAD, HEDGE = range(3)
+KINDS = np.array([NORMALISED, ADAGRAD, ADAGRAD, HEDGE])
+RATES = np.array([0.05, 0.01, 0.03, 0.3])
+
+
+@jit
+def _hedge(
+    losses: NDArray[np.float64], able: NDArray[np.uint8], rate: float, weights: NDArray[np.float64]
+) -> None:
+    """Weights that fall exponentially with the faded loss (Freund and Schapire 1997)."""
+    lowest = np.inf
+    for k in range(able.size):
+        if able[k] != 0 and losses[COUNT, k] > 0.0:
+            lowest = min(lowest, losses[TOTAL, k] / losses[COUNT, k])
+    total = 0.0
+    for k in range(able.size):
+        weights[k] = 0.0
+        if able[k] != 0 and losses[COUNT, k] > 0.0:
+            mean = losses[TOTAL, k] / losses[COUNT, k]
+            weights[k] = math.exp(-rate * (mean - lowest) * losses[COUNT, k])
+        total += weights[k]
+    for k in range(able.size):
+        weights[k] = weights[k] / total if total > 0.0 else able[k] / max(able.sum(), 1)
+
+
+@jit
+def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
+    total = 0.0
+    for k in range(weights.size):
+        total += weights[k] * opinions[k]
+    return total
+
+
+@jit
+def _move(
+    weights: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    opinions: NDArray[np.float64],
+    slope: float,
+    rate: float,
+    kind: int,
+) -> None:
+    """A step against the error; ``slope`` is its derivative, which is bounded."""
+    length = 1e-2
+    for k in range(weights.size):
+        length += opinions[k] * opinions[k]
+    for k in range(weights.size):
+        g = slope * opinions[k]
+        if kind == ADAGRAD:
+            squares[k] += g * g
+            g /= math.sqrt(squares[k] + DAMPING)
+        else:
+            g /= length
+        weights[k] -= rate * g
+
+
+@jit
+def _serve(
+    answers: NDArray[np.float64],  # shape=(candidates, n)
+    alive: NDArray[np.uint8],  # shape=(candidates, n)
+    truth: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    learns: bool,
+    fading: float,
+    margin: float,
+    members: NDArray[np.uint8],
+    weights: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    final: NDArray[np.float64],
+    final_squares: NDArray[np.float64],
+    losses: NDArray[np.float64],
+    combined: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+    last: NDArray[np.float64],
+    served: NDArray[np.float64],  # shape=(n,), written
+) -> None:
+    candidates, n = answers.shape
+    mixers = weights.shape[0]
+    opinions = np.zeros(members.size)
+    said = np.zeros(mixers + 2)
+    able = members.copy()
+    everyone = np.ones(mixers + 2, np.uint8)
+    for i in range(n):
+        for k in range(candidates):
+            able[k] = members[k] if alive[k, i] != 0 else 0
+            z = (answers[k, i] - centre[i]) / spread[i]
+            opinions[k] = min(max(z, -FARTHEST), FARTHEST) if able[k] != 0 else 0.0
+        # The last target, and the mean of all.
+        z = (last[0] - centre[i]) / spread[i] if last[1] > 0.0 else 0.0
+        opinions[candidates] = min(max(z, -FARTHEST), FARTHEST) * able[candidates]
+        opinions[candidates + 1] = 0.0
+        chosen[0] = least(losses, able, chosen[0], margin)
+        for m in range(mixers):
+            if KINDS[m] == HEDGE:
+                _hedge(losses, able, RATES[m], weights[m])
+            said[m] = _dot(weights[m], opinions)
+        said[mixers] = opinions[chosen[0]] if chosen[0] >= 0 else 0.0
+        said[mixers + 1] = _dot(final, said[: mixers + 1])
+        for m in range(mixers + 2):
+            said[m] = min(max(said[m], -FARTHEST), FARTHEST)
+        served[i] = centre[i] + spread[i] * said[chosen[1]]
+        y = truth[i]
+        if not learns or not math.isfinite(y):
+            continue
+        y = (y - centre[i]) / spread[i]
+        for k in range(members.size):
+            if members[k] != 0:
+                loss = abs(opinions[k] - y) if able[k] != 0 else FARTHEST
+                fade(losses, k, min(loss, LARGEST), fading)
+        for m in range(mixers + 2):
+            fade(combined, m, min(abs(said[m] - y), LARGEST), fading)
+        chosen[1] = least(combined, everyone, chosen[1], margin)
+        for m in range(mixers):
+            error = said[m] - y
+            if KINDS[m] == NORMALISED:
+                slope = min(max(error, -1.0), 1.0)
+                _move(weights[m], squares[m], opinions, slope, RATES[m], NORMALISED)
+            elif KINDS[m] == ADAGRAD:
+                slope = min(max(error / STEEPEST, -1.0), 1.0)
+                _move(weights[m], squares[m], opinions, slope, RATES[m], ADAGRAD)
+        slope = min(max((said[mixers + 1] - y) / STEEPEST, -1.0), 1.0)
+        _move(final, final_squares, said[: mixers + 1], slope, FINAL_RATE, ADAGRAD)
+        last[0] = truth[i]
+        last[1] = 1.0
+
+
+@final
+class NumberEnsemble(Mixing):
+    """Combines candidates' numbers by linear mixers learned online, in standard units.
+
+    The mixers move their weights by normalised least mean squares (Nagumo and Noda 1967), by
+    AdaGrad on Huber's loss, and by Hedge (Freund and Schapire 1997).
+
+    >>> ensemble = NumberEnsemble(2)
+    >>> truth = np.sin(np.arange(500.0))
+    >>> answers = np.stack([truth + 0.5, truth - 0.5])
+    >>> units = np.zeros(500), np.ones(500)
+    >>> served = ensemble.serve(answers, np.ones((2, 500), np.uint8), truth, *units)
+    >>> bool(np.abs(served - truth)[-100:].mean() < 0.1)
+    True
+    """
+
+    _arrays = (*Mixing._arrays, "last")
+
+    def __init__(
+        self,
+        candidates: int,
+        *,
+        fading: float = 0.999,
+        margin: float = 0.02,
+        members: NDArray[np.uint8] | None = None,
+    ) -> None:
+        super().__init__(
+            candidates, mixers=len(RATES), fading=fading, margin=margin, members=members
+        )
+        self.last = np.zeros(2)  # the last target, and 1 once there was one
+
+    def serve(
+        self,
+        answers: NDArray[np.float64],
+        alive: NDArray[np.uint8],
+        truth: NDArray[np.float64],
+        centre: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        *,
+        learns: bool = True,
+    ) -> NDArray[np.float64]:
+        """Answer n samples in order, each before its truth is learned.
+
+        Args:
+            answers: shape=(candidates, n).
+            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
+            truth: shape=(n,), NaN where there is none.
+            centre: shape=(n,), mean of the targets before each sample.
+            spread: shape=(n,), their standard deviation, > 0.
+            learns: Whether weights move and losses are noted.
+
+        Returns:
+            shape=(n,).
+        """
+        served = np.empty(answers.shape[1])
+        _serve(
+            answers,
+            alive,
+            truth,
+            centre,
+            spread,
+            learns,
+            self.fading,
+            self.margin,
+            self.members,
+            self.weights,
+            self.squares,
+            self.final,
+            self.final_squares,
+            self.losses,
+            self.combined,
+            self.chosen,
+            self.last,
+            served,
+        )
+        return served
+
+    def answer(
+        self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
+    ) -> NDArray[np.float64]:
+        """Answer samples of which each might be the next; nothing changes."""
+        n = answers.shape[1]
+        before, weights = self.chosen.copy(), self.weights.copy()
+        centre, spread = (np.full(n, number) for number in scale)
+        served = self.serve(answers, alive, np.full(n, np.nan), centre, spread, learns=False)
+        self.chosen[:], self.weights[:] = before, weights
+        return served
+
+    @classmethod
+    def restore_state(cls, state: dict[str, Any]) -> Self:
+        """An ensemble that goes on from where ``state`` was exported.
+
+        Raises:
+            ModelFileError: If the parts of the state do not fit together.
+        """
+        return cls(**cls._settings_of(state))._restore(state)
