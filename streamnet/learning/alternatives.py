@@ -87,17 +87,43 @@ class Alternatives:
         if isinstance(self._baselines, ClassificationBaselines):
             width = answers.shape[2]
             simple: NDArray[Any] = self._baselines.answers(encoded.label, encoded.known, width)
-            about: tuple[NDArray[Any], ...] = encoded.label, encoded.known
         else:
-            truth = numbers_of(encoded)
-            simple = self._baselines.answers(truth)
-            about = truth, encoded.centre, encoded.spread
-        answers[ENSEMBLE] = self.ensemble.serve(judged.answers, alive, *about)
-        answers[MODEL] = self.model.serve(judged.answers, alive, *about)
+            simple = self._baselines.answers(numbers_of(encoded))
+        for track, ensemble in ((ENSEMBLE, self.ensemble), (MODEL, self.model)):
+            if isinstance(ensemble, LabelEnsemble):
+                about = encoded.label, encoded.known
+                answers[track] = ensemble.serve(judged.answers, alive, *about)
+            else:
+                units = encoded.centre, encoded.spread
+                truth = numbers_of(encoded)
+                answers[track] = ensemble.serve(judged.answers, alive, truth, *units)
         answers[BASELINES[0] :] = simple
         answers[CHAMPION] = _chosen(judged.answers, chosen, simple[0])
         self.scores.update(scored, answers)
         return answers
+
+    def combine(
+        self,
+        answers: NDArray[Any],
+        alive: NDArray[np.uint8],
+        *,
+        known: int,
+        scale: tuple[float, float],
+        alone: bool,
+    ) -> NDArray[Any]:
+        """One answer to each sample, which might be the next; nothing changes.
+
+        Args:
+            answers: Shares (candidates, n, labels), or numbers (candidates, n).
+            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
+            known: Labels known.
+            scale: Centre and spread of numbers.
+            alone: By the model, not by the ensemble that knows the last targets.
+        """
+        ensemble = self.model if alone else self.ensemble
+        if isinstance(ensemble, LabelEnsemble):
+            return ensemble.answer(answers, alive, known)
+        return ensemble.answer(answers, alive, scale)
 
     def welcome(self, slot: int, member: Member) -> None:
         """Another candidate takes a slot."""

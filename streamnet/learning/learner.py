@@ -136,8 +136,13 @@ class Learner:
                 return slot, self.trainer.snapshot(emission, self.encoder.snapshot())
         raise NoCandidateError(_NO_ONE)
 
-    def answer(self, block: Block) -> NDArray[Any]:
+    def answer(self, block: Block, *, alone: bool = False) -> NDArray[Any]:
         """What would be served for samples of which each might be the next; nothing changes.
+
+        Args:
+            block: The samples.
+            alone: Answer like the model to take home, which does not look at the last targets:
+                the samples may come from anywhere.
 
         Returns:
             Shares (n, labels), or numbers (n,); NaN where there is no finite answer.
@@ -147,22 +152,22 @@ class Learner:
             NoCandidateError: If the champion alone is served, and there is none.
         """
         inputs = self.encoder.transform(block)
-        labels = len(self.encoder.labels)
-        population = self.trainer.population
-        slots = range(len(population.members)) if self.server.ensemble else [self.best()]
-        said = population.answer(slots, self.trainer.number, inputs, max(labels, 1))
-        scale = self.encoder.scale
-        answers: NDArray[Any] = said.outputs[:, :, : max(labels, 1)]
+        server, population = self.server, self.trainer.population
+        known = len(self.encoder.labels)
+        slots = range(len(population.members)) if server.ensemble else [self.best()]
+        said = population.answer(slots, self.trainer.number, inputs, max(known, 1))
+        answers: NDArray[Any] = said.outputs[:, :, : max(known, 1)]
         if self.task is Task.REGRESSION:
+            centre, spread = self.encoder.scale
             with np.errstate(over="ignore", invalid="ignore"):
-                answers = scale[0] + scale[1] * answers[:, :, 0].astype(np.float64)
-        if not self.server.ensemble:
-            return np.where(
-                said.alive[0] if answers.ndim == 2 else said.alive[0][:, None], answers[0], np.nan
+                answers = centre + spread * answers[:, :, 0].astype(np.float64)
+        if server.ensemble:
+            return server.alternatives.combine(
+                answers, said.alive, known=known, scale=self.encoder.scale, alone=alone
             )
-        return self.server.alternatives.ensemble.answer(
-            answers, said.alive, labels if self.task is Task.CLASSIFICATION else scale
-        )
+        alone_answers: NDArray[Any] = answers[0]
+        alone_answers[said.alive[0] == 0] = np.nan
+        return alone_answers
 
     def _ranked(self) -> Iterator[int]:
         """Slots that may be champion, healthy and not new: the champion, then by faded loss."""

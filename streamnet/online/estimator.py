@@ -41,6 +41,9 @@ BLOCK = 1024  # most samples that are learned or answered at a time
 class OnlineEstimator(ABC):
     """What both estimators share: a learner of one task, with dicts going in.
 
+    What is asked about one sample is answered as about the next one of the stream: the last targets
+    are known. Many samples may come from anywhere: they are answered by what `model` takes home.
+
     A sample is a dict of numbers, texts, dates or None by name, in any order. Features may be
     absent, and new ones may come at any time. Learning in blocks or one by one gives the same bits.
 
@@ -125,7 +128,7 @@ class OnlineEstimator(ABC):
     # -------------------------------------------------------------- answers
 
     def _one(self, x: Sample) -> Any:
-        """What is served for a sample: shares of labels, or a number.
+        """What is served for the next sample: shares of labels, or a number.
 
         None before the first sample, and where no network has a finite answer.
         """
@@ -139,7 +142,7 @@ class OnlineEstimator(ABC):
         return found.tolist() if np.isfinite(found).all() else None
 
     def _many(self, rows: Sequence[Sample]) -> NDArray[np.floating]:
-        """The same for samples, shape=(n, labels) or (n,); NaN in place of None."""
+        """What the model says of samples, shape=(n, labels) or (n,); NaN in place of None."""
         labels = len(self._learner.encoder.labels)
         shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
         found = np.full(shape, np.nan)
@@ -148,7 +151,7 @@ class OnlineEstimator(ABC):
         for start in range(0, len(rows), BLOCK):
             block = self._ask(rows[start : start + BLOCK], start, len(rows))
             with suppress(NoCandidateError):
-                found[start : start + BLOCK] = self._learner.answer(block)
+                found[start : start + BLOCK] = self._learner.answer(block, alone=True)
         return found
 
     def _ask(self, rows: Sequence[Sample], start: int, total: int) -> Block:

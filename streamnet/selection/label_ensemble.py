@@ -162,8 +162,6 @@ def _serve(
         names = min(known[i], width)
         for k in range(candidates):
             able[k] = members[k] if alive[k, i] != 0 else 0
-        for c in range(width):
-            served[i, c] = 0.0
         if names == 0:
             if learns and truth[i] >= 0:
                 _note(transitions, frequencies, last, truth[i], fading)
@@ -176,30 +174,33 @@ def _serve(
         y = truth[i]
         if not learns or y < 0:
             continue
-        for k in range(members.size):
-            if members[k] != 0:
-                loss = -LOG_FLOOR
-                if able[k] != 0 and y < names:
-                    loss = -opinions[k, y]
-                fade(losses, k, loss, fading)
+        _judge(opinions, able, members, names, y, losses, fading)
         for m in range(mixers + 2):
-            p = shares[m, y] if y < names else 0.0
-            fade(combined, m, -_logarithm(p), fading)
+            fade(combined, m, -_logarithm(shares[m, y]) if y < names else -LOG_FLOOR, fading)
         chosen[1] = least(combined, everyone, chosen[1], margin)
         if y < names:
             for m in range(mixers):
-                _move(
-                    weights[m],
-                    squares[m],
-                    opinions,
-                    names,
-                    y,
-                    shares[m],
-                    RATES[m],
-                    ADAPTIVE[m] != 0,
-                )
+                adaptive = ADAPTIVE[m] != 0
+                _move(weights[m], squares[m], opinions, names, y, shares[m], RATES[m], adaptive)
             _move(final, final_squares, second, names, y, shares[mixers + 1], FINAL_RATE, True)
         _note(transitions, frequencies, last, y, fading)
+
+
+@jit
+def _judge(
+    opinions: NDArray[np.float64],
+    able: NDArray[np.uint8],
+    members: NDArray[np.uint8],
+    known: int,
+    y: int,
+    losses: NDArray[np.float64],
+    fading: float,
+) -> None:
+    """Take in every expert's log-loss; who is silent counts as entirely wrong."""
+    for k in range(members.size):
+        if members[k] != 0:
+            right = able[k] != 0 and y < known
+            fade(losses, k, -opinions[k, y] if right else -LOG_FLOOR, fading)
 
 
 @jit
@@ -276,7 +277,7 @@ class LabelEnsemble(Mixing):
             shape=(n, C), shares of the known classes; all 0 where none is known.
         """
         self._make_room(answers.shape[2])
-        served = np.empty(answers.shape[1:])
+        served = np.zeros(answers.shape[1:])
         _serve(
             answers,
             alive,

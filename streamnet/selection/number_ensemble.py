@@ -24,6 +24,7 @@ FARTHEST = 10.0  # standard deviations: what lies beyond counts as this far from
 LARGEST = 1e3  # of a loss in standard deviations
 STEEPEST = 0.1  # error in standard deviations from which a step no longer grows
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
+SHORTEST = 1e-2  # squared length that is added to the inputs' in the normalised step
 NORMALISED, ADAGRAD, HEDGE = range(3)
 KINDS = np.array([NORMALISED, ADAGRAD, ADAGRAD, HEDGE])
 RATES = np.array([0.05, 0.01, 0.03, 0.3])
@@ -58,26 +59,54 @@ def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
 
 
 @jit
+def _near(z: float) -> float:
+    return min(max(z, -FARTHEST), FARTHEST)
+
+
+@jit
 def _move(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
     opinions: NDArray[np.float64],
-    slope: float,
+    error: float,
     rate: float,
     kind: int,
 ) -> None:
-    """A step against the error; ``slope`` is its derivative, which is bounded."""
-    length = 1e-2
+    """A step of a mixer against its error, whose influence is bounded."""
+    if kind == HEDGE:
+        return
+    if kind == ADAGRAD:
+        slope = min(max(error / STEEPEST, -1.0), 1.0)
+        for k in range(weights.size):
+            g = slope * opinions[k]
+            squares[k] += g * g
+            weights[k] -= rate * g / math.sqrt(squares[k] + DAMPING)
+        return
+    length = SHORTEST
     for k in range(weights.size):
         length += opinions[k] * opinions[k]
     for k in range(weights.size):
-        g = slope * opinions[k]
-        if kind == ADAGRAD:
-            squares[k] += g * g
-            g /= math.sqrt(squares[k] + DAMPING)
-        else:
-            g /= length
-        weights[k] -= rate * g
+        weights[k] -= rate * min(max(error, -1.0), 1.0) * opinions[k] / length
+
+
+@jit
+def _combine(
+    opinions: NDArray[np.float64],
+    able: NDArray[np.uint8],
+    losses: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    final: NDArray[np.float64],
+    best: int,
+    said: NDArray[np.float64],  # shape=(mixers + 2,), written
+) -> None:
+    """The number of each mixer, of the best expert (the mean without any), of the final mixer."""
+    mixers = weights.shape[0]
+    for m in range(mixers):
+        if KINDS[m] == HEDGE:
+            _hedge(losses, able, RATES[m], weights[m])
+        said[m] = _near(_dot(weights[m], opinions))
+    said[mixers] = opinions[best] if best >= 0 else 0.0
+    said[mixers + 1] = _near(_dot(final, said[: mixers + 1]))
 
 
 @jit
@@ -111,25 +140,17 @@ def _serve(
         for k in range(candidates):
             able[k] = members[k] if alive[k, i] != 0 else 0
             z = (answers[k, i] - centre[i]) / spread[i]
-            opinions[k] = min(max(z, -FARTHEST), FARTHEST) if able[k] != 0 else 0.0
+            opinions[k] = _near(z) if able[k] != 0 else 0.0
         # The last target, and the mean of all.
         z = (last[0] - centre[i]) / spread[i] if last[1] > 0.0 else 0.0
-        opinions[candidates] = min(max(z, -FARTHEST), FARTHEST) * able[candidates]
+        opinions[candidates] = _near(z) * able[candidates]
         opinions[candidates + 1] = 0.0
         chosen[0] = least(losses, able, chosen[0], margin)
-        for m in range(mixers):
-            if KINDS[m] == HEDGE:
-                _hedge(losses, able, RATES[m], weights[m])
-            said[m] = _dot(weights[m], opinions)
-        said[mixers] = opinions[chosen[0]] if chosen[0] >= 0 else 0.0
-        said[mixers + 1] = _dot(final, said[: mixers + 1])
-        for m in range(mixers + 2):
-            said[m] = min(max(said[m], -FARTHEST), FARTHEST)
+        _combine(opinions, able, losses, weights, final, chosen[0], said)
         served[i] = centre[i] + spread[i] * said[chosen[1]]
-        y = truth[i]
-        if not learns or not math.isfinite(y):
+        if not learns or not math.isfinite(truth[i]):
             continue
-        y = (y - centre[i]) / spread[i]
+        y = (truth[i] - centre[i]) / spread[i]
         for k in range(members.size):
             if members[k] != 0:
                 loss = abs(opinions[k] - y) if able[k] != 0 else FARTHEST
@@ -138,15 +159,9 @@ def _serve(
             fade(combined, m, min(abs(said[m] - y), LARGEST), fading)
         chosen[1] = least(combined, everyone, chosen[1], margin)
         for m in range(mixers):
-            error = said[m] - y
-            if KINDS[m] == NORMALISED:
-                slope = min(max(error, -1.0), 1.0)
-                _move(weights[m], squares[m], opinions, slope, RATES[m], NORMALISED)
-            elif KINDS[m] == ADAGRAD:
-                slope = min(max(error / STEEPEST, -1.0), 1.0)
-                _move(weights[m], squares[m], opinions, slope, RATES[m], ADAGRAD)
-        slope = min(max((said[mixers + 1] - y) / STEEPEST, -1.0), 1.0)
-        _move(final, final_squares, said[: mixers + 1], slope, FINAL_RATE, ADAGRAD)
+            _move(weights[m], squares[m], opinions, said[m] - y, RATES[m], KINDS[m])
+        error = said[mixers + 1] - y
+        _move(final, final_squares, said[: mixers + 1], error, FINAL_RATE, ADAGRAD)
         last[0] = truth[i]
         last[1] = 1.0
 

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from streamnet.errors import NoCandidateError
 from streamnet.learning import Learner
+from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.serving import CURVE_EVERY
 from streamnet.learning.serving import Served
+from streamnet.learning.trainer import Emission
 from streamnet.networks.candidate import OPTIMISERS
 from streamnet.pipeline.cutting import Cutter
 from streamnet.samples import Block
@@ -52,7 +54,7 @@ def events(served: list[Served]) -> list[tuple[Any, ...]]:
         first = part.scored.first
         found += [("joined", first, slot, m.serial, m.born) for slot, m in part.scored.joined]
         if part.emitted is not None:
-            weights = [w.tobytes() for w in part.emitted.weights.values()]
+            weights = [w.tobytes() for w in part.emitted.networks[0][1].values()]
             found.append(("emitted", part.emitted.number, part.emitted.member.serial, weights))
         if part.decision is not None:
             found.append(("decided", first + len(part.scored.encoded.block), part.decision))
@@ -170,7 +172,7 @@ def test_random_labels_are_named_no_better_than_by_chance() -> None:
     block = replace(block, target=np.array([f"c{label}" for label in labels], object))
     learner = learner_of(Task.CLASSIFICATION)
     list(feed(learner, block))
-    accuracy = learner.server.served.measures(0)["accuracy"]
+    accuracy = learner.server.measures()["accuracy"]
     assert abs(accuracy - 0.25) < 4 * (0.25 * 0.75 / n) ** 0.5
 
 
@@ -180,7 +182,7 @@ def test_random_numbers_are_told_no_better_than_by_their_mean() -> None:
     block = replace(block, target=np.random.default_rng(8).normal(size=n))
     learner = learner_of(Task.REGRESSION)
     list(feed(learner, block))
-    assert learner.server.served.measures(0)["r2"] < 0.01
+    assert learner.server.measures()["r2"] < 0.01
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -188,9 +190,9 @@ def test_what_can_be_learned_is_learned(task: Task) -> None:
     learner = learner_of(task)
     block = stream(task, 6000)
     list(feed(learner, block))
-    served = learner.server.served.measures(0)
+    served = learner.server.measures()
     if task is Task.CLASSIFICATION:
-        baselines = [learner.evaluator.baselines.measures(i)["accuracy"] for i in range(2)]
+        baselines = [learner.server.alternatives.measures(i)["accuracy"] for i in BASELINES]
         assert served["accuracy"] > max(baselines) + 0.2
     else:
         assert served["r2"] > 0.8
@@ -229,17 +231,17 @@ def test_samples_of_a_later_epoch_are_learned_but_neither_served_nor_scored() ->
     learner = learner_of(Task.CLASSIFICATION)
     cutter = Cutter(block_size=100, round_size=ROUND)
     list(feed(learner, block, cutter=cutter))
-    before = learner.server.served.measures(0), learner.server.scored
+    before = learner.server.measures(), learner.server.scored
     taken = learner.trainer.population.taken.copy()
     assert answers(list(feed(learner, unscored(block), cutter=cutter))) == []
-    assert (learner.server.served.measures(0), learner.server.scored) == before
+    assert (learner.server.measures(), learner.server.scored) == before
     assert (learner.trainer.population.taken > taken).all()
 
 
 def test_a_new_champion_is_emitted_as_it_is_two_rounds_after_its_choice() -> None:
     block = stream(Task.REGRESSION, 12 * ROUND)
     learner = learner_of(Task.REGRESSION)
-    asked: dict[int, int] = {}
+    asked: dict[int, Emission] = {}
     emitted: dict[int, Any] = {}
     for served in feed(learner, block, (40,)):
         if served.decision is not None and served.decision.emit is not None:
@@ -248,14 +250,19 @@ def test_a_new_champion_is_emitted_as_it_is_two_rounds_after_its_choice() -> Non
             emitted[served.emitted.number] = served.emitted
     assert len(emitted) >= 2
     assert {number: snapshot.member.serial for number, snapshot in emitted.items()} == {
-        number: slot for number, slot in asked.items() if number < 12 * ROUND
+        number: emission.champion for number, emission in asked.items() if number < 12 * ROUND
     }
     for number, snapshot in emitted.items():
         twin = learner_of(Task.REGRESSION)
         list(feed(twin, block.part(0, number)))
-        slot = snapshot.member.serial
-        weights = twin.trainer.snapshot(slot, twin.encoder.snapshot()).weights
-        assert differences(snapshot.weights, weights) == []
+        expected = twin.trainer.snapshot(asked[number], twin.encoder.snapshot())
+        assert len(snapshot.networks) == len(expected.networks) == len(learner.server.members)
+        for (settings, weights), (others, ones) in zip(
+            snapshot.networks, expected.networks, strict=True
+        ):
+            assert settings == others
+            assert differences(weights, ones) == []
+        assert snapshot.networks[0][0] == snapshot.member.settings
         assert differences(snapshot.encoder.materialise(), twin.encoder.export_state()) == []
 
 
@@ -305,7 +312,7 @@ def test_one_class_alone_can_be_learned() -> None:
     block = replace(block, target=np.full(200, "only", object))
     learner = learner_of(Task.CLASSIFICATION)
     list(feed(learner, block))
-    assert learner.server.served.measures(0)["accuracy"] == 199 / 200  # it had to be met first
+    assert learner.server.measures()["accuracy"] == 199 / 200  # it had to be met first
     assert learner.model().predict({"a": 1.0, "b": 0.0, "w": "w1"}).tolist() == ["only"]
 
 

@@ -140,7 +140,7 @@ def test_the_pipeline_does_what_a_learner_does_in_one_thread(
     assert emitted
     assert [champion[:2] for champion in found.champions[:-1]] == emitted
     assert found.champions[-1][0] == learner.trainer.number
-    assert found.report["served"] == measures_of(learner.server.served.measures(0))
+    assert found.report["served"] == measures_of(learner.server.measures())
     assert found.report["quarantines"] == learner.server.quarantines > 0
     slot, snapshot = learner.leader()
     about = learner.about(slot) | {"target": "y"}

@@ -44,9 +44,16 @@ def test_a_champion_answers_as_a_learner_does_that_stopped_there(run: Runner) ->
         assert champion.number == N if last else champion.number % ROUND == 0
         learner = learner_of(Task.CLASSIFICATION, CANDIDATES)
         cutter = Cutter(block_size=1000, round_size=ROUND)
-        list(feed(learner, block.part(0, champion.number), cutter=cutter))
-        slots = {m.serial: slot for slot, m in enumerate(learner.server.members)}
-        snapshot = learner.trainer.snapshot(slots[champion.candidate], learner.encoder.snapshot())
+        emissions = {
+            served.decision.round: served.decision.emit
+            for served in feed(learner, block.part(0, champion.number), cutter=cutter)
+            if served.decision is not None
+        }
+        snapshot = learner.leader()[1]
+        if not last:
+            emission = emissions[champion.number // ROUND - 2]
+            assert emission is not None
+            snapshot = learner.trainer.snapshot(emission, learner.encoder.snapshot())
         expected = model_of(snapshot, {}).predict_proba(block)
         assert np.array_equal(champion.model.predict_proba(block), expected)
         assert champion.about["samples"] == champion.number
