@@ -85,7 +85,8 @@ class Encoder:
         task: what is predicted.
         clip: bound of every standardised input and target.
         max_rows: rows given out; later keys share them by hash.
-        category_limit: distinct whole numbers up to which a number is a category as well.
+        category_limit: distinct values up to which a number is a category as well: whole numbers
+            from the third value on, fractions up to 12 values and once each came twice on average.
         max_categories: distinct values of a category field; later ones share 256 hashed keys.
         text_buckets: hashed words of each text field.
         max_words: distinct words and pairs of words of a text.

@@ -1,4 +1,4 @@
-"""Numeric columns: running moments, standardised inputs, whole numbers that act as categories."""
+"""Numeric columns: running moments, standardised inputs, numbers that act as categories."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ MISSING = 0  # code of a missing value in every field; codes of values start at 
 # Columns of a plan of measures: which column of a block goes where.
 SOURCE, MEASURE, DENSE, KEY, BASE = range(5)
 
+# Columns of a table: how many distinct values, whether one is a fraction, the first of them.
+DISTINCT, FRACTION, FIRST = range(3)
+
 # Columns of the moments.
 COUNT, MEAN, SQUARES, ORIGIN = range(4)
 
 LARGEST = 1e100  # beyond it a value counts as this large, so that no square overflows
-WHOLE = 2.0**31  # whole numbers are categories only below it
+FRACTIONS = 12  # fractions are categories up to so many values,
+OFTEN = 2  # once each of them came so often on average
+WHOLE = 2.0**31  # larger whole numbers count as fractions
 FEWEST = 3  # a column of two values says the same as its standardised number
 FINITE = np.finfo(np.float64).max
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -47,35 +52,38 @@ def spread_of(count: float, mean: float, squares: float) -> float:
 
 
 @jit
-def _ordinal(x: float, tables: NDArray[np.int64], m: int, limit: int, learn: bool) -> int:
-    """Number (from 1) of the whole number ``x`` in the table of measure ``m``, or 0.
+def _ordinal(
+    x: float, bits: int, count: float, tables: NDArray[np.int64], m: int, limit: int, learn: bool
+) -> int:
+    """Number (from 1) of the value ``x`` with these bits in the table of measure ``m``, or 0.
 
-    A table row holds how many distinct values there are (-1: no longer a category), the values in
-    order of appearance, and an open-addressing index of them.
+    A table row holds how many distinct values there are (-1: no longer a category), whether one was
+    a fraction, the bits of the values in order of appearance, and an open-addressing index of them.
+    ``count`` samples had a value.
     """
-    whole = int(x) if abs(x) < WHOLE else 0
-    if whole != x:
-        if learn:
-            tables[m, 0] = -1
-        return 0
-    first = 1 + limit
+    first = FIRST + limit
     mask = np.uint64(tables.shape[1] - first - 1)
-    place = (np.uint64(whole) * GOLDEN) >> np.uint64(40)
+    place = (np.uint64(bits) * GOLDEN) >> np.uint64(40)
     while True:
         slot = first + np.int64(place & mask)
         number = int(tables[m, slot])
-        if number == 0 or tables[m, number] == whole:
+        if number == 0 or tables[m, FIRST + number - 1] == bits:
             break
         place += np.uint64(1)
     if number == 0 and learn:
-        if tables[m, 0] == limit:
-            tables[m, 0] = -1
+        if tables[m, DISTINCT] == limit:
+            tables[m, DISTINCT] = -1
             return 0
-        number = int(tables[m, 0]) + 1
-        tables[m, 0] = number
-        tables[m, number] = whole
+        number = int(tables[m, DISTINCT]) + 1
+        tables[m, DISTINCT] = number
+        tables[m, FIRST + number - 1] = bits
         tables[m, slot] = number
-    if tables[m, 0] < FEWEST:
+        tables[m, FRACTION] |= not abs(x) < WHOLE or np.floor(x) != x
+    few = tables[m, DISTINCT]
+    if tables[m, FRACTION] and few > FRACTIONS:
+        tables[m, DISTINCT] = -1 if learn else few
+        return 0
+    if few < FEWEST or (tables[m, FRACTION] and count < OFTEN * few):
         return 0
     return number
 
@@ -98,6 +106,7 @@ def standardise(
     before it is standardised; without, nothing but ``dense`` and ``keys`` changes.
     """
     written = 0
+    bits = values.view(np.int64)
     for i in range(values.shape[0]):
         for c in range(plan.shape[0]):
             m = plan[c, MEASURE]
@@ -107,8 +116,10 @@ def standardise(
             if not abs(x) <= FINITE:
                 key = int(plan[c, BASE])
             else:
-                if tables[m, 0] >= 0:
-                    number = _ordinal(x, tables, m, limit, learn)
+                if tables[m, DISTINCT] >= 0:
+                    same = bits[i, plan[c, SOURCE]] if x != 0.0 else 0  # and not that of -0
+                    count = moments[m, COUNT] + (1.0 if learn else 0.0)
+                    number = _ordinal(x, same, count, tables, m, limit, learn)
                     if number > 0:
                         key = int(plan[c, BASE]) + number
                 if learn and np.isnan(moments[m, ORIGIN]):
@@ -132,7 +143,7 @@ def standardise(
 
 @final
 class Measures:
-    """Running moments of every standardised input, and the distinct values of whole numbers.
+    """Running moments of every standardised input, and the values of those that are categories.
 
     >>> measures = Measures(category_limit=64)
     >>> measures.append(category=True, origin=0.0)
@@ -144,7 +155,7 @@ class Measures:
         self.limit = category_limit
         self.moments = np.empty((0, 4), np.float64)  # count, mean, squared deviations, origin
         index = 1 << (2 * category_limit).bit_length()
-        self.tables = np.empty((0, 1 + category_limit + index), np.int64)
+        self.tables = np.empty((0, FIRST + category_limit + index), np.int64)
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -161,23 +172,24 @@ class Measures:
         self,
         moments: NDArray[np.float64],
         distinct_count: NDArray[np.int64],
-        distinct: NDArray[np.int64],
+        distinct: NDArray[np.float64],
     ) -> None:
         """Take over moments and distinct values of as many measures, as a snapshot keeps them."""
         moments, counts = np.array(moments, np.float64), np.array(distinct_count, np.int64)
-        distinct = np.array(distinct, np.int64)
+        distinct = np.array(distinct, np.float64)
         if moments.shape != self.moments.shape or counts.shape != (len(self),):
             raise ModelFileError("the encoder's moments do not fit its fields")
         used = counts.clip(0)
         fits = distinct.shape == (used.sum(),) and used.max(initial=0) <= self.limit
-        if not fits or np.abs(distinct).max(initial=0) >= WHOLE:
+        if not fits or not np.isfinite(distinct).all():
             raise ModelFileError("the encoder's distinct values do not fit their counts")
         self.moments = moments
         ends = used.cumsum()
         for m, (start, end) in enumerate(zip(ends - used, ends, strict=True)):
             self.tables[m] = 0
-            for whole in distinct[start:end].tolist():
-                _ordinal(float(whole), self.tables, m, self.limit, True)
-            if self.tables[m, 0] != used[m]:
+            for x in distinct[start:end]:
+                bits = int(x.view(np.int64))
+                _ordinal(float(x), bits, 0.0, self.tables, m, self.limit, True)
+            if self.tables[m, DISTINCT] != used[m]:
                 raise ModelFileError("the encoder's distinct values are not distinct")
-            self.tables[m, 0] = counts[m]
+            self.tables[m, DISTINCT] = counts[m]

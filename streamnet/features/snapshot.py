@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.features.numbers import FIRST
 from streamnet.samples import Field
 
 __all__ = ("EncoderSnapshot", "Grown")
@@ -52,13 +53,16 @@ class EncoderSnapshot:
     def materialise(self) -> dict[str, Any]:
         """The state as `Encoder.export_state` gave it at the moment of the snapshot."""
         counts = self.distinct_count
-        distinct = [self.tables[m, 1 : 1 + max(count, 0)] for m, count in enumerate(counts)]
+        distinct = [
+            self.tables[m, FIRST : FIRST + max(count, 0)].view(np.float64)
+            for m, count in enumerate(counts)
+        ]
         return {
             "settings": dict(self.settings),
             "fields": [[field.name, str(field.kind)] for field in self.fields],
             "moments": self.moments.copy(),
             "distinct_count": counts.copy(),
-            "distinct": np.concatenate((np.empty(0, np.int64), *distinct)),
+            "distinct": np.concatenate((np.empty(0), *distinct)),
             "clocks": self.clocks.copy(),
             "vocabularies": [vocabulary.names() for vocabulary in self.vocabularies],
             "row_keys": self.row_keys[: self.counters[0]].copy(),

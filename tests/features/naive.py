@@ -26,7 +26,7 @@ def standard(values: list[float], clip: float = 8.0) -> float:
 
 
 class NaiveEncoder:
-    """Keeps every value it ever saw; no limits but that of whole numbers."""
+    """Keeps every value it ever saw; no limits but that of numbers that act as categories."""
 
     def __init__(self, *, category_limit: int = 64) -> None:
         self.limit = category_limit
@@ -53,7 +53,7 @@ class NaiveEncoder:
                 past.append(value)
                 dense.append(standard([v - past[0] for v in past] if kind is Kind.TIME else past))
                 if kind is Kind.NUMBER:
-                    keys[kind] += self.whole(name, past)
+                    keys[kind] += self.few(name, past)
                 else:
                     angles, places = self.calendar(name, past)
                     dense += angles
@@ -68,10 +68,13 @@ class NaiveEncoder:
             entries.append((row, max(-8.0, min(8.0, scaled))))
         return dense, entries
 
-    def whole(self, name: str, past: list[float]) -> list[Any]:
-        """The key of the last value, as long as all were whole and not too many."""
+    def few(self, name: str, past: list[float]) -> list[Any]:
+        """The key of the last value, as long as there are few, and of fractions each came often."""
+        distinct = len(set(past))
         whole = all(v == int(v) and abs(v) < 2**31 for v in past)
-        return [(name, past[-1])] if whole and 3 <= len(set(past)) <= self.limit else []
+        limit = self.limit if whole else min(self.limit, 12)
+        few = 3 <= distinct <= limit and (whole or len(past) >= 2 * distinct)
+        return [(name, past[-1])] if few else []
 
     def calendar(self, name: str, past: list[float]) -> tuple[list[float], list[Any]]:
         """Angles and keys of the last moment."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.features.numbers import FIRST
 from streamnet.features.numbers import Measures
 from streamnet.features.numbers import plain
 from streamnet.features.numbers import standardise
@@ -102,6 +103,20 @@ def test_distinct_numbers_are_told_apart(values: list[int], limit: int) -> None:
         assert key == (codes[value] if 3 <= len(codes) <= limit else -1)
 
 
+def test_fractions_act_as_categories_once_few_values_came_twice_on_average() -> None:
+    values = [0.0, 0.5, 1.0, 0.5, 0.0, 1.0, 0.5]
+    _, keys = standardised(one_measure(limit=64), values)
+    assert keys == [-1, -1, -1, -1, -1, 3, 2]
+
+
+def test_more_than_twelve_fractions_are_no_categories_but_whole_numbers_are() -> None:
+    values = [float(i % 13) for i in range(130)]
+    _, keys = standardised(one_measure(limit=64), values)
+    assert keys[13:] == [1 + i % 13 for i in range(13, 130)]
+    _, keys = standardised(one_measure(limit=64), [value + 0.5 for value in values])
+    assert keys[13:] == [-1] * 117
+
+
 def test_a_limit_below_three_means_no_categories() -> None:
     _, keys = standardised(one_measure(limit=2), [1.0, 2.0, 3.0, 1.0])
     assert keys == [-1] * 4
@@ -113,16 +128,17 @@ def test_measures_go_on_after_being_restored() -> None:
     expected = standardised(whole, values)
     standardised(half, values[:4])
     restored = one_measure()
-    restored.restore_state(half.moments, half.tables[:, 0], half.tables[0, 1:4])
+    distinct = half.tables[0, FIRST : FIRST + 3].view(np.float64)
+    restored.restore_state(half.moments, half.tables[:, 0], distinct)
     dense, keys = standardised(restored, values[4:])
     assert (dense, keys) == (expected[0][4:], expected[1][4:])
 
 
 @pytest.mark.parametrize(
-    ("counts", "distinct"), [([4], [1, 2, 3, 4]), ([2], [1]), ([2], [1, 1]), ([1], [2**40])]
+    ("counts", "distinct"), [([4], [1, 2, 3, 4]), ([2], [1]), ([2], [1, 1]), ([1], [np.inf])]
 )
 def test_distinct_values_that_do_not_fit_are_refused(
-    counts: list[int], distinct: list[int]
+    counts: list[int], distinct: list[float]
 ) -> None:
     measures = one_measure(limit=3)
     with pytest.raises(ModelFileError, match="distinct values"):
