@@ -221,7 +221,7 @@ def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
         if "hidden" in values:
             values["hidden"] = [hidden_of(text) for text in values["hidden"]]
         return grid(population.candidates, **values)
-    return default_population(population.candidates or 16)
+    return default_population(population.candidates)
 
 
 def source_of(settings: RunSettings) -> Source:

@@ -29,6 +29,8 @@ FRACTIONS = 12  # fractions are categories up to so many values,
 OFTEN = 2  # once each of them came so often on average
 WHOLE = 2.0**31  # larger whole numbers count as fractions
 FEWEST = 3  # a column of two values says the same as its standardised number
+TRUSTED = 10.0  # values from which on moments are trusted to tell wild values
+WILD = 30.0  # standard deviations beyond which a value enters the moments as this far away
 FINITE = np.finfo(np.float64).max
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -89,6 +91,15 @@ def _ordinal(
 
 
 @jit
+def _tamed(delta: float, count: float, squares: float) -> float:
+    """A distance from the mean as it enters the moments: one wild value must not rule them."""
+    if count < TRUSTED or squares <= 0.0:
+        return delta
+    farthest = WILD * np.sqrt(squares / count)
+    return float(min(max(delta, -farthest), farthest))
+
+
+@jit
 def standardise(
     values: NDArray[np.float64],
     plan: NDArray[np.int64],
@@ -126,10 +137,10 @@ def standardise(
                     moments[m, ORIGIN] = x
                 x = min(max(x - moments[m, ORIGIN], -LARGEST), LARGEST)
                 if learn:
-                    delta = x - moments[m, MEAN]
+                    delta = _tamed(x - moments[m, MEAN], moments[m, COUNT], moments[m, SQUARES])
                     moments[m, COUNT] += 1.0
                     moments[m, MEAN] += delta / moments[m, COUNT]
-                    moments[m, SQUARES] += delta * (x - moments[m, MEAN])
+                    moments[m, SQUARES] += delta * delta * (1.0 - 1.0 / moments[m, COUNT])
                 mean = moments[m, MEAN]
                 deviation = spread_of(moments[m, COUNT], mean, moments[m, SQUARES])
                 if deviation > 0.0:

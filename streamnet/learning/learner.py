@@ -18,6 +18,7 @@ from streamnet.errors import NoCandidateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.evaluator import measures_of
+from streamnet.learning.evolution import Evolution
 from streamnet.learning.search import default_population
 from streamnet.learning.serving import Served
 from streamnet.learning.serving import Server
@@ -50,6 +51,7 @@ class Learner:
         margin: Share by which a challenger must be better than the champion.
         serve: "ensemble" answers with all candidates together, "champion" with the best one alone.
         encoder: Settings of the encoder.
+        evolution: Settings of the search for better candidates.
 
     Raises:
         ConfigurationError: If a setting breaks its rule.
@@ -75,6 +77,7 @@ class Learner:
         margin: float = 0.02,
         serve: str = "ensemble",
         encoder: dict[str, Any] | None = None,
+        evolution: dict[str, Any] | None = None,
     ) -> None:
         settings = default_population() if candidates is None else list(candidates)
         self.task = Task(task)
@@ -88,6 +91,7 @@ class Learner:
             self.trainer.population.members,
             task=self.task,
             selector=Selector(count, fading=fading, margin=margin),
+            evolution=Evolution(settings, seed=seed, **(evolution or {})),
             serve=serve,
             window=window,
             fading=fading,

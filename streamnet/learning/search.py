@@ -15,23 +15,27 @@ _SLOWER = 1.0 / 3.0
 _SLOWEST = 1e-9
 
 
-def default_population(candidates: int = 24) -> list[CandidateSettings]:
+def default_population(candidates: int | None = None) -> list[CandidateSettings]:
     """Settings that between them learn most streams well, the most useful ones first.
 
     They differ in what a stream may ask for: fast and slow rates, rehearsal for streams that stay
     as they are, none for those that drift, lags for targets that resemble those before them, linear
     models for short streams, and wider or deeper ones for long streams.
 
+    Args:
+        candidates: How many; None is all that the list has, 24.
+
     Raises:
         ConfigurationError: If the number is not from 1 to 512.
     """
-    if not 1 <= candidates <= 512:
-        raise ConfigurationError(f"candidates is {candidates}, but must be from 1 to 512")
+    count = len(_START) if candidates is None else candidates
+    if not 1 <= count <= 512:
+        raise ConfigurationError(f"candidates is {count}, but must be from 1 to 512")
     # Beyond the list: the same again with other start weights and rates in between.
     pace = (1.0, 0.6, 1.6, 0.4, 2.5)
     return [
         replace(start, learning_rate=start.learning_rate * pace[i // len(_START) % len(pace)])
-        for i in range(candidates)
+        for i in range(count)
         for start in (_START[i % len(_START)],)
     ]
 

@@ -19,13 +19,17 @@ from streamnet.learning.alternatives import SERVABLE
 from streamnet.learning.alternatives import Alternatives
 from streamnet.learning.errors import add_errors
 from streamnet.learning.evaluator import Judged
+from streamnet.learning.evolution import Evolution
+from streamnet.learning.evolution import Standing
 from streamnet.learning.search import replacements_of
 from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Emission
+from streamnet.learning.trainer import Replacement
 from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Snapshot
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.population import Member
+from streamnet.networks.topology import Capacity
 from streamnet.samples import Task
 from streamnet.selection.selector import Selector
 
@@ -45,10 +49,11 @@ _DEPARTED = 100
 
 
 class Departed(NamedTuple):
-    """A candidate that exploded and was replaced."""
+    """A candidate that was replaced."""
 
     member: Member
     number: int  # of the first sample that it did not answer
+    exploded: bool
 
 
 class Change(NamedTuple):
@@ -82,6 +87,7 @@ class Server:
         members: The candidates at the start.
         task: Classification or regression.
         selector: Chooses the champion.
+        evolution: Decides who makes room for whom.
         serve: "ensemble" or "champion".
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
@@ -101,6 +107,7 @@ class Server:
         *,
         task: Task,
         selector: Selector,
+        evolution: Evolution,
         serve: str = "ensemble",
         window: int = 1000,
         fading: float = 0.999,
@@ -110,6 +117,7 @@ class Server:
         self.task = task
         self.members = list(members)
         self.selector = selector
+        self.evolution = evolution
         self.serves = SERVABLE.index(serve)
         self.alternatives = Alternatives(
             members, task=task, window=window, fading=fading, margin=selector.margin
@@ -143,7 +151,7 @@ class Server:
         """Choose and score the answers of a block, and decide if it ends a round."""
         scored = judged.scored
         for slot, member in scored.joined:
-            self._welcome(slot, member)
+            self._welcome(slot, member, scored.first)
         chosen = self._choose(judged)
         self._note_dead(scored)
         if scored.encoded.block.scored and len(chosen):
@@ -156,7 +164,7 @@ class Server:
         serials = self._serials[chosen]
         if self.ensemble:
             serials[:] = BY_ENSEMBLE
-        decision = self._decide() if scored.ends_round else None
+        decision = self._decide(scored) if scored.ends_round else None
         return Served(scored, serials, served, decision, scored.emitted)
 
     @property
@@ -168,8 +176,10 @@ class Server:
         """Every measure of what was served."""
         return self.alternatives.measures(self.serves, horizon)
 
-    def _welcome(self, slot: int, member: Member) -> None:
-        self.departed.append(Departed(self.members[slot], self._dead.pop(slot)))
+    def _welcome(self, slot: int, member: Member, number: int) -> None:
+        died = self._dead.pop(slot, None)
+        left = number if died is None else died
+        self.departed.append(Departed(self.members[slot], left, died is not None))
         self._leaving.remove(slot)
         self.members[slot] = member
         self._serials[slot] = member.serial
@@ -207,7 +217,7 @@ class Server:
         for place, sums in enumerate(notes.tolist(), start=first):
             self.curve.add(place * CURVE_EVERY, *sums)
 
-    def _decide(self) -> Decision:
+    def _decide(self, scored: Scored) -> Decision:
         leaving = self._dead.keys() - self._leaving
         self._leaving |= leaving
         champion, slot = self.champion, self.selector.champion
@@ -216,9 +226,33 @@ class Server:
             emit = self.emission(slot)
             self._emitted = champion.serial
         settings = {slot: self.members[slot].settings for slot in leaving}
-        decision = Decision(self._round, replacements_of(settings), emit)
+        replacements = replacements_of(settings) or self._evolve(scored)
+        self._leaving |= {replacement.slot for replacement in replacements}
+        decision = Decision(self._round, replacements, emit)
         self._round += 1
         return decision
+
+    def _evolve(self, scored: Scored) -> tuple[Replacement, ...]:
+        """Who makes room for a better idea."""
+        losses = self.selector.losses()
+        weights = self.alternatives.ensemble.influence()
+        standings = [
+            Standing(
+                slot,
+                member,
+                float(losses[slot]),
+                float(weights[slot]),
+                slot == self.selector.champion,
+            )
+            for slot, member in enumerate(self.members)
+            if slot not in self._dead and slot not in self._leaving
+        ]
+        inputs = scored.encoded.inputs
+        capacity = Capacity(
+            inputs.dense.shape[1], inputs.rows, scored.answers.outputs.shape[2], inputs.lags
+        )
+        number = scored.first + len(scored.encoded.block)
+        return self.evolution.replacements(self._round, standings, number=number, capacity=capacity)
 
     def emission(self, champion: int, among: Collection[int] | None = None) -> Emission:
         """The champion alone, or all that the model to take home is made of, the champion first."""
@@ -246,7 +280,7 @@ class Server:
                 [c.number, c.before and _plain(c.before), _plain(c.after)] for c in self.changes
             ],
             "change_losses": np.array([c[3:] for c in self.changes]).reshape(-1, 2),
-            "departed": [[_plain(d.member), d.number] for d in self.departed],
+            "departed": [[_plain(d.member), *d[1:]] for d in self.departed],
             "quarantines": self.quarantines,
             "curve": self.curve.export_state(),
             "scored": self.scored,
@@ -269,8 +303,8 @@ class Server:
             old = None if before is None else _member(*before)
             self.changes.append(Change(number, old, _member(*after), *pair))
         self.departed.clear()
-        for member, number in state["departed"]:
-            self.departed.append(Departed(_member(*member), number))
+        for member, number, exploded in state["departed"]:
+            self.departed.append(Departed(_member(*member), number, exploded))
         self.quarantines = state["quarantines"]
         self.curve = Curve.restore_state(state["curve"])
         self.scored = state["scored"]

@@ -25,10 +25,11 @@ __all__ = ("Decision", "Job", "Replacement", "Scored", "Snapshot", "Trainer")
 
 
 class Replacement(NamedTuple):
-    """A fresh candidate for the place of another."""
+    """Another candidate for the place of one."""
 
     slot: int
     settings: CandidateSettings
+    parent: int | None = None  # slot whose weights it starts with; None starts afresh
 
 
 class Emission(NamedTuple):
@@ -183,8 +184,10 @@ class Trainer:
         return self.finish(encoded, job, ending)
 
     def _apply(self, decision: Decision) -> None:
-        for slot, settings in decision.replacements:
-            member = self.population.replace(slot, settings, born=self.number)
+        for slot, settings, parent in decision.replacements:
+            if parent is not None and not self.population.healthy[parent]:
+                parent = None
+            member = self.population.replace(slot, settings, born=self.number, parent=parent)
             self._joined += ((slot, member),)
         # Nobody emits a network that has exploded since: the next round decides anew.
         if decision.emit is not None and self.population.healthy[list(decision.emit.slots)].all():
@@ -215,7 +218,7 @@ class Trainer:
             "decisions": [
                 [
                     d.round,
-                    [[slot, s.as_dict()] for slot, s in d.replacements],
+                    [[slot, s.as_dict(), parent] for slot, s, parent in d.replacements],
                     None if d.emit is None else list(d.emit),
                 ]
                 for d in self._decisions
@@ -233,8 +236,8 @@ class Trainer:
             Decision(
                 number,
                 tuple(
-                    Replacement(slot, CandidateSettings.from_dict(given))
-                    for slot, given in replacements
+                    Replacement(slot, CandidateSettings.from_dict(given), parent)
+                    for slot, given, parent in replacements
                 ),
                 None if emit is None else Emission(emit[0], tuple(emit[1]), emit[2]),
             )

@@ -170,6 +170,8 @@ class Population:
         """Write what ``old`` has, and start weights for the rest."""
         member = self.members[slot]
         for section, arrays in self._matrices(slot):
+            kept = old.get(section.name, [])
+            rows = min(len(kept[0]), section.rows) if kept else 0
             fill_section(
                 arrays[0],
                 section,
@@ -177,9 +179,9 @@ class Population:
                 seed=self.seed,
                 serial=member.serial,
                 fan_in=int(self.fan_in[slot]),
+                first=rows,
             )
-            for now, before in zip(arrays, old.get(section.name, ()), strict=False):
-                rows = min(len(now), len(before))
+            for now, before in zip(arrays, kept, strict=False):
                 columns = min(now.shape[1], before.shape[1])
                 now[:rows, :columns] = before[:rows, :columns]
 
@@ -307,28 +309,53 @@ class Population:
 
     # ------------------------------------------------------------ coming, going
 
-    def replace(self, slot: int, settings: CandidateSettings, *, born: int) -> Member:
-        """Put a fresh candidate into ``slot``; it inherits nothing.
+    def replace(
+        self, slot: int, settings: CandidateSettings, *, born: int, parent: int | None = None
+    ) -> Member:
+        """Put another candidate into ``slot``.
+
+        Args:
+            slot: Whose place is taken.
+            settings: Of the newcomer.
+            born: Number of the first sample that it answers.
+            parent: Slot whose weights it starts with, and whose optimiser's state if it has the
+                same optimiser; the layers must be the same. None starts afresh.
 
         Raises:
-            ConfigurationError: If its memory reaches farther than the population's.
+            ConfigurationError: If its memory reaches farther than the population's, or its layers
+                differ from its parent's.
         """
         if settings.rehearsal and settings.memory > self.memory.reach:
             raise ConfigurationError(
                 f"memory is {settings.memory}, but must be <= {self.memory.reach} here"
             )
         before = self._everything()
+        inherited = {} if parent is None else self._inherited(settings, parent, before[parent])
+        taken = 0 if parent is None else int(self.taken[parent])
         member = Member(settings, self.next_serial, born)
         self.next_serial += 1
         self.members[slot] = member
         self.fan_in[slot] = max(8, self.capacity.dense)
-        self.taken[slot] = 0
+        self.taken[slot] = taken
         self.healthy[slot] = 1
         self._arrange()
-        before[slot] = {}
+        before[slot] = inherited
         for other, old in enumerate(before):
             self._fill(other, old)
         return member
+
+    def _inherited(
+        self, settings: CandidateSettings, parent: int, arrays: dict[str, list[NDArray[Any]]]
+    ) -> dict[str, list[NDArray[Any]]]:
+        theirs = self.members[parent].settings
+        if (settings.hidden, settings.activations) != (theirs.hidden, theirs.activations):
+            raise ConfigurationError(
+                f"the layers are {settings.describe()!r}, but must be those of the parent, "
+                f"{theirs.describe()!r}"
+            )
+        if settings.optimiser == theirs.optimiser:
+            return arrays
+        return {name: matrices[:1] for name, matrices in arrays.items()}
 
     def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:
         """A copy of a candidate's weights, cut to ``rows`` and ``outputs`` that are in use."""

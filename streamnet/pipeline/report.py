@@ -132,7 +132,7 @@ def _candidate(member: Member, *, quarantined: bool) -> dict[str, Any]:
 
 
 def _departed(departed: Departed) -> dict[str, Any]:
-    row = _candidate(departed.member, quarantined=True)
+    row = _candidate(departed.member, quarantined=departed.exploded)
     return {**row, "scores": {}, "left": departed.number}
 
 

@@ -129,6 +129,14 @@ class Mixing:
         """Candidates and priors."""
         return len(self.members)
 
+    def influence(self) -> NDArray[np.float64]:
+        """How much each candidate moves the final mixer, shape=(candidates,)."""
+        together = np.abs(self.final[:-1, None] * self.weights).sum(axis=0)
+        best = int(self.chosen[0])
+        if best >= 0:
+            together[best] += abs(float(self.final[-1]))
+        return together[: self.candidates]
+
     def reset(self, slot: int, *, member: bool = True) -> None:
         """Another candidate takes a slot: it has to earn its weight."""
         self.members[slot] = member

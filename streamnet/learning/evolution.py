@@ -1,0 +1,198 @@
+"""Evolution: the search for better candidates, which never stops.
+
+Population based training (Jaderberg et al. 2017) for a stream: now and then the candidate that the
+ensemble would miss least makes room for a changed copy of one of the best, with its weights, or for
+one that starts afresh. A newcomer inherits no score, and no say in the ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+from typing import final
+
+from streamnet.errors import ConfigurationError
+from streamnet.learning.trainer import Replacement
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.cost import cost_of
+from streamnet.networks.population import Member
+from streamnet.networks.topology import Capacity
+from streamnet.randomness import key_of
+
+__all__ = ("Evolution", "Standing")
+
+_PARENTS = 4  # of how many of the best a child is taken
+_ATTEMPTS = 8  # to find a child that the budget allows
+_REHEARSALS = (0, 1, 2, 4, 8, 16)
+_OPTIMISERS = ("sgd", "rmsprop", "adagrad", "adam")
+_WIDTHS = (16, 32, 64, 128, 256)
+_RATES = (1e-5, 3.0)  # least and greatest
+
+
+class Standing(NamedTuple):
+    """How a candidate does."""
+
+    slot: int
+    member: Member
+    loss: float  # faded mean; inf before its first sample
+    weight: float  # in the ensemble, >= 0
+    stays: bool = False  # whether it must not make room now
+
+
+@final
+class Evolution:
+    """Decides at a round's end who makes room for whom.
+
+    Args:
+        start: Settings of the candidates at the start; what was eliminated may return.
+        seed: Key of all random numbers.
+        every: Rounds between two newcomers; 0 never changes anything.
+        grace: Rounds for which a newcomer is safe.
+        budget: Microseconds a sample that all candidates together may take, by `cost_of`; None is
+            what those at the start take.
+
+    Raises:
+        ConfigurationError: If a value breaks its rule.
+
+    >>> settings = [CandidateSettings(hidden=(8,), learning_rate=rate) for rate in (0.1, 0.01)]
+    >>> standings = [Standing(i, Member(s, i, 0), 1.0 - i, i) for i, s in enumerate(settings)]
+    >>> evolution = Evolution(settings, every=4)
+    >>> room = Capacity(dense=2, rows=64, outputs=2)
+    >>> (newcomer,) = evolution.replacements(23, standings, number=24 * 1024, capacity=room)
+    >>> newcomer.slot
+    0
+    """
+
+    def __init__(
+        self,
+        start: Sequence[CandidateSettings],
+        *,
+        seed: int = 0,
+        every: int = 4,
+        grace: int = 8,
+        budget: float | None = None,
+        round_size: int = 1024,
+    ) -> None:
+        for name, value in (("every", every), ("grace", grace)):
+            if value < 0:
+                raise ConfigurationError(f"{name} is {value}, but must be >= 0")
+        if budget is not None and not budget > 0.0:
+            raise ConfigurationError(f"budget is {budget}, but must be > 0")
+        self._start = list(start)
+        self._seed = seed
+        self._every = every
+        self._grace = grace * round_size
+        self._budget = budget
+        self._memory = max((s.memory for s in start if s.rehearsal), default=0)
+        self._lags = any(s.lags for s in start)
+
+    def replacements(
+        self, round_number: int, standings: Sequence[Standing], *, number: int, capacity: Capacity
+    ) -> tuple[Replacement, ...]:
+        """Who takes whose place after a round.
+
+        Args:
+            round_number: Of the round that ended.
+            standings: Of candidates that are healthy and stay.
+            number: Of the next sample.
+            capacity: For which the costs are reckoned.
+        """
+        if not self._every or (round_number + 1) % self._every or len(standings) < 2:
+            return ()
+        old = [s for s in standings if number - s.member.born >= self._grace]
+        ranked = sorted(old, key=lambda s: (s.loss, s.slot))
+        best = {s.slot for s in ranked[: max(1, len(ranked) // 3)]}
+        losers = [s for s in ranked if s.slot not in best and not s.stays]
+        if not losers:
+            return ()
+        loser = min(losers, key=lambda s: (s.weight, -s.loss, s.slot))
+        allowed = self._allowed(standings, loser, capacity)
+        draw = _Draw(key_of(self._seed, _EVOLUTION, round_number))
+        for _ in range(_ATTEMPTS):
+            child = self._child(ranked, loser, draw)
+            if child is not None and cost_of(child.settings, capacity) <= allowed:
+                return (child,)
+        return ()
+
+    def _allowed(self, standings: Sequence[Standing], loser: Standing, capacity: Capacity) -> float:
+        """What a newcomer may cost."""
+        others = sum(
+            cost_of(s.member.settings, capacity) for s in standings if s.slot != loser.slot
+        )
+        budget = self._budget
+        if budget is None:
+            budget = sum(cost_of(settings, capacity) for settings in self._start)
+        return budget - others
+
+    def _child(
+        self, ranked: Sequence[Standing], loser: Standing, draw: _Draw
+    ) -> Replacement | None:
+        kind = draw.below(10)
+        if kind < 2:
+            # What was eliminated may be what the stream asks for now.
+            settings = self._start[draw.below(len(self._start))]
+            return Replacement(loser.slot, settings)
+        parent = ranked[draw.below(min(_PARENTS, len(ranked)))]
+        settings = parent.member.settings
+        if kind < 7:
+            return Replacement(loser.slot, self._tuned(settings, draw), parent.slot)
+        return Replacement(loser.slot, self._rebuilt(settings, draw))
+
+    def _tuned(self, settings: CandidateSettings, draw: _Draw) -> CandidateSettings:
+        """Settings that suit the same weights."""
+        settings = _at_rate(settings, (0.3, 0.5, 0.7, 1.4, 2.0, 3.0)[draw.below(6)])
+        if self._memory and draw.below(3) == 0:
+            settings = self._rehearsing(settings, draw)
+        if draw.below(6) == 0:
+            settings = replace(settings, weight_decay=(0.0, 1e-3, 1e-2)[draw.below(3)])
+        return settings
+
+    def _rebuilt(self, settings: CandidateSettings, draw: _Draw) -> CandidateSettings:
+        """Settings that need weights of their own."""
+        change = draw.below(4)
+        if change == 0 and settings.hidden:
+            width = _WIDTHS[draw.below(len(_WIDTHS))]
+            settings = replace(settings, hidden=(width, *settings.hidden[1:]))
+        elif change == 1:
+            other = _OPTIMISERS[draw.below(len(_OPTIMISERS))]
+            factor = _SCALES[other] / _SCALES.get(settings.optimiser, 1.0)
+            settings = _at_rate(replace(settings, optimiser=other), factor)
+        elif change == 2 and self._lags:
+            settings = replace(settings, lags=not settings.lags)
+        elif settings.hidden:
+            name = ("tanh", "relu")[draw.below(2)]
+            settings = replace(settings, activation=name)
+        if self._memory and draw.below(2) == 0:
+            settings = self._rehearsing(settings, draw)
+        return settings
+
+    def _rehearsing(self, settings: CandidateSettings, draw: _Draw) -> CandidateSettings:
+        nearest = min(
+            range(len(_REHEARSALS)), key=lambda i: abs(_REHEARSALS[i] - settings.rehearsal)
+        )
+        place = min(max(nearest + (1, -1)[draw.below(2)], 0), len(_REHEARSALS) - 1)
+        memory = max(self._memory // (1, 2, 4)[draw.below(3)], 1)
+        return replace(settings, rehearsal=_REHEARSALS[place], memory=memory)
+
+
+_EVOLUTION = 0x45564F  # keeps these random numbers apart from others of the same seed
+_SCALES = {"sgd": 0.05, "momentum": 0.01, "rmsprop": 0.005, "adagrad": 0.1, "adam": 0.003}
+
+
+def _at_rate(settings: CandidateSettings, factor: float) -> CandidateSettings:
+    low, high = _RATES
+    return replace(settings, learning_rate=min(max(settings.learning_rate * factor, low), high))
+
+
+@final
+class _Draw:
+    """Whole numbers drawn one after the other from a key."""
+
+    def __init__(self, key: int) -> None:
+        self._key = key
+        self._drawn = 0
+
+    def below(self, limit: int) -> int:
+        self._drawn += 1
+        return key_of(self._key, self._drawn) % limit
