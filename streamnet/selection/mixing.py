@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
-from streamnet.jit import jit
+from streamnet.jit import kernel
 
 __all__ = (
     "COUNT",
@@ -34,7 +34,7 @@ TRIAL = 100.0  # faded samples that a newcomer needs before it can be the best e
 FINAL_RATE = 0.02
 
 
-@jit
+@kernel
 def least(
     losses: NDArray[np.float64],  # shape=(2, experts)
     able: NDArray[np.uint8],
@@ -64,7 +64,7 @@ def least(
     return best
 
 
-@jit
+@kernel
 def fade(losses: NDArray[np.float64], k: int, loss: float, fading: float) -> None:
     """Take a loss into the faded total and count of expert ``k``."""
     losses[TOTAL, k] = losses[TOTAL, k] * fading + loss
