@@ -64,6 +64,7 @@ class Change(NamedTuple):
     after: Member
     loss_before: float  # faded mean loss of each when the change was decided; inf for none
     loss_after: float
+    evidence: float  # e-value of the new one's being better; 0 where none was asked for
 
 
 class Served(NamedTuple):
@@ -279,7 +280,7 @@ class Server:
             "changes": [
                 [c.number, c.before and _plain(c.before), _plain(c.after)] for c in self.changes
             ],
-            "change_losses": np.array([c[3:] for c in self.changes]).reshape(-1, 2),
+            "change_losses": np.array([c[3:] for c in self.changes]).reshape(-1, 3),
             "departed": [[_plain(d.member), *d[1:]] for d in self.departed],
             "quarantines": self.quarantines,
             "curve": self.curve.export_state(),

@@ -131,7 +131,7 @@ class Mixing:
 
     def influence(self) -> NDArray[np.float64]:
         """How much each candidate moves the final mixer, shape=(candidates,)."""
-        together = np.abs(self.final[:-1, None] * self.weights).sum(axis=0)
+        together: NDArray[np.float64] = np.abs(self.final[:-1, None] * self.weights).sum(axis=0)
         best = int(self.chosen[0])
         if best >= 0:
             together[best] += abs(float(self.final[-1]))
