@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,12 @@ from streamnet.learning.grid import grid
 from streamnet.learning.grid import hidden_of
 from streamnet.learning.learner import Learner
 from streamnet.learning.search import default_population
+from streamnet.learning.serving import Served
+from streamnet.modelfiles.durable import write_durably
 from streamnet.modelfiles.model import SUFFIXES
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.outputs import Output
+from streamnet.outputs import check_outputs
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
@@ -50,6 +56,7 @@ _SUFFIXES = {
     "report": (".json",),
     "dead_letters": (),
 }
+_REPLACED = ("model", "report")
 
 
 @final
@@ -108,7 +115,12 @@ class Replay:
         if path is None:
             return ()
         self._predictions = Predictions(path, task=learner.task, labels=learner.encoder.labels)
-        return (self._predictions,)
+        return (self._write_predictions,)
+
+    def _write_predictions(self, served: Served) -> None:
+        assert self._predictions is not None
+        with _writing(f"predictions {self.settings.output.predictions}"):
+            self._predictions(served)
 
     async def run(self) -> Result:
         """Learn the files and write the outputs; also those of a run that breaks off.
@@ -117,15 +129,22 @@ class Replay:
             StreamnetError: If the run failed; what was learned before is written all the same.
         """
         try:
-            result = await self.pipeline.run()
+            result = await self._learn()
         except StreamnetError:
             self._write_what_there_is()
             raise
-        finally:
-            if self._predictions is not None:
-                self._predictions.close()
         self._write(result)
         return result
+
+    async def _learn(self) -> Result:
+        try:
+            return await self.pipeline.run()
+        except OSError as error:
+            raise StreamnetError(f"the run broke off: {error.strerror or error}") from error
+        finally:
+            if self._predictions is not None:
+                with _writing(f"predictions {self.settings.output.predictions}"):
+                    self._predictions.close()
 
     def _write_what_there_is(self) -> None:
         try:
@@ -135,9 +154,11 @@ class Replay:
                 self._write_report(self.pipeline.report())
 
     def _write(self, result: Result) -> None:
-        if self.settings.output.model:
-            result.model.save(self.settings.output.model)
-        self._write_report(result.report)
+        try:
+            if self.settings.output.model:
+                result.model.save(self.settings.output.model)
+        finally:
+            self._write_report(result.report)
         self.result = result
 
     def _write_report(self, report: dict[str, Any]) -> None:
@@ -145,10 +166,17 @@ class Replay:
         if path is None:
             return
         text = json.dumps(report, indent=1, allow_nan=False) + "\n"
-        try:
-            Path(path).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"report {path}: {error.strerror}") from error
+        with _writing(f"report {path}"):
+            write_durably(path, text.encode())
+
+
+@contextmanager
+def _writing(what: str) -> Iterator[None]:
+    """Say which file it is that can't be written, as when a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise StreamnetError(f"{what} can't be written: {error.strerror}") from error
 
 
 def replay(
@@ -298,21 +326,12 @@ def _check_source(settings: RunSettings) -> None:
 
 def _check_outputs(settings: RunSettings) -> None:
     """Refuse an output before hours of learning, not after."""
-    taken = {Path(file).absolute(): "a file to learn from" for file in settings.source.files}
-    for name, suffixes in _SUFFIXES.items():
-        given = getattr(settings.output, name)
-        if given is None:
-            continue
-        path = Path(given).absolute()
-        shown = f"{name} is {given!r}, but"
-        if suffixes and path.suffix not in suffixes:
-            raise ConfigurationError(f"{shown} must end in {' or '.join(suffixes)}")
-        if path in taken:
-            raise ConfigurationError(f"{shown} that is {taken[path]}")
-        if path.is_dir():
-            raise ConfigurationError(f"{shown} that is a folder")
-        if not path.parent.is_dir():
-            raise ConfigurationError(f"{shown} its folder does not exist")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise ConfigurationError(f"{shown} that must not be written: permission denied")
-        taken[path] = f"where {name} goes"
+    paths = {"dead_letters": DEAD_LETTERS, **settings.output.given()}
+    check_outputs(
+        [
+            Output(name, paths[name], suffixes, replaced=name in _REPLACED)
+            for name, suffixes in _SUFFIXES.items()
+            if name in paths
+        ],
+        dict.fromkeys(settings.source.files, "a file to learn from"),
+    )

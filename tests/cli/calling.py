@@ -45,7 +45,7 @@ class Cli:
 
     def __call__(self, *arguments: object) -> Outcome:
         self._capsys.readouterr()
-        code = app._run([str(argument) for argument in arguments])
+        code = app.run([str(argument) for argument in arguments])
         return Outcome(code, *self._capsys.readouterr())
 
     def replay(self, *arguments: object) -> Outcome:

@@ -203,5 +203,5 @@ def test_help_is_there_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("heavy", ["numba", "numpy", "polars", "pydantic", "anyio"])
 def test_help_does_not_wait_for_what_only_runs_need(heavy: str) -> None:
-    code = f"import sys, streamnet.__main__; sys.exit({heavy!r} in sys.modules)"
+    code = f"import sys, streamnet.cli.app; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
