@@ -217,6 +217,7 @@ def test_the_candidates_are_those_asked_for() -> None:
         ({"sed": 1}, "replay(): sed is not a known key; did you mean run.seed?"),
         ({"seed": -1}, "replay(): seed is -1, but must be >= 0"),
         ({"candidates": 0}, "replay(): candidates is 0, but must be >= 1"),
+        ({"learning_rate": [0.1, float("nan")]}, "replay(): learning_rate is nan, but must be a"),
         ({"kinds": {"x": "colour"}}, "replay(): kinds (x) is 'colour', but must be"),
         ({"format": "xls"}, "replay(): format is 'xls', but must be 'csv'"),
         ({"model": "m.pkl"}, "model is 'm.pkl', but must end in .safetensors or .json"),
@@ -246,7 +247,7 @@ def test_a_wrong_setting_is_told_before_anything_is_read(
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_output_that_must_not_be_written_is_told_before_anything_is_read() -> None:
     Path("locked").mkdir(mode=0o500)
-    with pytest.raises(ConfigurationError, match="permission denied"):
+    with pytest.raises(ConfigurationError, match="Permission denied"):
         replay(write(), target="y", model="locked/m.json")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from streamnet.cli import app
 
-__all__ = ("Cli", "Outcome", "csv_text", "json_lines", "read_csv", "rows")
+__all__ = ("Cli", "Outcome", "csv_text", "json_lines", "read_csv", "rows", "write")
 
 SHADES = ("red", "green", "blue")
 Row = dict[str, Any]
@@ -82,3 +82,10 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 def json_lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+def write(name: str, text: str) -> Path:
+    """A file in the working directory."""
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -8,8 +8,10 @@ from pathlib import Path
 import anyio
 import pytest
 from rich.console import Console
+from rich.console import RenderableType
 
 from streamnet.cli import view
+from streamnet.cli.ending import ending
 from streamnet.replaying import Replay
 from streamnet.settings import RunSettings
 from streamnet.settings import merged
@@ -26,7 +28,7 @@ def replaying(tmp_path: Path) -> Replay:
     return Replay(merged(RunSettings(), values))
 
 
-def drawn(picture: view.Picture, width: int, height: int = 40, encoding: str = "utf-8") -> str:
+def drawn(picture: RenderableType, width: int, height: int = 40, encoding: str = "utf-8") -> str:
     """The picture as a terminal without colours shows it."""
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     console = Console(file=file, width=width, height=height, color_system=None)
@@ -56,15 +58,32 @@ def test_a_line_tells_samples_measure_and_baselines(replaying: Replay) -> None:
     assert "\n" not in words
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 100, 200])
 def test_a_picture_fits_its_terminal(replaying: Replay, width: int) -> None:
     result = anyio.run(replaying.run)
     words = drawn(view.Picture(replaying.pipeline), width)
     assert max(map(len, words.splitlines())) <= width
     for phrase in ("900 samples", "accuracy so far", "majority", "leader board", "loss now"):
         assert phrase in words
+    assert "accuracy over time" in words
+    losses = [row["loss"] for row in result.report["candidates"]]
+    assert len(losses) == 4
+    for loss in losses:
+        assert f"{loss:.4f}" in words
     assert f"{result.report['served']['accuracy']:.4f}" in words
     assert ("▶" in words, "▁" in words) == (True, True)
+
+
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 200])
+def test_the_summary_fits_its_terminal_and_loses_no_figure(replaying: Replay, width: int) -> None:
+    result = anyio.run(replaying.run)
+    words = drawn(ending(replaying, result, width), width)
+    assert max(map(len, words.splitlines())) <= width
+    measures = [result.report["served"], *result.report["baselines"].values()]
+    for one in measures:
+        for name in ("accuracy", "balanced_accuracy", "kappa", "log_loss"):
+            assert f"{one[name]:.4f}".replace("-0.0000", "0.0000") in words
+    assert "…" not in words
 
 
 def test_a_picture_for_a_terminal_without_unicode_is_ascii(replaying: Replay) -> None:
