@@ -15,11 +15,8 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.errors import TooManyRejectedError
-from streamnet.learning.search import default_population
 from streamnet.modelfiles import Model
-from streamnet.networks.candidate import CandidateSettings
 from streamnet.replaying import Replay
-from streamnet.replaying import candidates_of
 from streamnet.replaying import replay
 from streamnet.settings import RunSettings
 from streamnet.settings import merged
@@ -176,36 +173,6 @@ def test_each_epoch_is_shuffled_by_itself_so_that_none_is_scored_twice() -> None
 def test_columns_are_understood_as_told() -> None:
     model = replay(write(), target="y", drop="colour", kinds={"x": "category"}, candidates=1).model
     assert model.fields == (("x", "category"),)
-
-
-# -------------------------------------------------------------------- candidates
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("", 16),
-        ("population.candidates = 5", 5),
-        ("population.hidden = ['20', 'linear']\npopulation.learning_rate = [0.1, 0.2, 0.3]", 6),
-        ("population.hidden = ['20', 'linear']\npopulation.candidates = 3", 3),
-        ("population.rehearsal = [0, 4]\npopulation.candidates = 5", 5),
-        ("population.candidate = [{ hidden = [3] }, {}]", 2),
-        ("population.candidate = [{ hidden = [3] }, {}]\npopulation.candidates = 5", 5),
-    ],
-)
-def test_as_many_candidates_as_asked_for(text: str, count: int) -> None:
-    assert len(candidates_of(parse(text))) == count
-
-
-def test_the_candidates_are_those_asked_for() -> None:
-    assert candidates_of(parse("")) == default_population(16)
-    assert candidates_of(parse("population.hidden = '64-32'")) == [
-        CandidateSettings(hidden=(64, 32))
-    ]
-    tables = "population.candidate = [{ hidden = [3] }, { optimiser = 'sgd' }]"
-    first, second, third = candidates_of(parse(f"{tables}\npopulation.candidates = 3"))
-    assert first == third == CandidateSettings(hidden=(3,))
-    assert second == CandidateSettings(optimiser="sgd")
 
 
 # --------------------------------------------------------------- what it refuses

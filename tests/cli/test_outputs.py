@@ -106,6 +106,34 @@ def test_if_the_model_can_not_be_written_the_report_still_is(
     assert json.loads(Path("report.json").read_text("utf-8"))["learned"] == 60
 
 
+@pytest.mark.parametrize(
+    ("command", "place", "message"),
+    [
+        (("predict", "--output", "a.csv"), "answering._write", "output a.csv can't be written"),
+        (("evaluate", "--report", "r.json"), "grading.write_durably", "report r.json can't be"),
+    ],
+)
+def test_what_can_not_be_written_after_the_work_is_named_and_not_half_there(
+    cli: Cli,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    place: str,
+    message: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = write("new.csv", csv_text(rows(20)))
+    monkeypatch.setattr(f"streamnet.cli.{place}", fail)
+    name, *options = command
+    outcome = cli(name, model, path, *options)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.complaint.startswith(message)
+    assert outcome.complaint.endswith("No space left on device")
+    assert list(Path().iterdir()) == [path]
+
+
 @needs_a_full_device
 @pytest.mark.parametrize("command", ["inspect", "--help", "predict"])
 def test_a_full_standard_output_costs_one_line(cli: Cli, model: Path, command: str) -> None:
@@ -124,7 +152,7 @@ def test_a_signal_leaves_no_half_written_answers(
     process.stdin.write(csv_text(rows(2000)))
     process.stdin.flush()  # and it stays open
     deadline = time.monotonic() + 60
-    while len(list(Path().iterdir())) < 2:
+    while not any(path.stat().st_size for path in Path().glob(".*")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)

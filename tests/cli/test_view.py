@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
@@ -12,7 +14,12 @@ from rich.console import RenderableType
 
 from streamnet.cli import view
 from streamnet.cli.ending import ending
+from streamnet.pipeline import Pipeline
+from streamnet.pipeline import PipelineStatistics
+from streamnet.pipeline.board import Board
+from streamnet.pipeline.board import Row
 from streamnet.replaying import Replay
+from streamnet.samples import Task
 from streamnet.settings import RunSettings
 from streamnet.settings import merged
 from tests.cli.calling import csv_text
@@ -91,6 +98,39 @@ def test_a_picture_for_a_terminal_without_unicode_is_ascii(replaying: Replay) ->
     words = drawn(view.Picture(replaying.pipeline), 100, encoding="ascii")
     assert "leader board" in words
     assert "?" not in words
+
+
+class Standing:
+    """Stands for a pipeline at a moment that is hard to come by."""
+
+    def __init__(self, board: Board, now: PipelineStatistics) -> None:
+        self.board = lambda: board
+        self.statistics = lambda: now
+
+
+@pytest.mark.parametrize(("encoding", "marks"), [("utf-8", "▶✗"), ("ascii", ">x")])
+def test_the_champion_and_who_is_quarantined_are_marked(encoding: str, marks: str) -> None:
+    rows_ = (Row(0, "tanh 32", 0.5, True, False), Row(1, "relu 64", math.inf, False, True))
+    board = Board(Task.CLASSIFICATION, 9, "accuracy", 0.5, {"majority": 0.25}, rows_, (), ())
+    now = PipelineStatistics(9, 3, 1.0, 0.1, None, "tanh 32", 1, ())
+    standing = cast("Pipeline", Standing(board, now))
+    lines = drawn(view.Picture(standing), 100, encoding=encoding).splitlines()
+    champion, quarantined = (next(x for x in lines if name in x) for name in ("tanh", "relu"))
+    assert marks[0] in champion
+    assert marks[1] in quarantined
+    assert "-" in quarantined  # no loss
+    assert "3 rejected" in "".join(lines)
+    assert "%" not in "".join(lines)  # nobody knows how much of it there is
+    assert "3 rejected" in view.line(standing)
+
+
+def test_many_files_are_counted_in_the_headline(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.csv" for name in "abcde"]
+    for path in paths:
+        path.write_text(csv_text(rows(20)), encoding="utf-8")
+    values = {"source.files": [str(path) for path in paths], "source.target": "label"}
+    words = view.headline(Replay(merged(RunSettings(), values)))
+    assert f"{paths[2]} and 2 more, target label" in words
 
 
 def test_a_low_terminal_gets_a_short_leader_board(replaying: Replay) -> None:
