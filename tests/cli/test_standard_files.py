@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.cli.calling import csv_text
 from tests.cli.calling import read_csv
 from tests.cli.calling import rows
 from tests.cli.calling import write
+from tests.cli.processes import COMMAND
 from tests.cli.processes import redirected
 from tests.cli.processes import start
 
@@ -82,3 +84,19 @@ def test_an_interruption_before_the_command_is_known_costs_one_line() -> None:
     )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "streamnet: interrupted\n"
+
+
+def test_a_termination_is_heeded_where_ctrl_c_is_not() -> None:
+    run = ("replay", "-", *RUN)
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *COMMAND, *run],  # as in the background
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("streamnet ")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
