@@ -2,9 +2,48 @@
 
 from __future__ import annotations
 
-from streamnet.cli.app import main
+import signal
+import sys
+from types import FrameType
 
-__all__ = ()
+__all__ = ("main",)
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrongly called, 130 interrupted."""
+    ended_by = _terminate_as_by_ctrl_c()
+    code = _run()
+    sys.exit(128 + ended_by[0] if ended_by and code == INTERRUPTED else code)
+
+
+def _run() -> int:
+    try:
+        # Late, so that Ctrl-C is heeded while it takes its tenth of a second.
+        from streamnet.cli.app import run
+    except KeyboardInterrupt:
+        print("streamnet: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return run(sys.argv[1:])
+
+
+def _terminate_as_by_ctrl_c() -> list[int]:
+    """Let a termination take away whatever is half written, as Ctrl-C does.
+
+    Returns:
+        The signals that came, filled as they come.
+    """
+    came: list[int] = []
+
+    def terminate(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        signal.raise_signal(signal.SIGINT)  # which an event loop has its own, safe way to heed
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGTERM, terminate)
+    return came
+
 
 if __name__ == "__main__":
     main()

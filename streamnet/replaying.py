@@ -4,52 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from typing import final
 
 from anyio.from_thread import start_blocking_portal
 
-from streamnet.errors import ConfigurationError
+from streamnet.assembling import DEAD_LETTERS
+from streamnet.assembling import candidates_of
+from streamnet.assembling import check_files
+from streamnet.assembling import source_of
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StreamnetError
-from streamnet.learning.grid import grid
-from streamnet.learning.grid import hidden_of
 from streamnet.learning.learner import Learner
-from streamnet.learning.search import default_population
-from streamnet.modelfiles.model import SUFFIXES
-from streamnet.networks.candidate import CandidateSettings
+from streamnet.learning.serving import Served
+from streamnet.modelfiles.durable import write_durably
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.stages import Sink
-from streamnet.samples import Block
-from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.settings import RunSettings
 from streamnet.settings import load
 from streamnet.settings import merged
-from streamnet.sources import Columns
-from streamnet.sources import Limited
-from streamnet.sources import Repeated
-from streamnet.sources import Shuffled
-from streamnet.sources import Source
-from streamnet.sources import open_files
 
-__all__ = ("DEAD_LETTERS", "Replay", "candidates_of", "replay", "source_of")
-
-DEAD_LETTERS = "rejected.jsonl"
-STANDARD_INPUT = "-"
-_GRID = ("hidden", "activation", "optimiser", "learning_rate", "rehearsal")
-_SUFFIXES = {
-    "model": tuple(SUFFIXES),
-    "predictions": (".csv", ".jsonl"),
-    "report": (".json",),
-    "dead_letters": (),
-}
+__all__ = ("Replay", "replay")
 
 
 @final
@@ -82,8 +65,7 @@ class Replay:
         self.settings = settings
         self.result: Result | None = None
         source, output = settings.source, settings.output
-        _check_source(settings)
-        _check_outputs(settings)
+        check_files(settings)
         self._predictions: Predictions | None = None
         self.rejections = Rejections(
             output.dead_letters or DEAD_LETTERS,
@@ -108,7 +90,12 @@ class Replay:
         if path is None:
             return ()
         self._predictions = Predictions(path, task=learner.task, labels=learner.encoder.labels)
-        return (self._predictions,)
+        return (self._write_predictions,)
+
+    def _write_predictions(self, served: Served) -> None:
+        assert self._predictions is not None
+        with _writing(f"predictions {self.settings.output.predictions}"):
+            self._predictions(served)
 
     async def run(self) -> Result:
         """Learn the files and write the outputs; also those of a run that breaks off.
@@ -117,15 +104,22 @@ class Replay:
             StreamnetError: If the run failed; what was learned before is written all the same.
         """
         try:
-            result = await self.pipeline.run()
+            result = await self._learn()
         except StreamnetError:
             self._write_what_there_is()
             raise
-        finally:
-            if self._predictions is not None:
-                self._predictions.close()
         self._write(result)
         return result
+
+    async def _learn(self) -> Result:
+        try:
+            return await self.pipeline.run()
+        except OSError as error:
+            raise StreamnetError(f"the run broke off: {error.strerror or error}") from error
+        finally:
+            if self._predictions is not None:
+                with _writing(f"predictions {self.settings.output.predictions}"):
+                    self._predictions.close()
 
     def _write_what_there_is(self) -> None:
         try:
@@ -135,9 +129,11 @@ class Replay:
                 self._write_report(self.pipeline.report())
 
     def _write(self, result: Result) -> None:
-        if self.settings.output.model:
-            result.model.save(self.settings.output.model)
-        self._write_report(result.report)
+        try:
+            if self.settings.output.model:
+                result.model.save(self.settings.output.model)
+        finally:
+            self._write_report(result.report)
         self.result = result
 
     def _write_report(self, report: dict[str, Any]) -> None:
@@ -145,10 +141,17 @@ class Replay:
         if path is None:
             return
         text = json.dumps(report, indent=1, allow_nan=False) + "\n"
-        try:
-            Path(path).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"report {path}: {error.strerror}") from error
+        with _writing(f"report {path}"):
+            write_durably(path, text.encode())
+
+
+@contextmanager
+def _writing(what: str) -> Iterator[None]:
+    """Say which file it is that can't be written, as when a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise StreamnetError(f"{what} can't be written: {error.strerror}") from error
 
 
 def replay(
@@ -203,116 +206,3 @@ def _keys() -> dict[str, str]:
         for section, field in RunSettings.model_fields.items()
         for name in type(field.default).model_fields
     }
-
-
-def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
-    """The candidates that a run file asks for.
-
-    Raises:
-        ConfigurationError: If there are too many.
-    """
-    population = settings.population
-    if population.candidate:
-        given = [table.candidate() for table in population.candidate]
-        count = population.candidates or len(given)
-        return [given[i % len(given)] for i in range(count)]
-    values = {name: getattr(population, name) for name in _GRID if getattr(population, name)}
-    if values:
-        if "hidden" in values:
-            values["hidden"] = [hidden_of(text) for text in values["hidden"]]
-        return grid(population.candidates, **values)
-    return default_population(population.candidates)
-
-
-def source_of(settings: RunSettings) -> Source:
-    """The source that a run file asks for.
-
-    Raises:
-        ConfigurationError: If its settings contradict each other.
-        DataError: If no file matches.
-    """
-    section = settings.source
-    columns = _columns_of(settings)
-    shape = {
-        name: value
-        for name in ("format", "delimiter", "header")
-        if (value := getattr(section, name)) is not None
-    }
-
-    def make() -> Source:
-        source: Source = _Targeted(open_files(section.files, columns=columns, **shape))
-        if section.limit:
-            source = Limited(source, section.limit)
-        if section.shuffle_buffer:
-            source = Shuffled(source, section.shuffle_buffer, settings.run.seed or 0)
-        return source
-
-    epochs = section.epochs or 1
-    return Repeated(make, epochs) if epochs > 1 else make()
-
-
-def _columns_of(settings: RunSettings) -> Columns:
-    section = settings.source
-    columns = Columns(
-        target=section.target,
-        task=section.task,
-        drop=section.drop or (),
-        kinds=section.kinds or {},
-    )
-    return columns if section.missing is None else replace(columns, missing=section.missing)
-
-
-@final
-class _Targeted(Source):
-    """A source that must have a target, and says what could be one if none is named."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    async def open(self, after: Position | None = None) -> Schema:
-        schema = await self._source.open(after)
-        if schema.target is None:
-            names = ", ".join(repr(field.name) for field in schema.fields[:40])
-            raise ConfigurationError(f"target is not given, but must be one of the columns {names}")
-        return schema
-
-    async def receive(self) -> Block | None:
-        return await self._source.receive()
-
-    async def aclose(self) -> None:
-        await self._source.aclose()
-
-    def progress(self) -> float | None:
-        return self._source.progress()
-
-
-def _check_source(settings: RunSettings) -> None:
-    source = settings.source
-    if not source.files:
-        raise ConfigurationError("no file is given, but there must be one to learn from")
-    if STANDARD_INPUT in source.files and (source.epochs or 1) > 1:
-        raise ConfigurationError(
-            f"epochs is {source.epochs}, but must be 1, since standard input can't be read again"
-        )
-
-
-def _check_outputs(settings: RunSettings) -> None:
-    """Refuse an output before hours of learning, not after."""
-    taken = {Path(file).absolute(): "a file to learn from" for file in settings.source.files}
-    for name, suffixes in _SUFFIXES.items():
-        given = getattr(settings.output, name)
-        if given is None:
-            continue
-        path = Path(given).absolute()
-        shown = f"{name} is {given!r}, but"
-        if suffixes and path.suffix not in suffixes:
-            raise ConfigurationError(f"{shown} must end in {' or '.join(suffixes)}")
-        if path in taken:
-            raise ConfigurationError(f"{shown} that is {taken[path]}")
-        if path.is_dir():
-            raise ConfigurationError(f"{shown} that is a folder")
-        if not path.parent.is_dir():
-            raise ConfigurationError(f"{shown} its folder does not exist")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise ConfigurationError(f"{shown} that must not be written: permission denied")
-        taken[path] = f"where {name} goes"

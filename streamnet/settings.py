@@ -93,7 +93,8 @@ class SourceSection(Section):
     ``files`` are names, glob patterns or ``-``, relative to the working directory; ``target``,
     ``task``, ``drop``, ``kinds`` describe columns; ``format``, ``delimiter``, ``header`` and
     ``missing`` override what is found out from the content. ``max_rejected`` is the largest share
-    of bad records among the last ``rejected_window``; above it the run ends.
+    of bad records among the last ``rejected_window``; above it the run ends, but not before so many
+    records were read.
 
     >>> SourceSection(files="a.csv", target="label").files
     ('a.csv',)

@@ -108,7 +108,8 @@ def _called(path: KeyPath, called: Mapping[str, str]) -> str:
     """What the giver of the values calls a key, with what is inside it as a person writes it."""
     for n in range(len(path), 0, -1):
         if name := called.get(_dotted(path[:n])):
-            return f"{name} ({_dotted(path[n:])})" if n < len(path) else name
+            inside = [part for part in path[n:] if isinstance(part, str)]
+            return f"{name} ({_dotted(inside)})" if inside else name
     return _dotted(path)
 
 

@@ -29,6 +29,7 @@ TOP_LEVEL = {
 }
 SEE_EVENT_LOOPS = {
     "__main__",
+    "assembling",
     "cli",
     "online",
     "pipeline",

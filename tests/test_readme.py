@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -198,7 +199,17 @@ def test_the_command_to_test_reads_files_that_exist_and_ends_with_pytest() -> No
     files = files_named(command)
     assert files
     assert [file for file in files if not (REPOSITORY / file).is_file()] == []
-    assert command.split("&&")[-1].strip().startswith(".venv/bin/pytest")
+    pytest_call = shlex.split(command.split("&&")[-1])
+    assert pytest_call[0] == ".venv/bin/pytest"
+    assert "--cov" in pytest_call
+
+
+def test_the_tests_have_to_cover_most_of_the_package_also_in_processes_of_their_own() -> None:
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    coverage = settings["tool"]["coverage"]
+    assert coverage["report"]["fail_under"] >= 95
+    assert coverage["run"]["branch"]
+    assert "subprocess" in coverage["run"]["patch"]
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,8 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.errors import TooManyRejectedError
-from streamnet.learning.search import default_population
 from streamnet.modelfiles import Model
-from streamnet.networks.candidate import CandidateSettings
 from streamnet.replaying import Replay
-from streamnet.replaying import candidates_of
 from streamnet.replaying import replay
 from streamnet.settings import RunSettings
 from streamnet.settings import merged
@@ -178,36 +175,6 @@ def test_columns_are_understood_as_told() -> None:
     assert model.fields == (("x", "category"),)
 
 
-# -------------------------------------------------------------------- candidates
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("", 16),
-        ("population.candidates = 5", 5),
-        ("population.hidden = ['20', 'linear']\npopulation.learning_rate = [0.1, 0.2, 0.3]", 6),
-        ("population.hidden = ['20', 'linear']\npopulation.candidates = 3", 3),
-        ("population.rehearsal = [0, 4]\npopulation.candidates = 5", 5),
-        ("population.candidate = [{ hidden = [3] }, {}]", 2),
-        ("population.candidate = [{ hidden = [3] }, {}]\npopulation.candidates = 5", 5),
-    ],
-)
-def test_as_many_candidates_as_asked_for(text: str, count: int) -> None:
-    assert len(candidates_of(parse(text))) == count
-
-
-def test_the_candidates_are_those_asked_for() -> None:
-    assert candidates_of(parse("")) == default_population(16)
-    assert candidates_of(parse("population.hidden = '64-32'")) == [
-        CandidateSettings(hidden=(64, 32))
-    ]
-    tables = "population.candidate = [{ hidden = [3] }, { optimiser = 'sgd' }]"
-    first, second, third = candidates_of(parse(f"{tables}\npopulation.candidates = 3"))
-    assert first == third == CandidateSettings(hidden=(3,))
-    assert second == CandidateSettings(optimiser="sgd")
-
-
 # --------------------------------------------------------------- what it refuses
 
 
@@ -217,6 +184,7 @@ def test_the_candidates_are_those_asked_for() -> None:
         ({"sed": 1}, "replay(): sed is not a known key; did you mean run.seed?"),
         ({"seed": -1}, "replay(): seed is -1, but must be >= 0"),
         ({"candidates": 0}, "replay(): candidates is 0, but must be >= 1"),
+        ({"learning_rate": [0.1, float("nan")]}, "replay(): learning_rate is nan, but must be a"),
         ({"kinds": {"x": "colour"}}, "replay(): kinds (x) is 'colour', but must be"),
         ({"format": "xls"}, "replay(): format is 'xls', but must be 'csv'"),
         ({"model": "m.pkl"}, "model is 'm.pkl', but must end in .safetensors or .json"),
@@ -246,7 +214,7 @@ def test_a_wrong_setting_is_told_before_anything_is_read(
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_output_that_must_not_be_written_is_told_before_anything_is_read() -> None:
     Path("locked").mkdir(mode=0o500)
-    with pytest.raises(ConfigurationError, match="permission denied"):
+    with pytest.raises(ConfigurationError, match="Permission denied"):
         replay(write(), target="y", model="locked/m.json")
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamnet.cli.asking import Rejected
 from streamnet.cli.asking import answers
-from streamnet.errors import ConfigurationError
+from streamnet.errors import StreamnetError
 from streamnet.modelfiles import Model
 from streamnet.samples import Block
 from streamnet.samples import Task
@@ -33,33 +33,23 @@ async def write_answers(
     """Write a row for each sample; a note about rejected records, None if there were none.
 
     Raises:
-        ConfigurationError: If there are no files, or the output can't be written or has a suffix
-            other than .csv and .jsonl.
+        ConfigurationError: If there are no files.
         DataError: If a file can't be read.
+        StreamnetError: If the output can't be written.
     """
     if output is None:
         return await _write(model, files, sys.stdout, options, as_csv=True)
-    _check(output, files)
     # What stands there already is replaced when all answers are written, and not before.
     part = output.with_name(f".{output.name}.part")
     try:
-        file = part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-    except OSError as error:
-        raise ConfigurationError(f"output {output}: {error.strerror}") from error
-    try:
-        with file:
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             note = await _write(model, files, file, options, as_csv=output.suffix == ".csv")
         part.replace(output)
+    except OSError as error:
+        raise StreamnetError(f"output {output} can't be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
     return note
-
-
-def _check(output: Path, files: tuple[str, ...]) -> None:
-    if output.suffix not in (".csv", ".jsonl"):
-        raise ConfigurationError(f"output is {str(output)!r}, but must end in .csv or .jsonl")
-    if output.absolute() in (Path(file).absolute() for file in files):
-        raise ConfigurationError(f"output is {str(output)!r}, but that is a file to predict")
 
 
 async def _write(

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from cyclopts import App
 from cyclopts import CycloptsError
 from cyclopts import Group
+from cyclopts import UnusedCliTokensError
 
 from streamnet.cli.evaluate import evaluate
 from streamnet.cli.inspect import inspect
@@ -20,7 +21,7 @@ from streamnet.cli.replay import replay
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StreamnetError
 
-__all__ = ("app", "main")
+__all__ = ("app", "run")
 
 FAILED, WRONGLY_CALLED, INTERRUPTED, UNREAD = 1, 2, 130, 141
 USAGES: dict[Callable[..., int], str] = {
@@ -56,12 +57,14 @@ for command, usage in USAGES.items():
 app.register_install_completion_command()
 
 
-def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrongly called, 130 interrupted."""
-    sys.exit(_run(sys.argv[1:]))
+def run(arguments: list[str]) -> int:
+    """Run a command.
 
-
-def _run(arguments: list[str]) -> int:
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrongly called, 130 interrupted, 141 unread; or 128 and
+        the number of another signal that ended a run.
+    """
+    _replace_closed_files()
     try:
         code = _call(arguments)
         sys.stdout.flush()
@@ -83,15 +86,32 @@ def _run(arguments: list[str]) -> int:
     return code
 
 
+def _replace_closed_files() -> None:
+    """Put an empty file, which can't be written, where the caller closed a standard file.
+
+    Otherwise the next file that is opened would take its place.
+    """
+    while (handle := os.open(os.devnull, os.O_RDONLY)) <= 2:
+        pass
+    os.close(handle)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - till the end
+
+
 def _call(arguments: list[str]) -> int:
+    from streamnet.cli.terminal import Terminal
+
     # What a terminal can't show must not end a run.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
-    code = app([STANDARD_INPUT if argument == "-" else argument for argument in arguments])
+    tokens = [STANDARD_INPUT if argument == "-" else argument for argument in arguments]
+    code = app(tokens, console=Terminal(pipe_width=0))
     return code if isinstance(code, int) else 0
 
 
 def _wrong(error: CycloptsError) -> str:
+    if isinstance(error, UnusedCliTokensError):
+        return f"{', '.join(error.unused_tokens or ())}: that is more than the command takes"
     text = " ".join(str(error).split()).removesuffix(".")
     text = re.sub(r'^Command "(.+?)" parameter ', r"\1: ", text)
     return re.sub(r"([A-Z]+) requires an argument$", r"\1 is missing", text)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from streamnet.cli.figures import number
 from streamnet.cli.figures import plural
+from streamnet.cli.grading import measures_table
 from streamnet.cli.terminal import printable
+from streamnet.cli.view import WIDE
 from streamnet.pipeline.pipeline import Result
 from streamnet.replaying import Replay
 
@@ -22,15 +25,24 @@ _SHOWN = {
 }
 
 
-def ending(run: Replay, result: Result) -> Padding:
-    """The summary of a run."""
+def ending(run: Replay, result: Result, width: int = WIDE) -> Padding:
+    """The summary of a run, for so many columns."""
     report: dict[str, Any] = result.report
-    table = Table.grid(padding=(0, 2))
-    table.add_row("learned", _learned(report))
-    table.add_row("", "")
-    names = _SHOWN[report["task"]]
-    table.add_row("", _measures(names, report))
-    table.add_row("", "")
+    learned = Table.grid(padding=(0, 2))
+    learned.add_row("learned", _learned(report))
+    if width < WIDE:
+        rest = Table.grid(padding=(0, 2))
+        _add_rest(rest, run, result)
+        return Padding(Group(learned, "", _narrow_measures(report), "", rest), (1, 0, 0, 0))
+    learned.add_row("", "")
+    learned.add_row("", _measures(report))
+    learned.add_row("", "")
+    _add_rest(learned, run, result)
+    return Padding(learned, (1, 0, 0, 0), expand=False)
+
+
+def _add_rest(table: Table, run: Replay, result: Result) -> None:
+    report = result.report
     if report["champion"] is not None:
         table.add_row("champion", _champion(result))
     if len(result.model.labels) == 1:
@@ -42,7 +54,6 @@ def ending(run: Replay, result: Result) -> Padding:
     for name in ("model", "predictions", "report"):
         if path := getattr(run.settings.output, name):
             table.add_row(name, Text(printable(path)))
-    return Padding(table, (1, 0, 0, 0), expand=False)
 
 
 def _learned(report: dict[str, Any]) -> str:
@@ -53,16 +64,27 @@ def _learned(report: dict[str, Any]) -> str:
     )
 
 
-def _measures(names: tuple[str, ...], report: dict[str, Any]) -> Table:
+def _measures(report: dict[str, Any]) -> Table:
+    names = _SHOWN[report["task"]]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("")
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
-    for who, measures in {"served": report["served"], **report["baselines"]}.items():
+    for who, measures in _by_who(report).items():
         cells = [number(measures[name]) for name in names]
         style = "bold green" if who == "served" else ""
         table.add_row(who.replace("_", "-"), *cells, style=style)
     return table
+
+
+def _narrow_measures(report: dict[str, Any]) -> Table:
+    names = _SHOWN[report["task"]]
+    by_who = _by_who(report)
+    return measures_table({who: {n: by_who[who][n] for n in names} for who in by_who})
+
+
+def _by_who(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    return {"served": report["served"], **report["baselines"]}
 
 
 def _champion(result: Result) -> str:

@@ -40,9 +40,14 @@ def evaluate(
     from streamnet.cli.grading import show
     from streamnet.cli.terminal import complain
     from streamnet.modelfiles import Model
+    from streamnet.outputs import Output
+    from streamnet.outputs import check_outputs
 
+    if report is not None:
+        inputs = {str(model): "the model", **dict.fromkeys(files, "a file to evaluate")}
+        check_outputs([Output("report", report, (".json",))], inputs)
     options = reading.given() if reading else {}
-    grades = anyio.run(grade, Model.load(model), files, target, report, options)
+    grades = anyio.run(grade, Model.load(model), files, target, options)
     show(grades, report)
     if grades.note:
         complain(grades.note)

@@ -21,17 +21,30 @@ from streamnet.cli.terminal import Terminal
 from streamnet.cli.terminal import printable
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
+from streamnet.errors import StreamnetError
 from streamnet.evaluation import ClassificationBaselines
 from streamnet.evaluation import ClassificationEvaluator
 from streamnet.evaluation import RegressionBaselines
 from streamnet.evaluation import RegressionEvaluator
 from streamnet.learning.evaluator import measures_of
 from streamnet.modelfiles import Model
+from streamnet.modelfiles.durable import write_durably
 from streamnet.samples import Task
 
 __all__ = ("Grades", "grade", "measures_table", "show")
 
 _WIDEST = 12
+_CLASSIFICATION = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "kappa",
+    "kappa_temporal",
+    "mcc",
+    "log_loss",
+    "brier",
+)
+_ORDER = (*_CLASSIFICATION, "mae", "rmse", "r2", "mape")
 
 
 class Grades(NamedTuple):
@@ -87,19 +100,16 @@ async def grade(
     model: Model,
     files: tuple[str, ...],
     target: str | None,
-    report: Path | None,
     options: dict[str, Any],
 ) -> Grades:
     """Score a model on files.
 
     Raises:
-        ConfigurationError: If there are no files, no target is known, or the report can't be made.
+        ConfigurationError: If there are no files, or no target is known.
         DataError: If a file can't be read or no sample has a truth.
     """
     if target is None and model.about.get("target") is None:
         raise ConfigurationError("target is not given, and the model does not know its own")
-    if report is not None and report.suffix != ".json":
-        raise ConfigurationError(f"report is {str(report)!r}, but must end in .json")
     tracks = _Tracks(model)
     samples, rejected = 0, Rejected()
     async with aclosing(answers(model, files, options, target=target, labelled=True)) as blocks:
@@ -117,29 +127,42 @@ def show(grades: Grades, report: Path | None) -> None:
     """Print the grades, and write them where asked.
 
     Raises:
-        ConfigurationError: If the report can't be written.
+        StreamnetError: If the report can't be written.
     """
     if report is not None:
         _write(grades, report)
     terminal = Terminal()
     terminal.say(f"{plural(grades.samples, 'sample')}\n")
     terminal.print(measures_table(grades.measures))
-    if grades.confusion is not None and len(grades.labels) <= _WIDEST:
+    if grades.confusion is None:
+        return
+    confusion = _confusion(grades.labels, grades.confusion)
+    if len(grades.labels) <= _WIDEST and terminal.measure(confusion).maximum <= terminal.width:
         terminal.say("\nconfusion: a row for each truth, a column for each answer\n")
-        terminal.print(_confusion(grades.labels, grades.confusion))
+        terminal.print(confusion)
+    else:
+        kept = f"is in {report}" if report else "goes into --report"
+        terminal.say(f"\nconfusion: too wide to be shown, it {kept}")
 
 
 def measures_table(measures: Mapping[str, Mapping[str, float | None]]) -> Table:
-    """Measures as rows, and a column for each thing that is measured, the first one in bold."""
+    """Measures as rows, and a column for each thing that is measured, the first one in bold.
+
+    The rows stand in one order, whatever order a file has kept them in.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("")
     for place, who in enumerate(measures):
         style = "bold green" if place == 0 else ""
         table.add_column(who.replace("_", "-"), justify="right", style=style)
-    for name in next(iter(measures.values())):
+    for name in sorted(next(iter(measures.values())), key=_place):
         cells = [number(one.get(name)) for one in measures.values()]
         table.add_row(name.replace("_", " "), *cells)
     return table
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (_ORDER.index(name), "") if name in _ORDER else (len(_ORDER), name)
 
 
 def _confusion(labels: tuple[str, ...], confusion: NDArray[np.float64]) -> Table:
@@ -157,7 +180,8 @@ def _write(grades: Grades, path: Path) -> None:
     values = {"samples": grades.samples, "measures": grades.measures, "labels": grades.labels}
     if grades.confusion is not None:
         values["confusion"] = grades.confusion.tolist()
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
     try:
-        path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_durably(path, text.encode())
     except OSError as error:
-        raise ConfigurationError(f"report {path}: {error.strerror}") from error
+        raise StreamnetError(f"report {path} can't be written: {error.strerror}") from error

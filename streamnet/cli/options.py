@@ -55,6 +55,12 @@ def _counts(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
     return tuple(_number(text, int, "a whole number") for text in _texts(kind, tokens))
 
 
+def _whole(kind: Any, tokens: Sequence[Token]) -> int:  # noqa: ARG001
+    """A whole number as it stands: cyclopts would cut 1.5 down to 1."""
+    (token,) = tokens
+    return _number(token.value, int, "a whole number")  # type: ignore[no-any-return]
+
+
 def _number(text: str, kind: type, what: str) -> Any:
     try:
         return kind(text)
@@ -79,6 +85,10 @@ def _several(converter: Any, metavar: str, text: str) -> Parameter:
 
 def _one(metavar: str, text: str) -> Parameter:
     return Parameter(metavar=metavar, help=text)
+
+
+def _count(text: str) -> Parameter:
+    return Parameter(converter=_whole, n_tokens=1, metavar="N", help=text)
 
 
 Files = Annotated[
@@ -127,20 +137,22 @@ class DataOptions(_Options):
             converter=_pairs,
             n_tokens=1,
             negative="",
-            help="COLUMN=number, category, time or text, where what is found out from the values "
-            "is wrong; may be repeated.",
+            metavar="COLUMN=KIND",
+            help="What a column's values are, where what is found out from them is wrong: number, "
+            "category, time or text; may be repeated.",
         ),
     ] = None
-    epochs: Annotated[int | None, _one("N", "Passes over the files; only the first is scored.")] = (
-        None
-    )
+    epochs: Annotated[int | None, _count("Passes over the files; only the first is scored.")] = None
     shuffle_buffer: Annotated[
-        int | None, _one("N", "Samples that wait, to come out in random order.")
+        int | None, _count("Samples that wait, to come out in random order.")
     ] = None
-    limit: Annotated[int | None, _one("N", "Most samples to read, in each epoch.")] = None
+    limit: Annotated[int | None, _count("Most samples to read, in each epoch.")] = None
     max_rejected: Annotated[
         float | None,
-        _one("SHARE", "Largest share of bad records among the last 1,000; default 0.1."),
+        _one(
+            "SHARE",
+            "Largest share of bad records among the last 1,000, from the 1,000th on; default 0.1.",
+        ),
     ] = None
 
 
@@ -180,9 +192,7 @@ class SearchOptions(_Options):
     8
     """
 
-    candidates: Annotated[int | None, _one("N", "How many networks learn at once; default 16.")] = (
-        None
-    )
+    candidates: Annotated[int | None, _count("How many networks learn at once; default 16.")] = None
     hidden: Annotated[
         tuple[str, ...] | None, _several(_texts, "A,B,C", "Hidden layers to try: 20,64-32,linear.")
     ] = None
@@ -218,13 +228,13 @@ class RunOptions(_Options):
     """
 
     seed: Annotated[
-        int | None, _one("N", "Start of all random numbers; the same gives the same, to the bit.")
+        int | None, _count("Start of all random numbers; the same gives the same, to the bit.")
     ] = None
     block_size: Annotated[
-        int | None, _one("N", "Most samples that travel together; changes speed, never results.")
+        int | None, _count("Most samples that travel together; changes speed, never results.")
     ] = None
     threads: Annotated[
-        int | None, _one("N", "Most threads that learn at once; changes speed, never results.")
+        int | None, _count("Most threads that learn at once; changes speed, never results.")
     ] = None
 
 

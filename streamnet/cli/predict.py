@@ -39,7 +39,12 @@ def predict(
     from streamnet.cli.answering import write_answers
     from streamnet.cli.terminal import complain
     from streamnet.modelfiles import Model
+    from streamnet.outputs import Output
+    from streamnet.outputs import check_outputs
 
+    if output is not None:
+        inputs = {str(model): "the model", **dict.fromkeys(files, "a file to predict")}
+        check_outputs([Output("output", output, (".csv", ".jsonl"))], inputs)
     options = reading.given() if reading else {}
     note = anyio.run(write_answers, Model.load(model), files, output, options)
     if note:

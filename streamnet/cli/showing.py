@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from rich.console import JustifyMethod
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -128,7 +129,8 @@ def _candidates(report: dict[str, Any]) -> Table:
     main = next(iter(report["served"]))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("#", "candidate", "loss now", main, "born", ""):
-        table.add_column(name, justify="left" if name in ("candidate", "") else "right")
+        justify: JustifyMethod = "left" if name in ("candidate", "") else "right"
+        table.add_column(name, justify=justify, overflow="fold")
     for row in report["candidates"]:
         table.add_row(
             str(row["candidate"]),

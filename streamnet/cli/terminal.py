@@ -20,6 +20,10 @@ class Terminal(Console):
 
     Where no one sees it (a pipe, a file), lines may be as long as they need to be.
 
+    Args:
+        file: Where it writes; otherwise standard output.
+        pipe_width: Least width in columns of what goes elsewhere than to a terminal.
+
     >>> import io
     >>> terminal = Terminal(io.StringIO())
     >>> terminal.print("[b] :smile:")
@@ -27,10 +31,10 @@ class Terminal(Console):
     '[b] :smile:\n'
     """
 
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(self, file: TextIO | None = None, *, pipe_width: int = PIPE_WIDTH) -> None:
         super().__init__(file=file, highlight=False, markup=False, emoji=False)
         if not self.is_terminal:
-            self.width = max(self.width, PIPE_WIDTH)
+            self.width = max(self.width, pipe_width)
 
     def on_broken_pipe(self) -> NoReturn:
         """Whoever read our words has gone: tell the command, which knows what to do about it."""
@@ -48,6 +52,8 @@ class Terminal(Console):
 
 def complain(message: str) -> None:
     """Say what is wrong: a line on standard error for each line of the message."""
+    if sys.stderr is None:  # closed by the caller; print would take standard output instead
+        return
     for line in message.splitlines():
         print(f"streamnet: {line}", file=sys.stderr)
 

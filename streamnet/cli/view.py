@@ -29,6 +29,7 @@ from streamnet.replaying import Replay
 __all__ = ("Picture", "headline", "line", "ready_line")
 
 WIDE = 80  # columns that scores and leader board need to stand side by side
+LOSS = 20  # columns of a leader board beside the settings
 BESIDES = 15  # lines of a picture that are not of the leader board
 
 
@@ -153,10 +154,16 @@ def _scores(board: Board) -> Table:
 
 def _leaders(rows: tuple[Row, ...], options: ConsoleOptions) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("")
-    table.add_column("#", justify="right")
-    table.add_column("leader board", no_wrap=True, min_width=34)
-    table.add_column("loss now", justify="right", min_width=10)
+    table.add_column("", no_wrap=True)
+    table.add_column("#", justify="right", no_wrap=True)
+    room = max(12, options.max_width - LOSS)
+    table.add_column(
+        "leader board",
+        no_wrap=True,
+        min_width=min(34, room),  # so that the next column doesn't jump about
+        max_width=room if options.max_width < WIDE else None,
+    )
+    table.add_column("loss now", justify="right", no_wrap=True, min_width=10)
     crown, cross = (">", "x") if options.ascii_only else ("▶", "✗")
     for row in rows:
         mark, style = "", ""
@@ -170,11 +177,11 @@ def _leaders(rows: tuple[Row, ...], options: ConsoleOptions) -> Table:
 
 def _history(board: Board, options: ConsoleOptions) -> Table:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
+    width = max(10, options.max_width - len(_over_time(board)) - 4)
+    grid.add_column(no_wrap=True, min_width=len(_over_time(board)))
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=width)
     grid.add_row()
     if board.curve:
-        width = max(10, options.max_width - len(_over_time(board)) - 4)
         low, high = number(min(board.curve)), number(max(board.curve))
         curve = spark(board.curve[-width:], plain=options.ascii_only)
         grid.add_row(Text(_over_time(board), "bold"), Text(curve, "cyan"))

@@ -26,6 +26,7 @@ __all__ = ("watch",)
 REFRESH = 0.25  # seconds between two pictures on a terminal
 SOONEST, LATEST = 2.0, 60.0  # seconds between two lines in a pipe: more of them as time goes on
 SHARE = 0.05  # of the time that has gone is the wait for the next line
+_UNSAID = logging.NullHandler()  # whatever is logged is also raised, and then said once
 SIGNALLED = 128  # and the signal's number: what a shell calls a command that a signal ended
 
 
@@ -39,8 +40,7 @@ def watch(run: Replay, *, quiet: bool, out: TextIO | None = None) -> int:
         StreamnetError: If the run failed.
         KeyboardInterrupt: If it was broken off, or ended before anything was learned.
     """
-    # Whatever is logged is also raised, and then said once.
-    logging.getLogger("streamnet").addHandler(logging.NullHandler())
+    logging.getLogger("streamnet").addHandler(_UNSAID)  # which a second call changes nothing about
     return _Watcher(run, Terminal(out), quiet=quiet).watch()
 
 
@@ -52,18 +52,19 @@ class _Watcher:
         self.quiet = quiet
         self.signal = 0  # the first one that came
         self.broken_off = False
+        self.unsaid: OSError | None = None  # why nobody reads our words any more
         self.picture = view.Picture(run.pipeline)
 
     def watch(self) -> int:
         if not self.quiet:
             self.terminal.say(view.headline(self.run))
         failure: StreamnetError | None = anyio.run(self._watch)
-        if self.signal == signal.SIGPIPE:
-            raise BrokenPipeError
+        if self.signal == signal.SIGPIPE and self.unsaid is not None:
+            raise failure or self.unsaid
         if self.broken_off or (self.signal and self.run.result is None):
             raise KeyboardInterrupt
         if self.run.result is not None and not self.quiet:
-            self.terminal.print(ending(self.run, self.run.result))
+            self.terminal.print(ending(self.run, self.run.result, self.terminal.width))
         if failure is not None:
             raise failure
         return SIGNALLED + self.signal if self.signal else 0
@@ -104,7 +105,8 @@ class _Watcher:
         try:
             drawn = self.terminal.is_terminal and not self.terminal.is_dumb_terminal
             await (self._live() if drawn else self._lines())
-        except BrokenPipeError:
+        except OSError as error:  # a pipe that was closed, a disk that is full
+            self.unsaid = error
             self._stop(signal.SIGPIPE)
 
     async def _live(self) -> None:

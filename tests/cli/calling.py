@@ -15,7 +15,7 @@ import pytest
 
 from streamnet.cli import app
 
-__all__ = ("Cli", "Outcome", "csv_text", "json_lines", "read_csv", "rows")
+__all__ = ("Cli", "Outcome", "csv_text", "json_lines", "read_csv", "rows", "write")
 
 SHADES = ("red", "green", "blue")
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ class Cli:
 
     def __call__(self, *arguments: object) -> Outcome:
         self._capsys.readouterr()
-        code = app._run([str(argument) for argument in arguments])
+        code = app.run([str(argument) for argument in arguments])
         return Outcome(code, *self._capsys.readouterr())
 
     def replay(self, *arguments: object) -> Outcome:
@@ -82,3 +82,10 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 def json_lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+def write(name: str, text: str) -> Path:
+    """A file in the working directory."""
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +13,10 @@ from streamnet.modelfiles import Model
 from tests.cli.calling import Cli
 from tests.cli.calling import csv_text
 from tests.cli.calling import rows
+from tests.cli.calling import write
+from tests.cli.processes import STREAM
+from tests.cli.processes import begin_to_learn
+from tests.cli.processes import start
 
 READING = "--format --delimiter --header --no-header --missing"
 OPTIONS = {
@@ -26,19 +27,6 @@ OPTIONS = {
     "evaluate": f"MODEL FILE --target {READING} --report",
     "inspect": "FILE",
 }
-COMMAND = (sys.executable, "-m", "streamnet")
-STREAM = ("replay", "-", "--target", "label", "--candidates", "2", "--model", "model.json")
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )
 
 
 @pytest.mark.parametrize("command", OPTIONS)
@@ -47,6 +35,18 @@ def test_help_of_a_command_mentions_every_option(cli: Cli, command: str) -> None
     assert outcome.code == 0
     assert set(OPTIONS[command].split()) <= set(re.findall(r"[\w-]+", outcome.out))
     assert outcome.out.startswith(f"Usage: streamnet {command}")
+
+
+def test_help_says_from_when_on_bad_records_end_a_run(cli: Cli) -> None:
+    words = " ".join(re.sub("│", " ", cli("replay", "--help").out).split())
+    assert "among the last 1,000, from the 1,000th on; default 0.1" in words
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_help_fits_its_reader(cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = cli("replay", "--help").out.splitlines()
+    assert max(map(len, lines)) == columns
 
 
 def test_help_lists_the_commands(cli: Cli) -> None:
@@ -85,8 +85,11 @@ def test_version_is_that_of_the_package(cli: Cli) -> None:
         ("replay good.csv --target label --kind shade", 2, ("--kind", "'shade'", "COLUMN=KIND")),
         ("replay good.csv --target label --limit 0", 2, ("--limit is 0", ">= 1")),
         ("replay good.csv --target label --limit many", 2, ("--limit", "many")),
+        ("replay good.csv --target label --seed 1.5", 2, ("--seed", "'1.5'", "whole number")),
+        ("replay good.csv --target label --epochs 1e3", 2, ("--epochs", "'1e3'", "whole")),
         ("replay good.csv --target label --max-rejected 2", 2, ("--max-rejected is 2",)),
         ("replay good.csv --target label --learning-rate fast", 2, ("'fast'", "number")),
+        ("replay good.csv --target label --learning-rate nan", 2, ("--learning-rate is nan",)),
         ("replay good.csv --target label --optimiser magic", 2, ("'magic'", "adam")),
         ("replay good.csv --target label --config absent.toml", 2, ("absent.toml",)),
         ("replay - --target label --epochs 2", 2, ("epochs is 2", "standard input")),
@@ -104,7 +107,7 @@ def test_version_is_that_of_the_package(cli: Cli) -> None:
         ("predict damaged.json good.csv", 1, ("damaged.json",)),
         ("predict damaged.safetensors good.csv", 1, ("damaged.safetensors", "damaged")),
         ("predict model.json good.csv --output p.txt", 2, ("p.txt", ".csv or .jsonl")),
-        ("predict model.json good.csv --output no/p.csv", 2, ("no/p.csv", "No such file")),
+        ("predict model.json good.csv --output no/p.csv", 2, ("no/p.csv", "folder does not exist")),
         ("predict model.json good.csv --output good.csv", 2, ("good.csv", "predict")),
         ("predict model.json other.csv", 1, ("other.csv", "'number'", "model")),
         ("evaluate model.json", 2, ("no file",)),
@@ -114,6 +117,7 @@ def test_version_is_that_of_the_package(cli: Cli) -> None:
         ("evaluate model.json good.csv --target lable", 1, ("'lable'", "mean 'label'?")),
         ("evaluate model.json good.csv --report r.txt", 2, ("r.txt", "end in .json")),
         ("evaluate model.json good.csv --report no/r.json", 2, ("no/r.json",)),
+        ("inspect model.json more.json", 2, ("more.json", "more than the command takes")),
         ("inspect absent.json", 1, ("absent.json", "No such file")),
         ("inspect damaged.json", 1, ("damaged.json", "damaged")),
         ("inspect damaged.safetensors", 1, ("damaged.safetensors", "damaged")),
@@ -124,10 +128,10 @@ def test_version_is_that_of_the_package(cli: Cli) -> None:
 def test_a_mistake_costs_one_line_and_no_traceback(
     cli: Cli, trained: Path, arguments: str, code: int, phrases: tuple[str, ...]
 ) -> None:
-    Path("good.csv").write_text(csv_text(rows(60)), encoding="utf-8")
-    Path("other.csv").write_text("size,mass\n1,2\n3,4\n", encoding="utf-8")
+    write("good.csv", csv_text(rows(60)))
+    write("other.csv", "size,mass\n1,2\n3,4\n")
     Path("empty.csv").touch()
-    Path("header.csv").write_text("number,shade,label\n", encoding="utf-8")
+    write("header.csv", "number,shade,label\n")
     Path("folder").mkdir()
     for name in ("model.json", "model.safetensors"):
         content = (trained / name).read_bytes()
@@ -149,7 +153,7 @@ def test_a_wrong_call_leaves_what_it_was_given_as_it_was(cli: Cli) -> None:
 
 
 def test_standard_input_is_a_stream_too(cli: Cli) -> None:
-    Path("good.csv").write_text(csv_text(rows(300)), encoding="utf-8")
+    write("good.csv", csv_text(rows(300)))
     assert cli.replay("good.csv", "--predictions", "file.csv").code == 0
     process = start(*STREAM, "--predictions", "piped.csv", "--report", "report.json")
     out, err = process.communicate(csv_text(rows(300)), timeout=100)
@@ -168,11 +172,7 @@ def test_a_signal_ends_reading_and_what_was_learned_is_written(
     cli: Cli, number: signal.Signals
 ) -> None:
     process = start(*STREAM, "--predictions", "answers.csv")
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(csv_text(rows(20_000)))
-    process.stdin.flush()  # and it stays open: the stream has not come to its end
-    assert any(" samples " in line for line in process.stdout)
+    begin_to_learn(process)
     process.send_signal(number)
     assert process.wait(timeout=60) == 128 + number
     out, err = process.communicate()
@@ -184,7 +184,7 @@ def test_a_signal_ends_reading_and_what_was_learned_is_written(
 
 
 def test_a_reader_that_goes_away_ends_the_command_in_silence(cli: Cli, model: Path) -> None:
-    Path("many.csv").write_text(csv_text(rows(20_000)), encoding="utf-8")
+    write("many.csv", csv_text(rows(20_000)))
     process = start("predict", model, "many.csv")
     assert process.stdout is not None
     assert process.stderr is not None

@@ -17,6 +17,7 @@ from tests.cli.calling import Row
 from tests.cli.calling import csv_text
 from tests.cli.calling import read_csv
 from tests.cli.calling import rows
+from tests.cli.calling import write
 
 FLOOR = 1e-4  # no share counts as less, so that one mistake can't ruin the log loss
 
@@ -28,12 +29,6 @@ def noisy(count: int) -> list[Row]:
         {**row, "label": other[row["label"]] if i % 5 == 0 else row["label"]}
         for i, row in enumerate(rows(count, start=1000))
     ]
-
-
-def write(name: str, text: str) -> Path:
-    path = Path(name)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def evaluated(cli: Cli, model: Path, path: Path, *options: str) -> Any:
@@ -115,6 +110,22 @@ def test_the_words_name_samples_measures_and_baselines(cli: Cli, model: Path) ->
     assert (outcome.code, outcome.err) == (0, "")
     for phrase in ("140 samples", "accuracy", "majority", "no-change", "confusion", "high", "low"):
         assert phrase in outcome.out
+
+
+@pytest.mark.parametrize("options", [(), ("--report", "report.json")])
+def test_a_confusion_that_is_too_wide_is_said_to_be_in_the_report(
+    cli: Cli, options: tuple[str, ...]
+) -> None:
+    text = "x,label\n" + "".join(f"{i % 20},class {i % 20}\n" for i in range(400))
+    path = write("many.csv", text)
+    assert cli.replay(path, "--model", "many.json").code == 0
+    outcome = cli("evaluate", "many.json", path, *options)
+    assert (outcome.code, outcome.err) == (0, "")
+    kept = "is in report.json" if options else "goes into --report"
+    assert outcome.out.splitlines()[-1] == f"confusion: too wide to be shown, it {kept}"
+    if options:
+        report = json.loads(Path("report.json").read_text(encoding="utf-8"))
+        assert np.shape(report["confusion"]) == (20, 21)
 
 
 def test_bad_records_are_counted_and_make_the_exit_code_one(cli: Cli, model: Path) -> None:

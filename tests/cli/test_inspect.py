@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from streamnet.cli.grading import measures_table
+from streamnet.evaluation import ClassificationEvaluator
+from streamnet.evaluation import RegressionEvaluator
 from streamnet.modelfiles import Model
 from tests.cli.calling import Cli
 from tests.cli.calling import csv_text
@@ -29,7 +32,18 @@ def test_both_kinds_of_model_file_look_the_same(cli: Cli, trained: Path) -> None
     names = ("model.json", "model.safetensors")
     one, other = (cli("inspect", trained / name) for name in names)
     assert one.code == 0
-    assert sorted(one.out.splitlines()) == sorted(other.out.splitlines())
+    assert one == other
+
+
+@pytest.mark.parametrize("evaluator", [ClassificationEvaluator, RegressionEvaluator])
+def test_measures_stand_in_one_order_whatever_order_a_file_has(
+    evaluator: type[ClassificationEvaluator | RegressionEvaluator],
+) -> None:
+    names = list(evaluator(1).measures(0))
+    for given in (names, names[::-1], sorted(names), [*sorted(names), "a_later_one"]):
+        table = measures_table({"model": dict.fromkeys(given, 0.5)})
+        shown = [str(cell).replace(" ", "_") for cell in table.columns[0].cells]
+        assert shown == [*names, *(name for name in given if name not in names)]
 
 
 def test_a_report_of_a_run_tells_measures_champion_and_candidates(cli: Cli, trained: Path) -> None:

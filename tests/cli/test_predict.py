@@ -15,14 +15,9 @@ from tests.cli.calling import csv_text
 from tests.cli.calling import json_lines
 from tests.cli.calling import read_csv
 from tests.cli.calling import rows
+from tests.cli.calling import write
 
 NEW = rows(90, start=1000)
-
-
-def write(name: str, text: str) -> Path:
-    path = Path(name)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def without(name: str) -> list[Row]:

@@ -25,14 +25,9 @@ from tests.cli.calling import csv_text
 from tests.cli.calling import json_lines
 from tests.cli.calling import read_csv
 from tests.cli.calling import rows
+from tests.cli.calling import write
 
 TIMES = ("seconds", "startup_seconds", "samples_per_second")
-
-
-def write(name: str, text: str) -> Path:
-    path = Path(name)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def good(count: int = 300) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import logging
 import os
-import pty
 import re
 import resource
 import signal
@@ -13,11 +15,20 @@ from pathlib import Path
 
 import pytest
 
+from streamnet.cli import watch as watching
+from streamnet.modelfiles import Model
+from streamnet.replaying import Replay
+from streamnet.settings import RunSettings
+from streamnet.settings import merged
 from tests.cli.calling import csv_text
 from tests.cli.calling import rows
+from tests.cli.calling import write
+from tests.cli.processes import COMMAND
+from tests.cli.processes import STREAM
+from tests.cli.processes import begin_to_learn
+from tests.cli.processes import on_a_terminal
+from tests.cli.processes import start
 
-COMMAND = (sys.executable, "-m", "streamnet")
-RUN = ("replay", "-", "--target", "label", "--candidates", "2", "--model", "model.json")
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -26,50 +37,12 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
-    )
-
-
-def on_a_terminal(*arguments: str, **environment: str) -> tuple[int, str]:
-    """Exit code, and all that a terminal of 100 columns and 40 lines was sent."""
-    master, slave = pty.openpty()
-    size = {"COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={**os.environ, **size, **environment},
-    )
-    os.close(slave)
-    sent = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # Linux's way to say that the other side has closed
-            break
-        if not part:
-            break
-        sent += part
-    os.close(master)
-    return process.wait(timeout=60), sent.decode()
-
-
-def write(count: int = 3000) -> str:
-    Path("a.csv").write_text(csv_text(rows(count)), encoding="utf-8")
-    return "a.csv"
+def samples(count: int = 3000) -> Path:
+    return write("a.csv", csv_text(rows(count)))
 
 
 def test_a_terminal_gets_a_live_view_and_then_the_summary() -> None:
-    code, sent = on_a_terminal("replay", write(), "--target", "label", "--candidates", "3")
+    code, sent = on_a_terminal("replay", samples(), "--target", "label", "--candidates", "3")
     text = ESCAPE.sub("", sent)
     assert code == 0
     assert text != sent
@@ -82,8 +55,20 @@ def test_a_terminal_gets_a_live_view_and_then_the_summary() -> None:
     assert not re.search(r"Traceback|\[bold", text)
 
 
+def test_a_narrow_terminal_is_never_sent_a_longer_line() -> None:
+    code, sent = on_a_terminal(
+        "replay", samples(), "--target", "label", "--candidates", "3", columns=40, lines=20
+    )
+    assert code == 0
+    headline, *others = ESCAPE.sub("", sent).replace("\r", "\n").splitlines()
+    assert headline.startswith("streamnet ")  # a line of its own, that a terminal breaks
+    assert max(map(len, others)) <= 40
+    for words in ("leader board", "loss now", "balanced", "log loss", "champion"):
+        assert any(words in line for line in others)
+
+
 def test_a_terminal_may_do_without_colours() -> None:
-    run = ("replay", write(300), "--target", "label", "--candidates", "2")
+    run = ("replay", samples(300), "--target", "label", "--candidates", "2")
     _, coloured = on_a_terminal(*run)
     _, plain = on_a_terminal(*run, NO_COLOR="1")
     colour = r"\x1b\[[0-9;]*3[1-7]m"
@@ -93,14 +78,14 @@ def test_a_terminal_may_do_without_colours() -> None:
 
 def test_a_terminal_that_can_not_move_its_cursor_gets_plain_lines() -> None:
     _, sent = on_a_terminal(
-        "replay", write(300), "--target", "label", "--candidates", "2", TERM="dumb"
+        "replay", samples(300), "--target", "label", "--candidates", "2", TERM="dumb"
     )
     assert "kernels ready" in sent
     assert "\x1b" not in sent
 
 
 def test_a_pipe_gets_plain_lines() -> None:
-    process = start("replay", write(), "--target", "label", "--candidates", "2")
+    process = start("replay", samples(), "--target", "label", "--candidates", "2")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert "\x1b" not in out
@@ -120,17 +105,8 @@ def test_what_can_not_be_shown_in_ascii_does_not_end_a_run() -> None:
     assert "300 samples" in out
 
 
-def begin_to_learn(process: subprocess.Popen[str]) -> None:
-    """Feed a stream that stays open, and wait until some of it is learned."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(csv_text(rows(20_000)))
-    process.stdin.flush()
-    assert any(" samples " in line for line in process.stdout)
-
-
 def test_a_second_signal_breaks_off_and_leaves_no_model() -> None:
-    process = start(*RUN, "--hidden", "256-256")  # slow enough not to end before the second one
+    process = start(*STREAM, "--hidden", "256-256")  # slow enough not to end before the second one
     begin_to_learn(process)
     # Both wait for the process to go on, and then come at once.
     process.send_signal(signal.SIGSTOP)
@@ -145,7 +121,7 @@ def test_a_second_signal_breaks_off_and_leaves_no_model() -> None:
 
 
 def test_a_signal_before_the_first_sample_ends_a_run_with_one_clear_line() -> None:
-    process = start(*RUN)
+    process = start(*STREAM)
     assert process.stdout is not None
     process.stdout.readline()  # the headline: the stream is opened, and nothing comes
     process.send_signal(signal.SIGINT)
@@ -157,7 +133,7 @@ def test_a_signal_before_the_first_sample_ends_a_run_with_one_clear_line() -> No
 
 
 def test_a_watcher_that_goes_away_ends_reading_and_what_was_learned_is_written() -> None:
-    process = start(*RUN)
+    process = start(*STREAM)
     begin_to_learn(process)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -170,7 +146,7 @@ def test_a_watcher_that_goes_away_ends_reading_and_what_was_learned_is_written()
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_costs_one_line() -> None:
-    write(100)
+    samples(100)
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*COMMAND, "replay", "a.csv", "--target", "label", "--candidates", "1"],
@@ -185,10 +161,50 @@ def test_a_full_disk_costs_one_line() -> None:
     assert done.stderr.count("\n") == 1
 
 
+class FullDisk(io.StringIO):
+    """A file that takes the first two lines of a run."""
+
+    def write(self, text: str) -> int:
+        if self.getvalue().count("\n") >= 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_disk_that_gets_full_ends_reading_and_what_was_learned_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "SOONEST", 0.0)
+    run = replay_of(samples(100_000))
+    out = FullDisk()
+    with pytest.raises(OSError, match="No space left on device"):
+        watching.watch(run, quiet=False, out=out)
+    assert "kernels ready" in out.getvalue()
+    assert run.result is not None
+    assert 0 < Model.load("model.json").about["samples"] == run.result.report["learned"]
+
+
+def test_watching_again_and_again_adds_one_handler_to_the_log() -> None:
+    path = samples(20)
+    for _ in range(2):
+        assert watching.watch(replay_of(path), quiet=True) == 0
+    handlers = logging.getLogger("streamnet").handlers
+    assert sum(isinstance(handler, logging.NullHandler) for handler in handlers) == 1
+
+
+def replay_of(path: Path) -> Replay:
+    values = {
+        "source.files": [str(path)],
+        "source.target": "label",
+        "population.candidates": 2,
+        "output.model": "model.json",
+    }
+    return Replay(merged(RunSettings(), values))
+
+
 def test_help_is_there_at_once(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment.pop("COVERAGE_PROCESS_START", None)
+    environment.pop("COVERAGE_PROCESS_CONFIG", None)
     seconds = []
     for _ in range(5):  # the first one compiles Python's own byte code
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -203,5 +219,5 @@ def test_help_is_there_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("heavy", ["numba", "numpy", "polars", "pydantic", "anyio"])
 def test_help_does_not_wait_for_what_only_runs_need(heavy: str) -> None:
-    code = f"import sys, streamnet.__main__; sys.exit({heavy!r} in sys.modules)"
+    code = f"import sys, streamnet.cli.app; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

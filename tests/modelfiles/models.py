@@ -9,12 +9,14 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles import Model
+from streamnet.modelfiles.document import verify
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.samples import Block
 from streamnet.samples import Field
@@ -23,7 +25,7 @@ from streamnet.samples import Schema
 from streamnet.samples import SparseRows
 from streamnet.samples import Task
 
-__all__ = ("SAMPLES", "block_of", "small", "trained")
+__all__ = ("SAMPLES", "block_of", "loaded", "small", "trained")
 
 FIELDS = (
     Field("size", Kind.NUMBER),
@@ -85,6 +87,13 @@ def small(task: Task = Task.CLASSIFICATION) -> Model:
     learner = Learner(task=task, candidates=[CandidateSettings(hidden=(2,))], window=5)
     learner.learn(Block(schema, "-", numbers, (words,), target, marks))
     return learner.model()
+
+
+def loaded(form: ModuleType, data: bytes) -> Model:
+    """The model that a file named m would hold with this content."""
+    document = form.decode(data, "m")
+    verify(document, "m")
+    return Model.from_document(document, "m")
 
 
 def _make_golden(folder: Path) -> None:

@@ -23,6 +23,7 @@ from streamnet.modelfiles.document import digest
 from streamnet.modelfiles.document import verify
 from streamnet.samples import Task
 from tests.learning.streams import differences
+from tests.modelfiles.models import loaded
 from tests.modelfiles.models import small
 
 FORMATS = pytest.mark.parametrize("form", [as_json, as_safetensors], ids=["json", "safetensors"])
@@ -31,9 +32,7 @@ FORMATS = pytest.mark.parametrize("form", [as_json, as_safetensors], ids=["json"
 def load(form: ModuleType, data: bytes) -> Model | None:
     """The model, or None if it is refused."""
     try:
-        document = form.decode(data, "m")
-        verify(document, "m")
-        return Model.from_document(document, "m")
+        return loaded(form, data)
     except ModelFileError:
         return None
 

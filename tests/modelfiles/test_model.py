@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,16 @@ from streamnet.modelfiles import Model
 from streamnet.modelfiles import as_json
 from streamnet.modelfiles import as_safetensors
 from streamnet.modelfiles.document import digest
-from streamnet.modelfiles.document import verify
 from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
+from streamnet.sources import Columns
+from streamnet.sources import RowReader
 from tests.learning.streams import differences
 from tests.modelfiles.models import SAMPLES
 from tests.modelfiles.models import block_of
+from tests.modelfiles.models import loaded
 from tests.modelfiles.models import small
 from tests.modelfiles.models import trained
 
@@ -48,11 +52,11 @@ def test_a_saved_model_comes_back_to_the_bit(
     model = trained(task, hidden, dtype, sparse=sparse)
     path = tmp_path / f"model.{suffix}"
     model.save(path)
-    loaded = Model.load(path)
-    assert differences(loaded.document(), model.document()) == []
+    again = Model.load(path)
+    assert differences(again.document(), model.document()) == []
     block = block_of(task, sparse=sparse)
-    assert np.array_equal(loaded.outputs(block), model.outputs(block))
-    assert loaded.predict(SAMPLES).tolist() == model.predict(SAMPLES).tolist()
+    assert np.array_equal(again.outputs(block), model.outputs(block))
+    assert again.predict(SAMPLES).tolist() == model.predict(SAMPLES).tolist()
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
@@ -96,8 +100,8 @@ def test_a_file_without_a_known_suffix_is_told_by_its_content(tmp_path: Path) ->
     for suffix in SUFFIXES:
         small().save(tmp_path / f"m.{suffix}")
         (tmp_path / f"m.{suffix}").rename(tmp_path / f"{suffix}.model")
-        loaded = Model.load(tmp_path / f"{suffix}.model")
-        assert differences(loaded.document(), small().document()) == []
+        again = Model.load(tmp_path / f"{suffix}.model")
+        assert differences(again.document(), small().document()) == []
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -150,14 +154,8 @@ def changed(**values: Any) -> bytes:
     ],
 )
 def test_a_contradiction_is_refused_and_named(values: dict[str, Any], message: str) -> None:
-    document = as_json.decode(changed(**values), "m")
     with pytest.raises(ModelFileError, match=message):
-        Model.from_document(checked(document), "m")
-
-
-def checked(document: dict[str, Any]) -> dict[str, Any]:
-    verify(document, "m")
-    return document
+        loaded(as_json, changed(**values))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -170,9 +168,8 @@ def test_a_network_that_is_not_finite_is_neither_made_nor_loaded(value: float) -
         Model(encoder=encoder, settings=model.settings, weights=weights)
     document = model.document() | {"network": weights}
     document["checksum"] = digest(document)
-    data = as_safetensors.encode(document)
     with pytest.raises(ModelFileError, match="not finite"):
-        Model.from_document(checked(as_safetensors.decode(data, "m")))
+        loaded(as_safetensors, as_safetensors.encode(document))
 
 
 def test_rows_that_the_encoder_does_not_know_are_refused() -> None:
@@ -186,6 +183,24 @@ def test_rows_that_the_encoder_does_not_know_are_refused() -> None:
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"must end in one of \.safetensors, \.json"):
         small().save(tmp_path / "m.onnx")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small().save(tmp_path / "m.json")
+    size = (tmp_path / "m.json").stat().st_size
+    monkeypatch.setattr("streamnet.modelfiles.model._LARGEST", size - 1)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
+    with pytest.raises(ModelFileError, match=rf"m\.json has {size} bytes, but must have <= "):
+        Model.load(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize("form", [as_json, as_safetensors])
+def test_what_a_file_can_not_keep_is_refused(form: ModuleType) -> None:
+    for value in ({"a": {1, 2}}, {"a": 1 + 2j}, {"a": math.inf}):
+        with pytest.raises((TypeError, ValueError)):
+            form.encode(value)
 
 
 def test_a_file_that_can_not_be_written_is_named(tmp_path: Path) -> None:
@@ -233,6 +248,19 @@ def test_a_block_of_other_columns_is_put_in_the_models_order() -> None:
         words=block.words[::-1],
     )
     assert np.array_equal(model.outputs(swapped), model.outputs(block))
+
+
+@pytest.mark.parametrize("absent", ["size", "since", "colour", "note"])
+def test_a_column_that_a_block_lacks_counts_as_missing(absent: str) -> None:
+    model = trained(Task.CLASSIFICATION)
+    given = {"size": 1.5, "since": "2024-02-29", "colour": "red", "note": "a large door"}
+    fields = tuple(field for field in model.fields if field.name != absent)
+    reader = RowReader(Columns(kinds={field.name: field.kind for field in fields}))
+    (block,) = reader.blocks([{name: given[name] for name, _ in fields}])
+    assert absent not in [field.name for field in block.schema.fields]
+    expected = model.predict_proba({**given, absent: None})
+    assert np.array_equal(model.predict_proba(block), expected)
+    assert not np.array_equal(model.predict_proba(given), expected)
 
 
 def test_a_column_of_another_kind_is_refused() -> None:

@@ -1,0 +1,151 @@
+"""Assembling: the parts of a run from its settings, refused if they can't work together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import final
+
+from streamnet.errors import ConfigurationError
+from streamnet.learning.grid import grid
+from streamnet.learning.grid import hidden_of
+from streamnet.learning.search import default_population
+from streamnet.modelfiles.model import SUFFIXES
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.outputs import Output
+from streamnet.outputs import check_outputs
+from streamnet.samples import Block
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.settings import RunSettings
+from streamnet.sources import Columns
+from streamnet.sources import Limited
+from streamnet.sources import Repeated
+from streamnet.sources import Shuffled
+from streamnet.sources import Source
+from streamnet.sources import open_files
+
+__all__ = ("DEAD_LETTERS", "candidates_of", "check_files", "source_of")
+
+DEAD_LETTERS = "rejected.jsonl"
+STANDARD_INPUT = "-"
+_GRID = ("hidden", "activation", "optimiser", "learning_rate", "rehearsal")
+_SUFFIXES = {
+    "model": tuple(SUFFIXES),
+    "predictions": (".csv", ".jsonl"),
+    "report": (".json",),
+    "dead_letters": (),
+}
+_REPLACED = ("model", "report")
+
+
+def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
+    """The candidates that a run file asks for.
+
+    Raises:
+        ConfigurationError: If there are too many.
+    """
+    population = settings.population
+    if population.candidate:
+        given = [table.candidate() for table in population.candidate]
+        count = population.candidates or len(given)
+        return [given[i % len(given)] for i in range(count)]
+    values = {name: getattr(population, name) for name in _GRID if getattr(population, name)}
+    if values:
+        if "hidden" in values:
+            values["hidden"] = [hidden_of(text) for text in values["hidden"]]
+        return grid(population.candidates, **values)
+    return default_population(population.candidates)
+
+
+def source_of(settings: RunSettings) -> Source:
+    """The source that a run file asks for.
+
+    Raises:
+        ConfigurationError: If its settings contradict each other.
+        DataError: If no file matches.
+    """
+    section = settings.source
+    columns = _columns_of(settings)
+    shape = {
+        name: value
+        for name in ("format", "delimiter", "header")
+        if (value := getattr(section, name)) is not None
+    }
+
+    def make() -> Source:
+        source: Source = _Targeted(open_files(section.files, columns=columns, **shape))
+        if section.limit:
+            source = Limited(source, section.limit)
+        if section.shuffle_buffer:
+            source = Shuffled(source, section.shuffle_buffer, settings.run.seed or 0)
+        return source
+
+    epochs = section.epochs or 1
+    return Repeated(make, epochs) if epochs > 1 else make()
+
+
+def _columns_of(settings: RunSettings) -> Columns:
+    section = settings.source
+    columns = Columns(
+        target=section.target,
+        task=section.task,
+        drop=section.drop or (),
+        kinds=section.kinds or {},
+    )
+    return columns if section.missing is None else replace(columns, missing=section.missing)
+
+
+@final
+class _Targeted(Source):
+    """A source that must have a target, and says what could be one if none is named."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def open(self, after: Position | None = None) -> Schema:
+        schema = await self._source.open(after)
+        if schema.target is None:
+            names = ", ".join(repr(field.name) for field in schema.fields[:40])
+            raise ConfigurationError(f"target is not given, but must be one of the columns {names}")
+        return schema
+
+    async def receive(self) -> Block | None:
+        return await self._source.receive()
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
+
+    def progress(self) -> float | None:
+        return self._source.progress()
+
+
+def check_files(settings: RunSettings) -> None:
+    """Refuse files to read or to write before hours of learning, not after.
+
+    Raises:
+        ConfigurationError: If there is nothing to read, or an output can't be written.
+    """
+    _check_source(settings)
+    _check_outputs(settings)
+
+
+def _check_source(settings: RunSettings) -> None:
+    source = settings.source
+    if not source.files:
+        raise ConfigurationError("no file is given, but there must be one to learn from")
+    if STANDARD_INPUT in source.files and (source.epochs or 1) > 1:
+        raise ConfigurationError(
+            f"epochs is {source.epochs}, but must be 1, since standard input can't be read again"
+        )
+
+
+def _check_outputs(settings: RunSettings) -> None:
+    paths = {"dead_letters": DEAD_LETTERS, **settings.output.given()}
+    check_outputs(
+        [
+            Output(name, paths[name], suffixes, replaced=name in _REPLACED)
+            for name, suffixes in _SUFFIXES.items()
+            if name in paths
+        ],
+        dict.fromkeys(settings.source.files, "a file to learn from"),
+    )

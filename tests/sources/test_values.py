@@ -1,0 +1,67 @@
+"""Single values of every type as a number, a time and a word."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC
+from datetime import date
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from streamnet.sources.reasons import Reason
+from streamnet.sources.values import Reading
+from streamnet.sources.values import number_of
+from streamnet.sources.values import time_of
+from streamnet.sources.values import word_of
+
+READING = Reading(frozenset({"", "?"}), typed=False)
+NAN = math.nan
+DAY = datetime(2024, 2, 29, tzinfo=UTC).timestamp()
+
+# A value as a number, as a time, and as a word; a reason where it can't be one.
+VALUES: list[tuple[object, float | Reason, float | Reason, str | Reason | None]] = [
+    (None, NAN, NAN, None),
+    (" ? ", NAN, NAN, None),
+    (" 1.5 ", 1.5, Reason.TIME, "1.5"),
+    ("one", Reason.NUMBER, Reason.TIME, "one"),
+    ("inf", Reason.NOT_FINITE, Reason.TIME, "inf"),
+    ("2024-02-29", Reason.NUMBER, DAY, "2024-02-29"),
+    (3, 3.0, 3.0, "3"),
+    (10**400, Reason.NOT_FINITE, Reason.NOT_FINITE, str(10**400)),
+    (2.5, 2.5, 2.5, "2.5"),
+    (NAN, NAN, NAN, None),
+    (math.inf, Reason.NOT_FINITE, Reason.NOT_FINITE, "inf"),
+    (Decimal("2.50"), 2.5, 2.5, "2.50"),
+    (np.float32(0.5), 0.5, 0.5, "0.5"),
+    (np.int8(-7), -7.0, -7.0, "-7"),
+    (True, Reason.NUMBER, Reason.TIME, "true"),
+    (np.False_, Reason.NUMBER, Reason.TIME, "false"),
+    (date(2024, 2, 29), Reason.NUMBER, DAY, "2024-02-29"),
+    (datetime(2024, 2, 29, 1, tzinfo=UTC), Reason.NUMBER, DAY + 3600, "2024-02-29T01:00:00+00:00"),
+    (np.datetime64("2024-02-29"), Reason.NUMBER, DAY, "2024-02-29"),
+    (np.datetime64("2024-02-29T00:00:00.5"), Reason.NUMBER, DAY + 0.5, "2024-02-29T00:00:00.500"),
+    (np.datetime64("NaT"), NAN, NAN, None),
+    ([1], Reason.TYPE, Reason.TYPE, Reason.TYPE),
+    (b"1", Reason.TYPE, Reason.TYPE, Reason.TYPE),
+    ({}, Reason.TYPE, Reason.TYPE, Reason.TYPE),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "time", "word"), VALUES, ids=[repr(row[0])[:40] for row in VALUES]
+)
+def test_a_value_is_read_as_each_kind(
+    value: object, number: float | Reason, time: float | Reason, word: str | Reason | None
+) -> None:
+    assert number_of(value, READING) == pytest.approx(number, nan_ok=True)
+    assert time_of(value, READING) == pytest.approx(time, nan_ok=True)
+    assert word_of(value, READING) == word
+
+
+def test_a_text_is_no_number_where_the_format_tells_them_apart() -> None:
+    typed = READING._replace(typed=True)
+    assert number_of("1.5", typed) is Reason.NUMBER
+    assert number_of(1.5, typed) == 1.5

@@ -1,0 +1,85 @@
+"""From settings to candidates and sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamnet.assembling import candidates_of
+from streamnet.assembling import source_of
+from streamnet.errors import ConfigurationError
+from streamnet.learning.search import default_population
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.settings import merged
+from streamnet.settings import parse
+from tests.sources.reading import numbers
+from tests.sources.reading import read
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", 16),
+        ("population.candidates = 5", 5),
+        ("population.hidden = ['20', 'linear']\npopulation.learning_rate = [0.1, 0.2, 0.3]", 6),
+        ("population.hidden = ['20', 'linear']\npopulation.candidates = 3", 3),
+        ("population.rehearsal = [0, 4]\npopulation.candidates = 5", 5),
+        ("population.candidate = [{ hidden = [3] }, {}]", 2),
+        ("population.candidate = [{ hidden = [3] }, {}]\npopulation.candidates = 5", 5),
+    ],
+)
+def test_as_many_candidates_as_asked_for(text: str, count: int) -> None:
+    assert len(candidates_of(parse(text))) == count
+
+
+def test_the_candidates_are_those_asked_for() -> None:
+    assert candidates_of(parse("")) == default_population(16)
+    assert candidates_of(parse("population.hidden = '64-32'")) == [
+        CandidateSettings(hidden=(64, 32))
+    ]
+    tables = "population.candidate = [{ hidden = [3] }, { optimiser = 'sgd' }]"
+    first, second, third = candidates_of(parse(f"{tables}\npopulation.candidates = 3"))
+    assert first == third == CandidateSettings(hidden=(3,))
+    assert second == CandidateSettings(optimiser="sgd")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A file of 60 samples whose number is their place."""
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(60)))
+    return str(path)
+
+
+def numbers_read(path: str, text: str) -> list[float]:
+    """The samples of a run with these settings, as far as they are known by their number."""
+    settings = merged(parse(text), {"source.files": [path], "source.target": "y"})
+    _, blocks = read(source_of(settings))
+    return numbers(blocks)
+
+
+def test_a_source_gives_as_many_samples_as_asked_for_in_each_epoch(path: str) -> None:
+    assert numbers_read(path, "") == list(range(60))
+    assert numbers_read(path, "source.limit = 7") == list(range(7))
+    assert numbers_read(path, "source = { limit = 7, epochs = 3 }") == [*range(7)] * 3
+
+
+def test_shuffling_depends_on_the_seed_alone_and_loses_nothing(path: str) -> None:
+    text = "source.shuffle_buffer = 20\nrun.seed = "
+    one, again, other = (numbers_read(path, f"{text}{seed}") for seed in (1, 1, 2))
+    assert one == again != other
+    assert sorted(one) == sorted(other) == list(range(60)) != one
+
+
+def test_shuffled_samples_are_those_within_the_limit(path: str) -> None:
+    found = numbers_read(path, "source = { shuffle_buffer = 20, limit = 7 }")
+    assert sorted(found) == list(range(7))
+
+
+def test_a_source_tells_how_far_it_is_and_what_its_target_could_be(path: str) -> None:
+    settings = merged(parse(""), {"source.files": [path]})
+    source = source_of(settings)
+    with pytest.raises(ConfigurationError, match="must be one of the columns 'x', 'y'"):
+        read(source)
+    assert source.progress() is not None
