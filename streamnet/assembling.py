@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from typing import final
 
 from streamnet.errors import ConfigurationError
@@ -24,7 +25,7 @@ from streamnet.sources import Shuffled
 from streamnet.sources import Source
 from streamnet.sources import open_files
 
-__all__ = ("DEAD_LETTERS", "candidates_of", "check_files", "source_of")
+__all__ = ("DEAD_LETTERS", "candidates_of", "check_files", "search_of", "source_of")
 
 DEAD_LETTERS = "rejected.jsonl"
 STANDARD_INPUT = "-"
@@ -55,6 +56,18 @@ def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
             values["hidden"] = [hidden_of(text) for text in values["hidden"]]
         return grid(population.candidates, **values)
     return default_population(population.candidates)
+
+
+def search_of(settings: RunSettings) -> dict[str, Any]:
+    """Settings of the search for better candidates; there is none among candidates of one's own.
+
+    >>> from streamnet.settings import parse
+    >>> search_of(parse("population.hidden = ['8', '16']")), search_of(parse("search.grace = 9"))
+    ({'every': 0}, {'grace': 9})
+    """
+    population = settings.population
+    own = population.candidate or any(getattr(population, name) for name in _GRID)
+    return ({"every": 0} if own else {}) | settings.search.given()
 
 
 def source_of(settings: RunSettings) -> Source:

@@ -16,6 +16,7 @@ from anyio.from_thread import start_blocking_portal
 from streamnet.assembling import DEAD_LETTERS
 from streamnet.assembling import candidates_of
 from streamnet.assembling import check_files
+from streamnet.assembling import search_of
 from streamnet.assembling import source_of
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StreamnetError
@@ -82,6 +83,7 @@ class Replay:
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),
+            evolution=search_of(settings),
             dtype=settings.population.dtype or "float32",
         )
 

@@ -169,6 +169,7 @@ class CandidateTable(Section):
     rehearsal: int | None = None
     memory: int | None = None
     bias: bool | None = None
+    lags: bool | None = None
 
     def candidate(self) -> CandidateSettings:
         """The candidate's settings, with the defaults of `CandidateSettings`."""
@@ -240,13 +241,33 @@ class EvaluationSection(Section):
 
 @final
 class SelectionSection(Section):
-    """The share by which a challenger's loss has to be below the champion's.
+    """What answers: the ensemble or the champion alone, and what makes another one champion.
 
-    >>> SelectionSection(margin=0.05).given()
-    {'margin': 0.05}
+    ``margin`` is the share by which a loss has to be lower at the start of the stream, ``alpha``
+    the level of the test later on.
+
+    >>> SelectionSection(serve="champion").given()
+    {'serve': 'champion'}
     """
 
+    serve: Literal["ensemble", "champion"] | None = None
     margin: Share | None = None
+    alpha: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+@final
+class SearchSection(Section):
+    """The search for better candidates: a newcomer ``every`` so many rounds, 0 for none.
+
+    ``grace`` rounds it is safe; all candidates together may take ``budget`` microseconds a sample.
+
+    >>> SearchSection(every=0).given()
+    {'every': 0}
+    """
+
+    every: Annotated[int, Field(ge=0)] | None = None
+    grace: Annotated[int, Field(ge=0)] | None = None
+    budget: Annotated[float, Field(gt=0)] | None = None
 
 
 @final
@@ -277,6 +298,7 @@ class RunSettings(Section):
     population: PopulationSection = PopulationSection()
     evaluation: EvaluationSection = EvaluationSection()
     selection: SelectionSection = SelectionSection()
+    search: SearchSection = SearchSection()
     output: OutputSection = OutputSection()
 
 

@@ -22,16 +22,18 @@ __all__ = (
     "DataOptions",
     "Files",
     "OutputOptions",
+    "PopulationOptions",
     "ReadingOptions",
     "RunOptions",
     "SearchOptions",
+    "SelectionOptions",
 )
 
 STANDARD_INPUT = "\0"  # stands for "-", which cyclopts would take for an option
 
 DATA = Group("Data", sort_key=1)
 READING = Group("Reading", sort_key=2)
-SEARCH = Group("Population", sort_key=3)
+POPULATION = Group("Population", sort_key=3)
 RUN = Group("Run", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
 
@@ -83,12 +85,12 @@ def _several(converter: Any, metavar: str, text: str) -> Parameter:
     return Parameter(converter=converter, n_tokens=1, negative="", metavar=metavar, help=text)
 
 
-def _one(metavar: str, text: str) -> Parameter:
-    return Parameter(metavar=metavar, help=text)
+def _one(metavar: str, text: str, name: str | None = None) -> Parameter:
+    return Parameter(name=name, metavar=metavar, help=text)
 
 
-def _count(text: str) -> Parameter:
-    return Parameter(converter=_whole, n_tokens=1, metavar="N", help=text)
+def _count(text: str, name: str | None = None) -> Parameter:
+    return Parameter(name=name, converter=_whole, n_tokens=1, metavar="N", help=text)
 
 
 Files = Annotated[
@@ -183,16 +185,16 @@ class ReadingOptions(_Options):
 
 
 @final
-@Parameter(name="*", group=SEARCH)
+@Parameter(name="*", group=POPULATION)
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(_Options):
+class PopulationOptions(_Options):
     """Which networks learn.
 
-    >>> SearchOptions(candidates=8).given()["candidates"]
+    >>> PopulationOptions(candidates=8).given()["candidates"]
     8
     """
 
-    candidates: Annotated[int | None, _count("How many networks learn at once; default 16.")] = None
+    candidates: Annotated[int | None, _count("How many networks learn at once; default 24.")] = None
     hidden: Annotated[
         tuple[str, ...] | None, _several(_texts, "A,B,C", "Hidden layers to try: 20,64-32,linear.")
     ] = None
@@ -214,6 +216,50 @@ class SearchOptions(_Options):
     dtype: Annotated[
         Literal["float32", "float64"] | None,
         _one("TYPE", "Numbers that networks are made of; default float32."),
+    ] = None
+
+
+@final
+@Parameter(name="*", group=POPULATION)
+@dataclass(frozen=True, kw_only=True)
+class SelectionOptions(_Options):
+    """Who answers.
+
+    >>> SelectionOptions(serve="champion").given()["serve"]
+    'champion'
+    """
+
+    serve: Annotated[
+        Literal["ensemble", "champion"] | None,
+        _one("WHO", "Who answers: all together, or the best one alone; default ensemble."),
+    ] = None
+
+
+@final
+@Parameter(name="*", group=POPULATION)
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(_Options):
+    """How better networks are looked for.
+
+    >>> SearchOptions(every=8).given()["every"]
+    8
+    """
+
+    every: Annotated[
+        int | None,
+        _count(
+            "Rounds of 1,024 samples between two new networks; 0 for none; default 4, or 0 if you "
+            "say which networks learn.",
+            name="--search-every",
+        ),
+    ] = None
+    budget: Annotated[
+        float | None,
+        _one(
+            "US",
+            "Microseconds a sample that all networks together may take, by a model of their cost.",
+            name="--search-budget",
+        ),
     ] = None
 
 

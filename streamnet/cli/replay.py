@@ -13,16 +13,20 @@ from streamnet.cli.options import RUN
 from streamnet.cli.options import DataOptions
 from streamnet.cli.options import Files
 from streamnet.cli.options import OutputOptions
+from streamnet.cli.options import PopulationOptions
 from streamnet.cli.options import ReadingOptions
 from streamnet.cli.options import RunOptions
 from streamnet.cli.options import SearchOptions
+from streamnet.cli.options import SelectionOptions
 
 __all__ = ("replay",)
 
 _SECTIONS = {
     DataOptions: "source",
     ReadingOptions: "source",
-    SearchOptions: "population",
+    PopulationOptions: "population",
+    SelectionOptions: "selection",
+    SearchOptions: "search",
     RunOptions: "run",
     OutputOptions: "output",
 }
@@ -32,6 +36,8 @@ def replay(
     *files: Files,
     data: DataOptions | None = None,
     reading: ReadingOptions | None = None,
+    population: PopulationOptions | None = None,
+    selection: SelectionOptions | None = None,
     search: SearchOptions | None = None,
     run: RunOptions | None = None,
     output: OutputOptions | None = None,
@@ -46,8 +52,8 @@ def replay(
 ) -> int:
     """Learn data files as a stream: every sample is predicted, scored, and only then learned.
 
-    A population of networks learns at once, and the best one of each moment answers. At the end it
-    is yours to keep (--model). Ctrl-C ends reading; what was learned is still written.
+    A population of networks learns at once and answers together, or by the best one alone. At the
+    end they are yours to keep (--model). Ctrl-C ends reading; what was learned is still written.
     """
     from streamnet.cli.watch import watch
     from streamnet.replaying import Replay
@@ -57,11 +63,11 @@ def replay(
 
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
-    for options in filter(None, (data, reading, search, run, output)):
+    for options in filter(None, (data, reading, population, selection, search, run, output)):
         section = _SECTIONS[type(options)]
         for name, value in options.given().items():
             overrides[f"{section}.{name}"] = None if value == "auto" else value
-            called[f"{section}.{name}"] = _option(name)
+            called[f"{section}.{name}"] = _option(f"search_{name}" if section == "search" else name)
     settings = merged(load(config) if config else RunSettings(), overrides, called=called)
     return watch(Replay(settings), quiet=quiet)
 

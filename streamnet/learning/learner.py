@@ -48,10 +48,12 @@ class Learner:
         dtype: float32 or float64, of the networks.
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures and in the champion's choice.
-        margin: Share by which a challenger must be better than the champion.
+        margin: Share by which a challenger must be better at the start of the stream.
+        alpha: Level of the test by which one becomes champion later on, see `Selector`.
         serve: "ensemble" answers with all candidates together, "champion" with the best one alone.
         encoder: Settings of the encoder.
-        evolution: Settings of the search for better candidates.
+        evolution: Settings of the search for better candidates; None is no search among
+            ``candidates`` that were given.
 
     Raises:
         ConfigurationError: If a setting breaks its rule.
@@ -75,11 +77,14 @@ class Learner:
         window: int = 1000,
         fading: float = 0.999,
         margin: float = 0.02,
+        alpha: float = 0.05,
         serve: str = "ensemble",
         encoder: dict[str, Any] | None = None,
         evolution: dict[str, Any] | None = None,
     ) -> None:
         settings = default_population() if candidates is None else list(candidates)
+        if evolution is None:
+            evolution = {} if candidates is None else {"every": 0}
         self.task = Task(task)
         self.seed = seed
         lags = LAGS[self.task] if any(given.lags for given in settings) else 0
@@ -90,8 +95,8 @@ class Learner:
         self.server = Server(
             self.trainer.population.members,
             task=self.task,
-            selector=Selector(count, fading=fading, margin=margin),
-            evolution=Evolution(settings, seed=seed, **(evolution or {})),
+            selector=Selector(count, fading=fading, margin=margin, alpha=alpha),
+            evolution=Evolution(settings, seed=seed, **evolution),
             serve=serve,
             window=window,
             fading=fading,
