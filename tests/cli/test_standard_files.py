@@ -99,4 +99,5 @@ def test_a_termination_is_heeded_where_ctrl_c_is_not() -> None:
     assert process.stdout.readline().startswith("streamnet ")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
-    assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    # Before the run listens, or when it does and has learned nothing yet.
+    assert process.returncode in (-signal.SIGTERM, 130)
