@@ -10,6 +10,7 @@ from streamnet.evaluation.drift import ADWIN
 from streamnet.evaluation.drift import DDM
 from streamnet.evaluation.drift import HDDMA
 from streamnet.evaluation.drift import HDDMW
+from streamnet.evaluation.drift import Change
 from streamnet.evaluation.drift import Direction
 from streamnet.evaluation.drift import DriftDetector
 from streamnet.evaluation.drift import PageHinkley
@@ -21,6 +22,7 @@ __all__ = (
     "DDM",
     "HDDMA",
     "HDDMW",
+    "Change",
     "ClassificationBaselines",
     "ClassificationEvaluator",
     "Curve",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.evaluation.drift.buckets import ROWS
 from streamnet.evaluation.drift.buckets import insert
 from streamnet.evaluation.drift.buckets import remove_oldest
 from streamnet.evaluation.drift.buckets import summarise
@@ -17,6 +15,7 @@ from streamnet.evaluation.drift.detector import DriftDetector
 from streamnet.evaluation.drift.running import COUNT
 from streamnet.evaluation.drift.running import LARGEST
 from streamnet.evaluation.drift.running import MEAN
+from streamnet.evaluation.drift.running import TOWARDS
 from streamnet.evaluation.drift.running import take
 from streamnet.evaluation.drift.settings import number
 from streamnet.evaluation.drift.settings import whole
@@ -24,7 +23,8 @@ from streamnet.jit import exact
 
 __all__ = ("ADWIN",)
 
-TICKS = 3  # running: values since the last look for a change
+# running: values since the last look for a change, and buckets that a change has outdated
+TICKS, OUTDATED = TOWARDS + 1, TOWARDS + 2
 MOST_BUCKETS = 100  # of a row
 
 
@@ -70,10 +70,8 @@ def _look(
     held: NDArray[np.int64],
     means: NDArray[np.float64],
     squares: NDArray[np.float64],
-    positions: NDArray[np.int64],
-    changes: NDArray[np.float64],
 ) -> int:
-    found = 0
+    """Look until a change is noticed; returns how many values were looked at."""
     since = np.empty((3, means.size))
     for i in range(values.size):
         if not math.isfinite(values[i]):
@@ -85,19 +83,16 @@ def _look(
         if running[TICKS] < clock:
             continue
         running[TICKS] = 0.0
+        if running[COUNT] <= warm_up:
+            continue
         buckets = summarise(held, means, squares, since)
-        outdated = 0
-        if since[0, 0] > warm_up:
-            outdated = _outdated(since, buckets, confidence, shortest, span)
-        running[COUNT], running[MEAN] = since[0, outdated], since[1, outdated]
+        running[MEAN] = since[1, 0]
+        outdated = _outdated(since, buckets, confidence, shortest, span)
         if outdated > 0:
-            new, old = since[0, outdated], since[0, 0] - since[0, outdated]
-            positions[found] = i
-            changes[found, 0] = since[1, 0] + (since[1, 0] - since[1, outdated]) * (new / old)
-            changes[found, 1] = since[1, outdated]
-            found += 1
-            remove_oldest(held, means, squares, outdated)
-    return found
+            running[TOWARDS] = 1.0 if since[1, outdated] > since[1, 0] else -1.0
+            running[OUTDATED] = outdated
+            return i + 1
+    return int(values.size)
 
 
 @final
@@ -124,10 +119,12 @@ class ADWIN(DriftDetector):
 
     >>> detector = ADWIN()
     >>> detector.update([0.0, 0.2] * 200 + [1.0] * 100)
-    array([415])
-    >>> detector.changes.round(2)
-    array([[0.1 , 0.45]])
+    array([415, 447, 479])
+    >>> [(change.age, round(change.before, 2), change.after) for change in detector.changes]
+    [(16, 0.1, 1.0), (48, 0.1, 1.0), (80, 0.1, 1.0)]
     """
+
+    _figures = OUTDATED + 1
 
     def __init__(
         self,
@@ -151,25 +148,7 @@ class ADWIN(DriftDetector):
             }
         )
 
-    @classmethod
-    def _array_names(cls) -> tuple[str, ...]:
-        return ("running", "held", "means", "squares")
-
-    def _fresh(self) -> dict[str, NDArray[Any]]:
-        buckets = (ROWS, self._settings["max_buckets"] + 1)
-        return {
-            "running": np.zeros(4),
-            "held": np.zeros(ROWS, np.int64),
-            "means": np.zeros(buckets),
-            "squares": np.zeros(buckets),
-        }
-
-    def _detect(
-        self,
-        values: NDArray[np.float64],
-        positions: NDArray[np.int64],
-        changes: NDArray[np.float64],
-    ) -> int:
+    def _look(self, values: NDArray[np.float64]) -> int:
         return _look(
             values,
             self._settings["confidence"],
@@ -181,18 +160,19 @@ class ADWIN(DriftDetector):
             self._arrays["held"],
             self._arrays["means"],
             self._arrays["squares"],
-            positions,
-            changes,
         )
 
+    def _forget(self) -> None:
+        running = self._arrays["running"]
+        held, means, squares = (self._arrays[name] for name in ("held", "means", "squares"))
+        remove_oldest(held, means, squares, int(running[OUTDATED]))
+        since = np.empty((3, means.size))
+        summarise(held, means, squares, since)
+        running[COUNT], running[MEAN] = since[:2, 0]
+        running[TOWARDS] = running[OUTDATED] = 0.0
+
     def _fault(self) -> str:
-        held, squares = self._arrays["held"], self._arrays["squares"]
-        if not ((held >= 0) & (held <= self._settings["max_buckets"])).all():
-            return "a row holds more buckets than it has room for, or less than none"
-        if (squares < 0.0).any() or (np.abs(self._arrays["means"]) > LARGEST).any():
-            return "a bucket is beyond what values can make"
-        ticks = self._arrays["running"][TICKS]
-        count = float((held * 2.0 ** np.arange(ROWS)).sum())
-        if count != self._arrays["running"][COUNT]:
-            return f"the buckets hold {count:.0f} values"
-        return "" if 0.0 <= ticks < self._settings["clock"] else f"{ticks} values since a look"
+        ticks, outdated = self._arrays["running"][TICKS:]
+        if 0.0 <= ticks < self._settings["clock"] and outdated == 0.0:
+            return ""
+        return f"{ticks} values since a look, and {outdated} outdated buckets"

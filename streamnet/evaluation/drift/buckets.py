@@ -6,12 +6,14 @@ of squared deviations from it, so that a window is never a difference of large s
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import exact
 
-__all__ = ("ROWS", "insert", "remove_oldest", "summarise")
+__all__ = ("ROWS", "fill", "insert", "remove_oldest", "split", "summarise")
 
 ROWS = 40  # with one bucket a row already 10**12 values; beyond, the oldest are dropped
 
@@ -48,6 +50,21 @@ def insert(
         drop = 2 if r < ROWS - 1 else 1
         _shift(means[r], squares[r], drop)
         held[r] -= drop
+
+
+@exact
+def fill(
+    held: NDArray[np.int64],
+    means: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    values: NDArray[np.float64],
+    low: float,
+    high: float,
+) -> None:
+    """Add all finite values, each brought within ``low`` and ``high``."""
+    for i in range(values.size):
+        if math.isfinite(values[i]):
+            insert(held, means, squares, min(max(values[i], low), high))
 
 
 @exact
@@ -92,3 +109,23 @@ def summarise(
             since[1, at] = mean
             since[2, at] = square
     return int(buckets)
+
+
+@exact
+def split(since: NDArray[np.float64], buckets: int, towards: float) -> int:
+    """The first bucket of the new part where the values fall best into two, by least squares.
+
+    ``towards`` is the sign of the change that is looked for, or 0 for any. There have to be two
+    buckets.
+    """
+    best = 1
+    most = -np.inf
+    width, mean = since[0, 0], since[1, 0]
+    for cut in range(1, buckets):
+        new = since[0, cut]
+        apart = (since[1, cut] - mean) * math.sqrt(width / (width - new) * new)
+        apart = abs(apart) if towards == 0.0 else towards * apart
+        if apart > most:
+            best = cut
+            most = apart
+    return best

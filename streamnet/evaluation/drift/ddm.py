@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.evaluation.drift.detector import DriftDetector
+from streamnet.evaluation.drift.restarting import RestartingDetector
 from streamnet.evaluation.drift.running import COUNT
 from streamnet.evaluation.drift.running import MEAN
+from streamnet.evaluation.drift.running import TOWARDS
 from streamnet.evaluation.drift.running import WARNING
-from streamnet.evaluation.drift.running import mean_since
 from streamnet.evaluation.drift.running import take
 from streamnet.evaluation.drift.settings import number
 from streamnet.evaluation.drift.settings import whole
@@ -22,7 +22,8 @@ from streamnet.jit import exact
 
 __all__ = ("DDM",)
 
-LOWEST_COUNT, LOWEST_RATE, LOWEST_DEVIATION = range(3)  # lowest; LOWEST_COUNT 0: none yet
+MOST = 1e6  # deviations
+RATE, DEVIATION = range(2)  # lowest; RATE 0: none yet
 
 
 @exact
@@ -33,10 +34,8 @@ def _look(
     warm_up: int,
     running: NDArray[np.float64],
     lowest: NDArray[np.float64],
-    positions: NDArray[np.int64],
-    changes: NDArray[np.float64],
 ) -> int:
-    found = 0
+    """Look until a change is noticed; returns how many values were looked at."""
     for i in range(values.size):
         if not math.isfinite(values[i]):
             continue
@@ -46,25 +45,20 @@ def _look(
             continue
         deviation = math.sqrt(max(rate * (1.0 - rate), 0.0) / running[COUNT])
         level = rate + deviation
-        if lowest[LOWEST_COUNT] == 0.0 or level <= lowest[LOWEST_RATE] + lowest[LOWEST_DEVIATION]:
-            lowest[LOWEST_COUNT] = running[COUNT]
-            lowest[LOWEST_RATE] = rate
-            lowest[LOWEST_DEVIATION] = deviation
-        if level > lowest[LOWEST_RATE] + drift_level * lowest[LOWEST_DEVIATION]:
-            positions[found] = i
-            changes[found, 0] = lowest[LOWEST_RATE]
-            changes[found, 1] = mean_since(running, lowest[LOWEST_COUNT], lowest[LOWEST_RATE])
-            found += 1
-            running[:] = 0.0
-            lowest[:] = 0.0
-        else:
-            limit = lowest[LOWEST_RATE] + warning_level * lowest[LOWEST_DEVIATION]
-            running[WARNING] = 1.0 if level > limit else 0.0
-    return found
+        if lowest[RATE] == 0.0 or level <= lowest[RATE] + lowest[DEVIATION]:
+            lowest[RATE] = rate
+            lowest[DEVIATION] = deviation
+        running[WARNING] = 0.0
+        if level > lowest[RATE] + drift_level * lowest[DEVIATION]:
+            running[TOWARDS] = 1.0
+            return i + 1
+        if level > lowest[RATE] + warning_level * lowest[DEVIATION]:
+            running[WARNING] = 1.0
+    return int(values.size)
 
 
 @final
-class DDM(DriftDetector):
+class DDM(RestartingDetector):
     """The drift detection method of Gama, Medas, Castillo and Rodrigues (2004).
 
     With the error rate p of n values and its deviation s = sqrt(p (1 - p) / n), a rise is noticed
@@ -84,10 +78,12 @@ class DDM(DriftDetector):
 
     >>> detector = DDM()
     >>> detector.update([0, 0, 0, 1] * 100 + [1] * 50)
-    array([424])
-    >>> detector.changes.round(2)
-    array([[0.25, 0.98]])
+    array([423])
+    >>> detector.changes[0].age
+    24
     """
+
+    _own: ClassVar = {"lowest": (2,)}
 
     def __init__(
         self, *, warning_level: float = 2.0, drift_level: float = 3.0, warm_up: int = 30
@@ -95,10 +91,14 @@ class DDM(DriftDetector):
         name = type(self).__name__
         super().__init__(
             {
-                "warning_level": number(name, "warning_level", warning_level, above=1.0),
-                "drift_level": number(name, "drift_level", drift_level, above=1.0),
+                "warning_level": number(
+                    name, "warning_level", warning_level, above=1.0, below=MOST
+                ),
+                "drift_level": number(name, "drift_level", drift_level, above=1.0, below=MOST),
                 "warm_up": whole(name, "warm_up", warm_up, least=0),
-            }
+            },
+            low=0.0,
+            high=1.0,
         )
         if drift_level < warning_level:
             raise ConfigurationError(
@@ -106,19 +106,7 @@ class DDM(DriftDetector):
                 f"which is {warning_level!r}"
             )
 
-    @classmethod
-    def _array_names(cls) -> tuple[str, ...]:
-        return ("running", "lowest")
-
-    def _fresh(self) -> dict[str, NDArray[Any]]:
-        return {"running": np.zeros(3), "lowest": np.zeros(3)}
-
-    def _detect(
-        self,
-        values: NDArray[np.float64],
-        positions: NDArray[np.int64],
-        changes: NDArray[np.float64],
-    ) -> int:
+    def _first_change(self, values: NDArray[np.float64]) -> int:
         return _look(
             values,
             self._settings["warning_level"],
@@ -126,13 +114,10 @@ class DDM(DriftDetector):
             self._settings["warm_up"],
             self._arrays["running"],
             self._arrays["lowest"],
-            positions,
-            changes,
         )
 
     def _fault(self) -> str:
-        running, lowest = self._arrays["running"], self._arrays["lowest"]
-        if not 0.0 <= running[MEAN] <= 1.0:
-            return f"the error rate is {running[MEAN]}"
-        good = 0.0 <= lowest[LOWEST_COUNT] <= running[COUNT] and lowest[LOWEST_DEVIATION] >= 0.0
-        return "" if good and 0.0 <= lowest[LOWEST_RATE] <= 1.0 else f"lowest is {lowest}"
+        rate, (lowest, deviation) = self._arrays["running"][MEAN], self._arrays["lowest"]
+        if min(rate, lowest, deviation) < 0.0 or max(rate, lowest, deviation) > 1.0:
+            return f"error rates are {rate} and {lowest} +- {deviation}"
+        return ""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.evaluation.drift.detector import DriftDetector
+from streamnet.evaluation.drift.restarting import RestartingDetector
 from streamnet.evaluation.drift.running import COUNT
 from streamnet.evaluation.drift.running import LARGEST
 from streamnet.evaluation.drift.running import MEAN
+from streamnet.evaluation.drift.running import TOWARDS
 from streamnet.evaluation.drift.running import WARNING
-from streamnet.evaluation.drift.running import mean_since
 from streamnet.evaluation.drift.running import take
 from streamnet.evaluation.drift.settings import check_confidences
 from streamnet.evaluation.drift.settings import direction_named
@@ -37,10 +37,8 @@ def _look(
     signs: NDArray[np.float64],
     running: NDArray[np.float64],
     sides: NDArray[np.float64],
-    positions: NDArray[np.int64],
-    changes: NDArray[np.float64],
 ) -> int:
-    found = 0
+    """Look until a change is noticed; returns how many values were looked at."""
     span = high - low
     log_cut = math.log(1.0 / drift_confidence)
     log_drift = math.log(2.0 / drift_confidence)
@@ -52,39 +50,33 @@ def _look(
         n = running[COUNT]
         bound = span * math.sqrt(1.0 / (2.0 * n) * log_cut)
         running[WARNING] = 0.0
-        changed = -1
         for side in range(2):
             if signs[side] == 0.0:
                 continue
             s = sides[side]
             mean = signs[side] * running[MEAN]
             before = s[CUT_COUNT]
+            lowest = math.inf
             if before > 0.0:
-                cut_bound = span * math.sqrt(1.0 / (2.0 * before) * log_cut)
-            if before == 0.0 or s[CUT_MEAN] + cut_bound >= mean + bound:
+                lowest = s[CUT_MEAN] + span * math.sqrt(1.0 / (2.0 * before) * log_cut)
+            if lowest >= mean + bound:
                 s[CUT_COUNT] = n
                 s[CUT_MEAN] = mean
                 continue
             share = (n - before) / before * (1.0 / n)
             rise = mean - s[CUT_MEAN]
             if rise >= span * math.sqrt(share / 2.0 * log_drift):
-                changed = side if changed < 0 else changed
+                running[TOWARDS] = signs[side]
             elif rise >= span * math.sqrt(share / 2.0 * log_warning):
                 running[WARNING] = 1.0
-        if changed >= 0:
-            before = sides[changed, CUT_COUNT]
-            mean = signs[changed] * sides[changed, CUT_MEAN]
-            positions[found] = i
-            changes[found, 0] = mean
-            changes[found, 1] = mean_since(running, before, mean)
-            found += 1
-            running[:] = 0.0
-            sides[:] = 0.0
-    return found
+        if running[TOWARDS] != 0.0:
+            running[WARNING] = 0.0
+            return i + 1
+    return int(values.size)
 
 
 @final
-class HDDMA(DriftDetector):
+class HDDMA(RestartingDetector):
     """The A-test of Frías-Blanco and others (2015): averages and Hoeffding's inequality.
 
     The values up to the cut point, where the upper bound of their mean was lowest, are compared
@@ -104,10 +96,12 @@ class HDDMA(DriftDetector):
 
     >>> detector = HDDMA()
     >>> detector.update([0, 0, 0, 1] * 100 + [1] * 50)
-    array([418])
-    >>> detector.changes.round(2)
-    array([[0.25, 1.  ]])
+    array([405])
+    >>> detector.changes
+    (Change(position=405, age=6, before=0.25, after=1.0),)
     """
+
+    _own: ClassVar = {"sides": (2, 2)}
 
     def __init__(
         self,
@@ -130,22 +124,12 @@ class HDDMA(DriftDetector):
                 "low": low,
                 "high": high,
                 "direction": str(towards),
-            }
+            },
+            low=low,
+            high=high,
         )
 
-    @classmethod
-    def _array_names(cls) -> tuple[str, ...]:
-        return ("running", "sides")
-
-    def _fresh(self) -> dict[str, NDArray[Any]]:
-        return {"running": np.zeros(3), "sides": np.zeros((2, 2))}
-
-    def _detect(
-        self,
-        values: NDArray[np.float64],
-        positions: NDArray[np.int64],
-        changes: NDArray[np.float64],
-    ) -> int:
+    def _first_change(self, values: NDArray[np.float64]) -> int:
         return _look(
             values,
             self._settings["low"],
@@ -155,8 +139,6 @@ class HDDMA(DriftDetector):
             self._signs,
             self._arrays["running"],
             self._arrays["sides"],
-            positions,
-            changes,
         )
 
     def _fault(self) -> str:

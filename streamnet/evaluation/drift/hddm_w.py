@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.evaluation.drift.detector import DriftDetector
+from streamnet.evaluation.drift.restarting import RestartingDetector
 from streamnet.evaluation.drift.running import COUNT
 from streamnet.evaluation.drift.running import LARGEST
 from streamnet.evaluation.drift.running import MEAN
+from streamnet.evaluation.drift.running import TOWARDS
 from streamnet.evaluation.drift.running import WARNING
 from streamnet.evaluation.drift.settings import check_confidences
 from streamnet.evaluation.drift.settings import direction_named
@@ -23,7 +24,7 @@ from streamnet.jit import exact
 
 __all__ = ("HDDMW",)
 
-SQUARES = 3  # running: sum of the squared weights of all values in their average
+SQUARES = TOWARDS + 1  # running: sum of the squared weights of all values in their average
 # sides, means with the side's sign: the average at the cut point, and that of the values since
 LIMIT, CUT_MEAN, CUT_SQUARES, SINCE_COUNT, SINCE_MEAN, SINCE_SQUARES = range(6)
 
@@ -54,10 +55,8 @@ def _look(
     signs: NDArray[np.float64],
     running: NDArray[np.float64],
     sides: NDArray[np.float64],
-    positions: NDArray[np.int64],
-    changes: NDArray[np.float64],
 ) -> int:
-    found = 0
+    """Look until a change is noticed; returns how many values were looked at."""
     span = high - low
     log_drift = math.log(1.0 / drift_confidence)
     log_warning = math.log(1.0 / warning_confidence)
@@ -68,7 +67,6 @@ def _look(
         _average(running, COUNT, MEAN, SQUARES, x, weight)
         bound = span * math.sqrt(running[SQUARES] * log_drift / 2.0)
         running[WARNING] = 0.0
-        changed = -1
         for side in range(2):
             if signs[side] == 0.0:
                 continue
@@ -84,21 +82,17 @@ def _look(
             squares = s[CUT_SQUARES] + s[SINCE_SQUARES]
             rise = s[SINCE_MEAN] - s[CUT_MEAN]
             if rise > span * math.sqrt(squares * log_drift / 2.0):
-                changed = side if changed < 0 else changed
+                running[TOWARDS] = signs[side]
             elif rise > span * math.sqrt(squares * log_warning / 2.0):
                 running[WARNING] = 1.0
-        if changed >= 0:
-            positions[found] = i
-            changes[found, 0] = signs[changed] * sides[changed, CUT_MEAN]
-            changes[found, 1] = signs[changed] * sides[changed, SINCE_MEAN]
-            found += 1
-            running[:] = 0.0
-            sides[:] = 0.0
-    return found
+        if running[TOWARDS] != 0.0:
+            running[WARNING] = 0.0
+            return i + 1
+    return int(values.size)
 
 
 @final
-class HDDMW(DriftDetector):
+class HDDMW(RestartingDetector):
     """The W-test of Frías-Blanco and others (2015): weighted averages, McDiarmid's inequality.
 
     The average at the cut point, where its upper bound was lowest, is compared with that of the
@@ -119,10 +113,13 @@ class HDDMW(DriftDetector):
 
     >>> detector = HDDMW()
     >>> detector.update([0, 0, 0, 1] * 100 + [1] * 50)
-    array([412])
-    >>> detector.changes.round(2)
-    array([[0.23, 0.87]])
+    array([414])
+    >>> detector.changes[0].age
+    15
     """
+
+    _figures = SQUARES + 1
+    _own: ClassVar = {"sides": (2, 6)}
 
     def __init__(
         self,
@@ -147,22 +144,12 @@ class HDDMW(DriftDetector):
                 "low": low,
                 "high": high,
                 "direction": str(towards),
-            }
+            },
+            low=low,
+            high=high,
         )
 
-    @classmethod
-    def _array_names(cls) -> tuple[str, ...]:
-        return ("running", "sides")
-
-    def _fresh(self) -> dict[str, NDArray[Any]]:
-        return {"running": np.zeros(4), "sides": np.zeros((2, 6))}
-
-    def _detect(
-        self,
-        values: NDArray[np.float64],
-        positions: NDArray[np.int64],
-        changes: NDArray[np.float64],
-    ) -> int:
+    def _first_change(self, values: NDArray[np.float64]) -> int:
         return _look(
             values,
             self._settings["low"],
@@ -173,8 +160,6 @@ class HDDMW(DriftDetector):
             self._signs,
             self._arrays["running"],
             self._arrays["sides"],
-            positions,
-            changes,
         )
 
     def _fault(self) -> str:

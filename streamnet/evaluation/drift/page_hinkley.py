@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.evaluation.drift.detector import DriftDetector
+from streamnet.evaluation.drift.restarting import RestartingDetector
 from streamnet.evaluation.drift.running import COUNT
 from streamnet.evaluation.drift.running import LARGEST
 from streamnet.evaluation.drift.running import MEAN
-from streamnet.evaluation.drift.running import mean_since
+from streamnet.evaluation.drift.running import TOWARDS
 from streamnet.evaluation.drift.running import take
 from streamnet.evaluation.drift.settings import direction_named
 from streamnet.evaluation.drift.settings import number
@@ -23,7 +23,7 @@ from streamnet.jit import exact
 
 __all__ = ("PageHinkley",)
 
-SUM, LOWEST, LOWEST_COUNT, LOWEST_MEAN = range(4)  # sides; LOWEST_COUNT 0: no lowest sum yet
+SUM, LOWEST = range(2)  # sides
 
 
 @exact
@@ -36,50 +36,39 @@ def _look(
     signs: NDArray[np.float64],
     running: NDArray[np.float64],
     sides: NDArray[np.float64],
-    positions: NDArray[np.int64],
-    changes: NDArray[np.float64],
 ) -> int:
-    found = 0
+    """Look until a change is noticed; returns how many values were looked at."""
     for i in range(values.size):
         if not math.isfinite(values[i]):
             continue
         x = min(max(values[i], -LARGEST), LARGEST)
         take(running, x)
-        changed = -1
         for side in range(2):
             if signs[side] == 0.0:
                 continue
             s = sides[side]
             s[SUM] = fading * s[SUM] + signs[side] * (x - running[MEAN]) - delta
-            if s[LOWEST_COUNT] == 0.0 or s[SUM] < s[LOWEST]:
+            if running[COUNT] == 1.0 or s[SUM] < s[LOWEST]:
                 s[LOWEST] = s[SUM]
-                s[LOWEST_COUNT] = running[COUNT]
-                s[LOWEST_MEAN] = running[MEAN]
-            if changed < 0 and running[COUNT] > warm_up and s[SUM] - s[LOWEST] > threshold:
-                changed = side
-        if changed >= 0:
-            s = sides[changed]
-            positions[found] = i
-            changes[found, 0] = s[LOWEST_MEAN]
-            changes[found, 1] = mean_since(running, s[LOWEST_COUNT], s[LOWEST_MEAN])
-            found += 1
-            running[:] = 0.0
-            sides[:] = 0.0
-    return found
+            if running[COUNT] > warm_up and s[SUM] - s[LOWEST] > threshold:
+                running[TOWARDS] = signs[side]
+        if running[TOWARDS] != 0.0:
+            return i + 1
+    return int(values.size)
 
 
 @final
-class PageHinkley(DriftDetector):
+class PageHinkley(RestartingDetector):
     """The test of Page (1954) with Hinkley's running mean (1971).
 
     With the sum m_t = fading * m_(t-1) + (x_t - mean_t - delta), a rise is noticed where m_t is
-    more than ``threshold`` above its lowest value; the values since then are those after the
-    change. A fall is a rise of -x.
+    more than ``threshold`` above its lowest value. A fall is a rise of -x.
 
     Args:
         delta: Change that is let pass, in units of the values.
         threshold: Sum of deviations that is a change, in units of the values.
-        fading: Factor of the sum at each value; 1 is Page's own test.
+        fading: Factor of the sum at each value; 1 is Page's own test. With less, changes are soon
+            forgotten, but after a fall the sum comes back by itself, which may pass for a rise.
         warm_up: Values after a start or a change among which no change is looked for.
         direction: "up", "down" or "both".
 
@@ -87,18 +76,20 @@ class PageHinkley(DriftDetector):
         ConfigurationError: if a setting has a value that its rule does not allow.
 
     >>> detector = PageHinkley(threshold=10)
-    >>> detector.update([0.0, 1.0] * 100 + [2.0] * 20)
-    array([208])
-    >>> detector.changes.round(2)
-    array([[0.5, 2. ]])
+    >>> detector.update([0.0, 0.2] * 100 + [1.0] * 20)
+    array([211])
+    >>> detector.changes[0].age
+    12
     """
+
+    _own: ClassVar = {"sides": (2, 2)}
 
     def __init__(
         self,
         *,
         delta: float = 0.005,
         threshold: float = 50.0,
-        fading: float = 0.9999,
+        fading: float = 1.0,
         warm_up: int = 30,
         direction: str = "up",
     ) -> None:
@@ -115,19 +106,7 @@ class PageHinkley(DriftDetector):
             }
         )
 
-    @classmethod
-    def _array_names(cls) -> tuple[str, ...]:
-        return ("running", "sides")
-
-    def _fresh(self) -> dict[str, NDArray[Any]]:
-        return {"running": np.zeros(3), "sides": np.zeros((2, 4))}
-
-    def _detect(
-        self,
-        values: NDArray[np.float64],
-        positions: NDArray[np.int64],
-        changes: NDArray[np.float64],
-    ) -> int:
+    def _first_change(self, values: NDArray[np.float64]) -> int:
         set_to = self._settings
         return _look(
             values,
@@ -138,11 +117,8 @@ class PageHinkley(DriftDetector):
             self._signs,
             self._arrays["running"],
             self._arrays["sides"],
-            positions,
-            changes,
         )
 
     def _fault(self) -> str:
-        count = self._arrays["running"][COUNT]
-        lowest = self._arrays["sides"][:, LOWEST_COUNT]
-        return "" if ((lowest >= 0) & (lowest <= count)).all() else f"lowest sums at {lowest}"
+        sums, lowest = self._arrays["sides"].T
+        return "a sum is below its lowest" if (sums < lowest).any() else ""

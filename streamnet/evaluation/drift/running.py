@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from streamnet.jit import exact
 
-__all__ = ("COUNT", "LARGEST", "MEAN", "WARNING", "mean_since", "take")
+__all__ = ("COUNT", "LARGEST", "MEAN", "TOWARDS", "WARNING", "take")
 
-COUNT, MEAN, WARNING = range(3)  # running; WARNING is 0 or 1
+# running; WARNING is 0 or 1; TOWARDS the sign of a change just noticed, 0 if there is none
+COUNT, MEAN, WARNING, TOWARDS = range(4)
 LARGEST = 1e140  # of a value, so that no sum of squares overflows: anything beyond counts as this
 
 
@@ -18,9 +19,3 @@ def take(running: NDArray[np.float64], x: float) -> None:
     """Take a value into the count and the mean."""
     running[COUNT] += 1.0
     running[MEAN] += 1.0 / running[COUNT] * (x - running[MEAN])
-
-
-@exact
-def mean_since(running: NDArray[np.float64], count: float, mean: float) -> float:
-    """The mean of the values after the first ``count`` ones, whose mean is given."""
-    return running[MEAN] + (running[MEAN] - mean) * (count / (running[COUNT] - count))

@@ -38,7 +38,7 @@ def direction_named(detector: str, value: str) -> Direction:
     Raises:
         ConfigurationError: if there is none.
     """
-    if value not in set(Direction):
+    if value not in list(Direction):
         names = ", ".join(repr(str(name)) for name in Direction)
         raise ConfigurationError(f"{detector}: direction is {value!r}, but must be one of {names}")
     return Direction(value)
@@ -59,36 +59,32 @@ def whole(detector: str, name: str, value: int, *, least: int, most: int = MOST)
     Raises:
         ConfigurationError: if the value isn't one.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+    given: object = value  # whatever a caller or a file gave
+    if isinstance(given, bool) or not isinstance(given, Integral) or not least <= value <= most:
         rule = f"a whole number from {least} to {most}"
         raise ConfigurationError(f"{detector}: {name} is {value!r}, but must be {rule}")
     return int(value)
 
 
 def number(
-    detector: str,
-    name: str,
-    value: float,
-    *,
-    above: float = -np.inf,
-    below: float = np.inf,
-    inclusive: bool = False,
+    detector: str, name: str, value: float, *, above: float, below: float, inclusive: bool = False
 ) -> float:
-    """A finite number between ``above`` and ``below``, or one of the two if ``inclusive``.
+    """A number between ``above`` and ``below``, or one of the two if ``inclusive``.
 
     Raises:
         ConfigurationError: if the value isn't one.
     """
-    good = isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(value))
-    if good:
-        good = above <= value <= below if inclusive else above < value < below
-    if not good:
+    given: object = value  # whatever a caller or a file gave
+    try:
+        known = np.nan if isinstance(given, bool) or not isinstance(given, Real) else float(value)
+    except OverflowError:
+        known = np.inf
+    if not (above <= known <= below if inclusive else above < known < below):
         least, most = (">=", "<=") if inclusive else (">", "<")
-        bounds = [f"{least} {above:g}"] if above > -np.inf else []
-        bounds += [f"{most} {below:g}"] if below < np.inf else []
-        rule = " and ".join(bounds) or "a finite number"
-        raise ConfigurationError(f"{detector}: {name} is {value!r}, but must be {rule}")
-    return float(value)
+        raise ConfigurationError(
+            f"{detector}: {name} is {value!r}, but must be {least} {above:g} and {most} {below:g}"
+        )
+    return known
 
 
 def check_confidences(detector: str, drift: float, warning: float) -> None:
