@@ -19,7 +19,7 @@ from typing import TypeVar
 import numba
 from numba import config
 
-__all__ = ("cache_folder", "inlined", "jit", "kernel")
+__all__ = ("cache_folder", "exact", "inlined", "jit", "kernel")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,6 +48,14 @@ def jit(function: F) -> F:
     return _compiled(function, cache=True)
 
 
+def exact(function: F) -> F:
+    """Like `jit`, with floating-point arithmetic just as written: to the bit what Python computes.
+
+    For sums that decide, where no cut of the samples into blocks may move a rounding.
+    """
+    return _compiled(function, cache=True, fastmath=False)
+
+
 def kernel(function: F) -> F:
     """Like `jit`, for a function that makes no array: arrays are not reference-counted in it.
 
@@ -61,11 +69,11 @@ def inlined(function: F) -> F:
     return _compiled(function, cache=False, _nrt=False, forceinline=True)
 
 
-def _compiled(function: F, **options: bool) -> F:
+def _compiled(function: F, *, fastmath: bool | set[str] = FASTMATH, **options: bool) -> F:
     before = config.CACHE_DIR
     config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR") or str(cache_folder())
     try:
-        decorate = numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH, **options)
+        decorate = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, **options)
         return decorate(function)  # type: ignore[no-any-return]
     finally:
         config.CACHE_DIR = before

@@ -1,4 +1,4 @@
-"""Prequential evaluation: how good, how lately, and against which baselines."""
+"""Prequential evaluation: how good, how lately, against which baselines, and has it changed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,30 @@ from streamnet.evaluation.baselines import ClassificationBaselines
 from streamnet.evaluation.baselines import RegressionBaselines
 from streamnet.evaluation.classification import ClassificationEvaluator
 from streamnet.evaluation.curve import Curve
+from streamnet.evaluation.drift import ADWIN
+from streamnet.evaluation.drift import DDM
+from streamnet.evaluation.drift import HDDMA
+from streamnet.evaluation.drift import HDDMW
+from streamnet.evaluation.drift import Change
+from streamnet.evaluation.drift import Direction
+from streamnet.evaluation.drift import DriftDetector
+from streamnet.evaluation.drift import PageHinkley
 from streamnet.evaluation.horizons import Horizon
 from streamnet.evaluation.regression import RegressionEvaluator
 
 __all__ = (
+    "ADWIN",
+    "DDM",
+    "HDDMA",
+    "HDDMW",
+    "Change",
     "ClassificationBaselines",
     "ClassificationEvaluator",
     "Curve",
+    "Direction",
+    "DriftDetector",
     "Horizon",
+    "PageHinkley",
     "RegressionBaselines",
     "RegressionEvaluator",
 )
