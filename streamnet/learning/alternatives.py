@@ -130,6 +130,11 @@ class Alternatives:
         self.ensemble.reset(slot)
         self.model.reset(slot, member=self.portable(member))
 
+    def shorten(self) -> None:
+        """The stream has changed: let what was learned before count less in the ensembles."""
+        self.ensemble.shorten()
+        self.model.shorten()
+
     def portable(self, member: Member) -> bool:
         """Whether a candidate is heard where nobody tells targets."""
         return self._all_lagged or not member.settings.lags

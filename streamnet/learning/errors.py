@@ -24,7 +24,7 @@ def add_errors(
     sums: NDArray[np.float64],
     scored: int,
     every: int,
-) -> tuple[int, NDArray[np.float64]]:
+) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
     """Add a block's errors, one sample after the other, so that cuts change no bit of a sum.
 
     An error is 1 for a wrong label and 0 for a right one, or the absolute error of a number.
@@ -38,17 +38,22 @@ def add_errors(
         every: Sums are noted whenever this many samples more were summed.
 
     Returns:
-        Samples summed by now, and the sums that were noted, shape=(times, 3).
+        Samples summed by now; the sums that were noted, shape=(times, 3); and the loss of what was
+        served, shape=(n,): the error, of numbers in standard deviations, at most 1; NaN where a
+        sample was left out.
     """
     n = answers.shape[1]
     notes = np.empty((n // every + 1, 3))
+    losses = np.empty(n)
     if answers.ndim == 3:
         label, known = encoded.label, encoded.known
-        now = _add_wrong(answers, tracks, label, known, sums, scored, every, notes)
+        now = _add_wrong(answers, tracks, label, known, sums, scored, every, notes, losses)
     else:
         truth = numbers_of(encoded)
-        now = _add_distances(answers, tracks, truth, encoded.goal, sums, scored, every, notes)
-    return now, notes[: now // every - scored // every]
+        now = _add_distances(
+            answers, tracks, truth, encoded.spread, sums, scored, every, notes, losses
+        )
+    return now, notes[: now // every - scored // every], losses
 
 
 @kernel
@@ -61,9 +66,11 @@ def _add_wrong(
     scored: int,
     every: int,
     notes: NDArray[np.float64],
+    losses: NDArray[np.float64],
 ) -> int:
     noted = 0
     for i in range(label.size):
+        losses[i] = np.nan
         if label[i] < 0:
             continue
         for t in range(3):
@@ -71,8 +78,10 @@ def _add_wrong(
             for o in range(1, answers.shape[2]):
                 if answers[tracks[t], i, o] > answers[tracks[t], i, best]:
                     best = o
-            if known[i] == 0 or best != label[i]:
-                sums[t] += 1.0
+            wrong = 1.0 if known[i] == 0 or best != label[i] else 0.0
+            sums[t] += wrong
+            if t == 0:
+                losses[i] = wrong
         scored += 1
         noted = _note(sums, scored, every, notes, noted)
     return scored
@@ -83,18 +92,23 @@ def _add_distances(
     answers: NDArray[np.float64],
     tracks: NDArray[np.int64],
     truth: NDArray[np.float64],
-    goal: NDArray[np.float64],
+    spread: NDArray[np.float64],
     sums: NDArray[np.float64],
     scored: int,
     every: int,
     notes: NDArray[np.float64],
+    losses: NDArray[np.float64],
 ) -> int:
     noted = 0
     for i in range(truth.size):
-        if not np.isfinite(goal[i]):
+        losses[i] = np.nan
+        if not np.isfinite(truth[i]):
             continue
         for t in range(3):
-            sums[t] += min(abs(answers[tracks[t], i] - truth[i]), _LARGEST)
+            distance = min(abs(answers[tracks[t], i] - truth[i]), _LARGEST)
+            sums[t] += distance
+            if t == 0:
+                losses[i] = min(distance / spread[i], 1.0)
         scored += 1
         noted = _note(sums, scored, every, notes, noted)
     return scored

@@ -88,7 +88,13 @@ class Evolution:
         self._lags = any(s.lags for s in start)
 
     def replacements(
-        self, round_number: int, standings: Sequence[Standing], *, number: int, capacity: Capacity
+        self,
+        round_number: int,
+        standings: Sequence[Standing],
+        *,
+        number: int,
+        capacity: Capacity,
+        surge: bool = False,
     ) -> tuple[Replacement, ...]:
         """Who takes whose place after a round.
 
@@ -97,8 +103,10 @@ class Evolution:
             standings: Of candidates that are healthy and stay.
             number: Of the next sample.
             capacity: For which the costs are reckoned.
+            surge: Whether the stream has changed: then there is a newcomer after every round.
         """
-        if not self._every or (round_number + 1) % self._every or len(standings) < 2:
+        due = surge or (self._every and (round_number + 1) % self._every == 0)
+        if not self._every or not due or len(standings) < 2:
             return ()
         old = [s for s in standings if number - s.member.born >= self._grace]
         ranked = sorted(old, key=lambda s: (s.loss, s.slot))

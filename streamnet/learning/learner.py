@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import NoCandidateError
 from streamnet.features.encoder import Encoder
+from streamnet.learning.drift import DriftWatch
 from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.evaluator import measures_of
 from streamnet.learning.evolution import Evolution
@@ -51,6 +52,7 @@ class Learner:
         margin: Share by which a challenger must be better at the start of the stream.
         alpha: Level of the test by which one becomes champion later on, see `Selector`.
         serve: "ensemble" answers with all candidates together, "champion" with the best one alone.
+        drift: Detector of drift in the loss of what is served, see `DriftWatch`, or "none".
         encoder: Settings of the encoder.
         evolution: Settings of the search for better candidates; None is no search among
             ``candidates`` that were given.
@@ -79,6 +81,7 @@ class Learner:
         margin: float = 0.02,
         alpha: float = 0.05,
         serve: str = "ensemble",
+        drift: str = "adwin",
         encoder: dict[str, Any] | None = None,
         evolution: dict[str, Any] | None = None,
     ) -> None:
@@ -97,6 +100,7 @@ class Learner:
             task=self.task,
             selector=Selector(count, fading=fading, margin=margin, alpha=alpha),
             evolution=Evolution(settings, seed=seed, **evolution),
+            drift=DriftWatch(drift),
             serve=serve,
             window=window,
             fading=fading,

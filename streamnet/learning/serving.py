@@ -17,6 +17,7 @@ from streamnet.evaluation import Horizon
 from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.alternatives import SERVABLE
 from streamnet.learning.alternatives import Alternatives
+from streamnet.learning.drift import DriftWatch
 from streamnet.learning.errors import add_errors
 from streamnet.learning.evaluator import Judged
 from streamnet.learning.evolution import Evolution
@@ -44,6 +45,7 @@ __all__ = (
 CURVE_EVERY = 64
 BY_BASELINE = -1  # the first baseline, where no candidate was able to
 BY_ENSEMBLE = -2
+_SURGE = 4  # rounds after a drift was noticed
 _CHANGES = 100
 _DEPARTED = 100
 
@@ -89,6 +91,7 @@ class Server:
         task: Classification or regression.
         selector: Chooses the champion.
         evolution: Decides who makes room for whom.
+        drift: Notices that what is served has become worse.
         serve: "ensemble" or "champion".
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
@@ -109,6 +112,7 @@ class Server:
         task: Task,
         selector: Selector,
         evolution: Evolution,
+        drift: DriftWatch | None = None,
         serve: str = "ensemble",
         window: int = 1000,
         fading: float = 0.999,
@@ -119,6 +123,7 @@ class Server:
         self.members = list(members)
         self.selector = selector
         self.evolution = evolution
+        self.drift = DriftWatch() if drift is None else drift
         self.serves = SERVABLE.index(serve)
         self.alternatives = Alternatives(
             members, task=task, window=window, fading=fading, margin=selector.margin
@@ -135,6 +140,8 @@ class Server:
         self._dead: dict[int, int] = {}  # slot, and the first sample that it did not answer
         self._leaving: set[int] = set()  # slots whose replacement is decided, but yet to come
         self._serials = self._all_serials()
+        self._losses: list[tuple[int, NDArray[np.float64]]] = []  # of this round
+        self._surge = 0  # rounds for which more candidates than usual make room
         self._round = 0
         self._emitted = -1  # serial of the champion that was emitted last
 
@@ -212,13 +219,15 @@ class Server:
     def _add_to_curve(self, judged: Judged, answers: NDArray[Any]) -> None:
         """Note the summed errors of what was served and of the baselines, now and then."""
         first = self.scored // CURVE_EVERY + 1
-        self.scored, notes = add_errors(
+        self.scored, notes, losses = add_errors(
             judged.scored.encoded, answers, self._tracks, self.errors, self.scored, CURVE_EVERY
         )
         for place, sums in enumerate(notes.tolist(), start=first):
             self.curve.add(place * CURVE_EVERY, *sums)
+        self._losses.append((judged.scored.first, losses))
 
     def _decide(self, scored: Scored) -> Decision:
+        self._look_for_drift()
         leaving = self._dead.keys() - self._leaving
         self._leaving |= leaving
         champion, slot = self.champion, self.selector.champion
@@ -232,6 +241,17 @@ class Server:
         decision = Decision(self._round, replacements, emit)
         self._round += 1
         return decision
+
+    def _look_for_drift(self) -> None:
+        """At a round's end, so that how blocks were cut does not matter."""
+        if self._losses:
+            numbers = [np.arange(first, first + len(part)) for first, part in self._losses]
+            losses = np.concatenate([part for _, part in self._losses])
+            self._surge = max(self._surge - 1, 0)
+            if self.drift.look(np.concatenate(numbers), losses):
+                self._surge = _SURGE
+                self.alternatives.shorten()
+        self._losses.clear()
 
     def _evolve(self, scored: Scored) -> tuple[Replacement, ...]:
         """Who makes room for a better idea."""
@@ -253,7 +273,9 @@ class Server:
             inputs.dense.shape[1], inputs.rows, scored.answers.outputs.shape[2], inputs.lags
         )
         number = scored.first + len(scored.encoded.block)
-        return self.evolution.replacements(self._round, standings, number=number, capacity=capacity)
+        return self.evolution.replacements(
+            self._round, standings, number=number, capacity=capacity, surge=self._surge > 0
+        )
 
     def emission(self, champion: int, among: Collection[int] | None = None) -> Emission:
         """The champion alone, or all that the model to take home is made of, the champion first."""
@@ -288,6 +310,9 @@ class Server:
             "totals": self.errors.copy(),
             "dead": [list(pair) for pair in self._dead.items()],
             "leaving": sorted(self._leaving),
+            "drift": self.drift.export_state(),
+            "losses": [[first, losses.copy()] for first, losses in self._losses],
+            "surge": self._surge,
             "round": self._round,
             "emitted": self._emitted,
         }
@@ -312,6 +337,9 @@ class Server:
         self.errors = np.array(state["totals"], np.float64)
         self._dead = dict(state["dead"])
         self._leaving = set(state["leaving"])
+        self.drift.restore_state(state["drift"])
+        self._losses = [(first, np.array(losses)) for first, losses in state["losses"]]
+        self._surge = state["surge"]
         self._round = state["round"]
         self._emitted = state["emitted"]
 

@@ -72,6 +72,8 @@ def report_of(
         "champion": None if champion is None else _champion(champion, server.selector.since),
         "switches": server.selector.switched,
         "last_switches": [_change(change) for change in list(server.changes)[-20:]],
+        "drifts": server.drift.noticed,
+        "last_drifts": [event._asdict() for event in server.drift.events],
         "quarantines": server.quarantines,
         "candidates": _candidates(learner),
         "curve": {

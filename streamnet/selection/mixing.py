@@ -32,6 +32,7 @@ PRIORS = 2  # experts after the candidates: one from the last target, one from a
 TOTAL, COUNT = range(2)  # of faded losses
 TRIAL = 100.0  # faded samples that a newcomer needs before it can be the best expert
 FINAL_RATE = 0.02
+REMEMBERED = 0.1  # of what was seen before a drift
 
 
 @kernel
@@ -136,6 +137,11 @@ class Mixing:
         if best >= 0:
             together[best] += abs(float(self.final[-1]))
         return together[: self.candidates]
+
+    def shorten(self) -> None:
+        """Let earlier losses count less, and weights move as fast as when little was seen."""
+        for array in (self.squares, self.final_squares, self.losses, self.combined):
+            array *= REMEMBERED
 
     def reset(self, slot: int, *, member: bool = True) -> None:
         """Another candidate takes a slot: it has to earn its weight."""

@@ -1,0 +1,111 @@
+"""DriftWatch: notices that what is served has become worse, and remembers when."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.evaluation.drift import ADWIN
+from streamnet.evaluation.drift import DDM
+from streamnet.evaluation.drift import HDDMA
+from streamnet.evaluation.drift import HDDMW
+from streamnet.evaluation.drift import Direction
+from streamnet.evaluation.drift import DriftDetector
+from streamnet.evaluation.drift import PageHinkley
+
+__all__ = ("DETECTORS", "DriftEvent", "DriftWatch")
+
+_KEPT = 100
+
+
+_METHODS: dict[str, Callable[[], DriftDetector]] = {
+    "adwin": ADWIN,
+    "page_hinkley": partial(PageHinkley, direction=Direction.UP),
+    "ddm": DDM,
+    "hddm_a": partial(HDDMA, direction=Direction.UP),
+    "hddm_w": partial(HDDMW, direction=Direction.UP),
+}
+DETECTORS = (*_METHODS, "none")
+
+
+class DriftEvent(NamedTuple):
+    """A rise of the loss of what was served."""
+
+    number: int  # of the sample at which it was noticed
+    since: int  # number of the sample from which on the loss is higher, by the detector's estimate
+    before: float  # mean loss, from 0 to 1, before that sample
+    after: float  # and since
+
+
+@final
+class DriftWatch:
+    """Looks at a loss between 0 and 1 of every scored sample.
+
+    Args:
+        detector: Name of the method, or "none".
+
+    Raises:
+        ConfigurationError: If there is no such detector.
+
+    >>> watch = DriftWatch("adwin")
+    >>> losses = np.repeat([0.1, 0.9], 500) * np.tile([0.0, 2.0], 500)
+    >>> watch.look(np.arange(1000), np.minimum(losses, 1.0))
+    True
+    >>> (event,) = watch.events
+    >>> event.number > 500 and event.after > event.before
+    True
+    """
+
+    def __init__(self, detector: str = "adwin") -> None:
+        if detector not in DETECTORS:
+            raise ConfigurationError(
+                f"drift is {detector!r}, but must be one of {', '.join(DETECTORS)}"
+            )
+        self.events: deque[DriftEvent] = deque(maxlen=_KEPT)
+        self.noticed = 0  # how often, also events that are not kept any more
+        self._detector: DriftDetector | None = None
+        if detector != "none":
+            self._detector = _METHODS[detector]()
+
+    def look(self, numbers: NDArray[np.int64], losses: NDArray[np.float64]) -> bool:
+        """Look at losses of consecutive scored samples; whether a rise was noticed.
+
+        Args:
+            numbers: shape=(n,), of the samples.
+            losses: shape=(n,), from 0 to 1.
+        """
+        if self._detector is None or not losses.size:
+            return False
+        self._detector.update(losses)
+        rises = [change for change in self._detector.changes if change.after > change.before]
+        for change in rises:
+            number = int(numbers[change.position])
+            since = max(number - change.age + 1, 0)
+            self.events.append(DriftEvent(number, since, change.before, change.after))
+        self.noticed += len(rises)
+        return bool(rises)
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on, to the bit."""
+        return {
+            "events": np.array(self.events, np.float64).reshape(-1, 4),
+            "noticed": self.noticed,
+            "detector": None if self._detector is None else self._detector.export_state(),
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the watch did whose state this is."""
+        self.noticed = state["noticed"]
+        self.events.clear()
+        for number, since, before, after in state["events"].tolist():
+            self.events.append(DriftEvent(int(number), int(since), before, after))
+        if self._detector is not None:
+            self._detector = type(self._detector).restore_state(state["detector"])
