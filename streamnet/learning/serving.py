@@ -45,7 +45,7 @@ __all__ = (
 CURVE_EVERY = 64
 BY_BASELINE = -1  # the first baseline, where no candidate was able to
 BY_ENSEMBLE = -2
-_SURGE = 4  # rounds after a drift was noticed
+_SURGE = 2  # rounds after a drift was noticed
 _CHANGES = 100
 _DEPARTED = 100
 

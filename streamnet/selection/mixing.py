@@ -139,9 +139,9 @@ class Mixing:
         return together[: self.candidates]
 
     def shorten(self) -> None:
-        """Let earlier losses count less, and weights move as fast as when little was seen."""
-        for array in (self.squares, self.final_squares, self.losses, self.combined):
-            array *= REMEMBERED
+        """Let earlier losses count less in what is the best of late."""
+        self.losses *= REMEMBERED
+        self.combined *= REMEMBERED
 
     def reset(self, slot: int, *, member: bool = True) -> None:
         """Another candidate takes a slot: it has to earn its weight."""
