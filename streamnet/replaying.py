@@ -239,12 +239,12 @@ def source_of(settings: RunSettings) -> Source:
         if (value := getattr(section, name)) is not None
     }
 
-    def make() -> Source:
+    def make(epoch: int = 1) -> Source:
         source: Source = _Targeted(open_files(section.files, columns=columns, **shape))
         if section.limit:
             source = Limited(source, section.limit)
         if section.shuffle_buffer:
-            source = Shuffled(source, section.shuffle_buffer, settings.run.seed or 0)
+            source = Shuffled(source, section.shuffle_buffer, settings.run.seed or 0, epoch=epoch)
         return source
 
     epochs = section.epochs or 1

@@ -49,5 +49,8 @@ class Source(ABC):
         return
 
     def progress(self) -> float | None:
-        """Share of the source that was read, 0 to 1; None where the whole is not known."""
+        """Share of the source that was given, 0 to 1; None where the whole is not known.
+
+        What was read ahead, but not given yet, does not count.
+        """
         return None

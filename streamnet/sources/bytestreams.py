@@ -20,6 +20,7 @@ __all__ = ("STANDARD_INPUT", "ByteStream", "shown_name", "size_of", "unreadable"
 
 STANDARD_INPUT = "-"
 PIECE = 4096  # unpacked bytes a step: all that a damaged file can lose in front of the damage
+PACKED_BYTES = 1 << 16  # of a packed file that are read at once
 LONGEST_MAGIC = max(map(len, MAGIC))
 
 
@@ -55,6 +56,11 @@ class ByteStream:
     def packed(self) -> bool:
         """Whether the file is compressed; known once something was read."""
         return self._decoder is not None
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes of a packed file that were unpacked."""
+        return self.raw - len(self._head)
 
     async def wait(self) -> None:
         """Wait until reading would not block. Being cancelled here loses nothing."""
@@ -114,7 +120,8 @@ class ByteStream:
 
     def _next_raw(self) -> bytes:
         try:
-            found = self._file.read(self._chunk_bytes) or b""
+            most = min(self._chunk_bytes, PACKED_BYTES) if self.packed else self._chunk_bytes
+            found = self._file.read(most) or b""
         except OSError as error:
             self._fail(f"can't be read on ({error.strerror})")
             return b""
@@ -143,13 +150,14 @@ class ByteStream:
                 if not given:
                     self._fail("is cut off in the middle of its compressed data")
                     break
+            fed = given[:PIECE] if decoder.needs_input else b""
+            given = given[len(fed) :]
             try:
-                piece = decoder.decompress(given, max_length=min(PIECE, wanted))
+                piece = decoder.decompress(fed, max_length=min(PIECE, wanted))
             except compression.errors as error:
                 self._fail(f"is damaged ({error})")
                 break
-            given = b""
-            if not piece and self.size is None and decoder.needs_input:
+            if not (piece or given) and self.size is None and decoder.needs_input:
                 break
             pieces.append(piece)
             wanted -= len(piece)

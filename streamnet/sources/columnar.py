@@ -105,9 +105,10 @@ class ColumnarSource(Source):
         self._number = len(self._paths)
 
     def progress(self) -> float | None:
-        """Share of the rows that were read."""
+        """Share of the rows that were given."""
         whole = sum(self._heights)
-        done = sum(self._heights[: self._number]) + self._row
+        waiting = sum(len(block.marks) - 1 + len(block.rejected) for block in self._pending)
+        done = sum(self._heights[: self._number]) + self._row - waiting
         return min(1.0, done / whole) if whole else None
 
     def _begin(self) -> None:

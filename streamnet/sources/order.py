@@ -90,26 +90,27 @@ class Repeated(Source):
     the epoch in front of the file. Fields that came up late in the first epoch stay.
 
     Args:
-        make_source: Makes a source of the same samples each time.
+        make_source: Makes the source of an epoch, counted from 1, each with the same samples;
+            their order may differ.
         epochs: How often.
 
     >>> import anyio
     >>> from streamnet.sources.iterable import IterableSource
     >>> async def scored():
-    ...     source = Repeated(lambda: IterableSource([{"x": 1.0}]), 2)
+    ...     source = Repeated(lambda epoch: IterableSource([{"x": 1.0}]), 2)
     ...     await source.open()
     ...     return [(await source.receive()).scored for _ in range(2)]
     >>> anyio.run(scored)
     [True, False]
     """
 
-    def __init__(self, make_source: Callable[[], Source], epochs: int) -> None:
+    def __init__(self, make_source: Callable[[int], Source], epochs: int) -> None:
         if epochs < 1:
             raise ConfigurationError(f"epochs is {epochs}, but must be >= 1")
         self._make_source = make_source
         self._epochs = epochs
         self._epoch = 1
-        self._source = make_source()
+        self._source: Source | None = None
         self._schema = Schema(())
 
     async def open(self, after: Position | None = None) -> Schema:
@@ -119,32 +120,36 @@ class Repeated(Source):
             after = after._replace(source=name)
             if self._epoch > self._epochs:
                 raise DataError(f"the position is in epoch {self._epoch} of {self._epochs}")
+        self._source = self._make_source(self._epoch)
         self._schema = await self._source.open(after)
         return self._schema
 
     async def receive(self) -> Block | None:
         """The next samples of this epoch or the next; None at the end."""
-        while self._epoch <= self._epochs:
+        while self._source is not None:
             block = await self._source.receive()
             if block is not None:
                 return self._marked(block)
             await self._source.aclose()
             self._epoch += 1
+            self._source = None
             if self._epoch <= self._epochs:
-                self._source = self._make_source()
+                self._source = self._make_source(self._epoch)
                 await self._source.open()
         return None
 
     async def aclose(self) -> None:
         """Close the source of this epoch."""
         self._epoch = self._epochs + 1
-        await self._source.aclose()
+        if self._source is not None:
+            await self._source.aclose()
+            self._source = None
 
     def progress(self) -> float | None:
         """Share of all epochs."""
         if self._epoch > self._epochs:
             return 1.0
-        share = self._source.progress()
+        share = 0.0 if self._source is None else self._source.progress()
         return None if share is None else (self._epoch - 1 + share) / self._epochs
 
     def _marked(self, block: Block) -> Block:

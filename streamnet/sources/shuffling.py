@@ -29,7 +29,7 @@ BLOCK_ROWS = 8192
 
 @final
 class Shuffled(Source):
-    """The samples of a source in an order that only the seed and their numbers decide.
+    """The samples of a source in an order that only seed, epoch and their numbers decide.
 
     ``buffer`` samples wait. Each that comes in takes a place picked by its number, and the one
     that was there leaves; at the end the rest leave in an order that the seed decides. A position
@@ -47,12 +47,12 @@ class Shuffled(Source):
     ([0.0, 1.0, 2.0, 3.0, 4.0], True)
     """
 
-    def __init__(self, source: Source, buffer: int, seed: int) -> None:
+    def __init__(self, source: Source, buffer: int, seed: int, *, epoch: int = 1) -> None:
         if buffer < 1:
             raise ConfigurationError(f"buffer is {buffer}, but must be >= 1")
         self._source = source
         self._size = buffer
-        self._key = key_of(seed, buffer)
+        self._key = key_of(seed, buffer, epoch)
         self._waiting: Block | None = None
         self._came = 0
         self._left = 0
@@ -92,8 +92,10 @@ class Shuffled(Source):
         await self._source.aclose()
 
     def progress(self) -> float | None:
-        """Share of the source that was read."""
-        return self._source.progress()
+        """Share of the samples that left."""
+        share = self._source.progress()
+        waiting = sum(map(len, self._out))
+        return None if share is None else share * (self._left - waiting) / max(1, self._came)
 
     async def _step(self) -> None:
         """Take a block in, or let the rest leave."""

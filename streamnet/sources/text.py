@@ -78,6 +78,7 @@ class TextSource(Source):
         self._started = False  # the top of that file was read
         self._sizes: list[int | None] = []  # None where it is not known
         self._rows = BLOCK_ROWS  # to look for next
+        self._share = 0.0  # of the bytes, the largest that was told
 
     async def open(self, after: Position | None = None) -> Schema:
         """Look at the head of the first file, then go to ``after``."""
@@ -115,14 +116,15 @@ class TextSource(Source):
             self._number = len(self._paths)
 
     def progress(self) -> float | None:
-        """Share of the bytes in the files that were read, None if one of them is a pipe."""
+        """Share of the bytes in the files that were given, None if one of them is a pipe."""
         sizes = [size for size in self._sizes if size is not None]
         if len(sizes) < len(self._paths):
             return None
-        done = sum(sizes[: self._number])
+        done: float = sum(sizes[: self._number])
         if self._file is not None:
             done += self._file.used()
-        return min(1.0, done / max(1, sum(sizes)))
+        self._share = max(self._share, min(1.0, done / max(1, sum(sizes))))
+        return self._share
 
     def _measured(self) -> list[int | None]:
         return [size_of(path) for path in self._paths]

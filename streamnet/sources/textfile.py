@@ -57,9 +57,10 @@ class TextFile:
         """Whether nothing can be found any more."""
         return self.stream.ended
 
-    def used(self) -> int:
-        """Bytes of the file that were used: of a packed one, those that were unpacked."""
-        return self.stream.raw if self.stream.packed else self._begin + self._at
+    def used(self) -> float:
+        """Bytes of the file whose records were used; of a packed one, about as many."""
+        used, known = self._begin + self._at, self._begin + len(self.data)
+        return self.stream.unpacked * used / max(1, known) if self.stream.packed else used
 
     def fill(self) -> None:
         """Read on, and forget what was used."""
