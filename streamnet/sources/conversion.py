@@ -128,6 +128,8 @@ class Conversion:
 
     def _first_stranger(self, samples: Sequence[Sample]) -> int:
         """The first sample with a feature that is not known yet."""
+        if not self._columns.grows:
+            return len(samples)
         known = self._known
         for row, sample in enumerate(samples):
             try:
@@ -145,10 +147,14 @@ class Conversion:
         first = None if targets is None else targets[:1]
         strangers = {k: v for k, v in samples[0].items() if k not in self._known}
         try:
-            self.schema = before.extended([f for f in map(self._field, *_pairs(strangers)) if f])
+            fields = [f for f in map(self._field, *_pairs(strangers)) if f]
         except TypeError as error:
             rows = self._columns_of(samples[:1], first)
             return rows._replace(problems={0: Problem(Reason.TYPE, str(error))})
+        if len(before.fields) + len(fields) > self._columns.most_fields:
+            rows = self._columns_of(samples[:1], first)
+            return rows._replace(problems={0: self._too_many(fields[0].name)})
+        self.schema = before.extended(fields)
         rows = self._columns_of(samples[:1], first)
         if rows.problems:
             self.schema = before
@@ -157,6 +163,11 @@ class Conversion:
             return rows
         stop = 1 + self._first_stranger(samples[1:])
         return self._columns_of(samples[:stop], None if targets is None else targets[:stop])
+
+    def _too_many(self, name: str) -> Problem:
+        most = self._columns.most_fields
+        detail = f"{name!r} is a new feature, but there may be {most} (most_fields)"
+        return Problem(Reason.FIELDS, detail)
 
     def _field(self, name: object, value: object) -> Field | None:
         if not isinstance(name, str):

@@ -11,6 +11,7 @@ from msgspec import ValidationError
 from msgspec.json import Decoder
 
 from streamnet.errors import DataError
+from streamnet.errors import SchemaError
 from streamnet.samples import Block
 from streamnet.samples import Schema
 from streamnet.sources.columns import Columns
@@ -36,7 +37,8 @@ class JsonLinesFormat(TextFormat):
     """One JSON object a line, with its features and target by name, in any order.
 
     A name that is absent is a missing value. A name that first comes up behind the head extends
-    the schema at that sample.
+    the schema at that sample; where `Columns.most_fields` are there already, the line is rejected.
+    Where the schema was given, as for a model's answers, names that it lacks are not looked at.
 
     >>> head = Head("f.jsonl", b'{"age": 39, "income": "low"}', 0, True)
     >>> JsonLinesFormat(Columns(target="income")).begin(head).numbers
@@ -73,6 +75,12 @@ class JsonLinesFormat(TextFormat):
         if not values:
             raise DataError(f"{head.file} has no JSON object in its first lines")
         schema = self._schema_of(head.file, values)
+        most = self._columns.most_fields
+        if self._columns.grows and len(schema.fields) > most:
+            raise SchemaError(
+                f"{head.file} has {len(schema.fields)} names in its first lines, but there may be "
+                f"{most} features (most_fields)"
+            )
         self._conversion = Conversion(self._columns, self._reading)
         self._conversion.schema = schema
         return schema

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     too-long         longer than ``max_record_bytes``
     index            libSVM: an index that is no integer, negative, twice there or out of order
     type             a value of a kind that is no feature, such as a list
+    fields           a feature that is new, where there are as many as there may be
     ================ ==========================================================================
     """
 
@@ -49,6 +50,7 @@ class Reason(StrEnum):
     TOO_LONG = "too-long"
     INDEX = "index"
     TYPE = "type"
+    FIELDS = "fields"
 
 
 RULES = {

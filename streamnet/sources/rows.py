@@ -32,7 +32,8 @@ class RowReader:
     """Turns samples that are dicts into blocks; a feature that is new extends the schema.
 
     A feature gets its kind from the first value that is there (None, NaN and the texts of
-    ``columns.missing`` are not): a number, a time, a word or a text. If the task is not given, the
+    ``columns.missing`` are not): a number, a time, a word or a text. A sample that brings more than
+    ``columns.most_fields`` is rejected. If the task is not given, the
     first target tells it: a float is a regression, anything else a label. Values that can't be
     read raise nothing; their samples become `Block.rejected` and change nothing.
 

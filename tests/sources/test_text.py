@@ -68,7 +68,7 @@ def test_how_much_is_read_at_once_changes_nothing(tmp_path: Path, form: str) -> 
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("form", MESSY)
+@pytest.mark.parametrize("form", ["csv", "libsvm"])
 def test_a_source_resumes_behind_every_sample(tmp_path: Path, form: str, packed: bool) -> None:
     path = messy(tmp_path, form)
     if packed:
