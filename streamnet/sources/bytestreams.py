@@ -58,6 +58,11 @@ class ByteStream:
         return self._decoder is not None
 
     @property
+    def live(self) -> bool:
+        """Whether more bytes may come with time, as in a pipe."""
+        return self.size is None
+
+    @property
     def unpacked(self) -> int:
         """Bytes of a packed file that were unpacked."""
         return self.raw - len(self._head)

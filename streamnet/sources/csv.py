@@ -90,6 +90,11 @@ class CsvFormat(TextFormat):
         """The rules with each possible delimiter."""
         return [self._rules._replace(delimiter=ord(d)) for d in self._delimiters]
 
+    @property
+    def fewest(self) -> int:
+        """A header and a record, unless it is known that there is no header."""
+        return 1 if self._header is False else 2
+
     def begin(self, head: Head) -> Schema:
         """Tell delimiter, header, names, kinds and task from the head of the first file."""
         table = self._table(head)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from typing import final
 
+from anyio import current_time
+from anyio import move_on_after
 from anyio import to_thread
 
 from streamnet.errors import ConfigurationError
@@ -24,11 +26,17 @@ BLOCK_ROWS = 8192
 FEWEST_ROWS = 32
 HEAD_BYTES = 16 << 20
 FIRST_LOOK = 1 << 16  # bytes that tell the format, if no line ends before
+QUIET = 0.2  # seconds without anything new after which the head of a live stream is complete
+PATIENCE = 1.0  # seconds after which it is complete even if it trickles on
 
 
 @final
 class TextSource(Source):
     r"""Samples of text files in order. Reading goes on in worker threads.
+
+    The first ``head`` records of the first file tell what its columns are. Of a pipe it is those
+    that are there once nothing more has come for 0.2 seconds, or one second after the first: what
+    it tells may then depend on when they came, which settings in ``choose`` can prevent.
 
     Args:
         paths: Files in order; ``-`` is standard input.
@@ -86,8 +94,7 @@ class TextSource(Source):
             raise DataError(f"the position is in {after.source!r}, which is not among the files")
         self._sizes = await to_thread.run_sync(self._measured)
         file = await to_thread.run_sync(self._opened, 0)
-        while not await to_thread.run_sync(self._begun, file):
-            await _more(file)
+        await self._wait_for_head(file)
         if after is not None and after.source:
             if after.source != self._paths[0]:
                 file.stream.close()
@@ -126,6 +133,20 @@ class TextSource(Source):
         self._share = max(self._share, min(1.0, done / max(1, sum(sizes))))
         return self._share
 
+    async def _wait_for_head(self, file: TextFile) -> None:
+        deadline = None  # set when the first records are there
+        complete = False
+        while not await to_thread.run_sync(self._begun, file, complete):
+            if deadline is None and file.stream.live and self._has_records(file):
+                deadline = current_time() + PATIENCE
+            if deadline is None:
+                await _more(file)
+            else:
+                complete = not await _more(file, min(QUIET, deadline - current_time()))
+
+    def _has_records(self, file: TextFile) -> bool:
+        return self._format is not None and _is_enough(file, self._format, self._format.fewest)
+
     def _measured(self) -> list[int | None]:
         return [size_of(path) for path in self._paths]
 
@@ -135,14 +156,14 @@ class TextSource(Source):
         self._file = TextFile(self._paths[number], self._chunk_bytes)
         return self._file
 
-    def _begun(self, file: TextFile) -> bool:
+    def _begun(self, file: TextFile, complete: bool) -> bool:
         """Tell the format and the schema from the first file, if enough of it is there."""
         if self._format is None:
             if not (file.exhausted or b"\n" in file.data or len(file.data) >= FIRST_LOOK):
                 return False
             first_line = file.data[:FIRST_LOOK].partition(b"\n")[0]
             self._format = self._choose(file.name, first_line)
-        if not _is_enough(file, self._format, self._head + 1):
+        if not complete and not _is_enough(file, self._format, self._head + 1):
             return False
         head = file.head(HEAD_BYTES)
         if file.stream.failure is not None and not head.records(self._format.rules, 1).begin.size:
@@ -196,10 +217,15 @@ class TextSource(Source):
             self._file = None
 
 
-async def _more(file: TextFile) -> None:
-    """Read on in a file, once there is something to read."""
-    await file.stream.wait()
-    await to_thread.run_sync(file.fill)
+async def _more(file: TextFile, seconds: float | None = None) -> bool:
+    """Read on in a file, once there is something to read; False if there was none so long."""
+    found = False
+    with move_on_after(seconds):
+        await file.stream.wait()
+        found = True
+    if found:
+        await to_thread.run_sync(file.fill)
+    return found
 
 
 def _is_enough(file: TextFile, form: TextFormat, records: int) -> bool:

@@ -114,6 +114,11 @@ class TextFormat(ABC):
         """Rules under each of which the head of the first file has to be complete."""
         return (self.rules,)
 
+    @property
+    def fewest(self) -> int:
+        """Records that the head of a live stream has at least."""
+        return 1
+
     @abstractmethod
     def begin(self, head: Head) -> Schema:
         """Tell from the head of the first file what its columns are.
