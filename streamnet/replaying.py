@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -278,6 +279,12 @@ class _Targeted(Source):
 
     async def receive(self) -> Block | None:
         return await self._source.receive()
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        return self._source.export_state(after)
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        self._source.restore_state(state)
 
     async def aclose(self) -> None:
         await self._source.aclose()

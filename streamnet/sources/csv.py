@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import final
 
 import numpy as np
@@ -82,6 +84,11 @@ class CsvFormat(TextFormat):
         self._schema = Schema(())
 
     @property
+    def name(self) -> str:
+        """Name of the format, whatever the delimiter."""
+        return "csv"
+
+    @property
     def rules(self) -> Rules:
         """What separates the records of the file that was started."""
         return self._rules
@@ -114,6 +121,22 @@ class CsvFormat(TextFormat):
             )
         self._schema = self._schema_of(head.file, rows)
         return self._schema
+
+    def export_state(self) -> dict[str, Any]:
+        """Delimiter, header and names."""
+        return {
+            "delimiter": chr(self._rules.delimiter),
+            "header": self._header,
+            "names": list(self._names),
+        }
+
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Take over delimiter, header and names."""
+        self._rules = self._rules._replace(delimiter=ord(state["delimiter"]))
+        self._header = state["header"]
+        self._names = tuple(state["names"])
+        self._columns = self._columns.with_target(schema.target)
+        self._schema = schema
 
     def start(self, head: Head) -> Records:
         """Read the header of a file, whose columns may stand in another order."""

@@ -86,8 +86,8 @@ def open_files(
             raise ConfigurationError(f"format is {kind}, but that can't be standard input")
         return ColumnarSource(names, columns, kind=columnar)
 
-    def choose(_: str, first_line: bytes) -> TextFormat:
-        told = kind or _format_of_line(first_line)
+    def choose(_: str, first_line: bytes, known: str | None = None) -> TextFormat:
+        told = kind or known or _format_of_line(first_line)
         if told == "jsonl":
             return JsonLinesFormat(columns, max_record_bytes=max_record_bytes)
         if told == "libsvm":

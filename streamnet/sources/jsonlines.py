@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from typing import final
 
@@ -53,6 +54,11 @@ class JsonLinesFormat(TextFormat):
         self._conversion: Conversion
 
     @property
+    def name(self) -> str:
+        """Name of the format."""
+        return "jsonl"
+
+    @property
     def rules(self) -> Rules:
         """A record is a line."""
         return self._rules
@@ -81,9 +87,14 @@ class JsonLinesFormat(TextFormat):
                 f"{head.file} has {len(schema.fields)} names in its first lines, but there may be "
                 f"{most} features (most_fields)"
             )
+        self.restore_state({}, schema)
+        return schema
+
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Take over the names that are known."""
+        del state
         self._conversion = Conversion(self._columns, self._reading)
         self._conversion.schema = schema
-        return schema
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
         """The samples of a chunk, up to the one that brings a new name."""

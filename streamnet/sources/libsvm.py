@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from collections.abc import Sequence
 from operator import lt
 from typing import Any
@@ -67,6 +68,11 @@ class LibsvmFormat(TextFormat):
         self._schema = Schema(())
 
     @property
+    def name(self) -> str:
+        """Name of the format."""
+        return "libsvm"
+
+    @property
     def rules(self) -> Rules:
         """A record is a line that is more than a comment."""
         return self._rules
@@ -93,6 +99,11 @@ class LibsvmFormat(TextFormat):
             head.file, names, lambda _: Kind.NUMBER, lambda: task_of(labels)
         )
         return self._schema
+
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Take over the task."""
+        del state
+        self._schema = schema
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
         """The samples of a chunk, up to where their padded rows would take too much memory."""

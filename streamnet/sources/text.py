@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import final
 
 from anyio import current_time
@@ -17,6 +19,11 @@ from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
 from streamnet.sources.bytestreams import size_of
+from streamnet.sources.marks import Trace
+from streamnet.sources.marks import check_names
+from streamnet.sources.marks import names_mark
+from streamnet.sources.plainschema import plain_schema
+from streamnet.sources.plainschema import schema_from
 from streamnet.sources.textfile import TextFile
 from streamnet.sources.textformat import TextFormat
 
@@ -40,7 +47,8 @@ class TextSource(Source):
 
     Args:
         paths: Files in order; ``-`` is standard input.
-        choose: Makes the format of the first file's name and first line.
+        choose: Makes the format of the first file's name and first line, and of the name that the
+            format has if that is known.
         head: Records of the first file by which the format tells its columns.
         chunk_bytes: How much is read at once. It changes nothing in the samples.
 
@@ -51,7 +59,7 @@ class TextSource(Source):
     >>> _ = path.write_text("age,income\n39,low\nold,high\n")
     >>> async def main():
     ...     columns = Columns(target="income", head=1)
-    ...     source = TextSource([str(path)], lambda name, line: CsvFormat(columns), head=1)
+    ...     source = TextSource([str(path)], lambda *_: CsvFormat(columns), head=1)
     ...     await source.open()
     ...     block = await source.receive()
     ...     await source.aclose()
@@ -63,7 +71,7 @@ class TextSource(Source):
     def __init__(
         self,
         paths: Sequence[str],
-        choose: Callable[[str, bytes], TextFormat],
+        choose: Callable[[str, bytes, str | None], TextFormat],
         *,
         head: int = 1000,
         chunk_bytes: int = 1 << 20,
@@ -86,6 +94,8 @@ class TextSource(Source):
         self._started = False  # the top of that file was read
         self._sizes: list[int | None] = []  # None where it is not known
         self._rows = BLOCK_ROWS  # to look for next
+        self._trace = Trace(b"", 0, b"", None)  # of the file at the last block
+        self._known: Mapping[str, Any] = {}  # what another source exported
         self._share = 0.0  # of the bytes, the largest that was told
 
     async def open(self, after: Position | None = None) -> Schema:
@@ -93,23 +103,54 @@ class TextSource(Source):
         if after is not None and after.source and after.source not in self._paths:
             raise DataError(f"the position is in {after.source!r}, which is not among the files")
         self._sizes = await to_thread.run_sync(self._measured)
-        file = await to_thread.run_sync(self._opened, 0)
-        await self._wait_for_head(file)
-        if after is not None and after.source:
-            if after.source != self._paths[0]:
+        start = 0 if after is None or not after.source else self._paths.index(after.source)
+        if self._known and after is not None and after.source:
+            check_names(self._paths[:start], self._known["before"], after.source)
+        file = await to_thread.run_sync(self._opened, start if self._known else 0)
+        if not self._known:
+            await self._wait_for_head(file)
+            if start > 0:
                 file.stream.close()
-                file = await to_thread.run_sync(self._opened, self._paths.index(after.source))
-                while not await to_thread.run_sync(self._top, file):
-                    await _more(file)
-            await to_thread.run_sync(file.go_to, after)
+                file = await to_thread.run_sync(self._opened, start)
+        if self._known:
+            while not file.knows_beginning(self._known["mark"]):
+                await _more(file)
+            file.recognise(self._known["mark"], begins=True)
+        while not (self._started or await to_thread.run_sync(self._top, file)):
+            await _more(file)
+        if after is not None and after.source:
+            await to_thread.run_sync(file.go_to, after, self._known.get("mark"))
+        self._trace = file.trace()
         return self._schema
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        """The schema, what the format has found out, and marks to know the files again."""
+        if self._format is None:
+            return {}
+        state: dict[str, Any] = {
+            "schema": plain_schema(self._schema),
+            "format": {"name": self._format.name, **self._format.export_state()},
+        }
+        if after is not None and after.source:
+            before = self._paths[: self._paths.index(after.source)]
+            state |= {"before": names_mark(before), "mark": self._trace.mark(after.offset)}
+        else:
+            state |= {"before": names_mark(()), "mark": self._trace.mark(0)}
+        return state
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take over schema and format, so that nothing has to be found out again."""
+        if state:
+            self._known = state
+            self._schema = schema_from(state["schema"])
+            self._format = self._choose("", b"", state["format"]["name"])
+            self._format.restore_state(state["format"], self._schema)
 
     async def receive(self) -> Block | None:
         """The next samples that are there; None at the end."""
         while self._file is not None:
             block = await to_thread.run_sync(self._next)
             if block is not None:
-                self._schema = block.schema
                 return block
             if self._file is not None:
                 await _more(self._file)
@@ -162,7 +203,7 @@ class TextSource(Source):
             if not (file.exhausted or b"\n" in file.data or len(file.data) >= FIRST_LOOK):
                 return False
             first_line = file.data[:FIRST_LOOK].partition(b"\n")[0]
-            self._format = self._choose(file.name, first_line)
+            self._format = self._choose(file.name, first_line, None)
         if not complete and not _is_enough(file, self._format, self._head + 1):
             return False
         head = file.head(HEAD_BYTES)
@@ -182,8 +223,11 @@ class TextSource(Source):
     def _next(self) -> Block | None:
         """The next block; None if more has to be read first, or at the very end."""
         while (file := self._file) is not None:
+            trace = file.trace()
             block = self._found(file) if self._started or self._top(file) else None
             if block is not None:
+                self._schema = block.schema
+                self._trace = trace
                 return block
             if not file.exhausted:
                 if file.stream.size is None:

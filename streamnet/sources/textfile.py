@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from typing import final
 
 import numpy as np
@@ -14,6 +16,8 @@ from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.bytestreams import ByteStream
 from streamnet.sources.bytestreams import shown_name
+from streamnet.sources.marks import REMEMBERED
+from streamnet.sources.marks import Trace
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
 from streamnet.sources.reasons import text_of
@@ -41,6 +45,7 @@ class TextFile:
         self.name = shown_name(path)
         self.stream = ByteStream(path, chunk_bytes)
         self.data = b""
+        self._first = b""  # bytes of the text, to know it again
         self._begin = 0  # offset of data[0]
         self._at = 0  # index in data of the next record
         self._record = 0
@@ -63,13 +68,17 @@ class TextFile:
         return self.stream.unpacked * used / max(1, known) if self.stream.packed else used
 
     def fill(self) -> None:
-        """Read on, and forget what was used."""
+        """Read on, and forget what was used but for its last bytes."""
         more = self.stream.read()
-        if self._at:
-            self._begin += self._at
-            self.data = self.data[self._at :]
-            self._at = 0
-        self.data += more
+        self._first += more[: REMEMBERED - len(self._first)]
+        used = max(0, self._at - REMEMBERED)
+        self._begin += used
+        self._at -= used
+        self.data = self.data[used:] + more
+
+    def trace(self) -> Trace:
+        """What marks the places in memory."""
+        return Trace(self._first, self._begin, self.data, self.stream.size)
 
     def head(self, most_bytes: int) -> Head:
         """The beginning of the file, while nothing of it was used."""
@@ -84,23 +93,52 @@ class TextFile:
         self._at = top.behind
         self._line = 1 + top.lines
 
-    def go_to(self, position: Position) -> None:
-        """Go on at ``position``, which is not before the top's end."""
+    def go_to(self, position: Position, mark: Mapping[str, Any] | None = None) -> None:
+        """Go on at ``position``, which is not before the top's end.
+
+        Args:
+            position: Where to go on.
+            mark: What the file looked like there, if that is known.
+
+        Raises:
+            DataError: if the file is shorter or another one.
+        """
         offset = position.offset
-        while offset > self._begin + len(self.data):
-            if self.stream.skip_to(offset):
-                self._begin, self._at, self.data = offset, 0, b""
-            elif self.stream.ended:
-                raise DataError(
-                    f"{self.name} has only {self._begin + len(self.data)} bytes, "
-                    f"but was left at byte {offset}: it is not the same file any more"
-                )
-            else:
-                self._at = len(self.data)
-                self.fill()
+        self._read_to(min(REMEMBERED, offset), offset)
+        start = offset - REMEMBERED
+        if start > self._begin + len(self.data) and self.stream.skip_to(start):
+            self._begin, self._at, self.data = start, 0, b""
+        self._read_to(offset, offset)
+        if mark is not None:
+            self.recognise(mark)
         self._at = offset - self._begin
         self._record = position.record
         self._line = position.line
+
+    def knows_beginning(self, mark: Mapping[str, Any]) -> bool:
+        """Whether enough of the file is there to tell whether it begins as it did."""
+        return self.exhausted or len(self._first) >= min(REMEMBERED, mark["offset"])
+
+    def recognise(self, mark: Mapping[str, Any], *, begins: bool = False) -> None:
+        """Refuse a file that is not the one that was marked; or does not even begin as it did.
+
+        Raises:
+            DataError: if it is another one.
+        """
+        trace = self.trace()
+        difference = trace.begins_otherwise(mark) if begins else trace.differs(mark)
+        if difference is not None:
+            raise DataError(f"{self.name} is not the same file any more: {difference}")
+
+    def _read_to(self, offset: int, left_at: int) -> None:
+        while offset > self._begin + len(self.data):
+            if self.stream.ended:
+                raise DataError(
+                    f"{self.name} has only {self._begin + len(self.data)} bytes, "
+                    f"but was left at byte {left_at}: it is not the same file any more"
+                )
+            self._at = len(self.data)
+            self.fill()
 
     def find(self, rules: Rules, most: int) -> Chunk | None:
         """The next complete records in memory, None if there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from abc import abstractmethod
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -127,6 +128,19 @@ class TextFormat(ABC):
             DataError: if there are no samples in it.
             SchemaError: if a column that was asked for does not exist.
         """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name of the format."""
+
+    def export_state(self) -> dict[str, Any]:
+        """What the head of the first file has told, but for the schema, as plain values."""
+        return {}
+
+    @abstractmethod
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Take over what another format has told, in place of `begin`."""
 
     def start(self, head: Head) -> Records:
         """Start a file: the records at its top that are no samples, such as a header."""

@@ -26,8 +26,10 @@ from streamnet.sources.csv import CsvFormat
 from tests.sources.reading import content
 from tests.sources.reading import cuts_agree
 from tests.sources.reading import numbers
+from tests.sources.reading import places
 from tests.sources.reading import read
 from tests.sources.reading import reasons
+from tests.sources.reading import resumed
 from tests.sources.reading import write
 
 MESSY = {
@@ -68,21 +70,16 @@ def test_how_much_is_read_at_once_changes_nothing(tmp_path: Path, form: str) -> 
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("form", ["csv", "libsvm"])
+@pytest.mark.parametrize("form", MESSY)
 def test_a_source_resumes_behind_every_sample(tmp_path: Path, form: str, packed: bool) -> None:
     path = messy(tmp_path, form)
     if packed:
         path = write(tmp_path, f"messy.{form}.gz", gzip.compress(Path(path).read_bytes()))
-    schema, blocks = read(source_of(path))
-    whole = content(blocks)
-    rows = [(block, row) for block in blocks for row in range(len(block))]
-    for number, (block, row) in enumerate(rows):
-        after = Position(path, *block.marks[row + 1].tolist())
-        known = Columns(target=schema.target, head=2, schema=block.schema)
-        source = open_files([path], columns=known, max_record_bytes=56, chunk_bytes=50)
-        rest = content(read(source, after)[1])
-        assert rest.samples == whole.samples[number + 1 :]
-        assert rest.letters == [one for one in whole.letters if one.offset >= after.offset]
+    found = places(lambda: source_of(path))
+    assert len(found) > 5
+    for place in found:
+        rest = resumed(source_of(path, chunk_bytes=50), place)
+        assert rest == place.rest
 
 
 @pytest.mark.parametrize("form", MESSY)
@@ -191,7 +188,7 @@ def test_a_record_that_is_too_long_costs_no_memory(tmp_path: Path) -> None:
     blocks = anyio.run(watched)
     assert reasons(blocks) == [(3, "too-long")]
     assert numbers(blocks) == [1.0, 2.0]
-    assert max(held) < 1000
+    assert max(held) < 5000
 
 
 def test_a_pipe_gives_what_is_there_without_waiting_for_more(backend: str) -> None:
