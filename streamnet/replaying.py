@@ -236,7 +236,7 @@ def source_of(settings: RunSettings) -> Source:
     columns = _columns_of(settings)
     shape = {
         name: value
-        for name in ("format", "delimiter", "header")
+        for name in ("format", "delimiter", "header", "follow", "on_gap")
         if (value := getattr(section, name)) is not None
     }
 
@@ -260,7 +260,12 @@ def _columns_of(settings: RunSettings) -> Columns:
         drop=section.drop or (),
         kinds=section.kinds or {},
     )
-    return columns if section.missing is None else replace(columns, missing=section.missing)
+    given = {
+        name: value
+        for name in ("missing", "most_fields")
+        if (value := getattr(section, name)) is not None
+    }
+    return replace(columns, **given)
 
 
 @final
@@ -300,6 +305,15 @@ def _check_source(settings: RunSettings) -> None:
     if STANDARD_INPUT in source.files and (source.epochs or 1) > 1:
         raise ConfigurationError(
             f"epochs is {source.epochs}, but must be 1, since standard input can't be read again"
+        )
+    if source.follow and (source.epochs or 1) > 1:
+        raise ConfigurationError(
+            f"epochs is {source.epochs}, but must be 1 with follow, since that has no end"
+        )
+    if source.follow and source.shuffle_buffer:
+        raise ConfigurationError(
+            f"shuffle_buffer is {source.shuffle_buffer}, but must be 0 with follow, since what is "
+            "followed may be gone when its order is to be made again"
         )
 
 

@@ -92,8 +92,9 @@ class SourceSection(Section):
 
     ``files`` are names, glob patterns or ``-``, relative to the working directory; ``target``,
     ``task``, ``drop``, ``kinds`` describe columns; ``format``, ``delimiter``, ``header`` and
-    ``missing`` override what is found out from the content. ``max_rejected`` is the largest share
-    of bad records among the last ``rejected_window``; above it the run ends.
+    ``missing`` override what is found out from the content. ``follow`` waits for more, and
+    ``on_gap`` says what happens where something was lost in it. ``max_rejected`` is the largest
+    share of bad records among the last ``rejected_window``; above it the run ends.
 
     >>> SourceSection(files="a.csv", target="label").files
     ('a.csv',)
@@ -111,6 +112,9 @@ class SourceSection(Section):
     shuffle_buffer: Size | None = None
     epochs: Count | None = None
     limit: Count | None = None
+    follow: bool | None = None
+    on_gap: Literal["stop", "go_on"] | None = None
+    most_fields: Count | None = None
     max_rejected: Share = 0.10
     rejected_window: Count = 1000
 

@@ -16,7 +16,7 @@ from streamnet.sources.compression import MAGIC
 from streamnet.sources.compression import Decoder
 from streamnet.sources.compression import decoder_for
 
-__all__ = ("STANDARD_INPUT", "ByteStream", "shown_name", "size_of", "unreadable")
+__all__ = ("STANDARD_INPUT", "ByteStream", "is_plain_file", "shown_name", "size_of", "unreadable")
 
 STANDARD_INPUT = "-"
 PIECE = 4096  # unpacked bytes a step: all that a damaged file can lose in front of the damage
@@ -204,6 +204,11 @@ def size_of(path: str) -> int | None:
     except OSError:
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def is_plain_file(path: str) -> bool:
+    """Whether a path is that of a plain file, or of none yet."""
+    return path != STANDARD_INPUT and (Path(path).is_file() or not Path(path).exists())
 
 
 def unreadable(path: str, error: OSError | ValueError) -> DataError:

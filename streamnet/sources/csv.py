@@ -138,15 +138,20 @@ class CsvFormat(TextFormat):
         self._columns = self._columns.with_target(schema.target)
         self._schema = schema
 
-    def start(self, head: Head) -> Records:
+    def start(self, head: Head, *, again: bool = False) -> Records:
         """Read the header of a file, whose columns may stand in another order."""
         names = self._names
-        if self._header and head.records(self._rules, 1).begin.size:
+        header = bool(self._header) and not (again and self._begins_with_a_sample(head))
+        if header and head.records(self._rules, 1).begin.size:
             names = self._header_of(head, chr(self._rules.delimiter))
             self._check_names(head.file, names)
         self._rules = self._rules._replace(fields=len(names))
         self._layout = Layout(names, self._schema, self._columns, self._rules)
-        return head.records(self._rules, 1 if self._header else 0)
+        return head.records(self._rules, 1 if header else 0)
+
+    def _begins_with_a_sample(self, head: Head) -> bool:
+        rows = table_of(head, self._rules, 1).rows
+        return bool(rows) and set(self._names).isdisjoint(rows[0])
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
         """The samples of a chunk: all its records are used."""

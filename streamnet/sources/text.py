@@ -12,18 +12,18 @@ from anyio import current_time
 from anyio import move_on_after
 from anyio import to_thread
 
-from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
-from streamnet.sources.bytestreams import size_of
 from streamnet.sources.marks import Trace
 from streamnet.sources.marks import check_names
 from streamnet.sources.marks import names_mark
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.plainschema import schema_from
+from streamnet.sources.sequence import FileSequence
+from streamnet.sources.sequence import OnGap
 from streamnet.sources.textfile import TextFile
 from streamnet.sources.textformat import TextFormat
 
@@ -51,6 +51,9 @@ class TextSource(Source):
             format has if that is known.
         head: Records of the first file by which the format tells its columns.
         chunk_bytes: How much is read at once. It changes nothing in the samples.
+        follow: The last file is read on as it grows, without end, see `FollowedBytes`.
+        on_gap: Whether reading breaks off where a followed file lost something that was not read,
+            or goes on with a rejected record that says so.
 
     >>> import anyio, pathlib, tempfile
     >>> from streamnet.sources.columns import Columns
@@ -75,51 +78,39 @@ class TextSource(Source):
         *,
         head: int = 1000,
         chunk_bytes: int = 1 << 20,
+        follow: bool = False,
+        on_gap: OnGap = "stop",
     ) -> None:
-        if chunk_bytes < 1:
-            raise ConfigurationError(f"chunk_bytes is {chunk_bytes}, but must be >= 1")
-        if not paths:
-            raise ConfigurationError("paths is empty, but must name at least one file")
-        for path in paths:
-            if paths.count(path) > 1:
-                raise ConfigurationError(f"paths has {path!r} twice, but each file must be new")
-        self._paths = tuple(paths)
+        self._files = FileSequence(tuple(paths), chunk_bytes, follow=follow)
         self._choose = choose
         self._head = head
-        self._chunk_bytes = chunk_bytes
+        self._on_gap = on_gap
         self._format: TextFormat | None = None  # None until the first line is there
         self._schema = Schema(())
-        self._number = 0  # of the file that is read
-        self._file: TextFile | None = None  # None before `open` and at the end
-        self._started = False  # the top of that file was read
-        self._sizes: list[int | None] = []  # None where it is not known
+        self._started: TextFile | None = None  # the file whose top was read
         self._rows = BLOCK_ROWS  # to look for next
         self._trace = Trace(b"", 0, b"", None)  # of the file at the last block
         self._known: Mapping[str, Any] = {}  # what another source exported
-        self._share = 0.0  # of the bytes, the largest that was told
 
     async def open(self, after: Position | None = None) -> Schema:
         """Look at the head of the first file, then go to ``after``."""
-        if after is not None and after.source and after.source not in self._paths:
-            raise DataError(f"the position is in {after.source!r}, which is not among the files")
-        self._sizes = await to_thread.run_sync(self._measured)
-        start = 0 if after is None or not after.source else self._paths.index(after.source)
-        if self._known and after is not None and after.source:
-            check_names(self._paths[:start], self._known["before"], after.source)
-        file = await to_thread.run_sync(self._opened, start if self._known else 0)
+        await to_thread.run_sync(self._files.measure, not self._known)
+        after = after if after is not None and after.source else None
+        start = 0 if after is None else self._files.number_of(after.source)
+        mark = self._known.get("mark")
+        if self._known and after is not None:
+            check_names(self._files.paths[:start], self._known["before"], after.source)
+        file = await to_thread.run_sync(self._files.open, start if self._known else 0, mark)
         if not self._known:
             await self._wait_for_head(file)
             if start > 0:
-                file.stream.close()
-                file = await to_thread.run_sync(self._opened, start)
-        if self._known:
-            while not file.knows_beginning(self._known["mark"]):
-                await _more(file)
-            file.recognise(self._known["mark"], begins=True)
-        while not (self._started or await to_thread.run_sync(self._top, file)):
+                file = await to_thread.run_sync(self._files.open, start)
+        if mark is not None:
+            await self._recognise(file, mark)
+        while file.gap is None and not await to_thread.run_sync(self._top, file):
             await _more(file)
-        if after is not None and after.source:
-            await to_thread.run_sync(file.go_to, after, self._known.get("mark"))
+        if after is not None and file.gap is None:
+            await to_thread.run_sync(file.go_to, after, mark)
         self._trace = file.trace()
         return self._schema
 
@@ -127,16 +118,14 @@ class TextSource(Source):
         """The schema, what the format has found out, and marks to know the files again."""
         if self._format is None:
             return {}
-        state: dict[str, Any] = {
+        state = {
             "schema": plain_schema(self._schema),
             "format": {"name": self._format.name, **self._format.export_state()},
         }
         if after is not None and after.source:
-            before = self._paths[: self._paths.index(after.source)]
-            state |= {"before": names_mark(before), "mark": self._trace.mark(after.offset)}
-        else:
-            state |= {"before": names_mark(()), "mark": self._trace.mark(0)}
-        return state
+            before = self._files.before(after.source)
+            return {**state, "before": before, "mark": self._trace.mark(after.offset)}
+        return {**state, "before": names_mark(()), "mark": self._trace.mark(0)}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Take over schema and format, so that nothing has to be found out again."""
@@ -148,31 +137,28 @@ class TextSource(Source):
 
     async def receive(self) -> Block | None:
         """The next samples that are there; None at the end."""
-        while self._file is not None:
+        while self._files.file is not None:
             block = await to_thread.run_sync(self._next)
             if block is not None:
                 return block
-            if self._file is not None:
-                await _more(self._file)
+            if self._files.file is not None:
+                await _more(self._files.file)
         return None
 
     async def aclose(self) -> None:
         """Let go of the files."""
-        if self._file is not None:
-            self._file.stream.close()
-            self._file = None
-            self._number = len(self._paths)
+        self._files.close()
 
     def progress(self) -> float | None:
-        """Share of the bytes in the files that were given, None if one of them is a pipe."""
-        sizes = [size for size in self._sizes if size is not None]
-        if len(sizes) < len(self._paths):
-            return None
-        done: float = sum(sizes[: self._number])
-        if self._file is not None:
-            done += self._file.used()
-        self._share = max(self._share, min(1.0, done / max(1, sum(sizes))))
-        return self._share
+        """Share of the bytes in the files that were given, None where one may grow."""
+        return self._files.progress()
+
+    async def _recognise(self, file: TextFile, mark: Mapping[str, Any]) -> None:
+        """Refuse a file that does not begin like the one that was left; followed, it has a gap."""
+        while not file.knows_beginning(mark):
+            await _more(file)
+        if file.gap is None:
+            file.recognise(mark, begins=True)
 
     async def _wait_for_head(self, file: TextFile) -> None:
         deadline = None  # set when the first records are there
@@ -187,15 +173,6 @@ class TextSource(Source):
 
     def _has_records(self, file: TextFile) -> bool:
         return self._format is not None and _is_enough(file, self._format, self._format.fewest)
-
-    def _measured(self) -> list[int | None]:
-        return [size_of(path) for path in self._paths]
-
-    def _opened(self, number: int) -> TextFile:
-        self._number = number
-        self._started = False
-        self._file = TextFile(self._paths[number], self._chunk_bytes)
-        return self._file
 
     def _begun(self, file: TextFile, complete: bool) -> bool:
         """Tell the format and the schema from the first file, if enough of it is there."""
@@ -214,30 +191,42 @@ class TextSource(Source):
 
     def _top(self, file: TextFile) -> bool:
         """Leave the header out of a file, if it is there."""
+        if self._started is file:
+            return True
         if self._format is None or not _is_enough(file, self._format, 1):
             return False
-        file.start(self._format.start(file.head(HEAD_BYTES)))
-        self._started = True
+        file.start(self._format.start(file.head(HEAD_BYTES), again=self._files.follows))
+        self._started = file
         return True
 
     def _next(self) -> Block | None:
         """The next block; None if more has to be read first, or at the very end."""
-        while (file := self._file) is not None:
+        while (file := self._files.file) is not None:
             trace = file.trace()
-            block = self._found(file) if self._started or self._top(file) else None
+            block = self._found(file) if self._top(file) else None
+            if block is None and file.gap is not None:
+                block = self._over_gap(file)
             if block is not None:
                 self._schema = block.schema
-                self._trace = trace
+                self._trace = trace if file.gap is None else Trace(b"", 0, b"", None)
                 return block
             if not file.exhausted:
-                if file.stream.size is None:
+                if file.stream.live:
                     return None
                 file.fill()
             elif file.stream.failure is not None:
                 raise DataError(file.broken())
-            elif self._started:
-                self._next_file(file)
+            else:
+                self._files.advance()
         return None
+
+    def _over_gap(self, file: TextFile) -> Block:
+        """Go on behind a gap, with a record of it, or break off."""
+        if self._on_gap == "stop":
+            raise DataError(f"{file.name} {file.gap} (on_gap 'go_on' would go on nevertheless)")
+        block = file.lost(self._schema)
+        self._files.advance()
+        return block
 
     def _found(self, file: TextFile) -> Block | None:
         """The next block of what is in memory."""
@@ -251,14 +240,6 @@ class TextSource(Source):
         # Where blocks end early, looking far ahead each time would be wasted.
         self._rows = min(BLOCK_ROWS, 2 * max(used, FEWEST_ROWS))
         return block
-
-    def _next_file(self, file: TextFile) -> None:
-        file.stream.close()
-        if self._number + 1 < len(self._paths):
-            self._opened(self._number + 1)
-        else:
-            self._number += 1
-            self._file = None
 
 
 async def _more(file: TextFile, seconds: float | None = None) -> bool:

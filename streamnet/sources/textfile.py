@@ -13,13 +13,14 @@ from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Position
 from streamnet.samples import Schema
-from streamnet.samples import Task
 from streamnet.sources.bytestreams import ByteStream
 from streamnet.sources.bytestreams import shown_name
+from streamnet.sources.following import FollowedBytes
 from streamnet.sources.marks import REMEMBERED
 from streamnet.sources.marks import Trace
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import only_rejected
 from streamnet.sources.reasons import text_of
 from streamnet.sources.records import QUOTE
 from streamnet.sources.records import Records
@@ -40,10 +41,10 @@ BAD_ENCODING = Problem(Reason.ENCODING, "the record is not UTF-8")
 class TextFile:
     """One text, the bytes of it that are in memory, and the place of the next record."""
 
-    def __init__(self, path: str, chunk_bytes: int) -> None:
+    def __init__(self, path: str, stream: ByteStream | FollowedBytes) -> None:
         self.path = path
         self.name = shown_name(path)
-        self.stream = ByteStream(path, chunk_bytes)
+        self.stream = stream
         self.data = b""
         self._first = b""  # bytes of the text, to know it again
         self._begin = 0  # offset of data[0]
@@ -55,7 +56,12 @@ class TextFile:
     @property
     def final(self) -> bool:
         """Whether nothing comes behind ``data``."""
-        return self.stream.ended and self.stream.failure is None
+        return self.stream.ended and self.stream.failure is None and self.gap is None
+
+    @property
+    def gap(self) -> str | None:
+        """What was lost behind ``data``, None if nothing was."""
+        return self.stream.gap if isinstance(self.stream, FollowedBytes) else None
 
     @property
     def exhausted(self) -> bool:
@@ -67,14 +73,15 @@ class TextFile:
         used, known = self._begin + self._at, self._begin + len(self.data)
         return self.stream.unpacked * used / max(1, known) if self.stream.packed else used
 
-    def fill(self) -> None:
-        """Read on, and forget what was used but for its last bytes."""
+    def fill(self) -> bool:
+        """Read on, and forget what was used but for its last bytes; False if nothing is there."""
         more = self.stream.read()
         self._first += more[: REMEMBERED - len(self._first)]
         used = max(0, self._at - REMEMBERED)
         self._begin += used
         self._at -= used
         self.data = self.data[used:] + more
+        return bool(more)
 
     def trace(self) -> Trace:
         """What marks the places in memory."""
@@ -94,7 +101,7 @@ class TextFile:
         self._line = 1 + top.lines
 
     def go_to(self, position: Position, mark: Mapping[str, Any] | None = None) -> None:
-        """Go on at ``position``, which is not before the top's end.
+        """Go on at ``position``, or behind the top if that is later.
 
         Args:
             position: Where to go on.
@@ -104,6 +111,8 @@ class TextFile:
             DataError: if the file is shorter or another one.
         """
         offset = position.offset
+        if offset < self._begin + self._at:
+            return  # behind a gap, where the top was not known yet
         self._read_to(min(REMEMBERED, offset), offset)
         start = offset - REMEMBERED
         if start > self._begin + len(self.data) and self.stream.skip_to(start):
@@ -132,13 +141,13 @@ class TextFile:
 
     def _read_to(self, offset: int, left_at: int) -> None:
         while offset > self._begin + len(self.data):
-            if self.stream.ended:
+            self._at = len(self.data)
+            followed = isinstance(self.stream, FollowedBytes)
+            if not self.fill() and (self.stream.ended or followed):
                 raise DataError(
                     f"{self.name} has only {self._begin + len(self.data)} bytes, "
                     f"but was left at byte {left_at}: it is not the same file any more"
                 )
-            self._at = len(self.data)
-            self.fill()
 
     def find(self, rules: Rules, most: int) -> Chunk | None:
         """The next complete records in memory, None if there is none."""
@@ -182,8 +191,15 @@ class TextFile:
         letter, self._skipping = self._skipping, None
         self._record += 1
         self._line += end >= 0
-        mark = np.array([[self._begin + self._at, self._record, self._line]], np.int64)
-        return _empty(schema, self.path, mark, letter)
+        behind = Position(self.path, self._begin + self._at, self._record, self._line)
+        return only_rejected(schema, behind, letter)
+
+    def lost(self, schema: Schema) -> Block:
+        """A block with nothing but the gap at the end, and whatever of a record is before it."""
+        rest = text_of(self.data[self._at :])
+        mark = np.array((self._begin + self._at, self._record, self._line))
+        letter = Problem(Reason.GAP, f"{self.name} {self.gap}").letter(self.path, mark, rest)
+        return only_rejected(schema, Position(self.path, 0, 0, 1), letter)
 
     def broken(self) -> str:
         """The sentence that says where the bytes broke off, and why."""
@@ -208,11 +224,3 @@ class TextFile:
                     chunk.raw(row).decode()
                 except UnicodeDecodeError:
                     chunk.letters.setdefault(row, chunk.letter(row, BAD_ENCODING))
-
-
-def _empty(schema: Schema, path: str, mark: np.ndarray, letter: DeadLetter) -> Block:
-    numbers = np.empty((0, len(schema.numbers)), np.float64)
-    words = tuple(np.empty(0, np.object_) for _ in schema.words)
-    kind = np.float64 if schema.task is Task.REGRESSION else np.object_
-    target = None if schema.target is None else np.empty(0, kind)
-    return Block(schema, path, numbers, words, target, mark, rejected=(letter,))

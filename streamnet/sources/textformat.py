@@ -142,8 +142,14 @@ class TextFormat(ABC):
     def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
         """Take over what another format has told, in place of `begin`."""
 
-    def start(self, head: Head) -> Records:
-        """Start a file: the records at its top that are no samples, such as a header."""
+    def start(self, head: Head, *, again: bool = False) -> Records:
+        """Start a file: the records at its top that are no samples, such as a header.
+
+        Args:
+            head: Its beginning.
+            again: The file may be one that began anew, and then lack what stood at its top.
+        """
+        del again
         return head.records(self.rules, 0)
 
     @abstractmethod

@@ -181,7 +181,7 @@ def test_a_record_that_is_too_long_costs_no_memory(tmp_path: Path) -> None:
         await source.open()
         blocks = []
         while (block := await source.receive()) is not None:
-            held.append(0 if source._file is None else len(source._file.data))
+            held.append(0 if source._files.file is None else len(source._files.file.data))
             blocks.append(block)
         return blocks
 
