@@ -36,6 +36,7 @@ from streamnet.settings import merged
 from streamnet.sources import Columns
 from streamnet.sources import Limited
 from streamnet.sources import Repeated
+from streamnet.sources import Retried
 from streamnet.sources import Shuffled
 from streamnet.sources import Source
 from streamnet.sources import open_files
@@ -240,8 +241,11 @@ def source_of(settings: RunSettings) -> Source:
         if (value := getattr(section, name)) is not None
     }
 
+    def files() -> Source:
+        return open_files(section.files, columns=columns, **shape)
+
     def make(epoch: int = 1) -> Source:
-        source: Source = _Targeted(open_files(section.files, columns=columns, **shape))
+        source: Source = _Targeted(files() if STANDARD_INPUT in section.files else Retried(files))
         if section.limit:
             source = Limited(source, section.limit)
         if section.shuffle_buffer:

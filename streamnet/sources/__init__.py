@@ -10,6 +10,7 @@ from streamnet.sources.iterable import IterableSource
 from streamnet.sources.order import Limited
 from streamnet.sources.order import Repeated
 from streamnet.sources.reasons import Reason
+from streamnet.sources.retrying import Retried
 from streamnet.sources.rows import RowReader
 from streamnet.sources.shuffling import Shuffled
 from streamnet.sources.text import TextSource
@@ -21,6 +22,7 @@ __all__ = (
     "Limited",
     "Reason",
     "Repeated",
+    "Retried",
     "RowReader",
     "Shuffled",
     "Source",

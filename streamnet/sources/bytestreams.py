@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from errno import EACCES
+from errno import EISDIR
+from errno import ELOOP
+from errno import ENAMETOOLONG
+from errno import ENOENT
+from errno import ENOTDIR
+from errno import EPERM
 from io import FileIO
 from pathlib import Path
 from typing import final
@@ -11,6 +18,7 @@ from typing import final
 from anyio import wait_readable
 
 from streamnet.errors import DataError
+from streamnet.errors import ReadError
 from streamnet.sources import compression
 from streamnet.sources.compression import MAGIC
 from streamnet.sources.compression import Decoder
@@ -22,6 +30,8 @@ STANDARD_INPUT = "-"
 PIECE = 4096  # unpacked bytes a step: all that a damaged file can lose in front of the damage
 PACKED_BYTES = 1 << 16  # of a packed file that are read at once
 LONGEST_MAGIC = max(map(len, MAGIC))
+LASTING = (ENOENT, EACCES, EPERM, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG)
+"""Errors that are still there when a file is opened again."""
 
 
 @final
@@ -31,6 +41,7 @@ class ByteStream:
     Attributes:
         ended: All bytes were given.
         failure: Why they broke off, None if they did not.
+        may_pass: That may be over when the file is opened again.
         raw: Bytes read from the file, before unpacking.
         size: Bytes of the file, None for a pipe.
     """
@@ -39,6 +50,7 @@ class ByteStream:
         self.name = path
         self.ended = False
         self.failure: str | None = None
+        self.may_pass = False
         self.raw = 0
         self._chunk_bytes = chunk_bytes
         try:
@@ -129,6 +141,7 @@ class ByteStream:
             found = self._file.read(most) or b""
         except OSError as error:
             self._fail(f"can't be read on ({error.strerror})")
+            self.may_pass = True
             return b""
         self.raw += len(found)
         self.ended = not found
@@ -214,4 +227,6 @@ def is_plain_file(path: str) -> bool:
 def unreadable(path: str, error: OSError | ValueError) -> DataError:
     """The error that says why a file can't be opened."""
     why = error.strerror if isinstance(error, OSError) else str(error)
-    return DataError(f"{shown_name(path)} can't be read: {why}")
+    lasts = not isinstance(error, OSError) or error.errno in LASTING
+    kind = DataError if lasts else ReadError
+    return kind(f"{shown_name(path)} can't be read: {why}")

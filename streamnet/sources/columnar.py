@@ -243,7 +243,9 @@ class ColumnarSource(Source):
 
         try:
             return act()
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except OSError as error:
+            raise unreadable(path, error) from None
+        except pl.exceptions.PolarsError as error:
             why = str(error).partition("\n")[0]
             raise DataError(f"{path} can't be read: {why}") from None
 

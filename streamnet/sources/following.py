@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable
 from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
@@ -49,6 +50,7 @@ class FollowedBytes:
     Attributes:
         ended: No more bytes will come.
         failure: Why it can't be read, None if it can.
+        may_pass: That may be over when the file is opened again.
         gap: What was lost, None if nothing was.
         raw: Bytes read.
         size: Bytes of the file, when it was looked at last.
@@ -61,6 +63,7 @@ class FollowedBytes:
         self.name = path
         self.ended = False
         self.failure: str | None = None
+        self.may_pass = False
         self.gap: str | None = None
         self.raw = 0
         self.size: int | None = 0
@@ -95,7 +98,7 @@ class FollowedBytes:
                 self._lose(f"has other content before byte {self.raw}, up to where it was read")
                 return b""
         except OSError as error:
-            self._fail(f"can't be read on ({error.strerror})")
+            self._fail(f"can't be read on ({error.strerror})", may_pass=True)
             return b""
         self.raw += len(more)
         self.size = max(self.size or 0, self.raw)
@@ -132,20 +135,17 @@ class FollowedBytes:
                 return self._open()
             return self._look_at(self._file)
         except OSError as error:
-            self._fail(f"can't be looked at ({error.strerror})")
+            self._fail(f"can't be looked at ({error.strerror})", may_pass=True)
             return True
 
     def _open(self) -> bool:
         mark, self._mark = self._mark, None
         for path in [self.name] if mark is None else [self.name, *_rotated(self.name)]:
-            file = _opened(path)
-            if file is None:
-                continue
-            if mark is None or _has(file, mark):
+            file = _opened(path, lambda file: mark is None or _has(file, mark))
+            if file is not None:
                 self._use(file)
                 self._check_packing(file)
                 return self.ended
-            file.close()
         if mark is not None:
             held = f"what it held behind byte {mark['offset']}"
             self._lose(f"is not the file any more that was read, and {held} was not found")
@@ -162,16 +162,15 @@ class FollowedBytes:
             return True
         if monotonic() < self._grew + LEAVING:
             return False
-        other = _opened(self.name)
-        if other is None:
+        try:
+            taken = _identity(Path(self.name).stat()) != _identity(status)
+        except FileNotFoundError:
             return False
-        if _identity(os.fstat(other.fileno())) == _identity(status):
-            other.close()
-        elif self._is_same(other):
-            self._use(other)
-        else:
-            other.close()
-            self.ended = True
+        if taken:
+            other = _opened(self.name, self._is_same)
+            if other is not None:
+                self._use(other)
+            self.ended = other is None
         return self.ended
 
     def _use(self, file: FileIO) -> None:
@@ -198,17 +197,16 @@ class FollowedBytes:
     def _lose(self, gap: str) -> None:
         """End with a gap, unless the file was copied to another one before it was cut."""
         for path in _rotated(self.name) if self._file is not None else ():
-            other = _opened(path)
-            if other is not None and self._is_same(other):
+            other = _opened(path, self._is_same)
+            if other is not None:
                 self._use(other)
                 return
-            if other is not None:
-                other.close()
         self.gap = gap
         self.ended = True
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str, *, may_pass: bool = False) -> None:
         self.failure = why
+        self.may_pass = may_pass
         self.ended = True
 
 
@@ -220,12 +218,13 @@ def rotated_since(path: str, status: os.stat_result) -> list[str]:
     found = []
     taken = _identity(status)
     for name in _rotated(path):
-        file = _opened(name)
-        if file is not None:
-            other = os.fstat(file.fileno())
-            file.close()
-            if other.st_mtime_ns > status.st_mtime_ns and _identity(other) != taken:
-                found.append((other.st_mtime_ns, name))
+        try:
+            other = Path(name).stat()
+        except OSError:  # it was renamed again, or taken away
+            continue
+        newer = other.st_mtime_ns > status.st_mtime_ns and _identity(other) != taken
+        if newer and stat.S_ISREG(other.st_mode):
+            found.append((other.st_mtime_ns, name))
     return [name for _, name in sorted(found)]
 
 
@@ -239,16 +238,19 @@ def _rotated(path: str) -> list[str]:
     return [str(folder / other) for other in names if _ROTATED.fullmatch(other[len(name) :])]
 
 
-def _opened(path: str) -> FileIO | None:
-    """The file of that name, None if there is none or it is no plain file."""
+def _opened(path: str, fits: Callable[[FileIO], bool]) -> FileIO | None:
+    """The plain file of that name, None if there is none that fits."""
     try:
         file = FileIO(path)
     except (FileNotFoundError, IsADirectoryError):
         return None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        return None
-    return file
+    fit = False
+    try:
+        fit = stat.S_ISREG(os.fstat(file.fileno()).st_mode) and fits(file)
+    finally:
+        if not fit:
+            file.close()
+    return file if fit else None
 
 
 def _has(file: FileIO, mark: Mapping[str, Any]) -> bool:

@@ -155,8 +155,10 @@ class TextSource(Source):
 
     async def _recognise(self, file: TextFile, mark: Mapping[str, Any]) -> None:
         """Refuse a file that does not begin like the one that was left; followed, it has a gap."""
-        while not file.knows_beginning(mark):
+        while not (file.exhausted or file.knows_beginning(mark)):
             await _more(file)
+        if file.stream.may_pass and not file.knows_beginning(mark):
+            raise file.broken()
         if file.gap is None:
             file.recognise(mark, begins=True)
 
@@ -179,13 +181,15 @@ class TextSource(Source):
         if self._format is None:
             if not (file.exhausted or b"\n" in file.data or len(file.data) >= FIRST_LOOK):
                 return False
+            if file.stream.may_pass and b"\n" not in file.data:
+                raise file.broken()
             first_line = file.data[:FIRST_LOOK].partition(b"\n")[0]
             self._format = self._choose(file.name, first_line, None)
         if not complete and not _is_enough(file, self._format, self._head + 1):
             return False
         head = file.head(HEAD_BYTES)
         if file.stream.failure is not None and not head.records(self._format.rules, 1).begin.size:
-            raise DataError(file.broken())
+            raise file.broken()
         self._schema = self._format.begin(head)
         return self._top(file)
 
@@ -215,7 +219,7 @@ class TextSource(Source):
                     return None
                 file.fill()
             elif file.stream.failure is not None:
-                raise DataError(file.broken())
+                raise file.broken()
             else:
                 self._files.advance()
         return None
@@ -255,7 +259,11 @@ async def _more(file: TextFile, seconds: float | None = None) -> bool:
 
 def _is_enough(file: TextFile, form: TextFormat, records: int) -> bool:
     """Whether the head is complete; that must not depend on how much is read at once."""
-    if file.exhausted or len(file.data) >= HEAD_BYTES:
+    if len(file.data) >= HEAD_BYTES:
         return True
     head = file.head(HEAD_BYTES)
-    return all(len(head.records(rules, records).begin) == records for rules in form.head_rules())
+    if all(len(head.records(rules, records).begin) == records for rules in form.head_rules()):
+        return True
+    if file.stream.may_pass:
+        raise file.broken()  # to go on without a whole head would change what it tells
+    return file.exhausted

@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 
 from streamnet.errors import DataError
+from streamnet.errors import ReadError
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Position
@@ -126,7 +127,7 @@ class TextFile:
 
     def knows_beginning(self, mark: Mapping[str, Any]) -> bool:
         """Whether enough of the file is there to tell whether it begins as it did."""
-        return self.exhausted or len(self._first) >= min(REMEMBERED, mark["offset"])
+        return len(self._first) >= min(REMEMBERED, int(mark["offset"]))
 
     def recognise(self, mark: Mapping[str, Any], *, begins: bool = False) -> None:
         """Refuse a file that is not the one that was marked; or does not even begin as it did.
@@ -142,6 +143,8 @@ class TextFile:
     def _read_to(self, offset: int, left_at: int) -> None:
         while offset > self._begin + len(self.data):
             self._at = len(self.data)
+            if self.stream.may_pass:
+                raise self.broken()
             followed = isinstance(self.stream, FollowedBytes)
             if not self.fill() and (self.stream.ended or followed):
                 raise DataError(
@@ -201,10 +204,11 @@ class TextFile:
         letter = Problem(Reason.GAP, f"{self.name} {self.gap}").letter(self.path, mark, rest)
         return only_rejected(schema, Position(self.path, 0, 0, 1), letter)
 
-    def broken(self) -> str:
-        """The sentence that says where the bytes broke off, and why."""
+    def broken(self) -> DataError:
+        """The error that says where the bytes broke off, and why."""
         end = self._begin + len(self.data)
-        return f"{self.name} {self.stream.failure} behind byte {end} of its text"
+        kind = ReadError if self.stream.may_pass else DataError
+        return kind(f"{self.name} {self.stream.failure} behind byte {end} of its text")
 
     def _skip(self, longest: int) -> None:
         detail = f"the record is longer than {longest} bytes"
