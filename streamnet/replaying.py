@@ -34,6 +34,7 @@ from streamnet.settings import RunSettings
 from streamnet.settings import load
 from streamnet.settings import merged
 from streamnet.sources import Columns
+from streamnet.sources import Drift
 from streamnet.sources import Limited
 from streamnet.sources import Repeated
 from streamnet.sources import Retried
@@ -264,11 +265,13 @@ def _columns_of(settings: RunSettings) -> Columns:
         drop=section.drop or (),
         kinds=section.kinds or {},
     )
-    given = {
+    given: dict[str, Any] = {
         name: value
         for name in ("missing", "most_fields")
         if (value := getattr(section, name)) is not None
     }
+    if section.drift is not None:
+        given["drift"] = Drift(**section.drift.given())
     return replace(columns, **given)
 
 

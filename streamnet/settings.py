@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "CandidateTable",
+    "DriftSection",
     "EvaluationSection",
     "Format",
     "OutputSection",
@@ -87,6 +88,19 @@ class Section(BaseModel):
 
 
 @final
+class DriftSection(Section):
+    """What to do when columns change; see `streamnet.sources.Drift`.
+
+    >>> DriftSection(new="ignore").given()
+    {'new': 'ignore'}
+    """
+
+    new: Literal["adapt", "ignore", "reject", "stop"] | None = None
+    missing: Literal["adapt", "reject", "stop"] | None = None
+    changed: Literal["reject", "stop"] | None = None
+
+
+@final
 class SourceSection(Section):
     """Where samples come from, and what their columns mean.
 
@@ -115,6 +129,7 @@ class SourceSection(Section):
     follow: bool | None = None
     on_gap: Literal["stop", "go_on"] | None = None
     most_fields: Count | None = None
+    drift: DriftSection | None = None
     max_rejected: Share = 0.10
     rejected_window: Count = 1000
 
@@ -364,6 +379,7 @@ def _checked(
 _TABLES: dict[KeyPath, type[BaseModel]] = {
     (): RunSettings,
     ("source",): SourceSection,
+    ("source", "drift"): DriftSection,
     ("run",): RunSection,
     ("population",): PopulationSection,
     ("population", "candidate"): CandidateTable,

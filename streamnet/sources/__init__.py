@@ -5,6 +5,8 @@ from __future__ import annotations
 from streamnet.sources.base import Source
 from streamnet.sources.columnar import ColumnarSource
 from streamnet.sources.columns import Columns
+from streamnet.sources.drift import Drift
+from streamnet.sources.drift import Guarded
 from streamnet.sources.files import open_files
 from streamnet.sources.iterable import IterableSource
 from streamnet.sources.order import Limited
@@ -18,6 +20,8 @@ from streamnet.sources.text import TextSource
 __all__ = (
     "ColumnarSource",
     "Columns",
+    "Drift",
+    "Guarded",
     "IterableSource",
     "Limited",
     "Reason",

@@ -193,10 +193,10 @@ class ColumnarSource(Source):
             if name not in names:
                 raise missing_column(path, name, "which the first file has", names)
         other = [name for name in names if name not in first]
-        if other and self._columns.schema is None:
+        if other and self._columns.grows:
             raise SchemaError(
                 f"{path} has {columns_named(other)}, but the first file has only "
-                f"{columns_named(first)}"
+                f"{columns_named(first)} (drift.new 'ignore' would leave them out)"
             )
 
     def _read(self) -> None:

@@ -17,6 +17,7 @@ from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
+from streamnet.sources.drift import Drift
 from streamnet.sources.kinds import MISSING
 from streamnet.sources.values import Reading
 
@@ -24,6 +25,7 @@ __all__ = ("Columns", "columns_named", "missing_column")
 
 NAMES_SHOWN = 40
 MOST_FIELDS = 4096
+BY_ITSELF = Drift()
 OPTIONS = {"target": "--target", "drop": "--drop", "kinds": "--kind"}
 
 
@@ -46,6 +48,7 @@ class Columns:
     target_optional: bool = False  # the target column and any target may be absent
     schema: Schema | None = None  # of an earlier run or a model: nothing is guessed then
     head: int = 1000  # records of the first file that are looked at to tell what is what
+    drift: Drift = BY_ITSELF  # what to do when columns change
     most_fields: int = MOST_FIELDS  # features that may come up by name, as in JSON lines and dicts
 
     def __post_init__(self) -> None:
@@ -74,8 +77,8 @@ class Columns:
 
     @property
     def grows(self) -> bool:
-        """Whether features that come up later are learned: not where the schema was given."""
-        return self.schema is None
+        """Whether columns that come up later are looked at: not where the schema was given."""
+        return self.schema is None and self.drift.new != "ignore"
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -229,8 +229,8 @@ class CsvFormat(TextFormat):
             if name in used and name not in names:
                 raise missing_column(file, name, "which the first file has", names)
         other = [name for name in names if name not in self._names]
-        if other and self._columns.schema is None:
+        if other and self._columns.grows:
             raise SchemaError(
                 f"{file} has {columns_named(other)}, but the first file has only "
-                f"{columns_named(self._names)}"
+                f"{columns_named(self._names)} (drift.new 'ignore' would leave them out)"
             )

@@ -21,6 +21,7 @@ from streamnet.sources.bytestreams import STANDARD_INPUT
 from streamnet.sources.columnar import ColumnarSource
 from streamnet.sources.columns import Columns
 from streamnet.sources.csv import CsvFormat
+from streamnet.sources.drift import Guarded
 from streamnet.sources.folder import FolderSource
 from streamnet.sources.jsonlines import JsonLinesFormat
 from streamnet.sources.libsvm import LibsvmFormat
@@ -103,7 +104,8 @@ def open_files(
             "max_record_bytes": max_record_bytes,
             "chunk_bytes": chunk_bytes,
         }
-        return FolderSource(os.fspath(paths[0]), partial(_one_file, given), on_gap=on_gap)
+        folder = FolderSource(os.fspath(paths[0]), partial(_one_file, given), on_gap=on_gap)
+        return _guarded(folder, columns)
     names = _expanded(paths, follow=follow)
     kind = format or _common_format(names)
     if kind in ("parquet", "ipc") and follow:
@@ -112,7 +114,7 @@ def open_files(
         columnar: Literal["parquet", "ipc"] = "parquet" if kind == "parquet" else "ipc"
         if STANDARD_INPUT in names:
             raise ConfigurationError(f"format is {kind}, but that can't be standard input")
-        return ColumnarSource(names, columns, kind=columnar)
+        return _guarded(ColumnarSource(names, columns, kind=columnar), columns)
 
     def choose(_: str, first_line: bytes, known: str | None = None) -> TextFormat:
         told = kind or known or _format_of_line(first_line)
@@ -130,7 +132,7 @@ def open_files(
 
     if kind in (None, "csv", "tsv"):
         choose("", b"")  # to refuse a wrong setting now rather than when the file is opened
-    return TextSource(
+    text = TextSource(
         names,
         choose,
         head=columns.head,
@@ -138,6 +140,11 @@ def open_files(
         follow=follow,
         on_gap=on_gap,
     )
+    return _guarded(text, columns)
+
+
+def _guarded(source: Source, columns: Columns) -> Source:
+    return Guarded(source, columns.drift.stops) if columns.drift.stops else source
 
 
 def _one_file(given: Mapping[str, Any], path: str) -> Source:

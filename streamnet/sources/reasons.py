@@ -37,6 +37,8 @@ class Reason(StrEnum):
     too-long         longer than ``max_record_bytes``
     index            libSVM: an index that is no integer, negative, twice there or out of order
     type             a value of a kind that is no feature, such as a list
+    new-column       a feature that is new, where that was not to be
+    missing-column   a feature that is known has no value in the record, not even an empty one
     gap              no record: a followed file was cut or replaced, and what it held is lost
     fields           a feature that is new, where there are as many as there may be
     ================ ==========================================================================
@@ -55,6 +57,8 @@ class Reason(StrEnum):
     INDEX = "index"
     TYPE = "type"
     FIELDS = "fields"
+    NEW_COLUMN = "new-column"
+    MISSING_COLUMN = "missing-column"
     GAP = "gap"
 
 
