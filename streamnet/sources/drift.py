@@ -107,9 +107,8 @@ class Guarded(Source):
             return None
         for number, letter in enumerate(block.rejected):
             if letter.reason in self._stops:
-                place = int(block.places()[number])
                 self._error = _error_of(letter)
-                return replace(block.part(0, place), rejected=block.rejected[:number])
+                return _before(block, number)
         return block
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
@@ -127,6 +126,18 @@ class Guarded(Source):
     def progress(self) -> float | None:
         """Share of the source that was given."""
         return self._source.progress()
+
+
+def _before(block: Block, number: int) -> Block:
+    """What comes before a rejected record; it ends where that starts, not where the next does."""
+    places = block.places()
+    place = int(places[number])
+    part = block.part(0, place)
+    marks = part.marks.copy()
+    letter = block.rejected[number]
+    rest = int((places[number:] == place).sum())  # rejected records up to the next sample
+    marks[-1] = letter.offset, marks[-1, 1] - rest, letter.line or 0
+    return replace(part, marks=marks, rejected=block.rejected[:number])
 
 
 def _error_of(letter: DeadLetter) -> DataError:

@@ -14,6 +14,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import SchemaError
 from streamnet.samples import Block
+from streamnet.samples import Position
 from streamnet.sources import Columns
 from streamnet.sources import Drift
 from streamnet.sources import Guarded
@@ -41,13 +42,13 @@ def jsonl(folder: Path, drift: Drift) -> Source:
     return open_files([path], columns=Columns(head=1, drift=drift))
 
 
-def outcome(source: Source) -> tuple[list[float], list[str], str]:
+def outcome(source: Source, after: Position | None = None) -> tuple[list[float], list[str], str]:
     """Numbers, reasons of rejected records, and the error that ended it."""
     blocks: list[Block] = []
 
     async def main() -> str:
         try:
-            await source.open()
+            await source.open(after)
             while (block := await source.receive()) is not None:
                 blocks.append(block)
         except DataError as error:
@@ -94,6 +95,37 @@ def test_a_stop_comes_behind_every_sample_before_it(
     assert (got, rejected) == (found, reasons)
     assert f"f.jsonl, line {line}: {why}" in error
     assert error.endswith("(source.drift says stop)")
+
+
+def test_what_stopped_a_run_stops_it_again_when_it_is_resumed(tmp_path: Path) -> None:
+    rows = [*ROWS[:4], {"x": "bad", "w": "a", "y": [1]}, {"x": "word"}, *ROWS[4:]]
+    path = write(tmp_path, "f.jsonl", "".join(json.dumps(row) + "\n\n" for row in rows))
+
+    def make(changed: Any) -> Source:
+        return open_files([path], columns=Columns(head=1, drift=Drift(changed=changed)))
+
+    async def main() -> tuple[Any, dict[str, Any]]:
+        source = make("stop")
+        await source.open()
+        end = None
+        try:
+            while (block := await source.receive()) is not None:
+                end = block.end
+        except DataError as error:
+            assert "line 9: column" in str(error)
+        state = source.export_state(end)
+        await source.aclose()
+        return end, state
+
+    end, state = anyio.run(main)
+    assert (end.record, end.line) == (4, 9)
+    for changed, found, reasons in (("stop", [], []), ("reject", [6], ["type"] + ["number"] * 2)):
+        source = make(changed)
+        source.restore_state(state)
+        got, rejected, error = outcome(source, end)
+        assert got == found
+        assert len(rejected) == len(reasons)
+        assert bool(error) is (changed == "stop")
 
 
 def test_a_source_that_stops_goes_on_at_every_place(tmp_path: Path) -> None:
