@@ -107,12 +107,12 @@ def test_what_stopped_a_run_stops_it_again_when_it_is_resumed(tmp_path: Path) ->
     async def main() -> tuple[Any, dict[str, Any]]:
         source = make("stop")
         await source.open()
-        end = None
-        try:
-            while (block := await source.receive()) is not None:
-                end = block.end
-        except DataError as error:
-            assert "line 9: column" in str(error)
+        blocks = [await source.receive() for _ in range(3)]
+        with pytest.raises(DataError, match="line 9: column"):
+            await source.receive()
+        last = blocks[-1]
+        assert last is not None
+        end = last.end
         state = source.export_state(end)
         await source.aclose()
         return end, state
