@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from typing import final
@@ -19,8 +20,10 @@ from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.settings import RunSettings
 from streamnet.sources import Columns
+from streamnet.sources import Drift
 from streamnet.sources import Limited
 from streamnet.sources import Repeated
+from streamnet.sources import Retried
 from streamnet.sources import Shuffled
 from streamnet.sources import Source
 from streamnet.sources import open_files
@@ -81,16 +84,19 @@ def source_of(settings: RunSettings) -> Source:
     columns = _columns_of(settings)
     shape = {
         name: value
-        for name in ("format", "delimiter", "header")
+        for name in ("format", "delimiter", "header", "follow", "on_gap")
         if (value := getattr(section, name)) is not None
     }
 
-    def make() -> Source:
-        source: Source = _Targeted(open_files(section.files, columns=columns, **shape))
+    def files() -> Source:
+        return open_files(section.files, columns=columns, **shape)
+
+    def make(epoch: int = 1) -> Source:
+        source: Source = _Targeted(files() if STANDARD_INPUT in section.files else Retried(files))
         if section.limit:
             source = Limited(source, section.limit)
         if section.shuffle_buffer:
-            source = Shuffled(source, section.shuffle_buffer, settings.run.seed or 0)
+            source = Shuffled(source, section.shuffle_buffer, settings.run.seed or 0, epoch=epoch)
         return source
 
     epochs = section.epochs or 1
@@ -105,7 +111,14 @@ def _columns_of(settings: RunSettings) -> Columns:
         drop=section.drop or (),
         kinds=section.kinds or {},
     )
-    return columns if section.missing is None else replace(columns, missing=section.missing)
+    given: dict[str, Any] = {
+        name: value
+        for name in ("missing", "most_fields")
+        if (value := getattr(section, name)) is not None
+    }
+    if section.drift is not None:
+        given["drift"] = Drift(**section.drift.given())
+    return replace(columns, **given)
 
 
 @final
@@ -124,6 +137,12 @@ class _Targeted(Source):
 
     async def receive(self) -> Block | None:
         return await self._source.receive()
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        return self._source.export_state(after)
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        self._source.restore_state(state)
 
     async def aclose(self) -> None:
         await self._source.aclose()
@@ -149,6 +168,15 @@ def _check_source(settings: RunSettings) -> None:
     if STANDARD_INPUT in source.files and (source.epochs or 1) > 1:
         raise ConfigurationError(
             f"epochs is {source.epochs}, but must be 1, since standard input can't be read again"
+        )
+    if source.follow and (source.epochs or 1) > 1:
+        raise ConfigurationError(
+            f"epochs is {source.epochs}, but must be 1 with follow, since that has no end"
+        )
+    if source.follow and source.shuffle_buffer:
+        raise ConfigurationError(
+            f"shuffle_buffer is {source.shuffle_buffer}, but must be 0 with follow, since what is "
+            "followed may be gone when its order is to be made again"
         )
 
 

@@ -3,6 +3,7 @@
 StreamnetError
 ├── ConfigurationError (ValueError)
 ├── DataError
+│   ├── ReadError
 │   ├── SchemaError
 │   └── TooManyRejectedError
 ├── ModelFileError
@@ -19,6 +20,7 @@ __all__ = (
     "DataError",
     "ModelFileError",
     "NoCandidateError",
+    "ReadError",
     "SchemaError",
     "StreamnetError",
     "TooManyRejectedError",
@@ -35,6 +37,10 @@ class ConfigurationError(StreamnetError, ValueError):
 
 class DataError(StreamnetError):
     """Raised when a source can't be read or holds nothing that can be learned."""
+
+
+class ReadError(DataError):
+    """Raised when reading fails for a reason that may pass, such as an I/O error."""
 
 
 class SchemaError(DataError):

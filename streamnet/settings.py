@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "CandidateTable",
+    "DriftSection",
     "EvaluationSection",
     "Format",
     "OutputSection",
@@ -87,14 +88,28 @@ class Section(BaseModel):
 
 
 @final
+class DriftSection(Section):
+    """What to do when columns change; see `streamnet.sources.Drift`.
+
+    >>> DriftSection(new="ignore").given()
+    {'new': 'ignore'}
+    """
+
+    new: Literal["adapt", "ignore", "reject", "stop"] | None = None
+    missing: Literal["adapt", "reject", "stop"] | None = None
+    changed: Literal["reject", "stop"] | None = None
+
+
+@final
 class SourceSection(Section):
     """Where samples come from, and what their columns mean.
 
     ``files`` are names, glob patterns or ``-``, relative to the working directory; ``target``,
     ``task``, ``drop``, ``kinds`` describe columns; ``format``, ``delimiter``, ``header`` and
-    ``missing`` override what is found out from the content. ``max_rejected`` is the largest share
-    of bad records among the last ``rejected_window``; above it the run ends, but not before so many
-    records were read.
+    ``missing`` override what is found out from the content. ``follow`` waits for more, and
+    ``on_gap`` says what happens where something was lost in it. ``max_rejected`` is the largest
+    share of bad records among the last ``rejected_window``; above it the run ends, but not before
+    so many records were read.
 
     >>> SourceSection(files="a.csv", target="label").files
     ('a.csv',)
@@ -112,6 +127,10 @@ class SourceSection(Section):
     shuffle_buffer: Size | None = None
     epochs: Count | None = None
     limit: Count | None = None
+    follow: bool | None = None
+    on_gap: Literal["stop", "go_on"] | None = None
+    most_fields: Count | None = None
+    drift: DriftSection | None = None
     max_rejected: Share = 0.10
     rejected_window: Count = 1000
 
@@ -383,6 +402,7 @@ def _checked(
 _TABLES: dict[KeyPath, type[BaseModel]] = {
     (): RunSettings,
     ("source",): SourceSection,
+    ("source", "drift"): DriftSection,
     ("run",): RunSection,
     ("population",): PopulationSection,
     ("population", "candidate"): CandidateTable,

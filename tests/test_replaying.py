@@ -18,6 +18,7 @@ from streamnet.errors import TooManyRejectedError
 from streamnet.modelfiles import Model
 from streamnet.replaying import Replay
 from streamnet.replaying import replay
+from streamnet.replaying import source_of
 from streamnet.settings import RunSettings
 from streamnet.settings import merged
 from streamnet.settings import parse
@@ -252,3 +253,62 @@ def test_one_class_only_is_a_result() -> None:
     result = replay("one.csv", target="y", candidates=2)
     assert result.model.labels == ("same",)
     assert result.report["served"]["accuracy"] > 0.99
+
+
+async def learned(run: Replay, samples: int) -> None:
+    with anyio.fail_after(20):
+        while run.pipeline.statistics().samples < samples:  # noqa: ASYNC110 - it has no event
+            await anyio.sleep(0.05)
+
+
+def test_a_followed_file_is_learned_as_it_grows_until_it_is_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "live.csv"
+    path.write_text("x,y\n" + "".join(f"{n % 2},{'ab'[n % 2]}\n" for n in range(50)))
+    given = {"source.files": [str(path)], "source.target": "y", "source.follow": True}
+    run = Replay(merged(parse("population.candidates = 2"), given))
+
+    def grow() -> None:
+        with path.open("a") as file:
+            file.write("0,a\n1,b\n")
+
+    async def main() -> dict[str, Any]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(run.run)
+            await learned(run, 50)
+            grow()
+            await learned(run, 52)
+            run.pipeline.stop()
+        assert run.result is not None
+        return run.result.report
+
+    report = anyio.run(main)
+    assert report["learned"] == 52
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 2), ("shuffle_buffer", 5)])
+def test_what_has_no_end_is_read_once_and_in_its_order(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    path = tmp_path / "live.csv"
+    path.write_text("x,y\n1,a\n")
+    with pytest.raises(ConfigurationError, match=f"{name} is {value}, but must be . with follow"):
+        replay(path, target="y", follow=True, **{name: value})
+
+
+def test_each_epoch_of_a_replay_shuffles_in_an_order_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("x,y\n" + "".join(f"{n},a\n" for n in range(50)))
+    settings = parse("[source]\nepochs = 2\nshuffle_buffer = 50\ntarget = 'y'\nfiles = 'F'")
+    source = source_of(merged(settings, {"source.files": [str(path)]}))
+
+    async def main() -> list[float]:
+        await source.open()
+        found: list[float] = []
+        while (block := await source.receive()) is not None:
+            found += block.numbers[:, 0].tolist()
+        await source.aclose()
+        return found
+
+    found = anyio.run(main)
+    assert sorted(found[:50]) == sorted(found[50:]) == list(range(50))
+    assert found[:50] != found[50:]

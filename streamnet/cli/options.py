@@ -149,6 +149,19 @@ class DataOptions(_Options):
         int | None, _count("Samples that wait, to come out in random order.")
     ] = None
     limit: Annotated[int | None, _count("Most samples to read, in each epoch.")] = None
+    follow: Annotated[
+        bool | None,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Never end: read on as the last file grows or is rotated, or as files appear in "
+            "the one folder that is given.",
+        ),
+    ] = None
+    on_gap: Annotated[
+        Literal["stop", "go_on"] | None,
+        _one("WHAT", "Where a followed file was cut and something is lost: stop, or go on."),
+    ] = None
     max_rejected: Annotated[
         float | None,
         _one(

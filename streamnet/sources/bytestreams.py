@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from errno import EACCES
+from errno import EISDIR
+from errno import ELOOP
+from errno import ENAMETOOLONG
+from errno import ENOENT
+from errno import ENOTDIR
+from errno import EPERM
 from io import FileIO
 from pathlib import Path
 from typing import final
@@ -11,16 +18,20 @@ from typing import final
 from anyio import wait_readable
 
 from streamnet.errors import DataError
+from streamnet.errors import ReadError
 from streamnet.sources import compression
 from streamnet.sources.compression import MAGIC
 from streamnet.sources.compression import Decoder
 from streamnet.sources.compression import decoder_for
 
-__all__ = ("STANDARD_INPUT", "ByteStream", "shown_name", "size_of", "unreadable")
+__all__ = ("STANDARD_INPUT", "ByteStream", "is_plain_file", "shown_name", "size_of", "unreadable")
 
 STANDARD_INPUT = "-"
 PIECE = 4096  # unpacked bytes a step: all that a damaged file can lose in front of the damage
+PACKED_BYTES = 1 << 16  # of a packed file that are read at once
 LONGEST_MAGIC = max(map(len, MAGIC))
+LASTING = (ENOENT, EACCES, EPERM, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG)
+"""Errors that are still there when a file is opened again."""
 
 
 @final
@@ -30,6 +41,7 @@ class ByteStream:
     Attributes:
         ended: All bytes were given.
         failure: Why they broke off, None if they did not.
+        may_pass: That may be over when the file is opened again.
         raw: Bytes read from the file, before unpacking.
         size: Bytes of the file, None for a pipe.
     """
@@ -38,6 +50,7 @@ class ByteStream:
         self.name = path
         self.ended = False
         self.failure: str | None = None
+        self.may_pass = False
         self.raw = 0
         self._chunk_bytes = chunk_bytes
         try:
@@ -55,6 +68,16 @@ class ByteStream:
     def packed(self) -> bool:
         """Whether the file is compressed; known once something was read."""
         return self._decoder is not None
+
+    @property
+    def live(self) -> bool:
+        """Whether more bytes may come with time, as in a pipe."""
+        return self.size is None
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes of a packed file that were unpacked."""
+        return self.raw - len(self._head)
 
     async def wait(self) -> None:
         """Wait until reading would not block. Being cancelled here loses nothing."""
@@ -114,9 +137,11 @@ class ByteStream:
 
     def _next_raw(self) -> bytes:
         try:
-            found = self._file.read(self._chunk_bytes) or b""
+            most = min(self._chunk_bytes, PACKED_BYTES) if self.packed else self._chunk_bytes
+            found = self._file.read(most) or b""
         except OSError as error:
             self._fail(f"can't be read on ({error.strerror})")
+            self.may_pass = True
             return b""
         self.raw += len(found)
         self.ended = not found
@@ -143,13 +168,14 @@ class ByteStream:
                 if not given:
                     self._fail("is cut off in the middle of its compressed data")
                     break
+            fed = given[:PIECE] if decoder.needs_input else b""
+            given = given[len(fed) :]
             try:
-                piece = decoder.decompress(given, max_length=min(PIECE, wanted))
+                piece = decoder.decompress(fed, max_length=min(PIECE, wanted))
             except compression.errors as error:
                 self._fail(f"is damaged ({error})")
                 break
-            given = b""
-            if not piece and self.size is None and decoder.needs_input:
+            if not (piece or given) and self.size is None and decoder.needs_input:
                 break
             pieces.append(piece)
             wanted -= len(piece)
@@ -193,7 +219,14 @@ def size_of(path: str) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
+def is_plain_file(path: str) -> bool:
+    """Whether a path is that of a plain file, or of none yet."""
+    return path != STANDARD_INPUT and (Path(path).is_file() or not Path(path).exists())
+
+
 def unreadable(path: str, error: OSError | ValueError) -> DataError:
     """The error that says why a file can't be opened."""
     why = error.strerror if isinstance(error, OSError) else str(error)
-    return DataError(f"{shown_name(path)} can't be read: {why}")
+    lasts = not isinstance(error, OSError) or error.errno in LASTING
+    kind = DataError if lasts else ReadError
+    return kind(f"{shown_name(path)} can't be read: {why}")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from os import SEEK_END
+from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 from typing import Literal
 from typing import TypeVar
 from typing import final
@@ -20,10 +24,17 @@ from streamnet.samples import Kind
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
+from streamnet.sources.bytestreams import unreadable
 from streamnet.sources.columns import Columns
 from streamnet.sources.columns import columns_named
 from streamnet.sources.columns import missing_column
 from streamnet.sources.kinds import task_of
+from streamnet.sources.marks import REMEMBERED
+from streamnet.sources.marks import check_names
+from streamnet.sources.marks import digest
+from streamnet.sources.marks import names_mark
+from streamnet.sources.plainschema import plain_schema
+from streamnet.sources.plainschema import schema_from
 from streamnet.sources.reasons import without
 from streamnet.sources.table import Table
 from streamnet.sources.table import is_feature
@@ -75,6 +86,8 @@ class ColumnarSource(Source):
         self._row = 0
         self._heights: list[int] = []
         self._pending: list[Block] = []
+        self._marks: dict[str, list[Any]] = {}  # of the files that were begun
+        self._known: Mapping[str, Any] = {}  # what another source exported
 
     async def open(self, after: Position | None = None) -> Schema:
         """Look at the first rows of the first file, then go to ``after``."""
@@ -82,6 +95,7 @@ class ColumnarSource(Source):
         if after is not None and after.source:
             if after.source not in self._paths:
                 raise DataError(f"the position is in {after.source!r}, not among the files")
+            await to_thread.run_sync(self._recognise, after.source)
             self._number = self._paths.index(after.source)
             self._row = after.offset
             if self._row > self._heights[self._number]:
@@ -90,6 +104,18 @@ class ColumnarSource(Source):
                     f"but was left at row {after.offset}: it is not the same file any more"
                 )
         return self._schema
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        """The schema, and marks to know the files again."""
+        state: dict[str, Any] = {"schema": plain_schema(self._schema)}
+        if after is not None and after.source:
+            before = self._paths[: self._paths.index(after.source)]
+            state |= {"before": names_mark(before), "mark": self._marks[after.source]}
+        return state
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take over the schema, so that nothing has to be found out again."""
+        self._known = state
 
     async def receive(self) -> Block | None:
         """The next rows; None at the end."""
@@ -105,9 +131,10 @@ class ColumnarSource(Source):
         self._number = len(self._paths)
 
     def progress(self) -> float | None:
-        """Share of the rows that were read."""
+        """Share of the rows that were given."""
         whole = sum(self._heights)
-        done = sum(self._heights[: self._number]) + self._row
+        waiting = sum(len(block.marks) - 1 + len(block.rejected) for block in self._pending)
+        done = sum(self._heights[: self._number]) + self._row - waiting
         return min(1.0, done / whole) if whole else None
 
     def _begin(self) -> None:
@@ -118,14 +145,27 @@ class ColumnarSource(Source):
             self._heights.append(int(height))
         first = self._paths[0]
         head = self._collected(first, self._scan(first).head(self._columns.head))
-        if not self._heights[0]:
+        if self._known:
+            self._schema = schema_from(self._known["schema"])
+        elif not self._heights[0]:
             raise DataError(f"{first} holds no samples")
-        self._schema = self._schema_of(first, head)
+        else:
+            self._schema = self._schema_of(first, head)
         fields = [field.name for field in self._schema.fields]
         target = [] if self._schema.target is None else [self._schema.target]
         self._names = [*fields, *target]
-        for path in self._paths[1:]:
+        for path in self._paths[0 if self._known else 1 :]:
             self._check(path, head.columns)
+        self._marks[first] = _mark(first)
+
+    def _recognise(self, path: str) -> None:
+        """Refuse to go on in a file that is not the one that was left."""
+        if not self._known:
+            return
+        check_names(self._paths[: self._paths.index(path)], self._known["before"], path)
+        self._marks[path] = _mark(path)
+        if self._marks[path] != list(self._known["mark"]):
+            raise DataError(f"{path} is not the same file any more: it has another content")
 
     def _schema_of(self, file: str, head: DataFrame) -> Schema:
         columns = self._columns
@@ -153,10 +193,10 @@ class ColumnarSource(Source):
             if name not in names:
                 raise missing_column(path, name, "which the first file has", names)
         other = [name for name in names if name not in first]
-        if other and self._columns.schema is None:
+        if other and self._columns.grows:
             raise SchemaError(
                 f"{path} has {columns_named(other)}, but the first file has only "
-                f"{columns_named(first)}"
+                f"{columns_named(first)} (drift.new 'ignore' would leave them out)"
             )
 
     def _read(self) -> None:
@@ -164,6 +204,8 @@ class ColumnarSource(Source):
         if self._row >= self._heights[self._number]:
             self._number += 1
             self._row = 0
+            if self._number < len(self._paths):
+                self._marks[self._paths[self._number]] = _mark(self._paths[self._number])
             return
         path = self._paths[self._number]
         rows = max(1024, min(8 * BLOCK_ROWS, CELLS // max(1, len(self._names))))
@@ -201,9 +243,23 @@ class ColumnarSource(Source):
 
         try:
             return act()
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except OSError as error:
+            raise unreadable(path, error) from None
+        except pl.exceptions.PolarsError as error:
             why = str(error).partition("\n")[0]
             raise DataError(f"{path} can't be read: {why}") from None
+
+
+def _mark(path: str) -> list[Any]:
+    """What a file looks like: its size and both ends, where these formats keep their tables."""
+    try:
+        with Path(path).open("rb") as file:
+            first = file.read(REMEMBERED)
+            size = file.seek(0, SEEK_END)
+            file.seek(max(0, size - REMEMBERED))
+            return [size, digest(first), digest(file.read())]
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def _raw(frame: DataFrame, row: int) -> str:

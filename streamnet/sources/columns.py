@@ -17,12 +17,16 @@ from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
+from streamnet.sources.drift import Drift
 from streamnet.sources.kinds import MISSING
 from streamnet.sources.values import Reading
 
 __all__ = ("Columns", "columns_named", "missing_column")
 
 NAMES_SHOWN = 40
+MOST_FIELDS = 4096
+BY_ITSELF = Drift()
+OPTIONS = {"target": "--target", "drop": "--drop", "kinds": "--kind"}
 
 
 @final
@@ -44,10 +48,14 @@ class Columns:
     target_optional: bool = False  # the target column and any target may be absent
     schema: Schema | None = None  # of an earlier run or a model: nothing is guessed then
     head: int = 1000  # records of the first file that are looked at to tell what is what
+    drift: Drift = BY_ITSELF  # what to do when columns change
+    most_fields: int = MOST_FIELDS  # features that may come up by name, as in JSON lines and dicts
 
     def __post_init__(self) -> None:
         if self.head < 1:
             raise ConfigurationError(f"head is {self.head}, but must be >= 1")
+        if self.most_fields < 1:
+            raise ConfigurationError(f"most_fields is {self.most_fields}, but must be >= 1")
         if self.schema is not None:
             target = self.schema.target if self.target is None else self.target
             object.__setattr__(self, "target", target)
@@ -66,6 +74,11 @@ class Columns:
     def reading(self, *, typed: bool = False) -> Reading:
         """How single values are read."""
         return Reading(frozenset(self.missing), typed)
+
+    @property
+    def grows(self) -> bool:
+        """Whether columns that come up later are looked at: not where the schema was given."""
+        return self.schema is None and self.drift.new != "ignore"
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -110,7 +123,7 @@ class Columns:
             fields = [f for f in self.schema.fields if f.name not in self.drop]
             for name, _ in fields:
                 if name not in names:
-                    raise missing_column(file, name, "model", names)
+                    raise missing_column(file, name, "which the model asks for", names)
         if target is None:
             return Schema(tuple(fields))
         return Schema(tuple(fields), target, self.task or task())
@@ -124,9 +137,18 @@ class Columns:
 
 
 def missing_column(file: str, name: str, setting: str, names: Sequence[str]) -> SchemaError:
-    """The error that says which column is missing, which exist, and which may be meant."""
+    """The error that says which column is missing, which exist, and which may be meant.
+
+    Args:
+        file: Name of the source.
+        name: The column that is missing.
+        setting: The setting of `Columns` that names it, or else who needs it.
+        names: Columns that exist.
+    """
     close = get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
+    if setting in OPTIONS:
+        setting = f"asked for by {OPTIONS[setting]} or source.{setting}"
     return SchemaError(
         f"{file} has no column {name!r} ({setting}), but only {columns_named(names)}.{hint}"
     )

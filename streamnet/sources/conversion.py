@@ -128,6 +128,8 @@ class Conversion:
 
     def _first_stranger(self, samples: Sequence[Sample]) -> int:
         """The first sample with a feature that is not known yet."""
+        if not self._columns.grows and (self._columns.schema or self._schema.fields):
+            return len(samples)
         known = self._known
         for row, sample in enumerate(samples):
             try:
@@ -145,10 +147,15 @@ class Conversion:
         first = None if targets is None else targets[:1]
         strangers = {k: v for k, v in samples[0].items() if k not in self._known}
         try:
-            self.schema = before.extended([f for f in map(self._field, *_pairs(strangers)) if f])
+            fields = [f for f in map(self._field, *_pairs(strangers)) if f]
         except TypeError as error:
             rows = self._columns_of(samples[:1], first)
             return rows._replace(problems={0: Problem(Reason.TYPE, str(error))})
+        unwanted = self._unwanted(fields)
+        if unwanted is not None:
+            rows = self._columns_of(samples[:1], first)
+            return rows._replace(problems={0: unwanted})
+        self.schema = before.extended(fields)
         rows = self._columns_of(samples[:1], first)
         if rows.problems:
             self.schema = before
@@ -157,6 +164,26 @@ class Conversion:
             return rows
         stop = 1 + self._first_stranger(samples[1:])
         return self._columns_of(samples[:stop], None if targets is None else targets[:stop])
+
+    def _unwanted(self, fields: Sequence[Field]) -> Problem | None:
+        """Why a sample must not bring new features, None if it may."""
+        most = self._columns.most_fields
+        new = f"{fields[0].name!r} is a new feature"
+        if self._columns.drift.new in ("reject", "stop") and self._schema.fields:
+            return Problem(Reason.NEW_COLUMN, f"{new}, but there must be none (drift.new)")
+        if len(self._schema.fields) + len(fields) > most:
+            return Problem(Reason.FIELDS, f"{new}, but there may be {most} (most_fields)")
+        return None
+
+    def _absences(self, rows: Sequence[Any], problems: Problems) -> None:
+        """Note the samples that lack a feature, where that is not a missing value."""
+        if self._columns.drift.missing not in ("reject", "stop"):
+            return
+        for row, sample in enumerate(rows):
+            absent = [name for name, _ in self._schema.fields if name not in sample]
+            if absent and row not in problems:
+                detail = f"the feature {absent[0]!r} is absent, but must not be (drift.missing)"
+                problems[row] = -1, Problem(Reason.MISSING_COLUMN, detail)
 
     def _field(self, name: object, value: object) -> Field | None:
         if not isinstance(name, str):
@@ -176,6 +203,7 @@ class Conversion:
             strange = Problem(Reason.TYPE, "the sample is not a mapping of names to values")
             problems = {i: (-1, strange) for i, s in enumerate(rows) if not isinstance(s, Mapping)}
             rows = [{} if i in problems else sample for i, sample in enumerate(rows)]
+        self._absences(rows, problems)
         schema = self._schema
         numbers = np.empty((len(rows), len(schema.numbers)), np.float64)
         words = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import final
 
 import numpy as np
@@ -82,6 +84,11 @@ class CsvFormat(TextFormat):
         self._schema = Schema(())
 
     @property
+    def name(self) -> str:
+        """Name of the format, whatever the delimiter."""
+        return "csv"
+
+    @property
     def rules(self) -> Rules:
         """What separates the records of the file that was started."""
         return self._rules
@@ -89,6 +96,11 @@ class CsvFormat(TextFormat):
     def head_rules(self) -> Sequence[Rules]:
         """The rules with each possible delimiter."""
         return [self._rules._replace(delimiter=ord(d)) for d in self._delimiters]
+
+    @property
+    def fewest(self) -> int:
+        """A header and a record, unless it is known that there is no header."""
+        return 1 if self._header is False else 2
 
     def begin(self, head: Head) -> Schema:
         """Tell delimiter, header, names, kinds and task from the head of the first file."""
@@ -110,15 +122,36 @@ class CsvFormat(TextFormat):
         self._schema = self._schema_of(head.file, rows)
         return self._schema
 
-    def start(self, head: Head) -> Records:
+    def export_state(self) -> dict[str, Any]:
+        """Delimiter, header and names."""
+        return {
+            "delimiter": chr(self._rules.delimiter),
+            "header": self._header,
+            "names": list(self._names),
+        }
+
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Take over delimiter, header and names."""
+        self._rules = self._rules._replace(delimiter=ord(state["delimiter"]))
+        self._header = state["header"]
+        self._names = tuple(state["names"])
+        self._columns = self._columns.with_target(schema.target)
+        self._schema = schema
+
+    def start(self, head: Head, *, again: bool = False) -> Records:
         """Read the header of a file, whose columns may stand in another order."""
         names = self._names
-        if self._header and head.records(self._rules, 1).begin.size:
+        header = bool(self._header) and not (again and self._begins_with_a_sample(head))
+        if header and head.records(self._rules, 1).begin.size:
             names = self._header_of(head, chr(self._rules.delimiter))
             self._check_names(head.file, names)
         self._rules = self._rules._replace(fields=len(names))
         self._layout = Layout(names, self._schema, self._columns, self._rules)
-        return head.records(self._rules, 1 if self._header else 0)
+        return head.records(self._rules, 1 if header else 0)
+
+    def _begins_with_a_sample(self, head: Head) -> bool:
+        rows = table_of(head, self._rules, 1).rows
+        return bool(rows) and set(self._names).isdisjoint(rows[0])
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
         """The samples of a chunk: all its records are used."""
@@ -196,8 +229,8 @@ class CsvFormat(TextFormat):
             if name in used and name not in names:
                 raise missing_column(file, name, "which the first file has", names)
         other = [name for name in names if name not in self._names]
-        if other and self._columns.schema is None:
+        if other and self._columns.grows:
             raise SchemaError(
                 f"{file} has {columns_named(other)}, but the first file has only "
-                f"{columns_named(self._names)}"
+                f"{columns_named(self._names)} (drift.new 'ignore' would leave them out)"
             )

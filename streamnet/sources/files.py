@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 from glob import glob
 from glob import has_magic
 from pathlib import Path
+from typing import Any
 from typing import Literal
+from typing import get_args
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
@@ -17,8 +21,11 @@ from streamnet.sources.bytestreams import STANDARD_INPUT
 from streamnet.sources.columnar import ColumnarSource
 from streamnet.sources.columns import Columns
 from streamnet.sources.csv import CsvFormat
+from streamnet.sources.drift import Guarded
+from streamnet.sources.folder import FolderSource
 from streamnet.sources.jsonlines import JsonLinesFormat
 from streamnet.sources.libsvm import LibsvmFormat
+from streamnet.sources.sequence import OnGap
 from streamnet.sources.text import TextSource
 from streamnet.sources.textformat import TextFormat
 
@@ -55,6 +62,8 @@ def open_files(
     quote: str | None = '"',
     max_record_bytes: int = 1 << 20,
     chunk_bytes: int = 1 << 20,
+    follow: bool = False,
+    on_gap: OnGap = "stop",
 ) -> Source:
     """The source that reads these files one after the other.
 
@@ -68,6 +77,11 @@ def open_files(
         quote: Of delimited text, None if quotes mean nothing.
         max_record_bytes: Longer records of text are rejected.
         chunk_bytes: How much of a text is read at once. It changes nothing in the samples.
+        follow: Never end. The last file is read on as it grows, is rotated, replaced or deleted; it
+            must be plain text. If the only one is a folder, its files are read in the order of
+            their names, each once it has not changed for a second.
+        on_gap: Whether reading stops where a followed file was cut, or a file of a folder came
+            too late, so that something is lost; or goes on with a rejected record that says so.
 
     Raises:
         DataError: if a file can't be read, or nothing matches.
@@ -77,17 +91,33 @@ def open_files(
         raise ConfigurationError(f"format is {format!r}, but must be one of {', '.join(FORMATS)}")
     if max_record_bytes < 1:
         raise ConfigurationError(f"max_record_bytes is {max_record_bytes}, but must be >= 1")
-    names = _expanded(paths)
+    if on_gap not in get_args(OnGap):
+        raise ConfigurationError(f"on_gap is {on_gap!r}, but must be 'stop' or 'go_on'")
     columns = columns or Columns()
+    if follow and len(paths) == 1 and Path(paths[0]).is_dir():
+        given: dict[str, Any] = {
+            "format": format,
+            "columns": columns,
+            "delimiter": delimiter,
+            "header": header,
+            "quote": quote,
+            "max_record_bytes": max_record_bytes,
+            "chunk_bytes": chunk_bytes,
+        }
+        folder = FolderSource(os.fspath(paths[0]), partial(_one_file, given), on_gap=on_gap)
+        return _guarded(folder, columns)
+    names = _expanded(paths, follow=follow)
     kind = format or _common_format(names)
+    if kind in ("parquet", "ipc") and follow:
+        raise ConfigurationError(f"format is {kind}, but such a file can't grow: follow its folder")
     if kind in ("parquet", "ipc"):
         columnar: Literal["parquet", "ipc"] = "parquet" if kind == "parquet" else "ipc"
         if STANDARD_INPUT in names:
             raise ConfigurationError(f"format is {kind}, but that can't be standard input")
-        return ColumnarSource(names, columns, kind=columnar)
+        return _guarded(ColumnarSource(names, columns, kind=columnar), columns)
 
-    def choose(_: str, first_line: bytes) -> TextFormat:
-        told = kind or _format_of_line(first_line)
+    def choose(_: str, first_line: bytes, known: str | None = None) -> TextFormat:
+        told = kind or known or _format_of_line(first_line)
         if told == "jsonl":
             return JsonLinesFormat(columns, max_record_bytes=max_record_bytes)
         if told == "libsvm":
@@ -102,10 +132,26 @@ def open_files(
 
     if kind in (None, "csv", "tsv"):
         choose("", b"")  # to refuse a wrong setting now rather than when the file is opened
-    return TextSource(names, choose, head=columns.head, chunk_bytes=chunk_bytes)
+    text = TextSource(
+        names,
+        choose,
+        head=columns.head,
+        chunk_bytes=chunk_bytes,
+        follow=follow,
+        on_gap=on_gap,
+    )
+    return _guarded(text, columns)
 
 
-def _expanded(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+def _guarded(source: Source, columns: Columns) -> Source:
+    return Guarded(source, columns.drift.stops) if columns.drift.stops else source
+
+
+def _one_file(given: Mapping[str, Any], path: str) -> Source:
+    return open_files([path], **given)
+
+
+def _expanded(paths: Sequence[str | os.PathLike[str]], *, follow: bool) -> list[str]:
     names: list[str] = []
     for given in paths:
         path = os.fspath(given)
@@ -119,7 +165,9 @@ def _expanded(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     if not names:
         raise DataError("no file is given")
     for name in names:
-        _check(name)
+        # A followed file may be gone for a moment: that is seen when it is opened.
+        if not (follow and name == names[-1]) or Path(name).exists():
+            _check(name)
     return names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from typing import final
 
@@ -11,6 +12,7 @@ from msgspec import ValidationError
 from msgspec.json import Decoder
 
 from streamnet.errors import DataError
+from streamnet.errors import SchemaError
 from streamnet.samples import Block
 from streamnet.samples import Schema
 from streamnet.sources.columns import Columns
@@ -36,7 +38,8 @@ class JsonLinesFormat(TextFormat):
     """One JSON object a line, with its features and target by name, in any order.
 
     A name that is absent is a missing value. A name that first comes up behind the head extends
-    the schema at that sample.
+    the schema at that sample; where `Columns.most_fields` are there already, the line is rejected.
+    Where the schema was given, as for a model's answers, names that it lacks are not looked at.
 
     >>> head = Head("f.jsonl", b'{"age": 39, "income": "low"}', 0, True)
     >>> JsonLinesFormat(Columns(target="income")).begin(head).numbers
@@ -49,6 +52,11 @@ class JsonLinesFormat(TextFormat):
         self._rules = Rules(longest=max_record_bytes)
         self._decode = Decoder().decode
         self._conversion: Conversion
+
+    @property
+    def name(self) -> str:
+        """Name of the format."""
+        return "jsonl"
 
     @property
     def rules(self) -> Rules:
@@ -73,9 +81,20 @@ class JsonLinesFormat(TextFormat):
         if not values:
             raise DataError(f"{head.file} has no JSON object in its first lines")
         schema = self._schema_of(head.file, values)
+        most = self._columns.most_fields
+        if self._columns.grows and len(schema.fields) > most:
+            raise SchemaError(
+                f"{head.file} has {len(schema.fields)} names in its first lines, but there may be "
+                f"{most} features (most_fields)"
+            )
+        self.restore_state({}, schema)
+        return schema
+
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Take over the names that are known."""
+        del state
         self._conversion = Conversion(self._columns, self._reading)
         self._conversion.schema = schema
-        return schema
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
         """The samples of a chunk, up to the one that brings a new name."""

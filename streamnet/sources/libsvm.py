@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from collections.abc import Sequence
 from operator import lt
 from typing import Any
@@ -38,6 +39,8 @@ COMMENT = b"#"
 MOST_CELLS = 1 << 20  # of the padded rows of a block
 LARGEST_INDEX = 2**63 - 1
 
+PLAIN_BYTES = 1 << 16  # longer lines are read piece by piece, which takes less memory
+_TOKEN = re.compile(rb"\S+")
 _PLAIN = re.compile(rb"[^\s:#]+(?:[ \t]+[0-9]{1,18}:[0-9.eE+-]+)*[ \t]*")
 _UNUSUAL = {0.0, math.inf, -math.inf}
 
@@ -67,6 +70,11 @@ class LibsvmFormat(TextFormat):
         self._schema = Schema(())
 
     @property
+    def name(self) -> str:
+        """Name of the format."""
+        return "libsvm"
+
+    @property
     def rules(self) -> Rules:
         """A record is a line that is more than a comment."""
         return self._rules
@@ -93,6 +101,11 @@ class LibsvmFormat(TextFormat):
             head.file, names, lambda _: Kind.NUMBER, lambda: task_of(labels)
         )
         return self._schema
+
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Take over the task."""
+        del state
+        self._schema = schema
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
         """The samples of a chunk, up to where their padded rows would take too much memory."""
@@ -158,7 +171,7 @@ def _line(raw: bytes) -> _Line | Problem:
 
 def _plain_line(raw: bytes) -> _Line | None:
     """The quick way for a line without anything special; None sends it the long way."""
-    if _PLAIN.fullmatch(raw) is None:
+    if len(raw) > PLAIN_BYTES or _PLAIN.fullmatch(raw) is None:
         return None
     label, *parts = raw.replace(b":", b" ").split()
     try:
@@ -172,15 +185,16 @@ def _plain_line(raw: bytes) -> _Line | None:
 
 
 def _any_line(raw: bytes) -> _Line | Problem:
-    tokens = raw.partition(COMMENT)[0].split()
-    label = None
-    if tokens and b":" not in tokens[0]:
-        label = tokens.pop(0)
+    text = raw.partition(COMMENT)[0]
+    first = _TOKEN.search(text)
+    label = None if first is None or b":" in first.group() else first.group()
+    start = 0 if first is None or label is None else first.end()
     index: list[int] = []
     value: list[float] = []
     last = -1
-    for token in tokens:
-        name, colon, text = token.partition(b":")
+    for match in _TOKEN.finditer(text, start):
+        token = match.group()
+        name, colon, number_text = token.partition(b":")
         if not name.isdigit() or not colon:
             if name == b"qid" and colon:
                 continue
@@ -189,7 +203,7 @@ def _any_line(raw: bytes) -> _Line | Problem:
         if at <= last or at > LARGEST_INDEX:
             return _bad_index(token, "is not above the one before it" if at <= last else "is huge")
         last = at
-        number = _value(name, text)
+        number = _value(name, number_text)
         if isinstance(number, Problem):
             return number
         if number != 0.0:

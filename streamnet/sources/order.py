@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 from typing import final
 
 import numpy as np
@@ -15,6 +17,8 @@ from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
+from streamnet.sources.plainschema import plain_schema
+from streamnet.sources.plainschema import schema_from
 from streamnet.sources.widening import widened
 
 __all__ = ("Limited", "Repeated")
@@ -22,10 +26,10 @@ __all__ = ("Limited", "Repeated")
 
 @final
 class Limited(Source):
-    """The first ``n`` samples of a source.
+    """The first ``n`` samples of a source, and the records rejected before the last of them.
 
-    To resume, the source is read again from its start, since a position does not say how many
-    samples were before it.
+    To resume without a state, the source is read again from its start, since a position does not
+    say how many samples were before it.
 
     >>> import anyio
     >>> from streamnet.sources.iterable import IterableSource
@@ -43,10 +47,15 @@ class Limited(Source):
         self._source = source
         self._n = n
         self._left = n
+        self._last: Block | None = None  # given last
         self._rest: Block | None = None  # of the block that holds the position
+        self._known: int | None = None  # samples left, as another source exported it
 
     async def open(self, after: Position | None = None) -> Schema:
         """Open the source and go to ``after`` by reading."""
+        if self._known is not None and after is not None:
+            self._left = self._known
+            return await self._source.open(after)
         schema = await self._source.open()
         while after is not None and after.source and self._rest is None:
             block = await self._source.receive()
@@ -67,10 +76,26 @@ class Limited(Source):
             block = await self._source.receive()
         if block is None:
             return None
-        if len(block) > self._left:
-            block = block.part(0, self._left)
+        if len(block) >= self._left:
+            block = _first(block, self._left)
         self._left -= len(block)
+        self._last = block
         return block
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        """How many samples are left, and the state of the source."""
+        left = self._left
+        if after is None or not after.source:
+            left = self._n
+        elif self._last is not None:
+            before = _samples_before(self._last, after)
+            left += 0 if before is None else len(self._last) - before
+        return {"left": left, "source": self._source.export_state(after)}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take over how many samples are left."""
+        self._known = int(state["left"])
+        self._source.restore_state(state["source"])
 
     async def aclose(self) -> None:
         """Close the source."""
@@ -90,26 +115,29 @@ class Repeated(Source):
     the epoch in front of the file. Fields that came up late in the first epoch stay.
 
     Args:
-        make_source: Makes a source of the same samples each time.
+        make_source: Makes the source of an epoch, counted from 1, each with the same samples;
+            their order may differ.
         epochs: How often.
 
     >>> import anyio
     >>> from streamnet.sources.iterable import IterableSource
     >>> async def scored():
-    ...     source = Repeated(lambda: IterableSource([{"x": 1.0}]), 2)
+    ...     source = Repeated(lambda epoch: IterableSource([{"x": 1.0}]), 2)
     ...     await source.open()
     ...     return [(await source.receive()).scored for _ in range(2)]
     >>> anyio.run(scored)
     [True, False]
     """
 
-    def __init__(self, make_source: Callable[[], Source], epochs: int) -> None:
+    def __init__(self, make_source: Callable[[int], Source], epochs: int) -> None:
         if epochs < 1:
             raise ConfigurationError(f"epochs is {epochs}, but must be >= 1")
         self._make_source = make_source
         self._epochs = epochs
         self._epoch = 1
-        self._source = make_source()
+        self._source: Source | None = None
+        self._giver: Source | None = None  # of the last block
+        self._known: Mapping[str, Any] = {}  # what another source exported
         self._schema = Schema(())
 
     async def open(self, after: Position | None = None) -> Schema:
@@ -119,32 +147,52 @@ class Repeated(Source):
             after = after._replace(source=name)
             if self._epoch > self._epochs:
                 raise DataError(f"the position is in epoch {self._epoch} of {self._epochs}")
-        self._schema = await self._source.open(after)
+        self._source = self._make_source(self._epoch)
+        if self._known:
+            self._source.restore_state(self._known["source"])
+        schema = await self._source.open(after)
+        self._schema = schema_from(self._known["schema"]) if self._known else schema
         return self._schema
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        """The schema of all epochs, and the state of this one's source."""
+        if after is not None:
+            after = after._replace(source=_epoch_of(after.source)[1])
+        source = self._giver or self._source
+        state = {} if source is None else source.export_state(after)
+        return {"schema": plain_schema(self._schema), "source": state}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take over the schema, for the first epoch to be read."""
+        self._known = state
 
     async def receive(self) -> Block | None:
         """The next samples of this epoch or the next; None at the end."""
-        while self._epoch <= self._epochs:
+        while self._source is not None:
             block = await self._source.receive()
             if block is not None:
+                self._giver = self._source
                 return self._marked(block)
             await self._source.aclose()
             self._epoch += 1
+            self._source = None
             if self._epoch <= self._epochs:
-                self._source = self._make_source()
+                self._source = self._make_source(self._epoch)
                 await self._source.open()
         return None
 
     async def aclose(self) -> None:
         """Close the source of this epoch."""
         self._epoch = self._epochs + 1
-        await self._source.aclose()
+        if self._source is not None:
+            await self._source.aclose()
+            self._source = None
 
     def progress(self) -> float | None:
         """Share of all epochs."""
         if self._epoch > self._epochs:
             return 1.0
-        share = self._source.progress()
+        share = 0.0 if self._source is None else self._source.progress()
         return None if share is None else (self._epoch - 1 + share) / self._epochs
 
     def _marked(self, block: Block) -> Block:
@@ -155,6 +203,13 @@ class Repeated(Source):
         name = f"epoch {self._epoch} of {block.source}"
         wide = widened(block, self._schema)
         return replace(wide, source=name, scored=False, rejected=())
+
+
+def _first(block: Block, count: int) -> Block:
+    """The first samples of a block, and what was rejected before the last of them."""
+    places = block.places().tolist() if block.rejected else []
+    rejected = sum(place < count for place in places)
+    return replace(block.part(0, count), rejected=block.rejected[:rejected])
 
 
 def _epoch_of(source: str) -> tuple[int, str]:

@@ -11,8 +11,11 @@ import numpy as np
 
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.samples import Task
 
-__all__ = ("Problem", "Reason", "shown", "text_of", "without")
+__all__ = ("Problem", "Reason", "only_rejected", "shown", "text_of", "without")
 
 RAW_CHARACTERS = 4096
 SHOWN_CHARACTERS = 60
@@ -34,6 +37,10 @@ class Reason(StrEnum):
     too-long         longer than ``max_record_bytes``
     index            libSVM: an index that is no integer, negative, twice there or out of order
     type             a value of a kind that is no feature, such as a list
+    new-column       a feature that is new, where that was not to be
+    missing-column   a feature that is known has no value in the record, not even an empty one
+    gap              no record: a followed file was cut or replaced, and what it held is lost
+    fields           a feature that is new, where there are as many as there may be
     ================ ==========================================================================
     """
 
@@ -49,6 +56,10 @@ class Reason(StrEnum):
     TOO_LONG = "too-long"
     INDEX = "index"
     TYPE = "type"
+    FIELDS = "fields"
+    NEW_COLUMN = "new-column"
+    MISSING_COLUMN = "missing-column"
+    GAP = "gap"
 
 
 RULES = {
@@ -92,6 +103,16 @@ def shown(value: object) -> str:
 def text_of(raw: bytes) -> str:
     """The text of a record for a person: whatever is not UTF-8 is marked, the rest is cut."""
     return raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
+
+
+def only_rejected(schema: Schema, end: Position, letter: DeadLetter) -> Block:
+    """A block without samples, which holds one rejected record."""
+    numbers = np.empty((0, len(schema.numbers)), np.float64)
+    words = tuple(np.empty(0, np.object_) for _ in schema.words)
+    kind = np.float64 if schema.task is Task.REGRESSION else np.object_
+    target = None if schema.target is None else np.empty(0, kind)
+    marks = np.array([end[1:]], np.int64)
+    return Block(schema, end.source, numbers, words, target, marks, rejected=(letter,))
 
 
 def without(block: Block, letters: Mapping[int, DeadLetter]) -> Block:

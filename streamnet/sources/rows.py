@@ -12,13 +12,13 @@ import numpy as np
 from msgspec import json
 
 from streamnet.samples import Block
-from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Schema
-from streamnet.samples import Task
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import Conversion
+from streamnet.sources.plainschema import plain_schema
+from streamnet.sources.plainschema import schema_from
 from streamnet.sources.reasons import without
 
 __all__ = ("RowReader",)
@@ -32,7 +32,8 @@ class RowReader:
     """Turns samples that are dicts into blocks; a feature that is new extends the schema.
 
     A feature gets its kind from the first value that is there (None, NaN and the texts of
-    ``columns.missing`` are not): a number, a time, a word or a text. If the task is not given, the
+    ``columns.missing`` are not): a number, a time, a word or a text. A sample that brings more than
+    ``columns.most_fields`` is rejected. If the task is not given, the
     first target tells it: a float is a regression, anything else a label. Values that can't be
     read raise nothing; their samples become `Block.rejected` and change nothing.
 
@@ -87,19 +88,11 @@ class RowReader:
 
     def export_state(self) -> dict[str, Any]:
         """The schema and the number of the next sample."""
-        schema = self.schema
-        return {
-            "fields": [[name, str(kind)] for name, kind in schema.fields],
-            "target": schema.target,
-            "task": None if schema.task is None else str(schema.task),
-            "records": self._records,
-        }
+        return {**plain_schema(self.schema), "records": self._records}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on where the reader that exported ``state`` stood."""
-        fields = tuple(Field(name, Kind(kind)) for name, kind in state["fields"])
-        task = None if state["task"] is None else Task(state["task"])
-        self._conversion.schema = Schema(fields, state["target"], task)
+        self._conversion.schema = schema_from(state)
         self._records = state["records"]
         self._prepare()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 from typing import final
 
 import numpy as np
@@ -29,7 +31,7 @@ BLOCK_ROWS = 8192
 
 @final
 class Shuffled(Source):
-    """The samples of a source in an order that only the seed and their numbers decide.
+    """The samples of a source in an order that only seed, epoch and their numbers decide.
 
     ``buffer`` samples wait. Each that comes in takes a place picked by its number, and the one
     that was there leaves; at the end the rest leave in an order that the seed decides. A position
@@ -47,34 +49,74 @@ class Shuffled(Source):
     ([0.0, 1.0, 2.0, 3.0, 4.0], True)
     """
 
-    def __init__(self, source: Source, buffer: int, seed: int) -> None:
+    def __init__(self, source: Source, buffer: int, seed: int, *, epoch: int = 1) -> None:
         if buffer < 1:
             raise ConfigurationError(f"buffer is {buffer}, but must be >= 1")
         self._source = source
         self._size = buffer
-        self._key = key_of(seed, buffer)
+        self._key = key_of(seed, buffer, epoch)
         self._waiting: Block | None = None
         self._came = 0
         self._left = 0
+        self._rejected = 0  # given
+        self._known: int | None = None  # of them, as another source exported it
         self._schema = Schema(())
         self._out: deque[Block] = deque()
         self._ended = False
+        self._begin: dict[str, Any] = {}  # state of the source at its start
         self._name = ""
 
     async def open(self, after: Position | None = None) -> Schema:
         """Open the source and leave out the samples that left before ``after``."""
         self._schema = await self._source.open()
+        self._begin = self._source.export_state(None)
         skipped = 0 if after is None else after.record
-        while self._left < skipped and not self._ended:
-            await self._step()
-            while self._out and int(self._out[0].marks[-1, 1]) <= skipped:
-                self._out.popleft()
-        if self._left < skipped:
-            raise DataError(f"the source ends before {after}: it is not the same any more")
-        if self._out and self._out[0].marks[0, 1] < skipped:
-            first = self._out.popleft()
-            self._out.appendleft(first.part(skipped - int(first.marks[0, 1]), len(first)))
+        while (given := self._given(skipped)) is not None:
+            if self._out:
+                self._skip(given)
+            elif not self._ended:
+                await self._step()
+            else:
+                raise DataError(f"the source ends before {after}: it is not the same any more")
         return self._schema
+
+    def _given(self, skipped: int) -> int | None:
+        """Samples of the next block that were given before the place, None behind the place.
+
+        Rejected records leave in blocks of their own, so a position does not say whether those at
+        it were given: the state does.
+        """
+        if not self._out:
+            behind = self._left >= skipped and self._rejected >= (self._known or 0)
+            return None if behind else 0
+        block = self._out[0]
+        first = int(block.marks[0, 1])
+        if block.rejected:
+            before = first < skipped if self._known is None else self._rejected < self._known
+            return 0 if before else None
+        return min(len(block), skipped - first) if first < skipped else None
+
+    def _skip(self, samples: int) -> None:
+        """Leave out the first samples of the next block, or all that it rejects."""
+        block = self._out.popleft()
+        if samples < len(block):
+            self._out.appendleft(block.part(samples, len(block)))
+        elif block.rejected:
+            count = len(block.rejected)
+            given = count if self._known is None else min(count, self._known - self._rejected)
+            self._rejected += given
+            if given < count:
+                self._out.appendleft(replace(block, rejected=block.rejected[given:]))
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        """What the source had found out at its start, and the rejected records given."""
+        started = after is not None and after.source
+        return {"source": self._begin, "rejected": self._rejected if started else 0}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Let the source begin with what it had found out."""
+        self._known = int(state["rejected"])
+        self._source.restore_state(state["source"])
 
     async def receive(self) -> Block | None:
         """The next samples; None at the end."""
@@ -82,6 +124,7 @@ class Shuffled(Source):
             if self._ended:
                 return None
             await self._step()
+        self._rejected += len(self._out[0].rejected)
         return self._out.popleft()
 
     async def aclose(self) -> None:
@@ -92,8 +135,10 @@ class Shuffled(Source):
         await self._source.aclose()
 
     def progress(self) -> float | None:
-        """Share of the source that was read."""
-        return self._source.progress()
+        """Share of the samples that left."""
+        share = self._source.progress()
+        waiting = sum(map(len, self._out))
+        return None if share is None else share * (self._left - waiting) / max(1, self._came)
 
     async def _step(self) -> None:
         """Take a block in, or let the rest leave."""
@@ -102,7 +147,7 @@ class Shuffled(Source):
             self._ended = True
             if self._waiting is not None:
                 rest = len(self._waiting)
-                self._send(self._waiting, permutation(key_of(self._key), rest), ())
+                self._send(self._waiting, permutation(key_of(self._key), rest))
             self._waiting = None
             return
         self._name = self._name or block.source
@@ -124,16 +169,30 @@ class Shuffled(Source):
             place = min(int((draw + 1.0) / 2.0 * self._size), self._size - 1)
             leaving.append(places[place])
             places[place] = number
-        self._send(pool, np.array(leaving, np.intp), block.rejected)
+        stay = len(block) - len(leaving)  # samples that came before the first that sent one away
+        start = 0
+        for place, letter in zip(block.places().tolist(), block.rejected, strict=True):
+            stop = max(start, place - stay)
+            self._send(pool, np.array(leaving[start:stop], np.intp))
+            self._reject(block, letter)
+            start = stop
+        self._send(pool, np.array(leaving[start:], np.intp))
         self._waiting = pool.take(np.array(places, np.intp))
 
-    def _send(self, pool: Block, order: NDArray[np.intp], rejected: tuple[DeadLetter, ...]) -> None:
-        for start in range(0, max(1, len(order)), BLOCK_ROWS):
+    def _send(self, pool: Block, order: NDArray[np.intp]) -> None:
+        for start in range(0, len(order), BLOCK_ROWS):
             part = pool.take(order[start : start + BLOCK_ROWS])
             marks = np.zeros((len(part) + 1, 3), np.int64)
             marks[:, :2] = np.arange(self._left, self._left + len(part) + 1)[:, None]
             self._left += len(part)
-            letters = rejected if start == 0 else ()
-            if len(part) or letters:
-                sent = replace(part, source=self._name, marks=marks, rejected=letters)
-                self._out.append(sent)
+            self._out.append(replace(part, source=self._name, marks=marks, rejected=()))
+
+    def _reject(self, block: Block, letter: DeadLetter) -> None:
+        """Let a rejected record leave between the samples that it came between."""
+        if self._out and self._out[-1].rejected:
+            last = self._out.pop()
+            self._out.append(replace(last, rejected=(*last.rejected, letter)))
+            return
+        marks = np.array([[self._left, self._left, 0]], np.int64)
+        empty = block.take(np.empty(0, np.intp))
+        self._out.append(replace(empty, source=self._name, marks=marks, rejected=(letter,)))

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import final
 
+from anyio import current_time
+from anyio import move_on_after
 from anyio import to_thread
 
-from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
-from streamnet.sources.bytestreams import size_of
+from streamnet.sources.marks import Trace
+from streamnet.sources.marks import check_names
+from streamnet.sources.marks import names_mark
+from streamnet.sources.plainschema import plain_schema
+from streamnet.sources.plainschema import schema_from
+from streamnet.sources.sequence import FileSequence
+from streamnet.sources.sequence import OnGap
 from streamnet.sources.textfile import TextFile
 from streamnet.sources.textformat import TextFormat
 
@@ -24,17 +33,27 @@ BLOCK_ROWS = 8192
 FEWEST_ROWS = 32
 HEAD_BYTES = 16 << 20
 FIRST_LOOK = 1 << 16  # bytes that tell the format, if no line ends before
+QUIET = 0.2  # seconds without anything new after which the head of a live stream is complete
+PATIENCE = 1.0  # seconds after which it is complete even if it trickles on
 
 
 @final
 class TextSource(Source):
     r"""Samples of text files in order. Reading goes on in worker threads.
 
+    The first ``head`` records of the first file tell what its columns are. Of a pipe it is those
+    that are there once nothing more has come for 0.2 seconds, or one second after the first: what
+    it tells may then depend on when they came, which settings in ``choose`` can prevent.
+
     Args:
         paths: Files in order; ``-`` is standard input.
-        choose: Makes the format of the first file's name and first line.
+        choose: Makes the format of the first file's name and first line, and of the name that the
+            format has if that is known.
         head: Records of the first file by which the format tells its columns.
         chunk_bytes: How much is read at once. It changes nothing in the samples.
+        follow: The last file is read on as it grows, without end, see `FollowedBytes`.
+        on_gap: Whether reading breaks off where a followed file lost something that was not read,
+            or goes on with a rejected record that says so.
 
     >>> import anyio, pathlib, tempfile
     >>> from streamnet.sources.columns import Columns
@@ -43,7 +62,7 @@ class TextSource(Source):
     >>> _ = path.write_text("age,income\n39,low\nold,high\n")
     >>> async def main():
     ...     columns = Columns(target="income", head=1)
-    ...     source = TextSource([str(path)], lambda name, line: CsvFormat(columns), head=1)
+    ...     source = TextSource([str(path)], lambda *_: CsvFormat(columns), head=1)
     ...     await source.open()
     ...     block = await source.receive()
     ...     await source.aclose()
@@ -55,122 +74,163 @@ class TextSource(Source):
     def __init__(
         self,
         paths: Sequence[str],
-        choose: Callable[[str, bytes], TextFormat],
+        choose: Callable[[str, bytes, str | None], TextFormat],
         *,
         head: int = 1000,
         chunk_bytes: int = 1 << 20,
+        follow: bool = False,
+        on_gap: OnGap = "stop",
     ) -> None:
-        if chunk_bytes < 1:
-            raise ConfigurationError(f"chunk_bytes is {chunk_bytes}, but must be >= 1")
-        if not paths:
-            raise ConfigurationError("paths is empty, but must name at least one file")
-        for path in paths:
-            if paths.count(path) > 1:
-                raise ConfigurationError(f"paths has {path!r} twice, but each file must be new")
-        self._paths = tuple(paths)
+        self._files = FileSequence(tuple(paths), chunk_bytes, follow=follow)
         self._choose = choose
         self._head = head
-        self._chunk_bytes = chunk_bytes
+        self._on_gap = on_gap
         self._format: TextFormat | None = None  # None until the first line is there
         self._schema = Schema(())
-        self._number = 0  # of the file that is read
-        self._file: TextFile | None = None  # None before `open` and at the end
-        self._started = False  # the top of that file was read
-        self._sizes: list[int | None] = []  # None where it is not known
+        self._started: TextFile | None = None  # the file whose top was read
         self._rows = BLOCK_ROWS  # to look for next
+        self._trace = Trace(b"", 0, b"", None)  # of the file at the last block
+        self._known: Mapping[str, Any] = {}  # what another source exported
 
     async def open(self, after: Position | None = None) -> Schema:
         """Look at the head of the first file, then go to ``after``."""
-        if after is not None and after.source and after.source not in self._paths:
-            raise DataError(f"the position is in {after.source!r}, which is not among the files")
-        self._sizes = await to_thread.run_sync(self._measured)
-        file = await to_thread.run_sync(self._opened, 0)
-        while not await to_thread.run_sync(self._begun, file):
+        await to_thread.run_sync(self._files.measure, not self._known)
+        after = after if after is not None and after.source else None
+        start = 0 if after is None else self._files.number_of(after.source)
+        mark = self._known.get("mark")
+        if self._known and after is not None:
+            check_names(self._files.paths[:start], self._known["before"], after.source)
+        file = await to_thread.run_sync(self._files.open, start if self._known else 0, mark)
+        if not self._known:
+            await self._wait_for_head(file)
+            if start > 0:
+                file = await to_thread.run_sync(self._files.open, start)
+        if mark is not None:
+            await self._recognise(file, mark)
+        while file.gap is None and not await to_thread.run_sync(self._top, file):
             await _more(file)
-        if after is not None and after.source:
-            if after.source != self._paths[0]:
-                file.stream.close()
-                file = await to_thread.run_sync(self._opened, self._paths.index(after.source))
-                while not await to_thread.run_sync(self._top, file):
-                    await _more(file)
-            await to_thread.run_sync(file.go_to, after)
+        if after is not None and file.gap is None:
+            await to_thread.run_sync(file.go_to, after, mark)
+        self._trace = file.trace()
         return self._schema
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        """The schema, what the format has found out, and marks to know the files again."""
+        if self._format is None:
+            return {}
+        state = {
+            "schema": plain_schema(self._schema),
+            "format": {"name": self._format.name, **self._format.export_state()},
+        }
+        if after is not None and after.source:
+            before = self._files.before(after.source)
+            return {**state, "before": before, "mark": self._trace.mark(after.offset)}
+        return {**state, "before": names_mark(()), "mark": self._trace.mark(0)}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take over schema and format, so that nothing has to be found out again."""
+        if state:
+            self._known = state
+            self._schema = schema_from(state["schema"])
+            self._format = self._choose("", b"", state["format"]["name"])
+            self._format.restore_state(state["format"], self._schema)
 
     async def receive(self) -> Block | None:
         """The next samples that are there; None at the end."""
-        while self._file is not None:
+        while self._files.file is not None:
             block = await to_thread.run_sync(self._next)
             if block is not None:
-                self._schema = block.schema
                 return block
-            if self._file is not None:
-                await _more(self._file)
+            if self._files.file is not None:
+                await _more(self._files.file)
         return None
 
     async def aclose(self) -> None:
         """Let go of the files."""
-        if self._file is not None:
-            self._file.stream.close()
-            self._file = None
-            self._number = len(self._paths)
+        self._files.close()
 
     def progress(self) -> float | None:
-        """Share of the bytes in the files that were read, None if one of them is a pipe."""
-        sizes = [size for size in self._sizes if size is not None]
-        if len(sizes) < len(self._paths):
-            return None
-        done = sum(sizes[: self._number])
-        if self._file is not None:
-            done += self._file.used()
-        return min(1.0, done / max(1, sum(sizes)))
+        """Share of the bytes in the files that were given, None where one may grow."""
+        return self._files.progress()
 
-    def _measured(self) -> list[int | None]:
-        return [size_of(path) for path in self._paths]
+    async def _recognise(self, file: TextFile, mark: Mapping[str, Any]) -> None:
+        """Refuse a file that does not begin like the one that was left; followed, it has a gap."""
+        while not (file.exhausted or file.knows_beginning(mark)):
+            await _more(file)
+        if file.stream.may_pass and not file.knows_beginning(mark):
+            raise file.broken()
+        if file.gap is None:
+            file.recognise(mark, begins=True)
 
-    def _opened(self, number: int) -> TextFile:
-        self._number = number
-        self._started = False
-        self._file = TextFile(self._paths[number], self._chunk_bytes)
-        return self._file
+    async def _wait_for_head(self, file: TextFile) -> None:
+        deadline = None  # set when the first records are there
+        complete = False
+        while not await to_thread.run_sync(self._begun, file, complete):
+            if deadline is None and file.stream.live and self._has_records(file):
+                deadline = current_time() + PATIENCE
+            if deadline is None:
+                await _more(file)
+            else:
+                complete = not await _more(file, min(QUIET, deadline - current_time()))
 
-    def _begun(self, file: TextFile) -> bool:
+    def _has_records(self, file: TextFile) -> bool:
+        return self._format is not None and _is_enough(file, self._format, self._format.fewest)
+
+    def _begun(self, file: TextFile, complete: bool) -> bool:
         """Tell the format and the schema from the first file, if enough of it is there."""
         if self._format is None:
             if not (file.exhausted or b"\n" in file.data or len(file.data) >= FIRST_LOOK):
                 return False
+            if file.stream.may_pass and b"\n" not in file.data:
+                raise file.broken()
             first_line = file.data[:FIRST_LOOK].partition(b"\n")[0]
-            self._format = self._choose(file.name, first_line)
-        if not _is_enough(file, self._format, self._head + 1):
+            self._format = self._choose(file.name, first_line, None)
+        if not complete and not _is_enough(file, self._format, self._head + 1):
             return False
         head = file.head(HEAD_BYTES)
         if file.stream.failure is not None and not head.records(self._format.rules, 1).begin.size:
-            raise DataError(file.broken())
+            raise file.broken()
         self._schema = self._format.begin(head)
         return self._top(file)
 
     def _top(self, file: TextFile) -> bool:
         """Leave the header out of a file, if it is there."""
+        if self._started is file:
+            return True
         if self._format is None or not _is_enough(file, self._format, 1):
             return False
-        file.start(self._format.start(file.head(HEAD_BYTES)))
-        self._started = True
+        file.start(self._format.start(file.head(HEAD_BYTES), again=self._files.follows))
+        self._started = file
         return True
 
     def _next(self) -> Block | None:
         """The next block; None if more has to be read first, or at the very end."""
-        while (file := self._file) is not None:
-            block = self._found(file) if self._started or self._top(file) else None
+        while (file := self._files.file) is not None:
+            trace = file.trace()
+            block = self._found(file) if self._top(file) else None
+            if block is None and file.gap is not None:
+                block = self._over_gap(file)
             if block is not None:
+                self._schema = block.schema
+                self._trace = trace if file.gap is None else Trace(b"", 0, b"", None)
                 return block
             if not file.exhausted:
-                if file.stream.size is None:
+                if file.stream.live:
                     return None
                 file.fill()
             elif file.stream.failure is not None:
-                raise DataError(file.broken())
-            elif self._started:
-                self._next_file(file)
+                raise file.broken()
+            else:
+                self._files.advance()
         return None
+
+    def _over_gap(self, file: TextFile) -> Block:
+        """Go on behind a gap, with a record of it, or break off."""
+        if self._on_gap == "stop":
+            raise DataError(f"{file.name} {file.gap} (on_gap 'go_on' would go on nevertheless)")
+        block = file.lost(self._schema)
+        self._files.advance()
+        return block
 
     def _found(self, file: TextFile) -> Block | None:
         """The next block of what is in memory."""
@@ -185,24 +245,25 @@ class TextSource(Source):
         self._rows = min(BLOCK_ROWS, 2 * max(used, FEWEST_ROWS))
         return block
 
-    def _next_file(self, file: TextFile) -> None:
-        file.stream.close()
-        if self._number + 1 < len(self._paths):
-            self._opened(self._number + 1)
-        else:
-            self._number += 1
-            self._file = None
 
-
-async def _more(file: TextFile) -> None:
-    """Read on in a file, once there is something to read."""
-    await file.stream.wait()
-    await to_thread.run_sync(file.fill)
+async def _more(file: TextFile, seconds: float | None = None) -> bool:
+    """Read on in a file, once there is something to read; False if there was none so long."""
+    found = False
+    with move_on_after(seconds):
+        await file.stream.wait()
+        found = True
+    if found:
+        await to_thread.run_sync(file.fill)
+    return found
 
 
 def _is_enough(file: TextFile, form: TextFormat, records: int) -> bool:
     """Whether the head is complete; that must not depend on how much is read at once."""
-    if file.exhausted or len(file.data) >= HEAD_BYTES:
+    if len(file.data) >= HEAD_BYTES:
         return True
     head = file.head(HEAD_BYTES)
-    return all(len(head.records(rules, records).begin) == records for rules in form.head_rules())
+    if all(len(head.records(rules, records).begin) == records for rules in form.head_rules()):
+        return True
+    if file.stream.may_pass:
+        raise file.broken()  # to go on without a whole head would change what it tells
+    return file.exhausted

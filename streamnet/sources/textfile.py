@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from typing import final
 
 import numpy as np
 
 from streamnet.errors import DataError
+from streamnet.errors import ReadError
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Position
 from streamnet.samples import Schema
-from streamnet.samples import Task
 from streamnet.sources.bytestreams import ByteStream
 from streamnet.sources.bytestreams import shown_name
+from streamnet.sources.following import FollowedBytes
+from streamnet.sources.marks import REMEMBERED
+from streamnet.sources.marks import Trace
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import only_rejected
 from streamnet.sources.reasons import text_of
 from streamnet.sources.records import QUOTE
 from streamnet.sources.records import Records
@@ -36,11 +42,12 @@ BAD_ENCODING = Problem(Reason.ENCODING, "the record is not UTF-8")
 class TextFile:
     """One text, the bytes of it that are in memory, and the place of the next record."""
 
-    def __init__(self, path: str, chunk_bytes: int) -> None:
+    def __init__(self, path: str, stream: ByteStream | FollowedBytes) -> None:
         self.path = path
         self.name = shown_name(path)
-        self.stream = ByteStream(path, chunk_bytes)
+        self.stream = stream
         self.data = b""
+        self._first = b""  # bytes of the text, to know it again
         self._begin = 0  # offset of data[0]
         self._at = 0  # index in data of the next record
         self._record = 0
@@ -50,25 +57,36 @@ class TextFile:
     @property
     def final(self) -> bool:
         """Whether nothing comes behind ``data``."""
-        return self.stream.ended and self.stream.failure is None
+        return self.stream.ended and self.stream.failure is None and self.gap is None
+
+    @property
+    def gap(self) -> str | None:
+        """What was lost behind ``data``, None if nothing was."""
+        return self.stream.gap if isinstance(self.stream, FollowedBytes) else None
 
     @property
     def exhausted(self) -> bool:
         """Whether nothing can be found any more."""
         return self.stream.ended
 
-    def used(self) -> int:
-        """Bytes of the file that were used: of a packed one, those that were unpacked."""
-        return self.stream.raw if self.stream.packed else self._begin + self._at
+    def used(self) -> float:
+        """Bytes of the file whose records were used; of a packed one, about as many."""
+        used, known = self._begin + self._at, self._begin + len(self.data)
+        return self.stream.unpacked * used / max(1, known) if self.stream.packed else used
 
-    def fill(self) -> None:
-        """Read on, and forget what was used."""
+    def fill(self) -> bool:
+        """Read on, and forget what was used but for its last bytes; False if nothing is there."""
         more = self.stream.read()
-        if self._at:
-            self._begin += self._at
-            self.data = self.data[self._at :]
-            self._at = 0
-        self.data += more
+        self._first += more[: REMEMBERED - len(self._first)]
+        used = max(0, self._at - REMEMBERED)
+        self._begin += used
+        self._at -= used
+        self.data = self.data[used:] + more
+        return bool(more)
+
+    def trace(self) -> Trace:
+        """What marks the places in memory."""
+        return Trace(self._first, self._begin, self.data, self.stream.size)
 
     def head(self, most_bytes: int) -> Head:
         """The beginning of the file, while nothing of it was used."""
@@ -83,23 +101,56 @@ class TextFile:
         self._at = top.behind
         self._line = 1 + top.lines
 
-    def go_to(self, position: Position) -> None:
-        """Go on at ``position``, which is not before the top's end."""
+    def go_to(self, position: Position, mark: Mapping[str, Any] | None = None) -> None:
+        """Go on at ``position``, or behind the top if that is later.
+
+        Args:
+            position: Where to go on.
+            mark: What the file looked like there, if that is known.
+
+        Raises:
+            DataError: if the file is shorter or another one.
+        """
         offset = position.offset
-        while offset > self._begin + len(self.data):
-            if self.stream.skip_to(offset):
-                self._begin, self._at, self.data = offset, 0, b""
-            elif self.stream.ended:
-                raise DataError(
-                    f"{self.name} has only {self._begin + len(self.data)} bytes, "
-                    f"but was left at byte {offset}: it is not the same file any more"
-                )
-            else:
-                self._at = len(self.data)
-                self.fill()
+        if offset < self._begin + self._at:
+            return  # behind a gap, where the top was not known yet
+        self._read_to(min(REMEMBERED, offset), offset)
+        start = offset - REMEMBERED
+        if start > self._begin + len(self.data) and self.stream.skip_to(start):
+            self._begin, self._at, self.data = start, 0, b""
+        self._read_to(offset, offset)
+        if mark is not None:
+            self.recognise(mark)
         self._at = offset - self._begin
         self._record = position.record
         self._line = position.line
+
+    def knows_beginning(self, mark: Mapping[str, Any]) -> bool:
+        """Whether enough of the file is there to tell whether it begins as it did."""
+        return len(self._first) >= min(REMEMBERED, int(mark["offset"]))
+
+    def recognise(self, mark: Mapping[str, Any], *, begins: bool = False) -> None:
+        """Refuse a file that is not the one that was marked; or does not even begin as it did.
+
+        Raises:
+            DataError: if it is another one.
+        """
+        trace = self.trace()
+        difference = trace.begins_otherwise(mark) if begins else trace.differs(mark)
+        if difference is not None:
+            raise DataError(f"{self.name} is not the same file any more: {difference}")
+
+    def _read_to(self, offset: int, left_at: int) -> None:
+        while offset > self._begin + len(self.data):
+            self._at = len(self.data)
+            if self.stream.may_pass:
+                raise self.broken()
+            followed = isinstance(self.stream, FollowedBytes)
+            if not self.fill() and (self.stream.ended or followed):
+                raise DataError(
+                    f"{self.name} has only {self._begin + len(self.data)} bytes, "
+                    f"but was left at byte {left_at}: it is not the same file any more"
+                )
 
     def find(self, rules: Rules, most: int) -> Chunk | None:
         """The next complete records in memory, None if there is none."""
@@ -143,13 +194,21 @@ class TextFile:
         letter, self._skipping = self._skipping, None
         self._record += 1
         self._line += end >= 0
-        mark = np.array([[self._begin + self._at, self._record, self._line]], np.int64)
-        return _empty(schema, self.path, mark, letter)
+        behind = Position(self.path, self._begin + self._at, self._record, self._line)
+        return only_rejected(schema, behind, letter)
 
-    def broken(self) -> str:
-        """The sentence that says where the bytes broke off, and why."""
+    def lost(self, schema: Schema) -> Block:
+        """A block with nothing but the gap at the end, and whatever of a record is before it."""
+        rest = text_of(self.data[self._at :])
+        mark = np.array((self._begin + self._at, self._record, self._line))
+        letter = Problem(Reason.GAP, f"{self.name} {self.gap}").letter(self.path, mark, rest)
+        return only_rejected(schema, Position(self.path, 0, 0, 1), letter)
+
+    def broken(self) -> DataError:
+        """The error that says where the bytes broke off, and why."""
         end = self._begin + len(self.data)
-        return f"{self.name} {self.stream.failure} behind byte {end} of its text"
+        kind = ReadError if self.stream.may_pass else DataError
+        return kind(f"{self.name} {self.stream.failure} behind byte {end} of its text")
 
     def _skip(self, longest: int) -> None:
         detail = f"the record is longer than {longest} bytes"
@@ -169,11 +228,3 @@ class TextFile:
                     chunk.raw(row).decode()
                 except UnicodeDecodeError:
                     chunk.letters.setdefault(row, chunk.letter(row, BAD_ENCODING))
-
-
-def _empty(schema: Schema, path: str, mark: np.ndarray, letter: DeadLetter) -> Block:
-    numbers = np.empty((0, len(schema.numbers)), np.float64)
-    words = tuple(np.empty(0, np.object_) for _ in schema.words)
-    kind = np.float64 if schema.task is Task.REGRESSION else np.object_
-    target = None if schema.target is None else np.empty(0, kind)
-    return Block(schema, path, numbers, words, target, mark, rejected=(letter,))

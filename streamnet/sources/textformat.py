@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from abc import abstractmethod
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -114,6 +115,11 @@ class TextFormat(ABC):
         """Rules under each of which the head of the first file has to be complete."""
         return (self.rules,)
 
+    @property
+    def fewest(self) -> int:
+        """Records that the head of a live stream has at least."""
+        return 1
+
     @abstractmethod
     def begin(self, head: Head) -> Schema:
         """Tell from the head of the first file what its columns are.
@@ -123,8 +129,27 @@ class TextFormat(ABC):
             SchemaError: if a column that was asked for does not exist.
         """
 
-    def start(self, head: Head) -> Records:
-        """Start a file: the records at its top that are no samples, such as a header."""
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name of the format."""
+
+    def export_state(self) -> dict[str, Any]:
+        """What the head of the first file has told, but for the schema, as plain values."""
+        return {}
+
+    @abstractmethod
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Take over what another format has told, in place of `begin`."""
+
+    def start(self, head: Head, *, again: bool = False) -> Records:
+        """Start a file: the records at its top that are no samples, such as a header.
+
+        Args:
+            head: Its beginning.
+            again: The file may be one that began anew, and then lack what stood at its top.
+        """
+        del again
         return head.records(self.rules, 0)
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,22 @@ class Content(NamedTuple):
     letters: list[DeadLetter]
 
 
-async def drained(source: Source, after: Position | None = None) -> tuple[Schema, list[Block]]:
+class Place(NamedTuple):
+    """A place to resume at, and what has to come from there on."""
+
+    position: Position
+    state: str  # as JSON
+    rest: Content
+
+
+async def drained(
+    source: Source, after: Position | None = None, state: str | None = None
+) -> tuple[Schema, list[Block]]:
     """The schema of a source and all its blocks."""
     blocks = []
     try:
+        if state is not None:
+            source.restore_state(json.loads(state))
         schema = await source.open(after)
         while (block := await source.receive()) is not None:
             blocks.append(block)
@@ -72,6 +85,36 @@ def sample(block: Block, row: int) -> tuple[Any, ...]:
 def bits(numbers: Any) -> bytes:
     """The bits of some numbers."""
     return struct.pack(f"{len(numbers)}d", *numbers)
+
+
+def places(make: Callable[[], Source]) -> list[Place]:
+    """Every place at which a source can be resumed: its start, and behind each sample."""
+    return anyio.run(_places, make())
+
+
+async def _places(source: Source) -> list[Place]:
+    found: list[tuple[Position, str, int, int]] = []
+    whole = Content([], [])
+    await source.open()
+    found.append((Position(), json.dumps(source.export_state(None)), 0, 0))
+    while (block := await source.receive()) is not None:
+        for stop in range(0 if len(block) == 0 else 1, len(block) + 1):
+            part = block.part(0, stop)
+            state = json.dumps(source.export_state(part.end))
+            samples = len(whole.samples) + len(part)
+            found.append((part.end, state, samples, len(whole.letters) + len(part.rejected)))
+        more = content([block])
+        whole = Content(whole.samples + more.samples, whole.letters + more.letters)
+    await source.aclose()
+    return [
+        Place(position, state, Content(whole.samples[samples:], whole.letters[letters:]))
+        for position, state, samples, letters in found
+    ]
+
+
+def resumed(source: Source, place: Place) -> Content:
+    """What a source gives from a place on."""
+    return content(anyio.run(drained, source, place.position, place.state)[1])
 
 
 def numbers(blocks: list[Block], column: int = 0) -> list[float]:

@@ -24,19 +24,20 @@ def test_every_column_but_the_target_is_a_feature_unless_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "setting"),
+    ("columns", "asked"),
     [
-        (Columns(target="ag"), "target"),
-        (Columns(drop=("ag",)), "drop"),
-        (Columns(kinds={"ag": Kind.TEXT}), "kinds"),
+        (Columns(target="ag"), "--target or source.target"),
+        (Columns(drop=("ag",)), "--drop or source.drop"),
+        (Columns(kinds={"ag": Kind.TEXT}), "--kind or source.kinds"),
     ],
 )
-def test_an_unknown_column_is_named_with_those_that_exist(columns: Columns, setting: str) -> None:
+def test_an_unknown_column_is_named_with_those_that_exist(columns: Columns, asked: str) -> None:
     with pytest.raises(SchemaError) as caught:
         schema(columns, "age", "job")
     message = str(caught.value)
     assert message == (
-        f"f.csv has no column 'ag' ({setting}), but only 'age', 'job'. Did you mean 'age'?"
+        f"f.csv has no column 'ag' (asked for by {asked}), but only 'age', 'job'. "
+        "Did you mean 'age'?"
     )
 
 
@@ -59,6 +60,7 @@ def test_a_known_schema_is_kept_whatever_the_values_suggest() -> None:
     ("settings", "message"),
     [
         ({"head": 0}, "head is 0, but must be >= 1"),
+        ({"most_fields": 0}, "most_fields is 0, but must be >= 1"),
         ({"target": "y", "drop": ("y",)}, "drop has 'y', but that is the target"),
         ({"target": "y", "kinds": {"y": Kind.TEXT}}, "kinds has 'y', but that is the target"),
         ({"drop": ("a",), "kinds": {"a": Kind.TEXT}}, "kinds has 'a', but that is dropped"),

@@ -190,7 +190,7 @@ def test_nothing_but_bad_records_is_no_reason_to_stop(tmp_path: Path) -> None:
     [
         ("a,a,y\n1,2,3\n", "has 'a' twice"),
         ("a,b,y\n1,2\n3,4\n", "3 columns by its header"),
-        ("a,b\n1,2\n", "no column 'y' .target."),
+        ("a,b\n1,2\n", "no column 'y' .asked for by --target"),
     ],
 )
 def test_columns_that_make_no_sense_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -122,6 +122,24 @@ def test_unused_names_are_not_looked_at(tmp_path: Path) -> None:
     assert len(block) == 2
 
 
+def test_names_that_a_given_schema_lacks_are_not_looked_at(tmp_path: Path) -> None:
+    lines = [{"x": 1, "new": [1]}, {"x": 2, "other": {"a": 1}}, {"x": 3, "z": 4}]
+    known = Schema((Field("x", Kind.NUMBER),))
+    _, (block,) = blocks_of(tmp_path, lines, Columns(schema=known, head=1))
+    assert block.numbers.tolist() == [[1.0], [2.0], [3.0]]
+    assert block.schema == known
+
+
+def test_more_features_than_there_may_be_are_rejected(tmp_path: Path) -> None:
+    lines = [{"x": 1}, {"a": 1}, {"b": 1, "c": 1}, {"x": 2, "d": 1}, {"a": 2, "e": None}]
+    _, blocks = blocks_of(tmp_path, lines, Columns(head=1, most_fields=3))
+    assert reasons(blocks) == [(3, "fields")]
+    assert [f.name for f in blocks[-1].schema.fields] == ["x", "a", "d"]
+    assert sum(map(len, blocks)) == 4
+    with pytest.raises(SchemaError, match="has 6 names in its first lines, but there may be 3"):
+        blocks_of(tmp_path, lines, Columns(most_fields=3))
+
+
 def test_an_array_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="one JSON object a line"):
         blocks_of(tmp_path, ['[{"a":1},', '{"a":2}]'])

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 from typing import Any
 
 import anyio
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import settings
@@ -97,7 +99,7 @@ def test_a_limit_counts_samples_across_files(tmp_path: Path) -> None:
 
 def test_later_epochs_are_learned_but_not_scored_and_reject_nothing_again() -> None:
     first = content(read(rows_source())[1])
-    found = content(read(Repeated(rows_source, 3))[1])
+    found = content(read(Repeated(lambda _: rows_source(), 3))[1])
     count = len(first.samples)
     assert found.letters == first.letters
     assert found.samples[:count] == first.samples
@@ -112,8 +114,8 @@ def test_later_epochs_are_learned_but_not_scored_and_reject_nothing_again() -> N
 
 def test_a_repeated_source_resumes_in_each_epoch(tmp_path: Path) -> None:
     path = write(tmp_path, "f.csv", "x,y\n1,a\n2,a\n3,a\n")
-    resumes_anywhere(lambda: Repeated(lambda: open_files([path], columns=Columns(target="y")), 3))
-    source = Repeated(lambda: open_files([path], columns=Columns(target="y")), 2)
+    resumes_anywhere(lambda: Repeated(lambda _: open_files([path], columns=Columns(target="y")), 3))
+    source = Repeated(lambda _: open_files([path], columns=Columns(target="y")), 2)
     with pytest.raises(DataError, match="epoch 9 of 2"):
         read(source, Position(f"epoch 9 of {path}", 4, 0, 2))
 
@@ -170,6 +172,23 @@ def test_a_shuffled_source_resumes_behind_every_sample() -> None:
         read(Shuffled(rows_source(), 8, 7), Position("iterable", 99, 99, 0))
 
 
+def test_each_epoch_has_an_order_of_its_own() -> None:
+    clean: list[Any] = [{"x": n, "y": "a"} for n in range(40)]
+
+    def make(epoch: int) -> Source:
+        return Shuffled(Cut(IterableSource(clean, target="y"), 7), 16, 1, epoch=epoch)
+
+    found = content(read(Repeated(make, 3))[1]).samples
+    count = len(found) // 3
+    parts = [
+        [s[3][:8] for s in found[start : start + count]] for start in range(0, len(found), count)
+    ]
+    assert len({tuple(part) for part in parts}) == 3
+    assert len({tuple(sorted(part)) for part in parts}) == 1
+    assert content(read(Repeated(make, 3))[1]).samples == found
+    resumes_anywhere(lambda: Repeated(make, 3))
+
+
 def test_sparse_samples_keep_their_values_when_shuffled(tmp_path: Path) -> None:
     lines = [f"{n % 2} {n}:1" + "".join(f" {n + k}:2" for k in range(1, n)) for n in range(1, 30)]
     path = write(tmp_path, "f.svm", "\n".join(lines))
@@ -188,24 +207,42 @@ def test_a_count_below_one_is_refused(make: Any) -> None:
         make(source, 0, *rest)
 
 
-def test_progress_never_goes_back(tmp_path: Path) -> None:
-    path = write(tmp_path, "f.csv", "x,y\n" + "1,a\n" * 30_000)
+async def shares(source: Source, samples: int) -> list[tuple[float, float]]:
+    """After each block: the progress that a source tells, and the share of samples given."""
+    await source.open()
+    found = []
+    given = 0
+    while (block := await source.receive()) is not None:
+        share = source.progress()
+        assert share is not None
+        given += len(block)
+        found.append((share, given / samples))
+    await source.aclose()
+    return found
+
+
+@pytest.mark.parametrize("chunk_bytes", [1000, 1 << 20])
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
+def test_progress_is_the_share_that_was_given(tmp_path: Path, form: str, chunk_bytes: int) -> None:
+    path = write(tmp_path, "f.csv", "x,y\n" + "".join(f"{math.sin(n)},a\n" for n in range(30_000)))
+    if form == "csv.gz":
+        path = write(tmp_path, "f.csv.gz", gzip.compress(Path(path).read_bytes()))
+    if form == "parquet":
+        pl.read_csv(path).write_parquet(tmp_path / "f.parquet")
+        path = str(tmp_path / "f.parquet")
 
     def make() -> Source:
-        return open_files([path], columns=Columns(target="y"), chunk_bytes=1000)
+        return open_files([path], columns=Columns(target="y"), chunk_bytes=chunk_bytes)
 
-    async def shares(source: Source) -> list[float]:
-        await source.open()
-        found = []
-        while await source.receive() is not None:
-            share = source.progress()
-            assert share is not None
-            found.append(share)
-        await source.aclose()
-        return found
-
-    for source in (make(), Repeated(make, 2), Limited(make(), 20_000), Shuffled(make(), 100, 1)):
-        found = anyio.run(shares, source)
+    for source, samples in (
+        (make(), 30_000),
+        (Repeated(lambda _: make(), 2), 60_000),
+        (Limited(make(), 20_000), 20_000),
+        (Shuffled(make(), 10_000, 1), 30_000),
+    ):
+        found = anyio.run(shares, source, samples)
         assert found == sorted(found)
-        assert found[0] < 0.1
-        assert found[-1] == pytest.approx(1.0, abs=0.01)
+        assert found[-1][0] == pytest.approx(1.0, abs=0.001)
+        assert found[-1][1] == 1.0
+        for told, share in found:
+            assert told == pytest.approx(share, abs=0.05)

@@ -1,0 +1,211 @@
+"""FolderSource: the files of a folder, those that are there and those that are still to come."""
+
+from __future__ import annotations
+
+import os
+from bisect import insort
+from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+from anyio import CancelScope
+from anyio import sleep
+from anyio import to_thread
+
+from streamnet.errors import DataError
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+from streamnet.samples import Position
+from streamnet.samples import Schema
+from streamnet.sources.base import Source
+from streamnet.sources.bytestreams import unreadable
+from streamnet.sources.plainschema import schema_from
+from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import only_rejected
+from streamnet.sources.sequence import OnGap
+
+__all__ = ("FolderSource",)
+
+PAUSE = 0.2  # seconds between two looks at the folder
+SETTLED = 1.0  # seconds without a change after which a file is complete
+MOST_NAMES = 4096  # of files read that are remembered, to notice those that come too late
+UNFINISHED = (".tmp", ".part", ".partial", "~")
+
+
+class _Change(NamedTuple):
+    """How a file looked, and when that was first seen."""
+
+    size: int
+    time: int
+    seen: float
+
+
+@final
+class FolderSource(Source):
+    """Samples of the files of a folder, in the order of their names, without end.
+
+    A file is taken when its size and time have not changed for a second, and no file with a name
+    before it is still being written; so write it elsewhere, or under a hidden name or one that
+    ends in .tmp or .part, and rename it. Hidden files, those endings and folders are left out.
+    A file whose name comes before one that was taken is not read any more: it is a gap. Only the
+    last 4,096 names are remembered to tell.
+
+    Args:
+        folder: Where files appear.
+        make_source: Makes the source of one file.
+        on_gap: Whether a gap breaks reading off, or is a rejected record.
+    """
+
+    def __init__(
+        self, folder: str, make_source: Callable[[str], Source], *, on_gap: OnGap = "stop"
+    ) -> None:
+        self._folder = folder
+        self._make_source = make_source
+        self._on_gap = on_gap
+        self._taken: list[str] = []  # the last names, in order
+        self._changes: dict[str, _Change] = {}  # of files that were not taken yet
+        self._source: Source | None = None  # of the file that is read
+        self._giver: Source | None = None  # of the last block
+        self._end = Position()  # of the last block
+        self._schema = Schema(())
+        self._learned: dict[str, Any] = {}  # what the files before have told
+        self._known: Mapping[str, Any] = {}  # what another source exported
+        self._lost: DeadLetter | None = None  # a gap that was not told yet
+        self._closed = False
+
+    async def open(self, after: Position | None = None) -> Schema:
+        """Wait for the first file, or go on in the one of ``after``."""
+        if after is None or not after.source:
+            while self._source is None:
+                await self._look()
+            return self._schema
+        if not self._known:
+            raise DataError(f"{self._folder} can't be resumed at {after.source} without a state")
+        self._taken = list(self._known["taken"])
+        self._end = after
+        self._learned = _without_place(self._known["source"])
+        self._schema = schema_from(self._learned["schema"])
+        gone = not await to_thread.run_sync(Path(after.source).exists)
+        if gone and not self._known["ended"]:
+            detail = f"{after.source} is gone, and with it what it may have held behind "
+            self._lost = self._letter(after.source, f"{detail}byte or row {after.offset}")
+        elif not self._known["ended"]:
+            self._schema = await self._begin(after.source, self._known["source"], after)
+        return self._schema
+
+    async def receive(self) -> Block | None:
+        """The next samples, once there are some; None only after `aclose`."""
+        while not self._closed:
+            if self._lost is not None:
+                lost, self._lost = self._lost, None
+                return only_rejected(self._schema, self._end, lost)
+            if self._source is None:
+                await self._look()
+                continue
+            block = await self._source.receive()
+            if block is not None:
+                self._giver, self._end, self._schema = self._source, block.end, block.schema
+                return block
+            self._learned = _without_place(self._source.export_state(None))
+            await self._source.aclose()
+            self._source = None
+        return None
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        """The names of the files that were taken, and the state of the last one's source."""
+        if after is None or not after.source:
+            return {}
+        giver = self._giver or self._source
+        state = dict(self._known.get("source", {})) if giver is None else giver.export_state(after)
+        ended = self._source is None and after == self._end
+        return {"taken": self._taken, "source": state, "ended": ended}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take over which files were read."""
+        self._known = state
+
+    async def aclose(self) -> None:
+        """Close the file that is read."""
+        self._closed = True
+        if self._source is not None:
+            await self._source.aclose()
+
+    async def _look(self) -> None:
+        """Begin the next file, note one that came too late, or wait a little."""
+        late, name = await to_thread.run_sync(self._scanned)
+        if late is not None:
+            path = str(Path(self._folder, late))
+            detail = f"{path} came when {self._taken[-1]} had been read, so it is left out"
+            self._lost = self._letter(path, detail)
+            self._take(late)
+        elif name is not None:
+            self._schema = await self._begin(str(Path(self._folder, name)), self._learned, None)
+            self._take(name)
+        else:
+            await sleep(PAUSE)
+
+    async def _begin(self, path: str, state: Mapping[str, Any], after: Position | None) -> Schema:
+        source = await to_thread.run_sync(self._make_source, path)
+        source.restore_state(state)
+        try:
+            schema = await source.open(after)
+        except BaseException:
+            with CancelScope(shield=True):
+                await source.aclose()
+            raise
+        self._source = source
+        return schema
+
+    def _scanned(self) -> tuple[str | None, str | None]:
+        """A file that came too late, and the next one if it is complete."""
+        now = monotonic()
+        last = self._taken[-1] if self._taken else ""
+        coming: dict[str, _Change] = {}
+        for name, status in _files(self._folder):
+            if name <= last:
+                remembered = len(self._taken) < MOST_NAMES or name > self._taken[0]
+                if remembered and name not in self._taken:
+                    return name, None
+                continue
+            size, time = status.st_size, status.st_mtime_ns
+            before = self._changes.get(name)
+            same = before is not None and (before.size, before.time) == (size, time)
+            coming[name] = before if before and same else _Change(size, time, now)
+        self._changes = coming
+        first = min(coming, default=None)
+        if first is None or now < coming[first].seen + SETTLED:
+            return None, None
+        return None, first
+
+    def _take(self, name: str) -> None:
+        insort(self._taken, name)
+        del self._taken[:-MOST_NAMES]
+
+    def _letter(self, path: str, detail: str) -> DeadLetter:
+        """The record of a gap, or the error in its place."""
+        if self._on_gap == "stop":
+            raise DataError(f"{detail} (on_gap 'go_on' would go on nevertheless)")
+        return DeadLetter(path, 0, None, str(Reason.GAP), detail, "")
+
+
+def _files(folder: str) -> list[tuple[str, os.stat_result]]:
+    """Names of the files with content, in order."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.stat()) for entry in entries if _counts(entry)]
+    except OSError as error:
+        raise unreadable(folder, error) from None
+    return sorted((name, status) for name, status in found if status.st_size)
+
+
+def _counts(entry: os.DirEntry[str]) -> bool:
+    name = entry.name
+    return not name.startswith(".") and not name.endswith(UNFINISHED) and entry.is_file()
+
+
+def _without_place(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key not in ("before", "mark")}

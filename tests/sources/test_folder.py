@@ -1,0 +1,202 @@
+"""A folder is read in the order of its files' names, whenever they come."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import polars as pl
+import pytest
+
+from streamnet.errors import DataError
+from streamnet.samples import Position
+from streamnet.sources import Columns
+from streamnet.sources import Source
+from streamnet.sources import folder
+from streamnet.sources import open_files
+from tests.sources.live import SECONDS
+from tests.sources.live import firsts
+from tests.sources.live import go_on
+from tests.sources.live import is_quiet
+from tests.sources.live import left
+from tests.sources.live import letters
+from tests.sources.live import take
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "SETTLED", 0.2)
+    monkeypatch.setattr(folder, "PAUSE", 0.02)
+
+
+def follow(path: Path, **options: Any) -> Source:
+    return open_files([path], columns=Columns(target="y", head=2), follow=True, **options)
+
+
+def put(path: Path, *numbers: int, form: str = "csv") -> None:
+    """A file of that name with these numbers."""
+    if form == "parquet":
+        frame = pl.DataFrame({"x": [float(n) for n in numbers], "y": ["a"] * len(numbers)})
+        frame.write_parquet(path)
+    elif form == "jsonl":
+        path.write_text("".join(json.dumps({"x": n, "y": "a"}) + "\n" for n in numbers))
+    else:
+        text = ("x,y\n" + "".join(f"{n},a\n" for n in numbers)).encode()
+        path.write_bytes(gzip.compress(text) if form == "csv.gz" else text)
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def rename(path: Path, name: str) -> None:
+    path.rename(path.with_name(name))
+
+
+async def opened(source: Source) -> Source:
+    with anyio.fail_after(SECONDS):
+        await source.open()
+    return source
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "jsonl", "parquet"])
+def test_files_are_read_in_the_order_of_their_names(
+    tmp_path: Path, form: str, backend: str
+) -> None:
+    async def main() -> list[float]:
+        put(tmp_path / f"b.{form}", 3, form=form)
+        put(tmp_path / f"a.{form}", 1, 2, form=form)
+        (tmp_path / "folder").mkdir()
+        source = await opened(follow(tmp_path))
+        found = firsts(await take(source, 3))
+        put(tmp_path / f"d.{form}", 5, form=form)
+        put(tmp_path / f"c.{form}", 4, form=form)
+        found += firsts(await take(source, 2))
+        assert source.progress() is None
+        await source.aclose()
+        assert await source.receive() is None
+        return found
+
+    assert anyio.run(main, backend=backend) == [1, 2, 3, 4, 5]
+
+
+def test_a_file_is_taken_once_it_is_complete(tmp_path: Path) -> None:
+    async def main() -> list[float]:
+        put(tmp_path / "a.csv", 1)
+        put(tmp_path / ".hidden.csv", 97)
+        put(tmp_path / "b.csv.tmp", 2)
+        put(tmp_path / "c.csv.part", 98)
+        (tmp_path / "empty.csv").touch()
+        source = await opened(follow(tmp_path))
+        found = firsts(await take(source, 1))
+        for numbers in ((3,), (3, 4), (3, 4, 5)):
+            put(tmp_path / "d.csv", *numbers)
+            assert await is_quiet(source, 0.1)
+        rename(tmp_path / "b.csv.tmp", "b.csv")
+        found += firsts(await take(source, 4))
+        await source.aclose()
+        return found
+
+    assert anyio.run(main) == [1, 2, 3, 4, 5]
+
+
+def test_a_name_before_one_that_was_read_is_a_gap(tmp_path: Path) -> None:
+    async def main(on_gap: str) -> tuple[list[float], list[Any]]:
+        put(tmp_path / "b.csv", 1)
+        source = await opened(follow(tmp_path, on_gap=on_gap))
+        try:
+            await take(source, 1)
+            put(tmp_path / "a.csv", 9)
+            put(tmp_path / "ba.csv", 2)
+            blocks = await take(source, 2)
+            return firsts(blocks), letters(blocks)
+        finally:
+            await source.aclose()
+            delete(tmp_path / "a.csv")
+            delete(tmp_path / "ba.csv")
+
+    numbers, (letter,) = anyio.run(main, "go_on")
+    assert numbers == [2]
+    assert (letter.reason, letter.source) == ("gap", str(tmp_path / "a.csv"))
+    with pytest.raises(DataError, match=r"a\.csv came when b\.csv had been read, so it is left"):
+        anyio.run(main, "stop")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_folder_goes_on_at_every_place(tmp_path: Path, form: str) -> None:
+    async def main() -> None:
+        put(tmp_path / f"a.{form}", 1, 2, form=form)
+        put(tmp_path / f"b.{form}", 3, 4, form=form)
+        source = await opened(follow(tmp_path))
+        places = []
+        (block,) = await take(source, 2)
+        places += [left(source, block.part(0, stop)) for stop in (1, 2)]
+        (block,) = await take(source, 2)
+        places += [left(source, block.part(0, stop)) for stop in (1, 2)]
+        assert await is_quiet(source, 0.1)
+        places.append(left(source, block))
+        await source.aclose()
+        put(tmp_path / f"c.{form}", 5, form=form)
+        for place, rest in zip(places, ([2, 3, 4, 5], [3, 4, 5], [4, 5], [5], [5]), strict=True):
+            again = await go_on(follow(tmp_path), place)
+            assert firsts(await take(again, len(rest))) == rest
+            put(tmp_path / f"0.{form}", 9, form=form)
+            with pytest.raises(DataError, match="had been read"):
+                await take(again, 1)
+            delete(tmp_path / f"0.{form}")
+            await again.aclose()
+
+    anyio.run(main)
+
+
+def test_kinds_are_those_of_the_first_file(tmp_path: Path) -> None:
+    async def main() -> list[Any]:
+        put(tmp_path / "a.csv", 1)
+        source = await opened(follow(tmp_path))
+        place = left(source, (await take(source, 1))[0])
+        (tmp_path / "b.csv").write_text("x,y\nword,a\n")
+        found = letters(await take(source, 1))
+        await source.aclose()
+        source = await go_on(follow(tmp_path), place)
+        found += letters(await take(source, 1))
+        await source.aclose()
+        return found
+
+    assert [letter.reason for letter in anyio.run(main)] == ["number", "number"]
+
+
+def test_files_that_were_read_may_be_taken_away(tmp_path: Path) -> None:
+    async def main(on_gap: str, read_on: bool) -> tuple[list[float], list[Any]]:
+        put(tmp_path / "a.csv", 1)
+        source = await opened(follow(tmp_path))
+        (block,) = await take(source, 1)
+        if read_on:
+            assert await is_quiet(source, 0.1)
+        place = left(source, block)
+        await source.aclose()
+        delete(tmp_path / "a.csv")
+        put(tmp_path / "b.csv", 2)
+        source = await go_on(follow(tmp_path, on_gap=on_gap), place)
+        blocks = await take(source, 1 if read_on else 2)
+        await source.aclose()
+        return firsts(blocks), letters(blocks)
+
+    assert anyio.run(main, "stop", True) == ([2], [])
+    with pytest.raises(DataError, match=r"a\.csv is gone, and with it what it may have held"):
+        anyio.run(main, "stop", False)
+    numbers, (letter,) = anyio.run(main, "go_on", False)
+    assert (numbers, letter.reason) == ([2], "gap")
+
+
+def test_a_folder_that_went_or_a_place_without_a_state_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    path.mkdir()
+    source = follow(path)
+    with pytest.raises(DataError, match="can't be resumed at a without a state"):
+        anyio.run(source.open, Position("a", 1))
+    path.rmdir()
+    with pytest.raises(DataError, match="in can't be read: No such file"):
+        anyio.run(source.open)
