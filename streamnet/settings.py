@@ -250,12 +250,15 @@ class PopulationSection(Section):
 class EvaluationSection(Section):
     """Horizons of the scores: the last ``window`` samples, and weights faded by ``fading`` each.
 
+    ``drift`` is the detector that watches the loss of what is served.
+
     >>> EvaluationSection(fading=0.99).given()
     {'fading': 0.99}
     """
 
     window: Count | None = None
     fading: Annotated[float, Field(gt=0, le=1)] | None = None
+    drift: Literal["adwin", "page_hinkley", "ddm", "hddm_a", "hddm_w", "none"] | None = None
 
 
 @final

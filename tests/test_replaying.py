@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from streamnet.assembling import source_of
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
@@ -18,7 +19,6 @@ from streamnet.errors import TooManyRejectedError
 from streamnet.modelfiles import Model
 from streamnet.replaying import Replay
 from streamnet.replaying import replay
-from streamnet.replaying import source_of
 from streamnet.settings import RunSettings
 from streamnet.settings import merged
 from streamnet.settings import parse

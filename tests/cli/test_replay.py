@@ -15,9 +15,11 @@ from sklearn.metrics import accuracy_score
 
 from streamnet.cli.options import DataOptions
 from streamnet.cli.options import OutputOptions
+from streamnet.cli.options import PopulationOptions
 from streamnet.cli.options import ReadingOptions
 from streamnet.cli.options import RunOptions
 from streamnet.cli.options import SearchOptions
+from streamnet.cli.options import SelectionOptions
 from streamnet.modelfiles import Model
 from streamnet.settings import RunSettings
 from tests.cli.calling import Cli
@@ -284,7 +286,9 @@ def test_too_many_bad_records_end_the_run_but_what_was_learned_is_written(cli: C
 def test_options_are_keys_of_a_run_file() -> None:
     sections = {
         "source": (DataOptions, ReadingOptions),
-        "population": (SearchOptions,),
+        "population": (PopulationOptions,),
+        "selection": (SelectionOptions,),
+        "search": (SearchOptions,),
         "run": (RunOptions,),
         "output": (OutputOptions,),
     }
