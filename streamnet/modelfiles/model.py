@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.errors import StreamnetError
@@ -26,7 +27,6 @@ from streamnet.modelfiles.document import VERSION
 from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import digest
 from streamnet.modelfiles.document import verify
-from streamnet.modelfiles.durable import write_durably
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.network import Network
 from streamnet.networks.population import Weights

@@ -1,0 +1,175 @@
+"""AppendedFile: an output that grows, and can be taken back to where a checkpoint left it."""
+
+from __future__ import annotations
+
+import logging
+from io import StringIO
+from pathlib import Path
+from typing import final
+
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
+from streamnet.errors import ConfigurationError
+from streamnet.errors import OutputError
+from streamnet.errors import StateError
+
+__all__ = ("AppendedFile",)
+
+logger = logging.getLogger("streamnet.durability")
+
+_SOME = 1 << 16  # characters that are written in one call
+_MOST = 1 << 24  # bytes that wait in memory while the file can't be written
+
+
+@final
+class AppendedFile:
+    r"""Text that is written at a file's end.
+
+    While the file can't be written, as on a full disk, up to 16 MiB wait in memory. What is to be
+    written goes into ``text``.
+
+    Args:
+        path: The file.
+        what: What an error calls it.
+        files: The file system.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "rows.txt")
+    >>> file = AppendedFile(path, "rows")
+    >>> file.start()
+    >>> _ = file.text.write("one\n")
+    >>> file.flush()
+    4
+    >>> _ = file.text.write("two\n")
+    >>> file.close()
+    >>> file.go_on(4)
+    >>> file.close()
+    >>> path.read_text()
+    'one\n'
+    """
+
+    def __init__(self, path: Path, what: str, *, files: Files = DISK) -> None:
+        self.path = path
+        self.what = what
+        self.text = StringIO(newline="")
+        self.failure: OSError | None = None  # why nothing can be written just now
+        self._files = files
+        self._handle: int | None = None
+        self._length = 0  # bytes in the file
+        self._waiting = b""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was started and not closed."""
+        return self._handle is not None
+
+    def start(self) -> None:
+        """Begin with an empty file.
+
+        Raises:
+            ConfigurationError: If it can't be made.
+        """
+        try:
+            self._handle = self._files.open_new(self.path)
+        except OSError as error:
+            raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
+        self._length = 0
+
+    def go_on(self, length: int) -> None:
+        """Cut the file to its first ``length`` bytes and go on behind them.
+
+        Raises:
+            StateError: If it has fewer bytes or is gone.
+            ConfigurationError: If it can't be written.
+        """
+        try:
+            size = self._files.size(self.path)
+            if size < length:
+                raise StateError(
+                    f"{self.what} {self.path} has {size:,} bytes, but had {length:,} when the "
+                    "state was written: it is not the same file any more"
+                )
+            self._handle = self._files.open_end(self.path, length)
+        except FileNotFoundError as error:
+            raise StateError(
+                f"{self.what} {self.path} is gone, but the state goes on from its {length:,} bytes"
+            ) from error
+        except OSError as error:
+            raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
+        self._length = length
+
+    def settle(self) -> None:
+        """Write what there is, if that is worth a call.
+
+        Raises:
+            OutputError: If it can't be written and too much is waiting already.
+        """
+        if self.text.tell() < _SOME and not self._waiting:
+            return
+        try:
+            self.flush()
+        except OSError as error:
+            if len(self._waiting) > _MOST:
+                raise OutputError(
+                    f"{self.what} {self.path}: {error.strerror}, and more than "
+                    f"{_MOST >> 20} MiB wait to be written"
+                ) from error
+
+    def flush(self) -> int:
+        """Hand all to the operating system; the file's length in bytes.
+
+        Raises:
+            OSError: If that fails; what could not be written waits.
+        """
+        if self.text.tell():
+            added = self.text.getvalue().encode("utf-8", "backslashreplace")
+            self._waiting = self._waiting + added if self._waiting else added
+            self.text = _emptied(self.text)
+        try:
+            self._write()
+        except OSError as error:
+            if self.failure is None:
+                logger.warning("%s %s: %s; it waits", self.what, self.path, error.strerror)
+            self.failure = error
+            raise
+        self.failure = None
+        return self._length
+
+    def _write(self) -> None:
+        assert self._handle is not None
+        while self._waiting:
+            taken = self._files.write(self._handle, self._waiting)
+            self._length += taken
+            self._waiting = self._waiting[taken:]
+
+    def sync(self) -> None:
+        """Put what was flushed on the disk.
+
+        Raises:
+            OSError: If that fails.
+        """
+        if self._handle is not None:
+            self._files.fsync(self._handle)
+
+    def close(self) -> None:
+        """Write out and close the file. Closing twice is allowed.
+
+        Raises:
+            OutputError: If something can't be written.
+        """
+        if self._handle is None:
+            return
+        try:
+            self.flush()
+        except OSError as error:
+            raise OutputError(f"{self.what} {self.path}: {error.strerror}") from error
+        finally:
+            handle, self._handle = self._handle, None
+            self._files.close(handle)
+
+
+def _emptied(text: StringIO) -> StringIO:
+    """The same object, so that a writer that holds it goes on."""
+    text.seek(0)
+    text.truncate()
+    return text
