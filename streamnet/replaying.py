@@ -25,7 +25,7 @@ from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.stages import Sink
+from streamnet.pipeline.sinks import Sink
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema

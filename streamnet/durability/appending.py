@@ -98,13 +98,13 @@ class AppendedFile:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
         self._length = length
 
-    def settle(self) -> None:
-        """Write what there is, if that is worth a call.
+    def settle(self, *, at_once: bool = False) -> None:
+        """Write what there is, if that is worth a call, or ``at_once``.
 
         Raises:
             OutputError: If it can't be written and too much is waiting already.
         """
-        if self.text.tell() < _SOME and not self._waiting:
+        if self.text.tell() < _SOME and not self._waiting and not at_once:
             return
         try:
             self.flush()

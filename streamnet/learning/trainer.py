@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -21,7 +22,15 @@ from streamnet.networks.population import Population
 from streamnet.networks.population import Weights
 from streamnet.samples import Task
 
-__all__ = ("Decision", "Job", "Replacement", "Scored", "Snapshot", "Trainer")
+__all__ = (
+    "Decision",
+    "Job",
+    "Replacement",
+    "Scored",
+    "Snapshot",
+    "Trainer",
+    "plain_decisions",
+)
 
 
 class Replacement(NamedTuple):
@@ -105,6 +114,11 @@ class Trainer:
     def awaits_decision(self) -> bool:
         """Whether `begin` needs a decision that has not been told yet."""
         return self._at_start and self.round >= 2 and not self._decisions
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Those that were told and not applied yet."""
+        return tuple(self._decisions)
 
     def decide(self, decision: Decision) -> None:
         """Tell the decision on a round; each round has exactly one, told in order."""
@@ -190,10 +204,7 @@ class Trainer:
             "round": self.round,
             "at_start": self._at_start,
             "population": self.population.export_state(self.number),
-            "decisions": [
-                [d.round, [[slot, s.as_dict()] for slot, s in d.replacements], d.emit]
-                for d in self._decisions
-            ],
+            "decisions": plain_decisions(self._decisions),
         }
 
     def restore_state(self, state: dict[str, Any], encoder: EncoderSnapshot | None) -> None:
@@ -214,3 +225,10 @@ class Trainer:
             )
             for number, replacements, emit in state["decisions"]
         )
+
+
+def plain_decisions(decisions: Iterable[Decision]) -> list[Any]:
+    """Decisions as a trainer's state holds those that it has not applied yet."""
+    return [
+        [d.round, [[slot, s.as_dict()] for slot, s in d.replacements], d.emit] for d in decisions
+    ]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from anyio import Event
 from anyio import from_thread
 from anyio.lowlevel import checkpoint
@@ -78,6 +79,8 @@ class Playing(Source):
 
     async def open(self, after: Position | None = None) -> Schema:
         await self._pause()
+        if after is not None:
+            self.given = int(np.searchsorted(self.block.marks[:, 0], after.offset))
         return self.block.schema
 
     async def receive(self) -> Block | None:
