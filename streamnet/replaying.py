@@ -26,6 +26,7 @@ from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.sinks import Sink
+from streamnet.pipeline.state import State
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
@@ -39,9 +40,19 @@ from streamnet.sources import Shuffled
 from streamnet.sources import Source
 from streamnet.sources import open_files
 
-__all__ = ("DEAD_LETTERS", "Replay", "candidates_of", "replay", "source_of")
+__all__ = (
+    "DEAD_LETTERS",
+    "STATE_DEAD_LETTERS",
+    "Replay",
+    "candidates_of",
+    "replay",
+    "source_of",
+    "state_of",
+)
 
 DEAD_LETTERS = "rejected.jsonl"
+STATE_DEAD_LETTERS = "dead-letters.jsonl"
+_MAY_CHANGE = {"files", "limit", "max_rejected", "rejected_window"}
 STANDARD_INPUT = "-"
 _GRID = ("hidden", "activation", "optimiser", "learning_rate", "rehearsal")
 _SUFFIXES = {
@@ -58,6 +69,8 @@ class Replay:
 
     Args:
         settings: What a run file holds.
+        resume: Go on from the state directory, if there is a state in it; otherwise that is
+            refused.
 
     Attributes:
         pipeline: What learns; it tells where the run stands, and can be stopped.
@@ -78,15 +91,16 @@ class Replay:
     500
     """
 
-    def __init__(self, settings: RunSettings) -> None:
+    def __init__(self, settings: RunSettings, *, resume: bool = False) -> None:
         self.settings = settings
         self.result: Result | None = None
         source, output = settings.source, settings.output
         _check_source(settings)
         _check_outputs(settings)
         self._predictions: Predictions | None = None
+        self.state = state_of(settings, resume=resume)
         self.rejections = Rejections(
-            output.dead_letters or DEAD_LETTERS,
+            output.dead_letters or _dead_letters_of(settings),
             share=source.max_rejected,
             window=source.rejected_window,
         )
@@ -97,6 +111,7 @@ class Replay:
             rejections=self.rejections,
             prepare=self._prepare,
             settings=settings.model_dump(mode="json", exclude_none=True),
+            state=self.state,
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),
@@ -155,6 +170,8 @@ def replay(
     *files: str | os.PathLike[str],
     target: str | None = None,
     config: str | os.PathLike[str] | None = None,
+    state: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Result:
     r"""Learn data files as a stream and return the report and the champion.
@@ -167,6 +184,8 @@ def replay(
         files: In this order; glob patterns are expanded, ``-`` is standard input.
         target: Column to predict.
         config: A run file; what is given here goes first.
+        state: Folder for checkpoints and emitted models, from which a run can be gone on with.
+        resume: Go on with the run whose state is there; otherwise a state there is refused.
         options: Keys of a run file by their own name: task, drop, kinds, seed, candidates, hidden,
             epochs, limit, model, predictions, report, ...
 
@@ -174,6 +193,7 @@ def replay(
         ConfigurationError: If a setting is unknown or breaks its rule.
         DataError: If the files can't be read, hold nothing to learn, or have too many records that
             can't be read.
+        StateError: If the state can't be gone on from, or another process is at it.
 
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp(), "numbers.csv")
@@ -185,12 +205,12 @@ def replay(
     """
     keys = _keys()
     given: dict[str, object] = {"source.files": [os.fspath(file) for file in files] or None}
-    for name, value in {"target": target, **options}.items():
+    for name, value in {"target": target, "state": state, **options}.items():
         plain = os.fspath(value) if isinstance(value, os.PathLike) else value
         given[keys.get(name, name)] = list(plain) if isinstance(plain, tuple) else plain
     settings = load(Path(config)) if config else RunSettings()
     called = {key: name for name, key in keys.items()}
-    run = Replay(merged(settings, given, "replay()", called))
+    run = Replay(merged(settings, given, "replay()", called), resume=resume)
     with start_blocking_portal() as portal:
         result: Result = portal.call(run.run)
     return result
@@ -198,11 +218,37 @@ def replay(
 
 def _keys() -> dict[str, str]:
     """The dotted key of a run file by the keyword that stands for it."""
-    return {
+    keys = {
         name: f"{section}.{name}"
         for section, field in RunSettings.model_fields.items()
         for name in type(field.default).model_fields
     }
+    return {"state": keys.pop("dir"), **keys}
+
+
+def state_of(settings: RunSettings, *, resume: bool) -> State | None:
+    """The state directory that a run file asks for.
+
+    Raises:
+        ConfigurationError: If it can't be made.
+    """
+    given = settings.state.given()
+    folder = given.pop("dir", None)
+    if folder is None:
+        if resume or given:
+            raise ConfigurationError("state is not given, but there must be one to go on from")
+        return None
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
+    source = settings.source.model_dump(mode="json", exclude=_MAY_CHANGE)
+    return State(folder, resume=resume, identity={"source": source}, **given)
+
+
+def _dead_letters_of(settings: RunSettings) -> str:
+    folder = settings.state.dir
+    return DEAD_LETTERS if folder is None else str(Path(folder, STATE_DEAD_LETTERS))
 
 
 def candidates_of(settings: RunSettings) -> list[CandidateSettings]:

@@ -16,6 +16,7 @@ from streamnet.cli.options import OutputOptions
 from streamnet.cli.options import ReadingOptions
 from streamnet.cli.options import RunOptions
 from streamnet.cli.options import SearchOptions
+from streamnet.cli.options import StateOptions
 
 __all__ = ("replay",)
 
@@ -25,6 +26,7 @@ _SECTIONS = {
     SearchOptions: "population",
     RunOptions: "run",
     OutputOptions: "output",
+    StateOptions: "state",
 }
 
 
@@ -35,6 +37,16 @@ def replay(
     search: SearchOptions | None = None,
     run: RunOptions | None = None,
     output: OutputOptions | None = None,
+    state: StateOptions | None = None,
+    resume: Annotated[
+        bool,
+        Parameter(
+            group=RUN,
+            negative="",
+            show_default=False,
+            help="Go on with the run whose state is in --state, if there is one.",
+        ),
+    ] = False,
     config: Annotated[
         Path | None,
         Parameter(group=RUN, metavar="FILE", help="Run file (TOML); options override it."),
@@ -57,14 +69,15 @@ def replay(
 
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
-    for options in filter(None, (data, reading, search, run, output)):
+    for options in filter(None, (data, reading, search, run, output, state)):
         section = _SECTIONS[type(options)]
         for name, value in options.given().items():
             overrides[f"{section}.{name}"] = None if value == "auto" else value
             called[f"{section}.{name}"] = _option(name)
     settings = merged(load(config) if config else RunSettings(), overrides, called=called)
-    return watch(Replay(settings), quiet=quiet)
+    return watch(Replay(settings, resume=resume), quiet=quiet)
 
 
 def _option(name: str) -> str:
-    return "--kind" if name == "kinds" else f"--{name.replace('_', '-')}"
+    special = {"kinds": "--kind", "dir": "--state"}
+    return special[name] if name in special else f"--{name.replace('_', '-')}"

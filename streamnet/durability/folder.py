@@ -44,7 +44,7 @@ class StateFolder:
     """
 
     def __init__(
-        self, path: Path, *, generations: int = FEWEST, models: int = 16, files: Files = DISK
+        self, path: Path, *, generations: int = FEWEST, models: int = 8, files: Files = DISK
     ) -> None:
         self.path = path
         self.files = files

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 __all__ = ("Ledger",)
 
-_EVERY = 256  # samples of a link: hashing in links lets the hash so far be kept as 32 bytes
-_WIDTH = 6
+_EVERY = 1024  # samples of a link: hashing in links lets the hash so far be kept as 32 bytes
+_WIDTH = 4
 
 
 @final
@@ -40,7 +40,8 @@ class Ledger:
         self._links = bytes(32)  # of the samples in complete links
         self._open = np.empty((0, _WIDTH), np.int64)  # samples of the link that is not complete
         self._chain = bytes(32)  # of the events
-        self._names: tuple[str, int] = ("", 0)
+        self._source: str | None = None
+        self._next = 0
 
     def add_samples(
         self, first: int, source: str, marks: NDArray[np.int64], serials: NDArray[np.int64]
@@ -53,13 +54,13 @@ class Ledger:
             marks: shape=(n, 3): where each one starts.
             serials: shape=(n,): the candidate that answered each one.
         """
-        n = len(marks)
-        rows = np.empty((n, _WIDTH), np.int64)
-        rows[:, 0] = np.arange(first, first + n)
-        rows[:, 1] = self._code(source)
-        rows[:, 2:5] = marks
-        rows[:, 5] = serials
-        self.samples += n
+        if source != self._source or first != self._next:
+            self.add_event("samples", first, source)
+        rows = np.empty((len(marks), _WIDTH), np.int64)
+        rows[:, :3] = marks
+        rows[:, 3] = serials
+        self.samples += len(marks)
+        self._source, self._next = source, first + len(marks)
         rows = np.concatenate((self._open, rows)) if len(self._open) else rows
         whole = len(rows) - len(rows) % _EVERY
         for start in range(0, whole, _EVERY):
@@ -72,12 +73,6 @@ class Ledger:
         self.events += 1
         text = "\0".join(str(word) for word in words).encode(errors="surrogatepass")
         self._chain = hashlib.sha256(self._chain + text).digest()
-
-    def _code(self, source: str) -> int:
-        if self._names[0] != source:
-            digest = hashlib.sha256(source.encode(errors="surrogatepass")).digest()
-            self._names = (source, int.from_bytes(digest[:8], "little", signed=True))
-        return self._names[1]
 
     def value(self) -> str:
         """The hash of all that was noted."""
@@ -93,6 +88,8 @@ class Ledger:
             "links": self._links.hex(),
             "open": self._open.copy(),
             "chain": self._chain.hex(),
+            "source": self._source,
+            "next": self._next,
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -102,3 +99,5 @@ class Ledger:
         self._links = bytes.fromhex(state["links"])
         self._open = np.array(state["open"], np.int64).reshape(-1, _WIDTH)
         self._chain = bytes.fromhex(state["chain"])
+        self._source = state["source"]
+        self._next = state["next"]

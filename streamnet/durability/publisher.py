@@ -68,16 +68,20 @@ class Publisher:
         """Names of the model files, the oldest first."""
         return [name for name in self._files.names(self.folder) if _NAME.fullmatch(name)]
 
-    def publish(self, data: bytes, generation: int, lineage: str, samples: int) -> None:
-        """Write a model and let the pointer name it.
+    def publish(
+        self, data: bytes, generation: int, lineage: str, samples: int, *, point: bool = True
+    ) -> None:
+        """Write a model and let the pointer name it, unless another one follows at once.
 
         Raises:
             OSError: If that fails; the pointer names a whole model all the same.
         """
         name = f"{generation:012d}-{lineage}.safetensors"
         write_durably(self.folder / name, data, files=self._files)
-        self.point(Published(name, generation, lineage, samples, hashlib.sha256(data).hexdigest()))
-        self._remove_old(name)
+        if point:
+            checksum = hashlib.sha256(data).hexdigest()
+            self.point(Published(name, generation, lineage, samples, checksum))
+            self._remove_old(name)
 
     def point(self, published: Published | None) -> None:
         """Let the pointer name a model that is there, or none.

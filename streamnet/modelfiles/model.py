@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from typing import final
@@ -22,10 +21,8 @@ from streamnet.modelfiles import as_json
 from streamnet.modelfiles import as_safetensors
 from streamnet.modelfiles.conform import conform
 from streamnet.modelfiles.conform import fields_of
-from streamnet.modelfiles.document import FORMAT
-from streamnet.modelfiles.document import VERSION
 from streamnet.modelfiles.document import Document
-from streamnet.modelfiles.document import digest
+from streamnet.modelfiles.document import document_of
 from streamnet.modelfiles.document import verify
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.network import Network
@@ -155,19 +152,13 @@ class Model:
 
     def document(self) -> Document:
         """All of the model as plain values and arrays, with its checksum."""
-        document: Document = {
-            "format": FORMAT,
-            "version": VERSION,
-            "streamnet": version("streamnet"),
-            "task": str(self.task),
-            "labels": list(self.labels),
-            "settings": self.settings.as_dict(),
-            "about": self.about,
-            "dtype": self.network.dtype.name,
-            "network": self.network.weights,
-            "encoder": self._encoder_state,
-        }
-        return {"checksum": digest(document), **document}
+        return document_of(
+            encoder=self._encoder_state,
+            settings=self.settings,
+            weights=self.network.weights,
+            dtype=self.network.dtype.name,
+            about=self.about,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, whole or not at all, in the format of the suffix: .safetensors, .json.

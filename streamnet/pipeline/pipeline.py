@@ -273,7 +273,7 @@ class Pipeline:
         recorder = Recorder(self.rejections, self.sinks, None if state is None else Ledger())
         if state is not None:
             task = {"task": str(schema.task), "target": schema.target}
-            state.begin(self._identity | task, saved)
+            state.begin(self._identity | task, self._settings, saved)
         if saved is not None:
             restore_learning(learner, recorder, saved)
         if self._prepare is not None:

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from anyio import EndOfStream
 from anyio import create_task_group
+from anyio import move_on_after
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 from anyio.streams.memory import MemoryObjectSendStream
@@ -201,8 +203,17 @@ async def record(
 async def keep(state: State, receive: MemoryObjectReceiveStream[Emission | Barrier]) -> None:
     """Write models and checkpoints, in order, while the other stages go on."""
     with receive:
-        async for item in receive:
-            if isinstance(item, Barrier):
+        while True:
+            item = None
+            with move_on_after(state.seconds_to_wait()):
+                try:
+                    item = await receive.receive()
+                except EndOfStream:
+                    break
+            if item is None:
+                await to_thread.run_sync(state.publish_waiting)
+            elif isinstance(item, Barrier):
                 await to_thread.run_sync(state.write, item)
             else:
                 await to_thread.run_sync(state.publish, item)
+        await to_thread.run_sync(state.publish_waiting)

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from time import monotonic
 from time import sleep
@@ -32,7 +33,7 @@ __all__ = ("Emission", "State", "StateStatistics")
 
 logger = logging.getLogger("streamnet.durability")
 
-_UNPUBLISHED = 16  # emitted models that wait for a disk that can be written again
+_PUBLISH_EVERY = 1.0  # seconds between two times that emitted models are written
 _LAST_TRIES = 4  # to write the last state of a run
 _LAST_WAIT = 0.5  # seconds between two of them
 
@@ -97,7 +98,7 @@ class State:
         every_samples: int | None = None,
         every_seconds: float | None = 10.0,
         generations: int = FEWEST,
-        models: int = 16,
+        models: int = 8,
         resume: bool = True,
         identity: dict[str, Any] | None = None,
         files: Files = DISK,
@@ -114,7 +115,9 @@ class State:
         self._files = files
         self._numerics = numerics()
         self._about: Tree = {}
-        self._waiting: deque[Emission] = deque()
+        self._clock = clock
+        self._waiting: deque[Emission] = deque(maxlen=models)
+        self._publish_next = -inf
         self._generation: int | None = None
         self._samples = 0
         self._error = ""
@@ -153,14 +156,18 @@ class State:
         """Let another process write there."""
         self.folder.close()
 
-    def begin(self, identity: dict[str, Any], saved: Tree | None) -> None:
+    def begin(self, identity: dict[str, Any], settings: dict[str, Any], saved: Tree | None) -> None:
         """Say what the run is, and compare it with what it goes on from.
 
         Raises:
             StateError: If a setting is not as it was.
         """
         identity = {**identity, **self.identity}
-        self._about = {"identity": identity, "numerics": self._numerics}
+        self._about = {
+            "identity": identity,
+            "settings": settings,
+            "numerics": self._numerics,
+        }
         if saved is None:
             self.lineage = root(identity)
             return
@@ -209,32 +216,39 @@ class State:
                 return
 
     def publish(self, emission: Emission) -> None:
-        """Write an emitted model, or let it wait if that fails."""
+        """Take an emitted model; it is written with others, at most once a second.
+
+        One that would be removed again at once, since enough newer ones wait, is left out.
+        """
         self._waiting.append(emission)
-        if self._error and len(self._waiting) > 1:
-            # The disk failed before: it is tried again with the next checkpoint.
-            self._bound_waiting()
-            return
+        if self.seconds_to_wait() <= 0:
+            self.publish_waiting()
+
+    def seconds_to_wait(self) -> float:
+        """Seconds until models that wait are to be written; infinite if none does."""
+        return self._publish_next - self._clock() if self._waiting else inf
+
+    def publish_waiting(self) -> None:
+        """Write the models that wait; if that fails, it is tried again later."""
         try:
             self._publish_waiting()
         except OSError as error:
             self._note(error)
 
-    def _bound_waiting(self) -> None:
-        while len(self._waiting) > _UNPUBLISHED:
-            lost = self._waiting.popleft()
-            logger.warning("model %d was never written: the disk fails", lost.generation)
-
     def _publish_waiting(self) -> None:
-        while self._waiting:
-            generation, champion = self._waiting[0]
-            about = {**champion.about, "generation": generation, "lineage": self.lineage}
-            model = Champion(
-                champion.candidate, champion.settings, champion.number, about, champion.snapshot
-            ).model
-            data = as_safetensors.encode(model.document())
-            self.folder.publisher.publish(data, generation, self.lineage, champion.number)
-            self._waiting.popleft()
+        self._publish_next = self._clock() + _PUBLISH_EVERY
+        for number, emission in enumerate(self._waiting, start=1):
+            about = {"generation": emission.generation, "lineage": self.lineage}
+            champion = emission.champion
+            data = as_safetensors.encode(champion.document(**about))
+            self.folder.publisher.publish(
+                data,
+                emission.generation,
+                self.lineage,
+                champion.number,
+                point=number == len(self._waiting),
+            )
+        self._waiting.clear()
 
     def _save(self, barrier: Barrier) -> None:
         for output in barrier.outputs:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from streamnet.durability.ledger import Ledger
 
-N = 700
+N = 2500
 MARKS = np.arange(3 * N, dtype=np.int64).reshape(N, 3)
-SERIALS = (np.arange(N) // 100).astype(np.int64)
+SERIALS = (np.arange(N) // 300).astype(np.int64)
 
 
 def ledger_of(order: list[int], sizes: list[int], *, restored_at: int = -1) -> Ledger:
@@ -31,7 +31,7 @@ def ledger_of(order: list[int], sizes: list[int], *, restored_at: int = -1) -> L
 WHOLE = ledger_of(list(range(N)), [N]).value()
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=5), st.integers(0, 4))
+@given(st.lists(st.integers(1, 1500), min_size=1, max_size=5), st.integers(0, 4))
 def test_it_does_not_show_how_blocks_were_cut_nor_that_it_was_restored(
     sizes: list[int], restored_at: int
 ) -> None:
