@@ -17,9 +17,10 @@ from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StateError
 
-__all__ = ("POINTER", "Published", "Publisher", "current")
+__all__ = ("POINTER", "Published", "Publisher", "current", "read_current")
 
 POINTER = "current.json"
+_TRIES = 100
 _NAME = re.compile(r"([0-9]{12})-([0-9a-f]{16})\.safetensors")
 
 
@@ -120,3 +121,23 @@ def current(folder: Path, *, files: Files = DISK) -> Published | None:
         return None
     except (OSError, TypeError, ValueError) as error:
         raise StateError(f"{folder / POINTER} can't be read: {error}") from error
+
+
+def read_current(folder: Path, *, files: Files = DISK) -> tuple[Published, bytes] | None:
+    """The newest model and its file's content; None if nothing was published yet.
+
+    Raises:
+        StateError: If the pointer or the model is damaged.
+    """
+    for _ in range(_TRIES):
+        published = current(folder, files=files)
+        if published is None:
+            return None
+        try:
+            data = files.read(folder / published.file)
+        except FileNotFoundError:
+            continue  # removed meanwhile, so the pointer names a newer one by now
+        if hashlib.sha256(data).hexdigest() != published.checksum:
+            raise StateError(f"{folder / published.file} is damaged")
+        return published, data
+    raise StateError(f"{folder / POINTER} names a model that is not there")

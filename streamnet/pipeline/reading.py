@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from math import inf
 from typing import Any
 from typing import Protocol
@@ -37,10 +38,10 @@ def records_of(block: Block) -> int:
 class _Remembering(Protocol):
     """A source that has found out more than a position says, such as the kinds of its columns."""
 
-    def export_state(self) -> dict[str, Any]:
-        """What it has found out, as plain values."""
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        """What is needed besides ``after`` to go on behind it, as plain values."""
 
-    def restore_state(self, state: dict[str, Any]) -> None:
+    def restore_state(self, state: Mapping[str, Any]) -> None:
         """Take what was found out for granted; called before `Source.open`."""
 
 
@@ -103,12 +104,13 @@ class Reader:
         """A cut behind the last record that was sent."""
         self._cut = self.records
         source = self.source
+        known = source.export_state(self._end) if isinstance(source, _Remembering) else {}
         return Barrier(
             {
                 "position": None if self._end is None else list(self._end),
                 "records": self.records,
                 "number": self._cutter.number,
-                "source": source.export_state() if isinstance(source, _Remembering) else {},
+                "source": known,
             },
             last=last,
         )

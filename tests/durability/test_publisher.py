@@ -12,6 +12,7 @@ from streamnet.durability.files import Files
 from streamnet.durability.publisher import POINTER
 from streamnet.durability.publisher import Publisher
 from streamnet.durability.publisher import current
+from streamnet.durability.publisher import read_current
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StateError
 from tests.durability.disks import FAULTS
@@ -30,10 +31,10 @@ def model(generation: int) -> bytes:
 
 def whole(files: Files, folder: Path = FOLDER) -> int:
     """Generation of the model that the pointer names, which must be there and whole."""
-    published = current(folder, files=files)
-    if published is None:
+    found = read_current(folder, files=files)
+    if found is None:
         return 0
-    data = files.read(folder / published.file)
+    published, data = found
     assert data == model(published.generation)
     assert hashlib.sha256(data).hexdigest() == published.checksum
     assert published.samples == 10 * published.generation
@@ -136,3 +137,14 @@ def test_a_pointer_that_makes_no_sense_is_an_error(tmp_path: Path, content: str)
 def test_at_least_one_model_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="models is 0, but must be >= 1"):
         Publisher(tmp_path, keep=0)
+
+
+def test_a_model_that_is_damaged_or_gone_is_an_error(tmp_path: Path) -> None:
+    Publisher(tmp_path).publish(model(1), 1, LINEAGE, 10)
+    file = tmp_path / f"000000000001-{LINEAGE}.safetensors"
+    file.write_bytes(b"half")
+    with pytest.raises(StateError, match="is damaged"):
+        read_current(tmp_path)
+    file.unlink()
+    with pytest.raises(StateError, match="a model that is not there"):
+        read_current(tmp_path)
