@@ -125,6 +125,18 @@ class Replay:
         self._predictions = Predictions(path, task=learner.task, labels=learner.encoder.labels)
         return (self._predictions,)
 
+    def change(self, settings: RunSettings) -> None:
+        """Use what may change in a run, from the next sample on: limits, and how state is kept.
+
+        Raises:
+            ConfigurationError: If a value breaks its rule.
+        """
+        given = settings.state.given()
+        given.pop("dir", None)
+        if self.state is not None:
+            self.state.change(**given)
+        self.rejections.limit.change(settings.source.max_rejected)
+
     async def run(self) -> Result:
         """Learn the files and write the outputs; also those of a run that breaks off.
 

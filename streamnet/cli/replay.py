@@ -61,6 +61,7 @@ def replay(
     A population of networks learns at once, and the best one of each moment answers. At the end it
     is yours to keep (--model). Ctrl-C ends reading; what was learned is still written.
     """
+    from streamnet.cli.notices import notices
     from streamnet.cli.watch import watch
     from streamnet.replaying import Replay
     from streamnet.settings import RunSettings
@@ -75,7 +76,8 @@ def replay(
             overrides[f"{section}.{name}"] = None if value == "auto" else value
             called[f"{section}.{name}"] = _option(name)
     settings = merged(load(config) if config else RunSettings(), overrides, called=called)
-    return watch(Replay(settings, resume=resume), quiet=quiet)
+    with notices():
+        return watch(Replay(settings, resume=resume), quiet=quiet)
 
 
 def _option(name: str) -> str:

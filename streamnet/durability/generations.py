@@ -102,6 +102,14 @@ class Generations:
         except (DamagedError, OSError) as error:
             raise DamagedStateError(f"{self._path(number)}: {error}") from error
 
+    def size(self, number: int) -> int:
+        """Bytes of a generation that is there.
+
+        Raises:
+            OSError: If it is not.
+        """
+        return self._files.size(self._path(number))
+
     def newest(self) -> Loaded | None:
         """The newest generation that can be used; None if there never was one.
 

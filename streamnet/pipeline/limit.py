@@ -44,19 +44,29 @@ class RejectionLimit:
     """
 
     def __init__(self, *, share: float, window: int, kept: Path | None = None) -> None:
-        if not 0.0 <= share <= 1.0:
-            raise ConfigurationError(f"max_rejected is {share}, but must be from 0 to 1")
+        _check_share(share)
         if window < 1:
             raise ConfigurationError(f"rejected_window is {window}, but must be >= 1")
         self.share = share
         self.window = window
+        self._share = share  # from the next block on
         self._kept = kept
         self._read = 0
         self._recent: deque[int] = deque()  # numbers of the rejected among the last records
         self._last: DeadLetter | None = None
 
+    def change(self, share: float) -> None:
+        """Allow another share from the next block on.
+
+        Raises:
+            ConfigurationError: If it breaks its rule.
+        """
+        _check_share(share)
+        self._share = share
+
     def cut(self, block: Block) -> Block:
         """The block, up to the record at which too many will have been rejected; counts nothing."""
+        self.share = self._share
         excess = self._excess(block, self._recent.copy())
         if excess is None:
             return block
@@ -114,6 +124,11 @@ class RejectionLimit:
             f"{last.source}, {where}: {excess.recent} of the last {self.window} records were "
             f"rejected, but at most {self.share:.0%} may be{kept}. The last one: {last.detail}"
         )
+
+
+def _check_share(share: float) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise ConfigurationError(f"max_rejected is {share}, but must be from 0 to 1")
 
 
 def values_of(letter: DeadLetter) -> list[Any]:

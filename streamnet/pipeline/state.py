@@ -33,6 +33,8 @@ __all__ = ("Emission", "State", "StateStatistics")
 
 logger = logging.getLogger("streamnet.durability")
 
+EVERY_SECONDS = 10.0
+MODELS = 8
 _PUBLISH_EVERY = 1.0  # seconds between two times that emitted models are written
 _LAST_TRIES = 4  # to write the last state of a run
 _LAST_WAIT = 0.5  # seconds between two of them
@@ -96,9 +98,9 @@ class State:
         folder: str | os.PathLike[str],
         *,
         every_samples: int | None = None,
-        every_seconds: float | None = 10.0,
+        every_seconds: float | None = EVERY_SECONDS,
         generations: int = FEWEST,
-        models: int = 8,
+        models: int = MODELS,
         resume: bool = True,
         identity: dict[str, Any] | None = None,
         files: Files = DISK,
@@ -116,7 +118,7 @@ class State:
         self._numerics = numerics()
         self._about: Tree = {}
         self._clock = clock
-        self._waiting: deque[Emission] = deque(maxlen=models)
+        self._waiting: deque[Emission] = deque()
         self._publish_next = -inf
         self._generation: int | None = None
         self._samples = 0
@@ -144,7 +146,7 @@ class State:
             return None
         if not self.resume:
             raise StateError(
-                f"state {self.folder.path} holds an earlier run; resume goes on with it"
+                f"state {self.folder.path} holds an earlier run; --resume goes on with it"
             )
         for sentence in loaded.damaged:
             logger.warning("%s; going on from generation %d", sentence, loaded.number)
@@ -181,6 +183,24 @@ class State:
         self.lineage = saved["lineage"]
         self.emitted = saved["emitted"]
         self.cadence.begin_at(self._samples)
+
+    def change(
+        self,
+        *,
+        every_samples: int | None = None,
+        every_seconds: float | None = EVERY_SECONDS,
+        generations: int = FEWEST,
+        models: int = MODELS,
+    ) -> None:
+        """Use other settings from the next sample on.
+
+        Raises:
+            ConfigurationError: If a number breaks its rule; then nothing is changed.
+        """
+        StateFolder(self.folder.path, generations=generations, models=models)
+        self.cadence.change(every_samples=every_samples, every_seconds=every_seconds)
+        self.folder.generations.keep = generations
+        self.folder.publisher.keep = models
 
     # -------------------------------------------------------------- writing
 
@@ -221,6 +241,8 @@ class State:
         One that would be removed again at once, since enough newer ones wait, is left out.
         """
         self._waiting.append(emission)
+        while len(self._waiting) > self.folder.publisher.keep:
+            self._waiting.popleft()
         if self.seconds_to_wait() <= 0:
             self.publish_waiting()
 
