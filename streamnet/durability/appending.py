@@ -56,6 +56,7 @@ class AppendedFile:
         self._files = files
         self._handle: int | None = None
         self._length = 0  # bytes in the file
+        self._is_named = True  # whether its name is on the disk
         self._waiting = b""
 
     @property
@@ -74,6 +75,7 @@ class AppendedFile:
         except OSError as error:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
         self._length = 0
+        self._is_named = False
 
     def go_on(self, length: int) -> None:
         """Cut the file to its first ``length`` bytes and go on behind them.
@@ -148,8 +150,12 @@ class AppendedFile:
         Raises:
             OSError: If that fails.
         """
-        if self._handle is not None:
-            self._files.fsync(self._handle)
+        if self._handle is None:
+            return
+        self._files.fsync(self._handle)
+        if not self._is_named:
+            self._files.fsync_dir(self.path.parent)
+            self._is_named = True
 
     def close(self) -> None:
         """Write out and close the file. Closing twice is allowed.

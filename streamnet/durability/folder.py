@@ -64,6 +64,7 @@ class StateFolder:
             self.files.make_dir(self.generations.folder)
             self.files.make_dir(self.publisher.folder)
             self.files.fsync_dir(self.path)
+            self.files.fsync_dir(self.path.parent)
         except OSError as error:
             self.close()
             raise StateError(f"state {self.path}: {error.strerror}") from error

@@ -11,6 +11,7 @@ from streamnet.errors import ConfigurationError
 
 __all__ = ("Cadence",)
 
+_BUSY = 0.25  # seconds until it is looked whether a cut that is on its way has arrived
 _SOONEST, _LATEST = 1.0, 60.0  # seconds until the next try after a failure
 
 
@@ -76,8 +77,10 @@ class Cadence:
         return self.seconds_left(number) <= 0
 
     def seconds_left(self, number: int) -> float:
-        """Seconds until a cut will be due even if no further sample comes."""
-        if self._busy or (number == self._number and not self._overdue):
+        """Seconds until a cut may be due, even if no further sample comes."""
+        if self._busy:
+            return _BUSY  # it may fail, so that another one is due
+        if number == self._number and not self._overdue:
             return inf
         when = self._not_before if self._overdue else self._time + self.every_seconds
         return when - self._clock()

@@ -280,7 +280,7 @@ class Pipeline:
             recorder.add(self._prepare(learner, schema))
         begin_outputs(recorder, saved)
         if state is not None and saved is None:
-            state.first(first_cut(self._reader, learner, recorder))
+            state.first(partial(first_cut, self._reader, learner, recorder))
         return recorder
 
     async def _flow(self, learner: Learner, recorder: Recorder) -> None:

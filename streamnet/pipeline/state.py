@@ -209,14 +209,14 @@ class State:
         self.emitted += 1
         return Emission(self.emitted, champion)
 
-    def first(self, barrier: Barrier) -> None:
+    def first(self, cut: Callable[[], Barrier]) -> None:
         """Make the state before the first sample durable.
 
         Raises:
             StateError: If that fails.
         """
         try:
-            self._save(barrier)
+            self._save(cut())
         except OSError as error:
             raise StateError(f"state {self.folder.path}: {error.strerror}") from error
 

@@ -97,8 +97,12 @@ class Memory(Files):
 
     def fsync_dir(self, folder: Path) -> None:
         self.calls.append("fsync_dir")
-        self.names_synced = dict(self.names_seen)
-        self.pending.clear()
+        for path in [*self.names_synced, *self.names_seen]:
+            if path.parent == folder:
+                self.names_synced.pop(path, None)
+                if path in self.names_seen:
+                    self.names_synced[path] = self.names_seen[path]
+        self.pending = [(path, inode) for path, inode in self.pending if path.parent != folder]
 
     def unlink(self, path: Path) -> None:
         self.calls.append("unlink")
@@ -160,9 +164,10 @@ def _left(inode: Inode, content: str) -> bytes:
         return inode.synced
     if content == "full":
         return inode.seen
-    if content == "half":
-        return inode.seen[: len(inode.seen) // 2]
-    return bytes(len(inode.seen))
+    # What was synced stays as it is, if it was only added to.
+    kept = inode.synced if inode.seen.startswith(inode.synced) else b""
+    added = len(inode.seen) - len(kept)
+    return kept + (inode.seen[len(kept) :][: added // 2] if content == "half" else bytes(added))
 
 
 def disk_after(disk: Memory) -> Memory:

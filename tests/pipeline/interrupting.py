@@ -62,7 +62,7 @@ def made(
     task: Task,
     *,
     samples: int = 1300,
-    seed: int = 1,
+    pace: int = 1,
     largest: int = 100,
     crash: int | None = None,
     source: Playing | None = None,
@@ -82,7 +82,7 @@ def made(
         )
 
     return pipeline_of(
-        source or Playing(stream(task, samples), seed=seed, largest=largest),
+        source or Playing(stream(task, samples), seed=pace, largest=largest),
         rejections=Rejections(folder / "rejected.jsonl", share=0.5, **seam),
         prepare=prepare,
         state=State(

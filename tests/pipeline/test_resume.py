@@ -38,10 +38,10 @@ def test_nothing_shows_that_a_run_was_broken_off_again_and_again(
 ) -> None:
     crashes = [10, 11, 200, 201, 3 * ROUND, 3 * ROUND + 1, 640, 900, 1100]
     for turn, crash in enumerate(crashes):
-        pipeline = made(tmp_path, task, seed=turn, largest=3 + 20 * turn, crash=crash)
+        pipeline = made(tmp_path, task, pace=turn, largest=3 + 20 * turn, crash=crash)
         with pytest.raises(CrashError):
             go(pipeline, backend)
-    pipeline = made(tmp_path, task, seed=99, block_size=37, threads=1)
+    pipeline = made(tmp_path, task, pace=99, block_size=37, threads=1)
     go(pipeline, backend)
     assert left(tmp_path, pipeline) == expected(task, first_folder)
 
@@ -52,8 +52,8 @@ def test_a_cut_may_be_at_any_block(tmp_path: Path, first_folder: Path, cut: int)
     task, number = Task.CLASSIFICATION, 5 * ROUND - 60 + cut
     state = {"every_samples": 1}
     with pytest.raises(CrashError):
-        go(made(tmp_path, task, seed=cut, largest=1 + cut % 90, crash=number, state=state))
-    pipeline = made(tmp_path, task, seed=cut + 1)
+        go(made(tmp_path, task, pace=cut, largest=1 + cut % 90, crash=number, state=state))
+    pipeline = made(tmp_path, task, pace=cut + 1)
     go(pipeline)
     assert left(tmp_path, pipeline) == expected(task, first_folder)
 
@@ -69,7 +69,7 @@ def test_a_run_that_has_ended_and_is_run_again_leaves_the_same(
 
 def test_a_run_that_is_stopped_goes_on(tmp_path: Path, first_folder: Path, backend: str) -> None:
     async def stopped(samples: int) -> None:
-        pipeline = made(tmp_path, Task.CLASSIFICATION, seed=samples, largest=30)
+        pipeline = made(tmp_path, Task.CLASSIFICATION, pace=samples, largest=30)
         async with pipeline:
             await pipeline.ready.wait()
             learner = pipeline.learner
@@ -93,7 +93,7 @@ def test_a_run_that_is_stopped_goes_on(tmp_path: Path, first_folder: Path, backe
 
 def test_a_cancelled_run_goes_on(tmp_path: Path, first_folder: Path, backend: str) -> None:
     async def cancelled(samples: int) -> None:
-        pipeline = made(tmp_path, Task.CLASSIFICATION, seed=samples, largest=30)
+        pipeline = made(tmp_path, Task.CLASSIFICATION, pace=samples, largest=30)
         async with anyio.create_task_group() as group:
             group.start_soon(pipeline.run)
             await pipeline.ready.wait()
@@ -116,7 +116,7 @@ def test_the_last_state_does_not_show_how_often_or_where_it_was_cut(tmp_path: Pa
         folder = tmp_path / str(turn)
         folder.mkdir()
         state = {"every_samples": every}
-        go(made(folder, Task.CLASSIFICATION, seed=turn, largest=9 + 200 * turn, state=state))
+        go(made(folder, Task.CLASSIFICATION, pace=turn, largest=9 + 200 * turn, state=state))
         newest = StateFolder(folder / "state").generations.newest()
         assert newest is not None
         trees.append(newest.tree)
