@@ -47,7 +47,10 @@ class WriterLock:
         path = folder / self.NAME
         handle = files.lock(path)
         if handle is None:
-            who = files.read(path).decode(errors="replace").strip() or "another process"
+            who = ""
+            with suppress(OSError):
+                who = files.read(path).decode(errors="replace").strip()
+            who = who or "another process"
             raise StateError(f"{folder} is in use by {who}: only one may write there")
         self._handle: int | None = handle
         # Who it is, is for people: a full disk must not keep a run from going on.

@@ -13,7 +13,7 @@ from streamnet.durability.lineage import branch
 from streamnet.durability.publisher import Published
 from streamnet.durability.tree import Tree
 from streamnet.errors import StateError
-from streamnet.modelfiles.model import Model
+from streamnet.modelfiles import as_safetensors
 
 __all__ = ("roll_back",)
 
@@ -32,9 +32,11 @@ def roll_back(path: Path, generation: int, *, files: Files = DISK) -> int:
         StateError: If another process writes there, or there is no such generation.
         DamagedStateError: If the generation is damaged.
     """
-    if not (path / "checkpoints").is_dir():
+    there = len(files.names(path / "checkpoints"))
+    if not there:
         raise StateError(f"{path} is not a state directory")
-    folder = StateFolder(path, generations=_all(path, files), files=files)
+    # Enough of them are kept that none goes away.
+    folder = StateFolder(path, generations=max(FEWEST, there + 1), files=files)
     folder.open()
     try:
         tree = folder.generations.load(generation)
@@ -49,17 +51,13 @@ def roll_back(path: Path, generation: int, *, files: Files = DISK) -> int:
         folder.close()
 
 
-def _all(path: Path, files: Files) -> int:
-    """Enough to keep every generation that is there."""
-    return max(FEWEST, len(files.names(path / "checkpoints")) + 1)
-
-
 def _published(folder: StateFolder, tree: Tree) -> Published | None:
     """The model that was emitted last before a cut."""
     name = f"{tree['emitted']:012d}-{tree['lineage']}.safetensors"
     if name not in folder.publisher.names():
         return None
     file = folder.publisher.folder / name
-    samples = int(Model.load(file).about["samples"])
-    checksum = hashlib.sha256(folder.files.read(file)).hexdigest()
+    data = folder.files.read(file)
+    samples = int(as_safetensors.decode(data, str(file))["about"]["samples"])
+    checksum = hashlib.sha256(data).hexdigest()
     return Published(name, tree["emitted"], tree["lineage"], samples, checksum)

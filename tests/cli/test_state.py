@@ -131,7 +131,7 @@ def test_the_source_may_not_be_read_differently(ran: Cli, run_file: Path) -> Non
     run_file.write_text(run_file.read_text().replace('"y"', '"y", drop = ["z"]'))
     outcome = ran("run", run_file, "--quiet")
     assert outcome.code == 1
-    assert "source.drop.0 is z, but was not given" in outcome.complaint
+    assert "source.drop is ['z'], but was not given" in outcome.complaint
 
 
 def test_status_tells_where_a_run_stands(ran: Cli) -> None:

@@ -44,7 +44,7 @@ class Memory(Files):
         self.pending: list[tuple[Path, Inode | None]] = []
         self._handles: dict[int, tuple[Inode, int]] = {}
         self._next = 3
-        self.locked: set[Path] = set()
+        self._locks: dict[int, Path] = {}
         self.calls: list[str] = []
 
     # --------------------------------------------------------------- calls
@@ -85,6 +85,7 @@ class Memory(Files):
 
     def close(self, handle: int) -> None:
         self._handles.pop(handle, None)
+        self._locks.pop(handle, None)
 
     def rename(self, old: Path, new: Path) -> None:
         self.calls.append("rename")
@@ -126,10 +127,11 @@ class Memory(Files):
         return self.names_seen[path].seen
 
     def lock(self, path: Path) -> int | None:
-        if path in self.locked:
+        if path in self._locks.values():
             return None
-        self.locked.add(path)
-        return self._open(Inode(), 0)
+        handle = self._open(Inode(), 0)
+        self._locks[handle] = path
+        return handle
 
     def _name(self, path: Path, inode: Inode) -> None:
         self.names_seen[path] = inode
