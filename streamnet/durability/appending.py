@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from errno import EIO
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 from typing import final
 
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
+from streamnet.durability.files import write_all
 from streamnet.errors import ConfigurationError
 from streamnet.errors import OutputError
 from streamnet.errors import StateError
@@ -25,8 +28,9 @@ _MOST = 1 << 24  # bytes that wait in memory while the file can't be written
 class AppendedFile:
     r"""Text that is written at a file's end.
 
-    While the file can't be written, as on a full disk, up to 16 MiB wait in memory. What is to be
-    written goes into ``text``.
+    What is to be written goes into ``text``. While the file can't be written, as on a full disk, up
+    to 16 MiB wait in memory. What was written since the last `sync` is remembered, up to 16 MiB,
+    since nobody knows what a disk holds after an fsync that failed: it is written again.
 
     Args:
         path: The file.
@@ -58,6 +62,10 @@ class AppendedFile:
         self._length = 0  # bytes in the file
         self._is_named = True  # whether its name is on the disk
         self._waiting = b""
+        self._synced = 0  # bytes that are on the disk for sure
+        self._unsynced: bytearray | None = None  # those behind them; None if they are too many
+        self._is_lost = False  # whether an fsync failed
+        self._lock = Lock()  # one thread writes, another one syncs
 
     @property
     def is_open(self) -> bool:
@@ -74,7 +82,7 @@ class AppendedFile:
             self._handle = self._files.open_new(self.path)
         except OSError as error:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
-        self._length = 0
+        self._length = self._synced = 0
         self._is_named = False
 
     def go_on(self, length: int) -> None:
@@ -98,7 +106,8 @@ class AppendedFile:
             ) from error
         except OSError as error:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
-        self._length = length
+        self._length = self._synced = length
+        self._unsynced = bytearray()
 
     def settle(self, *, at_once: bool = False) -> None:
         """Write what there is, if that is worth a call, or ``at_once``.
@@ -128,7 +137,8 @@ class AppendedFile:
             self._waiting = self._waiting + added if self._waiting else added
             self.text = _emptied(self.text)
         try:
-            self._write()
+            with self._lock:
+                self._write()
         except OSError as error:
             if self.failure is None:
                 logger.warning("%s %s: %s; it waits", self.what, self.path, error.strerror)
@@ -141,8 +151,15 @@ class AppendedFile:
         assert self._handle is not None
         while self._waiting:
             taken = self._files.write(self._handle, self._waiting)
+            self._remember(self._waiting[:taken])
             self._length += taken
             self._waiting = self._waiting[taken:]
+
+    def _remember(self, written: bytes) -> None:
+        if self._unsynced is not None:
+            self._unsynced += written
+            if len(self._unsynced) > _MOST:
+                self._unsynced = None
 
     def sync(self) -> None:
         """Put what was flushed on the disk.
@@ -150,12 +167,42 @@ class AppendedFile:
         Raises:
             OSError: If that fails.
         """
-        if self._handle is None:
-            return
-        self._files.fsync(self._handle)
+        with self._lock:
+            if self._handle is None:
+                return
+            if self._is_lost:
+                self._write_again()
+            handle, length = self._handle, self._length
+        try:
+            self._files.fsync(handle)
+        except OSError:
+            self._is_lost = True
+            raise
         if not self._is_named:
             self._files.fsync_dir(self.path.parent)
             self._is_named = True
+        with self._lock:
+            if self._unsynced is not None:
+                del self._unsynced[: length - self._synced]
+            elif length == self._length:
+                self._unsynced = bytearray()
+            self._synced = length
+
+    def _write_again(self) -> None:
+        """Replace what an fsync that failed may have lost."""
+        if self._unsynced is None:
+            raise OSError(EIO, "an fsync failed, and too much was written since the one before")
+        content = bytes(self._unsynced)
+        handle = self._files.open_end(self.path, self._synced)
+        try:
+            write_all(self._files, handle, content)
+        except BaseException:
+            self._files.close(handle)
+            raise
+        assert self._handle is not None
+        old, self._handle = self._handle, handle
+        self._files.close(old)
+        self._is_lost = False
 
     def close(self) -> None:
         """Write out and close the file. Closing twice is allowed.

@@ -91,3 +91,59 @@ def test_little_is_not_written_before_it_is_worth_a_call() -> None:
     assert disk.read(PATH) == b""
     file.close()
     assert disk.read(PATH) == b"little"
+
+
+class Forgetful(Memory):
+    """A disk that forgets what was written, and says so only to the first fsync after it."""
+
+    def __init__(self, forgets: set[int]) -> None:
+        super().__init__()
+        self.forgets = forgets
+        self.syncs = 0
+        self.lost: dict[int, tuple[int, int]] = {}
+
+    def fsync(self, handle: int) -> None:
+        inode, _ = self._handles[handle]
+        number, self.syncs = self.syncs, self.syncs + 1
+        if number in self.forgets:
+            self.lost[id(inode)] = (len(inode.synced), len(inode.seen))
+            raise OSError(5, "EIO")
+        super().fsync(handle)
+        begin, end = self.lost.get(id(inode), (0, 0))
+        inode.synced = inode.seen[:begin] + bytes(end - begin) + inode.seen[end:]
+
+    def open_end(self, path: Path, length: int) -> int:
+        self.lost.pop(id(self.names_seen[path]), None)  # what is written now is new
+        return super().open_end(path, length)
+
+
+def test_what_an_fsync_that_failed_has_lost_is_written_again() -> None:
+    disk = Forgetful({2, 5, 6})
+    file = AppendedFile(PATH, "rows", files=disk)
+    file.start()
+    synced = 0
+    for number in range(10):
+        file.text.write(f"row {number}\n")
+        length = file.flush()
+        try:
+            file.sync()
+        except OSError:
+            continue
+        synced = length
+        content = "".join(f"row {n}\n" for n in range(number + 1)).encode()
+        assert disk.names_synced[PATH].synced == content
+    assert synced == 60
+
+
+def test_too_much_to_be_written_again_is_an_error_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(appending, "_MOST", 100)
+    file = AppendedFile(PATH, "rows", files=Forgetful({1}))
+    file.start()
+    file.sync()
+    file.text.write("x" * 200)
+    file.flush()
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"EIO|too much"):
+            file.sync()
