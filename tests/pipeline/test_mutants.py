@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from math import inf
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from tests.pipeline.test_faults import calls
 from tests.pipeline.test_faults import expected
 from tests.pipeline.test_faults import left
 from tests.pipeline.test_faults import run
+from tests.selection import test_selector
 
 Patch = pytest.MonkeyPatch
 
@@ -65,6 +67,12 @@ def power_cuts() -> None:
         for power in chance.sample(list(disk.cuts()), 3):
             after = disk.after(power)
             assert left(after, run(after, at + 1)) == expected(), (at, power)
+
+
+def champions() -> None:
+    """The proof of tests/selection, for one example of it."""
+    proof: Any = test_selector.test_who_has_no_finite_loss_never_answers
+    proof.hypothesis.inner_test([[0.3, nan, 0.2]] * 4)
 
 
 def not_restored(kind: type) -> Callable[[Patch], None]:
@@ -171,6 +179,15 @@ def models_come_after_the_checkpoint_that_counts_them(monkeypatch: Patch) -> Non
     monkeypatch.setattr(State, "seconds_to_wait", lambda _: inf)
 
 
+def a_champion_may_be_nan(monkeypatch: Patch) -> None:
+    def choose(self: Selector, first: int, losses: Any, alive: Any = None) -> Any:
+        real(self, first, losses, alive)
+        return np.argmin(losses, axis=1).astype(np.int32)  # which elects NaN
+
+    real = Selector.choose
+    monkeypatch.setattr(Selector, "choose", choose)
+
+
 MUTANTS: list[tuple[str, Callable[[Patch], None], Callable[[], None]]] = [
     (mutate.__name__, mutate, proof)
     for mutate, proof in (
@@ -185,6 +202,7 @@ MUTANTS: list[tuple[str, Callable[[Patch], None], Callable[[], None]]] = [
         (a_sample_is_dropped_now_and_then, kills),
         (rounds_begin_anew_when_a_run_goes_on, kills),
         (models_come_after_the_checkpoint_that_counts_them, all_kills),
+        (a_champion_may_be_nan, champions),
     )
 ] + [
     (f"{kind.__name__}_is_not_restored", not_restored(kind), kills)
@@ -203,6 +221,6 @@ def test_a_fault_is_noticed(
         proof()
 
 
-@pytest.mark.parametrize("proof", [kills, power_cuts], ids=["kills", "power_cuts"])
+@pytest.mark.parametrize("proof", [kills, power_cuts, champions])
 def test_the_proofs_hold_without_a_fault(proof: Callable[[], None]) -> None:
     proof()
