@@ -255,6 +255,8 @@ def state_of(settings: RunSettings, *, resume: bool) -> State | None:
     except OSError as error:
         raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
     source = settings.source.model_dump(mode="json", exclude=_MAY_CHANGE)
+    # It may be another one, but what a source under a limit remembers is of another kind.
+    source["limit"] = None if settings.source.limit is None else "given"
     return State(folder, resume=resume, identity={"source": source}, **given)
 
 

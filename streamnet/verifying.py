@@ -12,6 +12,7 @@ import numpy as np
 
 from streamnet.durability.folder import StateFolder
 from streamnet.durability.tree import Tree
+from streamnet.errors import DataError
 from streamnet.errors import StateError
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
@@ -78,9 +79,14 @@ async def _learned_again(kept: Tree) -> Tree:
             **settings.selection.given(),
             dtype=settings.population.dtype or "float32",
         )
-        async with pipeline:
-            async for _ in pipeline.champions():
-                pass
+        try:
+            async with pipeline:
+                async for _ in pipeline.champions():
+                    pass
+        except DataError:
+            # To a run, having nothing to learn is an error; the state before it is there.
+            if kept["reading"]["number"]:
+                raise
         newest = state.folder.generations.newest()
     assert newest is not None
     return newest.tree

@@ -45,6 +45,10 @@ class _Remembering(Protocol):
         """Take what was found out for granted; called before `Source.open`."""
 
 
+def _remembering(source: object) -> _Remembering | None:
+    return source if isinstance(source, _Remembering) else None
+
+
 @final
 class Reader:
     """Reads a source, and stops at once when told so, even while it waits for a sample.
@@ -103,8 +107,8 @@ class Reader:
     def barrier(self, *, last: bool = False) -> Barrier:
         """A cut behind the last record that was sent."""
         self._cut = self.records
-        source = self.source
-        known = source.export_state(self._end) if isinstance(source, _Remembering) else {}
+        source = _remembering(self.source)
+        known = {} if source is None else source.export_state(self._end)
         return Barrier(
             {
                 "position": None if self._end is None else list(self._end),
@@ -120,8 +124,9 @@ class Reader:
         self._end = None if state["position"] is None else Position(*state["position"])
         self.records = self._cut = state["records"]
         self._cutter.number = state["number"]
-        if isinstance(self.source, _Remembering):
-            self.source.restore_state(state["source"])
+        source = _remembering(self.source)
+        if source is not None:
+            source.restore_state(state["source"])
 
     async def read(self, send: MemoryObjectSendStream[Arrival | Barrier]) -> None:
         """Send what the source gives until it ends, breaks off or is stopped."""

@@ -106,7 +106,11 @@ def test_replay_goes_on_only_if_it_is_told_to(cli: Cli, run_file: Path) -> None:
     assert refused.code == 1
     assert refused.complaint == "state state holds an earlier run; --resume goes on with it"
     report = ("--report", "report.json")
-    assert cli("replay", *files, *STATE, "--resume", *report) == (0, "", "")
+    unlimited = cli("replay", *files, *STATE, "--resume", *report)
+    assert unlimited.code == 1
+    assert "source.limit is not given, but was given" in unlimited.complaint
+    limit = ("--limit", 10_000)
+    assert cli("replay", *files, *STATE, "--resume", *report, *limit) == (0, "", "")
     gone_on = json.loads(Path("report.json").read_text())
     assert cli("replay", *files, *report) == (0, "", "")
     whole = json.loads(Path("report.json").read_text())
@@ -163,7 +167,12 @@ def test_a_rolled_back_run_leaves_the_same_under_another_lineage(ran: Cli, run_f
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
 
 
-def test_verify_compares_every_bit(ran: Cli) -> None:
+def test_verify_compares_every_bit(ran: Cli, run_file: Path) -> None:
+    run_file.write_text(run_file.read_text().replace("models = 4", "models = 4, generations = 99"))
+    for path in Path("state/checkpoints").iterdir():
+        path.unlink()
+    assert ran("run", run_file, "--quiet") == (0, "", "")
+    assert Path("state/checkpoints/000000000000.checkpoint").exists()
     for path in sorted(Path("state/checkpoints").iterdir()):
         outcome = ran("verify", "state", int(path.stem))
         assert outcome.code == 0

@@ -35,7 +35,7 @@ def killed(kills: int, seed: int, folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_random_instants(memory_folder: Path, seed: int) -> None:
     found = killed(150, seed, memory_folder)
