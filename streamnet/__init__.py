@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamnet.pipeline import Champion
     from streamnet.pipeline import Pipeline
     from streamnet.pipeline import Result
+    from streamnet.pipeline import State
     from streamnet.replaying import replay
     from streamnet.samples import Kind
     from streamnet.samples import Task
@@ -30,6 +31,7 @@ __all__ = (
     "OnlineRegressor",
     "Pipeline",
     "Result",
+    "State",
     "Task",
     "open_files",
     "replay",
@@ -46,6 +48,7 @@ _HOMES = {
     "OnlineRegressor": "streamnet.online",
     "Pipeline": "streamnet.pipeline",
     "Result": "streamnet.pipeline",
+    "State": "streamnet.pipeline",
     "Task": "streamnet.samples",
     "open_files": "streamnet.sources",
     "replay": "streamnet.replaying",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from typing import final
 
@@ -15,6 +16,7 @@ from streamnet.modelfiles.model import SUFFIXES
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.outputs import Output
 from streamnet.outputs import check_outputs
+from streamnet.pipeline.state import State
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
@@ -28,9 +30,20 @@ from streamnet.sources import Shuffled
 from streamnet.sources import Source
 from streamnet.sources import open_files
 
-__all__ = ("DEAD_LETTERS", "candidates_of", "check_files", "search_of", "source_of")
+__all__ = (
+    "DEAD_LETTERS",
+    "STATE_DEAD_LETTERS",
+    "candidates_of",
+    "check_files",
+    "dead_letters_of",
+    "search_of",
+    "source_of",
+    "state_of",
+)
 
 DEAD_LETTERS = "rejected.jsonl"
+STATE_DEAD_LETTERS = "dead-letters.jsonl"
+_MAY_CHANGE = {"files", "limit", "max_rejected", "rejected_window"}
 STANDARD_INPUT = "-"
 _GRID = ("hidden", "activation", "optimiser", "learning_rate", "rehearsal")
 _SUFFIXES = {
@@ -101,6 +114,36 @@ def source_of(settings: RunSettings) -> Source:
 
     epochs = section.epochs or 1
     return Repeated(make, epochs) if epochs > 1 else make()
+
+
+def state_of(settings: RunSettings, *, resume: bool) -> State | None:
+    """The state directory that a run file asks for.
+
+    Raises:
+        ConfigurationError: If it can't be made.
+    """
+    given = settings.state.given()
+    folder = given.pop("dir", None)
+    if folder is None:
+        if resume or given:
+            raise ConfigurationError("state is not given, but there must be one to go on from")
+        return None
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
+    source = settings.source.model_dump(mode="json", exclude=_MAY_CHANGE)
+    # It may be another one, but what a source under a limit remembers is of another kind.
+    source["limit"] = None if settings.source.limit is None else "given"
+    return State(folder, resume=resume, identity={"source": source}, **given)
+
+
+def dead_letters_of(settings: RunSettings) -> str:
+    """The file that rejected records go to."""
+    if settings.output.dead_letters:
+        return settings.output.dead_letters
+    folder = settings.state.dir
+    return DEAD_LETTERS if folder is None else str(Path(folder, STATE_DEAD_LETTERS))
 
 
 def _columns_of(settings: RunSettings) -> Columns:
@@ -181,7 +224,7 @@ def _check_source(settings: RunSettings) -> None:
 
 
 def _check_outputs(settings: RunSettings) -> None:
-    paths = {"dead_letters": DEAD_LETTERS, **settings.output.given()}
+    paths = {**settings.output.given(), "dead_letters": dead_letters_of(settings)}
     check_outputs(
         [
             Output(name, paths[name], suffixes, replaced=name in _REPLACED)

@@ -7,7 +7,10 @@ StreamnetError
 │   ├── SchemaError
 │   └── TooManyRejectedError
 ├── ModelFileError
-└── NoCandidateError
+├── NoCandidateError
+├── OutputError
+└── StateError
+    └── DamagedStateError
 
 Their messages are written for the person who can mend the cause: they name the thing, its
 value, the rule it breaks and where it stands. The command line prints them without a traceback.
@@ -17,11 +20,14 @@ from __future__ import annotations
 
 __all__ = (
     "ConfigurationError",
+    "DamagedStateError",
     "DataError",
     "ModelFileError",
     "NoCandidateError",
+    "OutputError",
     "ReadError",
     "SchemaError",
+    "StateError",
     "StreamnetError",
     "TooManyRejectedError",
 )
@@ -57,3 +63,15 @@ class ModelFileError(StreamnetError):
 
 class NoCandidateError(StreamnetError):
     """Raised when an answer is asked for and no candidate is able to give a finite one."""
+
+
+class OutputError(StreamnetError):
+    """Raised when an output can't be written and no more of it can wait in memory."""
+
+
+class StateError(StreamnetError):
+    """Raised when a state directory is in use, belongs to another run, or can't be gone on from."""
+
+
+class DamagedStateError(StateError):
+    """Raised when a checkpoint, or every one of a state directory, is damaged."""

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 from typing import TypeVar
 
+import llvmlite
+import llvmlite.binding as llvm
 import numba
+import numpy as np
 from numba import config
 
-__all__ = ("cache_folder", "exact", "inlined", "jit", "kernel")
+__all__ = ("cache_folder", "exact", "inlined", "jit", "kernel", "numerics")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +40,23 @@ def cache_folder() -> Path:
             digest.update(text)
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "streamnet" / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def numerics() -> dict[str, str]:
+    """What bits depend on besides samples, seed and settings; where it differs they may differ.
+
+    >>> sorted(numerics())
+    ['cpu', 'kernels', 'llvmlite', 'numba', 'numpy']
+    """
+    features = str(config.CPU_FEATURES or llvm.get_host_cpu_features().flatten())
+    return {
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "cpu": f"{config.CPU_NAME or llvm.get_host_cpu_name()} "
+        + hashlib.sha256(features.encode()).hexdigest()[:16],
+        "kernels": cache_folder().name,
+    }
 
 
 def jit(function: F) -> F:

@@ -13,21 +13,22 @@ from typing import final
 
 from anyio.from_thread import start_blocking_portal
 
-from streamnet.assembling import DEAD_LETTERS
 from streamnet.assembling import candidates_of
 from streamnet.assembling import check_files
+from streamnet.assembling import dead_letters_of
 from streamnet.assembling import search_of
 from streamnet.assembling import source_of
+from streamnet.assembling import state_of
+from streamnet.durability.writing import write_durably
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StreamnetError
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
-from streamnet.modelfiles.durable import write_durably
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.stages import Sink
+from streamnet.pipeline.sinks import Sink
 from streamnet.samples import Schema
 from streamnet.settings import RunSettings
 from streamnet.settings import load
@@ -42,6 +43,8 @@ class Replay:
 
     Args:
         settings: What a run file holds.
+        resume: Go on from the state directory, if there is a state in it; otherwise that is
+            refused.
 
     Attributes:
         pipeline: What learns; it tells where the run stands, and can be stopped.
@@ -62,14 +65,15 @@ class Replay:
     500
     """
 
-    def __init__(self, settings: RunSettings) -> None:
+    def __init__(self, settings: RunSettings, *, resume: bool = False) -> None:
         self.settings = settings
         self.result: Result | None = None
-        source, output = settings.source, settings.output
+        source = settings.source
         check_files(settings)
         self._predictions: Predictions | None = None
+        self.state = state_of(settings, resume=resume)
         self.rejections = Rejections(
-            output.dead_letters or DEAD_LETTERS,
+            dead_letters_of(settings),
             share=source.max_rejected,
             window=source.rejected_window,
         )
@@ -80,6 +84,7 @@ class Replay:
             rejections=self.rejections,
             prepare=self._prepare,
             settings=settings.model_dump(mode="json", exclude_none=True),
+            state=self.state,
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),
@@ -98,6 +103,18 @@ class Replay:
         assert self._predictions is not None
         with _writing(f"predictions {self.settings.output.predictions}"):
             self._predictions(served)
+
+    def change(self, settings: RunSettings) -> None:
+        """Use what may change in a run, from the next sample on: limits, and how state is kept.
+
+        Raises:
+            ConfigurationError: If a value breaks its rule.
+        """
+        given = settings.state.given()
+        given.pop("dir", None)
+        if self.state is not None:
+            self.state.change(**given)
+        self.rejections.limit.change(settings.source.max_rejected)
 
     async def run(self) -> Result:
         """Learn the files and write the outputs; also those of a run that breaks off.
@@ -160,6 +177,8 @@ def replay(
     *files: str | os.PathLike[str],
     target: str | None = None,
     config: str | os.PathLike[str] | None = None,
+    state: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Result:
     r"""Learn data files as a stream and return the report and the champion.
@@ -172,6 +191,8 @@ def replay(
         files: In this order; glob patterns are expanded, ``-`` is standard input.
         target: Column to predict.
         config: A run file; what is given here goes first.
+        state: Folder for checkpoints and emitted models, from which a run can be gone on with.
+        resume: Go on with the run whose state is there; otherwise a state there is refused.
         options: Keys of a run file by their own name: task, drop, kinds, seed, candidates, hidden,
             epochs, limit, model, predictions, report, ...
 
@@ -179,6 +200,7 @@ def replay(
         ConfigurationError: If a setting is unknown or breaks its rule.
         DataError: If the files can't be read, hold nothing to learn, or have too many records that
             can't be read.
+        StateError: If the state can't be gone on from, or another process is at it.
 
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp(), "numbers.csv")
@@ -190,12 +212,12 @@ def replay(
     """
     keys = _keys()
     given: dict[str, object] = {"source.files": [os.fspath(file) for file in files] or None}
-    for name, value in {"target": target, **options}.items():
+    for name, value in {"target": target, "state": state, **options}.items():
         plain = os.fspath(value) if isinstance(value, os.PathLike) else value
         given[keys.get(name, name)] = list(plain) if isinstance(plain, tuple) else plain
     settings = load(Path(config)) if config else RunSettings()
     called = {key: name for name, key in keys.items()}
-    run = Replay(merged(settings, given, "replay()", called))
+    run = Replay(merged(settings, given, "replay()", called), resume=resume)
     with start_blocking_portal() as portal:
         result: Result = portal.call(run.run)
     return result
@@ -203,8 +225,9 @@ def replay(
 
 def _keys() -> dict[str, str]:
     """The dotted key of a run file by the keyword that stands for it."""
-    return {
+    keys = {
         name: f"{section}.{name}"
         for section, field in RunSettings.model_fields.items()
         for name in type(field.default).model_fields
     }
+    return {"state": keys.pop("dir"), **keys}

@@ -46,6 +46,7 @@ __all__ = (
     "Section",
     "SelectionSection",
     "SourceSection",
+    "StateSection",
     "load",
     "merged",
     "parse",
@@ -307,6 +308,21 @@ class OutputSection(Section):
 
 
 @final
+class StateSection(Section):
+    """The state directory, from which a run goes on, and how often it is written.
+
+    >>> StateSection(dir="state", every_seconds=1.0).given()
+    {'dir': 'state', 'every_seconds': 1.0}
+    """
+
+    dir: Text | None = None
+    every_samples: Count | None = None
+    every_seconds: Annotated[float, Field(gt=0)] | None = None
+    generations: Annotated[int, Field(ge=3)] | None = None
+    models: Count | None = None
+
+
+@final
 class RunSettings(Section):
     """A whole run file.
 
@@ -322,6 +338,7 @@ class RunSettings(Section):
     selection: SelectionSection = SelectionSection()
     search: SearchSection = SearchSection()
     output: OutputSection = OutputSection()
+    state: StateSection = StateSection()
 
 
 def load(path: str | Path) -> RunSettings:
@@ -412,4 +429,5 @@ _TABLES: dict[KeyPath, type[BaseModel]] = {
     ("evaluation",): EvaluationSection,
     ("selection",): SelectionSection,
     ("output",): OutputSection,
+    ("state",): StateSection,
 }

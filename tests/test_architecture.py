@@ -37,6 +37,7 @@ SEE_EVENT_LOOPS = {
     "settings",
     "settings_errors",
     "sources",
+    "verifying",
 }
 NAMES_THAT_SAY_NOTHING = re.compile(r"_*(utils?|helpers?|commons?|misc)")
 CODE_FROM_DATA = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "pickletools", "shelve"}

@@ -13,22 +13,34 @@ from cyclopts import CycloptsError
 from cyclopts import Group
 from cyclopts import UnusedCliTokensError
 
+from streamnet.cli.dead_letters import dead_letters
 from streamnet.cli.evaluate import evaluate
 from streamnet.cli.inspect import inspect
 from streamnet.cli.options import STANDARD_INPUT
 from streamnet.cli.predict import predict
 from streamnet.cli.replay import replay
+from streamnet.cli.run import run as run_file
+from streamnet.cli.state import rollback
+from streamnet.cli.state import status
+from streamnet.cli.state import verify
 from streamnet.errors import ConfigurationError
+from streamnet.errors import DamagedStateError
 from streamnet.errors import StreamnetError
 
 __all__ = ("app", "run")
 
 FAILED, WRONGLY_CALLED, INTERRUPTED, UNREAD = 1, 2, 130, 141
+DAMAGED = 78  # no state can be gone on from: starting again and again would not help
 USAGES: dict[Callable[..., int], str] = {
     replay: "replay [OPTIONS] FILE...",
     predict: "predict [OPTIONS] MODEL FILE...",
     evaluate: "evaluate [OPTIONS] MODEL FILE...",
     inspect: "inspect FILE",
+    run_file: "run [OPTIONS] CONFIG",
+    status: "status DIR",
+    rollback: "rollback DIR GENERATION",
+    dead_letters: "dead-letters list|show|replay DIR [NUMBER]",
+    verify: "verify DIR [GENERATION]",
 }
 
 
@@ -72,6 +84,8 @@ def run(arguments: list[str]) -> int:
         return _fail(_wrong(error), WRONGLY_CALLED)
     except ConfigurationError as error:
         return _fail(str(error), WRONGLY_CALLED)
+    except DamagedStateError as error:
+        return _fail(str(error), DAMAGED)
     except StreamnetError as error:
         return _fail(str(error), FAILED)
     except KeyboardInterrupt:

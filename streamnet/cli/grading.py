@@ -19,6 +19,7 @@ from streamnet.cli.figures import number
 from streamnet.cli.figures import plural
 from streamnet.cli.terminal import Terminal
 from streamnet.cli.terminal import printable
+from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import StreamnetError
@@ -28,7 +29,6 @@ from streamnet.evaluation import RegressionBaselines
 from streamnet.evaluation import RegressionEvaluator
 from streamnet.learning.evaluator import measures_of
 from streamnet.modelfiles import Model
-from streamnet.modelfiles.durable import write_durably
 from streamnet.samples import Task
 
 __all__ = ("Grades", "grade", "measures_table", "show")

@@ -27,6 +27,7 @@ __all__ = (
     "RunOptions",
     "SearchOptions",
     "SelectionOptions",
+    "StateOptions",
 )
 
 STANDARD_INPUT = "\0"  # stands for "-", which cyclopts would take for an option
@@ -294,6 +295,32 @@ class RunOptions(_Options):
     ] = None
     threads: Annotated[
         int | None, _count("Most threads that learn at once; changes speed, never results.")
+    ] = None
+
+
+@final
+@Parameter(name="*", group=RUN)
+@dataclass(frozen=True, kw_only=True)
+class StateOptions(_Options):
+    """What a run that died goes on from.
+
+    >>> StateOptions(dir="state").given()["dir"]
+    'state'
+    """
+
+    dir: Annotated[
+        str | None,
+        Parameter(
+            name="--state",
+            metavar="DIR",
+            help="Folder for checkpoints and emitted models, to go on from after any end.",
+        ),
+    ] = None
+    every_samples: Annotated[
+        int | None, _one("N", "Samples after which a checkpoint is written, if time is not up yet.")
+    ] = None
+    every_seconds: Annotated[
+        float | None, _one("S", "Seconds after which a checkpoint is written; default 10.")
     ] = None
 
 

@@ -18,6 +18,7 @@ from streamnet.cli.options import ReadingOptions
 from streamnet.cli.options import RunOptions
 from streamnet.cli.options import SearchOptions
 from streamnet.cli.options import SelectionOptions
+from streamnet.cli.options import StateOptions
 
 __all__ = ("replay",)
 
@@ -29,6 +30,7 @@ _SECTIONS = {
     SearchOptions: "search",
     RunOptions: "run",
     OutputOptions: "output",
+    StateOptions: "state",
 }
 
 
@@ -41,6 +43,16 @@ def replay(
     search: SearchOptions | None = None,
     run: RunOptions | None = None,
     output: OutputOptions | None = None,
+    state: StateOptions | None = None,
+    resume: Annotated[
+        bool,
+        Parameter(
+            group=RUN,
+            negative="",
+            show_default=False,
+            help="Go on with the run whose state is in --state, if there is one.",
+        ),
+    ] = False,
     config: Annotated[
         Path | None,
         Parameter(group=RUN, metavar="FILE", help="Run file (TOML); options override it."),
@@ -55,6 +67,7 @@ def replay(
     A population of networks learns at once and answers together, or by the best one alone. At the
     end they are yours to keep (--model). Ctrl-C ends reading; what was learned is still written.
     """
+    from streamnet.cli.notices import notices
     from streamnet.cli.watch import watch
     from streamnet.replaying import Replay
     from streamnet.settings import RunSettings
@@ -63,14 +76,16 @@ def replay(
 
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
-    for options in filter(None, (data, reading, population, selection, search, run, output)):
+    for options in filter(None, (data, reading, population, selection, search, run, output, state)):
         section = _SECTIONS[type(options)]
         for name, value in options.given().items():
             overrides[f"{section}.{name}"] = None if value == "auto" else value
             called[f"{section}.{name}"] = _option(f"search_{name}" if section == "search" else name)
     settings = merged(load(config) if config else RunSettings(), overrides, called=called)
-    return watch(Replay(settings), quiet=quiet)
+    with notices():
+        return watch(Replay(settings, resume=resume), quiet=quiet)
 
 
 def _option(name: str) -> str:
-    return "--kind" if name == "kinds" else f"--{name.replace('_', '-')}"
+    special = {"kinds": "--kind", "dir": "--state"}
+    return special[name] if name in special else f"--{name.replace('_', '-')}"

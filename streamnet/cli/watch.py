@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Callable
 from typing import TextIO
 from typing import final
 
@@ -27,29 +28,45 @@ REFRESH = 0.25  # seconds between two pictures on a terminal
 SOONEST, LATEST = 2.0, 60.0  # seconds between two lines in a pipe: more of them as time goes on
 SHARE = 0.05  # of the time that has gone is the wait for the next line
 _UNSAID = logging.NullHandler()  # whatever is logged is also raised, and then said once
+IN_TIME = 10.0  # seconds in which a run with a state has to end after a signal
 SIGNALLED = 128  # and the signal's number: what a shell calls a command that a signal ended
 
 
-def watch(run: Replay, *, quiet: bool, out: TextIO | None = None) -> int:
+def watch(
+    run: Replay,
+    *,
+    quiet: bool,
+    out: TextIO | None = None,
+    reload: Callable[[], str] | None = None,
+) -> int:
     """Run to the end, showing where it stands; return the exit code.
 
     The first Ctrl-C ends reading, and what was learned is written; the second one breaks off. If
-    nobody reads our words any more, that is a first Ctrl-C.
+    nobody reads our words any more, that is a first Ctrl-C. With a state, what is not done in time
+    after it is left to the next run. SIGHUP calls ``reload`` and says what came of it.
 
     Raises:
         StreamnetError: If the run failed.
         KeyboardInterrupt: If it was broken off, or ended before anything was learned.
     """
     logging.getLogger("streamnet").addHandler(_UNSAID)  # which a second call changes nothing about
-    return _Watcher(run, Terminal(out), quiet=quiet).watch()
+    return _Watcher(run, Terminal(out), quiet=quiet, reload=reload).watch()
 
 
 @final
 class _Watcher:
-    def __init__(self, run: Replay, terminal: Terminal, *, quiet: bool) -> None:
+    def __init__(
+        self,
+        run: Replay,
+        terminal: Terminal,
+        *,
+        quiet: bool,
+        reload: Callable[[], str] | None = None,
+    ) -> None:
         self.run = run
         self.terminal = terminal
         self.quiet = quiet
+        self.reload = reload
         self.signal = 0  # the first one that came
         self.broken_off = False
         self.unsaid: OSError | None = None  # why nobody reads our words any more
@@ -85,13 +102,26 @@ class _Watcher:
     async def _listen(
         self, all_of_it: CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        with open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        hang_up = () if self.reload is None else (signal.SIGHUP,)
+        with open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hang_up) as signals:
             task_status.started()
             async for number in signals:
+                if number == signal.SIGHUP:
+                    self._reload()
+                    continue
                 if self.signal:
                     self.broken_off = True
                     all_of_it.cancel()
+                elif self.run.state is not None:
+                    all_of_it.deadline = anyio.current_time() + IN_TIME
                 self._stop(number)
+
+    def _reload(self) -> None:
+        assert self.reload is not None
+        try:
+            complain(self.reload())
+        except StreamnetError as error:
+            complain(f"refused: {error}")
 
     def _stop(self, number: int) -> None:
         self.signal = self.signal or number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,7 +23,15 @@ from streamnet.networks.population import Population
 from streamnet.networks.population import Weights
 from streamnet.samples import Task
 
-__all__ = ("Decision", "Job", "Replacement", "Scored", "Snapshot", "Trainer")
+__all__ = (
+    "Decision",
+    "Job",
+    "Replacement",
+    "Scored",
+    "Snapshot",
+    "Trainer",
+    "plain_decisions",
+)
 
 
 class Replacement(NamedTuple):
@@ -127,6 +136,11 @@ class Trainer:
         """Whether `begin` needs a decision that has not been told yet."""
         return self._at_start and self.round >= 2 and not self._decisions
 
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Those that were told and not applied yet."""
+        return tuple(self._decisions)
+
     def decide(self, decision: Decision) -> None:
         """Tell the decision on a round; each round has exactly one, told in order."""
         self._decisions.append(decision)
@@ -222,14 +236,7 @@ class Trainer:
             "round": self.round,
             "at_start": self._at_start,
             "population": self.population.export_state(self.number),
-            "decisions": [
-                [
-                    d.round,
-                    [[slot, s.as_dict(), parent] for slot, s, parent in d.replacements],
-                    None if d.emit is None else list(d.emit),
-                ]
-                for d in self._decisions
-            ],
+            "decisions": plain_decisions(self._decisions),
         }
 
     def restore_state(self, state: dict[str, Any], encoder: EncoderSnapshot | None) -> None:
@@ -250,3 +257,15 @@ class Trainer:
             )
             for number, replacements, emit in state["decisions"]
         )
+
+
+def plain_decisions(decisions: Iterable[Decision]) -> list[Any]:
+    """Decisions as a trainer's state holds those that it has not applied yet."""
+    return [
+        [
+            d.round,
+            [[slot, s.as_dict(), parent] for slot, s, parent in d.replacements],
+            None if d.emit is None else list(d.emit),
+        ]
+        for d in decisions
+    ]

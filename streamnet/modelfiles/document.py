@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.networks.candidate import CandidateSettings
 
-__all__ = ("FORMAT", "VERSION", "Document", "digest", "verify")
+__all__ = ("FORMAT", "VERSION", "Document", "digest", "document_of", "verify")
 
 FORMAT = "streamnet-model"
 VERSION = 1
@@ -25,6 +29,33 @@ def digest(document: Mapping[str, Any]) -> str:
     total = hashlib.sha256()
     _feed(total, {name: value for name, value in document.items() if name != "checksum"})
     return total.hexdigest()
+
+
+def document_of(
+    *,
+    encoder: dict[str, Any],
+    networks: Sequence[tuple[CandidateSettings, Mapping[str, NDArray[Any]]]],
+    ensemble: dict[str, Any] | None,
+    dtype: str,
+    about: dict[str, Any],
+) -> Document:
+    """All of a model as plain values and arrays, with its checksum."""
+    document: Document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "streamnet": version("streamnet"),
+        "task": encoder["settings"]["task"],
+        "labels": list(encoder["labels"]),
+        "about": about,
+        "dtype": dtype,
+        "networks": {
+            str(number): {"settings": settings.as_dict(), "weights": weights}
+            for number, (settings, weights) in enumerate(networks)
+        },
+        "ensemble": ensemble,
+        "encoder": encoder,
+    }
+    return {"checksum": digest(document), **document}
 
 
 def _feed(total: Any, value: Any) -> None:

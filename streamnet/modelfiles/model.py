@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from typing import final
@@ -13,6 +12,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.errors import StreamnetError
@@ -21,12 +21,9 @@ from streamnet.modelfiles import as_json
 from streamnet.modelfiles import as_safetensors
 from streamnet.modelfiles.conform import conform
 from streamnet.modelfiles.conform import fields_of
-from streamnet.modelfiles.document import FORMAT
-from streamnet.modelfiles.document import VERSION
 from streamnet.modelfiles.document import Document
-from streamnet.modelfiles.document import digest
+from streamnet.modelfiles.document import document_of
 from streamnet.modelfiles.document import verify
-from streamnet.modelfiles.durable import write_durably
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.network import Network
 from streamnet.networks.population import Weights
@@ -187,22 +184,14 @@ class Model:
 
     def document(self) -> Document:
         """All of the model as plain values and arrays, with its checksum."""
-        document: Document = {
-            "format": FORMAT,
-            "version": VERSION,
-            "streamnet": version("streamnet"),
-            "task": str(self.task),
-            "labels": list(self.labels),
-            "about": self.about,
-            "dtype": self.networks[0].dtype.name,
-            "networks": {
-                str(number): {"settings": network.settings.as_dict(), "weights": network.weights}
-                for number, network in enumerate(self.networks)
-            },
-            "ensemble": self._ensemble_state,
-            "encoder": self._encoder_state,
-        }
-        return {"checksum": digest(document), **document}
+        networks = [(network.settings, network.weights) for network in self.networks]
+        return document_of(
+            encoder=self._encoder_state,
+            networks=networks,
+            ensemble=self._ensemble_state,
+            dtype=self.networks[0].dtype.name,
+            about=self.about,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, whole or not at all, in the format of the suffix: .safetensors, .json.

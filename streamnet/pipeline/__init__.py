@@ -8,6 +8,7 @@ from streamnet.pipeline.pipeline import PipelineStatistics
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.state import State
 
 __all__ = (
     "Champion",
@@ -16,4 +17,5 @@ __all__ = (
     "Predictions",
     "Rejections",
     "Result",
+    "State",
 )

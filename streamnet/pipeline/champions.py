@@ -14,6 +14,8 @@ from anyio import Event
 
 from streamnet.learning.learner import model_of
 from streamnet.learning.trainer import Snapshot
+from streamnet.modelfiles.document import Document
+from streamnet.modelfiles.document import document_of
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 
@@ -52,6 +54,17 @@ class Champion:
     def model(self) -> Model:
         """The network with its encoder and labels, ready to answer and to be saved."""
         return model_of(self.snapshot, self.about)
+
+    def document(self, **about: Any) -> Document:
+        """What `model` would be saved as, with more about it, but without making it."""
+        networks = self.snapshot.networks
+        return document_of(
+            encoder=self.snapshot.encoder.materialise(),
+            networks=networks,
+            ensemble=self.snapshot.ensemble,
+            dtype=networks[0][1]["first"].dtype.name,
+            about={**self.about, **about},
+        )
 
 
 @final

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from typing import NamedTuple
 from typing import final
+
+import numpy as np
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import TooManyRejectedError
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 
-__all__ = ("RejectionLimit",)
+__all__ = ("RejectionLimit", "letter_of", "values_of")
 
 
 class _Excess(NamedTuple):
@@ -41,19 +44,29 @@ class RejectionLimit:
     """
 
     def __init__(self, *, share: float, window: int, kept: Path | None = None) -> None:
-        if not 0.0 <= share <= 1.0:
-            raise ConfigurationError(f"max_rejected is {share}, but must be from 0 to 1")
+        _check_share(share)
         if window < 1:
             raise ConfigurationError(f"rejected_window is {window}, but must be >= 1")
         self.share = share
         self.window = window
+        self._share = share  # from the next block on
         self._kept = kept
         self._read = 0
         self._recent: deque[int] = deque()  # numbers of the rejected among the last records
         self._last: DeadLetter | None = None
 
+    def change(self, share: float) -> None:
+        """Allow another share from the next block on.
+
+        Raises:
+            ConfigurationError: If it breaks its rule.
+        """
+        _check_share(share)
+        self._share = share
+
     def cut(self, block: Block) -> Block:
         """The block, up to the record at which too many will have been rejected; counts nothing."""
+        self.share = self._share
         excess = self._excess(block, self._recent.copy())
         if excess is None:
             return block
@@ -67,6 +80,20 @@ class RejectionLimit:
         if block.rejected:
             self._last = block.rejected[(excess.rejected if excess else 0) - 1]
         return None if excess is None else self._error(excess)
+
+    def export_state(self) -> dict[str, Any]:
+        """What is needed to go on after the last block that was counted."""
+        return {
+            "read": self._read,
+            "recent": np.array(self._recent, np.int64),
+            "last": None if self._last is None else values_of(self._last),
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the limit did whose state this is."""
+        self._read = state["read"]
+        self._recent = deque(state["recent"].tolist())
+        self._last = None if state["last"] is None else letter_of(state["last"])
 
     def _excess(self, block: Block, recent: deque[int]) -> _Excess | None:
         """Find the record, adding the block's rejected ones to ``recent`` on the way."""
@@ -97,3 +124,18 @@ class RejectionLimit:
             f"{last.source}, {where}: {excess.recent} of the last {self.window} records were "
             f"rejected, but at most {self.share:.0%} may be{kept}. The last one: {last.detail}"
         )
+
+
+def _check_share(share: float) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise ConfigurationError(f"max_rejected is {share}, but must be from 0 to 1")
+
+
+def values_of(letter: DeadLetter) -> list[Any]:
+    """A rejected record as plain values, in the order of its fields."""
+    return [getattr(letter, name) for name in letter.__dataclass_fields__]
+
+
+def letter_of(values: list[Any]) -> DeadLetter:
+    """The rejected record that `values_of` took apart."""
+    return DeadLetter(*values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,39 +14,48 @@ from typing import NamedTuple
 from typing import Self
 from typing import final
 
-from anyio import BrokenResourceError
 from anyio import CancelScope
-from anyio import ClosedResourceError
-from anyio import EndOfStream
 from anyio import Event
 from anyio import create_memory_object_stream
 from anyio import create_task_group
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from streamnet.durability.ledger import Ledger
+from streamnet.durability.tree import Tree
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
+from streamnet.learning.search import default_population
 from streamnet.learning.trainer import Snapshot
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.pipeline.beginning import begin_outputs
+from streamnet.pipeline.beginning import first_cut
+from streamnet.pipeline.beginning import restore_learning
 from streamnet.pipeline.board import Board
 from streamnet.pipeline.board import board_of
+from streamnet.pipeline.causes import first_cause
 from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.champions import Champions
 from streamnet.pipeline.cutting import Cutter
 from streamnet.pipeline.reading import Reader
+from streamnet.pipeline.recording import Recorder
+from streamnet.pipeline.recording import check_records
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.report import Times
 from streamnet.pipeline.report import report_of
-from streamnet.pipeline.stages import Sink
+from streamnet.pipeline.sinks import Sink
 from streamnet.pipeline.stages import encode
 from streamnet.pipeline.stages import evaluate
+from streamnet.pipeline.stages import keep
 from streamnet.pipeline.stages import record
 from streamnet.pipeline.stages import serve
 from streamnet.pipeline.stages import train
+from streamnet.pipeline.state import Emission
+from streamnet.pipeline.state import State
 from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
@@ -55,7 +63,7 @@ from streamnet.sources.base import Source
 __all__ = ("Pipeline", "PipelineStatistics", "Result")
 
 _CHANNEL = 4  # blocks that may wait before a stage
-_CONSEQUENCES = (BrokenResourceError, ClosedResourceError, EndOfStream)
+_UNWRITTEN = 16  # emitted models and cuts that may wait to be written
 
 
 class Result(NamedTuple):
@@ -98,12 +106,13 @@ class Pipeline:
         prepare: Called with the learner and the schema before the first sample; may return more
             sinks.
         settings: Passed through to the report.
+        state: Where checkpoints go, and what an earlier run is gone on from; None keeps nothing.
         learning: More settings of `Learner`.
 
     Raises:
         ConfigurationError: If a setting breaks its rule.
 
-    >>> import anyio, streamnet
+    >>> import anyio
     >>> from streamnet.sources import IterableSource
     >>> rows = [{"x": i % 7, "y": "odd" if i % 7 % 2 else "even"} for i in range(3000)]
     >>> async def main():
@@ -129,6 +138,7 @@ class Pipeline:
         rejections: Rejections | None = None,
         prepare: Callable[[Learner, Schema], Sequence[Sink]] | None = None,
         settings: dict[str, Any] | None = None,
+        state: State | None = None,
         **learning: Any,
     ) -> None:
         if threads < 1:
@@ -138,11 +148,25 @@ class Pipeline:
         self.learner: Learner | None = None
         self.schema: Schema | None = None
         self.ready = Event()
-        self._reader = Reader(source, Cutter(block_size=block_size, round_size=round_size))
+        self.state = state
+        self._reader = Reader(
+            source,
+            Cutter(block_size=block_size, round_size=round_size),
+            None if state is None else state.cadence,
+        )
         self._make = partial(Learner, candidates=candidates, seed=seed, dtype=dtype, **learning)
+        chosen = default_population() if candidates is None else candidates
+        self._identity = {
+            "seed": seed,
+            "round_size": round_size,
+            "dtype": dtype,
+            "rejected_window": self.rejections.limit.window,
+            "candidates": [settings.as_dict() for settings in chosen],
+            **learning,
+        }
         self._dtype = dtype
         self._threads = threads
-        self._sinks = list(sinks)
+        self.sinks = list(sinks)
         self._prepare = prepare
         self._settings = settings or {}
         self._champions = Champions()
@@ -169,7 +193,7 @@ class Pipeline:
         try:
             await self._group.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_cause(group) from None
 
     async def run(self) -> Result:
         """Learn the whole source.
@@ -177,13 +201,14 @@ class Pipeline:
         Raises:
             DataError: If the source can't be read or breaks off, too many records are rejected, or
                 nothing could be learned; all samples before were learned, and sinks have them.
+            StateError: If the state can't be gone on from, or another process is at it.
             NoCandidateError: If no candidate has a finite network at the end; `report` still
                 works.
         """
         try:
             await self._run()
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_cause(group) from None
         return self.result()
 
     def stop(self) -> None:
@@ -213,10 +238,15 @@ class Pipeline:
                     self.rejections.close()
                 finally:
                     await self.source.aclose()
+                    if self.state is not None:
+                        self.state.close()
         if self._reader.broken is not None:
             raise self._reader.broken
 
     async def _learn(self) -> None:
+        saved = None if self.state is None else await to_thread.run_sync(self.state.open)
+        if saved is not None:
+            self._reader.restore_state(saved["reading"])
         schema = await self._reader.open()
         if schema is None:
             return
@@ -225,34 +255,57 @@ class Pipeline:
         await to_thread.run_sync(warm_up, schema.task, self._dtype)
         self.schema = schema
         self.learner = self._make(task=schema.task)
-        if self._prepare is not None:
-            self._sinks += self._prepare(self.learner, schema)
+        recorder = await to_thread.run_sync(self._begin, self.learner, schema, saved)
         self._started = perf_counter()
         self.ready.set()
-        await self._flow(self.learner)
+        await self._flow(self.learner, recorder)
         self._ended = perf_counter()
-        self._check_records(self.learner)
+        check_records(
+            read=self._reader.records,
+            learned=self.learner.trainer.number,
+            rejected=self.rejections.total,
+        )
         self._finish(self.learner)
 
-    async def _flow(self, learner: Learner) -> None:
+    def _begin(self, learner: Learner, schema: Schema, saved: Tree | None) -> Recorder:
+        """Put everything where it was when ``saved`` was cut, or save the beginning."""
+        state = self.state
+        recorder = Recorder(self.rejections, self.sinks, None if state is None else Ledger())
+        if state is not None:
+            task = {"task": str(schema.task), "target": schema.target}
+            state.begin(self._identity | task, self._settings, saved)
+        if saved is not None:
+            restore_learning(learner, recorder, saved)
+        if self._prepare is not None:
+            recorder.add(self._prepare(learner, schema))
+        begin_outputs(recorder, saved)
+        if state is not None and saved is None:
+            state.first(partial(first_cut, self._reader, learner, recorder))
+        return recorder
+
+    async def _flow(self, learner: Learner, recorder: Recorder) -> None:
         channels = [create_memory_object_stream[Any](_CHANNEL) for _ in range(5)]
         decisions_send, decisions = create_memory_object_stream[Any](_CHANNEL)
+        written_send, written = create_memory_object_stream[Any](_UNWRITTEN)
         sends = [send for send, _ in channels]
         receives = [receive for _, receive in channels]
         self._channels = receives
         limit = self.rejections.limit
+        undone = learner.trainer.decisions
         # The last two decisions come when training has ended: their channel stays open so long.
-        with decisions_send, decisions:
+        with decisions_send, decisions, written:
             async with create_task_group() as group:
                 start = group.start_soon
                 start(self._reader.read, sends[0])
                 start(encode, learner.encoder, self._reader, limit, receives[0], sends[1])
                 start(train, learner.trainer, self._threads, receives[1], sends[2], decisions)
                 start(evaluate, learner.evaluator, receives[2], sends[3])
-                start(serve, learner.server, receives[3], sends[4], decisions_send)
-                start(record, self.rejections, self._sinks, self._publish, receives[4])
+                start(serve, learner.server, undone, receives[3], sends[4], decisions_send)
+                start(record, recorder, self._publish, self.state, receives[4], written_send)
+                if self.state is not None:
+                    start(keep, self.state, written)
 
-    def _publish(self, snapshot: Snapshot) -> None:
+    def _publish(self, snapshot: Snapshot) -> Emission | None:
         assert self.learner is not None
         about = {
             "candidate": snapshot.member.serial,
@@ -260,25 +313,14 @@ class Pipeline:
             "samples": snapshot.number,
             "seed": self.learner.seed,
         }
-        self._champions.publish(self._champion(snapshot, about))
+        champion = self._champion(snapshot, about)
+        self._champions.publish(champion)
+        return None if self.state is None else self.state.emit(champion)
 
     def _champion(self, snapshot: Snapshot, about: dict[str, Any]) -> Champion:
         about["target"] = self.schema.target if self.schema else None
         member = snapshot.member
         return Champion(member.serial, member.settings, snapshot.number, about, snapshot)
-
-    def _check_records(self, learner: Learner) -> None:
-        """Every record that was read must have been learned or rejected."""
-        read, learned, rejected = (
-            self._reader.records,
-            learner.trainer.number,
-            self.rejections.total,
-        )
-        if read != learned + rejected:
-            raise RuntimeError(
-                f"internal error: {read} records were read, but {learned} were learned and "
-                f"{rejected} rejected"
-            )
 
     def _finish(self, learner: Learner) -> None:
         if learner.trainer.number == 0:
@@ -354,18 +396,3 @@ class Pipeline:
             switches=learner.server.selector.switched if learner else 0,
             waiting=tuple(r.statistics().current_buffer_used for r in self._channels),
         )
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that began it: a stage that breaks cancels the others, or closes their channels."""
-    errors = list(_single(group))
-    causes = (error for error in errors if not isinstance(error, _CONSEQUENCES))
-    return next(causes, errors[0])
-
-
-def _single(error: BaseException) -> Iterator[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        yield error
-        return
-    for part in error.exceptions:
-        yield from _single(part)

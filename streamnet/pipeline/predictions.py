@@ -13,9 +13,13 @@ from typing import final
 import msgspec
 import numpy as np
 
+from streamnet.durability.appending import AppendedFile
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
 from streamnet.errors import ConfigurationError
 from streamnet.learning.evaluator import numbers_of
 from streamnet.learning.serving import Served
+from streamnet.pipeline.outputs import Output
 from streamnet.samples import Task
 
 __all__ = ("COLUMNS", "Predictions")
@@ -24,7 +28,7 @@ COLUMNS = ("sample", "source", "position", "answer", "probabilities", "truth", "
 
 
 @final
-class Predictions:
+class Predictions(Output):
     """A sink that writes a row for each sample that was scored.
 
     Columns: number of the sample; name of its file; its line, or record where there are no lines;
@@ -35,18 +39,30 @@ class Predictions:
         path: A file that ends in .csv or .jsonl.
         task: Classification or regression.
         labels: Names of the classes by number; may grow.
+        files: The file system.
 
     Raises:
-        ConfigurationError: If the suffix is another or the file can't be made.
+        ConfigurationError: If the suffix is another.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "answers.csv")
-    >>> Predictions(path, task=Task.REGRESSION, labels=[]).close()
+    >>> predictions = Predictions(path, task=Task.REGRESSION, labels=[])
+    >>> predictions.begin()
+    >>> predictions.close()
     >>> path.read_text().strip()
     'sample,source,position,answer,probabilities,truth,candidate'
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, task: Task, labels: list[str]) -> None:
+    name = "predictions"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        task: Task,
+        labels: list[str],
+        files: Files = DISK,
+    ) -> None:
         path = Path(path)
         if path.suffix not in (".csv", ".jsonl"):
             raise ConfigurationError(
@@ -54,19 +70,36 @@ class Predictions:
             )
         self.task = task
         self.labels = labels
-        try:
-            self._file = path.open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise ConfigurationError(f"predictions {path}: {error.strerror}") from error
+        self._file = AppendedFile(path, "predictions", files=files)
+        self._begun = False
         self._csv = path.suffix == ".csv"
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer = csv.writer(self._file.text, lineterminator="\n")
+
+    def begin(self) -> None:
+        """Make the file, unless it was begun before or gone on with.
+
+        Raises:
+            ConfigurationError: If it can't be made.
+        """
+        if self._begun:
+            return
+        self._file.start()
+        self._begun = True
         if self._csv:
             self._writer.writerow(COLUMNS)
 
     def __call__(self, served: Served) -> None:
-        """Write a block's rows."""
-        if not len(served.serials):
-            return
+        """Write a block's rows.
+
+        Raises:
+            OutputError: If they can't be written, and too many wait already.
+        """
+        self.begin()
+        if len(served.serials):
+            self._write(served)
+            self._file.settle()
+
+    def _write(self, served: Served) -> None:
         rows = self._labels(served) if self.task is Task.CLASSIFICATION else self._numbers(served)
         if self._csv:
             self._writer.writerows(
@@ -76,7 +109,7 @@ class Predictions:
         else:
             for row in rows:
                 line = msgspec.json.encode(dict(zip(COLUMNS, row, strict=True)))
-                self._file.write(line.decode() + "\n")
+                self._file.text.write(line.decode() + "\n")
 
     def _places(self, served: Served) -> Iterator[tuple[int, str, int, int]]:
         block = served.scored.encoded.block
@@ -106,6 +139,24 @@ class Predictions:
             number = truth[i] if isfinite(truth[i]) else None
             yield sample, source, place, answers[i], None, number, serial
 
+    def export_state(self) -> dict[str, Any]:
+        """Write out what there is, and say how much it is."""
+        self.begin()
+        return {"length": self._file.flush()}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on with the file, of which what was written later is cut off."""
+        self._file.go_on(state["length"])
+        self._begun = True
+
+    def sync(self) -> None:
+        """Put on the disk what was written out."""
+        self._file.sync()
+
     def close(self) -> None:
-        """Write out and close the file."""
+        """Write out and close the file; one that was never begun is left alone.
+
+        Raises:
+            OutputError: If something can't be written.
+        """
         self._file.close()

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+from typing import Protocol
 from typing import final
+from typing import runtime_checkable
 
 from anyio import CancelScope
+from anyio import current_time
 from anyio.streams.memory import MemoryObjectSendStream
 
 from streamnet.errors import DataError
+from streamnet.pipeline.barrier import Barrier
+from streamnet.pipeline.cadence import Cadence
 from streamnet.pipeline.cutting import Arrival
 from streamnet.pipeline.cutting import Cutter
 from streamnet.samples import Block
+from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
 
@@ -25,6 +34,21 @@ def records_of(block: Block) -> int:
     return len(block) + len(block.rejected)
 
 
+@runtime_checkable
+class _Remembering(Protocol):
+    """A source that has found out more than a position says, such as the kinds of its columns."""
+
+    def export_state(self, after: Position | None) -> dict[str, Any]:
+        """What is needed besides ``after`` to go on behind it, as plain values."""
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take what was found out for granted; called before `Source.open`."""
+
+
+def _remembering(source: object) -> _Remembering | None:
+    return source if isinstance(source, _Remembering) else None
+
+
 @final
 class Reader:
     """Reads a source, and stops at once when told so, even while it waits for a sample.
@@ -32,6 +56,7 @@ class Reader:
     Args:
         source: Where samples come from.
         cutter: Cuts what comes at the rounds' ends.
+        cadence: Says when to send a `Barrier` behind a block; None sends none.
 
     >>> from streamnet.sources import IterableSource
     >>> reader = Reader(IterableSource([{"x": 1.0}]), Cutter(block_size=256, round_size=1024))
@@ -40,12 +65,15 @@ class Reader:
     (True, None, 0)
     """
 
-    def __init__(self, source: Source, cutter: Cutter) -> None:
+    def __init__(self, source: Source, cutter: Cutter, cadence: Cadence | None = None) -> None:
         self.source = source
         self.stopped = False
         self.broken: DataError | None = None  # why there is no more, if the source did not end
         self.records = 0  # good and rejected ones that were given by the source and used
         self._cutter = cutter
+        self._cadence = cadence
+        self._end: Position | None = None  # behind the last record that was sent
+        self._cut = 0  # records before the last barrier
         self._waiting: CancelScope | None = None
 
     def stop(self) -> None:
@@ -73,34 +101,72 @@ class Reader:
         schema = None
         if not self.stopped:
             with CancelScope() as self._waiting:
-                schema = await self.source.open()
+                schema = await self.source.open(self._end)
         return schema
 
-    async def read(self, send: MemoryObjectSendStream[Arrival]) -> None:
+    def barrier(self, *, last: bool = False) -> Barrier:
+        """A cut behind the last record that was sent."""
+        self._cut = self.records
+        source = _remembering(self.source)
+        known = {} if source is None else source.export_state(self._end)
+        return Barrier(
+            {
+                "position": None if self._end is None else list(self._end),
+                "records": self.records,
+                "number": self._cutter.number,
+                "source": known,
+            },
+            last=last,
+        )
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on behind the cut whose ``reading`` this is; to be called before `open`."""
+        self._end = None if state["position"] is None else Position(*state["position"])
+        self.records = self._cut = state["records"]
+        self._cutter.number = state["number"]
+        source = _remembering(self.source)
+        if source is not None:
+            source.restore_state(state["source"])
+
+    async def read(self, send: MemoryObjectSendStream[Arrival | Barrier]) -> None:
         """Send what the source gives until it ends, breaks off or is stopped."""
         with send:
             try:
-                while (block := await self._receive()) is not None:
+                while (block := await self._receive(send)) is not None:
                     await self._send(send, block)
             except DataError as error:
                 logger.error("the source broke off: %s", error)
                 self.broken = error
+            if self._cadence is not None and self.records != self._cut:
+                await send.send(self.barrier(last=True))
 
-    async def _receive(self) -> Block | None:
-        block = None
-        if not self.stopped:
-            with CancelScope() as self._waiting:
-                block = await self.source.receive()
-        return block
+    async def _receive(self, send: MemoryObjectSendStream[Arrival | Barrier]) -> Block | None:
+        """The next block, None at the end; meanwhile cut if time demands it."""
+        while not self.stopped:
+            left = inf if self._cadence is None else self._seconds_left(self._cadence)
+            with CancelScope(deadline=current_time() + left) as self._waiting:
+                return await self.source.receive()
+            await self._cut_if_due(send)
+        return None
 
-    async def _send(self, send: MemoryObjectSendStream[Arrival], block: Block) -> None:
+    def _seconds_left(self, cadence: Cadence) -> float:
+        return max(0.0, cadence.seconds_left(self._cutter.number))
+
+    async def _cut_if_due(self, send: MemoryObjectSendStream[Arrival | Barrier]) -> None:
+        if self._cadence is not None and self._cadence.due(self._cutter.number):
+            self._cadence.cut(self._cutter.number)
+            await send.send(self.barrier())
+
+    async def _send(self, send: MemoryObjectSendStream[Arrival | Barrier], block: Block) -> None:
         sent = 0
         for arrival in self._cutter.cut(block):
             await send.send(arrival)
             sent += records_of(arrival.block)
+            self.records += records_of(arrival.block)
+            self._end = arrival.block.end
+            await self._cut_if_due(send)
             if self.stopped:
                 break
         else:
             # What the source gave, not what was sent: a record lost in cutting would show.
-            sent = records_of(block)
-        self.records += sent
+            self.records += records_of(block) - sent

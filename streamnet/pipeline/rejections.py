@@ -6,21 +6,26 @@ import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from typing import TextIO
 from typing import final
 
 import msgspec
 
+from streamnet.durability.appending import AppendedFile
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
 from streamnet.errors import ConfigurationError
 from streamnet.learning.serving import Served
 from streamnet.pipeline.limit import RejectionLimit
+from streamnet.pipeline.limit import letter_of
+from streamnet.pipeline.limit import values_of
+from streamnet.pipeline.outputs import Output
 from streamnet.samples import DeadLetter
 
 __all__ = ("Rejections",)
 
 
 @final
-class Rejections:
+class Rejections(Output):
     """A sink for rejected records, and the limit of how many there may be.
 
     Args:
@@ -28,6 +33,7 @@ class Rejections:
             the first rejected record. None keeps nothing but counts.
         share: Share of the last ``window`` records that may be rejected.
         window: See ``share``; a run is not ended before so many records were read.
+        files: The file system.
 
     Raises:
         ConfigurationError: If a value breaks its rule, or the file could not be made.
@@ -36,52 +42,83 @@ class Rejections:
     {'total': 0, 'reasons': {}}
     """
 
+    name = "rejections"
+
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
         *,
         share: float = 0.10,
         window: int = 1000,
+        files: Files = DISK,
     ) -> None:
         self.path = None if path is None else Path(path)
         self.limit = RejectionLimit(share=share, window=window, kept=self.path)
         self.total = 0
         self.reasons: Counter[str] = Counter()
         self.first: DeadLetter | None = None
-        self._file: TextIO | None = None
+        self._file: AppendedFile | None = None
         if self.path is not None:
             _check_writable(self.path)
+            self._file = AppendedFile(self.path, "dead_letters", files=files)
+
+    def begin(self) -> None:
+        """Nothing to do: the file is made at the first rejected record."""
 
     def __call__(self, served: Served) -> None:
         """Take a block's rejected records.
 
         Raises:
             ConfigurationError: If the file can't be made.
+            OutputError: If it can't be written, and too much waits already.
         """
         for letter in served.scored.encoded.block.rejected:
             self.total += 1
             self.reasons[letter.reason] += 1
             self.first = self.first or letter
             self._write(letter)
-        if self._file is not None:
-            self._file.flush()
+        if self._file is not None and self._file.is_open:
+            self._file.settle(at_once=True)
 
     def _write(self, letter: DeadLetter) -> None:
-        if self.path is None:
-            return
         if self._file is None:
-            try:
-                self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace")
-            except OSError as error:
-                raise ConfigurationError(f"dead_letters {self.path}: {error.strerror}") from error
-        values = {name: getattr(letter, name) for name in letter.__dataclass_fields__}
-        self._file.write(msgspec.json.encode(values).decode() + "\n")
+            return
+        if not self._file.is_open:
+            self._file.start()
+        values = dict(zip(letter.__dataclass_fields__, values_of(letter), strict=True))
+        self._file.text.write(msgspec.json.encode(values).decode() + "\n")
+
+    def export_state(self) -> dict[str, Any]:
+        """Counts, and how much of the file is written."""
+        is_open = self._file is not None and self._file.is_open
+        return {
+            "total": self.total,
+            "reasons": dict(self.reasons),
+            "first": None if self.first is None else values_of(self.first),
+            "length": self._file.flush() if self._file is not None and is_open else None,
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on with the counts and the file."""
+        self.total = state["total"]
+        self.reasons = Counter(state["reasons"])
+        self.first = None if state["first"] is None else letter_of(state["first"])
+        if self._file is not None and state["length"] is not None:
+            self._file.go_on(state["length"])
+
+    def sync(self) -> None:
+        """Put on the disk what was written out."""
+        if self._file is not None:
+            self._file.sync()
 
     def close(self) -> None:
-        """Write out and close the file."""
+        """Write out and close the file.
+
+        Raises:
+            OutputError: If something can't be written.
+        """
         if self._file is not None:
             self._file.close()
-            self._file = None
 
     def statistics(self) -> dict[str, Any]:
         """How many records were rejected, by reason."""

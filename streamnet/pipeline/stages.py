@@ -1,21 +1,24 @@
 """The stages of the pipeline after reading: each receives from one channel and sends to the next.
 
-    read -> encode -> train -> evaluate -> serve -> record
+    read -> encode -> train -> evaluate -> serve -> record -> keep
                         ^                    |
                         +---- decisions -----+
 
 A stage ends when the one before it has ended and all it sent is worked off; a bounded channel makes
-a fast stage wait for a slow one.
+a fast stage wait for a slow one. A barrier that follows a block gets a copy of each stage's state.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from anyio import EndOfStream
 from anyio import create_task_group
+from anyio import move_on_after
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 from anyio.streams.memory import MemoryObjectSendStream
@@ -32,16 +35,19 @@ from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Snapshot
 from streamnet.learning.trainer import Trainer
+from streamnet.learning.trainer import plain_decisions
+from streamnet.pipeline.barrier import Barrier
+from streamnet.pipeline.barrier import pending
 from streamnet.pipeline.cutting import Arrival
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.reading import records_of
+from streamnet.pipeline.recording import Recorder
+from streamnet.pipeline.state import Emission
+from streamnet.pipeline.state import State
 from streamnet.pipeline.threads import Worker
 
-__all__ = ("Coded", "Sink", "encode", "evaluate", "record", "serve", "train")
-
-Sink = Callable[[Served], None]
-"""Takes every served block in order, in a worker thread; what it raises ends the run."""
+__all__ = ("Coded", "encode", "evaluate", "keep", "record", "serve", "train")
 
 
 class Coded(NamedTuple):
@@ -55,8 +61,8 @@ async def encode(
     encoder: Encoder,
     reader: Reader,
     limit: RejectionLimit,
-    receive: MemoryObjectReceiveStream[Arrival],
-    send: MemoryObjectSendStream[Coded],
+    receive: MemoryObjectReceiveStream[Arrival | Barrier],
+    send: MemoryObjectSendStream[Coded | Barrier],
 ) -> None:
     """Turn blocks into inputs and targets; end the stream if too many records are rejected."""
 
@@ -70,19 +76,25 @@ async def encode(
     worker = Worker()
     with receive, send:
         async for arrival in receive:
+            if isinstance(arrival, Barrier):
+                arrival.encoder = encoder.snapshot()
+                arrival.parts["limit"] = limit.export_state()
+                await send.send(arrival)
+                continue
             coded, error = await worker.run(len(arrival.block), work, arrival)
             await send.send(coded)
             if error is not None:
                 reader.give_up(error, arrival.block, coded.encoded.block)
                 async for unused in receive:
-                    reader.take_back(unused.block)
+                    if isinstance(unused, Arrival):
+                        reader.take_back(unused.block)
 
 
 async def train(
     trainer: Trainer,
     threads: int,
-    receive: MemoryObjectReceiveStream[Coded],
-    send: MemoryObjectSendStream[Scored],
+    receive: MemoryObjectReceiveStream[Coded | Barrier],
+    send: MemoryObjectSendStream[Scored | Barrier],
     decisions: MemoryObjectReceiveStream[Decision],
 ) -> None:
     """Let every candidate answer and learn; wait for the decision that a round needs."""
@@ -90,6 +102,10 @@ async def train(
     before, worker, after = Worker(), Worker(), Worker()
     with receive, send:
         async for coded in receive:
+            if isinstance(coded, Barrier):
+                coded.parts["trainer"] = await to_thread.run_sync(trainer.export_state)
+                await send.send(coded)
+                continue
             samples = len(coded.encoded.block)
             if trainer.awaits_decision:
                 trainer.decide(await decisions.receive())
@@ -111,51 +127,93 @@ async def train(
 
 async def evaluate(
     evaluator: Evaluator,
-    receive: MemoryObjectReceiveStream[Scored],
-    send: MemoryObjectSendStream[Judged],
+    receive: MemoryObjectReceiveStream[Scored | Barrier],
+    send: MemoryObjectSendStream[Judged | Barrier],
 ) -> None:
     """Score every candidate's answers."""
     worker = Worker()
     with receive, send:
         async for scored in receive:
+            if isinstance(scored, Barrier):
+                scored.parts["evaluator"] = await to_thread.run_sync(evaluator.export_state)
+                await send.send(scored)
+                continue
             samples = len(scored.encoded.block)
             await send.send(await worker.run(samples, evaluator.evaluate, scored))
 
 
 async def serve(
     server: Server,
-    receive: MemoryObjectReceiveStream[Judged],
-    send: MemoryObjectSendStream[Served],
+    undone: Sequence[Decision],
+    receive: MemoryObjectReceiveStream[Judged | Barrier],
+    send: MemoryObjectSendStream[Served | Barrier],
     decisions: MemoryObjectSendStream[Decision],
 ) -> None:
-    """Choose what is served, score it, and decide at each round's end."""
+    """Choose what is served, score it, and decide at each round's end.
+
+    ``undone`` are the decisions that the trainer knows already, but has not applied.
+    """
+    latest = deque(undone, maxlen=2)
     worker = Worker()
     with receive, send:
         async for judged in receive:
+            if isinstance(judged, Barrier):
+                trainer = judged.parts["trainer"]
+                trainer["decisions"] = plain_decisions(pending(latest, trainer))
+                judged.parts["server"] = await to_thread.run_sync(server.export_state)
+                await send.send(judged)
+                continue
             served = await worker.run(len(judged.scored.encoded.block), server.serve, judged)
             if served.decision is not None:
+                latest.append(served.decision)
                 await decisions.send(served.decision)
             await send.send(served)
 
 
 async def record(
-    rejections: Sink,
-    sinks: Sequence[Sink],
-    publish: Callable[[Snapshot], None],
-    receive: MemoryObjectReceiveStream[Served],
+    recorder: Recorder,
+    publish: Callable[[Snapshot], Emission | None],
+    state: State | None,
+    receive: MemoryObjectReceiveStream[Served | Barrier],
+    send: MemoryObjectSendStream[Emission | Barrier],
 ) -> None:
-    """Write down what was rejected and served, and publish emitted champions."""
-
-    def write(served: Served) -> None:
-        rejections(served)
-        for sink in sinks:
-            sink(served)
-
+    """Write down what was rejected and served, publish emitted champions, complete the cuts."""
     worker = Worker()
-    with receive:
+    with receive, send:
         async for served in receive:
+            if isinstance(served, Barrier):
+                assert state is not None
+                try:
+                    await to_thread.run_sync(recorder.complete, served)
+                except OSError as error:
+                    state.failed(error)
+                    continue
+                served.parts["emitted"] = state.emitted
+                await send.send(served)
+                continue
             block = served.scored.encoded.block
-            work = records_of(block) if sinks else len(block.rejected)
-            await worker.run(work, write, served)
+            work = records_of(block) if recorder.is_busy else len(block.rejected)
+            await worker.run(work, recorder.write, served)
             if served.emitted is not None:
-                publish(served.emitted)
+                emission = publish(served.emitted)
+                if emission is not None:
+                    await send.send(emission)
+
+
+async def keep(state: State, receive: MemoryObjectReceiveStream[Emission | Barrier]) -> None:
+    """Write models and checkpoints, in order, while the other stages go on."""
+    with receive:
+        while True:
+            item = None
+            with move_on_after(state.seconds_to_wait()):
+                try:
+                    item = await receive.receive()
+                except EndOfStream:
+                    break
+            if item is None:
+                await to_thread.run_sync(state.publish_waiting)
+            elif isinstance(item, Barrier):
+                await to_thread.run_sync(state.write, item)
+            else:
+                await to_thread.run_sync(state.publish, item)
+        await to_thread.run_sync(state.publish_waiting)

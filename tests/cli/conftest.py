@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     path = folder / "train.csv"
     path.write_text(csv_text(rows(700)), encoding="utf-8")
-    outputs = {"model": folder / "model.json", "report": folder / "report.json"}
+    outputs: dict[str, Any] = {"model": folder / "model.json", "report": folder / "report.json"}
     result = replay(path, target="label", candidates=3, **outputs)
     result.model.save(folder / "model.safetensors")
     return folder

@@ -6,8 +6,10 @@ import random
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from anyio import Event
 from anyio import from_thread
 from anyio.lowlevel import checkpoint
@@ -71,6 +73,7 @@ class Playing(Source):
         self.given = 0
         self.closed = False
         self.waits = Event()  # set as soon as it has nothing more to give
+        self._late: Block | None = None
         self._random = random.Random(seed)
         self._largest = largest
         self._breaks_off = breaks_off
@@ -78,10 +81,20 @@ class Playing(Source):
 
     async def open(self, after: Position | None = None) -> Schema:
         await self._pause()
+        if after is not None:
+            block = self.block
+            self.given = int(np.searchsorted(block.marks[:-1, 0], after.offset))
+            # Records that were not there yet when the run ended, in front of the next sample.
+            places = zip(block.places().tolist(), block.rejected, strict=True)
+            late = [x for place, x in places if place == self.given and x.offset >= after.offset]
+            self._late = replace(block.part(self.given, self.given), rejected=tuple(late))
         return self.block.schema
 
     async def receive(self) -> Block | None:
         await self._pause()
+        if self._late is not None and self._late.rejected:
+            late, self._late = self._late, None
+            return late
         if self.given == len(self.block):
             self.waits.set()
             if not self._ends:

@@ -19,7 +19,7 @@ from streamnet.pipeline import Pipeline
 from streamnet.pipeline import Predictions
 from streamnet.pipeline import Rejections
 from streamnet.pipeline.cutting import Cutter
-from streamnet.pipeline.stages import Sink
+from streamnet.pipeline.sinks import Sink
 from streamnet.samples import Schema
 from streamnet.samples import Task
 from tests.learning.streams import feed

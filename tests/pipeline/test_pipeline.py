@@ -19,8 +19,8 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline import threads
+from streamnet.pipeline.causes import first_cause as first_of
 from streamnet.pipeline.cutting import Cutter
-from streamnet.pipeline.pipeline import _first as first_of
 from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources import IterableSource

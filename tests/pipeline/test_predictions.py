@@ -16,7 +16,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Predictions
-from streamnet.pipeline.stages import Sink
+from streamnet.pipeline.sinks import Sink
 from streamnet.samples import Block
 from streamnet.samples import Schema
 from streamnet.samples import Task
@@ -175,4 +175,4 @@ def test_the_labels_position_of_each_file_is_kept(tmp_path: Path) -> None:
 )
 def test_a_path_that_can_not_be_used_is_refused(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        Predictions(tmp_path / name, task=Task.REGRESSION, labels=[])
+        Predictions(tmp_path / name, task=Task.REGRESSION, labels=[]).begin()

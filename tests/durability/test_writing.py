@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamnet.modelfiles.durable import write_durably
+from streamnet.durability.writing import write_durably
 
 
 def test_what_was_there_is_replaced(tmp_path: Path) -> None:

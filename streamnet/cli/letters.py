@@ -1,0 +1,117 @@
+"""The dead letters of a state directory: read, shown, and written out again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from streamnet.assembling import STATE_DEAD_LETTERS
+from streamnet.cli.figures import plural
+from streamnet.cli.terminal import Terminal
+from streamnet.cli.terminal import complain
+from streamnet.cli.terminal import printable
+from streamnet.errors import ConfigurationError
+from streamnet.errors import StateError
+from streamnet.pipeline.standing import standing_of
+
+__all__ = ("list_letters", "replay_letters", "show_letter")
+
+RAW_LENGTH = 4096  # a record of so many characters was cut
+
+
+def list_letters(folder: Path) -> None:
+    """Print a line for each rejected record.
+
+    Raises:
+        StateError: If the directory holds no state, or its dead letters are damaged.
+    """
+    terminal = Terminal()
+    count = 0
+    for count, letter in enumerate(_letters(folder), start=1):
+        terminal.say(
+            printable(f"{count}  {_where(letter)}  {letter['reason']}  {letter['detail']}")
+        )
+    if not count:
+        terminal.say("no record was rejected")
+
+
+def show_letter(folder: Path, number: int | None) -> None:
+    """Print all that is known of a rejected record.
+
+    Raises:
+        ConfigurationError: If there is none of that number.
+        StateError: As for `list_letters`.
+    """
+    if number is None:
+        raise ConfigurationError("NUMBER is missing: which record is to be shown?")
+    count = 0
+    for count, letter in enumerate(_letters(folder), start=1):
+        if count == number:
+            table = Table.grid(padding=(0, 2))
+            for name, value in letter.items():
+                table.add_row(name, Text(printable(str(value))))
+            Terminal().print(table)
+            return
+    raise ConfigurationError(f"NUMBER is {number}, but must be from 1 to {count}")
+
+
+def replay_letters(folder: Path, to: Path | None) -> None:
+    """Write the raw text of rejected records to a new file, with a header if theirs had one.
+
+    Raises:
+        ConfigurationError: If the file can't be made.
+        StateError: As for `list_letters`.
+    """
+    if to is None:
+        raise ConfigurationError("--to is missing: which file are the records to be written to?")
+    letters = list(_letters(folder))
+    whole = [letter["raw"] for letter in letters if len(letter["raw"]) < RAW_LENGTH]
+    header = _header(standing_of(folder).tree["reading"]["source"])
+    lines = [*([header] if header else []), *whole]
+    try:
+        with to.open("x", encoding="utf-8") as file:
+            file.writelines(line.rstrip("\r\n") + "\n" for line in lines)
+    except OSError as error:
+        raise ConfigurationError(f"--to {to}: {error.strerror}") from error
+    if len(whole) < len(letters):
+        cut = plural(len(letters) - len(whole), "record")
+        complain(f"{cut} left out: of long ones only the first {RAW_LENGTH:,} characters are kept")
+    Terminal().say(f"{plural(len(whole), 'record')} written to {printable(str(to))}")
+
+
+def _letters(folder: Path) -> Iterator[dict[str, Any]]:
+    standing = standing_of(folder)
+    given = standing.tree["settings"].get("output", {}).get("dead_letters")
+    path = Path(given) if given else folder / STATE_DEAD_LETTERS
+    if not standing.counts["rejected"]:
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise StateError(f"{path} can't be read: {error}") from error
+
+
+def _where(letter: dict[str, Any]) -> str:
+    place = f"line {letter['line']}" if letter["line"] else f"record at {letter['offset']}"
+    return f"{letter['source']}, {place}"
+
+
+def _header(state: Any) -> str | None:
+    """The header line of delimited text, by what its source has found out."""
+    if not isinstance(state, dict):
+        return None
+    if state.get("header") and "names" in state and "delimiter" in state:
+        text = StringIO()
+        csv.writer(text, delimiter=state["delimiter"], lineterminator="").writerow(state["names"])
+        return text.getvalue()
+    found = (_header(value) for value in state.values())
+    return next((header for header in found if header), None)

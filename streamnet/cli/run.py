@@ -1,0 +1,75 @@
+"""``streamnet run``: what a run file says, again and again, from where it was left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from streamnet.cli.options import OUTPUT
+
+if TYPE_CHECKING:
+    from streamnet.replaying import Replay
+
+__all__ = ("reload", "run")
+
+_MAY_CHANGE = (
+    "state.every_samples",
+    "state.every_seconds",
+    "state.generations",
+    "state.models",
+    "source.max_rejected",
+)
+
+
+def run(
+    config: Annotated[Path, Parameter(help="Run file (TOML) with a [state] section.")],
+    /,
+    *,
+    quiet: Annotated[
+        bool,
+        Parameter(group=OUTPUT, negative="", show_default=False, help="Print errors only."),
+    ] = False,
+) -> int:
+    """Run what a run file says, and go on by itself from the state of an earlier run.
+
+    Ctrl-C or SIGTERM ends reading; what was read is learned, and a last checkpoint is written. A
+    second one ends at once. SIGHUP reads the run file again and takes over what may change.
+    """
+    from streamnet.cli.notices import notices
+    from streamnet.cli.watch import watch
+    from streamnet.errors import ConfigurationError
+    from streamnet.replaying import Replay
+    from streamnet.settings import load
+
+    settings = load(config)
+    if settings.state.dir is None:
+        raise ConfigurationError(f"{config}: state.dir is not given, but a run goes on from there")
+    replay = Replay(settings, resume=True)
+    with notices():
+        return watch(replay, quiet=quiet, reload=lambda: reload(replay, config))
+
+
+def reload(replay: Replay, config: Path) -> str:
+    """Read the run file again and use what has changed in it; a sentence on that.
+
+    Raises:
+        ConfigurationError: If it has a fault, or a key has changed that can't; then nothing is
+            changed.
+    """
+    from streamnet.durability.identity import differences
+    from streamnet.durability.identity import flat
+    from streamnet.errors import ConfigurationError
+    from streamnet.settings import load
+
+    settings = load(config)
+    before = replay.settings.model_dump(mode="json")
+    now = settings.model_dump(mode="json")
+    fixed = [d for d in differences(before, now) if not d.startswith(_MAY_CHANGE)]
+    if fixed:
+        raise ConfigurationError(f"{config}: {'; '.join(fixed)}: that can't change in a run")
+    changed = {name for name in _MAY_CHANGE if flat(before).get(name) != flat(now).get(name)}
+    replay.change(settings)
+    return f"{config} was read again: {', '.join(sorted(changed)) or 'nothing'} changed"

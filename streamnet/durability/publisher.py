@@ -1,0 +1,143 @@
+"""Publisher: models as files for others, the newest of which a pointer names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+from typing import final
+
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
+from streamnet.durability.writing import PART
+from streamnet.durability.writing import write_durably
+from streamnet.errors import ConfigurationError
+from streamnet.errors import StateError
+
+__all__ = ("POINTER", "Published", "Publisher", "current", "read_current")
+
+POINTER = "current.json"
+_TRIES = 100
+_NAME = re.compile(r"([0-9]{12})-([0-9a-f]{16})\.safetensors")
+
+
+class Published(NamedTuple):
+    """A model file."""
+
+    file: str  # its name, in the folder of the pointer
+    generation: int  # number of the emitted model in its run, from 1
+    lineage: str
+    samples: int  # learned before it
+    checksum: str  # SHA-256 of the file
+
+
+@final
+class Publisher:
+    """Writes models and moves the pointer; a reader never finds half of one.
+
+    The last ``keep`` stay; the one that the pointer names is never removed. Written again, as after
+    a crash, a model is the same file with the same content.
+
+    Args:
+        folder: Where they go; it must exist when one is published.
+        keep: How many.
+        files: The file system.
+
+    Raises:
+        ConfigurationError: If ``keep`` is below 1.
+
+    >>> import tempfile
+    >>> publisher = Publisher(Path(tempfile.mkdtemp()), keep=2)
+    >>> for generation in (1, 2, 3):
+    ...     publisher.publish(b"model", generation, "00" * 8, 1024 * generation)
+    >>> current(publisher.folder).file, publisher.names()
+    ('000000000003-0000000000000000.safetensors',
+     ['000000000002-0000000000000000.safetensors', '000000000003-0000000000000000.safetensors'])
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 16, files: Files = DISK) -> None:
+        if keep < 1:
+            raise ConfigurationError(f"models is {keep}, but must be >= 1")
+        self.folder = folder
+        self.keep = keep
+        self._files = files
+
+    def names(self) -> list[str]:
+        """Names of the model files, the oldest first."""
+        return [name for name in self._files.names(self.folder) if _NAME.fullmatch(name)]
+
+    def publish(
+        self, data: bytes, generation: int, lineage: str, samples: int, *, point: bool = True
+    ) -> None:
+        """Write a model and let the pointer name it, unless another one follows at once.
+
+        Raises:
+            OSError: If that fails; the pointer names a whole model all the same.
+        """
+        name = f"{generation:012d}-{lineage}.safetensors"
+        write_durably(self.folder / name, data, files=self._files)
+        if point:
+            checksum = hashlib.sha256(data).hexdigest()
+            self.point(Published(name, generation, lineage, samples, checksum))
+            self._remove_old(name)
+
+    def point(self, published: Published | None) -> None:
+        """Let the pointer name a model that is there, or none.
+
+        Raises:
+            OSError: If that fails.
+        """
+        text = json.dumps(None if published is None else published._asdict(), indent=1) + "\n"
+        write_durably(self.folder / POINTER, text.encode(), files=self._files)
+
+    def tidy(self) -> None:
+        """Remove files that a crash left incomplete; only the one writer may do so."""
+        for name in self._files.names(self.folder):
+            if name.endswith(PART):
+                with suppress(OSError):
+                    self._files.unlink(self.folder / name)
+
+    def _remove_old(self, newest: str) -> None:
+        others = [name for name in self.names() if name != newest]
+        for name in others[: max(0, len(others) - self.keep + 1)]:
+            # One that stays does no harm, and goes the next time.
+            with suppress(OSError):
+                self._files.unlink(self.folder / name)
+
+
+def current(folder: Path, *, files: Files = DISK) -> Published | None:
+    """What the pointer of a folder names; None if nothing was published yet.
+
+    Raises:
+        StateError: If the pointer makes no sense.
+    """
+    try:
+        values = json.loads(files.read(folder / POINTER))
+        return None if values is None else Published(**values)
+    except FileNotFoundError:
+        return None
+    except (OSError, TypeError, ValueError) as error:
+        raise StateError(f"{folder / POINTER} can't be read: {error}") from error
+
+
+def read_current(folder: Path, *, files: Files = DISK) -> tuple[Published, bytes] | None:
+    """The newest model and its file's content; None if nothing was published yet.
+
+    Raises:
+        StateError: If the pointer or the model is damaged.
+    """
+    for _ in range(_TRIES):
+        published = current(folder, files=files)
+        if published is None:
+            return None
+        try:
+            data = files.read(folder / published.file)
+        except FileNotFoundError:
+            continue  # removed meanwhile, so the pointer names a newer one by now
+        if hashlib.sha256(data).hexdigest() != published.checksum:
+            raise StateError(f"{folder / published.file} is damaged")
+        return published, data
+    raise StateError(f"{folder / POINTER} names a model that is not there")

@@ -1,0 +1,51 @@
+"""Files that are there whole or not at all, also after a crash or a power cut."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
+from streamnet.durability.files import write_all
+
+__all__ = ("PART", "write_durably")
+
+PART = ".part"
+"""How the name of a file ends that is not complete; one that a crash left may be removed."""
+
+
+def write_durably(path: str | os.PathLike[str], data: bytes, *, files: Files = DISK) -> None:
+    """Write ``data`` to ``path`` in place of what was there.
+
+    A reader at any moment finds the old content or the new one. When this returns, the new one is
+    on the disk. If it fails, either may be there, but nothing else. A file whose fsync failed is
+    never used: what it holds is not known.
+
+    Raises:
+        OSError: If the file can't be written.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "number.txt")
+    >>> write_durably(path, b"1")
+    >>> path.read_bytes(), [file.name for file in path.parent.iterdir()]
+    (b'1', ['number.txt'])
+    """
+    path = Path(path)
+    # Named for its writer, so that two at once don't write into the same one.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PART}")
+    try:
+        handle = files.open_new(part)
+        try:
+            write_all(files, handle, data)
+            files.fsync(handle)
+        finally:
+            files.close(handle)
+        files.rename(part, path)
+    except BaseException:
+        with suppress(OSError):
+            files.unlink(part)
+        raise
+    files.fsync_dir(path.parent)

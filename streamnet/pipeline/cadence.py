@@ -1,0 +1,102 @@
+"""Cadence: when the next checkpoint is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from typing import final
+
+from streamnet.errors import ConfigurationError
+
+__all__ = ("Cadence",)
+
+_BUSY = 0.25  # seconds until it is looked whether a cut that is on its way has arrived
+_SOONEST, _LATEST = 1.0, 60.0  # seconds until the next try after a failure
+
+
+@final
+class Cadence:
+    """Counts samples and seconds since the last cut; at most one cut is on its way.
+
+    Args:
+        every_samples: Samples between two cuts; None: their number does not matter.
+        every_seconds: Seconds between two cuts; None: time does not matter.
+        clock: Seconds that only ever grow.
+
+    Raises:
+        ConfigurationError: If a number breaks its rule.
+
+    >>> cadence = Cadence(every_samples=100, every_seconds=None)
+    >>> cadence.due(99), cadence.due(100)
+    (False, True)
+    """
+
+    def __init__(
+        self,
+        *,
+        every_samples: int | None,
+        every_seconds: float | None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.every_samples: float = inf
+        self.every_seconds: float = inf
+        self.change(every_samples=every_samples, every_seconds=every_seconds)
+        self.failures = 0  # in a row
+        self._clock = clock
+        self._busy = False
+        self._number = 0
+        self._time = clock()
+        self._not_before = -inf
+        self._overdue = False  # since the last one failed
+
+    def change(self, *, every_samples: int | None, every_seconds: float | None) -> None:
+        """Use other distances from now on.
+
+        Raises:
+            ConfigurationError: If a number breaks its rule.
+        """
+        if every_samples is not None and every_samples < 1:
+            raise ConfigurationError(f"every_samples is {every_samples}, but must be >= 1")
+        if every_seconds is not None and not every_seconds > 0:
+            raise ConfigurationError(f"every_seconds is {every_seconds}, but must be > 0")
+        self.every_samples = inf if every_samples is None else every_samples
+        self.every_seconds = inf if every_seconds is None else every_seconds
+
+    def begin_at(self, number: int) -> None:
+        """A state of so many samples is durable already."""
+        self._number = number
+        self._time = self._clock()
+
+    def due(self, number: int) -> bool:
+        """Whether to cut behind sample ``number``."""
+        if self._busy:
+            return False
+        if not self._overdue and number - self._number >= self.every_samples:
+            return True
+        return self.seconds_left(number) <= 0
+
+    def seconds_left(self, number: int) -> float:
+        """Seconds until a cut may be due, even if no further sample comes."""
+        if self._busy:
+            return _BUSY  # it may fail, so that another one is due
+        if number == self._number and not self._overdue:
+            return inf
+        when = self._not_before if self._overdue else self._time + self.every_seconds
+        return when - self._clock()
+
+    def cut(self, number: int) -> None:
+        """A cut was made behind sample ``number``."""
+        self._busy = True
+        self._overdue = False
+        self._number = number
+        self._time = self._clock()
+
+    def done(self, *, failed: bool) -> None:
+        """The state of the cut was written, or could not be: then a later one is tried."""
+        self._busy = False
+        self.failures = self.failures + 1 if failed else 0
+        self._overdue = failed
+        if failed:
+            wait = _SOONEST * 2.0 ** min(self.failures - 1, 10)
+            self._not_before = self._clock() + min(wait, _LATEST)

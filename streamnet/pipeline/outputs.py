@@ -1,0 +1,58 @@
+"""Output: a sink whose file a run can go on with after a crash."""
+
+from __future__ import annotations
+
+from abc import ABC
+from abc import abstractmethod
+from typing import Any
+
+from streamnet.learning.serving import Served
+
+__all__ = ("Output",)
+
+
+class Output(ABC):
+    """A sink that knows how much it has written.
+
+    The recording stage calls it with every served block, and `export_state` at a cut; the state's
+    thread then calls `sync`, before the checkpoint is written that says how long the file is.
+    """
+
+    name: str  # unique among the outputs of a run
+
+    @abstractmethod
+    def __call__(self, served: Served) -> None:
+        """Take a served block."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Make ready for a run that begins anew.
+
+        Raises:
+            ConfigurationError: If the file can't be made.
+        """
+
+    @abstractmethod
+    def export_state(self) -> dict[str, Any]:
+        """Hand all that was taken to the operating system, and say what is needed to go on.
+
+        Raises:
+            OSError: If something can't be written.
+        """
+
+    @abstractmethod
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the output did whose state this is; what it wrote later is cut off.
+
+        Raises:
+            StateError: If the file is not the same any more.
+            ConfigurationError: If it can't be written.
+        """
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Put on the disk what was handed to the operating system.
+
+        Raises:
+            OSError: If that fails.
+        """

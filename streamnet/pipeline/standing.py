@@ -1,0 +1,119 @@
+"""What a state directory holds, for a person: read only, also while a run writes there."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+from streamnet.durability.folder import StateFolder
+from streamnet.durability.lock import WriterLock
+from streamnet.durability.publisher import Published
+from streamnet.durability.publisher import current
+from streamnet.durability.tree import Tree
+from streamnet.errors import DamagedStateError
+from streamnet.errors import StateError
+from streamnet.features.encoder import Encoder
+
+__all__ = ("Caps", "GenerationView", "Standing", "standing_of")
+
+
+class GenerationView(NamedTuple):
+    """A generation that is there."""
+
+    number: int
+    size: int  # bytes
+    samples: int | None  # that the source had given; None if it is damaged
+    damage: str  # what is wrong, empty if it can be used
+
+
+class Caps(NamedTuple):
+    """How full a bounded table is."""
+
+    name: str
+    used: int
+    most: int
+
+
+class Standing(NamedTuple):
+    """Where the run of a state directory stands, by its newest generation that can be used."""
+
+    generations: tuple[GenerationView, ...]  # newest first
+    tree: Tree  # of the newest that can be used
+    current: Published | None
+    writer: str  # who writes there now, empty if nobody does
+    caps: tuple[Caps, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records that were read, learned and rejected; the last two add up to the first."""
+        return {
+            "read": self.tree["reading"]["records"],
+            "learned": self.tree["learner"]["trainer"]["number"],
+            "rejected": self.tree["outputs"]["rejections"]["total"],
+        }
+
+
+def standing_of(path: Path) -> Standing:
+    """Look at a state directory.
+
+    Raises:
+        StateError: If it is none.
+        DamagedStateError: If no generation can be used.
+    """
+    folder = StateFolder(path)
+    numbers = folder.generations.numbers()
+    if not numbers:
+        raise StateError(f"{path} holds no state")
+    newest: Tree | None = None
+    views = []
+    for number in reversed(numbers):
+        view, tree = _view(folder, number)
+        newest = newest or tree
+        views.append(view)
+    if newest is None:
+        raise DamagedStateError(f"no generation in {path} can be used")
+    return Standing(
+        tuple(views),
+        newest,
+        current(folder.publisher.folder),
+        _writer(path / WriterLock.NAME),
+        tuple(_caps(newest)),
+    )
+
+
+def _view(folder: StateFolder, number: int) -> tuple[GenerationView, Tree | None]:
+    size = folder.generations.size(number)
+    try:
+        tree = folder.generations.load(number)
+    except StateError as error:
+        return GenerationView(number, size, None, str(error)), None
+    return GenerationView(number, size, int(tree["reading"]["number"]), ""), tree
+
+
+def _writer(lock: Path) -> str:
+    """Who holds a lock; asked of the kernel's list, so that nobody is kept from taking it."""
+    with suppress(OSError, ValueError):
+        status = lock.stat()
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and int(words[5].split(":")[2]) == status.st_ino:
+                return lock.read_text(encoding="utf-8").strip() or f"process {words[4]}"
+    return ""
+
+
+def _caps(tree: Tree) -> list[Caps]:
+    settings: dict[str, Any] = tree["learner"]["encoder"]["settings"]
+    full = Encoder.restore_state(tree["learner"]["encoder"]).statistics()
+    server = tree["learner"]["server"]
+    curve = server["curve"]
+    return [
+        Caps("input rows", full.rows, full.max_rows),
+        Caps("classes", full.classes, settings["max_classes"]),
+        *(
+            Caps(f"categories of {name}", count, settings["max_categories"])
+            for name, count in full.categories.items()
+        ),
+        Caps("points of the curve", len(curve["samples"]), curve["points"]),
+    ]

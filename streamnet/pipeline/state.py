@@ -1,0 +1,312 @@
+"""State: a directory that a run can go on from, to the bit, whenever its process dies."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from importlib.metadata import version
+from math import inf
+from pathlib import Path
+from time import monotonic
+from time import sleep
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
+from streamnet.durability.folder import StateFolder
+from streamnet.durability.generations import FEWEST
+from streamnet.durability.identity import differences
+from streamnet.durability.lineage import root
+from streamnet.durability.tree import Tree
+from streamnet.errors import StateError
+from streamnet.jit import numerics
+from streamnet.modelfiles import as_safetensors
+from streamnet.pipeline.barrier import Barrier
+from streamnet.pipeline.cadence import Cadence
+from streamnet.pipeline.champions import Champion
+
+__all__ = ("Emission", "State", "StateStatistics")
+
+logger = logging.getLogger("streamnet.durability")
+
+EVERY_SECONDS = 10.0
+MODELS = 8
+_PUBLISH_EVERY = 1.0  # seconds between two times that emitted models are written
+_LAST_TRIES = 4  # to write the last state of a run
+_LAST_WAIT = 0.5  # seconds between two of them
+
+
+class Emission(NamedTuple):
+    """An emitted champion on its way to its file."""
+
+    generation: int
+    champion: Champion
+
+
+class StateStatistics(NamedTuple):
+    """How well the state of a run is kept."""
+
+    generation: int | None  # the newest that is durable
+    samples: int  # that the source had given when it was cut
+    failures: int  # tries in a row that failed
+    error: str  # of the last one that failed, empty if it went well
+    unpublished: int  # models that wait for the disk
+
+
+@final
+class State:
+    """Where a pipeline keeps checkpoints and models, and what it goes on from.
+
+    A pipeline with the same settings and the same source, given the state of one that was ended or
+    killed at any instant, leaves the same bits as one that was never interrupted. Writing goes on
+    beside learning. A disk that is full or fails ends nothing: it is tried again with the state
+    of that time.
+
+    Args:
+        folder: The state directory; made if it is absent.
+        every_samples: Samples between two checkpoints.
+        every_seconds: Seconds between two checkpoints.
+        generations: Checkpoints to keep, at least 3.
+        models: Emitted models to keep.
+        resume: Go on from what is there; otherwise a directory with a state is refused.
+        identity: Settings besides the pipeline's own that must be the same when it goes on.
+        files: The file system.
+        clock: Seconds that only ever grow.
+
+    Raises:
+        ConfigurationError: If a number breaks its rule.
+
+    >>> import anyio, tempfile
+    >>> from streamnet.pipeline.pipeline import Pipeline
+    >>> from streamnet.sources import IterableSource
+    >>> folder = tempfile.mkdtemp()
+    >>> def learned(n):
+    ...     rows = ({"x": i % 2, "y": "ab"[i % 2]} for i in range(n))
+    ...     state = State(folder)
+    ...     pipeline = Pipeline(IterableSource(rows, target="y"), state=state)
+    ...     return anyio.run(pipeline.run).report["learned"], state.statistics().generation
+    >>> learned(2000), learned(3000)
+    ((2000, 1), (3000, 2))
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every_samples: int | None = None,
+        every_seconds: float | None = EVERY_SECONDS,
+        generations: int = FEWEST,
+        models: int = MODELS,
+        resume: bool = True,
+        identity: dict[str, Any] | None = None,
+        files: Files = DISK,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.folder = StateFolder(Path(folder), generations=generations, models=models, files=files)
+        self.cadence = Cadence(
+            every_samples=every_samples, every_seconds=every_seconds, clock=clock
+        )
+        self.resume = resume
+        self.emitted = 0  # models so far
+        self.lineage = ""
+        self.identity = identity or {}
+        self._files = files
+        self._numerics = numerics()
+        self._about: Tree = {}
+        self._clock = clock
+        self._waiting: deque[Emission] = deque()
+        self._publish_next = -inf
+        self._generation: int | None = None
+        self._samples = 0
+        self._error = ""
+
+    # ------------------------------------------------------------- lifetime
+
+    def open(self) -> Tree | None:
+        """Become the directory's one writer; the state to go on from, None for a new run.
+
+        Raises:
+            StateError: If another process writes there, there is a state and none is wanted, or
+                all there is, is damaged.
+        """
+        self.folder.open()
+        try:
+            return self._load()
+        except BaseException:
+            self.folder.close()
+            raise
+
+    def _load(self) -> Tree | None:
+        loaded = self.folder.generations.newest()
+        if loaded is None:
+            return None
+        if not self.resume:
+            raise StateError(
+                f"state {self.folder.path} holds an earlier run; --resume goes on with it"
+            )
+        for sentence in loaded.damaged:
+            logger.warning("%s; going on from generation %d", sentence, loaded.number)
+        self._generation = loaded.number
+        self._samples = int(loaded.tree["reading"]["number"])
+        return loaded.tree
+
+    def close(self) -> None:
+        """Let another process write there."""
+        self.folder.close()
+
+    def begin(self, identity: dict[str, Any], settings: dict[str, Any], saved: Tree | None) -> None:
+        """Say what the run is, and compare it with what it goes on from.
+
+        Raises:
+            StateError: If a setting is not as it was.
+        """
+        identity = {**identity, **self.identity}
+        self._about = {
+            "identity": identity,
+            "settings": settings,
+            "numerics": self._numerics,
+        }
+        if saved is None:
+            self.lineage = root(identity)
+            return
+        changed = differences(saved["identity"], identity)
+        if changed:
+            raise StateError(
+                f"the state in {self.folder.path} can't be gone on from: {'; '.join(changed[:10])}"
+            )
+        for sentence in differences(saved["numerics"], self._numerics):
+            logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
+        self.lineage = saved["lineage"]
+        self.emitted = saved["emitted"]
+        self.cadence.begin_at(self._samples)
+
+    def change(
+        self,
+        *,
+        every_samples: int | None = None,
+        every_seconds: float | None = EVERY_SECONDS,
+        generations: int = FEWEST,
+        models: int = MODELS,
+    ) -> None:
+        """Use other settings from the next sample on.
+
+        Raises:
+            ConfigurationError: If a number breaks its rule; then nothing is changed.
+        """
+        StateFolder(self.folder.path, generations=generations, models=models)
+        self.cadence.change(every_samples=every_samples, every_seconds=every_seconds)
+        self.folder.generations.keep = generations
+        self.folder.publisher.keep = models
+
+    # -------------------------------------------------------------- writing
+
+    def emit(self, champion: Champion) -> Emission:
+        """Number an emitted champion."""
+        self.emitted += 1
+        return Emission(self.emitted, champion)
+
+    def first(self, cut: Callable[[], Barrier]) -> None:
+        """Make the state before the first sample durable.
+
+        Raises:
+            StateError: If that fails.
+        """
+        try:
+            self._save(cut())
+        except OSError as error:
+            raise StateError(f"state {self.folder.path}: {error.strerror}") from error
+
+    def write(self, barrier: Barrier) -> None:
+        """Make the state of a cut durable; if that fails, a later cut will be tried."""
+        tries = _LAST_TRIES if barrier.last else 1
+        for left in reversed(range(tries)):
+            try:
+                self._publish_waiting()
+                self._save(barrier)
+            except OSError as error:
+                self.failed(error)
+                if left:
+                    sleep(_LAST_WAIT)
+            else:
+                self._succeeded()
+                return
+
+    def publish(self, emission: Emission) -> None:
+        """Take an emitted model; it is written with others, at most once a second.
+
+        One that would be removed again at once, since enough newer ones wait, is left out.
+        """
+        self._waiting.append(emission)
+        while len(self._waiting) > self.folder.publisher.keep:
+            self._waiting.popleft()
+        if self.seconds_to_wait() <= 0:
+            self.publish_waiting()
+
+    def seconds_to_wait(self) -> float:
+        """Seconds until models that wait are to be written; infinite if none does."""
+        return self._publish_next - self._clock() if self._waiting else inf
+
+    def publish_waiting(self) -> None:
+        """Write the models that wait; if that fails, it is tried again later."""
+        try:
+            self._publish_waiting()
+        except OSError as error:
+            self._note(error)
+
+    def _publish_waiting(self) -> None:
+        self._publish_next = self._clock() + _PUBLISH_EVERY
+        for number, emission in enumerate(self._waiting, start=1):
+            about = {"generation": emission.generation, "lineage": self.lineage}
+            champion = emission.champion
+            data = as_safetensors.encode(champion.document(**about))
+            self.folder.publisher.publish(
+                data,
+                emission.generation,
+                self.lineage,
+                champion.number,
+                point=number == len(self._waiting),
+            )
+        self._waiting.clear()
+
+    def _save(self, barrier: Barrier) -> None:
+        for output in barrier.outputs:
+            output.sync()
+        tree = {
+            "streamnet": version("streamnet"),
+            "lineage": self.lineage,
+            **self._about,
+            **barrier.tree(),
+        }
+        self._generation = self.folder.generations.save(tree)
+        self._samples = barrier.number
+
+    def failed(self, error: OSError) -> None:
+        """A cut could not be made durable; a later one will be tried."""
+        self._note(error)
+        self.cadence.done(failed=True)
+
+    def _note(self, error: OSError) -> None:
+        why = error.strerror or str(error)
+        if why != self._error:
+            logger.warning("state %s: %s; learning goes on", self.folder.path, why)
+        self._error = why
+
+    def _succeeded(self) -> None:
+        if self._error:
+            logger.warning("state %s: written again", self.folder.path)
+        self._error = ""
+        self.cadence.done(failed=False)
+
+    def statistics(self) -> StateStatistics:
+        """How well the state is kept."""
+        return StateStatistics(
+            self._generation,
+            self._samples,
+            self.cadence.failures,
+            self._error,
+            len(self._waiting),
+        )

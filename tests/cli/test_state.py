@@ -1,0 +1,289 @@
+"""``run``, ``status``, ``rollback``, ``verify``, ``dead-letters``, and replay with a state."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calling import Cli
+from tests.conftest import REPOSITORY
+from tests.durability.killing import CONFIG
+from tests.durability.killing import left
+from tests.durability.killing import write_stream
+
+STATE = ("--state", "state")
+
+
+@pytest.fixture
+def run_file(tmp_path: Path) -> Path:
+    """A run file in the working directory, and its stream."""
+    write_stream(tmp_path / "stream.csv", 3000)
+    path = tmp_path / "run.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def ran(cli: Cli, run_file: Path) -> Cli:
+    """The command, after a run has ended."""
+    assert cli("run", run_file, "--quiet") == (0, "", "")
+    return cli
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "streamnet", *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+@pytest.fixture
+def piped(run_file: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run that reads from a pipe, of which so far 1,500 records came."""
+    text = run_file.read_text().replace('"stream.csv"', '"-"')
+    run_file.write_text(text)
+    child = start(run_file.parent, "run", "run.toml", "--quiet")
+    assert child.stdin is not None
+    records = (run_file.parent / "stream.csv").read_text().splitlines(keepends=True)
+    child.stdin.write("".join(records[:1501]))
+    child.stdin.flush()
+    wait_for(run_file.parent, 1000)
+    yield child
+    if child.poll() is None:
+        child.kill()
+        child.wait()
+    for stream in (child.stdin, child.stderr):
+        if stream is not None and not stream.closed:
+            stream.close()
+
+
+def wait_for(folder: Path, samples: int) -> None:
+    """Wait until so many samples were served."""
+    path = folder / "predictions.csv"
+    for _ in range(900):
+        state = folder / "state" / "checkpoints"
+        if path.exists() and state.is_dir() and len(list(state.glob("*.checkpoint"))) > 1:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{samples} samples did not come")
+
+
+# ------------------------------------------------------------------ commands
+
+
+def test_a_run_goes_on_by_itself_and_leaves_the_same(ran: Cli, run_file: Path) -> None:
+    before = left(run_file.parent)
+    assert ran("run", run_file, "--quiet") == (0, "", "")
+    assert left(run_file.parent) == before
+
+
+def test_a_run_file_without_a_state_is_refused(cli: Cli, run_file: Path) -> None:
+    run_file.write_text("[source]\nfiles = 'stream.csv'\ntarget = 'y'\n")
+    outcome = cli("run", run_file)
+    assert outcome.code == 2
+    assert "state.dir is not given" in outcome.complaint
+
+
+def test_replay_goes_on_only_if_it_is_told_to(cli: Cli, run_file: Path) -> None:
+    files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet", "--max-rejected", 0.5)
+    assert cli("replay", *files, *STATE, "--limit", 1000) == (0, "", "")
+    refused = cli("replay", *files, *STATE)
+    assert refused.code == 1
+    assert refused.complaint == "state state holds an earlier run; --resume goes on with it"
+    report = ("--report", "report.json")
+    unlimited = cli("replay", *files, *STATE, "--resume", *report)
+    assert unlimited.code == 1
+    assert "source.limit is not given, but was given" in unlimited.complaint
+    limit = ("--limit", 10_000)
+    assert cli("replay", *files, *STATE, "--resume", *report, *limit) == (0, "", "")
+    gone_on = json.loads(Path("report.json").read_text())
+    assert cli("replay", *files, *report) == (0, "", "")
+    whole = json.loads(Path("report.json").read_text())
+    assert gone_on["served"] == whole["served"]
+    assert gone_on["samples"] == whole["samples"] == 3000
+
+
+def test_resume_without_a_state_is_refused(cli: Cli, run_file: Path) -> None:
+    outcome = cli("replay", "stream.csv", "--target", "y", "--resume")
+    assert outcome.code == 2
+    assert "state is not given" in outcome.complaint
+
+
+def test_a_changed_setting_is_named(ran: Cli, run_file: Path) -> None:
+    run_file.write_text(run_file.read_text().replace("seed = 3", "seed = 4"))
+    outcome = ran("run", run_file, "--quiet")
+    assert outcome.code == 1
+    assert outcome.complaint.endswith("can't be gone on from: seed is 4, but was 3")
+
+
+def test_the_source_may_not_be_read_differently(ran: Cli, run_file: Path) -> None:
+    run_file.write_text(run_file.read_text().replace('"y"', '"y", drop = ["z"]'))
+    outcome = ran("run", run_file, "--quiet")
+    assert outcome.code == 1
+    assert "source.drop is ['z'], but was not given" in outcome.complaint
+
+
+def test_status_tells_where_a_run_stands(ran: Cli) -> None:
+    outcome = ran("status", "state")
+    assert outcome.code == 0
+    for pattern in (
+        r"lineage +[0-9a-f]{16}\n",
+        r"writer +none",
+        r"position +stream\.csv, before line 3,002",
+        r"records +3,000 read, 2,940 learned, 60 rejected",
+        r"ledger +[0-9a-f]{64}",
+        r"categories of colour +3 +1,000",
+    ):
+        assert re.search(pattern, re.sub(r" +\n", "\n", outcome.out)), pattern
+
+
+def test_a_rolled_back_run_leaves_the_same_under_another_lineage(ran: Cli, run_file: Path) -> None:
+    before = left(run_file.parent)
+    lineage = re.search(r"lineage +(\w+)", ran("status", "state").out)
+    numbers = sorted(int(p.stem) for p in Path("state/checkpoints").iterdir())
+    outcome = ran("rollback", "state", numbers[0])
+    assert outcome.code == 0
+    assert f"written again as {numbers[-1] + 1}" in outcome.out
+    assert ran("run", run_file, "--quiet") == (0, "", "")
+    after = left(run_file.parent)
+    assert lineage is not None
+    assert lineage[1] not in ran("status", "state").out.split("model")[0]
+    kept = ("report", "ledger", "model.json", "predictions.csv")
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+
+
+def test_verify_compares_every_bit(ran: Cli, run_file: Path) -> None:
+    run_file.write_text(run_file.read_text().replace("models = 4", "models = 4, generations = 99"))
+    for path in Path("state/checkpoints").iterdir():
+        path.unlink()
+    assert ran("run", run_file, "--quiet") == (0, "", "")
+    assert Path("state/checkpoints/000000000000.checkpoint").exists()
+    for path in sorted(Path("state/checkpoints").iterdir()):
+        outcome = ran("verify", "state", int(path.stem))
+        assert outcome.code == 0
+        assert outcome.out.endswith("the same to the bit\n")
+    text = Path("stream.csv").read_text().splitlines(keepends=True)
+    text[1700] = text[1700].replace("up", "down") if "up" in text[1700] else "0.5,0.5,g,up\n"
+    Path("stream.csv").write_text("".join(text))
+    outcome = ran("verify", "state")
+    assert outcome.code == 1
+    assert "differ: learner." in outcome.complaint
+
+
+def test_dead_letters_are_listed_shown_and_written_out(ran: Cli) -> None:
+    listed = ran("dead-letters", "list", "state")
+    assert listed.code == 0
+    assert len(listed.out.splitlines()) == 60
+    assert listed.out.startswith("1  stream.csv, line 9  arity  ")
+    shown = ran("dead-letters", "show", "state", 2)
+    assert re.search(r"line +59\n", re.sub(r" +\n", "\n", shown.out))
+    assert (
+        "NUMBER is 61, but must be from 1 to 60"
+        in ran("dead-letters", "show", "state", 61).complaint
+    )
+    written = ran("dead-letters", "replay", "state", "--to", "again.csv")
+    assert written.out == "60 records written to again.csv\n"
+    assert Path("again.csv").read_text().splitlines()[-60:] == ["broken"] * 60
+    assert "File exists" in ran("dead-letters", "replay", "state", "--to", "again.csv").complaint
+
+
+def test_a_state_of_which_nothing_can_be_used_has_an_exit_code_of_its_own(
+    ran: Cli, run_file: Path
+) -> None:
+    for path in Path("state/checkpoints").iterdir():
+        path.write_bytes(b"")
+    for command in (("run", run_file, "--quiet"), ("status", "state")):
+        outcome = ran(*command)
+        assert outcome.code == 78
+        assert "no generation in state" in outcome.complaint
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_folder_without_a_state_is_an_error(cli: Cli, command: str) -> None:
+    outcome = cli(command, ".")
+    assert outcome.code == 1
+    assert "holds no state" in outcome.complaint
+
+
+# ------------------------------------------------------------------- signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_ends_a_run_in_time_and_another_run_goes_on(
+    run_file: Path, piped: subprocess.Popen[str], number: signal.Signals
+) -> None:
+    piped.send_signal(number)
+    begun = time.monotonic()
+    _, words = piped.communicate(timeout=20)
+    assert piped.returncode == 128 + number
+    assert time.monotonic() - begun < 10
+    assert words.startswith("streamnet: stopping: what was read is still learned")
+    assert "Traceback" not in words
+    folder = run_file.parent
+    stopped = json.loads((folder / "report.json").read_text())
+    assert 0 < stopped["learned"] < 1500
+    child = start(folder, "run", "run.toml", "--quiet")
+    records = (folder / "stream.csv").read_text()
+    assert child.communicate(records, timeout=60)[1] == ""
+    gone_on = left(folder)
+    for path in folder.glob("state/*/*"):
+        path.unlink()
+    child = start(folder, "run", "run.toml", "--quiet")
+    assert child.communicate(records, timeout=60)[1] == ""
+    assert left(folder) == gone_on
+
+
+def test_a_second_signal_ends_at_once_and_tears_nothing(
+    cli: Cli, piped: subprocess.Popen[str]
+) -> None:
+    piped.send_signal(signal.SIGTERM)
+    piped.send_signal(signal.SIGTERM)
+    _, words = piped.communicate(timeout=20)
+    assert piped.returncode in (130, 143)
+    assert "Traceback" not in words
+    assert cli("status", "state").code == 0
+
+
+def test_a_second_process_is_refused_while_the_first_runs(
+    cli: Cli, run_file: Path, piped: subprocess.Popen[str]
+) -> None:
+    refused = cli("run", run_file, "--quiet")
+    assert refused.code == 1
+    assert f"is in use by process {piped.pid}" in refused.complaint
+    assert f"process {piped.pid}" in cli("status", "state").out
+
+
+def test_hanging_up_reads_the_run_file_again_and_refuses_what_can_not_change(
+    run_file: Path, piped: subprocess.Popen[str]
+) -> None:
+    text = run_file.read_text()
+    assert piped.stderr is not None
+
+    def hang_up(new: str) -> str:
+        run_file.write_text(new)
+        piped.send_signal(signal.SIGHUP)
+        assert piped.stderr is not None
+        return piped.stderr.readline()
+
+    assert "state.models changed" in hang_up(text.replace("models = 4", "models = 9"))
+    assert "refused: run.toml: run.seed is 9" in hang_up(text.replace("seed = 3", "seed = 9"))
+    assert "refused: run.toml" in hang_up(text + "nonsense")
+    assert "nothing changed" in hang_up(text)
+    piped.send_signal(signal.SIGTERM)
+    piped.communicate(timeout=20)
+    assert piped.returncode == 128 + signal.SIGTERM

@@ -1,0 +1,47 @@
+"""States of every release so far can be gone on from."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import anyio
+import pytest
+
+from streamnet.durability.folder import StateFolder
+from streamnet.pipeline.standing import standing_of
+from streamnet.replaying import Replay
+from tests.durability.golden import FOLDER
+from tests.durability.golden import SAMPLES
+from tests.durability.golden import settings_of
+from tests.durability.killing import write_stream
+
+RELEASES = sorted(path.name for path in FOLDER.glob("release-*"))
+
+
+def test_there_is_a_state_of_a_release() -> None:
+    assert "release-0.1.0" in RELEASES
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_state_of_an_earlier_release_is_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("streamnet.durability"), "disabled", True)
+    write_stream(Path("stream.csv"), 1500)
+    Path("state/checkpoints").mkdir(parents=True)
+    golden = FOLDER / release
+    shutil.copy(golden / "state.checkpoint", "state/checkpoints/000000000000.checkpoint")
+    shutil.copy(golden / "dead-letters.jsonl", "state")
+    before = standing_of(Path("state"))
+    assert before.counts == {"read": SAMPLES + 13, "learned": SAMPLES, "rejected": 13}
+    result = anyio.run(Replay(settings_of(), resume=True).run)
+    assert result.report["learned"] == 1470
+    assert result.report["rejected"] == 30
+    assert len(Path("state/dead-letters.jsonl").read_text().splitlines()) == 30
+    assert result.report["served"]["accuracy"] > 0.7
+    newest = StateFolder(Path("state")).generations.newest()
+    assert newest is not None
+    assert newest.tree["lineage"] == before.tree["lineage"]

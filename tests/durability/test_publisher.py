@@ -1,0 +1,150 @@
+"""Whoever follows the pointer finds a whole model, whatever happens to its writer."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from streamnet.durability.files import Files
+from streamnet.durability.publisher import POINTER
+from streamnet.durability.publisher import Publisher
+from streamnet.durability.publisher import current
+from streamnet.durability.publisher import read_current
+from streamnet.errors import ConfigurationError
+from streamnet.errors import StateError
+from tests.durability.disks import FAULTS
+from tests.durability.disks import Faulty
+from tests.durability.disks import Killed
+from tests.durability.disks import Memory
+from tests.durability.disks import disk_after
+
+FOLDER = Path("/state/models")
+LINEAGE = "0123456789abcdef"
+
+
+def model(generation: int) -> bytes:
+    return f"model {generation} ".encode() * 50
+
+
+def whole(files: Files, folder: Path = FOLDER) -> int:
+    """Generation of the model that the pointer names, which must be there and whole."""
+    found = read_current(folder, files=files)
+    if found is None:
+        return 0
+    published, data = found
+    assert data == model(published.generation)
+    assert hashlib.sha256(data).hexdigest() == published.checksum
+    assert published.samples == 10 * published.generation
+    return published.generation
+
+
+def publish(files: Files, generations: range) -> int:
+    """Publish models; the last one whose publishing did not fail."""
+    publisher, last = Publisher(FOLDER, keep=2, files=files), 0
+    for generation in generations:
+        try:
+            publisher.publish(model(generation), generation, LINEAGE, 10 * generation)
+        except OSError:
+            continue
+        last = generation
+    return last
+
+
+def test_every_call_may_fail_in_every_way() -> None:
+    counting = Faulty(Memory(), -1, "kill")
+    publish(counting, range(1, 6))
+    for at in range(counting.count):
+        for fault in FAULTS:
+            disk = Memory()
+            try:
+                last = publish(Faulty(disk, at, fault), range(1, 6))
+            except Killed:
+                last = 0
+            after = disk_after(disk)
+            assert whole(after) >= last
+            Publisher(FOLDER, files=after).tidy()
+            assert publish(after, range(1, 7)) == whole(after) == 6
+            assert len(Publisher(FOLDER, files=after).names()) <= 2
+
+
+def test_no_power_cut_leaves_a_pointer_to_half_a_model() -> None:
+    disk, states = Memory(), 0
+    for generation in range(1, 40):
+        last = publish(disk, range(generation, generation + 1))
+        for power in disk.cuts():
+            assert whole(disk.after(power)) == last
+            states += 1
+    for at in range(60):
+        torn = Memory()
+        with pytest.raises(Killed):
+            publish(Faulty(torn, at, "kill"), range(1, 9))
+        for power in torn.cuts():
+            whole(torn.after(power))
+            states += 1
+    assert states > 300
+
+
+def test_readers_never_find_half_a_model(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path, keep=16)
+    publisher.publish(model(1), 1, LINEAGE, 10)
+    seen: list[int] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(whole(publisher._files, tmp_path))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for generation in range(2, 150):
+        publisher.publish(model(generation), generation, LINEAGE, 10 * generation)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert len(publisher.names()) == 16
+    assert len(set(seen)) > 3
+
+
+def test_a_model_that_is_published_again_is_the_same_file(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path)
+    for _ in range(2):
+        publisher.publish(model(1), 1, LINEAGE, 10)
+    assert publisher.names() == [f"000000000001-{LINEAGE}.safetensors"]
+
+
+def test_the_pointer_can_name_an_earlier_one_or_none(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path)
+    publisher.publish(model(1), 1, LINEAGE, 10)
+    first = current(tmp_path)
+    publisher.publish(model(2), 2, LINEAGE, 20)
+    publisher.point(first)
+    assert whole(publisher._files, tmp_path) == 1
+    publisher.point(None)
+    assert current(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"file": 1}'])
+def test_a_pointer_that_makes_no_sense_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / POINTER).write_text(content)
+    with pytest.raises(StateError, match=r"current\.json can't be read"):
+        current(tmp_path)
+
+
+def test_at_least_one_model_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="models is 0, but must be >= 1"):
+        Publisher(tmp_path, keep=0)
+
+
+def test_a_model_that_is_damaged_or_gone_is_an_error(tmp_path: Path) -> None:
+    Publisher(tmp_path).publish(model(1), 1, LINEAGE, 10)
+    file = tmp_path / f"000000000001-{LINEAGE}.safetensors"
+    file.write_bytes(b"half")
+    with pytest.raises(StateError, match="is damaged"):
+        read_current(tmp_path)
+    file.unlink()
+    with pytest.raises(StateError, match="a model that is not there"):
+        read_current(tmp_path)

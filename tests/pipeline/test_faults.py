@@ -1,0 +1,115 @@
+"""Every durable call of a whole run goes wrong in every way, or the power fails behind it.
+
+The run writes predictions, dead letters, models and checkpoints onto a disk in memory; whatever
+happens, the next run on what is left ends with the bits of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamnet.durability.files import Files
+from streamnet.durability.folder import StateFolder
+from streamnet.errors import StreamnetError
+from streamnet.pipeline import cadence
+from streamnet.pipeline import state as state_module
+from streamnet.samples import Task
+from tests.durability.disks import FAULTS
+from tests.durability.disks import Faulty
+from tests.durability.disks import Killed
+from tests.durability.disks import Memory
+from tests.durability.disks import disk_after
+from tests.pipeline.interrupting import go
+from tests.pipeline.interrupting import made
+from tests.pipeline.playing import checksum
+from tests.pipeline.playing import plain
+
+SAMPLES = 420
+FOLDER = Path("/tmp")  # a name only: nothing is written there
+
+
+@pytest.fixture(autouse=True)
+def _quickly_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cadence, "_SOONEST", 0.0)
+    monkeypatch.setattr(state_module, "_LAST_WAIT", 0.0)
+    monkeypatch.setattr(state_module, "_PUBLISH_EVERY", 0.0)
+
+
+def run(files: Files, pace: int) -> dict[str, Any]:
+    """Run or go on; what it leaves besides files."""
+    pipeline = made(
+        FOLDER,
+        Task.CLASSIFICATION,
+        samples=SAMPLES,
+        pace=pace,
+        largest=90,
+        state={"every_samples": 100, "files": files, "models": 3},
+        fading=0.9,
+        threads=1,
+    )
+    go(pipeline)
+    result = pipeline.result()
+    return {"model": checksum(result.model), "report": plain(result.report)}
+
+
+def left(disk: Memory, found: dict[str, Any]) -> dict[str, Any]:
+    """All that a run that has ended left."""
+    loaded = StateFolder(FOLDER / "state", files=disk).generations.newest()
+    assert loaded is not None
+    outputs = {
+        str(path): inode.seen
+        for path, inode in disk.names_seen.items()
+        if "checkpoints" not in path.parts
+    }
+    return {**found, **outputs, "ledger": loaded.tree["ledger"]["value"]}
+
+
+@cache
+def expected() -> dict[str, Any]:
+    disk = Memory()
+    return left(disk, run(disk, 1))
+
+
+def calls() -> int:
+    counting = Faulty(Memory(), -1, "kill")
+    run(counting, 1)
+    return counting.count
+
+
+def broken(at: int, fault: str) -> tuple[Memory, bool]:
+    """The disk after a run of which a call went wrong, and whether it was killed."""
+    disk = Memory()
+    try:
+        run(Faulty(disk, at, fault), at)
+    except Killed:
+        return disk, True
+    except StreamnetError as error:
+        assert fault in str(error)  # noqa: PT017 - only some faults end a run
+    return disk, False
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_call_may_go_wrong(fault: str) -> None:
+    killed = 0
+    for at in range(calls()):
+        disk, was_killed = broken(at, fault)
+        killed += was_killed
+        after = disk_after(disk)
+        assert left(after, run(after, at + 1)) == expected(), at
+    assert killed > 30 or fault not in ("kill", "torn")
+
+
+@pytest.mark.timeout(300)
+def test_no_power_cut_loses_anything() -> None:
+    chance = random.Random(5)
+    for at in range(calls()):
+        disk, _ = broken(at, chance.choice(["kill", "torn"]))
+        for power in chance.sample(list(disk.cuts()), 2):
+            after = disk.after(power)
+            assert left(after, run(after, at + 1)) == expected(), (at, power)

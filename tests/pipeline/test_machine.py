@@ -1,0 +1,226 @@
+"""Whatever happens to a run, in any order, it comes to what plain counting and one run say.
+
+A machine feeds good and bad records, new classes and monstrous numbers to a run on a disk in
+memory, which is killed, filled up, corrupted and rolled back in between.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine
+from hypothesis.stateful import invariant
+from hypothesis.stateful import precondition
+from hypothesis.stateful import rule
+from hypothesis.stateful import run_state_machine_as_test
+
+from streamnet.durability.files import Files
+from streamnet.durability.folder import StateFolder
+from streamnet.errors import DamagedStateError
+from streamnet.errors import StreamnetError
+from streamnet.pipeline import Pipeline
+from streamnet.pipeline import cadence
+from streamnet.pipeline import state as state_module
+from streamnet.pipeline.rollback import roll_back
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from tests.durability.disks import Faulty
+from tests.durability.disks import Killed
+from tests.durability.disks import Memory
+from tests.durability.disks import disk_after
+from tests.pipeline.interrupting import go
+from tests.pipeline.interrupting import made
+from tests.pipeline.playing import Playing
+from tests.pipeline.playing import checksum
+from tests.pipeline.playing import plain
+
+FOLDER = Path("/tmp")  # a name only: nothing is written there
+SCHEMA = Schema((Field("x", Kind.NUMBER), Field("z", Kind.NUMBER)), "y", Task.CLASSIFICATION)
+HUGE = (1e38, -1e300, 5e-324, 0.0, 1e6)
+
+Record = tuple[float, str] | None  # a number and its label, or a record that is broken
+
+
+def block_of(records: tuple[Record, ...]) -> Block:
+    """The records as a source would give them."""
+    good = [(i, record) for i, record in enumerate(records) if record is not None]
+    numbers = np.array([[x, x / 2] for _, (x, _) in good], np.float64).reshape(-1, 2)
+    places = np.array([*(i for i, _ in good), len(records)], np.int64)
+    bad = [i for i, record in enumerate(records) if record is None]
+    letters = tuple(DeadLetter("s.csv", 10 * i, i + 1, "arity", "broken", "raw") for i in bad)
+    labels = np.array([label for _, (_, label) in good], object)
+    marks = np.stack((10 * places, places, places + 1), axis=1)
+    return Block(SCHEMA, "s.csv", numbers, (), labels, marks, rejected=letters)
+
+
+def pipeline_on(files: Files, records: tuple[Record, ...], pace: int) -> Pipeline:
+    source = Playing(block_of(records), seed=pace, largest=1 + pace % 100)
+    state = {"every_samples": 64, "files": files}
+    return made(FOLDER, Task.CLASSIFICATION, source=source, state=state, threads=1)
+
+
+def left(disk: Memory, pipeline: Pipeline) -> dict[str, Any]:
+    result = pipeline.result()
+    loaded = StateFolder(FOLDER / "state", files=disk).generations.newest()
+    assert loaded is not None
+    return {
+        "model": checksum(result.model),
+        "report": plain(result.report),
+        "predictions": disk.read(FOLDER / "predictions.csv"),
+        "letters": disk.read(FOLDER / "rejected.jsonl") if result.report["rejected"] else b"",
+        "ledger": loaded.tree["ledger"]["value"],
+    }
+
+
+@lru_cache(maxsize=200)
+def expected(records: tuple[Record, ...]) -> dict[str, Any]:
+    """What one uninterrupted run over all records leaves."""
+    disk = Memory()
+    pipeline = pipeline_on(disk, records, 50)
+    go(pipeline)
+    return left(disk, pipeline)
+
+
+class Machine(RuleBasedStateMachine):
+    """A run, its disk, and the records that its source holds so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disk = Memory()
+        self.records: list[Record] = []
+        self.classes = 2
+        self.pace = 0
+        self.found: dict[str, Any] | None = None
+        self._feed(40)
+
+    def _feed(self, n: int) -> None:
+        for i in range(len(self.records), len(self.records) + n):
+            x = (i * 37 % 101) / 50.0 - 1.0
+            self.records.append((x, f"c{int((x + 1) / 2.02 * self.classes)}"))
+
+    def _run(self, files: Files) -> None:
+        self.pace += 1
+        self.found = None
+        pipeline = pipeline_on(files, tuple(self.records), self.pace)
+        go(pipeline)
+        self.found = left(self.disk, pipeline)
+
+    def _has_state(self) -> bool:
+        return bool(StateFolder(FOLDER / "state", files=self.disk).generations.numbers())
+
+    @rule(n=st.integers(1, 150))
+    def feed(self, n: int) -> None:
+        self._feed(n)
+
+    @rule(n=st.integers(1, 5))
+    def poison(self, n: int) -> None:
+        self.records += [None] * n
+
+    @rule()
+    def a_new_class(self) -> None:
+        self.classes += 1
+        self._feed(20)
+
+    @rule(x=st.sampled_from(HUGE))
+    def a_monstrous_number(self, x: float) -> None:
+        self.records.append((x, "c0"))
+        self._feed(10)
+
+    @rule()
+    def run_to_the_end(self) -> None:
+        self._run(self.disk)
+
+    @rule(at=st.integers(0, 60), fault=st.sampled_from(["kill", "torn"]))
+    def crash(self, at: int, fault: str) -> None:
+        try:
+            self._run(Faulty(self.disk, at, fault))
+        except Killed:
+            self.disk = disk_after(self.disk)
+            self.found = None
+
+    @rule(at=st.integers(0, 60), times=st.integers(1, 40), fault=st.sampled_from(["ENOSPC", "EIO"]))
+    def a_disk_that_fails(self, at: int, times: int, fault: str) -> None:
+        try:
+            self._run(Faulty(self.disk, at, fault, times=times))
+        except StreamnetError:
+            self.disk = disk_after(self.disk)
+        self.found = None  # the last checkpoint may be missing: the next run tells
+
+    @rule(data=st.data())
+    @precondition(lambda self: self._has_state())
+    def corrupt_the_newest(self, data: st.DataObject) -> None:
+        generations = StateFolder(FOLDER / "state", files=self.disk).generations
+        numbers = generations.numbers()
+        if len(numbers) < 2:
+            return
+        try:
+            generations.load(numbers[-2])
+        except StreamnetError:
+            return  # one that is sound must stay
+        newest = generations.folder / f"{numbers[-1]:012d}.checkpoint"
+        content = bytearray(self.disk.read(newest))
+        place = data.draw(st.integers(0, 8 * len(content) - 1))
+        content[place // 8] ^= 1 << place % 8
+        self.disk.names_seen[newest].seen = bytes(content)
+        self.found = None
+
+    @rule(data=st.data())
+    @precondition(lambda self: self._has_state())
+    def roll_back(self, data: st.DataObject) -> None:
+        generations = StateFolder(FOLDER / "state", files=self.disk).generations
+        number = data.draw(st.sampled_from(generations.numbers()))
+        with suppress(DamagedStateError):  # it may be the one that was corrupted
+            roll_back(FOLDER / "state", number, files=self.disk)
+        self.found = None
+
+    @invariant()
+    def a_run_that_ended_is_what_one_run_and_plain_counting_say(self) -> None:
+        if self.found is None:
+            return
+        assert self.found == expected(tuple(self.records))
+        report = self.found["report"]
+        broken = sum(record is None for record in self.records)
+        classes = len({record[1] for record in self.records if record is not None})
+        assert report["samples"] == len(self.records)
+        assert report["rejected_reasons"].get("arity", 0) == broken
+        assert report["learned"] + report["rejected"] == report["samples"]
+        assert report["encoder"]["classes"] == min(classes, 4)
+        assert report["champion"] is not None
+        self.found = None  # once is enough
+
+    def teardown(self) -> None:
+        self._run(self.disk)
+        self.a_run_that_ended_is_what_one_run_and_plain_counting_say()
+
+
+@pytest.fixture(autouse=True)
+def _quickly_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cadence, "_SOONEST", 0.0)
+    monkeypatch.setattr(state_module, "_LAST_WAIT", 0.0)
+
+
+def tried(examples: int, steps: int) -> None:
+    some = settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    run_state_machine_as_test(Machine, settings=some)
+
+
+@pytest.mark.timeout(300)
+def test_whatever_happens_a_run_comes_to_the_same() -> None:
+    tried(25, 12)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_whatever_happens_a_run_comes_to_the_same_at_length() -> None:
+    tried(600, 50)

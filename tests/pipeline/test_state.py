@@ -1,0 +1,340 @@
+"""A state directory: what it refuses, what it says, what goes on when its disk fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from streamnet.durability.folder import StateFolder
+from streamnet.durability.publisher import read_current
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DamagedStateError
+from streamnet.errors import OutputError
+from streamnet.errors import StateError
+from streamnet.modelfiles import Model
+from streamnet.pipeline import Pipeline
+from streamnet.pipeline import state as module
+from streamnet.pipeline.rollback import roll_back
+from streamnet.pipeline.standing import standing_of
+from streamnet.pipeline.state import State
+from streamnet.samples import Task
+from tests.durability.disks import Faulty
+from tests.durability.disks import Memory
+from tests.learning.streams import stream
+from tests.pipeline.interrupting import CrashError
+from tests.pipeline.interrupting import finished
+from tests.pipeline.interrupting import go
+from tests.pipeline.interrupting import left
+from tests.pipeline.interrupting import made
+from tests.pipeline.playing import ROUND
+from tests.pipeline.playing import Playing
+
+TASK = Task.CLASSIFICATION
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    loaded = StateFolder(folder / "state").generations.newest()
+    assert loaded is not None
+    return loaded.tree
+
+
+def crashed(folder: Path, at: int, **settings: Any) -> Pipeline:
+    pipeline = made(folder, TASK, crash=at, **settings)
+    with pytest.raises(CrashError):
+        go(pipeline)
+    return pipeline
+
+
+# ------------------------------------------------------------------ beginnings
+
+
+def test_a_state_is_durable_before_the_first_sample_is_used(tmp_path: Path) -> None:
+    crashed(tmp_path, 0, state={"every_samples": None}, largest=1)
+    assert newest(tmp_path)["reading"] == {
+        "position": None,
+        "records": 0,
+        "number": 0,
+        "source": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"seed": 5}, "seed is 5, but was 4"),
+        ({"round_size": 64}, "round_size is 64, but was 128"),
+        ({"window": 51}, "window is 51, but was 50"),
+        ({"dtype": "float64"}, "dtype is float64, but was float32"),
+        ({"encoder": {"max_classes": 5}}, "encoder.max_classes is 5, but was 4"),
+        ({"candidates": None}, "candidates.count is 16, but was 4"),
+    ],
+)
+def test_a_setting_that_may_not_change_is_refused_by_its_name(
+    tmp_path: Path, setting: dict[str, Any], message: str
+) -> None:
+    crashed(tmp_path, 300)
+    with pytest.raises(StateError, match=message):
+        go(made(tmp_path, TASK, **setting))
+    go(made(tmp_path, TASK, block_size=3, threads=1))
+
+
+def test_another_task_is_refused(tmp_path: Path) -> None:
+    crashed(tmp_path, 300)
+    with pytest.raises(StateError, match="task is regression, but was classification"):
+        go(made(tmp_path, Task.REGRESSION))
+
+
+def test_an_earlier_run_is_refused_if_it_is_not_to_be_gone_on_with(tmp_path: Path) -> None:
+    go(made(tmp_path, TASK, state={"resume": False}))
+    with pytest.raises(StateError, match="holds an earlier run"):
+        go(made(tmp_path, TASK, state={"resume": False}))
+
+
+def test_a_directory_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
+    async def two() -> None:
+        source = Playing(stream(TASK, 300), ends=False)
+        async with made(tmp_path, TASK, source=source):
+            await source.waits.wait()
+            assert standing_of(tmp_path / "state").writer.startswith("process ")
+            with pytest.raises(StateError, match="in use by process"):
+                await made(tmp_path, TASK).run()
+
+    anyio.run(two)
+    assert newest(tmp_path)["reading"]["number"] == 300
+    assert standing_of(tmp_path / "state").writer == ""
+
+
+def test_other_numerics_are_said_and_do_not_stop_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    crashed(tmp_path, 300)
+    monkeypatch.setattr(module, "numerics", lambda: {"numpy": "0.1"})
+    go(made(tmp_path, TASK))
+    assert "numpy is 0.1, but was" in caplog.text
+    assert "bits may differ" in caplog.text
+
+
+def test_a_damaged_newest_is_said_and_the_one_before_is_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    crashed(tmp_path, 700)
+    files = sorted((tmp_path / "state/checkpoints").iterdir())
+    assert len(files) >= 2
+    files[-1].write_bytes(files[-1].read_bytes()[:-1])
+    pipeline = made(tmp_path, TASK)
+    go(pipeline)
+    assert f"going on from generation {int(files[-2].stem)}" in caplog.text
+    expected = finished(tmp_path / "other", TASK)
+    assert left(tmp_path, pipeline) == expected
+
+
+def test_all_damaged_is_an_error_and_nothing_is_touched(tmp_path: Path) -> None:
+    crashed(tmp_path, 700)
+    for file in (tmp_path / "state/checkpoints").iterdir():
+        file.write_bytes(b"")
+    before = (tmp_path / "predictions.csv").read_bytes()
+    with pytest.raises(DamagedStateError, match="no generation"):
+        go(made(tmp_path, TASK))
+    assert (tmp_path / "predictions.csv").read_bytes() == before
+
+
+def test_an_output_that_was_cut_by_someone_else_is_an_error(tmp_path: Path) -> None:
+    crashed(tmp_path, 700)
+    (tmp_path / "predictions.csv").write_bytes(b"")
+    with pytest.raises(StateError, match="has 0 bytes, but had"):
+        go(made(tmp_path, TASK))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"generations": 2}, "generations is 2"), ({"models": 0}, "models is 0")],
+)
+def test_numbers_that_make_no_sense_are_refused(
+    tmp_path: Path, setting: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        State(tmp_path, **setting)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------- time
+
+
+def test_a_quiet_source_is_cut_by_time(tmp_path: Path, backend: str) -> None:
+    async def wait() -> None:
+        source = Playing(stream(TASK, 100), ends=False)
+        state = {"every_samples": None, "every_seconds": 0.05}
+        async with made(tmp_path, TASK, source=source, state=state) as pipeline:
+            await source.waits.wait()
+            assert pipeline.state is not None
+            with anyio.fail_after(10):
+                while pipeline.state.statistics().samples < 100:  # noqa: ASYNC110 - no event tells
+                    await anyio.sleep(0.01)
+            generation = pipeline.state.statistics().generation
+            await anyio.sleep(0.2)
+            # Nothing new, so nothing is written.
+            assert pipeline.state.statistics().generation == generation
+
+    anyio.run(wait, backend=backend)
+
+
+# -------------------------------------------------------------------- models
+
+
+def test_models_are_bounded_and_tell_where_they_are_from(tmp_path: Path) -> None:
+    pipeline = made(tmp_path, TASK, samples=2600, state={"models": 2}, fading=0.9)
+    go(pipeline)
+    folder = tmp_path / "state" / "models"
+    assert len(list(folder.glob("*.safetensors"))) <= 2
+    found = read_current(folder)
+    assert found is not None
+    assert pipeline.state is not None
+    model = Model.load(folder / found[0].file)
+    assert model.about["lineage"] == found[0].lineage == pipeline.state.lineage
+    assert model.about["generation"] == found[0].generation == pipeline.state.emitted > 2
+    assert model.about["samples"] == found[0].samples
+    assert found[0].samples % ROUND == 0
+    assert model.about["target"] == "y"
+
+
+def test_a_run_that_is_rolled_back_goes_on_under_a_new_lineage(tmp_path: Path) -> None:
+    state = {"every_samples": 1, "generations": 100}
+    first = made(tmp_path, TASK, samples=2600, state=state, fading=0.9)
+    go(first)
+    expected = left(tmp_path, first)
+    numbers = StateFolder(tmp_path / "state").generations.numbers()
+    generations = StateFolder(tmp_path / "state").generations
+    assert first.state is not None
+    # The last one after which another model was emitted.
+    emitted = first.state.emitted
+    middle = [n for n in numbers if generations.load(n)["emitted"] < emitted][-1]
+    before = generations.load(middle)
+    number = roll_back(tmp_path / "state", middle)
+    assert number == numbers[-1] + 1
+    pointed = standing_of(tmp_path / "state").current
+    assert pointed is None or pointed.generation == before["emitted"]
+    again = made(tmp_path, TASK, samples=2600, state=state, fading=0.9)
+    go(again)
+    found = left(tmp_path, again)
+    assert again.state is not None
+    assert again.state.lineage != first.state.lineage
+    # The same bits in all but the models' lineage; and what came later was published again.
+    assert found._replace(models={}) == expected._replace(models={})
+    current = standing_of(tmp_path / "state").current
+    assert current is not None
+    assert (current.lineage, current.generation) == (again.state.lineage, first.state.emitted)
+
+
+def test_rolling_back_to_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="is not a state directory"):
+        roll_back(tmp_path, 1)
+    crashed(tmp_path, 300)
+    with pytest.raises(StateError, match="no generation 99999"):
+        roll_back(tmp_path / "state", 99_999)
+
+
+# ------------------------------------------------------------ disks that fail
+
+
+class Sick(Memory):
+    """A disk that is full, or fails otherwise, while a test says so."""
+
+    def __init__(self, error: int) -> None:
+        super().__init__()
+        self.error = error
+        self.is_sick = False
+
+    def _check(self) -> None:
+        if self.is_sick:
+            raise OSError(self.error, "sick")
+
+    def write(self, handle: int, data: bytes) -> int:
+        self._check()
+        return super().write(handle, data)
+
+    def open_new(self, path: Path) -> int:
+        self._check()
+        return super().open_new(path)
+
+
+@pytest.mark.parametrize("error", [28, 5, 30], ids=["ENOSPC", "EIO", "EROFS"])
+def test_learning_goes_on_when_the_disk_fails_and_the_state_recovers_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: int
+) -> None:
+    from streamnet.pipeline import cadence
+
+    monkeypatch.setattr(cadence, "_SOONEST", 0.01)
+    disk = Sick(error)
+    failures = 0
+
+    def weather(served: Any) -> None:
+        nonlocal failures
+        first = served.scored.first
+        assert pipeline.state is not None
+        failures = max(failures, pipeline.state.statistics().failures)
+        disk.is_sick = first >= 100 and (first < 500 or not failures)
+
+    pipeline = made(tmp_path, TASK, largest=20, state={"files": disk})
+    pipeline.sinks.append(weather)
+    go(pipeline)
+    assert pipeline.state is not None
+    statistics = pipeline.state.statistics()
+    assert failures
+    assert (statistics.error, statistics.failures) == ("", 0)
+    assert "sick; learning goes on" in caplog.text
+    assert "written again" in caplog.text
+    # What the disk holds is what an uninterrupted run on a sound disk leaves.
+    expected = finished(tmp_path / "sound", TASK)
+    assert disk.read(tmp_path / "predictions.csv") == expected.predictions
+    assert disk.read(tmp_path / "rejected.jsonl") == expected.letters
+    loaded = StateFolder(tmp_path / "state", files=disk).generations.newest()
+    assert loaded is not None
+    assert loaded.tree["ledger"]["value"] == expected.ledger
+
+
+def test_a_disk_that_stays_full_ends_nothing_and_leaves_the_last_good_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LAST_WAIT", 0.0)
+    disk = Memory()
+    files = Faulty(disk, 60, "ENOSPC", times=10**9)
+    pipeline = made(tmp_path, TASK, largest=20, state={"files": files})
+    with pytest.raises(OutputError, match="ENOSPC"):
+        go(pipeline)
+    assert pipeline.learner is not None
+    assert pipeline.learner.trainer.number > 1000
+    loaded = StateFolder(tmp_path / "state", files=disk).generations.newest()
+    assert loaded is not None
+
+
+def test_a_state_that_cannot_be_begun_is_an_error(tmp_path: Path) -> None:
+    files = Faulty(Memory(), 0, "ENOSPC", times=10**9)
+    with pytest.raises((StateError, ConfigurationError), match="ENOSPC"):
+        go(made(tmp_path, TASK, state={"files": files}))
+
+
+# ------------------------------------------------------------------ standing
+
+
+def test_the_standing_accounts_for_every_record_and_shows_the_limits(tmp_path: Path) -> None:
+    pipeline = made(tmp_path, TASK)
+    go(pipeline)
+    standing = standing_of(tmp_path / "state")
+    assert standing.counts["read"] == standing.counts["learned"] + standing.counts["rejected"]
+    report = pipeline.report()
+    assert standing.counts == {
+        "read": report["samples"],
+        "learned": report["learned"],
+        "rejected": report["rejected"],
+    }
+    caps = {cap.name: (cap.used, cap.most) for cap in standing.caps}
+    assert caps["classes"] == (4, 4)
+    assert caps["categories of w"][0] == 6
+    assert all(used <= most for used, most in caps.values())
+
+
+def test_a_folder_without_a_state_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="holds no state"):
+        standing_of(tmp_path)
