@@ -224,7 +224,9 @@ def _check_source(settings: RunSettings) -> None:
 
 
 def _check_outputs(settings: RunSettings) -> None:
-    paths = {**settings.output.given(), "dead_letters": dead_letters_of(settings)}
+    paths = settings.output.given()
+    if settings.state.dir is None:  # whose folder is made when it is opened
+        paths = {"dead_letters": DEAD_LETTERS, **paths}
     check_outputs(
         [
             Output(name, paths[name], suffixes, replaced=name in _REPLACED)
