@@ -168,6 +168,7 @@ class CandidateTable(Section):
     rehearsal: int | None = None
     memory: int | None = None
     bias: bool | None = None
+    lags: bool | None = None
 
     def candidate(self) -> CandidateSettings:
         """The candidate's settings, with the defaults of `CandidateSettings`."""

@@ -60,6 +60,8 @@ _CONTRADICTIONS = (
 class Model:
     """One network or an ensemble of several, with their encoder; it answers and never changes.
 
+    Any number of threads may ask it at once.
+
     Args:
         encoder: The encoder's state, as `Encoder.export_state` gives it.
         networks: Settings and weights of each, the best one first.
@@ -156,7 +158,7 @@ class Model:
 
     def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
         said = np.stack([network.answer(inputs) for network in self.networks])
-        alive = np.isfinite(said).all(axis=2).astype(np.uint8)
+        alive = np.asarray(np.isfinite(said).all(axis=2), np.uint8)
         answers = said.astype(np.float64)
         if self.task is Task.REGRESSION:
             centre, spread = self._encoder.scale

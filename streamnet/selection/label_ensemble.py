@@ -121,8 +121,12 @@ def _combine(
     mixers = weights.shape[0]
     for m in range(mixers):
         _mix(weights[m], opinions, known, shares[m])
+    total = 0.0
     for c in range(known):
-        shares[mixers, c] = math.exp(opinions[best, c]) if best >= 0 else 1.0 / known
+        shares[mixers, c] = math.exp(opinions[best, c]) if best >= 0 else 1.0
+        total += shares[mixers, c]
+    for c in range(known):
+        shares[mixers, c] /= total
     for m in range(mixers + 1):
         for c in range(known):
             second[m, c] = _logarithm(shares[m, c])
@@ -167,8 +171,10 @@ def _serve(
                 _note(transitions, frequencies, last, truth[i], fading)
             continue
         _listen(answers, i, names, able, transitions, frequencies, last[0], opinions)
-        chosen[0] = least(losses, able, chosen[0], margin)
-        _combine(opinions, names, weights, final, chosen[0], shares, second)
+        best = least(losses, able, chosen[0], margin)
+        if learns:
+            chosen[0] = best
+        _combine(opinions, names, weights, final, best, shares, second)
         for c in range(names):
             served[i, c] = shares[chosen[1], c]
         y = truth[i]
@@ -304,14 +310,18 @@ class LabelEnsemble(Mixing):
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int
     ) -> NDArray[np.float64]:
-        """Answer samples of which each might be the next; nothing changes."""
+        """Answer samples of which each might be the next, as `serve` would; nothing changes.
+
+        Any number of threads may ask at once, unless one of them learns.
+
+        Args:
+            answers: shape=(candidates, n, C), shares.
+            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
+            known: Classes known.
+        """
         n = answers.shape[1]
-        before = self.chosen.copy()
-        served = self.serve(
-            answers, alive, np.full(n, -1, np.int32), np.full(n, known, np.int32), learns=False
-        )
-        self.chosen[:] = before
-        return served
+        nothing, names = np.full(n, -1, np.int32), np.full(n, known, np.int32)
+        return self._aside().serve(answers, alive, nothing, names, learns=False)
 
     def _make_room(self, classes: int) -> None:
         room = len(self.frequencies)
@@ -326,18 +336,13 @@ class LabelEnsemble(Mixing):
             self.last[0] = classes
 
     @classmethod
-    def restore_state(cls, state: dict[str, Any]) -> Self:
-        """An ensemble that goes on from where ``state`` was exported.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
+    def _restored(cls, state: dict[str, Any]) -> Self:
         self = cls(**cls._settings_of(state))
         classes = np.size(state["frequencies"])
         if not 2 <= classes <= 1 << 16:
             raise ModelFileError(f"ensemble: it counts {classes} classes")
         self._make_room(classes)
-        self._restore(state)
+        self._take_over(state)
         if not 0 <= self.last[0] <= classes:
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
         return self

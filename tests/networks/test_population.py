@@ -201,13 +201,17 @@ def test_asking_a_candidate_changes_nothing_but_gives_its_answer() -> None:
     population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=7)
     feed(population, 0, block, slice(0, 100))
     before = population.export_state(100)
-    asked = [population.answer(slot, 100, part(inputs, slice(100, 120)), 3) for slot in range(4)]
+    rest = part(inputs, slice(100, 120))
+    together = population.answer(range(4), 100, rest, 3)
+    alone = [population.answer([slot], 100, rest, 3) for slot in range(4)]
     after = population.export_state(100)
     for name in ("weights", "state", "taken", "healthy"):
         assert np.array_equal(before[name], after[name])
     told = feed(population, 100, block, slice(100, 101))
+    assert together.alive.all()
     for slot in range(4):
-        assert np.array_equal(asked[slot][0], told[slot, 0])
+        assert np.array_equal(alone[slot].outputs[0], together.outputs[slot])
+        assert np.array_equal(together.outputs[slot, 0], told[slot, 0])
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -225,7 +229,7 @@ def test_a_network_on_its_own_answers_as_in_the_population(task: Task, slot: int
         task=task,
         weights=population.extract(slot, rows=12, outputs=outputs),
     )
-    asked = population.answer(slot, 150, inputs, outputs)[:, :outputs]
+    asked = population.answer([slot], 150, inputs, outputs).outputs[0, :, :outputs]
     assert np.array_equal(network.answer(inputs), asked)
 
 
