@@ -76,9 +76,7 @@ def _grid(rows: list[tuple[str, str]]) -> Table:
 
 
 def _model_parts(model: Model) -> list[RenderableType]:
-    weights = sum(
-        matrix.size for network in model.networks for matrix in network.weights.values()
-    )
+    weights = sum(matrix.size for network in model.networks for matrix in network.weights.values())
     kinds: dict[str, list[str]] = {}
     for field in model.fields:
         kinds.setdefault(str(field.kind), []).append(field.name)
