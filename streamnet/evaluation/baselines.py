@@ -88,7 +88,9 @@ class ClassificationBaselines:
             float32 (2, n, width): one-hot, or all 0 before the first truth.
         """
         truth = column(truth, np.int32)
-        self._grow(1 + int(truth.max(initial=-1)))
+        # One sample at a time the two searches would take longer than all else.
+        largest = int(truth[0]) if truth.size == 1 else int(truth.max(initial=-1))
+        self._grow(1 + largest)
         if width is None:
             width = max(len(self._counts), _capacity(int(np.max(known, initial=0))))
         answers = np.zeros((2, truth.size, width), np.float32)

@@ -18,8 +18,10 @@ from streamnet.evaluation.columns import flags
 from streamnet.evaluation.horizons import Horizon
 from streamnet.evaluation.horizons import check_horizons
 from streamnet.evaluation.horizons import growing_weights
+from streamnet.evaluation.kernels import ANSWERS
 from streamnet.evaluation.kernels import BRIER
 from streamnet.evaluation.kernels import CLASSES
+from streamnet.evaluation.kernels import HITS
 from streamnet.evaluation.kernels import LAST
 from streamnet.evaluation.kernels import LOSS
 from streamnet.evaluation.kernels import MISSED
@@ -27,6 +29,7 @@ from streamnet.evaluation.kernels import NO_CHANGE_WRONG
 from streamnet.evaluation.kernels import PLACE
 from streamnet.evaluation.kernels import POSITION
 from streamnet.evaluation.kernels import SEEN
+from streamnet.evaluation.kernels import TRUTHS
 from streamnet.evaluation.kernels import WEIGHT
 from streamnet.evaluation.kernels import WRONG
 from streamnet.evaluation.kernels import score_classes
@@ -50,6 +53,8 @@ class ClassificationEvaluator:
         fading: factor by which the fading horizon lowers the weight of all earlier samples at
             every scored sample, also at those that a track was not scored on.
         floor: least probability in a log-loss, so that no loss exceeds ``-log(floor)``.
+        whole: whether the overall and the fading `confusion` are kept, whose memory grows with the
+            square of the classes; measures need no more than their diagonals and margins.
 
     Raises:
         ConfigurationError: if a setting has a value that its rule does not allow.
@@ -64,7 +69,13 @@ class ClassificationEvaluator:
     """
 
     def __init__(
-        self, tracks: int, *, window: int = 1000, fading: float = 0.999, floor: float = 1e-4
+        self,
+        tracks: int,
+        *,
+        window: int = 1000,
+        fading: float = 0.999,
+        floor: float = 1e-4,
+        whole: bool = True,
     ) -> None:
         check_horizons(tracks, window, fading)
         if not 0.0 < floor < 1.0:
@@ -73,8 +84,9 @@ class ClassificationEvaluator:
         self._fading = float(fading)
         self._floor = float(floor)
         self._growth = growing_weights(fading)
+        self._whole = bool(whole)
         # Of both the overall and the fading horizon; column 0 is no answer, so that it stays put.
-        self._confusion = np.zeros((2, tracks, 2, 3))
+        self._confusion = np.zeros((2, tracks, 2 if whole else 3, 3))
         self._sums = np.zeros((2, tracks, 5))
         self._cells = np.full((window, tracks, 3), -1, np.int32)
         self._costs = np.zeros((window, tracks, 2))
@@ -140,6 +152,7 @@ class ClassificationEvaluator:
                 self._clock,
                 self._growth,
                 self._floor,
+                self._whole,
                 i,
             )
             if i == n:
@@ -169,12 +182,18 @@ class ClassificationEvaluator:
         """Weights of samples by truth (rows) and answer (columns; the last one: no answer).
 
         Shape (C, C + 1) for the C classes met so far. The newest sample has weight 1.
+
+        Raises:
+            IndexError: if there is no such track.
+            ValueError: if there is no such horizon, or it was not kept ``whole``.
         """
         k = range(self._tracks)[track]
         classes = int(self._clock[CLASSES])
         if Horizon(horizon) is not Horizon.SLIDING:
-            matrix: NDArray[np.float64] = self._matrices(slice(k, k + 1), Horizon(horizon))[0]
-            return matrix
+            if not self._whole:
+                raise ValueError(f"the {Horizon(horizon)} confusion was not kept whole")
+            kept = self._kept(slice(k, k + 1), Horizon(horizon))[0]
+            return np.ascontiguousarray(np.roll(kept, -1, axis=-1))
         truth, answer = self._ring(slice(k, k + 1))[:2]
         place = truth * (classes + 1) + np.where(answer < 0, classes, answer)
         counts = np.bincount(place[truth >= 0], minlength=classes * (classes + 1))
@@ -201,7 +220,8 @@ class ClassificationEvaluator:
             "window": len(self._cells),
             "fading": self._fading,
             "floor": self._floor,
-            "confusion": self._confusion[:, :, :classes, : classes + 1].copy(),
+            "whole": self._whole,
+            "confusion": self._confusion[:, :, : self._rows(classes), : classes + 1].copy(),
             "sums": self._sums.copy(),
             "cells": self._cells.copy(),
             "costs": self._costs.copy(),
@@ -221,6 +241,7 @@ class ClassificationEvaluator:
             window=state["window"],
             fading=state["fading"],
             floor=state["floor"],
+            whole=state["whole"],
         )
         for name in ("sums", "cells", "costs", "places", "clock"):
             own = getattr(self, f"_{name}")
@@ -228,11 +249,11 @@ class ClassificationEvaluator:
                 raise ModelFileError(f"evaluator: {name} has shape {np.shape(state[name])}")
             own[...] = state[name]
         classes = int(self._clock[CLASSES])
-        shape = (2, self._tracks, classes, classes + 1)
+        shape = (2, self._tracks, self._rows(classes), classes + 1)
         if np.shape(state["confusion"]) != shape or not self._is_sound(classes):
             raise ModelFileError(f"evaluator: the state does not fit {classes} classes")
         self._grow(classes)
-        self._confusion[:, :, :classes, : classes + 1] = state["confusion"]
+        self._confusion[:, :, : shape[2], : classes + 1] = state["confusion"]
         return self
 
     def _is_sound(self, classes: int) -> bool:
@@ -248,7 +269,7 @@ class ClassificationEvaluator:
 
     def _make_room(self, classes: int) -> None:
         """Grow the matrices to ``classes``; if they are large enough, start a new period."""
-        if classes > self._confusion.shape[2]:
+        if classes >= self._confusion.shape[3]:
             self._grow(classes)
             return
         self._clock[POSITION] = 0
@@ -259,17 +280,20 @@ class ClassificationEvaluator:
     def _grow(self, classes: int) -> None:
         """Give the matrices room for ``classes``: the next power of two, at least 2."""
         old = self._confusion
-        capacity = old.shape[2]
-        if classes > capacity:
+        if classes >= old.shape[3]:
             new = 1 << (classes - 1).bit_length()
-            self._confusion = np.zeros((2, self._tracks, new, new + 1))
-            self._confusion[:, :, :capacity, : capacity + 1] = old
+            self._confusion = np.zeros((2, self._tracks, self._rows(new), new + 1))
+            self._confusion[:, :, : old.shape[2], : old.shape[3]] = old
+
+    def _rows(self, classes: int) -> int:
+        """Rows that are kept of a confusion matrix."""
+        return classes if self._whole else 3
 
     def _measures(self, tracks: slice, horizon: Horizon) -> dict[str, NDArray[np.float64]]:
         if horizon is Horizon.SLIDING:
             counts, sums = self._recent(tracks)
         else:
-            counts = Counts.of(self._matrices(tracks, horizon))
+            counts = self._counts(tracks, horizon)
             sums = self._sums[int(horizon is Horizon.FADING), tracks]
         weight = sums[:, WEIGHT]
         return {
@@ -285,13 +309,22 @@ class ClassificationEvaluator:
             "brier": measures.mean(sums[:, BRIER], weight),
         }
 
-    def _matrices(self, tracks: slice, horizon: Horizon) -> NDArray[np.float64]:
-        """Confusion matrices (tracks, C, C + 1), no answer last, the newest weight being 1."""
+    def _kept(self, tracks: slice, horizon: Horizon) -> NDArray[np.float64]:
+        """What is kept of confusion matrices, no answer first, the newest weight being 1."""
         classes = int(self._clock[CLASSES])
         fading = horizon is Horizon.FADING
-        matrices = self._confusion[int(fading), tracks, :classes, : classes + 1]
+        kept = self._confusion[int(fading), tracks, : self._rows(classes), : classes + 1]
         newest = self._growth[max(self._clock[POSITION] - 1, 0)] if fading else 1.0
-        return np.roll(matrices, -1, axis=-1) / newest
+        weights: NDArray[np.float64] = kept / newest
+        return weights
+
+    def _counts(self, tracks: slice, horizon: Horizon) -> Counts:
+        kept = self._kept(tracks, horizon)
+        if self._whole:
+            return Counts.of(np.roll(kept, -1, axis=-1))
+        classes = kept.shape[-1] - 1
+        hits, truths = kept[:, HITS, :classes], kept[:, TRUTHS, :classes]
+        return Counts(hits, truths, np.roll(kept[:, ANSWERS], -1, axis=-1))
 
     def _ring(self, tracks: slice) -> NDArray[np.int32]:
         """Truth, answer and no-change miss of the last samples: (3, window, tracks)."""

@@ -17,6 +17,8 @@ def column(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
 
     Anything else would make numba compile a kernel once more.
     """
+    if type(values) is np.ndarray and values.dtype == dtype and values.flags.carray:
+        return values
     array = np.ascontiguousarray(values, dtype)
     return array if array.flags.writeable else array.copy()
 

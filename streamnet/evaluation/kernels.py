@@ -17,9 +17,11 @@ from streamnet.jit import jit
 __all__ = (
     "ABSOLUTE",
     "ANSWER",
+    "ANSWERS",
     "BRIER",
     "CENTRE",
     "CLASSES",
+    "HITS",
     "LARGEST",
     "LARGEST_SQUARED",
     "LAST",
@@ -34,6 +36,7 @@ __all__ = (
     "SEEN",
     "SQUARE",
     "TRUTH",
+    "TRUTHS",
     "VARIANCE",
     "WEIGHT",
     "WRONG",
@@ -44,6 +47,7 @@ __all__ = (
 SEEN, PLACE = range(2)  # places: samples scored, and where in the rings the next one goes
 
 WEIGHT, WRONG, NO_CHANGE_WRONG, LOSS, BRIER = range(5)  # sums
+HITS, TRUTHS, ANSWERS = range(3)  # rows of a confusion of which only these are kept
 TRUTH, ANSWER, MISSED = range(3)  # cells; an empty one has truth -1
 POSITION, LAST, CLASSES = range(3)  # clock
 
@@ -86,6 +90,7 @@ def score_classes(
     clock: NDArray[np.int64],
     growth: NDArray[np.float64],
     floor: float,
+    whole: bool,
     start: int,
 ) -> int:
     """Score samples from ``start`` on; returns the first one that there is no room for, or n."""
@@ -94,7 +99,7 @@ def score_classes(
     for i in range(start, samples):
         y = truth[i]
         classes = min(known[i], width)
-        if max(y + 1, classes) > confusion.shape[2]:
+        if max(y + 1, classes) >= confusion.shape[3]:
             return i
         counted = scored[i] != 0 and y >= 0
         weight = 1.0
@@ -126,7 +131,12 @@ def score_classes(
             costs[place, k, 1] = brier
             for h in range(2):
                 w = weight if h == 1 else 1.0
-                confusion[h, k, y, best + 1] += w
+                if whole:
+                    confusion[h, k, y, best + 1] += w
+                else:
+                    confusion[h, k, HITS, y] += w * (1 - wrong)
+                    confusion[h, k, TRUTHS, y] += w
+                    confusion[h, k, ANSWERS, best + 1] += w
                 sums[h, k, WEIGHT] += w
                 sums[h, k, WRONG] += w * wrong
                 sums[h, k, NO_CHANGE_WRONG] += w * missed

@@ -64,7 +64,7 @@ class Alternatives:
         kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
         self.ensemble: Ensemble = kind(len(members), fading=fading, margin=margin)
         self.model: Ensemble = kind(len(members), fading=fading, margin=margin, members=portable)
-        self.scores = Scores(5, task=task, window=window, fading=fading)
+        self.scores = Scores(5, task=task, window=window, fading=fading, whole=True)
         self._baselines: ClassificationBaselines | RegressionBaselines = (
             ClassificationBaselines() if task is Task.CLASSIFICATION else RegressionBaselines()
         )

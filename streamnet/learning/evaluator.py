@@ -36,16 +36,20 @@ class Scores:
         task: Classification or regression.
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
+        whole: Whether whole confusion matrices are kept.
 
     >>> sorted(Scores(1, task=Task.REGRESSION, window=100, fading=0.999).measures(0))
     ['mae', 'mape', 'r2', 'rmse']
     """
 
-    def __init__(self, tracks: int, *, task: Task, window: int, fading: float) -> None:
+    def __init__(
+        self, tracks: int, *, task: Task, window: int, fading: float, whole: bool = False
+    ) -> None:
         self.task = task
-        kind = ClassificationEvaluator if task is Task.CLASSIFICATION else RegressionEvaluator
-        self.evaluator: ClassificationEvaluator | RegressionEvaluator = kind(
-            tracks, window=window, fading=fading
+        self.evaluator: ClassificationEvaluator | RegressionEvaluator = (
+            ClassificationEvaluator(tracks, window=window, fading=fading, whole=whole)
+            if task is Task.CLASSIFICATION
+            else RegressionEvaluator(tracks, window=window, fading=fading)
         )
 
     def update(

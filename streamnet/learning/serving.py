@@ -64,6 +64,7 @@ class Change(NamedTuple):
     after: Member
     loss_before: float  # faded mean loss of each when the change was decided; inf for none
     loss_after: float
+    evidence: float  # e-value of the new one's being better; 0 where none was asked for
 
 
 class Served(NamedTuple):
@@ -265,10 +266,8 @@ class Server:
         if not self.ensemble:
             return Emission(champion, (champion,), None)
         model = self.alternatives.model
-        slots = [champion]
-        for slot in range(len(self.members)):
-            if slot != champion and model.members[slot] and slot in among:
-                slots.append(slot)
+        others = sorted(set(among) - {champion})
+        slots = [champion, *(slot for slot in others if model.members[slot])]
         return Emission(champion, tuple(slots), model.restricted(slots))
 
     def quarantined(self, slot: int) -> bool:
@@ -284,7 +283,7 @@ class Server:
             "changes": [
                 [c.number, c.before and _plain(c.before), _plain(c.after)] for c in self.changes
             ],
-            "change_losses": np.array([c[3:] for c in self.changes]).reshape(-1, 2),
+            "change_losses": np.array([c[3:] for c in self.changes]).reshape(-1, 3),
             "departed": [[_plain(d.member), *d[1:]] for d in self.departed],
             "quarantines": self.quarantines,
             "curve": self.curve.export_state(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from typing import NamedTuple
 from typing import final
@@ -81,6 +82,12 @@ class Job(NamedTuple):
     answers: Answers
 
 
+@lru_cache(maxsize=64)
+def _no_goals(n: int) -> NDArray[np.float64]:
+    """Goals of samples that have labels; not to be changed."""
+    return np.full(n, np.nan)
+
+
 @final
 class Trainer:
     """Learns encoded blocks with all candidates and applies decisions between rounds.
@@ -138,7 +145,7 @@ class Trainer:
             label = np.where(np.isfinite(encoded.goal), 0, -1).astype(np.int32)
             known, goal, outputs = np.ones(n, np.int32), encoded.goal, 1
         else:
-            label, known, goal = encoded.label, encoded.known, np.full(n, np.nan)
+            label, known, goal = encoded.label, encoded.known, _no_goals(n)
             # Classes are numbered as they come, so the last sample tells how many there are.
             outputs = max(int(known[-1]), int(label[-1]) + 1) if n else 1
             # A power of two, so that room grows alike however blocks are cut.

@@ -158,7 +158,7 @@ class Model:
 
     def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
         said = np.stack([network.answer(inputs) for network in self.networks])
-        alive = np.asarray(np.isfinite(said).all(axis=2), np.uint8)
+        alive = np.array(np.isfinite(said).all(axis=2), np.uint8)
         answers = said.astype(np.float64)
         if self.task is Task.REGRESSION:
             centre, spread = self._encoder.scale

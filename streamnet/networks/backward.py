@@ -28,13 +28,13 @@ __all__ = (
 @inlined
 def gradient(plan, factor, scratch, active, label, goal):
     """Derivative of the loss by each score."""
-    start = plan[PLAN.score]
-    target = plan[PLAN.gradient]
-    loss = plan[PLAN.loss]
-    code = plan[PLAN.output_activation]
+    start = simd.fact(plan, PLAN.score)
+    target = simd.fact(plan, PLAN.gradient)
+    loss = simd.fact(plan, PLAN.loss)
+    code = simd.fact(plan, PLAN.output_activation)
     # An untyped 1 would make all of it float64.
     one = scratch.dtype.type(1)
-    delta = scratch.dtype.type(factor[FACTORS.huber_delta])
+    delta = scratch.dtype.type(simd.fact(factor, FACTORS.huber_delta))
     for o in range(active):
         y = simd.pick(scratch, start + o)
         # A number's only output has the goal; a label's outputs have 1 at the label.
@@ -59,19 +59,19 @@ def gradient(plan, factor, scratch, active, label, goal):
 @inlined
 def backward(plan, weights, scratch, active):
     """Deltas of every layer, before any weight moves."""
-    depth = plan[PLAN.depth]
+    depth = simd.fact(plan, PLAN.depth)
     if depth > 0:
         width = layer_of(plan, depth - 1, PLAN_LAYER.width)
         delta = layer_of(plan, depth - 1, PLAN_LAYER.delta)
         values = layer_of(plan, depth - 1, PLAN_LAYER.value)
         code = layer_of(plan, depth - 1, PLAN_LAYER.activation)
         for j in range(0, width, LANES):
-            at = plan[PLAN.output] + j
-            g = simd.broadcast(scratch, plan[PLAN.gradient])
+            at = simd.fact(plan, PLAN.output) + j
+            g = simd.broadcast(scratch, simd.fact(plan, PLAN.gradient))
             parts = simd.multiply(g, simd.load(weights, at))
             for o in range(1, active):
                 at += width
-                g = simd.broadcast(scratch, plan[PLAN.gradient] + o)
+                g = simd.broadcast(scratch, simd.fact(plan, PLAN.gradient) + o)
                 parts = simd.multiply_add(g, simd.load(weights, at), parts)
             simd.store(scratch, delta + j, _sloped(code, simd.load(scratch, values + j), parts))
     for layer in range(depth - 1, 0, -1):
@@ -126,9 +126,9 @@ def clip(plan, factor, scratch, memory, slot, inputs, active):
     A layer's gradient is the outer product of its inputs and deltas, so its squared length is the
     product of theirs: no gradient has to be written down.
     """
-    depth = plan[PLAN.depth]
+    depth = simd.fact(plan, PLAN.depth)
     below = 1.0 + _squares(scratch, LANES, inputs)
-    for q in range(memory.count[slot] - plan[PLAN.unseen]):
+    for q in range(memory.count[slot] - simd.fact(plan, PLAN.unseen)):
         below += float(memory.value[slot, q]) * float(memory.value[slot, q])
     total = 0.0
     for layer in range(max(depth, 1)):
@@ -136,14 +136,14 @@ def clip(plan, factor, scratch, memory, slot, inputs, active):
         total += below * _squares(scratch, layer_of(plan, layer, PLAN_LAYER.delta), width)
         below = 1.0 + _squares(scratch, layer_of(plan, layer, PLAN_LAYER.value), width)
     if depth > 0:
-        total += below * _squares(scratch, plan[PLAN.gradient], active)
-    limit = factor[FACTORS.clip]
+        total += below * _squares(scratch, simd.fact(plan, PLAN.gradient), active)
+    limit = simd.fact(factor, FACTORS.clip)
     if total > limit * limit:
         share = scratch.dtype.type(limit / math.sqrt(total))
         for layer in range(depth):
             start = layer_of(plan, layer, PLAN_LAYER.delta)
             for j in range(start, start + layer_of(plan, layer, PLAN_LAYER.width)):
                 scratch[j] *= share
-        start = plan[PLAN.gradient]
+        start = simd.fact(plan, PLAN.gradient)
         for j in range(start, start + active):
             scratch[j] *= share

@@ -41,11 +41,11 @@ def fetch(memory, slot, inputs, scratch):
 @inlined
 def forward(plan, weights, scratch, memory, slot, active):
     """Values of each layer, then the scores of the outputs in use."""
-    depth = plan[PLAN.depth]
+    depth = simd.fact(plan, PLAN.depth)
     source = LANES - 1
-    rows = plan[PLAN.inputs] + 1
+    rows = simd.fact(plan, PLAN.inputs) + 1
     entry = slot * memory.row.shape[1]
-    entries = entry + simd.pick(memory.count, slot) - plan[PLAN.unseen]
+    entries = entry + simd.fact(memory.count, slot) - simd.fact(plan, PLAN.unseen)
     for layer in range(max(depth, 1)):
         target = layer_of(plan, layer, PLAN_LAYER.value)
         _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries)
@@ -57,13 +57,13 @@ def forward(plan, weights, scratch, memory, slot, active):
         width = layer_of(plan, depth - 1, PLAN_LAYER.width)
         values = layer_of(plan, depth - 1, PLAN_LAYER.value)
         for o in range(active):
-            start = plan[PLAN.output] + o * width
+            start = simd.fact(plan, PLAN.output) + o * width
             parts = simd.multiply(simd.load(weights, start), simd.load(scratch, values))
             for j in range(LANES, width, LANES):
                 w = simd.load(weights, start + j)
                 parts = simd.multiply_add(w, simd.load(scratch, values + j), parts)
-            score = simd.total(parts) + simd.pick(weights, plan[PLAN.output_bias] + o)
-            simd.put(scratch, plan[PLAN.score] + o, score)
+            score = simd.total(parts) + simd.pick(weights, simd.fact(plan, PLAN.output_bias) + o)
+            simd.put(scratch, simd.fact(plan, PLAN.score) + o, score)
 
 
 @inlined
@@ -77,7 +77,7 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
     target = layer_of(plan, layer, PLAN_LAYER.value)
     units = layer_of(plan, layer, PLAN_LAYER.units)
     code = layer_of(plan, layer, PLAN_LAYER.activation)
-    sparse = plan[PLAN.sparse]
+    sparse = simd.fact(plan, PLAN.sparse)
     zero = simd.splat(scratch.dtype.type(0))
     odd = (rows - 1) // 2 * 2 + 1
     j = 0
@@ -112,7 +112,7 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
             g = simd.multiply_add(x, simd.load(weights, at + 32), g)
             h = simd.multiply_add(x, simd.load(weights, at + 48), h)
         for q in range(entry, entries):
-            at = sparse + simd.pick(memory.row, q) * width + j
+            at = sparse + simd.fact(memory.row, q) * width + j
             x = simd.broadcast(memory.value, q)
             a = simd.multiply_add(x, simd.load(weights, at), a)
             b = simd.multiply_add(x, simd.load(weights, at + 16), b)
@@ -138,7 +138,7 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
             x = simd.broadcast(scratch, source + odd)
             e = simd.multiply_add(x, simd.load(weights, at + width), e)
         for q in range(entry, entries):
-            at = sparse + simd.pick(memory.row, q) * width + j
+            at = sparse + simd.fact(memory.row, q) * width + j
             a = simd.multiply_add(simd.broadcast(memory.value, q), simd.load(weights, at), a)
         simd.store(scratch, target + j, _activated(code, simd.add(a, e), units - j, scratch))
         j += LANES
@@ -151,19 +151,23 @@ def _activated(code, h, units, scratch):
         return simd.positive_part(h)
     if code == IDENTITY:
         return h
-    # tanh(x) = 2 logistic(2 x) - 1
-    one = scratch.dtype.type(1)
-    twice = one + one if code == TANH else one
-    power = simd.exponential(simd.multiply(simd.splat(-twice), h))
-    logistic = simd.divide(simd.splat(twice), simd.add(simd.splat(one), power))
-    return simd.keep(simd.subtract(logistic, simd.splat(twice - one)), units)
+    if code == TANH:
+        return simd.hyperbolic_tangent(h)
+    return simd.keep(_logistic(h, scratch), units)
+
+
+@inlined
+def _logistic(h, scratch):
+    """1 / (1 + exp(-h)) = 1/2 + tanh(h / 2) / 2."""
+    half = simd.splat(scratch.dtype.type(0.5))
+    return simd.multiply_add(half, simd.hyperbolic_tangent(simd.multiply(half, h)), half)
 
 
 @inlined
 def finish(plan, scratch, active, limit):
     """Scores to outputs; False if a score is not finite or beyond ``limit``."""
-    start = plan[PLAN.score]
-    code = plan[PLAN.output_activation]
+    start = simd.fact(plan, PLAN.score)
+    code = simd.fact(plan, PLAN.output_activation)
     peak = scratch.dtype.type(-limit)
     sound = True
     for o in range(start, start + active):
@@ -182,11 +186,14 @@ def finish(plan, scratch, active, limit):
         for o in range(start, start + active):
             simd.put(scratch, o, simd.pick(scratch, o) / total)
     elif code in (LOGISTIC, TANH):
-        # tanh(x) = 2 logistic(2 x) - 1
-        twice = one + one if code == TANH else one
-        _powers(scratch, start, active, -twice, peak - peak)
         for o in range(start, start + active):
-            simd.put(scratch, o, twice / (one + simd.pick(scratch, o)) - (twice - one))
+            # One by one: a vector could not be loaded before these scores have reached the cache.
+            score = simd.splat(simd.pick(scratch, o))
+            if code == TANH:
+                value = simd.hyperbolic_tangent(score)
+            else:
+                value = _logistic(score, scratch)
+            simd.put(scratch, o, simd.lane(value))
     elif code == RELU:
         for o in range(start, start + active):
             simd.put(scratch, o, max(simd.pick(scratch, o), one - one))
@@ -212,7 +219,7 @@ def _powers(scratch, start, count, factor, shift):
 @inlined
 def answer(plan, scratch, known, answers, candidate, sample):
     """Write the outputs; labels get shares of 1 among those that are known."""
-    start = plan[PLAN.score]
+    start = simd.fact(plan, PLAN.score)
     outputs = answers.shape[2]
     at = (candidate * answers.shape[1] + sample) * outputs
     if outputs == 1:

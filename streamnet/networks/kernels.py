@@ -88,15 +88,15 @@ def learn(
         while i < samples:
             number = first + i
             now = number & mask
-            label = simd.pick(memory.label, now)
-            nameable = simd.pick(known, i)
+            label = simd.fact(memory.label, now)
+            nameable = simd.fact(known, i)
             active = max(nameable, label + 1)
             slot = now
             if repeat > 0:
                 slot = _draw(plan, seed, number, repeat) & mask
             else:
                 simd.put(alive, k * samples + i, healthy[k])
-            truth = simd.pick(memory.label, slot)
+            truth = simd.fact(memory.label, slot)
             if healthy[k] == 1 and (repeat == 0 or truth >= 0):
                 fetch(memory, slot, inputs, scratch)
                 forward(plan, weights, scratch, memory, slot, active)
@@ -107,17 +107,17 @@ def learn(
                     simd.put(alive, k * samples + i, sound)
                     answer(plan, scratch, nameable, answers, k, i)
                 if sound and truth >= 0:
-                    goal = simd.pick(memory.goal, slot)
+                    goal = simd.fact(memory.goal, slot)
                     gradient(plan, factor, scratch, active, truth, goal)
                     backward(plan, weights, scratch, active)
-                    if factor[FACTORS.clip] > 0.0:
+                    if simd.fact(factor, FACTORS.clip) > 0.0:
                         clip(plan, factor, scratch, memory, slot, inputs, active)
                     update(plan, factor, weights, state, scratch, memory, slot, active, taken[k])
                     taken[k] += 1
             # One loop over samples and rehearsals: what depends on the sample alone is cheap, and
             # compilers would move much more of it out of an inner loop than is ever used.
             repeat += 1
-            if repeat > plan[PLAN.rehearsal] or label < 0:
+            if repeat > simd.fact(plan, PLAN.rehearsal) or label < 0:
                 repeat = 0
                 i += 1
 
@@ -125,9 +125,9 @@ def learn(
 @inlined
 def _draw(plan: Any, seed: int, number: int, repeat: int) -> Any:
     """Number of an earlier sample, one of those in memory."""
-    key = mix(mix(np.uint64(seed), np.uint64(plan[PLAN.serial])), np.uint64(number))
+    key = mix(mix(np.uint64(seed), np.uint64(simd.fact(plan, PLAN.serial))), np.uint64(number))
     draw = mix(key, np.uint64(repeat))
-    reach = min(plan[PLAN.memory], number) + 1
+    reach = min(simd.fact(plan, PLAN.memory), number) + 1
     return number - np.int64(draw % np.uint64(reach))
 
 

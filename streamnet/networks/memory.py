@@ -9,11 +9,37 @@ import numpy as np
 from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
+from streamnet.jit import kernel
 from streamnet.networks.kernels import Memory
 from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 
 __all__ = ("InputMemory",)
+
+
+@kernel
+def _put(
+    ring: Memory,
+    first: int,
+    dense: NDArray[np.floating],
+    row: NDArray[np.int32],
+    value: NDArray[np.floating],
+    count: NDArray[np.int32],
+    label: NDArray[np.int32],
+    goal: NDArray[np.float64],
+) -> None:
+    """Copy samples to where their numbers say."""
+    mask = ring.count.size - 1
+    for i in range(count.size):
+        at = (first + i) & mask
+        for j in range(dense.shape[1]):
+            ring.dense[at, j] = dense[i, j]
+        for j in range(row.shape[1]):
+            ring.row[at, j] = row[i, j]
+            ring.value[at, j] = value[i, j]
+        ring.count[at] = count[i]
+        ring.label[at] = label[i]
+        ring.goal[at] = goal[i]
 
 
 @final
@@ -32,30 +58,8 @@ class InputMemory:
         self, first: int, inputs: Inputs, label: NDArray[np.int32], goal: NDArray[np.float64]
     ) -> None:
         """Put a block whose first sample has the number ``first`` into the ring."""
-        n = len(inputs.count)
-        self._reserve(first, n, inputs.dense.shape[1], inputs.row.shape[1])
-        slots = len(self.ring.count)
-        start = first & (slots - 1)
-        head = min(n, slots - start)
-        for begin, end, at in ((0, head, start), (head, n, 0)):
-            if begin < end:
-                self._put(slice(at, at + end - begin), slice(begin, end), inputs, label, goal)
-
-    def _put(
-        self,
-        to: slice,
-        rows: slice,
-        inputs: Inputs,
-        label: NDArray[np.int32],
-        goal: NDArray[np.float64],
-    ) -> None:
-        ring = self.ring
-        ring.dense[to, : inputs.dense.shape[1]] = inputs.dense[rows]
-        ring.row[to, : inputs.row.shape[1]] = inputs.row[rows]
-        ring.value[to, : inputs.value.shape[1]] = inputs.value[rows]
-        ring.count[to] = inputs.count[rows]
-        ring.label[to] = label[rows]
-        ring.goal[to] = goal[rows]
+        self._reserve(first, len(inputs.count), inputs.dense.shape[1], inputs.row.shape[1])
+        _put(self.ring, first, *inputs[:4], label, goal)
 
     def _reserve(self, first: int, n: int, dense: int, width: int) -> None:
         old = self.ring

@@ -37,4 +37,4 @@ COLUMNS = len(PLAN_LAYER)
 @inlined
 def layer_of(plan, layer, column):
     """A fact about a layer, see `topology.PLAN_LAYER`."""
-    return simd.pick(plan, PLAN.layers + COLUMNS * layer + column)
+    return simd.fact(plan, PLAN.layers + COLUMNS * layer + column)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from threading import local
 from typing import Any
 from typing import NamedTuple
@@ -246,7 +247,7 @@ class Population:
             outputs: Outputs that may be named.
         """
         n, count = len(inputs.count), len(slots)
-        self.memory.write(first, inputs, np.full(n, -1, np.int32), np.full(n, np.nan))
+        self.memory.write(first, inputs, *_unknown(n))
         # A candidate that stands alone needs no copy of what is known of the others.
         chosen = slice(slots[0], slots[0] + 1) if count == 1 else slice(None)
         members = _FIRST if count == 1 else np.array(slots, np.int64)
@@ -408,6 +409,12 @@ class Population:
         self.state[:] = state["state"]
         self.memory = InputMemory(reach=self._reach(), dtype=self.dtype)
         self.memory.restore_state(first, state["memory"])
+
+
+@lru_cache(maxsize=64)
+def _unknown(n: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Labels and goals of samples without a target; not to be changed."""
+    return np.full(n, -1, np.int32), np.full(n, np.nan)
 
 
 def _aligned(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -28,22 +28,24 @@ __all__ = ("update",)
 @inlined
 def _rate_of(plan, factor, taken):
     """Learning rate of the step after ``taken`` steps."""
-    rate = factor[FACTORS.learning_rate]
-    schedule = plan[PLAN.schedule]
+    rate = simd.fact(factor, FACTORS.learning_rate)
+    schedule = simd.fact(plan, PLAN.schedule)
     if schedule == STEP:
-        rate *= factor[FACTORS.decay] ** (taken // int(factor[FACTORS.decay_steps]))
+        rate *= simd.fact(factor, FACTORS.decay) ** (
+            taken // int(simd.fact(factor, FACTORS.decay_steps))
+        )
     elif schedule == INVERSE:
-        rate /= 1.0 + factor[FACTORS.decay] * taken
+        rate /= 1.0 + simd.fact(factor, FACTORS.decay) * taken
     return rate
 
 
 @inlined
 def _correction_of(plan, factor, taken):
     """What Adam multiplies the rate with, since its averages start at zero."""
-    if plan[PLAN.optimiser] != ADAM:
+    if simd.fact(plan, PLAN.optimiser) != ADAM:
         return 1.0
-    first = 1.0 - factor[FACTORS.momentum] ** (taken + 1)
-    second = 1.0 - factor[FACTORS.second_momentum] ** (taken + 1)
+    first = 1.0 - simd.fact(factor, FACTORS.momentum) ** (taken + 1)
+    second = 1.0 - simd.fact(factor, FACTORS.second_momentum) ** (taken + 1)
     return math.sqrt(second) / first
 
 
@@ -52,29 +54,31 @@ def update(plan, factor, weights, state, scratch, memory, slot, active, taken):
     """Move the active rows, then every section: its gradient is inputs times deltas."""
     rate = _rate_of(plan, factor, taken)
     pace = rate * _correction_of(plan, factor, taken)
-    decayed = 1.0 - rate * factor[FACTORS.weight_decay]
-    plain = plan[PLAN.optimiser] == SGD and factor[FACTORS.weight_decay] == 0.0
+    decayed = 1.0 - rate * simd.fact(factor, FACTORS.weight_decay)
+    plain = (
+        simd.fact(plan, PLAN.optimiser) == SGD and simd.fact(factor, FACTORS.weight_decay) == 0.0
+    )
     vector = layer_of(plan, 0, PLAN_LAYER.delta)
     width = layer_of(plan, 0, PLAN_LAYER.width)
     entry = slot * memory.row.shape[1]
-    for q in range(simd.pick(memory.count, slot) - plan[PLAN.unseen]):
-        at = plan[PLAN.sparse] + simd.pick(memory.row, entry + q) * width
-        x = simd.pick(memory.value, entry + q)
+    for q in range(simd.fact(memory.count, slot) - simd.fact(plan, PLAN.unseen)):
+        at = simd.fact(plan, PLAN.sparse) + simd.fact(memory.row, entry + q) * width
+        x = simd.fact(memory.value, entry + q)
         _step(plan, factor, weights, at, state, scratch, x, vector, width, pace, decayed)
-    for number in range(plan[PLAN.moves]):
+    for number in range(simd.fact(plan, PLAN.moves)):
         move = MOVES + len(PLAN_MOVE) * number
-        at = simd.pick(plan, move + PLAN_MOVE.weights)
-        rows = simd.pick(plan, move + PLAN_MOVE.rows)
-        width = simd.pick(plan, move + PLAN_MOVE.width)
-        source = simd.pick(plan, move + PLAN_MOVE.source)
-        vector = simd.pick(plan, move + PLAN_MOVE.vector)
+        at = simd.fact(plan, move + PLAN_MOVE.weights)
+        rows = simd.fact(plan, move + PLAN_MOVE.rows)
+        width = simd.fact(plan, move + PLAN_MOVE.width)
+        source = simd.fact(plan, move + PLAN_MOVE.source)
+        vector = simd.fact(plan, move + PLAN_MOVE.vector)
         if rows == ALL_OUTPUTS:
             rows = active
         if plain:
             _descend(weights, at, rows, width, scratch, source, vector, rate)
             continue
         for i in range(rows):
-            keep = decayed if i >= simd.pick(plan, move + PLAN_MOVE.biases) else 1.0
+            keep = decayed if i >= simd.fact(plan, move + PLAN_MOVE.biases) else 1.0
             x = simd.pick(scratch, source + i)
             _step(plan, factor, weights, at, state, scratch, x, vector, width, pace, keep)
             at += width
@@ -113,17 +117,17 @@ def _descend(weights, start, rows, width, scratch, source, vector, rate):
 def _step(plan, factor, weights, at, state, scratch, x, vector, width, rate, keep):
     """One optimiser step on one row, whose gradient is ``x`` times a vector."""
     number = scratch.dtype.type
-    optimiser = plan[PLAN.optimiser]
-    first = at - plan[PLAN.start] + plan[PLAN.state]
-    second = first + plan[PLAN.size]
+    optimiser = simd.fact(plan, PLAN.optimiser)
+    first = at - simd.fact(plan, PLAN.start) + simd.fact(plan, PLAN.state)
+    second = first + simd.fact(plan, PLAN.size)
     factor_x = simd.splat(number(x))
     down = simd.splat(number(-rate))
     kept = simd.splat(number(keep))
-    epsilon = simd.splat(number(factor[FACTORS.epsilon]))
-    beta = simd.splat(number(factor[FACTORS.momentum]))
-    rest = simd.splat(number(1.0 - factor[FACTORS.momentum]))
-    beta2 = simd.splat(number(factor[FACTORS.second_momentum]))
-    rest2 = simd.splat(number(1.0 - factor[FACTORS.second_momentum]))
+    epsilon = simd.splat(number(simd.fact(factor, FACTORS.epsilon)))
+    beta = simd.splat(number(simd.fact(factor, FACTORS.momentum)))
+    rest = simd.splat(number(1.0 - simd.fact(factor, FACTORS.momentum)))
+    beta2 = simd.splat(number(simd.fact(factor, FACTORS.second_momentum)))
+    rest2 = simd.splat(number(1.0 - simd.fact(factor, FACTORS.second_momentum)))
     for j in range(0, width, LANES):
         g = simd.multiply(factor_x, simd.load(scratch, vector + j))
         w = simd.multiply(kept, simd.load(weights, at + j))

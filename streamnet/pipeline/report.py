@@ -103,6 +103,7 @@ def _change(change: Change) -> dict[str, Any]:
         "to": change.after.serial,
         "loss_from": _defined(change.loss_before),
         "loss_to": _defined(change.loss_after),
+        "evidence": change.evidence,
     }
 
 

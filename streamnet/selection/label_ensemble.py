@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.jit import jit
+from streamnet.jit import kernel
 from streamnet.selection.mixing import FINAL_RATE
 from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import Mixing
@@ -28,13 +28,13 @@ RATES = np.array([0.002, 0.008, 0.02, 0.08])
 ADAPTIVE = np.array([0, 0, 1, 1], np.uint8)
 
 
-@jit
+@kernel
 def _logarithm(p: float) -> float:
     """Of a share, or of the floor: with many labels most shares lie below it."""
     return math.log(p) if p > FLOOR else LOG_FLOOR
 
 
-@jit
+@kernel
 def _listen(
     answers: NDArray[np.floating],
     i: int,
@@ -63,7 +63,7 @@ def _listen(
             opinions[k, c] = _logarithm(p) if able[k] != 0 else 0.0
 
 
-@jit
+@kernel
 def _mix(
     weights: NDArray[np.float64], opinions: NDArray[np.float64], known: int, out: NDArray[Any]
 ) -> None:
@@ -85,7 +85,7 @@ def _mix(
         out[c] /= total
 
 
-@jit
+@kernel
 def _move(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -107,7 +107,7 @@ def _move(
         weights[k] -= rate * slope
 
 
-@jit
+@kernel
 def _combine(
     opinions: NDArray[np.float64],  # shape=(experts, C)
     known: int,
@@ -133,7 +133,7 @@ def _combine(
     _mix(final, second, known, shares[mixers + 1])
 
 
-@jit
+@kernel
 def _serve(
     answers: NDArray[np.floating],  # shape=(candidates, n, C)
     alive: NDArray[np.uint8],  # shape=(candidates, n)
@@ -153,15 +153,21 @@ def _serve(
     transitions: NDArray[np.float64],  # shape=(C + 1, C), see LabelEnsemble
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
+    scratch: NDArray[np.float64],  # shape=(experts + 2 mixers + 3, C)
+    flags: NDArray[np.uint8],  # shape=(experts + mixers + 2,), scratch
     served: NDArray[np.float64],  # shape=(n, C), written
 ) -> None:
     candidates, n, width = answers.shape
     mixers = weights.shape[0]
-    opinions = np.zeros((members.size, width))
-    shares = np.zeros((mixers + 2, width))
-    second = np.zeros((mixers + 1, width))
-    able = members.copy()
-    everyone = np.ones(mixers + 2, np.uint8)
+    opinions = scratch[: members.size]
+    shares = scratch[members.size : members.size + mixers + 2]
+    second = scratch[members.size + mixers + 2 :]
+    able = flags[: members.size]
+    everyone = flags[members.size :]
+    for k in range(members.size):
+        able[k] = members[k]
+    for m in range(mixers + 2):
+        everyone[m] = 1
     for i in range(n):
         names = min(known[i], width)
         for k in range(candidates):
@@ -192,7 +198,7 @@ def _serve(
         _note(transitions, frequencies, last, y, fading)
 
 
-@jit
+@kernel
 def _judge(
     opinions: NDArray[np.float64],
     able: NDArray[np.uint8],
@@ -209,7 +215,7 @@ def _judge(
             fade(losses, k, -opinions[k, y] if right else -LOG_FLOOR, fading)
 
 
-@jit
+@kernel
 def _note(
     transitions: NDArray[np.float64],
     frequencies: NDArray[np.float64],
@@ -303,6 +309,8 @@ class LabelEnsemble(Mixing):
             self.transitions,
             self.frequencies,
             self.last,
+            np.empty((self.experts + 2 * len(RATES) + 3, answers.shape[2])),
+            np.empty(self.experts + len(RATES) + 2, np.uint8),
             served,
         )
         return served

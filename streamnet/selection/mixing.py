@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
-from streamnet.jit import jit
+from streamnet.jit import kernel
 
 __all__ = (
     "COUNT",
@@ -38,7 +38,7 @@ FINAL_RATE = 0.02
 _SIGNED = ("weights", "final", "chosen", "last")  # what may be below 0; sums and counts may not
 
 
-@jit
+@kernel
 def least(
     losses: NDArray[np.float64],  # shape=(2, experts)
     able: NDArray[np.uint8],
@@ -68,7 +68,7 @@ def least(
     return best
 
 
-@jit
+@kernel
 def fade(losses: NDArray[np.float64], k: int, loss: float, fading: float) -> None:
     """Take a loss into the faded total and count of expert ``k``."""
     losses[TOTAL, k] = losses[TOTAL, k] * fading + loss

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.jit import jit
+from streamnet.jit import kernel
 from streamnet.selection.mixing import COUNT
 from streamnet.selection.mixing import FINAL_RATE
 from streamnet.selection.mixing import TOTAL
@@ -31,7 +31,7 @@ KINDS = np.array([NORMALISED, ADAGRAD, ADAGRAD, HEDGE])
 RATES = np.array([0.05, 0.01, 0.03, 0.3])
 
 
-@jit
+@kernel
 def _hedge(
     losses: NDArray[np.float64], able: NDArray[np.uint8], rate: float, weights: NDArray[np.float64]
 ) -> None:
@@ -48,10 +48,10 @@ def _hedge(
             weights[k] = math.exp(-rate * (mean - lowest) * losses[COUNT, k])
         total += weights[k]
     for k in range(able.size):
-        weights[k] = weights[k] / total if total > 0.0 else able[k] / max(able.sum(), 1)
+        weights[k] = weights[k] / total if total > 0.0 else 0.0
 
 
-@jit
+@kernel
 def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
     total = 0.0
     for k in range(weights.size):
@@ -59,12 +59,12 @@ def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
     return total
 
 
-@jit
+@kernel
 def _near(z: float) -> float:
     return min(max(z, -FARTHEST), FARTHEST)
 
 
-@jit
+@kernel
 def _move(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -90,7 +90,7 @@ def _move(
         weights[k] -= rate * min(max(error, -1.0), 1.0) * opinions[k] / length
 
 
-@jit
+@kernel
 def _combine(
     opinions: NDArray[np.float64],
     able: NDArray[np.uint8],
@@ -110,7 +110,7 @@ def _combine(
     said[mixers + 1] = _near(_dot(final, said[: mixers + 1]))
 
 
-@jit
+@kernel
 def _serve(
     answers: NDArray[np.float64],  # shape=(candidates, n)
     alive: NDArray[np.uint8],  # shape=(candidates, n)
@@ -129,14 +129,20 @@ def _serve(
     combined: NDArray[np.float64],
     chosen: NDArray[np.int64],
     last: NDArray[np.float64],
+    scratch: NDArray[np.float64],  # shape=(experts + mixers + 2,)
+    flags: NDArray[np.uint8],  # the same, scratch
     served: NDArray[np.float64],  # shape=(n,), written
 ) -> None:
     candidates, n = answers.shape
     mixers = weights.shape[0]
-    opinions = np.zeros(members.size)
-    said = np.zeros(mixers + 2)
-    able = members.copy()
-    everyone = np.ones(mixers + 2, np.uint8)
+    opinions = scratch[: members.size]
+    said = scratch[members.size :]
+    able = flags[: members.size]
+    everyone = flags[members.size :]
+    for k in range(members.size):
+        able[k] = members[k]
+    for m in range(mixers + 2):
+        everyone[m] = 1
     for i in range(n):
         for k in range(candidates):
             able[k] = members[k] if alive[k, i] != 0 else 0
@@ -242,6 +248,8 @@ class NumberEnsemble(Mixing):
             self.combined,
             self.chosen,
             self.last,
+            np.empty(self.experts + len(RATES) + 2),
+            np.empty(self.experts + len(RATES) + 2, np.uint8),
             served,
         )
         return served

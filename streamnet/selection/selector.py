@@ -16,6 +16,13 @@ from streamnet.jit import kernel
 __all__ = ("Selector", "Switch")
 
 LARGEST = 1e150  # beyond it a loss counts as this large, so that no sum overflows
+
+# Rows of the evidence against the champion, by challenger.
+WEALTH, GAIN, SPREAD = range(3)
+MEMORY = 0.99  # factor of earlier differences in the two that say how much is bet
+LARGEST_BET = 0.8  # share of the wealth
+REACH = 8.0  # faded mean losses of the champion: a larger difference counts as this large
+START_SPREAD = 0.01
 _SWITCHES = 1000
 
 
@@ -27,6 +34,7 @@ class Switch(NamedTuple):
     after: int
     loss_before: float  # faded mean loss of each when the change was decided
     loss_after: float
+    evidence: float = 0.0  # e-value of the challenger's being better; 0 where none was asked for
 
 
 @kernel
@@ -34,15 +42,18 @@ def _choose(
     losses: NDArray[np.float64],  # shape=(n, candidates), not finite where there is none
     alive: NDArray[np.uint8],  # shape=(candidates, n), read where a sample has no losses
     totals: NDArray[np.float64],  # shape=(2, candidates): faded losses and faded count
-    champion: NDArray[np.int64],  # shape=(2,): slot and samples since it came
+    evidence: NDArray[np.float64],  # shape=(3, candidates)
+    champion: NDArray[np.int64],  # shape=(3,): slot, samples since it came, and all scored ones
     fading: float,
     margin: float,
     dwell: int,
     trial: float,
+    opening: int,
+    enough: float,
     eligible: NDArray[np.uint8],  # shape=(candidates,)
     able: NDArray[np.uint8],  # shape=(candidates,), scratch
     chosen: NDArray[np.int32],
-    record: NDArray[np.float64],  # shape=(n, 5): place, slots and losses of each switch
+    record: NDArray[np.float64],  # shape=(n, 6): place, slots, losses and evidence of each switch
 ) -> int:
     switched = 0
     for i in range(losses.shape[0]):
@@ -52,25 +63,80 @@ def _choose(
             able[k] &= eligible[k]
         sound = current >= 0 and able[current] != 0
         chosen[i] = current if sound else _best(able, totals, trial)
+        if sound:
+            _bet(losses, i, able, totals, current, evidence)
         for k in range(able.size):
             if abs(losses[i, k]) < np.inf:
                 totals[0, k] = totals[0, k] * fading + min(losses[i, k], LARGEST)
                 totals[1, k] = totals[1, k] * fading + 1.0
         champion[1] += 1
+        champion[2] += 1
         best = _best(able, totals, trial)
-        if best < 0 or best == current:
+        if sound and champion[2] > opening:
+            best = _challenger(able, evidence, current, enough)
+        elif sound and best >= 0 and not _better(totals, best, current, 1.0 - margin):
             continue
-        if sound and (champion[1] < dwell or not _better(totals, best, current, 1.0 - margin)):
+        if best < 0 or best == current or (sound and champion[1] < dwell):
             continue
         record[switched, 0] = i
         record[switched, 1] = current
         record[switched, 2] = best
         record[switched, 3] = _mean(totals, current) if sound else np.inf
         record[switched, 4] = _mean(totals, best)
+        record[switched, 5] = evidence[WEALTH, best] if sound and champion[2] > opening else 0.0
         switched += 1
         champion[0] = best
         champion[1] = 0
+        for k in range(able.size):
+            _forget(evidence, k)
     return switched
+
+
+@kernel
+def _forget(evidence: NDArray[np.float64], k: int) -> None:
+    evidence[WEALTH, k] = 1.0
+    evidence[GAIN, k] = 0.0
+    evidence[SPREAD, k] = START_SPREAD
+
+
+@kernel
+def _bet(
+    losses: NDArray[np.float64],
+    i: int,
+    able: NDArray[np.uint8],
+    totals: NDArray[np.float64],
+    current: int,
+    evidence: NDArray[np.float64],
+) -> None:
+    """Let each challenger bet that its loss is lower than the champion's."""
+    mean = _mean(totals, current)
+    unit = max(REACH * mean, 1e-12) if mean < np.inf else 1.0
+    for k in range(able.size):
+        if able[k] == 0 or k == current or not abs(losses[i, current]) < np.inf:
+            continue
+        if not abs(losses[i, k]) < np.inf:
+            continue
+        gain = min(max((losses[i, current] - losses[i, k]) / unit, -1.0), 1.0)
+        before, spread = evidence[GAIN, k], evidence[SPREAD, k]
+        bet = min(max(before / (spread + before * before + 1e-9), 0.0), LARGEST_BET)
+        # Wealth below 1 is topped up: a champion may lose its lead at any time, not only at first.
+        evidence[WEALTH, k] = min(max(evidence[WEALTH, k], 1.0) * (1.0 + bet * gain), LARGEST)
+        evidence[GAIN, k] = now = before * MEMORY + (1.0 - MEMORY) * gain
+        evidence[SPREAD, k] = spread * MEMORY + (1.0 - MEMORY) * (gain - now) ** 2
+
+
+@kernel
+def _challenger(
+    able: NDArray[np.uint8], evidence: NDArray[np.float64], current: int, enough: float
+) -> int:
+    """Who has the most evidence, if that is enough; ties go to the lower slot."""
+    best = -1
+    for k in range(able.size):
+        if able[k] == 0 or k == current or evidence[WEALTH, k] < enough:
+            continue
+        if best < 0 or evidence[WEALTH, k] > evidence[WEALTH, best]:
+            best = k
+    return best
 
 
 @kernel
@@ -119,14 +185,23 @@ def _best(able: NDArray[np.uint8], totals: NDArray[np.float64], trial: float) ->
 class Selector:
     """Ranks candidates by their faded mean loss and keeps a champion.
 
-    A challenger takes over when its loss is below the champion's by the share ``margin``, and not
-    before the champion has answered ``dwell`` samples. A champion without a finite answer is
-    replaced at that very sample. Ties go to the lower slot; losses that are not finite never rank.
+    A challenger takes over when there is evidence that its losses are lower, by a test that may be
+    looked at after every sample: it bets on the sign of the next difference, and its wealth is an
+    e-value (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by
+    betting"), topped up to 1 as in an e-detector (Shin, Ramdas and Rinaldo 2024), so that a
+    champion may be overtaken at any time. Differences are bounded by 8 faded mean losses of the
+    champion. In the ``opening``, when there can't be evidence yet, a challenger takes over whose
+    faded mean loss is lower by the share ``margin``. Nobody takes over before the champion has
+    answered ``dwell`` samples; but one without a finite answer is replaced at that very sample.
+    Ties go to the lower slot; losses that are not finite never rank.
 
     Args:
         candidates: How many there are.
         fading: Factor of all earlier losses at each sample.
-        margin: Share by which a challenger must be better.
+        margin: Share by which a challenger must be better in the opening.
+        alpha: Evidence of 1 / alpha is enough: between two challengers that are no better than the
+            champion, 1 / alpha samples pass on average at least.
+        opening: Scored samples at the start of the stream.
         dwell: Samples for which a champion is safe from challengers.
         trial: Faded samples that a newcomer needs before it ranks among the others; at most half
             of what the fading lets a candidate ever have.
@@ -146,6 +221,8 @@ class Selector:
         *,
         fading: float = 0.999,
         margin: float = 0.02,
+        alpha: float = 0.05,
+        opening: int = 200,
         dwell: int = 10,
         trial: float = 100.0,
     ) -> None:
@@ -154,21 +231,29 @@ class Selector:
         for name, value, low, high in (
             ("fading", fading, 0.0, 1.0),
             ("margin", margin, 0.0, 1.0),
+            ("alpha", alpha, 1e-300, 1.0),
         ):
             if not low <= value <= high:
                 raise ConfigurationError(f"{name} is {value}, but must be from {low} to {high}")
         if dwell < 0:
             raise ConfigurationError(f"dwell is {dwell}, but must be >= 0")
+        if opening < 0:
+            raise ConfigurationError(f"opening is {opening}, but must be >= 0")
         if trial < 0:
             raise ConfigurationError(f"trial is {trial}, but must be >= 0")
         self.fading = fading
         self.margin = margin
+        self.alpha = alpha
+        self.opening = opening
         self.dwell = dwell
         self.trial = trial if fading == 1.0 else min(trial, 0.5 / (1.0 - fading))
         self.switches: deque[Switch] = deque(maxlen=_SWITCHES)
         self.switched = 0
         self._totals = np.zeros((2, candidates))
-        self._champion = np.array([-1, 0], np.int64)
+        self._evidence = np.zeros((3, candidates))
+        self._champion = np.array([-1, 0, 0], np.int64)
+        for slot in range(candidates):
+            _forget(self._evidence, slot)
         self.eligible = np.ones(candidates, np.uint8)  # 0: ranked, but never champion
 
     @property
@@ -202,24 +287,27 @@ class Selector:
         if alive is None:
             alive = np.zeros((able.size, n), np.uint8)
         chosen = np.empty(n, np.int32)
-        record = np.empty((n, 5), np.float64)
+        record = np.empty((n, 6), np.float64)
         switched = _choose(
             losses,
             alive,
             self._totals,
+            self._evidence,
             self._champion,
             self.fading,
             self.margin,
             self.dwell,
             self.trial,
+            self.opening,
+            1.0 / self.alpha,
             self.eligible,
             able,
             chosen,
             record,
         )
-        for i, before, after, loss_before, loss_after in record[:switched].tolist():
+        for i, before, after, *facts in record[:switched].tolist():
             number = first + int(i) + 1
-            self.switches.append(Switch(number, int(before), int(after), loss_before, loss_after))
+            self.switches.append(Switch(number, int(before), int(after), *facts))
             self.switched += 1
         return chosen
 
@@ -235,22 +323,25 @@ class Selector:
         """
         self._totals[:, slot] = 0.0
         self.eligible[slot] = eligible
+        _forget(self._evidence, slot)
         if slot == self.champion:
-            self._champion[:] = -1, 0
+            self._champion[:2] = -1, 0
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
         return {
             "totals": self._totals.copy(),
+            "evidence": self._evidence.copy(),
             "champion": self._champion.copy(),
             "eligible": self.eligible.copy(),
             "switched": self.switched,
-            "switches": np.array(self.switches, np.float64).reshape(-1, 5),
+            "switches": np.array(self.switches, np.float64).reshape(-1, 6),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the selector did whose state this is."""
         self._totals[:] = state["totals"]
+        self._evidence[:] = state["evidence"]
         self._champion[:] = state["champion"]
         self.eligible[:] = state["eligible"]
         self.switched = state["switched"]

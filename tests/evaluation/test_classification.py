@@ -47,6 +47,27 @@ def test_every_measure_of_every_horizon_agrees_with_scikit_learn_at_every_step(
     assert compared > 500
 
 
+@settings(max_examples=30)
+@given(SIZES, st.integers(2, 9))
+def test_measures_are_the_same_without_whole_confusion_matrices(
+    sizes: list[int], classes: int
+) -> None:
+    stream = answered(3, 200, 2, classes, hostile=True)
+    whole = ClassificationEvaluator(2, window=30, fading=0.9)
+    lean = ClassificationEvaluator(2, window=30, fading=0.9, whole=False)
+    for start, stop in cut(200, sizes):
+        part = stream.part(start, stop)
+        assert same_bits(whole.update(*part), lean.update(*part))
+        lean = ClassificationEvaluator.restore_state(lean.export_state())
+    for horizon in Horizon:
+        for name, values in whole.table(horizon).items():
+            found = lean.table(horizon)[name]
+            assert found == pytest.approx(values, rel=1e-9, abs=1e-9, nan_ok=True), name
+    with pytest.raises(ValueError, match="not kept whole"):
+        lean.confusion(0)
+    assert same_bits(lean.confusion(0, Horizon.SLIDING), whole.confusion(0, Horizon.SLIDING))
+
+
 def test_confusion_matrices_agree_with_scikit_learn_and_show_no_answer_last() -> None:
     stream = answered(5, 200, 2, 6, hostile=True)
     evaluator = ClassificationEvaluator(2, window=30, fading=0.8)

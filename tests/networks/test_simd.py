@@ -20,6 +20,12 @@ def exponentials(source, target):
 
 
 @kernel
+def tangents(source, target):
+    for i in range(0, source.size, simd.LANES):
+        simd.store(target, i, simd.hyperbolic_tangent(simd.load(source, i)))
+
+
+@kernel
 def arithmetic(a, b, c, out):
     x, y, z = simd.load(a, 0), simd.load(b, 0), simd.load(c, 0)
     simd.store(out, 0, simd.add(x, y))
@@ -56,6 +62,30 @@ def test_the_exponential_clamps_large_arguments_and_keeps_nan(dtype: Any) -> Non
     assert y[1] == y[3] > 1e37
     assert 0 < y[2] == y[4] < 1e-36
     assert y[5] == 1.0
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 4e-7), (np.float64, 1e-15)])
+def test_the_hyperbolic_tangent_is_exact_to_the_stated_error(dtype: Any, error: float) -> None:
+    x = np.concatenate((np.linspace(-20, 20, 16000), np.geomspace(1e-30, 1, 16))).astype(dtype)
+    y = np.empty_like(x)
+    tangents(x, y)
+    exact = np.tanh(x.astype(np.longdouble))
+    assert np.abs(y - exact).max() <= error
+    assert (np.abs(y) <= 1).all()
+    if dtype is np.float32:
+        assert np.array_equal(y[:16000], -y[15999::-1]), "it is odd"
+        small = np.abs(x) < 1e-3
+        assert np.abs(y[small] / exact[small] - 1).max() < 4e-7
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_hyperbolic_tangent_keeps_nan_and_zero(dtype: Any) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0] + 10 * [1.0], dtype)
+    y = np.empty_like(x)
+    tangents(x, y)
+    assert np.isnan(y[0])
+    assert y[1:6].tolist() == pytest.approx([1.0, -1.0, 1.0, -1.0, 0.0], abs=4e-7)
+    assert y[5] == 0.0
 
 
 @pytest.mark.parametrize("dtype", TYPES)

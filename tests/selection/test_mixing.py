@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_the_cuts_of_a_stream_change_no_bit(task: Task, seed: int, cuts: list[in
     whole, pieces = ensemble_of(task, 3), ensemble_of(task, 3)
     expected = serve(whole, stream)
     edges = [0, *sorted(cuts), N]
-    found = [serve(pieces, stream.part(*edge)) for edge in zip(edges, edges[1:], strict=False)]
+    found = [serve(pieces, stream.part(*edge)) for edge in pairwise(edges)]
     assert np.concatenate(found).tobytes() == expected.tobytes()
     assert differences(pieces.export_state(), whole.export_state()) == []
 
