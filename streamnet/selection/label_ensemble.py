@@ -153,15 +153,14 @@ def _serve(
     transitions: NDArray[np.float64],  # shape=(C + 1, C), see LabelEnsemble
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
-    scratch: NDArray[np.float64],  # shape=(experts + 2 mixers + 3, C)
+    opinions: NDArray[np.float64],  # shape=(experts, C), scratch
+    shares: NDArray[np.float64],  # shape=(mixers + 2, C), scratch
+    second: NDArray[np.float64],  # shape=(mixers + 1, C), scratch
     flags: NDArray[np.uint8],  # shape=(experts + mixers + 2,), scratch
     served: NDArray[np.float64],  # shape=(n, C), written
 ) -> None:
     candidates, n, width = answers.shape
     mixers = weights.shape[0]
-    opinions = scratch[: members.size]
-    shares = scratch[members.size : members.size + mixers + 2]
-    second = scratch[members.size + mixers + 2 :]
     able = flags[: members.size]
     everyone = flags[members.size :]
     for k in range(members.size):
@@ -178,8 +177,7 @@ def _serve(
             continue
         _listen(answers, i, names, able, transitions, frequencies, last[0], opinions)
         best = least(losses, able, chosen[0], margin)
-        if learns:
-            chosen[0] = best
+        chosen[0] = best if learns else chosen[0]
         _combine(opinions, names, weights, final, best, shares, second)
         for c in range(names):
             served[i, c] = shares[chosen[1], c]
@@ -288,7 +286,8 @@ class LabelEnsemble(Mixing):
         Returns:
             shape=(n, C), shares of the known classes; all 0 where none is known.
         """
-        self._make_room(answers.shape[2])
+        width = answers.shape[2]
+        self._make_room(width)
         served = np.zeros(answers.shape[1:])
         _serve(
             answers,
@@ -309,7 +308,11 @@ class LabelEnsemble(Mixing):
             self.transitions,
             self.frequencies,
             self.last,
-            np.empty((self.experts + 2 * len(RATES) + 3, answers.shape[2])),
+            # Arrays of their own: how far apart parts of one lie decides what the compiler's code
+            # adds up first, so that bits would depend on the room for labels.
+            np.empty((self.experts, width)),
+            np.empty((len(RATES) + 2, width)),
+            np.empty((len(RATES) + 1, width)),
             np.empty(self.experts + len(RATES) + 2, np.uint8),
             served,
         )

@@ -153,8 +153,7 @@ def _serve(
         opinions[candidates] = _near(z) * able[candidates]
         opinions[candidates + 1] = 0.0
         best = least(losses, able, chosen[0], margin)
-        if learns:
-            chosen[0] = best
+        chosen[0] = best if learns else chosen[0]
         _combine(opinions, able, losses, weights, final, best, said)
         served[i] = centre[i] + spread[i] * said[chosen[1]]
         if not learns or not math.isfinite(truth[i]):

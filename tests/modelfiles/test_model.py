@@ -129,7 +129,7 @@ def test_any_other_file_is_refused(tmp_path: Path, name: str, data: bytes) -> No
 
 def part(**values: Any) -> dict[str, Any]:
     """The only network of a document, but for some values."""
-    return small().document()["networks"]["0"] | values
+    return dict(small().document()["networks"]["0"], **values)
 
 
 def changed(**values: Any) -> bytes:

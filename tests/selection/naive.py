@@ -116,15 +116,12 @@ class NaiveLabels(_Naive):
 
     def serve(self, answers: list[Row], alive: Sequence[int], truth: int, known: int) -> Row:
         """Shares of the known labels; then the truth is learned unless it is -1."""
-        if known:
-            shares, opinions, able = self.answer(answers, alive, known)
-            served = shares[self.served]
-        else:
-            served = []
+        said = self.answer(answers, alive, known) if known else None
+        served = said[0][self.served] if said else []
         if truth < 0:
             return served
-        if known:
-            self.learn(shares, opinions, able, truth, known)
+        if said:
+            self.learn(*said, truth, known)
         for counts in (self.all, self.after.setdefault(self.last, {})):
             for label in counts:
                 counts[label] *= self.fading
@@ -198,7 +195,7 @@ class NaiveNumbers(_Naive):
         ]
         known = [mean for mean in means if mean is not None]
         if not known:
-            return [float(can) / max(sum(able), 1) for can in able]
+            return [0.0] * len(means)
         powers = [
             0.0 if mean is None else math.exp(-0.3 * (mean - min(known)) * faded.count)
             for mean, faded in zip(means, self.losses, strict=True)

@@ -173,7 +173,8 @@ def evident(
     evidence = rng.normal(size=(len(truth), 4)) + worth * (np.arange(4) == truth[:, None])
     scores = sure * (worth * evidence + np.log(OFTEN))
     shares: NDArray[np.float64] = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
 
 
 def candidates_of(kind: str, truth: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -135,7 +135,7 @@ def test_a_newcomer_earns_its_weight_from_nothing(task: Task) -> None:
     value = 0.9 if stream.labels else 1e6
     twins = [same(task, ensemble) for _ in range(2)]
     served = [serve(twins[0], first), serve(twins[1], garbled(first, 2, value))]
-    assert np.array_equal(*served), "nobody listens before it was judged once"
+    assert np.array_equal(served[0], served[1]), "nobody listens before it was judged once"
     serve(ensemble, stream.part(N, 3 * N))
     # It is the best, and no newcomer any more.
     assert ensemble.influence()[2] > 0.5 * ensemble.influence()[:2].max()
