@@ -105,7 +105,7 @@ def test_lags_come_after_all_other_rows_and_do_not_depend_on_cuts(
     assert expected.inputs.lags == LAGS
     rows: dict[Any, int] = {}
     for i, entries in enumerate(active(expected.inputs)):
-        keys = [("w", ("u", "v", None)[i % 3])]
+        keys: list[tuple[Any, Any]] = [("w", ("u", "v", None)[i % 3])]
         keys += [(lag, name) for lag, name in enumerate(before(names, i))]
         assert entries == [(rows.setdefault(key, len(rows)), 1.0) for key in keys]
 
