@@ -184,7 +184,8 @@ def test_columns_are_understood_as_told() -> None:
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        ("", 16),
+        ("", len(default_population())),
+        ("population.candidates = 16", 16),
         ("population.candidates = 5", 5),
         ("population.hidden = ['20', 'linear']\npopulation.learning_rate = [0.1, 0.2, 0.3]", 6),
         ("population.hidden = ['20', 'linear']\npopulation.candidates = 3", 3),
@@ -198,7 +199,8 @@ def test_as_many_candidates_as_asked_for(text: str, count: int) -> None:
 
 
 def test_the_candidates_are_those_asked_for() -> None:
-    assert candidates_of(parse("")) == default_population(16)
+    assert candidates_of(parse("")) == default_population()
+    assert candidates_of(parse("population.candidates = 7")) == default_population(7)
     assert candidates_of(parse("population.hidden = '64-32'")) == [
         CandidateSettings(hidden=(64, 32))
     ]

@@ -237,7 +237,10 @@ class LabelEnsemble(Mixing):
     """Combines what candidates say about labels by logarithmic opinion pools learned online.
 
     Each mixer gives a label the product of the experts' shares, each to the power of its weight,
-    and moves the weights down the slope of its own log-loss.
+    and moves the weights down the slope of its own log-loss. Log-loss also decides who is served:
+    where shares mean little beyond which is the largest, fewer labels may be right.
+
+    Logarithms of float32 shares are reckoned as float32, all else as float64.
 
     >>> ensemble = LabelEnsemble(2)
     >>> right = np.tile([0.9, 0.1], (200, 1)), np.tile([0.5, 0.5], (200, 1))

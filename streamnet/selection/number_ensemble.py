@@ -179,7 +179,9 @@ class NumberEnsemble(Mixing):
     """Combines candidates' numbers by linear mixers learned online, in standard units.
 
     The mixers move their weights by normalised least mean squares (Nagumo and Noda 1967), by
-    AdaGrad on Huber's loss, and by Hedge (Freund and Schapire 1997).
+    AdaGrad on Huber's loss, and by Hedge (Freund and Schapire 1997). The absolute error decides who
+    is served. No expert is a constant but the mean of all, so an offset that all candidates share
+    is not put right.
 
     >>> ensemble = NumberEnsemble(2)
     >>> truth = np.sin(np.arange(500.0))
