@@ -20,7 +20,7 @@ from tests.sources.reading import read
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        ("", 24),
+        ("", len(default_population())),
         ("population.candidates = 5", 5),
         ("population.hidden = ['20', 'linear']\npopulation.learning_rate = [0.1, 0.2, 0.3]", 6),
         ("population.hidden = ['20', 'linear']\npopulation.candidates = 3", 3),

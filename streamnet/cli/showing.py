@@ -77,7 +77,7 @@ def _grid(rows: list[tuple[str, str]]) -> Table:
 
 
 def _model_parts(model: Model) -> list[RenderableType]:
-    weights = sum(matrix.size for matrix in model.network.weights.values())
+    weights = sum(matrix.size for network in model.networks for matrix in network.weights.values())
     kinds: dict[str, list[str]] = {}
     for field in model.fields:
         kinds.setdefault(str(field.kind), []).append(field.name)
@@ -85,7 +85,7 @@ def _model_parts(model: Model) -> list[RenderableType]:
     target = f" of {printable(str(about['target']))!r}" if about.get("target") else ""
     rows = [
         ("model", f"{model.task}{target}"),
-        ("network", f"{model.settings.describe()}, {weights:,} weights, {model.network.dtype}"),
+        ("network", f"{model.describe()}, {weights:,} weights, {model.networks[0].dtype}"),
         ("learned", f"{plural(about.get('samples', 0), 'sample')}, seed {about.get('seed')}"),
     ]
     if model.labels:

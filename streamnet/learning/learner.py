@@ -116,7 +116,9 @@ class Learner:
         return served
 
     def model(self) -> Model:
-        """The champion as it is now.
+        """What is served, as it is now, but for what only helps while targets are told.
+
+        The champion alone, or the ensemble of all that need no last targets, the champion first.
 
         Raises:
             NoCandidateError: If nothing was learned, or no candidate has a finite network.

@@ -101,8 +101,8 @@ class Server:
 
     >>> from streamnet.learning.learner import Learner
     >>> server = Learner(task=Task.REGRESSION).server
-    >>> server.champion, server.scored, len(server.members)
-    (None, 0, 16)
+    >>> server.champion, server.scored, server.ensemble
+    (None, 0, True)
     """
 
     def __init__(
@@ -230,14 +230,15 @@ class Server:
         self._look_for_drift()
         leaving = self._dead.keys() - self._leaving
         self._leaving |= leaving
-        champion, slot = self.champion, self.selector.champion
-        emit = None
-        if champion and champion.serial != self._emitted and not self.quarantined(slot):
-            emit = self.emission(slot)
-            self._emitted = champion.serial
         settings = {slot: self.members[slot].settings for slot in leaving}
         replacements = replacements_of(settings) or self._evolve(scored)
         self._leaving |= {replacement.slot for replacement in replacements}
+        champion, slot = self.champion, self.selector.champion
+        emit = None
+        if champion and champion.serial != self._emitted and slot not in self._leaving:
+            # Two rounds later another candidate will be where one is about to leave.
+            emit = self.emission(slot, set(range(len(self.members))) - self._leaving)
+            self._emitted = champion.serial
         decision = Decision(self._round, replacements, emit)
         self._round += 1
         return decision
@@ -277,16 +278,18 @@ class Server:
             self._round, standings, number=number, capacity=capacity, surge=self._surge > 0
         )
 
-    def emission(self, champion: int, among: Collection[int] | None = None) -> Emission:
-        """The champion alone, or all that the model to take home is made of, the champion first."""
+    def emission(self, champion: int, among: Collection[int]) -> Emission:
+        """The champion alone, or all that the model to take home is made of, the champion first.
+
+        Args:
+            champion: Its slot.
+            among: Slots of candidates that the model may be made of.
+        """
         if not self.ensemble:
             return Emission(champion, (champion,), None)
         model = self.alternatives.model
-        slots = [champion]
-        for slot in range(len(self.members)):
-            able = not self.quarantined(slot) if among is None else slot in among
-            if slot != champion and model.members[slot] and able:
-                slots.append(slot)
+        others = sorted(set(among) - {champion})
+        slots = [champion, *(slot for slot in others if model.members[slot])]
         return Emission(champion, tuple(slots), model.restricted(slots))
 
     def quarantined(self, slot: int) -> bool:

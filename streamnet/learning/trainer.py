@@ -22,9 +22,11 @@ from streamnet.networks.population import Member
 from streamnet.networks.population import Population
 from streamnet.networks.population import Weights
 from streamnet.samples import Task
+from streamnet.selection.ensemble import restored_ensemble
 
 __all__ = (
     "Decision",
+    "Emission",
     "Job",
     "Replacement",
     "Scored",
@@ -210,10 +212,19 @@ class Trainer:
                 parent = None
             member = self.population.replace(slot, settings, born=self.number, parent=parent)
             self._joined += ((slot, member),)
-        # Nobody emits a network that has exploded since: the next round decides anew.
-        if decision.emit is not None and self.population.healthy[list(decision.emit.slots)].all():
+        # Nobody emits a network that has exploded since; without its champion no model comes.
+        if decision.emit is not None and self.population.healthy[decision.emit.champion]:
             assert self._encoder is not None
-            self._emitted = self.snapshot(decision.emit, self._encoder)
+            self._emitted = self.snapshot(self._healthy(decision.emit), self._encoder)
+
+    def _healthy(self, emission: Emission) -> Emission:
+        """The emission without networks that have exploded since it was decided."""
+        champion, slots, state = emission
+        kept = [place for place, slot in enumerate(slots) if self.population.healthy[slot]]
+        if state is None or len(kept) == len(slots):
+            return emission
+        state = restored_ensemble(self.population.task, state).restricted(kept)
+        return Emission(champion, tuple(slots[place] for place in kept), state)
 
     def snapshot(self, emission: Emission, encoder: EncoderSnapshot) -> Snapshot:
         """A copy of networks as they are now."""

@@ -57,6 +57,8 @@ _CONTRADICTIONS = (
 class Model:
     """One network or an ensemble of several, with their encoder; it answers and never changes.
 
+    Any number of threads may ask it at once.
+
     Args:
         encoder: The encoder's state, as `Encoder.export_state` gives it.
         networks: Settings and weights of each, the best one first.

@@ -57,7 +57,9 @@ class OnlineClassifier(OnlineEstimator):
         return self._classes.copy()
 
     def predict_one(self, x: Sample) -> Any:
-        """The most likely label; None before the first sample, or if no network is fit to answer.
+        """The most likely label of the next sample of the stream.
+
+        None before the first sample, or if no network is fit to answer.
 
         Raises:
             DataError: If a value can't be read.
@@ -66,7 +68,7 @@ class OnlineClassifier(OnlineEstimator):
         return None if shares is None else self._classes[shares.index(max(shares))]
 
     def predict_proba_one(self, x: Sample) -> dict[Any, float]:
-        """The share of each label; empty where `predict_one` is None.
+        """The share of each label for the next sample; empty where `predict_one` is None.
 
         Raises:
             DataError: If a value can't be read.
@@ -75,7 +77,7 @@ class OnlineClassifier(OnlineEstimator):
         return {} if shares is None else dict(zip(self._classes, shares, strict=True))
 
     def predict(self, X: Samples) -> NDArray[Any]:
-        """The label of each sample, like `predict_one`, shape=(n,).
+        """The label of each of some samples that may come from anywhere, shape=(n,).
 
         The array has the type of the labels if they all have the same, else it is one of objects.
 

@@ -178,7 +178,7 @@ class OnlineEstimator(ABC):
     # ------------------------------------------------------------------ state
 
     def model(self) -> Model:
-        """A copy of the champion, ready to be saved.
+        """A copy of the networks that answer `predict`, ready to be saved.
 
         Raises:
             NoCandidateError: If nothing was learned yet, or no network is fit to answer.

@@ -35,7 +35,9 @@ class OnlineRegressor(OnlineEstimator):
     _task = Task.REGRESSION
 
     def predict_one(self, x: Sample) -> float:
-        """The number; before the first sample 0, and the mean if no network is fit to answer.
+        """The number for the next sample of the stream.
+
+        Before the first sample it is 0, and the mean if no network is fit to answer.
 
         Raises:
             DataError: If a value can't be read.
@@ -44,7 +46,7 @@ class OnlineRegressor(OnlineEstimator):
         return float(self._learner.encoder.scale[0] if number is None else number)
 
     def predict(self, X: Samples) -> NDArray[np.float64]:
-        """The number for each sample, like `predict_one`, shape=(n,).
+        """The number for each of some samples that may come from anywhere, shape=(n,).
 
         Raises:
             DataError: If a value can't be read.

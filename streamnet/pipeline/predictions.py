@@ -33,7 +33,7 @@ class Predictions(Output):
 
     Columns: number of the sample; name of its file; its line, or record where there are no lines;
     the answer; the share of each label (a JSON object, empty for numbers); the truth, empty if
-    there is none; the candidate that answered (-1 is the first baseline).
+    there is none; the candidate that answered (-1 is the first baseline, -2 the ensemble of all).
 
     Args:
         path: A file that ends in .csv or .jsonl.

@@ -121,8 +121,12 @@ def _combine(
     mixers = weights.shape[0]
     for m in range(mixers):
         _mix(weights[m], opinions, known, shares[m])
+    total = 0.0
     for c in range(known):
-        shares[mixers, c] = math.exp(opinions[best, c]) if best >= 0 else 1.0 / known
+        shares[mixers, c] = math.exp(opinions[best, c]) if best >= 0 else 1.0
+        total += shares[mixers, c]
+    for c in range(known):
+        shares[mixers, c] /= total
     for m in range(mixers + 1):
         for c in range(known):
             second[m, c] = _logarithm(shares[m, c])
@@ -149,15 +153,14 @@ def _serve(
     transitions: NDArray[np.float64],  # shape=(C + 1, C), see LabelEnsemble
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
-    scratch: NDArray[np.float64],  # shape=(experts + 2 mixers + 3, C)
+    opinions: NDArray[np.float64],  # shape=(experts, C), scratch
+    shares: NDArray[np.float64],  # shape=(mixers + 2, C), scratch
+    second: NDArray[np.float64],  # shape=(mixers + 1, C), scratch
     flags: NDArray[np.uint8],  # shape=(experts + mixers + 2,), scratch
     served: NDArray[np.float64],  # shape=(n, C), written
 ) -> None:
     candidates, n, width = answers.shape
     mixers = weights.shape[0]
-    opinions = scratch[: members.size]
-    shares = scratch[members.size : members.size + mixers + 2]
-    second = scratch[members.size + mixers + 2 :]
     able = flags[: members.size]
     everyone = flags[members.size :]
     for k in range(members.size):
@@ -173,8 +176,9 @@ def _serve(
                 _note(transitions, frequencies, last, truth[i], fading)
             continue
         _listen(answers, i, names, able, transitions, frequencies, last[0], opinions)
-        chosen[0] = least(losses, able, chosen[0], margin)
-        _combine(opinions, names, weights, final, chosen[0], shares, second)
+        best = least(losses, able, chosen[0], margin)
+        chosen[0] = best if learns else chosen[0]
+        _combine(opinions, names, weights, final, best, shares, second)
         for c in range(names):
             served[i, c] = shares[chosen[1], c]
         y = truth[i]
@@ -233,7 +237,10 @@ class LabelEnsemble(Mixing):
     """Combines what candidates say about labels by logarithmic opinion pools learned online.
 
     Each mixer gives a label the product of the experts' shares, each to the power of its weight,
-    and moves the weights down the slope of its own log-loss.
+    and moves the weights down the slope of its own log-loss. Log-loss also decides who is served:
+    where shares mean little beyond which is the largest, fewer labels may be right.
+
+    Logarithms of float32 shares are reckoned as float32, all else as float64.
 
     >>> ensemble = LabelEnsemble(2)
     >>> right = np.tile([0.9, 0.1], (200, 1)), np.tile([0.5, 0.5], (200, 1))
@@ -282,7 +289,8 @@ class LabelEnsemble(Mixing):
         Returns:
             shape=(n, C), shares of the known classes; all 0 where none is known.
         """
-        self._make_room(answers.shape[2])
+        width = answers.shape[2]
+        self._make_room(width)
         served = np.zeros(answers.shape[1:])
         _serve(
             answers,
@@ -303,7 +311,11 @@ class LabelEnsemble(Mixing):
             self.transitions,
             self.frequencies,
             self.last,
-            np.empty((self.experts + 2 * len(RATES) + 3, answers.shape[2])),
+            # Arrays of their own: how far apart parts of one lie decides what the compiler's code
+            # adds up first, so that bits would depend on the room for labels.
+            np.empty((self.experts, width)),
+            np.empty((len(RATES) + 2, width)),
+            np.empty((len(RATES) + 1, width)),
             np.empty(self.experts + len(RATES) + 2, np.uint8),
             served,
         )
@@ -312,14 +324,18 @@ class LabelEnsemble(Mixing):
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int
     ) -> NDArray[np.float64]:
-        """Answer samples of which each might be the next; nothing changes."""
+        """Answer samples of which each might be the next, as `serve` would; nothing changes.
+
+        Any number of threads may ask at once, unless one of them learns.
+
+        Args:
+            answers: shape=(candidates, n, C), shares.
+            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
+            known: Classes known.
+        """
         n = answers.shape[1]
-        before = self.chosen.copy()
-        served = self.serve(
-            answers, alive, np.full(n, -1, np.int32), np.full(n, known, np.int32), learns=False
-        )
-        self.chosen[:] = before
-        return served
+        nothing, names = np.full(n, -1, np.int32), np.full(n, known, np.int32)
+        return self._aside().serve(answers, alive, nothing, names, learns=False)
 
     def _make_room(self, classes: int) -> None:
         room = len(self.frequencies)
@@ -334,18 +350,13 @@ class LabelEnsemble(Mixing):
             self.last[0] = classes
 
     @classmethod
-    def restore_state(cls, state: dict[str, Any]) -> Self:
-        """An ensemble that goes on from where ``state`` was exported.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
+    def _restored(cls, state: dict[str, Any]) -> Self:
         self = cls(**cls._settings_of(state))
         classes = np.size(state["frequencies"])
         if not 2 <= classes <= 1 << 16:
             raise ModelFileError(f"ensemble: it counts {classes} classes")
         self._make_room(classes)
-        self._restore(state)
+        self._take_over(state)
         if not 0 <= self.last[0] <= classes:
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
         return self

@@ -8,7 +8,10 @@ mixes those. What is served is whichever of all these has the lowest loss of lat
 
 from __future__ import annotations
 
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 from typing import Self
 
@@ -33,6 +36,7 @@ TOTAL, COUNT = range(2)  # of faded losses
 TRIAL = 100.0  # faded samples that a newcomer needs before it can be the best expert
 FINAL_RATE = 0.02
 REMEMBERED = 0.1  # of what was seen before a drift
+_SIGNED = ("weights", "final", "chosen", "last")  # what may be below 0; sums and counts may not
 
 
 @kernel
@@ -72,7 +76,7 @@ def fade(losses: NDArray[np.float64], k: int, loss: float, fading: float) -> Non
     losses[COUNT, k] = losses[COUNT, k] * fading + 1.0
 
 
-class Mixing:
+class Mixing(ABC):
     """Weights of the two layers and the losses that decide between what they say.
 
     Args:
@@ -170,20 +174,44 @@ class Mixing:
     @staticmethod
     def _settings_of(state: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the constructor that made what ``state`` was exported from."""
-        members = np.array(state["members"], np.uint8)
+        members = np.asarray(state["members"])
         candidates = members.size - PRIORS
-        if members.ndim != 1 or candidates < 1 or members.max() > 1:
+        if members.ndim != 1 or members.dtype != np.uint8 or candidates < 1 or members.max() > 1:
             raise ModelFileError("ensemble: members is damaged")
         settings = {name: state[name] for name in ("fading", "margin")}
         return {"candidates": candidates, "members": members, **settings}
 
-    def _restore(self, state: dict[str, Any]) -> Self:
+    @classmethod
+    def restore_state(cls, state: dict[str, Any]) -> Self:
+        """An ensemble that goes on from where ``state`` was exported, to the bit.
+
+        Raises:
+            ModelFileError: If the parts of the state do not fit together.
+        """
+        try:
+            return cls._restored(state)
+        except (ConfigurationError, LookupError, TypeError, ValueError) as error:
+            raise ModelFileError(f"ensemble: the state is damaged: {error}") from error
+
+    @classmethod
+    @abstractmethod
+    def _restored(cls, state: dict[str, Any]) -> Self:
+        """Like `restore_state`, for a state that may lack parts."""
+
+    def _take_over(self, state: dict[str, Any]) -> None:
         for name in self._arrays:
             own, given = getattr(self, name), np.asarray(state[name])
-            if given.shape != own.shape or not np.isfinite(given).all():
+            if (given.shape, given.dtype) != (own.shape, own.dtype):
                 raise ModelFileError(f"ensemble: {name} is damaged")
+            if not np.isfinite(given).all() or (name not in _SIGNED and (given < 0).any()):
+                raise ModelFileError(f"ensemble: {name} has a value that no ensemble can have")
             own[...] = given
         best, served = self.chosen.tolist()
         if not (-1 <= best < self.experts and 0 <= served < self.combined.shape[1]):
             raise ModelFileError(f"ensemble: chosen is {self.chosen.tolist()}")
-        return self
+
+    def _aside(self) -> Self:
+        """Another that shares what only learning changes: to be asked and thrown away."""
+        aside = copy(self)
+        aside.weights = self.weights.copy()  # some mixers reckon theirs at each answer
+        return aside

@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.errors import ModelFileError
 from streamnet.jit import kernel
 from streamnet.selection.mixing import COUNT
 from streamnet.selection.mixing import FINAL_RATE
@@ -151,8 +152,9 @@ def _serve(
         z = (last[0] - centre[i]) / spread[i] if last[1] > 0.0 else 0.0
         opinions[candidates] = _near(z) * able[candidates]
         opinions[candidates + 1] = 0.0
-        chosen[0] = least(losses, able, chosen[0], margin)
-        _combine(opinions, able, losses, weights, final, chosen[0], said)
+        best = least(losses, able, chosen[0], margin)
+        chosen[0] = best if learns else chosen[0]
+        _combine(opinions, able, losses, weights, final, best, said)
         served[i] = centre[i] + spread[i] * said[chosen[1]]
         if not learns or not math.isfinite(truth[i]):
             continue
@@ -177,7 +179,9 @@ class NumberEnsemble(Mixing):
     """Combines candidates' numbers by linear mixers learned online, in standard units.
 
     The mixers move their weights by normalised least mean squares (Nagumo and Noda 1967), by
-    AdaGrad on Huber's loss, and by Hedge (Freund and Schapire 1997).
+    AdaGrad on Huber's loss, and by Hedge (Freund and Schapire 1997). The absolute error decides who
+    is served. No expert is a constant but the mean of all, so an offset that all candidates share
+    is not put right.
 
     >>> ensemble = NumberEnsemble(2)
     >>> truth = np.sin(np.arange(500.0))
@@ -254,19 +258,24 @@ class NumberEnsemble(Mixing):
     def answer(
         self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
     ) -> NDArray[np.float64]:
-        """Answer samples of which each might be the next; nothing changes."""
+        """Answer samples of which each might be the next, as `serve` would; nothing changes.
+
+        Any number of threads may ask at once, unless one of them learns.
+
+        Args:
+            answers: shape=(candidates, n).
+            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
+            scale: Mean and standard deviation, > 0, of the targets so far.
+        """
         n = answers.shape[1]
-        before, weights = self.chosen.copy(), self.weights.copy()
         centre, spread = (np.full(n, number) for number in scale)
-        served = self.serve(answers, alive, np.full(n, np.nan), centre, spread, learns=False)
-        self.chosen[:], self.weights[:] = before, weights
-        return served
+        nothing = np.full(n, np.nan)
+        return self._aside().serve(answers, alive, nothing, centre, spread, learns=False)
 
     @classmethod
-    def restore_state(cls, state: dict[str, Any]) -> Self:
-        """An ensemble that goes on from where ``state`` was exported.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
-        return cls(**cls._settings_of(state))._restore(state)
+    def _restored(cls, state: dict[str, Any]) -> Self:
+        self = cls(**cls._settings_of(state))
+        self._take_over(state)
+        if self.last[1] not in (0.0, 1.0):
+            raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
+        return self

@@ -23,7 +23,7 @@ def test_a_model_tells_its_task_network_labels_and_columns(
     outcome = cli("inspect", trained / name)
     assert (outcome.code, outcome.err) == (0, "")
     model = Model.load(trained / name)
-    expected = ("classification", "'label'", model.settings.describe(), "700 samples")
+    expected = ("classification", "'label'", model.describe(), "700 samples")
     for phrase in (*expected, "high", "low", "number", "shade", "accuracy"):
         assert phrase in outcome.out
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import csv
+import gzip
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from streamnet.errors import ModelFileError
 from streamnet.evaluation import ClassificationBaselines
 from streamnet.evaluation import ClassificationEvaluator
+from streamnet.evaluation import Horizon
 from streamnet.evaluation import RegressionBaselines
 from tests.evaluation.streams import answered
 from tests.evaluation.streams import cut
@@ -114,3 +118,22 @@ def test_a_state_that_does_not_fit_is_refused(memory: list[int]) -> None:
         ClassificationBaselines.restore_state({**state, "memory": np.array(memory)})
     with pytest.raises(ModelFileError, match="baselines: memory"):
         RegressionBaselines.restore_state({"memory": np.zeros(2)})
+
+
+def test_no_change_on_electricity_is_as_good_as_published_and_gains_nothing_over_itself(
+    shared_data: Path,
+) -> None:
+    with gzip.open(shared_data / "electricity.csv.gz", "rt") as file:
+        labels = [row["class"] for row in csv.DictReader(file)]
+    numbers: dict[str, int] = {}
+    known = []
+    truth = []
+    for label in labels:
+        known.append(len(numbers))
+        truth.append(numbers.setdefault(label, len(numbers)))
+    evaluator = ClassificationEvaluator(2)
+    evaluator.update(ClassificationBaselines().answers(truth, known), truth, known)
+    assert len(labels) == 45_312
+    assert evaluator.measures(1)["accuracy"] == pytest.approx(0.853, abs=5e-4)
+    assert all(evaluator.measures(1, horizon)["kappa_temporal"] == 0.0 for horizon in Horizon)
+    assert evaluator.measures(0)["accuracy"] == pytest.approx(0.575, abs=0.01)

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import csv
-import gzip
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +8,6 @@ from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
-from streamnet.evaluation import ClassificationBaselines
 from streamnet.evaluation import ClassificationEvaluator
 from streamnet.evaluation import Horizon
 from streamnet.evaluation.kernels import score_classes
@@ -390,22 +385,3 @@ def test_a_state_of_other_shapes_is_refused(name: str) -> None:
     state[name] = np.zeros((1, 1))
     with pytest.raises(ModelFileError, match=f"evaluator: .*{name}|classes"):
         ClassificationEvaluator.restore_state(state)
-
-
-def test_no_change_on_electricity_is_as_good_as_published_and_gains_nothing_over_itself(
-    shared_data: Path,
-) -> None:
-    with gzip.open(shared_data / "electricity.csv.gz", "rt") as file:
-        labels = [row["class"] for row in csv.DictReader(file)]
-    numbers: dict[str, int] = {}
-    known = []
-    truth = []
-    for label in labels:
-        known.append(len(numbers))
-        truth.append(numbers.setdefault(label, len(numbers)))
-    evaluator = ClassificationEvaluator(2)
-    evaluator.update(ClassificationBaselines().answers(truth, known), truth, known)
-    assert len(labels) == 45_312
-    assert evaluator.measures(1)["accuracy"] == pytest.approx(0.853, abs=5e-4)
-    assert all(evaluator.measures(1, horizon)["kappa_temporal"] == 0.0 for horizon in Horizon)
-    assert evaluator.measures(0)["accuracy"] == pytest.approx(0.575, abs=0.01)

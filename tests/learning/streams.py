@@ -111,7 +111,8 @@ def differences(state: Any, other: Any, path: str = "") -> list[str]:
     if isinstance(state, np.ndarray) and isinstance(other, np.ndarray):
         same = state.dtype == other.dtype and state.shape == other.shape
         return [] if same and state.tobytes() == other.tobytes() else [path]
-    if isinstance(state, list) and isinstance(other, list) and len(state) == len(other):
+    sequences = isinstance(state, list | tuple) and type(state) is type(other)
+    if sequences and len(state) == len(other):
         pairs = zip(state, other, strict=True)
         return [f for i, (a, b) in enumerate(pairs) for f in differences(a, b, f"{path}/{i}")]
     return [] if repr(state) == repr(other) else [path]

@@ -1,6 +1,6 @@
 """Small trained models of every kind of field, for the tests of model files.
 
-To add golden files of a new format version: ``python -m tests.modelfiles.models FOLDER``.
+To make golden files of a new format version: ``python -m tests.modelfiles.models FOLDER``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,16 @@ from streamnet.samples import Schema
 from streamnet.samples import SparseRows
 from streamnet.samples import Task
 
-__all__ = ("SAMPLES", "block_of", "loaded", "small", "trained")
+__all__ = (
+    "SAMPLES",
+    "SEVERAL",
+    "block_of",
+    "learned",
+    "loaded",
+    "several",
+    "small",
+    "trained",
+)
 
 FIELDS = (
     Field("size", Kind.NUMBER),
@@ -39,6 +48,14 @@ SAMPLES: list[dict[str, Any]] = [
     {"size": None, "colour": None, "note": ""},
     {},
 ]
+
+
+SEVERAL = (
+    CandidateSettings(hidden=(4,), optimiser="adam", rehearsal=1, memory=20),
+    CandidateSettings(hidden=(), optimiser="adagrad", learning_rate=0.1),
+    CandidateSettings(hidden=(3,), lags=True),
+    CandidateSettings(hidden=(5, 3), activation="relu", optimiser="sgd", learning_rate=0.05),
+)
 
 
 def block_of(task: Task, n: int = 150, *, sparse: bool = False) -> Block:
@@ -76,6 +93,28 @@ def trained(
     return model
 
 
+def learned(task: Task, dtype: str = "float32", **settings: Any) -> Learner:
+    """A learner of several candidates that has learned 150 samples."""
+    learner = Learner(
+        task=task,
+        candidates=SEVERAL,
+        dtype=dtype,
+        seed=3,
+        encoder={"text_buckets": 64},
+        **settings,
+    )
+    learner.learn(block_of(task))
+    return learner
+
+
+@cache
+def several(task: Task, dtype: str = "float32") -> Model:
+    """A model of three networks: of those of `SEVERAL` one looks at the last targets."""
+    model = learned(task, dtype).model()
+    model.about["note"] = {"nested": [1, 2.5, None, True, "ü\ud800"]}
+    return model
+
+
 @cache
 def small(task: Task = Task.CLASSIFICATION) -> Model:
     """A model of a number and a category, whose file has few bytes."""
@@ -99,7 +138,7 @@ def loaded(form: ModuleType, data: bytes) -> Model:
 def _make_golden(folder: Path) -> None:
     answers = {}
     for task in Task:
-        model = trained(task)
+        model = several(task)
         for suffix in ("json", "safetensors"):
             model.save(folder / f"{task}.{suffix}")
         answers[str(task)] = model.outputs(SAMPLES).tolist()

@@ -82,9 +82,9 @@ def test_the_json_file_can_be_read_by_anyone(tmp_path: Path) -> None:
     model.save(tmp_path / "m.json")
     document = json.loads((tmp_path / "m.json").read_text())
     assert document["labels"] == list(model.labels)
-    first = document["network"]["first"]
+    first = document["networks"]["0"]["weights"]["first"]
     matrix = np.array(first["values"], first["dtype"]).reshape(first["shape"])
-    assert np.array_equal(matrix, model.network.weights["first"])
+    assert np.array_equal(matrix, model.networks[0].weights["first"])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -131,6 +131,11 @@ def test_any_other_file_is_refused(tmp_path: Path, name: str, data: bytes) -> No
         Model.load(tmp_path / name)
 
 
+def part(**values: Any) -> dict[str, Any]:
+    """The only network of a document, but for some values."""
+    return dict(small().document()["networks"]["0"], **values)
+
+
 def changed(**values: Any) -> bytes:
     document = small().document() | values
     return as_json.encode(document | {"checksum": digest(document)})
@@ -147,9 +152,12 @@ def changed(**values: Any) -> bytes:
         ({"dtype": "float64"}, "has the type float32, but must have float64"),
         ({"dtype": "float16"}, "dtype is 'float16', but must be float32 or float64"),
         ({"dtype": "03"}, "dtype is '03', but must be float32 or float64"),
-        ({"network": {}}, "the network has the parts"),
-        ({"settings": {"hidden": [3]}}, "has shape"),
-        ({"settings": {"hiden": [3]}}, "unknown setting 'hiden'"),
+        ({"networks": {}}, "there are 0 networks, but 1 are needed"),
+        ({"networks": {"1": {}}}, "is damaged: KeyError"),
+        ({"networks": {"0": part(weights={})}}, "the network has the parts"),
+        ({"networks": {"0": part(settings={"hidden": [3]})}}, "has shape"),
+        ({"networks": {"0": part(settings={"hiden": [3]})}}, "unknown setting 'hiden'"),
+        ({"ensemble": {}}, "ensemble: the state is damaged"),
         ({"encoder": {}}, "the encoder's state is damaged"),
     ],
 )
@@ -161,12 +169,12 @@ def test_a_contradiction_is_refused_and_named(values: dict[str, Any], message: s
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_network_that_is_not_finite_is_neither_made_nor_loaded(value: float) -> None:
     model = small()
-    weights = {name: matrix.copy() for name, matrix in model.network.weights.items()}
+    weights = {name: matrix.copy() for name, matrix in model.networks[0].weights.items()}
     weights["output"][0, 0] = value
     encoder = model.document()["encoder"]
     with pytest.raises(ModelFileError, match="output has a weight that is not finite"):
-        Model(encoder=encoder, settings=model.settings, weights=weights)
-    document = model.document() | {"network": weights}
+        Model(encoder=encoder, networks=[(model.settings, weights)])
+    document = model.document() | {"networks": {"0": part(weights=weights)}}
     document["checksum"] = digest(document)
     with pytest.raises(ModelFileError, match="not finite"):
         loaded(as_safetensors, as_safetensors.encode(document))
@@ -174,10 +182,10 @@ def test_a_network_that_is_not_finite_is_neither_made_nor_loaded(value: float) -
 
 def test_rows_that_the_encoder_does_not_know_are_refused() -> None:
     model = small()
-    weights = dict(model.network.weights)
+    weights = dict(model.networks[0].weights)
     weights["sparse"] = weights["sparse"][:-1]
     with pytest.raises(ModelFileError, match="sparse has shape"):
-        Model(encoder=model.document()["encoder"], settings=model.settings, weights=weights)
+        Model(encoder=model.document()["encoder"], networks=[(model.settings, weights)])
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:

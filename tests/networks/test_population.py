@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -201,13 +203,17 @@ def test_asking_a_candidate_changes_nothing_but_gives_its_answer() -> None:
     population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=7)
     feed(population, 0, block, slice(0, 100))
     before = population.export_state(100)
-    asked = [population.answer(slot, 100, part(inputs, slice(100, 120)), 3) for slot in range(4)]
+    rest = part(inputs, slice(100, 120))
+    together = population.answer(range(4), 100, rest, 3)
+    alone = [population.answer([slot], 100, rest, 3) for slot in range(4)]
     after = population.export_state(100)
     for name in ("weights", "state", "taken", "healthy"):
         assert np.array_equal(before[name], after[name])
     told = feed(population, 100, block, slice(100, 101))
+    assert together.alive.all()
     for slot in range(4):
-        assert np.array_equal(asked[slot][0], told[slot, 0])
+        assert np.array_equal(alone[slot].outputs[0], together.outputs[slot])
+        assert np.array_equal(together.outputs[slot, 0], told[slot, 0])
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -225,7 +231,7 @@ def test_a_network_on_its_own_answers_as_in_the_population(task: Task, slot: int
         task=task,
         weights=population.extract(slot, rows=12, outputs=outputs),
     )
-    asked = population.answer(slot, 150, inputs, outputs)[:, :outputs]
+    asked = population.answer([slot], 150, inputs, outputs).outputs[0, :, :outputs]
     assert np.array_equal(network.answer(inputs), asked)
 
 
@@ -245,3 +251,73 @@ def test_a_population_needs_candidates_and_a_known_type() -> None:
         Population([], task=Task.REGRESSION)
     with pytest.raises(ConfigurationError, match="dtype is int32"):
         Population(SETTINGS, task=Task.REGRESSION, dtype="int32")
+
+
+LAGGED = [replace(settings, lags=True) for settings in SETTINGS]
+CLIPPED = CandidateSettings(hidden=(9,), clip=0.1, optimiser="momentum", weight_decay=0.01)
+
+
+def with_lags(block: tuple, lags: int = 2) -> tuple:
+    """The same samples, at whose end some more entries tell earlier targets."""
+    inputs, *others = block
+    rng = np.random.default_rng(1)
+    n, width = inputs.row.shape
+    row, value = (np.zeros((n, width + lags), array.dtype) for array in inputs[1:3])
+    for i, count in enumerate(inputs.count.tolist()):
+        row[i, :count], value[i, :count] = inputs.row[i, :count], inputs.value[i, :count]
+        row[i, count : count + lags] = 12 + rng.permutation(4)[:lags]
+        value[i, count : count + lags] = rng.normal(size=lags)
+    return (Inputs(inputs.dense, row, value, inputs.count + lags, 16, lags), *others)
+
+
+def without_memory(population: Population) -> list[bytes]:
+    return [population.weights.tobytes(), population.state.tobytes(), population.taken.tobytes()]
+
+
+def learned(settings: list[CandidateSettings], block: tuple) -> tuple[Population, np.ndarray]:
+    inputs, label, goal, known = block
+    population = Population(settings, task=Task.CLASSIFICATION, seed=5)
+    population.reserve(dense=4, rows=16, outputs=3, lags=inputs.lags)
+    answers = population.prepare(0, inputs, label, goal, 3)
+    population.run(np.arange(len(settings)), 0, known, answers)
+    return population, answers.outputs
+
+
+def test_who_looks_at_no_lags_learns_as_if_there_were_none() -> None:
+    block = samples(300)
+    plain, expected = learned([*SETTINGS, CLIPPED], block)
+    other, answers = learned([*SETTINGS, CLIPPED], with_lags(block))
+    assert answers.tobytes() == expected.tobytes()
+    assert without_memory(other) == without_memory(plain)
+
+
+def test_who_looks_at_lags_learns_as_from_any_other_entries() -> None:
+    inputs, *others = with_lags(samples(300))
+    ones = [*LAGGED, replace(CLIPPED, lags=True)]
+    plain, expected = learned(ones, (inputs._replace(lags=0), *others))
+    other, answers = learned(ones, (inputs, *others))
+    assert answers.tobytes() == expected.tobytes()
+    assert without_memory(other) == without_memory(plain)
+    _, blind = learned([*SETTINGS, CLIPPED], (inputs, *others))
+    assert not np.array_equal(answers, blind)
+
+
+def test_lagged_and_other_candidates_do_not_disturb_each_other() -> None:
+    block = with_lags(samples(300))
+    _, mixed = learned([LAGGED[0], SETTINGS[1], LAGGED[2], SETTINGS[3]], block)
+    _, lagged = learned(LAGGED, block)
+    _, blind = learned(SETTINGS, block)
+    assert np.array_equal(mixed[[0, 2]], lagged[[0, 2]])
+    assert np.array_equal(mixed[[1, 3]], blind[[1, 3]])
+
+
+@pytest.mark.parametrize("settings", [SETTINGS[0], LAGGED[0]])
+def test_a_network_on_its_own_looks_at_lags_as_in_the_population(
+    settings: CandidateSettings,
+) -> None:
+    block = with_lags(samples(150))
+    population, _ = learned([settings, SETTINGS[1]], block)
+    weights = population.extract(0, rows=16, outputs=3)
+    network = Network(settings, task=Task.CLASSIFICATION, weights=weights, lags=2)
+    asked = population.answer([0], 150, block[0], 3).outputs[0, :, :3]
+    assert np.array_equal(network.answer(block[0]), asked)

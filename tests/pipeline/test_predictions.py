@@ -31,10 +31,12 @@ from tests.pipeline.playing import Playing
 from tests.pipeline.playing import pipeline_of
 
 
-def written(path: Path, block: Block, *, size: int = 1000) -> tuple[str, list[Served]]:
+def written(
+    path: Path, block: Block, *, size: int = 1000, serve: str = "ensemble"
+) -> tuple[str, list[Served]]:
     """What is written about a block, and what was served."""
     assert block.schema.task is not None
-    learner = learner_of(block.schema.task)
+    learner = learner_of(block.schema.task, serve=serve)
     predictions = Predictions(path, task=block.schema.task, labels=learner.encoder.labels)
     served = list(feed(learner, block, (size,)))
     for part in served:
@@ -46,13 +48,21 @@ def written(path: Path, block: Block, *, size: int = 1000) -> tuple[str, list[Se
 def test_the_first_lines_of_labels_as_csv_are_exactly_these(tmp_path: Path) -> None:
     block = stream(Task.CLASSIFICATION, 2, gaps=False)
     block.target[:] = ["yes, sir", 'no "way"']  # type: ignore[index]
-    text, served = written(tmp_path / "p.csv", block)
-    second = served[0].serials[1]
+    text, _ = written(tmp_path / "p.csv", block)
     assert text == (
         "sample,source,position,answer,probabilities,truth,candidate\n"
-        '0,s.csv,1,,{},"yes, sir",0\n'
-        f'1,s.csv,2,"yes, sir","{{""yes, sir"":1.0}}","no ""way""",{second}\n'
+        '0,s.csv,1,,{},"yes, sir",-2\n'
+        '1,s.csv,2,"yes, sir","{""yes, sir"":1.0}","no ""way""",-2\n'
     )
+
+
+def test_a_champion_that_answers_alone_is_named_beside_its_answers(tmp_path: Path) -> None:
+    block = stream(Task.CLASSIFICATION, 200, gaps=False)
+    text, served = written(tmp_path / "p.csv", block, serve="champion")
+    named = [int(row["candidate"]) for row in csv.DictReader(text.splitlines())]
+    assert named == np.concatenate([part.serials for part in served]).tolist()
+    assert min(named) >= 0
+    assert len(set(named)) > 1
 
 
 def test_the_first_lines_of_numbers_as_json_are_exactly_these(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from streamnet.selection import Selector
 CANDIDATES = 4
 # Fractions of powers of two, so that the compiled sums are exact and ties are ties.
 SETTINGS = {"fading": 0.5, "margin": 0.25, "dwell": 3, "trial": 0.9}
+OPEN = 1 << 40  # samples of an opening that never ends
 LOSS = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 4.0, math.inf, math.inf, math.nan, -math.inf])
 ROWS = st.lists(st.lists(LOSS, min_size=CANDIDATES, max_size=CANDIDATES), max_size=30)
 FLAGS = st.lists(
@@ -165,7 +166,7 @@ def test_a_champion_is_safe_until_it_has_answered_dwell_samples() -> None:
 @pytest.mark.parametrize(("margin", "champion"), [(0.05, 1), (0.15, 0)])
 def test_a_challenger_must_be_better_by_the_margin(margin: float, champion: int) -> None:
     losses = np.array([[0.5, 0.5]] + [[1.0, 0.9]] * 500)
-    selector = Selector(2, margin=margin, fading=0.9)
+    selector = Selector(2, margin=margin, fading=0.9, opening=OPEN)
     selector.choose(0, losses)
     assert selector.champion == champion
 
@@ -178,7 +179,7 @@ def test_a_champion_without_a_finite_answer_is_replaced_at_that_very_sample() ->
 
 
 def test_a_newcomer_does_not_rank_before_its_trial_however_good_it_is() -> None:
-    selector = Selector(2, trial=100.0)
+    selector = Selector(2, trial=100.0, opening=OPEN)
     losses = np.full((1000, 2), 0.5)
     selector.choose(0, losses)
     selector.reset(1)
@@ -245,7 +246,7 @@ def test_huge_losses_do_not_spoil_the_sums_for_ever() -> None:
 
 
 def test_only_the_last_thousand_switches_are_kept_but_all_are_counted() -> None:
-    selector = Selector(2, fading=0.0, margin=0.0, dwell=0, trial=0.0)
+    selector = Selector(2, fading=0.0, margin=0.0, dwell=0, trial=0.0, opening=OPEN)
     losses = np.array([[0.0, 1.0], [1.0, 0.0]] * 1000)
     selector.choose(0, losses)
     assert selector.switched == 2000

@@ -1,0 +1,246 @@
+"""Shares of labels combined: against plain Python, sums, growth, and how good they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streamnet.samples import Task
+from streamnet.selection.label_ensemble import LabelEnsemble
+from tests.learning.streams import differences
+from tests.selection.answering import Said
+from tests.selection.answering import said
+from tests.selection.answering import serve
+from tests.selection.naive import NaiveLabels
+
+N = 300
+
+
+def expected(naive: NaiveLabels, said: Said) -> NDArray[np.float64]:
+    """What the plain version serves, shape=(n, C)."""
+    found = np.zeros(said.answers.shape[1:])
+    for i in range(len(said)):
+        shares = naive.serve(
+            said.answers[:, i].astype(float).tolist(),
+            said.alive[:, i].tolist(),
+            int(said.truth[i]),
+            int(said.known[i]),
+        )
+        found[i, : len(shares)] = shares
+    return found
+
+
+@pytest.mark.parametrize(("dtype", "slack"), [("float64", 1e-12), ("float32", 1e-6)])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("fading", "margin"), [(0.999, 0.02), (0.95, 0.0), (1.0, 0.3)])
+def test_every_answer_is_that_of_the_plain_version(
+    dtype: str, slack: float, seed: int, fading: float, margin: float
+) -> None:
+    # Logarithms of float32 shares are reckoned as float32.
+    stream = said(Task.CLASSIFICATION, N, 1 + seed, seed=seed, dtype=dtype)
+    ensemble = LabelEnsemble(1 + seed, fading=fading, margin=margin)
+    naive = NaiveLabels(1 + seed, fading=fading, margin=margin)
+    assert np.abs(serve(ensemble, stream) - expected(naive, stream)).max() < slack
+    assert ensemble.chosen.tolist() == [naive.best, naive.served]
+    weights = np.array([mixer.weights for mixer in naive.mixers])
+    assert ensemble.weights == pytest.approx(weights, rel=1e3 * slack, abs=1e3 * slack)
+
+
+def test_who_is_no_member_is_not_heard() -> None:
+    stream = said(Task.CLASSIFICATION, N, 3, seed=5, dtype="float64")
+    members = [1, 0, 1, 0, 1]
+    ensemble = LabelEnsemble(3, members=np.array(members, np.uint8))
+    naive = NaiveLabels(3, fading=0.999, margin=0.02, members=members)
+    served = serve(ensemble, stream)
+    assert np.abs(served - expected(naive, stream)).max() < 1e-12
+    others = stream.answers.copy()
+    others[1] = 0.25
+    twin = LabelEnsemble(3, members=np.array(members, np.uint8))
+    assert serve(twin, replace(stream, answers=others)).tobytes() == served.tobytes()
+    assert not ensemble.weights[:, [1, 3]].any()
+
+
+SHARE = st.floats(0.0, 1.0, width=32)
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(2, 40).flatmap(
+        lambda classes: st.lists(
+            st.tuples(
+                st.lists(SHARE, min_size=2 * classes, max_size=2 * classes),
+                st.integers(-1, classes - 1),
+                st.booleans(),
+            ),
+            min_size=1,
+            max_size=20,
+        )
+    )
+)
+def test_shares_of_known_labels_sum_to_one_whatever_candidates_say(
+    samples: list[tuple[list[float], int, bool]],
+) -> None:
+    classes = len(samples[0][0]) // 2
+    answers = np.array([row for row, _, _ in samples], np.float32)
+    answers = np.ascontiguousarray(answers.reshape(-1, 2, classes).swapaxes(0, 1))
+    alive = np.ones((2, len(samples)), np.uint8)
+    alive[0] = [lives for _, _, lives in samples]
+    truth = np.array([label for _, label, _ in samples], np.int32)
+    known = np.full(len(samples), classes, np.int32)
+    for margin in (0.0, 1.0):  # with 1 nothing but the final mixer is ever served
+        served = LabelEnsemble(2, margin=margin).serve(answers, alive, truth, known)
+        assert np.isfinite(served).all()
+        assert (served >= 0.0).all()
+        assert served.sum(axis=1) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_the_best_expert_alone_is_served_with_shares_that_sum_to_one() -> None:
+    # Of many labels most shares lie below the floor, which must not add up to more than one.
+    n, classes = 400, 900
+    answers = np.zeros((1, n, classes), np.float32)
+    truth = (np.arange(n) * 7 % classes).astype(np.int32)
+    answers[0, np.arange(n), truth] = 1.0
+    known = np.full(n, classes, np.int32)
+    ensemble = LabelEnsemble(1)
+    ensemble.chosen[1] = len(ensemble.final) - 1
+    ensemble.margin = 1.0
+    served = ensemble.serve(answers, np.ones((1, n), np.uint8), truth, known)
+    assert ensemble.chosen.tolist() == [0, len(ensemble.final) - 1]
+    assert served.sum(axis=1) == pytest.approx(1.0, abs=1e-12)
+    assert (served[5:].argmax(axis=1) == truth[5:]).all()
+
+
+@pytest.mark.parametrize("at", [0, 20, 77])
+def test_room_for_labels_may_come_late(at: int) -> None:
+    stream = said(Task.CLASSIFICATION, N, 2, seed=3)
+    wide = replace(stream, answers=np.pad(stream.answers, ((0, 0), (0, 0), (0, 60))))
+    early, late = LabelEnsemble(2), LabelEnsemble(2)
+    served = serve(early, wide)
+    first = stream.part(0, at)
+    width = max(int(first.truth.max(initial=0)) + 1, int(first.known.max(initial=0)), 2)
+    narrow = replace(first, answers=first.answers[:, :, :width])
+    parts = [serve(late, narrow), serve(late, stream.part(at, 150)), serve(late, wide.part(150, N))]
+    classes = stream.answers.shape[2]
+    found = np.concatenate(
+        [np.pad(part, ((0, 0), (0, classes)))[:, :classes] for part in parts], axis=0
+    )
+    assert found.tobytes() == np.ascontiguousarray(served[:, :classes]).tobytes()
+    assert differences(late.export_state(), early.export_state()) == []
+
+
+def test_before_any_label_is_known_nothing_is_served() -> None:
+    ensemble = LabelEnsemble(1)
+    truth, known = np.array([-1, 0, 0], np.int32), np.array([0, 0, 1], np.int32)
+    answers = np.full((1, 3, 2), 0.5, np.float32)
+    served = ensemble.serve(answers, np.ones((1, 3), np.uint8), truth, known)
+    assert served.tolist() == [[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
+
+
+def test_where_labels_follow_each_other_the_last_one_tells_the_next() -> None:
+    n = 500
+    truth = (np.arange(n) % 3).astype(np.int32)
+    known = np.full(n, 3, np.int32)
+    nonsense = np.random.default_rng(0).dirichlet(np.ones(3), (1, n))
+    alive = np.ones((1, n), np.uint8)
+    served = LabelEnsemble(1).serve(nonsense, alive, truth, known)
+    assert (served[100:].argmax(axis=1) == truth[100:]).all()
+    portable = LabelEnsemble(1, members=np.array([1, 0, 1], np.uint8))
+    right = portable.serve(nonsense, alive, truth, known).argmax(axis=1) == truth
+    assert right.mean() < 0.5, "who hears no last label can't know"
+    assert portable.export_state()["transitions"].size == 0
+
+
+# ------------------------------------------------------------------ how good it is
+
+OFTEN = np.array([0.4, 0.3, 0.2, 0.1])  # how often each label comes
+
+
+def evident(
+    rng: np.random.Generator,
+    truth: NDArray[np.int32],
+    worth: float | NDArray[np.float64],
+    *,
+    sure: float = 1.0,
+) -> NDArray[np.float64]:
+    """Shares by evidence of some worth, noise of its own, and more or less sure than is right."""
+    worth = np.broadcast_to(worth, truth.shape)[:, None]
+    evidence = rng.normal(size=(len(truth), 4)) + worth * (np.arange(4) == truth[:, None])
+    scores = sure * (worth * evidence + np.log(OFTEN))
+    shares: NDArray[np.float64] = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
+
+
+def candidates_of(kind: str, truth: NDArray[np.int32]) -> NDArray[np.float64]:
+    rng = np.random.default_rng(6)
+    turn = np.arange(len(truth)) // 4000 % 2
+    return np.stack(
+        {
+            "one is good": lambda: [evident(rng, truth, w) for w in (0.1, 2.5, 0.5, 0.0, 1.0)],
+            "they take turns": lambda: [
+                evident(rng, truth, np.where(turn == k, 3.0, 0.5)) for k in range(2)
+            ],
+            "all are alike": lambda: [evident(rng, truth, 1.5) for _ in range(4)],
+            "all know nothing": lambda: [evident(rng, truth, 0.0) for _ in range(3)],
+            "all talk nonsense": lambda: [
+                rng.dirichlet(np.full(4, 0.1), len(truth)) for _ in range(3)
+            ],
+            "the worse is too sure": lambda: [
+                evident(rng, truth, 1.0, sure=5.0),
+                evident(rng, truth, 2.0),
+            ],
+            "all are too sure": lambda: [evident(rng, truth, w, sure=5.0) for w in (1.0, 2.0)],
+            "all doubt too much": lambda: [evident(rng, truth, w, sure=0.2) for w in (1.0, 2.0)],
+        }[kind]()
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "gain"),
+    [
+        ("one is good", 0.01),
+        ("they take turns", 0.18),
+        ("all are alike", 0.2),
+        ("all know nothing", -0.003),
+        ("all talk nonsense", 0.1),
+        ("the worse is too sure", 0.02),
+        ("all are too sure", 0.02),
+        ("all doubt too much", 0.02),
+    ],
+)
+def test_it_is_better_than_the_best_candidate_in_hindsight_or_hardly_worse(
+    kind: str, gain: float
+) -> None:
+    n = 20_000
+    truth = np.random.default_rng(5).choice(4, n, p=OFTEN).astype(np.int32)
+    answers = candidates_of(kind, truth)
+    alive, known = np.ones(answers.shape[:2], np.uint8), np.full(n, 4, np.int32)
+    served = LabelEnsemble(len(answers)).serve(answers, alive, truth, known)
+
+    def loss(shares: NDArray[np.float64]) -> float:
+        return float(-np.log(np.maximum(shares[np.arange(n), truth], 1e-4)).mean())
+
+    alone = (answers.argmax(axis=2) == truth).mean(axis=1)
+    assert (served.argmax(axis=1) == truth).mean() > alone.max() + gain
+    assert loss(served) < min(loss(shares) for shares in answers) + 0.003
+
+
+def test_what_it_makes_small_is_the_log_loss_even_if_fewer_labels_are_right() -> None:
+    # Shares whose sizes mean nothing but the largest: weighing them up costs right answers.
+    n = 20_000
+    rng = np.random.default_rng(6)
+    truth = rng.choice(4, n, p=OFTEN).astype(np.int32)
+    named = np.where(rng.random(n) < 0.8, truth, rng.integers(0, 4, n))
+    shares = rng.dirichlet(np.ones(4), n) * 0.4
+    shares[np.arange(n), named] += 0.6
+    alive, known = np.ones((1, n), np.uint8), np.full(n, 4, np.int32)
+    served = LabelEnsemble(1).serve(shares[None], alive, truth, known)
+    right = np.arange(n), truth
+    assert np.log(served[right]).mean() > np.log(np.maximum(shares[right], 1e-4)).mean() + 0.03
+    assert (served.argmax(axis=1) == truth).mean() > (shares.argmax(axis=1) == truth).mean() - 0.02
