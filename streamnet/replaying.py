@@ -23,7 +23,6 @@ from streamnet.durability.writing import write_durably
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StreamnetError
 from streamnet.learning.learner import Learner
-from streamnet.learning.serving import Served
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
@@ -97,12 +96,7 @@ class Replay:
         if path is None:
             return ()
         self._predictions = Predictions(path, task=learner.task, labels=learner.encoder.labels)
-        return (self._write_predictions,)
-
-    def _write_predictions(self, served: Served) -> None:
-        assert self._predictions is not None
-        with _writing(f"predictions {self.settings.output.predictions}"):
-            self._predictions(served)
+        return (self._predictions,)
 
     def change(self, settings: RunSettings) -> None:
         """Use what may change in a run, from the next sample on: limits, and how state is kept.

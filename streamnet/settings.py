@@ -10,316 +10,32 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from typing import Annotated
 from typing import Any
-from typing import Literal
-from typing import Self
 from typing import final
 
 from pydantic import BaseModel
-from pydantic import BeforeValidator
-from pydantic import ConfigDict
-from pydantic import Field
 from pydantic import ValidationError
-from pydantic import field_validator
-from pydantic import model_validator
 
 from streamnet.errors import ConfigurationError
-from streamnet.samples import Kind
-from streamnet.samples import Task
 from streamnet.settings_errors import messages
+from streamnet.settings_sections import CandidateTable
+from streamnet.settings_sections import DriftSection
+from streamnet.settings_sections import EvaluationSection
+from streamnet.settings_sections import OutputSection
+from streamnet.settings_sections import PopulationSection
+from streamnet.settings_sections import RunSection
+from streamnet.settings_sections import SearchSection
+from streamnet.settings_sections import Section
+from streamnet.settings_sections import SelectionSection
+from streamnet.settings_sections import SourceSection
+from streamnet.settings_sections import StateSection
 from streamnet.toml_lines import KeyPath
 from streamnet.toml_lines import syntax_message
 
 if TYPE_CHECKING:
-    from streamnet.networks.candidate import CandidateSettings
+    pass
 
-__all__ = (
-    "CandidateTable",
-    "DriftSection",
-    "EvaluationSection",
-    "Format",
-    "OutputSection",
-    "PopulationSection",
-    "RunSection",
-    "RunSettings",
-    "Section",
-    "SelectionSection",
-    "SourceSection",
-    "StateSection",
-    "load",
-    "merged",
-    "parse",
-)
-
-
-def _as_tuple(value: object) -> object:
-    """TOML's list as a tuple; one text, table or number may stand for a list of one."""
-    if isinstance(value, list):
-        return tuple(value)
-    return (value,) if isinstance(value, str | dict | int | float) else value
-
-
-Count = Annotated[int, Field(ge=1)]
-Size = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)]
-AnyTexts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Counts = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
-AnyKind = Annotated[Kind, Field(strict=False)]
-AnyTask = Annotated[Task, Field(strict=False)]
-Format = Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"]
-
-
-class Section(BaseModel):
-    """A table of the run file: no unknown keys, no silent conversions, never changed.
-
-    >>> EvaluationSection(window=500).given()
-    {'window': 500}
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    def given(self) -> dict[str, Any]:
-        """What was set, as keyword arguments for the part that it is meant for."""
-        return {name: value for name, value in self if value is not None}
-
-
-@final
-class DriftSection(Section):
-    """What to do when columns change; see `streamnet.sources.Drift`.
-
-    >>> DriftSection(new="ignore").given()
-    {'new': 'ignore'}
-    """
-
-    new: Literal["adapt", "ignore", "reject", "stop"] | None = None
-    missing: Literal["adapt", "reject", "stop"] | None = None
-    changed: Literal["reject", "stop"] | None = None
-
-
-@final
-class SourceSection(Section):
-    """Where samples come from, and what their columns mean.
-
-    ``files`` are names, glob patterns or ``-``, relative to the working directory; ``target``,
-    ``task``, ``drop``, ``kinds`` describe columns; ``format``, ``delimiter``, ``header`` and
-    ``missing`` override what is found out from the content. ``follow`` waits for more, and
-    ``on_gap`` says what happens where something was lost in it. ``max_rejected`` is the largest
-    share of bad records among the last ``rejected_window``; above it the run ends, but not before
-    so many records were read.
-
-    >>> SourceSection(files="a.csv", target="label").files
-    ('a.csv',)
-    """
-
-    files: Texts = ()
-    format: Format | None = None
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    header: bool | None = None
-    missing: AnyTexts | None = None
-    target: Text | None = None
-    task: AnyTask | None = None
-    drop: Texts | None = None
-    kinds: dict[str, AnyKind] | None = None
-    shuffle_buffer: Size | None = None
-    epochs: Count | None = None
-    limit: Count | None = None
-    follow: bool | None = None
-    on_gap: Literal["stop", "go_on"] | None = None
-    most_fields: Count | None = None
-    drift: DriftSection | None = None
-    max_rejected: Share = 0.10
-    rejected_window: Count = 1000
-
-
-@final
-class RunSection(Section):
-    """How the run goes about it; only ``seed`` and ``round_size`` may change a result.
-
-    >>> RunSection(seed=7).given()
-    {'seed': 7}
-    """
-
-    seed: Seed | None = None
-    block_size: Count | None = None
-    threads: Count | None = None
-    round_size: Count | None = None
-
-
-def _candidate(given: dict[str, Any]) -> CandidateSettings:
-    # Imported late: it brings numba with it, for which a run file's errors should not wait.
-    from streamnet.networks.candidate import CandidateSettings
-
-    return CandidateSettings(**given)
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    from streamnet.learning.grid import hidden_of
-
-    return hidden_of(text)
-
-
-@final
-class CandidateTable(Section):
-    """One candidate; keys and rules are those of `CandidateSettings`.
-
-    >>> CandidateTable(hidden=[20], learning_rate=0.1).candidate().describe()
-    'tanh 20, rmsprop 0.1'
-    """
-
-    hidden: Counts | None = None
-    activation: Texts | None = None
-    output: str | None = None
-    loss: str | None = None
-    huber_delta: float | None = None
-    optimiser: str | None = None
-    learning_rate: float | None = None
-    schedule: str | None = None
-    decay: float | None = None
-    decay_steps: int | None = None
-    momentum: float | None = None
-    second_momentum: float | None = None
-    epsilon: float | None = None
-    weight_decay: float | None = None
-    clip: float | None = None
-    rehearsal: int | None = None
-    memory: int | None = None
-    bias: bool | None = None
-    lags: bool | None = None
-
-    def candidate(self) -> CandidateSettings:
-        """The candidate's settings, with the defaults of `CandidateSettings`."""
-        return _candidate(self.given())
-
-    def given(self) -> dict[str, Any]:
-        """What was set; an activation alone is one for all layers."""
-        given = super().given()
-        if self.activation is not None and len(self.activation) == 1:
-            given["activation"] = self.activation[0]
-        return given
-
-    @field_validator("*")
-    @classmethod
-    def _obeys_the_rule_of_its_key(cls, value: Any, info: Any) -> Any:
-        # One by one, so that all keys that are wrong are named at once.
-        alone = {info.field_name: value}
-        if info.field_name == "activation" and value is not None:
-            alone["hidden"] = (1,) * len(value)
-        if value is not None:
-            _candidate(alone)
-        return value
-
-    @model_validator(mode="after")
-    def _keys_fit_together(self) -> Self:
-        self.candidate()
-        return self
-
-
-@final
-class PopulationSection(Section):
-    """How many candidates there are, and which.
-
-    ``[[population.candidate]]`` names them one by one. Or ``hidden``, ``activation``,
-    ``optimiser``, ``learning_rate`` and ``rehearsal`` list values to try in every combination.
-
-    >>> PopulationSection(candidates=16, hidden=["20", "64-32"]).hidden
-    ('20', '64-32')
-    """
-
-    candidates: Count | None = None
-    dtype: Literal["float32", "float64"] | None = None
-    hidden: Texts | None = None
-    activation: Texts | None = None
-    optimiser: Texts | None = None
-    learning_rate: Numbers | None = None
-    rehearsal: Counts | None = None
-    candidate: Annotated[tuple[CandidateTable, ...], BeforeValidator(_as_tuple)] | None = None
-
-    @field_validator("hidden", "activation", "optimiser", "learning_rate", "rehearsal")
-    @classmethod
-    def _obey_the_rule_of_the_key(cls, values: Any, info: Any) -> Any:
-        for value in values or ():
-            _candidate({info.field_name: _layers(value) if info.field_name == "hidden" else value})
-        return values
-
-
-@final
-class EvaluationSection(Section):
-    """Horizons of the scores: the last ``window`` samples, and weights faded by ``fading`` each.
-
-    ``drift`` is the detector that watches the loss of what is served.
-
-    >>> EvaluationSection(fading=0.99).given()
-    {'fading': 0.99}
-    """
-
-    window: Count | None = None
-    fading: Annotated[float, Field(gt=0, le=1)] | None = None
-    drift: Literal["adwin", "page_hinkley", "ddm", "hddm_a", "hddm_w", "none"] | None = None
-
-
-@final
-class SelectionSection(Section):
-    """What answers: the ensemble or the champion alone, and what makes another one champion.
-
-    ``margin`` is the share by which a loss has to be lower at the start of the stream, ``alpha``
-    the level of the test later on.
-
-    >>> SelectionSection(serve="champion").given()
-    {'serve': 'champion'}
-    """
-
-    serve: Literal["ensemble", "champion"] | None = None
-    margin: Share | None = None
-    alpha: Annotated[float, Field(gt=0, le=1)] | None = None
-
-
-@final
-class SearchSection(Section):
-    """The search for better candidates: a newcomer ``every`` so many rounds, 0 for none.
-
-    ``grace`` rounds it is safe; all candidates together may take ``budget`` microseconds a sample.
-
-    >>> SearchSection(every=0).given()
-    {'every': 0}
-    """
-
-    every: Annotated[int, Field(ge=0)] | None = None
-    grace: Annotated[int, Field(ge=0)] | None = None
-    budget: Annotated[float, Field(gt=0)] | None = None
-
-
-@final
-class OutputSection(Section):
-    """Files to write, relative to the working directory.
-
-    >>> OutputSection(model="best.json").given()
-    {'model': 'best.json'}
-    """
-
-    model: Text | None = None
-    predictions: Text | None = None
-    report: Text | None = None
-    dead_letters: Text | None = None
-
-
-@final
-class StateSection(Section):
-    """The state directory, from which a run goes on, and how often it is written.
-
-    >>> StateSection(dir="state", every_seconds=1.0).given()
-    {'dir': 'state', 'every_seconds': 1.0}
-    """
-
-    dir: Text | None = None
-    every_samples: Count | None = None
-    every_seconds: Annotated[float, Field(gt=0)] | None = None
-    generations: Annotated[int, Field(ge=3)] | None = None
-    models: Count | None = None
+__all__ = ("RunSettings", "load", "merged", "parse")
 
 
 @final
@@ -428,6 +144,7 @@ _TABLES: dict[KeyPath, type[BaseModel]] = {
     ("population", "candidate"): CandidateTable,
     ("evaluation",): EvaluationSection,
     ("selection",): SelectionSection,
+    ("search",): SearchSection,
     ("output",): OutputSection,
     ("state",): StateSection,
 }

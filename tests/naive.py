@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.population import Weights
+from streamnet.networks.members import Weights
 from streamnet.samples import Task
 
 __all__ = ("Network", "mix")

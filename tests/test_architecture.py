@@ -36,6 +36,7 @@ SEE_EVENT_LOOPS = {
     "replaying",
     "settings",
     "settings_errors",
+    "settings_sections",
     "sources",
     "verifying",
 }

@@ -15,13 +15,13 @@ from streamnet.errors import ConfigurationError
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.samples import Kind
 from streamnet.samples import Task
-from streamnet.settings import CandidateTable
-from streamnet.settings import Format
 from streamnet.settings import RunSettings
-from streamnet.settings import Section
 from streamnet.settings import load
 from streamnet.settings import merged
 from streamnet.settings import parse
+from streamnet.settings_sections import CandidateTable
+from streamnet.settings_sections import Format
+from streamnet.settings_sections import Section
 from streamnet.sources.files import FORMATS
 
 CONFIG = Path(__file__).parent.parent / "config"

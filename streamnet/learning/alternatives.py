@@ -15,7 +15,7 @@ from streamnet.evaluation import RegressionBaselines
 from streamnet.learning.evaluator import Judged
 from streamnet.learning.evaluator import Scores
 from streamnet.learning.evaluator import numbers_of
-from streamnet.networks.population import Member
+from streamnet.networks.members import Member
 from streamnet.samples import Task
 from streamnet.selection.ensemble import Ensemble
 from streamnet.selection.ensemble import members_of

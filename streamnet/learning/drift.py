@@ -55,12 +55,12 @@ class DriftWatch:
     Raises:
         ConfigurationError: If there is no such detector.
 
-    >>> watch = DriftWatch("adwin")
-    >>> losses = np.repeat([0.1, 0.9], 500) * np.tile([0.0, 2.0], 500)
-    >>> watch.look(np.arange(1000), np.minimum(losses, 1.0))
+    >>> watch = DriftWatch("hddm_a")
+    >>> watch.add(0, np.repeat([0.1, 0.9], 500))
+    >>> watch.look()
     True
     >>> (event,) = watch.events
-    >>> event.number > 500 and event.after > event.before
+    >>> 500 <= event.number < 520 and event.after > event.before
     True
     """
 
@@ -71,17 +71,25 @@ class DriftWatch:
             )
         self.events: deque[DriftEvent] = deque(maxlen=_KEPT)
         self.noticed = 0  # how often, also events that are not kept any more
+        self._waiting: list[tuple[int, NDArray[np.float64]]] = []  # that nobody has looked at
         self._detector: DriftDetector | None = None
         if detector != "none":
             self._detector = _METHODS[detector]()
 
-    def look(self, numbers: NDArray[np.int64], losses: NDArray[np.float64]) -> bool:
-        """Look at losses of consecutive scored samples; whether a rise was noticed.
+    def add(self, first: int, losses: NDArray[np.float64]) -> None:
+        """Keep losses, from 0 to 1 or NaN, of consecutive samples until `look` is called.
 
         Args:
-            numbers: shape=(n,), of the samples.
-            losses: shape=(n,), from 0 to 1.
+            first: Number of the first sample.
+            losses: shape=(n,).
         """
+        if self._detector is not None:
+            self._waiting.append((first, losses))
+
+    def look(self) -> bool:
+        """Look at the losses that were kept, in order; whether a rise was noticed."""
+        numbers, losses = self._together()
+        self._waiting.clear()
         if self._detector is None or not losses.size:
             return False
         self._detector.update(losses)
@@ -93,9 +101,21 @@ class DriftWatch:
         self.noticed += len(rises)
         return bool(rises)
 
+    def _together(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The numbers of the samples that wait, and their losses."""
+        numbers = [np.arange(first, first + len(part)) for first, part in self._waiting]
+        losses = [part for _, part in self._waiting]
+        return (
+            np.concatenate((np.empty(0, np.int64), *numbers)),
+            np.concatenate((np.empty(0), *losses)),
+        )
+
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
+        numbers, losses = self._together()
         return {
+            "numbers": numbers,
+            "losses": losses,
             "events": np.array(self.events, np.float64).reshape(-1, 4),
             "noticed": self.noticed,
             "detector": None if self._detector is None else self._detector.export_state(),
@@ -103,6 +123,10 @@ class DriftWatch:
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the watch did whose state this is."""
+        self._waiting = [
+            (int(number), np.array([loss]))
+            for number, loss in zip(state["numbers"], state["losses"], strict=True)
+        ]
         self.noticed = state["noticed"]
         self.events.clear()
         for number, since, before, after in state["events"].tolist():

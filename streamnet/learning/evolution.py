@@ -16,7 +16,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.trainer import Replacement
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.cost import cost_of
-from streamnet.networks.population import Member
+from streamnet.networks.members import Member
 from streamnet.networks.topology import Capacity
 from streamnet.randomness import key_of
 

@@ -29,7 +29,7 @@ from streamnet.learning.trainer import Replacement
 from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Snapshot
 from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.population import Member
+from streamnet.networks.members import Member
 from streamnet.networks.topology import Capacity
 from streamnet.samples import Task
 from streamnet.selection.selector import Selector
@@ -140,7 +140,6 @@ class Server:
         self._dead: dict[int, int] = {}  # slot, and the first sample that it did not answer
         self._leaving: set[int] = set()  # slots whose replacement is decided, but yet to come
         self._serials = self._all_serials()
-        self._losses: list[tuple[int, NDArray[np.float64]]] = []  # of this round
         self._surge = 0  # rounds for which more candidates than usual make room
         self._round = 0
         self._emitted = -1  # serial of the champion that was emitted last
@@ -224,7 +223,7 @@ class Server:
         )
         for place, sums in enumerate(notes.tolist(), start=first):
             self.curve.add(place * CURVE_EVERY, *sums)
-        self._losses.append((judged.scored.first, losses))
+        self.drift.add(judged.scored.first, losses)
 
     def _decide(self, scored: Scored) -> Decision:
         self._look_for_drift()
@@ -245,14 +244,10 @@ class Server:
 
     def _look_for_drift(self) -> None:
         """At a round's end, so that how blocks were cut does not matter."""
-        if self._losses:
-            numbers = [np.arange(first, first + len(part)) for first, part in self._losses]
-            losses = np.concatenate([part for _, part in self._losses])
-            self._surge = max(self._surge - 1, 0)
-            if self.drift.look(np.concatenate(numbers), losses):
-                self._surge = _SURGE
-                self.alternatives.shorten()
-        self._losses.clear()
+        self._surge = max(self._surge - 1, 0)
+        if self.drift.look():
+            self._surge = _SURGE
+            self.alternatives.shorten()
 
     def _evolve(self, scored: Scored) -> tuple[Replacement, ...]:
         """Who makes room for a better idea."""
@@ -314,7 +309,6 @@ class Server:
             "dead": [list(pair) for pair in self._dead.items()],
             "leaving": sorted(self._leaving),
             "drift": self.drift.export_state(),
-            "losses": [[first, losses.copy()] for first, losses in self._losses],
             "surge": self._surge,
             "round": self._round,
             "emitted": self._emitted,
@@ -341,7 +335,6 @@ class Server:
         self._dead = dict(state["dead"])
         self._leaving = set(state["leaving"])
         self.drift.restore_state(state["drift"])
-        self._losses = [(first, np.array(losses)) for first, losses in state["losses"]]
         self._surge = state["surge"]
         self._round = state["round"]
         self._emitted = state["emitted"]

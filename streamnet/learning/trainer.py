@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from streamnet.features.encoded import Encoded
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.population import Answers
-from streamnet.networks.population import Member
+from streamnet.networks.members import Answers
+from streamnet.networks.members import Member
+from streamnet.networks.members import Weights
 from streamnet.networks.population import Population
-from streamnet.networks.population import Weights
 from streamnet.samples import Task
 from streamnet.selection.ensemble import restored_ensemble
 

@@ -25,8 +25,8 @@ from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import document_of
 from streamnet.modelfiles.document import verify
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.members import Weights
 from streamnet.networks.network import Network
-from streamnet.networks.population import Weights
 from streamnet.samples import Block
 from streamnet.samples import Field
 from streamnet.samples import Inputs

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.kernels import Memory
 from streamnet.networks.kernels import learn
+from streamnet.networks.members import Weights
 from streamnet.networks.population import Population
-from streamnet.networks.population import Weights
 from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 from streamnet.samples import Task

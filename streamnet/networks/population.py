@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from threading import local
 from typing import Any
-from typing import NamedTuple
 from typing import final
 
 import numpy as np
@@ -14,10 +13,14 @@ from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.networks.aligned import aligned_zeros
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.initialise import fill_section
 from streamnet.networks.kernels import finite
 from streamnet.networks.kernels import learn
+from streamnet.networks.members import Answers
+from streamnet.networks.members import Member
+from streamnet.networks.members import Weights
 from streamnet.networks.memory import InputMemory
 from streamnet.networks.topology import Capacity
 from streamnet.networks.topology import Section
@@ -29,28 +32,10 @@ from streamnet.networks.topology import states_of
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
-__all__ = ("Answers", "Member", "Population", "Weights")
+__all__ = ("Population",)
 
-Weights = dict[str, NDArray[Any]]
-"""A network's weights: a matrix for each section, with nothing that only fills up memory."""
 
-_ALIGNMENT = 64
 _FIRST = np.zeros(1, np.int64)
-
-
-class Answers(NamedTuple):
-    """What each candidate said about each sample of a block before learning it."""
-
-    outputs: NDArray[np.floating]  # shape=(candidates, n, outputs): shares, or a standard number
-    alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a candidate had no finite answer
-
-
-class Member(NamedTuple):
-    """A candidate's place in the population."""
-
-    settings: CandidateSettings
-    serial: int  # unique in a run; keys the candidate's random numbers
-    born: int  # number of the first sample it answers
 
 
 @final
@@ -117,8 +102,8 @@ class Population:
             scratch = max(scratch, scratch_size(member.settings, self.capacity))
         self.plans = np.stack(plans)
         self.factors = np.stack([factors_of(member.settings) for member in self.members])
-        self.weights = _aligned(weights, self.dtype)
-        self.state = _aligned(states, self.dtype)
+        self.weights = aligned_zeros(weights, self.dtype)
+        self.state = aligned_zeros(states, self.dtype)
         self._scratch_size = scratch
         self._local = local()
 
@@ -277,7 +262,7 @@ class Population:
         """Working memory for the kernels, one for each thread."""
         kept: NDArray[Any] | None = getattr(self._local, "scratch", None)
         if kept is None:
-            kept = self._local.scratch = _aligned(self._scratch_size, self.dtype)
+            kept = self._local.scratch = aligned_zeros(self._scratch_size, self.dtype)
         return kept
 
     def check(self) -> int:
@@ -415,10 +400,3 @@ class Population:
 def _unknown(n: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Labels and goals of samples without a target; not to be changed."""
     return np.full(n, -1, np.int32), np.full(n, np.nan)
-
-
-def _aligned(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Zeros that start at a cache line, so that no vector crosses two."""
-    raw = np.zeros(size + _ALIGNMENT // dtype.itemsize, dtype)
-    skip = -raw.ctypes.data % _ALIGNMENT // dtype.itemsize
-    return raw[skip : skip + size]

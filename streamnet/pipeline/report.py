@@ -17,7 +17,7 @@ from streamnet.learning.evaluator import measures_of
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Change
 from streamnet.learning.serving import Departed
-from streamnet.networks.population import Member
+from streamnet.networks.members import Member
 
 __all__ = ("Times", "report_of")
 

@@ -31,10 +31,16 @@ class Outcome(NamedTuple):
     @property
     def complaint(self) -> str:
         """The one line on standard error."""
-        assert "Traceback" not in self.out + self.err
-        assert self.err.startswith("streamnet: ")
         assert self.err.count("\n") == 1, f"not one line: {self.err!r}"
-        return self.err.removeprefix("streamnet: ").rstrip("\n")
+        return self.complaints[0]
+
+    @property
+    def complaints(self) -> list[str]:
+        """The lines on standard error."""
+        assert "Traceback" not in self.out + self.err
+        lines = self.err.splitlines()
+        assert all(line.startswith("streamnet: ") for line in lines)
+        return [line.removeprefix("streamnet: ") for line in lines]
 
 
 class Cli:

@@ -78,7 +78,9 @@ def test_if_predictions_can_not_be_written_what_was_learned_is_kept(cli: Cli) ->
         path, "--predictions", "answers.csv", "--model", "model.json", "--report", "report.json"
     )
     assert outcome.code == 1
-    assert outcome.complaint == "predictions answers.csv can't be written: No space left on device"
+    waits, ends = outcome.complaints
+    assert waits == "predictions answers.csv: No space left on device; it waits"
+    assert ends.startswith("predictions answers.csv: No space left on device")
     report = json.loads(Path("report.json").read_text("utf-8"))
     assert 0 < Model.load("model.json").about["samples"] == report["learned"] <= 3000
 
@@ -88,7 +90,9 @@ def test_if_dead_letters_can_not_be_written_the_run_ends_with_one_clear_line(cli
     path = write("bad.csv", csv_text(rows(60)) + "1,red,low,5\n")
     outcome = cli.replay(path, "--dead-letters", FULL, "--model", "model.json")
     assert outcome.code == 1
-    assert "No space left on device" in outcome.complaint
+    waits, ends = outcome.complaints
+    assert waits == f"dead_letters {FULL}: No space left on device; it waits"
+    assert ends.startswith(f"dead_letters {FULL}: No space left on device")
     assert Path("model.json").exists()
 
 

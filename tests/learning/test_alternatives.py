@@ -55,7 +55,9 @@ def error_of(block: Block, served: list[Served], labels: list[str]) -> float:
 def test_each_is_scored_as_if_it_were_served(task: Task, candidates: Any) -> None:
     measure = "accuracy" if task is Task.CLASSIFICATION else "mae"
     block = stream(task, 500)
-    learners = [learner_of(task, candidates, serve=name) for name in ("ensemble", "champion")]
+    learners = [
+        learner_of(task, candidates, serve=name, drift="none") for name in ("ensemble", "champion")
+    ]
     for track, learner in zip((ENSEMBLE, CHAMPION), learners, strict=True):
         served = list(feed(learner, block, (50,)))
         alternatives = learner.server.alternatives
@@ -154,7 +156,7 @@ def test_a_model_that_comes_is_of_those_that_were_meant_though_others_take_slots
     task: Task,
 ) -> None:
     # Each round somebody makes room for a newcomer, which must not be heard in another's place.
-    learner = learner_of(task, evolution={"every": 1, "grace": 0})
+    learner = learner_of(task, evolution={"every": 1, "grace": 0}, drift="none")
     meant: dict[int, list[int]] = {}
     came = 0
     for part in feed(learner, stream(task, 30 * ROUND), (ROUND,)):

@@ -69,7 +69,7 @@ def test_a_state_is_durable_before_the_first_sample_is_used(tmp_path: Path) -> N
         ({"window": 51}, "window is 51, but was 50"),
         ({"dtype": "float64"}, "dtype is float64, but was float32"),
         ({"encoder": {"max_classes": 5}}, "encoder.max_classes is 5, but was 4"),
-        ({"candidates": None}, "candidates.count is 16, but was 4"),
+        ({"candidates": None}, "candidates.count is 24, but was 4"),
     ],
 )
 def test_a_setting_that_may_not_change_is_refused_by_its_name(
@@ -184,7 +184,7 @@ def test_a_quiet_source_is_cut_by_time(tmp_path: Path, backend: str) -> None:
 
 
 def test_models_are_bounded_and_tell_where_they_are_from(tmp_path: Path) -> None:
-    pipeline = made(tmp_path, TASK, samples=2600, state={"models": 2}, fading=0.9)
+    pipeline = made(tmp_path, TASK, samples=2600, state={"models": 2}, fading=0.9, alpha=1.0)
     go(pipeline)
     folder = tmp_path / "state" / "models"
     assert len(list(folder.glob("*.safetensors"))) <= 2

@@ -1,0 +1,31 @@
+"""What a population is made of, and what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.networks.candidate import CandidateSettings
+
+__all__ = ("Answers", "Member", "Weights")
+
+Weights = dict[str, NDArray[Any]]
+"""A network's weights: a matrix for each section, with nothing that only fills up memory."""
+
+
+class Answers(NamedTuple):
+    """What each candidate said about each sample of a block before learning it."""
+
+    outputs: NDArray[np.floating]  # shape=(candidates, n, outputs): shares, or a standard number
+    alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a candidate had no finite answer
+
+
+class Member(NamedTuple):
+    """A candidate's place in the population."""
+
+    settings: CandidateSettings
+    serial: int  # unique in a run; keys the candidate's random numbers
+    born: int  # number of the first sample it answers
