@@ -233,13 +233,11 @@ class Population:
         """
         n, count = len(inputs.count), len(slots)
         self.memory.write(first, inputs, *_unknown(n))
-        # A candidate that stands alone needs no copy of what is known of the others.
         chosen = slice(slots[0], slots[0] + 1) if count == 1 else slice(None)
         members = _FIRST if count == 1 else np.array(slots, np.int64)
         size = len(self.plans[chosen])
-        answers = Answers(
-            np.empty((size, n, self.capacity.outputs), self.dtype), np.zeros((size, n), np.uint8)
-        )
+        outcome = np.empty((size, n, self.capacity.outputs), self.dtype)
+        answers = Answers(outcome, np.zeros((size, n), np.uint8))
         learn(
             members,
             self.plans[chosen],
