@@ -245,7 +245,9 @@ class Pipeline:
 
     async def _learn(self) -> None:
         saved = None if self.state is None else await to_thread.run_sync(self.state.open)
-        if saved is not None:
+        if self.state is not None and saved is not None:
+            # First of all: what the source remembers may not fit other settings.
+            self.state.check(self._identity, saved)
             self._reader.restore_state(saved["reading"])
         schema = await self._reader.open()
         if schema is None:

@@ -158,6 +158,20 @@ class State:
         """Let another process write there."""
         self.folder.close()
 
+    def check(self, identity: dict[str, Any], saved: Tree) -> None:
+        """Compare settings that are known so far with those of the run that is gone on with.
+
+        Raises:
+            StateError: If one is not as it was.
+        """
+        identity = {**identity, **self.identity}
+        known = {name: value for name, value in saved["identity"].items() if name in identity}
+        changed = differences(known, identity)
+        if changed:
+            raise StateError(
+                f"the state in {self.folder.path} can't be gone on from: {'; '.join(changed[:10])}"
+            )
+
     def begin(self, identity: dict[str, Any], settings: dict[str, Any], saved: Tree | None) -> None:
         """Say what the run is, and compare it with what it goes on from.
 
@@ -173,11 +187,7 @@ class State:
         if saved is None:
             self.lineage = root(identity)
             return
-        changed = differences(saved["identity"], identity)
-        if changed:
-            raise StateError(
-                f"the state in {self.folder.path} can't be gone on from: {'; '.join(changed[:10])}"
-            )
+        self.check(identity, saved)
         for sentence in differences(saved["numerics"], self._numerics):
             logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
         self.lineage = saved["lineage"]
