@@ -83,18 +83,18 @@ class Limited(Source):
         return block
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
-        """How many samples are left, and the state of the source."""
+        """How many samples were given, and the state of the source."""
         left = self._left
         if after is None or not after.source:
             left = self._n
         elif self._last is not None:
             before = _samples_before(self._last, after)
             left += 0 if before is None else len(self._last) - before
-        return {"left": left, "source": self._source.export_state(after)}
+        return {"given": self._n - left, "source": self._source.export_state(after)}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Take over how many samples are left."""
-        self._known = int(state["left"])
+        """Take over how many samples were given: the limit may be another one now."""
+        self._known = max(self._n - int(state["given"]), 0)
         self._source.restore_state(state["source"])
 
     async def aclose(self) -> None:

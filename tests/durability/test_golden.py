@@ -37,7 +37,7 @@ def test_a_state_of_an_earlier_release_is_gone_on_from(
     shutil.copy(golden / "dead-letters.jsonl", "state")
     before = standing_of(Path("state"))
     assert before.counts == {"read": SAMPLES + 13, "learned": SAMPLES, "rejected": 13}
-    result = anyio.run(Replay(settings_of(), resume=True).run)
+    result = anyio.run(Replay(settings_of(100_000), resume=True).run)
     assert result.report["learned"] == 1470
     assert result.report["rejected"] == 30
     assert len(Path("state/dead-letters.jsonl").read_text().splitlines()) == 30

@@ -215,7 +215,7 @@ def test_without_its_champion_no_model_comes() -> None:
 
 @TASKS
 def test_a_slot_that_is_taken_anew_starts_without_weight_in_both_ensembles(task: Task) -> None:
-    learner = learner_of(task, [candidate(), candidate(hidden=()), WILD])
+    learner = learner_of(task, [candidate(), candidate(hidden=()), WILD], drift="none")
     alternatives = learner.server.alternatives
     judged: list[float] = []
     for part in feed(learner, stream(task, 6 * ROUND), (ROUND,)):

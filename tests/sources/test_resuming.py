@@ -157,7 +157,7 @@ def test_going_on_from_a_resumed_source_is_the_same_again(tmp_path: Path) -> Non
             return state
 
         state = anyio.run(state_at_once)
-        assert json.loads(state)["left"] == json.loads(place.state)["left"]
+        assert json.loads(state)["given"] == json.loads(place.state)["given"]
         assert resumed(Limited(source_of(paths), 15), place._replace(state=state)) == place.rest
 
 
