@@ -33,8 +33,8 @@ from tests.durability.disks import DURABLE
 
 __all__ = ("Killer", "left", "replay_here", "settings_of", "write_stream")
 
-AT_A_CALL = 0.3  # of the kills fall on a durable call, one of the next so many
-CALLS = 60
+AT_A_CALL = 0.5  # of the kills fall on a durable call, one of the next so many
+CALLS = 30
 FEWEST, MOST = 3, 9  # kills of a replay before it is let alone
 ROWS = 4000
 CONFIG = """

@@ -41,8 +41,8 @@ def test_killed_at_random_instants(memory_folder: Path, seed: int) -> None:
     found = killed(150, seed, memory_folder)
     assert found["differs"] == []
     assert found["kills"] >= 150
-    assert found["before the first checkpoint"] >= 1
-    assert found["within a checkpoint"] >= 1
+    assert found["before the first checkpoint"] > 0
+    assert found["within a checkpoint"] > 0
 
 
 @pytest.mark.long
