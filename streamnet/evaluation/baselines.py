@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.evaluation.columns import column
-from streamnet.jit import jit
+from streamnet.jit import exact
 
 __all__ = ("ClassificationBaselines", "RegressionBaselines")
 
@@ -22,7 +22,7 @@ COUNT, MEAN, LAST_NUMBER = range(3)  # memory of numbers
 LARGEST = 1e300  # beyond it the distance of a truth to the mean could overflow
 
 
-@jit
+@exact
 def _repeat_classes(
     truth: NDArray[np.int32],
     answers: NDArray[np.float32],
@@ -43,7 +43,7 @@ def _repeat_classes(
             memory[MAJORITY] = y
 
 
-@jit
+@exact
 def _repeat_numbers(
     truth: NDArray[np.float64], answers: NDArray[np.float64], memory: NDArray[np.float64]
 ) -> None:

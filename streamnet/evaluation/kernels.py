@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.jit import exact
 from streamnet.jit import inlined
-from streamnet.jit import jit
 
 __all__ = (
     "ABSOLUTE",
@@ -74,7 +74,7 @@ def _judge(
     return best, np.float64(answers[k, i, y]) if y < classes else 0.0, brier
 
 
-@jit
+@exact
 def score_classes(
     answers: NDArray[np.float32],
     truth: NDArray[np.int32],
@@ -148,7 +148,7 @@ def score_classes(
     return int(samples)
 
 
-@jit
+@exact
 def score_numbers(
     answers: NDArray[np.float64],
     truth: NDArray[np.float64],
