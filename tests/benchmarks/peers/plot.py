@@ -23,7 +23,7 @@ _COLOURS = {
     "sklearn": "#8c564b",
 }
 _MARKERS = "osD^vP"
-_BASELINES = ("no-change", "majority or mean")
+_BASELINES = ("no-change", "majority-or-mean")
 
 
 def draw(runs: Mapping[str, Sequence[Record]], peers: Sequence[str], path: Path) -> None:
@@ -37,7 +37,7 @@ def draw(runs: Mapping[str, Sequence[Record]], peers: Sequence[str], path: Path)
     import matplotlib as mpl
 
     mpl.use("svg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
     # The same file from the same runs, and text that stays text.
     mpl.rcParams.update({"svg.hashsalt": "streamnet", "svg.fonttype": "none", "font.size": 8})
@@ -47,7 +47,7 @@ def draw(runs: Mapping[str, Sequence[Record]], peers: Sequence[str], path: Path)
     }
     by_stream = {stream: found for stream, found in by_stream.items() if found}
     height = -(-len(by_stream) // _COLUMNS)
-    figure, axes = pyplot.subplots(
+    figure, axes = plt.subplots(
         height, _COLUMNS, figsize=(9.5, 2.4 * height + 0.9), layout="constrained", squeeze=False
     )
     styles = _styles([peer for peer in peers if peer not in _BASELINES])
@@ -57,14 +57,14 @@ def draw(runs: Mapping[str, Sequence[Record]], peers: Sequence[str], path: Path)
         axis.axis("off")
     seen = {summary.peer for found in by_stream.values() for summary in found}
     marks = [
-        pyplot.Line2D([], [], linestyle="", label=peer, **style)
+        plt.Line2D([], [], linestyle="", label=peer, **style)
         for peer, style in styles.items()
         if peer in seen
     ]
-    marks.append(pyplot.Line2D([], [], color="grey", linestyle=":", label="no-change"))
+    marks.append(plt.Line2D([], [], color="grey", linestyle=":", label="no-change"))
     figure.legend(handles=marks, loc="outside lower center", ncols=6, frameon=False)
     figure.savefig(path, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def _styles(peers: Sequence[str]) -> dict[str, dict[str, Any]]:

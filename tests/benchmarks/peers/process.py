@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.benchmarks.peers.child import TOO_SLOW
 from tests.benchmarks.peers.child import Order
 from tests.benchmarks.peers.record import Record
 from tests.benchmarks.peers.record import Status
@@ -45,7 +45,7 @@ def run(order: Order) -> Record:
             return _ended(order, "too slow", f"stopped after {_PATIENCE} times the time limit")
         if done.returncode == 0:
             return msgspec.json.decode(written.read_bytes(), type=Record)
-    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    if done.returncode == TOO_SLOW:
         return _ended(order, "too slow", f"over {order.seconds} s of CPU time")
     last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
     return _ended(order, "failed", (last[0].strip() if last else f"exit {done.returncode}")[:200])

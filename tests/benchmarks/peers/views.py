@@ -94,4 +94,7 @@ def running_standardised(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
     variance = (shifted**2).cumsum(axis=0) / count - mean**2
     deviation = np.sqrt(np.maximum(variance, 0))
     floor = 1e-7 * (np.abs(mean) + np.abs(inputs[0]))  # below it, rounding alone
-    return (shifted - mean) / np.where(deviation > floor, deviation, 1.0)
+    standardised: NDArray[np.float64] = (shifted - mean) / np.where(
+        deviation > floor, deviation, 1.0
+    )
+    return standardised

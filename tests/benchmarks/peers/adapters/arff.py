@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+from pathlib import Path
 
 from tests.benchmarks.peers.rows import Rows
 from tests.benchmarks.peers.views import word_counts
@@ -10,12 +10,12 @@ from tests.benchmarks.peers.views import word_counts
 __all__ = ("write_arff",)
 
 
-def write_arff(rows: Rows, file: TextIO, words: int) -> None:
+def write_arff(rows: Rows, path: Path, words: int) -> None:
     """Write rows; the target comes last, as the index of its label or as a number.
 
     Args:
         rows: What to write.
-        file: Where to.
+        path: The file to make.
         words: Numeric attributes for a text.
     """
     columns: list[list[float] | list[int]] = []
@@ -34,8 +34,9 @@ def write_arff(rows: Rows, file: TextIO, words: int) -> None:
     kind = _nominal(len(rows.labels)) if rows.classification else "numeric"
     header.append(f"@attribute target {kind}")
     columns.append(rows.target.tolist())
-    file.write("\n".join([*header, "@data", ""]))
-    file.writelines(",".join(map(repr, row)) + "\n" for row in zip(*columns, strict=True))
+    with path.open("w", encoding="utf-8") as file:
+        file.write("\n".join([*header, "@data", ""]))
+        file.writelines(",".join(map(repr, row)) + "\n" for row in zip(*columns, strict=True))
 
 
 def _nominal(values: int) -> str:

@@ -44,7 +44,7 @@ PEERS = (
         prepare=lambda rows, _: Prepared(lambda: no_change(rows), "repeats the last target"),
     ),
     Peer(
-        "majority or mean",
+        "majority-or-mean",
         "",
         BOTH,
         random=False,

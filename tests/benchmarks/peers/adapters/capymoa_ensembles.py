@@ -34,9 +34,10 @@ def _prepare(kind: str, members: int) -> Callable[[Rows, int], Prepared]:
         from capymoa.evaluation import prequential_evaluation
         from capymoa.stream import ARFFStream
 
-        with tempfile.NamedTemporaryFile("w", suffix=".arff", delete=False) as file:
-            write_arff(rows, file, _WORDS)
-        stream = ARFFStream(file.name)
+        folder = tempfile.TemporaryDirectory()
+        path = Path(folder.name, "stream.arff")
+        write_arff(rows, path, _WORDS)
+        stream = ARFFStream(path)
         make: Any = getattr(classifier if rows.classification else regressor, kind)
         # A seed of 0 is taken for none by some of them.
         model = make(stream.get_schema(), random_seed=seed + 1, ensemble_size=members)
@@ -45,7 +46,7 @@ def _prepare(kind: str, members: int) -> Callable[[Rows, int], Prepared]:
             # Its quick loop, in Java, keeps answers as whole numbers: of no use for regression.
             evaluate = partial(prequential_evaluation, optimise=rows.classification)
             results = evaluate(stream, model, store_predictions=True)
-            Path(file.name).unlink()
+            folder.cleanup()
             return [float(answer) for answer in results.predictions()]
 
         return Prepared(learn, f"{kind}, {members} members")

@@ -40,7 +40,11 @@ class _Answers:
 
     def __call__(self, served: Served) -> None:
         answers = served.answers
-        self.blocks.append(answers.argmax(axis=1) if answers.ndim == 2 else answers.copy())
+        if answers.ndim == 2:
+            # Labels are learned as they come: none is known at first.
+            best = answers.argmax(axis=1)
+            answers = np.where(best < served.scored.encoded.known, best, NO_ANSWER)
+        self.blocks.append(answers.copy())
 
 
 def _learn(rows: Rows, seed: int) -> Learn:
@@ -53,10 +57,9 @@ def _learn(rows: Rows, seed: int) -> Learn:
         anyio.run(Pipeline(source, seed=seed, prepare=kept.attach).run)
         answers = np.concatenate(kept.blocks)
         if rows.classification:
-            # It learns of labels as they come: the first answer may name one that is not known.
             codes = np.array([*(index[label] for label in kept.labels), NO_ANSWER])
-            return codes[np.minimum(answers, len(kept.labels))].tolist()
-        return answers.tolist()
+            answers = codes[answers]  # NO_ANSWER is -1: the last of them
+        return list(answers)
 
     return learn
 

@@ -31,10 +31,10 @@ def _patches(rows: Rows, seed: int) -> Any:
 
     nominal = list(rows.words)
     if rows.classification:
-        base = tree.HoeffdingTreeClassifier(
+        model = tree.HoeffdingTreeClassifier(
             grace_period=50, delta=0.01, nominal_attributes=nominal
         )
-        return ensemble.SRPClassifier(base, seed=seed)
+        return ensemble.SRPClassifier(model, seed=seed)
     base = tree.HoeffdingTreeRegressor(grace_period=50, delta=0.01, nominal_attributes=nominal)
     return ensemble.SRPRegressor(base, seed=seed)
 
@@ -51,10 +51,8 @@ def _adaptive_tree(rows: Rows, seed: int) -> Any:
     from river import tree
 
     if rows.classification:
-        kind = tree.HoeffdingAdaptiveTreeClassifier
-    else:
-        kind = tree.HoeffdingAdaptiveTreeRegressor
-    return kind(nominal_attributes=list(rows.words), seed=seed)
+        return tree.HoeffdingAdaptiveTreeClassifier(nominal_attributes=list(rows.words), seed=seed)
+    return tree.HoeffdingAdaptiveTreeRegressor(nominal_attributes=list(rows.words), seed=seed)
 
 
 def _prepare(make: Callable[[Rows, int], Any]) -> Callable[[Rows, int], Prepared]:

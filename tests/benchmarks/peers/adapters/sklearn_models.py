@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ def _linear(rows: Rows, setting: str, seed: int) -> Any:
     from sklearn.linear_model import SGDClassifier
     from sklearn.linear_model import SGDRegressor
 
-    rate = {"learning_rate": "constant", "eta0": float(setting.split()[-1])}
+    rate = {"learning_rate": "constant", "eta0": float(setting.rpartition(" ")[2])}
     if rows.classification:
         return SGDClassifier(loss="log_loss", random_state=seed, **rate)
     return SGDRegressor(random_state=seed, **rate)
@@ -45,12 +44,11 @@ def _network(rows: Rows, setting: str, seed: int) -> Any:
     from sklearn.neural_network import MLPRegressor
 
     kind = MLPClassifier if rows.classification else MLPRegressor
-    rate = float(setting.split()[-1])
+    rate = float(setting.rpartition(" ")[2])
     return kind(hidden_layer_sizes=(64,), learning_rate_init=rate, random_state=seed)
 
 
-def _learn(rows: Rows, setting: str, make: Callable[[Rows, str], Any]) -> Learn:
-    model = make(rows, setting)
+def _learn(rows: Rows, model: Any) -> Learn:
     inputs = matrix(rows, _WORDS)[0]
     inputs = inputs if rows.texts else running_standardised(inputs)
     if rows.classification:
@@ -95,7 +93,9 @@ def _prepare(
     make: Callable[[Rows, str, int], Any], settings: Iterable[str]
 ) -> Callable[[Rows, int], Prepared]:
     def prepare(rows: Rows, seed: int) -> Prepared:
-        learn = partial(_learn, make=partial(make, seed=seed))
+        def learn(part: Rows, setting: str) -> Learn:
+            return _learn(part, make(part, setting, seed))
+
         return tuned(rows, settings, learn, head=_HEAD)
 
     return prepare
