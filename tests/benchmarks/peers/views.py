@@ -1,4 +1,4 @@
-"""Views of rows in the shapes that peers want: matrices, dictionaries, running scales."""
+"""Views of rows in the shapes that peers want: matrices and dictionaries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.peers.rows import Rows
 
-__all__ = ("matrix", "one_hot", "plain", "running_standardised", "word_counts", "words_of")
+__all__ = ("matrix", "one_hot", "plain", "word_counts", "words_of")
 
 _WORD = re.compile(r"\w+")
 
@@ -81,20 +81,3 @@ def one_hot(rows: Rows, words: int) -> list[dict[str, float]]:
     if not rows.texts:
         return [dict(zip(names, row, strict=True)) for row in inputs.tolist()]
     return [{names[i]: float(row[i]) for i in np.flatnonzero(row)} for row in inputs]
-
-
-def running_standardised(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each row less the mean of the rows up to it, over their deviation; shape as given.
-
-    What scikit-learn's StandardScaler gives with ``partial_fit`` and ``transform`` row by row.
-    """
-    count = np.arange(1, len(inputs) + 1)[:, None]
-    shifted = inputs - inputs[0]  # so that squares of large numbers lose nothing
-    mean = shifted.cumsum(axis=0) / count
-    variance = (shifted**2).cumsum(axis=0) / count - mean**2
-    deviation = np.sqrt(np.maximum(variance, 0))
-    floor = 1e-7 * (np.abs(mean) + np.abs(inputs[0]))  # below it, rounding alone
-    standardised: NDArray[np.float64] = (shifted - mean) / np.where(
-        deviation > floor, deviation, 1.0
-    )
-    return standardised

@@ -16,7 +16,7 @@ from tests.benchmarks.peers.views import one_hot
 __all__ = ("PEERS",)
 
 _WORDS = 1024  # inputs for a text
-_RATES = ("SGD 0.005", "SGD 0.02", "SGD 0.1", "SGD 0.5", "Adam 0.01")
+_RATES = ("SGD 0.005", "SGD 0.02", "SGD 0.1", "SGD 0.5", "SGD 2", "Adam 0.01")
 
 
 def _model(rows: Rows, setting: str) -> Any:

@@ -19,9 +19,10 @@ from tests.benchmarks.peers.peer import Learn
 from tests.benchmarks.peers.peer import Peer
 from tests.benchmarks.peers.peer import Prepared
 from tests.benchmarks.peers.rows import Rows
+from tests.benchmarks.peers.scales import RunningScale
+from tests.benchmarks.peers.scales import running_standardised
 from tests.benchmarks.peers.tuning import tuned
 from tests.benchmarks.peers.views import matrix
-from tests.benchmarks.peers.views import running_standardised
 
 __all__ = ("PEERS",)
 
@@ -71,20 +72,16 @@ def _classify(model: Any, inputs: np.ndarray, rows: Rows) -> Learn:
 
 
 def _regress(model: Any, inputs: np.ndarray, rows: Rows) -> Learn:
-    count = np.arange(1, len(inputs) + 1)
-    mean = rows.target.cumsum() / count
-    spread = np.sqrt(np.maximum((rows.target**2).cumsum() / count - mean**2, 0))
-    spread = np.where(spread > 1e-7 * np.abs(mean), spread, 1.0)
-    scaled = (rows.target - mean) / spread
+    scale = RunningScale.of(rows.target)
+    scaled = scale.scaled(rows.target)
 
     def learn() -> Answers:
         answers = [0.0]
         model.partial_fit(inputs[:1], scaled[:1])
         for i in range(1, len(inputs)):
-            answer = model.predict(inputs[i : i + 1])[0]
-            answers.append(float(answer * spread[i - 1] + mean[i - 1]))  # of what was seen before
+            answers.append(float(model.predict(inputs[i : i + 1])[0]))
             model.partial_fit(inputs[i : i + 1], scaled[i : i + 1])
-        return answers
+        return list(scale.restored(answers))
 
     return learn
 

@@ -1,4 +1,8 @@
-"""Vowpal Wabbit with a hidden layer, in its own text format; learning rates are tuned."""
+"""Vowpal Wabbit with a hidden layer, in its own text format; sizes and rates are tuned.
+
+It scales inputs itself, but learns far better from inputs that are centred too (letter, first
+5,000: 57 % against 36 %), so it gets them standardised by what had been seen up to each sample.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,10 @@ from tests.benchmarks.peers.peer import Learn
 from tests.benchmarks.peers.peer import Peer
 from tests.benchmarks.peers.peer import Prepared
 from tests.benchmarks.peers.rows import Rows
+from tests.benchmarks.peers.scales import RunningScale
+from tests.benchmarks.peers.scales import running_standardised
 from tests.benchmarks.peers.tuning import tuned
+from tests.benchmarks.peers.views import matrix
 from tests.benchmarks.peers.views import words_of
 
 __all__ = ("PEERS", "lines_of")
@@ -19,24 +26,25 @@ __all__ = ("PEERS", "lines_of")
 _SETTINGS = tuple(
     f"--nn {hidden} -l {rate} --power_t {power}"
     for hidden in (5, 20)
-    for rate in (0.05, 0.2, 0.5, 2)
+    for rate in (0.05, 0.2, 0.5, 2, 8)
     for power in (0.5, 0)
 )
 
 
 def lines_of(rows: Rows) -> list[str]:
-    """Samples as lines that start with the target; classes count from 1."""
-    parts: list[list[str]] = []
-    for i, (name, values) in enumerate(rows.numbers.items()):
-        mark = f"{i}=" if name in rows.stream.codes else f"{i}:"
-        parts.append([f"{mark}{value:.9g}" for value in values.tolist()])
-    for i, column in enumerate(rows.words.values()):
-        index = {word: code for code, word in enumerate(sorted(set(column)))}
-        parts.append([f"w{i}={index[word]}" for word in column])
-    parts += [[" ".join(words_of(text)) for text in texts] for texts in rows.texts.values()]
-    shift = 1 if rows.classification else 0
-    targets = [f"{target + shift} |" for target in rows.target.tolist()]
-    return list(map(" ".join, zip(targets, *parts, strict=True)))
+    """Samples as lines that start with the target: a class counted from 1, or a scaled number."""
+    if rows.classification:
+        lines = [f"{target + 1} |" for target in rows.target.tolist()]
+    else:
+        lines = [f"{y:.7g} |" for y in RunningScale.of(rows.target).scaled(rows.target).tolist()]
+    if rows.numbers or rows.words:
+        inputs = running_standardised(matrix(rows._replace(texts={}), 0)[0])
+        for i, row in enumerate(inputs.tolist()):
+            lines[i] += "".join(f" {j}:{x:.6g}" for j, x in enumerate(row) if x)
+    for texts in rows.texts.values():
+        for i, text in enumerate(texts):
+            lines[i] += "".join(f" {word}" for word in words_of(text))
+    return lines
 
 
 def _learn(rows: Rows, setting: str, seed: int) -> Learn:
@@ -46,17 +54,18 @@ def _learn(rows: Rows, setting: str, seed: int) -> Learn:
     task = f"--oaa {len(rows.labels)}" if rows.classification else ""
     vw = pyvw.Workspace(f"{task} {setting} --inpass --random_seed {seed + 1} --quiet")
     kind = vw.get_prediction_type()
-    shift = 1 if rows.classification else 0
 
     def learn() -> Answers:
         answers = []
         for line in lines:
             example = vw.parse(line)
             vw.learn(example)  # predicts first: its progressive validation
-            answers.append(example.get_prediction(kind) - shift)
+            answers.append(example.get_prediction(kind))
             vw.finish_example(example)
         vw.finish()
-        return answers
+        if rows.classification:
+            return [label - 1 for label in answers]
+        return list(RunningScale.of(rows.target).restored(answers))
 
     return learn
 
