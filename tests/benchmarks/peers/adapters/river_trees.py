@@ -57,8 +57,15 @@ def _adaptive_tree(rows: Rows, seed: int) -> Any:
 
 def _prepare(make: Callable[[Rows, int], Any]) -> Callable[[Rows, int], Prepared]:
     def prepare(rows: Rows, seed: int) -> Prepared:
+        from river import preprocessing
+
         model = make(rows, seed)
-        return Prepared(one_by_one(model, plain(rows, _WORDS), rows), type(model).__name__)
+        setting = type(model).__name__
+        if not rows.classification:
+            # Their leaves hold linear models, which explode on inputs as they come.
+            model = preprocessing.StandardScaler() | model
+            setting = f"StandardScaler, {setting}"
+        return Prepared(one_by_one(model, plain(rows, _WORDS), rows), setting)
 
     return prepare
 
