@@ -120,6 +120,7 @@ def test_a_file_that_holds_no_records_is_an_error(tmp_path) -> None:
 def test_tables_show_means_spreads_and_failures_with_the_best_first() -> None:
     runs = [record("bad", 0, None), record("low", 0, 0.5)]
     runs += [record("high", 1, 0.9), record("high", 0, 0.8)]
+    runs.append(record("low", 1, 0.5, version="low 1.2"))
     lines = markdown({"s": runs}, ["low", "high", "bad"]).splitlines()
     assert lines[:5] == [
         "| peer | s |",
@@ -128,11 +129,12 @@ def test_tables_show_means_spreads_and_failures_with_the_best_first() -> None:
         "| high | **85.0** |",
         "| bad | failed |",
     ]
-    assert lines[-3:] == [
+    assert lines[-5:-2] == [
         "| s, 100 | high | 85.0 ± 5.0 | 42.5 ± 2.5 | -85.0 ± 5.0 | 200 | 20 | 2 |",
-        "|  | low | 50.0 | 25.0 | -50.0 | 200 | 20 | 1 |",
+        "|  | low | 50.0 | 25.0 | -50.0 | 200 | 20 | 2 |",
         "|  | bad | failed: no / module |  |  |  |  |  |",
     ]
+    assert lines[-1].endswith("low 1.2")
 
 
 def test_names_of_peers_are_unique_and_found() -> None:

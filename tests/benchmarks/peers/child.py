@@ -102,7 +102,7 @@ def peak_mib() -> float:
 
 def _version(package: str) -> str:
     try:
-        return version(package) if package else ""
+        return f"{package} {version(package)}" if package else ""
     except PackageNotFoundError:  # a checkout that is not installed
         return ""
 

@@ -25,7 +25,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: str = ""  # why it is not done
     setting: str = ""
-    version: str = ""  # of the peer's package
+    version: str = ""  # the peer's package and its version
     samples: int = 0
     measures: dict[str, float] = {}
     cpu_seconds: float = 0.0  # of test-then-train, all threads

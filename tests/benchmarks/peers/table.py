@@ -32,7 +32,8 @@ def markdown(runs: Mapping[str, Sequence[Record]], peers: Sequence[str]) -> str:
         peers: In the order of the rows of the first table.
     """
     by_stream = {stream: summaries(records) for stream, records in runs.items()}
-    return f"{_overview(by_stream, peers)}\n\n{_details(by_stream)}\n"
+    parts = (_overview(by_stream, peers), _details(by_stream), _notes(by_stream))
+    return "\n\n".join(parts) + "\n"
 
 
 def _overview(by_stream: Mapping[str, list[Summary]], peers: Sequence[str]) -> str:
@@ -65,6 +66,15 @@ def _details(by_stream: Mapping[str, list[Summary]]) -> str:
             else:
                 rows.append(("" if place else stream, summary.peer, summary.reason, *[""] * 5))
     return _table(_HEAD, rows)
+
+
+def _notes(by_stream: Mapping[str, list[Summary]]) -> str:
+    found = [run for of in by_stream.values() for summary in of for run in summary.runs]
+    versions = ", ".join(sorted({run.version for run in found if run.version}))
+    return (
+        "Bold: the best of a stream. ±: half of the range over seeds. CPU: test-then-train alone, all"
+        f" threads. Memory: the highest of the whole process. {versions}".rstrip()
+    )
 
 
 def _figures(summary: Summary) -> tuple[str, ...]:
