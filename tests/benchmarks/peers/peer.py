@@ -10,8 +10,19 @@ from typing import NamedTuple
 from streamnet.samples import Task
 from tests.benchmarks.peers.rows import Rows
 
-__all__ = ("BOTH", "NO_ANSWER", "NUMBERS", "WORDS", "Answers", "Learn", "Peer", "Prepared")
+__all__ = (
+    "BASELINES",
+    "BOTH",
+    "NO_ANSWER",
+    "NUMBERS",
+    "WORDS",
+    "Answers",
+    "Learn",
+    "Peer",
+    "Prepared",
+)
 
+BASELINES = ("no-change", "majority-or-mean")  # names of those that learn nothing
 NO_ANSWER = -1  # of a classifier that has not seen a label yet
 WORDS = (Task.CLASSIFICATION,)
 NUMBERS = (Task.REGRESSION,)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.peers.peer import BASELINES
 from tests.benchmarks.peers.record import Record
 from tests.benchmarks.peers.summary import Summary
 from tests.benchmarks.peers.summary import summaries
@@ -23,7 +24,6 @@ _COLOURS = {
     "sklearn": "#8c564b",
 }
 _MARKERS = "osD^vP"
-_BASELINES = ("no-change", "majority-or-mean")
 
 
 def draw(runs: Mapping[str, Sequence[Record]], peers: Sequence[str], path: Path) -> None:
@@ -50,7 +50,7 @@ def draw(runs: Mapping[str, Sequence[Record]], peers: Sequence[str], path: Path)
     figure, axes = plt.subplots(
         height, _COLUMNS, figsize=(9.5, 2.4 * height + 0.9), layout="constrained", squeeze=False
     )
-    styles = _styles([peer for peer in peers if peer not in _BASELINES])
+    styles = _styles([peer for peer in peers if peer not in BASELINES])
     for axis, (stream, found) in zip(axes.flat, by_stream.items(), strict=False):
         _panel(axis, stream, found, styles)
     for axis in list(axes.flat)[len(by_stream) :]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from tests.benchmarks.peers.peer import BASELINES
 from tests.benchmarks.peers.record import Record
 from tests.benchmarks.peers.summary import Figure
 from tests.benchmarks.peers.summary import Summary
@@ -72,8 +73,8 @@ def _notes(by_stream: Mapping[str, list[Summary]]) -> str:
     found = [run for of in by_stream.values() for summary in of for run in summary.runs]
     versions = ", ".join(sorted({run.version for run in found if run.version}))
     return (
-        "Bold: the best of a stream. ±: half of the range over seeds. CPU: test-then-train alone, all"
-        f" threads. Memory: the highest of the whole process. {versions}".rstrip()
+        "Bold: the best of a stream. ±: half of the range over seeds. CPU time: test-then-train"
+        f" alone, all threads. Memory: the highest of the whole process. {versions}".rstrip()
     )
 
 
@@ -86,7 +87,7 @@ def _figures(summary: Summary) -> tuple[str, ...]:
     return (
         _score(summary.measure(summary.main), summary.main),
         *(_score(summary.measure(name), name) if name in known else "" for name in kappas),
-        _whole(rate),
+        "" if summary.peer in BASELINES else _whole(rate),
         _whole(memory),
         runs,
     )

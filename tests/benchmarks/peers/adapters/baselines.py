@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tests.benchmarks.peers.peer import BASELINES
 from tests.benchmarks.peers.peer import BOTH
 from tests.benchmarks.peers.peer import NO_ANSWER
 from tests.benchmarks.peers.peer import Answers
@@ -37,14 +38,14 @@ def usual(rows: Rows) -> Answers:
 
 PEERS = (
     Peer(
-        "no-change",
+        BASELINES[0],
         "",
         BOTH,
         random=False,
         prepare=lambda rows, _: Prepared(lambda: no_change(rows), "repeats the last target"),
     ),
     Peer(
-        "majority-or-mean",
+        BASELINES[1],
         "",
         BOTH,
         random=False,
