@@ -1,0 +1,71 @@
+"""CapyMOA's ensembles, by CapyMOA's own prequential loop over an ARFF file; 100 members."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.peers.adapters.arff import write_arff
+from tests.benchmarks.peers.peer import NUMBERS
+from tests.benchmarks.peers.peer import WORDS
+from tests.benchmarks.peers.peer import Answers
+from tests.benchmarks.peers.peer import Peer
+from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.rows import Rows
+
+__all__ = ("PEERS",)
+
+_WORDS = 256  # inputs for a text
+_CLASSIFIERS = {
+    "arf": "AdaptiveRandomForestClassifier",
+    "srp": "StreamingRandomPatches",
+    "levbag": "LeveragingBagging",
+}
+_REGRESSORS = {"arf-regressor": "AdaptiveRandomForestRegressor", "soknl": "SOKNL"}
+
+
+def _prepare(kind: str, members: int) -> Callable[[Rows, int], Prepared]:
+    def prepare(rows: Rows, seed: int) -> Prepared:
+        from capymoa import classifier
+        from capymoa import regressor
+        from capymoa.evaluation import prequential_evaluation
+        from capymoa.stream import ARFFStream
+
+        folder = tempfile.TemporaryDirectory()
+        path = Path(folder.name, "stream.arff")
+        write_arff(rows, path, _WORDS)
+        stream = ARFFStream(path)
+        make: Any = getattr(classifier if rows.classification else regressor, kind)
+        # A seed of 0 is taken for none by some of them.
+        model = make(stream.get_schema(), random_seed=seed + 1, ensemble_size=members)
+
+        def learn() -> Answers:
+            # Its quick loop, in Java, keeps answers as whole numbers: of no use for regression.
+            evaluate = partial(prequential_evaluation, optimise=rows.classification)
+            results = evaluate(stream, model, store_predictions=True)
+            folder.cleanup()
+            return [float(answer) for answer in results.predictions()]
+
+        return Prepared(learn, f"{kind}, {members} members")
+
+    return prepare
+
+
+def _peers() -> tuple[Peer, ...]:
+    peers = [
+        Peer(f"capymoa-{name}", "capymoa", WORDS, random=True, prepare=_prepare(kind, 100))
+        for name, kind in _CLASSIFIERS.items()
+    ]
+    small = _prepare(_CLASSIFIERS["arf"], 10)
+    peers.append(Peer("capymoa-arf-10", "capymoa", WORDS, random=True, prepare=small))
+    peers += [
+        Peer(f"capymoa-{name}", "capymoa", NUMBERS, random=True, prepare=_prepare(kind, 100))
+        for name, kind in _REGRESSORS.items()
+    ]
+    return tuple(peers)
+
+
+PEERS = _peers()

@@ -1,0 +1,53 @@
+"""River's linear models, tuned: kind and learning rate are chosen on the stream's head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.benchmarks.peers.adapters.one_by_one import one_by_one
+from tests.benchmarks.peers.peer import BOTH
+from tests.benchmarks.peers.peer import Learn
+from tests.benchmarks.peers.peer import Peer
+from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.rows import Rows
+from tests.benchmarks.peers.tuning import tuned
+from tests.benchmarks.peers.views import one_hot
+
+__all__ = ("PEERS",)
+
+_WORDS = 1024  # inputs for a text
+_RATES = ("SGD 0.005", "SGD 0.02", "SGD 0.1", "SGD 0.5", "SGD 2", "Adam 0.01")
+
+
+def _model(rows: Rows, setting: str) -> Any:
+    from river import linear_model
+    from river import optim
+    from river import preprocessing
+
+    kind, _, rate = setting.partition(" ")
+    model: Any
+    if kind == "ALMA":
+        model = linear_model.ALMAClassifier()
+    else:
+        optimiser = (optim.Adam if kind == "Adam" else optim.SGD)(float(rate))
+        if not rows.classification:
+            linear = linear_model.LinearRegression(optimiser)
+            model = preprocessing.TargetStandardScaler(linear)
+        elif len(rows.labels) == 2:
+            model = linear_model.LogisticRegression(optimiser)
+        else:
+            model = linear_model.SoftmaxRegression(optimiser)
+    # Counts of words stay as they are: to centre them would make each input of each sample full.
+    return model if rows.texts else preprocessing.StandardScaler() | model
+
+
+def _learn(rows: Rows, setting: str) -> Learn:
+    return one_by_one(_model(rows, setting), one_hot(rows, _WORDS), rows)
+
+
+def _prepare(rows: Rows, _: int) -> Prepared:
+    binary = rows.classification and len(rows.labels) == 2
+    return tuned(rows, _RATES + (("ALMA",) if binary else ()), _learn)
+
+
+PEERS = (Peer("river-linear", "river", BOTH, random=False, prepare=_prepare),)

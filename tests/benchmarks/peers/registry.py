@@ -1,0 +1,50 @@
+"""Registry: all peers by name."""
+
+from __future__ import annotations
+
+from streamnet.errors import ConfigurationError
+from tests.benchmarks.peers.adapters import baselines
+from tests.benchmarks.peers.adapters import capymoa_ensembles
+from tests.benchmarks.peers.adapters import ours
+from tests.benchmarks.peers.adapters import river_linear
+from tests.benchmarks.peers.adapters import river_trees
+from tests.benchmarks.peers.adapters import samlb_automl
+from tests.benchmarks.peers.adapters import sklearn_models
+from tests.benchmarks.peers.adapters import vowpal_wabbit
+from tests.benchmarks.peers.peer import Peer
+
+__all__ = ("PEERS", "peers_of")
+
+PEERS: tuple[Peer, ...] = (
+    *ours.PEERS,
+    *baselines.PEERS,
+    *capymoa_ensembles.PEERS,
+    *river_trees.PEERS,
+    *river_linear.PEERS,
+    *vowpal_wabbit.PEERS,
+    *samlb_automl.PEERS,
+    *sklearn_models.PEERS,
+)
+
+
+def peers_of(names: str) -> list[Peer]:
+    """Peers named by a comma-separated list; ``river`` stands for all that start with ``river-``.
+
+    Raises:
+        ConfigurationError: If a name fits none.
+
+    >>> [peer.name for peer in peers_of("vw-nn,samlb")]
+    ['vw-nn', 'samlb-asml', 'samlb-evoautoml']
+    """
+    if not names:
+        return list(PEERS)
+    found: list[Peer] = []
+    for name in names.split(","):
+        fit = [peer for peer in PEERS if peer.name == name or peer.name.startswith(f"{name}-")]
+        # A full name means that peer alone, though another's name may go on where it ends.
+        fit = [peer for peer in fit if peer.name == name] or fit
+        if not fit:
+            known = ", ".join(peer.name for peer in PEERS)
+            raise ConfigurationError(f"peer is {name!r}, but must be one of {known}")
+        found += fit
+    return found

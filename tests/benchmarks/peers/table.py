@@ -1,0 +1,111 @@
+"""Table: all runs as Markdown: first the main measure at a glance, then all figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from tests.benchmarks.peers.peer import BASELINES
+from tests.benchmarks.peers.record import Record
+from tests.benchmarks.peers.summary import Figure
+from tests.benchmarks.peers.summary import Summary
+from tests.benchmarks.peers.summary import summaries
+
+__all__ = ("markdown",)
+
+_HEAD = (
+    "stream",
+    "peer",
+    "accuracy % / MAE",
+    "kappa %",
+    "kappa-temporal %",
+    "samples/s of CPU",
+    "peak MiB",
+    "runs",
+)
+
+
+def markdown(runs: Mapping[str, Sequence[Record]], peers: Sequence[str]) -> str:
+    """Both tables.
+
+    Args:
+        runs: By stream, in the order of the columns and sections.
+        peers: In the order of the rows of the first table.
+    """
+    by_stream = {stream: summaries(records) for stream, records in runs.items()}
+    parts = (_overview(by_stream, peers), _details(by_stream), _notes(by_stream))
+    return "\n\n".join(parts) + "\n"
+
+
+def _overview(by_stream: Mapping[str, list[Summary]], peers: Sequence[str]) -> str:
+    rows = []
+    for peer in peers:
+        cells = [_glance(peer, found) for found in by_stream.values()]
+        if any(cells):
+            rows.append((peer, *cells))
+    return _table(("peer", *by_stream), rows)
+
+
+def _glance(peer: str, found: list[Summary]) -> str:
+    for place, summary in enumerate(found):
+        if summary.peer == peer:
+            if not summary.runs:
+                return summary.reason.partition(":")[0]
+            text = _score(summary.measure(summary.main)._replace(spread=0), summary.main)
+            return f"**{text}**" if place == 0 else text
+    return ""
+
+
+def _details(by_stream: Mapping[str, list[Summary]]) -> str:
+    rows = []
+    for stream, found in by_stream.items():
+        for place, summary in enumerate(found):
+            if summary.runs:
+                samples = summary.runs[0].samples
+                name = f"{stream}, {samples:,}" if place == 0 else ""
+                rows.append((name, summary.peer, *_figures(summary)))
+            else:
+                rows.append(("" if place else stream, summary.peer, summary.reason, *[""] * 5))
+    return _table(_HEAD, rows)
+
+
+def _notes(by_stream: Mapping[str, list[Summary]]) -> str:
+    found = [run for of in by_stream.values() for summary in of for run in summary.runs]
+    versions = ", ".join(sorted({run.version for run in found if run.version}))
+    return (
+        "Bold: the best of a stream. ±: half of the range over seeds. CPU time: test-then-train"
+        f" alone, all threads. Memory: the highest of the whole process. {versions}".rstrip()
+    )
+
+
+def _figures(summary: Summary) -> tuple[str, ...]:
+    rate = summary.figure(lambda run: run.rate)
+    memory = summary.figure(lambda run: run.peak_mib)
+    kappas = ("kappa", "kappa_temporal")
+    known = summary.runs[0].measures
+    runs = str(len(summary.runs)) + (f" ({summary.reason})" if summary.reason else "")
+    return (
+        _score(summary.measure(summary.main), summary.main),
+        *(_score(summary.measure(name), name) if name in known else "" for name in kappas),
+        "" if summary.peer in BASELINES else _whole(rate),
+        _whole(memory),
+        runs,
+    )
+
+
+def _score(figure: Figure, measure: str) -> str:
+    value, spread = figure
+    if measure == "mae":
+        digits = 1 if value >= 10 else 3
+    else:
+        value, spread, digits = 100 * value, 100 * spread, 1
+    return f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread else "")
+
+
+def _whole(figure: Figure) -> str:
+    return f"{figure.mean:,.0f}" + (f" ± {figure.spread:,.0f}" if figure.spread >= 0.5 else "")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
