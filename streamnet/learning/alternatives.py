@@ -62,8 +62,10 @@ class Alternatives:
         portable = members_of(lagged)
         self._all_lagged = all(lagged)
         kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
-        self.ensemble: Ensemble = kind(len(members), fading=fading, margin=margin)
-        self.model: Ensemble = kind(len(members), fading=fading, margin=margin, members=portable)
+        # What looks at the last targets has to earn its weight: short streams can't afford it.
+        count = len(members)
+        self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=portable)
+        self.model: Ensemble = kind(count, fading=fading, margin=margin, members=portable)
         self.scores = Scores(5, task=task, window=window, fading=fading, whole=True)
         self._baselines: ClassificationBaselines | RegressionBaselines = (
             ClassificationBaselines() if task is Task.CLASSIFICATION else RegressionBaselines()

@@ -259,9 +259,15 @@ class LabelEnsemble(Mixing):
         fading: float = 0.999,
         margin: float = 0.02,
         members: NDArray[np.uint8] | None = None,
+        starting: NDArray[np.uint8] | None = None,
     ) -> None:
         super().__init__(
-            candidates, mixers=len(RATES), fading=fading, margin=margin, members=members
+            candidates,
+            mixers=len(RATES),
+            fading=fading,
+            margin=margin,
+            members=members,
+            starting=starting,
         )
         # By the last label, and a row for none; nothing where that expert is not heard.
         self.transitions = np.zeros((3 if self.members[candidates] else 0, 2))

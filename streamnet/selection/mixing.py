@@ -85,6 +85,7 @@ class Mixing(ABC):
         fading: Factor of all earlier losses at each sample.
         margin: Share by which another must be better to be served.
         members: shape=(candidates + PRIORS,), 0 for those that are not to be heard.
+        starting: The same shape, 0 for those that have to earn their weight; None is ``members``.
     """
 
     _arrays: tuple[str, ...] = (
@@ -106,6 +107,7 @@ class Mixing(ABC):
         fading: float,
         margin: float,
         members: NDArray[np.uint8] | None,
+        starting: NDArray[np.uint8] | None = None,
     ) -> None:
         if not 0.0 <= fading <= 1.0:
             raise ConfigurationError(f"fading is {fading}, but must be from 0 to 1")
@@ -115,8 +117,9 @@ class Mixing(ABC):
         self.margin = float(margin)
         experts = candidates + PRIORS
         self.members = np.ones(experts, np.uint8) if members is None else members.copy()
-        share = 1.0 / max(int(self.members.sum()), 1)
-        self.weights = np.where(self.members, share, 0.0) * np.ones((mixers, 1))
+        first = self.members if starting is None else self.members & starting
+        share = 1.0 / max(int(first.sum()), 1)
+        self.weights = np.where(first, share, 0.0) * np.ones((mixers, 1))
         self.squares = np.zeros((mixers, experts))
         self.final = np.full(mixers + 1, 1.0 / (mixers + 1))
         self.final_squares = np.zeros(mixers + 1)

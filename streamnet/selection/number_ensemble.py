@@ -201,9 +201,15 @@ class NumberEnsemble(Mixing):
         fading: float = 0.999,
         margin: float = 0.02,
         members: NDArray[np.uint8] | None = None,
+        starting: NDArray[np.uint8] | None = None,
     ) -> None:
         super().__init__(
-            candidates, mixers=len(RATES), fading=fading, margin=margin, members=members
+            candidates,
+            mixers=len(RATES),
+            fading=fading,
+            margin=margin,
+            members=members,
+            starting=starting,
         )
         self.last = np.zeros(2)  # the last target, and 1 once there was one
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline
-from streamnet.pipeline.stages import Sink
+from streamnet.pipeline.sinks import Sink
 from streamnet.samples import Schema
 from streamnet.sources import Columns
 from streamnet.sources import Limited
