@@ -22,7 +22,7 @@ import numba
 import numpy as np
 from numba import config
 
-__all__ = ("cache_folder", "exact", "inlined", "jit", "kernel", "numerics")
+__all__ = ("cache_folder", "exact", "exact_kernel", "inlined", "jit", "kernel", "numerics")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,6 +74,11 @@ def exact(function: F) -> F:
     For sums that decide, where no cut of the samples into blocks may move a rounding.
     """
     return _compiled(function, cache=True, fastmath=False)
+
+
+def exact_kernel(function: F) -> F:
+    """Like `exact`, for a function that makes no array; see `kernel`."""
+    return _compiled(function, cache=True, fastmath=False, _nrt=False)
 
 
 def kernel(function: F) -> F:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.jit import exact
+from streamnet.jit import exact_kernel
 from streamnet.selection.mixing import FINAL_RATE
 from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import Mixing
@@ -28,13 +28,13 @@ RATES = np.array([0.002, 0.008, 0.02, 0.08])
 ADAPTIVE = np.array([0, 0, 1, 1], np.uint8)
 
 
-@exact
+@exact_kernel
 def _logarithm(p: float) -> float:
     """Of a share, or of the floor: with many labels most shares lie below it."""
     return math.log(p) if p > FLOOR else LOG_FLOOR
 
 
-@exact
+@exact_kernel
 def _listen(
     answers: NDArray[np.floating],
     i: int,
@@ -63,7 +63,7 @@ def _listen(
             opinions[k, c] = _logarithm(p) if able[k] != 0 else 0.0
 
 
-@exact
+@exact_kernel
 def _mix(
     weights: NDArray[np.float64], opinions: NDArray[np.float64], known: int, out: NDArray[Any]
 ) -> None:
@@ -85,7 +85,7 @@ def _mix(
         out[c] /= total
 
 
-@exact
+@exact_kernel
 def _move(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -107,7 +107,7 @@ def _move(
         weights[k] -= rate * slope
 
 
-@exact
+@exact_kernel
 def _combine(
     opinions: NDArray[np.float64],  # shape=(experts, C)
     known: int,
@@ -133,7 +133,7 @@ def _combine(
     _mix(final, second, known, shares[mixers + 1])
 
 
-@exact
+@exact_kernel
 def _serve(
     answers: NDArray[np.floating],  # shape=(candidates, n, C)
     alive: NDArray[np.uint8],  # shape=(candidates, n)
@@ -196,7 +196,7 @@ def _serve(
         _note(transitions, frequencies, last, y, fading)
 
 
-@exact
+@exact_kernel
 def _judge(
     opinions: NDArray[np.float64],
     able: NDArray[np.uint8],
@@ -213,7 +213,7 @@ def _judge(
             fade(losses, k, -opinions[k, y] if right else -LOG_FLOOR, fading)
 
 
-@exact
+@exact_kernel
 def _note(
     transitions: NDArray[np.float64],
     frequencies: NDArray[np.float64],

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.jit import exact
+from streamnet.jit import exact_kernel
 from streamnet.selection.mixing import COUNT
 from streamnet.selection.mixing import FINAL_RATE
 from streamnet.selection.mixing import TOTAL
@@ -31,7 +31,7 @@ KINDS = np.array([NORMALISED, ADAGRAD, ADAGRAD, HEDGE])
 RATES = np.array([0.05, 0.01, 0.03, 0.3])
 
 
-@exact
+@exact_kernel
 def _hedge(
     losses: NDArray[np.float64], able: NDArray[np.uint8], rate: float, weights: NDArray[np.float64]
 ) -> None:
@@ -51,7 +51,7 @@ def _hedge(
         weights[k] = weights[k] / total if total > 0.0 else 0.0
 
 
-@exact
+@exact_kernel
 def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
     total = 0.0
     for k in range(weights.size):
@@ -59,12 +59,12 @@ def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
     return total
 
 
-@exact
+@exact_kernel
 def _near(z: float) -> float:
     return min(max(z, -FARTHEST), FARTHEST)
 
 
-@exact
+@exact_kernel
 def _move(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -90,7 +90,7 @@ def _move(
         weights[k] -= rate * min(max(error, -1.0), 1.0) * opinions[k] / length
 
 
-@exact
+@exact_kernel
 def _combine(
     opinions: NDArray[np.float64],
     able: NDArray[np.uint8],
@@ -110,7 +110,7 @@ def _combine(
     said[mixers + 1] = _near(_dot(final, said[: mixers + 1]))
 
 
-@exact
+@exact_kernel
 def _serve(
     answers: NDArray[np.float64],  # shape=(candidates, n)
     alive: NDArray[np.uint8],  # shape=(candidates, n)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.jit import exact
+from streamnet.jit import exact_kernel
 
 __all__ = ("Selector", "Switch")
 
@@ -37,7 +37,7 @@ class Switch(NamedTuple):
     evidence: float = 0.0  # e-value of the challenger's being better; 0 where none was asked for
 
 
-@exact
+@exact_kernel
 def _choose(
     losses: NDArray[np.float64],  # shape=(n, candidates), not finite where there is none
     alive: NDArray[np.uint8],  # shape=(candidates, n), read where a sample has no losses
@@ -92,14 +92,14 @@ def _choose(
     return switched
 
 
-@exact
+@exact_kernel
 def _forget(evidence: NDArray[np.float64], k: int) -> None:
     evidence[WEALTH, k] = 1.0
     evidence[GAIN, k] = 0.0
     evidence[SPREAD, k] = START_SPREAD
 
 
-@exact
+@exact_kernel
 def _bet(
     losses: NDArray[np.float64],
     i: int,
@@ -125,7 +125,7 @@ def _bet(
         evidence[SPREAD, k] = spread * MEMORY + (1.0 - MEMORY) * (gain - now) ** 2
 
 
-@exact
+@exact_kernel
 def _challenger(
     able: NDArray[np.uint8], evidence: NDArray[np.float64], current: int, enough: float
 ) -> int:
@@ -139,7 +139,7 @@ def _challenger(
     return best
 
 
-@exact
+@exact_kernel
 def _find_able(
     losses: NDArray[np.float64], alive: NDArray[np.uint8], i: int, able: NDArray[np.uint8]
 ) -> None:
@@ -152,20 +152,20 @@ def _find_able(
         able[k] = alive[k, i]
 
 
-@exact
+@exact_kernel
 def _mean(totals: NDArray[np.float64], k: int) -> float:
     if totals[1, k] > 0.0:
         return float(totals[0, k] / totals[1, k])
     return np.inf
 
 
-@exact
+@exact_kernel
 def _better(totals: NDArray[np.float64], k: int, than: int, share: float) -> bool:
     """Whether the mean loss of ``k`` is below that share of the other's: exactly, undivided."""
     return bool(totals[0, k] * totals[1, than] < totals[0, than] * totals[1, k] * share)
 
 
-@exact
+@exact_kernel
 def _best(able: NDArray[np.uint8], totals: NDArray[np.float64], trial: float) -> int:
     """The able candidate of lowest faded mean loss; newcomers only if there is no one else."""
     best = -1
