@@ -28,14 +28,13 @@ def kappa(truth: NDArray, answers: NDArray) -> float:
 
 
 def kappa_temporal(truth: NDArray, answers: NDArray) -> float:
-    """Accuracy above that of repeating the last label; NaN if that is 1.
+    """Accuracy above that of repeating the last label, which has no answer to the first sample.
 
-    >>> kappa_temporal(np.array([0, 0, 1, 1, 0]), np.array([0, 0, 1, 1, 1]))
+    >>> kappa_temporal(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]))
     0.5
     """
     repeated = float((truth[1:] == truth[:-1]).sum() / len(truth))
-    # The first sample has no label before it: it is no fault of repeating.
-    return _above(accuracy(truth, answers), repeated + 1 / len(truth))
+    return _above(accuracy(truth, answers), repeated)
 
 
 def _above(value: float, base: float) -> float:

@@ -96,6 +96,7 @@ def _panel(
             axis.axhline(score, color="grey", linestyle=":", linewidth=1)
     axis.set_xscale("log")
     if measure == "mae":
+        axis.set_yscale("log")  # some are off by orders of magnitude
         axis.invert_yaxis()  # up is better in all panels
     axis.set_title(stream)
     axis.set_xlabel("µs of CPU per sample")

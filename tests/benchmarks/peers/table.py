@@ -99,6 +99,7 @@ def _score(figure: Figure, measure: str) -> str:
         digits = 1 if value >= 10 else 3
     else:
         value, spread, digits = 100 * value, 100 * spread, 1
+    value = round(value, digits) + 0.0  # never -0.0
     return f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread else "")
 
 
