@@ -25,7 +25,7 @@ from streamnet.settings import RunSettings
 from streamnet.settings import merged
 
 DATA = Path(__file__).parent.parent / "data" / "adult.csv.gz"
-COMMAND = "$ streamnet replay adult.csv --target income --candidates 32 --block-size 128"
+COMMAND = "$ streamnet replay adult.csv --target income"
 SAMPLES = 14_000  # of 32,561 that have been learned in the picture
 
 
@@ -48,8 +48,6 @@ def main(folder: Path) -> None:
         {
             "source.files": ["adult.csv"],
             "source.target": "income",
-            "population.candidates": 32,
-            "run.block_size": 128,
         },
     )
     console = Console(
