@@ -72,7 +72,6 @@ class Evolution:
         every: int = 4,
         grace: int = 8,
         budget: float | None = None,
-        round_size: int = 1024,
     ) -> None:
         for name, value in (("every", every), ("grace", grace)):
             if value < 0:
@@ -82,7 +81,7 @@ class Evolution:
         self._start = list(start)
         self._seed = seed
         self._every = every
-        self._grace = grace * round_size
+        self._grace = grace
         self._budget = budget
         self._memory = max((s.memory for s in start if s.rehearsal), default=0)
         self._lags = any(s.lags for s in start)
@@ -108,7 +107,9 @@ class Evolution:
         due = surge or (self._every and (round_number + 1) % self._every == 0)
         if not self._every or not due or len(standings) < 2:
             return ()
-        old = [s for s in standings if number - s.member.born >= self._grace]
+        # So many samples were in each round until now.
+        grace = self._grace * (number // (round_number + 1))
+        old = [s for s in standings if number - s.member.born >= grace]
         ranked = sorted(old, key=lambda s: (s.loss, s.slot))
         best = {s.slot for s in ranked[: max(1, len(ranked) // 3)]}
         losers = [s for s in ranked if s.slot not in best and not s.stays]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from math import inf
 from typing import Any
-from typing import Protocol
 from typing import final
-from typing import runtime_checkable
 
 from anyio import CancelScope
 from anyio import current_time
@@ -32,21 +29,6 @@ logger = logging.getLogger("streamnet.pipeline")
 def records_of(block: Block) -> int:
     """Records of a block, good and rejected ones."""
     return len(block) + len(block.rejected)
-
-
-@runtime_checkable
-class _Remembering(Protocol):
-    """A source that has found out more than a position says, such as the kinds of its columns."""
-
-    def export_state(self, after: Position | None) -> dict[str, Any]:
-        """What is needed besides ``after`` to go on behind it, as plain values."""
-
-    def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Take what was found out for granted; called before `Source.open`."""
-
-
-def _remembering(source: object) -> _Remembering | None:
-    return source if isinstance(source, _Remembering) else None
 
 
 @final
@@ -107,14 +89,12 @@ class Reader:
     def barrier(self, *, last: bool = False) -> Barrier:
         """A cut behind the last record that was sent."""
         self._cut = self.records
-        source = _remembering(self.source)
-        known = {} if source is None else source.export_state(self._end)
         return Barrier(
             {
                 "position": None if self._end is None else list(self._end),
                 "records": self.records,
                 "number": self._cutter.number,
-                "source": known,
+                "source": self.source.export_state(self._end),
             },
             last=last,
         )
@@ -124,9 +104,7 @@ class Reader:
         self._end = None if state["position"] is None else Position(*state["position"])
         self.records = self._cut = state["records"]
         self._cutter.number = state["number"]
-        source = _remembering(self.source)
-        if source is not None:
-            source.restore_state(state["source"])
+        self.source.restore_state(state["source"])
 
     async def read(self, send: MemoryObjectSendStream[Arrival | Barrier]) -> None:
         """Send what the source gives until it ends, breaks off or is stopped."""

@@ -250,27 +250,12 @@ class LabelEnsemble(Mixing):
     True
     """
 
+    _mixers = len(RATES)
     _arrays = (*Mixing._arrays, "transitions", "frequencies", "last")
 
-    def __init__(
-        self,
-        candidates: int,
-        *,
-        fading: float = 0.999,
-        margin: float = 0.02,
-        members: NDArray[np.uint8] | None = None,
-        starting: NDArray[np.uint8] | None = None,
-    ) -> None:
-        super().__init__(
-            candidates,
-            mixers=len(RATES),
-            fading=fading,
-            margin=margin,
-            members=members,
-            starting=starting,
-        )
+    def _begin(self) -> None:
         # By the last label, and a row for none; nothing where that expert is not heard.
-        self.transitions = np.zeros((3 if self.members[candidates] else 0, 2))
+        self.transitions = np.zeros((3 if self.members[self.candidates] else 0, 2))
         self.frequencies = np.zeros(2)
         self.last = np.array([2], np.int64)  # row of the last label
 

@@ -81,13 +81,13 @@ class Mixing(ABC):
 
     Args:
         candidates: How many there are.
-        mixers: Mixers of the first layer.
         fading: Factor of all earlier losses at each sample.
         margin: Share by which another must be better to be served.
         members: shape=(candidates + PRIORS,), 0 for those that are not to be heard.
         starting: The same shape, 0 for those that have to earn their weight; None is ``members``.
     """
 
+    _mixers: int  # of the first layer
     _arrays: tuple[str, ...] = (
         "members",
         "weights",
@@ -103,12 +103,12 @@ class Mixing(ABC):
         self,
         candidates: int,
         *,
-        mixers: int,
-        fading: float,
-        margin: float,
-        members: NDArray[np.uint8] | None,
+        fading: float = 0.999,
+        margin: float = 0.02,
+        members: NDArray[np.uint8] | None = None,
         starting: NDArray[np.uint8] | None = None,
     ) -> None:
+        mixers = self._mixers
         if not 0.0 <= fading <= 1.0:
             raise ConfigurationError(f"fading is {fading}, but must be from 0 to 1")
         if not 0.0 <= margin <= 1.0:
@@ -126,6 +126,11 @@ class Mixing(ABC):
         self.losses = np.zeros((2, experts))  # of each expert
         self.combined = np.zeros((2, mixers + 2))  # of each mixer, the best expert, and the final
         self.chosen = np.array([-1, mixers + 1], np.int64)  # best expert, and what is served
+        self._begin()
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Make the arrays of this kind's own experts."""
 
     @property
     def candidates(self) -> int:

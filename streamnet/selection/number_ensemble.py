@@ -192,25 +192,10 @@ class NumberEnsemble(Mixing):
     True
     """
 
+    _mixers = len(RATES)
     _arrays = (*Mixing._arrays, "last")
 
-    def __init__(
-        self,
-        candidates: int,
-        *,
-        fading: float = 0.999,
-        margin: float = 0.02,
-        members: NDArray[np.uint8] | None = None,
-        starting: NDArray[np.uint8] | None = None,
-    ) -> None:
-        super().__init__(
-            candidates,
-            mixers=len(RATES),
-            fading=fading,
-            margin=margin,
-            members=members,
-            starting=starting,
-        )
+    def _begin(self) -> None:
         self.last = np.zeros(2)  # the last target, and 1 once there was one
 
     def serve(
