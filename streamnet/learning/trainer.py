@@ -69,10 +69,6 @@ class Snapshot(NamedTuple):
     encoder: EncoderSnapshot
     number: int
 
-    def is_finite(self) -> bool:
-        """Whether all weights are."""
-        return all(np.isfinite(m).all() for _, weights in self.networks for m in weights.values())
-
 
 class Scored(NamedTuple):
     """A block with what every candidate answered before learning it."""
