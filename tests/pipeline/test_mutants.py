@@ -30,11 +30,10 @@ from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.state import State
 from streamnet.selection.selector import Selector
 from tests.durability.disks import disk_after
+from tests.pipeline.test_faults import assert_goes_on
 from tests.pipeline.test_faults import broken
 from tests.pipeline.test_faults import calls
 from tests.pipeline.test_faults import expected
-from tests.pipeline.test_faults import left
-from tests.pipeline.test_faults import run
 from tests.selection import test_selector
 
 Patch = pytest.MonkeyPatch
@@ -52,7 +51,7 @@ def kills(step: int = 3) -> None:
     for at in range(20, calls(), step):
         disk, _ = broken(at, "kill")
         after = disk_after(disk)
-        assert left(after, run(after, at + 1)) == expected(), at
+        assert_goes_on(after, at + 1, at)
 
 
 def all_kills() -> None:
@@ -66,7 +65,7 @@ def power_cuts() -> None:
         disk, _ = broken(at, "kill")
         for power in chance.sample(list(disk.cuts()), 3):
             after = disk.after(power)
-            assert left(after, run(after, at + 1)) == expected(), (at, power)
+            assert_goes_on(after, at + 1, at, power)
 
 
 def champions() -> None:
