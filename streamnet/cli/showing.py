@@ -85,7 +85,7 @@ def _model_parts(model: Model) -> list[RenderableType]:
     target = f" of {printable(str(about['target']))!r}" if about.get("target") else ""
     rows = [
         ("model", f"{model.task}{target}"),
-        ("network", f"{model.describe()}, {weights:,} weights, {model.networks[0].dtype}"),
+        ("network", f"{model.describe()}, {weights:,} weights, {model.dtype}"),
         ("learned", f"{plural(about.get('samples', 0), 'sample')}, seed {about.get('seed')}"),
     ]
     if model.labels:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
+from threading import local
 from typing import Any
 from typing import final
 
@@ -25,8 +26,9 @@ from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import document_of
 from streamnet.modelfiles.document import verify
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.committee import Committee
+from streamnet.networks.committee import Network
 from streamnet.networks.members import Weights
-from streamnet.networks.network import Network
 from streamnet.samples import Block
 from streamnet.samples import Field
 from streamnet.samples import Inputs
@@ -96,16 +98,28 @@ class Model:
         self.fields: tuple[Field, ...] = fields_of(encoder["fields"])
         for settings, weights in networks:
             _check_weights(weights, settings, dtype, self._encoder)
-        lags = self._encoder.lags
-        self.networks: tuple[Network, ...] = tuple(
-            Network(settings, task=self.task, weights=weights, dtype=dtype, lags=lags)
-            for settings, weights in networks
-        )
         self._ensemble_state = None if ensemble is None else dict(ensemble)
         self._ensemble = None if ensemble is None else restored_ensemble(self.task, dict(ensemble))
         heard = 1 if self._ensemble is None else self._ensemble.candidates
-        if len(self.networks) != heard:
-            raise ModelFileError(f"there are {len(self.networks)} networks, but {heard} are needed")
+        if len(networks) != heard:
+            raise ModelFileError(f"there are {len(networks)} networks, but {heard} are needed")
+        self._committee = Committee(
+            [Network(settings, weights) for settings, weights in networks],
+            task=self.task,
+            dtype=dtype,
+            lags=self._encoder.lags,
+        )
+        self._local = local()  # of each thread: a reader
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Settings and weights of each, the best one first."""
+        return self._committee.networks
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the weights."""
+        return self._committee.dtype
 
     @property
     def settings(self) -> CandidateSettings:
@@ -151,47 +165,53 @@ class Model:
         parts = [
             self._answer(self._encoder.transform(conform(block, self.fields))) for block in blocks
         ]
-        return np.concatenate(parts) if parts else np.empty((0, self.networks[0].outputs))
+        return np.concatenate(parts) if parts else np.empty((0, self._committee.outputs))
 
     def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
-        said = np.stack([network.answer(inputs) for network in self.networks])
-        alive = np.array(np.isfinite(said).all(axis=2), np.uint8)
+        said, alive = self._committee.answer(inputs)
+        if isinstance(self._ensemble, LabelEnsemble):
+            return self._ensemble.answer(said, alive, len(self.labels))
         answers = said.astype(np.float64)
         if self.task is Task.REGRESSION:
             centre, spread = self._encoder.scale
             answers = centre + spread * answers
         if self._ensemble is None:
             alone: NDArray[np.float64] = answers[0]
+            alone[alive[0] == 0] = np.nan
             return alone
-        if isinstance(self._ensemble, LabelEnsemble):
-            return self._ensemble.answer(said, alive, len(self.labels))
         numbers = np.ascontiguousarray(answers[:, :, 0])
         return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
 
     def _read(self, samples: Sample | Sequence[Sample]) -> list[Block]:
         rows = [samples] if isinstance(samples, Mapping) else list(samples)
+        reader = self._reader()
+        first = reader.records
         names = [field.name for field in self.fields]
-        reader = RowReader(Columns(kinds=dict(self.fields)), name="samples")
-        reader.restore_state(
-            {"fields": self._encoder_state["fields"], "target": None, "task": None, "records": 0}
-        )
-        known = [{name: row.get(name) for name in names} for row in rows]
-        blocks = list(reader.blocks(known))
+        blocks = list(reader.blocks([{name: row.get(name) for name in names} for row in rows]))
         for block in blocks:
             for letter in block.rejected:
-                raise ConfigurationError(f"sample {letter.offset}: {letter.detail}")
+                raise ConfigurationError(f"sample {letter.offset - first}: {letter.detail}")
         return blocks
+
+    def _reader(self) -> RowReader:
+        """This thread's reader of rows, which knows the model's columns."""
+        reader: RowReader | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = RowReader(Columns(kinds=dict(self.fields)), name="samples")
+            fields = self._encoder_state["fields"]
+            reader.restore_state({"fields": fields, "target": None, "task": None, "records": 0})
+            self._local.reader = reader
+        return reader
 
     # ------------------------------------------------------------------ files
 
     def document(self) -> Document:
         """All of the model as plain values and arrays, with its checksum."""
-        networks = [(network.settings, network.weights) for network in self.networks]
         return document_of(
             encoder=self._encoder_state,
-            networks=networks,
+            networks=self.networks,
             ensemble=self._ensemble_state,
-            dtype=self.networks[0].dtype.name,
+            dtype=self.dtype.name,
             about=self.about,
         )
 

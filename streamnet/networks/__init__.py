@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.network import Network
+from streamnet.networks.committee import Committee
+from streamnet.networks.committee import Network
 from streamnet.networks.population import Population
 
-__all__ = ("CandidateSettings", "Network", "Population")
+__all__ = ("CandidateSettings", "Committee", "Network", "Population")

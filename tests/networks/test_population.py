@@ -9,7 +9,8 @@ import pytest
 
 from streamnet.errors import ConfigurationError
 from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.network import Network
+from streamnet.networks.committee import Committee
+from streamnet.networks.committee import Network
 from streamnet.networks.population import Population
 from streamnet.samples import Inputs
 from streamnet.samples import Task
@@ -217,8 +218,8 @@ def test_asking_a_candidate_changes_nothing_but_gives_its_answer() -> None:
 
 
 @pytest.mark.parametrize("task", list(Task))
-@pytest.mark.parametrize("slot", range(4))
-def test_a_network_on_its_own_answers_as_in_the_population(task: Task, slot: int) -> None:
+@pytest.mark.parametrize("slots", [[0], [1], [2], [3], [2, 0, 3, 1]])
+def test_networks_on_their_own_answer_as_in_the_population(task: Task, slots: list[int]) -> None:
     inputs, label, goal, known = samples(150)
     if task is Task.REGRESSION:
         label, goal, known = label * 0, inputs.dense[:, 0].astype(float), known * 0 + 1
@@ -226,24 +227,40 @@ def test_a_network_on_its_own_answers_as_in_the_population(task: Task, slot: int
     population = Population(SETTINGS, task=task, seed=8)
     answers = population.prepare(0, inputs, label, goal, outputs)
     population.run(np.arange(4), 0, known, answers)
-    network = Network(
-        SETTINGS[slot],
+    committee = Committee(
+        [Network(SETTINGS[k], population.extract(k, rows=12, outputs=outputs)) for k in slots],
         task=task,
-        weights=population.extract(slot, rows=12, outputs=outputs),
     )
-    asked = population.answer([slot], 150, inputs, outputs).outputs[0, :, :outputs]
-    assert np.array_equal(network.answer(inputs), asked)
+    told, alive = committee.answer(inputs)
+    assert alive.all()
+    for place, slot in enumerate(slots):
+        asked = population.answer([slot], 150, inputs, outputs).outputs[0, :, :outputs]
+        assert np.array_equal(told[place], asked)
 
 
-def test_a_network_that_explodes_on_one_sample_answers_the_others() -> None:
-    settings = CandidateSettings(hidden=(30,), activation="relu")
-    population = Population([settings], task=Task.REGRESSION)
-    population.reserve(dense=4, rows=12, outputs=1)
-    network = Network(settings, task=Task.REGRESSION, weights=population.extract(0, outputs=1))
+def test_networks_that_explode_on_one_sample_answer_the_others() -> None:
+    settings = [
+        CandidateSettings(hidden=(30,), activation="relu"),
+        CandidateSettings(hidden=(30,), activation="tanh"),  # which never explodes
+        CandidateSettings(hidden=(), activation="relu", optimiser="adagrad"),
+    ]
+    population = Population(settings, task=Task.REGRESSION)
     inputs, *_ = samples(3000)
+    population.reserve(dense=4, rows=12, outputs=1)
+    weights = [population.extract(k, rows=12, outputs=1) for k in range(3)]
+    weights[2]["first"][:] = 1.0
     inputs.dense[[0, 700, 2999]] = 1e30
-    answers = network.answer(inputs)[:, 0]
-    assert np.flatnonzero(np.isnan(answers)).tolist() == [0, 700, 2999]
+    inputs.dense[1500, :2] = 1e9, -1e9  # which cancel out where all weights are one
+    committee = Committee(list(map(Network, settings, weights)), task=Task.REGRESSION)
+    _, alive = committee.answer(inputs)
+    assert np.flatnonzero(alive[0] == 0).tolist() == [0, 700, 1500, 2999]
+    assert alive[1].all()
+    assert np.flatnonzero(alive[2] == 0).tolist() == [0, 700, 2999]
+    for k in range(3):
+        alone = Committee([Network(settings[k], weights[k])], task=Task.REGRESSION)
+        said = alone.answer(inputs).outputs[0], committee.answer(inputs).outputs[k]
+        sound = alive[k] == 1
+        assert np.array_equal(said[0][sound], said[1][sound])
 
 
 def test_a_population_needs_candidates_and_a_known_type() -> None:
@@ -318,6 +335,6 @@ def test_a_network_on_its_own_looks_at_lags_as_in_the_population(
     block = with_lags(samples(150))
     population, _ = learned([settings, SETTINGS[1]], block)
     weights = population.extract(0, rows=16, outputs=3)
-    network = Network(settings, task=Task.CLASSIFICATION, weights=weights, lags=2)
+    committee = Committee([Network(settings, weights)], task=Task.CLASSIFICATION, lags=2)
     asked = population.answer([0], 150, block[0], 3).outputs[0, :, :3]
-    assert np.array_equal(network.answer(block[0]), asked)
+    assert np.array_equal(committee.answer(block[0]).outputs[0], asked)

@@ -1,0 +1,160 @@
+"""Committee: networks that don't learn any more, asked together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import DTypeLike
+from numpy.typing import NDArray
+
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.kernels import Memory
+from streamnet.networks.kernels import learn
+from streamnet.networks.members import Answers
+from streamnet.networks.members import Weights
+from streamnet.networks.population import Population
+from streamnet.networks.topology import padded
+from streamnet.samples import Inputs
+from streamnet.samples import Task
+
+__all__ = ("Committee", "Network")
+
+_BLOCK = 1024
+
+
+class Network(NamedTuple):
+    """A candidate's network as a model keeps it."""
+
+    settings: CandidateSettings
+    weights: Weights  # as `Population.extract` gave them
+
+
+@final
+class Committee:
+    """Networks over the same inputs; any number of threads may ask them at once.
+
+    Args:
+        networks: One or more.
+        task: Classification or regression.
+        dtype: float32 or float64.
+        lags: Entries of a sample that tell earlier targets.
+
+    Raises:
+        ConfigurationError: If there is no network.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        *,
+        task: Task,
+        dtype: DTypeLike = np.float32,
+        lags: int = 0,
+    ) -> None:
+        self.dtype = np.dtype(dtype)
+        self.networks = tuple(
+            Network(
+                settings, {name: np.asarray(part, self.dtype) for name, part in weights.items()}
+            )
+            for settings, weights in networks
+        )
+        self._population = Population(
+            [network.settings for network in networks], task=task, dtype=self.dtype
+        )
+        settings, weights = self.networks[0]
+        self.outputs = len(weights["output"]) if settings.hidden else weights["first"].shape[1]
+        self._population.reserve(
+            dense=len(weights["first"]) - 1,
+            rows=len(weights["sparse"]),
+            outputs=self.outputs,
+            lags=lags,
+        )
+        for slot, network in enumerate(self.networks):
+            self._population.insert(slot, network.weights)
+        self._everyone = np.arange(len(self.networks))
+
+    def answer(self, inputs: Inputs) -> Answers:
+        """What each network says about each sample, nothing where that is not finite.
+
+        Outputs, shape=(networks, n, outputs), are shares of the labels or a standard number; where
+        `alive`, shape=(networks, n), is 0 they mean nothing.
+        """
+        n, networks = len(inputs.count), len(self.networks)
+        room = self._population.capacity.outputs
+        answers = Answers(
+            np.empty((networks, n, room), self.dtype), np.empty((networks, n), np.uint8)
+        )
+        for start in range(0, n, _BLOCK):
+            self._block(inputs, start, min(n, start + _BLOCK), self._everyone, answers)
+        return Answers(answers.outputs[:, :, : self.outputs], answers.alive)
+
+    def _block(
+        self,
+        inputs: Inputs,
+        start: int,
+        stop: int,
+        members: NDArray[np.int64],
+        answers: Answers,
+    ) -> None:
+        n = stop - start
+        said = self._ask(_part(inputs, start, stop), members)
+        answers.outputs[members, start:stop] = said.outputs[members]
+        answers.alive[members, start:stop] = said.alive[members]
+        answered = said.alive.sum(axis=1)
+        for member in members.tolist():
+            # Nothing is answered after a sample that exploded: go on behind it.
+            behind = start + int(answered[member]) + 1
+            if answered[member] < n and behind < stop:
+                self._block(inputs, behind, stop, self._everyone[member : member + 1], answers)
+
+    def _ask(self, inputs: Inputs, members: NDArray[np.int64]) -> Answers:
+        n, networks = len(inputs.count), len(self.networks)
+        slots = 1 << (n - 1).bit_length()
+        population = self._population
+        memory = Memory(
+            _filled(inputs.dense, (slots, padded(inputs.dense.shape[1])), self.dtype),
+            _filled(inputs.row, (slots, inputs.row.shape[1]), np.int32),
+            _filled(inputs.value, (slots, inputs.value.shape[1]), self.dtype),
+            _filled(inputs.count, (slots,), np.int32),
+            np.full(slots, -1, np.int32),
+            np.full(slots, np.nan, self.dtype),
+        )
+        answers = Answers(
+            np.empty((networks, n, population.capacity.outputs), self.dtype),
+            np.zeros((networks, n), np.uint8),
+        )
+        learn(
+            members,
+            population.plans,
+            population.factors,
+            population.taken,
+            np.ones(networks, np.uint8),
+            population.weights,
+            population.state,
+            population.scratch(),
+            memory,
+            np.full(n, self.outputs, np.int32),
+            0,
+            population.capacity.dense,
+            0,
+            *answers,
+        )
+        return answers
+
+
+def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
+    dense, row, value, count, rows, lags = inputs
+    part = slice(start, stop)
+    return Inputs(dense[part], row[part], value[part], count[part], rows, lags)
+
+
+def _filled(array: NDArray[Any], shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    if array.shape == shape and array.dtype == dtype:
+        return array
+    out = np.zeros(shape, dtype)
+    out[tuple(slice(0, size) for size in array.shape)] = array
+    return out
