@@ -26,6 +26,7 @@ from streamnet.learning.learner import Learner
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
+from streamnet.pipeline.rejections import MOST_BYTES
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.sinks import Sink
 from streamnet.samples import Schema
@@ -67,7 +68,7 @@ class Replay:
     def __init__(self, settings: RunSettings, *, resume: bool = False) -> None:
         self.settings = settings
         self.result: Result | None = None
-        source = settings.source
+        source, most_bytes = settings.source, settings.output.dead_letters_bytes
         check_files(settings)
         self._predictions: Predictions | None = None
         self.state = state_of(settings, resume=resume)
@@ -75,6 +76,7 @@ class Replay:
             dead_letters_of(settings),
             share=source.max_rejected,
             window=source.rejected_window,
+            most_bytes=MOST_BYTES if most_bytes is None else most_bytes,
         )
         self.candidates = candidates_of(settings)
         self.pipeline = Pipeline(

@@ -286,6 +286,9 @@ class SearchSection(Section):
 class OutputSection(Section):
     """Files to write, relative to the working directory.
 
+    ``dead_letters_bytes`` is the size that the file of rejected records may grow to; those beyond
+    it are counted alone.
+
     >>> OutputSection(model="best.json").given()
     {'model': 'best.json'}
     """
@@ -294,6 +297,7 @@ class OutputSection(Section):
     predictions: Text | None = None
     report: Text | None = None
     dead_letters: Text | None = None
+    dead_letters_bytes: Annotated[int, Field(ge=0)] | None = None
 
 
 @final

@@ -50,7 +50,12 @@ def _add_rest(table: Table, run: Replay, result: Result) -> None:
         table.add_row("note", f"the target has one value only, {only!r}: there is nothing to tell")
     if report["rejected"]:
         what = plural(report["rejected"], "record")
-        table.add_row("rejected", f"{what}, kept in {run.rejections.path}")
+        but = (
+            f", but {lost:,} for which it had no room"
+            if (lost := report["rejected_not_kept"])
+            else ""
+        )
+        table.add_row("rejected", f"{what}, kept in {run.rejections.path}{but}")
     for name in ("model", "predictions", "report"):
         if path := getattr(run.settings.output, name):
             table.add_row(name, Text(printable(path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from pathlib import Path
@@ -21,7 +22,11 @@ from streamnet.pipeline.limit import values_of
 from streamnet.pipeline.outputs import Output
 from streamnet.samples import DeadLetter
 
-__all__ = ("Rejections",)
+__all__ = ("MOST_BYTES", "Rejections")
+
+logger = logging.getLogger("streamnet.pipeline")
+
+MOST_BYTES = 1 << 30
 
 
 @final
@@ -33,13 +38,14 @@ class Rejections(Output):
             the first rejected record. None keeps nothing but counts.
         share: Share of the last ``window`` records that may be rejected.
         window: See ``share``; a run is not ended before so many records were read.
+        most_bytes: Size that the file may grow to; records beyond it are counted alone.
         files: The file system.
 
     Raises:
         ConfigurationError: If a value breaks its rule, or the file could not be made.
 
     >>> Rejections(share=0.5).statistics()
-    {'total': 0, 'reasons': {}}
+    {'total': 0, 'reasons': {}, 'not_kept': 0}
     """
 
     name = "rejections"
@@ -50,13 +56,19 @@ class Rejections(Output):
         *,
         share: float = 0.10,
         window: int = 1000,
+        most_bytes: int = MOST_BYTES,
         files: Files = DISK,
     ) -> None:
+        if most_bytes < 0:
+            raise ConfigurationError(f"most_bytes is {most_bytes}, but must be >= 0")
         self.path = None if path is None else Path(path)
         self.limit = RejectionLimit(share=share, window=window, kept=self.path)
         self.total = 0
         self.reasons: Counter[str] = Counter()
         self.first: DeadLetter | None = None
+        self.not_kept = 0  # records for which the file had no room
+        self._most_bytes = most_bytes
+        self._bytes = 0  # of the file, and of what waits to be written to it
         self._file: AppendedFile | None = None
         if self.path is not None:
             _check_writable(self.path)
@@ -83,10 +95,29 @@ class Rejections(Output):
     def _write(self, letter: DeadLetter) -> None:
         if self._file is None:
             return
+        values = dict(zip(letter.__dataclass_fields__, values_of(letter), strict=True))
+        line = msgspec.json.encode(values) + b"\n"
+        # Once one has no room none has, so that what is kept has no gaps.
+        if self.not_kept or self._bytes + len(line) > self._most_bytes:
+            self._leave_out(letter)
+            return
         if not self._file.is_open:
             self._file.start()
-        values = dict(zip(letter.__dataclass_fields__, values_of(letter), strict=True))
-        self._file.text.write(msgspec.json.encode(values).decode() + "\n")
+        self._file.text.write(line.decode())
+        self._bytes += len(line)
+
+    def _leave_out(self, letter: DeadLetter) -> None:
+        if not self.not_kept:
+            logger.warning(
+                "%s has %s bytes, and may have %s: the record at %s of %s and those rejected after "
+                "it are counted, not kept",
+                self.path,
+                f"{self._bytes:,}",
+                f"{self._most_bytes:,}",
+                f"line {letter.line}" if letter.line else f"offset {letter.offset}",
+                letter.source,
+            )
+        self.not_kept += 1
 
     def export_state(self) -> dict[str, Any]:
         """Counts, and how much of the file is written."""
@@ -95,6 +126,8 @@ class Rejections(Output):
             "total": self.total,
             "reasons": dict(self.reasons),
             "first": None if self.first is None else values_of(self.first),
+            "not_kept": self.not_kept,
+            "most_bytes": self._most_bytes,
             "length": self._file.flush() if self._file is not None and is_open else None,
         }
 
@@ -103,8 +136,11 @@ class Rejections(Output):
         self.total = state["total"]
         self.reasons = Counter(state["reasons"])
         self.first = None if state["first"] is None else letter_of(state["first"])
+        # States of the first releases had no such bound.
+        self.not_kept = state.get("not_kept", 0)
         if self._file is not None and state["length"] is not None:
             self._file.go_on(state["length"])
+            self._bytes = state["length"]
 
     def sync(self) -> None:
         """Put on the disk what was written out."""
@@ -122,7 +158,8 @@ class Rejections(Output):
 
     def statistics(self) -> dict[str, Any]:
         """How many records were rejected, by reason."""
-        return {"total": self.total, "reasons": dict(sorted(self.reasons.items()))}
+        reasons = dict(sorted(self.reasons.items()))
+        return {"total": self.total, "reasons": reasons, "not_kept": self.not_kept}
 
 
 def _check_writable(path: Path) -> None:

@@ -60,6 +60,7 @@ def report_of(
         "scored": server.scored,
         "rejected": rejected["total"],
         "rejected_reasons": rejected["reasons"],
+        "rejected_not_kept": rejected["not_kept"],
         "seconds": round(times.running, 6),
         "startup_seconds": round(times.startup, 6),
         "samples_per_second": round(learned / times.running, 1) if times.running > 0 else None,

@@ -15,6 +15,7 @@ from streamnet.durability.tree import Tree
 from streamnet.errors import DamagedStateError
 from streamnet.errors import StateError
 from streamnet.features.encoder import Encoder
+from streamnet.pipeline.rejections import MOST_BYTES
 
 __all__ = ("Caps", "GenerationView", "Standing", "standing_of")
 
@@ -106,8 +107,8 @@ def _writer(lock: Path) -> str:
 def _caps(tree: Tree) -> list[Caps]:
     settings: dict[str, Any] = tree["learner"]["encoder"]["settings"]
     full = Encoder.restore_state(tree["learner"]["encoder"]).statistics()
-    server = tree["learner"]["server"]
-    curve = server["curve"]
+    curve = tree["learner"]["server"]["curve"]
+    letters = tree["outputs"]["rejections"]
     return [
         Caps("input rows", full.rows, full.max_rows),
         Caps("classes", full.classes, settings["max_classes"]),
@@ -116,4 +117,7 @@ def _caps(tree: Tree) -> list[Caps]:
             for name, count in full.categories.items()
         ),
         Caps("points of the curve", len(curve["samples"]), curve["points"]),
+        Caps(
+            "bytes of dead letters", letters["length"] or 0, letters.get("most_bytes", MOST_BYTES)
+        ),
     ]

@@ -43,7 +43,34 @@ def test_the_file_holds_each_rejected_record_in_order_with_all_it_takes_to_mend_
     assert rejections.statistics() == {
         "total": len(block.rejected),
         "reasons": {"arity": len(block.rejected)},
+        "not_kept": 0,
     }
+
+
+def test_a_full_file_keeps_the_first_and_the_others_are_counted_also_after_going_on(
+    tmp_path: Path, run: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    block = stream(Task.REGRESSION, N)
+    run(pipeline_of(Playing(block), rejections=Rejections(tmp_path / "all.jsonl", share=1.0)).run)
+    lines = (tmp_path / "all.jsonl").read_text().splitlines(keepends=True)
+    room = len("".join(lines[:7]))
+    for most in (room, room + len(lines[7]) - 1):  # exactly full, and a byte too small for more
+        rejections = Rejections(tmp_path / "some.jsonl", share=1.0, most_bytes=most)
+        result = run(pipeline_of(Playing(block), rejections=rejections, block_size=50).run)
+        assert (tmp_path / "some.jsonl").read_text() == "".join(lines[:7])
+        assert rejections.statistics()["total"] == len(lines)
+        assert result.report["rejected_not_kept"] == len(lines) - 7
+        again = Rejections(tmp_path / "some.jsonl", share=1.0, most_bytes=10**6)
+        again.restore_state(rejections.export_state() | {"length": room})
+        assert again.statistics() == rejections.statistics()
+        again.close()
+    warned = [record.message for record in caplog.records if "may have" in record.message]
+    assert len(warned) == 2  # once a run
+
+
+def test_the_size_of_the_file_is_checked() -> None:
+    with pytest.raises(ConfigurationError, match="most_bytes is -1, but must be >= 0"):
+        Rejections(most_bytes=-1)
 
 
 def test_without_a_rejected_record_no_file_is_made(tmp_path: Path, run: Runner) -> None:
