@@ -9,9 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.features.moments import COLUMNS
+from streamnet.features.moments import COUNT
+from streamnet.features.moments import LARGEST
+from streamnet.features.moments import MEAN
+from streamnet.features.moments import ORIGIN
+from streamnet.features.moments import SQUARES
+from streamnet.features.moments import restored
+from streamnet.features.moments import spread_of
+from streamnet.features.moments import take_in
 from streamnet.jit import jit
 
-__all__ = ("MISSING", "Measures", "plain", "spread_of", "standardise")
+__all__ = ("FINITE", "MISSING", "Measures", "plain", "standardise")
 
 MISSING = 0  # code of a missing value in every field; codes of values start at 1
 
@@ -21,16 +30,10 @@ SOURCE, MEASURE, DENSE, KEY, BASE = range(5)
 # Columns of a table: how many distinct values, whether one is a fraction, the first of them.
 DISTINCT, FRACTION, FIRST = range(3)
 
-# Columns of the moments.
-COUNT, MEAN, SQUARES, ORIGIN = range(4)
-
-LARGEST = 1e100  # beyond it a value counts as this large, so that no square overflows
 FRACTIONS = 12  # fractions are categories up to so many values,
 OFTEN = 2  # once each of them came so often on average
 WHOLE = 2.0**31  # larger whole numbers count as fractions
 FEWEST = 3  # a column of two values says the same as its standardised number
-TRUSTED = 10.0  # values from which on moments are trusted to tell wild values
-WILD = 30.0  # standard deviations beyond which a value enters the moments as this far away
 FINITE = np.finfo(np.float64).max
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -40,17 +43,6 @@ def plain(values: NDArray[Any]) -> NDArray[np.float64]:
     if values.flags.carray and values.dtype == np.float64:
         return values
     return np.array(values, np.float64, order="C")
-
-
-@jit
-def spread_of(count: float, mean: float, squares: float) -> float:
-    """Standard deviation, or 0 where there is none to speak of."""
-    if count < 2:
-        return 0.0
-    deviation = float(np.sqrt(squares / count))
-    if deviation <= 1e-150 or deviation <= 1e-13 * abs(mean):
-        return 0.0
-    return deviation
 
 
 @jit
@@ -91,15 +83,6 @@ def _ordinal(
 
 
 @jit
-def _tamed(delta: float, count: float, squares: float) -> float:
-    """A distance from the mean as it enters the moments: one wild value must not rule them."""
-    if count < TRUSTED or squares <= 0.0:
-        return delta
-    farthest = WILD * np.sqrt(squares / count)
-    return float(min(max(delta, -farthest), farthest))
-
-
-@jit
 def standardise(
     values: NDArray[np.float64],
     plan: NDArray[np.int64],
@@ -137,10 +120,7 @@ def standardise(
                     moments[m, ORIGIN] = x
                 x = min(max(x - moments[m, ORIGIN], -LARGEST), LARGEST)
                 if learn:
-                    delta = _tamed(x - moments[m, MEAN], moments[m, COUNT], moments[m, SQUARES])
-                    moments[m, COUNT] += 1.0
-                    moments[m, MEAN] += delta / moments[m, COUNT]
-                    moments[m, SQUARES] += delta * delta * (1.0 - 1.0 / moments[m, COUNT])
+                    take_in(moments, m, x)
                 mean = moments[m, MEAN]
                 deviation = spread_of(moments[m, COUNT], mean, moments[m, SQUARES])
                 if deviation > 0.0:
@@ -164,7 +144,7 @@ class Measures:
 
     def __init__(self, *, category_limit: int) -> None:
         self.limit = category_limit
-        self.moments = np.empty((0, 4), np.float64)  # count, mean, squared deviations, origin
+        self.moments = np.empty((0, COLUMNS), np.float64)
         index = 1 << (2 * category_limit).bit_length()
         self.tables = np.empty((0, FIRST + category_limit + index), np.int64)
 
@@ -175,7 +155,8 @@ class Measures:
         """Add a measure; an ``origin`` of NaN is replaced by the first value."""
         table = np.zeros((1, self.tables.shape[1]), np.int64)
         table[0, 0] = 0 if category and self.limit >= FEWEST else -1
-        moments = np.array([[0.0, 0.0, 0.0, origin]])
+        moments = np.zeros((1, COLUMNS))
+        moments[0, ORIGIN] = origin
         self.tables = np.vstack((self.tables, table))
         self.moments = np.vstack((self.moments, moments))
 
@@ -186,10 +167,10 @@ class Measures:
         distinct: NDArray[np.float64],
     ) -> None:
         """Take over moments and distinct values of as many measures, as a snapshot keeps them."""
-        moments, counts = np.array(moments, np.float64), np.array(distinct_count, np.int64)
-        distinct = np.array(distinct, np.float64)
-        if moments.shape != self.moments.shape or counts.shape != (len(self),):
-            raise ModelFileError("the encoder's moments do not fit its fields")
+        moments = restored(moments, len(self), "the encoder")
+        counts, distinct = np.array(distinct_count, np.int64), np.array(distinct, np.float64)
+        if counts.shape != (len(self),):
+            raise ModelFileError("the encoder's counts do not fit its fields")
         used = counts.clip(0)
         fits = distinct.shape == (used.sum(),) and used.max(initial=0) <= self.limit
         if not fits or not np.isfinite(distinct).all():

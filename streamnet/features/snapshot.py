@@ -38,7 +38,7 @@ class EncoderSnapshot:
 
     settings: dict[str, Any]
     fields: tuple[Field, ...]
-    moments: NDArray[np.float64]  # shape=(measures, 4)
+    moments: NDArray[np.float64]  # shape=(measures, 8), see `features.moments`
     distinct_count: NDArray[np.int64]  # shape=(measures,), -1 = never again a category
     tables: NDArray[np.int64]  # shape=(measures, ...), shared
     clocks: NDArray[np.int64]  # shape=(time fields,)
@@ -47,7 +47,7 @@ class EncoderSnapshot:
     counters: NDArray[np.int64]  # shape=(3,)
     squares: NDArray[np.float64]  # shape=(rows or 0, 2)
     labels: Grown
-    target: NDArray[np.float64]  # shape=(3,)
+    target: NDArray[np.float64]  # shape=(1, 8)
     last: NDArray[np.float64]  # shape=(lags,): the last targets, the latest first
 
     def materialise(self) -> dict[str, Any]:

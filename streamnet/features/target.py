@@ -9,16 +9,19 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.errors import ModelFileError
+from streamnet.features.moments import COLUMNS
+from streamnet.features.moments import COUNT
+from streamnet.features.moments import LARGEST
+from streamnet.features.moments import MEAN
+from streamnet.features.moments import SQUARES
+from streamnet.features.moments import restored
+from streamnet.features.moments import spread_of
+from streamnet.features.moments import take_in
+from streamnet.features.numbers import FINITE
 from streamnet.features.numbers import plain
-from streamnet.features.numbers import spread_of
 from streamnet.jit import jit
 
 __all__ = ("Scaled", "TargetScaler")
-
-COUNT, MEAN, SQUARES = range(3)
-LARGEST = 1e100  # beyond it a target counts as this large, so that no square overflows
-FINITE = np.finfo(np.float64).max
 
 
 class Scaled(NamedTuple):
@@ -39,22 +42,20 @@ def _scale(
     spread: NDArray[np.float64],
 ) -> None:
     """Fill in goal, centre and spread, taking each target into the moments in order."""
-    deviation = spread_of(moments[COUNT], moments[MEAN], moments[SQUARES])
+    deviation = spread_of(moments[0, COUNT], moments[0, MEAN], moments[0, SQUARES])
     for i in range(target.shape[0]):
-        centre[i] = moments[MEAN]
+        centre[i] = moments[0, MEAN]
         spread[i] = deviation if deviation > 0.0 else 1.0
         y = target[i]
         if not abs(y) <= FINITE:
             goal[i] = np.nan
             continue
         y = min(max(y, -LARGEST), LARGEST)
-        delta = y - moments[MEAN]
-        moments[COUNT] += 1.0
-        moments[MEAN] += delta / moments[COUNT]
-        moments[SQUARES] += delta * (y - moments[MEAN])
-        deviation = spread_of(moments[COUNT], moments[MEAN], moments[SQUARES])
+        take_in(moments, 0, y)
+        mean = moments[0, MEAN]
+        deviation = spread_of(moments[0, COUNT], mean, moments[0, SQUARES])
         unit = deviation if deviation > 0.0 else 1.0
-        goal[i] = min(max((y - moments[MEAN]) / unit, -clip), clip)
+        goal[i] = min(max((y - mean) / unit, -clip), clip)
 
 
 @final
@@ -69,13 +70,14 @@ class TargetScaler:
 
     def __init__(self, *, clip: float) -> None:
         self._clip = clip
-        self.moments = np.zeros(3, np.float64)  # count, mean, squared deviations
+        self.moments = np.zeros((1, COLUMNS), np.float64)
 
     @property
     def scale(self) -> tuple[float, float]:
         """Mean, and standard deviation or 1, of the targets so far."""
-        deviation = spread_of(self.moments[COUNT], self.moments[MEAN], self.moments[SQUARES])
-        return float(self.moments[MEAN]), float(deviation) if deviation > 0.0 else 1.0
+        count, mean, squares = self.moments[0, : SQUARES + 1].tolist()
+        deviation = spread_of(count, mean, squares)
+        return mean, float(deviation) if deviation > 0.0 else 1.0
 
     def update(self, target: NDArray[Any]) -> Scaled:
         """Scale the targets of a block and learn from them, in order."""
@@ -86,7 +88,6 @@ class TargetScaler:
 
     def restore_state(self, moments: NDArray[np.float64]) -> None:
         """Take over moments as a snapshot keeps them."""
-        moments = np.array(moments, np.float64)
-        if moments.shape != (3,):
-            raise ModelFileError("the target's moments are not three numbers")
-        self.moments = moments
+        if np.shape(moments) == (SQUARES + 1,):  # of an earlier release
+            moments = np.array([[*moments, 0.0]])
+        self.moments = restored(moments, 1, "the target")
