@@ -9,17 +9,12 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.evaluation.drift.restarting import RestartingDetector
+from streamnet.evaluation.drift.hddm import HDDM
 from streamnet.evaluation.drift.running import COUNT
-from streamnet.evaluation.drift.running import LARGEST
 from streamnet.evaluation.drift.running import MEAN
 from streamnet.evaluation.drift.running import TOWARDS
 from streamnet.evaluation.drift.running import WARNING
 from streamnet.evaluation.drift.running import take
-from streamnet.evaluation.drift.settings import check_confidences
-from streamnet.evaluation.drift.settings import direction_named
-from streamnet.evaluation.drift.settings import interval
-from streamnet.evaluation.drift.settings import signs
 from streamnet.jit import exact
 
 __all__ = ("HDDMA",)
@@ -76,7 +71,7 @@ def _look(
 
 
 @final
-class HDDMA(RestartingDetector):
+class HDDMA(HDDM):
     """The A-test of Frías-Blanco and others (2015): averages and Hoeffding's inequality.
 
     The values up to the cut point, where the upper bound of their mean was lowest, are compared
@@ -102,32 +97,6 @@ class HDDMA(RestartingDetector):
     """
 
     _own: ClassVar = {"sides": (2, 2)}
-
-    def __init__(
-        self,
-        *,
-        drift_confidence: float = 0.001,
-        warning_confidence: float = 0.005,
-        low: float = 0.0,
-        high: float = 1.0,
-        direction: str = "up",
-    ) -> None:
-        name = type(self).__name__
-        check_confidences(name, drift_confidence, warning_confidence)
-        low, high = interval(name, low, high, LARGEST)
-        towards = direction_named(name, direction)
-        self._signs = signs(towards)
-        super().__init__(
-            {
-                "drift_confidence": float(drift_confidence),
-                "warning_confidence": float(warning_confidence),
-                "low": low,
-                "high": high,
-                "direction": str(towards),
-            },
-            low=low,
-            high=high,
-        )
 
     def _first_change(self, values: NDArray[np.float64]) -> int:
         return _look(

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 from typing import ClassVar
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.evaluation.drift.restarting import RestartingDetector
+from streamnet.evaluation.drift.hddm import HDDM
 from streamnet.evaluation.drift.running import COUNT
-from streamnet.evaluation.drift.running import LARGEST
 from streamnet.evaluation.drift.running import MEAN
 from streamnet.evaluation.drift.running import TOWARDS
 from streamnet.evaluation.drift.running import WARNING
-from streamnet.evaluation.drift.settings import check_confidences
-from streamnet.evaluation.drift.settings import direction_named
-from streamnet.evaluation.drift.settings import interval
 from streamnet.evaluation.drift.settings import number
-from streamnet.evaluation.drift.settings import signs
 from streamnet.jit import exact
 
 __all__ = ("HDDMW",)
@@ -92,7 +88,7 @@ def _look(
 
 
 @final
-class HDDMW(RestartingDetector):
+class HDDMW(HDDM):
     """The W-test of Frías-Blanco and others (2015): weighted averages, McDiarmid's inequality.
 
     The average at the cut point, where its upper bound was lowest, is compared with that of the
@@ -102,11 +98,7 @@ class HDDMW(RestartingDetector):
 
     Args:
         weight: Share of the newest value in an average.
-        drift_confidence: Probability of a false alarm in one comparison.
-        warning_confidence: The same of a warning.
-        low: Values below count as this.
-        high: Values above count as this.
-        direction: "up", "down" or "both".
+        common: Settings of `HDDM`.
 
     Raises:
         ConfigurationError: if a setting has a value that its rule does not allow.
@@ -121,33 +113,10 @@ class HDDMW(RestartingDetector):
     _figures = SQUARES + 1
     _own: ClassVar = {"sides": (2, 6)}
 
-    def __init__(
-        self,
-        *,
-        weight: float = 0.05,
-        drift_confidence: float = 0.001,
-        warning_confidence: float = 0.005,
-        low: float = 0.0,
-        high: float = 1.0,
-        direction: str = "up",
-    ) -> None:
+    def __init__(self, *, weight: float = 0.05, **common: Any) -> None:
+        super().__init__(**common)
         name = type(self).__name__
-        check_confidences(name, drift_confidence, warning_confidence)
-        low, high = interval(name, low, high, LARGEST)
-        towards = direction_named(name, direction)
-        self._signs = signs(towards)
-        super().__init__(
-            {
-                "weight": number(name, "weight", weight, above=0.0, below=1.0),
-                "drift_confidence": float(drift_confidence),
-                "warning_confidence": float(warning_confidence),
-                "low": low,
-                "high": high,
-                "direction": str(towards),
-            },
-            low=low,
-            high=high,
-        )
+        self._settings["weight"] = number(name, "weight", weight, above=0.0, below=1.0)
 
     def _first_change(self, values: NDArray[np.float64]) -> int:
         return _look(
