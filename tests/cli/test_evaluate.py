@@ -122,7 +122,7 @@ def test_a_confusion_that_is_too_wide_is_said_to_be_in_the_report(
     outcome = cli("evaluate", "many.json", path, *options)
     assert (outcome.code, outcome.err) == (0, "")
     kept = "is in report.json" if options else "goes into --report"
-    assert outcome.out.splitlines()[-1] == f"confusion: too wide to be shown, it {kept}"
+    assert outcome.out.splitlines()[-1] == f"confusion: too wide, it {kept}; --confusion shows it"
     if options:
         report = json.loads(Path("report.json").read_text(encoding="utf-8"))
         assert np.shape(report["confusion"]) == (20, 21)
