@@ -17,7 +17,7 @@ from streamnet.errors import ModelFileError
 from streamnet.errors import SchemaError
 from streamnet.features import Encoder
 from streamnet.features import textcolumn
-from streamnet.features.encoder import RANGES
+from streamnet.features.settings import RANGES
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Kind
@@ -30,6 +30,9 @@ from tests.features.blocks import cut
 from tests.features.blocks import flat
 from tests.features.blocks import sparse_of
 from tests.features.naive import NaiveEncoder
+from tests.features.ways import made
+from tests.features.ways import state_of
+from tests.features.ways import ways
 
 AGE, HEIGHT = ("age", Kind.NUMBER), ("height", Kind.NUMBER)
 JOB, SEEN, NOTE = ("job", Kind.CATEGORY), ("seen", Kind.TIME), ("note", Kind.TEXT)
@@ -39,21 +42,6 @@ VALUES: dict[tuple[str, Kind], st.SearchStrategy[Any]] = {
     SEEN: st.just(math.nan) | st.integers(0, 2000).map(lambda hours: 3600.0 * hours),
     HEIGHT: st.floats(-100, 100).map(lambda x: round(x, 2)) | st.just(math.nan),
 }
-# Each way to encode, beside the default one; decisions of columns fall within a few samples.
-WAYS: list[dict[str, Any]] = [
-    {},
-    {"scaling": "minmax"},
-    {"scaling": "robust"},
-    {"scaling": "rank", "scalings": {"age": "minmax"}},
-    {"scaling": "none"},
-    {"text": "tokens"},
-    {"text": "ngrams"},
-    {"text": "dictionary"},
-    {"text": "auto", "max_categories": 3},
-    {"duplicates": "drop"},
-    {"scalings": {"height": "rank"}, "texts": {"note": "tokens"}, "duplicates": "drop"},
-]
-ways = pytest.mark.parametrize("way", WAYS, ids=str)
 TEXTS = st.none() | st.text("ab 1", max_size=8)
 LABELS = st.sampled_from(["a", "b", "c", None])
 SPARSE = st.dictionaries(st.integers(0, 9), st.floats(0.5, 9.0), max_size=4)
@@ -62,14 +50,6 @@ SAMPLES = st.lists(st.fixed_dictionaries(VALUES), max_size=25)
 
 def columns_of(samples: list[dict[tuple[str, Kind], Any]]) -> dict[tuple[str, Kind], list[Any]]:
     return {key: [sample[key] for sample in samples] for key in VALUES}
-
-
-def state_of(encoder: Encoder) -> dict[str, Any]:
-    """The encoder's state with arrays as bytes, to be compared."""
-    return {
-        name: (value.tobytes(), value.shape) if isinstance(value, np.ndarray) else value
-        for name, value in encoder.export_state().items()
-    }
 
 
 @st.composite
@@ -103,10 +83,6 @@ def test_inputs_are_those_of_a_slow_obvious_encoder(
 @pytest.fixture
 def quick_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(textcolumn, "FIRST", 5)
-
-
-def made(way: dict[str, Any], **more: Any) -> Encoder:
-    return Encoder(task=Task.CLASSIFICATION, **{"category_limit": 4, **more, **way})
 
 
 @ways
@@ -326,6 +302,7 @@ def test_a_block_without_any_field_has_no_inputs() -> None:
         ({"max_classes": 1}, "max_classes is 1, but must be from 2"),
         ({"scaling": "ranks"}, "scaling is 'ranks', but must be one of standard, minmax"),
         ({"scalings": {"x": 3}}, "scaling of 'x' is 3, but must be one of standard"),
+        ({"scalings": "rank"}, "scalings is 'rank', but must be a dict by field's name"),
         ({"text": "word"}, "text is 'word', but must be one of words, tokens"),
         ({"texts": {"x": "word"}}, "text of 'x' is 'word', but must be one of words"),
         ({"duplicates": "no"}, "duplicates is 'no', but must be one of keep, drop"),
@@ -384,44 +361,3 @@ def test_a_state_of_default_settings_is_that_of_releases_without_the_others() ->
     state = Encoder(task=Task.CLASSIFICATION).export_state()
     assert sorted(state["settings"]) == sorted([*RANGES, "task"])
     assert {"extremes", "texts", "dropped", "text_vocabularies"} & state.keys() == set()
-
-
-@ways
-def test_a_data_set_that_was_fitted_is_encoded_by_the_statistics_of_all_of_it(
-    way: dict[str, Any],
-) -> None:
-    columns: Columns = {
-        HEIGHT: [1.5, 2.5, 9.25, 4.0, math.nan, 7.5],
-        JOB: ["a", "b", "a", None, "c", "a"],
-        NOTE: ["to be", "or not", None, "to be", "that is", "the question"],
-    }
-    block = block_of(columns, ["u", "v", None, "u", "u", "v"])
-    encoder = made(way).fit(cut(block, [2, 1]))
-    before = state_of(encoder)
-    applied = encoder.apply(block)
-    assert applied.label.tolist() == [0, 1, -1, 0, 0, 1]
-    assert applied.known.tolist() == [2] * 6
-    # Any order and any cut gives each sample the same inputs.
-    order = np.array([5, 3, 1, 0, 2, 4])
-    shuffled = encoder.apply(block.take(order))
-    assert shuffled.inputs.dense.tolist() == applied.inputs.dense[order].tolist()
-    expected = active(applied.inputs)
-    assert active(shuffled.inputs) == [expected[i] for i in order]
-    assert state_of(encoder) == before
-
-
-def test_labels_and_goals_of_a_fitted_encoder_are_looked_up() -> None:
-    block = block_of({AGE: [1.0, 2.0]}, ["a\ud800", "b"])
-    encoder = Encoder(task=Task.CLASSIFICATION).fit([block])
-    asked = block_of({AGE: [1.0, 2.0, 3.0]}, ["b", "new", "a\ud800"])
-    assert encoder.apply(asked).label.tolist() == [1, -1, 0]
-    assert encoder.apply(block_of({AGE: [1.0]})).label.tolist() == [-1]
-    block = block_of({AGE: [1.0, 2.0]}, [10.0, 14.0], task=Task.REGRESSION)
-    encoder = Encoder(task=Task.REGRESSION, clip=4.0).fit([block])
-    target = [12.0, 16.0, 1e300, math.nan, -math.inf]
-    asked = block_of({AGE: [1.0] * 5}, target, task=Task.REGRESSION)
-    applied = encoder.apply(asked)
-    assert applied.goal[:3].tolist() == [0.0, 2.0, 4.0]
-    assert np.isnan(applied.goal[3:]).all()
-    assert (applied.centre.tolist(), applied.spread.tolist()) == ([12.0] * 5, [2.0] * 5)
-    assert np.isnan(encoder.apply(block_of({AGE: [1.0]}, task=Task.REGRESSION)).goal).all()
