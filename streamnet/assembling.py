@@ -36,6 +36,7 @@ __all__ = (
     "candidates_of",
     "check_files",
     "dead_letters_of",
+    "encoder_of",
     "search_of",
     "source_of",
     "state_of",
@@ -84,6 +85,17 @@ def search_of(settings: RunSettings) -> dict[str, Any]:
     population = settings.population
     own = population.candidate or any(getattr(population, name) for name in _GRID)
     return ({"every": 0} if own else {}) | settings.search.given()
+
+
+def encoder_of(settings: RunSettings) -> dict[str, Any]:
+    """What a run file says about the encoder, as an argument of `Pipeline`, if it says anything.
+
+    >>> from streamnet.settings import parse
+    >>> encoder_of(parse("")), encoder_of(parse("encoder.scaling = 'rank'"))
+    ({}, {'encoder': {'scaling': 'rank'}})
+    """
+    given = settings.encoder.given()
+    return {"encoder": given} if given else {}
 
 
 def source_of(settings: RunSettings) -> Source:
