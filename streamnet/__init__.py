@@ -9,6 +9,7 @@ from typing import Any
 if TYPE_CHECKING:
     from streamnet.modelfiles import Model
     from streamnet.networks import CandidateSettings
+    from streamnet.networks import NeuralNetwork
     from streamnet.online import OnlineClassifier
     from streamnet.online import OnlineRegressor
     from streamnet.pipeline import Champion
@@ -27,6 +28,7 @@ __all__ = (
     "IterableSource",
     "Kind",
     "Model",
+    "NeuralNetwork",
     "OnlineClassifier",
     "OnlineRegressor",
     "Pipeline",
@@ -44,6 +46,7 @@ _HOMES = {
     "IterableSource": "streamnet.sources",
     "Kind": "streamnet.samples",
     "Model": "streamnet.modelfiles",
+    "NeuralNetwork": "streamnet.networks",
     "OnlineClassifier": "streamnet.online",
     "OnlineRegressor": "streamnet.online",
     "Pipeline": "streamnet.pipeline",

@@ -179,6 +179,8 @@ class CandidateTable(Section):
     memory: int | None = None
     bias: bool | None = None
     lags: bool | None = None
+    initialisation: str | None = None
+    score_limit: float | None = None
 
     def candidate(self) -> CandidateSettings:
         """The candidate's settings, with the defaults of `CandidateSettings`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.network import Network
+from streamnet.networks.neural import NeuralNetwork
 from streamnet.networks.population import Population
 
-__all__ = ("CandidateSettings", "Network", "Population")
+__all__ = ("CandidateSettings", "Network", "NeuralNetwork", "Population")

@@ -18,7 +18,7 @@ from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
-__all__ = ("Network",)
+__all__ = ("Network", "answers_of")
 
 _BLOCK = 1024
 
@@ -26,6 +26,8 @@ _BLOCK = 1024
 @final
 class Network:
     """Weights that don't change any more; any number of threads may ask it at once.
+
+    It answers encoded samples, as a part of a model; `NeuralNetwork` is one to make by hand.
 
     Args:
         settings: Of the candidate that it was.
@@ -66,45 +68,60 @@ class Network:
         start = 0
         while start < n:
             stop = min(n, start + _BLOCK)
-            answers, alive = self._block(_part(inputs, start, stop))
+            answers, alive = answers_of(self._population, _part(inputs, start, stop), self.outputs)
             good = int(alive.sum())
-            outputs[start : start + good] = answers[:good]
+            outputs[start : start + good] = answers[:good, : self.outputs]
             # Nothing is answered after a sample that exploded: go on behind it.
             start = stop if good == stop - start else start + good + 1
         return outputs
 
-    def _block(self, inputs: Inputs) -> tuple[NDArray[np.floating], NDArray[np.uint8]]:
-        n = len(inputs.count)
-        slots = 1 << (n - 1).bit_length()
-        population = self._population
-        memory = Memory(
-            _filled(inputs.dense, (slots, padded(inputs.dense.shape[1])), self.dtype),
-            _filled(inputs.row, (slots, inputs.row.shape[1]), np.int32),
-            _filled(inputs.value, (slots, inputs.value.shape[1]), self.dtype),
-            _filled(inputs.count, (slots,), np.int32),
-            np.full(slots, -1, np.int32),
-            np.full(slots, np.nan, self.dtype),
-        )
-        answers = np.empty((1, n, population.capacity.outputs), self.dtype)
-        alive = np.empty((1, n), np.uint8)
-        learn(
-            np.zeros(1, np.int64),
-            population.plans,
-            population.factors,
-            np.zeros(1, np.int64),
-            np.ones(1, np.uint8),
-            population.weights,
-            population.state,
-            population.scratch(),
-            memory,
-            np.full(n, self.outputs, np.int32),
-            0,
-            population.capacity.dense,
-            0,
-            answers,
-            alive,
-        )
-        return answers[0, :, : self.outputs], alive[0]
+
+def answers_of(
+    population: Population, inputs: Inputs, known: int
+) -> tuple[NDArray[np.floating], NDArray[np.uint8]]:
+    """What a population's first candidate says of at least one sample.
+
+    Nothing that threads share is written. There is no answer after one that is not finite.
+
+    Args:
+        population: Whose first candidate is asked.
+        inputs: Of the samples.
+        known: Outputs that may be named.
+
+    Returns:
+        Outputs, shape=(n, capacity), and which samples were answered, shape=(n,).
+    """
+    n = len(inputs.count)
+    slots = 1 << (n - 1).bit_length()
+    dtype = population.dtype
+    memory = Memory(
+        _filled(inputs.dense, (slots, padded(inputs.dense.shape[1])), dtype),
+        _filled(inputs.row, (slots, inputs.row.shape[1]), np.int32),
+        _filled(inputs.value, (slots, inputs.value.shape[1]), dtype),
+        _filled(inputs.count, (slots,), np.int32),
+        np.full(slots, -1, np.int32),
+        np.full((slots, population.goals), np.nan, dtype),
+    )
+    answers = np.empty((1, n, population.capacity.outputs), dtype)
+    alive = np.empty((1, n), np.uint8)
+    learn(
+        np.zeros(1, np.int64),
+        population.plans,
+        population.factors,
+        np.zeros(1, np.int64),
+        np.ones(1, np.uint8),
+        population.weights,
+        population.state,
+        population.scratch(),
+        memory,
+        np.full(n, known, np.int32),
+        0,
+        population.capacity.dense,
+        0,
+        answers,
+        alive,
+    )
+    return answers[0], alive[0]
 
 
 def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
