@@ -196,7 +196,7 @@ class Block:
 class Inputs(NamedTuple):
     """Network inputs of n samples: dense numbers and a few active rows of the first layer."""
 
-    dense: NDArray[np.float32]  # shape=(n, d), C order
+    dense: NDArray[np.floating]  # shape=(n, d), C order; float32, or float64 of unscaled numbers
     row: NDArray[np.int32]  # shape=(n, width)
     value: NDArray[np.float32]  # shape=(n, width)
     count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(n,), entries in use of each row

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from typing import NamedTuple
+from typing import Self
 from typing import final
 
 import numpy as np
@@ -14,20 +16,25 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.features.encoded import Encoded
 from streamnet.features.inputs import InputEncoder
+from streamnet.features.inverse import samples_of
 from streamnet.features.labels import ClassLabels
 from streamnet.features.lags import TargetLags
 from streamnet.features.numbers import plain
 from streamnet.features.rows import NO_LAGS
 from streamnet.features.rows import SHARED
 from streamnet.features.rows import TRUNCATED
+from streamnet.features.scaling import Scaling
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.features.snapshot import Grown
 from streamnet.features.target import TargetScaler
+from streamnet.features.textcolumn import AUTO
+from streamnet.features.textcolumn import TextMode
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Field
 from streamnet.samples import Inputs
 from streamnet.samples import Kind
+from streamnet.samples import Sample
 from streamnet.samples import Task
 
 __all__ = ("Encoder", "EncoderStatistics")
@@ -47,6 +54,15 @@ RANGES = {
     "max_classes": (2, 1 << 16),
     "lags": (0, 16),
 }
+
+# What settings may be besides numbers, their default first. A state names only those that differ
+# from it, so that earlier releases can read all others.
+CHOICES = {
+    "scaling": tuple(Scaling),
+    "text": (*TextMode, AUTO),
+    "duplicates": ("keep", "drop"),
+}
+BY_FIELD = {"scalings": "scaling", "texts": "text"}
 
 
 class EncoderStatistics(NamedTuple):
@@ -73,13 +89,41 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"{name} is {value}, but must be a whole number")
 
 
+def _chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices that are not the default, as JSON can hold them.
+
+    Raises:
+        ConfigurationError: a choice is none of those there are.
+    """
+    chosen: dict[str, Any] = {}
+    for name, choices in CHOICES.items():
+        _check_choice(name, settings[name], choices)
+        if settings[name] != choices[0]:
+            chosen[name] = str(settings[name])
+    for name, single in BY_FIELD.items():
+        for field, value in (settings[name] or {}).items():
+            _check_choice(f"{single} of {field!r}", value, CHOICES[single])
+        if settings[name]:
+            chosen[name] = {field: str(value) for field, value in settings[name].items()}
+    return chosen
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        names = ", ".join(choices)
+        raise ConfigurationError(f"{name} is {value!r}, but must be one of {names}")
+
+
 @final
 class Encoder:
     """Turns blocks into inputs and targets, learning from each sample on the way.
 
-    Numbers are standardised with moments that include the sample; categories, words and missing
+    Numbers are scaled by what is known of them with the sample; categories, words and missing
     values are active rows, given out in order of appearance. The result does not depend on how
-    the stream is cut into blocks.
+    the stream is cut into blocks. A column that was constant so far is 0, unless unscaled.
+
+    A stream is learned sample by sample with `encode`. A data set is learned as a whole with `fit`,
+    and then `apply` or `transform` encode any samples by the statistics of all of it.
 
     Args:
         task: what is predicted.
@@ -92,9 +136,17 @@ class Encoder:
         max_words: distinct words and pairs of words of a text.
         max_classes: labels; samples with a later one are refused ("too-many-classes").
         lags: how many of the last targets before a sample are inputs, for networks that want them.
+        scaling: how numbers become inputs, see `Scaling`; with "none" they are neither clipped nor
+            cut to float32, which numbered inputs of libSVM are only as a whole. Dates and measures
+            of texts are always standardised, and numbered inputs divided by their root mean square.
+        scalings: the scaling of single fields, by name.
+        text: how texts become active rows, see `TextMode`; "auto" decides by a column's first 100
+            texts, see `mode_of`, and takes words until then.
+        texts: the way of single text columns, by name.
+        duplicates: "drop" zeroes dense inputs that repeat others, see `Duplicates`, or "keep".
 
     Raises:
-        ConfigurationError: a setting is out of its range.
+        ConfigurationError: a setting is out of its range, or none of its choices.
 
     >>> from streamnet.samples import Block, Field, Kind, Schema, Task
     >>> schema = Schema((Field("x", Kind.NUMBER),), "y", Task.CLASSIFICATION)
@@ -118,6 +170,11 @@ class Encoder:
         max_words: int = 256,
         max_classes: int = 1000,
         lags: int = 0,
+        scaling: str = "standard",
+        scalings: Mapping[str, str] | None = None,
+        text: str = "words",
+        texts: Mapping[str, str] | None = None,
+        duplicates: str = "keep",
     ) -> None:
         self.task = Task(task)
         settings: dict[str, Any] = {
@@ -135,8 +192,17 @@ class Encoder:
             "lags": lags,
         }
         _check_settings(self._settings)
+        choices = {
+            "scaling": scaling,
+            "scalings": scalings,
+            "text": text,
+            "texts": texts,
+            "duplicates": duplicates,
+        }
+        chosen = _chosen(choices)
+        self._settings |= chosen
         self._max_classes = max_classes
-        self._inputs = InputEncoder(**settings)
+        self._inputs = InputEncoder(**settings, **chosen)
         self._labels = ClassLabels(max_classes=max_classes)
         self._scaler = TargetScaler(clip=float(clip))
         self._lags = TargetLags(lags=lags, clip=float(clip))
@@ -184,6 +250,58 @@ class Encoder:
         lagged = self._lags.classes(label) if self.lags else NO_LAGS
         inputs = self._inputs.inputs(block, lagged=lagged, learn=True)
         return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET)
+
+    def fit(self, blocks: Iterable[Block]) -> Self:
+        """Learn a whole data set: all its samples, then what is decided once.
+
+        Automatic choices of texts are made by the first texts before anything is learned, and
+        duplicates found among all samples. Blocks are kept until the end.
+
+        Raises:
+            SchemaError: a field's kind is not the one it had when it first came.
+        """
+        blocks = list(blocks)
+        self._inputs.choose(blocks)
+        for block in blocks:
+            self.encode(block)
+        self._inputs.settle()
+        return self
+
+    def apply(self, block: Block) -> Encoded:
+        """Inputs and targets of samples by what is known; nothing is learned.
+
+        New labels are no target (-1), and all goals are in the units of the targets so far.
+
+        Raises:
+            SchemaError: a field's kind is not the one it had when it first came.
+        """
+        inputs, n = self.transform(block), len(block)
+        if self._regression:
+            target = np.full(n, np.nan) if block.target is None else block.target
+            scaled = self._scaler.apply(target)
+            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled)
+        label = self._labels.look_up(np.full(n, None) if block.target is None else block.target)
+        known = np.full(n, len(self.labels), np.int32)
+        return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET)
+
+    def inverse(self, inputs: Inputs) -> list[Sample]:
+        """Samples that have these inputs, as dicts, as far as inputs tell.
+
+        Numbers and times (in seconds) are in their columns' units, up to what was clipped, missing
+        ones None. Categories, and texts by dictionary or tokens, are the values of their
+        vocabularies, what was hashed is absent. Once all rows are given out, a value that shares a
+        row is told as the one that it was given to.
+
+        >>> from streamnet.samples import Field, Kind, Schema
+        >>> schema = Schema((Field("x", Kind.NUMBER), Field("job", Kind.CATEGORY)))
+        >>> jobs = np.array(["cook", None, "smith"], object)
+        >>> numbers = np.array([[0.0], [2.0], [4.0]])
+        >>> block = Block(schema, "-", numbers, (jobs,), None, np.zeros((4, 3), np.int64))
+        >>> encoder = Encoder(task=Task.CLASSIFICATION, scaling="minmax").fit([block])
+        >>> encoder.inverse(encoder.transform(block))[1:]
+        [{'x': 2.0, 'job': None}, {'x': 4.0, 'job': 'smith'}]
+        """
+        return samples_of(self._inputs, inputs)
 
     def transform(self, block: Block) -> Inputs:
         """Inputs to predict from; nothing is learned, and what is new has no row.
@@ -233,6 +351,11 @@ class Encoder:
             labels=Grown(self.labels, len(self.labels)),
             target=self._scaler.moments.copy(),
             last=self._lags.last.copy(),
+            optional=inputs.export_optional(),
+            text_vocabularies=tuple(
+                Grown(column.vocabulary.values_seen, len(column.vocabulary.values_seen))
+                for column in inputs.learning_texts
+            ),
         )
 
     def export_state(self) -> dict[str, Any]:
@@ -264,6 +387,7 @@ class Encoder:
         inputs.clocks = clocks
         for vocabulary, values in zip(inputs.vocabularies, state["vocabularies"], strict=True):
             vocabulary.restore_state(values)
+        inputs.restore_optional(state)
         inputs.rows.restore_state(state["row_keys"], state["counters"], state["squares"])
         self._labels.restore_state(state["labels"])
         self._scaler.restore_state(state["target"])

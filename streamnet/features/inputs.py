@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.features.categories import Vocabulary
+from streamnet.features.duplicates import Duplicates
 from streamnet.features.layout import SPARSE_BASE
 from streamnet.features.layout import Layout
 from streamnet.features.layout import Plan
@@ -22,9 +26,13 @@ from streamnet.features.rows import NO_LAGS
 from streamnet.features.rows import TRUNCATED
 from streamnet.features.rows import Lagged
 from streamnet.features.rows import RowTable
+from streamnet.features.scaling import FieldScales
+from streamnet.features.scaling import Scaling
 from streamnet.features.text import HashedText
 from streamnet.features.text import TextHasher
 from streamnet.features.text import fill_texts
+from streamnet.features.textcolumn import TextColumn
+from streamnet.features.textcolumn import TextMode
 from streamnet.features.times import place_in_calendar
 from streamnet.samples import Block
 from streamnet.samples import Field
@@ -34,6 +42,8 @@ from streamnet.samples import Schema
 from streamnet.samples import SparseRows
 
 __all__ = ("InputEncoder",)
+
+LARGEST = float(np.finfo(np.float32).max)  # that the value of an active row can hold
 
 
 @final
@@ -57,17 +67,28 @@ class InputEncoder:
         max_categories: int = 1000,
         text_buckets: int = 4096,
         max_words: int = 256,
+        scaling: str = Scaling.STANDARD,
+        scalings: Mapping[str, str] | None = None,
+        text: str = TextMode.WORDS,
+        texts: Mapping[str, str] | None = None,
+        duplicates: str = "keep",
     ) -> None:
         self.layout = Layout()
         self.measures = Measures(category_limit=category_limit)
         self.clocks = np.zeros(0, np.int64)  # by time field: 1 once it had a time of day
         self.vocabularies: list[Vocabulary] = []  # by category field
         self.rows = RowTable(max_rows=max_rows)
+        self.scales = FieldScales(scaling=scaling, scalings=scalings or {})
+        self.texts: list[TextColumn] = []  # by text field
+        self.duplicates = Duplicates() if duplicates == "drop" else None
+        self._raw = scaling == Scaling.NONE
+        self._text, self._texts = text, dict(texts or {})
         self._clip = float(clip)
         self._max_categories = max_categories
         self._hasher = TextHasher(buckets=text_buckets, max_words=max_words)
         self._schema: Schema | None = None  # that the plan was made for
         self._plan = self.layout.plan(Schema(()))
+        self._scaled = self.scales.plan(self._plan.numbers)
 
     def append(self, field: Field) -> None:
         """Make room for a new field, after all others."""
@@ -75,6 +96,7 @@ class InputEncoder:
         kind = place.field.kind
         if kind is Kind.NUMBER:
             self.measures.append(category=True, origin=0.0)
+            self.scales.append(field.name, measure=place.measure)
         elif kind is Kind.TIME:
             self.measures.append(category=False, origin=np.nan)
             self.clocks = np.append(self.clocks, 0)
@@ -83,6 +105,28 @@ class InputEncoder:
         else:
             self.measures.append(category=False, origin=0.0)
             self.measures.append(category=False, origin=0.0)
+            mode, limit = self._texts.get(field.name, self._text), self._max_categories
+            self.texts.append(TextColumn(mode=mode, hasher=self._hasher, limit=limit))
+
+    @property
+    def learning_texts(self) -> list[TextColumn]:
+        """The text columns if any of them may have something to remember, else none."""
+        return self.texts if self._text != TextMode.WORDS or self._texts else []
+
+    def choose(self, blocks: Sequence[Block]) -> None:
+        """Let text columns choose their mode by the blocks' first texts; nothing is learned."""
+        for block in blocks:
+            self.turn_to(block.schema, learn=True)
+            for column in self._plan.words:
+                if column.source >= 0:
+                    self.texts[column.nth].look(block.words[column.source].tolist())
+        for text in self.texts:
+            text.settle()
+
+    def settle(self) -> None:
+        """Decide which inputs are duplicates by all samples so far."""
+        if self.duplicates is not None:
+            self.duplicates.settle()
 
     def inputs(self, block: Block, *, lagged: Lagged = NO_LAGS, learn: bool) -> Inputs:
         """Inputs of a block; without ``learn`` nothing changes and what is new has no row.
@@ -92,11 +136,12 @@ class InputEncoder:
         """
         self.turn_to(block.schema, learn=learn)
         plan, n = self._plan, len(block)
-        texts = [self._hashed(block, column) for column in plan.words]
+        texts = [self._hashed(block, column, learn) for column in plan.words]
         segments = [max((len(text.codes) for text in column), default=0) for column in texts]
-        scaled = 0 if block.sparse is None else block.sparse.index.shape[1]
-        weighted = sum(segments) + scaled
-        dense = np.empty((n, self.layout.dense), np.float32)
+        numbered = 0 if block.sparse is None else block.sparse.index.shape[1]
+        weighted = sum(segments) + numbered
+        # Numbers that nothing scales keep all their digits.
+        dense = np.empty((n, self.layout.dense), np.float64 if self._raw else np.float32)
         keys = np.empty((n, plan.width + weighted), np.int64)
         weights = np.empty((n, weighted), np.float64)
 
@@ -105,6 +150,8 @@ class InputEncoder:
             self._categories(block, column, keys, learn)
         if texts:
             self._measure_texts(texts, plan, dense, keys, learn)
+        if self.duplicates is not None:
+            self.duplicates.drop(dense, learn=learn)
         first = 0
         for column, hashed, width in zip(plan.words, texts, segments, strict=True):
             columns = slice(first, first + width)
@@ -112,6 +159,8 @@ class InputEncoder:
             first += width
         if block.sparse is not None:
             _fill_sparse(block.sparse, keys[:, plan.width + first :], weights[:, first:])
+            if self._raw:
+                np.clip(weights[:, first:], -LARGEST, LARGEST, out=weights[:, first:])
 
         lags = len(lagged.missing)
         if not active and not lags:
@@ -121,7 +170,7 @@ class InputEncoder:
             keys,
             weights,
             weighted=weighted,
-            scaled=scaled,
+            scaled=0 if self._raw else numbered,
             clip=self._clip,
             lagged=lagged,
             learn=learn,
@@ -145,14 +194,34 @@ class InputEncoder:
             for field in self.layout.unknown(schema):
                 self.append(field)
         self._plan = self.layout.plan(schema)
+        self._scaled = self.scales.plan(self._plan.numbers)
         # A plan that left out unknown fields does not serve for learning.
         self._schema = None if self.layout.unknown(schema) else schema
+
+    def export_optional(self) -> dict[str, Any]:
+        """What is kept for settings that are not the default, as copies."""
+        state = self.scales.export_state()
+        if self.duplicates is not None:
+            state |= self.duplicates.export_state()
+        if columns := self.learning_texts:
+            state["texts"] = [column.export_state() for column in columns]
+        return state
+
+    def restore_optional(self, state: Mapping[str, Any]) -> None:
+        """Take over what `export_optional` gave, and the vocabularies of texts."""
+        self.scales.restore_state(state)
+        if self.duplicates is not None:
+            self.duplicates.restore_state(state)
+        if columns := self.learning_texts:
+            kept = zip(columns, state["texts"], state["text_vocabularies"], strict=True)
+            for column, known, values in kept:
+                column.restore_state(known, values)
 
     def _numbers(
         self,
         block: Block,
         plan: Plan,
-        dense: NDArray[np.float32],
+        dense: NDArray[np.floating],
         keys: NDArray[np.int64],
         learn: bool,
     ) -> int:
@@ -171,6 +240,8 @@ class InputEncoder:
             dense,
             keys,
         )
+        if len(self._scaled):
+            self.scales.apply(values, self._scaled, clip=self._clip, learn=learn, dense=dense)
         if len(plan.times):
             place_in_calendar(values, plan.times, self.clocks, learn, dense, keys)
             active += len(values)
@@ -187,16 +258,17 @@ class InputEncoder:
         found = vocabulary.learn(values) if learn else vocabulary.look_up(values)
         keys[:, column.key] = np.fromiter(found, np.int64, len(values))
 
-    def _hashed(self, block: Block, column: WordColumn) -> list[HashedText]:
+    def _hashed(self, block: Block, column: WordColumn, learn: bool) -> list[HashedText]:
         if column.source < 0:
             return [self._hasher.hashed(None)] * len(block)
-        return [self._hasher.hashed(text) for text in block.words[column.source].tolist()]
+        texts = block.words[column.source].tolist()
+        return self.texts[column.nth].hashed(texts, learn=learn)
 
     def _measure_texts(
         self,
         texts: list[list[HashedText]],
         plan: Plan,
-        dense: NDArray[np.float32],
+        dense: NDArray[np.floating],
         keys: NDArray[np.int64],
         learn: bool,
     ) -> None:

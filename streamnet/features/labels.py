@@ -49,6 +49,10 @@ class ClassLabels:
         known.fill(len(self.names))
         return Numbered(label, known, ())
 
+    def look_up(self, target: NDArray[Any]) -> NDArray[np.int32]:
+        """Numbers of labels without learning any: -1 for new ones, as without a target."""
+        return np.array([self._known(label) for label in target.tolist()], np.int32)
+
     def restore_state(self, names: Sequence[str]) -> None:
         """Take over the names of the classes, in order of appearance."""
         if len(names) > self._max_classes:
@@ -71,6 +75,12 @@ class ClassLabels:
                     refused.append(i)
             label[i] = number
         return Numbered(label, known, tuple(refused))
+
+    def _known(self, label: str | None) -> int:
+        found = self._numbers.get(label)
+        if found is None:
+            found = self._numbers.get(printable(label or ""), -1)
+        return found
 
     def _learn(self, label: str) -> int:
         name = printable(label)

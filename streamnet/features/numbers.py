@@ -108,7 +108,7 @@ def standardise(
     limit: int,
     clip: float,
     learn: bool,
-    dense: NDArray[np.float32],
+    dense: NDArray[np.floating],
     keys: NDArray[np.int64],
 ) -> int:
     """Write the standardised numbers to ``dense`` and their rows' keys to ``keys``, -1 for none.

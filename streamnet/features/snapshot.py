@@ -49,6 +49,8 @@ class EncoderSnapshot:
     labels: Grown
     target: NDArray[np.float64]  # shape=(3,)
     last: NDArray[np.float64]  # shape=(lags,): the last targets, the latest first
+    optional: dict[str, Any]  # what is kept for settings that are not the default
+    text_vocabularies: tuple[Grown, ...]
 
     def materialise(self) -> dict[str, Any]:
         """The state as `Encoder.export_state` gave it at the moment of the snapshot."""
@@ -57,7 +59,7 @@ class EncoderSnapshot:
             self.tables[m, FIRST : FIRST + max(count, 0)].view(np.float64)
             for m, count in enumerate(counts)
         ]
-        return {
+        state = {
             "settings": dict(self.settings),
             "fields": [[field.name, str(field.kind)] for field in self.fields],
             "moments": self.moments.copy(),
@@ -71,4 +73,8 @@ class EncoderSnapshot:
             "labels": self.labels.names(),
             "target": self.target.copy(),
             "last": self.last.copy(),
+            **self.optional,
         }
+        if self.text_vocabularies:
+            state["text_vocabularies"] = [known.names() for known in self.text_vocabularies]
+        return state

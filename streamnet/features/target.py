@@ -84,6 +84,15 @@ class TargetScaler:
         _scale(plain(target), self.moments, self._clip, *scaled)
         return scaled
 
+    def apply(self, target: NDArray[Any]) -> Scaled:
+        """Scale targets by those so far; nothing is learned."""
+        centre, spread = self.scale
+        y = plain(target)
+        with np.errstate(over="ignore"):
+            goal = ((y - centre) / spread).clip(-self._clip, self._clip)
+        goal[~np.isfinite(y)] = np.nan
+        return Scaled(goal, np.full(len(y), centre), np.full(len(y), spread))
+
     def restore_state(self, moments: NDArray[np.float64]) -> None:
         """Take over moments as a snapshot keeps them."""
         moments = np.array(moments, np.float64)

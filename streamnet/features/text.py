@@ -1,4 +1,4 @@
-"""Text columns: words and pairs of words, hashed into a fixed number of buckets."""
+"""Texts as codes: words and pairs, or runs of characters, hashed into a number of buckets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ("HashedText", "TextHasher", "fill_texts")
+__all__ = ("HashedText", "TextHasher", "fill_texts", "tokens_of")
 
 # A run of digits, one character of a script without spaces, a word, or a sign.
 TOKEN = re.compile(r"\d+|[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
@@ -27,6 +27,18 @@ MIX = 0x9E3779B1
 # Tried on SMS spam: lengths from 1 to 4 and weights from 0 to 1, for several learning rates.
 LENGTH = 2.0  # Euclidean length of a text's inputs
 PAIR = 0.5  # weight of a pair next to a word's
+
+GRAM = 3  # characters of an n-gram
+GRAMS = 1 << 32  # codes of n-grams, beyond those of words and pairs
+
+
+def tokens_of(text: str) -> list[str]:
+    """Words, numbers and signs of a text, in small letters.
+
+    >>> tokens_of("Call 555-1234!")
+    ['call', '555', '-', '1234', '!']
+    """
+    return TOKEN.findall(text.lower())
 
 
 class HashedText(NamedTuple):
@@ -63,7 +75,7 @@ class TextHasher:
         """The distinct words and pairs of a text, at most ``max_words`` of them."""
         if text is None:
             return HashedText([0], 1, 1.0, (nan, nan), 0)
-        tokens = TOKEN.findall(text.lower())
+        tokens = tokens_of(text)
         hashes = [self._hashes.get(token) or self._hash(token) for token in tokens]
         half = self._half
         words = dict.fromkeys([1 + h % half for h in hashes])
@@ -81,6 +93,27 @@ class TextHasher:
             (log1p(len(text)), digits / max(len(text), 1)),
             len(codes) - len(kept),
         )
+
+    def ngrams(self, text: str) -> HashedText:
+        """The distinct runs of three characters of a text, at most ``max_words`` of them.
+
+        Case doesn't count. Characters are code points; a blank stands before and after the text.
+
+        >>> [len(TextHasher(buckets=64, max_words=256).ngrams(t).codes) for t in ("Käse", "")]
+        [4, 0]
+        """
+        whole = f" {text.lower()} "
+        grams = dict.fromkeys([whole[i : i + GRAM] for i in range(len(whole) - GRAM + 1)])
+        hashes = [crc32(gram.encode(errors="surrogatepass")) for gram in grams]
+        codes = dict.fromkeys([GRAMS + 1 + number % (2 * self._half) for number in hashes])
+        return self.coded(text, list(codes))
+
+    def coded(self, text: str, codes: list[int], *, whole: bool = False) -> HashedText:
+        """A text that stands for the given codes, of equal weight; for one that is ``whole`` 1."""
+        kept = codes[: self._max_words]
+        weight = 1.0 if whole else LENGTH / sqrt(max(len(kept), 1))
+        measures = log1p(len(text)), sum(map(str.isdigit, text)) / max(len(text), 1)
+        return HashedText(kept, len(kept), weight, measures, len(codes) - len(kept))
 
     def _hash(self, token: str) -> int:
         if len(self._hashes) == CACHED:

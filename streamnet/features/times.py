@@ -44,7 +44,7 @@ def place_in_calendar(
     plan: NDArray[np.int64],
     clocks: NDArray[np.int64],
     learn: bool,
-    dense: NDArray[np.float32],
+    dense: NDArray[np.floating],
     keys: NDArray[np.int64],
 ) -> None:
     """Write each time's sines and cosines to ``dense`` and its rows' keys to ``keys``.

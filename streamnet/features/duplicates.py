@@ -1,0 +1,129 @@
+"""Near-duplicates: inputs that say what another one says already, found online and zeroed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ModelFileError
+from streamnet.jit import exact
+
+__all__ = ("Duplicates",)
+
+AMONG = 64  # dense inputs that are compared with each other: the first ones
+EVERY = 1024  # samples between two decisions
+ALIKE = 0.999  # correlation, of either sign, beyond which the later input is a duplicate
+FEWEST = 32  # samples that a correlation is believed from
+LARGEST = 1e100  # beyond it a difference counts as this large, so that no product overflows
+
+
+@exact
+def _decide(count: int, products: NDArray[np.float64], dropped: NDArray[np.int64]) -> None:
+    """Drop inputs that are constant, or correlate with an earlier one that isn't dropped."""
+    if count < FEWEST:
+        return
+    for j in range(dropped.size):
+        dropped[j] = not products[j, j] > 0.0
+        for i in range(j):
+            if dropped[i] == 0 and dropped[j] == 0:
+                most = np.sqrt(products[i, i]) * np.sqrt(products[j, j])
+                dropped[j] = abs(products[i, j]) > ALIKE * most
+
+
+@exact
+def _drop(
+    dense: NDArray[np.floating],
+    count: int,
+    means: NDArray[np.float64],
+    products: NDArray[np.float64],
+    dropped: NDArray[np.int64],
+    learn: bool,
+) -> int:
+    """Zero what is dropped, learning from each sample before; returns how many were learned."""
+    compared = dropped.size
+    delta = np.empty(compared)
+    for n in range(dense.shape[0]):
+        if learn:
+            count += 1
+            for j in range(compared):
+                delta[j] = min(max(dense[n, j] - means[j], -LARGEST), LARGEST)
+                means[j] += delta[j] / count
+            share = (count - 1.0) / count
+            for i in range(compared):
+                for j in range(i, compared):
+                    products[i, j] += share * delta[i] * delta[j]
+            if count % EVERY == 0:
+                _decide(count, products, dropped)
+        for j in range(compared):
+            if dropped[j] == 1:
+                dense[n, j] = 0.0
+    return count
+
+
+@final
+class Duplicates:
+    """Compares the dense inputs of all samples so far, and zeroes those that add nothing.
+
+    After every 1,024 samples, and at the end of a batch, an input is dropped while it was constant,
+    or its correlation with an earlier input that is kept was beyond 0.999 over all samples so far.
+    It comes back when that is no longer so. Only the first 64 dense inputs are compared, at a cost
+    of some 2,000 products a sample. What is missing counts as the 0 it is as an input.
+
+    >>> duplicates = Duplicates()
+    >>> celsius = np.arange(-50.0, 50.0)
+    >>> dense = np.stack((celsius, 1.8 * celsius + 32.0), axis=1)
+    >>> duplicates.drop(dense, learn=True)
+    >>> duplicates.settle()
+    >>> duplicates.drop(dense, learn=False)
+    >>> dense[:2].tolist()
+    [[-50.0, 0.0], [-49.0, 0.0]]
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._means = np.empty(0)
+        self._products = np.empty((0, 0))  # of differences from the means; upper triangle
+        self._dropped = np.empty(0, np.int64)  # by dense input: 1 if it is zeroed
+
+    @property
+    def dropped(self) -> list[int]:
+        """The dense inputs that are zeroed."""
+        found: list[int] = np.flatnonzero(self._dropped).tolist()
+        return found
+
+    def drop(self, dense: NDArray[np.floating], *, learn: bool) -> None:
+        """Zero the inputs of a block that are dropped, in place."""
+        grown = min(dense.shape[1], AMONG) - len(self._dropped)
+        if learn and grown > 0:
+            self._means = np.pad(self._means, (0, grown))
+            self._products = np.pad(self._products, (0, grown))
+            self._dropped = np.pad(self._dropped, (0, grown))
+        states = self._count, self._means, self._products, self._dropped
+        self._count = _drop(dense, *states, learn)
+
+    def settle(self) -> None:
+        """Decide by the samples so far, if they are 32 at least."""
+        _decide(self._count, self._products, self._dropped)
+
+    def export_state(self) -> dict[str, Any]:
+        """All that was learned, as arrays."""
+        return {
+            "compared": np.array([self._count]),
+            "compared_means": self._means.copy(),
+            "compared_products": self._products.copy(),
+            "dropped": self._dropped.copy(),
+        }
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `export_state` gave."""
+        (self._count,) = np.array(state["compared"], np.int64).tolist()
+        self._means = np.array(state["compared_means"], np.float64)
+        self._products = np.array(state["compared_products"], np.float64)
+        self._dropped = np.array(state["dropped"], np.int64)
+        inputs = len(self._dropped)
+        if inputs > AMONG or self._products.shape != (inputs, inputs) or len(self._means) != inputs:
+            raise ModelFileError("the encoder's comparisons do not fit its inputs")

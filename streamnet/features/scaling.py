@@ -1,0 +1,265 @@
+"""Scaling of numbers other than by their moments: by extremes, quartiles, ranks, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ModelFileError
+from streamnet.features.quantiles import CELLS
+from streamnet.features.quantiles import COLUMNS
+from streamnet.features.quantiles import VALUE
+from streamnet.features.quantiles import WEIGHT
+from streamnet.features.quantiles import count_below
+from streamnet.features.quantiles import insert
+from streamnet.features.quantiles import value_at
+from streamnet.jit import exact
+
+__all__ = ("FieldScales", "Scaling")
+
+
+class Scaling(StrEnum):
+    """How a number becomes an input; all that it is compared with are the numbers up to itself.
+
+    ``STANDARD`` is its distance from the mean in standard deviations. ``MINMAX`` is its place
+    between the least (-1) and the greatest (1). ``ROBUST`` is its distance from the median in
+    interquartile ranges, these divided by 1.349, so that of normal numbers it is the standard one.
+    ``RANK`` is the share of numbers below it, half of its equals counted, from -1 to 1. Both read a
+    bounded summary of the numbers (`streamnet.features.quantiles`). ``NONE`` is the number itself.
+    """
+
+    STANDARD = "standard"
+    MINMAX = "minmax"
+    ROBUST = "robust"
+    RANK = "rank"
+    NONE = "none"
+
+
+STANDARD, MINMAX, ROBUST, RANK, NONE = range(len(Scaling))
+CODES = {scaling: code for code, scaling in enumerate(Scaling)}
+
+# Columns of a plan: those of a plan of measures, but that these two say which scaling and state.
+SOURCE, DENSE, CODE, STATE = 0, 2, 3, 4
+
+LARGEST = 1e100  # beyond it a value counts as this large, so that no difference overflows
+FINITE = np.finfo(np.float64).max
+NORMAL_RANGE = 1.3489795003921634  # interquartile range of standard normal numbers
+
+
+@exact
+def _bounded(x: float, bound: float) -> float:
+    return min(max(x, -bound), bound)
+
+
+@exact
+def _between(x: float, extremes: NDArray[np.float64]) -> float:
+    """Place of ``x`` between the extremes as -1 to 1; 0 if they are the same."""
+    least, greatest = extremes
+    if not greatest > least:
+        return 0.0
+    return float(2.0 * ((x - least) / (greatest - least)) - 1.0)
+
+
+@exact
+def _robust_units(summary: NDArray[np.float64], used: int) -> tuple[float, float]:
+    """Median, and what takes the place of a standard deviation.
+
+    Where the quartiles are the same, it is the root mean square distance from the median; 0 where
+    there is none to speak of.
+    """
+    count = 0.0
+    for i in range(used):
+        count += summary[i, WEIGHT]
+    if count < 2.0:
+        return value_at(summary, used, 0.5) if used else 0.0, 0.0
+    median = value_at(summary, used, 0.5 * (count - 1.0) + 0.5)
+    least = 1e-13 * abs(median) + 1e-150
+    upper = value_at(summary, used, 0.75 * (count - 1.0) + 0.5)
+    unit = (upper - value_at(summary, used, 0.25 * (count - 1.0) + 0.5)) / NORMAL_RANGE
+    if unit <= least:
+        square = 0.0
+        for i in range(used):
+            distance = summary[i, VALUE] - median
+            square += summary[i, WEIGHT] / count * distance * distance
+        unit = np.sqrt(square)
+    return median, unit if unit > least else 0.0
+
+
+@exact
+def _ranked(x: float, summary: NDArray[np.float64], used: int) -> float:
+    count = 0.0
+    for i in range(used):
+        count += summary[i, WEIGHT]
+    return 2.0 * (count_below(summary, used, x) / count) - 1.0 if count > 0.0 else 0.0
+
+
+@exact
+def _scale(
+    values: NDArray[np.float64],
+    plan: NDArray[np.int64],
+    extremes: NDArray[np.float64],
+    summaries: NDArray[np.float64],
+    used: NDArray[np.int64],
+    clip: float,
+    largest: float,
+    learn: bool,
+    dense: NDArray[np.floating],
+) -> None:
+    """Write the scaled numbers of some fields to ``dense``, 0 for what is missing."""
+    for i in range(values.shape[0]):
+        for c in range(plan.shape[0]):
+            x = values[i, plan[c, SOURCE]] if plan[c, SOURCE] >= 0 else np.nan
+            state = plan[c, STATE]
+            z = 0.0
+            if abs(x) <= FINITE and plan[c, CODE] == NONE:
+                z = _bounded(x, largest)
+            elif abs(x) <= FINITE:
+                x = _bounded(x, LARGEST)
+                if plan[c, CODE] == MINMAX:
+                    if learn:
+                        extremes[state, 0] = min(extremes[state, 0], x)
+                        extremes[state, 1] = max(extremes[state, 1], x)
+                    z = _between(x, extremes[state])
+                else:
+                    if learn:
+                        used[state] = insert(summaries[state], used[state], x)
+                    if plan[c, CODE] == RANK:
+                        z = _ranked(x, summaries[state], used[state])
+                    else:
+                        median, unit = _robust_units(summaries[state], used[state])
+                        z = (x - median) / unit if unit > 0.0 else 0.0
+                z = _bounded(z, clip)
+            dense[i, plan[c, DENSE]] = z
+
+
+@exact
+def _values_at(
+    ranks: NDArray[np.float64], summary: NDArray[np.float64], used: int
+) -> NDArray[np.float64]:
+    """The numbers that have these ranks, as `_ranked` gives them."""
+    count = summary[:used, WEIGHT].sum()
+    found = np.empty(len(ranks))
+    for i in range(len(ranks)):
+        found[i] = value_at(summary, used, 0.5 * (ranks[i] + 1.0) * count)
+    return found
+
+
+@final
+class FieldScales:
+    """What the fields are scaled by that have another scaling than the standard one.
+
+    Args:
+        scaling: of all fields of numbers but those that are named.
+        scalings: by name of the field.
+
+    >>> scales = FieldScales(scaling="minmax", scalings={})
+    >>> scales.append("height", measure=0)
+    >>> plan = scales.plan(np.array([[0, 0, 0, 0, 0]]))
+    >>> dense = np.empty((3, 1))
+    >>> scales.apply(np.array([[1.6], [2.0], [1.7]]), plan, clip=8.0, learn=True, dense=dense)
+    >>> dense[:, 0].round(6).tolist()
+    [0.0, 1.0, -0.5]
+    """
+
+    def __init__(self, *, scaling: str, scalings: Mapping[str, str]) -> None:
+        self._scaling = Scaling(scaling)
+        self._scalings = {name: Scaling(value) for name, value in scalings.items()}
+        self._placed: dict[int, tuple[int, int]] = {}  # by measure: code of the scaling, state
+        self.extremes = np.empty((0, 2))  # by field scaled between them: least, greatest
+        self.summaries = np.empty((0, CELLS, COLUMNS))  # by field of quartiles or ranks
+        self.used = np.empty(0, np.int64)  # cells of each summary
+
+    def append(self, name: str, *, measure: int) -> None:
+        """Make room for a field of numbers."""
+        code = CODES[self._scalings.get(name, self._scaling)]
+        if code == STANDARD:
+            return
+        state = -1
+        if code == MINMAX:
+            state = len(self.extremes)
+            self.extremes = np.vstack((self.extremes, [[np.inf, -np.inf]]))
+        elif code in (ROBUST, RANK):
+            state = len(self.summaries)
+            self.summaries = np.concatenate((self.summaries, np.zeros((1, CELLS, COLUMNS))))
+            self.used = np.append(self.used, 0)
+        self._placed[measure] = code, state
+
+    def plan(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those rows of a plan of measures that are scaled here, shape=(fields, 5)."""
+        rows = [
+            (source, measure, dense, *self._placed[measure])
+            for source, measure, dense, *_ in numbers.tolist()
+            if measure in self._placed
+        ]
+        return np.array(rows, np.int64).reshape(-1, 5)
+
+    def apply(
+        self,
+        values: NDArray[np.float64],
+        plan: NDArray[np.int64],
+        *,
+        clip: float,
+        learn: bool,
+        dense: NDArray[np.floating],
+    ) -> None:
+        """Write the numbers of the planned fields to ``dense``, learning from each before.
+
+        A missing number is 0. A number that isn't scaled is not clipped either, but for what the
+        type of ``dense`` can't hold.
+        """
+        largest = float(np.finfo(dense.dtype).max)
+        states = self.extremes, self.summaries, self.used
+        _scale(values, plan, *states, clip, largest, learn, dense)
+
+    def inverse(self, measure: int, scaled: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Numbers that have the given inputs; None if the measure is a standardised one."""
+        code, state = self._placed.get(measure, (STANDARD, -1))
+        if code == STANDARD:
+            return None
+        if code == NONE:
+            return scaled
+        if code == MINMAX:
+            least, greatest = self.extremes[state]
+            found: NDArray[np.float64] = least + 0.5 * (scaled + 1.0) * (greatest - least)
+            return found
+        summary, used = self.summaries[state], int(self.used[state])
+        if code == RANK:
+            return _values_at(scaled, summary, used)
+        median, unit = _robust_units(summary, used)
+        return median + scaled * unit
+
+    def export_state(self) -> dict[str, Any]:
+        """What was learned, as arrays; nothing if nothing is scaled here."""
+        if not self._placed:
+            return {}
+        used = [
+            summary[:count].copy() for summary, count in zip(self.summaries, self.used, strict=True)
+        ]
+        return {
+            "extremes": self.extremes.copy(),
+            "summary_cells": self.used.copy(),
+            "summaries": np.concatenate((np.empty((0, COLUMNS)), *used)),
+        }
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `export_state` gave, of as many fields."""
+        if not self._placed:
+            return
+        extremes = np.array(state["extremes"], np.float64)
+        used, cells = np.array(state["summary_cells"], np.int64), np.array(state["summaries"])
+        if extremes.shape != self.extremes.shape or used.shape != self.used.shape:
+            raise ModelFileError("the encoder's scales do not fit its fields")
+        ends = used.cumsum()
+        fits = used.size == 0 or (used.min() >= 0 and used.max() <= CELLS)
+        if not fits or cells.shape != (used.sum(), COLUMNS) or not np.isfinite(cells).all():
+            raise ModelFileError("the encoder's quantiles do not fit their cells")
+        for summary, start, end in zip(self.summaries, ends - used, ends, strict=True):
+            if (np.diff(cells[start:end, VALUE]) <= 0.0).any():
+                raise ModelFileError("the encoder's quantiles are not in ascending order")
+            summary[: end - start] = cells[start:end]
+        self.extremes, self.used = extremes, used
