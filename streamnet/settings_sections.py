@@ -214,6 +214,7 @@ class CandidateTable(Section):
 class PopulationSection(Section):
     """How many candidates there are, and which.
 
+    ``start`` is a model file to go on learning, which brings them with it.
     ``[[population.candidate]]`` names them one by one. Or ``hidden``, ``activation``,
     ``optimiser``, ``learning_rate`` and ``rehearsal`` list values to try in every combination.
 
@@ -221,6 +222,7 @@ class PopulationSection(Section):
     ('20', '64-32')
     """
 
+    start: Text | None = None
     candidates: Count | None = None
     dtype: Literal["float32", "float64"] | None = None
     hidden: Texts | None = None

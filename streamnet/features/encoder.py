@@ -61,6 +61,7 @@ CHOICES = {
     "scaling": tuple(Scaling),
     "text": (*TextMode, AUTO),
     "duplicates": ("keep", "drop"),
+    "target_scaling": ("standard", "none"),
 }
 BY_FIELD = {"scalings": "scaling", "texts": "text"}
 
@@ -144,6 +145,7 @@ class Encoder:
             texts, see `mode_of`, and takes words until then.
         texts: the way of single text columns, by name.
         duplicates: "drop" zeroes dense inputs that repeat others, see `Duplicates`, or "keep".
+        target_scaling: whether networks learn a number in "standard" units, or as it is: "none".
 
     Raises:
         ConfigurationError: a setting is out of its range, or none of its choices.
@@ -175,6 +177,7 @@ class Encoder:
         text: str = "words",
         texts: Mapping[str, str] | None = None,
         duplicates: str = "keep",
+        target_scaling: str = "standard",
     ) -> None:
         self.task = Task(task)
         settings: dict[str, Any] = {
@@ -198,13 +201,15 @@ class Encoder:
             "text": text,
             "texts": texts,
             "duplicates": duplicates,
+            "target_scaling": target_scaling,
         }
         chosen = _chosen(choices)
         self._settings |= chosen
         self._max_classes = max_classes
+        raw = chosen.pop("target_scaling", "standard") == "none"
         self._inputs = InputEncoder(**settings, **chosen)
         self._labels = ClassLabels(max_classes=max_classes)
-        self._scaler = TargetScaler(clip=float(clip))
+        self._scaler = TargetScaler(clip=float(clip), raw=raw)
         self._lags = TargetLags(lags=lags, clip=float(clip))
         self._regression = self.task is Task.REGRESSION
 

@@ -59,7 +59,7 @@ def _scale(
 
 @final
 class TargetScaler:
-    """Running moments of a target.
+    """Running moments of a target, or none: then goals and answers are in the target's own units.
 
     >>> scaler = TargetScaler(clip=8.0)
     >>> scaled = scaler.update(np.array([10.0, 14.0, 12.0]))
@@ -67,19 +67,22 @@ class TargetScaler:
     ([0.0, 10.0, 12.0], [1.0, 1.0, 2.0], [0.0, 1.0, 0.0])
     """
 
-    def __init__(self, *, clip: float) -> None:
+    def __init__(self, *, clip: float, raw: bool = False) -> None:
         self._clip = clip
+        self._raw = raw
         self.moments = np.zeros(3, np.float64)  # count, mean, squared deviations
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Mean, and standard deviation or 1, of the targets so far."""
+        """Mean, and standard deviation or 1, of the targets so far; raw 0 and 1."""
         deviation = spread_of(self.moments[COUNT], self.moments[MEAN], self.moments[SQUARES])
         return float(self.moments[MEAN]), float(deviation) if deviation > 0.0 else 1.0
 
     def update(self, target: NDArray[Any]) -> Scaled:
         """Scale the targets of a block and learn from them, in order."""
         n = len(target)
+        if self._raw:
+            return self.apply(target)
         scaled = Scaled(np.empty(n), np.empty(n), np.empty(n))
         _scale(plain(target), self.moments, self._clip, *scaled)
         return scaled
@@ -89,7 +92,8 @@ class TargetScaler:
         centre, spread = self.scale
         y = plain(target)
         with np.errstate(over="ignore"):
-            goal = ((y - centre) / spread).clip(-self._clip, self._clip)
+            bound = LARGEST if self._raw else self._clip
+            goal = ((y - centre) / spread).clip(-bound, bound)
         goal[~np.isfinite(y)] = np.nan
         return Scaled(goal, np.full(len(y), centre), np.full(len(y), spread))
 

@@ -297,6 +297,10 @@ class NeuralNetwork:
         """A copy of weights and biases by section, as a model holds them."""
         return self._population.extract(0)
 
+    def insert(self, parts: Weights) -> None:
+        """Take over weights and biases that `parts` of a network of the same shape gave."""
+        self._population.insert(0, parts)
+
     def _names(self) -> list[str]:
         """Sections whose rows are inputs: all but the output layer above hidden ones."""
         return ["first", *(f"upper{layer}" for layer in range(1, len(self.settings.hidden)))]

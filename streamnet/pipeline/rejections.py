@@ -14,6 +14,7 @@ from streamnet.durability.appending import AppendedFile
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
 from streamnet.learning.serving import Served
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.limit import letter_of
@@ -87,6 +88,17 @@ class Rejections(Output):
             self._file.start()
         values = dict(zip(letter.__dataclass_fields__, values_of(letter), strict=True))
         self._file.text.write(msgspec.json.encode(values).decode() + "\n")
+
+    def nothing_learned(self) -> DataError:
+        """Why a source that was read to its end gave nothing to learn."""
+        first = self.first
+        if first is None:
+            return DataError("the source holds no samples")
+        where = f"{first.source}, line {first.line}" if first.line else first.source
+        return DataError(
+            f"nothing could be learned: all {self.total} records were rejected. "
+            f"The first one, {where}: {first.detail}"
+        )
 
     def export_state(self) -> dict[str, Any]:
         """Counts, and how much of the file is written."""
