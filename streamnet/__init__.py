@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamnet.evaluation import RegressionEvaluation
     from streamnet.modelfiles import Model
     from streamnet.networks import CandidateSettings
+    from streamnet.networks import NeuralNetwork
     from streamnet.online import OnlineClassifier
     from streamnet.online import OnlineRegressor
     from streamnet.pipeline import Champion
@@ -34,6 +35,7 @@ __all__ = (
     "IterableSource",
     "Kind",
     "Model",
+    "NeuralNetwork",
     "OnlineClassifier",
     "OnlineRegressor",
     "Pipeline",
@@ -57,6 +59,7 @@ _HOMES = {
     "IterableSource": "streamnet.sources",
     "Kind": "streamnet.samples",
     "Model": "streamnet.modelfiles",
+    "NeuralNetwork": "streamnet.networks",
     "OnlineClassifier": "streamnet.online",
     "OnlineRegressor": "streamnet.online",
     "Pipeline": "streamnet.pipeline",

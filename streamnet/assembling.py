@@ -13,6 +13,7 @@ from streamnet.learning.grid import grid
 from streamnet.learning.grid import hidden_of
 from streamnet.learning.search import default_population
 from streamnet.modelfiles.model import SUFFIXES
+from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.outputs import Output
 from streamnet.outputs import check_outputs
@@ -39,6 +40,7 @@ __all__ = (
     "encoder_of",
     "search_of",
     "source_of",
+    "start_of",
     "state_of",
 )
 
@@ -83,7 +85,9 @@ def search_of(settings: RunSettings) -> dict[str, Any]:
     ({'every': 0}, {'grace': 9})
     """
     population = settings.population
-    own = population.candidate or any(getattr(population, name) for name in _GRID)
+    own = (
+        population.start or population.candidate or any(getattr(population, name) for name in _GRID)
+    )
     return ({"every": 0} if own else {}) | settings.search.given()
 
 
@@ -96,6 +100,22 @@ def encoder_of(settings: RunSettings) -> dict[str, Any]:
     """
     given = settings.encoder.given()
     return {"encoder": given} if given else {}
+
+
+def start_of(settings: RunSettings) -> Model | None:
+    """The model that a run file goes on from, which says all about the candidates.
+
+    Raises:
+        ConfigurationError: If the run file says something about them as well.
+        ModelFileError: If it can't be read.
+    """
+    population = settings.population
+    if population.start is None:
+        return None
+    for name in ("candidate", "candidates", "dtype", *_GRID):
+        if getattr(population, name):
+            raise ConfigurationError(f"{name} is given, but start has its own")
+    return Model.load(population.start)
 
 
 def source_of(settings: RunSettings) -> Source:

@@ -19,11 +19,13 @@ from streamnet.assembling import dead_letters_of
 from streamnet.assembling import encoder_of
 from streamnet.assembling import search_of
 from streamnet.assembling import source_of
+from streamnet.assembling import start_of
 from streamnet.assembling import state_of
 from streamnet.durability.writing import write_durably
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StreamnetError
 from streamnet.learning.learner import Learner
+from streamnet.modelfiles.conform import check_columns
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
@@ -79,10 +81,17 @@ class Replay:
             window=source.rejected_window,
             most_bytes=MOST_BYTES if most_bytes is None else most_bytes,
         )
-        self.candidates = candidates_of(settings)
+        start = start_of(settings)
+        self._start = start
+        self.candidates = (
+            candidates_of(settings)
+            if start is None
+            else [network.settings for network in start.networks]
+        )
         self.pipeline = Pipeline(
             source_of(settings),
-            candidates=self.candidates,
+            candidates=self.candidates if start is None else None,
+            start=start,
             rejections=self.rejections,
             prepare=self._prepare,
             settings=settings.model_dump(mode="json", exclude_none=True),
@@ -95,7 +104,9 @@ class Replay:
             dtype=settings.population.dtype or "float32",
         )
 
-    def _prepare(self, learner: Learner, _: Schema) -> Sequence[Sink]:
+    def _prepare(self, learner: Learner, schema: Schema) -> Sequence[Sink]:
+        if self._start is not None:
+            check_columns(self._start.fields, schema)
         path = self.settings.output.predictions
         if path is None:
             return ()

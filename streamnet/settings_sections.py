@@ -214,6 +214,8 @@ class CandidateTable(Section):
     memory: int | None = None
     bias: bool | None = None
     lags: bool | None = None
+    initialisation: str | None = None
+    score_limit: float | None = None
 
     def candidate(self) -> CandidateSettings:
         """The candidate's settings, with the defaults of `CandidateSettings`."""
@@ -247,6 +249,7 @@ class CandidateTable(Section):
 class PopulationSection(Section):
     """How many candidates there are, and which.
 
+    ``start`` is a model file to go on learning, which brings them with it.
     ``[[population.candidate]]`` names them one by one. Or ``hidden``, ``activation``,
     ``optimiser``, ``learning_rate`` and ``rehearsal`` list values to try in every combination.
 
@@ -254,6 +257,7 @@ class PopulationSection(Section):
     ('20', '64-32')
     """
 
+    start: Text | None = None
     candidates: Count | None = None
     dtype: Literal["float32", "float64"] | None = None
     hidden: Texts | None = None

@@ -15,6 +15,8 @@ from cyclopts import UnusedCliTokensError
 
 from streamnet.cli.dead_letters import dead_letters
 from streamnet.cli.evaluate import evaluate
+from streamnet.cli.exchange import export_model
+from streamnet.cli.exchange import import_model
 from streamnet.cli.inspect import inspect
 from streamnet.cli.options import STANDARD_INPUT
 from streamnet.cli.predict import predict
@@ -35,6 +37,8 @@ USAGES: dict[Callable[..., int], str] = {
     replay: "replay [OPTIONS] FILE...",
     predict: "predict [OPTIONS] MODEL FILE...",
     evaluate: "evaluate [OPTIONS] MODEL FILE...",
+    export_model: "export MODEL --to FILE",
+    import_model: "import [OPTIONS] FILE --model FILE",
     inspect: "inspect FILE",
     run_file: "run [OPTIONS] CONFIG",
     status: "status DIR",
@@ -64,7 +68,11 @@ app = App(
 )
 for command, usage in USAGES.items():
     app.command(
-        command, help=_flowing(command.__doc__), usage=f"Usage: streamnet {usage}", help_epilogue=""
+        command,
+        name=usage.split()[0],
+        help=_flowing(command.__doc__),
+        usage=f"Usage: streamnet {usage}",
+        help_epilogue="",
     )
 app.register_install_completion_command()
 

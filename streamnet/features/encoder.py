@@ -85,6 +85,7 @@ class Encoder:
             texts, see `mode_of`, and takes words until then.
         texts: the way of single text columns, by name.
         duplicates: "drop" zeroes dense inputs that repeat others, see `Duplicates`, or "keep".
+        target_scaling: whether networks learn a number in "standard" units, or as it is: "none".
 
     Raises:
         ConfigurationError: a setting is out of its range, or none of its choices.
@@ -116,6 +117,7 @@ class Encoder:
         text: str = "words",
         texts: Mapping[str, str] | None = None,
         duplicates: str = "keep",
+        target_scaling: str = "standard",
     ) -> None:
         self.task = Task(task)
         settings: dict[str, Any] = {
@@ -139,13 +141,15 @@ class Encoder:
             "text": text,
             "texts": texts,
             "duplicates": duplicates,
+            "target_scaling": target_scaling,
         }
         others = chosen(choices)
         self._settings |= others
         self._max_classes = max_classes
+        raw = others.pop("target_scaling", "standard") == "none"
         self._inputs = InputEncoder(**settings, **others)
         self._labels = ClassLabels(max_classes=max_classes)
-        self._scaler = TargetScaler(clip=float(clip))
+        self._scaler = TargetScaler(clip=float(clip), raw=raw)
         self._lags = TargetLags(lags=lags, clip=float(clip))
         self._regression = self.task is Task.REGRESSION
 

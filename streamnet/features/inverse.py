@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from streamnet.features.inputs import InputEncoder
 from streamnet.features.layout import Place
+from streamnet.features.moments import spread_of
 from streamnet.features.numbers import FIRST
-from streamnet.features.numbers import spread_of
 from streamnet.features.rows import FIELD_BITS
 from streamnet.features.textcolumn import VOCABULARY
 from streamnet.samples import Inputs
@@ -40,7 +40,7 @@ def numbers_of(inputs: InputEncoder, dense: NDArray[np.floating]) -> dict[str, N
 def _in_units(
     inputs: InputEncoder, measure: int, scaled: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    count, mean, squares, origin = inputs.measures.moments[measure].tolist()
+    count, mean, squares, origin, *_ = inputs.measures.moments[measure].tolist()
     if count == 0:
         return np.full(len(scaled), np.nan)
     found = inputs.scales.inverse(measure, scaled)

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import jit
 
-__all__ = ("COLUMNS", "COUNT", "LARGEST", "MEAN", "ORIGIN", "SQUARES", "restored", "take_in")
+__all__ = (
+    "COLUMNS",
+    "COUNT",
+    "LARGEST",
+    "MEAN",
+    "ORIGIN",
+    "SQUARES",
+    "restored",
+    "spread_of",
+    "take_in",
+)
 
 # Columns of the moments: count, mean and squared deviations; the origin that values are told from;
 # and the same three of the window, and how many of its values were wild.

@@ -30,6 +30,7 @@ CHOICES = {
     "scaling": tuple(Scaling),
     "text": (*TextMode, AUTO),
     "duplicates": ("keep", "drop"),
+    "target_scaling": ("standard", "none"),
 }
 BY_FIELD = {"scalings": "scaling", "texts": "text"}
 

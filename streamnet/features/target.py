@@ -60,7 +60,7 @@ def _scale(
 
 @final
 class TargetScaler:
-    """Running moments of a target.
+    """Running moments of a target, or none: then goals and answers are in the target's own units.
 
     >>> scaler = TargetScaler(clip=8.0)
     >>> scaled = scaler.update(np.array([10.0, 14.0, 12.0]))
@@ -68,13 +68,14 @@ class TargetScaler:
     ([0.0, 10.0, 12.0], [1.0, 1.0, 2.0], [0.0, 1.0, 0.0])
     """
 
-    def __init__(self, *, clip: float) -> None:
+    def __init__(self, *, clip: float, raw: bool = False) -> None:
         self._clip = clip
+        self._raw = raw
         self.moments = np.zeros((1, COLUMNS), np.float64)
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Mean, and standard deviation or 1, of the targets so far."""
+        """Mean, and standard deviation or 1, of the targets so far; raw 0 and 1."""
         count, mean, squares = self.moments[0, : SQUARES + 1].tolist()
         deviation = spread_of(count, mean, squares)
         return mean, float(deviation) if deviation > 0.0 else 1.0
@@ -82,6 +83,8 @@ class TargetScaler:
     def update(self, target: NDArray[Any]) -> Scaled:
         """Scale the targets of a block and learn from them, in order."""
         n = len(target)
+        if self._raw:
+            return self.apply(target)
         scaled = Scaled(np.empty(n), np.empty(n), np.empty(n))
         _scale(plain(target), self.moments, self._clip, *scaled)
         return scaled
@@ -91,7 +94,8 @@ class TargetScaler:
         centre, spread = self.scale
         y = plain(target)
         with np.errstate(over="ignore"):
-            goal = ((y - centre) / spread).clip(-self._clip, self._clip)
+            bound = LARGEST if self._raw else self._clip
+            goal = ((y - centre) / spread).clip(-bound, bound)
         goal[~np.isfinite(y)] = np.nan
         return Scaled(goal, np.full(len(y), centre), np.full(len(y), spread))
 

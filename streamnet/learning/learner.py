@@ -6,6 +6,7 @@ The pipeline lets the same four work at the same time; the result is the same to
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import final
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
+from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StateError
 from streamnet.features.encoder import Encoder
@@ -57,6 +59,8 @@ class Learner:
         encoder: Settings of the encoder.
         evolution: Settings of the search for better candidates; None is no search among
             ``candidates`` that were given.
+        start: Model to go on learning: its networks are the candidates, with their weights and
+            dtype, and its encoder goes on. Optimisers, scores and the ensemble begin anew.
 
     Raises:
         ConfigurationError: If a setting breaks its rule.
@@ -85,15 +89,26 @@ class Learner:
         drift: str = "adwin",
         encoder: dict[str, Any] | None = None,
         evolution: dict[str, Any] | None = None,
+        start: Model | None = None,
     ) -> None:
+        if start is not None:
+            _check_start(start, task, {"candidates": candidates, "encoder": encoder})
+            candidates = [network.settings for network in start.networks]
+            dtype = start.networks[0].dtype
         settings = default_population() if candidates is None else list(candidates)
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
         self.task = Task(task)
         self.seed = seed
         lags = LAGS[self.task] if any(given.lags for given in settings) else 0
-        self.encoder = Encoder(task=self.task, **{"lags": lags, **(encoder or {})})
+        self.encoder = (
+            Encoder(task=self.task, **{"lags": lags, **(encoder or {})})
+            if start is None
+            else start.encoder()
+        )
         self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
+        if start is not None:
+            self.trainer.start_from([network.weights for network in start.networks], self.encoder)
         count = len(settings)
         self.evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
         self.server = Server(
@@ -126,6 +141,11 @@ class Learner:
         """
         slot, snapshot = self.leader()
         return model_of(snapshot, self.about(slot))
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are networks to ask: of samples that were learned, or of a start."""
+        return self.trainer.population.capacity.outputs > 0
 
     def best(self) -> int:
         """Slot of the champion, or of the best that is healthy.
@@ -186,7 +206,12 @@ class Learner:
         return alone_answers
 
     def _ranked(self) -> Iterator[int]:
-        """Slots that may be champion, healthy and not new: the champion, then by faded loss."""
+        """Slots that may be champion, healthy and not new: the champion, then by faded loss.
+
+        Before the first sample, those of the model that was started from, in its order.
+        """
+        if self.trainer.number == 0 and self.ready:
+            yield from range(len(self.trainer.population.members))
         healthy = self.trainer.population.healthy * self.server.selector.eligible
         champion = self.server.selector.champion
         if champion >= 0 and healthy[champion]:
@@ -236,6 +261,15 @@ def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
     for name, value in before.items():
         if now[name] != value:
             raise StateError(f"{name} of the encoder is {now[name]}, but was {value}")
+
+
+def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None:
+    """Refuse a model that is for something else, and settings that it brings itself."""
+    if start.task is not Task(task):
+        raise ConfigurationError(f"start is for {start.task}, but the task is {Task(task)}")
+    for name, value in others.items():
+        if value is not None:
+            raise ConfigurationError(f"{name} is given, but start has its own")
 
 
 def model_of(snapshot: Snapshot, about: dict[str, Any]) -> Model:

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
 from streamnet.features.encoded import Encoded
+from streamnet.features.encoder import Encoder
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.members import Answers
@@ -94,6 +95,11 @@ def _no_goals(n: int) -> NDArray[np.float64]:
     return np.full(n, np.nan)
 
 
+def _room_for(labels: int) -> int:
+    """A power of two, so that room grows alike however blocks are cut."""
+    return 1 << max(labels - 1, 1).bit_length()
+
+
 @final
 class Trainer:
     """Learns encoded blocks with all candidates and applies decisions between rounds.
@@ -143,6 +149,17 @@ class Trainer:
         """Tell the decision on a round; each round has exactly one, told in order."""
         self._decisions.append(decision)
 
+    def start_from(self, networks: Sequence[Weights], encoder: Encoder) -> None:
+        """Give every candidate weights to start with, for what ``encoder`` knows by now."""
+        known = encoder.statistics()
+        regression = self.population.task is Task.REGRESSION
+        outputs = 1 if regression else _room_for(known.classes)
+        self.population.reserve(
+            dense=known.dense, rows=known.rows, outputs=outputs, lags=encoder.lags
+        )
+        for slot, weights in enumerate(networks):
+            self.population.insert(slot, weights)
+
     def begin(self, encoded: Encoded) -> Job:
         """Take a block in; then `run` it for every candidate, in any number of threads."""
         if self._at_start and self.round >= 2:
@@ -159,8 +176,7 @@ class Trainer:
             label, known, goal = encoded.label, encoded.known, _no_goals(n)
             # Classes are numbered as they come, so the last sample tells how many there are.
             outputs = max(int(known[-1]), int(label[-1]) + 1) if n else 1
-            # A power of two, so that room grows alike however blocks are cut.
-            outputs = 1 << max(outputs - 1, 1).bit_length()
+            outputs = _room_for(outputs)
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs)
         return Job(known, answers)
 

@@ -13,7 +13,7 @@ from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 
-__all__ = ("conform", "fields_of")
+__all__ = ("check_columns", "conform", "fields_of")
 
 
 def conform(block: Block, fields: Sequence[Field]) -> Block:
@@ -43,6 +43,18 @@ def conform(block: Block, fields: Sequence[Field]) -> Block:
         for name in schema.words
     )
     return replace(block, schema=schema, numbers=numbers, words=words)
+
+
+def check_columns(model_fields: Sequence[Field], schema: Schema) -> None:
+    """Refuse columns of which a model knows none.
+
+    Raises:
+        SchemaError: Naming those that it knows.
+    """
+    known = {field.name for field in model_fields}
+    if known and known.isdisjoint(field.name for field in schema.fields):
+        names = ", ".join(sorted(known)[:10])
+        raise SchemaError(f"no column is one that the model knows: {names}")
 
 
 def fields_of(pairs: Sequence[Sequence[str]]) -> tuple[Field, ...]:

@@ -18,6 +18,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.errors import StreamnetError
 from streamnet.features.encoder import Encoder
+from streamnet.modelfiles import as_gopher
 from streamnet.modelfiles import as_json
 from streamnet.modelfiles import as_safetensors
 from streamnet.modelfiles.conform import conform
@@ -25,10 +26,13 @@ from streamnet.modelfiles.conform import fields_of
 from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import document_of
 from streamnet.modelfiles.document import verify
+from streamnet.modelfiles.handmade import network_of
+from streamnet.modelfiles.handmade import parts_of
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.committee import Committee
 from streamnet.networks.committee import Network
 from streamnet.networks.members import Weights
+from streamnet.networks.neural import NeuralNetwork
 from streamnet.samples import Block
 from streamnet.samples import Field
 from streamnet.samples import Inputs
@@ -120,6 +124,40 @@ class Model:
     def dtype(self) -> np.dtype[Any]:
         """Of the weights."""
         return self._committee.dtype
+
+    @classmethod
+    def of(cls, network: NeuralNetwork, names: Sequence[str] | None = None) -> Model:
+        """The model that takes raw numbers in and answers what ``network`` calculates now.
+
+        One output makes a model of numbers, several one of labels, which answers their shares of
+        the sum of all outputs.
+
+        Args:
+            network: Made by hand; it may go on learning.
+            names: Of the inputs; None is f0, f1, ..., as columns without names are called.
+
+        Raises:
+            ConfigurationError: If the names are not one for each input, or outputs have none.
+
+        >>> from streamnet import NeuralNetwork
+        >>> model = Model.of(NeuralNetwork(2, labels=("R", "M")), names=["x", "y"])
+        >>> [field.name for field in model.fields], model.labels
+        (['x', 'y'], ('R', 'M'))
+        """
+        return cls(**parts_of(network, names))
+
+    def neural_network(self) -> NeuralNetwork:
+        """A copy of the one network of a model that takes raw numbers in, to calculate and learn.
+
+        Raises:
+            ConfigurationError: If the model is more than that: several networks, scaled inputs,
+                categories, ...; the message says what.
+        """
+        return network_of(self.networks, self._encoder_state, self._ensemble_state, self.about)
+
+    def encoder(self) -> Encoder:
+        """A copy of the encoder, to go on learning with."""
+        return Encoder.restore_state(self._encoder_state)
 
     @property
     def settings(self) -> CandidateSettings:
@@ -225,15 +263,47 @@ class Model:
             ModelFileError: If the file can't be written.
         """
         path = Path(path)
-        data = _format_of(path).encode(self.document())
-        try:
-            write_durably(path, data)
-        except OSError as error:
-            raise ModelFileError(f"{path} can't be written: {error.strerror}") from error
+        _write(path, _format_of(path).encode(self.document()))
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write the file that gopher-neural reads, whole or not at all; it is on the disk then.
+
+        Raises:
+            ConfigurationError: If gopher-neural has nothing that answers the same: the message says
+                why.
+            ModelFileError: If the file can't be written.
+        """
+        _write(Path(path), as_gopher.encode(self.neural_network()))
+
+    @classmethod
+    def from_gopher(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        names: Sequence[str] | None = None,
+        learning_rate: float = 0.05,
+    ) -> Model:
+        """Read a file of gopher-neural, go-neural or gopher-learn.
+
+        Args:
+            path: Of the file.
+            names: Of the inputs; None is f0, f1, ...
+            learning_rate: At which its network will go on learning.
+
+        Raises:
+            ConfigurationError: If the names are not one for each input, or the rate is not above 0.
+            ModelFileError: If the file can't be read, or isn't one; the message says where.
+        """
+        path = Path(path)
+        document = as_json.decode(_read(path), str(path))
+        return cls._foreign(document, str(path), names, learning_rate)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
-        """Read a model that `save` wrote.
+        """Read a model that `save` or gopher-neural wrote.
+
+        What gopher-neural, go-neural or gopher-learn wrote is told by its content; its inputs are
+        called f0, f1, ...
 
         Raises:
             ModelFileError: If the file can't be read, is foreign, damaged, or of another version.
@@ -241,8 +311,21 @@ class Model:
         path = Path(path)
         data = _read(path)
         document = _format_of(path, data).decode(data, str(path))
+        if as_gopher.recognised(document):
+            return cls._foreign(document, str(path))
         verify(document, str(path))
         return cls.from_document(document, str(path))
+
+    @classmethod
+    def _foreign(
+        cls,
+        document: Document,
+        where: str,
+        names: Sequence[str] | None = None,
+        learning_rate: float = 0.05,
+    ) -> Model:
+        network = as_gopher.decode(document, where, learning_rate=learning_rate)
+        return cls.of(network, names)
 
     @classmethod
     def from_document(cls, document: Document, where: str = "document") -> Model:
@@ -275,6 +358,13 @@ class Model:
 def _in_order(parts: Mapping[str, Any]) -> list[Any]:
     """Parts that a file keeps by number."""
     return [parts[str(number)] for number in range(len(parts))]
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_durably(path, data)
+    except OSError as error:
+        raise ModelFileError(f"{path} can't be written: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:

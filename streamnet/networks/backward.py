@@ -26,8 +26,10 @@ __all__ = (
 
 
 @inlined
-def gradient(plan, factor, scratch, active, label, goal):
+def gradient(plan, factor, scratch, memory, slot, active):
     """Derivative of the loss by each score."""
+    label = simd.fact(memory.label, slot)
+    goals = memory.goal.shape[1]
     start = simd.fact(plan, PLAN.score)
     target = simd.fact(plan, PLAN.gradient)
     loss = simd.fact(plan, PLAN.loss)
@@ -37,9 +39,9 @@ def gradient(plan, factor, scratch, active, label, goal):
     delta = scratch.dtype.type(simd.fact(factor, FACTORS.huber_delta))
     for o in range(active):
         y = simd.pick(scratch, start + o)
-        # A number's only output has the goal; a label's outputs have 1 at the label.
-        truth = goal
-        if not math.isfinite(goal):
+        # Outputs of numbers have a goal each; a label's outputs have 1 at the label.
+        truth = simd.fact(memory.goal, slot * goals + min(o, goals - 1))
+        if not math.isfinite(truth):
             truth = scratch.dtype.type(1 if o == label else 0)
         error = y - truth
         if loss == ABSOLUTE:

@@ -14,6 +14,7 @@ from streamnet.samples import Task
 
 __all__ = (
     "ACTIVATIONS",
+    "INITIALISATIONS",
     "LOSSES",
     "MOST_LAYERS",
     "OPTIMISERS",
@@ -28,9 +29,10 @@ OUTPUTS = (*ACTIVATIONS, "softmax")
 LOSSES = ("cross_entropy", "squared", "absolute", "huber")
 OPTIMISERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam")
 SCHEDULES = ("constant", "step", "inverse")
+INITIALISATIONS = ("fan_in", "uniform")
 MOST_LAYERS = 8
 
-_POSITIVE = ("learning_rate", "epsilon", "huber_delta", "decay_steps")
+_POSITIVE = ("learning_rate", "epsilon", "huber_delta", "decay_steps", "score_limit")
 _NOT_NEGATIVE = ("decay", "weight_decay", "clip", "rehearsal", "memory")
 _BELOW_ONE = ("momentum", "second_momentum")
 
@@ -68,6 +70,11 @@ class CandidateSettings:
         lags: Whether the last targets that are known are inputs as well, which helps where targets
             resemble those before them. Such a network can't answer well where nobody tells it
             targets, so it does not become a model of its own.
+        initialisation: Of the start weights. fan_in: uniform, with a variance that falls with the
+            number of a unit's inputs (He et al. 2015, LeCun et al. 1998); uniform: in [-1, 1),
+            whatever the number. Biases start at zero.
+        score_limit: Largest size of an output before its activation; a network with a larger one
+            has exploded: it answers and learns no more.
 
     Raises:
         ConfigurationError: If a value breaks its rule; the message names value and rule.
@@ -95,6 +102,8 @@ class CandidateSettings:
     memory: int = 1000
     bias: bool = True
     lags: bool = False
+    initialisation: str = "fan_in"
+    score_limit: float = 1e6
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -103,6 +112,7 @@ class CandidateSettings:
         self._check_topology()
         _check_name("optimiser", self.optimiser, OPTIMISERS)
         _check_name("schedule", self.schedule, SCHEDULES)
+        _check_name("initialisation", self.initialisation, INITIALISATIONS)
         _check_name("output", self.output or "softmax", OUTPUTS)
         _check_name("loss", self.loss or "squared", LOSSES)
         if self.loss == "cross_entropy" and self.output not in (None, "softmax", "logistic"):
@@ -142,6 +152,31 @@ class CandidateSettings:
             raise ConfigurationError(f"{name} is {value}, but must be >= 0")
         if name in _BELOW_ONE and value >= 1:
             raise ConfigurationError(f"{name} is {value}, but must be < 1")
+
+    @classmethod
+    def gopher(
+        cls, *, hidden: tuple[int, ...] = (20,), learning_rate: float = 0.05
+    ) -> CandidateSettings:
+        """A network as gopher-neural makes it.
+
+        Logistic units everywhere and no biases, half the squared error, start weights in [-1, 1),
+        and plain gradient descent after every sample. In float64 it learns what gopher-neural's
+        learns, but for rounding.
+
+        >>> CandidateSettings.gopher(hidden=(16,)).describe()
+        'logistic 16, sgd 0.05'
+        """
+        return cls(
+            hidden=hidden,
+            activation="logistic",
+            output="logistic",
+            loss="squared",
+            optimiser="sgd",
+            learning_rate=learning_rate,
+            bias=False,
+            initialisation="uniform",
+            score_limit=1e300,
+        )
 
     @property
     def activations(self) -> tuple[str, ...]:

@@ -21,16 +21,32 @@ from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
-__all__ = ("Committee", "Network")
+__all__ = ("Committee", "Network", "ask")
 
 _BLOCK = 1024
 
 
 class Network(NamedTuple):
-    """A candidate's network as a model keeps it."""
+    """A candidate's network as a model keeps it; `NeuralNetwork` is one to make by hand."""
 
     settings: CandidateSettings
     weights: Weights  # as `Population.extract` gave them
+
+    @property
+    def inputs(self) -> int:
+        """Dense inputs."""
+        return len(self.weights["first"]) - 1
+
+    @property
+    def outputs(self) -> int:
+        """Labels, or 1 for numbers."""
+        last = self.weights["output" if self.settings.hidden else "first"]
+        return int(last.shape[0 if self.settings.hidden else 1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the weights."""
+        return self.weights["first"].dtype
 
 
 @final
@@ -65,11 +81,11 @@ class Committee:
         self._population = Population(
             [network.settings for network in networks], task=task, dtype=self.dtype
         )
-        settings, weights = self.networks[0]
-        self.outputs = len(weights["output"]) if settings.hidden else weights["first"].shape[1]
+        first = self.networks[0]
+        self.outputs = first.outputs
         self._population.reserve(
-            dense=len(weights["first"]) - 1,
-            rows=len(weights["sparse"]),
+            dense=first.inputs,
+            rows=len(first.weights["sparse"]),
             outputs=self.outputs,
             lags=lags,
         )
@@ -101,7 +117,7 @@ class Committee:
         answers: Answers,
     ) -> None:
         n = stop - start
-        said = self._ask(_part(inputs, start, stop), members)
+        said = ask(self._population, _part(inputs, start, stop), self.outputs, members)
         answers.outputs[members, start:stop] = said.outputs[members]
         answers.alive[members, start:stop] = said.alive[members]
         answered = said.alive.sum(axis=1)
@@ -111,39 +127,50 @@ class Committee:
             if answered[member] < n and behind < stop:
                 self._block(inputs, behind, stop, self._everyone[member : member + 1], answers)
 
-    def _ask(self, inputs: Inputs, members: NDArray[np.int64]) -> Answers:
-        n, networks = len(inputs.count), len(self.networks)
-        slots = 1 << (n - 1).bit_length()
-        population = self._population
-        memory = Memory(
-            _filled(inputs.dense, (slots, padded(inputs.dense.shape[1])), self.dtype),
-            _filled(inputs.row, (slots, inputs.row.shape[1]), np.int32),
-            _filled(inputs.value, (slots, inputs.value.shape[1]), self.dtype),
-            _filled(inputs.count, (slots,), np.int32),
-            np.full(slots, -1, np.int32),
-            np.full(slots, np.nan, self.dtype),
-        )
-        answers = Answers(
-            np.empty((networks, n, population.capacity.outputs), self.dtype),
-            np.zeros((networks, n), np.uint8),
-        )
-        learn(
-            members,
-            population.plans,
-            population.factors,
-            population.taken,
-            np.ones(networks, np.uint8),
-            population.weights,
-            population.state,
-            population.scratch(),
-            memory,
-            np.full(n, self.outputs, np.int32),
-            0,
-            population.capacity.dense,
-            0,
-            *answers,
-        )
-        return answers
+
+def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.int64]) -> Answers:
+    """What some of a population's candidates say of at least one sample.
+
+    Nothing that threads share is written. There is no answer after one that is not finite.
+
+    Args:
+        population: Whose candidates are asked.
+        inputs: Of the samples.
+        known: Outputs that may be named.
+        members: Slots of the candidates; those of others mean nothing in what is returned.
+    """
+    n, networks = len(inputs.count), len(population.members)
+    slots = 1 << (n - 1).bit_length()
+    dtype = population.dtype
+    memory = Memory(
+        _filled(inputs.dense, (slots, padded(inputs.dense.shape[1])), dtype),
+        _filled(inputs.row, (slots, inputs.row.shape[1]), np.int32),
+        _filled(inputs.value, (slots, inputs.value.shape[1]), dtype),
+        _filled(inputs.count, (slots,), np.int32),
+        np.full(slots, -1, np.int32),
+        np.full((slots, population.goals), np.nan, dtype),
+    )
+    answers = Answers(
+        np.empty((networks, n, population.capacity.outputs), dtype),
+        np.zeros((networks, n), np.uint8),
+    )
+    learn(
+        members,
+        population.plans,
+        population.factors,
+        population.taken,
+        np.ones(networks, np.uint8),
+        population.weights,
+        population.state,
+        population.scratch(),
+        memory,
+        np.full(n, known, np.int32),
+        0,
+        population.capacity.dense,
+        0,
+        *answers,
+    )
+    return answers
 
 
 def _part(inputs: Inputs, start: int, stop: int) -> Inputs:

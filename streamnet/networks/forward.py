@@ -119,10 +119,10 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
             c = simd.multiply_add(x, simd.load(weights, at + 32), c)
             d = simd.multiply_add(x, simd.load(weights, at + 48), d)
         to = target + j
-        simd.store(scratch, to, _activated(code, simd.add(a, e), units - j, scratch))
-        simd.store(scratch, to + 16, _activated(code, simd.add(b, f), units - j - 16, scratch))
-        simd.store(scratch, to + 32, _activated(code, simd.add(c, g), units - j - 32, scratch))
-        simd.store(scratch, to + 48, _activated(code, simd.add(d, h), units - j - 48, scratch))
+        simd.store(scratch, to, _activated(code, simd.add(a, e), units - j))
+        simd.store(scratch, to + 16, _activated(code, simd.add(b, f), units - j - 16))
+        simd.store(scratch, to + 32, _activated(code, simd.add(c, g), units - j - 32))
+        simd.store(scratch, to + 48, _activated(code, simd.add(d, h), units - j - 48))
         j += 4 * LANES
     while j < width:
         at = start + j
@@ -140,12 +140,12 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
         for q in range(entry, entries):
             at = sparse + simd.fact(memory.row, q) * width + j
             a = simd.multiply_add(simd.broadcast(memory.value, q), simd.load(weights, at), a)
-        simd.store(scratch, target + j, _activated(code, simd.add(a, e), units - j, scratch))
+        simd.store(scratch, target + j, _activated(code, simd.add(a, e), units - j))
         j += LANES
 
 
 @inlined
-def _activated(code, h, units, scratch):
+def _activated(code, h, units):
     """The activation of ``h``, whose lanes from ``units`` on fill up the layer and stay zero."""
     if code == RELU:
         return simd.positive_part(h)
@@ -153,14 +153,7 @@ def _activated(code, h, units, scratch):
         return h
     if code == TANH:
         return simd.hyperbolic_tangent(h)
-    return simd.keep(_logistic(h, scratch), units)
-
-
-@inlined
-def _logistic(h, scratch):
-    """1 / (1 + exp(-h)) = 1/2 + tanh(h / 2) / 2."""
-    half = simd.splat(scratch.dtype.type(0.5))
-    return simd.multiply_add(half, simd.hyperbolic_tangent(simd.multiply(half, h)), half)
+    return simd.keep(simd.logistic(h), units)
 
 
 @inlined
@@ -192,7 +185,7 @@ def finish(plan, scratch, active, limit):
             if code == TANH:
                 value = simd.hyperbolic_tangent(score)
             else:
-                value = _logistic(score, scratch)
+                value = simd.logistic(score)
             simd.put(scratch, o, simd.lane(value))
     elif code == RELU:
         for o in range(start, start + active):
@@ -217,13 +210,17 @@ def _powers(scratch, start, count, factor, shift):
 
 
 @inlined
-def answer(plan, scratch, known, answers, candidate, sample):
-    """Write the outputs; labels get shares of 1 among those that are known."""
+def answer(plan, scratch, known, goals, answers, candidate, sample):
+    """Write the outputs; labels get shares of 1 among those that are known.
+
+    Outputs that have a goal each are numbers, and written as they are.
+    """
     start = simd.fact(plan, PLAN.score)
     outputs = answers.shape[2]
     at = (candidate * answers.shape[1] + sample) * outputs
-    if outputs == 1:
-        simd.put(answers, at, simd.pick(scratch, start))
+    if outputs == goals:
+        for o in range(outputs):
+            simd.put(answers, at + o, simd.pick(scratch, start + o))
         return
     nothing = scratch.dtype.type(0)
     total = nothing

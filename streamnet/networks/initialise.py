@@ -23,13 +23,15 @@ _NUMBERS = {"first": 0, "sparse": 1, "output": 2, "output_bias": 3}
 
 
 def limit_of(settings: CandidateSettings, section: str, fan_in: int) -> float:
-    """Largest start weight of a section: weights are uniform in +- this.
+    """Largest start weight of a section: weights are uniform in +- this, or all zero.
 
     ReLU layers take He's variance 2 / fan in (He et al. 2015), others LeCun's 1 / fan in (LeCun et
     al. 1998); output layers start four times smaller, so that first answers are near to even.
     """
     if section == "output_bias":
         return 0.0
+    if settings.initialisation == "uniform":
+        return 1.0
     if section == "output" or not settings.hidden:
         return sqrt(3.0 / fan_in) / 4.0 if settings.hidden else 0.0
     layer = 0 if section in ("first", "sparse") else int(section.removeprefix("upper"))

@@ -29,10 +29,7 @@ from streamnet.networks.topology import PLAN
 from streamnet.networks.update import update
 from streamnet.randomness import mix
 
-__all__ = ("EXPLODED", "Memory", "finite", "learn")
-
-# A score beyond this, in standard units or logits, is taken for an explosion.
-EXPLODED = 1e6
+__all__ = ("Memory", "finite", "learn")
 
 
 class Memory(NamedTuple):
@@ -45,10 +42,9 @@ class Memory(NamedTuple):
     row: NDArray[np.int32]  # shape=(slots, width)
     value: NDArray[np.floating]  # shape=(slots, width)
     count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(slots,); not tuple's method
-    label: NDArray[np.int32]  # shape=(slots,): class, 0 for a number, -1 for no target
-    goal: NDArray[
-        np.floating
-    ]  # shape=(slots,): number to learn, in standard units; NaN for a class
+    label: NDArray[np.int32]  # shape=(slots,): class, 0 for numbers, -1 for no target
+    # shape=(slots, goals): numbers to learn, one for each output; or one that is NaN for a class
+    goal: NDArray[np.floating]
 
 
 @kernel
@@ -72,7 +68,7 @@ def learn(
     """Test-then-train: answer each sample, then learn it and rehearse earlier ones.
 
     A sample without a target is answered and not learned. A candidate whose scores are not finite
-    or exceed `EXPLODED` is marked unhealthy at that sample and does nothing from there on.
+    or exceed its limit is marked unhealthy at that sample and does nothing from there on.
     """
     mask = memory.count.size - 1
     samples = known.size
@@ -100,15 +96,14 @@ def learn(
             if healthy[k] == 1 and (repeat == 0 or truth >= 0):
                 fetch(memory, slot, inputs, scratch)
                 forward(plan, weights, scratch, memory, slot, active)
-                sound = finish(plan, scratch, active, EXPLODED)
+                sound = finish(plan, scratch, active, simd.fact(factor, FACTORS.score_limit))
                 if not sound:
                     healthy[k] = 0
                 if repeat == 0:
                     simd.put(alive, k * samples + i, sound)
-                    answer(plan, scratch, nameable, answers, k, i)
+                    answer(plan, scratch, nameable, memory.goal.shape[1], answers, k, i)
                 if sound and truth >= 0:
-                    goal = simd.fact(memory.goal, slot)
-                    gradient(plan, factor, scratch, active, truth, goal)
+                    gradient(plan, factor, scratch, memory, slot, active)
                     backward(plan, weights, scratch, active)
                     if simd.fact(factor, FACTORS.clip) > 0.0:
                         clip(plan, factor, scratch, memory, slot, inputs, active)

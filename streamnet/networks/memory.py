@@ -26,7 +26,7 @@ def _put(
     value: NDArray[np.floating],
     count: NDArray[np.int32],
     label: NDArray[np.int32],
-    goal: NDArray[np.float64],
+    goal: NDArray[np.float64],  # shape=(n, goals)
 ) -> None:
     """Copy samples to where their numbers say."""
     mask = ring.count.size - 1
@@ -34,32 +34,39 @@ def _put(
         at = (first + i) & mask
         for j in range(dense.shape[1]):
             ring.dense[at, j] = dense[i, j]
+        for j in range(goal.shape[1]):
+            ring.goal[at, j] = goal[i, j]
         for j in range(row.shape[1]):
             ring.row[at, j] = row[i, j]
             ring.value[at, j] = value[i, j]
         ring.count[at] = count[i]
         ring.label[at] = label[i]
-        ring.goal[at] = goal[i]
 
 
 @final
 class InputMemory:
     """A ring that holds the current block and the ``reach`` samples before it.
 
+    Args:
+        reach: How many earlier samples it holds.
+        dtype: float32 or float64.
+        goals: Numbers that a sample's target is made of, at least 1.
+
     >>> memory = InputMemory(reach=100, dtype=np.float32)
     """
 
-    def __init__(self, *, reach: int, dtype: DTypeLike) -> None:
+    def __init__(self, *, reach: int, dtype: DTypeLike, goals: int = 1) -> None:
         self.reach = reach
         self.dtype = np.dtype(dtype)
-        self.ring = _empty(1, padded(1), 1, self.dtype)
+        self.goals = goals
+        self.ring = self._empty(1, padded(1), 1)
 
     def write(
         self, first: int, inputs: Inputs, label: NDArray[np.int32], goal: NDArray[np.float64]
     ) -> None:
         """Put a block whose first sample has the number ``first`` into the ring."""
         self._reserve(first, len(inputs.count), inputs.dense.shape[1], inputs.row.shape[1])
-        _put(self.ring, first, *inputs[:4], label, goal)
+        _put(self.ring, first, *inputs[:4], label, goal.reshape(len(label), self.goals))
 
     def _reserve(self, first: int, n: int, dense: int, width: int) -> None:
         old = self.ring
@@ -70,7 +77,7 @@ class InputMemory:
         width = max(width, old.row.shape[1])
         if (slots, stride, width) == (len(old.count), old.dense.shape[1], old.row.shape[1]):
             return
-        self.ring = _empty(slots, stride, width, self.dtype)
+        self.ring = self._empty(slots, stride, width)
         numbers = np.arange(max(0, first - len(old.count)), first)
         self._copy(old, numbers & (len(old.count) - 1), numbers & (slots - 1))
 
@@ -89,25 +96,26 @@ class InputMemory:
         unused = np.arange(state["row"].shape[1]) >= state["count"][:, None]
         state["row"][unused] = 0
         state["value"][unused] = 0
+        state["goal"] = state["goal"].ravel()
         return state
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
         """Go on as the memory did whose state this is."""
         old = Memory(**{name: np.asarray(state[name]) for name in Memory._fields})
+        old = old._replace(goal=old.goal.reshape(-1, self.goals))
         slots = 1
         while slots < max(self.reach, 1):
             slots *= 2
-        self.ring = _empty(slots, old.dense.shape[1], old.row.shape[1], self.dtype)
+        self.ring = self._empty(slots, old.dense.shape[1], old.row.shape[1])
         numbers = np.arange(first - len(old.count), first)
         self._copy(old, np.arange(len(old.count)), numbers & (slots - 1))
 
-
-def _empty(slots: int, stride: int, width: int, dtype: np.dtype[Any]) -> Memory:
-    return Memory(
-        dense=np.zeros((slots, stride), dtype),
-        row=np.zeros((slots, width), np.int32),
-        value=np.zeros((slots, width), dtype),
-        count=np.zeros(slots, np.int32),
-        label=np.full(slots, -1, np.int32),
-        goal=np.full(slots, np.nan, dtype),
-    )
+    def _empty(self, slots: int, stride: int, width: int) -> Memory:
+        return Memory(
+            dense=np.zeros((slots, stride), self.dtype),
+            row=np.zeros((slots, width), np.int32),
+            value=np.zeros((slots, width), self.dtype),
+            count=np.zeros(slots, np.int32),
+            label=np.full(slots, -1, np.int32),
+            goal=np.full((slots, self.goals), np.nan, self.dtype),
+        )

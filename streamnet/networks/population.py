@@ -47,6 +47,8 @@ class Population:
         task: Classification or regression.
         seed: Key of all random numbers.
         dtype: float32 or float64, of weights and answers.
+        goals: Numbers that a sample's target is made of: 1 for a label or a number; more, one for
+            each output, are learned and answered as they are.
 
     >>> population = Population([CandidateSettings(hidden=(8,))], task=Task.REGRESSION, seed=0)
     >>> len(population.members)
@@ -60,6 +62,7 @@ class Population:
         task: Task,
         seed: int = 0,
         dtype: DTypeLike = np.float32,
+        goals: int = 1,
     ) -> None:
         if not settings:
             raise ConfigurationError("settings is empty, but must have >= 1 candidate")
@@ -74,11 +77,13 @@ class Population:
         self.fan_in = np.zeros(len(settings), np.int64)
         self.taken = np.zeros(len(settings), np.int64)
         self.healthy = np.ones(len(settings), np.uint8)
-        self.memory = InputMemory(reach=self._reach(), dtype=self.dtype)
+        self.goals = goals
+        self.memory = self._new_memory()
         self._arrange()
 
-    def _reach(self) -> int:
-        return max((m.settings.memory for m in self.members if m.settings.rehearsal), default=0)
+    def _new_memory(self) -> InputMemory:
+        reach = max((m.settings.memory for m in self.members if m.settings.rehearsal), default=0)
+        return InputMemory(reach=reach, dtype=self.dtype, goals=self.goals)
 
     # ------------------------------------------------------------------ memory
 
@@ -87,15 +92,8 @@ class Population:
         weights, states, scratch = 0, 0, 0
         plans = []
         for member in self.members:
-            plan = plan_of(
-                member.settings,
-                self.task,
-                self.capacity,
-                start=weights,
-                state=states,
-                serial=member.serial,
-            )
-            plans.append(plan)
+            place = {"start": weights, "state": states, "serial": member.serial}
+            plans.append(plan_of(member.settings, self.task, self.capacity, **place))
             size = sum(s.rows * s.width for s in sections_of(member.settings, self.capacity))
             weights += size
             states += size * states_of(member.settings)
@@ -390,7 +388,7 @@ class Population:
         self.healthy = np.array(state["healthy"], np.uint8)
         self.weights[:] = state["weights"]
         self.state[:] = state["state"]
-        self.memory = InputMemory(reach=self._reach(), dtype=self.dtype)
+        self.memory = self._new_memory()
         self.memory.restore_state(first, state["memory"])
 
 

@@ -109,6 +109,7 @@ class _Factors(NamedTuple):
     weight_decay: int = 6
     clip: int = 7
     huber_delta: int = 8
+    score_limit: int = 9
 
 
 PLAN, PLAN_LAYER, PLAN_MOVE, FACTORS = _Plan(), _PlanLayer(), _PlanMove(), _Factors()

@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.estimator import OnlineEstimator
 from streamnet.online.rows import Samples
@@ -46,10 +47,11 @@ class OnlineClassifier(OnlineEstimator):
         *,
         seed: int = 0,
         kinds: Mapping[str, Kind] | None = None,
+        start: Model | None = None,
         **learning: Any,
     ) -> None:
-        super().__init__(candidates, seed=seed, kinds=kinds, **learning)
-        self._classes: list[Any] = []
+        super().__init__(candidates, seed=seed, kinds=kinds, start=start, **learning)
+        self._classes: list[Any] = [] if start is None else list(start.labels)
 
     @property
     def classes_(self) -> list[Any]:

@@ -30,6 +30,7 @@ from streamnet.samples import Sample
 from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
+from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.rows import RowReader
 
 __all__ = ("OnlineEstimator",)
@@ -54,6 +55,7 @@ class OnlineEstimator(ABC):
         candidates: Settings of each candidate; None is `default_population`.
         seed: Key of all random numbers; the same seed and samples give the same bits.
         kinds: How columns are understood, for those whose first value would mislead.
+        start: Model to go on learning, instead of candidates; see `Learner`.
         learning: More settings of `Learner`.
 
     Raises:
@@ -68,12 +70,19 @@ class OnlineEstimator(ABC):
         *,
         seed: int = 0,
         kinds: Mapping[str, Kind] | None = None,
+        start: Model | None = None,
         **learning: Any,
     ) -> None:
-        self._learner = Learner(task=self._task, candidates=candidates, seed=seed, **learning)
-        kinds = dict(kinds or {})
+        self._learner = Learner(
+            task=self._task, candidates=candidates, seed=seed, start=start, **learning
+        )
+        fields = () if start is None else start.fields
+        kinds = dict(fields) | dict(kinds or {})
         self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds))
         self._asker = RowReader(Columns(kinds=kinds))
+        if start is not None:
+            known = plain_schema(Schema(fields, TARGET, self._task))
+            self._reader.restore_state({**known, "records": 0})
         self._asked: Schema | None = None  # what the asker knows
         self._names: frozenset[str] = frozenset()
 
@@ -132,7 +141,7 @@ class OnlineEstimator(ABC):
 
         None before the first sample, and where no network has a finite answer.
         """
-        if self._learner.trainer.number == 0:
+        if not self._learner.ready:
             return None
         block = self._ask((x,), 0, 1)
         try:
@@ -146,7 +155,7 @@ class OnlineEstimator(ABC):
         labels = len(self._learner.encoder.labels)
         shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
         found = np.full(shape, np.nan)
-        if self._learner.trainer.number == 0:
+        if not self._learner.ready:
             return found
         for start in range(0, len(rows), BLOCK):
             block = self._ask(rows[start : start + BLOCK], start, len(rows))

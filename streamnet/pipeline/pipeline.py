@@ -24,7 +24,6 @@ from anyio.abc import TaskGroup
 from streamnet.durability.ledger import Ledger
 from streamnet.durability.tree import Tree
 from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
@@ -107,6 +106,7 @@ class Pipeline:
             sinks.
         settings: Passed through to the report.
         state: Where checkpoints go, and what an earlier run is gone on from; None keeps nothing.
+        start: Model to go on learning, instead of candidates; see `Learner`.
         learning: More settings of `Learner`.
 
     Raises:
@@ -139,6 +139,7 @@ class Pipeline:
         prepare: Callable[[Learner, Schema], Sequence[Sink]] | None = None,
         settings: dict[str, Any] | None = None,
         state: State | None = None,
+        start: Model | None = None,
         **learning: Any,
     ) -> None:
         if threads < 1:
@@ -154,7 +155,11 @@ class Pipeline:
             Cutter(block_size=block_size, round_size=round_size),
             None if state is None else state.cadence,
         )
-        self._make = partial(Learner, candidates=candidates, seed=seed, dtype=dtype, **learning)
+        if start is not None:
+            dtype = start.networks[0].dtype.name
+        self._make = partial(
+            Learner, candidates=candidates, seed=seed, dtype=dtype, start=start, **learning
+        )
         chosen = default_population() if candidates is None else candidates
         self._identity = {
             "seed": seed,
@@ -162,6 +167,7 @@ class Pipeline:
             "dtype": dtype,
             "rejected_window": self.rejections.limit.window,
             "candidates": [settings.as_dict() for settings in chosen],
+            "start": None if start is None else start.document()["checksum"],
             **learning,
         }
         self._dtype = dtype
@@ -327,21 +333,11 @@ class Pipeline:
     def _finish(self, learner: Learner) -> None:
         if learner.trainer.number == 0:
             if self._reader.broken is None and not self._reader.stopped:
-                raise self._nothing()
+                raise self.rejections.nothing_learned()
             return
         with suppress(NoCandidateError):
             slot, snapshot = learner.leader()
             self._champions.publish(self._champion(snapshot, learner.about(slot)))
-
-    def _nothing(self) -> DataError:
-        first = self.rejections.first
-        if first is None:
-            return DataError("the source holds no samples")
-        where = f"{first.source}, line {first.line}" if first.line else first.source
-        return DataError(
-            f"nothing could be learned: all {self.rejections.total} records were rejected. "
-            f"The first one, {where}: {first.detail}"
-        )
 
     # ---------------------------------------------------------------- results
 

@@ -15,6 +15,7 @@ from streamnet.durability.appending import AppendedFile
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
 from streamnet.learning.serving import Served
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.limit import letter_of
@@ -118,6 +119,17 @@ class Rejections(Output):
                 letter.source,
             )
         self.not_kept += 1
+
+    def nothing_learned(self) -> DataError:
+        """Why a source that was read to its end gave nothing to learn."""
+        first = self.first
+        if first is None:
+            return DataError("the source holds no samples")
+        where = f"{first.source}, line {first.line}" if first.line else first.source
+        return DataError(
+            f"nothing could be learned: all {self.total} records were rejected. "
+            f"The first one, {where}: {first.detail}"
+        )
 
     def export_state(self) -> dict[str, Any]:
         """Counts, and how much of the file is written."""

@@ -26,6 +26,12 @@ def tangents(source, target):
 
 
 @kernel
+def logistics(source, target):
+    for i in range(0, source.size, simd.LANES):
+        simd.store(target, i, simd.logistic(simd.load(source, i)))
+
+
+@kernel
 def arithmetic(a, b, c, out):
     x, y, z = simd.load(a, 0), simd.load(b, 0), simd.load(c, 0)
     simd.store(out, 0, simd.add(x, y))
@@ -86,6 +92,30 @@ def test_the_hyperbolic_tangent_keeps_nan_and_zero(dtype: Any) -> None:
     assert np.isnan(y[0])
     assert y[1:6].tolist() == pytest.approx([1.0, -1.0, 1.0, -1.0, 0.0], abs=4e-7)
     assert y[5] == 0.0
+
+
+def test_the_logistic_in_float64_is_exact_even_where_it_is_next_to_nothing() -> None:
+    x = np.linspace(-700, 40, 16000)
+    y = np.empty_like(x)
+    logistics(x, y)
+    exact = 1 / (1 + np.exp(-x.astype(np.longdouble)))
+    assert (np.abs(y / exact - 1) <= (4 + np.abs(x)) * np.finfo(np.float64).eps).all()
+
+
+def test_the_logistic_in_float32_is_exact_to_the_stated_error() -> None:
+    x = np.linspace(-40, 40, 16000).astype(np.float32)
+    y = np.empty_like(x)
+    logistics(x, y)
+    assert np.abs(y - 1 / (1 + np.exp(-x.astype(np.longdouble)))).max() <= 3e-7
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_logistic_saturates_and_keeps_nan(dtype: Any) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0] + 10 * [1.0], dtype)
+    y = np.empty_like(x)
+    logistics(x, y)
+    assert np.isnan(y[0])
+    assert y[1:6].tolist() == pytest.approx([1.0, 0.0, 1.0, 0.0, 0.5], abs=3e-7)
 
 
 @pytest.mark.parametrize("dtype", TYPES)

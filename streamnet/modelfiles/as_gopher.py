@@ -1,0 +1,149 @@
+"""A network as gopher-neural's JSON file, which go-neural and gopher-learn read and write as well.
+
+    {"Enters": 3, "Weights": [[[w, ...], ...], ...], "OutLabels": {"0": "R", "1": "M"}}
+
+``Weights[layer][neuron][input]``, layer 0 reads the enters. go-neural has no ``OutLabels``;
+gopher-learn's files of online learners hold all of it under ``Network``. Every unit is logistic and
+none has a bias, see `CandidateSettings.gopher`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ModelFileError
+from streamnet.modelfiles.document import Document
+from streamnet.networks.candidate import MOST_LAYERS
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.neural import NeuralNetwork
+
+__all__ = ("decode", "encode", "recognised")
+
+MOST_OUTPUTS = 1000
+MOST_ENTERS = 1 << 20
+Matrix = list[list[float]]
+
+
+def recognised(document: Document) -> bool:
+    """Whether a JSON object looks like one of these files."""
+    return "Weights" in _dump_of(document)
+
+
+def _dump_of(document: Document) -> Mapping[str, Any]:
+    inner = document.get("Network")
+    return inner if isinstance(inner, dict) else document
+
+
+def encode(network: NeuralNetwork) -> bytes:
+    """The file of a network, each number in the shortest form that gives the same float64.
+
+    Raises:
+        ConfigurationError: If gopher-neural has nothing that calculates the same; the message says
+            why.
+    """
+    settings = network.settings
+    reasons = []
+    for layer, name in enumerate((*settings.activations, settings.output_for(network.task))):
+        if name != "logistic":
+            reasons.append(f"layer {layer} is {name}, but there is only logistic")
+    if any(vector.any() for vector in network.biases):
+        reasons.append("it has biases, but there are none")
+    if reasons:
+        raise ConfigurationError(
+            f"gopher-neural can't calculate what the network does: {'; '.join(reasons)}"
+        )
+    dump: dict[str, Any] = {
+        "Enters": network.inputs,
+        "Weights": [matrix.astype(np.float64).tolist() for matrix in network.weights],
+    }
+    if network.labels:
+        dump["OutLabels"] = {str(number): label for number, label in enumerate(network.labels)}
+    return json.dumps(dump, allow_nan=False, separators=(",", ":")).encode()
+
+
+def decode(document: Document, where: str, *, learning_rate: float = 0.05) -> NeuralNetwork:
+    """The network that a file holds; outputs that have no label are called by their number.
+
+    Raises:
+        ConfigurationError: If the learning rate is not above 0.
+        ModelFileError: Naming the file, the place in it, and what is wrong.
+    """
+    if not recognised(document):
+        raise ModelFileError(f"{where} has no Weights, so it is no network of gopher-neural")
+    dump = _dump_of(document)
+    enters = dump.get("Enters")
+    if type(enters) is not int or not 1 <= enters <= MOST_ENTERS:
+        raise ModelFileError(
+            f"{where}: Enters is {_short(enters)}, but must be from 1 to {MOST_ENTERS}"
+        )
+    weights = _weights(dump["Weights"], enters, where)
+    labels = _labels(dump.get("OutLabels"), len(weights[-1]), where)
+    settings = CandidateSettings.gopher(learning_rate=learning_rate)
+    try:
+        settings = replace(settings, hidden=tuple(len(matrix) for matrix in weights[:-1]))
+        network = NeuralNetwork(enters, settings, labels=labels, outputs=len(weights[-1]))
+    except ConfigurationError as error:
+        raise ModelFileError(f"{where}: {error}") from error
+    network.weights = weights
+    return network
+
+
+def _weights(layers: Any, enters: int, where: str) -> list[Matrix]:
+    if not isinstance(layers, list) or not 1 <= len(layers) <= MOST_LAYERS + 1:
+        raise ModelFileError(f"{where}: Weights must be a list of 1 to {MOST_LAYERS + 1} layers")
+    below = enters
+    for number, layer in enumerate(layers):
+        place = f"{where}: Weights[{number}]"
+        if not isinstance(layer, list) or not layer:
+            raise ModelFileError(f"{place} must be a list of neurons")
+        for neuron, row in enumerate(layer):
+            _check_row(row, below, f"{place}[{neuron}]")
+        below = len(layer)
+    return layers
+
+
+def _check_row(row: Any, inputs: int, place: str) -> None:
+    if not isinstance(row, list):
+        raise ModelFileError(f"{place} is {_short(row)}, but must be a list of {inputs} weights")
+    if len(row) != inputs:
+        raise ModelFileError(f"{place} has {len(row)} weights, but must have {inputs}")
+    for column, weight in enumerate(row):
+        if type(weight) not in (int, float) or not abs(weight) < float("inf"):
+            raise ModelFileError(
+                f"{place}[{column}] is {_short(weight)}, but must be a finite number"
+            )
+
+
+def _labels(given: Any, outputs: int, where: str) -> tuple[str, ...]:
+    """A label for each output; one output needs none."""
+    if given is not None and not isinstance(given, dict):
+        raise ModelFileError(f"{where}: OutLabels is {_short(given)}, but must be an object")
+    labels: dict[int, str] = {}
+    for key, label in (given or {}).items():
+        if not (key.isascii() and key.isdigit() and len(key) <= 9 and int(key) < outputs):
+            raise ModelFileError(
+                f"{where}: OutLabels has the key {_short(key)}, but must have numbers of the "
+                f"{outputs} outputs"
+            )
+        if not isinstance(label, str):
+            raise ModelFileError(f"{where}: OutLabels[{key}] is {_short(label)}, but must be text")
+        if not label.isprintable():
+            raise ModelFileError(f"{where}: OutLabels[{key}] is {_short(label)}, but must be plain")
+        labels[int(key)] = label
+    if outputs == 1 and not labels:
+        return ()
+    if outputs > MOST_OUTPUTS:
+        raise ModelFileError(f"{where}: there are {outputs} outputs, more than {MOST_OUTPUTS}")
+    return tuple(labels.get(number, str(number)) for number in range(outputs))
+
+
+def _short(value: Any) -> str:
+    """A value as JSON, cut to what fits into a message."""
+    text = repr(value) if not isinstance(value, list | dict) else type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
