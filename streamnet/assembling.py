@@ -36,6 +36,7 @@ __all__ = (
     "candidates_of",
     "check_files",
     "dead_letters_of",
+    "encoder_of",
     "search_of",
     "source_of",
     "state_of",
@@ -72,6 +73,19 @@ def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
             values["hidden"] = [hidden_of(text) for text in values["hidden"]]
         return grid(population.candidates, **values)
     return default_population(population.candidates)
+
+
+def encoder_of(settings: RunSettings) -> dict[str, Any]:
+    """What a learner is told about its encoder: nothing where a run file says nothing.
+
+    >>> from streamnet.settings import parse
+    >>> encoder_of(parse("")), encoder_of(parse("encoder.autoencoder.code = 8"))
+    ({}, {'encoder': {'autoencoder': {'code': 8}}})
+    """
+    given = settings.encoder.given()
+    if settings.encoder.autoencoder is not None:
+        given["autoencoder"] = settings.encoder.autoencoder.given()
+    return {"encoder": given} if given else {}
 
 
 def search_of(settings: RunSettings) -> dict[str, Any]:

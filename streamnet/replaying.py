@@ -16,6 +16,7 @@ from anyio.from_thread import start_blocking_portal
 from streamnet.assembling import candidates_of
 from streamnet.assembling import check_files
 from streamnet.assembling import dead_letters_of
+from streamnet.assembling import encoder_of
 from streamnet.assembling import search_of
 from streamnet.assembling import source_of
 from streamnet.assembling import state_of
@@ -87,6 +88,7 @@ class Replay:
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),
+            **encoder_of(settings),
             evolution=search_of(settings),
             dtype=settings.population.dtype or "float32",
         )
@@ -95,7 +97,10 @@ class Replay:
         path = self.settings.output.predictions
         if path is None:
             return ()
-        self._predictions = Predictions(path, task=learner.task, labels=learner.encoder.labels)
+        encoder = learner.encoder
+        self._predictions = Predictions(
+            path, task=learner.task, labels=encoder.labels, outliers=encoder.autoencoder
+        )
         return (self._predictions,)
 
     def change(self, settings: RunSettings) -> None:

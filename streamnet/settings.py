@@ -18,8 +18,10 @@ from pydantic import ValidationError
 
 from streamnet.errors import ConfigurationError
 from streamnet.settings_errors import messages
+from streamnet.settings_sections import AutoEncoderSection
 from streamnet.settings_sections import CandidateTable
 from streamnet.settings_sections import DriftSection
+from streamnet.settings_sections import EncoderSection
 from streamnet.settings_sections import EvaluationSection
 from streamnet.settings_sections import OutputSection
 from streamnet.settings_sections import PopulationSection
@@ -50,6 +52,7 @@ class RunSettings(Section):
     source: SourceSection = SourceSection()
     run: RunSection = RunSection()
     population: PopulationSection = PopulationSection()
+    encoder: EncoderSection = EncoderSection()
     evaluation: EvaluationSection = EvaluationSection()
     selection: SelectionSection = SelectionSection()
     search: SearchSection = SearchSection()
@@ -142,6 +145,8 @@ _TABLES: dict[KeyPath, type[BaseModel]] = {
     ("run",): RunSection,
     ("population",): PopulationSection,
     ("population", "candidate"): CandidateTable,
+    ("encoder",): EncoderSection,
+    ("encoder", "autoencoder"): AutoEncoderSection,
     ("evaluation",): EvaluationSection,
     ("selection",): SelectionSection,
     ("search",): SearchSection,

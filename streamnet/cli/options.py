@@ -20,6 +20,7 @@ __all__ = (
     "RUN",
     "STANDARD_INPUT",
     "DataOptions",
+    "EncoderOptions",
     "Files",
     "OutputOptions",
     "PopulationOptions",
@@ -231,6 +232,29 @@ class PopulationOptions(_Options):
         Literal["float32", "float64"] | None,
         _one("TYPE", "Numbers that networks are made of; default float32."),
     ] = None
+
+
+@final
+@Parameter(name="*", group=POPULATION)
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions(_Options):
+    """How columns become inputs.
+
+    >>> EncoderOptions(autoencoder=16).given()
+    {'autoencoder.code': 16}
+    """
+
+    autoencoder: Annotated[
+        int | None,
+        _count(
+            "Compress all inputs into N numbers, which are inputs too; predictions then tell how "
+            "unusual a sample is."
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """The code's size by its key in a run file."""
+        return {"autoencoder.code": self.autoencoder}
 
 
 @final

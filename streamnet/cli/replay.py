@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from streamnet.cli.options import OUTPUT
 from streamnet.cli.options import RUN
 from streamnet.cli.options import DataOptions
+from streamnet.cli.options import EncoderOptions
 from streamnet.cli.options import Files
 from streamnet.cli.options import OutputOptions
 from streamnet.cli.options import PopulationOptions
@@ -26,6 +27,7 @@ _SECTIONS = {
     DataOptions: "source",
     ReadingOptions: "source",
     PopulationOptions: "population",
+    EncoderOptions: "encoder",
     SelectionOptions: "selection",
     SearchOptions: "search",
     RunOptions: "run",
@@ -39,6 +41,7 @@ def replay(
     data: DataOptions | None = None,
     reading: ReadingOptions | None = None,
     population: PopulationOptions | None = None,
+    encoder: EncoderOptions | None = None,
     selection: SelectionOptions | None = None,
     search: SearchOptions | None = None,
     run: RunOptions | None = None,
@@ -76,7 +79,8 @@ def replay(
 
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
-    for options in filter(None, (data, reading, population, selection, search, run, output, state)):
+    groups = (data, reading, population, encoder, selection, search, run, output, state)
+    for options in filter(None, groups):
         section = _SECTIONS[type(options)]
         for name, value in options.given().items():
             overrides[f"{section}.{name}"] = None if value == "auto" else value
@@ -87,5 +91,5 @@ def replay(
 
 
 def _option(name: str) -> str:
-    special = {"kinds": "--kind", "dir": "--state"}
+    special = {"kinds": "--kind", "dir": "--state", "autoencoder.code": "--autoencoder"}
     return special[name] if name in special else f"--{name.replace('_', '-')}"

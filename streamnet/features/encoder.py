@@ -9,9 +9,12 @@ from typing import NamedTuple
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
+from streamnet.features.autoencoder.coding import Coding
+from streamnet.features.encoded import NO_SCORES
 from streamnet.features.encoded import Encoded
 from streamnet.features.inputs import InputEncoder
 from streamnet.features.labels import ClassLabels
@@ -92,6 +95,8 @@ class Encoder:
         max_words: distinct words and pairs of words of a text.
         max_classes: labels; samples with a later one are refused ("too-many-classes").
         lags: how many of the last targets before a sample are inputs, for networks that want them.
+        autoencoder: settings of an auto-encoder, see `AutoEncoderSettings`, whose code becomes
+            inputs; None for none.
 
     Raises:
         ConfigurationError: a setting is out of its range.
@@ -118,6 +123,7 @@ class Encoder:
         max_words: int = 256,
         max_classes: int = 1000,
         lags: int = 0,
+        autoencoder: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = Task(task)
         settings: dict[str, Any] = {
@@ -135,6 +141,10 @@ class Encoder:
             "lags": lags,
         }
         _check_settings(self._settings)
+        self._coding = None
+        if autoencoder is not None:
+            self._coding = Coding(autoencoder, clip=float(clip))
+            self._settings["autoencoder"] = self._coding.settings.as_dict()
         self._max_classes = max_classes
         self._inputs = InputEncoder(**settings)
         self._labels = ClassLabels(max_classes=max_classes)
@@ -157,6 +167,11 @@ class Encoder:
         """Centre and spread: the answer to the next sample is centre + spread * output."""
         return self._scaler.scale
 
+    @property
+    def autoencoder(self) -> bool:
+        """Whether there is one, so that outliers are scored."""
+        return self._coding is not None
+
     def encode(self, block: Block) -> Encoded:
         """Inputs and targets of the next samples of the stream, learning from each of them.
 
@@ -170,8 +185,8 @@ class Encoder:
             lagged = NO_LAGS
             if self.lags:
                 lagged = self._lags.numbers(plain(target), scaled.centre, scaled.spread)
-            inputs = self._inputs.inputs(block, lagged=lagged, learn=True)
-            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled)
+            inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
+            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier)
         target = np.full(len(block), None) if block.target is None else block.target
         numbered = self._labels.number(target)
         label, known = numbered.label, numbered.known
@@ -182,8 +197,8 @@ class Encoder:
             rejected = sorted((*block.rejected, *refused), key=lambda letter: letter.offset)
             block = replace(block.take(kept), rejected=tuple(rejected))
         lagged = self._lags.classes(label) if self.lags else NO_LAGS
-        inputs = self._inputs.inputs(block, lagged=lagged, learn=True)
-        return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET)
+        inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
+        return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET, outlier)
 
     def transform(self, block: Block) -> Inputs:
         """Inputs to predict from; nothing is learned, and what is new has no row.
@@ -194,14 +209,26 @@ class Encoder:
         lagged = NO_LAGS
         if self.lags:
             lagged = self._lags.of_next(len(block), self.scale if self._regression else None)
-        return self._inputs.inputs(block, lagged=lagged, learn=False)
+        inputs = self._inputs.inputs(block, lagged=lagged, learn=False)
+        return inputs if self._coding is None else self._coding.transform(inputs)
+
+    def outliers(self, block: Block) -> NDArray[np.float64]:
+        """How unusual each sample is, shape=(n,), as `Encoded.outlier`; nothing is learned.
+
+        Raises:
+            ConfigurationError: there is no auto-encoder.
+            SchemaError: a field's kind is not the one it had when it first came.
+        """
+        if self._coding is None:
+            raise ConfigurationError("autoencoder is None, but must be given to score outliers")
+        return self._coding.network.transform(self._inputs.inputs(block, learn=False)).score
 
     def statistics(self) -> EncoderStatistics:
         """How full the encoder is."""
         inputs = self._inputs
         places = [p for p in inputs.layout.places if p.field.kind is Kind.CATEGORY]
         return EncoderStatistics(
-            dense=inputs.layout.dense,
+            dense=self._dense(),
             rows=len(inputs.rows),
             max_rows=len(inputs.rows.keys),
             shared=int(inputs.rows.counters[SHARED]),
@@ -233,6 +260,7 @@ class Encoder:
             labels=Grown(self.labels, len(self.labels)),
             target=self._scaler.moments.copy(),
             last=self._lags.last.copy(),
+            autoencoder=None if self._coding is None else self._coding.network.export_state(),
         )
 
     def export_state(self) -> dict[str, Any]:
@@ -268,6 +296,19 @@ class Encoder:
         self._labels.restore_state(state["labels"])
         self._scaler.restore_state(state["target"])
         self._lags.restore_state(state["last"])
+        if self._coding is not None:
+            self._coding.network.restore_state(
+                state["autoencoder"], dense=inputs.layout.dense, rows=len(inputs.rows)
+            )
+
+    def _dense(self) -> int:
+        """Dense inputs of the networks."""
+        dense = self._inputs.layout.dense
+        return dense if self._coding is None else self._coding.dense(dense)
+
+    def _coded(self, inputs: Inputs) -> tuple[Inputs, NDArray[np.float64]]:
+        """Inputs with the code in them, and how unusual each sample is, which is learned."""
+        return (inputs, NO_SCORES) if self._coding is None else self._coding.learn(inputs)
 
     def _letter(self, block: Block, i: int, label: str) -> DeadLetter:
         offset, _, line = block.marks[i].tolist()

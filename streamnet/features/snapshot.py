@@ -33,7 +33,8 @@ class Grown:
 class EncoderSnapshot:
     """What an encoder had learned at one moment; the encoder may go on meanwhile.
 
-    Small arrays are copies; what is only ever appended to is shared, with its length.
+    Small arrays and an auto-encoder's weights are copies; what is only ever appended to is shared,
+    with its length.
     """
 
     settings: dict[str, Any]
@@ -49,6 +50,7 @@ class EncoderSnapshot:
     labels: Grown
     target: NDArray[np.float64]  # shape=(3,)
     last: NDArray[np.float64]  # shape=(lags,): the last targets, the latest first
+    autoencoder: dict[str, Any] | None = None  # state of the network, None without one
 
     def materialise(self) -> dict[str, Any]:
         """The state as `Encoder.export_state` gave it at the moment of the snapshot."""
@@ -57,7 +59,7 @@ class EncoderSnapshot:
             self.tables[m, FIRST : FIRST + max(count, 0)].view(np.float64)
             for m, count in enumerate(counts)
         ]
-        return {
+        state = {
             "settings": dict(self.settings),
             "fields": [[field.name, str(field.kind)] for field in self.fields],
             "moments": self.moments.copy(),
@@ -72,3 +74,6 @@ class EncoderSnapshot:
             "target": self.target.copy(),
             "last": self.last.copy(),
         }
+        if self.autoencoder is not None:
+            state["autoencoder"] = self.autoencoder
+        return state

@@ -91,7 +91,10 @@ class Learner:
         self.task = Task(task)
         self.seed = seed
         lags = LAGS[self.task] if any(given.lags for given in settings) else 0
-        self.encoder = Encoder(task=self.task, **{"lags": lags, **(encoder or {})})
+        given = {"lags": lags, **(encoder or {})}
+        if given.get("autoencoder") is not None:
+            given["autoencoder"] = {"seed": seed, **given["autoencoder"]}
+        self.encoder = Encoder(task=self.task, **given)
         self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         count = len(settings)
         self.evaluator = Evaluator(count, task=self.task, window=window, fading=fading)

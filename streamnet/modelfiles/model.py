@@ -153,6 +153,16 @@ class Model:
         ]
         return np.concatenate(parts) if parts else np.empty((0, self.networks[0].outputs))
 
+    def outlier_scores(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[np.float64]:
+        """How unusual each sample is, shape=(n,), as `streamnet.AutoEncoder.score` tells it.
+
+        Raises:
+            ConfigurationError: If the model has no auto-encoder.
+        """
+        blocks = [samples] if isinstance(samples, Block) else self._read(samples)
+        parts = [self._encoder.outliers(conform(block, self.fields)) for block in blocks]
+        return np.concatenate(parts) if parts else np.empty(0)
+
     def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
         said = np.stack([network.answer(inputs) for network in self.networks])
         alive = np.array(np.isfinite(said).all(axis=2), np.uint8)
