@@ -9,6 +9,7 @@ from typing import Any
 if TYPE_CHECKING:
     from streamnet.modelfiles import Model
     from streamnet.networks import CandidateSettings
+    from streamnet.online import AutoEncoder
     from streamnet.online import OnlineClassifier
     from streamnet.online import OnlineRegressor
     from streamnet.pipeline import Champion
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from streamnet.sources import open_files
 
 __all__ = (
+    "AutoEncoder",
     "CandidateSettings",
     "Champion",
     "IterableSource",
@@ -39,6 +41,7 @@ __all__ = (
 
 # Names are imported when they are first used: `streamnet --help` must not wait for numba.
 _HOMES = {
+    "AutoEncoder": "streamnet.online",
     "CandidateSettings": "streamnet.networks",
     "Champion": "streamnet.pipeline",
     "IterableSource": "streamnet.sources",

@@ -12,7 +12,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.grid import grid
 from streamnet.learning.grid import hidden_of
 from streamnet.learning.search import default_population
-from streamnet.modelfiles.model import SUFFIXES
+from streamnet.modelfiles.files import SUFFIXES
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.outputs import Output
 from streamnet.outputs import check_outputs

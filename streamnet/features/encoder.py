@@ -20,6 +20,7 @@ from streamnet.features.inputs import InputEncoder
 from streamnet.features.labels import ClassLabels
 from streamnet.features.lags import TargetLags
 from streamnet.features.numbers import plain
+from streamnet.features.reconstruction import samples_from
 from streamnet.features.rows import NO_LAGS
 from streamnet.features.rows import SHARED
 from streamnet.features.rows import TRUNCATED
@@ -31,6 +32,7 @@ from streamnet.samples import DeadLetter
 from streamnet.samples import Field
 from streamnet.samples import Inputs
 from streamnet.samples import Kind
+from streamnet.samples import Sample
 from streamnet.samples import Task
 
 __all__ = ("Encoder", "EncoderStatistics")
@@ -222,6 +224,20 @@ class Encoder:
         if self._coding is None:
             raise ConfigurationError("autoencoder is None, but must be given to score outliers")
         return self._coding.network.transform(self._inputs.inputs(block, learn=False)).score
+
+    def decode(self, code: NDArray[np.floating]) -> list[Sample]:
+        """Samples that have these codes, shape=(n, code), as nearly as the auto-encoder can tell.
+
+        Raises:
+            ConfigurationError: there is no auto-encoder, or a code has not its size.
+        """
+        if self._coding is None:
+            raise ConfigurationError("autoencoder is None, but must be given to decode")
+        if code.ndim != 2 or code.shape[1] != self._coding.settings.code:
+            raise ConfigurationError(
+                f"code has shape {code.shape}, but must have (n, {self._coding.settings.code})"
+            )
+        return samples_from(self._inputs, self._coding.network.decode(code))
 
     def statistics(self) -> EncoderStatistics:
         """How full the encoder is."""

@@ -5,25 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.errors import StreamnetError
 from streamnet.features.encoder import Encoder
-from streamnet.modelfiles import as_json
-from streamnet.modelfiles import as_safetensors
 from streamnet.modelfiles.conform import conform
 from streamnet.modelfiles.conform import fields_of
 from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import document_of
-from streamnet.modelfiles.document import verify
+from streamnet.modelfiles.files import read_document
+from streamnet.modelfiles.files import write_document
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.members import Weights
 from streamnet.networks.network import Network
@@ -37,10 +34,8 @@ from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader
 
-__all__ = ("SUFFIXES", "Model")
+__all__ = ("Model",)
 
-SUFFIXES = {".safetensors": as_safetensors, ".json": as_json}
-_LARGEST = 1 << 31
 # What the parts of a document raise that are not what they should be.
 _CONTRADICTIONS = (
     ArithmeticError,
@@ -214,12 +209,7 @@ class Model:
             ConfigurationError: If the suffix is another.
             ModelFileError: If the file can't be written.
         """
-        path = Path(path)
-        data = _format_of(path).encode(self.document())
-        try:
-            write_durably(path, data)
-        except OSError as error:
-            raise ModelFileError(f"{path} can't be written: {error.strerror}") from error
+        write_document(path, self.document())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -228,11 +218,7 @@ class Model:
         Raises:
             ModelFileError: If the file can't be read, is foreign, damaged, or of another version.
         """
-        path = Path(path)
-        data = _read(path)
-        document = _format_of(path, data).decode(data, str(path))
-        verify(document, str(path))
-        return cls.from_document(document, str(path))
+        return cls.from_document(read_document(path), str(path))
 
     @classmethod
     def from_document(cls, document: Document, where: str = "document") -> Model:
@@ -265,27 +251,6 @@ class Model:
 def _in_order(parts: Mapping[str, Any]) -> list[Any]:
     """Parts that a file keeps by number."""
     return [parts[str(number)] for number in range(len(parts))]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():
-            raise ModelFileError(f"{path} is no file, so no model can be read from it")
-        size = path.stat().st_size
-        if size > _LARGEST:
-            raise ModelFileError(f"{path} has {size} bytes, but must have <= {_LARGEST}")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
-
-
-def _format_of(path: Path, data: bytes | None = None) -> Any:
-    if path.suffix in SUFFIXES:
-        return SUFFIXES[path.suffix]
-    if data is not None:
-        return as_json if data[:1] == b"{" else as_safetensors
-    names = ", ".join(SUFFIXES)
-    raise ConfigurationError(f"model file is {str(path)!r}, but must end in one of {names}")
 
 
 def _check_weights(

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.autoencoder.kernels import KNOWN
-from streamnet.features.autoencoder.kernels import MATRIX
-from streamnet.features.autoencoder.kernels import VALUES
-from streamnet.features.autoencoder.kernels import WIDTH
-from streamnet.features.autoencoder.kernels import Plan
-from streamnet.features.autoencoder.kernels import Weights
 from streamnet.features.autoencoder.kernels import run
+from streamnet.features.autoencoder.plan import KNOWN
+from streamnet.features.autoencoder.plan import MATRIX
+from streamnet.features.autoencoder.plan import VALUES
+from streamnet.features.autoencoder.plan import WIDTH
+from streamnet.features.autoencoder.plan import Plan
+from streamnet.features.autoencoder.plan import Weights
 from streamnet.features.autoencoder.settings import ACTIVATIONS
 from streamnet.features.autoencoder.settings import AutoEncoderSettings
 from streamnet.networks.topology import padded
@@ -255,7 +255,8 @@ class AutoEncoderNetwork:
 
     def _activated(self, h: NDArray[np.floating]) -> NDArray[np.floating]:
         if self.settings.activation == "tanh":
-            return np.tanh(h)
+            values: NDArray[np.floating] = np.tanh(h)
+            return values
         return np.maximum(h, 0) if self.settings.activation == "relu" else h
 
     def _between(self, inner: NDArray[np.floating], layer: int) -> NDArray[np.floating]:
