@@ -69,21 +69,21 @@ def run(
     for i in range(start, count.size):
         key = mix(np.uint64(plan.key), np.uint64(first + i))
         entries = count[i] - lags
-        see(scratch, seen, dense, i, inputs, key, 0, 0.0)
-        see(scratch, seen + inputs, value, i, entries, key, ENTRIES, 0.0)
-        forward(plan, weights, scratch, seen, inputs, row, i, entries)
-        loss = loss_of(plan, weights, scratch, seen, inputs, row, i, entries)
-        if not loss < np.inf:
-            return i
-        for j in range(code.shape[1]):
-            code[i, j] = scratch[middle + j]
-        error[i] = loss
-        score[i] = _standing(moments, loss, plan.fading, learn)
+        turns = 2 if learn and plan.noise > 0.0 else 1
+        for turn in range(turns):
+            noise = plan.noise if turn == 1 else 0.0
+            see(scratch, seen, dense, i, inputs, key, 0, noise)
+            see(scratch, seen + inputs, value, i, entries, key, ENTRIES, noise)
+            forward(plan, weights, scratch, seen, inputs, row, i, entries)
+            if turn == 0:
+                loss = loss_of(plan, weights, scratch, seen, inputs, row, i, entries)
+                if not loss < np.inf:
+                    return i
+                for j in range(code.shape[1]):
+                    code[i, j] = scratch[middle + j]
+                error[i] = loss
+                score[i] = _standing(moments, loss, plan.fading, learn)
         if learn:
-            if plan.noise > 0.0:
-                see(scratch, seen, dense, i, inputs, key, 0, plan.noise)
-                see(scratch, seen + inputs, value, i, entries, key, ENTRIES, plan.noise)
-                forward(plan, weights, scratch, seen, inputs, row, i, entries)
             for q in range(entries):
                 counters[KNOWN] = max(counters[KNOWN], row[i, q] + 1)
             restore(plan, weights, squares, scratch, dense, row, i, entries, key, counters[KNOWN])

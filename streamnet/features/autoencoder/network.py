@@ -166,8 +166,8 @@ class AutoEncoderNetwork:
         self.number, self.restarts = int(state["number"]), int(state["restarts"])
         self.fan_in = int(state["fan_in"])
         self._plan = self._planned()
-        known = len(state["weights"]["presence_bias"])
-        if known > rows or (self.number and state["weights"]["output"].shape[0] > dense):
+        inputs, known = (len(state["weights"][name]) for name in ("output", "presence"))
+        if inputs > dense or known > rows:
             raise ModelFileError("the auto-encoder has more inputs than its encoder")
         self._counters[KNOWN] = known
         self.reserve(dense, rows)
@@ -175,8 +175,8 @@ class AutoEncoderNetwork:
         if moments.shape != (3,) or not np.isfinite(moments).all() or (moments < 0)[::2].any():
             raise ModelFileError("the auto-encoder's moments are not three numbers")
         self._moments = moments
-        self._take_over(self._weights, state["weights"])
-        self._take_over(self._squares, state["squares"])
+        self._take_over(self._weights, state["weights"], inputs)
+        self._take_over(self._squares, state["squares"], inputs)
 
     def _in_use(self, weights: Weights) -> dict[str, NDArray[Any]]:
         """Copies without what fills up rows, and without rows that were never active."""
@@ -192,14 +192,16 @@ class AutoEncoderNetwork:
             "presence_bias": weights.presence_bias[:known].copy(),
         }
 
-    def _take_over(self, weights: Weights, given: Mapping[str, Any]) -> None:
-        shapes = {name: array.shape for name, array in self._in_use(weights).items()}
+    def _take_over(self, weights: Weights, given: Mapping[str, Any], inputs: int) -> None:
+        """Write weights of so many dense inputs over the first of those that there is room for."""
+        needed = {name: array.shape for name, array in self._in_use(weights).items()}
+        lengths = {"first": 1 + inputs, "output": inputs, "output_bias": inputs}
         for name, array in weights._asdict().items():
             new = np.asarray(given[name], self._dtype)
-            fits = new.ndim == array.ndim and len(new) <= shapes[name][0]
-            if not fits or new.shape[1:] != shapes[name][1:] or not np.isfinite(new).all():
+            shape = (lengths.get(name, needed[name][0]), *needed[name][1:])
+            if new.shape != shape or not np.isfinite(new).all():
                 raise ModelFileError(f"the auto-encoder's {name} does not fit its inputs")
-            array[tuple(slice(size) for size in new.shape)] = new
+            array[tuple(slice(size) for size in shape)] = new
 
     # ---------------------------------------------------------------- the parts
 
