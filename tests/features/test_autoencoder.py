@@ -45,9 +45,14 @@ def inputs_of(n: int, *, dense: int = 5, rows: int = 12, lags: int = 0, seed: in
 
 def part(inputs: Inputs, start: int, stop: int) -> Inputs:
     """Some of the samples; their rows were given out by then."""
-    dense, row, value, count = (array[start:stop] for array in inputs[:4])
-    rows = 1 + int(inputs.row[:stop].max(initial=-1))
-    return Inputs(dense, row, value, count, rows, inputs.lags)
+    return Inputs(
+        inputs.dense[start:stop],
+        inputs.row[start:stop],
+        inputs.value[start:stop],
+        inputs.count[start:stop],
+        1 + int(inputs.row[:stop].max(initial=-1)),
+        inputs.lags,
+    )
 
 
 def network(**given: Any) -> AutoEncoderNetwork:
