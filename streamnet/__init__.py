@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamnet.modelfiles import Model
     from streamnet.networks import CandidateSettings
     from streamnet.networks import NeuralNetwork
+    from streamnet.online import AutoEncoder
     from streamnet.online import OnlineClassifier
     from streamnet.online import OnlineRegressor
     from streamnet.pipeline import Champion
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from streamnet.sources import open_files
 
 __all__ = (
+    "AutoEncoder",
     "CandidateSettings",
     "Champion",
     "Evaluation",
@@ -53,6 +55,7 @@ __all__ = (
 
 # Names are imported when they are first used: `streamnet --help` must not wait for numba.
 _HOMES = {
+    "AutoEncoder": "streamnet.online",
     "CandidateSettings": "streamnet.networks",
     "Champion": "streamnet.pipeline",
     "Evaluation": "streamnet.evaluation",

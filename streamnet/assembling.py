@@ -12,7 +12,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.grid import grid
 from streamnet.learning.grid import hidden_of
 from streamnet.learning.search import default_population
-from streamnet.modelfiles.model import SUFFIXES
+from streamnet.modelfiles.files import SUFFIXES
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.outputs import Output
@@ -77,6 +77,21 @@ def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
     return default_population(population.candidates)
 
 
+def encoder_of(settings: RunSettings) -> dict[str, Any]:
+    """What a learner is told about its encoder: nothing where a run file says nothing.
+
+    >>> from streamnet.settings import parse
+    >>> encoder_of(parse("")), encoder_of(parse("encoder.scaling = 'rank'"))
+    ({}, {'encoder': {'scaling': 'rank'}})
+    >>> encoder_of(parse("encoder.autoencoder.code = 8"))
+    {'encoder': {'autoencoder': {'code': 8}}}
+    """
+    given = settings.encoder.given()
+    if settings.encoder.autoencoder is not None:
+        given["autoencoder"] = settings.encoder.autoencoder.given()
+    return {"encoder": given} if given else {}
+
+
 def search_of(settings: RunSettings) -> dict[str, Any]:
     """Settings of the search for better candidates; there is none among candidates of one's own.
 
@@ -89,17 +104,6 @@ def search_of(settings: RunSettings) -> dict[str, Any]:
         population.start or population.candidate or any(getattr(population, name) for name in _GRID)
     )
     return ({"every": 0} if own else {}) | settings.search.given()
-
-
-def encoder_of(settings: RunSettings) -> dict[str, Any]:
-    """What a run file says about the encoder, as an argument of `Pipeline`, if it says anything.
-
-    >>> from streamnet.settings import parse
-    >>> encoder_of(parse("")), encoder_of(parse("encoder.scaling = 'rank'"))
-    ({}, {'encoder': {'scaling': 'rank'}})
-    """
-    given = settings.encoder.given()
-    return {"encoder": given} if given else {}
 
 
 def start_of(settings: RunSettings) -> Model | None:

@@ -26,6 +26,9 @@ __all__ = ("cache_folder", "exact", "exact_kernel", "inlined", "jit", "kernel", 
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Folders of which every file is part of a kernel, also those that only hold numbers.
+COMPILED = ("autoencoder", "networks")
+
 # No `nnan` and no `ninf`: kernels test their own results for NaN and infinity.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 
@@ -36,7 +39,7 @@ def cache_folder() -> Path:
     digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
-        if b"streamnet.jit" in (text := path.read_bytes()) or path.parent.name == "networks":
+        if b"streamnet.jit" in (text := path.read_bytes()) or path.parent.name in COMPILED:
             digest.update(text)
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "streamnet" / f"kernels-{digest.hexdigest()[:16]}"

@@ -110,7 +110,10 @@ class Replay:
         path = self.settings.output.predictions
         if path is None:
             return ()
-        self._predictions = Predictions(path, task=learner.task, labels=learner.encoder.labels)
+        encoder = learner.encoder
+        self._predictions = Predictions(
+            path, task=learner.task, labels=encoder.labels, outliers=encoder.autoencoder
+        )
         return (self._predictions,)
 
     def change(self, settings: RunSettings) -> None:

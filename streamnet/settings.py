@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from streamnet.errors import ConfigurationError
 from streamnet.settings_errors import messages
+from streamnet.settings_sections import AutoEncoderSection
 from streamnet.settings_sections import CandidateTable
 from streamnet.settings_sections import DriftSection
 from streamnet.settings_sections import EncoderSection
@@ -145,6 +146,7 @@ _TABLES: dict[KeyPath, type[BaseModel]] = {
     ("encoder",): EncoderSection,
     ("population",): PopulationSection,
     ("population", "candidate"): CandidateTable,
+    ("encoder", "autoencoder"): AutoEncoderSection,
     ("evaluation",): EvaluationSection,
     ("selection",): SelectionSection,
     ("search",): SearchSection,

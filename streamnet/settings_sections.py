@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streamnet.networks.candidate import CandidateSettings
 
 __all__ = (
+    "AutoEncoderSection",
     "CandidateTable",
     "DriftSection",
     "EncoderSection",
@@ -143,6 +144,35 @@ class RunSection(Section):
 
 
 @final
+class AutoEncoderSection(Section):
+    """An auto-encoder of the inputs; keys and rules are those of `AutoEncoderSettings`.
+
+    >>> AutoEncoderSection(code=8, hidden=64).given()
+    {'code': 8, 'hidden': (64,)}
+    """
+
+    code: int | None = None
+    hidden: Counts | None = None
+    noise: float | None = None
+    activation: str | None = None
+    optimiser: str | None = None
+    learning_rate: float | None = None
+    negatives: int | None = None
+    fading: float | None = None
+    inputs: str | None = None
+    dtype: str | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _obeys_the_rule_of_its_key(cls, value: Any, info: Any) -> Any:
+        from streamnet.features.autoencoder import AutoEncoderSettings
+
+        if value is not None:
+            AutoEncoderSettings(**{info.field_name: value})
+        return value
+
+
+@final
 class EncoderSection(Section):
     """How columns become inputs; keys and rules are those of `Encoder`.
 
@@ -162,6 +192,7 @@ class EncoderSection(Section):
     text_buckets: int | None = None
     max_words: int | None = None
     max_classes: int | None = None
+    autoencoder: AutoEncoderSection | None = None
 
     @field_validator("*")
     @classmethod

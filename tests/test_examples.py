@@ -104,6 +104,17 @@ def test_a_saved_model_answers_like_its_twin_in_json(tmp_path: Path) -> None:
     assert "to the bit: yes\n" in text
 
 
+def test_sixteen_numbers_tell_spam_and_strange_words_are_unusual(tmp_path: Path) -> None:
+    text = output_of("09_text_through_an_autoencoder.py", tmp_path)
+    named = number_at(r"^([\d.]+)% named rightly from 16 numbers", text)
+    assert named > number_at(r"^([\d.]+)% by always answering ham", text) + 8
+    scores = [float(score) for score in re.findall(r"^([+-][\d.]+)  ", text, re.MULTILINE)]
+    assert len(scores) == 5
+    assert scores[:3] == sorted(scores[:3], reverse=True)
+    assert scores[2] > 3
+    assert scores[3] < 0 < scores[4]
+
+
 def test_a_population_of_ones_own_is_ranked_and_serves_better_than_the_mean(tmp_path: Path) -> None:
     text = output_of("05_own_population.py", tmp_path)
     ranked = re.findall(r"^([\d.]+)  (.+ [\d.]+|.+ rehearsal \d+)$", text, re.MULTILINE)

@@ -59,7 +59,7 @@ def import_model(
     descent a sample, in float64. See: streamnet replay --start MODEL
     """
     from streamnet.modelfiles import Model
-    from streamnet.modelfiles.model import SUFFIXES
+    from streamnet.modelfiles.files import SUFFIXES
     from streamnet.outputs import Output
     from streamnet.outputs import check_outputs
 

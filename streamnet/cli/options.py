@@ -221,6 +221,19 @@ class EncoderOptions(_Options):
         Literal["keep", "drop"] | None,
         _one("WHAT", "What happens to columns that repeat others in other units; default keep."),
     ] = None
+    autoencoder: Annotated[
+        int | None,
+        _count(
+            "Compress all inputs into N numbers, which are inputs too; predictions then tell how "
+            "unusual a sample is."
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Keys of a run file and what was given for them."""
+        values = super().given()
+        values["autoencoder.code"] = values.pop("autoencoder")
+        return values
 
 
 @final

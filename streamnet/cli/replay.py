@@ -92,5 +92,5 @@ def replay(
 
 
 def _option(name: str) -> str:
-    special = {"kinds": "--kind", "dir": "--state"}
+    special = {"kinds": "--kind", "dir": "--state", "autoencoder.code": "--autoencoder"}
     return special[name] if name in special else f"--{name.replace('_', '-')}"

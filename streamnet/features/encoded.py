@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from streamnet.samples import Block
 from streamnet.samples import Inputs
 
-__all__ = ("Encoded",)
+__all__ = ("NO_SCORES", "Encoded")
+
+NO_SCORES = np.empty(0, np.float64)
 
 
 class Encoded(NamedTuple):
@@ -23,3 +25,4 @@ class Encoded(NamedTuple):
     goal: NDArray[np.float64]  # shape=(n,), target in standard units, NaN = no target
     centre: NDArray[np.float64]  # shape=(n,), the answer to a sample is
     spread: NDArray[np.float64]  # shape=(n,), centre + spread * the network's output
+    outlier: NDArray[np.float64] = NO_SCORES  # shape=(n,), how unusual; empty without auto-encoder

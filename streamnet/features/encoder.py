@@ -11,14 +11,19 @@ from typing import Self
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
+from streamnet.features.autoencoder.coding import Coding
+from streamnet.features.encoded import NO_SCORES
 from streamnet.features.encoded import Encoded
 from streamnet.features.inputs import InputEncoder
 from streamnet.features.inverse import samples_of
 from streamnet.features.labels import ClassLabels
 from streamnet.features.lags import TargetLags
 from streamnet.features.numbers import plain
+from streamnet.features.reconstruction import samples_from
 from streamnet.features.rows import NO_LAGS
 from streamnet.features.rows import SHARED
 from streamnet.features.rows import TRUNCATED
@@ -86,6 +91,8 @@ class Encoder:
         texts: the way of single text columns, by name.
         duplicates: "drop" zeroes dense inputs that repeat others, see `Duplicates`, or "keep".
         target_scaling: whether networks learn a number in "standard" units, or as it is: "none".
+        autoencoder: settings of an auto-encoder, see `AutoEncoderSettings`, whose code becomes
+            inputs; None for none.
 
     Raises:
         ConfigurationError: a setting is out of its range, or none of its choices.
@@ -118,6 +125,7 @@ class Encoder:
         texts: Mapping[str, str] | None = None,
         duplicates: str = "keep",
         target_scaling: str = "standard",
+        autoencoder: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = Task(task)
         settings: dict[str, Any] = {
@@ -145,6 +153,10 @@ class Encoder:
         }
         others = chosen(choices)
         self._settings |= others
+        self._coding = None
+        if autoencoder is not None:
+            self._coding = Coding(autoencoder, clip=float(clip))
+            self._settings["autoencoder"] = self._coding.settings.as_dict()
         self._max_classes = max_classes
         raw = others.pop("target_scaling", "standard") == "none"
         self._inputs = InputEncoder(**settings, **others)
@@ -174,6 +186,11 @@ class Encoder:
         """Centre and spread: the answer to the next sample is centre + spread * output."""
         return self._scaler.scale
 
+    @property
+    def autoencoder(self) -> bool:
+        """Whether there is one, so that outliers are scored."""
+        return self._coding is not None
+
     def encode(self, block: Block) -> Encoded:
         """Inputs and targets of the next samples of the stream, learning from each of them.
 
@@ -187,8 +204,8 @@ class Encoder:
             lagged = NO_LAGS
             if self.lags:
                 lagged = self._lags.numbers(plain(target), scaled.centre, scaled.spread)
-            inputs = self._inputs.inputs(block, lagged=lagged, learn=True)
-            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled)
+            inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
+            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier)
         target = np.full(len(block), None) if block.target is None else block.target
         numbered = self._labels.number(target)
         label, known = numbered.label, numbered.known
@@ -199,8 +216,8 @@ class Encoder:
             rejected = sorted((*block.rejected, *refused), key=lambda letter: letter.offset)
             block = replace(block.take(kept), rejected=tuple(rejected))
         lagged = self._lags.classes(label) if self.lags else NO_LAGS
-        inputs = self._inputs.inputs(block, lagged=lagged, learn=True)
-        return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET)
+        inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
+        return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET, outlier)
 
     def fit(self, blocks: Iterable[Block]) -> Self:
         """Learn a whole data set: all its samples, then what is decided once.
@@ -252,7 +269,9 @@ class Encoder:
         >>> encoder.inverse(encoder.transform(block))[1:]
         [{'x': 2.0, 'job': None}, {'x': 4.0, 'job': 'smith'}]
         """
-        return samples_of(self._inputs, inputs)
+        return samples_of(
+            self._inputs, inputs if self._coding is None else self._coding.uncoded(inputs)
+        )
 
     def transform(self, block: Block) -> Inputs:
         """Inputs to predict from; nothing is learned, and what is new has no row.
@@ -263,14 +282,40 @@ class Encoder:
         lagged = NO_LAGS
         if self.lags:
             lagged = self._lags.of_next(len(block), self.scale if self._regression else None)
-        return self._inputs.inputs(block, lagged=lagged, learn=False)
+        inputs = self._inputs.inputs(block, lagged=lagged, learn=False)
+        return inputs if self._coding is None else self._coding.transform(inputs)
+
+    def outliers(self, block: Block) -> NDArray[np.float64]:
+        """How unusual each sample is, shape=(n,), as `Encoded.outlier`; nothing is learned.
+
+        Raises:
+            ConfigurationError: there is no auto-encoder.
+            SchemaError: a field's kind is not the one it had when it first came.
+        """
+        if self._coding is None:
+            raise ConfigurationError("autoencoder is None, but must be given to score outliers")
+        return self._coding.network.transform(self._inputs.inputs(block, learn=False)).score
+
+    def decode(self, code: NDArray[np.floating]) -> list[Sample]:
+        """Samples that have these codes, shape=(n, code), as nearly as the auto-encoder can tell.
+
+        Raises:
+            ConfigurationError: there is no auto-encoder, or a code has not its size.
+        """
+        if self._coding is None:
+            raise ConfigurationError("autoencoder is None, but must be given to decode")
+        if code.ndim != 2 or code.shape[1] != self._coding.settings.code:
+            raise ConfigurationError(
+                f"code has shape {code.shape}, but must have (n, {self._coding.settings.code})"
+            )
+        return samples_from(self._inputs, self._coding.network.decode(code))
 
     def statistics(self) -> EncoderStatistics:
         """How full the encoder is."""
         inputs = self._inputs
         places = [p for p in inputs.layout.places if p.field.kind is Kind.CATEGORY]
         return EncoderStatistics(
-            dense=inputs.layout.dense,
+            dense=self._dense(),
             rows=len(inputs.rows),
             max_rows=len(inputs.rows.keys),
             shared=int(inputs.rows.counters[SHARED]),
@@ -307,6 +352,7 @@ class Encoder:
                 Grown(column.vocabulary.values_seen, len(column.vocabulary.values_seen))
                 for column in inputs.learning_texts
             ),
+            autoencoder=None if self._coding is None else self._coding.network.export_state(),
         )
 
     def export_state(self) -> dict[str, Any]:
@@ -343,6 +389,19 @@ class Encoder:
         self._labels.restore_state(state["labels"])
         self._scaler.restore_state(state["target"])
         self._lags.restore_state(state["last"])
+        if self._coding is not None:
+            self._coding.network.restore_state(
+                state["autoencoder"], dense=inputs.layout.dense, rows=len(inputs.rows)
+            )
+
+    def _dense(self) -> int:
+        """Dense inputs of the networks."""
+        dense = self._inputs.layout.dense
+        return dense if self._coding is None else self._coding.dense(dense)
+
+    def _coded(self, inputs: Inputs) -> tuple[Inputs, NDArray[np.float64]]:
+        """Inputs with the code in them, and how unusual each sample is, which is learned."""
+        return (inputs, NO_SCORES) if self._coding is None else self._coding.learn(inputs)
 
     def _letter(self, block: Block, i: int, label: str) -> DeadLetter:
         offset, _, line = block.marks[i].tolist()

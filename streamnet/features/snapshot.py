@@ -33,7 +33,8 @@ class Grown:
 class EncoderSnapshot:
     """What an encoder had learned at one moment; the encoder may go on meanwhile.
 
-    Small arrays are copies; what is only ever appended to is shared, with its length.
+    Small arrays and an auto-encoder's weights are copies; what is only ever appended to is shared,
+    with its length.
     """
 
     settings: dict[str, Any]
@@ -51,6 +52,7 @@ class EncoderSnapshot:
     last: NDArray[np.float64]  # shape=(lags,): the last targets, the latest first
     optional: dict[str, Any]  # what is kept for settings that are not the default
     text_vocabularies: tuple[Grown, ...]
+    autoencoder: dict[str, Any] | None = None  # state of the network, None without one
 
     def materialise(self) -> dict[str, Any]:
         """The state as `Encoder.export_state` gave it at the moment of the snapshot."""
@@ -77,4 +79,6 @@ class EncoderSnapshot:
         }
         if self.text_vocabularies:
             state["text_vocabularies"] = [known.names() for known in self.text_vocabularies]
+        if self.autoencoder is not None:
+            state["autoencoder"] = self.autoencoder
         return state

@@ -101,11 +101,13 @@ class Learner:
         self.task = Task(task)
         self.seed = seed
         lags = LAGS[self.task] if any(given.lags for given in settings) else 0
-        self.encoder = (
-            Encoder(task=self.task, **{"lags": lags, **(encoder or {})})
-            if start is None
-            else start.encoder()
-        )
+        if start is None:
+            given = {"lags": lags, **(encoder or {})}
+            if given.get("autoencoder") is not None:
+                given["autoencoder"] = {"seed": seed, **given["autoencoder"]}
+            self.encoder = Encoder(task=self.task, **given)
+        else:
+            self.encoder = start.encoder()
         self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:
             self.trainer.start_from([network.weights for network in start.networks], self.encoder)

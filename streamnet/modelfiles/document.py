@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ModelFileError
 from streamnet.networks.candidate import CandidateSettings
 
-__all__ = ("FORMAT", "VERSION", "Document", "digest", "document_of", "verify")
+__all__ = ("FORMAT", "VERSION", "Document", "digest", "document_of", "sealed", "verify")
 
 FORMAT = "streamnet-model"
 VERSION = 1
@@ -55,7 +55,7 @@ def document_of(
         "ensemble": ensemble,
         "encoder": encoder,
     }
-    return {"checksum": digest(document), **document}
+    return sealed(document)
 
 
 def _feed(total: Any, value: Any) -> None:
@@ -71,14 +71,19 @@ def _feed(total: Any, value: Any) -> None:
         total.update(json.dumps(value, sort_keys=True, allow_nan=False).encode() + b",")
 
 
-def verify(document: Document, where: str) -> None:
-    """Refuse a document that is foreign, of an unknown version, or damaged.
+def sealed(document: Document) -> Document:
+    """The document with its checksum in front."""
+    return {"checksum": digest(document), **document}
+
+
+def verify(document: Document, where: str, kind: str = FORMAT) -> None:
+    """Refuse a document that is not of this kind, of an unknown version, or damaged.
 
     Raises:
         ModelFileError: Naming the file and what is wrong.
     """
-    if not _same(document.get("format"), FORMAT):
-        raise ModelFileError(f"{where} is not a streamnet model")
+    if not _same(document.get("format"), kind):
+        raise ModelFileError(f"{where} is not a {kind.replace('-', ' ', 1)}")
     if not _same(document.get("version"), VERSION):
         raise ModelFileError(
             f"{where} has format version {document.get('version')!r}, but this streamnet reads "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence
-from pathlib import Path
 from threading import local
 from typing import Any
 from typing import final
@@ -13,19 +12,19 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.errors import StreamnetError
 from streamnet.features.encoder import Encoder
 from streamnet.modelfiles import as_gopher
-from streamnet.modelfiles import as_json
-from streamnet.modelfiles import as_safetensors
 from streamnet.modelfiles.conform import conform
 from streamnet.modelfiles.conform import fields_of
 from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import document_of
 from streamnet.modelfiles.document import verify
+from streamnet.modelfiles.files import read_file
+from streamnet.modelfiles.files import write_document
+from streamnet.modelfiles.files import write_file
 from streamnet.modelfiles.handmade import network_of
 from streamnet.modelfiles.handmade import parts_of
 from streamnet.networks.candidate import CandidateSettings
@@ -43,10 +42,8 @@ from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader
 
-__all__ = ("SUFFIXES", "Model")
+__all__ = ("Model",)
 
-SUFFIXES = {".safetensors": as_safetensors, ".json": as_json}
-_LARGEST = 1 << 31
 # What the parts of a document raise that are not what they should be.
 _CONTRADICTIONS = (
     ArithmeticError,
@@ -205,6 +202,16 @@ class Model:
         ]
         return np.concatenate(parts) if parts else np.empty((0, self._committee.outputs))
 
+    def outlier_scores(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[np.float64]:
+        """How unusual each sample is, shape=(n,), as `streamnet.AutoEncoder.score` tells it.
+
+        Raises:
+            ConfigurationError: If the model has no auto-encoder.
+        """
+        blocks = [samples] if isinstance(samples, Block) else self._read(samples)
+        parts = [self._encoder.outliers(conform(block, self.fields)) for block in blocks]
+        return np.concatenate(parts) if parts else np.empty(0)
+
     def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
         said, alive = self._committee.answer(inputs)
         if isinstance(self._ensemble, LabelEnsemble):
@@ -262,8 +269,7 @@ class Model:
             ConfigurationError: If the suffix is another.
             ModelFileError: If the file can't be written.
         """
-        path = Path(path)
-        _write(path, _format_of(path).encode(self.document()))
+        write_document(path, self.document())
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write the file that gopher-neural reads, whole or not at all; it is on the disk then.
@@ -273,7 +279,7 @@ class Model:
                 why.
             ModelFileError: If the file can't be written.
         """
-        _write(Path(path), as_gopher.encode(self.neural_network()))
+        write_file(path, as_gopher.encode(self.neural_network()))
 
     @classmethod
     def from_gopher(
@@ -294,9 +300,7 @@ class Model:
             ConfigurationError: If the names are not one for each input, or the rate is not above 0.
             ModelFileError: If the file can't be read, or isn't one; the message says where.
         """
-        path = Path(path)
-        document = as_json.decode(_read(path), str(path))
-        return cls._foreign(document, str(path), names, learning_rate)
+        return cls._foreign(read_file(path), str(path), names, learning_rate)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -308,9 +312,7 @@ class Model:
         Raises:
             ModelFileError: If the file can't be read, is foreign, damaged, or of another version.
         """
-        path = Path(path)
-        data = _read(path)
-        document = _format_of(path, data).decode(data, str(path))
+        document = read_file(path)
         if as_gopher.recognised(document):
             return cls._foreign(document, str(path))
         verify(document, str(path))
@@ -358,34 +360,6 @@ class Model:
 def _in_order(parts: Mapping[str, Any]) -> list[Any]:
     """Parts that a file keeps by number."""
     return [parts[str(number)] for number in range(len(parts))]
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        write_durably(path, data)
-    except OSError as error:
-        raise ModelFileError(f"{path} can't be written: {error.strerror}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():
-            raise ModelFileError(f"{path} is no file, so no model can be read from it")
-        size = path.stat().st_size
-        if size > _LARGEST:
-            raise ModelFileError(f"{path} has {size} bytes, but must have <= {_LARGEST}")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
-
-
-def _format_of(path: Path, data: bytes | None = None) -> Any:
-    if path.suffix in SUFFIXES:
-        return SUFFIXES[path.suffix]
-    if data is not None:
-        return as_json if data[:1] == b"{" else as_safetensors
-    names = ", ".join(SUFFIXES)
-    raise ConfigurationError(f"model file is {str(path)!r}, but must end in one of {names}")
 
 
 def _check_weights(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from streamnet.online.autoencoder import AutoEncoder
 from streamnet.online.classifier import OnlineClassifier
 from streamnet.online.regressor import OnlineRegressor
 from streamnet.online.rows import Samples
 
-__all__ = ("OnlineClassifier", "OnlineRegressor", "Samples")
+__all__ = ("AutoEncoder", "OnlineClassifier", "OnlineRegressor", "Samples")

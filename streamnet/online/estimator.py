@@ -136,6 +136,15 @@ class OnlineEstimator(ABC):
 
     # -------------------------------------------------------------- answers
 
+    def outlier_score_one(self, x: Sample) -> float:
+        """How unusual a sample is, as `streamnet.AutoEncoder.score_one` tells it; 0 at first.
+
+        Raises:
+            ConfigurationError: If there is no ``encoder={"autoencoder": ...}``.
+            DataError: If a value can't be read.
+        """
+        return float(self._learner.encoder.outliers(self._ask((x,), 0, 1))[0])
+
     def _one(self, x: Sample) -> Any:
         """What is served for the next sample: shares of labels, or a number.
 

@@ -33,12 +33,14 @@ class Predictions(Output):
 
     Columns: number of the sample; name of its file; its line, or record where there are no lines;
     the answer; the share of each label (a JSON object, empty for numbers); the truth, empty if
-    there is none; the candidate that answered (-1 is the first baseline, -2 the ensemble of all).
+    there is none; the candidate that answered (-1 is the first baseline, -2 the ensemble of all);
+    with an auto-encoder, how unusual the sample is.
 
     Args:
         path: A file that ends in .csv or .jsonl.
         task: Classification or regression.
         labels: Names of the classes by number; may grow.
+        outliers: Whether there is an auto-encoder.
         files: The file system.
 
     Raises:
@@ -61,6 +63,7 @@ class Predictions(Output):
         *,
         task: Task,
         labels: list[str],
+        outliers: bool = False,
         files: Files = DISK,
     ) -> None:
         path = Path(path)
@@ -70,6 +73,7 @@ class Predictions(Output):
             )
         self.task = task
         self.labels = labels
+        self.columns = (*COLUMNS, "outlier") if outliers else COLUMNS
         self._file = AppendedFile(path, "predictions", files=files)
         self._begun = False
         self._csv = path.suffix == ".csv"
@@ -86,7 +90,7 @@ class Predictions(Output):
         self._file.start()
         self._begun = True
         if self._csv:
-            self._writer.writerow(COLUMNS)
+            self._writer.writerow(self.columns)
 
     def __call__(self, served: Served) -> None:
         """Write a block's rows.
@@ -101,6 +105,9 @@ class Predictions(Output):
 
     def _write(self, served: Served) -> None:
         rows = self._labels(served) if self.task is Task.CLASSIFICATION else self._numbers(served)
+        if len(self.columns) > len(COLUMNS):
+            scores = served.scored.encoded.outlier.tolist()
+            rows = ((*row, float(f"{s:.6g}")) for row, s in zip(rows, scores, strict=True))
         if self._csv:
             self._writer.writerows(
                 (*row[:4], row[4] and msgspec.json.encode(row[4]).decode(), *row[5:])
@@ -108,7 +115,7 @@ class Predictions(Output):
             )
         else:
             for row in rows:
-                line = msgspec.json.encode(dict(zip(COLUMNS, row, strict=True)))
+                line = msgspec.json.encode(dict(zip(self.columns, row, strict=True)))
                 self._file.text.write(line.decode() + "\n")
 
     def _places(self, served: Served) -> Iterator[tuple[int, str, int, int]]:

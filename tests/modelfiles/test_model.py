@@ -198,7 +198,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(
 ) -> None:
     small().save(tmp_path / "m.json")
     size = (tmp_path / "m.json").stat().st_size
-    monkeypatch.setattr("streamnet.modelfiles.model._LARGEST", size - 1)
+    monkeypatch.setattr("streamnet.modelfiles.files._LARGEST", size - 1)
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
     with pytest.raises(ModelFileError, match=rf"m\.json has {size} bytes, but must have <= "):
         Model.load(tmp_path / "m.json")

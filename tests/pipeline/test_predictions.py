@@ -107,6 +107,27 @@ def test_each_scored_sample_has_its_row_in_both_formats_and_for_all_cuts(
             assert json.loads(line["probabilities"]) == row["probabilities"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_with_an_auto_encoder_the_last_column_tells_how_unusual_a_sample_is(
+    tmp_path: Path, suffix: str
+) -> None:
+    block = stream(Task.CLASSIFICATION, 400)
+    learner = learner_of(Task.CLASSIFICATION, encoder={"autoencoder": {"code": 2}})
+    path = tmp_path / f"p.{suffix}"
+    labels = learner.encoder.labels
+    predictions = Predictions(path, task=learner.task, labels=labels, outliers=True)
+    served = list(feed(learner, block, (100,)))
+    for part in served:
+        predictions(part)
+    predictions.close()
+    text = path.read_text()
+    rows = [json.loads(line) for line in text.splitlines()] if suffix == "jsonl" else None
+    rows = rows or list(csv.DictReader(text.splitlines()))
+    assert list(rows[0])[-1] == "outlier"
+    expected = np.concatenate([part.scored.encoded.outlier for part in served])
+    assert [float(row["outlier"]) for row in rows] == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_answer_is_the_label_of_the_largest_share_and_shares_sum_to_one(
     tmp_path: Path,
 ) -> None:

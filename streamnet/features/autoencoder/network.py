@@ -1,0 +1,331 @@
+"""The network of an auto-encoder: inputs to codes and back, learned in one pass without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import sqrt
+from typing import Any
+from typing import NamedTuple
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ModelFileError
+from streamnet.features.autoencoder.kernels import run
+from streamnet.features.autoencoder.plan import KNOWN
+from streamnet.features.autoencoder.plan import MATRIX
+from streamnet.features.autoencoder.plan import VALUES
+from streamnet.features.autoencoder.plan import WIDTH
+from streamnet.features.autoencoder.plan import Plan
+from streamnet.features.autoencoder.plan import Weights
+from streamnet.features.autoencoder.settings import ACTIVATIONS
+from streamnet.features.autoencoder.settings import AutoEncoderSettings
+from streamnet.networks.topology import padded
+from streamnet.randomness import fill_uniform
+from streamnet.randomness import key_of
+from streamnet.samples import Inputs
+
+__all__ = ("AutoEncoderNetwork", "Coded", "Reconstruction")
+
+START, DRAWS = 0, 1  # parts of a key: of start weights, and of all that is drawn while learning
+UNLIKELY = -4.0  # logit of a row before it was ever active
+SQUARES_KEPT = 0.99  # of RMSprop
+
+
+class Coded(NamedTuple):
+    """Codes of some samples, each made before the sample was learned."""
+
+    code: NDArray[np.floating]  # shape=(n, units)
+    error: NDArray[np.float64]  # shape=(n,), mean over a sample's inputs
+    score: NDArray[np.float64]  # shape=(n,), standard deviations above the errors before it
+
+
+class Reconstruction(NamedTuple):
+    """Inputs as codes tell them."""
+
+    dense: NDArray[np.floating]  # shape=(n, dense), in standard units
+    active: NDArray[np.floating]  # shape=(n, rows), logit of each row's being active
+
+
+@final
+class AutoEncoderNetwork:
+    """Compresses inputs into a code, by learning to restore the inputs from it.
+
+    Dense inputs are restored with half their squared error, rows by the logistic loss of their
+    being active (with which value is not restored). Entries that tell earlier targets are left out.
+    What it does with a sample depends on the samples before it alone, however they are cut.
+
+    A sample whose error is not finite makes the network start afresh, from other weights.
+
+    >>> network = AutoEncoderNetwork(AutoEncoderSettings(code=2))
+    >>> dense = np.linspace(-1, 1, 2000, dtype=np.float32)[:, None] * np.ones(5, np.float32)
+    >>> none = np.zeros((2000, 1), np.int32), np.zeros((2000, 1), np.float32)
+    >>> inputs = Inputs(dense, *none, np.zeros(2000, np.int32), 0)
+    >>> coded = network.learn(inputs)
+    >>> coded.code.shape, bool(coded.error[1900:].mean() < coded.error[:100].mean() / 10)
+    ((2000, 2), True)
+    """
+
+    def __init__(self, settings: AutoEncoderSettings) -> None:
+        self.settings = settings
+        self.dense = 0
+        self.number = 0  # of the next sample
+        self.restarts = 0
+        self.fan_in = 0  # inputs of the first sample
+        self._dtype = np.dtype(settings.dtype)
+        self._layers, self._inner = _layers_of(settings.layers)
+        self._counters = np.zeros(1, np.int64)
+        self._moments = np.zeros(3, np.float64)
+        self._plan = self._planned()
+        self._weights = self._fresh(0, 0)
+        self._squares = _zeros_like(self._weights)
+
+    @property
+    def rows(self) -> int:
+        """Rows of which one was active in a sample that was learned."""
+        return int(self._counters[KNOWN])
+
+    def learn(self, inputs: Inputs) -> Coded:
+        """Codes and errors of the next samples, each of which is learned afterwards."""
+        n = len(inputs.count)
+        coded = self._empty(n)
+        if not n:
+            return coded
+        if not self.fan_in:
+            self.fan_in = max(8, inputs.dense.shape[1] + int(inputs.count[0]) - inputs.lags)
+        self.reserve(inputs.dense.shape[1], inputs.rows)
+        done = self._run(inputs, coded, 0, learn=True)
+        while done < n:
+            self._restart()
+            done = self._run(inputs, coded, done, learn=True)
+        self.number += n
+        return coded
+
+    def transform(self, inputs: Inputs) -> Coded:
+        """Codes and errors; nothing is learned, and any number of threads may ask at once.
+
+        Where weights have become unfit, the code is 0 and the error infinite.
+        """
+        n = len(inputs.count)
+        coded = self._empty(n)
+        done = self._run(inputs, coded, 0, learn=False)
+        while done < n:
+            coded.code[done], coded.error[done], coded.score[done] = 0.0, np.inf, np.inf
+            done = self._run(inputs, coded, done + 1, learn=False)
+        return coded
+
+    def decode(self, code: NDArray[np.floating]) -> Reconstruction:
+        """The inputs that codes stand for, shape=(n, units)."""
+        values = np.asarray(code, self._dtype)
+        for layer in range(len(self.settings.hidden) + 1, len(self._layers)):
+            units = self.settings.layers[layer]
+            matrix = self._between(self._weights.inner, layer)[:, :units]
+            values = self._activated(matrix[0] + values @ matrix[1:])
+        units = self.settings.layers[-1]
+        weights = self._weights
+        dense = values @ weights.output[:, :units].T + weights.output_bias
+        active = values @ weights.presence[: self.rows, :units].T
+        return Reconstruction(dense, active + weights.presence_bias[: self.rows])
+
+    def reserve(self, dense: int, rows: int) -> None:
+        """Make room for so many inputs; start weights don't depend on when that is."""
+        room = len(self._weights.sparse)
+        if dense == self.dense and rows <= room:
+            return
+        rows = room if rows <= room else 1 << (max(rows, 16) - 1).bit_length()
+        weights = self._fresh(dense, rows, self._weights)
+        squares = _zeros_like(weights)
+        _copy(self._squares, squares)
+        self.dense, self._weights, self._squares = dense, weights, squares
+
+    # ------------------------------------------------------------------ state
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on, to the bit."""
+        return {
+            "number": self.number,
+            "restarts": self.restarts,
+            "fan_in": self.fan_in,
+            "moments": self._moments.copy(),
+            "weights": self._in_use(self._weights),
+            "squares": self._in_use(self._squares),
+        }
+
+    def restore_state(self, state: Mapping[str, Any], *, dense: int, rows: int) -> None:
+        """Go on as the network did whose state this is.
+
+        Args:
+            state: As `export_state` gave it.
+            dense: Dense inputs of the encoder that it belongs to.
+            rows: Rows that the encoder has given out.
+
+        Raises:
+            ModelFileError: The state contradicts itself or the encoder.
+        """
+        self.number, self.restarts = int(state["number"]), int(state["restarts"])
+        self.fan_in = int(state["fan_in"])
+        self._plan = self._planned()
+        inputs, known = (len(state["weights"][name]) for name in ("output", "presence"))
+        if inputs > dense or known > rows:
+            raise ModelFileError("the auto-encoder has more inputs than its encoder")
+        self._counters[KNOWN] = known
+        self.reserve(dense, rows)
+        moments = np.array(state["moments"], np.float64)
+        if moments.shape != (3,) or not np.isfinite(moments).all() or (moments < 0)[::2].any():
+            raise ModelFileError("the auto-encoder's moments are not three numbers")
+        self._moments = moments
+        self._take_over(self._weights, state["weights"], inputs)
+        self._take_over(self._squares, state["squares"], inputs)
+
+    def _in_use(self, weights: Weights) -> dict[str, NDArray[Any]]:
+        """Copies without what fills up rows, and without rows that were never active."""
+        first, last = self.settings.layers[0], self.settings.layers[-1]
+        known = self.rows
+        return {
+            "first": weights.first[:, :first].copy(),
+            "sparse": weights.sparse[:known, :first].copy(),
+            "inner": weights.inner.copy(),
+            "output": weights.output[:, :last].copy(),
+            "output_bias": weights.output_bias.copy(),
+            "presence": weights.presence[:known, :last].copy(),
+            "presence_bias": weights.presence_bias[:known].copy(),
+        }
+
+    def _take_over(self, weights: Weights, given: Mapping[str, Any], inputs: int) -> None:
+        """Write weights of so many dense inputs over the first of those that there is room for."""
+        needed = {name: array.shape for name, array in self._in_use(weights).items()}
+        lengths = {"first": 1 + inputs, "output": inputs, "output_bias": inputs}
+        for name, array in weights._asdict().items():
+            new = np.asarray(given[name], self._dtype)
+            shape = (lengths.get(name, needed[name][0]), *needed[name][1:])
+            if new.shape != shape or not np.isfinite(new).all():
+                raise ModelFileError(f"the auto-encoder's {name} does not fit its inputs")
+            array[tuple(slice(size) for size in shape)] = new
+
+    # ---------------------------------------------------------------- the parts
+
+    def _empty(self, n: int) -> Coded:
+        code = np.zeros((n, self.settings.code), self._dtype)
+        return Coded(code, np.zeros(n), np.zeros(n))
+
+    def _run(self, inputs: Inputs, coded: Coded, start: int, *, learn: bool) -> int:
+        layer = self._layers[-1]
+        size = 2 * int(layer[WIDTH] + layer[VALUES]) + inputs.dense.shape[1] + inputs.row.shape[1]
+        return int(
+            run(
+                self._plan,
+                self._weights,
+                self._squares,
+                self._counters,
+                self._moments,
+                inputs.dense,
+                inputs.row,
+                inputs.value,
+                inputs.count,
+                start,
+                inputs.lags,
+                self.number,
+                learn,
+                np.zeros(size, self._dtype),
+                *coded,
+            )
+        )
+
+    def _restart(self) -> None:
+        self.restarts += 1
+        self._plan = self._planned()
+        self._weights = self._fresh(self.dense, len(self._weights.sparse))
+        self._squares = _zeros_like(self._weights)
+        self._moments[:] = 0.0
+
+    def _planned(self) -> Plan:
+        settings = self.settings
+        adagrad = settings.optimiser == "adagrad"
+        return Plan(
+            layers=self._layers,
+            middle=len(settings.hidden),
+            activation=ACTIVATIONS.index(settings.activation),
+            noise=float(settings.noise),
+            rate=float(settings.learning_rate),
+            kept=1.0 if adagrad else SQUARES_KEPT,
+            gained=1.0 if adagrad else 1.0 - SQUARES_KEPT,
+            negatives=settings.negatives,
+            fading=float(settings.fading),
+            key=np.uint64(key_of(settings.seed, self.restarts, DRAWS)),
+        )
+
+    def _activated(self, h: NDArray[np.floating]) -> NDArray[np.floating]:
+        if self.settings.activation == "tanh":
+            values: NDArray[np.floating] = np.tanh(h)
+            return values
+        return np.maximum(h, 0) if self.settings.activation == "relu" else h
+
+    def _between(self, inner: NDArray[np.floating], layer: int) -> NDArray[np.floating]:
+        """The matrix from a layer to the next: biases, then a row for each unit below."""
+        below, width = self.settings.layers[layer - 1], int(self._layers[layer, WIDTH])
+        start = int(self._layers[layer, MATRIX])
+        return inner[start : start + (1 + below) * width].reshape(1 + below, width)
+
+    def _fresh(self, dense: int, rows: int, old: Weights | None = None) -> Weights:
+        """Start weights: LeCun's (1998), for ReLU He's (2015); a quarter of them towards outputs.
+
+        Weights of fewer inputs, ``old``, stay as they are.
+        """
+        layers = self.settings.layers
+        widths = [padded(units) for units in (layers[0], layers[-1])]
+        fresh = Weights(
+            first=np.zeros((1 + dense, widths[0]), self._dtype),
+            sparse=np.zeros((rows, widths[0]), self._dtype),
+            inner=np.zeros(self._inner, self._dtype),
+            output=np.zeros((dense, widths[1]), self._dtype),
+            output_bias=np.zeros(dense, self._dtype),
+            presence=np.zeros((rows, widths[1]), self._dtype),
+            presence_bias=np.full(rows, UNLIKELY, self._dtype),
+        )
+        gain = 2.0 if self.settings.activation == "relu" else 1.0
+        ahead, back = sqrt(3.0 * gain / max(self.fan_in, 1)), sqrt(3.0 / layers[-1]) / 4.0
+        inputs, known = (0, 0) if old is None else (len(old.output), len(old.sparse))
+        self._draw(fresh.first[1:], 0, layers[0], ahead, inputs)
+        self._draw(fresh.sparse, 1, layers[0], ahead, known)
+        self._draw(fresh.output, 2, layers[-1], back, inputs)
+        self._draw(fresh.presence, 3, layers[-1], back, known)
+        if old is not None:
+            _copy(old, fresh)
+            return fresh
+        for layer in range(1, len(layers)):
+            limit = sqrt(3.0 * gain / layers[layer - 1])
+            self._draw(self._between(fresh.inner, layer)[1:], 3 + layer, layers[layer], limit)
+        return fresh
+
+    def _draw(
+        self, matrix: NDArray[np.floating], section: int, units: int, limit: float, first: int = 0
+    ) -> None:
+        draws = np.empty(units)
+        for row in range(first, len(matrix)):
+            key = key_of(self.settings.seed, self.restarts, START, section, row)
+            fill_uniform(draws, key, 0)
+            matrix[row, :units] = limit * draws
+
+
+def _layers_of(units: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
+    """The layers of a plan, and how many weights there are between them."""
+    layers = np.zeros((len(units), 4), np.int64)
+    values = inner = 0
+    for layer, count in enumerate(units):
+        width = padded(count)
+        layers[layer] = count, width, values, inner
+        values += width
+        if layer:
+            inner += (1 + units[layer - 1]) * width
+    return layers, inner
+
+
+def _zeros_like(weights: Weights) -> Weights:
+    return Weights(*(np.zeros_like(array) for array in weights))
+
+
+def _copy(old: Weights, new: Weights) -> None:
+    """Write weights over those of more inputs."""
+    for before, now in zip(old, new, strict=True):
+        now[: len(before)] = before

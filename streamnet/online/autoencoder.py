@@ -1,0 +1,260 @@
+"""AutoEncoder: codes, outliers and reconstructions of samples, learned without labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+from typing import Self
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.errors import ModelFileError
+from streamnet.features.encoder import Encoder
+from streamnet.modelfiles.document import VERSION
+from streamnet.modelfiles.document import Document
+from streamnet.modelfiles.document import sealed
+from streamnet.modelfiles.files import read_document
+from streamnet.modelfiles.files import write_document
+from streamnet.online.rows import Samples
+from streamnet.online.rows import rows_of
+from streamnet.samples import Block
+from streamnet.samples import Kind
+from streamnet.samples import Sample
+from streamnet.samples import Task
+from streamnet.sources.columns import Columns
+from streamnet.sources.rows import RowReader
+
+__all__ = ("AutoEncoder",)
+
+FORMAT = "streamnet-autoencoder"
+BLOCK = 1024  # most samples that are learned or coded at a time
+
+
+@final
+class AutoEncoder:
+    """A network that compresses samples into a short code by learning to restore them from it.
+
+    A sample is a dict of numbers, texts, dates or None by name, as for the online estimators.
+    Columns become network inputs as for them; the network is a denoising auto-encoder (Vincent et
+    al. 2010). Learning in blocks or one by one gives the same bits.
+
+    How unusual a sample is: the logarithm of its reconstruction error (the mean over inputs of half
+    the squared error of numbers in standard units, and of -log p of the values, words and gaps that
+    are there), in standard deviations above the mean of the samples learned before, which fade.
+    Above 3 is rare. A value that was never seen counts only where its sample is learned as well, as
+    in `score_and_learn`: what is only asked about changes nothing, and so has no place for it.
+
+    Not for several threads at once.
+
+    Args:
+        code: Units of the code.
+        kinds: How columns are understood, for those whose first value would mislead.
+        encoder: More settings of the `Encoder`.
+        network: More of `AutoEncoderSettings`: hidden, noise, activation, learning_rate, seed, ...
+
+    Raises:
+        ConfigurationError: If a setting breaks its rule.
+
+    >>> coder = AutoEncoder(code=8)
+    >>> rows = [{"x": i % 10, "y": 2.0 * (i % 10), "even": str(i % 2 == 0)} for i in range(3000)]
+    >>> _ = coder.partial_fit(rows)
+    >>> coder.encode_one({"x": 3, "y": 6.0, "even": "False"}).shape
+    (8,)
+    >>> restored = coder.reconstruct_one({"x": 3, "y": 6.0, "even": "False"})
+    >>> round(restored["y"]), restored["even"]
+    (6, 'False')
+    >>> coder.score_one({"x": 3, "y": 18.0, "even": "False"}) > 3
+    True
+    """
+
+    def __init__(
+        self,
+        code: int = 16,
+        *,
+        kinds: Mapping[str, Kind] | None = None,
+        encoder: Mapping[str, Any] | None = None,
+        **network: Any,
+    ) -> None:
+        if "inputs" in network:
+            raise ConfigurationError("inputs is given, but must not be: there are no candidates")
+        settings = {"code": code, "inputs": "replace", **network}
+        self._encoder = Encoder(task=Task.REGRESSION, autoencoder=settings, **(encoder or {}))
+        self._kinds = {name: Kind(kind) for name, kind in (kinds or {}).items()}
+        self._reader = RowReader(Columns(kinds=self._kinds))
+
+    # --------------------------------------------------------------- learning
+
+    def learn_one(self, x: Sample) -> None:
+        """Learn one sample.
+
+        Raises:
+            DataError: If a value can't be read; nothing is learned then.
+        """
+        self.score_and_learn((x,))
+
+    def partial_fit(self, X: Samples) -> Self:
+        """Learn samples one after the other, in their order.
+
+        Raises:
+            DataError: If a value can't be read; the samples before it were learned.
+        """
+        self.score_and_learn(X)
+        return self
+
+    def score_and_learn(self, X: Samples) -> NDArray[np.float64]:
+        """How unusual each sample was before it was learned, shape=(n,).
+
+        Raises:
+            DataError: If a value can't be read; the samples before it were learned.
+        """
+        rows = rows_of(X)
+        scores = []
+        for start in range(0, len(rows), BLOCK):
+            for block in self._reader.blocks(rows[start : start + BLOCK]):
+                good = int(block.places()[0]) if block.rejected else len(block)
+                scores.append(self._encoder.encode(block.part(0, good)).outlier)
+                _check(block, sum(map(len, scores)), len(rows))
+        return np.concatenate(scores) if scores else np.empty(0)
+
+    # ---------------------------------------------------------------- answers
+
+    def encode(self, X: Samples) -> NDArray[np.float32]:
+        """The code of each sample, shape=(n, code).
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        parts = [self._encoder.transform(block).dense for block in self._asked(rows_of(X))]
+        return np.concatenate(parts) if parts else self._no_codes()
+
+    def encode_one(self, x: Sample) -> NDArray[np.float32]:
+        """The code of one sample, shape=(code,).
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        code: NDArray[np.float32] = self.encode((x,))[0]
+        return code
+
+    def decode(self, codes: ArrayLike) -> list[Sample]:
+        """The samples that codes stand for, shape=(n, code), as dicts.
+
+        Numbers come in their columns' units, dates as seconds since 1970, of categories the most
+        likely value; None is what is more likely to be missing. Texts can't be told, so they are
+        absent.
+
+        Raises:
+            ConfigurationError: If codes have another shape.
+        """
+        return self._encoder.decode(np.asarray(codes, np.float64))
+
+    def reconstruct(self, X: Samples) -> list[Sample]:
+        """Each sample as its code tells it, see `decode`.
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        return self.decode(self.encode(X))
+
+    def reconstruct_one(self, x: Sample) -> Sample:
+        """One sample as its code tells it, see `decode`.
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        return self.reconstruct((x,))[0]
+
+    def score(self, X: Samples) -> NDArray[np.float64]:
+        """How unusual each sample is, shape=(n,); nothing is learned.
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        parts = [self._encoder.outliers(block) for block in self._asked(rows_of(X))]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def score_one(self, x: Sample) -> float:
+        """How unusual one sample is; nothing is learned.
+
+        Raises:
+            DataError: If a value can't be read.
+        """
+        return float(self.score((x,))[0])
+
+    def _no_codes(self) -> NDArray[np.float32]:
+        return np.empty((0, self._encoder.statistics().dense), np.float32)
+
+    def _asked(self, rows: Sequence[Sample]) -> Iterator[Block]:
+        """Samples in columns that are known; others are left out."""
+        asker = RowReader(Columns(kinds=self._kinds))
+        asker.restore_state(self._reader.export_state())
+        names = {field.name for field in self._reader.schema.fields}
+        for start in range(0, len(rows), BLOCK):
+            known = [_only(names, row) for row in rows[start : start + BLOCK]]
+            block = asker.read(known)
+            good = int(block.places()[0]) if block.rejected else len(block)
+            _check(block, start + good, len(rows))
+            yield block
+
+    # ------------------------------------------------------------------ state
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on, to the bit."""
+        return {"encoder": self._encoder.export_state(), "reader": self._reader.export_state()}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go on as the auto-encoder did whose state this is.
+
+        Raises:
+            ModelFileError: If the state contradicts itself.
+        """
+        self._encoder = Encoder.restore_state(state["encoder"])
+        self._reader.restore_state(state["reader"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it, whole or not at all, in the format of the suffix: .safetensors, .json.
+
+        Raises:
+            ConfigurationError: If the suffix is another.
+            ModelFileError: If the file can't be written.
+        """
+        kinds = {name: str(kind) for name, kind in self._kinds.items()}
+        about = {"format": FORMAT, "version": VERSION, "streamnet": version("streamnet")}
+        write_document(path, sealed({**about, "kinds": kinds, **self.export_state()}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> AutoEncoder:
+        """Go on with what `save` wrote, to the bit.
+
+        Raises:
+            ModelFileError: If the file can't be read, is foreign, damaged, or of another version.
+        """
+        document: Document = read_document(path, FORMAT)
+        try:
+            coder = cls(kinds=document["kinds"])
+            coder.restore_state(document)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{path} is damaged: {error!r}") from error
+        return coder
+
+
+def _only(names: set[str], row: Any) -> Any:
+    """What is known of a sample; whatever is no sample stays, to be complained about."""
+    if not isinstance(row, Mapping):
+        return row
+    return {name: value for name, value in row.items() if name in names}
+
+
+def _check(block: Block, number: int, total: int) -> None:
+    """Raise `DataError` for the first sample of a block that can't be read."""
+    for letter in block.rejected:
+        raise DataError(f"sample {number}: {letter.detail}" if total > 1 else letter.detail)
