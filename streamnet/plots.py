@@ -28,7 +28,7 @@ SUFFIXES = (".png", ".svg")
 """Endings of picture files."""
 
 INSTALL = "a plot needs matplotlib, which is not installed: pip install 'streamnet[report]'"
-MOST_COUNTS = 20  # classes, before there is no room for a number in each cell
+MOST_COUNTS = 30  # classes, before there is no room for a number in each cell
 LONGEST = 16  # characters of a label
 NO_ANSWER = "(none)"
 BINS = 40
@@ -55,13 +55,16 @@ def confusion_figure(labels: Sequence[str], confusion: ArrayLike) -> Figure:
         confusion: Shape (C, C + 1), rows truths, columns answers, the last for none.
 
     Raises:
-        ConfigurationError: If the shape does not fit, or matplotlib is not installed.
+        ConfigurationError: If there are no labels, the shape does not fit, or matplotlib is not
+            installed.
 
     >>> confusion_figure(("R", "M"), [[23, 8, 0], [0, 30, 0]]).axes[0].get_xlabel()
     'answer'
     """
     counts = np.asarray(confusion, np.float64)
     classes = len(labels)
+    if not classes:
+        raise ConfigurationError("labels is empty, but a plot needs one")
     if counts.shape != (classes, classes + 1):
         raise ConfigurationError(
             f"confusion has shape {counts.shape}, but must have {(classes, classes + 1)}"
@@ -76,7 +79,14 @@ def confusion_figure(labels: Sequence[str], confusion: ArrayLike) -> Figure:
     figure.colorbar(image, ax=axes, label="share of the truth", fraction=0.046)
     names = [_short(label) for label in labels]
     columns = [*names, NO_ANSWER][: answered.shape[1]]
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", parse_math=False)
+    slanted = max(map(len, columns)) > 3
+    axes.set_xticks(
+        range(len(columns)),
+        columns,
+        parse_math=False,
+        rotation=45 if slanted else 0,
+        ha="right" if slanted else "center",
+    )
     axes.set_yticks(range(classes), names, parse_math=False)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
@@ -84,7 +94,7 @@ def confusion_figure(labels: Sequence[str], confusion: ArrayLike) -> Figure:
         for (row, column), share in np.ndenumerate(shares):
             colour = "white" if share > 0.5 else "black"
             text = f"{answered[row, column]:,.0f}"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
     return figure
 
 
@@ -141,7 +151,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     with mpl.rc_context({"svg.hashsalt": "streamnet"}), warnings.catch_warnings():
         # A label in a script that the font lacks is drawn as boxes, which is no reason to stop.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(picture, format=suffix[1:], dpi=120, metadata=metadata)
+        kind = suffix[1:]
+        figure.savefig(picture, format=kind, dpi=120, metadata=metadata, bbox_inches="tight")
     try:
         write_durably(path, picture.getvalue())
     except OSError as error:

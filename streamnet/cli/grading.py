@@ -36,6 +36,7 @@ from streamnet.samples import Task
 __all__ = ("Grades", "Shown", "grade", "show")
 
 _WIDEST = 12
+_UNBOUNDED = 1 << 20  # columns
 
 
 class Shown(NamedTuple):
@@ -186,7 +187,8 @@ def _show_confusion(
     always: bool,
 ) -> None:
     table = confusion_table(labels, confusion)
-    width = terminal.measure(table).maximum
+    unbounded = terminal.options.update(max_width=_UNBOUNDED)
+    width = terminal.measure(table, options=unbounded).maximum
     if always or (len(labels) <= _WIDEST and width <= terminal.width):
         terminal.say("\nconfusion: a row for each truth, a column for each answer\n")
         terminal.width = max(terminal.width, width)

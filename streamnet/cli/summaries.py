@@ -30,6 +30,7 @@ __all__ = (
 
 NO_ANSWER = "(none)"
 NAME_WIDTH = 27  # columns of the longest name of a measure, and the space behind it
+COUNTS = ("positives", "negatives")  # how measures are called that are counts, no shares
 CELL_WIDTH = 9  # columns of most figures, and the space behind them
 
 _CLASSIFICATION = (
@@ -81,7 +82,8 @@ def class_tables(
         some = labels[start : start + together]
         table = _table("class", *map(printable, some))
         for name in found[some[0]]:
-            table.add_row(name.replace("_", " "), *(_figure(found[one][name]) for one in some))
+            show = _count if name.endswith(COUNTS) else number
+            table.add_row(name.replace("_", " "), *(show(found[one][name]) for one in some))
         yield table
 
 
@@ -98,7 +100,7 @@ def confusion_table(labels: Sequence[str], confusion: NDArray[np.float64]) -> Ta
     shown = confusion if confusion[:, -1].any() else confusion[:, :-1]
     table = _table("truth \\ answer", *[*names, NO_ANSWER][: shown.shape[1]])
     for name, row in zip(names, shown, strict=True):
-        table.add_row(name, *(f"{count:,.0f}" for count in row))
+        table.add_row(name, *map(_count, row))
     return table
 
 
@@ -131,9 +133,8 @@ def _table(corner: str, *columns: str) -> Table:
     return table
 
 
-def _figure(value: float) -> str:
-    """Counts as whole numbers, shares with four digits; a share of exactly 1 is one, too."""
-    return f"{value:,.0f}" if value.is_integer() else number(value)
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from streamnet.features.autoencoder.network import Reconstruction
 from streamnet.features.inputs import InputEncoder
+from streamnet.features.inverse import numbers_of
 from streamnet.features.layout import Place
-from streamnet.features.moments import spread_of
 from streamnet.features.numbers import MISSING
 from streamnet.features.rows import FIELD_BITS
 from streamnet.samples import Kind
@@ -26,6 +26,7 @@ def samples_from(inputs: InputEncoder, restored: Reconstruction) -> list[Sample]
     does not tell their order. So is a category without a value of its own yet.
     """
     columns: dict[str, list[Any]] = {}
+    numbers = numbers_of(inputs, restored.dense)
     keys = inputs.rows.keys[: restored.active.shape[1]]
     for number, place in enumerate(inputs.layout.places):
         of_field = np.flatnonzero(keys >> FIELD_BITS == number)
@@ -33,7 +34,7 @@ def samples_from(inputs: InputEncoder, restored: Reconstruction) -> list[Sample]
         active = restored.active[:, of_field]
         if place.field.kind in (Kind.NUMBER, Kind.TIME):
             missing: NDArray[np.bool_] = np.any(active[:, codes == MISSING] > 0.0, axis=1)
-            columns[place.field.name] = _numbers(inputs, place, restored.dense, missing)
+            columns[place.field.name] = _numbers(numbers[place.field.name], missing)
         elif place.field.kind is Kind.CATEGORY:
             columns[place.field.name] = _values(inputs, place, active, codes)
     n = len(restored.dense)
@@ -41,13 +42,9 @@ def samples_from(inputs: InputEncoder, restored: Reconstruction) -> list[Sample]
     return [{name: values[i] for name, values in known.items()} for i in range(n)]
 
 
-def _numbers(
-    inputs: InputEncoder, place: Place, dense: NDArray[np.floating], missing: NDArray[np.bool_]
-) -> list[float | None]:
-    count, mean, squares, origin, *_ = inputs.measures.moments[place.measure].tolist()
-    scaled = dense[:, place.dense].astype(np.float64)
-    found = origin + mean + scaled * spread_of(count, mean, squares)
-    return [None if gone else x for x, gone in zip(found.tolist(), missing.tolist(), strict=True)]
+def _numbers(numbers: NDArray[np.float64], missing: NDArray[np.bool_]) -> list[float | None]:
+    missing = missing | np.isnan(numbers)
+    return [None if gone else x for x, gone in zip(numbers.tolist(), missing.tolist(), strict=True)]
 
 
 def _values(
