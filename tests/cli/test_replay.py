@@ -333,3 +333,13 @@ def test_a_run_is_not_gone_on_with_another_encoder(cli: Cli) -> None:
     assert outcome.code == 1
     assert "scaling of the encoder is rank, but was standard" in outcome.complaint
     assert cli.replay(good(), "--limit", 200, *options).code == 0
+
+
+def test_a_run_goes_on_to_the_same_bits_however_columns_are_encoded(cli: Cli) -> None:
+    options = ("--scaling", "robust", "--text", "auto", "--duplicates", "drop", "--resume")
+    for limit in (100, 300):
+        outputs = ("--state", "cut", "--model", "cut.json")
+        assert cli.replay(good(), "--limit", limit, *outputs, *options).code == 0
+    outputs = ("--state", "whole", "--model", "whole.json")
+    assert cli.replay(good(), "--limit", 300, *outputs, *options).code == 0
+    assert Path("cut.json").read_bytes() == Path("whole.json").read_bytes()
