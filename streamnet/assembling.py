@@ -37,6 +37,7 @@ __all__ = (
     "candidates_of",
     "check_files",
     "dead_letters_of",
+    "encoder_of",
     "search_of",
     "source_of",
     "start_of",
@@ -104,6 +105,17 @@ def start_of(settings: RunSettings) -> Model | None:
         if getattr(population, name):
             raise ConfigurationError(f"{name} is given, but start has its own")
     return Model.load(population.start)
+
+
+def encoder_of(settings: RunSettings) -> dict[str, Any]:
+    """What a run file says about the encoder, as an argument of `Pipeline`, if it says anything.
+
+    >>> from streamnet.settings import parse
+    >>> encoder_of(parse("")), encoder_of(parse("encoder.scaling = 'rank'"))
+    ({}, {'encoder': {'scaling': 'rank'}})
+    """
+    given = settings.encoder.given()
+    return {"encoder": given} if given else {}
 
 
 def source_of(settings: RunSettings) -> Source:

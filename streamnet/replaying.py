@@ -16,6 +16,7 @@ from anyio.from_thread import start_blocking_portal
 from streamnet.assembling import candidates_of
 from streamnet.assembling import check_files
 from streamnet.assembling import dead_letters_of
+from streamnet.assembling import encoder_of
 from streamnet.assembling import search_of
 from streamnet.assembling import source_of
 from streamnet.assembling import start_of
@@ -96,6 +97,7 @@ class Replay:
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),
+            **encoder_of(settings),
             evolution=search_of(settings),
             dtype=settings.population.dtype or "float32",
         )

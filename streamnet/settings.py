@@ -20,6 +20,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.settings_errors import messages
 from streamnet.settings_sections import CandidateTable
 from streamnet.settings_sections import DriftSection
+from streamnet.settings_sections import EncoderSection
 from streamnet.settings_sections import EvaluationSection
 from streamnet.settings_sections import OutputSection
 from streamnet.settings_sections import PopulationSection
@@ -49,6 +50,7 @@ class RunSettings(Section):
 
     source: SourceSection = SourceSection()
     run: RunSection = RunSection()
+    encoder: EncoderSection = EncoderSection()
     population: PopulationSection = PopulationSection()
     evaluation: EvaluationSection = EvaluationSection()
     selection: SelectionSection = SelectionSection()
@@ -140,6 +142,7 @@ _TABLES: dict[KeyPath, type[BaseModel]] = {
     ("source",): SourceSection,
     ("source", "drift"): DriftSection,
     ("run",): RunSection,
+    ("encoder",): EncoderSection,
     ("population",): PopulationSection,
     ("population", "candidate"): CandidateTable,
     ("evaluation",): EvaluationSection,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = (
     "CandidateTable",
     "DriftSection",
+    "EncoderSection",
     "EvaluationSection",
     "Format",
     "OutputSection",
@@ -61,6 +62,8 @@ Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 AnyKind = Annotated[Kind, Field(strict=False)]
 AnyTask = Annotated[Task, Field(strict=False)]
 Format = Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"]
+ScalingName = Literal["standard", "minmax", "robust", "rank", "none"]
+TextModeName = Literal["words", "tokens", "ngrams", "dictionary", "auto"]
 
 
 class Section(BaseModel):
@@ -137,6 +140,39 @@ class RunSection(Section):
     block_size: Count | None = None
     threads: Count | None = None
     round_size: Count | None = None
+
+
+@final
+class EncoderSection(Section):
+    """How columns become inputs; keys and rules are those of `Encoder`.
+
+    >>> EncoderSection(scaling="rank", scalings={"age": "none"}).given()
+    {'scaling': 'rank', 'scalings': {'age': 'none'}}
+    """
+
+    scaling: ScalingName | None = None
+    scalings: dict[str, ScalingName] | None = None
+    text: TextModeName | None = None
+    texts: dict[str, TextModeName] | None = None
+    duplicates: Literal["keep", "drop"] | None = None
+    target_scaling: Literal["standard", "none"] | None = None
+    clip: float | None = None
+    max_rows: int | None = None
+    category_limit: int | None = None
+    max_categories: int | None = None
+    text_buckets: int | None = None
+    max_words: int | None = None
+    max_classes: int | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _obeys_the_rule_of_its_key(cls, value: Any, info: Any) -> Any:
+        # Imported late: it brings numba with it, for which a run file's errors should not wait.
+        from streamnet.features.settings import check_ranges
+
+        if value is not None:
+            check_ranges({info.field_name: value})
+        return value
 
 
 def _candidate(given: dict[str, Any]) -> CandidateSettings:

@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 
 from streamnet.assembling import candidates_of
+from streamnet.assembling import encoder_of
 from streamnet.assembling import search_of
 from streamnet.assembling import source_of
 from streamnet.durability.folder import StateFolder
@@ -78,6 +79,7 @@ async def _learned_again(kept: Tree) -> Tree:
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),
+            **encoder_of(settings),
             evolution=search_of(settings),
             dtype=settings.population.dtype or "float32",
         )

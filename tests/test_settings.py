@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from typing import get_args
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError
+from streamnet.features import Encoder
+from streamnet.features.settings import CHOICES
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.samples import Kind
 from streamnet.samples import Task
@@ -20,8 +23,11 @@ from streamnet.settings import load
 from streamnet.settings import merged
 from streamnet.settings import parse
 from streamnet.settings_sections import CandidateTable
+from streamnet.settings_sections import EncoderSection
 from streamnet.settings_sections import Format
+from streamnet.settings_sections import ScalingName
 from streamnet.settings_sections import Section
+from streamnet.settings_sections import TextModeName
 from streamnet.sources.files import FORMATS
 
 CONFIG = Path(__file__).parent.parent / "config"
@@ -114,6 +120,29 @@ def test_a_candidate_table_keeps_the_defaults_of_candidate_settings() -> None:
     assert table.candidate() == CandidateSettings()
     (table,) = parse("[[population.candidate]]\nhidden = [3, 4]").population.candidate or ()
     assert table.candidate() == CandidateSettings(hidden=(3, 4))
+
+
+def test_the_encoder_section_has_the_keys_and_choices_of_the_encoder() -> None:
+    keys = signature(Encoder).parameters.keys() - {"task", "lags"}
+    assert EncoderSection.model_fields.keys() == keys
+    assert get_args(ScalingName) == CHOICES["scaling"]
+    assert get_args(TextModeName) == CHOICES["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip = 0.5", "encoder.clip is 0.5, but must be from 1 to 1e+06"),
+        ("max_words = 0", "encoder.max_words is 0, but must be from 1 to 1024"),
+        ("max_words = 2.5", "encoder.max_words is 2.5, but must be a whole number"),
+        ("text = 'word'", "encoder.text is 'word', but must be 'words', 'tokens'"),
+        ("scalings = { 'a b' = 'all' }", "encoder.scalings.\"a b\" is 'all', but must be"),
+        ("scalings = 'rank'", "encoder.scalings is 'rank', but must be a table"),
+        ("scale = 'rank'", "encoder.scale is not a known key; did you mean 'scaling'?"),
+    ],
+)
+def test_a_wrong_way_to_encode_is_told(text: str, message: str) -> None:
+    assert error_of(f"[encoder]\n{text}").startswith(f"run.toml:2: {message}")
 
 
 def test_one_activation_is_for_all_layers() -> None:

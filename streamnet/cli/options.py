@@ -20,6 +20,7 @@ __all__ = (
     "RUN",
     "STANDARD_INPUT",
     "DataOptions",
+    "EncoderOptions",
     "Files",
     "OutputOptions",
     "PopulationOptions",
@@ -195,6 +196,30 @@ class ReadingOptions(_Options):
     missing: Annotated[
         tuple[str, ...] | None,
         _several(_texts, "A,B,C", "Words that mean missing, beside none at all."),
+    ] = None
+
+
+@final
+@Parameter(name="*", group=DATA)
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions(_Options):
+    """How columns become inputs of the networks.
+
+    >>> EncoderOptions(scaling="rank").given()["scaling"]
+    'rank'
+    """
+
+    scaling: Annotated[
+        Literal["standard", "minmax", "robust", "rank", "none"] | None,
+        _one("HOW", "How numbers are scaled, by all of them so far; default standard."),
+    ] = None
+    text: Annotated[
+        Literal["words", "tokens", "ngrams", "dictionary", "auto"] | None,
+        _one("HOW", "What is read from texts; auto looks at the first 100; default words."),
+    ] = None
+    duplicates: Annotated[
+        Literal["keep", "drop"] | None,
+        _one("WHAT", "What happens to columns that repeat others in other units; default keep."),
     ] = None
 
 

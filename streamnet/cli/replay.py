@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from streamnet.cli.options import OUTPUT
 from streamnet.cli.options import RUN
 from streamnet.cli.options import DataOptions
+from streamnet.cli.options import EncoderOptions
 from streamnet.cli.options import Files
 from streamnet.cli.options import OutputOptions
 from streamnet.cli.options import PopulationOptions
@@ -25,6 +26,7 @@ __all__ = ("replay",)
 _SECTIONS = {
     DataOptions: "source",
     ReadingOptions: "source",
+    EncoderOptions: "encoder",
     PopulationOptions: "population",
     SelectionOptions: "selection",
     SearchOptions: "search",
@@ -38,6 +40,7 @@ def replay(
     *files: Files,
     data: DataOptions | None = None,
     reading: ReadingOptions | None = None,
+    encoder: EncoderOptions | None = None,
     population: PopulationOptions | None = None,
     selection: SelectionOptions | None = None,
     search: SearchOptions | None = None,
@@ -76,10 +79,12 @@ def replay(
 
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
-    for options in filter(None, (data, reading, population, selection, search, run, output, state)):
+    groups = (data, reading, encoder, population, selection, search, run, output, state)
+    for options in filter(None, groups):
         section = _SECTIONS[type(options)]
         for name, value in options.given().items():
-            overrides[f"{section}.{name}"] = None if value == "auto" else value
+            found_out = (name, value) == ("task", "auto")
+            overrides[f"{section}.{name}"] = None if found_out else value
             called[f"{section}.{name}"] = _option(f"search_{name}" if section == "search" else name)
     settings = merged(load(config) if config else RunSettings(), overrides, called=called)
     with notices():

@@ -12,7 +12,6 @@ from typing import final
 
 import numpy as np
 
-from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.features.encoded import Encoded
 from streamnet.features.inputs import InputEncoder
@@ -23,12 +22,12 @@ from streamnet.features.numbers import plain
 from streamnet.features.rows import NO_LAGS
 from streamnet.features.rows import SHARED
 from streamnet.features.rows import TRUNCATED
-from streamnet.features.scaling import Scaling
+from streamnet.features.settings import CHOICES
+from streamnet.features.settings import check_ranges
+from streamnet.features.settings import chosen
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.features.snapshot import Grown
 from streamnet.features.target import TargetScaler
-from streamnet.features.textcolumn import AUTO
-from streamnet.features.textcolumn import TextMode
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Field
@@ -43,28 +42,6 @@ NO_CLASSES = np.empty(0, np.int32)
 NO_TARGET = np.empty(0, np.float64)
 RAW_LENGTH = 4096
 
-# The least and the greatest value of each setting.
-RANGES = {
-    "clip": (1.0, 1e6),
-    "max_rows": (1, 1 << 24),
-    "category_limit": (0, 1024),
-    "max_categories": (0, 1 << 20),
-    "text_buckets": (2, 1 << 24),
-    "max_words": (1, 1024),
-    "max_classes": (2, 1 << 16),
-    "lags": (0, 16),
-}
-
-# What settings may be besides numbers, their default first. A state names only those that differ
-# from it, so that earlier releases can read all others.
-CHOICES = {
-    "scaling": tuple(Scaling),
-    "text": (*TextMode, AUTO),
-    "duplicates": ("keep", "drop"),
-    "target_scaling": ("standard", "none"),
-}
-BY_FIELD = {"scalings": "scaling", "texts": "text"}
-
 
 class EncoderStatistics(NamedTuple):
     """How full an encoder is."""
@@ -76,43 +53,8 @@ class EncoderStatistics(NamedTuple):
     truncated: int  # active entries so far that were left out, since a sample had too many
     classes: int
     categories: dict[str, int]  # distinct values by category field
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    """Raise `ConfigurationError` for a setting that is out of its range."""
-    for name, (least, greatest) in RANGES.items():
-        value = settings[name]
-        if not least <= value <= greatest:
-            raise ConfigurationError(
-                f"{name} is {value}, but must be from {least:g} to {greatest:g}"
-            )
-        if name != "clip" and value != int(value):
-            raise ConfigurationError(f"{name} is {value}, but must be a whole number")
-
-
-def _chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The choices that are not the default, as JSON can hold them.
-
-    Raises:
-        ConfigurationError: a choice is none of those there are.
-    """
-    chosen: dict[str, Any] = {}
-    for name, choices in CHOICES.items():
-        _check_choice(name, settings[name], choices)
-        if settings[name] != choices[0]:
-            chosen[name] = str(settings[name])
-    for name, single in BY_FIELD.items():
-        for field, value in (settings[name] or {}).items():
-            _check_choice(f"{single} of {field!r}", value, CHOICES[single])
-        if settings[name]:
-            chosen[name] = {field: str(value) for field, value in settings[name].items()}
-    return chosen
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        names = ", ".join(choices)
-        raise ConfigurationError(f"{name} is {value!r}, but must be one of {names}")
+    texts: dict[str, str]  # mode by text field
+    dropped: list[str]  # fields of which an input is dropped as a duplicate
 
 
 @final
@@ -194,7 +136,7 @@ class Encoder:
             "max_classes": max_classes,
             "lags": lags,
         }
-        _check_settings(self._settings)
+        check_ranges(self._settings)
         choices = {
             "scaling": scaling,
             "scalings": scalings,
@@ -203,15 +145,21 @@ class Encoder:
             "duplicates": duplicates,
             "target_scaling": target_scaling,
         }
-        chosen = _chosen(choices)
-        self._settings |= chosen
+        others = chosen(choices)
+        self._settings |= others
         self._max_classes = max_classes
-        raw = chosen.pop("target_scaling", "standard") == "none"
-        self._inputs = InputEncoder(**settings, **chosen)
+        raw = others.pop("target_scaling", "standard") == "none"
+        self._inputs = InputEncoder(**settings, **others)
         self._labels = ClassLabels(max_classes=max_classes)
         self._scaler = TargetScaler(clip=float(clip), raw=raw)
         self._lags = TargetLags(lags=lags, clip=float(clip))
         self._regression = self.task is Task.REGRESSION
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings, those that have their default included."""
+        defaults = {name: choices[0] for name, choices in CHOICES.items()}
+        return {**defaults, "scalings": {}, "texts": {}, **self._settings}
 
     @property
     def labels(self) -> list[str]:
@@ -334,6 +282,12 @@ class Encoder:
                 place.field.name: len(vocabulary.values_seen)
                 for place, vocabulary in zip(places, inputs.vocabularies, strict=True)
             },
+            texts={
+                place.field.name: str(inputs.texts[place.nth].mode)
+                for place in inputs.layout.places
+                if place.field.kind is Kind.TEXT
+            },
+            dropped=inputs.dropped(),
         )
 
     def snapshot(self) -> EncoderSnapshot:

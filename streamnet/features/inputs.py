@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.errors import ConfigurationError
 from streamnet.features.categories import Vocabulary
 from streamnet.features.duplicates import Duplicates
 from streamnet.features.layout import SPARSE_BASE
@@ -82,7 +83,11 @@ class InputEncoder:
         self.texts: list[TextColumn] = []  # by text field
         self.duplicates = Duplicates() if duplicates == "drop" else None
         self._raw = scaling == Scaling.NONE
-        self._text, self._texts = text, dict(texts or {})
+        self._text = text
+        self._named: dict[str, Mapping[str, str]] = {
+            "scalings": scalings or {},
+            "texts": texts or {},
+        }
         self._clip = float(clip)
         self._max_categories = max_categories
         self._hasher = TextHasher(buckets=text_buckets, max_words=max_words)
@@ -105,13 +110,13 @@ class InputEncoder:
         else:
             self.measures.append(category=False, origin=0.0)
             self.measures.append(category=False, origin=0.0)
-            mode, limit = self._texts.get(field.name, self._text), self._max_categories
+            mode, limit = self._named["texts"].get(field.name, self._text), self._max_categories
             self.texts.append(TextColumn(mode=mode, hasher=self._hasher, limit=limit))
 
     @property
     def learning_texts(self) -> list[TextColumn]:
         """The text columns if any of them may have something to remember, else none."""
-        return self.texts if self._text != TextMode.WORDS or self._texts else []
+        return self.texts if self._text != TextMode.WORDS or self._named["texts"] else []
 
     def choose(self, blocks: Sequence[Block]) -> None:
         """Let text columns choose their mode by the blocks' first texts; nothing is learned."""
@@ -191,12 +196,28 @@ class InputEncoder:
             return
         self.layout.check(schema)
         if learn:
+            self._check_named(schema)
             for field in self.layout.unknown(schema):
                 self.append(field)
         self._plan = self.layout.plan(schema)
         self._scaled = self.scales.plan(self._plan.numbers)
         # A plan that left out unknown fields does not serve for learning.
         self._schema = None if self.layout.unknown(schema) else schema
+
+    def _check_named(self, schema: Schema) -> None:
+        """Raise `ConfigurationError` if a setting for a field is not for fields of its kind."""
+        for setting, kind in (("scalings", Kind.NUMBER), ("texts", Kind.TEXT)):
+            for field in schema.fields:
+                if field.name in self._named[setting] and field.kind != kind:
+                    raise ConfigurationError(
+                        f"{setting} names {field.name!r}, but it is of kind {field.kind}, "
+                        f"and must be {kind}"
+                    )
+
+    def dropped(self) -> list[str]:
+        """Names of the fields of which an input is dropped as a duplicate."""
+        inputs = [] if self.duplicates is None else self.duplicates.dropped
+        return list(dict.fromkeys(map(self.layout.field_of, inputs)))
 
     def export_optional(self) -> dict[str, Any]:
         """What is kept for settings that are not the default, as copies."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Sequence
 from enum import StrEnum
@@ -13,6 +12,7 @@ from typing import final
 from streamnet.errors import ModelFileError
 from streamnet.features.categories import LONGEST
 from streamnet.features.categories import Vocabulary
+from streamnet.features.categories import printable
 from streamnet.features.text import HashedText
 from streamnet.features.text import TextHasher
 from streamnet.features.text import tokens_of
@@ -38,7 +38,7 @@ AUTO = "auto"
 FIRST = 100  # texts by which the rule decides
 REPEATED = 2.0  # times that a text came on average, from which on it is a value of a dictionary
 SHORT = 2  # words of the median text up to which its characters tell more than they do
-CLOSED = 4.0  # times that a token came on average, from which on the tokens are a vocabulary
+NEW = 0.01  # share of new tokens up to which the known ones are all there are
 VOCABULARY = 1 << 33  # codes of a vocabulary, beyond all that are hashed
 
 
@@ -47,8 +47,8 @@ def mode_of(texts: Sequence[str]) -> TextMode:
 
     A dictionary where each text came twice or more on average. Else n-grams where the median text
     has at most two words between blanks: names and codes, of which parts tell more than the whole.
-    Else tokens where each came four times or more on average: lists of the same few words. Words
-    and pairs for all else, which is free text.
+    Else tokens where of those in the second half of the texts at most one in a hundred is new:
+    lists of the same few words. Words and pairs for all else, which is free text.
 
     >>> str(mode_of(["on", "off", "on", "on"])), str(mode_of(["AX-1", "AX-2", "B-17"]))
     ('dictionary', 'ngrams')
@@ -57,10 +57,11 @@ def mode_of(texts: Sequence[str]) -> TextMode:
         return TextMode.DICTIONARY
     if median(len(text.split()) for text in texts) <= SHORT:
         return TextMode.NGRAMS
-    counted = Counter(token for text in texts for token in tokens_of(text))
-    if counted.total() >= CLOSED * len(counted):
-        return TextMode.TOKENS
-    return TextMode.WORDS
+    half = len(texts) // 2
+    known = {token for text in texts[:half] for token in tokens_of(text)}
+    later = [token for text in texts[half:] for token in tokens_of(text)]
+    new = sum(token not in known for token in later)
+    return TextMode.TOKENS if new <= NEW * len(later) else TextMode.WORDS
 
 
 @final
@@ -119,10 +120,11 @@ class TextColumn:
         whole = self._mode is TextMode.DICTIONARY
         values = [text] if whole else list(dict.fromkeys(tokens_of(text)))
         found = self.vocabulary.learn(values) if learn else self.vocabulary.look_up(values)
-        return self._hasher.coded(text, [code for code in found if code >= 0], whole=whole)
+        codes = dict.fromkeys(code for code in found if code >= 0)  # hashed ones may be the same
+        return self._hasher.coded(text, list(codes), whole=whole)
 
     def _consider(self, text: str) -> None:
-        self._first.append(text[:LONGEST])
+        self._first.append(printable(text[:LONGEST]))
         if len(self._first) == FIRST:
             self._decide()
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
+from streamnet.errors import StateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.evaluator import Evaluator
@@ -243,8 +244,14 @@ class Learner:
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the learner did whose state this is, which had the same settings."""
-        self.encoder = Encoder.restore_state(state["encoder"])
+        """Go on as the learner did whose state this is, which had the same settings.
+
+        Raises:
+            StateError: If a setting of the encoder is not as it was.
+        """
+        encoder = Encoder.restore_state(state["encoder"])
+        _check_same(encoder.settings, self.encoder.settings)
+        self.encoder = encoder
         self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
         self.evaluator.restore_state(state["evaluator"])
         self.server.restore_state(state["server"])
@@ -257,6 +264,12 @@ def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None
     for name, value in others.items():
         if value is not None:
             raise ConfigurationError(f"{name} is given, but start has its own")
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    for name, value in before.items():
+        if now[name] != value:
+            raise StateError(f"{name} of the encoder is {now[name]}, but was {value}")
 
 
 def model_of(snapshot: Snapshot, about: dict[str, Any]) -> Model:

@@ -14,6 +14,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from streamnet.cli.options import DataOptions
+from streamnet.cli.options import EncoderOptions
 from streamnet.cli.options import OutputOptions
 from streamnet.cli.options import PopulationOptions
 from streamnet.cli.options import ReadingOptions
@@ -287,6 +288,7 @@ def test_too_many_bad_records_end_the_run_but_what_was_learned_is_written(cli: C
 def test_options_are_keys_of_a_run_file() -> None:
     sections = {
         "source": (DataOptions, ReadingOptions),
+        "encoder": (EncoderOptions,),
         "population": (PopulationOptions,),
         "selection": (SelectionOptions,),
         "search": (SearchOptions,),
@@ -297,3 +299,47 @@ def test_options_are_keys_of_a_run_file() -> None:
         keys = type(getattr(RunSettings(), section)).model_fields
         for group in groups:
             assert {field.name for field in fields(group)} <= set(keys)
+
+
+def test_ways_to_encode_reach_the_model(cli: Cli) -> None:
+    Path("run.toml").write_text("[encoder]\nscaling = 'minmax'\nscalings = { number = 'none' }\n")
+    options = (
+        "--config",
+        "run.toml",
+        "--scaling",
+        "rank",
+        "--text",
+        "auto",
+        "--duplicates",
+        "drop",
+    )
+    assert cli.replay(good(), *options, "--model", "model.json").code == 0
+    settings = Model.load("model.json").document()["encoder"]["settings"]
+    chosen = {name: settings[name] for name in ("scaling", "scalings", "text", "duplicates")}
+    assert chosen == {
+        "scaling": "rank",
+        "scalings": {"number": "none"},
+        "text": "auto",
+        "duplicates": "drop",
+    }
+    outcome = cli.replay(good(), "--scaling", "ranks")
+    assert (outcome.code, "--scaling" in outcome.complaint) == (2, True)
+
+
+def test_a_run_is_not_gone_on_with_another_encoder(cli: Cli) -> None:
+    options = ("--state", "state", "--resume")
+    assert cli.replay(good(), "--limit", 100, *options).code == 0
+    outcome = cli.replay(good(), "--limit", 200, "--scaling", "rank", *options)
+    assert outcome.code == 1
+    assert "scaling of the encoder is rank, but was standard" in outcome.complaint
+    assert cli.replay(good(), "--limit", 200, *options).code == 0
+
+
+def test_a_run_goes_on_to_the_same_bits_however_columns_are_encoded(cli: Cli) -> None:
+    options = ("--scaling", "robust", "--text", "auto", "--duplicates", "drop", "--resume")
+    for limit in (100, 300):
+        outputs = ("--state", "cut", "--model", "cut.json")
+        assert cli.replay(good(), "--limit", limit, *outputs, *options).code == 0
+    outputs = ("--state", "whole", "--model", "whole.json")
+    assert cli.replay(good(), "--limit", 300, *outputs, *options).code == 0
+    assert Path("cut.json").read_bytes() == Path("whole.json").read_bytes()

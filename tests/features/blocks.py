@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamnet.features import Encoded
 from streamnet.samples import Block
@@ -20,7 +21,7 @@ from streamnet.samples import Task
 
 __all__ = ("Columns", "active", "block_of", "cut", "flat", "sparse_of")
 
-Column = Sequence[Any]
+Column = Sequence[Any] | NDArray[Any]
 Columns = Mapping[tuple[str, Kind], Column]
 
 

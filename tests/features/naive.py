@@ -12,7 +12,7 @@ import numpy as np
 
 from streamnet.samples import Kind
 
-__all__ = ("NaiveEncoder", "standard")
+__all__ = ("NaiveEncoder", "scaled", "standard")
 
 MARCH = (3, 1)
 
@@ -23,6 +23,27 @@ def standard(values: list[float], clip: float = 8.0) -> float:
     if len(values) < 2 or len(set(values)) == 1 or spread <= 1e-13 * abs(np.mean(values)):
         return 0.0
     return float(np.clip((values[-1] - np.mean(values)) / spread, -clip, clip))
+
+
+def scaled(scaling: str, values: list[float]) -> float:
+    """The last of a few distinct values, scaled by all of them."""
+    x, least, greatest = values[-1], min(values), max(values)
+    if scaling == "none":
+        return x
+    if least == greatest:
+        return 0.0
+    if scaling == "standard":
+        return standard(values)
+    if scaling == "minmax":
+        return 2 * (x - least) / (greatest - least) - 1
+    if scaling == "rank":
+        below = sum(v < x for v in values) + sum(v == x for v in values) / 2
+        return 2 * below / len(values) - 1
+    lower, middle, upper = (float(q) for q in np.quantile(values, [0.25, 0.5, 0.75]))
+    unit = (upper - lower) / 1.3489795003921634
+    if upper == lower:
+        unit = math.sqrt(sum((v - middle) ** 2 for v in values) / len(values))
+    return max(-8.0, min(8.0, (x - middle) / unit))
 
 
 class NaiveEncoder:

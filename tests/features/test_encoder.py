@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.errors import SchemaError
 from streamnet.features import Encoder
+from streamnet.features import textcolumn
+from streamnet.features.settings import RANGES
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Kind
@@ -27,6 +30,9 @@ from tests.features.blocks import cut
 from tests.features.blocks import flat
 from tests.features.blocks import sparse_of
 from tests.features.naive import NaiveEncoder
+from tests.features.ways import made
+from tests.features.ways import state_of
+from tests.features.ways import ways
 
 AGE, HEIGHT = ("age", Kind.NUMBER), ("height", Kind.NUMBER)
 JOB, SEEN, NOTE = ("job", Kind.CATEGORY), ("seen", Kind.TIME), ("note", Kind.TEXT)
@@ -44,14 +50,6 @@ SAMPLES = st.lists(st.fixed_dictionaries(VALUES), max_size=25)
 
 def columns_of(samples: list[dict[tuple[str, Kind], Any]]) -> dict[tuple[str, Kind], list[Any]]:
     return {key: [sample[key] for sample in samples] for key in VALUES}
-
-
-def state_of(encoder: Encoder) -> dict[str, Any]:
-    """The encoder's state with arrays as bytes, to be compared."""
-    return {
-        name: (value.tobytes(), value.shape) if isinstance(value, np.ndarray) else value
-        for name, value in encoder.export_state().items()
-    }
 
 
 @st.composite
@@ -82,10 +80,20 @@ def test_inputs_are_those_of_a_slow_obvious_encoder(
     assert inputs.rows == len(naive.rows)
 
 
+@pytest.fixture
+def quick_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textcolumn, "FIRST", 5)
+
+
+@ways
+@pytest.mark.usefixtures("quick_decisions")
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(streams(), st.lists(st.integers(0, 9), max_size=8))
-def test_the_cuts_of_the_stream_do_not_show(block: Block, sizes: list[int]) -> None:
-    whole = Encoder(task=Task.CLASSIFICATION, max_rows=20, max_categories=2, category_limit=4)
-    parts = Encoder(task=Task.CLASSIFICATION, max_rows=20, max_categories=2, category_limit=4)
+def test_the_cuts_of_the_stream_do_not_show(
+    way: dict[str, Any], block: Block, sizes: list[int]
+) -> None:
+    whole = made({"max_categories": 2, **way}, max_rows=20)
+    parts = made({"max_categories": 2, **way}, max_rows=20)
     expected = flat([whole.encode(block)])
     assert flat([parts.encode(part) for part in cut(block, sizes)]) == expected
     assert state_of(parts) == state_of(whole)
@@ -100,9 +108,14 @@ def test_nor_do_they_in_a_regression(target: list[float], sizes: list[int]) -> N
     assert state_of(parts) == state_of(whole)
 
 
+@ways
+@pytest.mark.usefixtures("quick_decisions")
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(streams(), st.integers(0, 25))
-def test_an_encoder_restored_half_way_goes_on_to_the_same_bits(block: Block, at: int) -> None:
-    encoder = Encoder(task=Task.CLASSIFICATION, max_rows=20, category_limit=4, clip=3.0)
+def test_an_encoder_restored_half_way_goes_on_to_the_same_bits(
+    way: dict[str, Any], block: Block, at: int
+) -> None:
+    encoder = made(way, max_rows=20, clip=3.0)
     first, second = cut(block, [at])
     encoder.encode(first)
     restored = Encoder.restore_state(encoder.export_state())
@@ -111,9 +124,12 @@ def test_an_encoder_restored_half_way_goes_on_to_the_same_bits(block: Block, at:
     assert state_of(restored) == state_of(encoder)
 
 
+@ways
+@pytest.mark.usefixtures("quick_decisions")
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(streams(), st.integers(0, 25))
-def test_a_snapshot_stays_as_it_was(block: Block, at: int) -> None:
-    encoder = Encoder(task=Task.CLASSIFICATION)
+def test_a_snapshot_stays_as_it_was(way: dict[str, Any], block: Block, at: int) -> None:
+    encoder = made(way)
     first, second = cut(block, [at])
     encoder.encode(first)
     snapshot, before = encoder.snapshot(), state_of(encoder)
@@ -121,9 +137,12 @@ def test_a_snapshot_stays_as_it_was(block: Block, at: int) -> None:
     assert state_of(Encoder.restore_state(snapshot.materialise())) == before
 
 
+@ways
+@pytest.mark.usefixtures("quick_decisions")
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(streams(), st.integers(0, 25))
-def test_a_prediction_changes_nothing(block: Block, at: int) -> None:
-    encoder = Encoder(task=Task.CLASSIFICATION)
+def test_a_prediction_changes_nothing(way: dict[str, Any], block: Block, at: int) -> None:
+    encoder = made(way)
     first, second = cut(block, [at])
     encoder.encode(first)
     before = state_of(encoder)
@@ -133,11 +152,14 @@ def test_a_prediction_changes_nothing(block: Block, at: int) -> None:
     assert encoder.transform(second).dense.tobytes() == inputs.dense.tobytes()
 
 
-def test_a_prediction_for_the_last_sample_learned_has_the_inputs_it_had() -> None:
+@ways
+def test_a_prediction_for_the_last_sample_learned_has_the_inputs_it_had(
+    way: dict[str, Any],
+) -> None:
     values: Columns = {AGE: [3.0, 1.0, 4.0], JOB: ["a", "b", "a"], SEEN: [9.0, 8.0, 90000.0]}
     values = {**values, NOTE: ["to be", "or not", "to be"]}
     block = block_of(values, sparse=sparse_of([{7: 2.0}, {}, {7: 4.0, 9: 1.0}]))
-    encoder = Encoder(task=Task.CLASSIFICATION)
+    encoder = made(way)
     learned = encoder.encode(block).inputs
     again = encoder.transform(block.part(2, 3))
     assert again.dense[0].tobytes() == learned.dense[2].tobytes()
@@ -151,8 +173,11 @@ def test_what_is_new_has_no_row_in_a_prediction() -> None:
     assert [len(sample) for sample in active(inputs)] == [0, 1]
 
 
-def test_json_can_hold_the_state_but_for_its_arrays() -> None:
-    encoder = Encoder(task=Task.CLASSIFICATION)
+@ways
+def test_json_can_hold_the_state_but_for_its_arrays(way: dict[str, Any]) -> None:
+    if "scalings" in way:
+        way = {**way, "scalings": {"age": "rank"}}
+    encoder = made(way)
     encoder.encode(block_of({JOB: ["a\ud800", None], NOTE: ["x \ud800", None]}, ["\ud800", "b"]))
     state = encoder.export_state()
     arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
@@ -275,6 +300,12 @@ def test_a_block_without_any_field_has_no_inputs() -> None:
         ({"text_buckets": 1}, "text_buckets is 1, but must be from 2"),
         ({"max_words": 2.5}, "max_words is 2.5, but must be a whole number"),
         ({"max_classes": 1}, "max_classes is 1, but must be from 2"),
+        ({"scaling": "ranks"}, "scaling is 'ranks', but must be one of standard, minmax"),
+        ({"scalings": {"x": 3}}, "scaling of 'x' is 3, but must be one of standard"),
+        ({"scalings": "rank"}, "scalings is 'rank', but must be a dict by field's name"),
+        ({"text": "word"}, "text is 'word', but must be one of words, tokens"),
+        ({"texts": {"x": "word"}}, "text of 'x' is 'word', but must be one of words"),
+        ({"duplicates": "no"}, "duplicates is 'no', but must be one of keep, drop"),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(setting: dict[str, Any], rule: str) -> None:
@@ -282,12 +313,17 @@ def test_a_setting_out_of_its_range_is_refused(setting: dict[str, Any], rule: st
         Encoder(task=Task.CLASSIFICATION, **setting)
 
 
-@settings(max_examples=30)
-@given(st.sampled_from(sorted(Encoder(task=Task.REGRESSION).export_state())), st.data())
+def full_encoder() -> Encoder:
+    """An encoder whose state has all parts."""
+    encoder = made({"scaling": "rank", "text": "tokens", "duplicates": "drop"})
+    encoder.encode(block_of({JOB: ["a"], AGE: [1.0], SEEN: [1.0], NOTE: ["x"]}, ["b"]))
+    return encoder
+
+
+@settings(max_examples=80)
+@given(st.sampled_from(sorted(full_encoder().export_state())), st.data())
 def test_a_damaged_state_is_refused(name: str, data: st.DataObject) -> None:
-    encoder = Encoder(task=Task.CLASSIFICATION)
-    encoder.encode(block_of({JOB: ["a"], AGE: [1.0], SEEN: [1.0]}, ["b"]))
-    state = encoder.export_state()
+    state = full_encoder().export_state()
     if data.draw(st.booleans()):
         del state[name]
     else:
@@ -318,4 +354,11 @@ def test_statistics_say_how_full_the_encoder_is() -> None:
     assert (statistics.dense, statistics.rows, statistics.max_rows) == (2, 3, 3)
     assert (statistics.shared, statistics.truncated) == (2, 1)
     assert (statistics.classes, statistics.categories) == (2, {"job": 2})
+    assert (statistics.texts, statistics.dropped) == ({"note": "words"}, [])
     assert encoder.labels == ["u", "v"]
+
+
+def test_a_state_of_default_settings_is_that_of_releases_without_the_others() -> None:
+    state = Encoder(task=Task.CLASSIFICATION).export_state()
+    assert sorted(state["settings"]) == sorted([*RANGES, "task"])
+    assert {"extremes", "texts", "dropped", "text_vocabularies"} & state.keys() == set()

@@ -1,0 +1,75 @@
+"""Settings of an encoder: what each may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from streamnet.errors import ConfigurationError
+from streamnet.features.scaling import Scaling
+from streamnet.features.textcolumn import AUTO
+from streamnet.features.textcolumn import TextMode
+
+__all__ = ("CHOICES", "RANGES", "check_ranges", "chosen")
+
+# The least and the greatest value of each setting.
+RANGES = {
+    "clip": (1.0, 1e6),
+    "max_rows": (1, 1 << 24),
+    "category_limit": (0, 1024),
+    "max_categories": (0, 1 << 20),
+    "text_buckets": (2, 1 << 24),
+    "max_words": (1, 1024),
+    "max_classes": (2, 1 << 16),
+    "lags": (0, 16),
+}
+
+# What settings may be besides numbers, their default first. A state names only those that differ
+# from it, so that earlier releases can read all others.
+CHOICES = {
+    "scaling": tuple(Scaling),
+    "text": (*TextMode, AUTO),
+    "duplicates": ("keep", "drop"),
+    "target_scaling": ("standard", "none"),
+}
+BY_FIELD = {"scalings": "scaling", "texts": "text"}
+
+
+def check_ranges(settings: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` for a setting of those given that is out of its range."""
+    for name in (name for name in RANGES if name in settings):
+        value, (least, greatest) = settings[name], RANGES[name]
+        if not least <= value <= greatest:
+            raise ConfigurationError(
+                f"{name} is {value}, but must be from {least:g} to {greatest:g}"
+            )
+        if name != "clip" and value != int(value):
+            raise ConfigurationError(f"{name} is {value}, but must be a whole number")
+
+
+def chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices that are not the default, as JSON can hold them.
+
+    Raises:
+        ConfigurationError: a choice is none of those there are.
+    """
+    found: dict[str, Any] = {}
+    for name, choices in CHOICES.items():
+        _check_choice(name, settings[name], choices)
+        if settings[name] != choices[0]:
+            found[name] = str(settings[name])
+    for name, single in BY_FIELD.items():
+        by_field = {} if settings[name] is None else settings[name]
+        if not isinstance(by_field, Mapping):
+            raise ConfigurationError(f"{name} is {by_field!r}, but must be a dict by field's name")
+        for field, value in by_field.items():
+            _check_choice(f"{single} of {field!r}", value, CHOICES[single])
+        if by_field:
+            found[name] = {field: str(value) for field, value in by_field.items()}
+    return found
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        names = ", ".join(choices)
+        raise ConfigurationError(f"{name} is {value!r}, but must be one of {names}")

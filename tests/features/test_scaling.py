@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.preprocessing import QuantileTransformer
+from sklearn.preprocessing import RobustScaler
+from sklearn.preprocessing import StandardScaler
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ModelFileError
+from streamnet.features import Encoder
+from streamnet.features.scaling import Scaling
+from streamnet.samples import Kind
+from streamnet.samples import Task
+from tests.features.blocks import block_of
+from tests.features.blocks import sparse_of
+from tests.features.naive import scaled
+
+HEIGHT, WEIGHT = ("height", Kind.NUMBER), ("weight", Kind.NUMBER)
+ANY_NUMBER = st.floats(allow_nan=True, allow_infinity=True)
+
+
+def encoder_of(scaling: str, **more: Any) -> Encoder:
+    return Encoder(task=Task.CLASSIFICATION, scaling=scaling, category_limit=0, **more)
+
+
+def inputs_of(encoder: Encoder, values: list[float] | NDArray[Any]) -> NDArray[np.floating]:
+    return encoder.encode(block_of({HEIGHT: values})).inputs.dense[:, 0]
+
+
+def numbers(n: int = 3000) -> NDArray[np.float64]:
+    rng = np.random.default_rng(2)
+    return np.round(np.exp(rng.normal(size=n)) * 10.0, 2)
+
+
+@settings(max_examples=50)
+@pytest.mark.parametrize("scaling", Scaling)
+@given(st.lists(st.integers(-50, 50).map(lambda n: n / 4), min_size=1, max_size=60))
+def test_a_number_is_scaled_by_all_up_to_itself(scaling: Scaling, values: list[float]) -> None:
+    got = inputs_of(encoder_of(scaling), values)
+    expected = [scaled(scaling, values[: i + 1]) for i in range(len(values))]
+    assert got.tolist() == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "peer", "close"),
+    [
+        ("standard", StandardScaler(), 1e-5),
+        ("minmax", MinMaxScaler(feature_range=(-1, 1)), 1e-6),
+        ("robust", RobustScaler(unit_variance=True), 0.05),
+        ("rank", QuantileTransformer(n_quantiles=3000), 0.02),
+    ],
+)
+def test_a_data_set_is_scaled_as_by_scikit_learn(scaling: str, peer: Any, close: float) -> None:
+    column = numbers()
+    block = block_of({HEIGHT: column})
+    encoder = encoder_of(scaling, clip=1e6).fit([block.part(0, 1000), block.part(1000, 3000)])
+    expected = peer.fit_transform(column[:, None])[:, 0]
+    if scaling == "rank":
+        expected = 2 * expected - 1
+    assert np.abs(encoder.transform(block).dense[:, 0] - expected).max() <= close
+
+
+def test_few_distinct_numbers_are_scaled_by_their_exact_quartiles_and_ranks() -> None:
+    column = np.random.default_rng(3).integers(0, 100, 2000).astype(float)
+    block = block_of({HEIGHT: column, WEIGHT: column * 2.0})
+    encoder = encoder_of("robust", scalings={"weight": "rank"}).fit([block])
+    got = encoder.transform(block).dense
+    expected = RobustScaler(unit_variance=True).fit_transform(column[:, None])[:, 0]
+    assert got[:, 0].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    below = np.array([(column < x).mean() + (column == x).mean() / 2 for x in column])
+    assert got[:, 1].tolist() == pytest.approx((2 * below - 1).tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("scaling", Scaling)
+@given(st.lists(ANY_NUMBER, min_size=1, max_size=30))
+def test_no_value_makes_an_input_that_is_not_finite(scaling: Scaling, values: list[float]) -> None:
+    encoder = encoder_of("standard", scalings={"height": scaling})
+    encoded = inputs_of(encoder, values)
+    asked = encoder.transform(block_of({HEIGHT: [*values, 1e308, -1e308]})).dense
+    bound = 8.0 if scaling != Scaling.NONE else np.finfo(np.float32).max
+    for dense in (encoded, asked):
+        assert (np.abs(dense) <= bound).all()
+
+
+@pytest.mark.parametrize("scaling", Scaling)
+@pytest.mark.parametrize("absent", [math.nan, math.inf, -math.inf])
+def test_what_is_not_a_number_is_missing_and_moves_nothing(scaling: Scaling, absent: float) -> None:
+    block = block_of({HEIGHT: [1.5, absent, 2.5, absent, 4.5]})
+    inputs = encoder_of(scaling).encode(block).inputs
+    without = inputs_of(encoder_of(scaling), [1.5, 2.5, 4.5])
+    assert inputs.dense[[0, 2, 4], 0].tolist() == without.tolist()
+    assert inputs.dense[[1, 3], 0].tolist() == [0.0, 0.0]
+    assert inputs.count.tolist() == [0, 1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("scaling", sorted(set(Scaling) - {Scaling.NONE}))
+@given(st.floats(-1e90, 1e90), st.integers(1, 20))
+def test_a_constant_column_is_zero(scaling: str, value: float, n: int) -> None:
+    assert inputs_of(encoder_of(scaling), [value] * n).tolist() == [0.0] * n
+
+
+def test_unscaled_numbers_keep_all_their_digits_and_are_not_clipped() -> None:
+    values = [0.1, -1e300, 123456789.123456789, 5e-324]
+    got = inputs_of(encoder_of("none"), values)
+    assert got.dtype == np.float64
+    assert got.tolist() == values
+    single = inputs_of(encoder_of("standard", scalings={"height": "none"}), values)
+    assert single.dtype == np.float32
+    assert single.tolist() == [np.float32(0.1), -np.finfo(np.float32).max, 123456792.0, 0.0]
+
+
+def test_unscaled_numbered_inputs_are_not_divided_by_anything() -> None:
+    block = block_of({}, sparse=sparse_of([{1: 4.0, 5: 0.5}, {1: 100.0}, {1: 1e300}]))
+    value = encoder_of("none").encode(block).inputs.value
+    assert value.tolist() == [[4.0, 0.5], [100.0, 0.0], [float(np.finfo(np.float32).max), 0.0]]
+    assert encoder_of("minmax").encode(block).inputs.value[0].tolist() == [1.0, 1.0]
+
+
+def test_a_wild_value_hardly_moves_quartiles_and_ranks() -> None:
+    values = [*range(100), 1e9]
+    for scaling in ("robust", "rank"):
+        encoder = encoder_of(scaling)
+        inputs_of(encoder, [float(value) for value in range(100)])
+        before = encoder.transform(block_of({HEIGHT: [25.0, 75.0]})).dense
+        encoder.encode(block_of({HEIGHT: [1e9]}))
+        after = encoder.transform(block_of({HEIGHT: [25.0, 75.0]})).dense
+        assert np.abs(after - before).max() < 0.05
+    spoiled = inputs_of(encoder_of("standard"), [float(value) for value in values])
+    assert spoiled[-1] == 8.0
+
+
+def test_where_the_quartiles_are_the_same_the_distance_is_in_mean_squares() -> None:
+    values = [0.0] * 9 + [3.0]
+    got = inputs_of(encoder_of("robust"), values)
+    assert got[-1] == pytest.approx(3.0 / math.sqrt(0.9), rel=1e-6)
+
+
+@pytest.mark.parametrize("scaling", Scaling)
+def test_numbers_come_back_in_their_units(scaling: Scaling) -> None:
+    column = numbers(500)
+    block = block_of({HEIGHT: column, ("seen", Kind.TIME): column * 1e6})
+    encoder = encoder_of(scaling, clip=1e6).fit([block])
+    samples = encoder.inverse(encoder.transform(block))
+    heights = np.array([sample["height"] for sample in samples])
+    if scaling is Scaling.RANK:  # between the numbers that a summary holds it is that of several
+        heights, column = (np.searchsorted(np.sort(column), x) / 500.0 for x in (heights, column))
+        assert np.abs(heights - column).max() <= 0.015
+    else:
+        assert heights.tolist() == pytest.approx(column.tolist(), rel=1e-5)
+    seen = np.array([sample["seen"] for sample in samples])
+    assert seen.tolist() == pytest.approx(block.numbers[:, 1].tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("scaling", Scaling)
+def test_nothing_learned_has_no_units(scaling: Scaling) -> None:
+    encoder = encoder_of(scaling)
+    encoder.encode(block_of({HEIGHT: [math.nan]}))
+    dense = encoder.transform(block_of({HEIGHT: [1.0]}))
+    assert math.isnan(encoder.inverse(dense)[0]["height"])
+
+
+@pytest.mark.parametrize("kind", [Kind.CATEGORY, Kind.TIME, Kind.TEXT])
+def test_a_scaling_is_for_numbers(kind: Kind) -> None:
+    values = [1.0] if kind is Kind.TIME else ["a"]
+    encoder = encoder_of("standard", scalings={"seen": "rank"})
+    rule = f"scalings names 'seen', but it is of kind {kind}"
+    with pytest.raises(ConfigurationError, match=rule):
+        encoder.encode(block_of({("seen", kind): values}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("extremes", np.zeros((2, 2)), "scales do not fit"),
+        ("summary_cells", np.array([1, 2]), "scales do not fit"),
+        ("summary_cells", np.array([-1]), "do not fit their cells"),
+        ("summary_cells", np.array([129]), "do not fit their cells"),
+        ("summaries", np.zeros((1, 4)), "do not fit their cells"),
+        ("summaries", np.full((3, 4), np.nan), "do not fit their cells"),
+        ("summaries", np.ones((3, 4)), "not in ascending order"),
+    ],
+)
+def test_scales_that_do_not_fit_are_refused(name: str, value: NDArray[Any], complaint: str) -> None:
+    encoder = encoder_of("minmax", scalings={"weight": "rank"})
+    encoder.encode(block_of({HEIGHT: [1.0, 2.0, 3.0], WEIGHT: [1.0, 2.0, 3.0]}))
+    with pytest.raises(ModelFileError, match=complaint):
+        Encoder.restore_state(encoder.export_state() | {name: value})
