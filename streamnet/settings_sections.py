@@ -185,6 +185,7 @@ class EncoderSection(Section):
     text: TextModeName | None = None
     texts: dict[str, TextModeName] | None = None
     duplicates: Literal["keep", "drop"] | None = None
+    target_scaling: Literal["standard", "none"] | None = None
     clip: float | None = None
     max_rows: int | None = None
     category_limit: int | None = None

@@ -129,3 +129,19 @@ def test_a_population_of_ones_own_is_ranked_and_serves_better_than_the_mean(tmp_
     )
     assert 0 < served < 0.9 * mean
     assert served < errors[len(errors) // 2]
+
+
+def test_a_network_made_by_hand_tells_what_is_alike(tmp_path: Path) -> None:
+    text = output_of("06_network_by_hand.py", tmp_path)
+    before = number_at(r"^error before learning: ([\d.]+)$", text)
+    after = number_at(r"^error after 3,000 rounds: ([\d.]+)$", text)
+    assert after < 0.01 < 0.2 < before
+    found = re.findall(r"^(\d) and (\d) are (\w+) \(", text, re.MULTILINE)
+    assert found == [
+        ("0", "0", "alike"),
+        ("0", "1", "different"),
+        ("1", "0", "different"),
+        ("1", "1", "alike"),
+    ]
+    assert "layers: 4 x 3, 2 x 4\n" in text
+    assert "it answers the same: yes\n" in text

@@ -37,14 +37,14 @@ USAGES: dict[Callable[..., int], str] = {
     replay: "replay [OPTIONS] FILE...",
     predict: "predict [OPTIONS] MODEL FILE...",
     evaluate: "evaluate [OPTIONS] MODEL FILE...",
-    export_model: "export MODEL --to FILE",
-    import_model: "import [OPTIONS] FILE --model FILE",
     inspect: "inspect FILE",
     run_file: "run [OPTIONS] CONFIG",
     status: "status DIR",
     rollback: "rollback DIR GENERATION",
     dead_letters: "dead-letters list|show|replay DIR [NUMBER]",
     verify: "verify DIR [GENERATION]",
+    export_model: "export MODEL --to FILE",
+    import_model: "import [OPTIONS] FILE --model FILE",
 }
 
 

@@ -58,6 +58,8 @@ class EncoderStatistics(NamedTuple):
     truncated: int  # active entries so far that were left out, since a sample had too many
     classes: int
     categories: dict[str, int]  # distinct values by category field
+    texts: dict[str, str]  # mode by text field
+    dropped: list[str]  # fields of which an input is dropped as a duplicate
 
 
 @final
@@ -325,6 +327,12 @@ class Encoder:
                 place.field.name: len(vocabulary.values_seen)
                 for place, vocabulary in zip(places, inputs.vocabularies, strict=True)
             },
+            texts={
+                place.field.name: str(inputs.texts[place.nth].mode)
+                for place in inputs.layout.places
+                if place.field.kind is Kind.TEXT
+            },
+            dropped=inputs.dropped(),
         )
 
     def snapshot(self) -> EncoderSnapshot:

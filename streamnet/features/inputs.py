@@ -214,6 +214,11 @@ class InputEncoder:
                         f"and must be {kind}"
                     )
 
+    def dropped(self) -> list[str]:
+        """Names of the fields of which an input is dropped as a duplicate."""
+        inputs = [] if self.duplicates is None else self.duplicates.dropped
+        return list(dict.fromkeys(map(self.layout.field_of, inputs)))
+
     def export_optional(self) -> dict[str, Any]:
         """What is kept for settings that are not the default, as copies."""
         state = self.scales.export_state()

@@ -88,6 +88,10 @@ class Layout:
         self.dense += DENSE[field.kind]
         return place
 
+    def field_of(self, dense: int) -> str:
+        """Name of the field that has this dense input."""
+        return next(place.field.name for place in reversed(self.places) if place.dense <= dense)
+
     def plan(self, schema: Schema) -> Plan:
         """How a block of ``schema`` fills the inputs; fields it lacks are missing."""
         source = {name: i for i, name in enumerate(schema.numbers)}

@@ -262,12 +262,6 @@ class Learner:
         self.server.restore_state(state["server"])
 
 
-def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
-    for name, value in before.items():
-        if now[name] != value:
-            raise StateError(f"{name} of the encoder is {now[name]}, but was {value}")
-
-
 def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None:
     """Refuse a model that is for something else, and settings that it brings itself."""
     if start.task is not Task(task):
@@ -275,6 +269,12 @@ def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None
     for name, value in others.items():
         if value is not None:
             raise ConfigurationError(f"{name} is given, but start has its own")
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    for name, value in before.items():
+        if now[name] != value:
+            raise StateError(f"{name} of the encoder is {now[name]}, but was {value}")
 
 
 def model_of(snapshot: Snapshot, about: dict[str, Any]) -> Model:

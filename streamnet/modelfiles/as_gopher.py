@@ -25,6 +25,7 @@ from streamnet.networks.neural import NeuralNetwork
 
 __all__ = ("decode", "encode", "recognised")
 
+FINITE = float(np.finfo(np.float64).max)
 MOST_OUTPUTS = 1000
 MOST_ENTERS = 1 << 20
 Matrix = list[list[float]]
@@ -114,7 +115,7 @@ def _check_row(row: Any, inputs: int, place: str) -> None:
     if len(row) != inputs:
         raise ModelFileError(f"{place} has {len(row)} weights, but must have {inputs}")
     for column, weight in enumerate(row):
-        if type(weight) not in (int, float) or not abs(weight) < float("inf"):
+        if type(weight) not in (int, float) or not abs(weight) <= FINITE:
             raise ModelFileError(
                 f"{place}[{column}] is {_short(weight)}, but must be a finite number"
             )

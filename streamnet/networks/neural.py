@@ -28,6 +28,14 @@ from streamnet.samples import Task
 __all__ = ("NeuralNetwork",)
 
 _ALONE = np.zeros(1, np.int64)
+# What an output can come near to.
+_REACH = {
+    "logistic": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "relu": (0.0, np.inf),
+    "identity": (-np.inf, np.inf),
+}
 
 
 @final
@@ -183,7 +191,8 @@ class NeuralNetwork:
 
         Raises:
             ConfigurationError: If the rate is not above 0.
-            DataError: If a shape is another, or a number is not finite.
+            DataError: If a shape is another, a number is not finite, or an ideal is beyond what the
+                outputs' activation can reach.
             NoCandidateError: If an output or a weight would be no longer finite.
             In each case the network is as it was before.
         """
@@ -194,6 +203,7 @@ class NeuralNetwork:
                 f"x has shape {np.shape(x)}, but ideal has {np.shape(ideal)}: "
                 "there must be an ideal for each sample"
             )
+        self._check_reach(goals)
         if rate is not None and not (isfinite(rate) and rate > 0):
             raise ConfigurationError(f"rate is {rate}, but must be > 0")
         if not len(samples):
@@ -201,6 +211,17 @@ class NeuralNetwork:
         with self._learning:
             said = self._learned(samples, goals, rate)
         return said[0] if np.ndim(x) == 1 else said
+
+    def _check_reach(self, goals: NDArray[np.floating]) -> None:
+        output = self.settings.output_for(self.task)
+        least, greatest = _REACH[output]
+        beyond = np.argwhere((goals < least) | (goals > greatest))
+        if len(beyond):
+            row, column = beyond[0].tolist()
+            raise DataError(
+                f"ideal: sample {row}, number {column} is {goals[row, column]}, but {output} "
+                f"outputs reach from {least:g} to {greatest:g} only"
+            )
 
     def _learned(
         self, samples: NDArray[np.floating], goals: NDArray[Any], rate: float | None
@@ -225,7 +246,7 @@ class NeuralNetwork:
         """One or several rows of ``width`` numbers, shape=(n, width)."""
         try:
             numbers = np.asarray(given, self.dtype)
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise DataError(f"{name} must be numbers, in rows of one length: {error}") from error
         if numbers.ndim not in (1, 2):
             raise DataError(f"{name} has {numbers.ndim} dimensions, but must have 1 or 2")
@@ -328,7 +349,7 @@ def _checked(
     for layer, (value, shape) in enumerate(zip(given, shapes, strict=True)):
         try:
             array = np.array(value, dtype)
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise ConfigurationError(f"{name} of layer {layer} must be numbers: {error}") from error
         if array.shape != shape:
             raise ConfigurationError(

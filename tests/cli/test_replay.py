@@ -347,3 +347,13 @@ def test_the_champion_is_chosen_by_the_criterion_that_is_asked_for(cli: Cli) -> 
     outcome = cli.replay(path, "--criterion", "best")
     assert outcome.code == 2
     assert "must be one of accuracy, balanced_accuracy" in outcome.complaint
+
+
+def test_a_run_goes_on_to_the_same_bits_however_columns_are_encoded(cli: Cli) -> None:
+    options = ("--scaling", "robust", "--text", "auto", "--duplicates", "drop", "--resume")
+    for limit in (100, 300):
+        outputs = ("--state", "cut", "--model", "cut.json")
+        assert cli.replay(good(), "--limit", limit, *outputs, *options).code == 0
+    outputs = ("--state", "whole", "--model", "whole.json")
+    assert cli.replay(good(), "--limit", 300, *outputs, *options).code == 0
+    assert Path("cut.json").read_bytes() == Path("whole.json").read_bytes()

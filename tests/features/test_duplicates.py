@@ -120,6 +120,7 @@ def test_columns_in_other_units_are_dropped_from_a_data_set() -> None:
     celsius = rng.normal(size=400)
     columns: Columns = {
         ("celsius", Kind.NUMBER): celsius,
+        ("job", Kind.CATEGORY): ["a"] * 400,
         ("constant", Kind.NUMBER): [3.5] * 400,
         ("fahrenheit", Kind.NUMBER): 1.8 * celsius + 32.0,
         ("other", Kind.NUMBER): rng.normal(size=400),
@@ -129,6 +130,7 @@ def test_columns_in_other_units_are_dropped_from_a_data_set() -> None:
     dense = encoder.transform(block).dense
     assert (np.abs(dense).max(axis=0) > 0).tolist() == [True, False, False, True]
     kept = Encoder(task=Task.CLASSIFICATION).fit([block]).transform(block).dense
+    assert encoder.statistics().dropped == ["constant", "fahrenheit"]
     assert dense[:, [0, 3]].tolist() == kept[:, [0, 3]].tolist()
 
 

@@ -354,6 +354,7 @@ def test_statistics_say_how_full_the_encoder_is() -> None:
     assert (statistics.dense, statistics.rows, statistics.max_rows) == (2, 3, 3)
     assert (statistics.shared, statistics.truncated) == (2, 1)
     assert (statistics.classes, statistics.categories) == (2, {"job": 2})
+    assert (statistics.texts, statistics.dropped) == ({"note": "words"}, [])
     assert encoder.labels == ["u", "v"]
 
 

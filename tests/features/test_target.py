@@ -57,3 +57,13 @@ def test_the_scale_is_that_of_the_next_answer(values: list[float]) -> None:
 def test_damaged_moments_are_refused() -> None:
     with pytest.raises(ModelFileError, match="moments"):
         TargetScaler(clip=8.0).restore_state(np.zeros(4))
+
+
+def test_a_raw_target_is_its_own_goal_and_the_answer_needs_no_units() -> None:
+    scaler = TargetScaler(clip=8.0, raw=True)
+    target = np.array([16.7, -3e9, np.nan, np.inf, 0.1, 1e300])
+    scaled = scaler.update(target)
+    np.testing.assert_array_equal(scaled.goal, [16.7, -3e9, np.nan, np.nan, 0.1, 1e100])
+    assert scaled.centre.tolist() == [0.0] * 6
+    assert scaled.spread.tolist() == [1.0] * 6
+    assert scaler.scale == (0.0, 1.0)

@@ -19,6 +19,7 @@ WAYS: list[dict[str, Any]] = [
     {"scaling": "robust"},
     {"scaling": "rank", "scalings": {"age": "minmax"}},
     {"scaling": "none"},
+    {"target_scaling": "none"},
     {"text": "tokens"},
     {"text": "ngrams"},
     {"text": "dictionary"},

@@ -142,7 +142,7 @@ def test_every_activation_moves_down_the_slope_of_half_the_squared_error(
         bias=bias,
     )
     network = NeuralNetwork(3, settings, outputs=2, seed=2)
-    x, ideal = np.array([0.3, -0.8, 0.5]), np.array([0.2, -0.4])
+    x, ideal = np.array([0.3, -0.8, 0.5]), np.array([0.2, 0.6])
 
     def loss(weights) -> float:
         changed = network.copy()
@@ -223,8 +223,10 @@ WRONG = [
     ([[1.0, 0.0], [float("inf"), 0.0]], [[0, 1]] * 2, "x: sample 1, number 0 is inf"),
     ([1.0, 2.0], [0, float("nan")], "ideal: number 1 is nan, but must be finite"),
     (["a", "b"], [0, 1], "x must be numbers"),
+    ([1, 10**400], [0, 1], "x must be numbers"),
     ([[1.0], [1.0, 2.0]], [0, 1], "x must be numbers, in rows of one length"),
     (3.0, [0, 1], "x has 0 dimensions, but must have 1 or 2"),
+    ([1.0, 2.0], [0, 16.7], "number 1 is 16.7, but logistic outputs reach from 0 to 1 only"),
 ]
 
 
