@@ -15,6 +15,7 @@ from anyio.from_thread import start_blocking_portal
 
 from streamnet.assembling import candidates_of
 from streamnet.assembling import check_files
+from streamnet.assembling import check_named
 from streamnet.assembling import dead_letters_of
 from streamnet.assembling import encoder_of
 from streamnet.assembling import search_of
@@ -93,7 +94,8 @@ class Replay:
             dtype=settings.population.dtype or "float32",
         )
 
-    def _prepare(self, learner: Learner, _: Schema) -> Sequence[Sink]:
+    def _prepare(self, learner: Learner, schema: Schema) -> Sequence[Sink]:
+        check_named(self.settings, schema)
         path = self.settings.output.predictions
         if path is None:
             return ()
