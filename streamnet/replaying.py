@@ -15,6 +15,7 @@ from anyio.from_thread import start_blocking_portal
 
 from streamnet.assembling import candidates_of
 from streamnet.assembling import check_files
+from streamnet.assembling import check_named
 from streamnet.assembling import dead_letters_of
 from streamnet.assembling import encoder_of
 from streamnet.assembling import search_of
@@ -107,6 +108,7 @@ class Replay:
     def _prepare(self, learner: Learner, schema: Schema) -> Sequence[Sink]:
         if self._start is not None:
             check_columns(self._start.fields, schema)
+        check_named(self.settings, schema)
         path = self.settings.output.predictions
         if path is None:
             return ()
