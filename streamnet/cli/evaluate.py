@@ -32,16 +32,27 @@ def evaluate(
         Parameter(
             group=OUTPUT,
             negative=(),
+            show_default=False,
             help="Also ROC-AUC, calibration error and more, for which all answers are kept.",
         ),
     ] = False,
     per_class: Annotated[
         bool,
-        Parameter(group=OUTPUT, negative=(), help="Show each class against all others."),
+        Parameter(
+            group=OUTPUT,
+            negative=(),
+            show_default=False,
+            help="Show each class against all others.",
+        ),
     ] = False,
     confusion: Annotated[
         bool,
-        Parameter(group=OUTPUT, negative=(), help="Show the confusion matrix, however wide."),
+        Parameter(
+            group=OUTPUT,
+            negative=(),
+            show_default=False,
+            help="Show the confusion matrix, however wide.",
+        ),
     ] = False,
     threshold: Annotated[
         float | None,
