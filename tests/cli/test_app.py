@@ -25,8 +25,8 @@ OPTIONS = {
     "--criterion "
     "--seed --block-size --threads --config --model --predictions --report --dead-letters --quiet",
     "predict": f"MODEL FILE {READING} --output",
-    "evaluate": f"MODEL FILE --target {READING} --report --per-class --confusion --threshold "
-    "--plot",
+    "evaluate": f"MODEL FILE --target {READING} --report --all-measures --per-class "
+    "--confusion --threshold --plot",
     "inspect": "FILE",
 }
 

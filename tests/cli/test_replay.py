@@ -335,20 +335,6 @@ def test_a_run_is_not_gone_on_with_another_encoder(cli: Cli) -> None:
     assert cli.replay(good(), "--limit", 200, *options).code == 0
 
 
-def test_the_champion_is_chosen_by_the_criterion_that_is_asked_for(cli: Cli) -> None:
-    path = write("train.csv", csv_text(rows(300)))
-    report = cli.report(path, "--criterion", "accuracy", "--serve", "champion")
-    assert report["settings"]["selection"]["criterion"] == "accuracy"
-    # The loss of a candidate is the share of its answers that were wrong.
-    assert all(0.0 <= one["loss"] <= 1.0 for one in report["candidates"])
-    outcome = cli.replay(path, "--criterion", "f1")
-    assert outcome.code == 2
-    assert "the champion of a classification must be chosen by one of" in outcome.complaint
-    outcome = cli.replay(path, "--criterion", "best")
-    assert outcome.code == 2
-    assert "must be one of accuracy, balanced_accuracy" in outcome.complaint
-
-
 def test_a_run_goes_on_to_the_same_bits_however_columns_are_encoded(cli: Cli) -> None:
     options = ("--scaling", "robust", "--text", "auto", "--duplicates", "drop", "--resume")
     for limit in (100, 300):
