@@ -40,9 +40,9 @@ __all__ = (
     "check_named",
     "dead_letters_of",
     "encoder_of",
+    "networks_of",
     "search_of",
     "source_of",
-    "start_of",
     "state_of",
 )
 
@@ -108,20 +108,24 @@ def search_of(settings: RunSettings) -> dict[str, Any]:
     return ({"every": 0} if own else {}) | settings.search.given()
 
 
-def start_of(settings: RunSettings) -> Model | None:
-    """The model that a run file goes on from, which says all about the candidates.
+def networks_of(settings: RunSettings) -> dict[str, Any]:
+    """Who learns, as arguments of `Pipeline`: candidates and their dtype, or a start.
 
     Raises:
-        ConfigurationError: If the run file says something about them as well.
-        ModelFileError: If it can't be read.
+        ConfigurationError: If there are too many candidates, or a start beside them.
+        ModelFileError: If the start can't be read.
+
+    >>> from streamnet.settings import parse
+    >>> sorted(networks_of(parse("population.candidates = 3")))
+    ['candidates', 'dtype']
     """
     population = settings.population
     if population.start is None:
-        return None
+        return {"candidates": candidates_of(settings), "dtype": population.dtype or "float32"}
     for name in ("candidate", "candidates", "dtype", *_GRID):
         if getattr(population, name):
             raise ConfigurationError(f"{name} is given, but start has its own")
-    return Model.load(population.start)
+    return {"start": Model.load(population.start)}
 
 
 def check_named(settings: RunSettings, schema: Schema) -> None:

@@ -13,20 +13,21 @@ from typing import final
 
 from anyio.from_thread import start_blocking_portal
 
-from streamnet.assembling import candidates_of
 from streamnet.assembling import check_files
 from streamnet.assembling import check_named
 from streamnet.assembling import dead_letters_of
 from streamnet.assembling import encoder_of
+from streamnet.assembling import networks_of
 from streamnet.assembling import search_of
 from streamnet.assembling import source_of
-from streamnet.assembling import start_of
 from streamnet.assembling import state_of
 from streamnet.durability.writing import write_durably
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StreamnetError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.conform import check_columns
+from streamnet.modelfiles.model import Model
+from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
@@ -82,17 +83,15 @@ class Replay:
             window=source.rejected_window,
             most_bytes=MOST_BYTES if most_bytes is None else most_bytes,
         )
-        start = start_of(settings)
-        self._start = start
-        self.candidates = (
-            candidates_of(settings)
-            if start is None
-            else [network.settings for network in start.networks]
+        networks = networks_of(settings)
+        self._start: Model | None = networks.get("start")
+        self.candidates: list[CandidateSettings] = (
+            networks["candidates"]
+            if self._start is None
+            else [network.settings for network in self._start.networks]
         )
         self.pipeline = Pipeline(
             source_of(settings),
-            candidates=self.candidates if start is None else None,
-            start=start,
             rejections=self.rejections,
             prepare=self._prepare,
             settings=settings.model_dump(mode="json", exclude_none=True),
@@ -101,8 +100,8 @@ class Replay:
             **settings.evaluation.given(),
             **settings.selection.given(),
             **encoder_of(settings),
+            **networks,
             evolution=search_of(settings),
-            dtype=settings.population.dtype or "float32",
         )
 
     def _prepare(self, learner: Learner, schema: Schema) -> Sequence[Sink]:

@@ -10,8 +10,8 @@ from typing import final
 
 import numpy as np
 
-from streamnet.assembling import candidates_of
 from streamnet.assembling import encoder_of
+from streamnet.assembling import networks_of
 from streamnet.assembling import search_of
 from streamnet.assembling import source_of
 from streamnet.durability.folder import StateFolder
@@ -73,15 +73,14 @@ async def _learned_again(kept: Tree) -> Tree:
         state = State(folder, every_seconds=None)
         pipeline = Pipeline(
             source,
-            candidates=candidates_of(settings),
             rejections=Rejections(share=1.0, window=settings.source.rejected_window),
             state=state,
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),
             **encoder_of(settings),
+            **networks_of(settings),
             evolution=search_of(settings),
-            dtype=settings.population.dtype or "float32",
         )
         try:
             async with pipeline:

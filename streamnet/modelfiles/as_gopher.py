@@ -18,6 +18,7 @@ import numpy as np
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
+from streamnet.features.categories import printable
 from streamnet.modelfiles.document import Document
 from streamnet.networks.candidate import MOST_LAYERS
 from streamnet.networks.candidate import CandidateSettings
@@ -125,18 +126,21 @@ def _labels(given: Any, outputs: int, where: str) -> tuple[str, ...]:
     """A label for each output; one output needs none."""
     if given is not None and not isinstance(given, dict):
         raise ModelFileError(f"{where}: OutLabels is {_short(given)}, but must be an object")
+    numbers = {str(number): number for number in range(outputs)}
     labels: dict[int, str] = {}
     for key, label in (given or {}).items():
-        if not (key.isascii() and key.isdigit() and len(key) <= 9 and int(key) < outputs):
+        if key not in numbers:
             raise ModelFileError(
                 f"{where}: OutLabels has the key {_short(key)}, but must have numbers of the "
                 f"{outputs} outputs"
             )
         if not isinstance(label, str):
             raise ModelFileError(f"{where}: OutLabels[{key}] is {_short(label)}, but must be text")
-        if not label.isprintable():
-            raise ModelFileError(f"{where}: OutLabels[{key}] is {_short(label)}, but must be plain")
-        labels[int(key)] = label
+        if printable(label) != label:
+            raise ModelFileError(
+                f"{where}: OutLabels[{key}] is {_short(label)}, but must be Unicode text"
+            )
+        labels[numbers[key]] = label
     if outputs == 1 and not labels:
         return ()
     if outputs > MOST_OUTPUTS:

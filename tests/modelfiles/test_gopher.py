@@ -129,7 +129,8 @@ WRONG = [
     ({"OutLabels": {"2": "R"}}, "OutLabels has the key '2'"),
     ({"OutLabels": {"-1": "R"}}, "OutLabels has the key '-1'"),
     ({"OutLabels": {"0": 5}}, r"OutLabels\[0\] is 5, but must be text"),
-    ({"OutLabels": {"0": "a\n"}}, r"OutLabels\[0\] is 'a\\n', but must be plain"),
+    ({"OutLabels": {"00": "R"}}, "OutLabels has the key '00'"),
+    ({"OutLabels": {"0": "\ud800"}}, r"OutLabels\[0\] is '\\ud800', but must be Unicode text"),
     ({"OutLabels": {"0": "R", "1": "R"}}, "must have no name twice"),
 ]
 

@@ -132,3 +132,32 @@ def test_what_a_start_brings_is_not_given_again(learning, message: str) -> None:
 def test_a_start_is_for_the_same_task() -> None:
     with pytest.raises(ConfigurationError, match="start is for regression, but the task is class"):
         OnlineClassifier(start=like_gopher(8, 16, 1))
+
+
+def test_targets_far_outside_0_and_1_are_reached_by_default_and_by_unbounded_outputs() -> None:
+    x = np.arange(600) % 10
+    y = 0.1 + 16.6 * x / 9
+    standard = OnlineRegressor([CandidateSettings(hidden=(8,))], seed=1)
+    raw = OnlineRegressor(
+        [CandidateSettings(hidden=(8,), loss="squared", learning_rate=0.03)],
+        seed=1,
+        serve="champion",
+        encoder={"target_scaling": "none"},
+    )
+    for regressor in (standard, raw):
+        regressor.partial_fit(x[:, None], y)
+        assert abs(regressor.predict(np.array([[9]]))[0] - 16.7) < 1.0
+
+
+def test_numbers_beyond_the_limit_of_a_score_are_reached_once_it_is_higher() -> None:
+    x = np.array([0.5, 1.0] * 200)
+    for limit, alive in ((1e6, False), (1e9, True)):
+        settings = CandidateSettings(
+            hidden=(), loss="squared", optimiser="sgd", learning_rate=0.3, score_limit=limit
+        )
+        regressor = OnlineRegressor(
+            [settings], serve="champion", encoder={"scaling": "none", "target_scaling": "none"}
+        )
+        regressor.partial_fit(x[:, None], 4e6 * x)
+        found = regressor.predict(np.array([[1.0]]))[0]
+        assert bool(found == pytest.approx(4e6, rel=1e-3)) is alive

@@ -53,6 +53,21 @@ def sets() -> None:
     assert_type(test, NDArray[np.int64])
 
 
+def network_by_hand(X: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    settings = streamnet.CandidateSettings.gopher(hidden=(16, 8), learning_rate=0.1)
+    network = streamnet.NeuralNetwork(8, settings, labels=["R", "M"], seed=1, dtype="float32")
+    assert_type(network.learn(X, y, rate=0.5), NDArray[np.floating[Any]])
+    assert_type(network.calculate(X[0].tolist()), NDArray[np.floating[Any]])
+    assert_type(network.calculate_labels(X[0]), dict[str, float])
+    assert_type(network.winner_label(X[0]), str)
+    network.weights = [matrix * 2 for matrix in network.copy().weights]
+    model = streamnet.Model.of(network, names=list("abcdefgh"))
+    assert_type(model.neural_network(), streamnet.NeuralNetwork)
+    model.export("gopher.json")
+    start = streamnet.Model.from_gopher("gopher.json", learning_rate=0.1)
+    streamnet.OnlineClassifier(start=start, serve="champion").learn_one({"a": 1}, "R")
+
+
 async def pipeline(rows: AsyncIterator[dict[str, Any]]) -> None:
     source = streamnet.IterableSource(rows, target="y", task=streamnet.Task.REGRESSION)
     async with streamnet.Pipeline(source, seed=1) as running:

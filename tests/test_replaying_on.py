@@ -1,0 +1,116 @@
+"""A replay goes on from a model; from gopher-neural's weights it ends with gopher-neural's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import SchemaError
+from streamnet.errors import StateError
+from streamnet.modelfiles import Model
+from streamnet.replaying import replay
+from streamnet.verifying import verify
+from tests import gopher
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def gopher_file(steps: int) -> tuple[list[list[float]], list[list[float]]]:
+    """gopher-neural's start weights and stream as files."""
+    X, Y = gopher.stream(8, 1, steps)
+    Path("gopher.json").write_text(json.dumps(gopher.golden()["before"]))
+    lines = [",".join(map(repr, (*x, *y))) for x, y in zip(X, Y, strict=True)]
+    header = ",".join([*(f"f{i}" for i in range(8)), "y"])
+    Path("stream.csv").write_text("\n".join([header, *lines]) + "\n")
+    return X, Y
+
+
+@pytest.mark.parametrize("block_size", [7, 1024])
+def test_a_replay_from_gopher_neurals_weights_ends_with_its_weights(block_size: int) -> None:
+    gopher_file(1000)
+    result = replay(
+        "stream.csv",
+        target="y",
+        start="gopher.json",
+        serve="champion",
+        block_size=block_size,
+        model="after.safetensors",
+        predictions="answers.csv",
+    )
+    numbers = gopher.golden()
+    for mine, theirs in zip(
+        Model.load("after.safetensors").neural_network().weights,
+        numbers["after"]["Weights"],
+        strict=True,
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-12)
+    assert result.report["learned"] == 1000
+    assert [row["settings"]["learning_rate"] for row in result.report["candidates"]] == [0.05]
+
+
+def test_a_replay_with_a_start_goes_on_from_its_state_to_the_bit() -> None:
+    gopher_file(900)
+    common: dict[str, Any] = {"target": "y", "start": "gopher.json", "serve": "champion"}
+    whole = replay("stream.csv", **common, state="one")
+    replay("stream.csv", **common, state="two", limit=400)
+    resumed = replay("stream.csv", **common, state="two", limit=10_000, resume=True)
+    for a, b in zip(whole.model.networks, resumed.model.networks, strict=True):
+        assert all(np.array_equal(a.weights[name], b.weights[name]) for name in a.weights)
+    assert anyio.run(verify, Path("two")).differences == ()
+    network = Model.load("gopher.json").neural_network()
+    network.randomise(1)
+    Model.of(network).save("other.json")
+    with pytest.raises(StateError, match="start is "):
+        replay("stream.csv", **common | {"start": "other.json"}, state="two", resume=True)
+
+
+def test_a_start_leaves_no_room_for_other_networks() -> None:
+    gopher_file(3)
+    others: list[dict[str, Any]] = [{"candidates": 3}, {"hidden": "8"}, {"dtype": "float32"}]
+    for other in others:
+        with pytest.raises(ConfigurationError, match="is given, but start has its own"):
+            replay("stream.csv", target="y", start="gopher.json", **other)
+
+
+def test_a_start_that_knows_none_of_the_columns_is_refused() -> None:
+    gopher_file(3)
+    Path("b.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(SchemaError, match="no column is one that the model knows: f0, f1, f2"):
+        replay("b.csv", target="x", task="regression", start="gopher.json")
+
+
+def test_a_run_file_alone_makes_networks_like_gopher_neurals() -> None:
+    X, Y = gopher_file(300)
+    Path("run.toml").write_text(
+        """
+        encoder = { scaling = "none", target_scaling = "none", category_limit = 0 }
+        selection.serve = "champion"
+        [population]
+        dtype = "float64"
+        [[population.candidate]]
+        hidden = [16]
+        activation = "logistic"
+        output = "logistic"
+        loss = "squared"
+        optimiser = "sgd"
+        learning_rate = 0.05
+        bias = false
+        initialisation = "uniform"
+        """
+    )
+    beginning = replay("stream.csv", target="y", config="run.toml", limit=1, seed=3)
+    first = beginning.model.neural_network()
+    whole = replay("stream.csv", target="y", config="run.toml", seed=3)
+    first.learn(X[1:], Y[1:], 0.05)
+    for mine, theirs in zip(whole.model.neural_network().weights, first.weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-12)
+    assert np.abs(first.weights[0]).max() > 0.9
