@@ -117,7 +117,7 @@ class AutoEncoderNetwork:
 
     def decode(self, code: NDArray[np.floating]) -> Reconstruction:
         """The inputs that codes stand for, shape=(n, units)."""
-        values = np.asarray(code, self._dtype)
+        values: NDArray[np.floating] = np.asarray(code, np.float64)
         for layer in range(len(self.settings.hidden) + 1, len(self._layers)):
             units = self.settings.layers[layer]
             matrix = self._between(self._weights.inner, layer)[:, :units]
