@@ -260,7 +260,7 @@ class Pipeline:
             return
         if schema.task is None:
             raise ConfigurationError("the source has no target, but learning needs one")
-        await to_thread.run_sync(warm_up, schema.task, self._dtype)
+        await to_thread.run_sync(warm_up, schema.task, self._dtype, self._identity.get("encoder"))
         self.schema = schema
         self.learner = self._make(task=schema.task)
         recorder = await to_thread.run_sync(self._begin, self.learner, schema, saved)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from streamnet.learning.learner import Learner
@@ -15,9 +17,10 @@ from streamnet.samples import Task
 __all__ = ("warm_up",)
 
 
-def warm_up(task: Task, dtype: str = "float32") -> None:
+def warm_up(task: Task, dtype: str = "float32", encoder: dict[str, Any] | None = None) -> None:
     """Take a few made-up samples through every stage: seconds at first, then a fraction of one."""
-    learner = Learner(task=task, candidates=[CandidateSettings(hidden=(4,))], dtype=dtype)
+    candidates = [CandidateSettings(hidden=(4,))]
+    learner = Learner(task=task, candidates=candidates, dtype=dtype, encoder=encoder)
     schema = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y", task)
     target = np.array([0.0, 1.0]) if task is Task.REGRESSION else np.array(["a", "b"], object)
     block = Block(

@@ -212,7 +212,7 @@ def test_rows_that_come_together_are_restored_together() -> None:
 @pytest.mark.parametrize("activation", ["tanh", "relu", "identity"])
 def test_nothing_is_ever_not_finite(activation: str) -> None:
     random = np.random.default_rng(1)
-    values = random.choice([-1e6, 0.0, 1e6, 8.0], (3000, 6)).astype(np.float32)
+    values = random.choice([-1e6, 0.0, 1e6, 8.0, 3e38, -np.inf], (3000, 6)).astype(np.float32)
     none = np.zeros((3000, 1), np.int32), np.zeros((3000, 1), np.float32)
     real = network(activation=activation, hidden=(9,), learning_rate=50.0)
     coded = real.learn(Inputs(values, *none, np.zeros(3000, np.int32), 0))

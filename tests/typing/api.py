@@ -29,6 +29,11 @@ def estimators(X: NDArray[np.float64], y: NDArray[np.int64]) -> None:
     regressor = streamnet.OnlineRegressor()
     assert_type(regressor.predict_one({"x": 1}), float)
     assert_type(regressor.predict([{"x": 1}]), NDArray[np.float64])
+    coder = streamnet.AutoEncoder(8, hidden=(32,)).partial_fit(X)
+    assert_type(coder.encode(X), NDArray[np.float32])
+    assert_type(coder.score_and_learn(X), NDArray[np.float64])
+    assert_type(coder.score_one({"x": 1}), float)
+    assert_type(classifier.outlier_score_one({"x": 1}), float)
 
 
 def files() -> None:

@@ -31,6 +31,7 @@ __all__ = ("AutoEncoderNetwork", "Coded", "Reconstruction")
 START, DRAWS = 0, 1  # parts of a key: of start weights, and of all that is drawn while learning
 UNLIKELY = -4.0  # logit of a row before it was ever active
 SQUARES_KEPT = 0.99  # of RMSprop
+FARTHEST = 1e6  # bound of dense inputs, so that whatever comes has a finite error at first
 
 
 class Coded(NamedTuple):
@@ -95,6 +96,7 @@ class AutoEncoderNetwork:
         if not self.fan_in:
             self.fan_in = max(8, inputs.dense.shape[1] + int(inputs.count[0]) - inputs.lags)
         self.reserve(inputs.dense.shape[1], inputs.rows)
+        inputs = _bounded(inputs)
         done = self._run(inputs, coded, 0, learn=True)
         while done < n:
             self._restart()
@@ -109,6 +111,7 @@ class AutoEncoderNetwork:
         """
         n = len(inputs.count)
         coded = self._empty(n)
+        inputs = _bounded(inputs)
         done = self._run(inputs, coded, 0, learn=False)
         while done < n:
             coded.code[done], coded.error[done], coded.score[done] = 0.0, np.inf, np.inf
@@ -117,7 +120,7 @@ class AutoEncoderNetwork:
 
     def decode(self, code: NDArray[np.floating]) -> Reconstruction:
         """The inputs that codes stand for, shape=(n, units)."""
-        values = np.asarray(code, self._dtype)
+        values: NDArray[np.floating] = np.asarray(code, np.float64)
         for layer in range(len(self.settings.hidden) + 1, len(self._layers)):
             units = self.settings.layers[layer]
             matrix = self._between(self._weights.inner, layer)[:, :units]
@@ -319,6 +322,11 @@ def _layers_of(units: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
         if layer:
             inner += (1 + units[layer - 1]) * width
     return layers, inner
+
+
+def _bounded(inputs: Inputs) -> Inputs:
+    dense = inputs.dense.clip(-FARTHEST, FARTHEST).astype(np.float32, copy=False)
+    return inputs._replace(dense=dense)
 
 
 def _zeros_like(weights: Weights) -> Weights:

@@ -68,9 +68,9 @@ class AutoEncoderSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        for units in (self.code, *self.hidden):
-            name = "code" if units is self.code else "hidden"
-            _whole(name, units, 1, MOST_UNITS)
+        _whole("code", self.code, 1, MOST_UNITS)
+        for units in self.hidden:
+            _whole("hidden", units, 1, MOST_UNITS)
         if len(self.hidden) > MOST_LAYERS:
             raise ConfigurationError(
                 f"hidden has {len(self.hidden)} layers, but must have <= {MOST_LAYERS}"
