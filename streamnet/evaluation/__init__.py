@@ -14,8 +14,10 @@ from streamnet.evaluation.drift import Change
 from streamnet.evaluation.drift import Direction
 from streamnet.evaluation.drift import DriftDetector
 from streamnet.evaluation.drift import PageHinkley
+from streamnet.evaluation.evaluation import Evaluation
 from streamnet.evaluation.horizons import Horizon
 from streamnet.evaluation.regression import RegressionEvaluator
+from streamnet.evaluation.regression_evaluation import RegressionEvaluation
 
 __all__ = (
     "ADWIN",
@@ -28,8 +30,10 @@ __all__ = (
     "Curve",
     "Direction",
     "DriftDetector",
+    "Evaluation",
     "Horizon",
     "PageHinkley",
     "RegressionBaselines",
+    "RegressionEvaluation",
     "RegressionEvaluator",
 )

@@ -22,8 +22,10 @@ __all__ = (
     "macro_f1",
     "matthews",
     "mean",
+    "micro_f1",
     "r_squared",
     "root_mean_square",
+    "weighted_f1",
 )
 
 Values = NDArray[np.float64]
@@ -74,6 +76,22 @@ def macro_f1(counts: Counts) -> Values:
     """
     either = counts.truths + counts.answers[..., :-1]
     return _ratio(_ratio(2.0 * counts.hits, either, otherwise=0.0).sum(-1), (either > 0).sum(-1))
+
+
+def micro_f1(counts: Counts) -> Values:
+    """F1 of all classes counted together: ``2 sum(hits) / (sum(truths) + sum(answers))``.
+
+    It is the accuracy if there always is an answer.
+    """
+    given = counts.truths.sum(-1) + counts.answers[..., :-1].sum(-1)
+    return _ratio(2.0 * counts.hits.sum(-1), given)
+
+
+def weighted_f1(counts: Counts) -> Values:
+    """Mean of the F1 of classes as in `macro_f1`, each weighted by ``truths[c]``."""
+    either = counts.truths + counts.answers[..., :-1]
+    f1 = _ratio(2.0 * counts.hits, either, otherwise=0.0)
+    return _ratio((f1 * counts.truths).sum(-1), counts.truths.sum(-1))
 
 
 def kappa(counts: Counts) -> Values:

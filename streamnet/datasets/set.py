@@ -1,0 +1,355 @@
+"""Set: samples that all are there at once, to split, to learn again and again, and to keep."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import Self
+from typing import final
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.datasets.document import Document
+from streamnet.datasets.document import Row
+from streamnet.datasets.document import as_csv
+from streamnet.datasets.document import as_libsvm
+from streamnet.datasets.document import parse
+from streamnet.datasets.reading import Header
+from streamnet.datasets.reading import Rejected
+from streamnet.datasets.reading import read_vectors
+from streamnet.datasets.sample import Sample
+from streamnet.durability.writing import write_durably
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.errors import StreamnetError
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+
+__all__ = ("Set",)
+
+
+@final
+class Set:
+    """Samples of one task, in order, whose vectors have one length.
+
+    Classes are numbered in the order in which their labels came first. Numbers and labels are only
+    ever added: neither a second file nor a slice renumbers them.
+
+    Args:
+        task: Whether samples have labels or values.
+        columns: Names of the inputs; otherwise f0, f1 and so on.
+        target: Name of what is predicted.
+        labels: Classes that are known from the start.
+
+    Attributes:
+        rejected: Records that `load` left out, where it was told to collect them.
+
+    Raises:
+        ConfigurationError: If a name is there twice, or labels are given for a regression.
+
+    >>> train = Set("classification")
+    >>> train.extend([Sample([0, 1], label="rock"), Sample([1, 1], label="mine")])
+    >>> train.labels, train.class_numbers().tolist(), train.outputs().tolist()
+    (('rock', 'mine'), [0, 1], [[1.0, 0.0], [0.0, 1.0]])
+    >>> Sample([0, 1], label="rock") in train, train[1:].labels
+    (True, ('rock', 'mine'))
+    """
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __init__(
+        self,
+        task: Task | str,
+        *,
+        columns: Sequence[str] = (),
+        target: str = "target",
+        labels: Iterable[str] = (),
+    ) -> None:
+        if task not in list(Task):
+            raise ConfigurationError(f"task is {task!r}, but must be one of {', '.join(Task)}")
+        names = [*columns, target]
+        for name, times in Counter(names).items():
+            if times > 1:
+                raise ConfigurationError(f"columns and target have {name!r} twice")
+        self.task = Task(task)
+        self.target = target
+        self.rejected: tuple[DeadLetter, ...] = ()
+        self._columns = tuple(columns)
+        self._samples: list[Sample] = []
+        self._distinct: set[Sample] = set()
+        self._numbers: dict[str, int] = {}
+        for label in labels:
+            self.add_class(label)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the inputs; none before the first sample, unless they were given."""
+        return self._columns
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels by class number."""
+        return tuple(self._numbers)
+
+    def class_of(self, label: str) -> int:
+        """The class number of a label.
+
+        Raises:
+            ConfigurationError: If no sample had it, and it was not added.
+        """
+        if label not in self._numbers:
+            known = ", ".join(map(repr, self._numbers)) or "none"
+            raise ConfigurationError(f"label is {label!r}, but must be one of: {known}")
+        return self._numbers[label]
+
+    def add_class(self, label: str) -> int:
+        """The class number of a label, which is a new one if the label is new.
+
+        Raises:
+            ConfigurationError: If this is the set of a regression.
+        """
+        if self.task is Task.REGRESSION:
+            raise ConfigurationError(f"label is {label!r}, but a regression has no classes")
+        return self._numbers.setdefault(label, len(self._numbers))
+
+    def counts(self) -> dict[str, int]:
+        """How many samples each class has, by class number; none for a regression."""
+        found = Counter(sample.label for sample in self._samples)
+        return {label: found[label] for label in self._numbers}
+
+    def add(self, sample: Sample) -> None:
+        """Append a sample.
+
+        Raises:
+            ConfigurationError: If it lacks a label or value, or its vector has another length. The
+                set is unchanged then.
+        """
+        needed = "label" if self.task is Task.CLASSIFICATION else "value"
+        if getattr(sample, needed) is None:
+            raise ConfigurationError(f"{needed} is None, but a {self.task} needs one")
+        size = len(self._columns)
+        if size and len(sample.vector) != size:
+            raise ConfigurationError(
+                f"vector has length {len(sample.vector)}, but must have {size} as the others"
+            )
+        if not size:
+            self._columns = tuple(f"f{number}" for number in range(len(sample.vector)))
+        if self.task is Task.CLASSIFICATION and sample.label is not None:
+            self.add_class(sample.label)
+        self._samples.append(sample)
+        self._distinct.add(sample)
+
+    def extend(self, samples: Iterable[Sample]) -> None:
+        """Append samples, such as those of another set, until one is refused as by `add`."""
+        for sample in list(samples):
+            self.add(sample)
+
+    def vectors(self) -> NDArray[np.float64]:
+        """All inputs, shape (n, d); a copy."""
+        if not self._samples:
+            return np.empty((0, len(self._columns)))
+        return np.stack([sample.vector for sample in self._samples])
+
+    def class_numbers(self) -> NDArray[np.int64]:
+        """The class numbers, shape (n,).
+
+        Raises:
+            ConfigurationError: If this is the set of a regression.
+        """
+        if self.task is Task.REGRESSION:
+            raise ConfigurationError("task is regression, but only a classification has classes")
+        return np.array([self._numbers[str(s.label)] for s in self._samples], np.int64)
+
+    def outputs(self) -> NDArray[np.float64]:
+        """What a network is to answer: one-hot, shape (n, C); values, shape (n, 1)."""
+        if self.task is Task.REGRESSION:
+            return np.array([sample.value for sample in self._samples], np.float64)[:, None]
+        return np.eye(len(self._numbers))[self.class_numbers()]
+
+    def targets(self) -> NDArray[Any]:
+        """The labels as an array of objects, or the values as float64; shape (n,)."""
+        if self.task is Task.REGRESSION:
+            return np.array([sample.value for sample in self._samples], np.float64)
+        labels = np.empty(len(self), np.object_)
+        labels[:] = [sample.label for sample in self._samples]
+        return labels
+
+    def block(self, source: str = "set") -> Block:
+        """All samples as a block, for encoders and pipelines.
+
+        Args:
+            source: What the block calls the set.
+        """
+        fields = tuple(Field(name, Kind.NUMBER) for name in self._columns)
+        marks = np.zeros((len(self) + 1, 3), np.int64)
+        marks[:, :2] = np.arange(len(self) + 1)[:, None]
+        schema = Schema(fields, self.target, self.task)
+        return Block(schema, source, self.vectors(), (), self.targets(), marks)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        task: Task | str | None = None,
+        target: str | None = None,
+        header: Header = "auto",
+        format: str | None = None,  # noqa: A002 - as in open_files
+        rejected: Rejected = "raise",
+        inputs: int | None = None,
+        first_index: int | None = None,
+    ) -> Self:
+        r"""The samples of a file, in its order.
+
+        All that `streamnet.open_files` reads can be had, packed or not, if all its columns beside
+        the target are numbers or times, and none is missing. Labels are the texts in the file,
+        without outer space. A ``.json`` is one that `save` has written, unless a format is given.
+
+        Args:
+            path: The file.
+            task: What is predicted; otherwise the target's values tell it.
+            target: Name of its column, or in delimited text its number from 0; otherwise the last.
+            header: Whether delimited text has one.
+            format: As for `streamnet.open_files`; otherwise name or content tell it.
+            rejected: Whether a record that can't be used is raised or collected in `rejected`.
+            inputs: Of libSVM, the length of vectors; otherwise the highest index tells it.
+            first_index: Of libSVM, 0 or 1; otherwise 1, unless there is an index 0.
+
+        Raises:
+            DataError: If the file can't be read or holds no samples; or for the first record that
+                can't be used, with file, line and reason.
+            SchemaError: If there is no such column.
+            ConfigurationError: If a setting breaks its rule.
+
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "rocks.csv")
+        >>> _ = path.write_text("0.5,1,R\n0.25,2,M\n0.75,0,R\n")
+        >>> rocks = Set.load(path)
+        >>> rocks.labels, rocks.counts(), rocks.vectors().shape
+        (('R', 'M'), {'R': 2, 'M': 1}, (3, 2))
+        """
+        if task is not None and task not in list(Task):
+            raise ConfigurationError(f"task is {task!r}, but must be one of {', '.join(Task)}")
+        if Path(path).suffix == ".json" and format is None:
+            return cls._of_document(os.fspath(path))
+        found = read_vectors(
+            path,
+            task=None if task is None else Task(task),
+            target=target,
+            header=header,
+            format=format,
+            rejected=rejected,
+            inputs=inputs,
+            first_index=first_index,
+        )
+        schema = found.schema
+        made = cls(
+            schema.task or Task.CLASSIFICATION,
+            columns=[field.name for field in schema.fields],
+            target=schema.target or "target",
+        )
+        name = "value" if made.task is Task.REGRESSION else "label"
+        for vector, truth in zip(found.vectors, found.targets, strict=True):
+            made.add(Sample(vector, **{name: truth}))
+        made.rejected = found.rejected
+        return made
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the set to a file, which is there as a whole or not at all.
+
+        ``.json`` keeps all of it but `rejected`. ``.csv``, with a header and the target last, does
+        not keep classes without samples; ``.libsvm`` and ``.svm`` keep no names either, and if no
+        sample has the last inputs, `load` must be told how many there are.
+
+        Raises:
+            ConfigurationError: If the name has another ending, or the format would not keep a label
+                as it is.
+            StreamnetError: If the file can't be written.
+        """
+        suffix = Path(path).suffix
+        if suffix == ".csv":
+            data = as_csv(self._columns, self.target, self._samples)
+        elif suffix in (".libsvm", ".svm"):
+            data = as_libsvm(self._samples)
+        elif suffix == ".json":
+            data = self._document().encoded()
+        else:
+            raise ConfigurationError(
+                f"path is {os.fspath(path)!r}, but must end in .csv, .json, .libsvm or .svm"
+            )
+        try:
+            write_durably(path, data)
+        except OSError as error:
+            raise StreamnetError(f"set {path} can't be written: {error.strerror}") from error
+
+    def _document(self) -> Document:
+        rows = [Row(s.vector.tolist(), s.label, s.value) for s in self._samples]
+        return Document(self.task, self.target, list(self._columns), list(self.labels), rows)
+
+    @classmethod
+    def _of_document(cls, path: str) -> Self:
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} can't be read: {error.strerror}") from error
+        document = parse(path, data)
+        try:
+            made = cls(
+                document.task,
+                columns=document.columns,
+                target=document.target,
+                labels=document.labels,
+            )
+            made.extend(Sample(np.array(r.vector), r.label, r.value) for r in document.samples)
+        except ConfigurationError as error:
+            raise DataError(f"{path} is damaged: {error}") from error
+        return made
+
+    def __contains__(self, sample: object) -> bool:
+        return sample in self._distinct
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self._samples)
+
+    @overload
+    def __getitem__(self, index: int | np.integer) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[np.integer]) -> Set: ...
+
+    def __getitem__(
+        self, index: int | np.integer | slice | Sequence[int] | NDArray[np.integer]
+    ) -> Sample | Set:
+        """A sample by its number; by a slice or several numbers a set that knows all labels."""
+        if isinstance(index, int | np.integer):
+            return self._samples[index]
+        numbers = range(len(self))[index] if isinstance(index, slice) else index
+        part = Set(self.task, columns=self._columns, target=self.target, labels=self._numbers)
+        part.extend(self._samples[number] for number in numbers)
+        return part
+
+    def __eq__(self, other: object) -> bool:
+        """Whether samples, classes, names and task are the same."""
+        if not isinstance(other, Set):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def _identity(self) -> tuple[object, ...]:
+        return self.task, self.target, self._columns, self.labels, self._samples
+
+    def __repr__(self) -> str:
+        return f"<Set of {len(self)} samples, {self.task}, {len(self._columns)} inputs>"

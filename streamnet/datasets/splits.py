@@ -1,0 +1,226 @@
+"""Splits: samples dealt to parts by class or by quantile, in exact numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+from fractions import Fraction
+from math import isfinite
+from math import lcm
+
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.randomness import key_of
+from streamnet.randomness import permutation
+from streamnet.samples import Task
+
+__all__ = ("kfold", "split")
+
+Indices = NDArray[np.int64]
+
+MOST_QUANTILES = 32
+SALT = 0x53504C4954  # keeps these random numbers apart from others of the same seed
+
+
+def split(
+    target: ArrayLike,
+    shares: Sequence[float],
+    *,
+    task: Task | str,
+    seed: int = 0,
+    ordered: bool = False,
+) -> tuple[Indices, ...]:
+    """Deal n samples to parts such that each part is a small image of the whole.
+
+    Samples are dealt within strata: classes, or for numbers quantiles of the target (at most 32,
+    each with room for a sample of the smallest part). The sizes of the parts are exact: ``n *
+    share`` rounded by largest remainder, where equal remainders favour earlier parts; shares are
+    taken as the decimals that they are written as. The samples of a stratum in a part differ from
+    ``size of the stratum * share`` by at most 1. The rounding of both margins of such a table is
+    known as controlled rounding (Bacharach, "Matrix rounding problems", Management Science 12,
+    1966).
+
+    Args:
+        target: Labels or numbers, shape (n,).
+        shares: One for each part, above 0; together 1.
+        task: Whether the target holds labels or numbers.
+        seed: Of the random numbers; the same seed gives the same parts on every machine.
+        ordered: Keep the order of a stream: of each stratum the earliest samples go to the first
+            part and the latest to the last one, without any chance.
+
+    Returns:
+        For each part the numbers of its samples, int64: ascending if ``ordered``, else shuffled.
+
+    Raises:
+        ConfigurationError: If a setting breaks its rule, or a part would be empty.
+        DataError: If a target is missing.
+
+    >>> training, test = split(["a", "b"] * 5, (0.8, 0.2), task="classification")
+    >>> len(training), sorted((test % 2).tolist())
+    (8, [0, 1])
+    >>> [part.tolist() for part in split([3.0, 1.0, 2.0, 4.0], (0.5, 0.5), task="regression",
+    ...     ordered=True)]
+    [[0, 1], [2, 3]]
+    """
+    return _parts(target, _weights(shares), task, seed, ordered)
+
+
+def kfold(
+    target: ArrayLike,
+    folds: int,
+    *,
+    task: Task | str,
+    seed: int = 0,
+    ordered: bool = False,
+) -> tuple[tuple[Indices, Indices], ...]:
+    """The training and the held-out samples of each fold: every sample is held out once.
+
+    Folds are equal parts as `split` makes them, so each is stratified.
+
+    Args:
+        target: Labels or numbers, shape (n,).
+        folds: How many, from 2 to n.
+        task: Whether the target holds labels or numbers.
+        seed: Of the random numbers.
+        ordered: As in `split`; both parts of each pair are ascending then.
+
+    Raises:
+        ConfigurationError: If a setting breaks its rule.
+        DataError: If a target is missing.
+
+    >>> [held_out.tolist() for _, held_out in kfold("abab", 2, task="classification", ordered=True)]
+    Traceback (most recent call last):
+        ...
+    streamnet.errors.ConfigurationError: target has shape (), but must have one axis
+    >>> pairs = kfold(list("abab"), 2, task="classification", ordered=True)
+    >>> [(training.tolist(), held_out.tolist()) for training, held_out in pairs]
+    [([2, 3], [0, 1]), ([0, 1], [2, 3])]
+    """
+    if folds < 2:
+        raise ConfigurationError(f"folds is {folds}, but must be >= 2")
+    parts = _parts(target, [1] * folds, task, seed, ordered)
+    pairs = []
+    for number, held_out in enumerate(parts):
+        training = np.concatenate([*parts[:number], *parts[number + 1 :]])
+        if ordered:
+            training.sort()
+        else:
+            training = training[permutation(key_of(seed, SALT, number), len(training))]
+        pairs.append((training, held_out))
+    return tuple(pairs)
+
+
+def _weights(shares: Sequence[float]) -> list[int]:
+    """Whole numbers in the ratio of the shares."""
+    if len(shares) < 2:
+        raise ConfigurationError(f"shares is {tuple(shares)}, but must have two parts or more")
+    for share in shares:
+        if not (isfinite(share) and share > 0):
+            raise ConfigurationError(f"shares has {share}, but each must be > 0 and < 1")
+    # As written: 0.57 of 100 samples are 57, though the float is a little less.
+    exact = [Fraction(str(float(share))) for share in shares]
+    if abs(float(sum(exact)) - 1.0) > 1e-9:
+        raise ConfigurationError(
+            f"shares is {tuple(shares)}, whose sum is {float(sum(exact)):g}, but must be 1"
+        )
+    common = lcm(*(share.denominator for share in exact))
+    return [int(share * common) for share in exact]
+
+
+def _parts(
+    target: ArrayLike, weights: Sequence[int], task: Task | str, seed: int, ordered: bool
+) -> tuple[Indices, ...]:
+    values = _checked(target, Task(task))
+    n = len(values)
+    sizes = _rounded(n, weights)
+    if min(sizes) == 0:
+        raise ConfigurationError(
+            f"shares leave part {sizes.index(0) + 1} of {len(weights)} without a sample: "
+            f"there are only {n}"
+        )
+    order = np.arange(n) if ordered else permutation(key_of(seed, SALT), n)
+    quantiles = min(MOST_QUANTILES, max(1, n * min(weights) // sum(weights)))
+    stratum = _classes(values) if task == Task.CLASSIFICATION else _quantiles(values, quantiles)
+    return _dealt(stratum[order], order, _controlled(np.bincount(stratum).tolist(), weights))
+
+
+def _checked(target: ArrayLike, task: Task) -> NDArray[np.object_] | NDArray[np.float64]:
+    values = np.asarray(target)
+    if values.ndim != 1:
+        raise ConfigurationError(f"target has shape {values.shape}, but must have one axis")
+    if task is Task.REGRESSION:
+        numbers = values.astype(np.float64)
+        for at in np.flatnonzero(~np.isfinite(numbers))[:1].tolist():
+            raise DataError(f"target {at} is {numbers[at]}, but must be finite")
+        return numbers
+    for at, label in enumerate(values.tolist()):
+        if label is None or label != label:  # NaN is unlike itself
+            raise DataError(f"target {at} is {label}, but must be a label")
+    return values.astype(np.object_)
+
+
+def _classes(labels: NDArray[np.object_] | NDArray[np.float64]) -> NDArray[np.int64]:
+    numbers: dict[object, int] = {}
+    found = [numbers.setdefault(label, len(numbers)) for label in labels.tolist()]
+    return np.array(found, np.int64)
+
+
+def _quantiles(
+    numbers: NDArray[np.float64] | NDArray[np.object_], quantiles: int
+) -> NDArray[np.int64]:
+    stratum = np.empty(len(numbers), np.int64)
+    stratum[np.argsort(numbers, kind="stable")] = (
+        np.arange(len(numbers)) * quantiles // len(numbers)
+    )
+    return stratum
+
+
+def _rounded(count: int, weights: Sequence[int]) -> list[int]:
+    """``count`` cut in the ratio of the weights, by largest remainder."""
+    whole = sum(weights)
+    sizes = [count * weight // whole for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda p: -(count * weights[p] % whole))
+    for part in by_remainder[: count - sum(sizes)]:
+        sizes[part] += 1
+    return sizes
+
+
+def _controlled(counts: Sequence[int], weights: Sequence[int]) -> list[list[int]]:
+    """Samples of each stratum in each part: all sums exact, each number within 1 of its share.
+
+    What is left of a stratum after rounding down is given, one each, to those parts that still
+    lack most. Taking the strata with most left first is how Gale and Ryser make a matrix of zeros
+    and ones with given sums.
+    """
+    whole = sum(weights)
+    table = [[count * weight // whole for weight in weights] for count in counts]
+    sizes = _rounded(sum(counts), weights)
+    lacking = [
+        size - sum(column) for size, column in zip(sizes, zip(*table, strict=True), strict=True)
+    ]
+    left = [count - sum(row) for count, row in zip(counts, table, strict=True)]
+    for stratum in sorted(range(len(counts)), key=lambda s: -left[s]):
+
+        def urgency(part: int, count: int = counts[stratum]) -> tuple[int, int]:
+            return -lacking[part], -(count * weights[part] % whole)
+
+        for part in sorted(range(len(weights)), key=urgency)[: left[stratum]]:
+            table[stratum][part] += 1
+            lacking[part] -= 1
+    return table
+
+
+def _dealt(
+    stratum: NDArray[np.int64], order: NDArray[np.intp], table: Iterable[Sequence[int]]
+) -> tuple[Indices, ...]:
+    """Deal samples in ``order``: of each stratum so many to the first part, then to the next."""
+    part = np.empty(len(order), np.int64)
+    parts = 0
+    for number, row in enumerate(table):
+        part[stratum == number] = np.repeat(np.arange(len(row)), row)
+        parts = len(row)
+    return tuple(order[part == number].astype(np.int64) for number in range(parts))

@@ -1,0 +1,245 @@
+"""Evaluation: all that can be said about the finished answers of one classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+from typing import Self
+from typing import SupportsFloat
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.evaluation import gopher
+from streamnet.evaluation import measures
+from streamnet.evaluation import per_class
+from streamnet.evaluation import probabilities as of_probabilities
+from streamnet.evaluation.measures import Counts
+
+__all__ = ("Evaluation", "class_measures", "plain")
+
+NONE = -1  # number of the class where there is no answer
+
+
+@final
+class Evaluation:
+    """The answers of a classifier beside the truth, and every measure of them.
+
+    A sample has a truth and an answer, given as such or as probabilities, whose largest is the
+    answer (ties: the lowest class number). Probabilities that are not finite, and an answer of
+    None, are no answer, which is wrong. A label that is new is a new class.
+
+    Args:
+        labels: Labels by class number.
+        floor: Least probability in a log-loss.
+
+    Raises:
+        ConfigurationError: If a label is there twice, or the floor is not between 0 and 1.
+
+    >>> evaluation = Evaluation.of(list("RRMM"), list("RMMM"), labels=("R", "M"))
+    >>> evaluation.measures()["accuracy"], evaluation.confusion.tolist()
+    (0.75, [[1.0, 1.0, 0.0], [0.0, 2.0, 0.0]])
+    >>> evaluation.per_class()["R"]["precision"], evaluation.per_class()["R"]["recall"]
+    (1.0, 0.5)
+    """
+
+    def __init__(self, labels: Iterable[str] = (), *, floor: float = 1e-4) -> None:
+        if not 0.0 < floor < 1.0:
+            raise ConfigurationError(f"floor is {floor}, but must be > 0 and < 1")
+        self._floor = floor
+        self._numbers: dict[str, int] = {}
+        for label in labels:
+            if label in self._numbers:
+                raise ConfigurationError(f"labels has {label!r} twice, but each must be there once")
+            self._numbers[label] = len(self._numbers)
+        self._truths: list[int] = []
+        self._answers: list[int] = []
+        self._probabilities: list[NDArray[np.float64]] = []
+
+    @classmethod
+    def of(
+        cls,
+        truths: Sequence[str],
+        answers: Sequence[str | None] | None = None,
+        *,
+        probabilities: ArrayLike | None = None,
+        labels: Iterable[str] = (),
+        floor: float = 1e-4,
+    ) -> Self:
+        """The evaluation of n samples.
+
+        Args:
+            truths: Labels, one a sample.
+            answers: Labels, one a sample, None for none; otherwise the probabilities tell them.
+            probabilities: Shape (n, C), columns in the order of ``labels``.
+            labels: Labels by class number.
+            floor: Least probability in a log-loss.
+
+        Raises:
+            ConfigurationError: If lengths differ, or neither answers nor probabilities are given.
+        """
+        made = cls(labels, floor=floor)
+        rows: Any = [None] * len(truths)
+        if probabilities is not None:
+            rows = np.asarray(probabilities, np.float64)
+        given = [None] * len(truths) if answers is None else answers
+        if answers is None and probabilities is None:
+            raise ConfigurationError("answers is None, but must be given unless probabilities are")
+        for name, values in (("answers", given), ("probabilities", rows)):
+            if len(values) != len(truths):
+                raise ConfigurationError(
+                    f"{name} has length {len(values)}, but must have that of truths, {len(truths)}"
+                )
+        for truth, answer, row in zip(truths, given, rows, strict=True):
+            made.add(truth, answer, probabilities=row)
+        return made
+
+    def add(
+        self, truth: str, answer: str | None = None, *, probabilities: ArrayLike | None = None
+    ) -> None:
+        """Take in a sample.
+
+        Args:
+            truth: Its label.
+            answer: The label that it was given, None for none; otherwise told by probabilities.
+            probabilities: Shape (C,), of the classes that were known then, in their order.
+
+        Raises:
+            ConfigurationError: If probabilities are of another shape or not from 0 to 1, or only
+                some samples have them.
+        """
+        if self._truths and (probabilities is None) == bool(self._probabilities):
+            raise ConfigurationError("probabilities must be given for all samples or for none")
+        if probabilities is not None:
+            row, told = self._read(probabilities)
+            self._probabilities.append(row)
+        else:
+            told = NONE
+        self._truths.append(self._number(truth))
+        self._answers.append(told if answer is None else self._number(answer))
+
+    def _read(self, probabilities: ArrayLike) -> tuple[NDArray[np.float64], int]:
+        row = np.array(probabilities, np.float64)
+        if row.ndim != 1 or len(row) > len(self._numbers):
+            raise ConfigurationError(
+                f"probabilities has shape {row.shape}, but there are {len(self._numbers)} classes"
+            )
+        if not row.size or not np.isfinite(row).all():
+            return np.zeros(0), NONE
+        if row.min() < 0.0 or row.max() > 1.0 + 1e-6:
+            raise ConfigurationError(
+                f"probabilities has {row.min():g} to {row.max():g}, but must be from 0 to 1"
+            )
+        return row, int(row.argmax())
+
+    def _number(self, label: str) -> int:
+        return self._numbers.setdefault(label, len(self._numbers))
+
+    def __len__(self) -> int:
+        return len(self._truths)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels by class number."""
+        return tuple(self._numbers)
+
+    @property
+    def confusion(self) -> NDArray[np.float64]:
+        """Samples by truth (rows) and answer (columns, the last for none): shape (C, C + 1)."""
+        classes = len(self._numbers)
+        table = np.zeros((classes, classes + 1))
+        truths, answers = np.array(self._truths, np.int64), np.array(self._answers, np.int64)
+        np.add.at(table, (truths, answers), 1.0)  # NONE is the last column
+        return table
+
+    @property
+    def correct(self) -> int:
+        """Right answers."""
+        return sum(t == a for t, a in zip(self._truths, self._answers, strict=True))
+
+    @property
+    def wrong(self) -> int:
+        """Wrong answers, those that were not given included."""
+        return len(self) - self.correct
+
+    def measures(self) -> dict[str, float]:
+        """Measures of all classes together, NaN where one is not defined.
+
+        ``micro_f1`` counts all classes as one, so that it is the accuracy unless an answer is
+        missing; ``weighted_f1`` weighs each class by its samples. Those of probabilities are there
+        if probabilities were given: ``distance`` is the mean half squared error over all outputs,
+        half the Brier score. What is under ``gopher.`` is explained in `evaluation.gopher`.
+        """
+        counts = Counts.of(self.confusion)
+        found: dict[str, SupportsFloat] = {
+            "accuracy": measures.accuracy(counts),
+            "balanced_accuracy": measures.balanced_accuracy(counts),
+            "macro_f1": measures.macro_f1(counts),
+            "micro_f1": measures.micro_f1(counts),
+            "weighted_f1": measures.weighted_f1(counts),
+            "kappa": measures.kappa(counts),
+            "mcc": measures.matthews(counts),
+            **self._of_probabilities(),
+            "gopher.accuracy": gopher.accuracy(counts),
+            "gopher.balanced_accuracy": gopher.balanced_accuracy(counts),
+            "gopher.f_measure": gopher.f_measure(counts),
+        }
+        return {name: float(value) for name, value in found.items()}
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """Shape (n, C), 0 where there was no answer or the class was not known; (0, C) if none."""
+        table = np.zeros((len(self._probabilities), len(self._numbers)))
+        for row, given in zip(table, self._probabilities, strict=True):
+            row[: len(given)] = given
+        return table
+
+    def _of_probabilities(self) -> dict[str, float]:
+        if not self._probabilities:
+            return {}
+        truth, table = np.array(self._truths), self.probabilities()
+        brier = of_probabilities.brier(truth, table)
+        return {
+            "log_loss": of_probabilities.log_loss(truth, table, floor=self._floor),
+            "brier": brier,
+            "roc_auc": of_probabilities.roc_auc(truth, table),
+            "calibration_error": of_probabilities.calibration_error(truth, table),
+            "distance": brier / 2.0,
+        }
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """By label all measures of `per_class.PER_CLASS`: that class against all others."""
+        return class_measures(self.labels, self.confusion)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain data for JSON; None for what is not defined."""
+        return {
+            "samples": len(self),
+            "correct": self.correct,
+            "wrong": self.wrong,
+            "measures": plain(self.measures()),
+            "labels": list(self.labels),
+            "confusion": self.confusion.tolist(),
+            "classes": self.per_class(),
+        }
+
+
+def class_measures(
+    labels: Sequence[str], confusion: NDArray[np.float64]
+) -> dict[str, dict[str, float]]:
+    """By label every measure of `per_class.PER_CLASS`, of a confusion matrix (C, C + 1)."""
+    counts = Counts.of(confusion)
+    columns = {name: measure(counts) for name, measure in per_class.PER_CLASS.items()}
+    return {
+        label: {name: float(values[number]) for name, values in columns.items()}
+        for number, label in enumerate(labels)
+    }
+
+
+def plain(values: dict[str, float]) -> dict[str, float | None]:
+    """The same measures with None in place of NaN and infinity, which JSON does not have."""
+    return {name: value if isfinite(value) else None for name, value in values.items()}
