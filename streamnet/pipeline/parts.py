@@ -16,7 +16,7 @@ from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Scored
 from streamnet.samples import Block
 
-__all__ = ("BlockEncoder", "Chooser", "Chosen", "Judge", "Judgement")
+__all__ = ("BlockEncoder", "Chooser", "Chosen", "Judge", "Judgement", "Stateless")
 
 
 class Judgement(Protocol):
@@ -68,3 +68,11 @@ class Chooser(Protocol[J_contra, C_co]):
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on."""
+
+
+class Stateless:
+    """A part of a run without checkpoints."""
+
+    def export_state(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
