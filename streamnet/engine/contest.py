@@ -22,7 +22,6 @@ from streamnet.engine.parts import Parts
 from streamnet.engine.settings import EngineSettings
 from streamnet.engine.winners import Finishers
 from streamnet.engine.winners import Improvement
-from streamnet.engine.winners import Shelf
 from streamnet.engine.winners import Winners
 from streamnet.errors import NoCandidateError
 from streamnet.features.encoder import Encoder
@@ -113,9 +112,7 @@ class Contest:
         )
         chosen = [self.contestants[slot] for slot in best]
         if not self.settings.is_gophers:
-            chosen = [
-                replace(one, settings=self._scheduled(one, len(training))) for one in chosen
-            ]
+            chosen = [replace(one, settings=self._scheduled(one, len(training))) for one in chosen]
         epochs = [int(self.winners.epochs[slot]) for slot in best]
         self._encoder = await to_thread.run_sync(self._fitted, training)
         self._trainer = self._trainer_of(chosen)

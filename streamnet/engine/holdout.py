@@ -54,7 +54,9 @@ class HoldoutEvaluator(Stateless):
         if not scored.ends_round:
             return Graded(scored, None)
         tallies, self._tallies = self._tallies, []
-        return Graded(scored, Tally(*(np.sum(parts, axis=0) for parts in zip(*tallies, strict=True))))
+        return Graded(
+            scored, Tally(*(np.sum(parts, axis=0) for parts in zip(*tallies, strict=True)))
+        )
 
     def _tally(self, scored: Scored) -> Tally:
         alive = scored.answers.alive != 0

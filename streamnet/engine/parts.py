@@ -116,6 +116,7 @@ def parts_of(block: Block, settings: EngineSettings) -> Parts:
         ConfigurationError: If a part would be empty.
     """
     assert block.schema.task is not None
+    assert block.target is not None
     share = settings.training_split
     left = round(1.0 - share, 12)  # the decimal that is meant
     rest = [left] if settings.is_gophers else [round(left / 2.0, 12)] * 2

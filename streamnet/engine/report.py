@@ -26,9 +26,7 @@ def evaluation_of(model: Model, block: Block, threshold: float) -> AnyEvaluation
         return RegressionEvaluation.of(block.target, answers, threshold=threshold or None)
     shares = model.predict_proba(block)
     answers = model.predict(block).tolist()
-    return Evaluation.of(
-        block.target.tolist(), answers, probabilities=shares, labels=model.labels
-    )
+    return Evaluation.of(block.target.tolist(), answers, probabilities=shares, labels=model.labels)
 
 
 def report_of(

@@ -21,7 +21,7 @@ ORDERS = ("random", "file")
 TOGETHER = 10  # networks that answer together
 _OWN = ("hidden", "learning_rate", "decay", "schedule", "decay_steps", "lags")
 _NETWORK = {"activation": "relu", "optimiser": "sgd", "weight_decay": 0.003}
-_LEAST = {"tries": 1, "epochs": 1, "threads": 1}
+_AT_LEAST_ONE = ("tries", "epochs", "threads", "iterations", "ensemble")
 
 
 @final
@@ -93,12 +93,18 @@ class EngineSettings:
             value = getattr(self, name)
             if value not in names:
                 raise ConfigurationError(f"{name} is {value!r}, but must be {' or '.join(names)}")
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
+        self._check_numbers()
+        if self.refit and self.is_gophers:
+            raise ConfigurationError("refit is True, but must be False with protocol gopher")
+        for name in _OWN:
+            if name in self.network:
                 raise ConfigurationError(
-                    f"{name} is {getattr(self, name)}, but must be >= {least}"
+                    f"network has {name!r}, but that is not for an engine's networks alone"
                 )
-        for name in ("iterations", "ensemble"):
+        self.template()
+
+    def _check_numbers(self) -> None:
+        for name in _AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} is {value}, but must be >= 1")
@@ -110,14 +116,6 @@ class EngineSettings:
             raise ConfigurationError(
                 f"training_split is {self.training_split}, but must be > 0 and < 1"
             )
-        if self.refit and self.is_gophers:
-            raise ConfigurationError("refit is True, but must be False with protocol gopher")
-        for name in _OWN:
-            if name in self.network:
-                raise ConfigurationError(
-                    f"network has {name!r}, but that is not for an engine's networks alone"
-                )
-        self.template()
 
     @property
     def is_gophers(self) -> bool:
