@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
+    from streamnet.datasets import Sample
+    from streamnet.datasets import Set
+    from streamnet.datasets import kfold
+    from streamnet.datasets import split
+    from streamnet.evaluation import Evaluation
+    from streamnet.evaluation import RegressionEvaluation
     from streamnet.modelfiles import Model
     from streamnet.networks import CandidateSettings
     from streamnet.online import OnlineClassifier
@@ -24,34 +30,46 @@ if TYPE_CHECKING:
 __all__ = (
     "CandidateSettings",
     "Champion",
+    "Evaluation",
     "IterableSource",
     "Kind",
     "Model",
     "OnlineClassifier",
     "OnlineRegressor",
     "Pipeline",
+    "RegressionEvaluation",
     "Result",
+    "Sample",
+    "Set",
     "State",
     "Task",
+    "kfold",
     "open_files",
     "replay",
+    "split",
 )
 
 # Names are imported when they are first used: `streamnet --help` must not wait for numba.
 _HOMES = {
     "CandidateSettings": "streamnet.networks",
     "Champion": "streamnet.pipeline",
+    "Evaluation": "streamnet.evaluation",
     "IterableSource": "streamnet.sources",
     "Kind": "streamnet.samples",
     "Model": "streamnet.modelfiles",
     "OnlineClassifier": "streamnet.online",
     "OnlineRegressor": "streamnet.online",
     "Pipeline": "streamnet.pipeline",
+    "RegressionEvaluation": "streamnet.evaluation",
     "Result": "streamnet.pipeline",
+    "Sample": "streamnet.datasets",
+    "Set": "streamnet.datasets",
     "State": "streamnet.pipeline",
     "Task": "streamnet.samples",
+    "kfold": "streamnet.datasets",
     "open_files": "streamnet.sources",
     "replay": "streamnet.replaying",
+    "split": "streamnet.datasets",
 }
 
 

@@ -255,14 +255,15 @@ class EvaluationSection(Section):
 class SelectionSection(Section):
     """What answers: the ensemble or the champion alone, and what makes another one champion.
 
-    ``margin`` is the share by which a loss has to be lower at the start of the stream, ``alpha``
-    the level of the test later on.
+    ``criterion`` says by what a champion is chosen, ``margin`` is the share by which a loss has to
+    be lower at the start of the stream, ``alpha`` the level of the test later on.
 
     >>> SelectionSection(serve="champion").given()
     {'serve': 'champion'}
     """
 
     serve: Literal["ensemble", "champion"] | None = None
+    criterion: Text | None = None
     margin: Share | None = None
     alpha: Annotated[float, Field(gt=0, le=1)] | None = None
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from streamnet.cli.figures import number
 from streamnet.cli.figures import plural
-from streamnet.cli.grading import measures_table
+from streamnet.cli.summaries import measures_table
 from streamnet.cli.terminal import printable
 from streamnet.cli.view import WIDE
 from streamnet.pipeline.pipeline import Result

@@ -27,6 +27,30 @@ def evaluate(
     report: Annotated[
         Path | None, Parameter(group=OUTPUT, metavar="FILE", help="Write the measures: .json.")
     ] = None,
+    per_class: Annotated[
+        bool,
+        Parameter(group=OUTPUT, negative=(), help="Show each class against all others."),
+    ] = False,
+    confusion: Annotated[
+        bool,
+        Parameter(group=OUTPUT, negative=(), help="Show the confusion matrix, however wide."),
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        Parameter(
+            group=OUTPUT,
+            metavar="NUMBER",
+            help="Of numbers: count answers nearer to the truth than this as correct.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        Parameter(
+            group=OUTPUT,
+            metavar="FILE",
+            help="Draw the confusion matrix, or of numbers the errors: .png or .svg.",
+        ),
+    ] = None,
 ) -> int:
     """Score a saved model on labelled files; nothing is learned.
 
@@ -36,19 +60,28 @@ def evaluate(
     """
     import anyio
 
+    from streamnet.cli.grading import Shown
     from streamnet.cli.grading import grade
     from streamnet.cli.grading import show
     from streamnet.cli.terminal import complain
     from streamnet.modelfiles import Model
     from streamnet.outputs import Output
     from streamnet.outputs import check_outputs
+    from streamnet.plots import SUFFIXES
+    from streamnet.plots import check_matplotlib
 
-    if report is not None:
-        inputs = {str(model): "the model", **dict.fromkeys(files, "a file to evaluate")}
-        check_outputs([Output("report", report, (".json",))], inputs)
+    outputs = [
+        Output(name, path, suffixes)
+        for name, path, suffixes in (("report", report, (".json",)), ("plot", plot, SUFFIXES))
+        if path is not None
+    ]
+    check_outputs(outputs, {str(model): "the model", **dict.fromkeys(files, "a file to evaluate")})
+    if plot is not None:
+        check_matplotlib()
+    shown = Shown(per_class, confusion, plot, threshold)
     options = reading.given() if reading else {}
-    grades = anyio.run(grade, Model.load(model), files, target, options)
-    show(grades, report)
+    grades = anyio.run(grade, Model.load(model), files, target, options, shown)
+    show(grades, report, shown)
     if grades.note:
         complain(grades.note)
     return 1 if grades.note else 0

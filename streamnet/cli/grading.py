@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from streamnet.cli.asking import Rejected
 from streamnet.cli.asking import answers
-from streamnet.cli.figures import number
 from streamnet.cli.figures import plural
+from streamnet.cli.summaries import class_tables
+from streamnet.cli.summaries import confusion_table
+from streamnet.cli.summaries import measures_table
+from streamnet.cli.summaries import regression_table
 from streamnet.cli.terminal import Terminal
-from streamnet.cli.terminal import printable
 from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
@@ -26,25 +26,26 @@ from streamnet.errors import StreamnetError
 from streamnet.evaluation import ClassificationBaselines
 from streamnet.evaluation import ClassificationEvaluator
 from streamnet.evaluation import RegressionBaselines
+from streamnet.evaluation import RegressionEvaluation
 from streamnet.evaluation import RegressionEvaluator
+from streamnet.evaluation.evaluation import class_measures
 from streamnet.learning.evaluator import measures_of
 from streamnet.modelfiles import Model
 from streamnet.samples import Task
 
-__all__ = ("Grades", "grade", "measures_table", "show")
+__all__ = ("Grades", "Shown", "grade", "show")
 
 _WIDEST = 12
-_CLASSIFICATION = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "kappa",
-    "kappa_temporal",
-    "mcc",
-    "log_loss",
-    "brier",
-)
-_ORDER = (*_CLASSIFICATION, "mae", "rmse", "r2", "mape")
+_UNBOUNDED = 1 << 20  # columns
+
+
+class Shown(NamedTuple):
+    """What is to be seen beside the measures."""
+
+    per_class: bool = False
+    confusion: bool = False  # however wide it is
+    plot: Path | None = None
+    threshold: float | None = None  # of a regression: answers nearer than that are correct
 
 
 class Grades(NamedTuple):
@@ -53,14 +54,15 @@ class Grades(NamedTuple):
     samples: int
     measures: dict[str, dict[str, float | None]]  # by "model" and the names of the baselines
     labels: tuple[str, ...]
-    confusion: NDArray[np.float64] | None  # rows are truths, columns are answers
+    confusion: NDArray[np.float64] | None  # shape=(C, C + 1), rows truths, columns answers
+    pairs: RegressionEvaluation | None  # truths and answers, where they have to be looked at again
     note: str | None  # about rejected records
 
 
 class _Tracks:
     """Model and baselines, scored side by side."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, shown: Shown) -> None:
         self.model = model
         self.labels = list(model.labels)
         self.numbers = {name: i for i, name in enumerate(self.labels)}
@@ -69,11 +71,17 @@ class _Tracks:
         self.values = RegressionEvaluator(1), RegressionEvaluator(2)
         self.class_baselines = ClassificationBaselines()
         self.value_baselines = RegressionBaselines()
+        looked_at = not self.classify and (shown.plot or shown.threshold is not None)
+        # All pairs are kept only then: otherwise memory stays flat.
+        self.pairs = RegressionEvaluation(threshold=shown.threshold) if looked_at else None
 
     def update(self, truth: NDArray[Any], outputs: NDArray[np.float64]) -> None:
         if not self.classify:
             self.values[0].update(outputs.T, truth)
             self.values[1].update(self.value_baselines.answers(truth), truth)
+            if self.pairs is not None:
+                for pair in zip(truth.tolist(), outputs[:, 0].tolist(), strict=True):
+                    self.pairs.add(*pair)
             return
         for name in truth.tolist():
             if name not in self.numbers:
@@ -92,8 +100,17 @@ class _Tracks:
         measures = {"model": measures_of(model.measures(0))}
         for track, name in enumerate(baselines.names):
             measures[name] = measures_of(simple.measures(track))
-        confusion = self.classes[0].confusion(0) if self.classify else None
-        return Grades(samples, measures, tuple(self.labels), confusion, note)
+        confusion = self._confusion() if self.classify else None
+        return Grades(samples, measures, tuple(self.labels), confusion, self.pairs, note)
+
+    def _confusion(self) -> NDArray[np.float64]:
+        """The confusion with room for every label, also for those that never came up."""
+        found = self.classes[0].confusion(0)
+        seen = len(found)
+        whole = np.zeros((len(self.labels), len(self.labels) + 1))
+        whole[:seen, :seen] = found[:, :seen]
+        whole[:seen, -1] = found[:, -1]
+        return whole
 
 
 async def grade(
@@ -101,16 +118,19 @@ async def grade(
     files: tuple[str, ...],
     target: str | None,
     options: dict[str, Any],
+    shown: Shown,
 ) -> Grades:
     """Score a model on files.
 
     Raises:
-        ConfigurationError: If there are no files, or no target is known.
+        ConfigurationError: If there are no files, no target is known, or what is to be shown is
+            nothing that the model's task has.
         DataError: If a file can't be read or no sample has a truth.
     """
     if target is None and model.about.get("target") is None:
         raise ConfigurationError("target is not given, and the model does not know its own")
-    tracks = _Tracks(model)
+    _check(model, shown)
+    tracks = _Tracks(model, shown)
     samples, rejected = 0, Rejected()
     async with aclosing(answers(model, files, options, target=target, labelled=True)) as blocks:
         async for block, outputs in blocks:
@@ -123,63 +143,85 @@ async def grade(
     return tracks.grades(samples, rejected.note)
 
 
-def show(grades: Grades, report: Path | None) -> None:
+def _check(model: Model, shown: Shown) -> None:
+    if model.task is Task.CLASSIFICATION:
+        if shown.threshold is not None:
+            raise ConfigurationError("threshold is given, but the model answers with labels")
+        return
+    for name in ("per_class", "confusion"):
+        if getattr(shown, name):
+            raise ConfigurationError(f"{name} is given, but the model answers with numbers")
+
+
+def show(grades: Grades, report: Path | None, shown: Shown) -> None:
     """Print the grades, and write them where asked.
 
     Raises:
-        StreamnetError: If the report can't be written.
+        StreamnetError: If the report or the plot can't be written.
     """
     if report is not None:
         _write(grades, report)
+    if shown.plot is not None:
+        _draw(grades, shown.plot)
     terminal = Terminal()
     terminal.say(f"{plural(grades.samples, 'sample')}\n")
     terminal.print(measures_table(grades.measures))
+    if grades.pairs is not None and shown.threshold is not None:
+        terminal.say("")
+        terminal.print(regression_table(grades.pairs))
     if grades.confusion is None:
         return
-    confusion = _confusion(grades.labels, grades.confusion)
-    if len(grades.labels) <= _WIDEST and terminal.measure(confusion).maximum <= terminal.width:
+    if shown.per_class:
+        for table in class_tables(grades.labels, grades.confusion, terminal.width):
+            terminal.say("")
+            terminal.print(table)
+    _show_confusion(terminal, grades.labels, grades.confusion, report, always=shown.confusion)
+
+
+def _show_confusion(
+    terminal: Terminal,
+    labels: tuple[str, ...],
+    confusion: NDArray[np.float64],
+    report: Path | None,
+    *,
+    always: bool,
+) -> None:
+    table = confusion_table(labels, confusion)
+    unbounded = terminal.options.update(max_width=_UNBOUNDED)
+    width = terminal.measure(table, options=unbounded).maximum
+    if always or (len(labels) <= _WIDEST and width <= terminal.width):
         terminal.say("\nconfusion: a row for each truth, a column for each answer\n")
-        terminal.print(confusion)
+        terminal.width = max(terminal.width, width)
+        terminal.print(table)
     else:
         kept = f"is in {report}" if report else "goes into --report"
-        terminal.say(f"\nconfusion: too wide to be shown, it {kept}")
+        terminal.say(f"\nconfusion: too wide, it {kept}; --confusion shows it")
 
 
-def measures_table(measures: Mapping[str, Mapping[str, float | None]]) -> Table:
-    """Measures as rows, and a column for each thing that is measured, the first one in bold.
+def _draw(grades: Grades, path: Path) -> None:
+    from streamnet.plots import confusion_figure
+    from streamnet.plots import residual_figure
+    from streamnet.plots import save_figure
 
-    The rows stand in one order, whatever order a file has kept them in.
-    """
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("")
-    for place, who in enumerate(measures):
-        style = "bold green" if place == 0 else ""
-        table.add_column(who.replace("_", "-"), justify="right", style=style)
-    for name in sorted(next(iter(measures.values())), key=_place):
-        cells = [number(one.get(name)) for one in measures.values()]
-        table.add_row(name.replace("_", " "), *cells)
-    return table
-
-
-def _place(name: str) -> tuple[int, str]:
-    return (_ORDER.index(name), "") if name in _ORDER else (len(_ORDER), name)
-
-
-def _confusion(labels: tuple[str, ...], confusion: NDArray[np.float64]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("")
-    names = [printable(label) for label in labels[: len(confusion)]]
-    for name in names:
-        table.add_column(name, justify="right")
-    for name, row in zip(names, confusion, strict=True):
-        table.add_row(name, *(f"{count:,.0f}" for count in row[: len(names)]))
-    return table
+    if grades.confusion is not None:
+        figure = confusion_figure(grades.labels, grades.confusion)
+    else:
+        assert grades.pairs is not None  # kept for the plot's sake
+        figure = residual_figure(grades.pairs.truths, grades.pairs.answers)
+    save_figure(figure, path)
 
 
 def _write(grades: Grades, path: Path) -> None:
-    values = {"samples": grades.samples, "measures": grades.measures, "labels": grades.labels}
+    values: dict[str, Any] = {
+        "samples": grades.samples,
+        "measures": grades.measures,
+        "labels": grades.labels,
+    }
     if grades.confusion is not None:
         values["confusion"] = grades.confusion.tolist()
+        values["classes"] = class_measures(grades.labels, grades.confusion)
+    if grades.pairs is not None:
+        values["regression"] = grades.pairs.as_dict()
     text = json.dumps(values, indent=1, allow_nan=False) + "\n"
     try:
         write_durably(path, text.encode())

@@ -247,6 +247,14 @@ class SelectionOptions(_Options):
         Literal["ensemble", "champion"] | None,
         _one("WHO", "Who answers: all together, or the best one alone; default ensemble."),
     ] = None
+    criterion: Annotated[
+        str | None,
+        _one(
+            "CRITERION",
+            "By what the best one is chosen: log_loss, accuracy, balanced_accuracy, distance; of "
+            "numbers mae, mse, distance; or gopher-neural's own, such as gopher.accuracy.",
+        ),
+    ] = None
 
 
 @final

@@ -14,7 +14,7 @@ from rich.table import Table
 from streamnet.cli.figures import number
 from streamnet.cli.figures import plural
 from streamnet.cli.figures import spark
-from streamnet.cli.grading import measures_table
+from streamnet.cli.summaries import measures_table
 from streamnet.cli.terminal import Terminal
 from streamnet.cli.terminal import printable
 from streamnet.errors import ModelFileError

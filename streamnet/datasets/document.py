@@ -14,7 +14,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.samples import Task
 
-__all__ = ("Document", "as_csv", "as_libsvm", "parse")
+__all__ = ("Document", "Row", "as_csv", "as_libsvm", "parse")
 
 VERSION = 1
 WHITESPACE = " \t\r\n\v\f"  # what a source strips

@@ -16,7 +16,7 @@ __all__ = ("Sample",)
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Sample:
     """One observation of a `Set`, which never changes.
 
@@ -39,18 +39,20 @@ class Sample:
     """
 
     vector: NDArray[np.float64]
-    label: str | None = None
-    value: float | None = None
+    label: str | None
+    value: float | None
 
-    # Not __init__ itself: the fields of a frozen class can only be set this way.
-    def __post_init__(self) -> None:
-        vector = _vector(self.vector)
-        if self.label is not None and not isinstance(self.label, str):
-            raise ConfigurationError(f"label is {self.label!r}, but must be a text")
-        if self.value is not None and not isfinite(self.value):
-            raise ConfigurationError(f"value is {self.value}, but must be finite")
-        object.__setattr__(self, "vector", vector)
-        object.__setattr__(self, "value", None if self.value is None else float(self.value))
+    def __init__(
+        self, vector: ArrayLike, label: str | None = None, value: float | None = None
+    ) -> None:
+        if label is not None and not isinstance(label, str):
+            raise ConfigurationError(f"label is {label!r}, but must be a text")
+        if value is not None and not isfinite(value):
+            raise ConfigurationError(f"value is {value}, but must be finite")
+        # The fields of a frozen class can only be set this way.
+        object.__setattr__(self, "vector", _vector(vector))
+        object.__setattr__(self, "label", label)
+        object.__setattr__(self, "value", None if value is None else float(value))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sample):

@@ -52,6 +52,7 @@ class Learner:
         margin: Share by which a challenger must be better at the start of the stream.
         alpha: Level of the test by which one becomes champion later on, see `Selector`.
         serve: "ensemble" answers with all candidates together, "champion" with the best one alone.
+        criterion: By what the champion is chosen; None: log_loss, of numbers mae. See `SampleLoss`.
         drift: Detector of drift in the loss of what is served, see `DriftWatch`, or "none".
         encoder: Settings of the encoder.
         evolution: Settings of the search for better candidates; None is no search among
@@ -81,6 +82,7 @@ class Learner:
         margin: float = 0.02,
         alpha: float = 0.05,
         serve: str = "ensemble",
+        criterion: str | None = None,
         drift: str = "adwin",
         encoder: dict[str, Any] | None = None,
         evolution: dict[str, Any] | None = None,
@@ -102,6 +104,7 @@ class Learner:
             evolution=Evolution(settings, seed=seed, **evolution),
             drift=DriftWatch(drift),
             serve=serve,
+            criterion=criterion,
             window=window,
             fading=fading,
         )

@@ -20,6 +20,7 @@ from streamnet.learning.alternatives import Alternatives
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.errors import add_errors
 from streamnet.learning.evaluator import Judged
+from streamnet.learning.evaluator import numbers_of
 from streamnet.learning.evolution import Evolution
 from streamnet.learning.evolution import Standing
 from streamnet.learning.search import replacements_of
@@ -32,6 +33,7 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.members import Member
 from streamnet.networks.topology import Capacity
 from streamnet.samples import Task
+from streamnet.selection.sample_loss import SampleLoss
 from streamnet.selection.selector import Selector
 
 __all__ = (
@@ -93,6 +95,7 @@ class Server:
         evolution: Decides who makes room for whom.
         drift: Notices that what is served has become worse.
         serve: "ensemble" or "champion".
+        criterion: By what the champion is chosen, see `SampleLoss`; None is the task's default.
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
 
@@ -114,6 +117,7 @@ class Server:
         evolution: Evolution,
         drift: DriftWatch | None = None,
         serve: str = "ensemble",
+        criterion: str | None = None,
         window: int = 1000,
         fading: float = 0.999,
     ) -> None:
@@ -122,6 +126,7 @@ class Server:
         self.task = task
         self.members = list(members)
         self.selector = selector
+        self.sample_loss = SampleLoss(task, criterion)
         self.evolution = evolution
         self.drift = DriftWatch() if drift is None else drift
         self.serves = SERVABLE.index(serve)
@@ -195,15 +200,22 @@ class Server:
 
     def _choose(self, judged: Judged) -> NDArray[np.int32]:
         before = self.selector.switched
-        chosen = self.selector.choose(
-            judged.scored.first, judged.losses, judged.scored.answers.alive
-        )
+        losses = self._losses(judged)
+        chosen = self.selector.choose(judged.scored.first, losses, judged.scored.answers.alive)
         new = self.selector.switched - before
         for switch in list(self.selector.switches)[-new:] if new else ():
             old = None if switch.before < 0 else self.members[switch.before]
             change = Change(switch.number, old, self.members[switch.after], *switch[3:])
             self.changes.append(change)
         return chosen
+
+    def _losses(self, judged: Judged) -> NDArray[np.float64]:
+        """What the answers cost under the criterion."""
+        encoded = judged.scored.encoded
+        if not encoded.block.scored:
+            return judged.losses
+        truth = encoded.label if self.task is Task.CLASSIFICATION else numbers_of(encoded)
+        return self.sample_loss.update(judged.answers, truth, encoded.known, judged.losses)
 
     def _note_dead(self, scored: Scored) -> None:
         """Note who did not answer to the block's end, and since when."""
@@ -296,6 +308,7 @@ class Server:
         return {
             "members": [_plain(member) for member in self.members],
             "selector": self.selector.export_state(),
+            "sample_loss": self.sample_loss.export_state(),
             "alternatives": self.alternatives.export_state(),
             "changes": [
                 [c.number, c.before and _plain(c.before), _plain(c.after)] for c in self.changes
@@ -319,6 +332,7 @@ class Server:
         self.members = [_member(*values) for values in state["members"]]
         self._serials = self._all_serials()
         self.selector.restore_state(state["selector"])
+        self.sample_loss.restore_state(state["sample_loss"])
         self.alternatives.restore_state(state["alternatives"])
         self.changes.clear()
         losses = state["change_losses"].tolist()

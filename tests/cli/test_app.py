@@ -24,7 +24,8 @@ OPTIONS = {
     f"{READING} --candidates --hidden --activation --optimiser --learning-rate --rehearsal --dtype "
     "--seed --block-size --threads --config --model --predictions --report --dead-letters --quiet",
     "predict": f"MODEL FILE {READING} --output",
-    "evaluate": f"MODEL FILE --target {READING} --report",
+    "evaluate": f"MODEL FILE --target {READING} --report --per-class --confusion --threshold "
+    "--plot",
     "inspect": "FILE",
 }
 

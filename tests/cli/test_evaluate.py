@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def test_a_confusion_that_is_too_wide_is_said_to_be_in_the_report(
     outcome = cli("evaluate", "many.json", path, *options)
     assert (outcome.code, outcome.err) == (0, "")
     kept = "is in report.json" if options else "goes into --report"
-    assert outcome.out.splitlines()[-1] == f"confusion: too wide to be shown, it {kept}"
+    assert outcome.out.splitlines()[-1] == f"confusion: too wide, it {kept}; --confusion shows it"
     if options:
         report = json.loads(Path("report.json").read_text(encoding="utf-8"))
         assert np.shape(report["confusion"]) == (20, 21)
@@ -149,3 +150,87 @@ def test_without_any_truth_there_is_nothing_to_evaluate(cli: Cli, model: Path) -
     outcome = cli("evaluate", model, path)
     assert outcome.code == 1
     assert "new.csv" in outcome.complaint
+
+
+def test_each_class_is_shown_and_reported_as_scikit_learn_finds_it(cli: Cli, model: Path) -> None:
+    samples = noisy(140)
+    path = write("new.csv", csv_text(samples))
+    outcome = cli("evaluate", model, path, "--per-class", "--report", "report.json")
+    assert (outcome.code, outcome.err) == (0, "")
+    for phrase in ("true positives", "negative predictive value", "markedness"):
+        assert phrase in outcome.out
+    classes = json.loads(Path("report.json").read_text(encoding="utf-8"))["classes"]
+    truth = [row["label"] for row in samples]
+    given = [row["answer"] for row in read_csv(cli("predict", model, path).out)]
+    for label, found in classes.items():
+        precision, recall, f1, count = (
+            value[0]
+            for value in metrics.precision_recall_fscore_support(truth, given, labels=[label])
+        )
+        assert found["positives"] == count
+        assert found["precision"] == pytest.approx(precision)
+        assert found["recall"] == pytest.approx(recall)
+        assert found["f1"] == pytest.approx(f1)
+
+
+def test_a_confusion_is_shown_however_wide_where_it_is_asked_for(cli: Cli) -> None:
+    text = "x,label\n" + "".join(f"{i % 20},class {i % 20}\n" for i in range(400))
+    path = write("many.csv", text)
+    assert cli.replay(path, "--model", "many.json").code == 0
+    outcome = cli("evaluate", "many.json", path, "--confusion")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()[-21:]
+    assert lines[0].split()[-2:] == ["class", lines[-1].split()[1]]
+    assert sum(int(cell) for line in lines[1:] for cell in line.split()[2:]) == 400
+
+
+@pytest.mark.parametrize("name", ["plot.png", "plot.svg"])
+def test_a_confusion_is_drawn(cli: Cli, model: Path, name: str) -> None:
+    path = write("new.csv", csv_text(noisy(50)))
+    assert cli("evaluate", model, path, "--plot", name).code == 0
+    assert len(Path(name).read_bytes()) > 3000
+
+
+@pytest.fixture
+def line(cli: Cli) -> Path:
+    """A file of numbers; line.json is a model of it."""
+    text = "x,y\n" + "".join(f"{i % 9},{i % 9 * 2.5 + i % 4}\n" for i in range(300))
+    path = write("line.csv", text)
+    replay(path, target="y", candidates=2).model.save("line.json")
+    return path
+
+
+def test_numbers_near_the_truth_are_counted_and_errors_drawn(cli: Cli, line: Path) -> None:
+    options = ("--threshold", "2", "--plot", "errors.svg", "--report", "report.json")
+    outcome = cli("evaluate", "line.json", line, *options)
+    assert (outcome.code, outcome.err) == (0, "")
+    answers = [float(row["answer"]) for row in read_csv(cli("predict", "line.json", line).out)]
+    truth = [float(row["y"]) for row in read_csv(line.read_text())]
+    correct = sum(abs(y - a) < 2 for y, a in zip(truth, answers, strict=True))
+    assert re.search(rf"correct \(within 2\) +{correct}\b", outcome.out)
+    assert re.search(rf"wrong +{300 - correct}\b", outcome.out)
+    found = json.loads(Path("report.json").read_text(encoding="utf-8"))["regression"]
+    assert (found["correct"], found["samples"]) == (correct, 300)
+    assert Path("errors.svg").read_text(encoding="utf-8").count("<path") > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--per-class",), "per_class is given, but the model answers with numbers"),
+        (("--confusion",), "confusion is given, but the model answers with numbers"),
+        (("--threshold", "0"), "threshold is 0.0, but must be > 0"),
+        (("--plot", "a.gif"), "plot is 'a.gif', but must end in .png or .svg"),
+    ],
+)
+def test_what_numbers_do_not_have_is_refused(
+    cli: Cli, line: Path, options: tuple[str, ...], complaint: str
+) -> None:
+    outcome = cli("evaluate", "line.json", line, *options)
+    assert (outcome.code, outcome.complaint) == (2, complaint)
+
+
+def test_labels_have_no_threshold(cli: Cli, model: Path) -> None:
+    path = write("new.csv", csv_text(noisy(10)))
+    outcome = cli("evaluate", model, path, "--threshold", "0.5")
+    assert outcome.complaint == "threshold is given, but the model answers with labels"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.cli.grading import measures_table
+from streamnet.cli.summaries import measures_table
 from streamnet.evaluation import ClassificationEvaluator
 from streamnet.evaluation import RegressionEvaluator
 from streamnet.modelfiles import Model

@@ -40,6 +40,19 @@ def files() -> None:
     assert_type(streamnet.Model.load("m.safetensors"), streamnet.Model)
 
 
+def sets() -> None:
+    made = streamnet.Set.load("a.csv", task="classification", rejected="collect")
+    assert_type(made, streamnet.Set)
+    assert_type(made[0], streamnet.Sample)
+    assert_type(made[1:], streamnet.Set)
+    training, test = streamnet.split(made.targets(), (0.7, 0.3), task=made.task)
+    assert_type(made[training].vectors(), NDArray[np.float64])
+    evaluation = streamnet.Evaluation.of(["a"], probabilities=[[1.0]], labels=made.labels)
+    assert_type(evaluation.per_class(), dict[str, dict[str, float]])
+    assert_type(streamnet.RegressionEvaluation.of([1.0], [2.0]).measures(), dict[str, float])
+    assert_type(test, NDArray[np.int64])
+
+
 async def pipeline(rows: AsyncIterator[dict[str, Any]]) -> None:
     source = streamnet.IterableSource(rows, target="y", task=streamnet.Task.REGRESSION)
     async with streamnet.Pipeline(source, seed=1) as running:

@@ -1,0 +1,181 @@
+"""Plots: a confusion matrix and the errors of a regression as pictures; needs matplotlib."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+
+from streamnet.durability.writing import write_durably
+from streamnet.errors import ConfigurationError
+from streamnet.errors import StreamnetError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ("SUFFIXES", "check_matplotlib", "confusion_figure", "residual_figure", "save_figure")
+
+SUFFIXES = (".png", ".svg")
+"""Endings of picture files."""
+
+INSTALL = "a plot needs matplotlib, which is not installed: pip install 'streamnet[report]'"
+MOST_COUNTS = 30  # classes, before there is no room for a number in each cell
+LONGEST = 16  # characters of a label
+NO_ANSWER = "(none)"
+BINS = 40
+
+
+def check_matplotlib() -> None:
+    """Refuse now, before hours of work, what could not be drawn afterwards.
+
+    Raises:
+        ConfigurationError: If matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise ConfigurationError(INSTALL)
+
+
+def confusion_figure(labels: Sequence[str], confusion: ArrayLike) -> Figure:
+    """A heat map of a confusion matrix: a row for each truth, a column for each answer.
+
+    The colour is the share of the row, so that rare classes are seen as well as frequent ones; the
+    number is that of samples. A last column is there if answers are missing.
+
+    Args:
+        labels: Labels by class number.
+        confusion: Shape (C, C + 1), rows truths, columns answers, the last for none.
+
+    Raises:
+        ConfigurationError: If there are no labels, the shape does not fit, or matplotlib is not
+            installed.
+
+    >>> confusion_figure(("R", "M"), [[23, 8, 0], [0, 30, 0]]).axes[0].get_xlabel()
+    'answer'
+    """
+    counts = np.asarray(confusion, np.float64)
+    classes = len(labels)
+    if not classes:
+        raise ConfigurationError("labels is empty, but a plot needs one")
+    if counts.shape != (classes, classes + 1):
+        raise ConfigurationError(
+            f"confusion has shape {counts.shape}, but must have {(classes, classes + 1)}"
+        )
+    answered = counts if counts[:, -1].any() else counts[:, :-1]
+    sums = counts.sum(1, keepdims=True)
+    shares = np.divide(answered, sums, out=np.zeros_like(answered), where=sums > 0)
+    side = min(12.0, 2.5 + 0.55 * classes)
+    figure = _figure(side + 1.0, side)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    figure.colorbar(image, ax=axes, label="share of the truth", fraction=0.046)
+    names = [_short(label) for label in labels]
+    columns = [*names, NO_ANSWER][: answered.shape[1]]
+    slanted = max(map(len, columns)) > 3
+    axes.set_xticks(
+        range(len(columns)),
+        columns,
+        parse_math=False,
+        rotation=45 if slanted else 0,
+        ha="right" if slanted else "center",
+    )
+    axes.set_yticks(range(classes), names, parse_math=False)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    if classes <= MOST_COUNTS:
+        for (row, column), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.5 else "black"
+            text = f"{answered[row, column]:,.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    return figure
+
+
+def residual_figure(truths: ArrayLike, answers: ArrayLike) -> Figure:
+    """Answers beside truths, and how the errors are distributed; what is not finite is left out.
+
+    Args:
+        truths: Shape (n,).
+        answers: Shape (n,).
+
+    Raises:
+        ConfigurationError: If the shapes differ, no pair is finite, or matplotlib is not installed.
+
+    >>> residual_figure([1.0, 2.0], [1.5, 2.0]).axes[1].get_xlabel()
+    'truth - answer'
+    """
+    y, a = np.asarray(truths, np.float64), np.asarray(answers, np.float64)
+    if y.ndim != 1 or y.shape != a.shape:
+        raise ConfigurationError(f"answers has shape {a.shape}, but must have (n,) = {y.shape}")
+    known = np.isfinite(y) & np.isfinite(a)
+    if not known.any():
+        raise ConfigurationError("answers has no finite number, but a plot needs one")
+    y, a = y[known], a[known]
+    figure = _figure(9.0, 4.2)
+    beside, errors = figure.subplots(1, 2)
+    _draw_beside(beside, y, a)
+    errors.hist(y - a, bins=BINS, color="tab:blue")
+    errors.axvline(0.0, color="black", linewidth=0.8)
+    errors.set_xlabel("truth - answer")
+    errors.set_ylabel("samples")
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure to a file, which is there as a whole or not at all.
+
+    Args:
+        figure: What the other functions return.
+        path: Its ending, .png or .svg, tells the format. The same figure gives the same bytes.
+
+    Raises:
+        ConfigurationError: If the name has another ending.
+        StreamnetError: If the file can't be written.
+    """
+    import matplotlib as mpl
+
+    suffix = Path(path).suffix
+    if suffix not in SUFFIXES:
+        raise ConfigurationError(
+            f"path is {os.fspath(path)!r}, but must end in {' or '.join(SUFFIXES)}"
+        )
+    picture = io.BytesIO()
+    metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
+    with mpl.rc_context({"svg.hashsalt": "streamnet"}), warnings.catch_warnings():
+        # A label in a script that the font lacks is drawn as boxes, which is no reason to stop.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        kind = suffix[1:]
+        figure.savefig(picture, format=kind, dpi=120, metadata=metadata, bbox_inches="tight")
+    try:
+        write_durably(path, picture.getvalue())
+    except OSError as error:
+        raise StreamnetError(f"plot {path} can't be written: {error.strerror}") from error
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure that no window system knows of; sizes in inches."""
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _draw_beside(axes: Any, y: NDArray[np.float64], a: NDArray[np.float64]) -> None:
+    ends = [min(y.min(), a.min()), max(y.max(), a.max())]
+    axes.plot(ends, ends, color="black", linewidth=0.8, label="exact")
+    axes.scatter(y, a, s=8, alpha=0.4, linewidths=0, rasterized=True)
+    axes.set_xlabel("truth")
+    axes.set_ylabel("answer")
+    axes.legend(loc="upper left")
+
+
+def _short(label: str) -> str:
+    text = "".join(c if c.isprintable() else "\ufffd" for c in label)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

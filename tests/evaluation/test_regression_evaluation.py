@@ -1,0 +1,90 @@
+"""All measures of a finished regression are those of scikit-learn."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from streamnet.errors import ConfigurationError
+from streamnet.evaluation import RegressionEvaluation
+
+numbers = st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=30))
+def test_measures_are_those_of_scikit_learn(pairs: list[tuple[float, float]]) -> None:
+    truth, answer = zip(*pairs, strict=True)
+    found = RegressionEvaluation.of(truth, answer, quantiles=(0.25, 0.9)).measures()
+    expected = {
+        "mae": metrics.mean_absolute_error(truth, answer),
+        "rmse": metrics.root_mean_squared_error(truth, answer),
+        "distance": metrics.mean_squared_error(truth, answer) / 2,
+        "quantile_loss_0.25": metrics.mean_pinball_loss(truth, answer, alpha=0.25),
+        "quantile_loss_0.9": metrics.mean_pinball_loss(truth, answer, alpha=0.9),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+    if np.ptp(truth) > 0:
+        assert found["r2"] == pytest.approx(metrics.r2_score(truth, answer), rel=1e-6)
+    if all(truth):
+        mape = metrics.mean_absolute_percentage_error(truth, answer)
+        assert found["mape"] == pytest.approx(mape, rel=1e-9)
+
+
+def test_the_root_mean_square_is_that_of_twice_the_distance() -> None:
+    found = RegressionEvaluation.of([1.0, 2.0, 5.0], [1.5, 2.0, 4.0]).measures()
+    assert found["rmse"] == pytest.approx(np.sqrt(2 * found["distance"]))
+
+
+def test_correct_is_what_lies_strictly_within_the_threshold() -> None:
+    evaluation = RegressionEvaluation.of([1.0, 1.0, 1.0], [1.0, 1.25, 0.5], threshold=0.25)
+    assert (evaluation.correct, evaluation.wrong) == (1, 2)
+    assert evaluation.measures()["correct_ratio"] == pytest.approx(1 / 3)
+
+
+def test_without_a_threshold_nothing_is_called_correct_or_wrong() -> None:
+    evaluation = RegressionEvaluation.of([1.0], [1.0])
+    assert (evaluation.correct, evaluation.wrong) == (None, None)
+    assert "correct_ratio" not in evaluation.measures()
+
+
+def test_an_answer_that_is_not_finite_is_counted_and_wrong() -> None:
+    answers = [1.5, np.nan, np.inf]
+    evaluation = RegressionEvaluation.of([1.0, 2.0, 3.0], answers, threshold=1.0)
+    assert (evaluation.unanswered, evaluation.correct, evaluation.wrong) == (2, 1, 2)
+    assert evaluation.measures()["mae"] == 0.5
+    assert len(evaluation) == 3
+
+
+def test_of_no_samples_nothing_is_defined() -> None:
+    evaluation = RegressionEvaluation(threshold=1.0)
+    assert all(np.isnan(value) for value in evaluation.measures().values())
+    assert set(evaluation.as_dict()["measures"].values()) == {None}
+
+
+def test_it_is_plain_data() -> None:
+    found = RegressionEvaluation.of([0.0, 0.0], [0.0, 1.0], threshold=0.5).as_dict()
+    assert (found["samples"], found["correct"], found["measures"]["mape"]) == (2, 1, None)
+    assert found["measures"]["r2"] == 0.0
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: RegressionEvaluation(threshold=0.0), "threshold is 0.0, but must be > 0"),
+        (lambda: RegressionEvaluation(quantiles=(1.0,)), "quantiles has 1.0"),
+        (lambda: RegressionEvaluation().add(float("nan"), 1.0), "truth is nan"),
+        (lambda: RegressionEvaluation.of([1.0], [1.0, 2.0]), "answers has shape"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        call()
