@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from streamnet.datasets import Set
     from streamnet.datasets import kfold
     from streamnet.datasets import split
+    from streamnet.engine import Engine
     from streamnet.evaluation import Evaluation
     from streamnet.evaluation import RegressionEvaluation
     from streamnet.modelfiles import Model
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = (
     "CandidateSettings",
     "Champion",
+    "Engine",
     "Evaluation",
     "IterableSource",
     "Kind",
@@ -53,6 +55,7 @@ __all__ = (
 _HOMES = {
     "CandidateSettings": "streamnet.networks",
     "Champion": "streamnet.pipeline",
+    "Engine": "streamnet.engine",
     "Evaluation": "streamnet.evaluation",
     "IterableSource": "streamnet.sources",
     "Kind": "streamnet.samples",

@@ -116,7 +116,7 @@ class Engine:
         self,
         data: Data,
         *,
-        target: str | None = "last",
+        target: str | None = None,
         drop: Sequence[str] = (),
         kinds: Mapping[str, Kind] | None = None,
         **shape: Any,
@@ -125,7 +125,7 @@ class Engine:
 
         Args:
             data: What to learn.
-            target: Column of files to predict, by name or number; by default the last one.
+            target: Column of files to predict, by name or number; None is the last one.
             drop: Columns of files to leave out.
             kinds: What columns of files are, where their values would tell it wrongly.
             shape: Of files: format, delimiter, header, ..., see `open_files`.

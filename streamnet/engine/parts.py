@@ -20,6 +20,7 @@ from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources import Columns
 from streamnet.sources import open_files
+from streamnet.sources.bytestreams import STANDARD_INPUT
 from streamnet.sources.widening import joined
 
 __all__ = ("Data", "Parts", "Whole", "parts_of", "whole_of")
@@ -54,7 +55,7 @@ async def whole_of(data: Data, columns: Columns, **shape: Any) -> Whole:
 
     Args:
         data: A set, blocks, or files.
-        columns: Which columns of files are used, and as what.
+        columns: Which columns of files are used, and as what; without a target, the last one is.
         shape: Of files, see `open_files`.
 
     Raises:
@@ -80,6 +81,8 @@ async def whole_of(data: Data, columns: Columns, **shape: Any) -> Whole:
 
 
 async def _read(files: Sequence[Path], columns: Columns, shape: dict[str, Any]) -> list[Block]:
+    if columns.target is None:
+        columns = columns.with_target(await _last_column(files, columns, shape))
     source = open_files(files, columns=columns, **shape)
     blocks = []
     try:
@@ -89,6 +92,20 @@ async def _read(files: Sequence[Path], columns: Columns, shape: dict[str, Any]) 
     finally:
         await source.aclose()
     return blocks
+
+
+async def _last_column(
+    files: Sequence[Path], columns: Columns, shape: dict[str, Any]
+) -> str | None:
+    """The name of the last column; None where the format knows its target, as libSVM does."""
+    if STANDARD_INPUT in files:
+        return "last"  # it can't be read twice; of delimited text the source finds it itself
+    source = open_files(files, columns=columns, **shape)
+    try:
+        schema = await source.open()
+    finally:
+        await source.aclose()
+    return schema.fields[-1].name if schema.target is None else None
 
 
 def _widest(blocks: Sequence[Block]) -> Schema:
