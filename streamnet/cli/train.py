@@ -26,10 +26,6 @@ def _option(metavar: str, text: str) -> Parameter:
     return Parameter(metavar=metavar, help=text)
 
 
-def _switch(text: str) -> Parameter:
-    return Parameter(negative="", show_default=False, help=text)
-
-
 @final
 @Parameter(name="*", group=ENGINE)
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +51,7 @@ class EngineOptions:
     epochs: Annotated[int | None, _option("N", "Passes over the training part; default 60.")] = None
     training_split: Annotated[
         float | None,
-        _option("SHARE", "Share of the samples to learn; half of the rest chooses; default 0.6."),
+        _option("SHARE", "Share of the samples to learn; half of the rest chooses; default 0.7."),
     ] = None
     learning_rate: Annotated[
         float | None, _option("RATE", "The largest learning rate to try; default 0.03.")

@@ -33,6 +33,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Task
 from streamnet.selection.criteria import criterion
 from streamnet.sources import Columns
+from streamnet.sources.kinds import MISSING
 
 __all__ = ("Engine", "EngineProgress", "Trained")
 
@@ -119,6 +120,7 @@ class Engine:
         target: str | None = None,
         drop: Sequence[str] = (),
         kinds: Mapping[str, Kind] | None = None,
+        missing: Sequence[str] = MISSING,
         **shape: Any,
     ) -> Trained:
         """Learn a set, blocks, or files.
@@ -128,6 +130,7 @@ class Engine:
             target: Column of files to predict, by name or number; None is the last one.
             drop: Columns of files to leave out.
             kinds: What columns of files are, where their values would tell it wrongly.
+            missing: Texts in files that stand for a missing value.
             shape: Of files: format, delimiter, header, ..., see `open_files`.
 
         Raises:
@@ -137,7 +140,13 @@ class Engine:
                 stayed finite.
         """
         begun = perf_counter()
-        columns = Columns(target=target, task=self.task, drop=tuple(drop), kinds=dict(kinds or {}))
+        columns = Columns(
+            target=target,
+            task=self.task,
+            drop=tuple(drop),
+            kinds=dict(kinds or {}),
+            missing=tuple(missing),
+        )
         block, self.rejected = await whole_of(data, columns, **shape)
         task = block.schema.task
         assert task is not None

@@ -71,7 +71,7 @@ class EngineSettings:
     criterion: str = "distance"
     tries: int = 5
     epochs: int = 60
-    training_split: float = 0.6
+    training_split: float = 0.7
     learning_rate: float = 0.03
     decay: float = 0.01
     regression_threshold: float = 0.05
