@@ -93,7 +93,7 @@ class Training:
         if engine.rejected:
             first = engine.rejected[0]
             complain(
-                f"{plural(len(engine.rejected), 'record')} could not be read and are left out; "
+                f"left out: {plural(len(engine.rejected), 'record')} that could not be read; "
                 f"the first one, line {first.line}: {printable(first.detail)}"
             )
         if not self._quiet:
