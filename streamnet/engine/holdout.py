@@ -87,7 +87,8 @@ def _of_labels(
     scored: Scored, alive: NDArray[np.bool_], samples: NDArray[np.float64], classes: int
 ) -> Tally:
     truth, known = scored.encoded.label, int(scored.encoded.known[0])
-    shares = scored.answers.outputs[:, :, :known].astype(np.float64)
+    said = np.where(alive[:, :, None], scored.answers.outputs[:, :, :known], 0.0)
+    shares = said.astype(np.float64)
     answer = np.where(alive, shares.argmax(axis=2), classes)
     candidates = np.arange(len(alive))[:, None]
     cells = (candidates * classes + truth) * (classes + 1) + answer

@@ -99,7 +99,8 @@ def test_records_that_cannot_be_read_are_told(cli: Cli, file: Path) -> None:
     file.write_text(file.read_text() + "1,2,3,4\n")
     done = cli("train", file, *QUICK, "--quiet")
     assert done.code == 0
-    assert done.complaint.startswith("left out: 1 record that could not be read; the first one, line 102: ")
+    what = "left out: 1 record that could not be read; the first one, line 102: "
+    assert done.complaint.startswith(what)
 
 
 def test_control_c_keeps_the_best_so_far(file: Path, tmp_path: Path) -> None:
