@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import streamnet
 
@@ -18,7 +19,7 @@ SONAR = Path(__file__).parent / "data" / "sonar.data"
 SEEDS = range(5)
 
 
-def accuracies(**settings: str) -> list[float]:
+def accuracies(**settings: Any) -> list[float]:
     """Of the reported part, with each seed."""
     found = []
     for seed in SEEDS:

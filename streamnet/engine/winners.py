@@ -140,10 +140,11 @@ class Finishers(Stateless):
         self._epochs = np.array(epochs)
 
     def serve(self, graded: Graded) -> Outcome:
-        """Keep the weights of those whose epoch the block ends."""
+        """Keep the weights of those whose epoch has not gone by."""
         if not graded.scored.ends_round:
             return Outcome(graded.scored, None)
         assert graded.scored.weights is not None
         self.epoch += 1
-        self.shelf.keep(np.flatnonzero(self._epochs == self.epoch), graded.scored.weights)
+        # Who has not finished yet is kept as well: there may be fewer epochs than were wanted.
+        self.shelf.keep(np.flatnonzero(self._epochs >= self.epoch), graded.scored.weights)
         return Outcome(graded.scored, Decision(self.epoch - 1))

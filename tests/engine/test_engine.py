@@ -196,6 +196,12 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], what:
         quick(**settings).fit(moons())
 
 
+def test_iterations_bound_the_refit_too() -> None:
+    trained = quick(epochs=8, iterations=100).fit(moons(100))
+    assert trained.report["epochs"] == 2
+    assert trained.evaluation.measures()["accuracy"] > 0.5
+
+
 def test_a_criterion_of_labels_is_refused_for_numbers() -> None:
     with pytest.raises(ConfigurationError, match="criterion is 'accuracy', but for a regression"):
         quick(criterion="accuracy").fit(slope())

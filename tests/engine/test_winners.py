@@ -84,3 +84,12 @@ def test_finishers_stop_each_at_its_own_epoch() -> None:
         finishers.serve(epoch(number, [0.0] * 3))
     finishers.shelf.put_back()
     assert pool.weights.tolist() == [2, 1, 3]
+
+
+def test_who_could_not_finish_is_kept_as_far_as_it_came() -> None:
+    pool = population(2)
+    finishers = Finishers(pool, [1, 9])
+    for number in (1, 2, 3):
+        finishers.serve(epoch(number, [0.0] * 2))
+    finishers.shelf.put_back()
+    assert pool.weights.tolist() == [1, 3]
