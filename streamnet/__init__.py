@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from streamnet.datasets import Set
     from streamnet.datasets import kfold
     from streamnet.datasets import split
+    from streamnet.engine import Engine
     from streamnet.evaluation import Evaluation
     from streamnet.evaluation import RegressionEvaluation
     from streamnet.modelfiles import Model
@@ -33,6 +34,7 @@ __all__ = (
     "AutoEncoder",
     "CandidateSettings",
     "Champion",
+    "Engine",
     "Evaluation",
     "IterableSource",
     "Kind",
@@ -58,6 +60,7 @@ _HOMES = {
     "AutoEncoder": "streamnet.online",
     "CandidateSettings": "streamnet.networks",
     "Champion": "streamnet.pipeline",
+    "Engine": "streamnet.engine",
     "Evaluation": "streamnet.evaluation",
     "IterableSource": "streamnet.sources",
     "Kind": "streamnet.samples",

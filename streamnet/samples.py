@@ -138,6 +138,7 @@ class Block:
     sparse: SparseRows | None = None
     rejected: tuple[DeadLetter, ...] = ()  # met between the block before this one and its end
     scored: bool = True  # False: learned but never scored, since it was seen in an earlier epoch
+    learned: bool = True  # False: answered and scored but never learned, since it is held out
 
     def __len__(self) -> int:
         return len(self.marks) - 1

@@ -151,6 +151,8 @@ class Network:
             rate *= settings.decay ** (self.steps // settings.decay_steps)
         elif settings.schedule == "inverse":
             rate /= 1.0 + settings.decay * self.steps
+        elif settings.schedule == "linear":
+            rate = max(rate - settings.decay * (self.steps // settings.decay_steps), 0.0)
         return rate
 
     def _step(self, key: Any, g: float, rate: float) -> None:

@@ -32,6 +32,7 @@ SEE_EVENT_LOOPS = {
     "assembling",
     "cli",
     "datasets",
+    "engine",
     "online",
     "pipeline",
     "replaying",
@@ -89,7 +90,7 @@ def test_all_import_contracts_are_kept() -> None:
         (
             "settings.py",
             "import anyio",
-            "anyio only in datasets, pipeline, sources, replaying and cli",
+            "anyio only in datasets, engine, pipeline, sources, replaying and cli",
         ),
         ("settings.py", "import asyncio", "the event loop is anyio's"),
         ("samples.py", "from numba import njit", "numba only through streamnet.jit"),

@@ -145,3 +145,25 @@ def test_a_network_made_by_hand_tells_what_is_alike(tmp_path: Path) -> None:
     ]
     assert "layers: 4 x 3, 2 x 4\n" in text
     assert "it answers the same: yes\n" in text
+
+
+def test_sonar_is_told_from_rocks_on_echoes_that_nobody_has_seen(tmp_path: Path) -> None:
+    text = output_of("07_sonar.py", tmp_path)
+    honest = number_at(r"^on average: ([\d.]+)$", text)
+    flattered = number_at(r"^by gopher's protocol: ([\d.]+)$", text)
+    assert honest >= 0.80
+    assert flattered >= 0.84
+    assert len(re.findall(r"^  [RM](?: +\d+){2}$", text, re.MULTILINE)) == 2
+
+
+def test_the_quality_of_wines_is_predicted_better_than_by_its_mean(tmp_path: Path) -> None:
+    text = output_of("08_wine_quality.py", tmp_path)
+    assert number_at(r"^  share of the variance explained ([\d.]+)$", text) >= 0.3
+    assert number_at(r"^  root mean squared error ([\d.]+)$", text) <= 0.7
+    assert 5 <= number_at(r"^a wine of which four numbers are known: ([\d.]+)$", text) <= 8
+
+
+def test_sonar_is_learned_one_echo_at_a_time(tmp_path: Path) -> None:
+    text = output_of("10_online_sonar.py", tmp_path)
+    assert number_at(r"^named rightly before they were learned: ([\d.]+)", text) >= 0.72
+    assert number_at(r"^of the last 100: ([\d.]+)$", text) >= 0.82

@@ -25,6 +25,7 @@ from streamnet.cli.run import run as run_file
 from streamnet.cli.state import rollback
 from streamnet.cli.state import status
 from streamnet.cli.state import verify
+from streamnet.cli.train import train
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DamagedStateError
 from streamnet.errors import StreamnetError
@@ -35,6 +36,7 @@ FAILED, WRONGLY_CALLED, INTERRUPTED, UNREAD = 1, 2, 130, 141
 DAMAGED = 78  # no state can be gone on from: starting again and again would not help
 USAGES: dict[Callable[..., int], str] = {
     replay: "replay [OPTIONS] FILE...",
+    train: "train [OPTIONS] FILE...",
     predict: "predict [OPTIONS] MODEL FILE...",
     evaluate: "evaluate [OPTIONS] MODEL FILE...",
     inspect: "inspect FILE",

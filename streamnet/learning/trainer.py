@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 from typing import NamedTuple
 from typing import final
@@ -21,6 +20,7 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.members import Answers
 from streamnet.networks.members import Member
 from streamnet.networks.members import Weights
+from streamnet.networks.memory import no_targets
 from streamnet.networks.population import Population
 from streamnet.samples import Task
 from streamnet.selection.ensemble import restored_ensemble
@@ -80,6 +80,7 @@ class Scored(NamedTuple):
     ends_round: bool
     joined: tuple[tuple[int, Member], ...] = ()  # candidates that came at this block's start
     emitted: Snapshot | None = None
+    weights: NDArray[Any] | None = None  # of all candidates at the round's end, if they are kept
 
 
 class Job(NamedTuple):
@@ -87,12 +88,6 @@ class Job(NamedTuple):
 
     known: NDArray[np.int32]  # outputs that may be named before each sample
     answers: Answers
-
-
-@lru_cache(maxsize=64)
-def _no_goals(n: int) -> NDArray[np.float64]:
-    """Goals of samples that have labels; not to be changed."""
-    return np.full(n, np.nan)
 
 
 def _room_for(labels: int) -> int:
@@ -111,6 +106,9 @@ class Trainer:
         task: Classification or regression.
         seed: Key of all random numbers.
         dtype: float32 or float64.
+        serials: Keys of the candidates' random numbers, see `Population`.
+        keeps_weights: Whether a copy of all weights goes with the last block of each round: by the
+            time that it was judged, training is further on.
 
     >>> trainer = Trainer([CandidateSettings()], task=Task.REGRESSION)
     >>> trainer.number, trainer.round, trainer.awaits_decision
@@ -124,8 +122,10 @@ class Trainer:
         task: Task,
         seed: int = 0,
         dtype: DTypeLike = np.float32,
+        serials: Sequence[int] | None = None,
+        keeps_weights: bool = False,
     ) -> None:
-        self.population = Population(settings, task=task, seed=seed, dtype=dtype)
+        self.population = Population(settings, task=task, seed=seed, dtype=dtype, serials=serials)
         self.number = 0  # of the next sample
         self.round = 0
         self._decisions: deque[Decision] = deque()
@@ -133,6 +133,7 @@ class Trainer:
         self._joined: tuple[tuple[int, Member], ...] = ()
         self._emitted: Snapshot | None = None
         self._at_start = True
+        self._keeps_weights = keeps_weights
         self._everyone = np.arange(len(settings))
 
     @property
@@ -169,11 +170,13 @@ class Trainer:
         if not n and self.population.capacity.outputs == 0:
             # The first sample is yet to come: its inputs decide how start weights are drawn.
             return Job(np.empty(0, np.int32), self._no_answers())
+        # What is held out looks to the kernels like samples whose targets nobody knows.
+        label, goal = (encoded.label, encoded.goal) if encoded.block.learned else no_targets(n)
         if self.population.task is Task.REGRESSION:
-            label = np.where(np.isfinite(encoded.goal), 0, -1).astype(np.int32)
-            known, goal, outputs = np.ones(n, np.int32), encoded.goal, 1
+            label = np.where(np.isfinite(goal), 0, -1).astype(np.int32)
+            known, outputs = np.ones(n, np.int32), 1
         else:
-            label, known, goal = encoded.label, encoded.known, _no_goals(n)
+            known, goal = encoded.known, no_targets(n)[1]
             # Classes are numbered as they come, so the last sample tells how many there are.
             outputs = max(int(known[-1]), int(label[-1]) + 1) if n else 1
             outputs = _room_for(outputs)
@@ -195,8 +198,15 @@ class Trainer:
 
     def finish(self, encoded: Encoded, job: Job, ending: EncoderSnapshot | None) -> Scored:
         """Close a block that every candidate has learned; see `learn` for ``ending``."""
+        weights = self._keeps_weights and ending is not None
         scored = Scored(
-            encoded, self.number, job.answers, ending is not None, self._joined, self._emitted
+            encoded,
+            self.number,
+            job.answers,
+            ending is not None,
+            self._joined,
+            self._emitted,
+            self.population.weights.copy() if weights else None,
         )
         self._joined, self._emitted = (), None
         self.number += len(encoded.block)

@@ -28,7 +28,7 @@ ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 OUTPUTS = (*ACTIVATIONS, "softmax")
 LOSSES = ("cross_entropy", "squared", "absolute", "huber")
 OPTIMISERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam")
-SCHEDULES = ("constant", "step", "inverse")
+SCHEDULES = ("constant", "step", "inverse", "linear")
 INITIALISATIONS = ("fan_in", "uniform")
 MOST_LAYERS = 8
 
@@ -55,7 +55,8 @@ class CandidateSettings:
             sample, such as the other values of a category, are left alone by all of them.
         learning_rate: Step size at the start.
         schedule: constant; step: times ``decay`` after every ``decay_steps`` steps; inverse:
-            divided by ``1 + decay * steps``.
+            divided by ``1 + decay * steps``; linear: less ``decay`` after every ``decay_steps``
+            steps, down to 0.
         decay: See ``schedule``.
         decay_steps: See ``schedule``.
         momentum: Share of the running gradient that is kept a step (momentum, adam).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamnet.networks.candidate import CandidateSettings
 
-__all__ = ("Answers", "Member", "Weights")
+__all__ = ("Answers", "Member", "Weights", "first_members")
 
 Weights = dict[str, NDArray[Any]]
 """A network's weights: a matrix for each section, with nothing that only fills up memory."""
@@ -27,5 +28,13 @@ class Member(NamedTuple):
     """A candidate's place in the population."""
 
     settings: CandidateSettings
-    serial: int  # unique in a run; keys the candidate's random numbers
+    serial: int  # keys the candidate's random numbers; unique unless it was given
     born: int  # number of the first sample it answers
+
+
+def first_members(
+    settings: Sequence[CandidateSettings], serials: Sequence[int] | None = None
+) -> list[Member]:
+    """The candidates at a population's start, numbered unless ``serials`` are given."""
+    keys = range(len(settings)) if serials is None else serials
+    return [Member(given, serial, 0) for given, serial in zip(settings, keys, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 from typing import final
 
@@ -14,7 +15,7 @@ from streamnet.networks.kernels import Memory
 from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 
-__all__ = ("InputMemory",)
+__all__ = ("InputMemory", "no_targets")
 
 
 @kernel
@@ -41,6 +42,12 @@ def _put(
             ring.value[at, j] = value[i, j]
         ring.count[at] = count[i]
         ring.label[at] = label[i]
+
+
+@lru_cache(maxsize=64)
+def no_targets(n: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Labels and goals of samples that are answered and not learned; not to be changed."""
+    return np.full(n, -1, np.int32), np.full(n, np.nan)
 
 
 @final

@@ -15,6 +15,7 @@ __all__ = (
     "HUBER",
     "IDENTITY",
     "INVERSE",
+    "LINEAR",
     "LOGISTIC",
     "MOMENTUM",
     "RELU",
@@ -30,7 +31,7 @@ __all__ = (
 IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX = range(5)
 CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER = range(4)
 SGD, MOMENTUM, RMSPROP, ADAGRAD, ADAM = range(5)
-CONSTANT, STEP, INVERSE = range(3)
+CONSTANT, STEP, INVERSE, LINEAR = range(4)
 COLUMNS = len(PLAN_LAYER)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from threading import local
 from typing import Any
 from typing import final
@@ -21,7 +20,9 @@ from streamnet.networks.kernels import learn
 from streamnet.networks.members import Answers
 from streamnet.networks.members import Member
 from streamnet.networks.members import Weights
+from streamnet.networks.members import first_members
 from streamnet.networks.memory import InputMemory
+from streamnet.networks.memory import no_targets
 from streamnet.networks.topology import Capacity
 from streamnet.networks.topology import Section
 from streamnet.networks.topology import factors_of
@@ -49,6 +50,8 @@ class Population:
         dtype: float32 or float64, of weights and answers.
         goals: Numbers that a sample's target is made of: 1 for a label or a number; more, one for
             each output, are learned and answered as they are.
+        serials: Keys of the candidates' random numbers: equal ones start with equal weights. None
+            gives each its own.
 
     >>> population = Population([CandidateSettings(hidden=(8,))], task=Task.REGRESSION, seed=0)
     >>> len(population.members)
@@ -63,6 +66,7 @@ class Population:
         seed: int = 0,
         dtype: DTypeLike = np.float32,
         goals: int = 1,
+        serials: Sequence[int] | None = None,
     ) -> None:
         if not settings:
             raise ConfigurationError("settings is empty, but must have >= 1 candidate")
@@ -71,8 +75,8 @@ class Population:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ConfigurationError(f"dtype is {self.dtype}, but must be float32 or float64")
-        self.members = [Member(given, serial, 0) for serial, given in enumerate(settings)]
-        self.next_serial = len(settings)
+        self.members = first_members(settings, serials)
+        self.next_serial = 1 + max(member.serial for member in self.members)
         self.capacity = Capacity(0, 0, 0)
         self.fan_in = np.zeros(len(settings), np.int64)
         self.taken = np.zeros(len(settings), np.int64)
@@ -230,7 +234,7 @@ class Population:
             outputs: Outputs that may be named.
         """
         n, count = len(inputs.count), len(slots)
-        self.memory.write(first, inputs, *_unknown(n))
+        self.memory.write(first, inputs, *no_targets(n))
         chosen = slice(slots[0], slots[0] + 1) if count == 1 else slice(None)
         members = _FIRST if count == 1 else np.array(slots, np.int64)
         size = len(self.plans[chosen])
@@ -390,9 +394,3 @@ class Population:
         self.state[:] = state["state"]
         self.memory = self._new_memory()
         self.memory.restore_state(first, state["memory"])
-
-
-@lru_cache(maxsize=64)
-def _unknown(n: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Labels and goals of samples without a target; not to be changed."""
-    return np.full(n, -1, np.int32), np.full(n, np.nan)

@@ -9,6 +9,7 @@ from streamnet.networks import simd
 from streamnet.networks.plan import ADAGRAD
 from streamnet.networks.plan import ADAM
 from streamnet.networks.plan import INVERSE
+from streamnet.networks.plan import LINEAR
 from streamnet.networks.plan import MOMENTUM
 from streamnet.networks.plan import RMSPROP
 from streamnet.networks.plan import SGD
@@ -36,6 +37,11 @@ def _rate_of(plan, factor, taken):
         )
     elif schedule == INVERSE:
         rate /= 1.0 + simd.fact(factor, FACTORS.decay) * taken
+    elif schedule == LINEAR:
+        rate -= simd.fact(factor, FACTORS.decay) * (
+            taken // int(simd.fact(factor, FACTORS.decay_steps))
+        )
+        rate = max(rate, 0.0)
     return rate
 
 

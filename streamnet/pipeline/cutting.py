@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
+from typing import Protocol
 from typing import final
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Block
 
-__all__ = ("Arrival", "Cutter")
+__all__ = ("Arrival", "Cuts", "Cutter")
 
 
 class Arrival(NamedTuple):
@@ -17,6 +18,15 @@ class Arrival(NamedTuple):
 
     block: Block
     ends_round: bool
+
+
+class Cuts(Protocol):
+    """Decides how blocks travel, and where rounds end."""
+
+    number: int  # of the next sample
+
+    def cut(self, block: Block) -> Iterator[Arrival]:
+        """The parts of a block, in order."""
 
 
 @final

@@ -15,7 +15,7 @@ from streamnet.errors import DataError
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.cadence import Cadence
 from streamnet.pipeline.cutting import Arrival
-from streamnet.pipeline.cutting import Cutter
+from streamnet.pipeline.cutting import Cuts
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
@@ -41,13 +41,14 @@ class Reader:
         cadence: Says when to send a `Barrier` behind a block; None sends none.
 
     >>> from streamnet.sources import IterableSource
+    >>> from streamnet.pipeline.cutting import Cutter
     >>> reader = Reader(IterableSource([{"x": 1.0}]), Cutter(block_size=256, round_size=1024))
     >>> reader.stop()
     >>> reader.stopped, reader.broken, reader.records
     (True, None, 0)
     """
 
-    def __init__(self, source: Source, cutter: Cutter, cadence: Cadence | None = None) -> None:
+    def __init__(self, source: Source, cutter: Cuts, cadence: Cadence | None = None) -> None:
         self.source = source
         self.stopped = False
         self.broken: DataError | None = None  # why there is no more, if the source did not end

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import NamedTuple
+from typing import TypeVar
 
 import numpy as np
 from anyio import EndOfStream
@@ -25,12 +26,8 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from streamnet.errors import TooManyRejectedError
 from streamnet.features.encoded import Encoded
-from streamnet.features.encoder import Encoder
 from streamnet.features.snapshot import EncoderSnapshot
-from streamnet.learning.evaluator import Evaluator
-from streamnet.learning.evaluator import Judged
 from streamnet.learning.serving import Served
-from streamnet.learning.serving import Server
 from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Snapshot
@@ -40,6 +37,11 @@ from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.barrier import pending
 from streamnet.pipeline.cutting import Arrival
 from streamnet.pipeline.limit import RejectionLimit
+from streamnet.pipeline.parts import BlockEncoder
+from streamnet.pipeline.parts import Chooser
+from streamnet.pipeline.parts import Chosen
+from streamnet.pipeline.parts import Judge
+from streamnet.pipeline.parts import Judgement
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.reading import records_of
 from streamnet.pipeline.recording import Recorder
@@ -48,6 +50,9 @@ from streamnet.pipeline.state import State
 from streamnet.pipeline.threads import Worker
 
 __all__ = ("Coded", "encode", "evaluate", "keep", "record", "serve", "train")
+
+J = TypeVar("J", bound=Judgement)
+C = TypeVar("C", bound=Chosen)
 
 
 class Coded(NamedTuple):
@@ -58,7 +63,7 @@ class Coded(NamedTuple):
 
 
 async def encode(
-    encoder: Encoder,
+    encoder: BlockEncoder,
     reader: Reader,
     limit: RejectionLimit,
     receive: MemoryObjectReceiveStream[Arrival | Barrier],
@@ -126,9 +131,9 @@ async def train(
 
 
 async def evaluate(
-    evaluator: Evaluator,
+    evaluator: Judge[J],
     receive: MemoryObjectReceiveStream[Scored | Barrier],
-    send: MemoryObjectSendStream[Judged | Barrier],
+    send: MemoryObjectSendStream[J | Barrier],
 ) -> None:
     """Score every candidate's answers."""
     worker = Worker()
@@ -143,10 +148,10 @@ async def evaluate(
 
 
 async def serve(
-    server: Server,
+    server: Chooser[J, C],
     undone: Sequence[Decision],
-    receive: MemoryObjectReceiveStream[Judged | Barrier],
-    send: MemoryObjectSendStream[Served | Barrier],
+    receive: MemoryObjectReceiveStream[J | Barrier],
+    send: MemoryObjectSendStream[C | Barrier],
     decisions: MemoryObjectSendStream[Decision],
 ) -> None:
     """Choose what is served, score it, and decide at each round's end.

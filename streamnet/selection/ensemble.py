@@ -12,7 +12,7 @@ from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.selection.mixing import PRIORS
 from streamnet.selection.number_ensemble import NumberEnsemble
 
-__all__ = ("Ensemble", "members_of", "restored_ensemble")
+__all__ = ("Ensemble", "averaging", "members_of", "restored_ensemble")
 
 Ensemble = LabelEnsemble | NumberEnsemble
 
@@ -28,6 +28,24 @@ def members_of(lagged: list[bool]) -> NDArray[np.uint8]:
         members[: len(lagged)] = ~np.array(lagged, np.bool_)
     members[len(lagged)] = 0
     return members
+
+
+def averaging(task: Task, candidates: int) -> dict[str, Any]:
+    """The state of an ensemble that has learned nothing: every candidate counts the same.
+
+    Numbers are averaged; shares are multiplied, and the root taken.
+
+    >>> ensemble = restored_ensemble(Task.REGRESSION, averaging(Task.REGRESSION, 2))
+    >>> alive = np.ones((2, 1), np.uint8)
+    >>> ensemble.answer(np.array([[1.0], [2.0]]), alive, (0.0, 1.0)).tolist()
+    [1.5]
+    """
+    members = np.ones(candidates + PRIORS, np.uint8)
+    members[candidates:] = 0
+    kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
+    ensemble = kind(candidates, members=members)
+    ensemble.chosen[:] = -1, 0  # served is the first mixer, whose weights are equal at the start
+    return ensemble.export_state()
 
 
 def restored_ensemble(task: Task, state: dict[str, Any]) -> Ensemble:

@@ -65,7 +65,7 @@ def test_version_is_that_of_the_package(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "phrases"),
     [
-        ("learn", 2, ("learn", "replay, predict, evaluate, inspect")),
+        ("learn", 2, ("learn", "replay, train, predict, evaluate")),
         ("replay", 2, ("no file",)),
         ("predict", 2, ("MODEL",)),
         ("evaluate", 2, ("MODEL",)),

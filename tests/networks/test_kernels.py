@@ -126,7 +126,7 @@ def test_clipping_bounds_the_length_of_the_whole_gradient(optimiser, hidden) -> 
     check(CandidateSettings(hidden=hidden, optimiser=optimiser, clip=0.3), Task.CLASSIFICATION)
 
 
-@pytest.mark.parametrize(("schedule", "decay"), [("step", 0.5), ("inverse", 0.1)])
+@pytest.mark.parametrize(("schedule", "decay"), [("step", 0.5), ("inverse", 0.1), ("linear", 0.02)])
 def test_schedules_lower_the_learning_rate_as_stated(schedule, decay) -> None:
     check(
         CandidateSettings(

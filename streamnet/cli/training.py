@@ -1,0 +1,222 @@
+"""Watching an engine: a live view on a terminal, plain lines in a pipe, and what came out."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import final
+
+import anyio
+from anyio import CancelScope
+from anyio import create_task_group
+from anyio import open_signal_receiver
+from anyio.abc import TaskStatus
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from streamnet.cli.figures import number
+from streamnet.cli.figures import plural
+from streamnet.cli.figures import span
+from streamnet.cli.summaries import class_tables
+from streamnet.cli.summaries import confusion_table
+from streamnet.cli.summaries import measures_table
+from streamnet.cli.summaries import regression_table
+from streamnet.cli.terminal import Terminal
+from streamnet.cli.terminal import complain
+from streamnet.cli.terminal import printable
+from streamnet.durability.writing import write_durably
+from streamnet.engine import Engine
+from streamnet.engine import EngineProgress
+from streamnet.engine import Improvement
+from streamnet.engine import Trained
+from streamnet.errors import StreamnetError
+from streamnet.evaluation import RegressionEvaluation
+
+__all__ = ("Training",)
+
+REFRESH = 0.25  # seconds between two pictures on a terminal
+LINES = 2.0  # seconds between two lines in a pipe
+SIGNALLED = 128  # and the signal's number: what a shell calls a command that a signal ended
+
+
+@final
+class Training:
+    """Runs an engine and shows where it stands.
+
+    The first Ctrl-C ends learning, and the best so far is written; the second one breaks off.
+
+    Args:
+        verbose: Whether each improvement is told.
+        quiet: Whether nothing is told.
+    """
+
+    def __init__(self, *, verbose: bool, quiet: bool) -> None:
+        self._verbose = verbose and not quiet
+        self._quiet = quiet
+        self._terminal = Terminal()
+        self._engine: Engine | None = None
+        self._signal = 0  # the first one that came
+        self._broken_off = False
+
+    def hear(self, improvement: Improvement) -> None:
+        """Tell an improvement."""
+        if self._verbose and self._engine is not None:
+            self._terminal.say(self._words(self._engine, improvement))
+
+    def watch(
+        self,
+        engine: Engine,
+        files: Sequence[str],
+        reading: dict[str, Any],
+        *,
+        model: Path | None,
+        report: Path | None,
+    ) -> int:
+        """Run to the end, write and show what came out; return the exit code.
+
+        Raises:
+            StreamnetError: If the run failed.
+            KeyboardInterrupt: If it was broken off, or ended before there was a best.
+        """
+        self._engine = engine
+        failure: StreamnetError | None = anyio.run(self._watch, engine, files, reading)
+        if self._broken_off or (self._signal and engine.trained is None):
+            raise KeyboardInterrupt
+        if failure is not None:
+            raise failure
+        assert engine.trained is not None
+        self._write(engine.trained, model, report)
+        if engine.rejected:
+            first = engine.rejected[0]
+            complain(
+                f"left out: {plural(len(engine.rejected), 'record')} that could not be read; "
+                f"the first one, line {first.line}: {printable(first.detail)}"
+            )
+        if not self._quiet:
+            self._show_outcome(engine, engine.trained, model, report)
+        return SIGNALLED + self._signal if self._signal else 0
+
+    async def _watch(
+        self, engine: Engine, files: Sequence[str], reading: dict[str, Any]
+    ) -> StreamnetError | None:
+        failure: StreamnetError | None = None
+        async with create_task_group() as group:
+            await group.start(self._listen, engine, group.cancel_scope)
+            if not self._quiet:
+                group.start_soon(self._show, engine)
+            try:
+                await engine.run(list(files), **reading)
+            except StreamnetError as error:
+                failure = error
+            group.cancel_scope.cancel()
+        return failure
+
+    async def _listen(
+        self,
+        engine: Engine,
+        all_of_it: CancelScope,
+        *,
+        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for received in signals:
+                if self._signal:
+                    self._broken_off = True
+                    all_of_it.cancel()
+                    continue
+                self._signal = received
+                engine.stop()
+                complain("stopping: the best so far is kept; once more breaks off")
+
+    async def _show(self, engine: Engine) -> None:
+        if self._terminal.is_terminal and not self._terminal.is_dumb_terminal:
+            with Live(console=self._terminal, auto_refresh=False, transient=True) as live:
+                while True:
+                    live.update(self._picture(engine), refresh=True)
+                    await anyio.sleep(REFRESH)
+        while True:
+            await anyio.sleep(LINES)
+            now = engine.progress()
+            if now is not None:
+                self._terminal.say(f"{_stand(now)}  {self._best(engine, now)}")
+
+    def _picture(self, engine: Engine) -> Table:
+        grid = Table.grid(padding=(0, 2))
+        now = engine.progress()
+        if now is None:
+            grid.add_row("reading, and preparing the kernels, which takes longer the first time")
+            return grid
+        bar = ProgressBar(total=now.epochs, completed=now.epoch, width=22)
+        grid.add_row(bar, _stand(now), self._best(engine, now))
+        return grid
+
+    def _best(self, engine: Engine, now: EngineProgress) -> str:
+        return "" if now.best is None else self._words(engine, now.best)
+
+    def _words(self, engine: Engine, improvement: Improvement) -> str:
+        name = engine.settings.criterion.replace("_", " ")
+        return (
+            f"best so far: {name} {number(improvement.value)} after epoch {improvement.epoch}, "
+            f"{engine.describe(improvement.candidate)}"
+        )
+
+    def _write(self, trained: Trained, model: Path | None, report: Path | None) -> None:
+        if model is not None:
+            trained.model.save(model)
+        if report is not None:
+            text = json.dumps(trained.report, indent=1, allow_nan=False) + "\n"
+            try:
+                write_durably(report, text.encode())
+            except OSError as error:
+                raise StreamnetError(
+                    f"report {report} can't be written: {error.strerror}"
+                ) from error
+
+    def _show_outcome(
+        self, engine: Engine, trained: Trained, model: Path | None, report: Path | None
+    ) -> None:
+        terminal, told = self._terminal, trained.report
+        terminal.print(_summary(engine, trained))
+        terminal.say(f"\non the {told['reported']} part")
+        if isinstance(trained.evaluation, RegressionEvaluation):
+            terminal.print(regression_table(trained.evaluation))
+        else:
+            labels, confusion = trained.evaluation.labels, trained.evaluation.confusion
+            terminal.print(measures_table({"model": trained.evaluation.measures()}), "")
+            for table in class_tables(labels, confusion, terminal.width):
+                terminal.print(table, "")
+            terminal.print(confusion_table(labels, confusion))
+        for name, path in (("model", model), ("report", report)):
+            if path is not None:
+                terminal.say(f"{name}  {printable(str(path))}")
+
+
+def _stand(now: EngineProgress) -> str:
+    what = "refit, " if now.refitting else ""
+    return f"{what}epoch {now.epoch} of {now.epochs}, {plural(now.candidates, 'network')}"
+
+
+def _summary(engine: Engine, trained: Trained) -> Table:
+    report = trained.report
+    sizes = ", ".join(f"{count:,} {part}" for part, count in report["samples"].items())
+    best = report["members"][0]
+    others = len(report["members"]) - 1
+    more = f", with {plural(others, 'other')}" if others else ""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("samples", sizes)
+    table.add_row(
+        "learned",
+        f"{plural(report['candidates'], 'network')}, {report['epochs']:,} epochs in "
+        f"{span(report['seconds'])}, {report['passes']:,} passes",
+    )
+    table.add_row(
+        "winner",
+        f"{engine.describe(best['candidate'])}, after epoch {best['epoch']}: "
+        f"{report['criterion'].replace('_', ' ')} {number(best['value'])}{more}",
+    )
+    return table

@@ -1,0 +1,71 @@
+"""FittedEncoder: an encoder that has learned the training part, and learns no more."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from streamnet.features.encoded import Encoded
+from streamnet.features.encoder import Encoder
+from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.samples import Block
+from streamnet.samples import Task
+
+__all__ = ("FittedEncoder",)
+
+_NO_CLASSES = np.empty(0, np.int32)
+_NO_NUMBERS = np.empty(0, np.float64)
+
+
+@final
+class FittedEncoder:
+    """Encodes the same samples alike in every epoch, with what the training part has told.
+
+    A label that the training part lacks gets a number behind all classes that can be answered, so
+    that it is always missed.
+
+    Args:
+        encoder: What learns ``training``.
+        training: The only samples that anything is learned from.
+
+    >>> from streamnet.sources.columns import Columns
+    >>> from streamnet.sources.rows import RowReader
+    >>> rows = [{"x": 1.0, "y": "a"}, {"x": 3.0, "y": "b"}, {"x": 9.0, "y": "c"}]
+    >>> block = RowReader(Columns(target="y")).read(rows)
+    >>> fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block.part(0, 2))
+    >>> encoded = fitted.encode(block)
+    >>> encoded.label.tolist(), encoded.known.tolist(), encoded.inputs.dense[:, 0].tolist()
+    ([0, 1, 2], [2, 2, 2], [-1.0, 1.0, 7.0])
+    """
+
+    def __init__(self, encoder: Encoder, training: Block) -> None:
+        encoder.encode(training)
+        self._encoder = encoder
+        self._clip = float(encoder.snapshot().settings["clip"])
+        self._numbers = {label: number for number, label in enumerate(encoder.labels)}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label met so far, those that can be answered first."""
+        return tuple(self._numbers)
+
+    def encode(self, block: Block) -> Encoded:
+        """Inputs and targets of samples; all of them must have a target."""
+        assert block.target is not None
+        n = len(block)
+        inputs = self._encoder.transform(block)
+        if self._encoder.task is Task.REGRESSION:
+            centre, spread = self._encoder.scale
+            goal = np.clip((block.target - centre) / spread, -self._clip, self._clip)
+            units = np.full(n, centre), np.full(n, spread)
+            return Encoded(block, inputs, _NO_CLASSES, _NO_CLASSES, goal, *units)
+        numbers = self._numbers
+        label = np.array([numbers.setdefault(name, len(numbers)) for name in block.target.tolist()])
+        known = np.full(n, len(self._encoder.labels), np.int32)
+        nothing = _NO_NUMBERS
+        return Encoded(block, inputs, label.astype(np.int32), known, nothing, nothing, nothing)
+
+    def snapshot(self) -> EncoderSnapshot:
+        """What was learned from the training part."""
+        return self._encoder.snapshot()

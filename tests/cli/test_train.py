@@ -1,0 +1,125 @@
+"""``streamnet train``: files in, a model, a report and tables out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from streamnet.modelfiles import Model
+from tests.cli.calling import Cli
+from tests.engine.sets import moons
+from tests.engine.sets import slope
+
+QUICK = ("--epochs", 5, "--tries", 2, "--hidden", "8", "--learning-rate", 0.1, "--decay", 0.05)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    moons(100).save(tmp_path / "moons.csv")
+    return tmp_path / "moons.csv"
+
+
+def test_a_model_and_a_report_are_left_and_tables_shown(
+    cli: Cli, file: Path, tmp_path: Path
+) -> None:
+    model, report = tmp_path / "m.safetensors", tmp_path / "r.json"
+    done = cli("train", file, *QUICK, "--model", model, "--report", report)
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(report.read_text())
+    assert told["samples"] == {"training": 70, "validation": 15, "test": 15}
+    assert (told["candidates"], told["epochs"], told["passes"]) == (4, 5, 20)
+    assert "70 training, 15 validation, 15 test" in done.out
+    assert "truth \\ answer" in done.out
+    for name in ("accuracy", "informedness", "roc auc"):
+        assert name in done.out
+    assert Model.load(model).labels == tuple(told["evaluation"]["labels"])
+
+
+def test_verbose_tells_each_improvement_and_quiet_nothing(cli: Cli, file: Path) -> None:
+    told = cli("train", file, *QUICK, "--verbose").out
+    assert "best so far: distance" in told
+    assert "after epoch 1, try 1: relu 8" in told
+    assert cli("train", file, *QUICK, "--quiet").out == ""
+
+
+def test_numbers_get_the_table_of_a_regression(cli: Cli, tmp_path: Path) -> None:
+    slope(100).save(tmp_path / "slope.csv")
+    done = cli("train", tmp_path / "slope.csv", *QUICK, "--regression-threshold", 0.5)
+    assert done.code == 0
+    assert "correct (within 0.5)" in done.out
+    assert "rmse" in done.out
+
+
+def test_gophers_protocol_says_that_it_reports_the_part_that_chose(cli: Cli, file: Path) -> None:
+    done = cli("train", file, *QUICK, "--protocol", "gopher", "--criterion", "gopher.accuracy")
+    assert "on the validation part" in done.out
+    assert "2 networks, 10 epochs" in done.out
+
+
+def test_another_target_than_the_last_column_is_learned(cli: Cli, file: Path) -> None:
+    done = cli("train", file, *QUICK, "--target", "x", "--task", "regression")
+    assert (done.code, "rmse" in done.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (("--decay", -0.1), "decay is -0.1, but must be >= 0"),
+        (("--criterion", "nonsense"), "criterion is 'nonsense'"),
+        (("--hidden", "x"), "hidden is 'x'"),
+        (("--model", "m.txt"), "model is 'm.txt', but must end in"),
+        (("--target", "nothing"), "no column 'nothing'"),
+        (("--training-split", 1.5), "training_split is 1.5"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(
+    cli: Cli, file: Path, options: tuple[object, ...], what: str
+) -> None:
+    done = cli("train", file, *options)
+    assert done.code in (1, 2)
+    assert what in done.complaint
+
+
+def test_no_file_is_refused(cli: Cli) -> None:
+    done = cli("train")
+    assert (done.code, done.complaint) == (
+        2,
+        "no file is given, but there must be one to learn from",
+    )
+
+
+def test_records_that_cannot_be_read_are_told(cli: Cli, file: Path) -> None:
+    file.write_text(file.read_text() + "1,2,3,4\n")
+    done = cli("train", file, *QUICK, "--quiet")
+    assert done.code == 0
+    what = "left out: 1 record that could not be read; the first one, line 102: "
+    assert done.complaint.startswith(what)
+
+
+def test_control_c_keeps_the_best_so_far(file: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.json"
+    words = [*map(str, QUICK), "--epochs", "1000000", "--verbose", "--model", str(model)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "streamnet", "train", str(file), *words[2:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("best so far")
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert err == "streamnet: stopping: the best so far is kept; once more breaks off\n"
+    assert "on the test part" in out
+    assert Model.load(model).predict({"x": 0.0, "y": 1.0}).shape == (1,)

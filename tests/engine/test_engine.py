@@ -1,0 +1,298 @@
+"""The engine on small sets: what it promises, and what gopher-neural got wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamnet.datasets import Sample
+from streamnet.datasets import Set
+from streamnet.engine import Engine
+from streamnet.engine import Improvement
+from streamnet.engine.contest import Contest
+from streamnet.engine.parts import Parts
+from streamnet.engine.parts import parts_of
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.errors import NoCandidateError
+from streamnet.modelfiles import Model
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.population import Population
+from streamnet.samples import Task
+from streamnet.selection.criteria import criterion
+from tests.engine.sets import SONAR
+from tests.engine.sets import moons
+from tests.engine.sets import quick
+from tests.engine.sets import slope
+
+
+def without_times(report: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in report.items() if "seconds" not in name}
+    return kept | {"settings": {**report["settings"], "threads": 0}}
+
+
+def test_a_set_that_can_be_learned_is_learned(tmp_path: Path) -> None:
+    engine = Engine(seed=1, tries=2)
+    trained = engine.fit(moons(300))
+    assert trained.evaluation.measures()["accuracy"] > 0.93
+    assert (engine.winner, engine.evaluation) == (trained.model, trained.evaluation)
+    trained.model.save(tmp_path / "model.json")
+    again = Model.load(tmp_path / "model.json")
+    rows = [{"x": 0.0, "y": 1.0}, {"x": 1.0, "y": -0.5}]
+    assert again.predict(rows).tolist() == ["up", "down"]
+    assert (again.outputs(rows) == trained.model.outputs(rows)).all()
+
+
+def test_numbers_outside_of_0_to_1_are_reached() -> None:
+    trained = Engine(seed=1, tries=2, epochs=30, regression_threshold=0.5).fit(slope(200))
+    measures = trained.evaluation.measures()
+    assert measures["r2"] > 0.97
+    assert trained.report["evaluation"]["correct"] > 20
+
+
+def test_the_outcome_does_not_depend_on_threads_and_is_the_same_each_time() -> None:
+    reports = [quick(seed=3, threads=threads).fit(moons()).report for threads in (1, 2, 2)]
+    plain = [json.dumps(without_times(report), sort_keys=True) for report in reports]
+    assert plain[0] == plain[1] == plain[2]
+
+
+def test_another_seed_deals_and_starts_anew() -> None:
+    values = [quick(seed=seed).fit(moons()).report["members"][0]["value"] for seed in (1, 2)]
+    assert values[0] != values[1]
+
+
+def test_the_reported_part_has_no_say_in_the_choice() -> None:
+    """Whatever becomes of its targets, history and model stay the same to the bit."""
+    settings = quick().settings
+    block = moons(100).block()
+    parts = parts_of(block, settings)
+    assert parts.test is not None
+    spoiled = replace(parts.test, target=np.full(len(parts.test), "up", object))
+
+    def outcome(parts: Parts) -> tuple[list[Improvement], NDArray[np.float64]]:
+        judge = criterion("distance")
+        contest = Contest(Task.CLASSIFICATION, parts, judge, settings, lambda _: None)
+        anyio.run(contest.run)
+        return contest.winners.history, contest.model().outputs(block)
+
+    history, outputs = outcome(parts)
+    history_then, outputs_then = outcome(parts._replace(test=spoiled))
+    assert history == history_then
+    assert (outputs == outputs_then).all()
+
+
+def test_start_weights_differ_between_tries_and_agree_between_rates() -> None:
+    settings = [CandidateSettings(hidden=(4,), learning_rate=rate) for rate in (0.1, 0.2, 0.1)]
+    population = Population(settings, task=Task.REGRESSION, serials=[0, 0, 1])
+    population.reserve(dense=3, rows=0, outputs=1)
+    first, same, other = (population.extract(slot)["first"] for slot in range(3))
+    assert (first == same).all()
+    assert (first != other).any()
+
+
+def test_gophers_protocol_takes_one_network_for_a_try_through_all_rates() -> None:
+    engine = quick(protocol="gopher", epochs=2, learning_rate=0.4, decay=0.1, tries=3)
+    report = engine.fit(moons()).report
+    assert (report["candidates"], report["epochs"], report["passes"]) == (3, 8, 24)
+    assert report["samples"] == {"training": 84, "validation": 36}
+    assert report["reported"] == "validation"
+    assert len(report["members"]) == 1
+    settings = report["members"][0]["settings"]
+    assert (settings["schedule"], settings["decay_steps"]) == ("linear", 2 * 84)
+    assert settings["decay"] == pytest.approx(0.1)
+
+
+def test_gophers_protocol_reports_what_it_chose_by() -> None:
+    trained = quick(protocol="gopher", criterion="accuracy").fit(moons())
+    best = trained.report["members"][0]["value"]
+    assert trained.evaluation.measures()["accuracy"] == best
+
+
+@pytest.mark.parametrize("name", ["accuracy", "f1", "simple", "distance", "gopher.accuracy"])
+def test_the_history_only_ever_gets_better(name: str) -> None:
+    told: list[Improvement] = []
+    engine = Engine(hidden=(8,), epochs=6, tries=2, criterion=name, heard=told.append)
+    engine.fit(moons())
+    values = [one.value for one in told]
+    assert tuple(told) == engine.history
+    assert values == sorted(values, reverse=name == "distance")
+    assert len(set(values)) == len(values) > 0
+
+
+def test_rates_at_which_all_weights_explode_leave_no_winner() -> None:
+    with pytest.raises(NoCandidateError, match="no network"):
+        quick(learning_rate=1e6, decay=0.0, network={"loss": "squared"}).fit(slope())
+
+
+def test_a_rate_at_which_weights_explode_does_not_win() -> None:
+    engine = quick(learning_rate=1e5, decay=99999.9, tries=1, network={"loss": "squared"})
+    trained = engine.fit(slope())
+    assert [member["learning_rate"] for member in trained.report["members"]] == [0.1]
+
+
+def test_a_decay_of_0_is_one_rate_and_ends() -> None:
+    assert quick(decay=0.0, tries=1).fit(moons()).report["candidates"] == 1
+
+
+def test_a_class_of_one_sample_wherever_it_falls_breaks_nothing() -> None:
+    for seed in range(4):
+        rows = moons(60)
+        rows.add(Sample([9.0, 9.0], label="alone"))
+        evaluation = quick(seed=seed).fit(rows).evaluation
+        assert np.isfinite(evaluation.measures()["accuracy"])
+
+
+def test_a_file_sorted_by_class_is_learned_better_in_random_order() -> None:
+    def distance(order: str) -> float:
+        engine = quick(order=order, epochs=2, decay=0.0, refit=False)
+        return float(engine.fit(SONAR).report["members"][0]["value"])
+
+    assert distance("random") < distance("file")
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    quick().fit(moons())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_callers_layers_are_left_alone() -> None:
+    hidden = [8]
+    quick(hidden=hidden).fit(moons())
+    assert hidden == [8]
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"decay": -0.1}, "decay is -0.1, but must be >= 0"),
+        ({"training_split": 1.0}, "training_split is 1.0, but must be > 0 and < 1"),
+        ({"training_split": 0.0}, "training_split is 0.0"),
+        ({"tries": 0}, "tries is 0, but must be >= 1"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"iterations": 0}, "iterations is 0"),
+        ({"ensemble": 0}, "ensemble is 0"),
+        ({"half_life": -1.0}, "half_life is -1.0"),
+        ({"protocol": "other"}, "protocol is 'other', but must be holdout or gopher"),
+        ({"order": "other"}, "order is 'other'"),
+        ({"criterion": "other"}, "criterion is 'other'"),
+        ({"protocol": "gopher", "refit": True}, "refit is True"),
+        ({"network": {"schedule": "step"}}, "network has 'schedule'"),
+        ({"network": {"nonsense": 1}}, "unknown setting 'nonsense'"),
+        ({"nonsense": 1}, "engine has the unknown setting 'nonsense'"),
+        ({"tries": 1000, "decay": 0.0001}, "must make <= 10,000 candidates"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigurationError, match=what):
+        quick(**settings).fit(moons())
+
+
+def test_iterations_bound_the_refit_too() -> None:
+    trained = quick(epochs=8, iterations=100).fit(moons(100))
+    assert trained.report["epochs"] == 2
+    assert trained.evaluation.measures()["accuracy"] > 0.5
+
+
+def test_a_criterion_of_labels_is_refused_for_numbers() -> None:
+    with pytest.raises(ConfigurationError, match="criterion is 'accuracy', but for a regression"):
+        quick(criterion="accuracy").fit(slope())
+
+
+def test_a_part_without_samples_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="without a sample"):
+        quick().fit(moons(4))
+
+
+def test_no_samples_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no samples"):
+        quick().fit(Set("classification"))
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError):
+        quick().fit(tmp_path / "empty.csv")
+
+
+def test_another_task_than_that_of_the_data_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="task is 'regression', but that of the data"):
+        quick(task="regression").fit(moons())
+
+
+def test_files_of_any_format_are_learned_with_the_last_column_as_target(tmp_path: Path) -> None:
+    rows = moons(60)
+    rows.save(tmp_path / "moons.csv")
+    rows.save(tmp_path / "moons.svm")
+    (tmp_path / "packed.csv.gz").write_bytes(gzip.compress((tmp_path / "moons.csv").read_bytes()))
+    lines = [json.dumps({"x": s.vector[0], "y": s.vector[1], "kind": s.label}) for s in rows]
+    (tmp_path / "moons.jsonl").write_text("\n".join(lines))
+    for name in ("moons.csv", "packed.csv.gz", "moons.jsonl", "moons.svm"):
+        trained = quick().fit(tmp_path / name)
+        assert len(trained.model.labels) == 2, name
+        assert sum(trained.report["samples"].values()) == 60
+
+
+def test_words_and_gaps_go_through_the_encoder(tmp_path: Path) -> None:
+    rows = "".join(
+        f"{'' if i % 5 == 0 else i % 3},{('red', 'blue')[i % 2]},{('stop', 'go')[i % 2]}\n"
+        for i in range(80)
+    )
+    (tmp_path / "signals.csv").write_text("size,colour,what\n" + rows)
+    trained = quick(epochs=10).fit(tmp_path / "signals.csv")
+    assert trained.evaluation.measures()["accuracy"] == 1.0
+
+
+def test_the_encoder_learns_from_the_part_to_learn_only() -> None:
+    engine = quick(refit=False)
+    block = moons(60).block()
+    training = parts_of(block, engine.settings).training
+    model = engine.fit(block).model
+    centre = model.document()["encoder"]["moments"][0][1]
+    assert centre == pytest.approx(training.numbers[:, 0].mean())
+
+
+def test_records_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "moons.csv"
+    moons(60).save(path)
+    path.write_text(path.read_text() + "1.0,2.0,3.0,up\n")
+    engine = quick()
+    assert engine.fit(path).report["rejected"] == 1
+    assert engine.rejected[0].line == 62
+
+
+def test_stopping_keeps_the_best_so_far() -> None:
+    async def run() -> None:
+        judged = threading.Event()
+        engine = quick(epochs=100_000, heard=lambda _: judged.set())
+        async with anyio.create_task_group() as group:
+            group.start_soon(engine.run, moons())
+            await anyio.to_thread.run_sync(judged.wait)
+            engine.stop()
+        assert engine.trained is not None
+        report = engine.trained.report
+        assert report["stopped"]
+        assert not report["refitted"]
+        assert report["epochs"] < 100_000
+
+    anyio.run(run)
+
+
+def test_stopping_before_the_first_epoch_leaves_nothing() -> None:
+    engine = quick()
+    engine.stop()
+    with pytest.raises(NoCandidateError, match="stopped too early"):
+        engine.fit(moons())
+    with pytest.raises(NoCandidateError):
+        _ = engine.winner
+
+
+def test_sonar_is_learned_as_well_as_promised_in_short() -> None:
+    """The figure of ten seeds comes from benchmarks/engine.py."""
+    found = [Engine(seed=s, epochs=25, tries=3).fit(SONAR).evaluation.measures() for s in range(4)]
+    assert np.mean([one["accuracy"] for one in found]) >= 0.78

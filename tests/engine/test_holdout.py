@@ -1,0 +1,94 @@
+"""Tallies against scikit-learn and plain loops, with candidates that broke and labels unseen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+from sklearn.metrics import confusion_matrix
+from sklearn.metrics import log_loss
+from sklearn.metrics import mean_absolute_error
+from sklearn.metrics import mean_squared_error
+
+from streamnet.engine.fitted import FittedEncoder
+from streamnet.engine.holdout import HoldoutEvaluator
+from streamnet.features.encoder import Encoder
+from streamnet.learning.trainer import Scored
+from streamnet.networks.members import Answers
+from streamnet.samples import Task
+from tests.engine.sets import moons
+from tests.engine.sets import slope
+
+
+def scored_of(fitted: FittedEncoder, block, outputs, alive, *, ends_round: bool) -> Scored:
+    encoded = fitted.encode(replace(block, learned=False))
+    return Scored(encoded, 0, Answers(outputs, alive), ends_round)
+
+
+def test_labels_are_counted_as_scikit_learn_does() -> None:
+    random = np.random.default_rng(1)
+    block = moons(30).block()
+    fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block)
+    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, lambda: len(fitted.labels), threshold=0.0)
+    shares = random.dirichlet([1.0, 1.0], (3, 30))
+    alive = np.ones((3, 30), np.uint8)
+    first = scored_of(fitted, block.part(0, 11), shares[:, :11], alive[:, :11], ends_round=False)
+    assert evaluator.evaluate(first).tally is None
+    rest = scored_of(fitted, block.part(11, 30), shares[:, 11:], alive[:, 11:], ends_round=True)
+    tally = evaluator.evaluate(rest).tally
+    assert tally is not None
+    truth = fitted.encode(block).label
+    for k in range(3):
+        answer = shares[k].argmax(axis=1)
+        assert (tally.confusion[k, :, :2] == confusion_matrix(truth, answer)).all()
+        assert tally.correct[k] / 30 == pytest.approx(accuracy_score(truth, answer))
+        assert tally.log_loss[k] / 30 == pytest.approx(log_loss(truth, shares[k]), rel=1e-3)
+        ideal = np.eye(2)[truth]
+        assert tally.distance[k] == pytest.approx(((shares[k] - ideal) ** 2).sum() / 2)
+
+
+def test_numbers_are_measured_in_units_of_the_target_as_scikit_learn_does() -> None:
+    random = np.random.default_rng(1)
+    block = slope(20).block()
+    fitted = FittedEncoder(Encoder(task=Task.REGRESSION), block)
+    evaluator = HoldoutEvaluator(Task.REGRESSION, lambda: 0, threshold=1.0)
+    outputs = random.normal(0, 1, (2, 20, 1))
+    scored = scored_of(fitted, block, outputs, np.ones((2, 20), np.uint8), ends_round=True)
+    tally = evaluator.evaluate(scored).tally
+    assert tally is not None
+    truth = block.target
+    assert truth is not None
+    for k in range(2):
+        answer = truth.mean() + truth.std() * outputs[k, :, 0]
+        assert tally.squared[k] / 20 == pytest.approx(mean_squared_error(truth, answer))
+        assert tally.absolute[k] / 20 == pytest.approx(mean_absolute_error(truth, answer))
+        assert tally.distance[k] == tally.squared[k] / 2
+        assert tally.correct[k] == (np.abs(answer - truth) < 1.0).sum()
+
+
+def test_a_candidate_without_an_answer_misses_by_an_infinite_distance() -> None:
+    block = moons(4).block()
+    fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block)
+    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, lambda: 2, threshold=0.0)
+    shares = np.full((2, 4, 2), np.nan)
+    shares[0] = 0.5
+    alive = np.array([[1, 1, 1, 1], [1, 0, 0, 0]], np.uint8)
+    shares[1, 0] = 0.5
+    tally = evaluator.evaluate(scored_of(fitted, block, shares, alive, ends_round=True)).tally
+    assert tally is not None
+    assert np.isfinite(tally.distance).tolist() == [True, False]
+    assert tally.confusion[1, :, 2].sum() == 3
+
+
+def test_a_class_that_training_lacks_is_missed_and_counted() -> None:
+    block = moons(4).block()
+    fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block.take(np.array([0, 2])))
+    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, lambda: len(fitted.labels), threshold=0.0)
+    shares = np.ones((1, 4, 1))
+    scored = scored_of(fitted, block, shares, np.ones((1, 4), np.uint8), ends_round=True)
+    tally = evaluator.evaluate(scored).tally
+    assert tally is not None
+    assert tally.confusion[0].tolist() == [[2, 0, 0], [2, 0, 0]]
+    assert tally.correct.tolist() == [2]
