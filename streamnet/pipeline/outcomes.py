@@ -73,6 +73,6 @@ def residuals_of(residuals: NDArray[np.float64]) -> dict[str, Any]:
     if not residuals.size:
         return {"edges": [], "counts": []}
     reach = float(np.quantile(np.abs(residuals), 0.98)) or float(np.abs(residuals).max()) or 1.0
-    edges = np.linspace(-reach, reach, BINS + 1)
+    edges = reach * np.linspace(-1.0, 1.0, BINS + 1)
     counts, _ = np.histogram(np.clip(residuals, -reach, reach), edges)
     return {"edges": edges.tolist(), "counts": counts.tolist()}

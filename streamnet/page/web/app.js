@@ -20,16 +20,19 @@ class Page {
 
   /** One model's shapes, as the daemon answers them or a report holds them. */
   show({ status, history, leaders, outcomes, rejected, scores = {}, facts = [] }, live) {
-    byId("name").textContent = [status.name, status.target === null || status.target === undefined ? "" : `predicts ${status.target}`].filter(Boolean).join(" ");
+    const aim = typeof status.target === "string" ? ` predicts ${status.target}` : "";
+    fill(byId("name"), element("span", { class: "model-name" }, status.name), aim);
     byId("state").hidden = false;
     byId("state").textContent = status.state;
     byId("state").dataset.tone = { learning: "good", failed: "bad", paused: "warn" }[status.state] ?? "";
     byId("failure").hidden = !status.failure;
     byId("failure").textContent = status.failure ?? "";
     this.tiles.show(status, live);
-    whenChanged(byId("curve"), history, () => this.curve.show(history));
-    whenChanged(byId("leaders"), [leaders, status.samples], () => this.leaders.show(leaders, status));
-    whenChanged(byId("outcomes"), outcomes, () => this.outcomes.show(outcomes));
+    // With its name, since another model may have the very same shapes.
+    const { name, measure, samples } = status;
+    whenChanged(byId("curve"), [name, history], () => this.curve.show(history));
+    whenChanged(byId("leaders"), [name, measure, samples, leaders], () => this.leaders.show(leaders, status));
+    whenChanged(byId("outcomes"), [name, outcomes], () => this.outcomes.show(outcomes));
     whenChanged(byId("rejected"), rejected, () => showRejected(byId("rejected"), byId("rejected-note"), rejected));
     whenChanged(byId("scores"), scores, () => this.scores.show(scores));
     whenChanged(byId("facts"), facts, () => showFacts(byId("facts-card"), byId("facts"), facts));
@@ -92,6 +95,7 @@ class Live {
     this.attempt = 0;
     this.page.tiles.clear();
     this.page.events.clear();
+    this.trying.show(name, []); // until it is known what this model reads
     this.poll(this.following.signal);
   }
 
@@ -121,7 +125,10 @@ class Live {
       return;
     }
     const get = (...rest) => this.daemon.get(modelPath(this.name, ...rest), signal);
-    const [status, history, leaders, outcomes, rejected] = await Promise.all([get(), get("history"), get("leaders"), get("confusion"), get("rejected")]);
+    const status = await get();
+    // There is neither a score nor a curve before the first sample, and asking would be refused.
+    const scored = (shape) => (status.samples > 0 ? get(shape) : null);
+    const [history, outcomes, leaders, rejected] = await Promise.all([scored("history"), scored("confusion"), get("leaders"), get("rejected")]);
     if (signal.aborted) return;
     this.page.show({ status, history, leaders, outcomes, rejected }, true);
     if (status.generation !== null && status.generation !== undefined) await this.offerForm(get);
@@ -131,7 +138,7 @@ class Live {
   /** The form is of what the model reads now; a column may appear at any time. */
   async offerForm(get) {
     const { fields } = await get("champion");
-    this.trying.show(fields);
+    this.trying.show(this.name, fields);
   }
 
   offer(names) {
@@ -203,6 +210,7 @@ class Theme {
 
 function showReport(page, report) {
   document.title = `${report.status.name}: report of streamnet`;
+  document.body.classList.add("report");
   page.connection("report", "");
   page.show(report, false);
   for (const event of report.events) page.events.add(event);

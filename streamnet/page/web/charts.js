@@ -76,12 +76,16 @@ class CurveChart {
   }
 
   show(history) {
+    if (!history?.samples.length) {
+      this.history = null;
+      this.empty();
+      return;
+    }
     const names = Object.keys(history.series);
     const same = this.history !== null && names.join() === this.names.join() && this.history.measure === history.measure;
     this.history = thinned(history);
     this.names = names;
-    if (!history.samples.length) this.empty();
-    else if (same && this.plot) this.update();
+    if (same && this.plot) this.update();
     else this.draw();
   }
 
@@ -118,7 +122,7 @@ class CurveChart {
 
   /** Anew, as after a change of theme or of the series. */
   draw() {
-    if (!this.history?.samples.length) return;
+    if (this.history === null) return;
     this.destroy();
     fill(this.host);
     this.colours = Object.fromEntries(["ink", "line", "champion", "drift", "card"].map((name) => [name, colour(name)]));
@@ -139,7 +143,7 @@ class CurveChart {
       padding: [14, 14, 0, 0],
       scales: { x: { time: false }, y: { range: (_, low, high) => this.range(low, high) } },
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map((tick) => compact(tick)) },
+        { ...axis, size: 32, values: (_, ticks) => ticks.map((tick) => compact(tick)) },
         { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => SHARES.has(measure) ? `${DIGITS.format(100 * tick)} %` : digits(tick)) },
       ],
       series: [{}, ...this.names.map((name, i) => this.line(name, i))],
@@ -183,9 +187,10 @@ class CurveChart {
   /** A drift is a dashed line with a diamond, a new champion a ring on the served curve. */
   mark(plot, mark, x) {
     const { ctx, bbox } = plot;
-    const size = 4.5 * devicePixelRatio;
+    const size = 5 * devicePixelRatio;
     ctx.save();
-    ctx.lineWidth = 1.5 * devicePixelRatio;
+    ctx.lineWidth = 2 * devicePixelRatio;
+    ctx.setLineDash([]);
     ctx.beginPath();
     if (mark.kind === "drift") {
       ctx.strokeStyle = ctx.fillStyle = this.colours.drift;
@@ -332,9 +337,9 @@ class Histogram {
     const axis = { stroke: colour("ink"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const stroke = colour("series-0");
     this.plot = new uPlot({
-      width: this.host.clientWidth, height: 250, legend: { show: false }, cursor: { show: false }, padding: [10, 10, 0, 0],
+      width: this.host.clientWidth, height: 250, legend: { show: false }, cursor: { show: false }, padding: [10, 18, 0, 0],
       scales: { x: { time: false, range: [edges[0], edges[edges.length - 1]] }, y: { range: (_, __, high) => [0, Math.max(high, 1) * 1.08] } },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map(digits) }, { ...axis, size: 48, values: (_, ticks) => ticks.map(compact) }],
+      axes: [{ ...axis, size: 32, values: (_, ticks) => ticks.map(digits) }, { ...axis, size: 48, values: (_, ticks) => ticks.map(compact) }],
       series: [{}, { stroke, fill: stroke, paths: uPlot.paths.bars({ size: [0.9, 60] }), points: { show: false } }],
     }, [centres, counts], this.host);
   }

@@ -39,7 +39,7 @@ class Outcomes {
       const cells = row.map((count, j) => cell(count, total, i === j));
       return element("tr", {}, element("th", { scope: "row" }, labels[i]), ...cells, element("td", { class: "number" }, total ? percent(row[i] / total) : "–"));
     });
-    const table = element("table", { class: labels.length > 12 ? "heat dense" : "heat" }, element("thead", {}, head), element("tbody", {}, ...rows));
+    const table = element("table", { class: `heat ${labels.length > 12 ? "dense" : labels.length < 5 ? "large" : ""}` }, element("thead", {}, head), element("tbody", {}, ...rows));
     fill(this.host, table);
   }
 }

@@ -49,7 +49,7 @@ class Tiles {
     this.set(measureName(measure ?? "score"), scored(measure, served), against(measure, served, baselines), "main");
     this.set("Learned", whole(status.learned ?? status.samples), learnedNote(status));
     this.set("Throughput", `${compact(status.learned_per_second)}/s`, isNumber(status.predicted_per_second) ? `${compact(status.predicted_per_second)} predictions/s` : "samples learned");
-    this.set("Networks", whole(status.switches), `${status.switches === 1 ? "change" : "changes"} of champion, ${whole(status.drifts)} ${status.drifts === 1 ? "drift" : "drifts"}`);
+    this.set("Changes of champion", whole(status.switches), `${whole(status.drifts)} ${status.drifts === 1 ? "drift" : "drifts"} noticed`);
     const rejected = Object.values(status.rejected ?? {}).reduce((sum, n) => sum + n, 0);
     this.set("Rejected", whole(rejected), rejected ? "reasons below" : "every record was read", rejected ? "warn" : "");
     if (!live) return;
@@ -140,7 +140,7 @@ class Leaders {
     const score = measure ?? "score";
     this.table.head([
       { name: "Candidate", number: true, key: (row) => row.candidate, cell: (row) => `#${row.candidate}` },
-      { name: "Settings", key: (row) => row.settings, cell: (row) => row.settings },
+      { name: "Settings", key: (row) => row.settings, cell: (row) => element("span", { class: "settings" }, row.settings) },
       { name: measureName(score), number: true, key: (row) => row.scores?.[score], cell: (row) => scored(score, row.scores?.[score]) },
       { name: "Loss lately", number: true, key: (row) => row.loss, cell: (row) => digits(row.loss) },
       { name: "Age", number: true, key: (row) => -row.born, cell: (row) => whole((row.left ?? samples) - (row.born ?? 0)) },

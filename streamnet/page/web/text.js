@@ -34,7 +34,8 @@ function compact(value) {
 }
 
 function digits(value) {
-  return isNumber(value) ? DIGITS.format(value) : "–";
+  if (!isNumber(value)) return "–";
+  return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : DIGITS.format(value);
 }
 
 /** A share in per cent, with two places only where the differences are that small. */

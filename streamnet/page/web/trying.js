@@ -15,10 +15,11 @@ class TryForm {
     });
   }
 
-  /** The form of these columns; what was typed in stays while they are the same. */
-  show(fields) {
+  /** The form of a model's columns; what was typed in stays while they are the same. */
+  show(model, fields) {
+    this.model = model;
     this.card.hidden = !fields.length;
-    whenChanged(this.fields, fields, () => {
+    whenChanged(this.fields, [model, fields], () => {
       this.inputs = fields.slice(0, MOST_FIELDS).map((field, i) => ({ field, input: inputOf(field, i) }));
       fill(this.answer);
       fill(this.fields, ...this.inputs.map(({ field, input }, i) => element("label", { class: "field" },
@@ -33,9 +34,11 @@ class TryForm {
   }
 
   async submit(ask, button) {
+    const { model } = this;
     button.disabled = true;
     try {
-      this.reply(await ask(this.sample()));
+      const reply = await ask(this.sample());
+      if (model === this.model) this.reply(reply);
     } catch (error) {
       fill(this.answer, element("p", { class: "notice" }, error.message));
     } finally {
