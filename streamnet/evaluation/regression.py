@@ -166,8 +166,8 @@ class RegressionEvaluator:
         """
         truth, answer = self._pairs[:, range(self._tracks)[track]].T
         with np.errstate(over="ignore"):
-            errors = (answer - truth)[np.isfinite(truth)]
-        return np.clip(errors, -LARGEST, LARGEST)
+            errors: NDArray[np.float64] = (answer - truth)[np.isfinite(truth)]
+        return errors.clip(-LARGEST, LARGEST)
 
     def export_state(self) -> dict[str, Any]:
         """Settings and a copy of all arrays, from which ``restore_state`` goes on exactly."""

@@ -23,7 +23,7 @@ from streamnet.page import assets
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:"
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HOSTILE = "</td></script><img src=x onerror=\"document.title='owned'\"><b>bold</b>"
 
@@ -176,6 +176,7 @@ class StandIn:
             Route("/v1/models/{model}", self._shape),
             Route("/v1/models/{model}/predict", self._predict, methods=["POST"]),
             Route("/v1/models/{model}/events", self._events),
+            Route("/v1/models/{model}/model", self._download),
             Route("/v1/models/{model}/{shape}", self._shape),
         ]
         app = Starlette(routes=[*routes, Mount("/below", routes=routes)])
@@ -211,7 +212,12 @@ class StandIn:
         return Response(asset.data, media_type=asset.media_type, headers=headers)
 
     def _refusal(self, request: Request) -> Response | None:
-        self.seen.append((request.url.path + request.url.query, dict(request.headers)))
+        self.seen.append(
+            (
+                str(request.url).removeprefix(str(request.base_url).rstrip("/")),
+                dict(request.headers),
+            )
+        )
         if self.broken:
             return JSONResponse({"detail": "the disk is full"}, 503)
         if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
@@ -233,6 +239,9 @@ class StandIn:
     async def _predict(self, request: Request) -> Response:
         self.asked.append(json.loads(await request.body()))
         return self._refusal(request) or JSONResponse(self.answer)
+
+    async def _download(self, request: Request) -> Response:
+        return self._refusal(request) or Response(b"a model", media_type="application/octet-stream")
 
     async def _events(self, request: Request) -> Response:
         after = int(request.headers.get("last-event-id", 0))

@@ -248,6 +248,27 @@ def test_everything_is_reached_by_keyboard(visit: Opener, daemon: StandIn) -> No
     assert {"field-0", "field-1", "field-2", "field-3", "Predict"} <= reached
 
 
+@pytest.mark.parametrize("suffix", ["safetensors", "json"])
+def test_the_model_is_taken_home(visit: Opener, daemon: StandIn, suffix: str) -> None:
+    page = visit(daemon.address)
+    with page.expect_download() as download:
+        page.get_by_role("button", name=f".{suffix}").click()
+    assert download.value.suggested_filename == f"traffic.{suffix}"
+    assert download.value.path().read_bytes() == b"a model"
+    assert f"/v1/models/traffic/model?format={suffix}" in [path for path, _ in daemon.seen]
+
+
+def test_what_was_missed_before_the_page_was_opened_is_no_gap(
+    visit: Opener, daemon: StandIn
+) -> None:
+    daemon.happen("gap", missed=None)
+    daemon.happen("champion", text="the first")
+    daemon.happen("gap", missed=7)
+    page = visit(daemon.address)
+    expect(page.locator("#events .event")).to_have_count(2)
+    expect(page.locator("#events .event").first).to_contain_text("gap missed 7")
+
+
 # ------------------------------------------------------------------- staying connected
 
 
@@ -290,7 +311,7 @@ def test_events_go_on_after_the_last_one_when_the_connection_was_lost(
     expect(page.locator("#events")).to_contain_text("the second")
     assert page.locator("#events .event").count() == 2
     streams = [headers for path, headers in daemon.seen if path.endswith("/events")]
-    assert [headers.get("last-event-id") for headers in streams] == [None, "1"]
+    assert [headers.get("last-event-id") for headers in streams] == ["0", "1"]
     expect(page.locator("#announcement")).to_have_text("drift the second")
 
 

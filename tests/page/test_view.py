@@ -27,7 +27,11 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     rows[100] = "1,2\n"
     path = folder / "stream.csv"
     path.write_text("x,z,y\n" + "".join(rows))
-    options = {"dead_letters": folder / "rejected.jsonl", "seed": 1, "candidates": 6}
+    options: dict[str, Any] = {
+        "dead_letters": folder / "rejected.jsonl",
+        "seed": 1,
+        "candidates": 6,
+    }
     return streamnet.replay(path, target="y", task=request.param, **options).report
 
 

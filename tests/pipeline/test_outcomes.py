@@ -23,7 +23,11 @@ def replayed(folder: Path, rows: list[str], task: str) -> tuple[dict[str, Any], 
     path = folder / "stream.csv"
     path.write_text("x,y\n" + "".join(rows))
     answers = folder / "answers.jsonl"
-    options = {"candidates": 2, "predictions": answers, "dead_letters": folder / "r.jsonl"}
+    options: dict[str, Any] = {
+        "candidates": 2,
+        "predictions": answers,
+        "dead_letters": folder / "r.jsonl",
+    }
     report = streamnet.replay(path, target="y", task=task, **options).report
     return report["outcomes"], [json.loads(line) for line in answers.read_text().splitlines()]
 

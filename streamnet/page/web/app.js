@@ -63,7 +63,24 @@ class Live {
       (sample) => this.daemon.post(modelPath(this.name, "predict"), { sample, explain: true }));
     byId("models").addEventListener("change", (event) => this.choose(event.target.value));
     document.addEventListener("visibilitychange", () => this.wake());
+    for (const button of document.querySelectorAll("button[data-format]")) {
+      button.addEventListener("click", () => this.download(button.dataset.format));
+    }
     this.listenToToken();
+  }
+
+  /** By way of a blob, since a link can't send the token. */
+  async download(format) {
+    const { name } = this;
+    byId("download-failed").textContent = "";
+    try {
+      const blob = await this.daemon.bytes(modelPath(name, `model?format=${format}`));
+      const link = element("a", { href: URL.createObjectURL(blob), download: `${name}.${format}` });
+      link.click();
+      URL.revokeObjectURL(link.href);
+    } catch (error) {
+      byId("download-failed").textContent = error.message;
+    }
   }
 
   listenToToken() {

@@ -40,6 +40,10 @@ class Daemon {
     return (await this.answer(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
   }
 
+  async bytes(path) {
+    return (await this.answer(path, { headers: this.headers() })).blob();
+  }
+
   /** A response that is fine. Addresses are relative, so that the page works below any prefix. */
   async answer(path, options) {
     const response = await fetch(`v1/${path}`, { ...options, cache: "no-store", redirect: "error" });
@@ -86,7 +90,7 @@ class EventReader {
     this.daemon = daemon;
     this.path = path;
     this.tell = { event, connected, lost };
-    this.last = null;
+    this.last = "0"; // before all that the daemon still keeps
     this.attempt = 0;
   }
 
@@ -108,7 +112,7 @@ class EventReader {
   async connect(signal) {
     const silence = new AbortController();
     let timer = setTimeout(() => silence.abort(), SILENCE);
-    const headers = this.daemon.headers({ Accept: "text/event-stream", ...(this.last === null ? {} : { "Last-Event-ID": this.last }) });
+    const headers = this.daemon.headers({ Accept: "text/event-stream", "Last-Event-ID": this.last });
     try {
       const response = await this.daemon.answer(this.path, { headers, signal: AbortSignal.any([signal, silence.signal]) });
       this.tell.connected();
@@ -125,9 +129,11 @@ class EventReader {
     }
   }
 
+  /** What was missed before the first event is no gap to a reader who has just come. */
   take(id, data) {
+    const event = JSON.parse(data);
+    if (event.kind !== "gap" || this.last !== "0") this.tell.event(event);
     if (id !== null) this.last = id;
-    this.tell.event(JSON.parse(data));
   }
 }
 
