@@ -81,6 +81,10 @@ class Access:
             raise ConfigurationError(f"token_env is {variable!r}, but no such variable is set")
         return cls(tokens or None)
 
+    def take_over(self, other: Access) -> None:
+        """Know the tokens of another one from now on, and no longer those of before."""
+        self._scopes, self.is_open = other._scopes, other.is_open
+
     def knows(self, authorization: bytes | None) -> bool:
         """Whether the header's token is one of ours."""
         return self.is_open or bool(self._scopes_of(authorization))

@@ -15,6 +15,7 @@ from msgspec import Meta
 from msgspec import Struct
 
 __all__ = (
+    "AnswerLine",
     "Answers",
     "CandidateLine",
     "Champion",
@@ -154,22 +155,28 @@ class Receipt(_Reply):
     last: int | None = None
 
 
-class Answers(_Reply):
+class AnswerLine(_Reply, omit_defaults=True):
+    """The answer to one line: a label and its probability, or a number."""
+
+    answer: str | float | None
+    probability: float | None = None
+
+
+class Answers(_Reply, omit_defaults=True):
     """Answers, one for each sample, in their order.
 
-    ``answers`` holds labels or numbers, null where there is no finite one. ``probabilities`` has a
-    row for each sample, in the order of ``labels``; ``intervals`` has a low and a high end, between
-    which the truth is expected. ``explanations`` tells for each sample by how much the answer would
-    change if an input were missing: the share of the answered label, or the number.
+    ``answers`` holds labels or numbers, null where there is no finite one; ``generations`` those of
+    the models that gave them: a remembered answer stays what it was. ``probabilities`` has a row
+    for each sample, in the order of ``labels``. ``explanations`` tells for each sample by how much
+    the answer would change if an input were missing: the probability of the answered label, or the
+    number.
     """
 
     answers: list[str | float | None]
-    generation: int
+    generations: list[int]
     labels: list[str] | None = None
     probabilities: list[list[float | None]] | None = None
-    intervals: list[list[float | None]] | None = None
-    ids: list[str] | None = None
-    explanations: list[dict[str, float | None]] | None = None
+    explanations: list[dict[str, float]] | None = None
 
 
 class LabelsReply(_Reply):
@@ -326,16 +333,18 @@ class Event(_Reply):
 
 
 class Health(_Reply):
-    """Whether the daemon is well; models that failed are named."""
+    """Whether the daemon is well."""
 
-    status: Literal["ok", "starting", "stopping", "failed"]
-    models: dict[str, str] = msgspec.field(default_factory=dict)
+    status: Literal["ok", "starting", "stopping"]
 
 
-class Problem(_Reply):
-    """An error as RFC 9457 has it; ``type`` is always about:blank, ``title`` the status's name."""
+class Problem(_Reply, omit_defaults=True):
+    """An error as RFC 9457 has it; its type is about:blank, so ``title`` is the status's name.
+
+    ``receipt`` says what was accepted before the error, of a stream of lines.
+    """
 
     title: str
     status: int
     detail: str
-    type: str = "about:blank"
+    receipt: Receipt | None = None
