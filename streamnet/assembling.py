@@ -49,7 +49,7 @@ _GRID = ("hidden", "activation", "optimiser", "learning_rate", "rehearsal")
 _SUFFIXES = {
     "model": tuple(SUFFIXES),
     "predictions": (".csv", ".jsonl"),
-    "report": (".json",),
+    "report": (".json", ".html"),
     "dead_letters": (),
 }
 _REPLACED = ("model", "report")

@@ -189,7 +189,7 @@ def test_columns_are_understood_as_told() -> None:
         ({"kinds": {"x": "colour"}}, "replay(): kinds (x) is 'colour', but must be"),
         ({"format": "xls"}, "replay(): format is 'xls', but must be 'csv'"),
         ({"model": "m.pkl"}, "model is 'm.pkl', but must end in .safetensors or .json"),
-        ({"report": "r.txt"}, "report is 'r.txt', but must end in .json"),
+        ({"report": "r.txt"}, "report is 'r.txt', but must end in .json or .html"),
         ({"predictions": "p.tsv"}, "predictions is 'p.tsv', but must end in .csv or .jsonl"),
         ({"model": "no/m.json"}, "model is 'no/m.json', but its folder does not exist"),
         ({"dead_letters": "no/d"}, "dead_letters is 'no/d', but its folder does not exist"),
