@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from streamnet.daemon import routes_learn
 from streamnet.daemon import routes_models
+from streamnet.daemon import routes_page
 from streamnet.daemon import routes_predict
 from streamnet.daemon import routes_watch
 from streamnet.daemon.access import Access
@@ -76,7 +77,11 @@ def create_app(
     )
     guard = Middleware(Guard, hosts=hosts, origins=origins, limits=limits, rates=rates)
     return Starlette(
-        routes=[*routes_of(OPERATIONS, service), Route("/openapi.json", _described)],
+        routes=[
+            *routes_of(OPERATIONS, service),
+            *routes_page.ROUTES,
+            Route("/openapi.json", _described),
+        ],
         middleware=[guard],
         exception_handlers={HTTPException: not_routed},
     )

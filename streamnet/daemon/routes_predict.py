@@ -34,7 +34,7 @@ from streamnet.samples import Sample
 
 __all__ = ("OPERATIONS",)
 
-_FEW = 32  # samples that are answered in the event loop: a thread would take longer
+_FEW = 32  # samples of a request that are answered in the event loop: a thread takes longer
 _SLICE = 1 << 16  # bytes of lines that a thread answers before it lets others pass
 _MOST_COVERED = 20_000  # samples that explaining a request may ask the model for
 _PREDICT = msgspec.json.Decoder(PredictRequest)
@@ -49,7 +49,7 @@ async def _predict(request: Request, service: Service) -> Response:
     body = decoded(await body_of(request, service.limits), _PREDICT)
     samples, ids = body.rows(), body.identities()
     if len(samples) <= _FEW:
-        said = hosted.predict(samples)
+        said = await service.together(hosted).predict(samples)
     else:
         said = await run_sync(hosted.predict, samples, limiter=service.worker)
     answers = _answers(said)

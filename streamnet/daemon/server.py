@@ -119,10 +119,14 @@ class Address:
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            return socket.create_server((self.host, self.port), family=family, backlog=2048)
+            listener = socket.create_server((self.host, self.port), family=family, backlog=2048)
         except OSError as error:
             place = f"{self.host}:{self.port}"
             raise ConfigurationError(f"{place} can't be listened on: {error.strerror}") from error
+        # Connections inherit it. asyncio would set it only where a socket names its protocol, and
+        # without it an answer of two pieces waits 40 ms for the reader's acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
 
 
 def _has_port(host: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
 from typing import final
+from weakref import WeakKeyDictionary
 
 import anyio
 from anyio import CapacityLimiter
@@ -17,6 +18,7 @@ from streamnet.daemon.limits import Limits
 from streamnet.daemon.limits import Rates
 from streamnet.daemon.metrics import Metrics
 from streamnet.daemon.problems import refusal
+from streamnet.daemon.together import Together
 
 if TYPE_CHECKING:
     from streamnet.daemon.hosted import Hosted
@@ -48,6 +50,7 @@ class Service:
     # One thread for large work: it shares the interpreter with the loop, and two would share less.
     worker: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
     batches: anyio.Semaphore = field(init=False)
+    _together: WeakKeyDictionary[Hosted, Together] = field(default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "batches", anyio.Semaphore(self.limits.batches))
@@ -63,6 +66,13 @@ class Service:
         if hosted is None:
             raise refusal(404, "there is no model of that name")
         return hosted
+
+    def together(self, hosted: Hosted) -> Together:
+        """What joins the calls of a model."""
+        joined = self._together.get(hosted)
+        if joined is None:
+            joined = self._together[hosted] = Together(hosted.predict)
+        return joined
 
     def admit(self, request: Request, scope: Scope) -> None:
         """Let who has the scope pass.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from typing import Any
 
 import anyio
@@ -441,6 +442,16 @@ def test_what_is_not_there_is_a_problem_too(http: TestClient) -> None:
     refused = http.put("/v1/models")
     assert is_problem(refused, 405)
     assert set(refused.headers["allow"].split(", ")) >= {"GET"}
+
+
+def test_the_page_is_shown_to_everybody(registry: StandInRegistry) -> None:
+    http = client(registry, access=Access({TOKENS[Scope.READ]: {Scope.READ}}))
+    page = http.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    for file in re.findall(r"(?:src|href)=\"(page/[^\"]+)", page.text):
+        assert http.get(f"/{file}").status_code == 200
+    assert is_problem(http.get("/page/absent.js"), 404)
+    assert is_problem(http.get("/page/..%2fassets.py"), 404)
 
 
 def test_only_so_many_requests_are_inside(registry: StandInRegistry) -> None:
