@@ -12,6 +12,7 @@ StreamnetError
 ├── NoCandidateError
 ├── NotReadyError
 ├── OutputError
+├── RefusedError
 └── StateError
     └── DamagedStateError
 
@@ -32,6 +33,7 @@ __all__ = (
     "NotReadyError",
     "OutputError",
     "ReadError",
+    "RefusedError",
     "SchemaError",
     "StateError",
     "StreamnetError",
@@ -94,6 +96,19 @@ class NotReadyError(StreamnetError):
 
 class OutputError(StreamnetError):
     """Raised when an output can't be written and no more of it can wait in memory."""
+
+
+class RefusedError(StreamnetError):
+    """Raised by a client when a daemon refuses a request, or can't be reached.
+
+    Args:
+        message: What the daemon says.
+        status: That of HTTP; 0 if there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class StateError(StreamnetError):

@@ -48,7 +48,6 @@ class EventStream(Response):
         self._stopping = stopping
         self._heartbeat = heartbeat
         self.status_code = 200
-        self.body = b""
         self.background = None
         self.init_headers({"x-accel-buffering": "no"})
 

@@ -14,7 +14,7 @@ from streamnet.daemon.limits import Limits
 
 __all__ = ("BoundedProtocol", "protocol_of")
 
-_MOST_HEADERS = 1 << 15  # bytes of the address and all headers of a request
+_MOST_HEAD = 1 << 15  # bytes of the address and all headers of a request
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -33,6 +33,14 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._arm()
 
+    def data_received(self, data: bytes) -> None:
+        """Some bytes; a head that is still not whole must not be large."""
+        super().data_received(data)
+        if self._timer is not None and not self.transport.is_closing():
+            self._size += len(data)
+            if self._size > _MOST_HEAD:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more has to come in time."""
         self._disarm()
@@ -45,26 +53,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._arm()
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        """Some of the address."""
-        self._weigh(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
-        self._weigh(name + value)
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """They came in time."""
         self._disarm()
         super().on_headers_complete()
-
-    def _weigh(self, text: bytes) -> None:
-        self._size += len(text)
-        if self._size > _MOST_HEADERS:
-            # The parser passes it on as an error of its own, upon which uvicorn answers 400.
-            raise ValueError("headers are too large")
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self.limits.header_seconds, self._too_slow)

@@ -166,9 +166,7 @@ async def serve(
         place = f"host is {address.host!r}, which others can reach"
         raise ConfigurationError(f"{place}, but then a token is needed: token_file or token_env")
     with address.listen() as listener:
-        daemon = _Daemon(registry, address, access, limits or Limits(), listener, reload)
-        place = f"{address.scheme}://{_shown(address.host)}:{daemon.port}"
-        say(f"listening on {place}")
+        daemon = _Daemon(registry, address, access, limits or Limits(), listener, reload, say)
         await daemon.run()
     return daemon.signal
 
@@ -179,6 +177,14 @@ def _shown(host: str) -> str:
 
 @final
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -193,6 +199,7 @@ class _Daemon:
     limits: Limits
     listener: socket.socket
     reload: Callable[[], str] | None
+    say: Callable[[str], None]
     stopping: anyio.Event = field(default_factory=anyio.Event)
     signal: int = 0
 
@@ -249,7 +256,10 @@ class _Daemon:
         server.should_exit = True
 
     async def _announce(self, server: _Server) -> None:
-        while not (server.started and self._is_ready()):  # noqa: ASYNC110 - uvicorn tells nobody
+        await server.listening.wait()
+        place = f"{self.address.scheme}://{_shown(self.address.host)}:{self.port}"
+        self.say(f"listening on {place}")
+        while not self._is_ready():  # noqa: ASYNC110 - models tell a state, no event
             await anyio.sleep(_TICK)
         _LOG.info("ready", extra={"port": self.port, "models": len(self.registry.models)})
         notify("READY=1")
