@@ -141,8 +141,8 @@ class Live {
       this.page.connection("no model yet", "warn");
       return;
     }
-    const get = (...rest) => this.daemon.get(modelPath(this.name, ...rest), signal);
-    const status = await get();
+    const get = (...rest) => this.daemon.getIfReady(modelPath(this.name, ...rest), signal);
+    const status = await this.daemon.get(modelPath(this.name), signal);
     // There is neither a score nor a curve before the first sample, and asking would be refused.
     const scored = (shape) => (status.samples > 0 ? get(shape) : null);
     const [history, outcomes, leaders, rejected] = await Promise.all([scored("history"), scored("confusion"), get("leaders"), get("rejected")]);
@@ -154,8 +154,8 @@ class Live {
 
   /** The form is of what the model reads now; a column may appear at any time. */
   async offerForm(get) {
-    const { fields } = await get("champion");
-    this.trying.show(this.name, fields);
+    const champion = await get("champion");
+    this.trying.show(this.name, champion?.fields ?? []);
   }
 
   offer(names) {

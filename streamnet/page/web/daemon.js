@@ -35,6 +35,16 @@ class Daemon {
     return (await this.answer(path, { headers: this.headers(), signal })).json();
   }
 
+  /** Null if the model has nothing to say yet. */
+  async getIfReady(path, signal) {
+    try {
+      return await this.get(path, signal);
+    } catch (error) {
+      if (error instanceof Refused && error.status === 503) return null;
+      throw error;
+    }
+  }
+
   async post(path, body) {
     const headers = this.headers({ "Content-Type": "application/json" });
     return (await this.answer(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
