@@ -136,6 +136,27 @@ def test_a_table_holds_the_measures_of_all_tracks() -> None:
             assert row == pytest.approx(evaluator.measures(k, horizon), rel=1e-14)
 
 
+@given(seed=st.integers(0, 99), sizes=st.lists(st.integers(1, 40), min_size=1, max_size=5))
+@settings(max_examples=20)
+def test_residuals_are_the_signed_errors_of_the_last_samples(seed: int, sizes: list[int]) -> None:
+    random = np.random.default_rng(seed)
+    evaluator = RegressionEvaluator(2, window=30)
+    kept: list[float] = []
+    for size in sizes:
+        truth, answers = random.normal(size=size), random.normal(size=(2, size))
+        truth[random.random(size) < 0.1] = np.nan
+        answers[1, random.random(size) < 0.1] = np.inf
+        evaluator.update(answers, truth)
+        kept += [error for error in (answers[1] - truth).tolist() if np.isfinite(error)]
+    assert sorted(evaluator.residuals(1).tolist()) == sorted(kept[-30:])
+
+
+def test_a_residual_beyond_all_numbers_is_the_largest_one() -> None:
+    evaluator = RegressionEvaluator(1)
+    evaluator.update([[1.7e308, -1.7e308]], [-1.7e308, 1.7e308])
+    assert evaluator.residuals(0).tolist() == [1e308, -1e308]
+
+
 def test_an_unscored_sample_has_a_loss_but_changes_nothing() -> None:
     evaluator = RegressionEvaluator(1)
     evaluator.update([[1.0]], [2.0])

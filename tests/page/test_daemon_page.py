@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.request import Request
 from urllib.request import urlopen
 

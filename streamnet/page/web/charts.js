@@ -194,6 +194,7 @@ class CurveChart {
     ctx.beginPath();
     if (mark.kind === "drift") {
       ctx.strokeStyle = ctx.fillStyle = this.colours.drift;
+      ctx.lineWidth = devicePixelRatio;
       ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
