@@ -117,10 +117,10 @@ def test_without_a_finite_network_there_is_a_report_but_no_model() -> None:
         run = Replay(merged(settings_of(text), outputs))
         with pytest.raises(NoCandidateError):
             anyio.run(run.run)
+        assert run.result is None
     assert json.loads(Path("r.json").read_text())["candidates"][0]["quarantined"]
     assert embedded("r.html")["leaders"][0]["state"] == "quarantined"
     assert not Path("m.json").exists()
-    assert run.result is None
 
 
 # ------------------------------------------------------------------ what it takes

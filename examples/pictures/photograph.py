@@ -10,9 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from playwright.sync_api import ViewportSize
 from playwright.sync_api import sync_playwright
 
-SIZE = {"width": 1120, "height": 900}
+SIZE = ViewportSize(width=1120, height=900)
 SETTLED = 5000  # milliseconds after which a daemon's page has looked more than once
 
 

@@ -47,7 +47,9 @@ class Daemon {
 
   async post(path, body) {
     const headers = this.headers({ "Content-Type": "application/json" });
-    return (await this.answer(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
+    return (
+      await this.answer(path, { method: "POST", headers, body: JSON.stringify(body) })
+    ).json();
   }
 
   async bytes(path) {
@@ -56,7 +58,11 @@ class Daemon {
 
   /** A response that is fine. Addresses are relative, so that the page works below any prefix. */
   async answer(path, options) {
-    const response = await fetch(`v1/${path}`, { ...options, cache: "no-store", redirect: "error" });
+    const response = await fetch(`v1/${path}`, {
+      ...options,
+      cache: "no-store",
+      redirect: "error",
+    });
     if (!response.ok) throw new Refused(response.status, await detailOf(response));
     return response;
   }
@@ -84,10 +90,14 @@ function backoff(attempt) {
 function pause(milliseconds, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
   });
 }
 
@@ -122,9 +132,15 @@ class EventReader {
   async connect(signal) {
     const silence = new AbortController();
     let timer = setTimeout(() => silence.abort(), SILENCE);
-    const headers = this.daemon.headers({ Accept: "text/event-stream", "Last-Event-ID": this.last });
+    const headers = this.daemon.headers({
+      Accept: "text/event-stream",
+      "Last-Event-ID": this.last,
+    });
     try {
-      const response = await this.daemon.answer(this.path, { headers, signal: AbortSignal.any([signal, silence.signal]) });
+      const response = await this.daemon.answer(this.path, {
+        headers,
+        signal: AbortSignal.any([signal, silence.signal]),
+      });
       this.tell.connected();
       const parser = new EventParser();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
