@@ -38,6 +38,7 @@ class StandIn:
         self.name = name
         self.state = "learning"
         self.events = EventLog(100, clock=lambda: 0.0)
+        self.events.add("state", state=self.state)
         self.taken: list[Any] = []
         self.keys: dict[str, Receipt] = {}
         self.kept: dict[str, Answer] = {}

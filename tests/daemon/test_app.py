@@ -372,7 +372,7 @@ def test_events_are_told_from_the_last_one_on_that_was_read(
     for number in range(3):
         wine.events.add("champion", number=number)
     wine.events.close()
-    text = http.get("/v1/models/wine/events", headers={"last-event-id": "1"}).text
+    text = http.get("/v1/models/wine/events", headers={"last-event-id": "2"}).text
     told = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
     assert [(event["id"], event["data"]) for event in told] == [
         (2, {"number": 1}),
@@ -424,7 +424,7 @@ def test_who_guesses_tokens_is_slowed_down(registry: StandInRegistry) -> None:
 def test_a_page_of_others_is_kept_out(
     registry: StandInRegistry, headers: dict[str, str], status: int
 ) -> None:
-    app = create_app(registry, hosts={"localhost:8000"}, origins={"https://friend.example"})  # type: ignore[arg-type]
+    app = create_app(registry, hosts={"localhost:8000"}, origins={"https://friend.example"})
     http = TestClient(app, base_url="http://localhost:8000")
     assert http.get("/v1/models", headers=headers).status_code == status
 
