@@ -94,9 +94,9 @@ class Intake:
             ConflictError: If the key was used for others.
         """
         if key is None:
-            head = json.encode({"rejected": rejected}) if rejected else b""
-            frame = Frame(Kind.SAMPLES, head, lines, samples)
-            return self._accept(frame, None), frame
+            more = {"rejected": rejected} if rejected else None
+            frame = Frame(Kind.SAMPLES, json.encode(more) if more else b"", lines, samples)
+            return self._accept(frame, more), frame
         digest = sha256(lines).hexdigest()[:32]
         known = self._keys.get(key)
         if known is not None:
@@ -242,7 +242,7 @@ class Intake:
         if frame.kind is Kind.SNAPSHOT:
             self._restore(checkpoint.decode(frame.head))
             return
-        about = json.decode(frame.head) if frame.head else None
+        about: Any = json.decode(frame.head) if frame.head else None
         if frame.kind is Kind.SAMPLES:
             self._accept(frame, about)
         elif frame.kind is Kind.PREDICTIONS:

@@ -36,6 +36,7 @@ logger = logging.getLogger("streamnet.daemon")
 SEGMENT_BYTES = 64 << 20
 _SMALLEST = 1 << 10
 _MOST_UNSYNCED = 16 << 20
+_SEARCHED = 1 << 20  # bytes that are read at once to find a frame
 _NAME = re.compile(r"([0-9]{16})-([0-9]{16})\.segment")
 
 
@@ -331,6 +332,22 @@ class Journal:
         if not found:
             raise DamagedStateError(f"{path} is damaged at byte {start:,}")
         return found
+
+    def frame_before(self, offset: int) -> int:
+        """Where the frame begins that an offset lies in; the offset itself at a frame's start.
+
+        Raises:
+            StateError: If it lies in no segment that is there.
+            OSError: If the journal can't be read.
+        """
+        if offset >= self.end:
+            return self.end
+        at = max((s.base for s in self._segments if s.base <= offset), default=self.begin)
+        while True:
+            for begin, frame in self.read(at, _SEARCHED):
+                at = begin + frame.size
+                if at > offset:
+                    return begin
 
     def _segment_of(self, offset: int) -> tuple[Segment, int]:
         """The segment of an offset that is synced, and the offset behind what is synced of it."""
