@@ -375,8 +375,8 @@ def test_events_are_told_from_the_last_one_on_that_was_read(
     text = http.get("/v1/models/wine/events", headers={"last-event-id": "2"}).text
     told = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
     assert [(event["id"], event["data"]) for event in told] == [
-        (2, {"number": 1}),
-        (3, {"number": 2}),
+        (3, {"number": 1}),
+        (4, {"number": 2}),
     ]
     assert is_problem(http.get("/v1/models/wine/events?after=x"), 422)
 
