@@ -102,7 +102,7 @@ class Lifecycle:
         try:
             life = Life(self.folder, self.settings, self.events, files=self._files)
             await life.run(partial(self._open, life), self._until)
-        except (StreamnetError, OSError, BaseExceptionGroup) as error:
+        except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - told, and kept
             cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
             await self._fail(cause)
         finally:
