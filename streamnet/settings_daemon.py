@@ -31,6 +31,7 @@ from streamnet.settings_sections import SelectionSection
 from streamnet.settings_sections import SourceSection
 from streamnet.settings_sections import StateSection
 from streamnet.settings_sections import Text
+from streamnet.settings_sections import Texts
 from streamnet.toml_lines import KeyPath
 
 __all__ = (
@@ -54,7 +55,8 @@ class ServeSection(Section):
 
     ``dir`` holds a folder for each model. ``token_file`` names a file of tokens, ``token_env`` an
     environment variable that holds one; without either it listens to this machine alone.
-    ``tls_certificate`` and ``tls_key`` are PEM files.
+    ``hosts`` are the names by which clients call it, ``origins`` the pages of others that may ask
+    it. ``tls_certificate`` and ``tls_key`` are PEM files.
 
     >>> ServeSection(port=9000).given()
     {'dir': 'models', 'port': 9000}
@@ -67,7 +69,8 @@ class ServeSection(Section):
     token_env: Text | None = None
     tls_certificate: Text | None = None
     tls_key: Text | None = None
-    origins: tuple[Text, ...] | None = None
+    hosts: Texts | None = None
+    origins: Texts | None = None
     max_body: Count | None = None
     max_connections: Count | None = None
     max_rate: Count | None = None

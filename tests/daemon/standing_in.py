@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import numpy as np
+from anyio.abc import TaskStatus
 
 from streamnet.daemon.answers import Answer
 from streamnet.daemon.answers import Outcome
@@ -157,7 +158,8 @@ class StandInRegistry:
         self.settings: dict[str, Any] = {}
         self._stopped = anyio.Event()
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
         await self._stopped.wait()
 
     def stop(self) -> None:

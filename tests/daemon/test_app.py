@@ -304,7 +304,7 @@ def test_models_are_made_listed_changed_and_deleted(
     body = {"name": "beer", "settings": {"source": {"target": "label"}}}
     made = http.post("/v1/models", json=body)
     assert (made.status_code, made.headers["location"]) == (201, "/v1/models/beer")
-    assert registry.settings["beer"] == body["settings"]
+    assert registry.settings["beer"].source.target == "label"
     assert [line["name"] for line in http.get("/v1/models").json()] == ["beer", "wine"]
     assert http.post("/v1/models/beer/pause").json()["state"] == "paused"
     assert http.post("/v1/models/beer/resume").json()["state"] == "learning"
@@ -317,6 +317,11 @@ def test_models_are_made_listed_changed_and_deleted(
 @pytest.mark.parametrize("name", ["", "UP", "../x", "a/b", "-x", "x" * 65])
 def test_a_name_of_a_model_is_no_path(http: TestClient, name: str) -> None:
     assert is_problem(http.post("/v1/models", json={"name": name}), 422, "name")
+
+
+def test_settings_that_are_wrong_are_named(http: TestClient) -> None:
+    body = {"name": "beer", "settings": {"source": {"targt": "y"}, "run": {"seed": -1}}}
+    assert is_problem(http.post("/v1/models", json=body), 422, "source.targt", "run.seed")
 
 
 def test_settings_are_not_nested_deeply(http: TestClient) -> None:
@@ -424,7 +429,7 @@ def test_who_guesses_tokens_is_slowed_down(registry: StandInRegistry) -> None:
 def test_a_page_of_others_is_kept_out(
     registry: StandInRegistry, headers: dict[str, str], status: int
 ) -> None:
-    app = create_app(registry, hosts={"localhost:8000"}, origins={"https://friend.example"})
+    app = create_app(registry, hosts={"localhost:8000"}, origins={"https://friend.example"})  # type: ignore[arg-type]
     http = TestClient(app, base_url="http://localhost:8000")
     assert http.get("/v1/models", headers=headers).status_code == status
 
@@ -467,5 +472,5 @@ def test_the_application_can_be_mounted(registry: StandInRegistry) -> None:
     outer = Starlette(routes=[Mount("/ml", create_app(registry))])  # type: ignore[arg-type]
     http = TestClient(outer)
     assert http.get("/ml/v1/models/wine").json()["name"] == "wine"
-    body = {"name": "beer", "settings": {}}
+    body = {"name": "beer", "settings": {"source": {"target": "y"}}}
     assert http.post("/ml/v1/models", json=body).headers["location"] == "/ml/v1/models/beer"

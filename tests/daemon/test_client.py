@@ -60,7 +60,7 @@ def test_the_async_client_does_the_same(server: Server, backend: str) -> None:
 
     async def main() -> None:
         async with AsyncClient(server.url, patience=0.0) as client:
-            assert (await client.create("tea")).name == "tea"
+            assert (await client.create("tea", {"source": {"target": "y"}})).name == "tea"
             assert [line.name for line in await client.models()] == ["tea", "wine"]
             assert (await client.pause("tea")).state == "paused"
             assert (await client.resume("tea")).state == "learning"
