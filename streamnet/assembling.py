@@ -21,6 +21,7 @@ from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.settings import RunSettings
+from streamnet.settings_daemon import ModelSettings
 from streamnet.sources import Columns
 from streamnet.sources import Drift
 from streamnet.sources import Limited
@@ -35,6 +36,7 @@ __all__ = (
     "STATE_DEAD_LETTERS",
     "candidates_of",
     "check_files",
+    "columns_of",
     "dead_letters_of",
     "search_of",
     "source_of",
@@ -55,7 +57,7 @@ _SUFFIXES = {
 _REPLACED = ("model", "report")
 
 
-def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
+def candidates_of(settings: RunSettings | ModelSettings) -> list[CandidateSettings]:
     """The candidates that a run file asks for.
 
     Raises:
@@ -74,7 +76,7 @@ def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
     return default_population(population.candidates)
 
 
-def search_of(settings: RunSettings) -> dict[str, Any]:
+def search_of(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     """Settings of the search for better candidates; there is none among candidates of one's own.
 
     >>> from streamnet.settings import parse
@@ -94,7 +96,7 @@ def source_of(settings: RunSettings) -> Source:
         DataError: If no file matches.
     """
     section = settings.source
-    columns = _columns_of(settings)
+    columns = columns_of(settings)
     shape = {
         name: value
         for name in ("format", "delimiter", "header", "follow", "on_gap")
@@ -146,7 +148,12 @@ def dead_letters_of(settings: RunSettings) -> str:
     return DEAD_LETTERS if folder is None else str(Path(folder, STATE_DEAD_LETTERS))
 
 
-def _columns_of(settings: RunSettings) -> Columns:
+def columns_of(settings: RunSettings | ModelSettings) -> Columns:
+    """Which columns a run file asks for, and as what.
+
+    Raises:
+        ConfigurationError: If settings contradict each other.
+    """
     section = settings.source
     columns = Columns(
         target=section.target,

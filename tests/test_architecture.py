@@ -36,6 +36,7 @@ SEE_EVENT_LOOPS = {
     "pipeline",
     "replaying",
     "settings",
+    "settings_daemon",
     "settings_errors",
     "settings_sections",
     "sources",

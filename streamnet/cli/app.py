@@ -13,6 +13,7 @@ from cyclopts import CycloptsError
 from cyclopts import Group
 from cyclopts import UnusedCliTokensError
 
+from streamnet.cli.client import client
 from streamnet.cli.dead_letters import dead_letters
 from streamnet.cli.evaluate import evaluate
 from streamnet.cli.inspect import inspect
@@ -20,6 +21,7 @@ from streamnet.cli.options import STANDARD_INPUT
 from streamnet.cli.predict import predict
 from streamnet.cli.replay import replay
 from streamnet.cli.run import run as run_file
+from streamnet.cli.serve import serve
 from streamnet.cli.state import rollback
 from streamnet.cli.state import status
 from streamnet.cli.state import verify
@@ -40,6 +42,7 @@ USAGES: dict[Callable[..., int], str] = {
     status: "status DIR",
     rollback: "rollback DIR GENERATION",
     dead_letters: "dead-letters list|show|replay DIR [NUMBER]",
+    serve: "serve [OPTIONS] CONFIG",
     verify: "verify DIR [GENERATION]",
 }
 
@@ -66,6 +69,7 @@ for command, usage in USAGES.items():
     app.command(
         command, help=_flowing(command.__doc__), usage=f"Usage: streamnet {usage}", help_epilogue=""
     )
+app.command(client)
 app.register_install_completion_command()
 
 

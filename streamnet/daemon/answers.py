@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     """One prediction."""
 
     value: str | float | None  # the label or the number; None where there is no finite answer
-    shares: dict[str, float] | None  # of each label that has one above 0; None for a number
+    shares: dict[str, float] | None  # of each label with one above 0; None where numbers are told
     generation: int  # of the model that answered
 
 
@@ -48,7 +48,7 @@ class Predictions(NamedTuple):
     >>> for answer in Predictions(values, shares, ("a", "b"), 7).answers():
     ...     print(answer)
     Answer(value='b', shares={'a': 0.25, 'b': 0.75}, generation=7)
-    Answer(value=None, shares=None, generation=7)
+    Answer(value=None, shares={}, generation=7)
     """
 
     values: NDArray[Any]  # labels (object of str or None) or numbers (float64), shape=(n,)
@@ -66,7 +66,7 @@ class Predictions(NamedTuple):
                 for value, good in zip(values, finite, strict=True)
             ]
         return [
-            Answer(value, None if value is None else self._named(row), self.generation)
+            Answer(value, {} if value is None else self._named(row), self.generation)
             for value, row in zip(values, self.shares.tolist(), strict=True)
         ]
 

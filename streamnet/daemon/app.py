@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -27,10 +26,8 @@ from streamnet.daemon.metrics import Metrics
 from streamnet.daemon.openapi import document
 from streamnet.daemon.operations import routes_of
 from streamnet.daemon.problems import not_routed
+from streamnet.daemon.registry import Registry
 from streamnet.daemon.service import Service
-
-if TYPE_CHECKING:
-    from streamnet.daemon.registry import Registry
 
 __all__ = ("OPERATIONS", "create_app")
 

@@ -31,6 +31,7 @@ from streamnet.daemon.shapes import ModelLine
 from streamnet.daemon.shapes import Rejected
 from streamnet.daemon.shapes import Residuals
 from streamnet.daemon.shapes import Status
+from streamnet.settings_daemon import model_settings
 
 __all__ = ("OPERATIONS",)
 
@@ -51,7 +52,7 @@ async def _create(request: Request, service: Service) -> Response:
     body = decoded(await body_of(request, service.limits), _CREATE)
     if _depth(body.settings) > _DEEPEST:
         raise refusal(422, f"settings are nested too deeply, but may be {_DEEPEST} deep")
-    hosted = await service.registry.create(body.name, body.settings)
+    hosted = await service.registry.create(body.name, model_settings(body.settings))
     response = replied(_status(hosted), 201)
     response.headers["location"] = request.url_for("model", name=body.name).path
     return response

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 from typing import final
 
 import anyio
@@ -33,11 +32,9 @@ from streamnet.daemon.limits import Limits
 from streamnet.daemon.notify import notify
 from streamnet.daemon.notify import watchdog_seconds
 from streamnet.daemon.protocol import protocol_of
+from streamnet.daemon.registry import Registry
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StreamnetError
-
-if TYPE_CHECKING:
-    from streamnet.daemon.registry import Registry
 
 __all__ = ("Address", "serve")
 
@@ -214,7 +211,7 @@ class _Daemon:
             everything.start_soon(self._listen, everything.cancel_scope)
             everything.start_soon(self._watchdog)
             async with create_task_group() as models:
-                models.start_soon(self.registry.run)
+                await models.start(self.registry.run)
                 models.start_soon(self._announce, server)
                 await self._answer(server)
                 self.registry.stop()

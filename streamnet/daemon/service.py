@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
-from typing import TYPE_CHECKING
 from typing import final
 from weakref import WeakKeyDictionary
 
@@ -14,15 +13,13 @@ from starlette.requests import Request
 
 from streamnet.daemon.access import Access
 from streamnet.daemon.access import Scope
+from streamnet.daemon.hosted import Hosted
 from streamnet.daemon.limits import Limits
 from streamnet.daemon.limits import Rates
 from streamnet.daemon.metrics import Metrics
 from streamnet.daemon.problems import refusal
+from streamnet.daemon.registry import Registry
 from streamnet.daemon.together import Together
-
-if TYPE_CHECKING:
-    from streamnet.daemon.hosted import Hosted
-    from streamnet.daemon.registry import Registry
 
 __all__ = ("Service",)
 

@@ -185,15 +185,7 @@ class Learner:
         return alone_answers
 
     def _ranked(self) -> Iterator[int]:
-        """Slots that may be champion, healthy and not new: the champion, then by faded loss."""
-        healthy = self.trainer.population.healthy * self.server.selector.eligible
-        champion = self.server.selector.champion
-        if champion >= 0 and healthy[champion]:
-            yield champion
-        losses = self.server.selector.losses()
-        for slot in losses.argsort(kind="stable").tolist():
-            if healthy[slot] and slot != champion and losses[slot] < np.inf:
-                yield slot
+        return self.server.ranked(self.trainer.population.healthy)
 
     def about(self, slot: int) -> dict[str, Any]:
         """What a model says of itself besides its network."""

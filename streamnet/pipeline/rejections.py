@@ -14,6 +14,7 @@ from streamnet.durability.appending import AppendedFile
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
 from streamnet.learning.serving import Served
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.limit import letter_of
@@ -119,6 +120,17 @@ class Rejections(Output):
         """
         if self._file is not None:
             self._file.close()
+
+    def nothing_learned(self) -> DataError:
+        """The error that says why a stream that has ended taught nothing."""
+        if self.first is None:
+            return DataError("the source holds no samples")
+        first = self.first
+        where = f"{first.source}, line {first.line}" if first.line else first.source
+        return DataError(
+            f"nothing could be learned: all {self.total} records were rejected. "
+            f"The first one, {where}: {first.detail}"
+        )
 
     def statistics(self) -> dict[str, Any]:
         """How many records were rejected, by reason."""

@@ -5,7 +5,8 @@
                         +---- decisions -----+
 
 A stage ends when the one before it has ended and all it sent is worked off; a bounded channel makes
-a fast stage wait for a slow one. A barrier that follows a block gets a copy of each stage's state.
+a fast stage wait for a slow one. A barrier that follows a block gets a copy of each stage's state;
+a glance gets what a model is made of, and goes no further than to the serving stage.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from streamnet.learning.trainer import plain_decisions
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.barrier import pending
 from streamnet.pipeline.cutting import Arrival
+from streamnet.pipeline.glance import Glance
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.reading import records_of
@@ -61,8 +63,8 @@ async def encode(
     encoder: Encoder,
     reader: Reader,
     limit: RejectionLimit,
-    receive: MemoryObjectReceiveStream[Arrival | Barrier],
-    send: MemoryObjectSendStream[Coded | Barrier],
+    receive: MemoryObjectReceiveStream[Arrival | Barrier | Glance],
+    send: MemoryObjectSendStream[Coded | Barrier | Glance],
 ) -> None:
     """Turn blocks into inputs and targets; end the stream if too many records are rejected."""
 
@@ -76,6 +78,10 @@ async def encode(
     worker = Worker()
     with receive, send:
         async for arrival in receive:
+            if isinstance(arrival, Glance):
+                arrival.encoder = encoder.snapshot()
+                await send.send(arrival)
+                continue
             if isinstance(arrival, Barrier):
                 arrival.encoder = encoder.snapshot()
                 arrival.parts["limit"] = limit.export_state()
@@ -93,8 +99,8 @@ async def encode(
 async def train(
     trainer: Trainer,
     threads: int,
-    receive: MemoryObjectReceiveStream[Coded | Barrier],
-    send: MemoryObjectSendStream[Scored | Barrier],
+    receive: MemoryObjectReceiveStream[Coded | Barrier | Glance],
+    send: MemoryObjectSendStream[Scored | Barrier | Glance],
     decisions: MemoryObjectReceiveStream[Decision],
 ) -> None:
     """Let every candidate answer and learn; wait for the decision that a round needs."""
@@ -102,6 +108,10 @@ async def train(
     before, worker, after = Worker(), Worker(), Worker()
     with receive, send:
         async for coded in receive:
+            if isinstance(coded, Glance):
+                await to_thread.run_sync(coded.pass_trainer, trainer)
+                await send.send(coded)
+                continue
             if isinstance(coded, Barrier):
                 coded.parts["trainer"] = await to_thread.run_sync(trainer.export_state)
                 await send.send(coded)
@@ -127,13 +137,16 @@ async def train(
 
 async def evaluate(
     evaluator: Evaluator,
-    receive: MemoryObjectReceiveStream[Scored | Barrier],
-    send: MemoryObjectSendStream[Judged | Barrier],
+    receive: MemoryObjectReceiveStream[Scored | Barrier | Glance],
+    send: MemoryObjectSendStream[Judged | Barrier | Glance],
 ) -> None:
     """Score every candidate's answers."""
     worker = Worker()
     with receive, send:
         async for scored in receive:
+            if isinstance(scored, Glance):
+                await send.send(scored)
+                continue
             if isinstance(scored, Barrier):
                 scored.parts["evaluator"] = await to_thread.run_sync(evaluator.export_state)
                 await send.send(scored)
@@ -145,7 +158,7 @@ async def evaluate(
 async def serve(
     server: Server,
     undone: Sequence[Decision],
-    receive: MemoryObjectReceiveStream[Judged | Barrier],
+    receive: MemoryObjectReceiveStream[Judged | Barrier | Glance],
     send: MemoryObjectSendStream[Served | Barrier],
     decisions: MemoryObjectSendStream[Decision],
 ) -> None:
@@ -157,6 +170,10 @@ async def serve(
     worker = Worker()
     with receive, send:
         async for judged in receive:
+            if isinstance(judged, Glance):
+                judged.pass_server(server)
+                judged.done.set()
+                continue
             if isinstance(judged, Barrier):
                 trainer = judged.parts["trainer"]
                 trainer["decisions"] = plain_decisions(pending(latest, trainer))

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import numpy as np
+from anyio.abc import TaskStatus
 
 from streamnet.daemon.answers import Answer
 from streamnet.daemon.answers import Outcome
@@ -38,6 +39,7 @@ class StandIn:
         self.name = name
         self.state = "learning"
         self.events = EventLog(100, clock=lambda: 0.0)
+        self.events.add("state", state=self.state)
         self.taken: list[Any] = []
         self.keys: dict[str, Receipt] = {}
         self.kept: dict[str, Answer] = {}
@@ -157,7 +159,8 @@ class StandInRegistry:
         self.settings: dict[str, Any] = {}
         self._stopped = anyio.Event()
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
         await self._stopped.wait()
 
     def stop(self) -> None:

@@ -304,7 +304,7 @@ def test_models_are_made_listed_changed_and_deleted(
     body = {"name": "beer", "settings": {"source": {"target": "label"}}}
     made = http.post("/v1/models", json=body)
     assert (made.status_code, made.headers["location"]) == (201, "/v1/models/beer")
-    assert registry.settings["beer"] == body["settings"]
+    assert registry.settings["beer"].source.target == "label"
     assert [line["name"] for line in http.get("/v1/models").json()] == ["beer", "wine"]
     assert http.post("/v1/models/beer/pause").json()["state"] == "paused"
     assert http.post("/v1/models/beer/resume").json()["state"] == "learning"
@@ -317,6 +317,11 @@ def test_models_are_made_listed_changed_and_deleted(
 @pytest.mark.parametrize("name", ["", "UP", "../x", "a/b", "-x", "x" * 65])
 def test_a_name_of_a_model_is_no_path(http: TestClient, name: str) -> None:
     assert is_problem(http.post("/v1/models", json={"name": name}), 422, "name")
+
+
+def test_settings_that_are_wrong_are_named(http: TestClient) -> None:
+    body = {"name": "beer", "settings": {"source": {"targt": "y"}, "run": {"seed": -1}}}
+    assert is_problem(http.post("/v1/models", json=body), 422, "source.targt", "run.seed")
 
 
 def test_settings_are_not_nested_deeply(http: TestClient) -> None:
@@ -372,11 +377,11 @@ def test_events_are_told_from_the_last_one_on_that_was_read(
     for number in range(3):
         wine.events.add("champion", number=number)
     wine.events.close()
-    text = http.get("/v1/models/wine/events", headers={"last-event-id": "1"}).text
+    text = http.get("/v1/models/wine/events", headers={"last-event-id": "2"}).text
     told = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
     assert [(event["id"], event["data"]) for event in told] == [
-        (2, {"number": 1}),
-        (3, {"number": 2}),
+        (3, {"number": 1}),
+        (4, {"number": 2}),
     ]
     assert is_problem(http.get("/v1/models/wine/events?after=x"), 422)
 
@@ -467,5 +472,5 @@ def test_the_application_can_be_mounted(registry: StandInRegistry) -> None:
     outer = Starlette(routes=[Mount("/ml", create_app(registry))])  # type: ignore[arg-type]
     http = TestClient(outer)
     assert http.get("/ml/v1/models/wine").json()["name"] == "wine"
-    body = {"name": "beer", "settings": {}}
+    body = {"name": "beer", "settings": {"source": {"target": "y"}}}
     assert http.post("/ml/v1/models", json=body).headers["location"] == "/ml/v1/models/beer"

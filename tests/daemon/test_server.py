@@ -199,7 +199,7 @@ def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
 
 def test_others_are_not_let_in_without_a_token() -> None:
     async def main() -> None:
-        await serve(StandInRegistry(), Address(host="0.0.0.0", port=0))
+        await serve(StandInRegistry(), Address(host="0.0.0.0", port=0))  # type: ignore[arg-type]
 
     with pytest.raises(ConfigurationError, match=r"host is '0\.0\.0\.0'.*a token is needed"):
         anyio.run(main)
