@@ -258,6 +258,30 @@ def test_the_model_is_taken_home(visit: Opener, daemon: StandIn, suffix: str) ->
     assert f"/v1/models/traffic/model?format={suffix}" in [path for path, _ in daemon.seen]
 
 
+def test_what_happens_is_told_in_words_and_routine_only_once(
+    visit: Opener, daemon: StandIn
+) -> None:
+    daemon.happen("state", state="failed", failure="the disk is full")
+    daemon.happen("champion", number=1234, before=None, after="tanh 20, sgd 0.1")
+    daemon.happen("drift", number=1300, since=1250, before=0.1, after=0.25)
+    for samples in (1000, 2000, 3000):
+        daemon.happen("checkpoint", generation=1, samples=samples)
+    daemon.happen("rejected", reasons={"wrong_type": 2, "no_target": 1})
+    daemon.happen("quarantine", count=1, number=4000)
+    daemon.happen("from_the_future", colour="blue", shape={})
+    page = visit(daemon.address)
+    expect(page.locator("#events .event")).to_have_count(7)
+    assert page.locator("#events .what").all_inner_texts() == [
+        "from the future colour blue",
+        "quarantine count 1, number 4,000",
+        "rejected wrong type 2, no target 1",
+        "checkpoint after 3,000 samples",
+        "drift loss rose from 0.1 to 0.25",
+        "champion tanh 20, sgd 0.1 from sample 1,234 on",
+        "state failed: the disk is full",
+    ]
+
+
 def test_what_was_missed_before_the_page_was_opened_is_no_gap(
     visit: Opener, daemon: StandIn
 ) -> None:
@@ -337,11 +361,11 @@ def test_months_of_running_stay_bounded(visit: Opener, daemon: StandIn) -> None:
         return int(session.send("Runtime.getHeapUsage")["usedSize"])
 
     for number in range(2000):
-        daemon.happen("checkpoint", number=number)
+        daemon.happen("quarantine", count=1, number=number)
     until(page, lambda: "1,999" in text_of(page, "#events li:first-child"))
     before, elements = heap(), page.evaluate("document.getElementsByTagName('*').length")
     for number in range(2000, 10_000):
-        daemon.happen("checkpoint", number=number)
+        daemon.happen("quarantine", count=1, number=number)
     until(page, lambda: "9,999" in text_of(page, "#events li:first-child"))
     assert page.locator("#events .event").count() == 200
     assert page.evaluate("document.getElementsByTagName('*').length") <= elements + 20

@@ -84,7 +84,7 @@ def test_of_many_labels_the_frequent_ones_are_kept_and_no_sample_is_lost() -> No
 
 @pytest.mark.parametrize("residuals", [[0.0] * 9, [1e308, -1e308], [3.0], [0.0] * 99 + [7.0]])
 def test_every_residual_is_counted_however_far_it_lies(residuals: list[float]) -> None:
-    histogram = residuals_of(np.array(residuals))
+    histogram = residuals_of(np.array([[0.0, residual] for residual in residuals]))
     assert sum(histogram["counts"]) == len(residuals)
     assert len(histogram["counts"]) == BINS
     assert np.isfinite(histogram["edges"]).all()
@@ -92,4 +92,10 @@ def test_every_residual_is_counted_however_far_it_lies(residuals: list[float]) -
 
 
 def test_without_a_sample_there_is_no_bin() -> None:
-    assert residuals_of(np.array([])) == {"edges": [], "counts": []}
+    assert residuals_of(np.empty((0, 2))) == {"edges": [], "counts": []}
+
+
+def test_a_residual_beyond_all_numbers_is_counted_too() -> None:
+    histogram = residuals_of(np.array([[1.7e308, -1.7e308], [0.0, 0.0]]))
+    assert sum(histogram["counts"]) == 2
+    assert np.isfinite(histogram["edges"]).all()

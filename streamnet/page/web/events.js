@@ -2,6 +2,7 @@
 // Events: what happened, the newest first.
 
 const MOST_EVENTS = 200; // in the list, whatever comes
+const ROUTINE = new Set(["checkpoint", "rejected"]);
 
 class Events {
   constructor(host, announcement) {
@@ -17,7 +18,12 @@ class Events {
   add({ kind, time, data = {} }) {
     if (!this.count) fill(this.host);
     this.count = Math.min(this.count + 1, MOST_EVENTS);
-    const text = eventText(data);
+    const text = eventText(kind, data);
+    // What happens all the time is told once: only its last time is news.
+    if (ROUTINE.has(kind) && this.host.firstElementChild?.classList.contains(kind)) {
+      this.host.firstElementChild.remove();
+      this.count -= 1;
+    }
     this.host.prepend(
       element(
         "li",
@@ -51,9 +57,19 @@ function kindClass(kind) {
   return KINDS.has(kind) ? kind : "other";
 }
 
-function eventText(data) {
+/** An event in words; one of a kind that isn't known, as a later daemon may send, by its values. */
+function eventText(kind, data) {
   if (typeof data.text === "string") return data.text;
-  return Object.entries(data)
+  if (kind === "champion") return `${data.after} from sample ${whole(data.number)} on`;
+  if (kind === "drift") return `loss rose from ${digits(data.before)} to ${digits(data.after)}`;
+  if (kind === "checkpoint") return `after ${whole(data.samples)} samples`;
+  if (kind === "rejected") return counted(data.reasons ?? {});
+  if (kind === "state") return data.failure ? `${data.state}: ${data.failure}` : data.state;
+  return counted(data);
+}
+
+function counted(values) {
+  return Object.entries(values)
     .filter(([, value]) => value !== null && typeof value !== "object")
     .map(([name, value]) => `${words(name)} ${isNumber(value) ? digits(value) : value}`)
     .join(", ");
