@@ -119,7 +119,7 @@ def test_a_failure_is_told(visit: Opener, daemon: StandIn) -> None:
 def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> None:
     daemon.answer = {
         "answers": [HOSTILE],
-        "generation": 1,
+        "generations": [1],
         "labels": [HOSTILE],
         "probabilities": [[1]],
     }
@@ -142,7 +142,7 @@ def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> 
 def test_a_sample_is_answered_with_what_was_typed_in(visit: Opener, daemon: StandIn) -> None:
     daemon.answer = {
         "answers": ["slow"],
-        "generation": 13,
+        "generations": [13],
         "labels": ["free", "slow"],
         "probabilities": [[0.2, 0.8]],
         "explanations": [{"speed": 0.4, "road": -0.1, "at": None}],
@@ -161,14 +161,12 @@ def test_a_sample_is_answered_with_what_was_typed_in(visit: Opener, daemon: Stan
     expect(page.locator("#answer strong")).to_have_text("slow")
 
 
-def test_a_number_is_answered_with_where_the_truth_is_expected(
-    visit: Opener, daemon: StandIn
-) -> None:
-    daemon.answer = {"answers": [12.3456], "generation": 1, "intervals": [[10.0, 14.5]]}
+def test_a_number_is_answered_and_so_is_nothing(visit: Opener, daemon: StandIn) -> None:
+    daemon.answer = {"answers": [12.3456], "generations": [14]}
     page = visit(daemon.address)
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer")).to_contain_text("expected between 10 and 14.5")
-    daemon.answer = {"answers": [None], "generation": 1}
+    expect(page.locator("#answer")).to_have_text("12.35 by generation 14 of the model")
+    daemon.answer = {"answers": [None], "generations": [14]}
     page.get_by_role("button", name="Predict").click()
     expect(page.locator("#answer strong")).to_have_text("no answer")
 
@@ -183,6 +181,14 @@ def test_the_leader_board_sorts_and_stays_sorted(visit: Opener, daemon: StandIn)
     expect(page.locator("#leaders tbody tr").last).to_contain_text("#51")
     assert page.locator("#leaders th[aria-sort=descending]").count() == 1
     expect(by_loss).to_be_focused()
+
+
+def test_candidates_grow_older(visit: Opener, daemon: StandIn) -> None:
+    model = daemon.models["traffic"]
+    page = visit(daemon.address)
+    expect(page.locator("#leaders tr.champion")).to_contain_text("61,440")
+    model["status"]["samples"] = 70_000
+    expect(page.locator("#leaders tr.champion")).to_contain_text("70,000")
 
 
 def test_the_curve_is_walked_along_by_keyboard(visit: Opener, daemon: StandIn) -> None:
@@ -382,7 +388,7 @@ def test_no_grave_fault_of_accessibility(
 ) -> None:
     daemon.answer = {
         "answers": ["slow"],
-        "generation": 1,
+        "generations": [1],
         "labels": ["a", "slow"],
         "probabilities": [[0.2, 0.8]],
     }

@@ -10,20 +10,22 @@ function showRejected(host, note, { total, by_reason: reasons, last }) {
   const bars = Object.entries(reasons)
     .sort(([, a], [, b]) => b - a)
     .map(([reason, count]) => bar(words(reason), count / total, whole(count)));
-  const rows = last.map((row) =>
-    element(
-      "tr",
-      {},
+  const rows = last
+    .toReversed()
+    .map((row) =>
       element(
-        "td",
+        "tr",
         {},
-        row.line === null || row.line === undefined ? row.source : `${row.source}:${row.line}`,
+        element(
+          "td",
+          {},
+          row.line === null || row.line === undefined ? row.source : `${row.source}:${row.line}`,
+        ),
+        element("td", {}, words(row.reason)),
+        element("td", {}, row.detail),
+        element("td", {}, element("code", {}, row.raw)),
       ),
-      element("td", {}, words(row.reason)),
-      element("td", {}, row.detail),
-      element("td", {}, element("code", {}, row.raw)),
-    ),
-  );
+    );
   fill(
     host,
     element("div", { class: "bars" }, ...bars),

@@ -3,38 +3,36 @@
 
 /** A table whose columns sort; its head stays, so that focus is kept while rows come and go. */
 class SortedTable {
-  constructor(table, columns) {
+  constructor(table) {
     this.table = table;
     this.columns = [];
     this.rows = [];
-    this.by = null;
+    this.by = null; // name of a column
     this.falling = false;
-    this.head(columns);
   }
 
   head(columns) {
-    if (
-      columns.map((column) => column.name).join() ===
-      this.columns.map((column) => column.name).join()
-    )
-      return;
+    const names = (some) => some.map((column) => column.name).join();
+    const same = names(columns) === names(this.columns);
     this.columns = columns;
+    if (same) return;
     fill(
       this.table.tHead.rows[0],
       ...columns.map((column) => {
         const button = element("button", { type: "button" }, column.name);
-        button.addEventListener("click", () => this.sort(column));
+        button.addEventListener("click", () => this.sort(column.name));
         return element("th", { scope: "col", class: column.number ? "number" : null }, button);
       }),
     );
   }
 
-  sort(column) {
-    this.falling = this.by === column.name && !this.falling;
-    this.by = column.name;
+  sort(name) {
+    this.falling = this.by === name && !this.falling;
+    this.by = name;
     this.columns.forEach((one, i) => {
       const cell = this.table.tHead.rows[0].cells[i];
-      if (one === column) cell.setAttribute("aria-sort", this.falling ? "descending" : "ascending");
+      if (one.name === name)
+        cell.setAttribute("aria-sort", this.falling ? "descending" : "ascending");
       else cell.removeAttribute("aria-sort");
     });
     this.draw();
@@ -77,7 +75,7 @@ function compared(a, b) {
 class Leaders {
   constructor(table, note) {
     this.note = note;
-    this.table = new SortedTable(table, []);
+    this.table = new SortedTable(table);
   }
 
   show(rows, { measure, samples }) {
@@ -131,7 +129,7 @@ function stateOf(row) {
 class Scores {
   constructor(card, table) {
     this.card = card;
-    this.table = new SortedTable(table, []);
+    this.table = new SortedTable(table);
   }
 
   /** Every measure of all that could be served: `{track: {measure: value}}`. */

@@ -60,7 +60,7 @@ class Tiles {
       against(measure, served, baselines),
       "main",
     );
-    this.set("Learned", whole(status.learned ?? status.samples), learnedNote(status));
+    this.set("Learned", whole(status.learned ?? status.samples), learnedNote(status, live));
     this.set(
       "Throughput",
       `${compact(status.learned_per_second)}/s`,
@@ -110,10 +110,10 @@ function against(measure, served, baselines) {
   return `${words(name)}: ${scored(measure, best)}`;
 }
 
-function learnedNote(status) {
+function learnedNote(status, live) {
   const notes = [];
   if (isNumber(status.pending) && status.pending)
     notes.push(`${whole(status.pending)} wait for a label`);
-  if (isNumber(status.uptime)) notes.push(`in ${duration(status.uptime)}`);
+  if (isNumber(status.uptime)) notes.push(`${live ? "up" : "in"} ${duration(status.uptime)}`);
   return notes.join(", ") || "samples";
 }

@@ -63,24 +63,17 @@ class TryForm {
     }
   }
 
-  reply({ answers, labels, probabilities, intervals, explanations, generation }) {
+  reply({ answers, generations, labels, probabilities, explanations }) {
     const [answer] = answers;
-    const said = answer === null ? "no answer" : isNumber(answer) ? digits(answer) : String(answer);
-    const [low, high] = intervals?.[0] ?? [];
+    const said = answer === null ? "no answer" : isNumber(answer) ? digits(answer) : answer;
+    const by = `by generation ${whole(generations[0])} of the model`;
     const parts = [
       element(
         "p",
         { class: "said" },
         element("strong", {}, said),
         " ",
-        element(
-          "span",
-          { class: "hint" },
-          isNumber(low) && isNumber(high)
-            ? `expected between ${digits(low)} and ${digits(high)}, `
-            : "",
-          `generation ${whole(generation)}`,
-        ),
+        element("span", { class: "hint" }, by),
       ),
     ];
     if (labels && probabilities)
