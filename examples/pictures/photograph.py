@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import ViewportSize
 from playwright.sync_api import sync_playwright
 
-SIZE = ViewportSize(width=1120, height=900)
+SIZE = ViewportSize(width=1120, height=1040)
 SETTLED = 5000  # milliseconds after which a daemon's page has looked more than once
 
 

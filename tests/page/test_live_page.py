@@ -54,7 +54,7 @@ def test_one_look_tells_how_well_it_learns(visit: Opener, daemon: StandIn) -> No
         "Accuracy": "91.3 %",
         "Learned": "61,440",
         "Throughput": "5.1K/s",
-        "Changes of champion": "6",
+        "Switches": "6",
         "Rejected": "12",
         "Queue": "62",
         "Checkpoint": "6.2 s",

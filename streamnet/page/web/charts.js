@@ -69,7 +69,7 @@ class Histogram {
     this.plot = null;
     new ResizeObserver(() => {
       if (this.plot && host.clientWidth)
-        this.plot.setSize({ width: host.clientWidth, height: 250 });
+        this.plot.setSize({ width: host.clientWidth, height: 300 });
     }).observe(host);
   }
 
@@ -87,7 +87,7 @@ class Histogram {
     this.plot = new uPlot(
       {
         width: this.host.clientWidth,
-        height: 250,
+        height: 300,
         legend: { show: false },
         cursor: { show: false },
         padding: [10, 18, 0, 0],

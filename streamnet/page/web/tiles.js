@@ -69,9 +69,9 @@ class Tiles {
         : "samples learned",
     );
     this.set(
-      "Changes of champion",
+      "Switches",
       whole(status.switches),
-      `${whole(status.drifts)} ${status.drifts === 1 ? "drift" : "drifts"} noticed`,
+      `of champion; ${whole(status.drifts)} ${status.drifts === 1 ? "drift" : "drifts"}`,
     );
     const rejected = Object.values(status.rejected ?? {}).reduce((sum, n) => sum + n, 0);
     this.set(
@@ -85,9 +85,7 @@ class Tiles {
     this.set(
       "Queue",
       whole(status.in_flight),
-      isNumber(status.max_queued)
-        ? `of ${whole(status.max_queued)} that may wait`
-        : "wait to be learned",
+      isNumber(status.max_queued) ? `${whole(status.max_queued)} at most` : "wait to be learned",
       full ? "warn" : "",
     );
     this.set(

@@ -92,7 +92,7 @@ function inputOf(field, place) {
     ...attributes,
     type: "text",
     list: field.values?.length ? `values-${place}` : null,
-    placeholder: field.kind === "time" ? "2026-01-31 12:00" : null,
+    placeholder: field.kind === "time" ? "2026-01-31" : null,
   });
 }
 
