@@ -9,36 +9,70 @@ import hypothesis
 import pytest
 import schemathesis
 from schemathesis import Case
-from schemathesis.checks import CHECKS
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 
 from streamnet.daemon.app import OPERATIONS
 from streamnet.daemon.app import create_app
+from streamnet.daemon.bodies import NDJSON
 from streamnet.daemon.limits import Limits
+from tests.daemon.standing_in import StandIn
 from tests.daemon.standing_in import StandInRegistry
 
-APP = create_app(StandInRegistry("wine"), limits=Limits(rate=1e9))  # type: ignore[arg-type]
-# A stream of events has no end, and without tokens there is nobody to keep out.
-SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP).exclude(operation_id="events")
+
+class Undying(StandInRegistry):
+    """A model that is deleted comes back with a sample, so that there is something to ask."""
+
+    async def delete(self, name: str) -> None:
+        self.models[name] = Learned(name)
 
 
-def check(case: Case) -> None:
-    if "name" in case.path_parameters and len(case.path_parameters["name"]) % 2:
-        case.path_parameters["name"] = "wine"  # else nearly all of them would be unknown
-    case.call_and_validate(excluded_checks=[CHECKS.get_one("ignored_auth")])
+class Learned(StandIn):
+    """It has learned a sample, whatever it is told."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.taken.append({})
+
+    async def reset(self, *, keep_old: bool = True) -> None:
+        self.taken[:] = [{}]
+
+
+REGISTRY = Undying()
+REGISTRY.models["wine"] = Learned("wine")
+APP = create_app(REGISTRY, limits=Limits(rate=1e9))  # type: ignore[arg-type]
+
+
+def interface() -> BaseSchema:
+    """What is to be held: without the endless events; tokens and lines are tested elsewhere."""
+    schema = schemathesis.openapi.from_asgi("/openapi.json", APP).exclude(operation_id="events")
+    for path in schema.raw_schema["paths"].values():
+        for line in path.values():
+            line.pop("security", None)
+            line.get("requestBody", {"content": {}})["content"].pop(NDJSON, None)
+            for parameter in line.get("parameters", ()):
+                if parameter["in"] == "path":
+                    parameter["schema"] = {"enum": ["wine"]}
+    return schema
+
+
+SCHEMA = interface()
+# A schema can't say that there are as many ids as samples, or which settings fit together.
+UNSAID: list[Any] = [positive_data_acceptance]
 
 
 @SCHEMA.parametrize()
 @hypothesis.settings(max_examples=8)
 def test_the_interface_does_what_its_document_says(case: Case) -> None:
-    check(case)
+    case.call_and_validate(excluded_checks=UNSAID)
 
 
 @pytest.mark.long
 @SCHEMA.parametrize()
 @hypothesis.settings(max_examples=500)
 def test_the_interface_does_what_its_document_says_whatever_is_sent(case: Case) -> None:
-    check(case)
+    case.call_and_validate(excluded_checks=UNSAID)
 
 
 def test_the_document_names_every_operation_and_its_errors() -> None:
