@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 from starlette.types import Receive
 from starlette.types import Scope as AsgiScope
 from starlette.types import Send
@@ -72,11 +73,28 @@ def replied(value: Any, status: int = 200) -> Response:
 
 
 def routes_of(operations: Sequence[Operation], service: Service) -> list[Route]:
-    """The routes of a table, in its order."""
+    """The routes of a table, in its order; those of one path are one route."""
+    paths: dict[str, dict[str, ASGIApp]] = {}
+    for line in operations:
+        paths.setdefault(line.path, {})[line.method] = _Handler(line, service)
+    names = {line.path: line.name for line in reversed(operations)}
     return [
-        Route(line.path, _Handler(line, service), methods=[line.method], name=line.name)
-        for line in operations
+        Route(path, _Resource(handlers), methods=[*handlers], name=names[path])
+        for path, handlers in paths.items()
     ]
+
+
+@final
+class _Resource:
+    """What stands at one path: an operation for each method."""
+
+    def __init__(self, handlers: dict[str, ASGIApp]) -> None:
+        self._handlers = handlers
+        if "GET" in handlers:  # the server leaves the body of its answer out
+            handlers.setdefault("HEAD", handlers["GET"])
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        await self._handlers[scope["method"]](scope, receive, send)
 
 
 @final

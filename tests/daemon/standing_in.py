@@ -126,7 +126,11 @@ class StandIn:
         return [{**line, "champion": True, "born": 0, "scores": {"accuracy": 0.9}}]
 
     def history(self) -> dict[str, Any] | None:
-        return None
+        if not self.taken:
+            return None
+        series = {"served": [0.9], "majority": [0.7], "no_change": [None]}
+        mark = {"number": 1, "kind": "champion", "text": "tanh 20"}
+        return {"measure": "accuracy", "samples": [1], "series": series, "marks": [mark]}
 
     def confusion(self) -> dict[str, Any]:
         return {"labels": ["off", "on"], "matrix": [[5, 1], [0, 3]]}
