@@ -79,6 +79,39 @@ def test_a_daemon_that_is_unwell_is_asked_again(visit: Opener, daemon: StandIn) 
     expect(page.locator("#connection")).to_have_text("live")
 
 
+def test_charts_that_are_drawn_again_and_again_leave_nothing_behind(
+    visit: Opener, daemon: StandIn
+) -> None:
+    page = visit(daemon.address)
+    page.locator("#models").select_option("bikes")
+    expect(page.locator("#outcomes canvas")).to_be_visible()
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def listeners() -> float:
+        session.send("HeapProfiler.collectGarbage")
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in metrics if one["name"] == "JSEventListeners")
+
+    draw = """(times) => {
+        const parts = ["outcomes", "outcomes-title", "outcomes-note"].map(byId);
+        const outcomes = new Outcomes(...parts);
+        const tiles = new Tiles(element("div"));
+        for (let i = 1; i <= times; i += 1) {
+            outcomes.show({ kind: "residuals", edges: [-1, 0, 1], counts: [i, 2] });
+            tiles.clear();
+            tiles.spark("Queue", i);
+            tiles.spark("Queue", 0);
+        }
+        outcomes.show(null);
+        tiles.clear();
+    }"""
+    page.evaluate(draw, 5)
+    before = listeners()
+    page.evaluate(draw, 100)
+    assert listeners() <= before + 20
+
+
 def test_months_of_running_stay_bounded(visit: Opener, daemon: StandIn) -> None:
     history = daemon.models["traffic"]["history"]
     history["samples"] = [i * 64 for i in range(1, 50_001)]
