@@ -22,6 +22,7 @@ from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.settings import RunSettings
+from streamnet.settings_daemon import ModelSettings
 from streamnet.sources import Columns
 from streamnet.sources import Drift
 from streamnet.sources import Limited
@@ -38,6 +39,7 @@ __all__ = (
     "candidates_of",
     "check_files",
     "check_named",
+    "columns_of",
     "dead_letters_of",
     "encoder_of",
     "networks_of",
@@ -54,13 +56,13 @@ _GRID = ("hidden", "activation", "optimiser", "learning_rate", "rehearsal")
 _SUFFIXES = {
     "model": tuple(SUFFIXES),
     "predictions": (".csv", ".jsonl"),
-    "report": (".json",),
+    "report": (".json", ".html"),
     "dead_letters": (),
 }
 _REPLACED = ("model", "report")
 
 
-def candidates_of(settings: RunSettings) -> list[CandidateSettings]:
+def candidates_of(settings: RunSettings | ModelSettings) -> list[CandidateSettings]:
     """The candidates that a run file asks for.
 
     Raises:
@@ -94,7 +96,7 @@ def encoder_of(settings: RunSettings) -> dict[str, Any]:
     return {"encoder": given} if given else {}
 
 
-def search_of(settings: RunSettings) -> dict[str, Any]:
+def search_of(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     """Settings of the search for better candidates; there is none among candidates of one's own.
 
     >>> from streamnet.settings import parse
@@ -152,7 +154,7 @@ def source_of(settings: RunSettings) -> Source:
         DataError: If no file matches.
     """
     section = settings.source
-    columns = _columns_of(settings)
+    columns = columns_of(settings)
     shape = {
         name: value
         for name in ("format", "delimiter", "header", "follow", "on_gap")
@@ -204,7 +206,12 @@ def dead_letters_of(settings: RunSettings) -> str:
     return DEAD_LETTERS if folder is None else str(Path(folder, STATE_DEAD_LETTERS))
 
 
-def _columns_of(settings: RunSettings) -> Columns:
+def columns_of(settings: RunSettings | ModelSettings) -> Columns:
+    """Which columns a run file asks for, and as what.
+
+    Raises:
+        ConfigurationError: If settings contradict each other.
+    """
     section = settings.source
     columns = Columns(
         target=section.target,

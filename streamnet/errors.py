@@ -1,14 +1,18 @@
 """Every error that streamnet raises on purpose.
 
 StreamnetError
+├── BusyError
 ├── ConfigurationError (ValueError)
+├── ConflictError
 ├── DataError
 │   ├── ReadError
 │   ├── SchemaError
 │   └── TooManyRejectedError
 ├── ModelFileError
 ├── NoCandidateError
+├── NotReadyError
 ├── OutputError
+├── RefusedError
 └── StateError
     └── DamagedStateError
 
@@ -19,13 +23,17 @@ value, the rule it breaks and where it stands. The command line prints them with
 from __future__ import annotations
 
 __all__ = (
+    "BusyError",
     "ConfigurationError",
+    "ConflictError",
     "DamagedStateError",
     "DataError",
     "ModelFileError",
     "NoCandidateError",
+    "NotReadyError",
     "OutputError",
     "ReadError",
+    "RefusedError",
     "SchemaError",
     "StateError",
     "StreamnetError",
@@ -37,8 +45,25 @@ class StreamnetError(Exception):
     """Root of all errors raised on purpose by streamnet."""
 
 
+class BusyError(StreamnetError):
+    """Raised when so much waits to be learned that no more is taken just now.
+
+    Args:
+        message: What waits.
+        retry_after: Seconds after which there should be room.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class ConfigurationError(StreamnetError, ValueError):
     """Raised when a setting has a value that its rule does not allow."""
+
+
+class ConflictError(StreamnetError):
+    """Raised when a key or a name that was used before is used for something else."""
 
 
 class DataError(StreamnetError):
@@ -65,8 +90,25 @@ class NoCandidateError(StreamnetError):
     """Raised when an answer is asked for and no candidate is able to give a finite one."""
 
 
+class NotReadyError(StreamnetError):
+    """Raised when an answer is asked for before there is a model that could give it."""
+
+
 class OutputError(StreamnetError):
     """Raised when an output can't be written and no more of it can wait in memory."""
+
+
+class RefusedError(StreamnetError):
+    """Raised by a client when a daemon refuses a request, or can't be reached.
+
+    Args:
+        message: What the daemon says.
+        status: That of HTTP; 0 if there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class StateError(StreamnetError):

@@ -28,6 +28,8 @@ from streamnet.learning.learner import Learner
 from streamnet.modelfiles.conform import check_columns
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.page import single_file
+from streamnet.page import view_of
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
@@ -172,9 +174,15 @@ class Replay:
         path = self.settings.output.report
         if path is None:
             return
-        text = json.dumps(report, indent=1, allow_nan=False) + "\n"
         with _writing(f"report {path}"):
-            write_durably(path, text.encode())
+            write_durably(path, _as_file(report, Path(path).suffix))
+
+
+def _as_file(report: dict[str, Any], suffix: str) -> bytes:
+    """A report for programs, or as a page for people."""
+    if suffix == ".html":
+        return single_file(view_of(report))
+    return json.dumps(report, indent=1, allow_nan=False).encode() + b"\n"
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from streamnet.toml_lines import syntax_message
 if TYPE_CHECKING:
     pass
 
-__all__ = ("RunSettings", "load", "merged", "parse")
+__all__ = ("RunSettings", "load", "merged", "parse", "read_text", "toml_values")
 
 
 @final
@@ -67,13 +67,7 @@ def load(path: str | Path) -> RunSettings:
         ConfigurationError: If it can't be read, is not TOML, or has wrong or unknown keys. All of
             them are named, one a line: file, line, key, value, rule.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: byte {error.start} is not UTF-8 text") from error
-    return parse(text, str(path))
+    return parse(read_text(path), str(path))
 
 
 def parse(text: str, name: str = "run file") -> RunSettings:
@@ -82,13 +76,35 @@ def parse(text: str, name: str = "run file") -> RunSettings:
     Raises:
         ConfigurationError: As for `load`.
     """
+    return _checked(toml_values(text, name), name, text)
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a run file.
+
+    Raises:
+        ConfigurationError: If it can't be read or is no text.
+    """
     try:
-        values = tomllib.loads(text)
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: byte {error.start} is not UTF-8 text") from error
+
+
+def toml_values(text: str, name: str) -> dict[str, Any]:
+    """The tables of a run file as plain values.
+
+    Raises:
+        ConfigurationError: If it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
     except RecursionError as error:
         raise ConfigurationError(f"{name}: lists or tables are nested too deeply") from error
     except ValueError as error:
         raise ConfigurationError(f"{name}:{syntax_message(text, str(error))}") from error
-    return _checked(values, name, text)
 
 
 def merged(

@@ -82,6 +82,8 @@ def _suggestion(path: KeyPath, tables: Tables) -> str:
     """The key that was probably meant: of the same table, else the like of another one."""
     key = str(path[-1])
     table = tuple(part for part in path[:-1] if isinstance(part, str))
+    if table not in tables:  # one of several that have a name of their own
+        table = (*table[:1], "*", *table[2:])
     known = list(tables[table].model_fields)
     if close := get_close_matches(key, known, 1):
         return f"did you mean {close[0]!r}?"

@@ -13,6 +13,7 @@ from cyclopts import CycloptsError
 from cyclopts import Group
 from cyclopts import UnusedCliTokensError
 
+from streamnet.cli.client import client
 from streamnet.cli.dead_letters import dead_letters
 from streamnet.cli.evaluate import evaluate
 from streamnet.cli.exchange import export_model
@@ -22,6 +23,7 @@ from streamnet.cli.options import STANDARD_INPUT
 from streamnet.cli.predict import predict
 from streamnet.cli.replay import replay
 from streamnet.cli.run import run as run_file
+from streamnet.cli.serve import serve
 from streamnet.cli.state import rollback
 from streamnet.cli.state import status
 from streamnet.cli.state import verify
@@ -44,6 +46,7 @@ USAGES: dict[Callable[..., int], str] = {
     status: "status DIR",
     rollback: "rollback DIR GENERATION",
     dead_letters: "dead-letters list|show|replay DIR [NUMBER]",
+    serve: "serve [OPTIONS] CONFIG",
     verify: "verify DIR [GENERATION]",
     export_model: "export MODEL --to FILE",
     import_model: "import [OPTIONS] FILE --model FILE",
@@ -76,6 +79,7 @@ for command, usage in USAGES.items():
         usage=f"Usage: streamnet {usage}",
         help_epilogue="",
     )
+app.command(client)
 app.register_install_completion_command()
 
 

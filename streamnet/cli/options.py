@@ -388,7 +388,9 @@ class OutputOptions(_Options):
     predictions: Annotated[
         str | None, _one("FILE", "Write every served answer: .csv or .jsonl.")
     ] = None
-    report: Annotated[str | None, _one("FILE", "Write all scores and settings: .json.")] = None
+    report: Annotated[
+        str | None, _one("FILE", "Write all scores and settings: .json, or .html to look at.")
+    ] = None
     dead_letters: Annotated[
         str | None, _one("FILE", "Where bad records go, if there are any; default rejected.jsonl.")
     ] = None

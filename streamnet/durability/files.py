@@ -69,6 +69,10 @@ class Files(ABC):
         """All that is in a file."""
 
     @abstractmethod
+    def read_part(self, path: Path, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes of a file from ``offset`` on; fewer only at its end."""
+
+    @abstractmethod
     def lock(self, path: Path) -> int | None:
         """Open and lock a file, made if absent; None if another process or handle has the lock."""
 
@@ -133,6 +137,14 @@ class DiskFiles(Files):
 
     def read(self, path: Path) -> bytes:  # noqa: D102
         return path.read_bytes()
+
+    def read_part(self, path: Path, offset: int, size: int) -> bytes:  # noqa: D102
+        with path.open("rb", buffering=0) as file:
+            parts = []
+            while size > 0 and (part := os.pread(file.fileno(), size, offset)):
+                parts.append(part)
+                offset, size = offset + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def lock(self, path: Path) -> int | None:  # noqa: D102
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)

@@ -144,6 +144,11 @@ class RegressionEvaluator:
         """Samples scored for a track since it was made or reset."""
         return int(self._places[range(self._tracks)[track], SEEN])
 
+    def recent(self, track: int) -> NDArray[np.float64]:
+        """Truth and answer of the samples that the sliding horizon looks at, shape=(m, 2)."""
+        pairs = self._pairs[:, range(self._tracks)[track]]
+        return np.asarray(pairs[np.isfinite(pairs[:, 0])])
+
     def reset(self, track: int) -> None:
         """Forget all scores of a track: another candidate took its place."""
         k = range(self._tracks)[track]

@@ -217,14 +217,7 @@ class Learner:
         """
         if self.trainer.number == 0 and self.ready:
             yield from range(len(self.trainer.population.members))
-        healthy = self.trainer.population.healthy * self.server.selector.eligible
-        champion = self.server.selector.champion
-        if champion >= 0 and healthy[champion]:
-            yield champion
-        losses = self.server.selector.losses()
-        for slot in losses.argsort(kind="stable").tolist():
-            if healthy[slot] and slot != champion and losses[slot] < np.inf:
-                yield slot
+        yield from self.server.ranked(self.trainer.population.healthy)
 
     def about(self, slot: int) -> dict[str, Any]:
         """What a model says of itself besides its network."""

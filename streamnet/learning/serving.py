@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
+from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 from typing import final
@@ -298,6 +299,17 @@ class Server:
         others = sorted(set(among) - {champion})
         slots = [champion, *(slot for slot in others if model.members[slot])]
         return Emission(champion, tuple(slots), model.restricted(slots))
+
+    def ranked(self, healthy: NDArray[np.uint8]) -> Iterator[int]:
+        """Slots that may be champion, healthy and not new: the champion, then by faded loss."""
+        healthy = healthy * self.selector.eligible
+        champion = self.selector.champion
+        if champion >= 0 and healthy[champion]:
+            yield champion
+        losses = self.selector.losses()
+        for slot in losses.argsort(kind="stable").tolist():
+            if healthy[slot] and slot != champion and losses[slot] < np.inf:
+                yield slot
 
     def quarantined(self, slot: int) -> bool:
         """Whether a slot's candidate exploded and waits for its replacement."""

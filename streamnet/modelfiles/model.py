@@ -175,7 +175,10 @@ class Model:
         Features that the model does not know are left out, absent ones count as missing. A label
         is None, and a number NaN, where the network has no finite answer.
         """
-        outputs = self.outputs(samples)
+        return self.named(self.outputs(samples))
+
+    def named(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
+        """What `predict` makes of `outputs`."""
         if self.task is Task.REGRESSION:
             return outputs[:, 0]
         if not self.labels:

@@ -19,7 +19,7 @@ from streamnet.modelfiles.document import document_of
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 
-__all__ = ("Champion", "Champions")
+__all__ = ("Champion", "Champions", "about_of")
 
 _KEPT = 16
 
@@ -134,3 +134,13 @@ class _Reader(AsyncIterator[Champion]):
             raise StopAsyncIteration
         self._seen, champion = found
         return champion
+
+
+def about_of(snapshot: Snapshot, seed: int) -> dict[str, Any]:
+    """What is known of an emitted network besides its scores."""
+    return {
+        "candidate": snapshot.member.serial,
+        "born": snapshot.member.born,
+        "samples": snapshot.number,
+        "seed": seed,
+    }

@@ -39,7 +39,9 @@ from streamnet.pipeline.board import board_of
 from streamnet.pipeline.causes import first_cause
 from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.champions import Champions
+from streamnet.pipeline.champions import about_of
 from streamnet.pipeline.cutting import Cutter
+from streamnet.pipeline.glance import Glance
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.recording import Recorder
 from streamnet.pipeline.recording import check_records
@@ -170,12 +172,13 @@ class Pipeline:
             "start": None if start is None else start.document()["checksum"],
             **learning,
         }
-        self._dtype = dtype
+        self._dtype, self._seed = dtype, seed
         self._threads = threads
         self.sinks = list(sinks)
         self._prepare = prepare
         self._settings = settings or {}
         self._champions = Champions()
+        self._glances: list[Glance] = []  # on their way
         self._begun = self._started = self._ended = 0.0
         self._channels: list[Any] = []
         self._group: TaskGroup | None = None
@@ -228,6 +231,19 @@ class Pipeline:
         """
         return self._champions.follow()
 
+    async def glance(self) -> Champion | None:
+        """What is served at this moment; learning goes on, and nothing else depends on it.
+
+        None before the first sample, where there is no finite network, and at the end.
+        """
+        glance = Glance()
+        if self.ready.is_set() and not self._ended:
+            self._glances.append(glance)
+            self._reader.send_glance(glance)
+            await glance.done.wait()
+            self._glances.remove(glance)
+        return glance.snapshot and self._champion(glance.snapshot)
+
     # ---------------------------------------------------------------- running
 
     async def _run(self) -> None:
@@ -239,6 +255,8 @@ class Pipeline:
         finally:
             self._ended = self._ended or perf_counter()
             self._champions.close()
+            for glance in self._glances:
+                glance.done.set()
             with CancelScope(shield=True):
                 try:
                     self.rejections.close()
@@ -314,21 +332,14 @@ class Pipeline:
                     start(keep, self.state, written)
 
     def _publish(self, snapshot: Snapshot) -> Emission | None:
-        assert self.learner is not None
-        about = {
-            "candidate": snapshot.member.serial,
-            "born": snapshot.member.born,
-            "samples": snapshot.number,
-            "seed": self.learner.seed,
-        }
-        champion = self._champion(snapshot, about)
-        self._champions.publish(champion)
+        self._champions.publish(champion := self._champion(snapshot))
         return None if self.state is None else self.state.emit(champion)
 
-    def _champion(self, snapshot: Snapshot, about: dict[str, Any]) -> Champion:
-        about["target"] = self.schema.target if self.schema else None
-        member = snapshot.member
-        return Champion(member.serial, member.settings, snapshot.number, about, snapshot)
+    def _champion(self, snapshot: Snapshot, more: dict[str, Any] | None = None) -> Champion:
+        about = about_of(snapshot, self._seed) | (more or {})
+        about["target"] = self.schema and self.schema.target
+        settings, serial, _ = snapshot.member
+        return Champion(serial, settings, snapshot.number, about, snapshot)
 
     def _finish(self, learner: Learner) -> None:
         if learner.trainer.number == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from math import inf
 from typing import Any
 from typing import final
@@ -16,12 +17,15 @@ from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.cadence import Cadence
 from streamnet.pipeline.cutting import Arrival
 from streamnet.pipeline.cutting import Cuts
+from streamnet.pipeline.glance import Glance
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
 
 __all__ = ("Reader", "records_of")
+
+Send = MemoryObjectSendStream[Arrival | Barrier | Glance]
 
 logger = logging.getLogger("streamnet.pipeline")
 
@@ -58,10 +62,17 @@ class Reader:
         self._end: Position | None = None  # behind the last record that was sent
         self._cut = 0  # records before the last barrier
         self._waiting: CancelScope | None = None
+        self._glances: deque[Glance] = deque()  # to be sent
 
     def stop(self) -> None:
         """Read no more."""
         self.stopped = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def send_glance(self, glance: Glance) -> None:
+        """Send it behind the block that is being sent, or at once while none comes."""
+        self._glances.append(glance)
         if self._waiting is not None:
             self._waiting.cancel()
 
@@ -107,7 +118,7 @@ class Reader:
         self._cutter.number = state["number"]
         self.source.restore_state(state["source"])
 
-    async def read(self, send: MemoryObjectSendStream[Arrival | Barrier]) -> None:
+    async def read(self, send: Send) -> None:
         """Send what the source gives until it ends, breaks off or is stopped."""
         with send:
             try:
@@ -119,9 +130,11 @@ class Reader:
             if self._cadence is not None and self.records != self._cut:
                 await send.send(self.barrier(last=True))
 
-    async def _receive(self, send: MemoryObjectSendStream[Arrival | Barrier]) -> Block | None:
+    async def _receive(self, send: Send) -> Block | None:
         """The next block, None at the end; meanwhile cut if time demands it."""
         while not self.stopped:
+            while self._glances:
+                await send.send(self._glances.popleft())
             left = inf if self._cadence is None else self._seconds_left(self._cadence)
             with CancelScope(deadline=current_time() + left) as self._waiting:
                 return await self.source.receive()
@@ -131,12 +144,12 @@ class Reader:
     def _seconds_left(self, cadence: Cadence) -> float:
         return max(0.0, cadence.seconds_left(self._cutter.number))
 
-    async def _cut_if_due(self, send: MemoryObjectSendStream[Arrival | Barrier]) -> None:
+    async def _cut_if_due(self, send: Send) -> None:
         if self._cadence is not None and self._cadence.due(self._cutter.number):
             self._cadence.cut(self._cutter.number)
             await send.send(self.barrier())
 
-    async def _send(self, send: MemoryObjectSendStream[Arrival | Barrier], block: Block) -> None:
+    async def _send(self, send: Send, block: Block) -> None:
         sent = 0
         for arrival in self._cutter.cut(block):
             await send.send(arrival)

@@ -18,6 +18,7 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Change
 from streamnet.learning.serving import Departed
 from streamnet.networks.members import Member
+from streamnet.pipeline.outcomes import outcomes_of
 
 __all__ = ("Times", "report_of")
 
@@ -72,7 +73,7 @@ def report_of(
         "baselines": baselines,
         "champion": None if champion is None else _champion(champion, server.selector.since),
         "switches": server.selector.switched,
-        "last_switches": [_change(change) for change in list(server.changes)[-20:]],
+        "last_switches": [_change(change) for change in server.changes],
         "drifts": server.drift.noticed,
         "last_drifts": [event._asdict() for event in server.drift.events],
         "quarantines": server.quarantines,
@@ -82,6 +83,7 @@ def report_of(
             "columns": ["served", *baselines],
             "summed_errors": server.curve.values().tolist(),
         },
+        "outcomes": outcomes_of(learner),
         "encoder": learner.encoder.statistics()._asdict(),
         "settings": settings,
         "seed": learner.seed,

@@ -5,7 +5,8 @@
                         +---- decisions -----+
 
 A stage ends when the one before it has ended and all it sent is worked off; a bounded channel makes
-a fast stage wait for a slow one. A barrier that follows a block gets a copy of each stage's state.
+a fast stage wait for a slow one. A barrier that follows a block gets a copy of each stage's state;
+a glance gets what a model is made of, and goes no further than to the serving stage.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from streamnet.errors import TooManyRejectedError
 from streamnet.features.encoded import Encoded
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.learning.serving import Served
+from streamnet.learning.serving import Server
 from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Snapshot
@@ -36,6 +38,7 @@ from streamnet.learning.trainer import plain_decisions
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.barrier import pending
 from streamnet.pipeline.cutting import Arrival
+from streamnet.pipeline.glance import Glance
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.parts import BlockEncoder
 from streamnet.pipeline.parts import Chooser
@@ -66,8 +69,8 @@ async def encode(
     encoder: BlockEncoder,
     reader: Reader,
     limit: RejectionLimit,
-    receive: MemoryObjectReceiveStream[Arrival | Barrier],
-    send: MemoryObjectSendStream[Coded | Barrier],
+    receive: MemoryObjectReceiveStream[Arrival | Barrier | Glance],
+    send: MemoryObjectSendStream[Coded | Barrier | Glance],
 ) -> None:
     """Turn blocks into inputs and targets; end the stream if too many records are rejected."""
 
@@ -81,6 +84,10 @@ async def encode(
     worker = Worker()
     with receive, send:
         async for arrival in receive:
+            if isinstance(arrival, Glance):
+                arrival.encoder = encoder.snapshot()
+                await send.send(arrival)
+                continue
             if isinstance(arrival, Barrier):
                 arrival.encoder = encoder.snapshot()
                 arrival.parts["limit"] = limit.export_state()
@@ -98,8 +105,8 @@ async def encode(
 async def train(
     trainer: Trainer,
     threads: int,
-    receive: MemoryObjectReceiveStream[Coded | Barrier],
-    send: MemoryObjectSendStream[Scored | Barrier],
+    receive: MemoryObjectReceiveStream[Coded | Barrier | Glance],
+    send: MemoryObjectSendStream[Scored | Barrier | Glance],
     decisions: MemoryObjectReceiveStream[Decision],
 ) -> None:
     """Let every candidate answer and learn; wait for the decision that a round needs."""
@@ -107,6 +114,10 @@ async def train(
     before, worker, after = Worker(), Worker(), Worker()
     with receive, send:
         async for coded in receive:
+            if isinstance(coded, Glance):
+                await to_thread.run_sync(coded.pass_trainer, trainer)
+                await send.send(coded)
+                continue
             if isinstance(coded, Barrier):
                 coded.parts["trainer"] = await to_thread.run_sync(trainer.export_state)
                 await send.send(coded)
@@ -132,13 +143,16 @@ async def train(
 
 async def evaluate(
     evaluator: Judge[J],
-    receive: MemoryObjectReceiveStream[Scored | Barrier],
-    send: MemoryObjectSendStream[J | Barrier],
+    receive: MemoryObjectReceiveStream[Scored | Barrier | Glance],
+    send: MemoryObjectSendStream[J | Barrier | Glance],
 ) -> None:
     """Score every candidate's answers."""
     worker = Worker()
     with receive, send:
         async for scored in receive:
+            if isinstance(scored, Glance):
+                await send.send(scored)
+                continue
             if isinstance(scored, Barrier):
                 scored.parts["evaluator"] = await to_thread.run_sync(evaluator.export_state)
                 await send.send(scored)
@@ -150,7 +164,7 @@ async def evaluate(
 async def serve(
     server: Chooser[J, C],
     undone: Sequence[Decision],
-    receive: MemoryObjectReceiveStream[J | Barrier],
+    receive: MemoryObjectReceiveStream[J | Barrier | Glance],
     send: MemoryObjectSendStream[C | Barrier],
     decisions: MemoryObjectSendStream[Decision],
 ) -> None:
@@ -162,6 +176,11 @@ async def serve(
     worker = Worker()
     with receive, send:
         async for judged in receive:
+            if isinstance(judged, Glance):
+                assert isinstance(server, Server)  # nobody glances at a set's run
+                judged.pass_server(server)
+                judged.done.set()
+                continue
             if isinstance(judged, Barrier):
                 trainer = judged.parts["trainer"]
                 trainer["decisions"] = plain_decisions(pending(latest, trainer))

@@ -55,6 +55,7 @@ class StateStatistics(NamedTuple):
     failures: int  # tries in a row that failed
     error: str  # of the last one that failed, empty if it went well
     unpublished: int  # models that wait for the disk
+    records: int  # good and rejected ones, that the source had given when it was cut
 
 
 @final
@@ -121,7 +122,7 @@ class State:
         self._waiting: deque[Emission] = deque()
         self._publish_next = -inf
         self._generation: int | None = None
-        self._samples = 0
+        self._samples = self._records = 0
         self._error = ""
 
     # ------------------------------------------------------------- lifetime
@@ -152,6 +153,7 @@ class State:
             logger.warning("%s; going on from generation %d", sentence, loaded.number)
         self._generation = loaded.number
         self._samples = int(loaded.tree["reading"]["number"])
+        self._records = int(loaded.tree["reading"]["records"])
         return loaded.tree
 
     def close(self) -> None:
@@ -293,6 +295,7 @@ class State:
         }
         self._generation = self.folder.generations.save(tree)
         self._samples = barrier.number
+        self._records = int(barrier.reading["records"])
 
     def failed(self, error: OSError) -> None:
         """A cut could not be made durable; a later one will be tried."""
@@ -319,4 +322,5 @@ class State:
             self.cadence.failures,
             self._error,
             len(self._waiting),
+            self._records,
         )

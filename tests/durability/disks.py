@@ -126,6 +126,9 @@ class Memory(Files):
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
         return self.names_seen[path].seen
 
+    def read_part(self, path: Path, offset: int, size: int) -> bytes:
+        return self.read(path)[offset : offset + size]
+
     def lock(self, path: Path) -> int | None:
         if path in self._locks.values():
             return None
@@ -257,6 +260,9 @@ class Faulty(Files):
 
     def read(self, path: Path) -> bytes:
         return bytes(self._call("read", path))
+
+    def read_part(self, path: Path, offset: int, size: int) -> bytes:
+        return bytes(self._call("read_part", path, offset, size))
 
     def lock(self, path: Path) -> int | None:
         handle: int | None = self._call("lock", path)

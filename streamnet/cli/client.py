@@ -1,0 +1,242 @@
+"""``streamnet client``: a command for each operation of a daemon; answers are JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+from typing import Any
+from typing import BinaryIO
+from typing import Literal
+
+from cyclopts import App
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from streamnet.daemon.client import Client
+
+__all__ = ("client",)
+
+_URL, _URL_VARIABLE = "http://localhost:8000", "STREAMNET_URL"
+_PIECE = 1 << 18  # bytes of a file that are sent at a time
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Daemon:
+    """Which daemon is asked."""
+
+    url: Annotated[
+        str | None,
+        Parameter(help=f"Where the daemon is; default ${_URL_VARIABLE}, or {_URL}."),
+    ] = None
+    token_env: Annotated[
+        str, Parameter(metavar="NAME", help="Environment variable that holds the token.")
+    ] = "STREAMNET_TOKEN"  # noqa: S105 - a name
+
+    @contextmanager
+    def asked(self) -> Iterator[Client]:
+        """A client of it."""
+        from streamnet.daemon.client import Client
+
+        url = self.url or os.environ.get(_URL_VARIABLE) or _URL
+        with Client(url, token=os.environ.get(self.token_env) or None) as found:
+            yield found
+
+
+HERE = Daemon()
+Name = Annotated[str, Parameter(metavar="MODEL", help="Name of the model.")]
+Lines = Annotated[str, Parameter(metavar="FILE", help="JSON lines; - is standard input.")]
+Queued = Annotated[bool, Parameter(negative="", help="Don't wait until it is on the disk.")]
+
+client = App(
+    name="client",
+    help="Ask a daemon, a command for each of its operations; answers are JSON.",
+    help_format="plaintext",
+)
+
+
+@client.command
+def models(*, daemon: Daemon = HERE) -> int:
+    """List all models."""
+    with daemon.asked() as asked:
+        return _show(asked.models())
+
+
+@client.command
+def status(name: Name, /, *, daemon: Daemon = HERE) -> int:
+    """Show where a model stands."""
+    with daemon.asked() as asked:
+        return _show(asked.status(name))
+
+
+@client.command
+def show(
+    name: Name,
+    part: Literal["champion", "leaders", "history", "confusion", "rejected"],
+    /,
+    *,
+    daemon: Daemon = HERE,
+) -> int:
+    """Show what a model tells of its champion, its candidates, its scores, its errors."""
+    with daemon.asked() as asked:
+        return _show(getattr(asked, part)(name))
+
+
+@client.command
+def create(
+    name: Name,
+    settings: Annotated[Path, Parameter(help="TOML file: what stands below [model.NAME].")],
+    /,
+    *,
+    daemon: Daemon = HERE,
+) -> int:
+    """Make a model."""
+    from streamnet.settings import read_text
+    from streamnet.settings import toml_values
+
+    values = toml_values(read_text(settings), str(settings))
+    with daemon.asked() as asked:
+        return _show(asked.create(name, values))
+
+
+@client.command
+def change(
+    verb: Literal["pause", "resume", "reset"], name: Name, /, *, daemon: Daemon = HERE
+) -> int:
+    """Pause a model, let it learn on, or let it forget everything."""
+    with daemon.asked() as asked:
+        return _show(getattr(asked, verb)(name))
+
+
+@client.command
+def delete(name: Name, /, *, daemon: Daemon = HERE) -> int:
+    """Delete a model and its state."""
+    with daemon.asked() as asked:
+        asked.delete(name)
+    return 0
+
+
+@client.command
+def learn(
+    name: Name,
+    file: Lines,
+    /,
+    *,
+    key: Annotated[
+        str | None, Parameter(help="The same file under the same key is learned once.")
+    ] = None,
+    queued: Queued = False,
+    daemon: Daemon = HERE,
+) -> int:
+    """Let a model learn samples, one a line, as fast as it is able to."""
+    with daemon.asked() as asked, _opened(file) as lines:
+        return _show(asked.learn_lines(name, _pieces(lines), key=key, durable=not queued))
+
+
+@client.command
+def predict(
+    name: Name,
+    file: Lines,
+    /,
+    *,
+    ids: Annotated[
+        str | None,
+        Parameter(metavar="COLUMN", help="Column of an id, by which `label` joins the truth."),
+    ] = None,
+    explain: Annotated[
+        bool, Parameter(negative="", help="Tell which inputs moved each answer.")
+    ] = False,
+    daemon: Daemon = HERE,
+) -> int:
+    """Answer samples, one a line."""
+    with _opened(file) as lines:
+        samples = _decoded(lines.read(), file)
+    named = None if ids is None else [_taken(sample, ids, file) for sample in samples]
+    with daemon.asked() as asked:
+        return _show(asked.predict(name, samples, ids=named, explain=explain))
+
+
+@client.command
+def label(name: Name, file: Lines, /, *, queued: Queued = False, daemon: Daemon = HERE) -> int:
+    """Tell the truth for predictions; a line is {"id": ..., "label": ...}."""
+    with _opened(file) as lines:
+        pairs = _decoded(lines.read(), file)
+    labels = {_taken(pair, "id", file): pair.get("label") for pair in pairs}
+    with daemon.asked() as asked:
+        return _show(asked.label(name, labels, durable=not queued))
+
+
+@client.command
+def events(
+    name: Name,
+    /,
+    *,
+    after: Annotated[int | None, Parameter(help="Begin behind the event of this id.")] = None,
+    daemon: Daemon = HERE,
+) -> int:
+    """Tell what happens in a model, a line for each event, until the daemon stops."""
+    import msgspec
+
+    with daemon.asked() as asked:
+        for event in asked.events(name, after):
+            print(msgspec.json.encode(event).decode(), flush=True)
+    return 0
+
+
+@client.command
+def download(name: Name, to: Path, /, *, daemon: Daemon = HERE) -> int:
+    """Take a model home, in the format of the file's suffix: .safetensors or .json."""
+    from streamnet.durability.writing import write_durably
+
+    with daemon.asked() as asked:
+        write_durably(to, asked.download(name, to.suffix.removeprefix(".")))
+    return 0
+
+
+def _show(answer: Any) -> int:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+    return 0
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    from streamnet.cli.options import STANDARD_INPUT
+
+    if file in ("-", STANDARD_INPUT):
+        yield sys.stdin.buffer
+        return
+    with Path(file).open("rb") as opened:
+        yield opened
+
+
+def _pieces(file: BinaryIO) -> Iterable[bytes]:
+    while piece := file.read(_PIECE):
+        yield piece
+
+
+def _decoded(text: bytes, file: str) -> list[dict[str, Any]]:
+    import msgspec
+
+    from streamnet.errors import DataError
+
+    try:
+        return msgspec.json.Decoder(dict[str, Any]).decode_lines(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{file}: a line is no JSON object: {error}") from error
+
+
+def _taken(line: dict[str, Any], column: str, file: str) -> str:
+    from streamnet.errors import DataError
+
+    if column not in line:
+        raise DataError(f"{file}: a line has no {column!r}")
+    return str(line.pop(column))

@@ -1,0 +1,5 @@
+"""The daemon: models that learn and answer over HTTP, for months."""
+
+from __future__ import annotations
+
+__all__ = ()

@@ -1,0 +1,91 @@
+"""The daemon as an ASGI application, which may stand alone or be mounted in another one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import anyio
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from streamnet.daemon import routes_learn
+from streamnet.daemon import routes_models
+from streamnet.daemon import routes_page
+from streamnet.daemon import routes_predict
+from streamnet.daemon import routes_watch
+from streamnet.daemon.access import Access
+from streamnet.daemon.guard import Guard
+from streamnet.daemon.limits import Limits
+from streamnet.daemon.limits import Rates
+from streamnet.daemon.metrics import Metrics
+from streamnet.daemon.openapi import document
+from streamnet.daemon.operations import routes_of
+from streamnet.daemon.problems import not_routed
+from streamnet.daemon.registry import Registry
+from streamnet.daemon.service import Service
+
+__all__ = ("OPERATIONS", "create_app")
+
+# The first are found first, so those that are asked most often stand in front.
+OPERATIONS = (
+    *routes_predict.OPERATIONS,
+    *routes_learn.OPERATIONS,
+    *routes_watch.OPERATIONS,
+    *routes_models.OPERATIONS,
+)
+
+
+def create_app(
+    registry: Registry,
+    *,
+    access: Access | None = None,
+    limits: Limits | None = None,
+    hosts: Collection[str] | None = None,
+    origins: Collection[str] = (),
+    stopping: anyio.Event | None = None,
+) -> Starlette:
+    """The application.
+
+    It runs no model: whoever made the registry does, in a task beside the one that serves.
+
+    Args:
+        registry: The models.
+        access: Tokens; None lets everybody in.
+        limits: How much one client, one request and all of them together may take.
+        hosts: What the Host header may be, as in ``localhost:8000``. None lets all in, which is
+            for an application that is mounted where somebody else looks after that.
+        origins: What the Origin header of a browser may be, beside the host's own.
+        stopping: Set it, and event streams end.
+    """
+    limits = Limits() if limits is None else limits
+    rates = Rates(limits.rate)
+    service = Service(
+        registry=registry,
+        access=Access() if access is None else access,
+        limits=limits,
+        rates=rates,
+        metrics=Metrics(lambda: registry.models),
+        stopping=anyio.Event() if stopping is None else stopping,
+    )
+    guard = Middleware(Guard, hosts=hosts, origins=origins, limits=limits, rates=rates)
+    return Starlette(
+        routes=[
+            *routes_of(OPERATIONS, service),
+            *routes_page.ROUTES,
+            Route("/openapi.json", _described),
+        ],
+        middleware=[guard],
+        exception_handlers={HTTPException: not_routed},
+    )
+
+
+_DOCUMENT = msgspec.json.encode(document(OPERATIONS))
+
+
+async def _described(_: Request) -> Response:
+    return Response(_DOCUMENT, media_type="application/json")

@@ -1,0 +1,197 @@
+"""What a client asks of a daemon, as values: sent alike by the blocking and the async client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import Generic
+from typing import NamedTuple
+from typing import TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import msgspec
+
+from streamnet.daemon import shapes
+from streamnet.errors import RefusedError
+
+__all__ = (
+    "Ask",
+    "answer_of",
+    "change",
+    "create",
+    "delete",
+    "download",
+    "events",
+    "label",
+    "learn",
+    "learn_lines",
+    "look",
+    "models",
+    "pause_before_next",
+    "predict",
+)
+
+T = TypeVar("T")
+Lines = Iterable[bytes] | AsyncIterable[bytes]
+_LATER = frozenset({429, 503})
+_ENCODER = msgspec.json.Encoder()
+_JSON = "application/json"
+
+
+class Ask(NamedTuple, Generic[T]):
+    """A request, and the type of its answer."""
+
+    method: str
+    path: str
+    shape: type[T]
+    content: bytes | Lines | None = None
+    headers: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    params: dict[str, str] = {}  # noqa: RUF012 - likewise
+    repeatable: bool = True  # whether it may be sent again if nobody knows what came of it
+
+
+def models() -> Ask[list[shapes.ModelLine]]:
+    """All models."""
+    return Ask("GET", "v1/models", list[shapes.ModelLine])
+
+
+def create(name: str, settings: Mapping[str, Any]) -> Ask[shapes.Status]:
+    """A new model."""
+    body = {"name": name, "settings": dict(settings)}
+    return _sent("v1/models", shapes.Status, body, repeatable=False)
+
+
+def delete(name: str) -> Ask[None]:
+    """An end of a model."""
+    return Ask("DELETE", _path(name), type(None), repeatable=False)
+
+
+def change(name: str, verb: str) -> Ask[shapes.Status]:
+    """pause, resume or reset."""
+    repeatable = verb != "reset"
+    return Ask("POST", _path(name, verb), shapes.Status, repeatable=repeatable)
+
+
+def look(name: str, part: str, shape: type[T]) -> Ask[T]:
+    """A part of what a model tells."""
+    return Ask("GET", _path(name, part), shape)
+
+
+def learn(
+    name: str, samples: Sequence[Mapping[str, Any]], *, key: str | None, durable: bool
+) -> Ask[shapes.Receipt]:
+    """Samples to learn, under a key, so that they may be sent again."""
+    headers = {"Idempotency-Key": uuid4().hex if key is None else key}
+    body = {"samples": samples}
+    return _sent(_path(name, "samples"), shapes.Receipt, body, headers, _ack(durable))
+
+
+def learn_lines(
+    name: str, lines: bytes | Lines, *, key: str | None, durable: bool
+) -> Ask[shapes.Receipt]:
+    """A stream of lines to learn, which can't be sent again by itself."""
+    headers = {"Content-Type": "application/x-ndjson"}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    path, repeatable = _path(name, "samples"), isinstance(lines, bytes) and key is not None
+    return Ask("POST", path, shapes.Receipt, lines, headers, _ack(durable), repeatable)
+
+
+def predict(
+    name: str,
+    samples: Sequence[Mapping[str, Any]],
+    *,
+    ids: Sequence[str] | None,
+    explain: bool,
+) -> Ask[shapes.Answers]:
+    """Samples to answer."""
+    body = {"samples": samples, "ids": ids, "explain": explain}
+    return _sent(_path(name, "predict"), shapes.Answers, body)
+
+
+def label(name: str, labels: Mapping[str, Any], *, durable: bool) -> Ask[shapes.LabelsReply]:
+    """Labels by the ids of predictions."""
+    lines = [{"id": identity, "label": label} for identity, label in labels.items()]
+    path = _path(name, "labels")
+    return _sent(path, shapes.LabelsReply, {"labels": lines}, {}, _ack(durable))
+
+
+def download(name: str, suffix: str) -> Ask[bytes]:
+    """The model as a file."""
+    return Ask("GET", _path(name, "model"), bytes, params={"format": suffix})
+
+
+def events(name: str, after: int | None) -> Ask[bytes]:
+    """The stream of what happens."""
+    headers = {} if after is None else {"Last-Event-ID": str(after)}
+    return Ask("GET", _path(name, "events"), bytes, None, headers)
+
+
+def answer_of(ask: Ask[T], status: int, content: bytes) -> T:
+    """The answer, by its type.
+
+    Raises:
+        RefusedError: If it is a problem, or not what was promised.
+    """
+    if status >= 400:
+        raise RefusedError(_detail(status, content), status)
+    if ask.shape is bytes or ask.shape is type(None):
+        return content if ask.shape is bytes else None  # type: ignore[return-value]
+    try:
+        return msgspec.json.decode(content, type=ask.shape)
+    except msgspec.DecodeError as error:
+        raise RefusedError(f"the answer is not what a daemon says: {error}", status) from error
+
+
+def pause_before_next(
+    ask: Ask[Any], status: int, headers: Mapping[str, str], left: float
+) -> float | None:
+    """Seconds until the request may be sent again; None: it may not, or there is no time left.
+
+    Args:
+        ask: The request.
+        status: What came of it; 0 if nobody knows.
+        headers: Of the answer.
+        left: Seconds that are left for it.
+    """
+    if status == 0:
+        return 0.2 if ask.repeatable and left > 0.2 else None
+    if status not in _LATER or (ask.content is not None and not isinstance(ask.content, bytes)):
+        return None
+    given = headers.get("retry-after", "1")
+    wait = float(given) if given.isdecimal() else 1.0
+    return wait if wait < left else None
+
+
+def _sent(
+    path: str,
+    shape: type[T],
+    body: Any,
+    headers: dict[str, str] | None = None,
+    params: dict[str, str] | None = None,
+    *,
+    repeatable: bool = True,
+) -> Ask[T]:
+    headers = {"Content-Type": _JSON, **(headers or {})}
+    content = _ENCODER.encode(body)
+    return Ask("POST", path, shape, content, headers, params or {}, repeatable)
+
+
+def _path(name: str, part: str = "") -> str:
+    path = f"v1/models/{quote(name, safe='')}"
+    return f"{path}/{part}" if part else path
+
+
+def _ack(durable: bool) -> dict[str, str]:
+    return {} if durable else {"ack": "queued"}
+
+
+def _detail(status: int, content: bytes) -> str:
+    try:
+        return msgspec.json.decode(content, type=shapes.Problem).detail
+    except msgspec.DecodeError:
+        return f"the answer is {status}, and no problem that a daemon would tell"

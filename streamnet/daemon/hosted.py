@@ -1,0 +1,340 @@
+"""Hosted: one model of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from time import time
+from typing import Any
+from typing import final
+
+from streamnet.daemon import showing
+from streamnet.daemon.answers import Answer
+from streamnet.daemon.answers import Outcome
+from streamnet.daemon.answers import Predictions
+from streamnet.daemon.answers import Receipt
+from streamnet.daemon.events import EventLog
+from streamnet.daemon.life import Life
+from streamnet.daemon.lifecycle import HostedState
+from streamnet.daemon.lifecycle import Lifecycle
+from streamnet.daemon.lines import counted
+from streamnet.daemon.lines import line_of
+from streamnet.daemon.lines import lines_of
+from streamnet.daemon.standing import rejected_of
+from streamnet.daemon.standing import status_of
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
+from streamnet.errors import BusyError
+from streamnet.errors import ConfigurationError
+from streamnet.learning.learner import Learner
+from streamnet.modelfiles.files import SUFFIXES
+from streamnet.pipeline.board import Board
+from streamnet.pipeline.board import board_of
+from streamnet.pipeline.outcomes import outcomes_of
+from streamnet.pipeline.threads import Worker
+from streamnet.samples import Block
+from streamnet.samples import Sample
+from streamnet.settings_daemon import ModelSettings
+
+__all__ = ("Hosted",)
+
+MOST_QUEUED = 100_000
+_UNIT = 128  # bytes that are reckoned as one sample
+_SOONEST, _LATEST = 0.1, 60.0  # seconds after which a sender is asked to come again
+
+
+@final
+class Hosted:
+    """One model: its journal, what is learned from it, and the model that answers.
+
+    Everything that was accepted as durable is learned exactly once, whenever the process dies.
+    All methods but `predict` belong to the event loop.
+
+    Args:
+        name: What it is called.
+        settings: What is learned, and how.
+        folder: Where it lives; made if it is absent.
+        files: The file system.
+
+    >>> import anyio, tempfile
+    >>> from streamnet.settings_daemon import model_settings
+    >>> settings = model_settings({"source": {"target": "y"}, "population": {"candidates": 2}})
+    >>> rows = [{"x": i % 2, "y": "ab"[i % 2]} for i in range(300)]
+    >>> async def main():
+    ...     hosted = Hosted("spam", settings, Path(tempfile.mkdtemp()))
+    ...     async with anyio.create_task_group() as group:
+    ...         group.start_soon(hosted.run)
+    ...         await hosted.opened()
+    ...         receipt = await hosted.learn(rows, key="first")
+    ...         await hosted.published()
+    ...         answer = hosted.predict({"x": 1}).values.tolist()
+    ...         hosted.stop()
+    ...     return receipt.last, answer
+    >>> anyio.run(main)
+    (299, ['b'])
+    """
+
+    def __init__(
+        self, name: str, settings: ModelSettings, folder: Path, *, files: Files = DISK
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        given = settings.intake.max_queued
+        self.max_queued = MOST_QUEUED if given is None else given
+        self.predicted = 0  # samples that were answered
+        self.duplicates = 0  # requests that were sent again
+        self._lifecycle = Lifecycle(name, settings, folder, files=files)
+        self._born = monotonic()
+        self._worker = Worker()
+
+    # ------------------------------------------------------------- lifetime
+
+    @property
+    def state(self) -> HostedState:
+        """Where it stands."""
+        return self._lifecycle.state
+
+    @property
+    def failure(self) -> str | None:
+        """What happened, in words, where the state is "failed"."""
+        return self._lifecycle.failure
+
+    @property
+    def events(self) -> EventLog:
+        """What happens, as it happens."""
+        return self._lifecycle.events
+
+    async def run(self) -> None:
+        """Learn until `stop`; a failure is kept in `failure`, and nothing is raised.
+
+        After a failure it waits for `reset`, `resume`, which tries again, or `stop`.
+        """
+        await self._lifecycle.run()
+
+    def stop(self) -> None:
+        """End `run` when what was read is learned and the last state is saved."""
+        self._lifecycle.stop()
+
+    async def opened(self) -> None:
+        """Wait until samples can be taken, or it has failed."""
+        await self._lifecycle.opened()
+
+    async def published(self) -> None:
+        """Wait until there is a model that answers, for which something must be learned.
+
+        Raises:
+            NotReadyError: If it has failed or stopped.
+        """
+        await self._lifecycle.published()
+
+    async def pause(self) -> None:
+        """Learn no more for now; samples are accepted until too many wait. Twice is allowed."""
+        await self._lifecycle.pause()
+
+    async def resume(self) -> None:
+        """Learn on, also after a failure. Twice is allowed."""
+        await self._lifecycle.resume()
+
+    async def reset(self, *, keep_old: bool = True) -> None:
+        """Forget everything and begin anew; the old state is moved aside, or deleted.
+
+        Raises:
+            NotReadyError: If it has stopped.
+        """
+        await self._lifecycle.reset(keep_old=keep_old)
+
+    # --------------------------------------------------------------- senders
+
+    async def learn(
+        self,
+        samples: Sequence[Sample] | bytes,
+        *,
+        key: str | None = None,
+        durable: bool = True,
+    ) -> Receipt:
+        """Take samples with their target: dicts, or JSON lines as they came.
+
+        Dicts without target are refused at once; lines that are no samples are rejected when they
+        are read.
+
+        Args:
+            samples: They are learned in this order.
+            key: Text by which the same request may be sent again: it is taken once.
+            durable: Wait until they are on the disk, not only until they would survive the process.
+
+        Raises:
+            NotReadyError: If the model is starting, has failed or stopped.
+            BusyError: If too many wait to be learned; it tells when to try again.
+            ConflictError: If the key was used for other samples.
+            ConfigurationError: If a sample can't be written as JSON, or a line is too long.
+            OutputError: If the disk takes no more; nothing was accepted.
+        """
+        if isinstance(samples, bytes):
+            lines = await self._worker.run(len(samples) / _UNIT, counted, samples)
+        else:
+            target = str(self.settings.source.target)
+            lines = await self._worker.run(len(samples), lines_of, samples, target)
+        life = self._with_room()
+        if key is None and not (lines.samples or lines.rejected):
+            return Receipt(0, 0, False, None, None)
+        receipt, frame = life.committer.intake.take(*lines[:2], rejected=lines.rejected, key=key)
+        self.duplicates += receipt.duplicate
+        await life.committer.commit(frame, durable=durable)
+        return receipt
+
+    def predict(self, samples: Sample | Sequence[Sample] | Block) -> Predictions:
+        """Answers of the newest published model, at once, in whatever thread.
+
+        Raises:
+            NotReadyError: If no model is published yet.
+            ConfigurationError: If a sample can't be read.
+        """
+        predictions = self._lifecycle.living().publication.predict(samples)
+        self.predicted += len(predictions.values)
+        return predictions
+
+    async def remember(
+        self,
+        ids: Sequence[str],
+        samples: Sequence[Sample],
+        predictions: Predictions,
+        *,
+        durable: bool = True,
+    ) -> list[Answer]:
+        """Keep predictions under their ids until labels come; the answers as they are kept.
+
+        An id that is kept already gives the answer of that time, so a call may be repeated.
+
+        Raises:
+            NotReadyError: If the model is starting, has failed or stopped.
+            ConflictError: If an id was used for another sample, or has got its label.
+            ConfigurationError: If a sample can't be written as JSON, or is too long.
+            OutputError: If the disk takes no more; nothing was kept.
+        """
+        target = str(self.settings.source.target)
+        lines = [line_of(number, sample, target) for number, sample in enumerate(samples)]
+        committer = self._lifecycle.living().committer
+        committer.check()
+        answers, frame = committer.intake.remember(ids, lines, predictions.answers(), time())
+        await committer.commit(frame, durable=durable)
+        return answers
+
+    async def label(
+        self, labels: Sequence[tuple[str, Any]], *, durable: bool = True
+    ) -> list[Outcome]:
+        """Join labels with the predictions of those ids; each sample that is joined is learned.
+
+        Raises:
+            NotReadyError: If the model is starting, has failed or stopped.
+            BusyError: If too many wait to be learned.
+            ConfigurationError: If a label can't be one.
+            OutputError: If the disk takes no more; nothing was joined.
+        """
+        committer = self._with_room().committer
+        outcomes, frame = committer.intake.label(labels, time())
+        await committer.commit(frame, durable=durable)
+        return outcomes
+
+    @property
+    def queued(self) -> int:
+        """Samples that were accepted and not learned."""
+        life = self._life
+        return 0 if life is None else max(0, life.committer.intake.samples - life.learned)
+
+    def _with_room(self) -> Life:
+        """What is alive, if it may take more to learn."""
+        life = self._lifecycle.living()
+        life.committer.check()
+        queued = self.queued
+        if queued >= self.max_queued:
+            # When a tenth of the room is free, at the rate of late.
+            seconds = (queued - 0.9 * self.max_queued) / max(life.watch.rate, 1e-9)
+            raise BusyError(
+                f"model {self.name} has {queued:,} samples to learn, and may have "
+                f"{self.max_queued:,}",
+                min(max(seconds, _SOONEST), _LATEST),
+            )
+        return life
+
+    # ------------------------------------------------------------ what there is
+
+    def status(self) -> dict[str, Any]:
+        """Where the model stands, by the names of `shapes.Status`."""
+        life = self._life
+        fixed = {
+            "name": self.name,
+            "state": self.state,
+            "failure": self.failure,
+            "target": self.settings.source.target,
+            "max_queued": self.max_queued,
+            "uptime": monotonic() - self._born,
+        }
+        counted = {"predicted": self.predicted, "duplicates": self.duplicates}
+        return fixed | counted | ({} if life is None else status_of(life))
+
+    @property
+    def _life(self) -> Life | None:
+        return self._lifecycle.life
+
+    @property
+    def _learner(self) -> Learner | None:
+        life = self._life
+        if life is None or not life.pipeline.ready.is_set():
+            return None
+        return life.pipeline.learner
+
+    def board(self) -> Board | None:
+        """Scores and leaders of this moment; None before the first sample could be learned."""
+        return None if self._learner is None else board_of(self._learner)
+
+    def champion(self) -> dict[str, Any] | None:
+        """The model that answers now, by the names of `shapes.Champion`; None before the first."""
+        published = None if self._life is None else self._life.publication.published
+        if published is None:
+            return None
+        return showing.champion_of(published.model, published.generation)
+
+    def leaders(self) -> list[dict[str, Any]]:
+        """All candidates, the best first, by the names of `shapes.CandidateLine`."""
+        return [] if self._learner is None else showing.leaders_of(self._learner)
+
+    def history(self) -> dict[str, Any] | None:
+        """The score over time, by the names of `shapes.History`; None before the first sample."""
+        return None if self._learner is None else showing.history_of(self._learner)
+
+    def confusion(self) -> dict[str, Any] | None:
+        """By the names of `shapes.Confusion`; None where numbers are predicted."""
+        return self._outcomes("confusion")
+
+    def residuals(self) -> dict[str, Any] | None:
+        """Of the last samples, by the names of `shapes.Residuals`; None where labels are."""
+        return self._outcomes("residuals")
+
+    def _outcomes(self, kind: str) -> dict[str, Any] | None:
+        outcomes = None if self._learner is None else outcomes_of(self._learner)
+        return outcomes if outcomes is not None and outcomes["kind"] == kind else None
+
+    def rejected(self) -> dict[str, Any]:
+        """How many records were rejected, and the last ones, by the names of `shapes.Rejected`."""
+        life = self._life
+        if life is None:
+            return {"total": 0, "by_reason": {}, "last": []}
+        reasons = rejected_of(life)
+        last = [showing.letter_of(letter) for letter in list(life.keeper.letters)]
+        return {"total": sum(reasons.values()), "by_reason": reasons, "last": last}
+
+    def model_bytes(self, suffix: str) -> bytes:
+        """The published model as a file of that suffix, ``.json`` or ``.safetensors``.
+
+        Raises:
+            NotReadyError: If no model is published yet.
+            ConfigurationError: If the suffix is another.
+        """
+        if suffix not in SUFFIXES:
+            raise ConfigurationError(
+                f"format is {suffix!r}, but must be one of {', '.join(SUFFIXES)}"
+            )
+        model = self._lifecycle.living().publication.newest().model
+        data: bytes = SUFFIXES[suffix].encode(model.document())
+        return data

@@ -1,0 +1,291 @@
+"""Intake: what has come in, as a fold of the journal's frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+from typing import final
+
+from msgspec import json
+
+from streamnet.daemon.answers import Answer
+from streamnet.daemon.answers import Outcome
+from streamnet.daemon.answers import Receipt
+from streamnet.daemon.delivered import DeliveredScore
+from streamnet.daemon.frames import Frame
+from streamnet.daemon.frames import Kind
+from streamnet.daemon.pending import Pending
+from streamnet.daemon.pending import PendingTable
+from streamnet.durability import checkpoint
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ConflictError
+from streamnet.sources.kinds import MISSING
+from streamnet.sources.reasons import Reason
+from streamnet.sources.values import Reading
+from streamnet.sources.values import number_of
+from streamnet.sources.values import word_of
+
+__all__ = ("Intake",)
+
+_READING = Reading(frozenset(MISSING), typed=True)
+
+
+@final
+class Intake:
+    """Keys that were used, predictions that wait, outcomes, and the score of what was delivered.
+
+    Each call that changes it gives the frame that says so, and does what `apply` does with that
+    frame: so the frames of a journal lead to the same again.
+
+    Args:
+        target: Name of the target in the samples.
+        max_pending: Predictions that may wait for their labels.
+        max_age: Seconds that they may.
+        max_keys: Idempotency keys that are remembered.
+
+    Raises:
+        ConfigurationError: If a number breaks its rule.
+
+    >>> intake = Intake(target="y")
+    >>> receipt, frame = intake.take(b'{"x": 1, "y": "a"}', 1, key="monday")
+    >>> receipt, intake.take(b'{"x": 1, "y": "a"}', 1, key="monday")[0].duplicate
+    (Receipt(accepted=1, rejected=0, duplicate=False, first=0, last=0), True)
+    """
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        max_pending: int = 100_000,
+        max_age: float = 7 * 24 * 3600.0,
+        max_keys: int = 100_000,
+    ) -> None:
+        if max_keys < 1:
+            raise ConfigurationError(f"max_keys is {max_keys}, but must be >= 1")
+        self.target = target
+        self.pending = PendingTable(max_pending=max_pending, max_age=max_age)
+        self.delivered = DeliveredScore()
+        self.samples = 0  # accepted so far
+        self.rejected = 0  # refused at once, for want of a target
+        self.remembered = 0  # predictions
+        self.generation = 0  # of the last published model
+        self.outcomes: Counter[str] = Counter()  # of labels
+        self.time = 0.0  # of the last frame that has one: it never goes back
+        self._max_keys = max_keys
+        self._keys: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
+
+    # -------------------------------------------------------------- samples
+
+    def take(
+        self, lines: bytes, samples: int, *, rejected: int = 0, key: str | None = None
+    ) -> tuple[Receipt, Frame | None]:
+        """Accept samples as JSON lines; no frame if a key says that they were accepted before.
+
+        Args:
+            lines: Each with its line end.
+            samples: How many there are.
+            rejected: How many more were refused.
+            key: Text by which the sender would send the same again.
+
+        Raises:
+            ConflictError: If the key was used for others.
+        """
+        if key is None:
+            more = {"rejected": rejected} if rejected else None
+            frame = Frame(Kind.SAMPLES, json.encode(more) if more else b"", lines, samples)
+            return self._accept(frame, more), frame
+        digest = sha256(lines).hexdigest()[:32]
+        known = self._keys.get(key)
+        if known is not None:
+            if known[0] != digest:
+                raise ConflictError(f"key {key!r} was used for other samples")
+            return known[1]._replace(duplicate=True), None
+        about = {"key": key, "digest": digest, "rejected": rejected}
+        frame = Frame(Kind.SAMPLES, json.encode(about), lines, samples)
+        return self._accept(frame, about), frame
+
+    def _accept(self, frame: Frame, about: dict[str, Any] | None) -> Receipt:
+        first, count = self.samples, frame.samples
+        self.samples += count
+        rejected = about["rejected"] if about else 0
+        self.rejected += rejected
+        span = (first, first + count - 1) if count else (None, None)
+        receipt = Receipt(count, rejected, False, *span)
+        if about and "key" in about:
+            self._keys[about["key"]] = about["digest"], receipt
+            if len(self._keys) > self._max_keys:
+                self._keys.popitem(last=False)
+        return receipt
+
+    # ---------------------------------------------------------- predictions
+
+    def remember(
+        self, ids: Sequence[str], lines: Sequence[str], answers: Sequence[Answer], now: float
+    ) -> tuple[list[Answer], Frame | None]:
+        """Keep predictions that are not kept yet; the answers as they are kept.
+
+        Args:
+            ids: One for each.
+            lines: The samples as JSON, without target and line end.
+            answers: What was predicted.
+            now: Seconds since 1970.
+
+        Raises:
+            ConflictError: If an id is of another sample, or has got its label or expired; then none
+                is kept.
+        """
+        kept: dict[str, tuple[str, Answer]] = {}
+        new = []
+        for row, (identity, line) in enumerate(zip(ids, lines, strict=True)):
+            if self.pending.is_settled(identity):
+                raise ConflictError(f"id {identity!r} was used before, and that is closed")
+            waiting = self.pending.get(identity)
+            if waiting is not None:
+                kept.setdefault(identity, (waiting.line, waiting.answer))
+            elif identity not in kept:
+                kept[identity] = line, answers[row]
+                new.append(row)
+            if kept[identity][0] != line:
+                raise ConflictError(f"id {identity!r} was used for another sample")
+        found = [kept[identity][1] for identity in ids]
+        if not new:
+            return found, None
+        about = {
+            "time": self._later(now),
+            "ids": [ids[row] for row in new],
+            "answers": [answers[row] for row in new],
+        }
+        body = "".join(f"{lines[row]}\n" for row in new)
+        self._keep(about, body)
+        return found, Frame(Kind.PREDICTIONS, json.encode(about), body.encode())
+
+    def _keep(self, about: dict[str, Any], body: str) -> None:
+        self._move_to(about["time"])
+        # JSON has its own line ends within texts, so this splits nothing else.
+        lines = body.split("\n")[:-1]
+        for identity, line, answer in zip(about["ids"], lines, about["answers"], strict=True):
+            self.pending.add(identity, Pending(line, Answer(*answer), about["time"]))
+            self.remembered += 1
+
+    # --------------------------------------------------------------- labels
+
+    def label(self, labels: Sequence[tuple[str, Any]], now: float) -> tuple[list[Outcome], Frame]:
+        """Join labels with the predictions that wait for them; what becomes of each.
+
+        The frame has the samples that they complete.
+
+        Raises:
+            ConfigurationError: If a label can't be one; then none is joined.
+        """
+        told = [[identity, self._told(identity, value)] for identity, value in labels]
+        about = {"time": self._later(now), "labels": told}
+        outcomes, lines = self._join(about)
+        body = "".join(lines).encode()
+        return outcomes, Frame(Kind.LABELS, json.encode(about), body, len(lines))
+
+    def _told(self, identity: str, value: Any) -> str | float:
+        """A label as it is kept and compared: a text, or a number."""
+        number = self.pending.is_number(identity)
+        told = number_of(value, _READING) if number else word_of(value, _READING)
+        if isinstance(told, Reason) or told is None or told != told:
+            kind = "a number" if number else "a text, a number or a truth value"
+            raise ConfigurationError(f"label of {identity!r} is {value!r}, but must be {kind}")
+        return told
+
+    def _join(self, about: dict[str, Any]) -> tuple[list[Outcome], list[str]]:
+        self._move_to(about["time"])
+        outcomes, lines = [], []
+        for identity, truth in about["labels"]:
+            outcome, pending = self.pending.join(identity, truth)
+            if pending is not None:
+                self.delivered.add(pending.answer, truth)
+                lines.append(self._completed(pending.line, truth))
+            outcomes.append(outcome)
+        self.outcomes.update(map(str, outcomes))
+        self.samples += len(lines)
+        return outcomes, lines
+
+    def _completed(self, line: str, truth: str | float) -> str:
+        """A sample with its target, as a line."""
+        target = json.encode({self.target: truth}).decode()
+        return f"{target}\n" if line == "{}" else f"{line[:-1]},{target[1:]}\n"
+
+    # ----------------------------------------------------------- the others
+
+    def tick(self, now: float) -> Frame | None:
+        """Give up predictions that are too old; no frame if there is none."""
+        now = self._later(now)
+        if not self.pending.is_due(now):
+            return None
+        self._move_to(now)
+        return Frame(Kind.TIME, json.encode({"time": now}))
+
+    def publish(self) -> Frame:
+        """Number the next model that is published."""
+        self.generation += 1
+        return Frame(Kind.MODEL, json.encode({"generation": self.generation}))
+
+    def _later(self, now: float) -> float:
+        return max(self.time, now)
+
+    def _move_to(self, time: float) -> None:
+        self.time = time
+        self.pending.expire(time)
+
+    # ----------------------------------------------------------------- fold
+
+    def apply(self, frame: Frame) -> None:
+        """Do what a frame of the journal says."""
+        if frame.kind is Kind.SNAPSHOT:
+            self._restore(checkpoint.decode(frame.head))
+            return
+        about: Any = json.decode(frame.head) if frame.head else None
+        if frame.kind is Kind.SAMPLES:
+            self._accept(frame, about)
+        elif frame.kind is Kind.PREDICTIONS:
+            self._keep(about, frame.body.decode())
+        elif frame.kind is Kind.LABELS:
+            self._join(about)
+        elif frame.kind is Kind.TIME:
+            self._move_to(about["time"])
+        else:
+            self.generation = about["generation"]
+
+    def snapshot(self) -> bytes:
+        """All that frames have led to, as the head of a snapshot."""
+        # The long lists as one text: a tree of so many parts would take seconds.
+        lists = {
+            "pending": self.pending.export_state(),
+            "keys": list(self._keys.items()),
+            "outcomes": self.outcomes,
+        }
+        return checkpoint.encode(
+            {
+                "lists": json.encode(lists).decode(),
+                "delivered": self.delivered.export_state(),
+                "samples": self.samples,
+                "rejected": self.rejected,
+                "remembered": self.remembered,
+                "generation": self.generation,
+                "time": self.time,
+            }
+        )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        lists = json.decode(state["lists"])
+        self.pending.restore_state(lists["pending"])
+        self._keys = OrderedDict(
+            (key, (digest, Receipt(*receipt))) for key, (digest, receipt) in lists["keys"]
+        )
+        while len(self._keys) > self._max_keys:
+            self._keys.popitem(last=False)
+        self.outcomes = Counter(lists["outcomes"])
+        self.delivered.restore_state(state["delivered"])
+        self.samples = state["samples"]
+        self.rejected = state["rejected"]
+        self.remembered = state["remembered"]
+        self.generation = state["generation"]
+        self.time = state["time"]

@@ -1,0 +1,172 @@
+"""Life: a hosted model from its start to its stop, its failure or its reset."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from typing import final
+
+from anyio import Event
+from anyio import create_task_group
+
+from streamnet.assembling import candidates_of
+from streamnet.assembling import columns_of
+from streamnet.assembling import search_of
+from streamnet.daemon.committing import Committer
+from streamnet.daemon.events import EventLog
+from streamnet.daemon.intake import Intake
+from streamnet.daemon.journal import Journal
+from streamnet.daemon.journal_source import JournalSource
+from streamnet.daemon.publishing import Publication
+from streamnet.daemon.watching import Watch
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
+from streamnet.durability.lock import WriterLock
+from streamnet.learning.serving import Served
+from streamnet.pipeline.outputs import Output
+from streamnet.pipeline.pipeline import Pipeline
+from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.state import State
+from streamnet.samples import DeadLetter
+from streamnet.settings_daemon import ModelSettings
+
+__all__ = ("Life",)
+
+_LETTERS = 100
+_BOUNDS = ("max_pending", "max_age", "max_keys")
+
+
+@final
+class Life:
+    """The parts of a model that learns, and the folder that it lives in.
+
+    ::
+
+        journal/   what came in
+        state/     checkpoints and models, as of any run
+        lock       held while a process is at it
+
+    Args:
+        folder: The model's folder; made if it is absent.
+        settings: Of the model.
+        events: Where it is told what happens.
+        files: The file system.
+
+    Raises:
+        ConfigurationError: If settings contradict each other.
+        StateError: If another process is at it.
+        OSError: If the folder can't be made.
+    """
+
+    def __init__(
+        self, folder: Path, settings: ModelSettings, events: EventLog, *, files: Files = DISK
+    ) -> None:
+        given, source = settings.intake.given(), settings.source
+        target = str(source.target)
+        bounds = {name: given[name] for name in _BOUNDS if name in given}
+        files.make_dir(folder / "journal")
+        self._lock = WriterLock(folder, files=files)
+        journal = Journal(
+            folder / "journal",
+            files=files,
+            **({"segment_bytes": given["segment_bytes"]} if "segment_bytes" in given else {}),
+        )
+        self.committer = Committer(journal, lambda: Intake(target=target, **bounds))
+        self.source = JournalSource(journal, self.committer.grown, columns_of(settings))
+        self.keeper = _Keeper(journal)
+        # A model must not be stopped by who sends what can't be learned, unless that is wanted.
+        limited = "max_rejected" in source.model_fields_set
+        rejections = Rejections(
+            share=source.max_rejected if limited else 1.0, window=source.rejected_window
+        )
+        state = State(
+            folder / "state",
+            identity={"source": source.model_dump(mode="json")},
+            files=files,
+            **settings.state.given(),
+        )
+        self.pipeline = Pipeline(
+            self.source,
+            candidates=candidates_of(settings),
+            rejections=rejections,
+            sinks=(self.keeper,),
+            settings=settings.model_dump(mode="json", exclude_none=True),
+            state=state,
+            **settings.run.given(),
+            **settings.evaluation.given(),
+            **settings.selection.given(),
+            evolution=search_of(settings),
+            dtype=settings.population.dtype or "float32",
+        )
+        self.publication = Publication(
+            **({"every": given["publish_seconds"]} if "publish_seconds" in given else {})
+        )
+        self.watch = Watch(self.pipeline, state, self.committer, events)
+
+    @property
+    def learned(self) -> int:
+        """Samples of the journal that were learned or rejected, as far as is known."""
+        learner = self.pipeline.learner
+        if learner is None or not self.pipeline.ready.is_set():
+            return self.committer.journal.samples_before
+        return learner.trainer.number + self.pipeline.rejections.total
+
+    async def run(self, opened: Callable[[], None], until: Event) -> None:
+        """Learn until told.
+
+        Args:
+            opened: To be called when samples can be taken.
+            until: Ends it when set: what was read is learned, what was taken is in the journal.
+
+        Raises:
+            StreamnetError: If the state or the journal can't be gone on from.
+            OSError: If the disk fails at the start.
+        """
+        try:
+            await self.committer.open()
+            async with create_task_group() as group:
+                group.start_soon(self.committer.run)
+                try:
+                    opened()
+                    await self._learn(until)
+                finally:
+                    self.committer.stop()
+        finally:
+            self.committer.journal.close()
+            self._lock.release()
+
+    async def _learn(self, until: Event) -> None:
+        async with self.pipeline, create_task_group() as group:
+            group.start_soon(self.publication.run, self.pipeline, self.committer)
+            group.start_soon(self.watch.run)
+            await until.wait()
+            group.cancel_scope.cancel()
+
+
+@final
+class _Keeper(Output):
+    """Puts the journal on the disk before a checkpoint that reaches into it, and keeps letters."""
+
+    name = "journal"
+
+    def __init__(self, journal: Journal) -> None:
+        self.letters: deque[DeadLetter] = deque(maxlen=_LETTERS)  # the last rejected records
+        self._journal = journal
+
+    def __call__(self, served: Served) -> None:
+        self.letters.extend(served.scored.encoded.block.rejected)
+
+    def begin(self) -> None:
+        """Nothing to do: the journal is there."""
+
+    def export_state(self) -> dict[str, Any]:
+        return {}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Nothing to do: a place in the journal is a part of the source's state."""
+        del state
+
+    def sync(self) -> None:
+        self._journal.sync()

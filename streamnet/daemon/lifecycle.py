@@ -1,0 +1,215 @@
+"""Lifecycle: starts a model's life, and another one after a failure or a reset."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Literal
+from typing import final
+
+from anyio import Event
+from anyio import to_thread
+
+from streamnet.daemon.events import EventLog
+from streamnet.daemon.life import Life
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
+from streamnet.errors import NotReadyError
+from streamnet.errors import StreamnetError
+from streamnet.pipeline.causes import first_cause
+from streamnet.settings_daemon import ModelSettings
+
+__all__ = ("HostedState", "Lifecycle")
+
+logger = logging.getLogger("streamnet.daemon")
+
+HostedState = Literal["starting", "learning", "paused", "failed", "stopped"]
+
+
+@final
+class Lifecycle:
+    """One life after the other, until it is stopped; a failure ends one, and nothing else.
+
+    Args:
+        name: What the model is called.
+        settings: Of the model.
+        folder: Where it lives.
+        files: The file system.
+
+    Attributes:
+        failure: Why the last life failed, in words; None if it did not.
+        life: What is alive and open; None before the start, after a failure and at the end.
+
+    >>> from streamnet.settings_daemon import model_settings
+    >>> settings = model_settings({"source": {"target": "y"}})
+    >>> lifecycle = Lifecycle("spam", settings, Path("spam"))
+    >>> lifecycle.state, lifecycle.life
+    ('starting', None)
+    """
+
+    def __init__(
+        self, name: str, settings: ModelSettings, folder: Path, *, files: Files = DISK
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.folder = folder
+        self.events = EventLog()
+        self.failure: str | None = None
+        self.life: Life | None = None
+        self._files = files
+        self._state: HostedState = "starting"
+        self._paused = False
+        self._stopping = False
+        self._old: Literal["keep", "delete"] | None = None  # what a reset does with it
+        self._opened = Event()
+        self._until = Event()  # ends the life
+        self._cleared = Event()
+
+    @property
+    def state(self) -> HostedState:
+        """Where it stands."""
+        if self._state == "learning" and self._paused:
+            return "paused"
+        return self._state
+
+    def _enter(self, state: HostedState) -> None:
+        before, self._state = self.state, state
+        if self.state != before:
+            logger.info("model %s: %s", self.name, self.state)
+            self.events.add("state", state=self.state, failure=self.failure)
+
+    async def run(self) -> None:
+        """Learn until `stop`; a failure is kept in `failure`, and nothing is raised.
+
+        After a failure it waits for `reset`, `resume`, which tries again, or `stop`.
+        """
+        try:
+            while not self._stopping:
+                self._until = Event()
+                await self._live()
+                if self._old is not None:
+                    await self._clear(self._old)
+        finally:
+            self._enter("stopped")
+            self._opened.set()
+            self.events.close()
+
+    async def _live(self) -> None:
+        self.failure = None
+        self._enter("starting")
+        try:
+            life = Life(self.folder, self.settings, self.events, files=self._files)
+            await life.run(partial(self._open, life), self._until)
+        except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - told, and kept
+            cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
+            await self._fail(cause)
+        finally:
+            self.life = None
+            self._opened = Event()
+
+    async def _fail(self, error: BaseException) -> None:
+        """Say it, and wait for somebody who knows better; other models go on."""
+        if not isinstance(error, Exception):
+            raise error
+        known = isinstance(error, StreamnetError | OSError)
+        logger.error("model %s failed: %s", self.name, error, exc_info=None if known else error)
+        self.failure = str(error) if known else f"internal error: {error!r}"
+        self.life = None
+        self._enter("failed")
+        self._opened.set()
+        await self._until.wait()
+
+    async def _clear(self, old: Literal["keep", "delete"]) -> None:
+        """Begin with an empty folder; the state first, since it needs the journal."""
+        self._old = None
+        try:
+            await to_thread.run_sync(_move_aside, self.folder, old)
+        except OSError as error:
+            self._until = Event()
+            await self._fail(error)
+        finally:
+            self._cleared.set()
+
+    def _open(self, life: Life) -> None:
+        self.life = life
+        if self._paused:
+            life.source.pause()
+        self._enter("learning")
+        self._opened.set()
+
+    def stop(self) -> None:
+        """End `run` when what was read is learned and the last state is saved."""
+        self._stopping = True
+        self._until.set()
+
+    async def opened(self) -> None:
+        """Wait until samples can be taken, or it has failed."""
+        await self._opened.wait()
+
+    async def published(self) -> None:
+        """Wait until there is a model that answers, for which something must be learned.
+
+        Raises:
+            NotReadyError: If it has failed or stopped.
+        """
+        await self._opened.wait()
+        await self.living().publication.first.wait()
+
+    async def pause(self) -> None:
+        """Learn no more for now; samples are accepted until too many wait. Twice is allowed."""
+        before, self._paused = self.state, True
+        if self.life is not None:
+            self.life.source.pause()
+        self._say(before)
+
+    async def resume(self) -> None:
+        """Learn on, also after a failure. Twice is allowed."""
+        before, self._paused = self.state, False
+        if self.life is not None:
+            self.life.source.resume()
+        if self._state == "failed":
+            self._until.set()
+        self._say(before)
+
+    def _say(self, before: HostedState) -> None:
+        if self.state != before:
+            self.events.add("state", state=self.state, failure=self.failure)
+
+    async def reset(self, *, keep_old: bool = True) -> None:
+        """Forget everything and begin anew; the old state is moved aside, or deleted.
+
+        Raises:
+            NotReadyError: If it has stopped.
+        """
+        if self._stopping:
+            raise NotReadyError(f"model {self.name} is {self.state}")
+        self._old = "keep" if keep_old else "delete"
+        cleared = self._cleared = Event()
+        self._until.set()
+        await cleared.wait()
+        await self.opened()
+
+    def living(self) -> Life:
+        """What is alive.
+
+        Raises:
+            NotReadyError: If nothing is.
+        """
+        if self.life is None:
+            why = f": {self.failure}" if self.failure else ""
+            raise NotReadyError(f"model {self.name} is {self.state}{why}")
+        return self.life
+
+
+def _move_aside(folder: Path, old: Literal["keep", "delete"]) -> None:
+    """Take the state and the journal out of the way, in this order: one needs the other."""
+    number = 1 + max((int(path.name[4:]) for path in folder.glob("old-[0-9]*")), default=0)
+    aside = folder / f"old-{number:06d}"
+    aside.mkdir()
+    for name in ("state", "journal"):
+        if (folder / name).exists():
+            (folder / name).rename(aside / name)
+    if old == "delete":
+        shutil.rmtree(aside)

@@ -1,0 +1,99 @@
+"""Publication: the model that answers, changed at once, and never waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from typing import final
+
+from anyio import Event
+from anyio import sleep
+from anyio import to_thread
+
+from streamnet.daemon.answers import Predictions
+from streamnet.daemon.committing import Committer
+from streamnet.errors import NotReadyError
+from streamnet.errors import OutputError
+from streamnet.modelfiles.model import Model
+from streamnet.pipeline.pipeline import Pipeline
+from streamnet.samples import Block
+from streamnet.samples import Sample
+from streamnet.samples import Task
+
+__all__ = ("Publication", "Published")
+
+EVERY = 1.0
+_FIRST = 0.05  # seconds between two looks while there is none yet
+
+
+class Published(NamedTuple):
+    """A model that answers until the next one does."""
+
+    model: Model
+    generation: int  # grows with each, over restarts as well
+    number: int  # of the sample before which it was taken
+
+
+@final
+class Publication:
+    """Takes the model of the moment out of a running pipeline, as long as it learns.
+
+    Args:
+        every: Seconds between two models.
+
+    >>> Publication().published is None
+    True
+    """
+
+    def __init__(self, every: float = EVERY) -> None:
+        self.published: Published | None = None
+        self.first = Event()  # set when there is one
+        self._every = every
+
+    def predict(self, samples: Sample | Sequence[Sample] | Block) -> Predictions:
+        """Answers of the newest model.
+
+        Raises:
+            NotReadyError: If there is none yet.
+            ConfigurationError: If a sample can't be read.
+        """
+        published = self.newest()
+        model = published.model
+        outputs = model.outputs(samples)
+        values = model.named(outputs)
+        if model.task is Task.REGRESSION:
+            return Predictions(values, None, (), published.generation)
+        return Predictions(values, outputs, model.labels, published.generation)
+
+    def newest(self) -> Published:
+        """The model that answers.
+
+        Raises:
+            NotReadyError: If there is none yet.
+        """
+        if self.published is None:
+            raise NotReadyError("there is no model yet: nothing was learned")
+        return self.published
+
+    async def run(self, pipeline: Pipeline, committer: Committer) -> None:
+        """Publish until cancelled."""
+        await pipeline.ready.wait()
+        while True:
+            if self.published is None or pipeline.statistics().samples != self.published.number:
+                await self._publish(pipeline, committer)
+            await sleep(_FIRST if self.published is None else self._every)
+
+    async def _publish(self, pipeline: Pipeline, committer: Committer) -> None:
+        champion = await pipeline.glance()
+        if champion is None:
+            return
+        model = await to_thread.run_sync(lambda: champion.model)
+        try:
+            committer.check()
+            frame = committer.intake.publish()
+            generation = committer.intake.generation
+            await committer.commit(frame, durable=False)
+        except OutputError:
+            return  # said by the committer; a later model will have that number
+        self.published = Published(model, generation, champion.number)
+        self.first.set()

@@ -1,0 +1,186 @@
+"""Registry: all models of one daemon."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import final
+
+from anyio import TASK_STATUS_IGNORED
+from anyio import Event
+from anyio import create_task_group
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from anyio.abc import TaskStatus
+from msgspec import DecodeError
+from msgspec import json
+
+from streamnet.daemon.hosted import Hosted
+from streamnet.durability.files import DISK
+from streamnet.durability.files import Files
+from streamnet.durability.writing import write_durably
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ConflictError
+from streamnet.errors import NotReadyError
+from streamnet.errors import StateError
+from streamnet.settings_daemon import ModelSettings
+from streamnet.settings_daemon import check_name
+from streamnet.settings_daemon import model_settings
+
+__all__ = ("Registry",)
+
+SETTINGS = "model.json"
+
+
+@final
+class Registry:
+    """Runs models side by side; one that fails leaves the others alone.
+
+    A model lives in the folder of its name. One that was made while the daemon ran has its settings
+    there, too, and comes back at the next start.
+
+    Args:
+        folder: Where the models' folders are; made if it is absent.
+        fixed: Models of the run file: they can't be deleted.
+        files: The file system.
+
+    Raises:
+        ConfigurationError: If a name can't be that of a model.
+
+    >>> import anyio, tempfile
+    >>> async def main():
+    ...     registry = Registry(Path(tempfile.mkdtemp()))
+    ...     async with anyio.create_task_group() as group:
+    ...         await group.start(registry.run)
+    ...         await registry.create("spam", model_settings({"source": {"target": "y"}}))
+    ...         names = list(registry.models)
+    ...         await registry.delete("spam")
+    ...         registry.stop()
+    ...     return names, list(registry.models)
+    >>> anyio.run(main)
+    (['spam'], [])
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        fixed: Mapping[str, ModelSettings] | None = None,
+        *,
+        files: Files = DISK,
+    ) -> None:
+        self.folder = folder
+        self.models: dict[str, Hosted] = {}
+        self._fixed = dict(fixed or {})
+        self._files = files
+        self._group: TaskGroup | None = None
+        self._ended: dict[str, Event] = {}  # also of models that are being made or deleted
+        self._stopping = Event()
+        for name in self._fixed:
+            check_name(name)
+
+    def get(self, name: str) -> Hosted | None:
+        """The model of that name, None if there is none."""
+        return self.models.get(name)
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Start all models, and run them until `stop`.
+
+        Raises:
+            StateError: If the folder can't be read, or settings in it make no sense.
+        """
+        try:
+            stored = await to_thread.run_sync(self._stored)
+        except OSError as error:
+            raise StateError(f"{self.folder}: {error.strerror}") from error
+        async with create_task_group() as self._group:
+            for name, settings in {**stored, **self._fixed}.items():
+                self._start(name, settings)
+            task_status.started()
+            await self._stopping.wait()
+            for hosted in self.models.values():
+                hosted.stop()
+
+    def stop(self) -> None:
+        """End `run` when every model has saved its last state."""
+        self._stopping.set()
+
+    def _stored(self) -> dict[str, ModelSettings]:
+        """Models that were made while an earlier daemon ran."""
+        self._files.make_dir(self.folder)
+        found = {}
+        for name in self._files.names(self.folder):
+            if SETTINGS not in self._files.names(self.folder / name):
+                continue
+            path = self.folder / name / SETTINGS
+            try:
+                found[name] = model_settings(json.decode(self._files.read(path)))
+            except (ConfigurationError, DecodeError) as error:
+                raise StateError(f"{path}: {error}") from error
+        return found
+
+    def _start(self, name: str, settings: ModelSettings) -> Hosted:
+        assert self._group is not None
+        hosted = Hosted(name, settings, self.folder / name, files=self._files)
+        self.models[name] = hosted
+        self._ended[name] = Event()
+        self._group.start_soon(self._host, hosted, self._ended[name])
+        return hosted
+
+    async def _host(self, hosted: Hosted, ended: Event) -> None:
+        try:
+            await hosted.run()
+        finally:
+            ended.set()
+
+    async def create(self, name: str, settings: ModelSettings) -> Hosted:
+        """Make a model; it comes back at the next start.
+
+        Raises:
+            ConfigurationError: If the name can't be that of a model.
+            ConflictError: If there is one of that name.
+            NotReadyError: If the daemon does not run.
+            StateError: If its folder can't be written.
+        """
+        check_name(name)
+        if self._group is None or self._stopping.is_set():
+            raise NotReadyError("the daemon does not run")
+        if name in self._ended:
+            raise ConflictError(f"there is a model {name} already")
+        self._ended[name] = Event()  # nobody else may make it meanwhile
+        try:
+            await to_thread.run_sync(self._store, name, settings)
+        except OSError as error:
+            del self._ended[name]
+            raise StateError(f"{self.folder / name}: {error.strerror}") from error
+        return self._start(name, settings)
+
+    def _store(self, name: str, settings: ModelSettings) -> None:
+        folder = self.folder / name
+        self._files.make_dir(folder)
+        self._files.fsync_dir(self.folder)
+        values = settings.model_dump(mode="json", exclude_unset=True)
+        write_durably(folder / SETTINGS, json.encode(values), files=self._files)
+
+    async def delete(self, name: str) -> None:
+        """End a model, and remove all that there is of it.
+
+        Raises:
+            ConflictError: If it is in the run file, or there is none of that name.
+            StateError: If its folder can't be removed.
+        """
+        if name in self._fixed:
+            raise ConflictError(f"model {name} is in the run file, so it would come back")
+        hosted = self.models.pop(name, None)
+        if hosted is None:
+            raise ConflictError(f"there is no model {name}")
+        hosted.stop()
+        await self._ended[name].wait()
+        try:
+            # Without it the rest is not taken for a model at the next start.
+            self._files.unlink(self.folder / name / SETTINGS)
+            await to_thread.run_sync(shutil.rmtree, self.folder / name)
+        except OSError as error:
+            raise StateError(f"{self.folder / name}: {error.strerror}") from error
+        finally:
+            del self._ended[name]

@@ -1,0 +1,238 @@
+"""Models: made, looked at, paused, begun anew, taken home, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streamnet.daemon.access import Scope
+from streamnet.daemon.bodies import body_of
+from streamnet.daemon.bodies import decoded
+from streamnet.daemon.bodies import is_lines
+from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.operations import Endpoint
+from streamnet.daemon.operations import Operation
+from streamnet.daemon.operations import Parameter
+from streamnet.daemon.operations import replied
+from streamnet.daemon.problems import refusal
+from streamnet.daemon.service import Service
+from streamnet.daemon.shapes import CandidateLine
+from streamnet.daemon.shapes import Champion
+from streamnet.daemon.shapes import Confusion
+from streamnet.daemon.shapes import CreateRequest
+from streamnet.daemon.shapes import History
+from streamnet.daemon.shapes import ModelLine
+from streamnet.daemon.shapes import Rejected
+from streamnet.daemon.shapes import Residuals
+from streamnet.daemon.shapes import Status
+from streamnet.settings_daemon import model_settings
+
+__all__ = ("OPERATIONS",)
+
+_ONE = "/v1/models/{name}"
+_FORMATS = {"safetensors": "application/octet-stream", "json": "application/json"}
+_DEEPEST = 8  # tables within tables of a model's settings
+_CREATE = msgspec.json.Decoder(CreateRequest)
+
+
+async def _list(_: Request, service: Service) -> Response:
+    models = sorted(service.registry.models.items())
+    return replied([_shaped(hosted.status(), ModelLine) for _, hosted in models])
+
+
+async def _create(request: Request, service: Service) -> Response:
+    if is_lines(request):
+        raise refusal(415, "Content-Type must be application/json")
+    body = decoded(await body_of(request, service.limits), _CREATE)
+    if _depth(body.settings) > _DEEPEST:
+        raise refusal(422, f"settings are nested too deeply, but may be {_DEEPEST} deep")
+    hosted = await service.registry.create(body.name, model_settings(body.settings))
+    response = replied(_status(hosted), 201)
+    response.headers["location"] = request.url_for("model", name=body.name).path
+    return response
+
+
+async def _look(request: Request, service: Service) -> Response:
+    return replied(_status(service.model(request)))
+
+
+async def _delete(request: Request, service: Service) -> Response:
+    await service.registry.delete(service.model(request).name)
+    return Response(status_code=204)
+
+
+def _change(verb: Callable[[Hosted], Awaitable[None]]) -> Endpoint:
+    async def change(request: Request, service: Service) -> Response:
+        hosted = service.model(request)
+        await verb(hosted)
+        return replied(_status(hosted))
+
+    return change
+
+
+def _told(ask: Callable[[Hosted], Any], shape: Any) -> Endpoint:
+    async def tell(request: Request, service: Service) -> Response:
+        told = ask(service.model(request))
+        if told is None:
+            raise refusal(503, "the model has not learned anything yet", retry_after="1")
+        return replied(_shaped(told, shape))
+
+    return tell
+
+
+async def _confusion(request: Request, service: Service) -> Response:
+    hosted = service.model(request)
+    if (matrix := hosted.confusion()) is not None:
+        return replied(_shaped(matrix, Confusion))
+    if (histogram := hosted.residuals()) is not None:
+        return replied(_shaped(histogram, Residuals))
+    raise refusal(503, "the model has not learned anything yet", retry_after="1")
+
+
+async def _download(request: Request, service: Service) -> Response:
+    hosted = service.model(request)
+    suffix = request.query_params.get("format", "safetensors")
+    if suffix not in _FORMATS:
+        raise refusal(422, f"format must be {' or '.join(_FORMATS)}")
+    data = await run_sync(hosted.model_bytes, f".{suffix}", limiter=service.worker)
+    name = f'attachment; filename="{hosted.name}.{suffix}"'
+    return Response(data, headers={"content-disposition": name}, media_type=_FORMATS[suffix])
+
+
+def _status(hosted: Hosted) -> Status:
+    status: Status = _shaped(hosted.status(), Status)
+    return status
+
+
+def _shaped(told: Any, shape: Any) -> Any:
+    """What a model tells of itself, held against the shape that was promised."""
+    return msgspec.convert(told, shape, from_attributes=True)
+
+
+def _depth(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, parts), default=0)
+
+
+def _on_one(
+    name: str, verb: str, rest: str, scope: Scope, endpoint: Endpoint, summary: str, **more: Any
+) -> Operation:
+    return Operation(name, verb, _ONE + rest, scope, endpoint, summary, **more)
+
+
+OPERATIONS = (
+    Operation(
+        "models", "GET", "/v1/models", Scope.READ, _list, "All models", reply=list[ModelLine]
+    ),
+    Operation(
+        name="create",
+        method="POST",
+        path="/v1/models",
+        scope=Scope.ADMIN,
+        endpoint=_create,
+        summary="Make a new model, which waits for its first samples",
+        request=CreateRequest,
+        reply=Status,
+        status=201,
+        errors=(409, 507),
+    ),
+    _on_one("model", "GET", "", Scope.READ, _look, "Where a model stands", reply=Status),
+    _on_one(
+        "delete", "DELETE", "", Scope.ADMIN, _delete, "Delete a model and its state", status=204
+    ),
+    _on_one(
+        "pause",
+        "POST",
+        "/pause",
+        Scope.ADMIN,
+        _change(lambda hosted: hosted.pause()),
+        "Learn no more for now; samples are accepted until too many wait",
+        reply=Status,
+    ),
+    _on_one(
+        "resume",
+        "POST",
+        "/resume",
+        Scope.ADMIN,
+        _change(lambda hosted: hosted.resume()),
+        "Learn on",
+        reply=Status,
+    ),
+    _on_one(
+        "reset",
+        "POST",
+        "/reset",
+        Scope.ADMIN,
+        _change(lambda hosted: hosted.reset()),
+        "Forget everything and begin anew; the old state is moved aside",
+        reply=Status,
+        errors=(409, 507),
+    ),
+    _on_one(
+        "champion",
+        "GET",
+        "/champion",
+        Scope.READ,
+        _told(lambda hosted: hosted.champion(), Champion),
+        "The model that answers now, and the columns that it reads",
+        reply=Champion,
+    ),
+    _on_one(
+        "leaders",
+        "GET",
+        "/leaders",
+        Scope.READ,
+        _told(lambda hosted: hosted.leaders(), list[CandidateLine]),
+        "All candidates, the best first",
+        reply=list[CandidateLine],
+    ),
+    _on_one(
+        "history",
+        "GET",
+        "/history",
+        Scope.READ,
+        _told(lambda hosted: hosted.history(), History),
+        "The score over time beside the baselines, with changes of the champion and drifts",
+        reply=History,
+    ),
+    _on_one(
+        "confusion",
+        "GET",
+        "/confusion",
+        Scope.READ,
+        _confusion,
+        "The confusion matrix of labels, or a histogram of the residuals of numbers",
+        reply=Confusion | Residuals,
+    ),
+    _on_one(
+        "rejected",
+        "GET",
+        "/rejected",
+        Scope.READ,
+        _told(lambda hosted: hosted.rejected(), Rejected),
+        "How many records were rejected, why, and the last of them",
+        reply=Rejected,
+    ),
+    _on_one(
+        "download",
+        "GET",
+        "/model",
+        Scope.READ,
+        _download,
+        "The model as a file, which streamnet.Model.load reads",
+        media=tuple(_FORMATS.values()),
+        parameters=(
+            Parameter(
+                "format",
+                {"enum": list(_FORMATS), "default": "safetensors"},
+                "Format of the file.",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,156 @@
+"""Predictions: few at once, many in slices that let others pass, with an id, explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import anyio
+import msgspec
+import numpy as np
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streamnet.daemon.access import Scope
+from streamnet.daemon.answers import Answer
+from streamnet.daemon.answers import Predictions
+from streamnet.daemon.bodies import NDJSON
+from streamnet.daemon.bodies import body_of
+from streamnet.daemon.bodies import decoded
+from streamnet.daemon.bodies import is_lines
+from streamnet.daemon.bodies import lines_of
+from streamnet.daemon.explaining import explanations
+from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.operations import Operation
+from streamnet.daemon.operations import replied
+from streamnet.daemon.problems import refusal
+from streamnet.daemon.service import Service
+from streamnet.daemon.shapes import AnswerLine
+from streamnet.daemon.shapes import Answers
+from streamnet.daemon.shapes import PredictRequest
+from streamnet.samples import Sample
+
+__all__ = ("OPERATIONS",)
+
+_FEW = 32  # samples of a request that are answered in the event loop: a thread takes longer
+_SLICE = 1 << 16  # bytes of lines that a thread answers before it lets others pass
+_MOST_COVERED = 20_000  # samples that explaining a request may ask the model for
+_PREDICT = msgspec.json.Decoder(PredictRequest)
+_SAMPLES = msgspec.json.Decoder(dict[str, Any])
+_ENCODER = msgspec.json.Encoder()
+
+
+async def _predict(request: Request, service: Service) -> Response:
+    hosted = service.model(request)
+    if is_lines(request):
+        return await _predict_lines(request, service, hosted)
+    body = decoded(await body_of(request, service.limits), _PREDICT)
+    samples, ids = body.rows(), body.identities()
+    if len(samples) <= _FEW:
+        said = await service.together(hosted).predict(samples)
+    else:
+        said = await run_sync(hosted.predict, samples, limiter=service.worker)
+    answers = _answers(said)
+    if ids is not None:
+        kept = await hosted.remember(ids, samples, said)
+        answers = _remembered(kept, said)
+    if body.explain:
+        answers.explanations = await _explained(service, hosted, samples, said)
+    return replied(answers)
+
+
+def _answers(said: Predictions) -> Answers:
+    count = len(said.values)
+    return Answers(
+        answers=said.values.tolist(),  # NaN is written as null
+        generations=[said.generation] * count,
+        labels=None if said.shares is None else list(said.labels),
+        probabilities=None if said.shares is None else said.shares.tolist(),
+    )
+
+
+def _remembered(kept: Sequence[Answer], said: Predictions) -> Answers:
+    """Answers as they are kept, which may be those of another time and of fewer labels."""
+    answers = Answers([answer.value for answer in kept], [answer.generation for answer in kept])
+    if said.shares is not None:
+        labels = list(said.labels)
+        labels += sorted({name for a in kept for name in a.shares or ()} - set(labels))
+        answers.labels = labels
+        answers.probabilities = [
+            [None if a.shares is None else a.shares.get(name, 0.0) for name in labels] for a in kept
+        ]
+    return answers
+
+
+async def _explained(
+    service: Service, hosted: Hosted, samples: Sequence[Sample], said: Predictions
+) -> list[dict[str, float]]:
+    covered = sum(map(len, samples))
+    if covered > _MOST_COVERED:
+        rule = f"explain needs {covered} answers, but may need <= {_MOST_COVERED}"
+        raise refusal(422, f"{rule}: send fewer samples at a time")
+    return await run_sync(explanations, hosted.predict, samples, said, limiter=service.worker)
+
+
+async def _predict_lines(request: Request, service: Service, hosted: Hosted) -> Response:
+    try:
+        service.batches.acquire_nowait()
+    except anyio.WouldBlock as error:
+        raise refusal(503, "too many batches are at work", retry_after="1") from error
+    try:
+        parts: list[bytes] = []
+        done = 0
+        async for lines in lines_of(request, service.limits, service.limits.lines):
+            for part in _slices(lines):
+                work = partial(_answer_lines, hosted, part, done)
+                text, count = await run_sync(work, limiter=service.worker)
+                parts.append(text)
+                done += count
+    finally:
+        service.batches.release()
+    return Response(b"".join(parts), media_type=NDJSON)
+
+
+def _slices(lines: bytes) -> list[bytes]:
+    """Whole lines, cut at the first end of one behind each `_SLICE` bytes."""
+    parts, start = [], 0
+    while start < len(lines):
+        end = lines.find(b"\n", start + _SLICE) + 1 or len(lines)
+        parts.append(lines[start:end])
+        start = end
+    return parts
+
+
+def _answer_lines(hosted: Hosted, lines: bytes, done: int) -> tuple[bytes, int]:
+    samples = []
+    try:
+        samples = _SAMPLES.decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise refusal(422, f"of the lines from {done + 1} on, one is no sample: {error}") from error
+    said = hosted.predict(samples)
+    values = said.values.tolist()
+    if said.shares is None:
+        answers = [AnswerLine(value) for value in values]
+    else:
+        highest = np.max(said.shares, axis=1, initial=0.0).tolist()
+        answers = list(map(AnswerLine, values, highest))
+    return _ENCODER.encode_lines(answers), len(samples)
+
+
+OPERATIONS = (
+    Operation(
+        name="predict",
+        method="POST",
+        path="/v1/models/{name}/predict",
+        scope=Scope.PREDICT,
+        endpoint=_predict,
+        summary="Answer samples at once; with an id, an answer is remembered until its label comes",
+        request=PredictRequest,
+        reply=Answers,
+        lines="A sample a line; a line comes back for each, with its answer and probability.",
+        media=(NDJSON,),
+        errors=(409, 507),
+    ),
+)

@@ -1,0 +1,296 @@
+"""The server: the application on a socket, from readiness to the last answer.
+
+Signals belong to the daemon, not to uvicorn, which would end the process before the models are
+saved. At SIGTERM no connection is taken any more, what is at work is answered, event streams end,
+and then the models put away what they have learned; all that within bounds.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import final
+
+import anyio
+import uvicorn
+from anyio import CancelScope
+from anyio import create_task_group
+from anyio import open_signal_receiver
+
+from streamnet.daemon.access import Access
+from streamnet.daemon.app import create_app
+from streamnet.daemon.limits import Limits
+from streamnet.daemon.notify import notify
+from streamnet.daemon.notify import watchdog_seconds
+from streamnet.daemon.protocol import protocol_of
+from streamnet.daemon.registry import Registry
+from streamnet.errors import ConfigurationError
+from streamnet.errors import StreamnetError
+
+__all__ = ("Address", "serve")
+
+_LOG = logging.getLogger("streamnet.daemon")
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_TICK = 0.05  # seconds between two looks at what has no event of its own
+_STANDARD_PORTS = {"http": 80, "https": 443}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where to listen, and as whom.
+
+    Args:
+        host: Name or number of an interface.
+        port: 0 takes a free one.
+        hosts: Names by which clients may call the daemon, beside the interface's own and, on
+            loopback, localhost; with a port, unless it is ours.
+        origins: Pages of others that may ask it, as in ``https://example.org``.
+        certificate: PEM file; with one, TLS is spoken.
+        key: PEM file of its private key.
+        drain_seconds: Longest time that requests at work have after SIGTERM.
+        save_seconds: Longest time that models have after that.
+
+    Raises:
+        ConfigurationError: If a value breaks its rule.
+
+    >>> sorted(Address(port=8000).names(8000))
+    ['127.0.0.1:8000', '[::1]:8000', 'localhost:8000']
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    hosts: Collection[str] = ()
+    origins: Collection[str] = ()
+    certificate: Path | None = None
+    key: Path | None = None
+    drain_seconds: float = 5.0
+    save_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 1 << 16:
+            raise ConfigurationError(f"port is {self.port}, but must be from 0 to 65535")
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigurationError("certificate and key must be given together")
+        for name in ("drain_seconds", "save_seconds"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}, but must be > 0")
+
+    @property
+    def scheme(self) -> str:
+        """Http or https."""
+        return "http" if self.certificate is None else "https"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def names(self, port: int) -> set[str]:
+        """What the Host header may be."""
+        given = {*self.hosts, *(_LOOPBACK if self.is_loopback else ())}
+        if self.host not in ("", "0.0.0.0", "::"):  # noqa: S104 - not bound, only compared
+            given.add(f"[{self.host}]" if ":" in self.host else self.host)
+        names = {host.lower() if _has_port(host) else f"{host.lower()}:{port}" for host in given}
+        if port == _STANDARD_PORTS[self.scheme]:
+            names |= {host.lower() for host in given}
+        return names
+
+    def listen(self) -> socket.socket:
+        """A socket there.
+
+        Raises:
+            ConfigurationError: If there can't be one.
+        """
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            listener = socket.create_server((self.host, self.port), family=family, backlog=2048)
+        except OSError as error:
+            place = f"{self.host}:{self.port}"
+            raise ConfigurationError(f"{place} can't be listened on: {error.strerror}") from error
+        # Connections inherit it. asyncio would set it only where a socket names its protocol, and
+        # without it an answer of two pieces waits 40 ms for the reader's acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
+
+
+def _has_port(host: str) -> bool:
+    return host.rpartition("]")[2].count(":") == 1
+
+
+async def serve(
+    registry: Registry,
+    address: Address | None = None,
+    *,
+    access: Access | None = None,
+    limits: Limits | None = None,
+    reload: Callable[[], str] | None = None,
+    say: Callable[[str], None] = _LOG.info,
+) -> int:
+    """Run the models and answer for them until a signal comes; on asyncio alone.
+
+    SIGTERM and SIGINT end it, a second one at once. SIGHUP calls ``reload``.
+
+    Args:
+        registry: The models.
+        address: Where to listen.
+        access: Tokens; None, which lets everybody in, is for loopback alone.
+        limits: How much clients may take.
+        reload: Reads again what may change, and says what has.
+        say: Is told where the daemon listens.
+
+    Returns:
+        The signal that ended it.
+
+    Raises:
+        ConfigurationError: If it can't listen there, or must not without a token.
+    """
+    address = Address() if address is None else address
+    access = Access() if access is None else access
+    if access.is_open and not address.is_loopback:
+        place = f"host is {address.host!r}, which others can reach"
+        raise ConfigurationError(f"{place}, but then a token is needed: token_file or token_env")
+    with address.listen() as listener:
+        daemon = _Daemon(registry, address, access, limits or Limits(), listener, reload, say)
+        await daemon.run()
+    return daemon.signal
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@final
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@final
+@dataclass
+class _Daemon:
+    registry: Registry
+    address: Address
+    access: Access
+    limits: Limits
+    listener: socket.socket
+    reload: Callable[[], str] | None
+    say: Callable[[str], None]
+    stopping: anyio.Event = field(default_factory=anyio.Event)
+    signal: int = 0
+
+    @property
+    def port(self) -> int:
+        port: int = self.listener.getsockname()[1]
+        return port
+
+    async def run(self) -> None:
+        server = _Server(self._config())
+        async with create_task_group() as everything:
+            everything.start_soon(self._listen, everything.cancel_scope)
+            everything.start_soon(self._watchdog)
+            async with create_task_group() as models:
+                await models.start(self.registry.run)
+                models.start_soon(self._announce, server)
+                await self._answer(server)
+                self.registry.stop()
+                models.cancel_scope.deadline = anyio.current_time() + self.address.save_seconds
+            everything.cancel_scope.cancel()
+
+    def _config(self) -> uvicorn.Config:
+        app = create_app(
+            self.registry,
+            access=self.access,
+            limits=self.limits,
+            hosts=self.address.names(self.port),
+            origins=self.address.origins,
+            stopping=self.stopping,
+        )
+        return uvicorn.Config(
+            app,
+            http=protocol_of(self.limits),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=self.address.drain_seconds,  # type: ignore[arg-type]
+            ssl_certfile=self.address.certificate,
+            ssl_keyfile=self.address.key,
+        )
+
+    async def _answer(self, server: _Server) -> None:
+        with CancelScope(shield=True):  # it drains by itself
+            async with create_task_group() as group:
+                group.start_soon(self._end, server)
+                await server.serve(sockets=[self.listener])
+                self.stopping.set()
+
+    async def _end(self, server: _Server) -> None:
+        await self.stopping.wait()
+        server.should_exit = True
+
+    async def _announce(self, server: _Server) -> None:
+        await server.listening.wait()
+        place = f"{self.address.scheme}://{_shown(self.address.host)}:{self.port}"
+        self.say(f"listening on {place}")
+        while not self._is_ready():  # noqa: ASYNC110 - models tell a state, no event
+            await anyio.sleep(_TICK)
+        _LOG.info("ready", extra={"port": self.port, "models": len(self.registry.models)})
+        notify("READY=1")
+
+    def _is_ready(self) -> bool:
+        return all(hosted.state != "starting" for hosted in self.registry.models.values())
+
+    async def _watchdog(self) -> None:
+        seconds = watchdog_seconds()
+        if seconds is None:
+            return
+        while True:
+            notify("WATCHDOG=1")
+            await anyio.sleep(seconds / 3)
+
+    async def _listen(self, everything: CancelScope) -> None:
+        with open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    self._reload()
+                elif self.signal:
+                    everything.cancel()
+                else:
+                    self.signal = number
+                    _LOG.info("stopping", extra={"signal": signal.Signals(number).name})
+                    notify("STOPPING=1")
+                    self.stopping.set()
+
+    def _reload(self) -> None:
+        if self.reload is None:
+            return
+        notify("RELOADING=1")
+        try:
+            _LOG.info("%s", self.reload())
+        except StreamnetError as error:
+            _LOG.warning("nothing was reloaded: %s", error)
+        notify("READY=1")

@@ -1,0 +1,91 @@
+"""Service: what all endpoints of a daemon share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from typing import final
+from weakref import WeakKeyDictionary
+
+import anyio
+from anyio import CapacityLimiter
+from starlette.requests import Request
+
+from streamnet.daemon.access import Access
+from streamnet.daemon.access import Scope
+from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.limits import Limits
+from streamnet.daemon.limits import Rates
+from streamnet.daemon.metrics import Metrics
+from streamnet.daemon.problems import refusal
+from streamnet.daemon.registry import Registry
+from streamnet.daemon.together import Together
+
+__all__ = ("Service",)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """What endpoints work with.
+
+    Args:
+        registry: The models.
+        access: Who may do what.
+        limits: How much of it.
+        rates: Buckets of the clients, from which a wrong token draws too.
+        metrics: Counters of the requests.
+        stopping: Set when the daemon ends, upon which event streams end.
+    """
+
+    registry: Registry
+    access: Access
+    limits: Limits
+    rates: Rates
+    metrics: Metrics
+    stopping: anyio.Event
+    # One thread for large work: it shares the interpreter with the loop, and two would share less.
+    worker: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+    batches: anyio.Semaphore = field(init=False)
+    _together: WeakKeyDictionary[Hosted, Together] = field(default_factory=WeakKeyDictionary)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batches", anyio.Semaphore(self.limits.batches))
+
+    def model(self, request: Request) -> Hosted:
+        """The model that a path names.
+
+        Raises:
+            HTTPException: 404, if there is none of that name.
+        """
+        name = request.path_params["name"]
+        hosted = self.registry.models.get(name)
+        if hosted is None:
+            raise refusal(404, "there is no model of that name")
+        return hosted
+
+    def together(self, hosted: Hosted) -> Together:
+        """What joins the calls of a model."""
+        joined = self._together.get(hosted)
+        if joined is None:
+            joined = self._together[hosted] = Together(hosted.predict)
+        return joined
+
+    def admit(self, request: Request, scope: Scope) -> None:
+        """Let who has the scope pass.
+
+        Raises:
+            HTTPException: 401 without a token that is known, 403 without the scope.
+        """
+        if self.access.is_open:
+            return
+        sent = request.headers.get("authorization")
+        authorization = None if sent is None else sent.encode("latin-1")
+        if self.access.allows(authorization, scope):
+            return
+        if self.access.knows(authorization):
+            raise refusal(403, f"the token has not the scope {scope}")
+        client = "" if request.client is None else request.client.host
+        self.rates.take(client, self.limits.guess)
+        detail = "a token is needed, as Authorization: Bearer TOKEN"
+        raise refusal(401, detail, www_authenticate="Bearer")

@@ -1,0 +1,58 @@
+"""Where a living model stands, in figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import isfinite
+from time import monotonic
+from typing import Any
+
+from streamnet.daemon.life import Life
+from streamnet.daemon.showing import defined
+from streamnet.pipeline.board import board_of
+from streamnet.sources.reasons import Reason
+
+__all__ = ("rejected_of", "status_of")
+
+
+def rejected_of(life: Life) -> dict[str, int]:
+    """How many records were rejected, by reason; those that were refused at once as well."""
+    reasons: Counter[str] = Counter(life.pipeline.rejections.reasons)
+    reasons[str(Reason.TARGET_MISSING)] += life.committer.intake.rejected
+    return {reason: count for reason, count in sorted(reasons.items()) if count}
+
+
+def status_of(life: Life) -> dict[str, Any]:
+    """The figures of `shapes.Status` that only a model has that is alive."""
+    intake, pipeline, published = life.committer.intake, life.pipeline, life.publication.published
+    checkpoint = life.watch.checkpoint
+    outcomes = dict(intake.outcomes)
+    if intake.pending.expired:
+        outcomes["given_up"] = intake.pending.expired
+    learner = pipeline.learner if pipeline.ready.is_set() else None
+    figures: dict[str, Any] = {
+        "accepted": intake.samples,
+        "in_flight": max(0, intake.samples - life.learned),
+        "rejected": rejected_of(life),
+        "pending": len(intake.pending),
+        "outcomes": outcomes,
+        "delivered": defined(intake.delivered.measures()) or None,
+        "learned_per_second": life.watch.rate,
+        "checkpoint_age": None if checkpoint is None else monotonic() - checkpoint,
+        "generation": None if published is None else published.generation,
+        "champion": None if published is None else published.model.describe(),
+    }
+    if learner is None:
+        return figures
+    board = board_of(learner, rows=0)
+    return figures | {
+        "task": str(learner.task),
+        "samples": learner.trainer.number,
+        "learned": learner.trainer.number,
+        "measure": board.measure,
+        "served": board.served if isfinite(board.served) else None,
+        "baselines": defined(board.baselines),
+        "switches": learner.server.selector.switched,
+        "drifts": learner.server.drift.noticed,
+        "quarantined": learner.server.quarantines,
+    }

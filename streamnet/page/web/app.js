@@ -1,0 +1,81 @@
+"use strict";
+// The page: a report that lies within it is shown once, a daemon's models are followed live.
+
+class Page {
+  constructor() {
+    this.curve = new CurveChart(byId("curve"), byId("legend"));
+    this.tiles = new Tiles(byId("tiles"));
+    this.leaders = new Leaders(byId("leaders"), byId("leaders-note"));
+    this.scores = new Scores(byId("scores-card"), byId("scores"));
+    this.events = new Events(byId("events"), byId("announcement"));
+    this.outcomes = new Outcomes(byId("outcomes"), byId("outcomes-title"), byId("outcomes-note"));
+    this.events.clear();
+    for (const radio of document.querySelectorAll("input[name=stretch]")) {
+      radio.addEventListener("change", () => this.curve.choose(radio.value));
+    }
+  }
+
+  /** One model's shapes, as the daemon answers them or a report holds them. */
+  show({ status, history, leaders, outcomes, rejected, scores = {}, facts = [] }, live) {
+    const aim = typeof status.target === "string" ? ` predicts ${status.target}` : "";
+    fill(byId("name"), element("span", { class: "model-name" }, status.name), aim);
+    byId("state").hidden = false;
+    byId("state").textContent = status.state;
+    byId("state").dataset.tone =
+      { learning: "good", failed: "bad", paused: "warn" }[status.state] ?? "";
+    byId("failure").hidden = !status.failure;
+    byId("failure").textContent = status.failure ?? "";
+    this.tiles.show(status, live);
+    // With its name, since another model may have the very same shapes.
+    const { name, measure, samples } = status;
+    whenChanged(byId("curve"), [name, history], () => this.curve.show(history));
+    whenChanged(byId("leaders"), [name, measure, samples, leaders], () =>
+      this.leaders.show(leaders, status),
+    );
+    whenChanged(byId("outcomes"), [name, outcomes], () => this.outcomes.show(outcomes));
+    whenChanged(byId("rejected"), rejected, () =>
+      showRejected(byId("rejected"), byId("rejected-note"), rejected),
+    );
+    whenChanged(byId("scores"), scores, () => this.scores.show(scores));
+    whenChanged(byId("facts"), facts, () => showFacts(byId("facts-card"), byId("facts"), facts));
+  }
+
+  connection(text, tone = "") {
+    byId("connection").textContent = text;
+    byId("connection").dataset.tone = tone;
+  }
+
+  recolour() {
+    this.curve.draw();
+    this.tiles.recolour();
+    this.outcomes.recolour();
+  }
+}
+
+function showFacts(card, list, facts) {
+  card.hidden = !facts.length;
+  fill(
+    list,
+    ...facts.map(([name, value]) =>
+      element("div", {}, element("dt", {}, name), element("dd", {}, value)),
+    ),
+  );
+}
+
+function showReport(page, report) {
+  document.title = `${report.status.name}: report of streamnet`;
+  document.body.classList.add("report");
+  page.connection("report", "");
+  page.show(report, false);
+  for (const event of report.events) page.events.add(event);
+}
+
+function begin() {
+  const page = new Page();
+  const report = byId("report");
+  new Theme(byId("theme"), () => page.recolour());
+  if (report) showReport(page, JSON.parse(report.textContent));
+  else new Live(page).start();
+}
+
+begin();

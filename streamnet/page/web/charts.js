@@ -1,0 +1,121 @@
+"use strict";
+// Small charts, drawn by uPlot as the curve is: sparklines and the histogram.
+
+/** The colour that the style sheet gives to a class, in the theme of now. */
+function colour(name) {
+  const probe = element("span", { class: `swatch ${name}`, hidden: true });
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+/** The last values of something that is read again and again. */
+class Sparkline {
+  constructor(host, name) {
+    this.host = host;
+    this.name = name;
+    this.values = [];
+    this.plot = null;
+  }
+
+  add(value, most = 120) {
+    this.values.push(isNumber(value) ? value : null);
+    if (this.values.length > most) this.values.shift();
+    if (this.values.length > 1) this.draw();
+  }
+
+  clear() {
+    this.values = [];
+    this.recolour();
+  }
+
+  recolour() {
+    this.plot?.destroy();
+    this.plot = null;
+  }
+
+  draw() {
+    const data = [this.values.map((_, i) => i), this.values];
+    if (this.plot) {
+      this.plot.setData(data);
+      return;
+    }
+    const stroke = colour("series-0");
+    this.plot = new uPlot(
+      {
+        width: Math.max(this.host.clientWidth, 40),
+        height: 34,
+        padding: [3, 0, 3, 0],
+        legend: { show: false },
+        cursor: { show: false },
+        axes: [{ show: false }, { show: false }],
+        scales: {
+          x: { time: false },
+          y: { range: (_, low, high) => [Math.min(low, 0), Math.max(high, 1) * 1.05] },
+        },
+        series: [{}, { stroke, width: 1.5, points: { show: false } }],
+      },
+      data,
+      this.host,
+    );
+  }
+}
+
+/** Bars of counts between edges. */
+class Histogram {
+  constructor(host) {
+    this.host = host;
+    this.plot = null;
+    this.observer = new ResizeObserver(() => {
+      if (this.plot && host.clientWidth)
+        this.plot.setSize({ width: host.clientWidth, height: 300 });
+    });
+    this.observer.observe(host);
+  }
+
+  /** Let go of what the window would otherwise keep for ever. */
+  destroy() {
+    this.observer.disconnect();
+    this.plot?.destroy();
+  }
+
+  draw({ edges, counts }) {
+    const centres = counts.map((_, i) => (edges[i] + edges[i + 1]) / 2);
+    const axis = {
+      stroke: colour("ink"),
+      grid: { stroke: colour("line"), width: 1 },
+      ticks: { show: false },
+      font: "12px system-ui, sans-serif",
+    };
+    const stroke = colour("series-0");
+    this.plot = new uPlot(
+      {
+        width: this.host.clientWidth,
+        height: 300,
+        legend: { show: false },
+        cursor: { show: false },
+        padding: [10, 18, 0, 0],
+        scales: {
+          x: { time: false, range: [edges[0], edges[edges.length - 1]] },
+          y: { range: (_, __, high) => [0, Math.max(high, 1) * 1.08] },
+        },
+        axes: [
+          { ...axis, size: 32, values: (_, ticks) => ticks.map(digits) },
+          { ...axis, size: 48, values: (_, ticks) => ticks.map(compact) },
+        ],
+        series: [
+          {},
+          {
+            stroke,
+            fill: stroke,
+            paths: uPlot.paths.bars({ size: [0.9, 60] }),
+            points: { show: false },
+          },
+        ],
+      },
+      [centres, counts],
+      this.host,
+    );
+  }
+}

@@ -1,0 +1,115 @@
+"use strict";
+// Text and elements. Whatever a server or a report says is text, never markup: labels and rejected
+// records are as hostile as whoever sends samples.
+
+const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const DIGITS = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+const SHARES = new Set(["accuracy", "balanced_accuracy", "macro_f1", "mape"]);
+
+/** An element with attributes and children; strings become text. */
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+function isNumber(value) {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+function whole(value) {
+  return isNumber(value) ? WHOLE.format(value) : "–";
+}
+
+function compact(value) {
+  return isNumber(value) ? COMPACT.format(value) : "–";
+}
+
+function digits(value) {
+  if (!isNumber(value)) return "–";
+  return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : DIGITS.format(value);
+}
+
+/** A share in per cent, with two places only where the differences are that small. */
+function percent(value, places = 1) {
+  return isNumber(value) ? `${(100 * value).toFixed(places)} %` : "–";
+}
+
+/** The value of a measure as people read it. */
+function scored(measure, value) {
+  return SHARES.has(measure) ? percent(value) : digits(value);
+}
+
+/** Seconds as the largest unit that says enough: 0.4 s, 12 s, 5 min, 3 h, 2 d. */
+function duration(seconds) {
+  if (!isNumber(seconds)) return "–";
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const units = [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ];
+  const [size, unit] = units.find(([size]) => seconds >= size);
+  return `${Math.floor(seconds / size)} ${unit}`;
+}
+
+function clock(time) {
+  const date = new Date(1000 * time);
+  return isNumber(time) ? date.toLocaleTimeString("en-GB") : "";
+}
+
+/** A name of the interface as words: `no_change` is "no change". */
+function words(name) {
+  return String(name).replaceAll("_", " ");
+}
+
+const MEASURES = {
+  mae: "MAE",
+  rmse: "RMSE",
+  r2: "R²",
+  mape: "MAPE",
+  mcc: "MCC",
+  macro_f1: "macro F1",
+  log_loss: "log-loss",
+  brier: "Brier",
+};
+
+function measureName(measure) {
+  return MEASURES[measure] ?? words(measure);
+}
+
+const shown = new WeakMap();
+
+/** Call `render` only if the data is other than last time, so that focus and selection survive. */
+function whenChanged(host, data, render) {
+  const text = JSON.stringify(data ?? null);
+  if (shown.get(host) === text) return;
+  shown.set(host, text);
+  render();
+}
+
+function fill(host, ...children) {
+  host.replaceChildren(...children.filter((child) => child !== null));
+}
+
+/** A share as a bar with its name and value. */
+function bar(name, share, value) {
+  const level = element("span", { class: "level" });
+  level.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
+  return element(
+    "div",
+    { class: "bar" },
+    element("span", { class: "bar-name" }, name),
+    element("span", { class: "track", "aria-hidden": "true" }, level),
+    element("span", { class: "bar-value" }, value),
+  );
+}

@@ -1,0 +1,217 @@
+"""The run file of the daemon: `[serve]`, and a table `[model.NAME]` for each model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+from typing import Any
+from typing import Self
+from typing import final
+
+from pydantic import BaseModel
+from pydantic import Field
+from pydantic import ValidationError
+from pydantic import model_validator
+
+from streamnet.errors import ConfigurationError
+from streamnet.settings import read_text
+from streamnet.settings import toml_values
+from streamnet.settings_errors import messages
+from streamnet.settings_sections import CandidateTable
+from streamnet.settings_sections import Count
+from streamnet.settings_sections import DriftSection
+from streamnet.settings_sections import EvaluationSection
+from streamnet.settings_sections import PopulationSection
+from streamnet.settings_sections import RunSection
+from streamnet.settings_sections import SearchSection
+from streamnet.settings_sections import Section
+from streamnet.settings_sections import SelectionSection
+from streamnet.settings_sections import SourceSection
+from streamnet.settings_sections import StateSection
+from streamnet.settings_sections import Text
+from streamnet.settings_sections import Texts
+from streamnet.toml_lines import KeyPath
+
+__all__ = (
+    "DaemonSettings",
+    "IntakeSection",
+    "ModelSettings",
+    "ServeSection",
+    "check_name",
+    "load",
+    "model_settings",
+    "parse",
+)
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+Seconds = Annotated[float, Field(gt=0)]
+
+
+@final
+class ServeSection(Section):
+    """Where the daemon listens and keeps its state, and who may ask it what.
+
+    ``dir`` holds a folder for each model. ``token_file`` names a file of tokens, ``token_env`` an
+    environment variable that holds one; without either it listens to this machine alone.
+    ``hosts`` are the names by which clients call it, ``origins`` the pages of others that may ask
+    it. ``tls_certificate`` and ``tls_key`` are PEM files.
+
+    >>> ServeSection(port=9000).given()
+    {'dir': 'models', 'port': 9000}
+    """
+
+    dir: Text = "models"
+    host: Text | None = None
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    token_file: Text | None = None
+    token_env: Text | None = None
+    tls_certificate: Text | None = None
+    tls_key: Text | None = None
+    hosts: Texts | None = None
+    origins: Texts | None = None
+    max_body: Count | None = None
+    max_connections: Count | None = None
+    max_rate: Count | None = None
+    drain_seconds: Seconds | None = None
+
+
+@final
+class IntakeSection(Section):
+    """Bounds of what may wait: samples for being learned, predictions for their labels.
+
+    ``max_queued`` samples are accepted before they are learned; ``max_pending`` predictions wait,
+    at most ``max_age`` seconds; ``max_keys`` idempotency keys are remembered. A segment of the
+    journal has about ``segment_bytes``; a model is published every ``publish_seconds``.
+
+    >>> IntakeSection(max_queued=10).given()
+    {'max_queued': 10}
+    """
+
+    max_queued: Count | None = None
+    max_pending: Count | None = None
+    max_age: Seconds | None = None
+    max_keys: Count | None = None
+    segment_bytes: Annotated[int, Field(ge=1024)] | None = None
+    publish_seconds: Seconds | None = None
+
+
+@final
+class ModelSettings(Section):
+    """One model of the daemon: the tables of a run file, without files to read or to write.
+
+    >>> model_settings({"source": {"target": "y"}}).source.target
+    'y'
+    """
+
+    source: SourceSection = SourceSection()
+    run: RunSection = RunSection()
+    population: PopulationSection = PopulationSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    selection: SelectionSection = SelectionSection()
+    search: SearchSection = SearchSection()
+    state: StateSection = StateSection()
+    intake: IntakeSection = IntakeSection()
+
+    @model_validator(mode="after")
+    def _learns_what_comes_in(self) -> Self:
+        source = self.source
+        if source.target is None:
+            raise ValueError("source.target is not given, but a model needs one")
+        for name in ("files", "format", "follow", "epochs", "limit", "shuffle_buffer"):
+            if getattr(source, name):
+                raise ValueError(f"source.{name} is given, but samples come over HTTP")
+        if self.state.dir is not None:
+            raise ValueError("state.dir is given, but state is kept in serve.dir")
+        return self
+
+
+@final
+class DaemonSettings(Section):
+    """The whole run file of a daemon.
+
+    >>> parse("model.spam.source.target = 'y'").model["spam"].source.target
+    'y'
+    """
+
+    serve: ServeSection = ServeSection()
+    model: dict[str, ModelSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_can_be_folders(self) -> Self:
+        for name in self.model:
+            check_name(name)
+        return self
+
+
+def check_name(name: str) -> None:
+    """Refuse a model's name that can't be that of a folder and a part of an address.
+
+    Raises:
+        ConfigurationError: If it is one.
+
+    >>> check_name("../x")
+    Traceback (most recent call last):
+    streamnet.errors.ConfigurationError: model is '../x', but must be lower-case letters, digits,
+    - and _, at most 64, and begin with a letter or digit
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"model is {name!r}, but must be lower-case letters, digits, - and _, at most 64, and "
+            "begin with a letter or digit"
+        )
+
+
+def load(path: str | Path) -> DaemonSettings:
+    """Read a daemon's run file.
+
+    Raises:
+        ConfigurationError: If it can't be read, is not TOML, or has wrong or unknown keys. All of
+            them are named, one a line: file, line, key, value, rule.
+    """
+    return parse(read_text(path), str(path))
+
+
+def parse(text: str, name: str = "run file") -> DaemonSettings:
+    """Read the text of a daemon's run file; ``name`` stands in front of each line of an error.
+
+    Raises:
+        ConfigurationError: As for `load`.
+    """
+    try:
+        return DaemonSettings.model_validate(toml_values(text, name))
+    except ValidationError as error:
+        raise ConfigurationError(messages(error, name, text, _TABLES, {})) from error
+
+
+def model_settings(values: Mapping[str, Any]) -> ModelSettings:
+    """The settings of one model from plain values, as they come over HTTP.
+
+    Raises:
+        ConfigurationError: If there are wrong or unknown keys; all are named.
+    """
+    try:
+        return ModelSettings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(messages(error, "", "", _MODEL_TABLES, {})) from error
+
+
+_MODEL_TABLES: dict[KeyPath, type[BaseModel]] = {
+    (): ModelSettings,
+    ("source",): SourceSection,
+    ("source", "drift"): DriftSection,
+    ("run",): RunSection,
+    ("population",): PopulationSection,
+    ("population", "candidate"): CandidateTable,
+    ("evaluation",): EvaluationSection,
+    ("selection",): SelectionSection,
+    ("search",): SearchSection,
+    ("state",): StateSection,
+    ("intake",): IntakeSection,
+}
+_TABLES: dict[KeyPath, type[BaseModel]] = {
+    (): DaemonSettings,
+    ("serve",): ServeSection,
+    **{("model", "*", *path): model for path, model in _MODEL_TABLES.items()},
+}

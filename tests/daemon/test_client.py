@@ -1,0 +1,159 @@
+"""The clients, against a real server: each operation, errors as ours, what is sent again."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from collections.abc import Iterator
+
+import anyio
+import httpx
+import pytest
+
+from streamnet.daemon import asking
+from streamnet.daemon.client import AsyncClient
+from streamnet.daemon.client import Client
+from streamnet.daemon.shapes import Confusion
+from streamnet.daemon.shapes import Receipt
+from streamnet.errors import RefusedError
+from tests.daemon.processes import Server
+from tests.daemon.processes import running
+from tests.daemon.standing_in import learned_model
+
+SAMPLES = [{"x": 25, "y": 1, "shade": "red"}, {"x": 3, "y": 1, "shade": "red"}]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+def test_every_operation_is_a_method(server: Server) -> None:
+    with Client(server.url) as client:
+        assert [line.name for line in client.models()] == ["wine"]
+        assert client.create("beer", {"source": {"target": "y"}}).name == "beer"
+        assert client.pause("beer").state == "paused"
+        assert client.resume("beer").state == "learning"
+        assert client.learn("beer", SAMPLES) == Receipt(2, 0, False, 0, 1)
+        assert client.learn_lines("beer", [b'{"x": 1}\n', b'{"x": 2}\n']).last == 3
+        assert client.status("beer").learned == 4
+        assert client.reset("beer").learned == 0
+        answers = client.predict("beer", SAMPLES, ids=["a", "b"], explain=True)
+        assert answers.answers == learned_model().predict(SAMPLES).tolist()
+        assert client.label("beer", {"a": "on", "c": "on"}).outcomes == ["joined", "unknown"]
+        assert client.champion("beer").labels == ["off", "on"]
+        assert client.leaders("beer")[0].champion
+        assert isinstance(client.confusion("beer"), Confusion)
+        assert client.rejected("beer").total == 2
+        assert client.download("beer", "json") == b".json"
+        client.delete("beer")
+        with pytest.raises(RefusedError, match="no model of that name") as caught:
+            client.status("beer")
+        assert caught.value.status == 404
+
+
+def test_the_async_client_does_the_same(server: Server, backend: str) -> None:
+    async def lines() -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield b'{"x": %d}\n' % number
+
+    async def main() -> None:
+        async with AsyncClient(server.url, patience=0.0) as client:
+            assert (await client.create("tea", {"source": {"target": "y"}})).name == "tea"
+            assert [line.name for line in await client.models()] == ["tea", "wine"]
+            assert (await client.pause("tea")).state == "paused"
+            assert (await client.resume("tea")).state == "learning"
+            assert (await client.learn("tea", SAMPLES, durable=False)).accepted == 2
+            assert (await client.learn_lines("tea", lines())).last == 4
+            assert (await client.status("tea")).learned == 5
+            assert (await client.reset("tea")).learned == 0
+            assert len((await client.predict("tea", SAMPLES, ids=["a", "b"])).answers) == 2
+            assert (await client.label("tea", {"a": "on"}, durable=False)).outcomes == ["joined"]
+            assert (await client.champion("tea")).generation == 7
+            assert len(await client.leaders("tea")) == 1
+            assert isinstance(await client.confusion("tea"), Confusion)
+            assert (await client.rejected("tea")).by_reason == {"target": 2}
+            assert await client.download("tea") == b".safetensors"
+            with pytest.raises(RefusedError, match="not learned anything"):
+                await client.history("tea")
+            await client.delete("tea")
+            with pytest.raises(RefusedError, match="no model"):
+                [event async for event in client.events("tea")]
+
+    anyio.run(main, backend=backend)
+
+
+def test_events_end_with_the_daemon() -> None:
+    with running() as server, Client(server.url, patience=0.0) as client:
+        events = client.events("wine", after=0)
+        assert next(events).data == {"state": "learning"}
+        assert server.end(signal.SIGTERM)[0] == 0
+        assert list(events) == []
+        with pytest.raises(RefusedError, match="can't be reached") as caught:
+            client.models()
+        assert caught.value.status == 0
+        with pytest.raises(RefusedError, match="can't be reached"):
+            next(client.events("wine"))
+
+        async def ask() -> None:
+            async with AsyncClient(server.url, patience=0.3) as client:
+                await client.models()
+
+        with pytest.raises(RefusedError, match="can't be reached"):
+            anyio.run(ask)
+
+
+def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([(0, ""), (429, "0"), (503, "soon"), (200, "")])
+    keys = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        keys.append(request.headers["idempotency-key"])
+        status, wait = next(answers)
+        if status == 0:
+            raise httpx.ConnectError("no route")
+        body = {"accepted": 1} if status == 200 else {"title": "", "status": 1, "detail": "wait"}
+        return httpx.Response(status, json=body, headers={"retry-after": wait})
+
+    pauses: list[float] = []
+    monkeypatch.setattr("streamnet.daemon.client.sleep", pauses.append)
+    with Client("http://daemon.example/ml") as client:
+        client._http._transport = httpx.MockTransport(handler)
+        client._http._mounts = {}
+        assert client.learn("wine", SAMPLES).accepted == 1
+    assert pauses == [0.2, 0.0, 1.0]
+    assert len(set(keys)) == 1
+
+
+@pytest.mark.parametrize(
+    ("ask", "status", "headers", "left", "wait"),
+    [
+        (asking.models(), 200, {}, 9.0, None),
+        (asking.models(), 429, {"retry-after": "3"}, 9.0, 3.0),
+        (asking.models(), 503, {"retry-after": "3"}, 2.0, None),
+        (asking.models(), 500, {}, 9.0, None),
+        (asking.models(), 0, {}, 9.0, 0.2),
+        (asking.models(), 0, {}, 0.1, None),
+        (asking.delete("a"), 0, {}, 9.0, None),
+        (asking.change("a", "reset"), 0, {}, 9.0, None),
+        (asking.learn_lines("a", [], key=None, durable=True), 429, {}, 9.0, None),
+        (asking.learn_lines("a", b"", key="k", durable=True), 0, {}, 9.0, 0.2),
+        (asking.learn_lines("a", b"", key=None, durable=True), 0, {}, 9.0, None),
+    ],
+)
+def test_only_what_does_no_harm_is_sent_again(ask, status, headers, left, wait) -> None:
+    assert asking.pause_before_next(ask, status, headers, left) == wait
+
+
+def test_a_name_is_no_path() -> None:
+    assert asking.delete("../a?b").path == "v1/models/..%2Fa%3Fb"
+
+
+@pytest.mark.parametrize("content", [b"<html>", b'{"accepted": "many"}'])
+def test_an_answer_of_somebody_else_is_told(content: bytes) -> None:
+    ask = asking.learn("a", SAMPLES, key=None, durable=True)
+    with pytest.raises(RefusedError, match="not what a daemon says"):
+        asking.answer_of(ask, 200, content)
+    with pytest.raises(RefusedError, match="502"):
+        asking.answer_of(ask, 502, content)

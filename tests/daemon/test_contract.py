@@ -1,0 +1,101 @@
+"""The OpenAPI document holds: what it promises is what comes, whatever is sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import Case
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.testclient import TestClient
+
+from streamnet.daemon.app import OPERATIONS
+from streamnet.daemon.app import create_app
+from streamnet.daemon.bodies import NDJSON
+from streamnet.daemon.limits import Limits
+from tests.daemon.standing_in import StandIn
+from tests.daemon.standing_in import StandInRegistry
+
+
+class Undying(StandInRegistry):
+    """A model that is deleted comes back with a sample, so that there is something to ask."""
+
+    async def delete(self, name: str) -> None:
+        self.models[name] = Learned(name)
+
+
+class Learned(StandIn):
+    """It has learned a sample, whatever it is told."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.taken.append({})
+
+    async def reset(self, *, keep_old: bool = True) -> None:
+        self.taken[:] = [{}]
+
+
+REGISTRY = Undying()
+REGISTRY.models["wine"] = Learned("wine")
+APP = create_app(REGISTRY, limits=Limits(rate=1e9))  # type: ignore[arg-type]
+
+
+def interface() -> BaseSchema:
+    """What is to be held: without the endless events; tokens and lines are tested elsewhere."""
+    schema = schemathesis.openapi.from_asgi("/openapi.json", APP).exclude(operation_id="events")
+    for path in schema.raw_schema["paths"].values():
+        for line in path.values():
+            line.pop("security", None)
+            line.get("requestBody", {"content": {}})["content"].pop(NDJSON, None)
+            for parameter in line.get("parameters", ()):
+                if parameter["in"] == "path":
+                    parameter["schema"] = {"enum": ["wine"]}
+    return schema
+
+
+SCHEMA = interface()
+# A schema can't say that there are as many ids as samples, or which settings fit together.
+UNSAID: list[Any] = [positive_data_acceptance]
+
+
+@SCHEMA.parametrize()
+@hypothesis.settings(max_examples=8)
+def test_the_interface_does_what_its_document_says(case: Case) -> None:
+    case.call_and_validate(excluded_checks=UNSAID)
+
+
+@pytest.mark.long
+@SCHEMA.parametrize()
+@hypothesis.settings(max_examples=500)
+def test_the_interface_does_what_its_document_says_whatever_is_sent(case: Case) -> None:
+    case.call_and_validate(excluded_checks=UNSAID)
+
+
+def test_the_document_names_every_operation_and_its_errors() -> None:
+    told = TestClient(APP).get("/openapi.json").json()
+    described = {
+        line["operationId"]: line for path in told["paths"].values() for line in path.values()
+    }
+    assert set(described) == {operation.name for operation in OPERATIONS}
+    for operation in OPERATIONS:
+        responses = described[operation.name]["responses"]
+        assert str(operation.status) in responses
+        assert ("401" in responses) == (operation.scope is not None)
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if "$ref" in value else set()
+        return own.union(*map(references, value.values()))
+    return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+def test_every_shape_that_is_named_is_there() -> None:
+    told = TestClient(APP).get("/openapi.json").json()
+    there = {f"#/components/schemas/{name}" for name in told["components"]["schemas"]}
+    assert references(told) <= there
+    assert "NaN" not in json.dumps(told)

@@ -1,0 +1,121 @@
+"""The daemon as it is started by its command: learns, answers, is stopped and killed, goes on."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from time import sleep
+
+import pytest
+
+from streamnet.daemon.client import Client
+from streamnet.daemon.shapes import Confusion
+from streamnet.daemon.shapes import Status
+from streamnet.errors import RefusedError
+from streamnet.modelfiles import Model
+from tests.daemon.processes import Server
+
+RUN_FILE = """
+[serve]
+dir = "{folder}/models"
+port = 0
+drain_seconds = 2.0
+
+[model.lamp]
+source.target = "label"
+population.candidates = 2
+intake.publish_seconds = 0.1
+state.every_seconds = 0.2
+"""
+IN_TIME = 30.0
+
+
+@pytest.fixture
+def run_file(tmp_path: Path) -> Path:
+    path = tmp_path / "serve.toml"
+    path.write_text(RUN_FILE.format(folder=tmp_path))
+    return path
+
+
+@contextmanager
+def daemon(run_file: Path) -> Iterator[Server]:
+    server = Server([sys.executable, "-m", "streamnet", "serve", str(run_file)])
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.communicate(timeout=IN_TIME)
+
+
+def samples(count: int, start: int = 0) -> list[dict[str, object]]:
+    return [
+        {"x": i % 30, "shade": ("red", "blue")[i % 2], "label": "on" if i % 30 > 20 else "off"}
+        for i in range(start, start + count)
+    ]
+
+
+def until_learned(client: Client, count: int) -> Status:
+    deadline = monotonic() + IN_TIME
+    while (status := client.status("lamp")).learned < count and monotonic() < deadline:
+        sleep(0.02)
+    assert status.learned == count, status
+    return status
+
+
+def test_a_daemon_learns_answers_and_goes_on_after_a_stop(run_file: Path, tmp_path: Path) -> None:
+    with daemon(run_file) as server, Client(server.url) as client:
+        assert client.learn("lamp", samples(2000)).last == 1999
+        status = until_learned(client, 2000)
+        assert (status.state, status.task, status.target) == ("learning", "classification", "label")
+        answers = client.predict("lamp", [{"x": 25}, {"x": 2}], ids=["a", "b"], explain=True)
+        assert answers.answers == ["on", "off"]
+        assert client.label("lamp", {"a": "on"}).outcomes == ["joined"]
+        for suffix in ("safetensors", "json"):
+            path = tmp_path / f"lamp.{suffix}"
+            path.write_bytes(client.download("lamp", suffix))
+            assert Model.load(path).predict({"x": 25})[0] == "on"
+        assert client.history("lamp").series["served"]
+        assert client.leaders("lamp")[0].loss is not None
+        confusion = client.confusion("lamp")
+        assert isinstance(confusion, Confusion)
+        assert sum(sum(row) for row in confusion.matrix) > 0
+        code, logged = server.end(signal.SIGTERM)
+        assert code == 0, logged
+    with daemon(run_file) as server, Client(server.url) as client:
+        until_learned(client, 2001)
+        assert client.label("lamp", {"b": "off"}).outcomes == ["joined"]
+        assert client.predict("lamp", [{"x": 25}]).answers == ["on"]
+
+
+def test_what_was_acknowledged_survives_kill_9(run_file: Path) -> None:
+    sent = 0
+    for _ in range(2):
+        with daemon(run_file) as server, Client(server.url, patience=5.0) as client:
+            acknowledged = sent
+            while True:
+                try:
+                    client.learn("lamp", samples(10, sent), key=f"batch-{sent}")
+                except RefusedError:
+                    break
+                sent += 10
+                if sent == acknowledged + 10:
+                    threading.Timer(0.5, server.process.kill).start()
+    with daemon(run_file) as server, Client(server.url) as client:
+        # One that was not answered may have got there: under its key it is learned once.
+        client.learn("lamp", samples(10, sent), key=f"batch-{sent}")
+        sent += 10
+        assert sent > 10
+        status = until_learned(client, sent)
+        assert status.rejected == {}
+
+
+def test_a_run_file_with_faults_is_told(run_file: Path) -> None:
+    run_file.write_text("[serve]\nprt = 1\n[model.lamp]\nsource.targt = 'x'\n")
+    with pytest.raises(AssertionError, match=r"serve\.prt(.|\n)*targt"):
+        Server([sys.executable, "-m", "streamnet", "serve", str(run_file)])

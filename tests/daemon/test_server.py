@@ -1,0 +1,237 @@
+"""A real server process: who is slow, who sends too much, signals, readiness, TLS."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import anyio
+import httpx2
+import pytest
+
+from streamnet.daemon.server import Address
+from streamnet.daemon.server import serve
+from streamnet.errors import ConfigurationError
+from tests.daemon.processes import Server
+from tests.daemon.processes import connected
+from tests.daemon.processes import running
+from tests.daemon.processes import said
+from tests.daemon.standing_in import StandInRegistry
+
+SLOW = {"header_seconds": 0.4, "body_seconds": 0.4, "connections": 5}
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[Server]:
+    """A server whose patience is short."""
+    with running({"limits": SLOW}) as server:
+        yield server
+
+
+def head(server: Server, *lines: str) -> bytes:
+    start = ("POST /v1/models/wine/samples HTTP/1.1", f"Host: {server.host}:{server.port}")
+    return "\r\n".join((*start, "Content-Type: application/json", *lines, "", "")).encode()
+
+
+def test_who_sends_no_headers_is_sent_away(strict: Server) -> None:
+    with connected(strict) as connection:
+        begun = monotonic()
+        assert said(connection).startswith(b"HTTP/1.1 408 ")
+        assert monotonic() - begun < 3
+
+
+def test_who_sends_headers_drop_by_drop_is_sent_away(strict: Server) -> None:
+    with connected(strict) as connection:
+        begun = monotonic()
+        connection.settimeout(0.1)
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        answer = b""
+        while not answer and monotonic() - begun < 5:
+            connection.sendall(b"X: y\r\n")
+            try:
+                answer = connection.recv(1000)
+            except TimeoutError:
+                continue
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_second_request_has_its_own_time(strict: Server) -> None:
+    with connected(strict) as connection:
+        get = f"GET /healthz HTTP/1.1\r\nHost: {strict.host}:{strict.port}\r\n"
+        connection.sendall(f"{get}\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(get.encode())
+        assert b"HTTP/1.1 408 " in said(connection)
+
+
+def test_who_sends_a_body_too_slowly_is_sent_away(strict: Server) -> None:
+    with connected(strict) as connection:
+        connection.sendall(head(strict, "Content-Length: 100") + b"{")
+        answer = said(connection)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"application/problem+json" in answer
+
+
+def test_headers_without_an_end_are_refused(strict: Server) -> None:
+    with connected(strict) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 40_000)
+        assert said(connection).startswith(b"HTTP/1.1 431 ")
+
+
+def test_one_connection_too_many_is_refused(strict: Server) -> None:
+    connections = [connected(strict) for _ in range(6)]
+    try:
+        assert said(connections[-1]).startswith(b"HTTP/1.1 503 ")
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_a_length_that_is_too_much_is_refused_before_it_comes(strict: Server) -> None:
+    with connected(strict) as connection:
+        connection.sendall(head(strict, "Content-Length: 99999999999"))
+        assert said(connection).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_server_ends_in_time_and_tells_those_who_follow(tmp_path: Path) -> None:
+    with (
+        running() as server,
+        httpx2.Client(base_url=server.url) as http,
+        http.stream("GET", "/v1/models/wine/events") as events,
+    ):
+        lines = events.iter_lines()
+        assert next(lines) == "retry: 2000"
+        begun = monotonic()
+        code, logged = server.end(signal.SIGTERM)
+        assert list(lines) == [""]  # an end, no broken connection
+        assert monotonic() - begun < 3
+    assert code == 0
+    assert "Traceback" not in logged
+    messages = [json.loads(line)["message"] for line in logged.splitlines()]
+    assert messages == ["ready", "stopping"]
+
+
+def test_what_is_at_work_is_answered_before_the_end() -> None:
+    with running() as server, connected(server) as connection:
+        body = b'{"sample": {"x": 1}}'
+        connection.sendall(head(server, f"Content-Length: {len(body)}") + body[:5])
+        server.process.send_signal(signal.SIGTERM)
+        server.process.stderr.readline()  # type: ignore[union-attr]
+        connection.sendall(body[5:])
+        assert said(connection).startswith(b"HTTP/1.1 200 ")
+        assert server.end()[0] == 0
+
+
+def test_who_never_finishes_holds_up_no_end() -> None:
+    with running({"address": {"drain_seconds": 0.5}}) as server, connected(server) as connection:
+        connection.sendall(head(server, "Content-Length: 100") + b"{")
+        begun = monotonic()
+        assert server.end(signal.SIGTERM)[0] == 0
+        assert monotonic() - begun < 4
+
+
+def test_tokens_are_read_again_at_sighup(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("first-first-first read\n")
+    tokens.chmod(0o600)
+    with running({"token_file": str(tokens)}) as server, httpx2.Client() as http:
+        address = f"{server.url}/v1/models"
+
+        def status(token: str) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            return http.get(address, headers=headers).status_code
+
+        assert (status("first-first-first"), status("second-second-2")) == (200, 401)
+        tokens.write_text("second-second-second read\n")
+        server.process.send_signal(signal.SIGHUP)
+        logged = server.process.stderr
+        assert logged is not None
+        while "tokens were read again" not in logged.readline():
+            pass
+        assert (status("first-first-first"), status("second-second-second")) == (401, 200)
+        tokens.write_text("third read")
+        server.process.send_signal(signal.SIGHUP)
+        assert "nothing was reloaded: a token is 5 long" in logged.readline()
+        assert status("second-second-second") == 200
+
+
+def test_a_service_manager_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(10)
+        with running(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="300000") as server:
+            told = {manager.recv(100) for _ in range(3)}
+            assert told == {b"READY=1", b"WATCHDOG=1"}
+            server.process.send_signal(signal.SIGTERM)
+            while (last := manager.recv(100)) == b"WATCHDOG=1":
+                pass
+            assert last == b"STOPPING=1"
+            assert server.end()[0] == 0
+
+
+def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate")
+    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
+    files = ("-keyout", "key.pem", "-out", "cert.pem", "-days", "1", "-nodes")
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    subprocess.run(
+        [openssl, "req", "-x509", *curve, *files, *names],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    address = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    trust = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    with running({"address": address}) as server, httpx2.Client(verify=trust) as http:
+        assert server.scheme == "https"
+        assert http.get(f"{server.url}/healthz").json() == {"status": "ok"}
+
+
+def test_others_are_not_let_in_without_a_token() -> None:
+    async def main() -> None:
+        await serve(StandInRegistry(), Address(host="0.0.0.0", port=0))  # type: ignore[arg-type]
+
+    with pytest.raises(ConfigurationError, match=r"host is '0\.0\.0\.0'.*a token is needed"):
+        anyio.run(main)
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with Address(port=0).listen() as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port} can't be listened on"):
+            Address(port=port).listen()
+
+
+@pytest.mark.parametrize(
+    ("address", "names"),
+    [
+        ({"host": "localhost"}, {"localhost:80", "127.0.0.1:80", "[::1]:80"}),
+        ({"host": "0.0.0.0", "hosts": ["a.example"]}, {"a.example:80"}),
+        ({"host": "::", "hosts": ["A.example:9"]}, {"a.example:9"}),
+        ({"host": "10.0.0.7"}, {"10.0.0.7:80"}),
+        ({"host": "fd00::7"}, {"[fd00::7]:80"}),
+    ],
+)
+def test_names_are_those_of_the_interface_and_those_given(address: dict, names: set[str]) -> None:
+    bare = {name.removesuffix(":80") for name in names if name.endswith(":80")}
+    assert Address(**address).names(80) == names | bare
+    assert Address(**address).names(8080) == {name.replace(":80", ":8080") for name in names}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"port": 70_000}, {"certificate": Path("a")}, {"drain_seconds": 0.0}, {"save_seconds": -1.0}],
+)
+def test_an_address_that_makes_no_sense_is_refused(wrong: dict) -> None:
+    with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))}"):
+        Address(**wrong)
