@@ -61,6 +61,17 @@ def c_compiler() -> str:
     return command
 
 
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Command of a Chromium; CI has to have one."""
+    command = shutil.which("chromium") or shutil.which("chromium-browser")
+    if command is None and IN_CI:
+        pytest.fail("no Chromium, which CI needs")
+    if command is None:
+        pytest.skip("no Chromium")
+    return command
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def backend(request: pytest.FixtureRequest) -> str:
     """Name of an event loop: a test that asks for it runs once on each."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.errors import TooManyRejectedError
 from streamnet.modelfiles import Model
+from streamnet.page import view_of
 from streamnet.replaying import Replay
 from streamnet.replaying import replay
 from streamnet.settings import RunSettings
@@ -96,14 +98,29 @@ def test_a_run_that_breaks_off_writes_what_it_has_learned() -> None:
     assert len(Path("p.jsonl").read_text().splitlines()) == 1500
 
 
+def embedded(path: str) -> Any:
+    """What a report as a page shows."""
+    page = Path(path).read_text("utf-8")
+    (data,) = re.findall(r'<script type="application/json" id="report">(.*?)</script>', page)
+    return json.loads(data)
+
+
+def test_a_report_is_a_page_if_its_name_says_so() -> None:
+    result = replay(write(), target="y", candidates=1, report="r.html")
+    assert embedded("r.html") == json.loads(json.dumps(view_of(result.report)))
+
+
 def test_without_a_finite_network_there_is_a_report_but_no_model() -> None:
     text = "[[population.candidate]]\noptimiser = 'sgd'\nlearning_rate = 1e30\nactivation = 'relu'"
-    run = Replay(merged(settings_of(text), {"output.report": "r.json", "output.model": "m.json"}))
-    with pytest.raises(NoCandidateError):
-        anyio.run(run.run)
+    for report in ("r.json", "r.html"):
+        outputs = {"output.report": report, "output.model": "m.json"}
+        run = Replay(merged(settings_of(text), outputs))
+        with pytest.raises(NoCandidateError):
+            anyio.run(run.run)
+        assert run.result is None
     assert json.loads(Path("r.json").read_text())["candidates"][0]["quarantined"]
+    assert embedded("r.html")["leaders"][0]["state"] == "quarantined"
     assert not Path("m.json").exists()
-    assert run.result is None
 
 
 # ------------------------------------------------------------------ what it takes

@@ -31,6 +31,7 @@ from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import SUFFIXES
 from streamnet.pipeline.board import Board
 from streamnet.pipeline.board import board_of
+from streamnet.pipeline.outcomes import outcomes_of
 from streamnet.pipeline.threads import Worker
 from streamnet.samples import Block
 from streamnet.samples import Sample
@@ -304,11 +305,15 @@ class Hosted:
 
     def confusion(self) -> dict[str, Any] | None:
         """By the names of `shapes.Confusion`; None where numbers are predicted."""
-        return None if self._learner is None else showing.confusion_of(self._learner)
+        return self._outcomes("confusion")
 
     def residuals(self) -> dict[str, Any] | None:
         """Of the last samples, by the names of `shapes.Residuals`; None where labels are."""
-        return None if self._learner is None else showing.residuals_of(self._learner)
+        return self._outcomes("residuals")
+
+    def _outcomes(self, kind: str) -> dict[str, Any] | None:
+        outcomes = None if self._learner is None else outcomes_of(self._learner)
+        return outcomes if outcomes is not None and outcomes["kind"] == kind else None
 
     def rejected(self) -> dict[str, Any]:
         """How many records were rejected, and the last ones, by the names of `shapes.Rejected`."""

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.evaluation import ClassificationEvaluator
-from streamnet.evaluation import RegressionEvaluator
 from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model
@@ -22,15 +20,11 @@ from streamnet.samples import Task
 
 __all__ = (
     "champion_of",
-    "confusion_of",
     "defined",
     "history_of",
     "leaders_of",
     "letter_of",
-    "residuals_of",
 )
-
-BINS = 40
 
 
 def defined(values: dict[str, float]) -> dict[str, float | None]:
@@ -103,34 +97,6 @@ def history_of(learner: Learner) -> dict[str, Any]:
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:
     return [value if isfinite(value) else None for value in values.tolist()]
-
-
-def confusion_of(learner: Learner) -> dict[str, Any] | None:
-    """How often each label was answered as another; None where numbers are predicted."""
-    server = learner.server
-    evaluator = server.alternatives.scores.evaluator
-    if not isinstance(evaluator, ClassificationEvaluator):
-        return None
-    counts = evaluator.confusion(server.serves)
-    labels = list(learner.encoder.labels)[: len(counts)]
-    known = len(labels)
-    return {"labels": labels, "matrix": counts[:known, :known].astype(int).tolist()}
-
-
-def residuals_of(learner: Learner) -> dict[str, Any] | None:
-    """A histogram of answer minus truth of the last samples; None where labels are predicted."""
-    server = learner.server
-    evaluator = server.alternatives.scores.evaluator
-    if not isinstance(evaluator, RegressionEvaluator):
-        return None
-    truth, answer = evaluator.recent(server.serves).T
-    with np.errstate(over="ignore", invalid="ignore"):
-        residuals = answer - truth
-    residuals = residuals[np.isfinite(residuals)]
-    if not len(residuals):
-        return {"edges": [], "counts": []}
-    counts, edges = np.histogram(residuals, bins=BINS)
-    return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
 def letter_of(letter: DeadLetter) -> dict[str, Any]:

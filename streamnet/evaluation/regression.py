@@ -156,24 +156,6 @@ class RegressionEvaluator:
         self._pairs[:, k] = np.nan
         self._places[k] = 0
 
-    def residuals(self, track: int) -> NDArray[np.float64]:
-        """Answer minus truth of a track's last samples, at most ``window``, in no given order.
-
-        Shape (m,), finite: within +-1e308.
-
-        Raises:
-            IndexError: if there is no such track.
-
-        >>> evaluator = RegressionEvaluator(1)
-        >>> _ = evaluator.update([[1.0, 2.0]], [1.5, 1.0])
-        >>> evaluator.residuals(0).tolist()
-        [-0.5, 1.0]
-        """
-        truth, answer = self._pairs[:, range(self._tracks)[track]].T
-        with np.errstate(over="ignore"):
-            errors = (answer - truth)[np.isfinite(truth)]
-        return np.clip(errors, -LARGEST, LARGEST)
-
     def export_state(self) -> dict[str, Any]:
         """Settings and a copy of all arrays, from which ``restore_state`` goes on exactly."""
         return {

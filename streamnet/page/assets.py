@@ -35,7 +35,7 @@ def assets() -> MappingProxyType[str, Asset]:
     ``default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';
     img-src 'self' data:``.
 
-    >>> assets()["app.css"].media_type
+    >>> assets()["base.css"].media_type
     'text/css; charset=utf-8'
     """
     folder = files("streamnet.page") / "web"

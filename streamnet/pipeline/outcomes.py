@@ -15,6 +15,7 @@ __all__ = ("confusion_of", "outcomes_of", "residuals_of")
 MOST_LABELS = 30
 OTHERS = "(others)"
 BINS = 25
+LARGEST = 1e308  # a residual beyond it counts as this one
 
 
 def outcomes_of(learner: Learner) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def outcomes_of(learner: Learner) -> dict[str, Any]:
     if isinstance(evaluator, ClassificationEvaluator):
         counts = evaluator.confusion(server.serves)
         return {"kind": "confusion", **confusion_of(counts, learner.encoder.labels)}
-    return {"kind": "residuals", **residuals_of(evaluator.residuals(server.serves))}
+    return {"kind": "residuals", **residuals_of(evaluator.recent(server.serves))}
 
 
 def confusion_of(counts: NDArray[np.float64], labels: list[str]) -> dict[str, Any]:
@@ -57,22 +58,24 @@ def confusion_of(counts: NDArray[np.float64], labels: list[str]) -> dict[str, An
     return {"labels": names, "matrix": square.astype(np.int64).tolist()}
 
 
-def residuals_of(residuals: NDArray[np.float64]) -> dict[str, Any]:
+def residuals_of(pairs: NDArray[np.float64]) -> dict[str, Any]:
     """A histogram: ``counts[i]`` lie between ``edges[i]`` and ``edges[i + 1]``, in 25 equal bins.
 
-    The edges are about symmetric to 0 and hold 98 % of the residuals; those beyond are counted in
-    the outermost bins.
+    A residual is an answer minus its truth. The edges are symmetric about 0 and hold 98 % of the
+    residuals; those beyond are counted in the outermost bins.
 
     Args:
-        residuals: Answer minus truth, finite, shape=(n,).
+        pairs: Truth and answer, finite, shape=(n, 2), as `RegressionEvaluator.recent` gives them.
 
-    >>> histogram = residuals_of(np.array([-1.0, 0.0, 0.0, 1.0]))
+    >>> histogram = residuals_of(np.array([[1.0, 0.0], [2.0, 2.0], [3.0, 3.0], [0.0, 1.0]]))
     >>> histogram["counts"][12], sum(histogram["counts"]), len(histogram["edges"])
     (2, 4, 26)
     """
-    if not residuals.size:
+    if not len(pairs):
         return {"edges": [], "counts": []}
+    with np.errstate(over="ignore"):
+        residuals = np.clip(pairs[:, 1] - pairs[:, 0], -LARGEST, LARGEST)
     reach = float(np.quantile(np.abs(residuals), 0.98)) or float(np.abs(residuals).max()) or 1.0
-    edges = np.linspace(-reach, reach, BINS + 1)
+    edges = reach * np.linspace(-1.0, 1.0, BINS + 1)
     counts, _ = np.histogram(np.clip(residuals, -reach, reach), edges)
     return {"edges": edges.tolist(), "counts": counts.tolist()}

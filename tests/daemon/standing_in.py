@@ -101,6 +101,7 @@ class StandIn:
             "samples": len(self.taken),
             "measure": "accuracy",
             "served": 0.9,
+            "generation": 7,
             "accepted": len(self.taken),
             "learned": len(self.taken),
             "rejected": {"target": 2},

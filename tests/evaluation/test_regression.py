@@ -136,6 +136,22 @@ def test_a_table_holds_the_measures_of_all_tracks() -> None:
             assert row == pytest.approx(evaluator.measures(k, horizon), rel=1e-14)
 
 
+@given(seed=st.integers(0, 99), sizes=st.lists(st.integers(1, 40), min_size=1, max_size=5))
+@settings(max_examples=20)
+def test_the_recent_pairs_are_those_of_the_last_scored_samples(seed: int, sizes: list[int]) -> None:
+    random = np.random.default_rng(seed)
+    evaluator = RegressionEvaluator(2, window=30)
+    kept: list[tuple[float, float]] = []
+    for size in sizes:
+        truth, answers = random.normal(size=size), random.normal(size=(2, size))
+        truth[random.random(size) < 0.1] = np.nan
+        answers[1, random.random(size) < 0.1] = np.inf
+        evaluator.update(answers, truth)
+        pairs = zip(truth.tolist(), answers[1].tolist(), strict=True)
+        kept += [pair for pair in pairs if np.isfinite(pair).all()]
+    assert sorted(map(tuple, evaluator.recent(1).tolist())) == sorted(kept[-30:])
+
+
 def test_an_unscored_sample_has_a_loss_but_changes_nothing() -> None:
     evaluator = RegressionEvaluator(1)
     evaluator.update([[1.0]], [2.0])

@@ -35,14 +35,34 @@ class Daemon {
     return (await this.answer(path, { headers: this.headers(), signal })).json();
   }
 
+  /** Null if the model has nothing to say yet. */
+  async getIfReady(path, signal) {
+    try {
+      return await this.get(path, signal);
+    } catch (error) {
+      if (error instanceof Refused && error.status === 503) return null;
+      throw error;
+    }
+  }
+
   async post(path, body) {
     const headers = this.headers({ "Content-Type": "application/json" });
-    return (await this.answer(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
+    return (
+      await this.answer(path, { method: "POST", headers, body: JSON.stringify(body) })
+    ).json();
+  }
+
+  async bytes(path) {
+    return (await this.answer(path, { headers: this.headers() })).blob();
   }
 
   /** A response that is fine. Addresses are relative, so that the page works below any prefix. */
   async answer(path, options) {
-    const response = await fetch(`v1/${path}`, { ...options, cache: "no-store", redirect: "error" });
+    const response = await fetch(`v1/${path}`, {
+      ...options,
+      cache: "no-store",
+      redirect: "error",
+    });
     if (!response.ok) throw new Refused(response.status, await detailOf(response));
     return response;
   }
@@ -70,10 +90,14 @@ function backoff(attempt) {
 function pause(milliseconds, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
   });
 }
 
@@ -86,7 +110,7 @@ class EventReader {
     this.daemon = daemon;
     this.path = path;
     this.tell = { event, connected, lost };
-    this.last = null;
+    this.last = "0"; // before all that the daemon still keeps
     this.attempt = 0;
   }
 
@@ -108,9 +132,15 @@ class EventReader {
   async connect(signal) {
     const silence = new AbortController();
     let timer = setTimeout(() => silence.abort(), SILENCE);
-    const headers = this.daemon.headers({ Accept: "text/event-stream", ...(this.last === null ? {} : { "Last-Event-ID": this.last }) });
+    const headers = this.daemon.headers({
+      Accept: "text/event-stream",
+      "Last-Event-ID": this.last,
+    });
     try {
-      const response = await this.daemon.answer(this.path, { headers, signal: AbortSignal.any([signal, silence.signal]) });
+      const response = await this.daemon.answer(this.path, {
+        headers,
+        signal: AbortSignal.any([signal, silence.signal]),
+      });
       this.tell.connected();
       const parser = new EventParser();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -125,9 +155,11 @@ class EventReader {
     }
   }
 
+  /** What was missed before the first event is no gap to a reader who has just come. */
   take(id, data) {
+    const event = JSON.parse(data);
+    if (event.kind !== "gap" || this.last !== "0") this.tell.event(event);
     if (id !== null) this.last = id;
-    this.tell.event(JSON.parse(data));
   }
 }
 

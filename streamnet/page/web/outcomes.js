@@ -13,7 +13,8 @@ class Outcomes {
   show(outcomes) {
     this.last = outcomes;
     if (outcomes?.kind === "confusion" && outcomes.labels.length) this.confusion(outcomes);
-    else if (outcomes?.kind === "residuals" && outcomes.counts.some((count) => count > 0)) this.residuals(outcomes);
+    else if (outcomes?.kind === "residuals" && outcomes.counts.some((count) => count > 0))
+      this.residuals(outcomes);
     else fill(this.host, element("p", { class: "empty" }, "Nothing was scored yet."));
   }
 
@@ -24,7 +25,11 @@ class Outcomes {
   residuals(outcomes) {
     this.title.textContent = "Residuals";
     this.note.textContent = "answer minus truth";
-    const chart = element("div", { class: "chart", role: "img", "aria-label": residualsInWords(outcomes) });
+    const chart = element("div", {
+      class: "chart",
+      role: "img",
+      "aria-label": residualsInWords(outcomes),
+    });
     fill(this.host, chart);
     this.histogram = new Histogram(chart);
     this.histogram.draw(outcomes);
@@ -33,13 +38,30 @@ class Outcomes {
   confusion({ labels, matrix }) {
     this.title.textContent = "Confusion matrix";
     this.note.textContent = "rows: truth, columns: answer";
-    const head = element("tr", {}, element("td", {}), ...labels.map((label) => element("th", { scope: "col" }, label)), element("th", { scope: "col" }, "right"));
+    const head = element(
+      "tr",
+      {},
+      element("td", {}),
+      ...labels.map((label) => element("th", { scope: "col" }, label)),
+      element("th", { scope: "col" }, "right"),
+    );
     const rows = matrix.map((row, i) => {
       const total = row.reduce((sum, count) => sum + count, 0);
       const cells = row.map((count, j) => cell(count, total, i === j));
-      return element("tr", {}, element("th", { scope: "row" }, labels[i]), ...cells, element("td", { class: "number" }, total ? percent(row[i] / total) : "–"));
+      return element(
+        "tr",
+        {},
+        element("th", { scope: "row" }, labels[i]),
+        ...cells,
+        element("td", { class: "number" }, total ? percent(row[i] / total) : "–"),
+      );
     });
-    const table = element("table", { class: labels.length > 12 ? "heat dense" : "heat" }, element("thead", {}, head), element("tbody", {}, ...rows));
+    const table = element(
+      "table",
+      { class: `heat ${labels.length > 12 ? "dense" : labels.length < 5 ? "large" : ""}` },
+      element("thead", {}, head),
+      element("tbody", {}, ...rows),
+    );
     fill(this.host, table);
   }
 }
@@ -47,7 +69,14 @@ class Outcomes {
 /** A cell as dark as its share of the row; on the diagonal in the colour of what is right. */
 function cell(count, total, right) {
   const share = total ? count / total : 0;
-  const node = element("td", { class: `number ${right ? "right" : "wrong"}${share > 0.5 ? " strong" : ""}`, title: `${percent(share)} of the row` }, compact(count));
+  const node = element(
+    "td",
+    {
+      class: `number ${right ? "right" : "wrong"}${share > 0.5 ? " strong" : ""}`,
+      title: `${percent(share)} of the row`,
+    },
+    compact(count),
+  );
   node.style.setProperty("--share", `${Math.round(100 * share)}%`);
   return node;
 }

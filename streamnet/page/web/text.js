@@ -34,7 +34,8 @@ function compact(value) {
 }
 
 function digits(value) {
-  return isNumber(value) ? DIGITS.format(value) : "–";
+  if (!isNumber(value)) return "–";
+  return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : DIGITS.format(value);
 }
 
 /** A share in per cent, with two places only where the differences are that small. */
@@ -51,7 +52,12 @@ function scored(measure, value) {
 function duration(seconds) {
   if (!isNumber(seconds)) return "–";
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const units = [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ];
   const [size, unit] = units.find(([size]) => seconds >= size);
   return `${Math.floor(seconds / size)} ${unit}`;
 }
@@ -66,7 +72,16 @@ function words(name) {
   return String(name).replaceAll("_", " ");
 }
 
-const MEASURES = { mae: "MAE", rmse: "RMSE", r2: "R²", mape: "MAPE", mcc: "MCC", macro_f1: "macro F1", log_loss: "log-loss", brier: "Brier" };
+const MEASURES = {
+  mae: "MAE",
+  rmse: "RMSE",
+  r2: "R²",
+  mape: "MAPE",
+  mcc: "MCC",
+  macro_f1: "macro F1",
+  log_loss: "log-loss",
+  brier: "Brier",
+};
 
 function measureName(measure) {
   return MEASURES[measure] ?? words(measure);
@@ -84,4 +99,17 @@ function whenChanged(host, data, render) {
 
 function fill(host, ...children) {
   host.replaceChildren(...children.filter((child) => child !== null));
+}
+
+/** A share as a bar with its name and value. */
+function bar(name, share, value) {
+  const level = element("span", { class: "level" });
+  level.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
+  return element(
+    "div",
+    { class: "bar" },
+    element("span", { class: "bar-name" }, name),
+    element("span", { class: "track", "aria-hidden": "true" }, level),
+    element("span", { class: "bar-value" }, value),
+  );
 }

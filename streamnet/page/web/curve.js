@@ -1,0 +1,343 @@
+"use strict";
+// The curve: the score over time beside the baselines, with what happened as marks on it.
+
+const MOST_POINTS = 2000; // of a history, whatever a server sends
+const REACH = 8; // pixels between the pointer and a mark that is told
+
+/** At most `MOST_POINTS` of a history's points, each the mean of those it stands for. */
+function thinned(history) {
+  const { samples } = history;
+  const step = Math.ceil(samples.length / MOST_POINTS);
+  if (step <= 1) return history;
+  const last = samples.length - 1;
+  const kept = samples.map((_, i) => i).filter((i) => (last - i) % step === 0);
+  const series = Object.entries(history.series).map(([name, values]) => {
+    const { sums, counts } = summed(samples, values);
+    return [name, kept.map((i, place) => between(sums, counts, place ? kept[place - 1] : -1, i))];
+  });
+  return { ...history, samples: kept.map((i) => samples[i]), series: Object.fromEntries(series) };
+}
+
+/** A history's points are means over the samples since the point before; these are sums up to it. */
+function summed(samples, values) {
+  let sum = 0;
+  let count = 0;
+  const sums = [];
+  const counts = [];
+  values.forEach((value, i) => {
+    if (isNumber(value)) {
+      const since = samples[i] - (i ? samples[i - 1] : 0);
+      sum += value * since;
+      count += since;
+    }
+    sums.push(sum);
+    counts.push(count);
+  });
+  return { sums, counts };
+}
+
+/** The mean over the samples after point `start` (-1: all) up to point `end`. */
+function between(sums, counts, start, end) {
+  const count = counts[end] - (start < 0 ? 0 : counts[start]);
+  return count > 0 ? (sums[end] - (start < 0 ? 0 : sums[start])) / count : null;
+}
+
+/** The mean of what ends at each point: the last fiftieth of the stream, or all of it up to there. */
+function smoothed(samples, values, stretch) {
+  const { sums, counts } = summed(samples, values);
+  if (stretch === "overall") return values.map((_, i) => between(sums, counts, -1, i));
+  const least = samples[samples.length - 1] / 50;
+  let start = -1;
+  return values.map((_, i) => {
+    while (start + 1 < i && samples[i] - samples[start + 1] >= least) start += 1;
+    return between(sums, counts, start, i);
+  });
+}
+
+/** Served score beside the baselines, with changes of champion and drifts as marks on the curve. */
+class CurveChart {
+  constructor(host, legend) {
+    this.host = host;
+    this.legend = legend;
+    this.stretch = "lately";
+    this.history = null;
+    this.plot = null;
+    new ResizeObserver(() => this.resize()).observe(host);
+    host.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  show(history) {
+    if (!history?.samples.length) {
+      this.history = null;
+      this.empty();
+      return;
+    }
+    const names = Object.keys(history.series);
+    const same =
+      this.history !== null &&
+      names.join() === this.names.join() &&
+      this.history.measure === history.measure;
+    this.history = thinned(history);
+    this.names = names;
+    if (same && this.plot) this.update();
+    else this.draw();
+  }
+
+  choose(stretch) {
+    this.stretch = stretch;
+    if (this.plot) this.update();
+  }
+
+  empty() {
+    this.destroy();
+    fill(
+      this.host,
+      element(
+        "p",
+        { class: "empty" },
+        "The curve begins with the first samples that have a target.",
+      ),
+    );
+    fill(this.legend);
+  }
+
+  destroy() {
+    this.plot?.destroy();
+    this.plot = null;
+  }
+
+  data() {
+    const { samples, series } = this.history;
+    return [samples, ...this.names.map((name) => smoothed(samples, series[name], this.stretch))];
+  }
+
+  /** New values; a part that the reader has zoomed into stays in view. */
+  update() {
+    const { min, max } = this.plot.scales.x;
+    const before = this.plot.data[0];
+    const zoomed = min > before[0] || max < before[before.length - 1];
+    this.plot.setData(this.data(), !zoomed);
+    if (zoomed) this.plot.redraw();
+    this.tell(this.plot.cursor.idx);
+  }
+
+  /** Anew, as after a change of theme or of the series. */
+  draw() {
+    if (this.history === null) return;
+    this.destroy();
+    fill(this.host);
+    this.colours = Object.fromEntries(
+      ["ink", "line", "champion", "drift", "card"].map((name) => [name, colour(name)]),
+    );
+    const data = this.data();
+    this.plot = new uPlot(this.options(), data, this.host);
+    this.describe();
+    this.tell(null);
+  }
+
+  options() {
+    const { ink, line } = this.colours;
+    const axis = {
+      stroke: ink,
+      grid: { stroke: line, width: 1 },
+      ticks: { show: false },
+      font: "12px system-ui, sans-serif",
+    };
+    const measure = this.history.measure;
+    return {
+      width: this.host.clientWidth,
+      height: this.height(),
+      legend: { show: false },
+      padding: [14, 14, 0, 0],
+      scales: { x: { time: false }, y: { range: (_, low, high) => this.range(low, high) } },
+      axes: [
+        { ...axis, size: 32, values: (_, ticks) => ticks.map((tick) => compact(tick)) },
+        {
+          ...axis,
+          size: 58,
+          values: (_, ticks) =>
+            ticks.map((tick) =>
+              SHARES.has(measure) ? `${DIGITS.format(100 * tick)} %` : digits(tick),
+            ),
+        },
+      ],
+      series: [{}, ...this.names.map((name, i) => this.line(name, i))],
+      cursor: { points: { size: 8 }, y: false },
+      hooks: {
+        draw: [(plot) => this.marks(plot)],
+        setCursor: [(plot) => this.tell(plot.cursor.idx)],
+      },
+    };
+  }
+
+  line(name, place) {
+    const stroke = colour(`series-${place}`);
+    const dashes = [[], [7, 4], [2, 4]][place] ?? [];
+    return {
+      label: name,
+      stroke,
+      width: place === 0 ? 2.4 : 1.6,
+      dash: dashes,
+      points: { show: this.history.samples.length < 3 },
+    };
+  }
+
+  range(low, high) {
+    if (!isNumber(low) || !isNumber(high)) return [0, 1];
+    const room = Math.max(0.08 * (high - low), 1e-3 * Math.abs(high), 1e-9);
+    const top = SHARES.has(this.history.measure)
+      ? Math.min(high + room, Math.max(1.005, high))
+      : high + room;
+    return [Math.max(low - room, 0), top];
+  }
+
+  height() {
+    return this.host.clientWidth < 520 ? 240 : 320;
+  }
+
+  resize() {
+    if (this.plot && this.host.clientWidth)
+      this.plot.setSize({ width: this.host.clientWidth, height: this.height() });
+  }
+
+  marks(plot) {
+    const { left, width } = plot.bbox;
+    for (const mark of this.history.marks) {
+      const x = plot.valToPos(mark.number, "x", true);
+      if (x >= left && x <= left + width) this.mark(plot, mark, x);
+    }
+  }
+
+  /** A drift is a dashed line with a diamond, a new champion a ring on the served curve. */
+  mark(plot, mark, x) {
+    const { ctx, bbox } = plot;
+    const size = 5 * devicePixelRatio;
+    ctx.save();
+    ctx.lineWidth = 2 * devicePixelRatio;
+    ctx.setLineDash([]);
+    ctx.beginPath();
+    if (mark.kind === "drift") {
+      ctx.strokeStyle = ctx.fillStyle = this.colours.drift;
+      ctx.lineWidth = devicePixelRatio;
+      ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.setLineDash([]);
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top - size);
+      ctx.lineTo(x + size, bbox.top);
+      ctx.lineTo(x, bbox.top + size);
+      ctx.lineTo(x - size, bbox.top);
+      ctx.closePath();
+      ctx.fill();
+    } else {
+      ctx.strokeStyle = this.colours.champion;
+      ctx.fillStyle = this.colours.card;
+      ctx.arc(x, plot.valToPos(this.servedAt(plot, mark.number), "y", true), size, 0, 2 * Math.PI);
+      ctx.fill();
+      ctx.stroke();
+    }
+    ctx.restore();
+  }
+
+  servedAt(plot, number) {
+    const [samples, served] = plot.data;
+    const after = samples.findIndex((sample) => sample >= number);
+    const at = after < 0 ? samples.length - 1 : after;
+    if (at === 0 || samples[at] <= number) return served[at];
+    const share = (number - samples[at - 1]) / (samples[at] - samples[at - 1]);
+    return served[at - 1] + share * (served[at] - served[at - 1]);
+  }
+
+  /** The values at a point, the last one unless the reader points at another, in the legend. */
+  tell(index) {
+    const data = this.plot?.data ?? this.data();
+    const at = index ?? data[0].length - 1;
+    const items = this.names.map((name, i) =>
+      element(
+        "span",
+        { class: "item" },
+        element("span", { class: `swatch series-${i}`, "aria-hidden": "true" }),
+        element("span", {}, words(name)),
+        element("strong", {}, scored(this.history.measure, data[i + 1][at])),
+      ),
+    );
+    const kinds = new Set(this.history.marks.map((mark) => mark.kind));
+    const marks = [
+      ["champion", "new champion"],
+      ["drift", "drift"],
+    ]
+      .filter(([kind]) => kinds.has(kind))
+      .map(([kind, name]) =>
+        element(
+          "span",
+          { class: "item" },
+          element("span", { class: `sign ${kind}`, "aria-hidden": "true" }),
+          element("span", {}, name),
+        ),
+      );
+    const near = index === null || index === undefined ? null : this.near(at);
+    fill(
+      this.legend,
+      element("span", { class: "item place" }, `sample ${whole(data[0][at])}`),
+      ...items,
+      ...marks,
+      element("span", { class: "item near" }, near === null ? "" : near.text),
+    );
+    this.value(at);
+  }
+
+  near(at) {
+    const x = this.plot.valToPos(this.plot.data[0][at], "x");
+    const distances = this.history.marks.map((mark) =>
+      Math.abs(this.plot.valToPos(mark.number, "x") - x),
+    );
+    const least = Math.min(...distances);
+    return least <= REACH ? this.history.marks[distances.indexOf(least)] : null;
+  }
+
+  /** To the keyboard and to a screen reader the curve is a slider over its points. */
+  describe() {
+    for (const [name, value] of [
+      ["role", "slider"],
+      ["tabindex", "0"],
+      ["aria-valuemin", "0"],
+      ["aria-label", "Point of the curve"],
+      ["aria-describedby", "curve-hint"],
+    ]) {
+      this.host.setAttribute(name, value);
+    }
+  }
+
+  value(at) {
+    if (!this.plot) return;
+    const { data } = this.plot;
+    const told = this.names.map(
+      (name, i) => `${words(name)} ${scored(this.history.measure, data[i + 1][at])}`,
+    );
+    this.host.setAttribute("aria-valuemax", String(data[0].length - 1));
+    this.host.setAttribute("aria-valuenow", String(at));
+    this.host.setAttribute("aria-valuetext", `sample ${whole(data[0][at])}: ${told.join(", ")}`);
+  }
+
+  key(event) {
+    if (!this.plot) return;
+    const last = this.plot.data[0].length - 1;
+    const at = this.plot.cursor.idx ?? last;
+    const step = Math.max(1, Math.round(last / 20));
+    const to = {
+      ArrowLeft: at - 1,
+      ArrowRight: at + 1,
+      PageDown: at - step,
+      PageUp: at + step,
+      Home: 0,
+      End: last,
+    }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const index = Math.min(Math.max(to, 0), last);
+    const left = this.plot.valToPos(this.plot.data[0][index], "x");
+    this.plot.setCursor({ left, top: this.plot.over.clientHeight / 2 });
+  }
+}

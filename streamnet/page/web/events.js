@@ -1,0 +1,76 @@
+"use strict";
+// Events: what happened, the newest first.
+
+const MOST_EVENTS = 200; // in the list, whatever comes
+const ROUTINE = new Set(["checkpoint", "rejected"]);
+
+class Events {
+  constructor(host, announcement) {
+    this.host = host;
+    this.announcement = announcement;
+  }
+
+  clear() {
+    fill(this.host, element("li", { class: "empty" }, "Nothing has happened yet."));
+    this.count = 0;
+  }
+
+  add({ kind, time, data = {} }) {
+    if (!this.count) fill(this.host);
+    this.count = Math.min(this.count + 1, MOST_EVENTS);
+    const text = eventText(kind, data);
+    // What happens all the time is told once: only its last time is news.
+    if (ROUTINE.has(kind) && this.host.firstElementChild?.classList.contains(kind)) {
+      this.host.firstElementChild.remove();
+      this.count -= 1;
+    }
+    this.host.prepend(
+      element(
+        "li",
+        { class: `event ${kindClass(kind)}` },
+        element("span", { class: `sign ${kindClass(kind)}`, "aria-hidden": "true" }),
+        element("span", { class: "what" }, element("strong", {}, words(kind)), " ", text),
+        element(
+          "time",
+          {},
+          isNumber(time) ? clock(time) : isNumber(data.number) ? whole(data.number) : "",
+        ),
+      ),
+    );
+    while (this.host.childElementCount > MOST_EVENTS) this.host.lastElementChild.remove();
+    if (kind === "champion" || kind === "drift" || kind === "state")
+      this.announcement.textContent = `${words(kind)} ${text}`;
+  }
+}
+
+const KINDS = new Set([
+  "champion",
+  "drift",
+  "checkpoint",
+  "rejected",
+  "quarantine",
+  "state",
+  "gap",
+]);
+
+function kindClass(kind) {
+  return KINDS.has(kind) ? kind : "other";
+}
+
+/** An event in words; one of a kind that isn't known, as a later daemon may send, by its values. */
+function eventText(kind, data) {
+  if (typeof data.text === "string") return data.text;
+  if (kind === "champion") return `${data.after} from sample ${whole(data.number)} on`;
+  if (kind === "drift") return `loss rose from ${digits(data.before)} to ${digits(data.after)}`;
+  if (kind === "checkpoint") return `after ${whole(data.samples)} samples`;
+  if (kind === "rejected") return counted(data.reasons ?? {});
+  if (kind === "state") return data.failure ? `${data.state}: ${data.failure}` : data.state;
+  return counted(data);
+}
+
+function counted(values) {
+  return Object.entries(values)
+    .filter(([, value]) => value !== null && typeof value !== "object")
+    .map(([name, value]) => `${words(name)} ${isNumber(value) ? digits(value) : value}`)
+    .join(", ");
+}

@@ -1,0 +1,60 @@
+"use strict";
+// Rejected records: why, and the last of them.
+
+function showRejected(host, note, { total, by_reason: reasons, last }) {
+  note.textContent = total ? `${whole(total)} in all` : "";
+  if (!total) {
+    fill(host, element("p", { class: "empty" }, "None: every record could be read."));
+    return;
+  }
+  const bars = Object.entries(reasons)
+    .sort(([, a], [, b]) => b - a)
+    .map(([reason, count]) => bar(words(reason), count / total, whole(count)));
+  const rows = last
+    .toReversed()
+    .map((row) =>
+      element(
+        "tr",
+        {},
+        element(
+          "td",
+          {},
+          row.line === null || row.line === undefined ? row.source : `${row.source}:${row.line}`,
+        ),
+        element("td", {}, words(row.reason)),
+        element("td", {}, row.detail),
+        element("td", {}, element("code", {}, row.raw)),
+      ),
+    );
+  fill(
+    host,
+    element("div", { class: "bars" }, ...bars),
+    rows.length
+      ? element(
+          "div",
+          {
+            class: "scroll",
+            tabindex: "0",
+            role: "region",
+            "aria-label": "The last rejected records",
+          },
+          element(
+            "table",
+            { class: "records" },
+            element(
+              "thead",
+              {},
+              element(
+                "tr",
+                {},
+                ...["Where", "Reason", "Detail", "Record"].map((name) =>
+                  element("th", { scope: "col" }, name),
+                ),
+              ),
+            ),
+            element("tbody", {}, ...rows),
+          ),
+        )
+      : null,
+  );
+}

@@ -1,0 +1,117 @@
+"use strict";
+// Tiles: where a model stands, in a few numbers.
+
+class Tiles {
+  constructor(host) {
+    this.host = host;
+    this.tiles = new Map();
+    this.sparks = new Map();
+  }
+
+  tile(name) {
+    if (!this.tiles.has(name)) {
+      const parts = {
+        value: element("strong"),
+        note: element("span", { class: "hint" }),
+        spark: element("div", { class: "spark", "aria-hidden": "true" }),
+      };
+      parts.root = element(
+        "div",
+        { class: "tile" },
+        element("h2", {}, name),
+        parts.value,
+        parts.note,
+        parts.spark,
+      );
+      this.host.append(parts.root);
+      this.tiles.set(name, parts);
+    }
+    return this.tiles.get(name);
+  }
+
+  set(name, value, note, tone = "") {
+    const { value: shownValue, note: shownNote, root } = this.tile(name);
+    shownValue.textContent = value;
+    shownNote.textContent = note;
+    root.dataset.tone = tone;
+  }
+
+  spark(name, value) {
+    if (!this.sparks.has(name)) this.sparks.set(name, new Sparkline(this.tile(name).spark));
+    this.sparks.get(name).add(value);
+  }
+
+  /** Another model: its numbers have nothing to do with those before. */
+  clear() {
+    this.tiles.clear();
+    this.sparks.clear();
+    fill(this.host);
+  }
+
+  recolour() {
+    this.sparks.forEach((spark) => spark.recolour());
+  }
+
+  show(status, live) {
+    const { measure, served, baselines = {} } = status;
+    this.set(
+      measureName(measure ?? "score"),
+      scored(measure, served),
+      against(measure, served, baselines),
+      "main",
+    );
+    this.set("Learned", whole(status.learned ?? status.samples), learnedNote(status, live));
+    this.set(
+      "Throughput",
+      `${compact(status.learned_per_second)}/s`,
+      isNumber(status.predicted_per_second)
+        ? `${compact(status.predicted_per_second)} predictions/s`
+        : "samples learned",
+    );
+    this.set(
+      "Switches",
+      whole(status.switches),
+      `of champion; ${whole(status.drifts)} ${status.drifts === 1 ? "drift" : "drifts"}`,
+    );
+    const rejected = Object.values(status.rejected ?? {}).reduce((sum, n) => sum + n, 0);
+    this.set(
+      "Rejected",
+      whole(rejected),
+      rejected ? "reasons below" : "every record was read",
+      rejected ? "warn" : "",
+    );
+    if (!live) return;
+    const full = isNumber(status.max_queued) && status.in_flight >= 0.8 * status.max_queued;
+    this.set(
+      "Queue",
+      whole(status.in_flight),
+      isNumber(status.max_queued) ? `${whole(status.max_queued)} at most` : "wait to be learned",
+      full ? "warn" : "",
+    );
+    this.set(
+      "Checkpoint",
+      duration(status.checkpoint_age),
+      isNumber(status.checkpoint_age) ? "old" : "none yet",
+    );
+    this.spark("Throughput", status.learned_per_second);
+    this.spark("Queue", status.in_flight);
+  }
+}
+
+/** How far what is served is ahead of the best baseline. */
+function against(measure, served, baselines) {
+  const better = measure === "accuracy" ? Math.max : Math.min;
+  const known = Object.entries(baselines).filter(([, value]) => isNumber(value));
+  if (!known.length || !isNumber(served)) return "no sample was scored yet";
+  const best = better(...known.map(([, value]) => value));
+  const [name] = known.find(([, value]) => value === best);
+  return `${words(name)}: ${scored(measure, best)}`;
+}
+
+function learnedNote(status, live) {
+  const notes = [];
+  if (isNumber(status.pending) && status.pending)
+    notes.push(`${whole(status.pending)} wait for a label`);
+  if (isNumber(status.uptime)) notes.push(`${live ? "up" : "in"} ${duration(status.uptime)}`);
+  return notes.join(", ") || "samples";
+}

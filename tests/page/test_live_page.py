@@ -1,0 +1,436 @@
+"""The page of a daemon, clicked through in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+from playwright.sync_api import expect
+
+from tests.page.stand_in import HOSTILE
+from tests.page.stand_in import StandIn
+from tests.page.stand_in import labels_model
+from tests.page.stand_in import numbers_model
+
+Opener = Callable[..., Page]
+Server = Callable[..., StandIn]
+PHONE = {"viewport": {"width": 360, "height": 740}}
+GRAVE = {"serious", "critical"}
+FOCUSED = "(node) => node.id || node.name || node.textContent"
+
+
+@pytest.fixture
+def daemon(serve: Server) -> StandIn:
+    return serve(labels_model(), numbers_model())
+
+
+def text_of(page: Page, selector: str) -> str:
+    return page.locator(selector).inner_text()
+
+
+def until(page: Page, condition: Callable[[], bool], patience: int = 200) -> None:
+    for _ in range(patience):
+        if condition():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it did not come true")
+
+
+# ------------------------------------------------------------------- what is shown
+
+
+def test_one_look_tells_how_well_it_learns(visit: Opener, daemon: StandIn) -> None:
+    page = visit(daemon.address)
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#state")).to_have_text("learning")
+    tiles = page.locator("#tiles .tile")
+    shown = {
+        tile.locator("h2").inner_text(): tile.locator("strong").inner_text() for tile in tiles.all()
+    }
+    assert shown == {
+        "Accuracy": "91.3 %",
+        "Learned": "61,440",
+        "Throughput": "5.1K/s",
+        "Switches": "6",
+        "Rejected": "12",
+        "Queue": "62",
+        "Checkpoint": "6.2 s",
+    }
+    expect(page.locator("#leaders tbody tr")).to_have_count(12)
+    expect(page.locator("#leaders tr.champion")).to_contain_text("#40")
+    expect(page.locator("#curve canvas")).to_be_visible()
+    assert "served" in text_of(page, "#legend")
+    assert "no change" in text_of(page, "#legend")
+
+
+def test_a_model_of_numbers_shows_residuals_and_another_measure(
+    visit: Opener, daemon: StandIn
+) -> None:
+    page = visit(daemon.address)
+    page.locator("#models").select_option("bikes")
+    expect(page.locator("#outcomes-title")).to_have_text("Residuals")
+    expect(page.locator("#outcomes canvas")).to_be_visible()
+    assert (
+        "histogram of"
+        in (page.locator("#outcomes .chart").get_attribute("aria-label") or "").lower()
+    )
+    expect(page.locator("#leaders th").nth(2)).to_have_text("MAE")
+    page.locator("#models").select_option("traffic")
+    expect(page.locator("#outcomes-title")).to_have_text("Confusion matrix")
+    expect(page.locator("#leaders th").nth(2)).to_have_text("accuracy")
+
+
+def test_a_model_without_a_sample_says_so_and_is_asked_for_nothing_more(
+    visit: Opener, serve: Server
+) -> None:
+    model = labels_model()
+    model["status"] |= {"samples": 0, "served": None, "measure": None, "generation": None}
+    model |= {"history": None, "confusion": None, "leaders": [], "champion": None}
+    daemon = serve(model)
+    page = visit(daemon.address)
+    expect(page.locator("#curve")).to_contain_text("begins with the first samples")
+    expect(page.locator("#outcomes")).to_contain_text("Nothing was scored yet")
+    expect(page.locator("#try-card")).to_be_hidden()
+
+
+def test_without_any_model_the_page_waits_for_one(visit: Opener, serve: Server) -> None:
+    daemon = serve()
+    page = visit(daemon.address)
+    expect(page.locator("#connection")).to_have_text("no model yet")
+    daemon.models["late"] = labels_model("late")
+    expect(page.locator("#name")).to_contain_text("late")
+
+
+def test_it_works_below_a_prefix(visit: Opener, daemon: StandIn) -> None:
+    page = visit(f"{daemon.address}below/")
+    expect(page.locator("#connection")).to_have_text("live")
+    assert {path.split("/")[1] for path, _ in daemon.seen} == {"below"}
+
+
+def test_a_failure_is_told(visit: Opener, daemon: StandIn) -> None:
+    daemon.models["traffic"]["status"] |= {"state": "failed", "failure": "the disk is full"}
+    page = visit(daemon.address)
+    expect(page.locator("#failure")).to_have_text("the disk is full")
+
+
+def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> None:
+    daemon.answer = {
+        "answers": [HOSTILE],
+        "generations": [1],
+        "labels": [HOSTILE],
+        "probabilities": [[1]],
+    }
+    daemon.happen("champion", text=HOSTILE)
+    page = visit(daemon.address)
+    expect(page.locator("#events")).to_contain_text(HOSTILE)
+    expect(page.locator("#outcomes")).to_contain_text(HOSTILE)
+    expect(page.locator("#rejected")).to_contain_text(HOSTILE)
+    expect(page.locator("#fields")).to_contain_text(HOSTILE)
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#answer strong")).to_have_text(HOSTILE)
+    assert page.locator("main img").count() == 0
+    assert page.locator("main script").count() == 0
+    assert page.title() == "streamnet"
+
+
+# ------------------------------------------------------------------- what can be done
+
+
+def test_a_sample_is_answered_with_what_was_typed_in(visit: Opener, daemon: StandIn) -> None:
+    daemon.answer = {
+        "answers": ["slow"],
+        "generations": [13],
+        "labels": ["free", "slow"],
+        "probabilities": [[0.2, 0.8]],
+        "explanations": [{"speed": 0.4, "road": -0.1, "at": None}],
+    }
+    page = visit(daemon.address)
+    page.get_by_label("speed").fill("12.5")
+    page.get_by_label("road").fill("A1")
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#answer strong")).to_have_text("slow")
+    assert daemon.asked == [{"sample": {"speed": 12.5, "road": "A1"}, "explain": True}]
+    answer = text_of(page, "#answer").split("\n")
+    assert answer.index("slow", 1) < answer.index("free")
+    assert "80.0 %" in answer
+    page.wait_for_timeout(2500)  # the page looks again, and leaves alone what was typed in
+    assert page.get_by_label("speed").input_value() == "12.5"
+    expect(page.locator("#answer strong")).to_have_text("slow")
+
+
+def test_a_number_is_answered_and_so_is_nothing(visit: Opener, daemon: StandIn) -> None:
+    daemon.answer = {"answers": [12.3456], "generations": [14]}
+    page = visit(daemon.address)
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#answer")).to_have_text("12.35 by generation 14 of the model")
+    daemon.answer = {"answers": [None], "generations": [14]}
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#answer strong")).to_have_text("no answer")
+
+
+def test_the_leader_board_sorts_and_stays_sorted(visit: Opener, daemon: StandIn) -> None:
+    page = visit(daemon.address)
+    by_loss = page.locator("#leaders thead button", has_text="Loss lately")
+    by_loss.click()
+    by_loss.click()
+    expect(page.locator("#leaders tbody tr").first).to_contain_text("#51")
+    daemon.models["traffic"]["leaders"][11]["loss"] = 0.001
+    expect(page.locator("#leaders tbody tr").last).to_contain_text("#51")
+    assert page.locator("#leaders th[aria-sort=descending]").count() == 1
+    expect(by_loss).to_be_focused()
+
+
+def test_candidates_grow_older(visit: Opener, daemon: StandIn) -> None:
+    model = daemon.models["traffic"]
+    page = visit(daemon.address)
+    expect(page.locator("#leaders tr.champion")).to_contain_text("61,440")
+    model["status"]["samples"] = 70_000
+    expect(page.locator("#leaders tr.champion")).to_contain_text("70,000")
+
+
+def test_the_curve_is_walked_along_by_keyboard(visit: Opener, daemon: StandIn) -> None:
+    page = visit(daemon.address)
+    curve = page.locator("#curve")
+    expect(curve).to_have_attribute("aria-valuenow", "119")
+    curve.focus()
+    page.keyboard.press("Home")
+    expect(curve).to_have_attribute("aria-valuenow", "0")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("PageUp")
+    expect(curve).to_have_attribute("aria-valuenow", "7")
+    told = curve.get_attribute("aria-valuetext") or ""
+    assert told.startswith("sample 4,096: served ")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowRight")
+    expect(curve).to_have_attribute("aria-valuenow", "119")
+
+
+def test_the_curve_tells_stretches_or_all_since_the_start(visit: Opener, serve: Server) -> None:
+    model = labels_model()
+    model["history"] = {
+        "measure": "accuracy",
+        "samples": [100, 200, 400],
+        "series": {"served": [0.5, 0.7, 0.9], "majority": [0.5, None, 0.5]},
+        "marks": [],
+    }
+    daemon = serve(model)
+    page = visit(daemon.address)
+    curve = page.locator("#curve")
+    valued = "sample 400: served 90.0 %, majority 50.0 %"
+    expect(curve).to_have_attribute("aria-valuetext", valued)
+    page.get_by_text("Since the start").click()
+    valued = "sample 400: served 75.0 %, majority 50.0 %"
+    expect(curve).to_have_attribute("aria-valuetext", valued)
+
+
+def test_the_theme_is_chosen_and_kept(visit: Opener, daemon: StandIn) -> None:
+    page = visit(daemon.address, color_scheme="light")
+    grounds = []
+    for _ in range(3):
+        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        page.locator("#theme").click()
+    light, chosen_light, dark = grounds
+    assert light == chosen_light != dark
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+    page.reload()
+    expect(page.locator("#theme")).to_have_text("Theme: dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+
+
+def test_everything_is_reached_by_keyboard(visit: Opener, daemon: StandIn) -> None:
+    page = visit(daemon.address)
+    expect(page.locator("#connection")).to_have_text("live")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached: set[str] = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate(f"({FOCUSED})(document.activeElement)"))
+    assert {"models", "theme", "stretch", "curve", "events", "outcomes", "Settings"} <= reached
+    assert {"field-0", "field-1", "field-2", "field-3", "Predict"} <= reached
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "json"])
+def test_the_model_is_taken_home(visit: Opener, daemon: StandIn, suffix: str) -> None:
+    page = visit(daemon.address)
+    with page.expect_download() as download:
+        page.get_by_role("button", name=f".{suffix}").click()
+    assert download.value.suggested_filename == f"traffic.{suffix}"
+    assert download.value.path().read_bytes() == b"a model"
+    assert f"/v1/models/traffic/model?format={suffix}" in [path for path, _ in daemon.seen]
+
+
+def test_what_happens_is_told_in_words_and_routine_only_once(
+    visit: Opener, daemon: StandIn
+) -> None:
+    daemon.happen("state", state="failed", failure="the disk is full")
+    daemon.happen("champion", number=1234, before=None, after="tanh 20, sgd 0.1")
+    daemon.happen("drift", number=1300, since=1250, before=0.1, after=0.25)
+    for samples in (1000, 2000, 3000):
+        daemon.happen("checkpoint", generation=1, samples=samples)
+    daemon.happen("rejected", reasons={"wrong_type": 2, "no_target": 1})
+    daemon.happen("quarantine", count=1, number=4000)
+    daemon.happen("from_the_future", colour="blue", shape={})
+    page = visit(daemon.address)
+    expect(page.locator("#events .event")).to_have_count(7)
+    assert page.locator("#events .what").all_inner_texts() == [
+        "from the future colour blue",
+        "quarantine count 1, number 4,000",
+        "rejected wrong type 2, no target 1",
+        "checkpoint after 3,000 samples",
+        "drift loss rose from 0.1 to 0.25",
+        "champion tanh 20, sgd 0.1 from sample 1,234 on",
+        "state failed: the disk is full",
+    ]
+
+
+def test_what_was_missed_before_the_page_was_opened_is_no_gap(
+    visit: Opener, daemon: StandIn
+) -> None:
+    daemon.happen("gap", missed=None)
+    daemon.happen("champion", text="the first")
+    daemon.happen("gap", missed=7)
+    page = visit(daemon.address)
+    expect(page.locator("#events .event")).to_have_count(2)
+    expect(page.locator("#events .event").first).to_contain_text("gap missed 7")
+
+
+# ------------------------------------------------------------------- staying connected
+
+
+def test_a_token_is_asked_for_once_and_is_never_in_an_address(visit: Opener, serve: Server) -> None:
+    daemon = serve(labels_model(), token="s3cret")
+    page = visit(daemon.address, refused=True)
+    expect(page.locator("#token")).to_be_visible()
+    page.locator("#token-value").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator("#token-refused")).to_be_visible()
+    page.locator("#token-value").fill("s3cret")
+    page.keyboard.press("Enter")
+    expect(page.locator("#connection")).to_have_text("live")
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("live")
+    assert page.evaluate(
+        "[sessionStorage.length, JSON.stringify(localStorage).includes('s3cret')]"
+    ) == [1, False]
+    assert not any("s3cret" in address for address, _ in daemon.seen)
+    assert "s3cret" not in page.url
+
+
+def test_the_token_may_be_left_out_for_now(visit: Opener, serve: Server) -> None:
+    daemon = serve(labels_model(), token="s3cret")
+    page = visit(daemon.address, refused=True)
+    page.get_by_role("button", name="Not now").click()
+    expect(page.locator("#token")).to_be_hidden()
+    expect(page.locator("#connection")).to_have_text("a token is needed")
+
+
+def test_events_go_on_after_the_last_one_when_the_connection_was_lost(
+    visit: Opener, daemon: StandIn
+) -> None:
+    daemon.happen("champion", text="the first")
+    page = visit(daemon.address)
+    expect(page.locator("#events")).to_contain_text("the first")
+    daemon.hang_up.set()
+    expect(page.locator("#connection")).to_have_text("reconnecting")
+    daemon.happen("drift", text="the second")
+    expect(page.locator("#events")).to_contain_text("the second")
+    assert page.locator("#events .event").count() == 2
+    streams = [headers for path, headers in daemon.seen if path.endswith("/events")]
+    assert [headers.get("last-event-id") for headers in streams] == ["0", "1"]
+    expect(page.locator("#announcement")).to_have_text("drift the second")
+
+
+def test_a_daemon_that_is_unwell_is_asked_again(visit: Opener, daemon: StandIn) -> None:
+    daemon.broken = True
+    page = visit(daemon.address, refused=True)
+    expect(page.locator("#connection")).to_have_text("the disk is full")
+    daemon.broken = False
+    expect(page.locator("#connection")).to_have_text("live")
+
+
+def test_months_of_running_stay_bounded(visit: Opener, daemon: StandIn) -> None:
+    history = daemon.models["traffic"]["history"]
+    history["samples"] = [i * 64 for i in range(1, 50_001)]
+    history["series"] = {name: [0.5] * 50_000 for name in ("served", "majority", "no_change")}
+    page = visit(daemon.address)
+    expect(page.locator("#connection")).to_have_text("live")
+    assert int(page.locator("#curve").get_attribute("aria-valuemax") or 0) < 2000
+    session = page.context.new_cdp_session(page)
+
+    def heap() -> int:
+        session.send("HeapProfiler.collectGarbage")
+        return int(session.send("Runtime.getHeapUsage")["usedSize"])
+
+    for number in range(2000):
+        daemon.happen("quarantine", count=1, number=number)
+    until(page, lambda: "1,999" in text_of(page, "#events li:first-child"))
+    before, elements = heap(), page.evaluate("document.getElementsByTagName('*').length")
+    for number in range(2000, 10_000):
+        daemon.happen("quarantine", count=1, number=number)
+    until(page, lambda: "9,999" in text_of(page, "#events li:first-child"))
+    assert page.locator("#events .event").count() == 200
+    assert page.evaluate("document.getElementsByTagName('*').length") <= elements + 20
+    assert heap() < before + 4_000_000
+
+
+# ------------------------------------------------------------------- for everybody
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["traffic", "bikes"])
+def test_no_grave_fault_of_accessibility(
+    visit: Opener, daemon: StandIn, scheme: str, name: str
+) -> None:
+    daemon.answer = {
+        "answers": ["slow"],
+        "generations": [1],
+        "labels": ["a", "slow"],
+        "probabilities": [[0.2, 0.8]],
+    }
+    daemon.happen("drift", text="loss rose")
+    page = visit(daemon.address, color_scheme=scheme)
+    page.locator("#models").select_option(name)
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#answer strong")).to_have_text("slow")
+    assert grave_faults(page) == []
+
+
+def test_the_question_for_a_token_has_no_grave_fault_of_accessibility(
+    visit: Opener, serve: Server
+) -> None:
+    daemon = serve(labels_model(), token="s3cret")
+    page = visit(daemon.address, refused=True)
+    expect(page.locator("#token")).to_be_visible()
+    assert grave_faults(page) == []
+
+
+def grave_faults(page: Page) -> list[Any]:
+    found = Axe().run(page).response["violations"]
+    return [
+        (fault["id"], [node["target"] for node in fault["nodes"]])
+        for fault in found
+        if fault["impact"] in GRAVE
+    ]
+
+
+@pytest.mark.parametrize("name", ["traffic", "bikes"])
+def test_a_phone_scrolls_in_one_direction(visit: Opener, daemon: StandIn, name: str) -> None:
+    page = visit(daemon.address, **PHONE)
+    page.locator("#models").select_option(name)
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#leaders tbody tr")).to_have_count(12)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    curve = page.locator("#curve .uplot").bounding_box()
+    assert curve is not None
+    assert curve["width"] <= 360
+
+
+def test_less_motion_is_none(visit: Opener, daemon: StandIn) -> None:
+    page = visit(daemon.address, reduced_motion="reduce")
+    level = page.locator("#rejected .level").first
+    assert level.evaluate("node => getComputedStyle(node).transitionDuration") == "0s"

@@ -1,0 +1,102 @@
+"""The view of a report says what the report says, in the shapes of the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import streamnet
+from streamnet.page import view_of
+
+
+@pytest.fixture(scope="module", params=["classification", "regression"])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("view")
+    random = np.random.default_rng(3)
+    rows = []
+    for i in range(5000):
+        x, z = random.normal(size=2)
+        turned = x if i < 2500 else -x
+        label = "high" if turned + 0.1 * z > 0 else "low"
+        y = label if request.param == "classification" else f"{turned * 3:.3f}"
+        rows.append(f"{x:.3f},{z:.3f},{y}\n")
+    rows[100] = "1,2\n"
+    path = folder / "stream.csv"
+    path.write_text("x,z,y\n" + "".join(rows))
+    options: dict[str, Any] = {
+        "dead_letters": folder / "rejected.jsonl",
+        "seed": 1,
+        "candidates": 6,
+    }
+    return streamnet.replay(path, target="y", task=request.param, **options).report
+
+
+def test_it_is_json_and_has_all_that_the_page_reads(report: dict[str, Any]) -> None:
+    view = json.loads(json.dumps(view_of(report), allow_nan=False))
+    assert set(view) == {
+        "status",
+        "history",
+        "leaders",
+        "outcomes",
+        "rejected",
+        "events",
+        "scores",
+        "facts",
+    }
+
+
+def test_the_points_of_the_history_add_up_to_the_score(report: dict[str, Any]) -> None:
+    history = view_of(report)["history"]
+    measure = history["measure"]
+    widths = np.diff([0, *history["samples"]])
+    errors = {"served": report["served"], **report["baselines"]}
+    assert list(history["series"]) == list(errors)
+    for place, (name, values) in enumerate(history["series"].items()):
+        mean = np.average(values, weights=widths)
+        total = report["curve"]["summed_errors"][-1][place] / history["samples"][-1]
+        assert mean == pytest.approx(1 - total if measure == "accuracy" else total)
+        assert mean == pytest.approx(errors[name][measure], rel=0.05)
+
+
+def test_each_change_and_each_drift_is_a_mark_and_an_event(report: dict[str, Any]) -> None:
+    noticed = {"number": 2600, "since": 2510, "before": 0.1234, "after": 0.5}
+    view = view_of({**report, "last_drifts": [noticed]})
+    marks = view["history"]["marks"]
+    numbers = [mark["number"] for mark in marks]
+    assert numbers == sorted(numbers)
+    (drift,) = (mark for mark in marks if mark["kind"] == "drift")
+    assert drift == {"number": 2600, "kind": "drift", "text": "loss rose from 0.123 to 0.5"}
+    champions = [mark for mark in marks if mark["kind"] == "champion"]
+    assert len(champions) == report["switches"] > 0
+    assert [event["data"]["number"] for event in view["events"]] == numbers
+    names = {row["candidate"]: row["settings"] for row in view["leaders"]}
+    last = report["last_switches"][-1]["to"]
+    assert champions[-1]["text"] == f"#{last} {names[last]}"
+
+
+def test_there_is_one_champion_among_the_leaders(report: dict[str, Any]) -> None:
+    (champion,) = (row for row in view_of(report)["leaders"] if row["champion"])
+    assert champion["candidate"] == report["champion"]["candidate"]
+    assert champion["state"] == "competing"
+
+
+def test_a_candidate_is_competing_quarantined_or_replaced() -> None:
+    settings = streamnet.CandidateSettings().as_dict()
+    row = {"candidate": 1, "settings": settings, "quarantined": False, "born": 0, "scores": {}}
+    report_rows = [row, {**row, "quarantined": True}, {**row, "left": 9}]
+    from streamnet.page.view import _leader
+
+    states = [_leader(one, None)["state"] for one in report_rows]
+    assert states == ["competing", "quarantined", "replaced"]
+
+
+def test_rejected_records_and_what_was_served_are_told(report: dict[str, Any]) -> None:
+    view = view_of(report)
+    assert view["rejected"]["total"] == sum(view["rejected"]["by_reason"].values()) == 1
+    assert view["status"]["learned"] == 4999
+    assert view["scores"]["served"] == report["served"]
+    assert Path(report["streamnet"]).name == dict(view["facts"])["streamnet"]
