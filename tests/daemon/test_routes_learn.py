@@ -120,3 +120,15 @@ def test_an_error_of_ours_is_logged_and_not_told(
     assert is_problem(refused, 500)
     assert "secret" not in refused.text
     assert "a secret of the inside" in caplog.text
+
+
+def test_a_stream_that_nobody_has_room_for_ends(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamnet.daemon.routes_learn._PATIENCE", 0.0)
+    wine.errors = [BusyError("full", 1.0)] * 9
+    headers = {"content-type": "application/x-ndjson"}
+    text = iter([lines(SAMPLES)] * 100)
+    refused = http.post("/v1/models/wine/samples", content=text, headers=headers)
+    assert is_problem(refused, 429, "full")
+    assert refused.json()["receipt"]["accepted"] == 0
