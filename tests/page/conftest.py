@@ -14,6 +14,8 @@ from playwright.sync_api import expect
 from playwright.sync_api import sync_playwright
 
 from tests.page.stand_in import StandIn
+from tests.page.stand_in import labels_model
+from tests.page.stand_in import numbers_model
 
 QUIET = (
     "--no-sandbox",
@@ -44,6 +46,12 @@ def serve() -> Iterator[Callable[..., StandIn]]:
     """Start a stand-in for the daemon: ``serve(*models, token=None)``."""
     with ExitStack() as servers:
         yield lambda *models, **options: servers.enter_context(StandIn(*models, **options))
+
+
+@pytest.fixture
+def daemon(serve: Callable[..., StandIn]) -> StandIn:
+    """One with a model of labels, "traffic", and one of numbers, "bikes"."""
+    return serve(labels_model(), numbers_model())
 
 
 @pytest.fixture

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from playwright.sync_api import expect
 
 from tests.page.stand_in import HOSTILE
 from tests.page.stand_in import StandIn
 from tests.page.stand_in import labels_model
-from tests.page.stand_in import numbers_model
 
 Opener = Callable[..., Page]
 Server = Callable[..., StandIn]
-PHONE = {"viewport": {"width": 360, "height": 740}}
-GRAVE = {"serious", "critical"}
-FOCUSED = "(node) => node.id || node.name || node.textContent"
-
-
-@pytest.fixture
-def daemon(serve: Server) -> StandIn:
-    return serve(labels_model(), numbers_model())
 
 
 def text_of(page: Page, selector: str) -> str:
     return page.locator(selector).inner_text()
-
-
-def until(page: Page, condition: Callable[[], bool], patience: int = 200) -> None:
-    for _ in range(patience):
-        if condition():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("it did not come true")
 
 
 # ------------------------------------------------------------------- what is shown
@@ -226,34 +207,6 @@ def test_the_curve_tells_stretches_or_all_since_the_start(visit: Opener, serve: 
     expect(curve).to_have_attribute("aria-valuetext", valued)
 
 
-def test_the_theme_is_chosen_and_kept(visit: Opener, daemon: StandIn) -> None:
-    page = visit(daemon.address, color_scheme="light")
-    grounds = []
-    for _ in range(3):
-        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        page.locator("#theme").click()
-    light, chosen_light, dark = grounds
-    assert light == chosen_light != dark
-    page.locator("#theme").click()
-    page.locator("#theme").click()
-    page.reload()
-    expect(page.locator("#theme")).to_have_text("Theme: dark")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
-
-
-def test_everything_is_reached_by_keyboard(visit: Opener, daemon: StandIn) -> None:
-    page = visit(daemon.address)
-    expect(page.locator("#connection")).to_have_text("live")
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip"
-    reached: set[str] = set()
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate(f"({FOCUSED})(document.activeElement)"))
-    assert {"models", "theme", "stretch", "curve", "events", "outcomes", "Settings"} <= reached
-    assert {"field-0", "field-1", "field-2", "field-3", "Predict"} <= reached
-
-
 @pytest.mark.parametrize("suffix", ["safetensors", "json"])
 def test_the_model_is_taken_home(visit: Opener, daemon: StandIn, suffix: str) -> None:
     page = visit(daemon.address)
@@ -297,140 +250,3 @@ def test_what_was_missed_before_the_page_was_opened_is_no_gap(
     page = visit(daemon.address)
     expect(page.locator("#events .event")).to_have_count(2)
     expect(page.locator("#events .event").first).to_contain_text("gap missed 7")
-
-
-# ------------------------------------------------------------------- staying connected
-
-
-def test_a_token_is_asked_for_once_and_is_never_in_an_address(visit: Opener, serve: Server) -> None:
-    daemon = serve(labels_model(), token="s3cret")
-    page = visit(daemon.address, refused=True)
-    expect(page.locator("#token")).to_be_visible()
-    page.locator("#token-value").fill("wrong")
-    page.keyboard.press("Enter")
-    expect(page.locator("#token-refused")).to_be_visible()
-    page.locator("#token-value").fill("s3cret")
-    page.keyboard.press("Enter")
-    expect(page.locator("#connection")).to_have_text("live")
-    page.reload()
-    expect(page.locator("#connection")).to_have_text("live")
-    assert page.evaluate(
-        "[sessionStorage.length, JSON.stringify(localStorage).includes('s3cret')]"
-    ) == [1, False]
-    assert not any("s3cret" in address for address, _ in daemon.seen)
-    assert "s3cret" not in page.url
-
-
-def test_the_token_may_be_left_out_for_now(visit: Opener, serve: Server) -> None:
-    daemon = serve(labels_model(), token="s3cret")
-    page = visit(daemon.address, refused=True)
-    page.get_by_role("button", name="Not now").click()
-    expect(page.locator("#token")).to_be_hidden()
-    expect(page.locator("#connection")).to_have_text("a token is needed")
-
-
-def test_events_go_on_after_the_last_one_when_the_connection_was_lost(
-    visit: Opener, daemon: StandIn
-) -> None:
-    daemon.happen("champion", text="the first")
-    page = visit(daemon.address)
-    expect(page.locator("#events")).to_contain_text("the first")
-    daemon.hang_up.set()
-    expect(page.locator("#connection")).to_have_text("reconnecting")
-    daemon.happen("drift", text="the second")
-    expect(page.locator("#events")).to_contain_text("the second")
-    assert page.locator("#events .event").count() == 2
-    streams = [headers for path, headers in daemon.seen if path.endswith("/events")]
-    assert [headers.get("last-event-id") for headers in streams] == ["0", "1"]
-    expect(page.locator("#announcement")).to_have_text("drift the second")
-
-
-def test_a_daemon_that_is_unwell_is_asked_again(visit: Opener, daemon: StandIn) -> None:
-    daemon.broken = True
-    page = visit(daemon.address, refused=True)
-    expect(page.locator("#connection")).to_have_text("the disk is full")
-    daemon.broken = False
-    expect(page.locator("#connection")).to_have_text("live")
-
-
-def test_months_of_running_stay_bounded(visit: Opener, daemon: StandIn) -> None:
-    history = daemon.models["traffic"]["history"]
-    history["samples"] = [i * 64 for i in range(1, 50_001)]
-    history["series"] = {name: [0.5] * 50_000 for name in ("served", "majority", "no_change")}
-    page = visit(daemon.address)
-    expect(page.locator("#connection")).to_have_text("live")
-    assert int(page.locator("#curve").get_attribute("aria-valuemax") or 0) < 2000
-    session = page.context.new_cdp_session(page)
-
-    def heap() -> int:
-        session.send("HeapProfiler.collectGarbage")
-        return int(session.send("Runtime.getHeapUsage")["usedSize"])
-
-    for number in range(2000):
-        daemon.happen("quarantine", count=1, number=number)
-    until(page, lambda: "1,999" in text_of(page, "#events li:first-child"))
-    before, elements = heap(), page.evaluate("document.getElementsByTagName('*').length")
-    for number in range(2000, 10_000):
-        daemon.happen("quarantine", count=1, number=number)
-    until(page, lambda: "9,999" in text_of(page, "#events li:first-child"))
-    assert page.locator("#events .event").count() == 200
-    assert page.evaluate("document.getElementsByTagName('*').length") <= elements + 20
-    assert heap() < before + 4_000_000
-
-
-# ------------------------------------------------------------------- for everybody
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["traffic", "bikes"])
-def test_no_grave_fault_of_accessibility(
-    visit: Opener, daemon: StandIn, scheme: str, name: str
-) -> None:
-    daemon.answer = {
-        "answers": ["slow"],
-        "generations": [1],
-        "labels": ["a", "slow"],
-        "probabilities": [[0.2, 0.8]],
-    }
-    daemon.happen("drift", text="loss rose")
-    page = visit(daemon.address, color_scheme=scheme)
-    page.locator("#models").select_option(name)
-    page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer strong")).to_have_text("slow")
-    assert grave_faults(page) == []
-
-
-def test_the_question_for_a_token_has_no_grave_fault_of_accessibility(
-    visit: Opener, serve: Server
-) -> None:
-    daemon = serve(labels_model(), token="s3cret")
-    page = visit(daemon.address, refused=True)
-    expect(page.locator("#token")).to_be_visible()
-    assert grave_faults(page) == []
-
-
-def grave_faults(page: Page) -> list[Any]:
-    found = Axe().run(page).response["violations"]
-    return [
-        (fault["id"], [node["target"] for node in fault["nodes"]])
-        for fault in found
-        if fault["impact"] in GRAVE
-    ]
-
-
-@pytest.mark.parametrize("name", ["traffic", "bikes"])
-def test_a_phone_scrolls_in_one_direction(visit: Opener, daemon: StandIn, name: str) -> None:
-    page = visit(daemon.address, **PHONE)
-    page.locator("#models").select_option(name)
-    expect(page.locator("#connection")).to_have_text("live")
-    expect(page.locator("#leaders tbody tr")).to_have_count(12)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    curve = page.locator("#curve .uplot").bounding_box()
-    assert curve is not None
-    assert curve["width"] <= 360
-
-
-def test_less_motion_is_none(visit: Opener, daemon: StandIn) -> None:
-    page = visit(daemon.address, reduced_motion="reduce")
-    level = page.locator("#rejected .level").first
-    assert level.evaluate("node => getComputedStyle(node).transitionDuration") == "0s"

@@ -67,15 +67,20 @@ class Histogram {
   constructor(host) {
     this.host = host;
     this.plot = null;
-    new ResizeObserver(() => {
+    this.observer = new ResizeObserver(() => {
       if (this.plot && host.clientWidth)
         this.plot.setSize({ width: host.clientWidth, height: 300 });
-    }).observe(host);
+    });
+    this.observer.observe(host);
+  }
+
+  /** Let go of what the window would otherwise keep for ever. */
+  destroy() {
+    this.observer.disconnect();
+    this.plot?.destroy();
   }
 
   draw({ edges, counts }) {
-    this.plot?.destroy();
-    fill(this.host);
     const centres = counts.map((_, i) => (edges[i] + edges[i + 1]) / 2);
     const axis = {
       stroke: colour("ink"),

@@ -12,6 +12,8 @@ class Outcomes {
 
   show(outcomes) {
     this.last = outcomes;
+    this.histogram?.destroy();
+    this.histogram = null;
     if (outcomes?.kind === "confusion" && outcomes.labels.length) this.confusion(outcomes);
     else if (outcomes?.kind === "residuals" && outcomes.counts.some((count) => count > 0))
       this.residuals(outcomes);

@@ -43,6 +43,7 @@ class Tiles {
 
   /** Another model: its numbers have nothing to do with those before. */
   clear() {
+    this.recolour();
     this.tiles.clear();
     this.sparks.clear();
     fill(this.host);

@@ -1,0 +1,137 @@
+"""The page stays with a daemon: its token, lost connections, months of running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page
+from playwright.sync_api import expect
+
+from tests.page.stand_in import StandIn
+from tests.page.stand_in import labels_model
+
+Opener = Callable[..., Page]
+Server = Callable[..., StandIn]
+REMEMBER = """(node) => {
+    window.told = [];
+    new MutationObserver(() => told.push(node.textContent)).observe(node, { childList: true });
+}"""
+
+
+def until(page: Page, condition: Callable[[], bool], patience: int = 200) -> None:
+    for _ in range(patience):
+        if condition():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it did not come true")
+
+
+def test_a_token_is_asked_for_once_and_is_never_in_an_address(visit: Opener, serve: Server) -> None:
+    daemon = serve(labels_model(), token="s3cret")
+    page = visit(daemon.address, refused=True)
+    expect(page.locator("#token")).to_be_visible()
+    page.locator("#token-value").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator("#token-refused")).to_be_visible()
+    page.locator("#token-value").fill("s3cret")
+    page.keyboard.press("Enter")
+    expect(page.locator("#connection")).to_have_text("live")
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("live")
+    assert page.evaluate(
+        "[sessionStorage.length, JSON.stringify(localStorage).includes('s3cret')]"
+    ) == [1, False]
+    assert not any("s3cret" in address for address, _ in daemon.seen)
+    assert "s3cret" not in page.url
+
+
+def test_the_token_may_be_left_out_for_now(visit: Opener, serve: Server) -> None:
+    daemon = serve(labels_model(), token="s3cret")
+    page = visit(daemon.address, refused=True)
+    page.get_by_role("button", name="Not now").click()
+    expect(page.locator("#token")).to_be_hidden()
+    expect(page.locator("#connection")).to_have_text("a token is needed")
+
+
+def test_events_go_on_after_the_last_one_when_the_connection_was_lost(
+    visit: Opener, daemon: StandIn
+) -> None:
+    daemon.happen("champion", text="the first")
+    page = visit(daemon.address)
+    expect(page.locator("#events")).to_contain_text("the first")
+    page.evaluate(f"({REMEMBER})(document.getElementById('connection'))")
+    daemon.hang_up.set()
+    until(page, lambda: not daemon.hang_up.is_set())
+    daemon.happen("drift", text="the second")
+    expect(page.locator("#events")).to_contain_text("the second")
+    assert page.locator("#events .event").count() == 2
+    assert page.evaluate("told") == ["reconnecting", "live"]
+    streams = [headers for path, headers in daemon.seen if path.endswith("/events")]
+    assert [headers.get("last-event-id") for headers in streams] == ["0", "1"]
+    expect(page.locator("#announcement")).to_have_text("drift the second")
+
+
+def test_a_daemon_that_is_unwell_is_asked_again(visit: Opener, daemon: StandIn) -> None:
+    daemon.broken = True
+    page = visit(daemon.address, refused=True)
+    expect(page.locator("#connection")).to_have_text("the disk is full")
+    daemon.broken = False
+    expect(page.locator("#connection")).to_have_text("live")
+
+
+def test_charts_that_are_drawn_again_and_again_leave_nothing_behind(
+    visit: Opener, daemon: StandIn
+) -> None:
+    page = visit(daemon.address)
+    page.locator("#models").select_option("bikes")
+    expect(page.locator("#outcomes canvas")).to_be_visible()
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def listeners() -> float:
+        session.send("HeapProfiler.collectGarbage")
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in metrics if one["name"] == "JSEventListeners")
+
+    draw = """(times) => {
+        const parts = ["outcomes", "outcomes-title", "outcomes-note"].map(byId);
+        const outcomes = new Outcomes(...parts);
+        const tiles = new Tiles(element("div"));
+        for (let i = 1; i <= times; i += 1) {
+            outcomes.show({ kind: "residuals", edges: [-1, 0, 1], counts: [i, 2] });
+            tiles.clear();
+            tiles.spark("Queue", i);
+            tiles.spark("Queue", 0);
+        }
+        outcomes.show(null);
+        tiles.clear();
+    }"""
+    page.evaluate(draw, 5)
+    before = listeners()
+    page.evaluate(draw, 100)
+    assert listeners() <= before + 20
+
+
+def test_months_of_running_stay_bounded(visit: Opener, daemon: StandIn) -> None:
+    history = daemon.models["traffic"]["history"]
+    history["samples"] = [i * 64 for i in range(1, 50_001)]
+    history["series"] = {name: [0.5] * 50_000 for name in ("served", "majority", "no_change")}
+    page = visit(daemon.address)
+    expect(page.locator("#connection")).to_have_text("live")
+    assert int(page.locator("#curve").get_attribute("aria-valuemax") or 0) < 2000
+    session = page.context.new_cdp_session(page)
+
+    def heap() -> int:
+        session.send("HeapProfiler.collectGarbage")
+        return int(session.send("Runtime.getHeapUsage")["usedSize"])
+
+    for number in range(2000):
+        daemon.happen("quarantine", count=1, number=number)
+    until(page, lambda: "1,999" in page.locator("#events li").first.inner_text())
+    before, elements = heap(), page.evaluate("document.getElementsByTagName('*').length")
+    for number in range(2000, 10_000):
+        daemon.happen("quarantine", count=1, number=number)
+    until(page, lambda: "9,999" in page.locator("#events li").first.inner_text())
+    assert page.locator("#events .event").count() == 200
+    assert page.evaluate("document.getElementsByTagName('*').length") <= elements + 20
+    assert heap() < before + 4_000_000
