@@ -181,9 +181,10 @@ def test_a_linear_code_restores_nearly_as_much_as_principal_components() -> None
     assert best < error < 1.2 * best
 
 
-def test_decoding_a_code_gives_what_the_error_was_taken_of() -> None:
+@pytest.mark.parametrize("activation", ["tanh", "relu", "identity"])
+def test_decoding_a_code_gives_what_the_error_was_taken_of(activation: str) -> None:
     inputs = inputs_of(500)
-    real = network(hidden=(8,), code=6, activation="relu", dtype="float64", learning_rate=0.02)
+    real = network(hidden=(8,), code=6, activation=activation, dtype="float64", learning_rate=0.02)
     real.learn(inputs)
     coded = real.transform(inputs)
     dense, active = real.decode(coded.code)

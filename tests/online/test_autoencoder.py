@@ -16,6 +16,8 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import ModelFileError
 from streamnet.features.autoencoder import AutoEncoderSettings
+from streamnet.modelfiles import as_json
+from streamnet.modelfiles.document import sealed
 from streamnet.online import AutoEncoder
 from streamnet.settings import parse
 from tests.cli.calling import Cli
@@ -257,3 +259,21 @@ def test_a_run_file_has_the_keys_of_the_settings() -> None:
     assert set(AutoEncoderSection.model_fields) == fields
     with pytest.raises(ConfigurationError, match=r"noise is 2.0, but must be >= 0 and < 1"):
         parse("encoder.autoencoder.noise = 2.0")
+
+
+def test_a_sound_file_of_parts_that_contradict_each_other_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "coder.json"
+    taught(50).save(path)
+    whole = json.loads(path.read_text())
+    spoils: list[dict[str, Any]] = [
+        {"kinds": 3},
+        {"reader": None},
+        {"encoder": {}},
+        {"kinds": {"x": "colour"}},
+    ]
+    for spoil in spoils:
+        parts = {name: part for name, part in whole.items() if name != "checksum"}
+        document = as_json.decode(json.dumps({**parts, **spoil}).encode(), "x")
+        path.write_bytes(as_json.encode(sealed(document)))
+        with pytest.raises(ModelFileError, match="damaged"):
+            AutoEncoder.load(path)

@@ -31,7 +31,8 @@ class AutoEncoderSettings:
     Args:
         code: units of the code.
         hidden: units of the layers between inputs and code, the widest first; the same layers
-            lead back from the code to the inputs.
+            lead back from the code to the inputs. One of 32 finds outliers better than none, for
+            twice the time.
         noise: probability that an input is hidden while the network learns to restore it; 0 makes
             it a plain auto-encoder.
         activation: "tanh", "relu" or "identity" (a linear code, as of principal components), of
