@@ -72,7 +72,7 @@ def _located(error: ErrorDetails, tables: Tables, called: Mapping[str, str]) -> 
         # The message of a part's own constructor: it starts with the name of the key.
         message = str(context["error"])
         key = message.split(" ", 1)[0]
-        path = path if path[-1:] == (key,) else (*path, key)
+        path = path if path[-1:] == (key,) else (*path, *key.split("."))
         return path, f"{_called(path, called)}{message.removeprefix(key)}"
     rule = _RULES[error["type"]].format(**context) if error["type"] in _RULES else error["msg"]
     return path, f"{_called(path, called)} is {_shown(error['input'])}, but {rule}"

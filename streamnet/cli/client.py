@@ -21,9 +21,25 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from streamnet.daemon.client import Client
 
-__all__ = ("client",)
+__all__ = (
+    "PATIENCE",
+    "Daemon",
+    "change",
+    "client",
+    "create",
+    "delete",
+    "download",
+    "events",
+    "label",
+    "learn",
+    "models",
+    "predict",
+    "show",
+    "status",
+)
 
 _URL, _URL_VARIABLE = "http://localhost:8000", "STREAMNET_URL"
+PATIENCE = 30.0  # seconds in which a request is sent again
 _PIECE = 1 << 18  # bytes of a file that are sent at a time
 
 
@@ -46,7 +62,7 @@ class Daemon:
         from streamnet.daemon.client import Client
 
         url = self.url or os.environ.get(_URL_VARIABLE) or _URL
-        with Client(url, token=os.environ.get(self.token_env) or None) as found:
+        with Client(url, token=os.environ.get(self.token_env) or None, patience=PATIENCE) as found:
             yield found
 
 
@@ -210,11 +226,16 @@ def _show(answer: Any) -> int:
 @contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
     from streamnet.cli.options import STANDARD_INPUT
+    from streamnet.errors import DataError
 
     if file in ("-", STANDARD_INPUT):
         yield sys.stdin.buffer
         return
-    with Path(file).open("rb") as opened:
+    try:
+        opened = Path(file).open("rb")  # noqa: SIM115 - it is closed below
+    except OSError as error:
+        raise DataError(f"{file} can't be read: {error.strerror}") from error
+    with opened:
         yield opened
 
 

@@ -34,6 +34,7 @@ from streamnet.pipeline.board import board_of
 from streamnet.pipeline.outcomes import outcomes_of
 from streamnet.pipeline.threads import Worker
 from streamnet.samples import Block
+from streamnet.samples import Field
 from streamnet.samples import Sample
 from streamnet.settings_daemon import ModelSettings
 
@@ -272,6 +273,15 @@ class Hosted:
         }
         counted = {"predicted": self.predicted, "duplicates": self.duplicates}
         return fixed | counted | ({} if life is None else status_of(life))
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Columns of the model that answers.
+
+        Raises:
+            NotReadyError: If no model is published yet.
+        """
+        return self._lifecycle.living().publication.newest().model.fields
 
     @property
     def _life(self) -> Life | None:

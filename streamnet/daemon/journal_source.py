@@ -120,7 +120,6 @@ class JournalSource(Source):
 
     async def receive(self) -> Block | None:
         """The next samples that are there; there always may come more."""
-        await self._flows.wait()
         return await self._next_block()
 
     def pause(self) -> None:
@@ -134,6 +133,7 @@ class JournalSource(Source):
 
     async def _next_block(self) -> Block:
         while True:
+            await self._flows.wait()
             left = self._window.left or self._journal.end - self._offset
             if not left:
                 await self._grown(self._offset)

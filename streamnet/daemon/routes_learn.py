@@ -7,7 +7,9 @@ from typing import final
 
 import anyio
 import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -35,9 +37,11 @@ __all__ = ("OPERATIONS",)
 
 _PART = 1 << 18  # bytes of lines that are taken with one key: where they are cut must not depend
 # on how they came, or a stream that is sent again would be another one
+_AHEAD = 8  # pieces of a stream that are read before the ones before them are taken
 _LONGEST_KEY = 200
 _PATIENCE = 30.0  # seconds that a stream waits for room before it is told to come again
 _SOONEST = 0.02  # seconds between two tries
+_Failure = HTTPException | StreamnetError | ClientDisconnect
 _LEARN = msgspec.json.Decoder(LearnRequest)
 _LABELS = msgspec.json.Decoder(LabelsRequest)
 _ACK = Parameter(
@@ -66,14 +70,50 @@ async def _stream(
     request: Request, service: Service, hosted: Hosted, *, durable: bool, key: str | None
 ) -> Response:
     lines = lines_of(request, service.limits)
-    parts = lines if key is None else _cut(lines)
     taking = _Taking(hosted, key, durable=durable)
-    try:
-        async for part in parts:
-            await taking.take(part)
-    except (HTTPException, StreamnetError) as error:
-        return problem_of(error, taking.receipt())
+    failure = await _take_all(lines if key is None else _cut(lines), taking, joined=key is None)
+    if isinstance(failure, ClientDisconnect):
+        raise failure
+    if failure is not None:
+        return problem_of(failure, taking.receipt())
     return replied(taking.receipt(), 200 if durable else 202)
+
+
+async def _take_all(
+    parts: AsyncIterator[bytes], taking: _Taking, *, joined: bool
+) -> _Failure | None:
+    """Read ahead while the disk is waited for; what has come meanwhile is taken at once.
+
+    Returns:
+        What ended it early; what had been read before that is taken.
+    """
+    send, receive = anyio.create_memory_object_stream[bytes](_AHEAD)
+    failures: list[_Failure] = []
+
+    async def read() -> None:
+        async with send:
+            try:
+                async for part in parts:
+                    await send.send(part)
+            except (HTTPException, ClientDisconnect) as error:
+                failures.append(error)
+
+    async with anyio.create_task_group() as group, receive:
+        group.start_soon(read)
+        try:
+            async for part in receive:
+                await taking.take(_with_more(part, receive) if joined else part)
+        except StreamnetError as error:
+            failures.insert(0, error)
+            group.cancel_scope.cancel()
+    return failures[0] if failures else None
+
+
+def _with_more(part: bytes, receive: MemoryObjectReceiveStream[bytes]) -> bytes:
+    parts = [part]
+    while receive.statistics().current_buffer_used:
+        parts.append(receive.receive_nowait())
+    return b"".join(parts)
 
 
 async def _cut(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -23,6 +23,7 @@ from streamnet.daemon.bodies import is_lines
 from streamnet.daemon.bodies import lines_of
 from streamnet.daemon.explaining import explanations
 from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.line_blocks import block_of
 from streamnet.daemon.operations import Operation
 from streamnet.daemon.operations import replied
 from streamnet.daemon.problems import refusal
@@ -35,7 +36,7 @@ from streamnet.samples import Sample
 __all__ = ("OPERATIONS",)
 
 _FEW = 32  # samples of a request that are answered in the event loop: a thread takes longer
-_SLICE = 1 << 16  # bytes of lines that a thread answers before it lets others pass
+_SLICE = 1 << 17  # bytes of lines that a thread answers before it lets others pass
 _MOST_COVERED = 20_000  # samples that explaining a request may ask the model for
 _PREDICT = msgspec.json.Decoder(PredictRequest)
 _SAMPLES = msgspec.json.Decoder(dict[str, Any])
@@ -124,11 +125,7 @@ def _slices(lines: bytes) -> list[bytes]:
 
 
 def _answer_lines(hosted: Hosted, lines: bytes, done: int) -> tuple[bytes, int]:
-    samples = []
-    try:
-        samples = _SAMPLES.decode_lines(lines)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refusal(422, f"of the lines from {done + 1} on, one is no sample: {error}") from error
+    samples = block_of(lines, hosted.fields) or _samples_of(lines, done)
     said = hosted.predict(samples)
     values = said.values.tolist()
     if said.shares is None:
@@ -137,6 +134,13 @@ def _answer_lines(hosted: Hosted, lines: bytes, done: int) -> tuple[bytes, int]:
         highest = np.max(said.shares, axis=1, initial=0.0).tolist()
         answers = list(map(AnswerLine, values, highest))
     return _ENCODER.encode_lines(answers), len(samples)
+
+
+def _samples_of(lines: bytes, done: int) -> list[dict[str, Any]]:
+    try:
+        return _SAMPLES.decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise refusal(422, f"of the lines from {done + 1} on, one is no sample: {error}") from error
 
 
 OPERATIONS = (

@@ -18,6 +18,7 @@ from streamnet.daemon.events import EventLog
 from streamnet.errors import ConflictError
 from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier
+from streamnet.samples import Field
 
 __all__ = ("StandIn", "StandInRegistry", "learned_model")
 
@@ -69,6 +70,10 @@ class StandIn:
         shares = model.outputs(samples)
         names = np.array(model.labels, object)[np.argmax(shares, axis=1)] if len(shares) else []
         return Predictions(np.array(names, object), shares, model.labels, 7)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return learned_model().fields
 
     async def remember(
         self, ids: Sequence[str], samples: Sequence[Any], predictions: Predictions

@@ -1,0 +1,103 @@
+"""``streamnet client``: each command asks a daemon, and shows what it says as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.cli.calling import Cli
+from tests.cli.calling import write
+from tests.daemon.processes import Server
+from tests.daemon.processes import running
+
+SAMPLES = '{"x": 25, "number": 1}\n{"x": 2, "number": 2}\n'
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMNET_URL", server.url)
+
+
+def told(cli: Cli, *arguments: object) -> object:
+    outcome = cli("client", *arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    return json.loads(outcome.out)
+
+
+def test_a_model_is_made_taught_asked_and_deleted(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("beer.toml", "source.target = 'y'\n")
+    write("samples.jsonl", SAMPLES)
+    write("labels.jsonl", '{"id": 1, "label": "on"}\n{"id": 9, "label": "on"}\n')
+    assert told(cli, "create", "beer", "beer.toml")["name"] == "beer"  # type: ignore[index]
+    assert [line["name"] for line in told(cli, "models")] == ["beer", "wine"]  # type: ignore[attr-defined]
+    receipt = told(cli, "learn", "beer", "samples.jsonl", "--key", "k", "--queued")
+    assert receipt == {"accepted": 2, "rejected": 0, "duplicate": False, "first": 0, "last": 1}
+    again = SimpleNamespace(buffer=io.BytesIO(SAMPLES.encode()))
+    monkeypatch.setattr(sys, "stdin", again)
+    assert told(cli, "learn", "beer", "-", "--key", "k")["duplicate"]  # type: ignore[index]
+    answers = told(cli, "predict", "beer", "samples.jsonl", "--ids", "number", "--explain")
+    assert answers["answers"] == ["on", "off"]  # type: ignore[index]
+    assert set(answers["explanations"][0]) == {"x"}  # type: ignore[index]
+    assert told(cli, "label", "beer", "labels.jsonl") == {"outcomes": ["joined", "unknown"]}
+    assert told(cli, "status", "beer")["learned"] == 2  # type: ignore[index]
+    for verb, state in (("pause", "paused"), ("resume", "learning"), ("reset", "learning")):
+        assert told(cli, "change", verb, "beer")["state"] == state  # type: ignore[index]
+    for part in ("champion", "leaders", "confusion", "rejected"):
+        assert told(cli, "show", "beer", part)
+    assert cli("client", "download", "beer", "beer.json") == (0, "", "")
+    assert Path("beer.json").read_bytes() == b".json"
+    assert cli("client", "delete", "beer") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "phrases"),
+    [
+        ("status absent", 1, ("no model of that name",)),
+        ("show wine history", 1, ("not learned anything",)),
+        ("show wine everything", 2, ("everything", "champion")),
+        ("models --url http://127.0.0.1:1", 1, ("can't be reached",)),
+        ("learn wine absent.jsonl", 1, ("absent.jsonl", "No such file")),
+        ("predict wine bad.jsonl", 1, ("bad.jsonl", "no JSON object")),
+        ("predict wine good.jsonl --ids key", 1, ("good.jsonl", "'key'")),
+        ("download wine wine.pkl", 1, ("safetensors or json",)),
+        ("create beer bad.toml", 2, ("bad.toml",)),
+        ("create beer empty.toml", 1, ("source.target",)),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: str, code: int, phrases: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("streamnet.cli.client.PATIENCE", 0.0)
+    write("bad.jsonl", "[1]\n")
+    write("good.jsonl", '{"x": 1}\n')
+    write("bad.toml", "source = [\n")
+    write("empty.toml", "")
+    outcome = cli("client", *arguments.split())
+    assert outcome.code == code
+    assert all(phrase in outcome.complaint for phrase in phrases)
+
+
+def test_events_are_told_until_the_daemon_stops(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running() as own:
+        monkeypatch.setenv("STREAMNET_URL", own.url)
+        stop = own.process.terminate
+        monkeypatch.setattr("builtins.print", lambda text, flush: (lines.append(text), stop()))
+        lines: list[str] = []
+        assert cli("client", "events", "wine", "--after", 0).code == 0
+    assert [json.loads(line)["kind"] for line in lines] == ["state"]

@@ -1,0 +1,78 @@
+"""``streamnet serve``: what its run file says becomes an address, limits and tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamnet.cli.serve import access_of
+from streamnet.cli.serve import address_of
+from streamnet.cli.serve import limits_of
+from streamnet.cli.serve import reload
+from streamnet.daemon.access import Scope
+from streamnet.daemon.limits import Limits
+from streamnet.daemon.server import Address
+from streamnet.errors import ConfigurationError
+from streamnet.settings_daemon import ServeSection
+from streamnet.settings_daemon import load
+from tests.cli.calling import Cli
+from tests.cli.calling import write
+
+
+def test_the_example_says_the_defaults(repository: Path) -> None:
+    given = load(repository / "config" / "serve.toml").serve
+    assert address_of(given) == address_of(ServeSection()) == Address()
+    assert limits_of(given) == limits_of(ServeSection()) == Limits()
+
+
+def test_what_is_given_is_used() -> None:
+    given = ServeSection(
+        port=1,
+        hosts="a.example",  # type: ignore[arg-type]
+        tls_certificate="c.pem",
+        tls_key="k.pem",
+        max_body=10,
+        max_rate=5,
+        drain_seconds=1.0,
+    )
+    address = address_of(given)
+    assert (address.port, address.scheme, address.key) == (1, "https", Path("k.pem"))
+    assert "a.example:1" in address.names(1)
+    limits = limits_of(given)
+    assert (limits.body, limits.rate) == (10, 5)
+
+
+def test_tokens_are_read_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STREAMNET_TOKEN", raising=False)
+    write("tokens", "first-first-first read").chmod(0o600)
+    config = write("serve.toml", "[serve]\ntoken_file = 'tokens'\n")
+    access = access_of(load(config).serve)
+    write("tokens", "second-second-second learn")
+    assert reload(access, config) == "serve.toml and its tokens were read again"
+    assert access.allows(b"Bearer second-second-second", Scope.LEARN)
+    assert not access.knows(b"Bearer first-first-first")
+    write("serve.toml", "")
+    with pytest.raises(ConfigurationError, match="no token any more"):
+        reload(access, config)
+    assert access.knows(b"Bearer second-second-second")
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ("[serve]\nport = 70000\n", ("serve.port", "65535")),
+        ("[serve]\nhost = '0.0.0.0'\nport = 0\n", ("0.0.0.0", "token")),
+        ("[serve]\ntls_key = 'k'\n", ("certificate and key",)),
+        ("[model.UP]\nsource.target = 'y'\n", ("UP",)),
+    ],
+)
+def test_a_run_file_that_cannot_be_served_is_one_line(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, text: str, phrases: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("STREAMNET_TOKEN", raising=False)
+    monkeypatch.setattr("streamnet.daemon.logs.log_as_json", lambda level: None)
+    write("serve.toml", text)
+    outcome = cli("serve", "serve.toml")
+    assert outcome.code == 2
+    assert all(phrase in outcome.complaint for phrase in phrases)

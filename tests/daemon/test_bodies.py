@@ -1,0 +1,77 @@
+"""Bodies: within their limits, and by their type."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from starlette.testclient import TestClient
+
+from streamnet.daemon.limits import Limits
+from tests.daemon.calling import SAMPLES
+from tests.daemon.calling import client
+from tests.daemon.calling import is_problem
+from tests.daemon.calling import lines
+from tests.daemon.standing_in import StandIn
+from tests.daemon.standing_in import StandInRegistry
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "phrase"),
+    [
+        (b"", 400, "JSON"),
+        (b"{", 400, "JSON"),
+        (b"[]", 422, "object"),
+        (b"{}", 422, "exactly one of sample and samples"),
+        (b'{"sample": {}, "samples": []}', 422, "exactly one"),
+        (b'{"samples": [3]}', 422, "$.samples[0]"),
+        (b'{"sample": {}, "extra": 1}', 422, "extra"),
+        (b'{"sample": {}, "ids": ["a"]}', 422, "ids"),
+        (b'{"samples": [{}], "id": "a"}', 422, "id"),
+        (b'{"samples": [{}], "ids": ["a", "b"]}', 422, "one for each"),
+        (b'{"sample": ' + b'{"a":' * 100_000, 400, "nested too deeply"),
+        (b'{"sample": {"a": "\xff"}}', 400, "JSON"),
+        (b'{"sample": {"a": 1e999}}', 422, "range"),
+    ],
+)
+def test_a_body_that_is_wrong_is_told_what_is(
+    http: TestClient, body: bytes, status: int, phrase: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    refused = http.post("/v1/models/wine/predict", content=body, headers=headers)
+    assert is_problem(refused, status, phrase)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"content-type": "text/html"}, b"{}", 415),
+        ({"content-encoding": "br"}, b"{}", 415),
+        ({"content-encoding": "gzip"}, b"no gzip", 400),
+        ({"content-encoding": "gzip"}, gzip.compress(b"{}" * 100)[:-9], 400),
+        ({"content-encoding": "gzip"}, gzip.compress(b" " * 100_000_000), 413),
+        ({}, b" " * 1001, 413),
+        ({"idempotency-key": "a b"}, b"{}", 422),
+    ],
+    ids=["type", "encoding", "no gzip", "half a gzip", "gzip bomb", "large", "key"],
+)
+def test_a_body_within_no_limits_is_refused(
+    registry: StandInRegistry, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    http = client(registry, limits=Limits(body=1000))
+    refused = http.post("/v1/models/wine/samples", content=body, headers=headers)
+    assert is_problem(refused, status)
+
+
+def test_a_body_of_two_gzip_members_is_one(http: TestClient, wine: StandIn) -> None:
+    text = gzip.compress(b'{"sample"') + gzip.compress(b': {"x": 1}}')
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert http.post("/v1/models/wine/samples", content=text, headers=headers).is_success
+    assert wine.taken == [{"x": 1}]
+
+
+def test_only_so_many_batches_are_at_work(registry: StandInRegistry) -> None:
+    http = client(registry, limits=Limits(lines=1000))
+    headers = {"content-type": "application/x-ndjson"}
+    refused = http.post("/v1/models/wine/predict", content=lines(SAMPLES * 5), headers=headers)
+    assert is_problem(refused, 413, "1000")

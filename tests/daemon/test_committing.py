@@ -1,0 +1,180 @@
+"""The committer: many senders, one journal, and a disk that fails them."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from streamnet.daemon.committing import Committer
+from streamnet.daemon.intake import Intake
+from streamnet.daemon.journal import Journal
+from streamnet.errors import OutputError
+from tests.conftest import Runner
+from tests.daemon.hosting import until
+from tests.durability.disks import Memory
+from tests.durability.disks import disk_after
+
+FOLDER = Path("/journal")
+
+
+class Moody(Memory):
+    """A disk that fails while it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+        self.failing = False
+
+    def write(self, handle: int, data: bytes) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(handle, data)
+
+    def fsync(self, handle: int) -> None:
+        if self.failing:
+            raise OSError(errno.EIO, "Input/output error")
+        super().fsync(handle)
+
+
+def make() -> Intake:
+    return Intake(target="y")
+
+
+async def send(committer: Committer, number: int, outcomes: dict[int, Any], **how: bool) -> None:
+    """Send a sample as a request does, and note what came of it."""
+    line = f'{{"x":{number}}}\n'.encode()
+    try:
+        committer.check()
+        receipt, frame = committer.intake.take(line, 1, key=str(number))
+        await committer.commit(frame, **{"durable": True, **how})
+    except OutputError as error:
+        outcomes[number] = str(error)
+    else:
+        outcomes[number] = receipt.first
+
+
+def numbers(files: Memory) -> list[int]:
+    """What is in the journal, as another process finds it."""
+    journal = Journal(FOLDER, files=disk_after(files), segment_bytes=4096)
+    journal.open(b"")
+    found, at = [], journal.begin
+    while pieces := journal.read(at, 1 << 20):
+        found += [int(frame.body[5:-2]) for _, frame in pieces if frame.samples]
+        at = pieces[-1][0] + pieces[-1][1].size
+    return found
+
+
+async def played(files: Memory, story: Any) -> dict[int, Any]:
+    committer = Committer(Journal(FOLDER, files=files, segment_bytes=4096), make)
+    await committer.open()
+    outcomes: dict[int, Any] = {}
+    async with anyio.create_task_group() as group:
+        group.start_soon(committer.run)
+        await story(committer, outcomes)
+        committer.stop()
+    with pytest.raises(OutputError, match="the journal is closed"):
+        committer.check()
+    return outcomes
+
+
+def test_senders_share_a_sync_and_keep_their_order(run: Runner) -> None:
+    files = Moody()
+
+    async def story(committer: Committer, outcomes: dict[int, Any]) -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(300):
+                group.start_soon(send, committer, number, outcomes)
+        assert committer.journal.synced == committer.journal.end
+
+    outcomes = run(played, files, story)
+    found = numbers(files)
+    assert sorted(found) == list(range(300))
+    assert [outcomes[number] for number in found] == list(range(300))
+    assert files.calls.count("fsync") < 100
+
+
+def test_a_full_disk_refuses_and_recovers_by_itself(
+    run: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = Moody()
+
+    async def story(committer: Committer, outcomes: dict[int, Any]) -> None:
+        for number in range(10):
+            await send(committer, number, outcomes)
+        files.full = True
+        async with anyio.create_task_group() as group:
+            for number in range(10, 20):
+                group.start_soon(send, committer, number, outcomes)
+        await send(committer, 20, outcomes)
+        files.full = False
+        await until(lambda: committer.failure is None)
+        # The same key again: it was not taken before.
+        for number in (10, 21):
+            await send(committer, number, outcomes)
+
+    outcomes = run(played, files, story)
+    refused = [number for number, outcome in outcomes.items() if isinstance(outcome, str)]
+    assert sorted(refused) == list(range(11, 21))
+    assert outcomes[11] == "journal /journal: No space left on device"
+    assert numbers(files) == [*range(10), 10, 21]
+    assert outcomes[21] == 11
+    assert "nothing more is taken until it can be written" in caplog.text
+
+
+def test_a_failing_sync_acknowledges_nothing_and_loses_nothing(run: Runner) -> None:
+    files = Moody()
+
+    async def story(committer: Committer, outcomes: dict[int, Any]) -> None:
+        await send(committer, 0, outcomes)
+        files.failing = True
+        await send(committer, 1, outcomes)
+        await send(committer, 2, outcomes, durable=False)
+        assert outcomes == {0: 0, 1: "journal /journal: Input/output error", 2: 2}
+        files.failing = False
+        await until(lambda: committer.journal.synced == committer.journal.end)
+        await send(committer, 1, outcomes)
+        assert outcomes[1] == 1
+
+    run(played, files, story)
+    assert numbers(files) == [0, 1, 2]
+
+
+def test_a_disk_that_fails_to_the_end_does_not_hold_up_the_stop(run: Runner) -> None:
+    files = Moody()
+
+    async def story(committer: Committer, outcomes: dict[int, Any]) -> None:
+        files.failing = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(send, committer, 0, outcomes)
+            await until(lambda: committer.journal.samples == 1)
+            committer.stop()
+        assert "Input/output error" in str(outcomes[0])
+
+    run(played, files, story)
+
+
+def test_segments_begin_with_what_all_before_led_to(run: Runner) -> None:
+    files = Moody()
+
+    async def story(committer: Committer, outcomes: dict[int, Any]) -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(400):
+                group.start_soon(send, committer, number, outcomes)
+                if number % 20 == 0:
+                    await anyio.sleep(0.001)
+        assert committer._folded().snapshot() == committer.intake.snapshot()
+
+    run(played, files, story)
+    assert len(files.names(FOLDER)) > 2
+
+    async def again() -> None:
+        committer = Committer(Journal(FOLDER, files=disk_after(files)), make)
+        await committer.open()
+        assert committer.intake.samples == 400
+        assert committer.intake.take(b'{"x":7}\n', 1, key="7")[0].duplicate
+
+    run(again)

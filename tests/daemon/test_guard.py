@@ -1,0 +1,105 @@
+"""Who may come in: scopes, guesses, pages of others, too many at a time."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from streamnet.daemon.access import Access
+from streamnet.daemon.access import Scope
+from streamnet.daemon.app import OPERATIONS
+from streamnet.daemon.app import create_app
+from streamnet.daemon.limits import Limits
+from tests.daemon.calling import TOKENS
+from tests.daemon.calling import client
+from tests.daemon.calling import is_problem
+from tests.daemon.standing_in import StandInRegistry
+
+
+def test_each_operation_asks_for_its_scope(registry: StandInRegistry) -> None:
+    access = Access({token: {scope} for scope, token in TOKENS.items()})
+    http = client(registry, access=access, limits=Limits(rate=1e6))
+    for line in OPERATIONS:
+        path = line.path.format(name="absent")
+        assert http.request(line.method, path).status_code == (401 if line.scope else 200), line
+        for scope, token in TOKENS.items():
+            headers = {"authorization": f"Bearer {token}"}
+            status = http.request(line.method, path, headers=headers).status_code
+            allowed = line.scope in (None, scope) or scope is Scope.ADMIN
+            assert (status not in (401, 403)) == allowed, (line.name, scope, status)
+
+
+def test_who_guesses_tokens_is_slowed_down(registry: StandInRegistry) -> None:
+    access = Access({TOKENS[Scope.READ]: {Scope.READ}})
+    http = client(registry, access=access, limits=Limits(rate=10.0, guess=4.0))
+    headers = {"authorization": "Bearer guessed"}
+    statuses = [http.get("/v1/models", headers=headers).status_code for _ in range(5)]
+    assert statuses == [401, 401, 429, 429, 429]
+    assert http.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "LOCALHOST:8000"}, 200),
+        ({"host": "evil.example:8000"}, 421),
+        ({"host": "localhost:8000.evil.example"}, 421),
+        ({"host": ""}, 421),
+        ({"origin": "http://localhost:8000"}, 200),
+        ({"origin": "https://friend.example"}, 200),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "https://localhost:8000"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_a_page_of_others_is_kept_out(
+    registry: StandInRegistry, headers: dict[str, str], status: int
+) -> None:
+    app = create_app(registry, hosts={"localhost:8000"}, origins={"https://friend.example"})  # type: ignore[arg-type]
+    http = TestClient(app, base_url="http://localhost:8000")
+    assert http.get("/v1/models", headers=headers).status_code == status
+
+
+def test_every_answer_tells_browsers_to_be_careful(http: TestClient) -> None:
+    for path in ("/v1/models", "/v1/models/absent", "/nothing", "/healthz"):
+        headers = http.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+
+
+def test_what_is_not_there_is_a_problem_too(http: TestClient) -> None:
+    assert is_problem(http.get("/nothing"), 404)
+    refused = http.put("/v1/models")
+    assert is_problem(refused, 405)
+    assert set(refused.headers["allow"].split(", ")) >= {"GET"}
+
+
+def test_the_page_is_shown_to_everybody(registry: StandInRegistry) -> None:
+    http = client(registry, access=Access({TOKENS[Scope.READ]: {Scope.READ}}))
+    page = http.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    for file in re.findall(r"(?:src|href)=\"(page/[^\"]+)", page.text):
+        assert http.get(f"/{file}").status_code == 200
+    assert is_problem(http.get("/page/absent.js"), 404)
+    assert is_problem(http.get("/page/..%2fassets.py"), 404)
+
+
+def test_only_so_many_requests_are_inside(registry: StandInRegistry) -> None:
+    http = client(registry, limits=Limits(rate=2.0))
+    statuses = [http.get("/v1/models").status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
+def test_the_application_can_be_mounted(registry: StandInRegistry) -> None:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    outer = Starlette(routes=[Mount("/ml", create_app(registry))])  # type: ignore[arg-type]
+    http = TestClient(outer)
+    assert http.get("/ml/v1/models/wine").json()["name"] == "wine"
+    body = {"name": "beer", "settings": {"source": {"target": "y"}}}
+    assert http.post("/ml/v1/models", json=body).headers["location"] == "/ml/v1/models/beer"

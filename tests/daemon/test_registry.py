@@ -1,0 +1,117 @@
+"""The registry: models side by side, that come back and don't disturb each other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.registry import Registry
+from streamnet.errors import ConfigurationError
+from streamnet.errors import ConflictError
+from streamnet.errors import NotReadyError
+from streamnet.errors import StateError
+from streamnet.settings_daemon import ModelSettings
+from tests.conftest import Runner
+from tests.daemon.hosting import learned
+from tests.daemon.hosting import rows
+from tests.daemon.hosting import settings_of
+from tests.daemon.hosting import until
+
+
+@asynccontextmanager
+async def running(folder: Path, **fixed: ModelSettings) -> AsyncIterator[Registry]:
+    registry = Registry(folder, fixed)
+    async with anyio.create_task_group() as group:
+        await group.start(registry.run)
+        try:
+            yield registry
+        finally:
+            registry.stop()
+
+
+def there(hosted: Hosted | None) -> Hosted:
+    assert hosted is not None
+    return hosted
+
+
+def test_models_come_back_unless_they_were_deleted(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path / "all", fixed=settings_of()) as registry:
+            for name in ("spam", "ham"):
+                hosted = await registry.create(name, settings_of(run={"seed": 9}))
+                await hosted.opened()
+                await hosted.learn(rows(30))
+                await learned(hosted, 30)
+            await registry.delete("ham")
+            assert registry.get("ham") is None
+            with pytest.raises(ConflictError, match="there is no model ham"):
+                await registry.delete("ham")
+            with pytest.raises(ConflictError, match="there is a model spam already"):
+                await registry.create("spam", settings_of())
+            with pytest.raises(ConflictError, match="model fixed is in the run file"):
+                await registry.delete("fixed")
+            with pytest.raises(ConfigurationError, match=r"model is '\.\./x', but must be"):
+                await registry.create("../x", settings_of())
+        with pytest.raises(NotReadyError, match="the daemon does not run"):
+            await registry.create("late", settings_of())
+        assert not (tmp_path / "all/ham").exists()
+        async with running(tmp_path / "all") as registry:
+            assert list(registry.models) == ["spam"]
+            spam = there(registry.get("spam"))
+            assert spam.settings == settings_of(run={"seed": 9})
+            await spam.opened()
+            await learned(spam, 30)
+            again = await registry.create("ham", settings_of())
+            await again.opened()
+            assert again.status()["accepted"] == 0
+
+    run(main)
+
+
+def test_a_model_that_fails_leaves_the_others_alone(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streamnet.daemon.life import Life
+
+    started = Life.run
+
+    async def breaking(self: Life, *arguments: Any) -> None:
+        if self.pipeline.state is not None and self.pipeline.state.folder.path.parts[-2] == "bad":
+            raise RuntimeError("a fault of ours")
+        await started(self, *arguments)
+
+    monkeypatch.setattr(Life, "run", breaking)
+
+    async def main() -> None:
+        async with running(tmp_path, bad=settings_of(), good=settings_of()) as registry:
+            bad, good = there(registry.get("bad")), there(registry.get("good"))
+            await until(lambda: bad.state == "failed")
+            assert bad.failure == "internal error: RuntimeError('a fault of ours')"
+            await good.opened()
+            await good.learn(rows(20))
+            await learned(good, 20)
+            kinds = [event.data["state"] for event in bad.events.last(5)]
+            assert kinds[-1] == "failed"
+
+    run(main)
+
+
+def test_settings_that_make_no_sense_are_named(run: Runner, tmp_path: Path) -> None:
+    folder = tmp_path / "spam"
+    folder.mkdir()
+    for text, message in (("{", "spam/model.json: "), ("{}", "target is not given")):
+        (folder / "model.json").write_text(text)
+        with pytest.raises(StateError, match=message):
+            run(Registry(tmp_path).run)
+
+
+def test_a_folder_that_can_not_be_made_is_named(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match=r"file/models: Not a directory"):
+        run(Registry(tmp_path / "file/models").run)

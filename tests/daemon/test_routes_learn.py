@@ -1,0 +1,134 @@
+"""Samples and labels: what is taken, what is refused, and what the sender is told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from starlette.testclient import TestClient
+
+from streamnet.daemon.limits import Limits
+from streamnet.errors import BusyError
+from streamnet.errors import OutputError
+from tests.daemon.calling import SAMPLES
+from tests.daemon.calling import client
+from tests.daemon.calling import is_problem
+from tests.daemon.calling import lines
+from tests.daemon.standing_in import StandIn
+from tests.daemon.standing_in import StandInRegistry
+
+
+def test_one_sample_and_many_are_learned(http: TestClient, wine: StandIn) -> None:
+    receipt = http.post("/v1/models/wine/samples", json={"sample": {"x": 1, "label": "on"}})
+    assert receipt.status_code == 200
+    assert receipt.json() == {
+        "accepted": 1,
+        "rejected": 0,
+        "duplicate": False,
+        "first": 0,
+        "last": 0,
+    }
+    receipt = http.post("/v1/models/wine/samples", json={"samples": SAMPLES})
+    assert receipt.json()["last"] == 30
+    assert wine.taken[1:] == SAMPLES
+
+
+def test_an_acknowledgement_waits_for_the_disk_unless_it_need_not(
+    http: TestClient, wine: StandIn
+) -> None:
+    body = {"sample": {"x": 1}}
+    assert http.post("/v1/models/wine/samples", json=body).status_code == 200
+    assert http.post("/v1/models/wine/samples?ack=queued", json=body).status_code == 202
+    assert wine.durable == [True, False]
+    assert is_problem(http.post("/v1/models/wine/samples?ack=now", json=body), 422, "ack")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_stream_of_lines_is_learned_as_it_comes(
+    http: TestClient, wine: StandIn, packed: bool
+) -> None:
+    text = lines(SAMPLES * 1000)
+    headers = {"content-type": "application/x-ndjson"}
+    if packed:
+        text, headers["content-encoding"] = gzip.compress(text), "gzip"
+    receipt = http.post("/v1/models/wine/samples", content=text, headers=headers).json()
+    assert (receipt["accepted"], receipt["first"], receipt["last"]) == (30_000, 0, 29_999)
+    assert [json.loads(line) for line in wine.taken[-30:]] == SAMPLES
+
+
+def test_a_last_line_needs_no_end(http: TestClient, wine: StandIn) -> None:
+    headers = {"content-type": "application/x-ndjson"}
+    http.post("/v1/models/wine/samples", content=b'{"x": 1}\n{"x": 2}', headers=headers)
+    assert wine.taken == [b'{"x": 1}', b'{"x": 2}']
+
+
+def test_the_same_key_learns_nothing_twice(http: TestClient, wine: StandIn) -> None:
+    key = {"idempotency-key": "k-1"}
+    first = http.post("/v1/models/wine/samples", json={"samples": SAMPLES}, headers=key)
+    again = http.post("/v1/models/wine/samples", json={"samples": SAMPLES}, headers=key)
+    assert again.json() == {**first.json(), "duplicate": True}
+    assert len(wine.taken) == len(SAMPLES)
+
+
+def test_a_stream_with_a_key_is_cut_alike_however_it_comes(registry: StandInRegistry) -> None:
+    text = lines(SAMPLES * 600)
+    headers = {"content-type": "application/x-ndjson", "idempotency-key": "k"}
+    receipts = []
+    for size in (1000, 77_777, len(text)):
+        pieces = (text[start : start + size] for start in range(0, len(text), size))
+        reply = client(registry).post("/v1/models/wine/samples", content=pieces, headers=headers)
+        receipts.append(reply.json())
+    assert [receipt["duplicate"] for receipt in receipts] == [False, True, True]
+    assert receipts[1]["accepted"] == len(registry.models["wine"].taken) == 18_000
+
+
+def test_who_is_too_fast_is_told_when_to_come_again(http: TestClient, wine: StandIn) -> None:
+    wine.errors = [BusyError("9 samples wait to be learned", 2.5)]
+    refused = http.post("/v1/models/wine/samples", json={"samples": SAMPLES})
+    assert is_problem(refused, 429, "9 samples wait")
+    assert refused.headers["retry-after"] == "3"
+
+
+def test_a_stream_waits_for_room(http: TestClient, wine: StandIn) -> None:
+    wine.errors = [BusyError("full", 0.01)] * 3
+    headers = {"content-type": "application/x-ndjson"}
+    receipt = http.post("/v1/models/wine/samples", content=lines(SAMPLES), headers=headers)
+    assert receipt.json()["accepted"] == 30
+
+
+def test_a_stream_that_breaks_tells_what_was_accepted(registry: StandInRegistry) -> None:
+    http = client(registry, limits=Limits(line=100))
+    headers = {"content-type": "application/x-ndjson"}
+    text = iter([lines(SAMPLES), b"x" * 101])
+    refused = http.post("/v1/models/wine/samples", content=text, headers=headers)
+    assert is_problem(refused, 413, "longer than 100")
+    assert refused.json()["receipt"]["accepted"] == 30
+
+
+def test_a_full_disk_is_told(http: TestClient, wine: StandIn) -> None:
+    wine.errors = [OutputError("no space left")]
+    refused = http.post("/v1/models/wine/samples", json={"samples": SAMPLES})
+    assert is_problem(refused, 507, "no space left")
+
+
+def test_an_error_of_ours_is_logged_and_not_told(
+    http: TestClient, wine: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    wine.errors = [KeyError("a secret of the inside")]
+    refused = http.post("/v1/models/wine/samples", json={"samples": SAMPLES})
+    assert is_problem(refused, 500)
+    assert "secret" not in refused.text
+    assert "a secret of the inside" in caplog.text
+
+
+def test_a_stream_that_nobody_has_room_for_ends(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamnet.daemon.routes_learn._PATIENCE", 0.0)
+    wine.errors = [BusyError("full", 1.0)] * 9
+    headers = {"content-type": "application/x-ndjson"}
+    text = iter([lines(SAMPLES)] * 100)
+    refused = http.post("/v1/models/wine/samples", content=text, headers=headers)
+    assert is_problem(refused, 429, "full")
+    assert refused.json()["receipt"]["accepted"] == 0

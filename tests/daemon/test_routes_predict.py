@@ -1,0 +1,79 @@
+"""Predictions: those of the model, in order, remembered by id, explained."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from streamnet.errors import NotReadyError
+from tests.daemon.calling import SAMPLES
+from tests.daemon.calling import is_problem
+from tests.daemon.calling import lines
+from tests.daemon.standing_in import StandIn
+from tests.daemon.standing_in import learned_model
+
+
+def test_answers_are_those_of_the_model(http: TestClient) -> None:
+    told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES}).json()
+    model = learned_model()
+    assert told["answers"] == model.predict(SAMPLES).tolist()
+    assert told["labels"] == list(model.labels)
+    assert told["probabilities"] == model.predict_proba(SAMPLES).tolist()
+    assert told["generations"] == [7] * 30
+
+
+def test_many_lines_are_answered_in_their_order(http: TestClient) -> None:
+    samples = SAMPLES * 400
+    headers = {"content-type": "application/x-ndjson"}
+    reply = http.post("/v1/models/wine/predict", content=lines(samples), headers=headers)
+    told = [json.loads(line) for line in reply.text.splitlines()]
+    assert [line["answer"] for line in told] == learned_model().predict(samples).tolist()
+    highest = learned_model().predict_proba(samples).max(axis=1).tolist()
+    assert [line["probability"] for line in told] == highest
+
+
+def test_a_wrong_line_is_named(http: TestClient) -> None:
+    headers = {"content-type": "application/x-ndjson"}
+    refused = http.post("/v1/models/wine/predict", content=b'{"x": 1}\n[1]\n', headers=headers)
+    assert is_problem(refused, 422, "line")
+
+
+def test_an_answer_with_an_id_waits_for_its_label(http: TestClient, wine: StandIn) -> None:
+    body = {"sample": SAMPLES[25], "id": "a"}
+    first = http.post("/v1/models/wine/predict", json=body).json()
+    again = http.post("/v1/models/wine/predict", json={"samples": [SAMPLES[0]], "ids": ["a"]})
+    assert first["answers"] == again.json()["answers"] == ["on"]
+    labels = [{"id": "a", "label": "on"}, {"id": "a", "label": "off"}, {"id": "b", "label": 1}]
+    told = http.post("/v1/models/wine/labels", json={"labels": labels})
+    assert told.json() == {"outcomes": ["joined", "contradictory", "unknown"]}
+
+
+def test_what_moved_an_answer_is_explained(http: TestClient) -> None:
+    body = {"sample": SAMPLES[25], "explain": True}
+    (told,) = http.post("/v1/models/wine/predict", json=body).json()["explanations"]
+    model = learned_model()
+    on = model.labels.index("on")
+    (before,) = model.predict_proba(SAMPLES[25])
+    (without,) = model.predict_proba({"y": 1, "shade": "red"})
+    assert told["x"] == pytest.approx(before[on] - without[on], abs=1e-9)
+    assert max(told, key=told.__getitem__) == "x"
+
+
+def test_an_explanation_of_too_much_is_refused(http: TestClient) -> None:
+    body = {"samples": SAMPLES * 300, "explain": True}
+    assert is_problem(http.post("/v1/models/wine/predict", json=body), 422, "27000")
+
+
+def test_no_answer_comes_before_there_is_a_model(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_ready(_: Any) -> None:
+        raise NotReadyError("no model yet")
+
+    monkeypatch.setattr(wine, "predict", not_ready)
+    refused = http.post("/v1/models/wine/predict", json={"samples": SAMPLES})
+    assert is_problem(refused, 503, "no model yet")
+    assert refused.headers["retry-after"] == "1"

@@ -1,0 +1,47 @@
+"""Watching over HTTP: health, metrics, events."""
+
+from __future__ import annotations
+
+import json
+
+import anyio
+from starlette.testclient import TestClient
+
+from tests.daemon.calling import client
+from tests.daemon.calling import is_problem
+from tests.daemon.standing_in import StandIn
+from tests.daemon.standing_in import StandInRegistry
+
+
+def test_health_and_metrics_are_told(http: TestClient, wine: StandIn) -> None:
+    assert http.get("/healthz").json() == http.get("/readyz").json() == {"status": "ok"}
+    wine.state = "starting"
+    assert http.get("/readyz").status_code == 503
+    text = http.get("/metrics").text
+    assert 'streamnet_accepted_total{model="wine"} 0.0' in text
+    assert 'streamnet_state{model="wine",state="starting"} 1.0' in text
+    assert 'streamnet_request_seconds_count{operation="readyz"} 2.0' in text
+    assert 'streamnet_baseline{baseline="no_change",model="wine"} NaN' in text
+
+
+def test_readiness_ends_with_the_daemon(registry: StandInRegistry) -> None:
+    stopping = anyio.Event()
+    http = client(registry, stopping=stopping)
+    stopping.set()
+    assert http.get("/readyz").json() == http.get("/readyz").json() == {"status": "stopping"}
+    assert http.get("/healthz").status_code == 200
+
+
+def test_events_are_told_from_the_last_one_on_that_was_read(
+    http: TestClient, wine: StandIn
+) -> None:
+    for number in range(3):
+        wine.events.add("champion", number=number)
+    wine.events.close()
+    text = http.get("/v1/models/wine/events", headers={"last-event-id": "2"}).text
+    told = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+    assert [(event["id"], event["data"]) for event in told] == [
+        (3, {"number": 1}),
+        (4, {"number": 2}),
+    ]
+    assert is_problem(http.get("/v1/models/wine/events?after=x"), 422)

@@ -1,0 +1,77 @@
+"""The daemon's run file: what it holds, and what its messages say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.settings_daemon import load
+from streamnet.settings_daemon import model_settings
+from streamnet.settings_daemon import parse
+
+GOOD = """
+[serve]
+dir = "models"
+port = 8000
+
+[model.spam]
+source.target = "label"
+population.candidates = 4
+intake.max_queued = 1000
+
+[model.noise]
+source = {target = "decibel", task = "regression"}
+"""
+
+
+def test_each_model_has_its_own_tables(tmp_path: Path) -> None:
+    path = tmp_path / "daemon.toml"
+    path.write_text(GOOD)
+    settings = load(path)
+    assert settings.serve.given() == {"dir": "models", "port": 8000}
+    assert list(settings.model) == ["spam", "noise"]
+    assert settings.model["spam"].intake.max_queued == 1000
+    assert settings.model["noise"].source.task == "regression"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[model.spam]\n",
+            "d.toml:1: model.spam.source.target is not given, but a model needs one",
+        ),
+        (
+            "[model.spam]\nsource = {target = 'y', files = 'a.csv'}\n",
+            "model.spam.source.files is given, but samples come over HTTP",
+        ),
+        (
+            "[model.spam]\nsource.target = 'y'\nstate.dir = 'x'\n",
+            "model.spam.state.dir is given, but state is kept in serve.dir",
+        ),
+        (
+            "[model.spam]\nsource.target = 'y'\nsource.tsak = 'regression'\n",
+            "d.toml:3: model.spam.source.tsak is not a known key; did you mean 'task'?",
+        ),
+        (
+            "[model.Spam]\nsource.target = 'y'\n",
+            "model is 'Spam', but must be lower-case letters, digits, - and _",
+        ),
+        ("[serve]\nport = 70000\n", "d.toml:2: serve.port is 70000, but must be <= 65535"),
+        ("[serve]\nprot = 1\n", "d.toml:2: serve.prot is not a known key; did you mean 'port'?"),
+        ("[model.spam\n", "d.toml:1"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, "d.toml")
+    assert message in str(caught.value)
+
+
+def test_a_model_over_http_is_checked_alike() -> None:
+    with pytest.raises(ConfigurationError, match=r"run\.seed is -1, but must be >= 0"):
+        model_settings({"source": {"target": "y"}, "run": {"seed": -1}})
+    with pytest.raises(ConfigurationError, match=r"^source\.target is not given"):
+        model_settings({})
