@@ -196,6 +196,19 @@ def test_a_network_without_labels_has_no_winner() -> None:
         made(2, 2, labels=False).winner_label([1, 2])
 
 
+def test_labels_are_calculated_for_one_sample_at_a_time() -> None:
+    with pytest.raises(DataError, match="x has 2 dimensions, but must have 1"):
+        made(2, 2).winner_label([[1, 2]])
+
+
+def test_an_output_beyond_the_limit_is_no_answer() -> None:
+    network = NeuralNetwork(1, CandidateSettings(hidden=(), output="identity"))
+    network.weights = [[[1.0]]]
+    assert network.calculate([9e5]).tolist() == [9e5]
+    with pytest.raises(NoCandidateError, match="sample 1: the network has no finite output"):
+        network.calculate([[1.0], [2e6]])
+
+
 def test_many_threads_that_calculate_get_what_one_gets() -> None:
     network = made(20, 20, 2)
     X = np.array(gopher.stream(20, 2, 400)[0])
