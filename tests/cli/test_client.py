@@ -95,7 +95,13 @@ def test_events_are_told_until_the_daemon_stops(cli: Cli, monkeypatch: pytest.Mo
     with running() as own:
         monkeypatch.setenv("STREAMNET_URL", own.url)
         stop = own.process.terminate
-        monkeypatch.setattr("builtins.print", lambda text, flush: (lines.append(text), stop()))
         lines: list[str] = []
+
+        def tell(text: str, *, flush: bool) -> None:
+            assert flush
+            lines.append(text)
+            stop()
+
+        monkeypatch.setattr("builtins.print", tell)
         assert cli("client", "events", "wine", "--after", 0).code == 0
     assert [json.loads(line)["kind"] for line in lines] == ["state"]
