@@ -23,7 +23,7 @@ from streamnet.cli.terminal import printable
 from streamnet.pipeline.board import Board
 from streamnet.pipeline.board import Row
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.pipeline import PipelineStatistics
+from streamnet.pipeline.statistics import PipelineStatistics
 from streamnet.replaying import Replay
 
 __all__ = ("Picture", "headline", "line", "ready_line")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from streamnet.features.encoded import Encoded
 from streamnet.features.encoder import Encoder
-from streamnet.features.encoder import EncoderStatistics
 from streamnet.features.scaling import Scaling
 from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.features.statistics import EncoderStatistics
 from streamnet.features.textcolumn import TextMode
 
 __all__ = (

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from typing import NamedTuple
 from typing import Self
 from typing import final
 
@@ -25,13 +24,13 @@ from streamnet.features.lags import TargetLags
 from streamnet.features.numbers import plain
 from streamnet.features.reconstruction import samples_from
 from streamnet.features.rows import NO_LAGS
-from streamnet.features.rows import SHARED
-from streamnet.features.rows import TRUNCATED
 from streamnet.features.settings import CHOICES
 from streamnet.features.settings import check_ranges
 from streamnet.features.settings import chosen
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.features.snapshot import Grown
+from streamnet.features.statistics import EncoderStatistics
+from streamnet.features.statistics import statistics_of
 from streamnet.features.target import TargetScaler
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
@@ -41,25 +40,11 @@ from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Task
 
-__all__ = ("Encoder", "EncoderStatistics")
+__all__ = ("Encoder",)
 
 NO_CLASSES = np.empty(0, np.int32)
 NO_TARGET = np.empty(0, np.float64)
 RAW_LENGTH = 4096
-
-
-class EncoderStatistics(NamedTuple):
-    """How full an encoder is."""
-
-    dense: int  # dense inputs
-    rows: int  # rows given out
-    max_rows: int
-    shared: int  # active entries so far that shared a row, since all had been given out
-    truncated: int  # active entries so far that were left out, since a sample had too many
-    classes: int
-    categories: dict[str, int]  # distinct values by category field
-    texts: dict[str, str]  # mode by text field
-    dropped: list[str]  # fields of which an input is dropped as a duplicate
 
 
 @final
@@ -314,26 +299,7 @@ class Encoder:
 
     def statistics(self) -> EncoderStatistics:
         """How full the encoder is."""
-        inputs = self._inputs
-        places = [p for p in inputs.layout.places if p.field.kind is Kind.CATEGORY]
-        return EncoderStatistics(
-            dense=self._dense(),
-            rows=len(inputs.rows),
-            max_rows=len(inputs.rows.keys),
-            shared=int(inputs.rows.counters[SHARED]),
-            truncated=int(inputs.rows.counters[TRUNCATED]),
-            classes=len(self.labels),
-            categories={
-                place.field.name: len(vocabulary.values_seen)
-                for place, vocabulary in zip(places, inputs.vocabularies, strict=True)
-            },
-            texts={
-                place.field.name: str(inputs.texts[place.nth].mode)
-                for place in inputs.layout.places
-                if place.field.kind is Kind.TEXT
-            },
-            dropped=inputs.dropped(),
-        )
+        return statistics_of(self._inputs, dense=self._dense(), classes=len(self.labels))
 
     def snapshot(self) -> EncoderSnapshot:
         """What was learned so far, in time proportional to the number of fields."""

@@ -57,11 +57,12 @@ from streamnet.pipeline.stages import serve
 from streamnet.pipeline.stages import train
 from streamnet.pipeline.state import Emission
 from streamnet.pipeline.state import State
+from streamnet.pipeline.statistics import PipelineStatistics
 from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
 
-__all__ = ("Pipeline", "PipelineStatistics", "Result")
+__all__ = ("Pipeline", "Result")
 
 _CHANNEL = 4  # blocks that may wait before a stage
 _UNWRITTEN = 16  # emitted models and cuts that may wait to be written
@@ -72,19 +73,6 @@ class Result(NamedTuple):
 
     report: dict[str, Any]
     model: Model
-
-
-class PipelineStatistics(NamedTuple):
-    """Where a run stands."""
-
-    samples: int  # learned so far
-    rejected: int
-    seconds: float  # since the first sample could be learned
-    startup: float  # seconds before that
-    progress: float | None  # share of the source that was read
-    champion: str  # settings of the champion in words, empty before there is one
-    switches: int
-    waiting: tuple[int, ...]  # blocks waiting before each stage
 
 
 @final
