@@ -30,12 +30,14 @@ from streamnet.sources import Retried
 from streamnet.sources import Shuffled
 from streamnet.sources import Source
 from streamnet.sources import open_files
+from streamnet.sources.columns import columns_named
 
 __all__ = (
     "DEAD_LETTERS",
     "STATE_DEAD_LETTERS",
     "candidates_of",
     "check_files",
+    "check_named",
     "dead_letters_of",
     "encoder_of",
     "networks_of",
@@ -120,6 +122,22 @@ def encoder_of(settings: RunSettings) -> dict[str, Any]:
     """
     given = settings.encoder.given()
     return {"encoder": given} if given else {}
+
+
+def check_named(settings: RunSettings, schema: Schema) -> None:
+    """Refuse ways to encode columns that the source doesn't have.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    names = [field.name for field in schema.fields]
+    for setting in ("scalings", "texts"):
+        for name in getattr(settings.encoder, setting) or ():
+            if name not in names:
+                raise ConfigurationError(
+                    f"encoder.{setting} names {name!r}, but must name one of the columns "
+                    f"{columns_named(names)}"
+                )
 
 
 def source_of(settings: RunSettings) -> Source:

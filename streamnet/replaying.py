@@ -14,6 +14,7 @@ from typing import final
 from anyio.from_thread import start_blocking_portal
 
 from streamnet.assembling import check_files
+from streamnet.assembling import check_named
 from streamnet.assembling import dead_letters_of
 from streamnet.assembling import encoder_of
 from streamnet.assembling import networks_of
@@ -104,6 +105,7 @@ class Replay:
     def _prepare(self, learner: Learner, schema: Schema) -> Sequence[Sink]:
         if self._start is not None:
             check_columns(self._start.fields, schema)
+        check_named(self.settings, schema)
         path = self.settings.output.predictions
         if path is None:
             return ()

@@ -27,6 +27,7 @@ from streamnet.features.rows import NO_LAGS
 from streamnet.features.rows import TRUNCATED
 from streamnet.features.rows import Lagged
 from streamnet.features.rows import RowTable
+from streamnet.features.scaling import LARGEST_INPUT
 from streamnet.features.scaling import FieldScales
 from streamnet.features.scaling import Scaling
 from streamnet.features.text import HashedText
@@ -43,8 +44,6 @@ from streamnet.samples import Schema
 from streamnet.samples import SparseRows
 
 __all__ = ("InputEncoder",)
-
-LARGEST = float(np.finfo(np.float32).max)  # that the value of an active row can hold
 
 
 @final
@@ -165,7 +164,7 @@ class InputEncoder:
         if block.sparse is not None:
             _fill_sparse(block.sparse, keys[:, plan.width + first :], weights[:, first:])
             if self._raw:
-                np.clip(weights[:, first:], -LARGEST, LARGEST, out=weights[:, first:])
+                np.clip(weights[:, first:], -LARGEST_INPUT, LARGEST_INPUT, out=weights[:, first:])
 
         lags = len(lagged.missing)
         if not active and not lags:

@@ -20,7 +20,7 @@ from streamnet.features.quantiles import insert
 from streamnet.features.quantiles import value_at
 from streamnet.jit import exact
 
-__all__ = ("FieldScales", "Scaling")
+__all__ = ("LARGEST_INPUT", "FieldScales", "Scaling")
 
 
 class Scaling(StrEnum):
@@ -47,6 +47,7 @@ CODES = {scaling: code for code, scaling in enumerate(Scaling)}
 SOURCE, DENSE, CODE, STATE = 0, 2, 3, 4
 
 LARGEST = 1e100  # beyond it a value counts as this large, so that no difference overflows
+LARGEST_INPUT = float(np.finfo(np.float32).max)  # that every network can hold
 FINITE = np.finfo(np.float64).max
 NORMAL_RANGE = 1.3489795003921634  # interquartile range of standard normal numbers
 
@@ -106,7 +107,6 @@ def _scale(
     summaries: NDArray[np.float64],
     used: NDArray[np.int64],
     clip: float,
-    largest: float,
     learn: bool,
     dense: NDArray[np.floating],
 ) -> None:
@@ -117,7 +117,7 @@ def _scale(
             state = plan[c, STATE]
             z = 0.0
             if abs(x) <= FINITE and plan[c, CODE] == NONE:
-                z = _bounded(x, largest)
+                z = _bounded(x, LARGEST_INPUT)
             elif abs(x) <= FINITE:
                 x = _bounded(x, LARGEST)
                 if plan[c, CODE] == MINMAX:
@@ -209,12 +209,11 @@ class FieldScales:
     ) -> None:
         """Write the numbers of the planned fields to ``dense``, learning from each before.
 
-        A missing number is 0. A number that isn't scaled is not clipped either, but for what the
-        type of ``dense`` can't hold.
+        A missing number is 0. A number that isn't scaled is not clipped either, but to what float32
+        can hold.
         """
-        largest = float(np.finfo(dense.dtype).max)
         states = self.extremes, self.summaries, self.used
-        _scale(values, plan, *states, clip, largest, learn, dense)
+        _scale(values, plan, *states, clip, learn, dense)
 
     def inverse(self, measure: int, scaled: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Numbers that have the given inputs; None if the measure is a standardised one."""

@@ -267,9 +267,10 @@ def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
-    for name, value in before.items():
-        if now[name] != value:
-            raise StateError(f"{name} of the encoder is {now[name]}, but was {value}")
+    for name in before | now:
+        old, new = before.get(name), now.get(name)
+        if old != new:
+            raise StateError(f"{name} of the encoder is {new}, but was {old}")
 
 
 def model_of(snapshot: Snapshot, about: dict[str, Any]) -> Model:

@@ -343,3 +343,20 @@ def test_a_run_goes_on_to_the_same_bits_however_columns_are_encoded(cli: Cli) ->
     outputs = ("--state", "whole", "--model", "whole.json")
     assert cli.replay(good(), "--limit", 300, *outputs, *options).code == 0
     assert Path("cut.json").read_bytes() == Path("whole.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("scalings = { numbre = 'rank' }", "encoder.scalings names 'numbre', but must name one of"),
+        ("texts = { words = 'ngrams' }", "encoder.texts names 'words', but must name one of"),
+        ("scalings = { shade = 'rank' }", "scalings names 'shade', but it is of kind category"),
+    ],
+)
+def test_a_way_to_encode_a_column_that_can_not_be_is_refused(
+    cli: Cli, line: str, complaint: str
+) -> None:
+    Path("run.toml").write_text(f"[encoder]\n{line}\n")
+    outcome = cli.replay(good(), "--config", "run.toml")
+    assert (outcome.code, complaint in outcome.complaint) == (2, True), outcome.complaint
+    assert "Traceback" not in outcome.complaint
