@@ -267,6 +267,14 @@ class SelectionSection(Section):
     margin: Share | None = None
     alpha: Annotated[float, Field(gt=0, le=1)] | None = None
 
+    @field_validator("criterion")
+    @classmethod
+    def _is_known(cls, value: str | None) -> str | None:
+        # Late, as above. Whether it fits the task is told when that is known.
+        from streamnet.selection.criteria import criterion
+
+        return value if value is None else criterion(value).name
+
 
 @final
 class SearchSection(Section):

@@ -27,13 +27,32 @@ def evaluate(
     report: Annotated[
         Path | None, Parameter(group=OUTPUT, metavar="FILE", help="Write the measures: .json.")
     ] = None,
+    all_measures: Annotated[
+        bool,
+        Parameter(
+            group=OUTPUT,
+            negative=(),
+            show_default=False,
+            help="Also ROC-AUC, calibration error and more, for which all answers are kept.",
+        ),
+    ] = False,
     per_class: Annotated[
         bool,
-        Parameter(group=OUTPUT, negative=(), help="Show each class against all others."),
+        Parameter(
+            group=OUTPUT,
+            negative=(),
+            show_default=False,
+            help="Show each class against all others.",
+        ),
     ] = False,
     confusion: Annotated[
         bool,
-        Parameter(group=OUTPUT, negative=(), help="Show the confusion matrix, however wide."),
+        Parameter(
+            group=OUTPUT,
+            negative=(),
+            show_default=False,
+            help="Show the confusion matrix, however wide.",
+        ),
     ] = False,
     threshold: Annotated[
         float | None,
@@ -78,7 +97,7 @@ def evaluate(
     check_outputs(outputs, {str(model): "the model", **dict.fromkeys(files, "a file to evaluate")})
     if plot is not None:
         check_matplotlib()
-    shown = Shown(per_class, confusion, plot, threshold)
+    shown = Shown(per_class, confusion, plot, threshold, all_measures)
     options = reading.given() if reading else {}
     grades = anyio.run(grade, Model.load(model), files, target, options, shown)
     show(grades, report, shown)

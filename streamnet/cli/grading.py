@@ -25,6 +25,7 @@ from streamnet.errors import DataError
 from streamnet.errors import StreamnetError
 from streamnet.evaluation import ClassificationBaselines
 from streamnet.evaluation import ClassificationEvaluator
+from streamnet.evaluation import Evaluation
 from streamnet.evaluation import RegressionBaselines
 from streamnet.evaluation import RegressionEvaluation
 from streamnet.evaluation import RegressionEvaluator
@@ -46,6 +47,7 @@ class Shown(NamedTuple):
     confusion: bool = False  # however wide it is
     plot: Path | None = None
     threshold: float | None = None  # of a regression: answers nearer than that are correct
+    all_measures: bool = False  # also those that need all answers at once
 
 
 class Grades(NamedTuple):
@@ -71,9 +73,16 @@ class _Tracks:
         self.values = RegressionEvaluator(1), RegressionEvaluator(2)
         self.class_baselines = ClassificationBaselines()
         self.value_baselines = RegressionBaselines()
-        looked_at = not self.classify and (shown.plot or shown.threshold is not None)
-        # All pairs are kept only then: otherwise memory stays flat.
-        self.pairs = RegressionEvaluation(threshold=shown.threshold) if looked_at else None
+        # All answers are kept only where they are asked for: otherwise memory stays flat.
+        given = (shown.plot, shown.threshold)
+        again = shown.all_measures or any(one is not None for one in given)
+        self.everything = shown.all_measures
+        self.pairs: RegressionEvaluation | None = None
+        self.shares: Evaluation | None = None
+        if again and not self.classify:
+            self.pairs = RegressionEvaluation(threshold=shown.threshold)
+        elif shown.all_measures:
+            self.shares = Evaluation(model.labels)
 
     def update(self, truth: NDArray[Any], outputs: NDArray[np.float64]) -> None:
         if not self.classify:
@@ -87,6 +96,9 @@ class _Tracks:
             if name not in self.numbers:
                 self.numbers[name] = len(self.labels)
                 self.labels.append(name)
+        if self.shares is not None:
+            for name, row in zip(truth.tolist(), outputs, strict=True):
+                self.shares.add(name, probabilities=row)
         label = np.array([self.numbers[name] for name in truth.tolist()], np.int32)
         known = np.full(len(label), len(self.model.labels), np.int32)
         self.classes[0].update(outputs[None].astype(np.float32), label, known)
@@ -97,11 +109,16 @@ class _Tracks:
     def grades(self, samples: int, note: str | None) -> Grades:
         model, simple = self.classes if self.classify else self.values
         baselines = self.class_baselines if self.classify else self.value_baselines
-        measures = {"model": measures_of(model.measures(0))}
+        measures = {"model": {**self._more_measures(), **measures_of(model.measures(0))}}
         for track, name in enumerate(baselines.names):
             measures[name] = measures_of(simple.measures(track))
         confusion = self._confusion() if self.classify else None
         return Grades(samples, measures, tuple(self.labels), confusion, self.pairs, note)
+
+    def _more_measures(self) -> dict[str, float | None]:
+        """What can only be told of all answers at once, where it is asked for."""
+        evaluation = self.shares or self.pairs if self.everything else None
+        return {} if evaluation is None else measures_of(evaluation.measures())
 
     def _confusion(self) -> NDArray[np.float64]:
         """The confusion with room for every label, also for those that never came up."""

@@ -47,7 +47,7 @@ _CLASSIFICATION = (
     "roc_auc",
     "calibration_error",
 )
-_ORDER = (*_CLASSIFICATION, "mae", "rmse", "r2", "mape")
+_ORDER = (*_CLASSIFICATION, "mae", "rmse", "r2", "mape", "distance")
 
 
 def measures_table(measures: Mapping[str, Mapping[str, float | None]]) -> Table:

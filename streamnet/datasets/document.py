@@ -93,10 +93,6 @@ def as_libsvm(samples: Iterable[Sample]) -> bytes:
 
 
 def _check(what: str, text: str, format_name: str, kept: bool) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        kept = False
     if not (kept and text):
         raise ConfigurationError(
             f"{what} is {text!r}, which {format_name} would not keep: save the set as .json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
@@ -31,7 +32,7 @@ __all__ = ("Header", "Read", "Rejected", "read_vectors")
 Header = Literal["auto", True, False]
 Rejected = Literal["raise", "collect"]
 
-LAST = "last"
+STANDARD_INPUT = "-"
 MOST_INPUTS = 1 << 20  # of a vector made of libSVM's pairs: a set is dense
 
 
@@ -67,6 +68,10 @@ def read_vectors(
         raise ConfigurationError(f"first_index is {first_index}, but must be 0 or 1")
     if inputs is not None and not 1 <= inputs <= MOST_INPUTS:
         raise ConfigurationError(f"inputs is {inputs}, but must be from 1 to {MOST_INPUTS}")
+    if os.fspath(path) == STANDARD_INPUT or Path(path).is_fifo():
+        raise ConfigurationError(
+            f"path is {os.fspath(path)!r}, but must be a file: it is read twice"
+        )
     given: dict[str, Any] = {"format": format, "header": None if header == "auto" else header}
     with start_blocking_portal() as portal:
         schema, blocks = portal.call(_read, os.fspath(path), task, target, given, rejected)

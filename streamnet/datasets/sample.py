@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 
-__all__ = ("Sample",)
+__all__ = ("Sample", "check_text")
 
 
 @final
@@ -45,8 +45,8 @@ class Sample:
     def __init__(
         self, vector: ArrayLike, label: str | None = None, value: float | None = None
     ) -> None:
-        if label is not None and not isinstance(label, str):
-            raise ConfigurationError(f"label is {label!r}, but must be a text")
+        if label is not None:
+            check_text("label", label)
         if value is not None and not isfinite(value):
             raise ConfigurationError(f"value is {value}, but must be finite")
         # The fields of a frozen class can only be set this way.
@@ -62,6 +62,20 @@ class Sample:
 
     def __hash__(self) -> int:
         return hash((self.vector.tobytes(), self.label, self.value))
+
+
+def check_text(what: str, text: object) -> None:
+    """Refuse a name that no file could hold.
+
+    Raises:
+        ConfigurationError: If it is no text, or has lone surrogates, which UTF-8 does not have.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{what} is {text!r}, but must be a text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"{what} is {text!r}, but must be valid Unicode") from error
 
 
 def _vector(given: ArrayLike) -> NDArray[np.float64]:

@@ -25,6 +25,7 @@ from streamnet.datasets.reading import Header
 from streamnet.datasets.reading import Rejected
 from streamnet.datasets.reading import read_vectors
 from streamnet.datasets.sample import Sample
+from streamnet.datasets.sample import check_text
 from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
@@ -56,7 +57,8 @@ class Set:
         rejected: Records that `load` left out, where it was told to collect them.
 
     Raises:
-        ConfigurationError: If a name is there twice, or labels are given for a regression.
+        ConfigurationError: If a name is there twice or no valid text, or labels are given for a
+            regression.
 
     >>> train = Set("classification")
     >>> train.extend([Sample([0, 1], label="rock"), Sample([1, 1], label="mine")])
@@ -78,8 +80,8 @@ class Set:
     ) -> None:
         if task not in list(Task):
             raise ConfigurationError(f"task is {task!r}, but must be one of {', '.join(Task)}")
-        names = [*columns, target]
-        for name, times in Counter(names).items():
+        for name, times in Counter((*columns, target)).items():
+            check_text("column", name)
             if times > 1:
                 raise ConfigurationError(f"columns and target have {name!r} twice")
         self.task = Task(task)
@@ -117,10 +119,11 @@ class Set:
         """The class number of a label, which is a new one if the label is new.
 
         Raises:
-            ConfigurationError: If this is the set of a regression.
+            ConfigurationError: If this is the set of a regression, or the label is no valid text.
         """
         if self.task is Task.REGRESSION:
             raise ConfigurationError(f"label is {label!r}, but a regression has no classes")
+        check_text("label", label)
         return self._numbers.setdefault(label, len(self._numbers))
 
     def counts(self) -> dict[str, int]:
@@ -146,7 +149,7 @@ class Set:
         if not size:
             self._columns = tuple(f"f{number}" for number in range(len(sample.vector)))
         if self.task is Task.CLASSIFICATION and sample.label is not None:
-            self.add_class(sample.label)
+            self._numbers.setdefault(sample.label, len(self._numbers))
         self._samples.append(sample)
         self._distinct.add(sample)
 
@@ -217,9 +220,10 @@ class Set:
         without outer space. A ``.json`` is one that `save` has written, unless a format is given.
 
         Args:
-            path: The file.
+            path: The file; no pipe, since it is first looked at, then read.
             task: What is predicted; otherwise the target's values tell it.
-            target: Name of its column, or in delimited text its number from 0; otherwise the last.
+            target: Name of its column, or where there is no header its number from 0; otherwise the
+                last column.
             header: Whether delimited text has one.
             format: As for `streamnet.open_files`; otherwise name or content tell it.
             rejected: Whether a record that can't be used is raised or collected in `rejected`.

@@ -332,7 +332,8 @@ class Server:
         self.members = [_member(*values) for values in state["members"]]
         self._serials = self._all_serials()
         self.selector.restore_state(state["selector"])
-        self.sample_loss.restore_state(state["sample_loss"])
+        if "sample_loss" in state:  # release 0.1.0 had no other criterion than the default
+            self.sample_loss.restore_state(state["sample_loss"])
         self.alternatives.restore_state(state["alternatives"])
         self.changes.clear()
         losses = state["change_losses"].tolist()

@@ -120,7 +120,7 @@ class SampleLoss:
     def _of_answers(
         self, answered: NDArray[np.int64], truth: NDArray[np.int32]
     ) -> NDArray[np.float64]:
-        wrong = (answered != truth).T.astype(np.float64)
+        wrong: NDArray[np.float64] = (answered != truth).T.astype(np.float64)
         if self.name in WRONG:
             return wrong
         counts = self._count(truth)

@@ -22,10 +22,11 @@ READING = "--format --delimiter --header --no-header --missing"
 OPTIONS = {
     "replay": "--target --task --drop --kind --epochs --shuffle-buffer --limit --max-rejected "
     f"{READING} --candidates --hidden --activation --optimiser --learning-rate --rehearsal --dtype "
+    "--criterion "
     "--seed --block-size --threads --config --model --predictions --report --dead-letters --quiet",
     "predict": f"MODEL FILE {READING} --output",
-    "evaluate": f"MODEL FILE --target {READING} --report --per-class --confusion --threshold "
-    "--plot",
+    "evaluate": f"MODEL FILE --target {READING} --report --all-measures --per-class "
+    "--confusion --threshold --plot",
     "inspect": "FILE",
 }
 

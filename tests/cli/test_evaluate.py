@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from streamnet.modelfiles import Model
 from streamnet.replaying import replay
 from tests.cli.calling import Cli
 from tests.cli.calling import Row
@@ -234,3 +235,32 @@ def test_labels_have_no_threshold(cli: Cli, model: Path) -> None:
     path = write("new.csv", csv_text(noisy(10)))
     outcome = cli("evaluate", model, path, "--threshold", "0.5")
     assert outcome.complaint == "threshold is given, but the model answers with labels"
+
+
+def test_measures_that_need_all_answers_are_those_of_scikit_learn(cli: Cli, model: Path) -> None:
+    samples = noisy(140)
+    path = write("new.csv", csv_text(samples))
+    plain = evaluated(cli, model, path)["measures"]["model"]
+    found = evaluated(cli, model, path, "--all-measures")["measures"]["model"]
+    assert {name: found[name] for name in plain} == plain
+    known = Model.load(model)
+    truth = [row["label"] for row in samples]
+    shares = known.predict_proba(samples)
+    areas = [
+        metrics.roc_auc_score([one == label for one in truth], shares[:, number])
+        for number, label in enumerate(known.labels)
+    ]
+    assert found["roc_auc"] == pytest.approx(np.mean(areas), abs=1e-9)
+    given = known.predict(samples)
+    weighted = metrics.f1_score(truth, given, average="weighted")
+    assert found["weighted_f1"] == pytest.approx(weighted)
+    assert {"micro_f1", "calibration_error", "gopher.accuracy"} <= set(found)
+
+
+def test_more_measures_of_numbers_are_those_of_scikit_learn(cli: Cli, line: Path) -> None:
+    found = evaluated(cli, Path("line.json"), line, "--all-measures")["measures"]["model"]
+    answers = [float(row["answer"]) for row in read_csv(cli("predict", "line.json", line).out)]
+    truth = [float(row["y"]) for row in read_csv(line.read_text())]
+    expected = metrics.mean_pinball_loss(truth, answers, alpha=0.9)
+    assert found["quantile_loss_0.9"] == pytest.approx(expected)
+    assert found["distance"] == pytest.approx(found["rmse"] ** 2 / 2)

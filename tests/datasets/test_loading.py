@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,13 @@ def test_a_setting_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Set.load(write(tmp_path, GOOD), **settings_given)
+
+
+def test_a_pipe_is_refused_since_a_part_of_it_would_be_lost(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("-", tmp_path / "pipe"):
+        with pytest.raises(ConfigurationError, match="must be a file: it is read twice"):
+            Set.load(path)
 
 
 def test_loading_works_where_an_event_loop_runs(tmp_path: Path) -> None:

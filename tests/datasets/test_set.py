@@ -113,6 +113,7 @@ def test_membership_asks_for_vector_and_truth() -> None:
     assert Sample([0, 1.5], label="mine") not in made
     assert Sample([-0.0, 1], label="mine") in made
     assert "mine" not in made
+    assert Sample([0, 1], label="mine") != "mine"
 
 
 def test_membership_takes_no_longer_in_a_large_set() -> None:
@@ -184,6 +185,9 @@ def test_classes_can_be_added_without_a_sample() -> None:
         (lambda: Sample(["x"]), "must be numbers"),
         (lambda: Sample([1.0, float("inf")]), "has inf as number 1"),
         (lambda: Sample([1.0], value=float("nan")), "value is nan"),
+        (lambda: Sample([1.0], label="\ud800"), "must be valid Unicode"),
+        (lambda: Set("classification", labels=["\ud800"]), "must be valid Unicode"),
+        (lambda: Set("regression", columns=["\ud800"]), "column is .* must be valid Unicode"),
         (lambda: Sample([1.0], label=3), "label is 3"),  # type: ignore[arg-type]
     ],
 )

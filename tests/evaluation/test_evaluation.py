@@ -16,7 +16,9 @@ from sklearn import metrics
 from streamnet.errors import ConfigurationError
 from streamnet.evaluation import ClassificationEvaluator
 from streamnet.evaluation import Evaluation
+from streamnet.evaluation.probabilities import brier
 from streamnet.evaluation.probabilities import calibration_error
+from streamnet.evaluation.probabilities import log_loss
 from streamnet.evaluation.probabilities import roc_auc
 
 LABELS = ("a", "b", "c", "d")
@@ -152,6 +154,12 @@ def test_an_answer_may_be_given_beside_its_probabilities() -> None:
     evaluation = Evaluation.of(["a"], ["b"], probabilities=[[0.9, 0.1]], labels="ab")
     assert evaluation.measures()["accuracy"] == 0.0
     assert evaluation.measures()["log_loss"] == pytest.approx(-np.log(0.9))
+
+
+def test_probabilities_of_no_samples_have_no_measures() -> None:
+    truth, table = np.zeros(0, np.int64), np.zeros((0, 2))
+    for measure in (log_loss, brier, roc_auc, calibration_error):
+        assert np.isnan(measure(truth, table))
 
 
 def test_of_no_samples_nothing_is_defined() -> None:
