@@ -89,6 +89,20 @@ class EngineOptions:
     ensemble: Annotated[
         int | None, _option("N", "How many of the best answer together; default 10.")
     ] = None
+    refit: Annotated[
+        bool | None,
+        _option(
+            "", "Whether the best learn again, with the part that chose them too; default yes."
+        ),
+    ] = None
+    ordered: Annotated[
+        bool | None,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Learn the earliest samples and hold out the latest, as suits a stream.",
+        ),
+    ] = None
     seed: Annotated[int | None, _option("N", "Key of all random numbers; default 0.")] = None
     threads: Annotated[int | None, _option("N", "Most threads that learn at once; default 2.")] = (
         None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,15 @@ class Training:
         self._verbose = verbose and not quiet
         self._quiet = quiet
         self._terminal = Terminal()
-        self._engine: Engine | None = None
         self._signal = 0  # the first one that came
         self._broken_off = False
+        self._unsaid: OSError | None = None  # why nobody reads our words any more
+        self._untold: deque[Improvement] = deque()
 
     def hear(self, improvement: Improvement) -> None:
-        """Tell an improvement."""
-        if self._verbose and self._engine is not None:
-            self._terminal.say(self._words(self._engine, improvement))
+        """Note an improvement, to be told soon; from any thread."""
+        if self._verbose:
+            self._untold.append(improvement)
 
     def watch(
         self,
@@ -82,14 +84,15 @@ class Training:
             StreamnetError: If the run failed.
             KeyboardInterrupt: If it was broken off, or ended before there was a best.
         """
-        self._engine = engine
         failure: StreamnetError | None = anyio.run(self._watch, engine, files, reading)
         if self._broken_off or (self._signal and engine.trained is None):
-            raise KeyboardInterrupt
+            raise self._unsaid or KeyboardInterrupt
         if failure is not None:
             raise failure
         assert engine.trained is not None
         self._write(engine.trained, model, report)
+        if self._unsaid is not None:
+            raise self._unsaid
         if engine.rejected:
             first = engine.rejected[0]
             complain(
@@ -97,6 +100,7 @@ class Training:
                 f"the first one, line {first.line}: {printable(first.detail)}"
             )
         if not self._quiet:
+            self._tell(engine)
             self._show_outcome(engine, engine.trained, model, report)
         return SIGNALLED + self._signal if self._signal else 0
 
@@ -134,16 +138,34 @@ class Training:
                 complain("stopping: the best so far is kept; once more breaks off")
 
     async def _show(self, engine: Engine) -> None:
-        if self._terminal.is_terminal and not self._terminal.is_dumb_terminal:
-            with Live(console=self._terminal, auto_refresh=False, transient=True) as live:
-                while True:
-                    live.update(self._picture(engine), refresh=True)
-                    await anyio.sleep(REFRESH)
+        drawn = self._terminal.is_terminal and not self._terminal.is_dumb_terminal
+        try:
+            await (self._live(engine) if drawn else self._lines(engine))
+        except OSError as error:  # a pipe that was closed, a disk that is full
+            self._unsaid = error
+            self._signal = self._signal or signal.SIGPIPE
+            engine.stop()
+
+    async def _live(self, engine: Engine) -> None:
+        with Live(console=self._terminal, auto_refresh=False, transient=True) as live:
+            while True:
+                self._tell(engine)
+                live.update(self._picture(engine), refresh=True)
+                await anyio.sleep(REFRESH)
+
+    async def _lines(self, engine: Engine) -> None:
+        due = anyio.current_time() + LINES
         while True:
-            await anyio.sleep(LINES)
+            self._tell(engine)
             now = engine.progress()
-            if now is not None:
+            if now is not None and anyio.current_time() >= due:
                 self._terminal.say(f"{_stand(now)}  {self._best(engine, now)}")
+                due = anyio.current_time() + LINES
+            await anyio.sleep(REFRESH)
+
+    def _tell(self, engine: Engine) -> None:
+        while self._untold:
+            self._terminal.say(self._words(engine, self._untold.popleft()))
 
     def _picture(self, engine: Engine) -> Table:
         grid = Table.grid(padding=(0, 2))

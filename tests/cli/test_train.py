@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from streamnet.modelfiles import Model
 from tests.cli.calling import Cli
+from tests.cli.processes import on_a_terminal
+from tests.cli.processes import start
 from tests.engine.sets import moons
 from tests.engine.sets import slope
 
 QUICK = ("--epochs", 5, "--tries", 2, "--hidden", "8", "--learning-rate", 0.1, "--decay", 0.05)
+
+LONG = ("--epochs", 1_000_000, "--tries", 2, "--hidden", "8")
 
 
 @pytest.fixture
@@ -105,21 +105,33 @@ def test_records_that_cannot_be_read_are_told(cli: Cli, file: Path) -> None:
 
 def test_control_c_keeps_the_best_so_far(file: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.json"
-    words = [*map(str, QUICK), "--epochs", "1000000", "--verbose", "--model", str(model)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "streamnet", "train", str(file), *words[2:]],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
+    with start("train", file, *LONG, "--verbose", "--model", model) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("best so far")
-        time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
     assert err == "streamnet: stopping: the best so far is kept; once more breaks off\n"
     assert "on the test part" in out
     assert Model.load(model).predict({"x": 0.0, "y": 1.0}).shape == (1,)
+
+
+def test_if_nobody_reads_our_words_any_more_the_model_is_written_all_the_same(
+    file: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "m.json"
+    with start("train", file, *LONG, "--model", model) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("epoch ")
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+    assert Model.load(model).labels
+
+
+def test_a_terminal_shows_a_bar_and_then_the_tables(file: Path) -> None:
+    code, sent = on_a_terminal("train", file, "--epochs", 300, "--hidden", "8", "--tries", 2)
+    assert code == 0
+    assert "of 300, 6 networks" in sent
+    assert "truth" in sent

@@ -11,9 +11,10 @@ from streamnet.datasets import Sample
 from streamnet.datasets import Set
 from streamnet.engine import Engine
 
-__all__ = ("SONAR", "moons", "quick", "slope")
+__all__ = ("SONAR", "WINE", "moons", "quick", "slope")
 
-SONAR = Path(__file__).parents[2] / "examples" / "data" / "sonar.data"
+DATA = Path(__file__).parents[2] / "examples" / "data"
+SONAR, WINE = DATA / "sonar.data", DATA / "wine_red.csv.gz"
 
 
 def moons(n: int = 120, seed: int = 0) -> Set:

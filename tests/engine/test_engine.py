@@ -30,6 +30,7 @@ from streamnet.networks.population import Population
 from streamnet.samples import Task
 from streamnet.selection.criteria import criterion
 from tests.engine.sets import SONAR
+from tests.engine.sets import WINE
 from tests.engine.sets import moons
 from tests.engine.sets import quick
 from tests.engine.sets import slope
@@ -202,6 +203,53 @@ def test_iterations_bound_the_refit_too() -> None:
     assert trained.evaluation.measures()["accuracy"] > 0.5
 
 
+def test_stopping_the_refit_leaves_what_was_chosen_before() -> None:
+    async def run() -> None:
+        engine = quick(epochs=2000)
+        async with anyio.create_task_group() as group:
+            group.start_soon(engine.run, moons())
+            while not ((now := engine.progress()) and now.refitting):
+                await anyio.lowlevel.checkpoint()
+            engine.stop()
+        assert engine.trained is not None
+        assert not engine.trained.report["refitted"]
+        assert engine.evaluation.measures()["accuracy"] > 0.5
+
+    anyio.run(run)
+
+
+def test_blocks_are_learned_and_samples_without_a_target_left_out() -> None:
+    block = moons(60).block()
+    assert block.target is not None
+    target = block.target.copy()
+    target[:10] = None
+    report = quick().fit([replace(block, target=target), moons(20).block()]).report
+    assert sum(report["samples"].values()) == 70
+    with pytest.raises(DataError, match="no sample has a target"):
+        quick().fit(replace(block, target=np.full(60, None, object)))
+    with pytest.raises(ConfigurationError, match="the data have no target"):
+        quick().fit(replace(block, target=None))
+
+
+def test_a_part_that_fails_says_so_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("out of luck")
+
+    monkeypatch.setattr("streamnet.engine.holdout.HoldoutEvaluator.evaluate", fail)
+    with pytest.raises(OSError, match="out of luck"):
+        quick().fit(moons())
+
+
+def test_a_candidate_is_described_and_progress_told() -> None:
+    engine = quick()
+    assert (engine.progress(), engine.history) == (None, ())
+    engine.fit(moons())
+    assert engine.describe(3) == "try 2: relu 8, sgd 0.05, inverse 0.00198413"
+    now = engine.progress()
+    assert now is not None
+    assert (now.candidates, now.best) == (4, engine.history[-1])
+
+
 def test_a_criterion_of_labels_is_refused_for_numbers() -> None:
     with pytest.raises(ConfigurationError, match="criterion is 'accuracy', but for a regression"):
         quick(criterion="accuracy").fit(slope())
@@ -296,3 +344,9 @@ def test_sonar_is_learned_as_well_as_promised_in_short() -> None:
     """The figure of ten seeds comes from benchmarks/engine.py."""
     found = [Engine(seed=s, epochs=25, tries=3).fit(SONAR).evaluation.measures() for s in range(4)]
     assert np.mean([one["accuracy"] for one in found]) >= 0.78
+
+
+def test_raw_inputs_of_any_size_do_not_make_a_constant() -> None:
+    """Sulphur dioxide in the hundreds and chlorides in the hundredths: gopher's units saturate."""
+    engine = Engine("regression", epochs=6, tries=1)
+    assert engine.fit(WINE, target="quality").evaluation.measures()["r2"] > 0.25

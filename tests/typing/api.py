@@ -80,3 +80,11 @@ async def pipeline(rows: AsyncIterator[dict[str, Any]]) -> None:
             assert_type(champion, streamnet.Champion)
             assert_type(champion.model, streamnet.Model)
     assert_type(await streamnet.Pipeline(source).run(), streamnet.Result)
+
+
+def engine() -> None:
+    learner = streamnet.Engine("regression", tries=2)
+    trained = learner.fit("a.csv", target="y")
+    assert_type(trained.model, streamnet.Model)
+    assert_type(trained.report, dict[str, Any])
+    assert_type(learner.winner, streamnet.Model)
