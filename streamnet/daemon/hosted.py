@@ -128,11 +128,21 @@ class Hosted:
         await self._lifecycle.published()
 
     async def pause(self) -> None:
-        """Learn no more for now; samples are accepted until too many wait. Twice is allowed."""
+        """Learn no more for now, also after a restart; samples are accepted until too many wait.
+
+        Twice is allowed.
+
+        Raises:
+            OutputError: If it can't be written down for the next start.
+        """
         await self._lifecycle.pause()
 
     async def resume(self) -> None:
-        """Learn on, also after a failure. Twice is allowed."""
+        """Learn on, also after a failure. Twice is allowed.
+
+        Raises:
+            OutputError: If it can't be written down for the next start.
+        """
         await self._lifecycle.resume()
 
     async def reset(self, *, keep_old: bool = True) -> None:

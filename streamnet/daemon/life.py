@@ -47,6 +47,7 @@ class Life:
         journal/   what came in
         state/     checkpoints and models, as of any run
         lock       held while a process is at it
+        paused     there while nothing is to be learned
 
     Args:
         folder: The model's folder; made if it is absent.
