@@ -165,6 +165,24 @@ def test_labels_join_late_and_out_of_order_and_after_a_restart(run: Runner, tmp_
     run(main)
 
 
+def test_many_at_once_are_taken_in_pieces(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(20))
+            await hosted.published()
+            many = rows(2500)
+            ids = [str(number) for number in range(len(many))]
+            kept = await hosted.remember(ids, many, hosted.predict(many))
+            assert len(kept) == 2500
+            outcomes = await hosted.label([(one, "a") for one in reversed(ids)])
+            assert outcomes == ["joined"] * 2500
+            assert await hosted.label([]) == []
+            await learned(hosted, 2520)
+            assert there(hosted._life).committer.journal.synced > 0
+
+    run(main)
+
+
 def test_a_prediction_without_label_is_given_up(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         settings = settings_of(intake={"max_age": 0.3, "publish_seconds": 0.05})
