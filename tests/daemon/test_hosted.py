@@ -295,6 +295,21 @@ def test_a_failure_is_told_and_others_settings_are_refused(run: Runner, tmp_path
     run(main)
 
 
+def test_settings_that_contradict_each_other_are_told_each_time(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path, settings_of(source={"drop": ["y"]})) as hosted:
+            for _ in range(2):
+                await until(lambda: hosted.state == "failed")
+                assert hosted.failure == "drop has 'y', but that is the target"
+                with pytest.raises(NotReadyError, match="model spam is failed: drop has 'y'"):
+                    hosted.predict({"x": 1})
+                await hosted.resume()
+
+    run(main)
+
+
 def test_what_there_is_to_be_seen(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
