@@ -85,8 +85,8 @@ def test_a_number_has_an_interval_of_what_the_residuals_were(
     http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = Predictions(np.array([3.0, np.nan]), None, (), 1)
-    monkeypatch.setattr(wine, "predict", lambda samples: said._replace(generation=generation))
     generation = 1
+    monkeypatch.setattr(wine, "predict", lambda samples: said._replace(generation=generation))
     told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:2]}).json()
     assert (told["answers"], "intervals" in told) == ([3.0, None], False)
     rng = np.random.default_rng(1)
