@@ -100,7 +100,7 @@ class Guard:
         self.inside += 1
         try:
             await self._app(scope, receive, guarded)
-        except TimeoutError:
+        except Exception:
             if not guarded.gave_up:
                 raise  # and who took no more of the answer is left alone
         finally:

@@ -57,6 +57,8 @@ async def _predict(request: Request, service: Service) -> Response:
     if ids is not None:
         kept = await hosted.remember(ids, samples, said)
         answers = _remembered(kept, said)
+    if said.shares is None:
+        answers.intervals = _intervals(answers, service.interval(hosted, said.generation))
     if body.explain:
         answers.explanations = await _explained(service, hosted, samples, said)
     return replied(answers)
@@ -70,6 +72,18 @@ def _answers(said: Predictions) -> Answers:
         labels=None if said.shares is None else list(said.labels),
         probabilities=None if said.shares is None else said.shares.tolist(),
     )
+
+
+def _intervals(
+    answers: Answers, ends: tuple[float, float] | None
+) -> list[tuple[float | None, float | None]] | None:
+    if ends is None:
+        return None
+    low, high = ends
+    return [
+        (answer + low, answer + high) if isinstance(answer, float) else (None, None)
+        for answer in answers.answers
+    ]
 
 
 def _remembered(kept: Sequence[Answer], said: Predictions) -> Answers:

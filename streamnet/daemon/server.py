@@ -198,6 +198,7 @@ class _Daemon:
     reload: Callable[[], str] | None
     say: Callable[[str], None]
     stopping: anyio.Event = field(default_factory=anyio.Event)
+    serving: CancelScope = field(default_factory=lambda: CancelScope(shield=True))
     signal: int = 0
 
     @property
@@ -242,7 +243,7 @@ class _Daemon:
         )
 
     async def _answer(self, server: _Server) -> None:
-        with CancelScope(shield=True):  # it drains by itself
+        with self.serving:  # it drains by itself
             async with create_task_group() as group:
                 group.start_soon(self._end, server)
                 await server.serve(sockets=[self.listener])
@@ -278,6 +279,7 @@ class _Daemon:
                 if number == signal.SIGHUP:
                     self._reload()
                 elif self.signal:
+                    self.serving.cancel()
                     everything.cancel()
                 else:
                     self.signal = number

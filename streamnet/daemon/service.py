@@ -14,6 +14,7 @@ from starlette.requests import Request
 from streamnet.daemon.access import Access
 from streamnet.daemon.access import Scope
 from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.intervals import interval_of
 from streamnet.daemon.limits import Limits
 from streamnet.daemon.limits import Rates
 from streamnet.daemon.metrics import Metrics
@@ -49,6 +50,10 @@ class Service:
     batches: anyio.Semaphore = field(init=False)
     _together: WeakKeyDictionary[Hosted, Together] = field(default_factory=WeakKeyDictionary)
 
+    _intervals: WeakKeyDictionary[Hosted, tuple[int, tuple[float, float] | None]] = field(
+        default_factory=WeakKeyDictionary
+    )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "batches", anyio.Semaphore(self.limits.batches))
 
@@ -70,6 +75,15 @@ class Service:
         if joined is None:
             joined = self._together[hosted] = Together(hosted.predict)
         return joined
+
+    def interval(self, hosted: Hosted, generation: int) -> tuple[float, float] | None:
+        """What makes an interval of a model's numbers, reckoned once for each generation."""
+        known = self._intervals.get(hosted)
+        if known is None or known[0] != generation:
+            residuals = hosted.residuals()
+            ends = None if residuals is None else interval_of(residuals)
+            known = self._intervals[hosted] = (generation, ends)
+        return known[1]
 
     def admit(self, request: Request, scope: Scope) -> None:
         """Let who has the scope pass.

@@ -167,15 +167,17 @@ class Answers(_Reply, omit_defaults=True):
 
     ``answers`` holds labels or numbers, null where there is no finite one; ``generations`` those of
     the models that gave them: a remembered answer stays what it was. ``probabilities`` has a row
-    for each sample, in the order of ``labels``. ``explanations`` tells for each sample by how much
-    the answer would change if an input were missing: the probability of the answered label, or the
-    number.
+    for each sample, in the order of ``labels``; ``intervals`` has the ends between which a number
+    lies 90 times of 100, as far as the residuals of late tell. ``explanations`` tells for each
+    sample by how much the answer would change if an input were missing: the probability of the
+    answered label, or the number.
     """
 
     answers: list[str | float | None]
     generations: list[int]
     labels: list[str] | None = None
     probabilities: list[list[float | None]] | None = None
+    intervals: list[tuple[float | None, float | None]] | None = None
     explanations: list[dict[str, float]] | None = None
 
 

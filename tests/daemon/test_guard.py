@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import anyio
 import pytest
 from starlette.testclient import TestClient
 
@@ -12,9 +14,12 @@ from streamnet.daemon.access import Scope
 from streamnet.daemon.app import OPERATIONS
 from streamnet.daemon.app import create_app
 from streamnet.daemon.limits import Limits
+from tests.daemon.asgi import Talk
+from tests.daemon.asgi import http_scope
 from tests.daemon.calling import TOKENS
 from tests.daemon.calling import client
 from tests.daemon.calling import is_problem
+from tests.daemon.standing_in import StandIn
 from tests.daemon.standing_in import StandInRegistry
 
 
@@ -103,3 +108,76 @@ def test_the_application_can_be_mounted(registry: StandInRegistry) -> None:
     assert http.get("/ml/v1/models/wine").json()["name"] == "wine"
     body = {"name": "beer", "settings": {"source": {"target": "y"}}}
     assert http.post("/ml/v1/models", json=body).headers["location"] == "/ml/v1/models/beer"
+
+
+def ask(app: Any, scope: dict[str, Any], talk: Talk) -> Talk:
+    async def main() -> None:
+        with anyio.fail_after(10):
+            await app(scope, talk.receive, talk.send)
+
+    anyio.run(main)
+    return talk
+
+
+def test_two_names_of_a_host_are_one_too_many(registry: StandInRegistry) -> None:
+    app = create_app(registry)  # type: ignore[arg-type]
+    scope = http_scope("/healthz", [(b"host", b"a"), (b"host", b"b")])
+    assert ask(app, scope, Talk()).status == 400
+
+
+def test_a_websocket_is_closed(registry: StandInRegistry) -> None:
+    app = create_app(registry)  # type: ignore[arg-type]
+    talk = ask(app, {**http_scope("/"), "type": "websocket"}, Talk())
+    assert talk.sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_who_takes_no_more_of_an_answer_is_left_alone(registry: StandInRegistry) -> None:
+    app = create_app(registry, limits=Limits(answer_seconds=0.05))  # type: ignore[arg-type]
+    talk = Talk()
+    talk.reads = False
+    assert ask(app, http_scope("/v1/models/wine/events"), talk).status == 200
+
+
+def test_a_request_too_many_waits_outside_but_health_is_told(registry: StandInRegistry) -> None:
+    app = create_app(registry, limits=Limits(requests=1))  # type: ignore[arg-type]
+
+    async def main() -> list[int]:
+        talks = [Talk() for _ in range(3)]
+        paths = ["/v1/models/wine/events", "/v1/models", "/healthz"]
+        async with anyio.create_task_group() as group:
+            for talk, path in zip(talks, paths, strict=True):
+                group.start_soon(app, http_scope(path), talk.receive, talk.send)
+                await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+        return [talk.status for talk in talks]
+
+    assert anyio.run(main) == [200, 503, 200]
+
+
+@pytest.mark.parametrize("kind", [b"application/json", b"application/x-ndjson"])
+def test_who_leaves_in_the_middle_of_a_body_is_told_nothing(
+    registry: StandInRegistry, wine: StandIn, kind: bytes
+) -> None:
+    app = create_app(registry)  # type: ignore[arg-type]
+    headers = [(b"host", b"a"), (b"content-type", kind)]
+    body = {"type": "http.request", "body": b'{"x": 1}\n{"x"', "more_body": True}
+    talk = Talk(body, {"type": "http.disconnect"})
+    assert ask(app, http_scope("/v1/models/wine/samples", headers, "POST"), talk).sent == []
+    assert wine.taken == ([] if kind.endswith(b"/json") else [b'{"x": 1}'])
+
+
+def test_only_so_many_batches_are_in_memory(registry: StandInRegistry) -> None:
+    app = create_app(registry, limits=Limits(batches=1))  # type: ignore[arg-type]
+    headers = [(b"host", b"a"), (b"content-type", b"application/x-ndjson")]
+
+    async def main() -> int:
+        first, second = Talk(), Talk({"type": "http.request", "body": b'{"x": 1}'})
+        scope = http_scope("/v1/models/wine/predict", headers, "POST")
+        async with anyio.create_task_group() as group:
+            group.start_soon(app, dict(scope), first.receive, first.send)
+            await anyio.wait_all_tasks_blocked()
+            await app(dict(scope), second.receive, second.send)
+            group.cancel_scope.cancel()
+        return second.status
+
+    assert anyio.run(main) == 503

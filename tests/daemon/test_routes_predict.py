@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from streamnet.daemon.answers import Predictions
 from streamnet.errors import NotReadyError
 from tests.daemon.calling import SAMPLES
 from tests.daemon.calling import is_problem
@@ -77,3 +79,24 @@ def test_no_answer_comes_before_there_is_a_model(
     refused = http.post("/v1/models/wine/predict", json={"samples": SAMPLES})
     assert is_problem(refused, 503, "no model yet")
     assert refused.headers["retry-after"] == "1"
+
+
+def test_a_number_has_an_interval_of_what_the_residuals_were(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = Predictions(np.array([3.0, np.nan]), None, (), 1)
+    generation = 1
+    monkeypatch.setattr(wine, "predict", lambda samples: said._replace(generation=generation))
+    told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:2]}).json()
+    assert (told["answers"], "intervals" in told) == ([3.0, None], False)
+    rng = np.random.default_rng(1)
+    residuals = rng.normal(1.0, 2.0, 5000)
+    counts, edges = np.histogram(residuals, 25)
+    known = {"edges": edges.tolist(), "counts": counts.tolist()}
+    monkeypatch.setattr(wine, "residuals", lambda: known)
+    generation = 2
+    told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:2]}).json()
+    (low, high), unknown = told["intervals"]
+    truths = 3.0 - residuals
+    assert 0.89 < np.mean((low < truths) & (truths < high)) < 0.91
+    assert unknown == [None, None]

@@ -137,6 +137,19 @@ def test_who_never_finishes_holds_up_no_end() -> None:
         assert monotonic() - begun < 4
 
 
+def test_a_second_signal_ends_at_once() -> None:
+    with running({"address": {"drain_seconds": 60.0}}) as server, connected(server) as connection:
+        connection.sendall(head(server, "Content-Length: 100") + b"{")
+        begun = monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        logged = server.process.stderr
+        assert logged is not None
+        while "stopping" not in logged.readline():
+            pass
+        server.end(signal.SIGINT)
+        assert monotonic() - begun < 15
+
+
 def test_tokens_are_read_again_at_sighup(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("first-first-first read\n")
