@@ -42,7 +42,10 @@ def serve(
     """
     import anyio
 
+    from streamnet.cli.extras import check_extra
     from streamnet.cli.terminal import Terminal
+
+    check_extra("serve", "starlette", "uvicorn", "httptools", "prometheus_client")
     from streamnet.daemon.logs import log_as_json
     from streamnet.daemon.registry import Registry
     from streamnet.daemon.server import serve as serve_models
