@@ -18,6 +18,7 @@ from anyio import to_thread
 from streamnet.daemon.frames import Frame
 from streamnet.daemon.intake import Intake
 from streamnet.daemon.journal import Journal
+from streamnet.durability import checkpoint
 from streamnet.errors import OutputError
 from streamnet.pipeline.threads import Worker
 
@@ -180,14 +181,15 @@ class Committer:
     async def _write_some(self) -> None:
         frames, self._frames = self._frames, []
         # Now, since meanwhile the intake goes on.
-        snapshot = self.intake.snapshot() if self.journal.is_full else None
+        state = self.intake.export_state() if self.journal.is_full else None
         work = sum(frame.size for frame in frames) / _UNIT
         if self.journal.waits_for_sync:
             await to_thread.run_sync(self.journal.sync)
         await self._worker.run(work, self.journal.append, frames)
         self._written += len(frames)
         self._tell_written()
-        if snapshot is not None:
+        if state is not None:
+            snapshot = await to_thread.run_sync(checkpoint.encode, state)
             await to_thread.run_sync(self.journal.roll, snapshot)
 
     def _tell_written(self) -> None:

@@ -42,6 +42,7 @@ __all__ = ("Hosted",)
 
 MOST_QUEUED = 100_000
 _UNIT = 128  # bytes that are reckoned as one sample
+_PIECE = 1000  # labels or predictions that are taken at once
 _SOONEST, _LATEST = 0.1, 60.0  # seconds after which a sender is asked to come again
 
 
@@ -130,11 +131,21 @@ class Hosted:
         await self._lifecycle.published()
 
     async def pause(self) -> None:
-        """Learn no more for now; samples are accepted until too many wait. Twice is allowed."""
+        """Learn no more for now, also after a restart; samples are accepted until too many wait.
+
+        Twice is allowed.
+
+        Raises:
+            OutputError: If it can't be written down for the next start.
+        """
         await self._lifecycle.pause()
 
     async def resume(self) -> None:
-        """Learn on, also after a failure. Twice is allowed."""
+        """Learn on, also after a failure. Twice is allowed.
+
+        Raises:
+            OutputError: If it can't be written down for the next start.
+        """
         await self._lifecycle.resume()
 
     async def reset(self, *, keep_old: bool = True) -> None:
@@ -205,36 +216,49 @@ class Hosted:
     ) -> list[Answer]:
         """Keep predictions under their ids until labels come; the answers as they are kept.
 
-        An id that is kept already gives the answer of that time, so a call may be repeated.
+        An id that is kept already gives the answer of that time, so a call may be repeated. More
+        than 1,000 are kept in pieces, between which others have their turn; an error leaves those
+        before it in force.
 
         Raises:
             NotReadyError: If the model is starting, has failed or stopped.
             ConflictError: If an id was used for another sample, or has got its label.
             ConfigurationError: If a sample can't be written as JSON, or is too long.
-            OutputError: If the disk takes no more; nothing was kept.
+            OutputError: If the disk takes no more.
         """
         target = str(self.settings.source.target)
         lines = [line_of(number, sample, target) for number, sample in enumerate(samples)]
-        committer = self._lifecycle.living().committer
-        committer.check()
-        answers, frame = committer.intake.remember(ids, lines, predictions.answers(), time())
-        await committer.commit(frame, durable=durable)
-        return answers
+        answers, kept = predictions.answers(), []
+        for piece in _pieces(len(lines)):
+            committer = self._lifecycle.living().committer
+            committer.check()
+            found, frame = committer.intake.remember(
+                ids[piece], lines[piece], answers[piece], time()
+            )
+            kept += found
+            await committer.commit(frame, durable=durable and piece.stop >= len(lines))
+        return kept
 
     async def label(
         self, labels: Sequence[tuple[str, Any]], *, durable: bool = True
     ) -> list[Outcome]:
         """Join labels with the predictions of those ids; each sample that is joined is learned.
 
+        A call may be repeated. More than 1,000 labels are taken in pieces, between which others
+        have their turn; an error leaves those before it in force.
+
         Raises:
             NotReadyError: If the model is starting, has failed or stopped.
             BusyError: If too many wait to be learned.
             ConfigurationError: If a label can't be one.
-            OutputError: If the disk takes no more; nothing was joined.
+            OutputError: If the disk takes no more.
         """
-        committer = self._with_room().committer
-        outcomes, frame = committer.intake.label(labels, time())
-        await committer.commit(frame, durable=durable)
+        outcomes = []
+        for piece in _pieces(len(labels)):
+            committer = self._with_room().committer
+            found, frame = committer.intake.label(labels[piece], time())
+            outcomes += found
+            await committer.commit(frame, durable=durable and piece.stop >= len(labels))
         return outcomes
 
     @property
@@ -348,3 +372,8 @@ class Hosted:
         model = self._lifecycle.living().publication.newest().model
         data: bytes = SUFFIXES[suffix].encode(model.document())
         return data
+
+
+def _pieces(count: int) -> list[slice]:
+    """Ranges of at most so many that nobody has to wait long."""
+    return [slice(start, start + _PIECE) for start in range(0, count, _PIECE)]

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 from typing import final
 
+import numpy as np
 from msgspec import json
 
 from streamnet.daemon.answers import Answer
@@ -20,6 +21,7 @@ from streamnet.daemon.frames import Kind
 from streamnet.daemon.pending import Pending
 from streamnet.daemon.pending import PendingTable
 from streamnet.durability import checkpoint
+from streamnet.durability.tree import Tree
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
 from streamnet.sources.kinds import MISSING
@@ -256,26 +258,28 @@ class Intake:
 
     def snapshot(self) -> bytes:
         """All that frames have led to, as the head of a snapshot."""
-        # The long lists as one text: a tree of so many parts would take seconds.
+        return checkpoint.encode(self.export_state())
+
+    def export_state(self) -> Tree:
+        """All that frames have led to, as a snapshot holds it: later changes are not in it."""
+        # The long lists as one array: a tree of so many parts would take seconds.
         lists = {
             "pending": self.pending.export_state(),
             "keys": list(self._keys.items()),
             "outcomes": self.outcomes,
         }
-        return checkpoint.encode(
-            {
-                "lists": json.encode(lists).decode(),
-                "delivered": self.delivered.export_state(),
-                "samples": self.samples,
-                "rejected": self.rejected,
-                "remembered": self.remembered,
-                "generation": self.generation,
-                "time": self.time,
-            }
-        )
+        return {
+            "lists": np.frombuffer(json.encode(lists), np.uint8),
+            "delivered": self.delivered.export_state(),
+            "samples": self.samples,
+            "rejected": self.rejected,
+            "remembered": self.remembered,
+            "generation": self.generation,
+            "time": self.time,
+        }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        lists = json.decode(state["lists"])
+        lists = json.decode(state["lists"].tobytes())
         self.pending.restore_state(lists["pending"])
         self._keys = OrderedDict(
             (key, (digest, Receipt(*receipt))) for key, (digest, receipt) in lists["keys"]

@@ -47,6 +47,7 @@ class Life:
         journal/   what came in
         state/     checkpoints and models, as of any run
         lock       held while a process is at it
+        paused     there while nothing is to be learned
 
     Args:
         folder: The model's folder; made if it is absent.
@@ -56,8 +57,6 @@ class Life:
 
     Raises:
         ConfigurationError: If settings contradict each other.
-        StateError: If another process is at it.
-        OSError: If the folder can't be made.
     """
 
     def __init__(
@@ -66,8 +65,7 @@ class Life:
         given, source = settings.intake.given(), settings.source
         target = str(source.target)
         bounds = {name: given[name] for name in _BOUNDS if name in given}
-        files.make_dir(folder / "journal")
-        self._lock = WriterLock(folder, files=files)
+        self._folder, self._files = folder, files
         journal = Journal(
             folder / "journal",
             files=files,
@@ -121,9 +119,12 @@ class Life:
             until: Ends it when set: what was read is learned, what was taken is in the journal.
 
         Raises:
-            StreamnetError: If the state or the journal can't be gone on from.
+            StreamnetError: If the state or the journal can't be gone on from, or another process
+                is at it.
             OSError: If the disk fails at the start.
         """
+        self._files.make_dir(self._folder / "journal")
+        lock = WriterLock(self._folder, files=self._files)
         try:
             await self.committer.open()
             async with create_task_group() as group:
@@ -135,7 +136,7 @@ class Life:
                     self.committer.stop()
         finally:
             self.committer.journal.close()
-            self._lock.release()
+            lock.release()
 
     async def _learn(self, until: Event) -> None:
         async with self.pipeline, create_task_group() as group:

@@ -16,7 +16,9 @@ from streamnet.daemon.events import EventLog
 from streamnet.daemon.life import Life
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
+from streamnet.durability.writing import write_durably
 from streamnet.errors import NotReadyError
+from streamnet.errors import OutputError
 from streamnet.errors import StreamnetError
 from streamnet.pipeline.causes import first_cause
 from streamnet.settings_daemon import ModelSettings
@@ -25,6 +27,7 @@ __all__ = ("HostedState", "Lifecycle")
 
 logger = logging.getLogger("streamnet.daemon")
 
+PAUSED = "paused"
 HostedState = Literal["starting", "learning", "paused", "failed", "stopped"]
 
 
@@ -60,7 +63,7 @@ class Lifecycle:
         self.life: Life | None = None
         self._files = files
         self._state: HostedState = "starting"
-        self._paused = False
+        self._paused = PAUSED in files.names(folder)
         self._stopping = False
         self._old: Literal["keep", "delete"] | None = None  # what a reset does with it
         self._opened = Event()
@@ -158,20 +161,44 @@ class Lifecycle:
         await self.living().publication.first.wait()
 
     async def pause(self) -> None:
-        """Learn no more for now; samples are accepted until too many wait. Twice is allowed."""
+        """Learn no more for now; samples are accepted until too many wait. Twice is allowed.
+
+        Raises:
+            OutputError: If it can't be written down for the next start.
+        """
+        await self._note_pause(paused=True)
         before, self._paused = self.state, True
         if self.life is not None:
             self.life.source.pause()
         self._say(before)
 
     async def resume(self) -> None:
-        """Learn on, also after a failure. Twice is allowed."""
+        """Learn on, also after a failure. Twice is allowed.
+
+        Raises:
+            OutputError: If it can't be written down for the next start.
+        """
+        await self._note_pause(paused=False)
         before, self._paused = self.state, False
         if self.life is not None:
             self.life.source.resume()
         if self._state == "failed":
             self._until.set()
         self._say(before)
+
+    async def _note_pause(self, *, paused: bool) -> None:
+        if paused == self._paused:
+            return
+        path = self.folder / PAUSED
+        try:
+            if paused:
+                self._files.make_dir(self.folder)
+                await to_thread.run_sync(partial(write_durably, path, b"", files=self._files))
+            else:
+                self._files.unlink(path)
+                await to_thread.run_sync(self._files.fsync_dir, self.folder)
+        except OSError as error:
+            raise OutputError(f"{path}: {error.strerror}") from error
 
     def _say(self, before: HostedState) -> None:
         if self.state != before:

@@ -1,0 +1,64 @@
+"""A hosted model on a disk that fills up: it refuses, goes on answering, and recovers by itself."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from streamnet.daemon.hosted import Hosted
+from streamnet.durability.files import DiskFiles
+from streamnet.durability.files import Files
+from streamnet.errors import OutputError
+from tests.conftest import Runner
+from tests.daemon.hosting import hosting
+from tests.daemon.hosting import learned
+from tests.daemon.hosting import rows
+from tests.daemon.hosting import until
+from tests.durability.disks import Faulty
+
+
+class Filling(Faulty):
+    """The real disk, full while it is told to be."""
+
+    def __init__(self, files: Files) -> None:
+        super().__init__(files, -1, "ENOSPC")
+        self.full = False
+
+    def write(self, handle: int, data: bytes) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(handle, data)
+
+
+def test_a_full_disk_refuses_samples_and_nothing_else(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        files = Filling(DiskFiles())
+        async with hosting(tmp_path, files=files) as hosted:
+            await hosted.learn(rows(100), key="a")
+            await learned(hosted, 100)
+            await hosted.published()
+            await hosted.remember("x", rows(1), hosted.predict(rows(1)))
+            files.full = True
+            for key in "bc":
+                with pytest.raises(OutputError, match="No space left on device"):
+                    await hosted.learn(rows(50), key=key)
+            with pytest.raises(OutputError, match="No space left on device"):
+                await hosted.label([("x", "a")])
+            assert hosted.predict(rows(3)).values.shape == (3,)
+            assert hosted.state == "learning"
+            files.full = False
+            await until(lambda: not refuses(hosted))
+            assert hosted.status()["accepted"] == 100
+            assert not (await hosted.learn(rows(50), key="b")).duplicate
+            assert await hosted.label([("x", "a")]) == ["joined"]
+            await learned(hosted, 151)
+            assert hosted.status()["accepted"] == 151
+
+    run(main)
+
+
+def refuses(hosted: Hosted) -> bool:
+    """Whether the journal can't be written just now."""
+    return hosted._life is not None and hosted._life.committer.failure is not None
