@@ -91,9 +91,7 @@ def test_what_goes_wrong_is_one_line(
     assert all(phrase in outcome.complaint for phrase in phrases)
 
 
-def test_events_are_told_until_the_daemon_stops(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_events_are_told_until_the_daemon_stops(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     with running() as own:
         monkeypatch.setenv("STREAMNET_URL", own.url)
         stop = own.process.terminate
