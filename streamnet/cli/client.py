@@ -59,6 +59,9 @@ class Daemon:
     @contextmanager
     def asked(self) -> Iterator[Client]:
         """A client of it."""
+        from streamnet.cli.extras import check_extra
+
+        check_extra("serve", "httpx")
         from streamnet.daemon.client import Client
 
         url = self.url or os.environ.get(_URL_VARIABLE) or _URL

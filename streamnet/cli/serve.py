@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Annotated
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ("access_of", "address_of", "limits_of", "reload", "serve")
 
+# Seconds after which a thread that learns lets the one that answers have the interpreter: at
+# Python's own 5 ms an answer would wait so long each time that it has to.
+_SWITCH = 0.0005
 _LIMITS = {"body": "max_body", "connections": "max_connections", "rate": "max_rate"}
 
 
@@ -38,7 +42,10 @@ def serve(
     """
     import anyio
 
+    from streamnet.cli.extras import check_extra
     from streamnet.cli.terminal import Terminal
+
+    check_extra("serve", "starlette", "uvicorn", "httptools", "prometheus_client")
     from streamnet.daemon.logs import log_as_json
     from streamnet.daemon.registry import Registry
     from streamnet.daemon.server import serve as serve_models
@@ -46,6 +53,7 @@ def serve(
 
     settings = load(config)
     access = access_of(settings.serve)
+    sys.setswitchinterval(_SWITCH)
     log_as_json(log_level)
     registry = Registry(Path(settings.serve.dir), settings.model)
 

@@ -61,6 +61,15 @@ def create_app(
             for an application that is mounted where somebody else looks after that.
         origins: What the Origin header of a browser may be, beside the host's own.
         stopping: Set it, and event streams end.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from starlette.applications import Starlette
+    >>> from starlette.routing import Mount
+    >>> app = create_app(Registry(Path(tempfile.mkdtemp())))
+    >>> mine = Starlette(routes=[Mount("/models", app)])
+    >>> app.url_path_for("model", name="wine")
+    '/v1/models/wine'
     """
     limits = Limits() if limits is None else limits
     rates = Rates(limits.rate)

@@ -76,12 +76,12 @@ def _answers(said: Predictions) -> Answers:
 
 def _intervals(
     answers: Answers, ends: tuple[float, float] | None
-) -> list[tuple[float | None, float | None]] | None:
+) -> list[list[float | None]] | None:
     if ends is None:
         return None
     low, high = ends
     return [
-        (answer + low, answer + high) if isinstance(answer, float) else (None, None)
+        [answer + low, answer + high] if isinstance(answer, float) else [None, None]
         for answer in answers.answers
     ]
 

@@ -46,12 +46,14 @@ class Service:
     metrics: Metrics
     stopping: anyio.Event
     # One thread for large work: it shares the interpreter with the loop, and two would share less.
-    worker: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+    worker: CapacityLimiter = field(init=False, default_factory=lambda: CapacityLimiter(1))
     batches: anyio.Semaphore = field(init=False)
-    _together: WeakKeyDictionary[Hosted, Together] = field(default_factory=WeakKeyDictionary)
+    _together: WeakKeyDictionary[Hosted, Together] = field(
+        init=False, default_factory=WeakKeyDictionary
+    )
 
     _intervals: WeakKeyDictionary[Hosted, tuple[int, tuple[float, float] | None]] = field(
-        default_factory=WeakKeyDictionary
+        init=False, default_factory=WeakKeyDictionary
     )
 
     def __post_init__(self) -> None:

@@ -177,7 +177,7 @@ class Answers(_Reply, omit_defaults=True):
     generations: list[int]
     labels: list[str] | None = None
     probabilities: list[list[float | None]] | None = None
-    intervals: list[tuple[float | None, float | None]] | None = None
+    intervals: list[list[float | None]] | None = None
     explanations: list[dict[str, float]] | None = None
 
 

@@ -76,10 +76,18 @@ class Connection:
     async def post(self, part: str, body: bytes, kind: str = "application/json") -> int:
         head = HEAD.format(part=part, host=self._place.netloc, kind=kind)
         self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        answer = await self._reader.readuntil(b"\r\n\r\n")
-        length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        await self._reader.readexactly(length)
-        return int(answer[9:12])
+        return (await self._answer())[0]
+
+    async def learned(self) -> int:
+        """How many samples the daemon says that it has learned."""
+        get = f"GET /v1/models/bench HTTP/1.1\r\nHost: {self._place.netloc}\r\n\r\n"
+        self._writer.write(get.encode())
+        return int(json.loads((await self._answer())[1])["learned"])
+
+    async def _answer(self) -> tuple[int, bytes]:
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        return int(head[9:12]), await self._reader.readexactly(length)
 
     def close(self) -> None:
         self._writer.close()
@@ -168,8 +176,9 @@ async def batch(server: Server, http: httpx.Client, seconds: float) -> None:
 
 
 async def delay(server: Server, http: httpx.Client, seconds: float) -> None:
-    """Half of the way to ask is left out: a sample is learned when the daemon says so."""
-    connection, asking = await Connection(server.url).open(), httpx.AsyncClient(base_url=server.url)
+    """A sample is learned when the daemon says so, which is asked every 2 ms."""
+    connection = await Connection(server.url).open()
+    asking = await Connection(server.url).open()
     body = json.dumps({"sample": samples(1)[0]}).encode()
     sent: list[float] = []
     before, begun, seen = learned(http), time.perf_counter(), 0
@@ -178,11 +187,11 @@ async def delay(server: Server, http: httpx.Client, seconds: float) -> None:
     async def watch() -> None:
         nonlocal seen
         while seen < len(sent) or time.perf_counter() < begun + seconds:
-            now = (await asking.get("/v1/models/bench")).json()["learned"] - before
+            now = await asking.learned() - before
             at = time.perf_counter()
             took.extend(at - one for one in sent[seen:now])
             seen = max(seen, now)
-            await asyncio.sleep(0.0005)
+            await asyncio.sleep(0.002)
 
     watching = asyncio.create_task(watch())
     while (now := time.perf_counter()) < begun + seconds:
@@ -190,7 +199,6 @@ async def delay(server: Server, http: httpx.Client, seconds: float) -> None:
         await connection.post("samples?ack=queued", body)
         await asyncio.sleep(max(0.0, begun + len(sent) / 1000 - time.perf_counter()))
     await watching
-    await asking.aclose()
     print(f"{len(sent) / seconds:,.0f} samples/s, sent to learned: {percentiles(took)}")
 
 

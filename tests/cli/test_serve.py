@@ -72,6 +72,7 @@ def test_a_run_file_that_cannot_be_served_is_one_line(
 ) -> None:
     monkeypatch.delenv("STREAMNET_TOKEN", raising=False)
     monkeypatch.setattr("streamnet.daemon.logs.log_as_json", lambda level: None)
+    monkeypatch.setattr("sys.setswitchinterval", lambda seconds: None)
     write("serve.toml", text)
     outcome = cli("serve", "serve.toml")
     assert outcome.code == 2

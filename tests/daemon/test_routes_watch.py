@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import anyio
 from starlette.testclient import TestClient
@@ -45,3 +47,12 @@ def test_events_are_told_from_the_last_one_on_that_was_read(
         (4, {"number": 2}),
     ]
     assert is_problem(http.get("/v1/models/wine/events?after=x"), 422)
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are(http: TestClient, repository: Path) -> None:
+    http.get("/v1/models")
+    told = set(re.findall(r"^(streamnet_\w+)", http.get("/metrics").text, re.MULTILINE))
+    dashboard = (repository / "config" / "grafana.json").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\bstreamnet_\w+", dashboard))
+    assert asked
+    assert asked <= told
