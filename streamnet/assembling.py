@@ -81,7 +81,7 @@ def candidates_of(settings: RunSettings | ModelSettings) -> list[CandidateSettin
     return default_population(population.candidates)
 
 
-def encoder_of(settings: RunSettings) -> dict[str, Any]:
+def encoder_of(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     """What a learner is told about its encoder: nothing where a run file says nothing.
 
     >>> from streamnet.settings import parse

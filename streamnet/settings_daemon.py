@@ -19,9 +19,11 @@ from streamnet.errors import ConfigurationError
 from streamnet.settings import read_text
 from streamnet.settings import toml_values
 from streamnet.settings_errors import messages
+from streamnet.settings_sections import AutoEncoderSection
 from streamnet.settings_sections import CandidateTable
 from streamnet.settings_sections import Count
 from streamnet.settings_sections import DriftSection
+from streamnet.settings_sections import EncoderSection
 from streamnet.settings_sections import EvaluationSection
 from streamnet.settings_sections import PopulationSection
 from streamnet.settings_sections import RunSection
@@ -107,6 +109,7 @@ class ModelSettings(Section):
 
     source: SourceSection = SourceSection()
     run: RunSection = RunSection()
+    encoder: EncoderSection = EncoderSection()
     population: PopulationSection = PopulationSection()
     evaluation: EvaluationSection = EvaluationSection()
     selection: SelectionSection = SelectionSection()
@@ -122,6 +125,8 @@ class ModelSettings(Section):
         for name in ("files", "format", "follow", "epochs", "limit", "shuffle_buffer"):
             if getattr(source, name):
                 raise ValueError(f"source.{name} is given, but samples come over HTTP")
+        if self.population.start is not None:
+            raise ValueError("population.start is given, but files are not read for who asks")
         if self.state.dir is not None:
             raise ValueError("state.dir is given, but state is kept in serve.dir")
         return self
@@ -202,6 +207,8 @@ _MODEL_TABLES: dict[KeyPath, type[BaseModel]] = {
     ("source",): SourceSection,
     ("source", "drift"): DriftSection,
     ("run",): RunSection,
+    ("encoder",): EncoderSection,
+    ("encoder", "autoencoder"): AutoEncoderSection,
     ("population",): PopulationSection,
     ("population", "candidate"): CandidateTable,
     ("evaluation",): EvaluationSection,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from typing import final
 
 from anyio import Event
 from anyio import create_task_group
+from anyio import to_thread
 
 from streamnet.assembling import candidates_of
 from streamnet.assembling import columns_of
+from streamnet.assembling import encoder_of
 from streamnet.assembling import search_of
 from streamnet.daemon.committing import Committer
 from streamnet.daemon.events import EventLog
@@ -29,7 +32,9 @@ from streamnet.pipeline.outputs import Output
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.state import State
+from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import DeadLetter
+from streamnet.samples import Task
 from streamnet.settings_daemon import ModelSettings
 
 __all__ = ("Life",)
@@ -66,6 +71,7 @@ class Life:
         target = str(source.target)
         bounds = {name: given[name] for name in _BOUNDS if name in given}
         self._folder, self._files = folder, files
+        self._tasks = list(Task) if source.task in (None, "auto") else [Task(source.task)]
         journal = Journal(
             folder / "journal",
             files=files,
@@ -95,6 +101,7 @@ class Life:
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),
+            **encoder_of(settings),
             evolution=search_of(settings),
             dtype=settings.population.dtype or "float32",
         )
@@ -140,6 +147,9 @@ class Life:
 
     async def _learn(self, until: Event) -> None:
         async with self.pipeline, create_task_group() as group:
+            for task in self._tasks:
+                # The first sample of a new model should not wait for this, if it need not.
+                group.start_soon(partial(to_thread.run_sync, warm_up, task, abandon_on_cancel=True))
             group.start_soon(self.publication.run, self.pipeline, self.committer)
             group.start_soon(self.watch.run)
             await until.wait()
