@@ -69,6 +69,7 @@ def test_the_interface_does_what_its_document_says(case: Case) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @SCHEMA.parametrize()
 @hypothesis.settings(max_examples=500)
 def test_the_interface_does_what_its_document_says_whatever_is_sent(case: Case) -> None:

@@ -66,6 +66,7 @@ def test_a_mutated_body_is_taken_or_refused(sent: tuple[str, bytes, dict[str, st
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @given(mutated())
 @settings(max_examples=100_000)
 def test_a_hundred_thousand_mutated_bodies_are(sent: tuple[str, bytes, dict[str, str]]) -> None:
