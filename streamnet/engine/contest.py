@@ -96,13 +96,22 @@ class Contest:
         await self._flow(self._parts.training, self._parts.validation)
         best = self.winners.ranking()[: self.settings.together]
         if not best:
-            what = "it was stopped too early" if self.stopped else "no network stayed finite"
-            raise NoCandidateError(f"no epoch was judged with a finite network: {what}")
+            raise NoCandidateError(self._why_none())
         self.members = self._slots = self._finite(best)
         if not self.members:
             raise NoCandidateError("no network was finite at its best")
         if self.settings.refits and not self.stopped:
             await self._refit(self.members)
+
+    def _why_none(self) -> str:
+        if self.stopped:
+            return "it was stopped before an epoch was judged"
+        rates = self.settings.rates()
+        return (
+            f"no network stayed finite: learning_rate is {rates[0]:g}, which is too large for "
+            f"{self.settings.template().describe()}; a smaller one, or activation 'tanh' or "
+            "'logistic', may do"
+        )
 
     async def _refit(self, best: Sequence[int]) -> None:
         """Let the best learn training and validation part, each for as long as was best."""

@@ -4,7 +4,7 @@ WHAT is one of:
 
 predict   single predictions by 16 connections while 5,000 samples a second are learned
 stream    one stream of lines, from its first byte to the last sample learned
-batch     one request of 100,000 lines to answer, and single predictions meanwhile
+batch     one request of 100,000 lines to answer after the other, and 100 single ones a second
 delay     from sending one of 1,000 single samples a second to its being learned
 overload  ten times the sustainable rate for SECONDS: what is refused, what is learned, memory
 
@@ -107,7 +107,7 @@ async def learn_at(url: str, rate: float, until: asyncio.Event, each: int = 50) 
     return accepted
 
 
-async def predict_for(url: str, seconds: float, took: list[float]) -> None:
+async def predict_for(url: str, seconds: float, took: list[float], pause: float = 0.0) -> None:
     connection = await Connection(url).open()
     row = samples(1)[0]
     row.pop("label")
@@ -116,6 +116,7 @@ async def predict_for(url: str, seconds: float, took: list[float]) -> None:
     while (begun := time.perf_counter()) < end:
         assert await connection.post("predict", body) == 200
         took.append(time.perf_counter() - begun)
+        await asyncio.sleep(pause)
     connection.close()
 
 
@@ -164,7 +165,7 @@ async def batch(server: Server, http: httpx.Client, seconds: float) -> None:
         row.pop("label")
     text = lines(rows)
     took: list[float] = []
-    singles = asyncio.create_task(predict_for(server.url, seconds, took))
+    singles = asyncio.create_task(predict_for(server.url, seconds, took, pause=0.01))
     connection = await Connection(server.url).open()
     begun, count = time.perf_counter(), 0
     while time.perf_counter() < begun + seconds:

@@ -334,10 +334,17 @@ def test_stopping_keeps_the_best_so_far() -> None:
 def test_stopping_before_the_first_epoch_leaves_nothing() -> None:
     engine = quick()
     engine.stop()
-    with pytest.raises(NoCandidateError, match="stopped too early"):
+    with pytest.raises(NoCandidateError, match="stopped before an epoch was judged"):
         engine.fit(moons())
     with pytest.raises(NoCandidateError):
         _ = engine.winner
+
+
+def test_a_rate_that_no_network_survives_is_named() -> None:
+    with pytest.raises(
+        NoCandidateError, match="learning_rate is 1e\\+06, which is too large for relu"
+    ):
+        quick(learning_rate=1e6, decay=0.0).fit(moons())
 
 
 def test_sonar_is_learned_as_well_as_promised_in_short() -> None:
