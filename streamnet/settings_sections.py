@@ -242,6 +242,7 @@ class CandidateTable(Section):
     epsilon: float | None = None
     weight_decay: float | None = None
     clip: float | None = None
+    batch_size: int | None = None
     rehearsal: int | None = None
     memory: int | None = None
     bias: bool | None = None

@@ -74,6 +74,9 @@ class EngineOptions:
     iterations: Annotated[
         int | None, _option("N", "Most samples that a network learns, over all epochs.")
     ] = None
+    batch_size: Annotated[
+        int | None, _option("N", "Samples whose mean gradient makes one step; default 1.")
+    ] = None
     order: Annotated[
         Literal["random", "file"] | None,
         _option("ORDER", "Of the samples in an epoch: random (the default), or as in the file."),

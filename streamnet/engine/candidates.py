@@ -63,10 +63,11 @@ def falling_contestants_of(
         template: Everything but rate and schedule.
         rates: As `rates_of` gives them.
         tries: How many.
-        steps: Learning steps at each rate.
+        steps: Samples that are learned at each rate.
     """
     decay = rates[0] - rates[1] if len(rates) > 1 else 0.0
-    falling = replace(template, schedule="linear", decay=decay, decay_steps=steps)
+    batches = max(1, steps // template.batch_size)
+    falling = replace(template, schedule="linear", decay=decay, decay_steps=batches)
     return contestants_of(falling, rates[:1], tries)
 
 
@@ -83,4 +84,5 @@ def scheduled(settings: CandidateSettings, half_life: float, samples: int) -> Ca
     """
     if not half_life:
         return settings
-    return replace(settings, schedule="inverse", decay=1.0 / (half_life * samples))
+    steps = half_life * samples / settings.batch_size
+    return replace(settings, schedule="inverse", decay=1.0 / steps)

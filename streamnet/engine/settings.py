@@ -19,9 +19,9 @@ __all__ = ("ORDERS", "PROTOCOLS", "EngineSettings")
 PROTOCOLS = ("holdout", "gopher")
 ORDERS = ("random", "file")
 TOGETHER = 10  # networks that answer together
-_OWN = ("hidden", "learning_rate", "decay", "schedule", "decay_steps", "lags")
+_OWN = ("hidden", "learning_rate", "decay", "schedule", "decay_steps", "batch_size", "lags")
 _NETWORK = {"activation": "relu", "optimiser": "sgd", "weight_decay": 0.003}
-_AT_LEAST_ONE = ("tries", "epochs", "threads", "iterations", "ensemble")
+_AT_LEAST_ONE = ("tries", "epochs", "threads", "iterations", "batch_size", "ensemble")
 
 
 @final
@@ -40,6 +40,7 @@ class EngineSettings:
         decay: From one rate to the next, while above 0; 0 tries one rate only.
         regression_threshold: Numbers closer than this to the truth are correct (criterion simple).
         iterations: Most samples that a candidate learns, over all epochs; None is no limit.
+        batch_size: Samples whose mean gradient makes one step. Batches go on over epochs.
         order: Of the samples: random, anew in each epoch; or as in the file.
         ordered: Whether the earliest samples (of each stratum) are learned and the latest held
             out, as suits a stream; otherwise parts are drawn at random.
@@ -76,6 +77,7 @@ class EngineSettings:
     decay: float = 0.01
     regression_threshold: float = 0.05
     iterations: int | None = None
+    batch_size: int = 1
     order: str = "random"
     ordered: bool = False
     protocol: str = "holdout"
@@ -140,7 +142,8 @@ class EngineSettings:
         """What all networks have in common."""
         given = {**_NETWORK, **self.network}
         rate = self.rates()[0]
-        return CandidateSettings.from_dict({**given, "hidden": self.hidden, "learning_rate": rate})
+        own = {"hidden": self.hidden, "learning_rate": rate, "batch_size": self.batch_size}
+        return CandidateSettings.from_dict({**given, **own})
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, as JSON can hold them."""

@@ -32,7 +32,14 @@ SCHEDULES = ("constant", "step", "inverse", "linear")
 INITIALISATIONS = ("fan_in", "uniform")
 MOST_LAYERS = 8
 
-_POSITIVE = ("learning_rate", "epsilon", "huber_delta", "decay_steps", "score_limit")
+_POSITIVE = (
+    "learning_rate",
+    "epsilon",
+    "huber_delta",
+    "decay_steps",
+    "batch_size",
+    "score_limit",
+)
 _NOT_NEGATIVE = ("decay", "weight_decay", "clip", "rehearsal", "memory")
 _BELOW_ONE = ("momentum", "second_momentum")
 
@@ -64,7 +71,9 @@ class CandidateSettings:
         epsilon: Added to the root of the running squared gradient.
         weight_decay: Share of a weight, times the learning rate, that is taken off at each step
             (decoupled: Loshchilov and Hutter 2019); never off a bias.
-        clip: Largest Euclidean norm of a step's gradient; 0 is no limit.
+        clip: Largest Euclidean norm of a sample's gradient; 0 is no limit.
+        batch_size: Samples, rehearsed ones included, whose mean gradient makes one step. What came
+            after the last whole batch waits for more.
         rehearsal: Earlier samples that are learned again after each new one.
         memory: How many of the last samples rehearsal draws from.
         bias: Whether units have a bias.
@@ -99,6 +108,7 @@ class CandidateSettings:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     clip: float = 0.0
+    batch_size: int = 1
     rehearsal: int = 0
     memory: int = 1000
     bias: bool = True
@@ -206,6 +216,8 @@ class CandidateSettings:
         words.append(f"{self.optimiser} {self.learning_rate:g}")
         if self.schedule != "constant":
             words.append(f"{self.schedule} {self.decay:g}")
+        if self.batch_size > 1:
+            words.append(f"batches of {self.batch_size}")
         if self.rehearsal:
             words.append(f"rehearsal {self.rehearsal}")
         if self.lags:

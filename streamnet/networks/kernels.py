@@ -20,13 +20,13 @@ from streamnet.networks import simd
 from streamnet.networks.backward import backward
 from streamnet.networks.backward import clip
 from streamnet.networks.backward import gradient
+from streamnet.networks.batch import move
 from streamnet.networks.forward import answer
 from streamnet.networks.forward import fetch
 from streamnet.networks.forward import finish
 from streamnet.networks.forward import forward
 from streamnet.networks.topology import FACTORS
 from streamnet.networks.topology import PLAN
-from streamnet.networks.update import update
 from streamnet.randomness import mix
 
 __all__ = ("Memory", "finite", "learn")
@@ -52,7 +52,7 @@ def learn(
     members: NDArray[np.int64],  # candidates to run, in this order
     plans: NDArray[np.int64],  # shape=(candidates, columns), see topology.PLAN
     factors: NDArray[np.float64],  # shape=(candidates, columns), see topology.FACTORS
-    taken: NDArray[np.int64],  # shape=(candidates,): learning steps taken
+    taken: NDArray[np.int64],  # shape=(candidates,): samples learned, rehearsed ones included
     healthy: NDArray[np.uint8],  # shape=(candidates,)
     weights: NDArray[np.floating],
     state: NDArray[np.floating],
@@ -107,7 +107,7 @@ def learn(
                     backward(plan, weights, scratch, active)
                     if simd.fact(factor, FACTORS.clip) > 0.0:
                         clip(plan, factor, scratch, memory, slot, inputs, active)
-                    update(plan, factor, weights, state, scratch, memory, slot, active, taken[k])
+                    move(plan, factor, weights, state, scratch, memory, slot, active, taken[k])
                     taken[k] += 1
             # One loop over samples and rehearsals: what depends on the sample alone is cheap, and
             # compilers would move much more of it out of an inner loop than is ever used.

@@ -72,7 +72,10 @@ class _Plan(NamedTuple):
     moves: int = 18  # sections that are moved at every step
     inputs: int = 19  # dense
     unseen: int = 20  # entries at a sample's end that it does not look at
-    layers: int = 21
+    batch_size: int = 21
+    sums: int = 22  # where gradients are summed up in the state, if a batch is more than a sample
+    row: int = 23  # place in working memory
+    layers: int = 24
 
 
 class _PlanLayer(NamedTuple):
@@ -142,7 +145,11 @@ def padded(units: int) -> int:
 
 
 def states_of(settings: CandidateSettings) -> int:
-    """How many numbers the optimiser keeps for each weight."""
+    """How many numbers are kept for each weight: by the optimiser, and a batch's gradient."""
+    return _optimiser_states(settings) + int(settings.batch_size > 1)
+
+
+def _optimiser_states(settings: CandidateSettings) -> int:
     return {"sgd": 0, "adam": 2}.get(settings.optimiser, 1)
 
 
@@ -178,7 +185,10 @@ def _scratch(settings: CandidateSettings, capacity: Capacity) -> tuple[list[int]
 
 def scratch_size(settings: CandidateSettings, capacity: Capacity) -> int:
     """Numbers of working memory that one candidate needs in a kernel."""
-    return _scratch(settings, capacity)[2] + 2 * padded(capacity.outputs)
+    size = _scratch(settings, capacity)[2] + 2 * padded(capacity.outputs)
+    if settings.batch_size == 1:
+        return size
+    return size + max(section.width for section in sections_of(settings, capacity))
 
 
 def plan_of(
@@ -196,11 +206,12 @@ def plan_of(
     values, deltas, end = _scratch(settings, capacity)
     width = padded(capacity.outputs)
     linear = not settings.hidden
+    size = sum(section.rows * section.width for section in sections.values())
     plan = np.zeros(MOVES + len(PLAN_MOVE) * (MOST_LAYERS + 2), np.int64)
     plan[: PLAN.layers] = (
         len(settings.hidden),
         start,
-        sum(section.rows * section.width for section in sections.values()),
+        size,
         state,
         at["first"],
         at["sparse"],
@@ -219,6 +230,9 @@ def plan_of(
         len(settings.hidden) + 2 if settings.hidden else 1,
         capacity.dense,
         0 if settings.lags else capacity.lags,
+        settings.batch_size,
+        state + _optimiser_states(settings) * size,
+        end + 2 * width,
     )
     units = settings.hidden or (capacity.outputs,)
     activations = settings.activations or ("identity",)

@@ -23,11 +23,11 @@ from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
 from streamnet.networks.topology import PLAN_MOVE
 
-__all__ = ("update",)
+__all__ = ("correction_of", "one_step", "rate_of", "update")
 
 
 @inlined
-def _rate_of(plan, factor, taken):
+def rate_of(plan, factor, taken):
     """Learning rate of the step after ``taken`` steps."""
     rate = simd.fact(factor, FACTORS.learning_rate)
     schedule = simd.fact(plan, PLAN.schedule)
@@ -46,7 +46,7 @@ def _rate_of(plan, factor, taken):
 
 
 @inlined
-def _correction_of(plan, factor, taken):
+def correction_of(plan, factor, taken):
     """What Adam multiplies the rate with, since its averages start at zero."""
     if simd.fact(plan, PLAN.optimiser) != ADAM:
         return 1.0
@@ -58,8 +58,8 @@ def _correction_of(plan, factor, taken):
 @inlined
 def update(plan, factor, weights, state, scratch, memory, slot, active, taken):
     """Move the active rows, then every section: its gradient is inputs times deltas."""
-    rate = _rate_of(plan, factor, taken)
-    pace = rate * _correction_of(plan, factor, taken)
+    rate = rate_of(plan, factor, taken)
+    pace = rate * correction_of(plan, factor, taken)
     decayed = 1.0 - rate * simd.fact(factor, FACTORS.weight_decay)
     plain = (
         simd.fact(plan, PLAN.optimiser) == SGD and simd.fact(factor, FACTORS.weight_decay) == 0.0
@@ -70,7 +70,7 @@ def update(plan, factor, weights, state, scratch, memory, slot, active, taken):
     for q in range(simd.fact(memory.count, slot) - simd.fact(plan, PLAN.unseen)):
         at = simd.fact(plan, PLAN.sparse) + simd.fact(memory.row, entry + q) * width
         x = simd.fact(memory.value, entry + q)
-        _step(plan, factor, weights, at, state, scratch, x, vector, width, pace, decayed)
+        one_step(plan, factor, weights, at, state, scratch, x, vector, width, pace, decayed)
     for number in range(simd.fact(plan, PLAN.moves)):
         move = MOVES + len(PLAN_MOVE) * number
         at = simd.fact(plan, move + PLAN_MOVE.weights)
@@ -86,7 +86,7 @@ def update(plan, factor, weights, state, scratch, memory, slot, active, taken):
         for i in range(rows):
             keep = decayed if i >= simd.fact(plan, move + PLAN_MOVE.biases) else 1.0
             x = simd.pick(scratch, source + i)
-            _step(plan, factor, weights, at, state, scratch, x, vector, width, pace, keep)
+            one_step(plan, factor, weights, at, state, scratch, x, vector, width, pace, keep)
             at += width
 
 
@@ -120,7 +120,7 @@ def _descend(weights, start, rows, width, scratch, source, vector, rate):
 
 
 @inlined
-def _step(plan, factor, weights, at, state, scratch, x, vector, width, rate, keep):
+def one_step(plan, factor, weights, at, state, scratch, x, vector, width, rate, keep):
     """One optimiser step on one row, whose gradient is ``x`` times a vector."""
     number = scratch.dtype.type
     optimiser = simd.fact(plan, PLAN.optimiser)

@@ -180,6 +180,7 @@ def test_the_callers_layers_are_left_alone() -> None:
         ({"tries": 0}, "tries is 0, but must be >= 1"),
         ({"epochs": 0}, "epochs is 0"),
         ({"iterations": 0}, "iterations is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
         ({"ensemble": 0}, "ensemble is 0"),
         ({"half_life": -1.0}, "half_life is -1.0"),
         ({"protocol": "other"}, "protocol is 'other', but must be holdout or gopher"),
@@ -338,6 +339,13 @@ def test_stopping_before_the_first_epoch_leaves_nothing() -> None:
         engine.fit(moons())
     with pytest.raises(NoCandidateError):
         _ = engine.winner
+
+
+def test_batches_are_learned_as_well_at_a_larger_rate() -> None:
+    engine = quick(batch_size=8, learning_rate=0.3, decay=0.1, epochs=20)
+    trained = engine.fit(moons())
+    assert trained.evaluation.measures()["accuracy"] > 0.9
+    assert "batches of 8" in engine.describe(0)
 
 
 def test_a_rate_that_no_network_survives_is_named() -> None:
