@@ -36,8 +36,9 @@ def killed(kills: int, seed: int, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
-def test_killed_at_random_instants(memory_folder: Path) -> None:
-    found = killed(150, 1, memory_folder)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_instants(memory_folder: Path, seed: int) -> None:
+    found = killed(150, seed, memory_folder)
     assert found["differs"] == []
     assert found["kills"] >= 150
     assert found["before the first checkpoint"] > 0
