@@ -9,6 +9,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -88,7 +89,7 @@ def create_app(
             *routes_page.ROUTES,
             Route("/openapi.json", _described),
         ],
-        middleware=[guard],
+        middleware=[guard, Middleware(GZipMiddleware, minimum_size=1024, compresslevel=3)],
         exception_handlers={HTTPException: not_routed},
     )
 

@@ -49,6 +49,23 @@ def test_events_are_told_from_the_last_one_on_that_was_read(
     assert is_problem(http.get("/v1/models/wine/events?after=x"), 422)
 
 
+def test_long_answers_are_packed_for_who_can_unpack_them_and_events_are_not(
+    http: TestClient, wine: StandIn
+) -> None:
+    packed = http.get("/openapi.json", headers={"accept-encoding": "gzip"})
+    plain = http.get("/openapi.json", headers={"accept-encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.content == plain.content
+    assert int(packed.headers["content-length"]) < len(plain.content) / 3
+    assert "content-encoding" not in http.get("/healthz").headers  # too short to gain by it
+    for number in range(300):
+        wine.events.add("champion", number=number)
+    wine.events.close()
+    events = http.get("/v1/models/wine/events", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in events.headers
+
+
 def test_the_dashboard_asks_for_metrics_that_there_are(http: TestClient, repository: Path) -> None:
     http.get("/v1/models")
     told = set(re.findall(r"^(streamnet_\w+)", http.get("/metrics").text, re.MULTILINE))
