@@ -25,6 +25,8 @@ from __future__ import annotations
 import hashlib
 import struct
 
+import numpy as np
+
 from streamnet.durability.tree import Tree
 from streamnet.durability.tree import flatten
 from streamnet.durability.tree import unflatten
@@ -52,13 +54,16 @@ def encode(tree: Tree) -> bytes:
     {'a': [1, None, 0.1]}
     """
     header, arrays = flatten(tree)
-    parts = [b"", header]
+    parts: list[bytes | memoryview] = [b"", header]
     for array in arrays:
-        raw = array.tobytes()
+        raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         parts += (raw, bytes(-len(raw) % _ALIGNMENT))
     parts[0] = _FRAME.pack(MAGIC, VERSION, len(header), sum(map(len, parts[2:])))
-    body = b"".join(parts)
-    return body + hashlib.sha256(body).digest()
+    # Part by part, so that what may be many megabytes is copied once only.
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return b"".join((*parts, digest.digest()))
 
 
 def decode(data: bytes) -> Tree:
