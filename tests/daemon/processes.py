@@ -17,7 +17,7 @@ __all__ = ("REPOSITORY", "Server", "connected", "running", "said")
 
 REPOSITORY = Path(__file__).parents[2]
 _LISTENING = re.compile(r"listening on (\w+)://(.+):(\d+)")
-_IN_TIME = 30.0  # seconds
+_IN_TIME = 120.0  # seconds: a busy machine may compile kernels meanwhile
 
 
 class Server:

@@ -32,7 +32,7 @@ population.candidates = 2
 intake.publish_seconds = 0.1
 state.every_seconds = 0.2
 """
-IN_TIME = 30.0
+IN_TIME = 120.0
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE = 20_000  # milliseconds: other tests may have the processor
+PATIENCE = 60_000  # milliseconds: other tests may have the processor
 expect.set_options(timeout=PATIENCE)
 
 Opener = Callable[..., Page]
