@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 
 from cyclopts import App
 from cyclopts import CycloptsError
@@ -59,10 +58,16 @@ def _flowing(text: str | None) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("streamnet")
+
+
 app = App(
     name="streamnet",
     help="Learn from a stream with a whole population of small neural networks at once.",
-    version=lambda: version("streamnet"),
+    version=_version,
     help_epilogue="Every command explains its options: streamnet COMMAND --help",
     help_format="plaintext",
     group_commands=Group("Commands", sort_key=0),

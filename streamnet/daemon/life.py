@@ -71,7 +71,12 @@ class Life:
         target = str(source.target)
         bounds = {name: given[name] for name in _BOUNDS if name in given}
         self._folder, self._files = folder, files
-        self._tasks = list(Task) if source.task in (None, "auto") else [Task(source.task)]
+        self._warm_up = partial(
+            warm_up,
+            dtype=settings.population.dtype or "float32",
+            **encoder_of(settings),
+        )
+        self._tasks = tuple(Task) if source.task is None else (source.task,)
         journal = Journal(
             folder / "journal",
             files=files,
@@ -147,13 +152,17 @@ class Life:
 
     async def _learn(self, until: Event) -> None:
         async with self.pipeline, create_task_group() as group:
-            for task in self._tasks:
-                # The first sample of a new model should not wait for this, if it need not.
-                group.start_soon(partial(to_thread.run_sync, warm_up, task, abandon_on_cancel=True))
+            if self.committer.journal.samples == 0:
+                # The first sample of a new model need not wait for this; others begin with it.
+                group.start_soon(self._warm_up_all)
             group.start_soon(self.publication.run, self.pipeline, self.committer)
             group.start_soon(self.watch.run)
             await until.wait()
             group.cancel_scope.cancel()
+
+    async def _warm_up_all(self) -> None:
+        for task in self._tasks:
+            await to_thread.run_sync(self._warm_up, task, abandon_on_cancel=True)
 
 
 @final

@@ -44,7 +44,7 @@ def test_who_sends_no_headers_is_sent_away(strict: Server) -> None:
     with connected(strict) as connection:
         begun = monotonic()
         assert said(connection).startswith(b"HTTP/1.1 408 ")
-        assert monotonic() - begun < 15
+        assert monotonic() - begun < 3
 
 
 def test_who_sends_headers_drop_by_drop_is_sent_away(strict: Server) -> None:
@@ -53,7 +53,7 @@ def test_who_sends_headers_drop_by_drop_is_sent_away(strict: Server) -> None:
         connection.settimeout(0.1)
         connection.sendall(b"GET / HTTP/1.1\r\n")
         answer = b""
-        while not answer and monotonic() - begun < 20:
+        while not answer and monotonic() - begun < 5:
             connection.sendall(b"X: y\r\n")
             try:
                 answer = connection.recv(1000)
@@ -111,7 +111,7 @@ def test_a_server_ends_in_time_and_tells_those_who_follow(tmp_path: Path) -> Non
         begun = monotonic()
         code, logged = server.end(signal.SIGTERM)
         assert list(lines) == [""]  # an end, no broken connection
-        assert monotonic() - begun < 15
+        assert monotonic() - begun < 3
     assert code == 0
     assert "Traceback" not in logged
     messages = [json.loads(line)["message"] for line in logged.splitlines()]
@@ -134,7 +134,7 @@ def test_who_never_finishes_holds_up_no_end() -> None:
         connection.sendall(head(server, "Content-Length: 100") + b"{")
         begun = monotonic()
         assert server.end(signal.SIGTERM)[0] == 0
-        assert monotonic() - begun < 15
+        assert monotonic() - begun < 4
 
 
 def test_a_second_signal_ends_at_once() -> None:
