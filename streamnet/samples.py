@@ -194,6 +194,9 @@ class Block:
         return tuple(letter for place, letter in pairs if first <= place <= stop)
 
 
+NO_INPUTS = np.empty((0, 0), np.int32)
+
+
 class Inputs(NamedTuple):
     """Network inputs of n samples: dense numbers and a few active rows of the first layer."""
 
@@ -203,3 +206,5 @@ class Inputs(NamedTuple):
     count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(n,), entries in use of each row
     rows: int  # rows given out so far: every entry of `row` is below it
     lags: int = 0  # how many of a sample's entries, the last ones in use, tell earlier targets
+    # shape=(n, at most d): numbers of the dense inputs of more than two values, ascending, then -1
+    splined: NDArray[np.int32] = NO_INPUTS

@@ -249,6 +249,7 @@ class CandidateTable(Section):
     lags: bool | None = None
     initialisation: str | None = None
     score_limit: float | None = None
+    knots: int | None = None
 
     def candidate(self) -> CandidateSettings:
         """The candidate's settings, with the defaults of `CandidateSettings`."""

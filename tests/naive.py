@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from streamnet.networks.candidate import CandidateSettings
@@ -56,6 +57,7 @@ class Network:
             weights[f"upper{layer}"].tolist() for layer in range(1, len(settings.hidden))
         ]
         self.sparse = weights["sparse"].tolist()
+        self.splines = weights["splines"].tolist() if settings.knots else []
         if settings.hidden:
             # rows of "output" are outputs: turn them, so that every layer is inputs x outputs
             columns = weights["output"].tolist()
@@ -66,8 +68,25 @@ class Network:
         self.first: dict[Any, float] = {}
         self.second: dict[Any, float] = {}
 
+    def hats(self, dense: list[float], splined: Sequence[int]) -> list[tuple[int, float]]:
+        """The knots that each of these inputs lies between, and how near it is to each."""
+        last = self.settings.knots - 1
+        active = []
+        for i in splined if self.settings.knots else ():
+            z = min(max(dense[i], -3.0), 3.0)
+            knots = [-3.0 + 6.0 * knot / last for knot in range(last + 1)]
+            below = max(knot for knot in range(last) if knots[knot] <= z)
+            for knot in (below, below + 1):
+                share = 1.0 - abs(z - knots[knot]) / (6.0 / last)
+                active.append((i * (last + 1) + knot, share))
+        return active
+
     def forward(
-        self, dense: list[float], rows: list[tuple[int, float]], active: int
+        self,
+        dense: list[float],
+        rows: list[tuple[int, float]],
+        active: int,
+        splined: Sequence[int] = (),
     ) -> list[list[float]]:
         values = [dense]
         for depth, layer in enumerate(self.layers):
@@ -79,6 +98,8 @@ class Network:
                 total += sum(x * layer[i + 1][j] for i, x in enumerate(values[-1]))
                 if depth == 0:
                     total += sum(x * self.sparse[row][j] for row, x in rows)
+                    hats = self.hats(dense, splined)
+                    total += sum(x * self.splines[row][j] for row, x in hats)
                 out.append(total)
             if last and self.names[-1] == "softmax":
                 top = max(out)
@@ -102,9 +123,10 @@ class Network:
         active: int,
         label: int,
         goal: float,
+        splined: Sequence[int] = (),
     ) -> None:
         settings = self.settings
-        values = self.forward(dense, rows, active)
+        values = self.forward(dense, rows, active, splined)
         delta = self._output_delta(values[-1], label, goal)
         deltas = [delta]
         for depth in range(len(self.layers) - 1, 0, -1):
@@ -123,6 +145,8 @@ class Network:
                 if depth == 0:
                     for row, x in rows:
                         gradients["sparse", row, j] = gradients.get(("sparse", row, j), 0.0) + d * x
+                    for row, x in self.hats(dense, splined):
+                        gradients["splines", row, j] = d * x
         norm = math.sqrt(sum(g * g for g in gradients.values()))
         if settings.clip and norm > settings.clip:
             gradients = {key: g * settings.clip / norm for key, g in gradients.items()}
@@ -158,9 +182,10 @@ class Network:
     def _step(self, key: Any, g: float, rate: float) -> None:
         settings = self.settings
         layer, row, unit = key
-        matrix = self.sparse if layer == "sparse" else self.layers[layer]
+        tables = {"sparse": self.sparse, "splines": self.splines}
+        matrix = tables[layer] if layer in tables else self.layers[layer]
         w = matrix[row][unit]
-        if layer == "sparse" or row > 0:
+        if layer in tables or row > 0:
             w *= 1.0 - rate * settings.weight_decay
         move = g
         beta, beta2 = settings.momentum, settings.second_momentum

@@ -149,11 +149,16 @@ class InputEncoder:
         keys = np.empty((n, plan.width + weighted), np.int64)
         weights = np.empty((n, weighted), np.float64)
 
-        active = self._numbers(block, plan, dense, keys, learn) + len(plan.categories) + weighted
+        splined = np.full((n, len(plan.numbers) + len(plan.texts)), -1, np.int32)
+        active = (
+            self._numbers(block, plan, dense, keys, splined, learn)
+            + len(plan.categories)
+            + weighted
+        )
         for column in plan.categories:
             self._categories(block, column, keys, learn)
         if texts:
-            self._measure_texts(texts, plan, dense, keys, learn)
+            self._measure_texts(texts, plan, dense, keys, splined, learn)
         if self.duplicates is not None:
             self.duplicates.drop(dense, learn=learn)
         first = 0
@@ -169,7 +174,7 @@ class InputEncoder:
         lags = len(lagged.missing)
         if not active and not lags:
             none = np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32), np.zeros(n, np.int32)
-            return Inputs(dense, *none, len(self.rows))
+            return Inputs(dense, *none, len(self.rows), splined=splined)
         entries = self.rows.activate(
             keys,
             weights,
@@ -179,7 +184,7 @@ class InputEncoder:
             lagged=lagged,
             learn=learn,
         )
-        return Inputs(dense, *entries, len(self.rows), lags)
+        return Inputs(dense, *entries, len(self.rows), lags, splined)
 
     def turn_to(self, schema: Schema, *, learn: bool) -> None:
         """Get ready for blocks of ``schema``; with ``learn`` its new fields get their inputs.
@@ -243,6 +248,7 @@ class InputEncoder:
         plan: Plan,
         dense: NDArray[np.floating],
         keys: NDArray[np.int64],
+        splined: NDArray[np.int32],
         learn: bool,
     ) -> int:
         if not len(plan.numbers):
@@ -259,6 +265,7 @@ class InputEncoder:
             learn,
             dense,
             keys,
+            splined,
         )
         if len(self._scaled):
             self.scales.apply(values, self._scaled, clip=self._clip, learn=learn, dense=dense)
@@ -290,6 +297,7 @@ class InputEncoder:
         plan: Plan,
         dense: NDArray[np.floating],
         keys: NDArray[np.int64],
+        splined: NDArray[np.int32],
         learn: bool,
     ) -> None:
         if learn:
@@ -308,6 +316,7 @@ class InputEncoder:
             learn,
             dense,
             keys,
+            splined,
         )
 
 

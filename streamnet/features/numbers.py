@@ -93,15 +93,20 @@ def standardise(
     learn: bool,
     dense: NDArray[np.floating],
     keys: NDArray[np.int64],
+    splined: NDArray[np.int32],
 ) -> int:
     """Write the standardised numbers to ``dense`` and their rows' keys to ``keys``, -1 for none.
 
-    Returns how many keys were written. With ``learn`` the moments and tables take in each sample
-    before it is standardised; without, nothing but ``dense`` and ``keys`` changes.
+    Returns how many keys were written. The numbers of the dense inputs that had more than two
+    values so far are added to ``splined``, in place of the first -1. With ``learn`` the moments and
+    tables take in each sample before it is standardised; without, nothing changes but these three.
     """
     written = 0
     bits = values.view(np.int64)
     for i in range(values.shape[0]):
+        curves = 0
+        while curves < splined.shape[1] and splined[i, curves] >= 0:
+            curves += 1
         for c in range(plan.shape[0]):
             m = plan[c, MEASURE]
             x = values[i, plan[c, SOURCE]] if plan[c, SOURCE] >= 0 else np.nan
@@ -116,6 +121,9 @@ def standardise(
                     number = _ordinal(x, same, count, tables, m, limit, learn)
                     if number > 0:
                         key = int(plan[c, BASE]) + number
+                if tables[m, DISTINCT] < 0 or tables[m, DISTINCT] >= FEWEST:
+                    splined[i, curves] = plan[c, DENSE]
+                    curves += 1
                 if learn and np.isnan(moments[m, ORIGIN]):
                     moments[m, ORIGIN] = x
                 x = min(max(x - moments[m, ORIGIN], -LARGEST), LARGEST)

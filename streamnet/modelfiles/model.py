@@ -32,6 +32,8 @@ from streamnet.networks.committee import Committee
 from streamnet.networks.committee import Network
 from streamnet.networks.members import Weights
 from streamnet.networks.neural import NeuralNetwork
+from streamnet.networks.topology import Capacity
+from streamnet.networks.topology import sections_of
 from streamnet.samples import Block
 from streamnet.samples import Field
 from streamnet.samples import Inputs
@@ -371,14 +373,10 @@ def _check_weights(
     if dtype not in ("float32", "float64"):
         raise ModelFileError(f"dtype is {dtype!r}, but must be float32 or float64")
     known = encoder.statistics()
-    units = list(settings.hidden)
     outputs = 1 if encoder.task is Task.REGRESSION else max(known.classes, 1)
-    width = units[0] if units else outputs
-    shapes = {"first": (1 + known.dense, width), "sparse": (known.rows, width)}
-    for layer in range(1, len(units)):
-        shapes[f"upper{layer}"] = (1 + units[layer - 1], units[layer])
-    if units:
-        shapes |= {"output": (outputs, units[-1]), "output_bias": (1, outputs)}
+    capacity = Capacity(known.dense, known.rows, outputs)
+    sections = sections_of(settings, capacity)
+    shapes = {section.name: (section.rows, section.units) for section in sections}
     if weights.keys() != shapes.keys():
         raise ModelFileError(f"the network has the parts {', '.join(sorted(weights))}")
     for name, shape in shapes.items():

@@ -6,6 +6,8 @@ import math
 
 from streamnet.jit import inlined
 from streamnet.networks import simd
+from streamnet.networks.forward import curves
+from streamnet.networks.forward import share_above
 from streamnet.networks.plan import ABSOLUTE
 from streamnet.networks.plan import CROSS_ENTROPY
 from streamnet.networks.plan import HUBER
@@ -132,6 +134,9 @@ def clip(plan, factor, scratch, memory, slot, inputs, active):
     below = 1.0 + _squares(scratch, LANES, inputs)
     for q in range(memory.count[slot] - simd.fact(plan, PLAN.unseen)):
         below += float(memory.value[slot, q]) * float(memory.value[slot, q])
+    for s in range(curves(plan, memory, slot)):
+        above = float(share_above(plan, scratch, memory.splined[slot, s]))
+        below += above * above + (1.0 - above) * (1.0 - above)
     total = 0.0
     for layer in range(max(depth, 1)):
         width = layer_of(plan, layer, PLAN_LAYER.width)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from streamnet.jit import inlined
 from streamnet.networks import simd
+from streamnet.networks.forward import curves
+from streamnet.networks.forward import row_below
+from streamnet.networks.forward import share_above
 from streamnet.networks.plan import layer_of
 from streamnet.networks.simd import LANES
 from streamnet.networks.topology import ALL_OUTPUTS
@@ -42,6 +45,13 @@ def _gather(plan, state, scratch, memory, slot, active):
     for q in range(simd.fact(memory.count, slot) - simd.fact(plan, PLAN.unseen)):
         at = simd.fact(plan, PLAN.sparse) + simd.fact(memory.row, entry + q) * width
         _add(state, at + shift, scratch, simd.fact(memory.value, entry + q), vector, width)
+    one = scratch.dtype.type(1)
+    for s in range(curves(plan, memory, slot)):
+        i = simd.fact(memory.splined, slot * memory.splined.shape[1] + s)
+        at = row_below(plan, scratch, i, width) + shift
+        above = share_above(plan, scratch, i)
+        _add(state, at, scratch, one - above, vector, width)
+        _add(state, at + width, scratch, above, vector, width)
     for number in range(simd.fact(plan, PLAN.moves)):
         column = MOVES + len(PLAN_MOVE) * number
         at = simd.fact(plan, column + PLAN_MOVE.weights) + shift
@@ -75,8 +85,8 @@ def _update(plan, factor, weights, state, scratch, active, step):
     moves = simd.fact(plan, PLAN.moves)
     end = simd.fact(plan, PLAN.start) + simd.fact(plan, PLAN.size)
     for number in range(moves + 1):
-        # The last one stands for the rows of values, of which most had no part in the batch.
-        at = simd.fact(plan, PLAN.sparse)
+        # The last one stands for the rows of knots and values: most had no part in the batch.
+        at = simd.fact(plan, PLAN.splines if simd.fact(plan, PLAN.knots) > 0 else PLAN.sparse)
         width = layer_of(plan, 0, PLAN_LAYER.width)
         rows = (end - at) // width
         biases = 0

@@ -31,6 +31,7 @@ OPTIMISERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam")
 SCHEDULES = ("constant", "step", "inverse", "linear")
 INITIALISATIONS = ("fan_in", "uniform")
 MOST_LAYERS = 8
+MOST_KNOTS = 256
 
 _POSITIVE = (
     "learning_rate",
@@ -40,7 +41,7 @@ _POSITIVE = (
     "batch_size",
     "score_limit",
 )
-_NOT_NEGATIVE = ("decay", "weight_decay", "clip", "rehearsal", "memory")
+_NOT_NEGATIVE = ("decay", "weight_decay", "clip", "rehearsal", "memory", "knots")
 _BELOW_ONE = ("momentum", "second_momentum")
 
 
@@ -85,6 +86,10 @@ class CandidateSettings:
             whatever the number. Biases start at zero.
         score_limit: Largest size of an output before its activation; a network with a larger one
             has exploded: it answers and learns no more.
+        knots: Points, evenly from -3 to 3 standard deviations, between which the first layer learns
+            a piecewise linear function of each number, besides a linear one; 0 for none, else at
+            least 2. What depends on a number by steps and bends is learned sooner that way
+            (Gorishniy, Rubachev and Babenko 2022, On embeddings for numerical features).
 
     Raises:
         ConfigurationError: If a value breaks its rule; the message names value and rule.
@@ -115,6 +120,7 @@ class CandidateSettings:
     lags: bool = False
     initialisation: str = "fan_in"
     score_limit: float = 1e6
+    knots: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -133,6 +139,10 @@ class CandidateSettings:
         if self.output == "softmax" and self.loss not in (None, "cross_entropy"):
             raise ConfigurationError(
                 f"loss is {self.loss!r}, but output 'softmax' needs cross_entropy"
+            )
+        if self.knots == 1 or self.knots > MOST_KNOTS:
+            raise ConfigurationError(
+                f"knots is {self.knots}, but must be 0 or from 2 to {MOST_KNOTS}"
             )
         for name in (*_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE):
             self._check_number(name)
@@ -220,6 +230,8 @@ class CandidateSettings:
             words.append(f"batches of {self.batch_size}")
         if self.rehearsal:
             words.append(f"rehearsal {self.rehearsal}")
+        if self.knots:
+            words.append(f"{self.knots} knots")
         if self.lags:
             words.append("lags")
         return ", ".join(words)

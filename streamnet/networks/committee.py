@@ -149,6 +149,7 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         _filled(inputs.count, (slots,), np.int32),
         np.full(slots, -1, np.int32),
         np.full((slots, population.goals), np.nan, dtype),
+        _filled(inputs.splined, (slots, inputs.splined.shape[1]), np.int32),
     )
     answers = Answers(
         np.empty((networks, n, population.capacity.outputs), dtype),
@@ -174,9 +175,14 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
 
 
 def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
-    dense, row, value, count, rows, lags = inputs
     part = slice(start, stop)
-    return Inputs(dense[part], row[part], value[part], count[part], rows, lags)
+    return inputs._replace(
+        dense=inputs.dense[part],
+        row=inputs.row[part],
+        value=inputs.value[part],
+        count=inputs.count[part],
+        splined=inputs.splined[part],
+    )
 
 
 def _filled(array: NDArray[Any], shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

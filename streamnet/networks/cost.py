@@ -27,7 +27,11 @@ def cost_of(settings: CandidateSettings, capacity: Capacity) -> float:
     """
     weights = 0.0
     for section in sections_of(settings, capacity):
-        rows = section.rows if section.name != "sparse" else min(section.rows, _ENTRIES)
+        rows = section.rows
+        if section.name == "sparse":
+            rows = min(rows, _ENTRIES)
+        elif section.name == "splines":
+            rows = 2 * capacity.dense
         factor = _DEEP if section.name.startswith("upper") else 1.0
         weights += factor * rows * section.width
     step = _STEP + (_FORWARD + _UPDATE[settings.optimiser]) * weights / 1000.0

@@ -7,6 +7,8 @@ that a bias is the first row of its section and needs no code of its own.
 
 from __future__ import annotations
 
+import numpy as np
+
 from streamnet.jit import inlined
 from streamnet.networks import simd
 from streamnet.networks.plan import IDENTITY
@@ -21,11 +23,15 @@ from streamnet.networks.topology import PLAN_LAYER
 
 __all__ = (
     "answer",
+    "curves",
     "fetch",
     "finish",
     "forward",
+    "row_below",
+    "share_above",
 )
 
+REACH = 3.0  # standard deviations from the mean to the outermost knots
 FEW = 4  # outputs up to which each is worked on alone
 
 
@@ -39,6 +45,38 @@ def fetch(memory, slot, inputs, scratch):
 
 
 @inlined
+def _place(plan, scratch, i):
+    """Where dense input ``i`` lies among its knots, from 0 to the last of them."""
+    last = scratch.dtype.type(simd.fact(plan, PLAN.knots) - 1)
+    reach = scratch.dtype.type(REACH)
+    z = max(-reach, min(simd.pick(scratch, LANES + i), reach))
+    return (z + reach) * (last / (reach + reach))
+
+
+@inlined
+def curves(plan, memory, slot):
+    """How many dense inputs of a sample the first layer learns a spline of."""
+    most = memory.splined.shape[1] if simd.fact(plan, PLAN.knots) > 0 else 0
+    count = 0
+    while count < most and simd.fact(memory.splined, slot * most + count) >= 0:
+        count += 1
+    return count
+
+
+@inlined
+def _knot_below(plan, scratch, i):
+    """The knot at or below dense input ``i``, never the last."""
+    return min(np.int64(_place(plan, scratch, i)), simd.fact(plan, PLAN.knots) - 2)
+
+
+@inlined
+def share_above(plan, scratch, i):
+    """How far dense input ``i`` has come to the knot above it, from 0 to 1."""
+    below = scratch.dtype.type(_knot_below(plan, scratch, i))
+    return _place(plan, scratch, i) - below
+
+
+@inlined
 def forward(plan, weights, scratch, memory, slot, active):
     """Values of each layer, then the scores of the outputs in use."""
     depth = simd.fact(plan, PLAN.depth)
@@ -46,9 +84,11 @@ def forward(plan, weights, scratch, memory, slot, active):
     rows = simd.fact(plan, PLAN.inputs) + 1
     entry = slot * memory.row.shape[1]
     entries = entry + simd.fact(memory.count, slot) - simd.fact(plan, PLAN.unseen)
+    curve = slot * memory.splined.shape[1]
+    splines = curves(plan, memory, slot)
     for layer in range(max(depth, 1)):
         target = layer_of(plan, layer, PLAN_LAYER.value)
-        _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries)
+        _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries, curve, splines)
         simd.put(scratch, target - 1, 1)
         source = target - 1
         rows = layer_of(plan, layer, PLAN_LAYER.units) + 1
@@ -67,10 +107,18 @@ def forward(plan, weights, scratch, memory, slot, active):
 
 
 @inlined
-def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
+def row_below(plan, scratch, i, width):
+    """Where the weights of the knot below dense input ``i`` start; those of the next follow."""
+    row = i * simd.fact(plan, PLAN.knots) + _knot_below(plan, scratch, i)
+    return simd.fact(plan, PLAN.splines) + row * width
+
+
+@inlined
+def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries, curve, splines):
     """Values of a layer, with four, two or one vectors of it in registers at once.
 
-    Besides the dense rows there are those that are active, ``entry`` to ``entries`` in memory.
+    Besides the dense rows there are those that are active, ``entry`` to ``entries`` in memory, and
+    two for each of the ``splines`` that are named from ``curve`` on.
     """
     width = layer_of(plan, layer, PLAN_LAYER.width)
     start = layer_of(plan, layer, PLAN_LAYER.weights)
@@ -79,6 +127,8 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
     code = layer_of(plan, layer, PLAN_LAYER.activation)
     sparse = simd.fact(plan, PLAN.sparse)
     zero = simd.splat(scratch.dtype.type(0))
+    one = simd.splat(scratch.dtype.type(1))
+    splined = splines if layer == 0 else 0
     odd = (rows - 1) // 2 * 2 + 1
     j = 0
     # Odd and even rows are summed apart, which halves the wait for the last addition. Both loops
@@ -111,6 +161,20 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
             f = simd.multiply_add(x, simd.load(weights, at + 16), f)
             g = simd.multiply_add(x, simd.load(weights, at + 32), g)
             h = simd.multiply_add(x, simd.load(weights, at + 48), h)
+        for s in range(splined):
+            i = simd.fact(memory.splined, curve + s)
+            at = row_below(plan, scratch, i, width) + j
+            x = simd.splat(share_above(plan, scratch, i))
+            y = simd.subtract(one, x)
+            a = simd.multiply_add(y, simd.load(weights, at), a)
+            b = simd.multiply_add(y, simd.load(weights, at + 16), b)
+            c = simd.multiply_add(y, simd.load(weights, at + 32), c)
+            d = simd.multiply_add(y, simd.load(weights, at + 48), d)
+            at += width
+            e = simd.multiply_add(x, simd.load(weights, at), e)
+            f = simd.multiply_add(x, simd.load(weights, at + 16), f)
+            g = simd.multiply_add(x, simd.load(weights, at + 32), g)
+            h = simd.multiply_add(x, simd.load(weights, at + 48), h)
         for q in range(entry, entries):
             at = sparse + simd.fact(memory.row, q) * width + j
             x = simd.broadcast(memory.value, q)
@@ -136,6 +200,12 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries):
             e = simd.multiply_add(x, simd.load(weights, at), e)
         if odd < rows:
             x = simd.broadcast(scratch, source + odd)
+            e = simd.multiply_add(x, simd.load(weights, at + width), e)
+        for s in range(splined):
+            i = simd.fact(memory.splined, curve + s)
+            at = row_below(plan, scratch, i, width) + j
+            x = simd.splat(share_above(plan, scratch, i))
+            a = simd.multiply_add(simd.subtract(one, x), simd.load(weights, at), a)
             e = simd.multiply_add(x, simd.load(weights, at + width), e)
         for q in range(entry, entries):
             at = sparse + simd.fact(memory.row, q) * width + j

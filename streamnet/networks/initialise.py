@@ -19,7 +19,7 @@ from streamnet.randomness import key_of
 
 __all__ = ("fill_section", "limit_of")
 
-_NUMBERS = {"first": 0, "sparse": 1, "output": 2, "output_bias": 3}
+_NUMBERS = {"first": 0, "sparse": 1, "output": 2, "output_bias": 3, "splines": 3}
 
 
 def limit_of(settings: CandidateSettings, section: str, fan_in: int) -> float:
@@ -28,7 +28,7 @@ def limit_of(settings: CandidateSettings, section: str, fan_in: int) -> float:
     ReLU layers take He's variance 2 / fan in (He et al. 2015), others LeCun's 1 / fan in (LeCun et
     al. 1998); output layers start four times smaller, so that first answers are near to even.
     """
-    if section == "output_bias":
+    if section in ("output_bias", "splines"):
         return 0.0
     if settings.initialisation == "uniform":
         return 1.0

@@ -45,6 +45,7 @@ class Memory(NamedTuple):
     label: NDArray[np.int32]  # shape=(slots,): class, 0 for numbers, -1 for no target
     # shape=(slots, goals): numbers to learn, one for each output; or one that is NaN for a class
     goal: NDArray[np.floating]
+    splined: NDArray[np.int32]  # shape=(slots, most): dense inputs of more than two values, -1
 
 
 @kernel

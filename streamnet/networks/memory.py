@@ -28,6 +28,7 @@ def _put(
     count: NDArray[np.int32],
     label: NDArray[np.int32],
     goal: NDArray[np.float64],  # shape=(n, goals)
+    splined: NDArray[np.int32],
 ) -> None:
     """Copy samples to where their numbers say."""
     mask = ring.count.size - 1
@@ -40,6 +41,8 @@ def _put(
         for j in range(row.shape[1]):
             ring.row[at, j] = row[i, j]
             ring.value[at, j] = value[i, j]
+        for j in range(ring.splined.shape[1]):
+            ring.splined[at, j] = splined[i, j] if j < splined.shape[1] else -1
         ring.count[at] = count[i]
         ring.label[at] = label[i]
 
@@ -66,25 +69,28 @@ class InputMemory:
         self.reach = reach
         self.dtype = np.dtype(dtype)
         self.goals = goals
-        self.ring = self._empty(1, padded(1), 1)
+        self.ring = self._empty(1, padded(1), 1, 0)
 
     def write(
         self, first: int, inputs: Inputs, label: NDArray[np.int32], goal: NDArray[np.float64]
     ) -> None:
         """Put a block whose first sample has the number ``first`` into the ring."""
-        self._reserve(first, len(inputs.count), inputs.dense.shape[1], inputs.row.shape[1])
-        _put(self.ring, first, *inputs[:4], label, goal.reshape(len(label), self.goals))
+        self._reserve(first, inputs)
+        goals = goal.reshape(len(label), self.goals)
+        _put(self.ring, first, *inputs[:4], label, goals, inputs.splined)
 
-    def _reserve(self, first: int, n: int, dense: int, width: int) -> None:
+    def _reserve(self, first: int, inputs: Inputs) -> None:
         old = self.ring
         slots = len(old.count)
-        while slots < self.reach + n:
+        while slots < self.reach + len(inputs.count):
             slots *= 2
-        stride = max(padded(dense), old.dense.shape[1])
-        width = max(width, old.row.shape[1])
-        if (slots, stride, width) == (len(old.count), old.dense.shape[1], old.row.shape[1]):
+        stride = max(padded(inputs.dense.shape[1]), old.dense.shape[1])
+        width = max(inputs.row.shape[1], old.row.shape[1])
+        splined = max(inputs.splined.shape[1], old.splined.shape[1])
+        room = old.dense.shape[1], old.row.shape[1], old.splined.shape[1]
+        if (slots, stride, width, splined) == (len(old.count), *room):
             return
-        self.ring = self._empty(slots, stride, width)
+        self.ring = self._empty(slots, stride, width, splined)
         numbers = np.arange(max(0, first - len(old.count)), first)
         self._copy(old, numbers & (len(old.count) - 1), numbers & (slots - 1))
 
@@ -108,16 +114,18 @@ class InputMemory:
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
         """Go on as the memory did whose state this is."""
+        # Release 0.1.0 knew no splines.
+        state = {"splined": np.empty((len(state["count"]), 0), np.int32), **state}
         old = Memory(**{name: np.asarray(state[name]) for name in Memory._fields})
         old = old._replace(goal=old.goal.reshape(-1, self.goals))
         slots = 1
         while slots < max(self.reach, 1):
             slots *= 2
-        self.ring = self._empty(slots, old.dense.shape[1], old.row.shape[1])
+        self.ring = self._empty(slots, old.dense.shape[1], old.row.shape[1], old.splined.shape[1])
         numbers = np.arange(first - len(old.count), first)
         self._copy(old, np.arange(len(old.count)), numbers & (slots - 1))
 
-    def _empty(self, slots: int, stride: int, width: int) -> Memory:
+    def _empty(self, slots: int, stride: int, width: int, splined: int) -> Memory:
         return Memory(
             dense=np.zeros((slots, stride), self.dtype),
             row=np.zeros((slots, width), np.int32),
@@ -125,4 +133,5 @@ class InputMemory:
             count=np.zeros(slots, np.int32),
             label=np.full(slots, -1, np.int32),
             goal=np.full((slots, self.goals), np.nan, self.dtype),
+            splined=np.full((slots, splined), -1, np.int32),
         )

@@ -102,6 +102,10 @@ class NeuralNetwork:
             )
         if self.settings.lags:
             raise ConfigurationError("lags is True, but must be False in a network made by hand")
+        if self.settings.knots:
+            raise ConfigurationError(
+                f"knots is {self.settings.knots}, but must be 0 in a network made by hand"
+            )
 
     def _started(self, seed: int) -> Population:
         population = Population(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.networks.aligned import aligned_zeros
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.cost import cost_of
 from streamnet.networks.initialise import fill_section
 from streamnet.networks.kernels import finite
 from streamnet.networks.kernels import learn
@@ -277,7 +278,7 @@ class Population:
 
     def shards(self, count: int) -> list[NDArray[np.int64]]:
         """The candidates in ``count`` groups of about equal work, the heaviest first."""
-        work = [self._work(slot) for slot in range(len(self.members))]
+        work = [cost_of(member.settings, self.capacity) for member in self.members]
         groups: list[list[int]] = [[] for _ in range(min(count, len(work)))]
         loads = [0.0] * len(groups)
         for slot in sorted(range(len(work)), key=lambda slot: -work[slot]):
@@ -285,13 +286,6 @@ class Population:
             groups[lightest].append(slot)
             loads[lightest] += work[slot]
         return [np.array(sorted(group), np.int64) for group in groups]
-
-    def _work(self, slot: int) -> float:
-        settings = self.members[slot].settings
-        sections = sections_of(settings, self.capacity)
-        touched = sum(s.rows * s.width for s in sections if s.name != "sparse") + 16 * 32
-        cost = {"sgd": 1.0, "momentum": 1.5}.get(settings.optimiser, 2.5)
-        return touched * (1.0 + cost) * (1 + settings.rehearsal)
 
     # ------------------------------------------------------------ coming, going
 

@@ -7,6 +7,7 @@ whole number of vectors (`simd.LANES`); what fills up a row stays zero:
     upper1 ...   1 + units below rows      bias, then a row for each unit of the layer below
     output_bias  1 row                     (not in a linear model, whose first section gives scores)
     output       a row for each output
+    splines      a row for each knot of each dense input (only where there are knots)
     sparse       a row for each value of a category, word, or numbered input
 
 `plan_of` writes the same facts as the row of whole numbers that the kernels read.
@@ -75,7 +76,9 @@ class _Plan(NamedTuple):
     batch_size: int = 21
     sums: int = 22  # where gradients are summed up in the state, if a batch is more than a sample
     row: int = 23  # place in working memory
-    layers: int = 24
+    knots: int = 24  # of each dense input
+    splines: int = 25  # where the section starts
+    layers: int = 26
 
 
 class _PlanLayer(NamedTuple):
@@ -161,6 +164,8 @@ def sections_of(settings: CandidateSettings, capacity: Capacity) -> tuple[Sectio
     shapes += [(f"upper{i}", 1 + units[i - 1], units[i]) for i in range(1, len(units))]
     if settings.hidden:
         shapes += [("output_bias", 1, outputs), ("output", outputs, units[-1])]
+    if settings.knots:
+        shapes.append(("splines", settings.knots * capacity.dense, units[0]))
     shapes.append(("sparse", capacity.rows, units[0]))
     sections = []
     offset = 0
@@ -233,6 +238,8 @@ def plan_of(
         settings.batch_size,
         state + _optimiser_states(settings) * size,
         end + 2 * width,
+        settings.knots,
+        at.get("splines", 0),
     )
     units = settings.hidden or (capacity.outputs,)
     activations = settings.activations or ("identity",)

@@ -6,6 +6,9 @@ import math
 
 from streamnet.jit import inlined
 from streamnet.networks import simd
+from streamnet.networks.forward import curves
+from streamnet.networks.forward import row_below
+from streamnet.networks.forward import share_above
 from streamnet.networks.plan import ADAGRAD
 from streamnet.networks.plan import ADAM
 from streamnet.networks.plan import INVERSE
@@ -71,6 +74,14 @@ def update(plan, factor, weights, state, scratch, memory, slot, active, taken):
         at = simd.fact(plan, PLAN.sparse) + simd.fact(memory.row, entry + q) * width
         x = simd.fact(memory.value, entry + q)
         one_step(plan, factor, weights, at, state, scratch, x, vector, width, pace, decayed)
+    for s in range(curves(plan, memory, slot)):
+        i = simd.fact(memory.splined, slot * memory.splined.shape[1] + s)
+        at = row_below(plan, scratch, i, width)
+        above = share_above(plan, scratch, i)
+        below = scratch.dtype.type(1) - above
+        one_step(plan, factor, weights, at, state, scratch, below, vector, width, pace, decayed)
+        at += width
+        one_step(plan, factor, weights, at, state, scratch, above, vector, width, pace, decayed)
     for number in range(simd.fact(plan, PLAN.moves)):
         move = MOVES + len(PLAN_MOVE) * number
         at = simd.fact(plan, move + PLAN_MOVE.weights)

@@ -26,7 +26,8 @@ def standardised(
     keys = np.full((len(values), 1), -9)
     column = np.array(values, np.float64).reshape(-1, 1)
     arrays = (measures.moments, measures.tables, measures.limit)
-    standardise(column, ONE_COLUMN, *arrays, 8.0, learn, dense, keys)
+    splined = np.full((len(values), 1), -1, np.int32)
+    standardise(column, ONE_COLUMN, *arrays, 8.0, learn, dense, keys, splined)
     return dense[:, 0].tolist(), keys[:, 0].tolist()
 
 
@@ -172,3 +173,15 @@ def test_no_measures_at_all_have_a_state_too() -> None:
     measures = Measures(category_limit=64)
     measures.restore_state(np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.int64))
     assert len(measures) == 0
+
+
+def test_a_number_has_a_spline_from_its_third_value_on() -> None:
+    measures = Measures(category_limit=4)
+    measures.append(category=True, origin=0.0)
+    values = np.array([[1.0], [2.0], [1.0], [3.0], [4.0], [5.0], [np.nan], [1.0]])
+    splined = np.full((8, 1), -1, np.int32)
+    arrays = (measures.moments, measures.tables, measures.limit)
+    places = np.array([[0, 0, 7, 0, 0]])
+    dense, keys = np.zeros((8, 8), np.float32), np.zeros((8, 1), np.int64)
+    standardise(values, places, *arrays, 8.0, True, dense, keys, splined)
+    assert splined[:, 0].tolist() == [-1, -1, -1, 7, 7, 7, -1, 7]

@@ -20,7 +20,13 @@ def inputs_of(dense: Array, rows: int = 6) -> Inputs:
     n = len(dense)
     row = (np.arange(n) % rows).astype(np.int32)[:, None]
     count = (np.arange(n) % 3 == 0).astype(np.int32)
-    return Inputs(dense, row, np.full((n, 1), 0.5), count, rows)
+    splined = np.tile(np.array([0, 2, -1], np.int32), (n, 1))
+    return Inputs(dense, row, np.full((n, 1), 0.5), count, rows, splined=splined)
+
+
+def part_of(inputs: Inputs, part: slice) -> Inputs:
+    dense, row, value, count, rows, lags, splined = inputs
+    return Inputs(dense[part], row[part], value[part], count[part], rows, lags, splined[part])
 
 
 def learned(
@@ -30,8 +36,7 @@ def learned(
     first = 0
     for stop in [*(cuts or []), len(goal)]:
         part = slice(first, stop)
-        dense_part, row, value, count, rows, _ = inputs_of(dense)
-        inputs = Inputs(dense_part[part], row[part], value[part], count[part], rows)
+        inputs = part_of(inputs_of(dense), part)
         label = np.zeros(stop - first, np.int32)
         answers = population.prepare(first, inputs, label, goal[part], 1)
         population.run(np.zeros(1, np.int64), first, label + 1, answers)
@@ -45,9 +50,20 @@ def data(n: int = 60) -> tuple[Array, Array]:
     return dense, np.sin(dense[:, 0]) + dense[:, 1]
 
 
-def by_numpy(batch: int, decay: float, dense: Array, goal: Array) -> dict[str, Array]:
+def hats_of(x: Array, splined: NDArray[np.int32], knots: int) -> Array:
+    """The hat functions of all knots at the inputs that are splined, 0 for the others."""
+    hats = np.zeros((len(x), knots))
+    grid = np.linspace(-3.0, 3.0, knots)
+    for i in splined[splined >= 0]:
+        hats[i] = [np.interp(x[i], grid, hat) for hat in np.eye(knots)]
+    return hats.ravel()
+
+
+def by_numpy(
+    batch: int, decay: float, dense: Array, goal: Array, knots: int = 0
+) -> dict[str, Array]:
     """Half the squared error of a tanh layer, by plain descent on means over batches."""
-    start = settings_of(batch, weight_decay=decay)
+    start = settings_of(batch, weight_decay=decay, knots=knots)
     weights = {name: part.copy() for name, part in learned(start, dense[:0], goal[:0]).items()}
     every = inputs_of(dense)
     for begin in range(0, len(goal) - batch + 1, batch):
@@ -55,7 +71,9 @@ def by_numpy(batch: int, decay: float, dense: Array, goal: Array) -> dict[str, A
         for i in range(begin, begin + batch):
             x = np.concatenate(([1.0], dense[i]))
             entry = weights["sparse"][every.row[i, 0]] * 0.5 if every.count[i] else 0.0
-            h = np.tanh(x @ weights["first"] + entry)
+            hats = hats_of(dense[i], every.splined[i], knots) if knots else np.zeros(0)
+            curve = hats @ weights["splines"] if knots else 0.0
+            h = np.tanh(x @ weights["first"] + entry + curve)
             error = float(h @ weights["output"][0] + weights["output_bias"][0, 0] - goal[i])
             delta = error * weights["output"][0] * (1 - h * h)
             gradient["output"][0] += error * h
@@ -63,9 +81,12 @@ def by_numpy(batch: int, decay: float, dense: Array, goal: Array) -> dict[str, A
             gradient["first"] += np.outer(x, delta)
             if every.count[i]:
                 gradient["sparse"][every.row[i, 0]] += 0.5 * delta
+            if knots:
+                gradient["splines"] += np.outer(hats, delta)
         for name, part in weights.items():
             moved = np.abs(gradient[name]).sum(axis=1, keepdims=True) > 0
-            shrunk = np.where(moved | (name != "sparse"), 1 - RATE * decay, 1.0) * part
+            rarely = name in ("sparse", "splines")
+            shrunk = np.where(moved | (not rarely), 1 - RATE * decay, 1.0) * part
             if name == "first":
                 shrunk[0] = part[0]  # biases don't decay
             if name == "output_bias":
@@ -74,7 +95,9 @@ def by_numpy(batch: int, decay: float, dense: Array, goal: Array) -> dict[str, A
     return weights
 
 
-def settings_of(batch: int, optimiser: str = "sgd", weight_decay: float = 0.0) -> CandidateSettings:
+def settings_of(
+    batch: int, optimiser: str = "sgd", weight_decay: float = 0.0, knots: int = 0
+) -> CandidateSettings:
     return CandidateSettings(
         hidden=(5,),
         loss="squared",
@@ -82,15 +105,17 @@ def settings_of(batch: int, optimiser: str = "sgd", weight_decay: float = 0.0) -
         learning_rate=RATE,
         batch_size=batch,
         weight_decay=weight_decay,
+        knots=knots,
     )
 
 
+@pytest.mark.parametrize("knots", [0, 4])
 @pytest.mark.parametrize("decay", [0.0, 0.2])
 @pytest.mark.parametrize("batch", [2, 7, 60])
-def test_weights_move_by_the_mean_gradient_of_a_batch(batch: int, decay: float) -> None:
+def test_weights_move_by_the_mean_gradient_of_a_batch(batch, decay, knots) -> None:
     dense, goal = data()
-    found = learned(settings_of(batch, weight_decay=decay), dense, goal)
-    expected = by_numpy(batch, decay, dense, goal)
+    found = learned(settings_of(batch, weight_decay=decay, knots=knots), dense, goal)
+    expected = by_numpy(batch, decay, dense, goal, knots)
     for name, part in expected.items():
         np.testing.assert_allclose(found[name], part, rtol=1e-9, atol=1e-12, err_msg=name)
 

@@ -26,7 +26,10 @@ def stream(task: Task, classes: int = 5, dense: int = 5, width: int = 3) -> tupl
         rng.normal(size=(SAMPLES, width)).astype(np.float32),
         count,
         9,
+        splined=np.sort([rng.permutation(dense)[:3] for _ in range(SAMPLES)]).astype(np.int32),
     )
+    # As where a number turned out to take many values: fewer before.
+    inputs.splined[: SAMPLES // 3, 1:] = -1
     if task is Task.REGRESSION:
         return inputs, np.zeros(SAMPLES, np.int32), rng.normal(size=SAMPLES), np.ones(SAMPLES, int)
     label = np.minimum(rng.integers(0, classes, SAMPLES), np.arange(SAMPLES) // 4)
@@ -55,16 +58,18 @@ def expected(
     answers = []
     for i in range(SAMPLES):
         rows = [(int(inputs.row[i, q]), float(inputs.value[i, q])) for q in range(inputs.count[i])]
-        samples.append((inputs.dense[i].astype(float).tolist(), rows))
+        splined = [int(s) for s in inputs.splined[i] if s >= 0]
+        samples.append((inputs.dense[i].astype(float).tolist(), rows, splined))
         active = max(int(known[i]), int(label[i]) + 1)
-        output = network.forward(*samples[i], active)[-1]
+        output = network.forward(*samples[i][:2], active, splined)[-1]
         answers.append(network.answer(output, int(known[i])))
         for repeat in range(settings.rehearsal + 1):
             at = i
             if repeat:
                 draw = naive.mix(naive.mix(naive.mix(SEED, serial), i), repeat)
                 at = i - draw % (min(settings.memory, i) + 1)
-            network.learn(*samples[at], active, int(label[at]), float(goal[at]))
+            dense, rows, splined = samples[at]
+            network.learn(dense, rows, active, int(label[at]), float(goal[at]), splined)
     return network, answers
 
 
@@ -77,6 +82,7 @@ def check(settings: CandidateSettings, task: Task) -> None:
     for mine, theirs in zip(after.layers, network.layers, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-9)
     np.testing.assert_allclose(after.sparse, network.sparse, atol=1e-9)
+    np.testing.assert_allclose(after.splines, network.splines, atol=1e-9)
 
 
 OPTIMISERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam")
@@ -124,6 +130,24 @@ def test_every_activation_and_loss_has_the_right_gradient(activation, task, outp
 @pytest.mark.parametrize("hidden", [(), (9,), (9, 4)])
 def test_clipping_bounds_the_length_of_the_whole_gradient(optimiser, hidden) -> None:
     check(CandidateSettings(hidden=hidden, optimiser=optimiser, clip=0.3), Task.CLASSIFICATION)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("hidden", [(), (7,), (70,), (20, 5)])
+@pytest.mark.parametrize("knots", [2, 3, 9])
+def test_numbers_of_many_values_are_learned_as_splines(optimiser, hidden, knots: int) -> None:
+    settings = CandidateSettings(
+        hidden=hidden, optimiser=optimiser, learning_rate=0.02, knots=knots, weight_decay=0.1
+    )
+    check(settings, Task.CLASSIFICATION)
+
+
+@pytest.mark.parametrize(("knots", "rehearsal", "clip"), [(5, 3, 0.0), (4, 0, 0.3)])
+def test_splines_are_rehearsed_and_clipped_like_all_else(knots, rehearsal, clip) -> None:
+    settings = CandidateSettings(
+        hidden=(9,), optimiser="sgd", knots=knots, rehearsal=rehearsal, memory=20, clip=clip
+    )
+    check(settings, Task.REGRESSION)
 
 
 @pytest.mark.parametrize(("schedule", "decay"), [("step", 0.5), ("inverse", 0.1), ("linear", 0.02)])

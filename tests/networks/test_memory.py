@@ -18,6 +18,7 @@ def block(first: int, n: int, dense: int, width: int) -> tuple:
         np.repeat(numbers[:, None], width, axis=1).astype(np.float32),
         np.minimum(numbers % 3, width).astype(np.int32),
         10**6,
+        splined=np.repeat(numbers[:, None], width - 1, axis=1).astype(np.int32),
     )
     return inputs, numbers.astype(np.int32), numbers.astype(float)
 
@@ -38,6 +39,10 @@ def test_the_last_samples_and_the_block_are_always_there(reach, blocks) -> None:
         assert memory.ring.label[slots].tolist() == numbers.tolist()
         assert memory.ring.dense[slots, 0].tolist() == numbers.tolist()
         assert memory.ring.row[slots, 0].tolist() == numbers.tolist()
+        splined = memory.ring.splined[slots]
+        latest = numbers >= first
+        assert (splined[latest, : width - 1] == numbers[latest, None]).all()
+        assert np.isin(splined, (-1, *numbers)).all()
         first += n
 
 

@@ -18,7 +18,7 @@ from streamnet.samples import Task
 SETTINGS = [
     CandidateSettings(hidden=(9,), optimiser="adam", rehearsal=2, memory=50),
     CandidateSettings(hidden=(20, 4), activation="relu", optimiser="momentum"),
-    CandidateSettings(hidden=(), optimiser="adagrad"),
+    CandidateSettings(hidden=(), optimiser="adagrad", knots=9),
     CandidateSettings(hidden=(70,), optimiser="sgd", learning_rate=0.05),
 ]
 
@@ -31,14 +31,15 @@ def samples(n: int, *, dense: int = 4, rows: int = 12, seed: int = 0) -> tuple:
         np.ones((n, 3), np.float32),
         rng.integers(0, 4, n).astype(np.int32),
         rows,
+        splined=np.tile(np.arange(dense, dtype=np.int32)[::2], (n, 1)),
     )
     label = (inputs.dense[:, 0] > 0).astype(np.int32) + (inputs.dense[:, 1] > 1)
     return inputs, label.astype(np.int32), np.full(n, np.nan), np.full(n, 3, np.int32)
 
 
 def part(inputs: Inputs, rows: slice) -> Inputs:
-    dense, row, value, count, given, _ = inputs
-    return Inputs(dense[rows], row[rows], value[rows], count[rows], given)
+    dense, row, value, count, given, lags, splined = inputs
+    return Inputs(dense[rows], row[rows], value[rows], count[rows], given, lags, splined[rows])
 
 
 def feed(population: Population, first: int, block: tuple, rows: slice = slice(None)) -> np.ndarray:
@@ -284,7 +285,8 @@ def with_lags(block: tuple, lags: int = 2) -> tuple:
         row[i, :count], value[i, :count] = inputs.row[i, :count], inputs.value[i, :count]
         row[i, count : count + lags] = 12 + rng.permutation(4)[:lags]
         value[i, count : count + lags] = rng.normal(size=lags)
-    return (Inputs(inputs.dense, row, value, inputs.count + lags, 16, lags), *others)
+    more = inputs._replace(row=row, value=value, count=inputs.count + lags, rows=16, lags=lags)
+    return (more, *others)
 
 
 def without_memory(population: Population) -> list[bytes]:

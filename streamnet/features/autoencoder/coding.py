@@ -68,13 +68,20 @@ class Coding:
             raise ConfigurationError(
                 "inputs is 'replace', but must be 'add' to know what was coded"
             )
-        return inputs._replace(dense=inputs.dense[:, self.settings.code :])
+        code = self.settings.code
+        return inputs._replace(dense=inputs.dense[:, code:], splined=_moved(inputs.splined, -code))
 
     def _with(self, inputs: Inputs, coded: Coded) -> Inputs:
         code = coded.code.clip(-self._clip, self._clip).astype(np.float32)
         if self._adds:
-            return inputs._replace(dense=np.hstack((code, inputs.dense)))
-        return _only_lags(inputs)._replace(dense=code)
+            splined = _moved(inputs.splined, code.shape[1])
+            return inputs._replace(dense=np.hstack((code, inputs.dense)), splined=splined)
+        return _only_lags(inputs)._replace(dense=code, splined=_moved(inputs.splined[:, :0], 0))
+
+
+def _moved(splined: NDArray[np.int32], by: int) -> NDArray[np.int32]:
+    """Numbers of dense inputs after ``by`` others have come before them."""
+    return np.where(splined >= 0, splined + np.int32(by), splined)
 
 
 def _only_lags(inputs: Inputs) -> Inputs:
