@@ -90,9 +90,7 @@ class InputEncoder:
         }
         self._clip = float(clip)
         self._max_categories = max_categories
-        self._hasher = TextHasher(
-            buckets=text_buckets, max_words=max_words, digits=text_digits
-        )
+        self._hasher = TextHasher(buckets=text_buckets, max_words=max_words, digits=text_digits)
         self._schema: Schema | None = None  # that the plan was made for
         self._plan = self.layout.plan(Schema(()))
         self._scaled = self.scales.plan(self._plan.numbers)
