@@ -73,4 +73,6 @@ def spark(values: Sequence[float], *, plain: bool = False) -> str:
         return "".join(bars[3] if isfinite(v) else " " for v in values)
     top = len(bars) - 1
     # Divided first: of the least differences there are, the reciprocal is infinite.
-    return "".join(bars[int((v - low) / (high - low) * top)] if isfinite(v) else " " for v in values)
+    return "".join(
+        bars[int((v - low) / (high - low) * top)] if isfinite(v) else " " for v in values
+    )
