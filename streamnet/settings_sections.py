@@ -192,6 +192,7 @@ class EncoderSection(Section):
     max_categories: int | None = None
     text_buckets: int | None = None
     max_words: int | None = None
+    text_digits: int | None = None
     max_classes: int | None = None
     autoencoder: AutoEncoderSection | None = None
 

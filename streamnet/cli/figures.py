@@ -71,5 +71,8 @@ def spark(values: Sequence[float], *, plain: bool = False) -> str:
     low, high = min(finite), max(finite)
     if not high > low:
         return "".join(bars[3] if isfinite(v) else " " for v in values)
-    scale = (len(bars) - 1) / (high - low)
-    return "".join(bars[int((v - low) * scale)] if isfinite(v) else " " for v in values)
+    top = len(bars) - 1
+    # Divided first: of the least differences there are, the reciprocal is infinite.
+    return "".join(
+        bars[int((v - low) / (high - low) * top)] if isfinite(v) else " " for v in values
+    )

@@ -67,6 +67,8 @@ class Encoder:
         max_categories: distinct values of a category field; later ones share 256 hashed keys.
         text_buckets: hashed words of each text field.
         max_words: distinct words and pairs of words of a text.
+        text_digits: digits up to which the value of a number in a text counts, of longer ones only
+            their length; "tokens" and "ngrams" read all digits.
         max_classes: labels; samples with a later one are refused ("too-many-classes").
         lags: how many of the last targets before a sample are inputs, for networks that want them.
         scaling: how numbers become inputs, see `Scaling`; with "none" they are neither clipped nor
@@ -104,6 +106,7 @@ class Encoder:
         max_categories: int = 1000,
         text_buckets: int = 4096,
         max_words: int = 256,
+        text_digits: int = 4,
         max_classes: int = 1000,
         lags: int = 0,
         scaling: str = "standard",
@@ -123,6 +126,8 @@ class Encoder:
             "text_buckets": text_buckets,
             "max_words": max_words,
         }
+        if text_digits:  # states of the release that had none are without it
+            settings["text_digits"] = text_digits
         self._settings = {
             "task": str(self.task),
             **settings,
@@ -156,7 +161,7 @@ class Encoder:
     def settings(self) -> dict[str, Any]:
         """All settings, those that have their default included."""
         defaults = {name: choices[0] for name, choices in CHOICES.items()}
-        return {**defaults, "scalings": {}, "texts": {}, **self._settings}
+        return {**defaults, "scalings": {}, "texts": {}, "text_digits": 0, **self._settings}
 
     @property
     def labels(self) -> list[str]:
@@ -341,7 +346,7 @@ class Encoder:
             ModelFileError: the state contradicts itself.
         """
         try:
-            encoder = cls(**state["settings"])
+            encoder = cls(**{"text_digits": 0, **state["settings"]})
             encoder._take_over(state)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the encoder's state is damaged: {error}") from error

@@ -67,6 +67,7 @@ class InputEncoder:
         max_categories: int = 1000,
         text_buckets: int = 4096,
         max_words: int = 256,
+        text_digits: int = 0,
         scaling: str = Scaling.STANDARD,
         scalings: Mapping[str, str] | None = None,
         text: str = TextMode.WORDS,
@@ -89,7 +90,7 @@ class InputEncoder:
         }
         self._clip = float(clip)
         self._max_categories = max_categories
-        self._hasher = TextHasher(buckets=text_buckets, max_words=max_words)
+        self._hasher = TextHasher(buckets=text_buckets, max_words=max_words, digits=text_digits)
         self._schema: Schema | None = None  # that the plan was made for
         self._plan = self.layout.plan(Schema(()))
         self._scaled = self.scales.plan(self._plan.numbers)

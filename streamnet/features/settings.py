@@ -20,6 +20,7 @@ RANGES = {
     "max_categories": (0, 1 << 20),
     "text_buckets": (2, 1 << 24),
     "max_words": (1, 1024),
+    "text_digits": (0, 32),
     "max_classes": (2, 1 << 16),
     "lags": (0, 16),
 }

@@ -55,8 +55,14 @@ class HashedText(NamedTuple):
 class TextHasher:
     """Turns texts into hashed words and pairs of neighbours; pure, it learns nothing.
 
-    Case doesn't count, and of a run of digits only the length. Half of the buckets are for words,
-    half for pairs, since the many pairs would else drown the words.
+    Case doesn't count, and of a long run of digits only the length: years and codes come again,
+    numbers of telephones and orders hardly do. Half of the buckets are for words, half for pairs,
+    since the many pairs would else drown the words.
+
+    Args:
+        buckets: codes of words and pairs.
+        max_words: distinct words and pairs of a text.
+        digits: up to how many digits a number is a word of its own.
 
     >>> hasher = TextHasher(buckets=4096, max_words=256)
     >>> text = hasher.hashed("Free entry, call 08452810075")
@@ -66,8 +72,9 @@ class TextHasher:
     True
     """
 
-    def __init__(self, *, buckets: int, max_words: int) -> None:
+    def __init__(self, *, buckets: int, max_words: int, digits: int = 0) -> None:
         self._half = buckets // 2
+        self._digits = digits
         self._max_words = max_words
         self._hashes: dict[str, int] = {}
 
@@ -119,7 +126,7 @@ class TextHasher:
         if len(self._hashes) == CACHED:
             self._hashes.clear()
         name = token[:WORD_LENGTH]
-        if token.isdigit():
+        if len(token) > self._digits and token.isdigit():
             name = f"<digits {min(len(token), DIGITS_LENGTH)}>"
         self._hashes[token] = number = crc32(name.encode(errors="surrogatepass"))
         return number

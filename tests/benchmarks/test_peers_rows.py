@@ -6,18 +6,22 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
+from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
+from streamnet.samples import Task
 from tests.benchmarks.peers.adapters.arff import write_arff
 from tests.benchmarks.peers.adapters.vowpal_wabbit import lines_of
 from tests.benchmarks.peers.rows import read_rows
 from tests.benchmarks.peers.scales import RunningScale
 from tests.benchmarks.peers.scales import running_standardised
 from tests.benchmarks.peers.streams import Stream
+from tests.benchmarks.peers.streams import stream_of
 from tests.benchmarks.peers.views import matrix
 from tests.benchmarks.peers.views import one_hot
 from tests.benchmarks.peers.views import plain
 from tests.benchmarks.peers.views import word_counts
 from tests.benchmarks.streams_for_peers import rows_of
+from tests.benchmarks.streams_for_peers import write
 
 LINES = [
     "a,day,code,word,y",
@@ -38,6 +42,34 @@ def test_columns_keep_the_order_of_the_file_and_their_kinds(tmp_path) -> None:
     assert rows.numbers["a"].tolist() == [1.5, 2, -1]
     assert np.diff(rows.numbers["day"]).tolist() == [1, 30]
     assert rows.words == {"word": ["x", "?", "x"]}
+
+
+def test_dates_with_a_time_of_day_become_days_and_parts_of_one(tmp_path) -> None:
+    lines = ["day,y", "1970-01-03 18:00:00,u", "1970-01-04 00:00:00,v"]
+    rows = rows_of(tmp_path, lines, stream=Stream("small", "y", dates=("day",)))
+    assert rows.numbers["day"].tolist() == [2.75, 3.0]
+
+
+def test_a_stream_of_ones_own_is_named_by_file_target_task_and_meanings(tmp_path) -> None:
+    write(tmp_path, "mine", LINES)
+    named = f"{tmp_path}/mine.csv.gz:a:regression:codes=code,more:dates=day"
+    stream = stream_of(named)
+    assert (stream.name, stream.task) == (named, Task.REGRESSION)
+    assert (stream.codes, stream.dates, stream.texts) == (("code", "more"), ("day",), ())
+    assert read_rows(stream, tmp_path / "elsewhere").target.tolist() == [1.5, 2, -1]
+    assert stream_of("mine.csv:y").task is Task.CLASSIFICATION
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mine.csv:y:sorting", "'sorting', but must be one of classification, regression"),
+        ("mine.csv:y:regression:words=a", "'words', but must be one of codes, dates, texts"),
+    ],
+)
+def test_a_stream_of_ones_own_that_is_named_wrongly_is_an_error(name, message) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        stream_of(name)
 
 
 def test_a_limit_is_the_head_of_the_file(tmp_path) -> None:

@@ -32,6 +32,10 @@ def test_a_curve_has_a_bar_for_each_value_and_rises_where_they_do(values: list[f
         assert bars[values.index(max(values))] >= len(BARS) - 2  # a rounding may cost one
 
 
+def test_a_curve_shows_the_least_difference_there_is() -> None:
+    assert spark((0.0, 5e-324)) == BARS[0] + BARS[-1]
+
+
 @given(CURVES)
 def test_a_plain_curve_is_the_same_in_ascii(values: list[float]) -> None:
     plain = spark(values, plain=True)

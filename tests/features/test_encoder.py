@@ -299,6 +299,7 @@ def test_a_block_without_any_field_has_no_inputs() -> None:
         ({"max_rows": 0}, "max_rows is 0, but must be from 1"),
         ({"text_buckets": 1}, "text_buckets is 1, but must be from 2"),
         ({"max_words": 2.5}, "max_words is 2.5, but must be a whole number"),
+        ({"text_digits": -1}, "text_digits is -1, but must be from 0"),
         ({"max_classes": 1}, "max_classes is 1, but must be from 2"),
         ({"scaling": "ranks"}, "scaling is 'ranks', but must be one of standard, minmax"),
         ({"scalings": {"x": 3}}, "scaling of 'x' is 3, but must be one of standard"),

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from streamnet import OnlineClassifier
 from streamnet.features import Encoder
 from streamnet.features.text import PAIR
 from streamnet.features.text import TextHasher
@@ -69,6 +70,35 @@ def test_case_does_not_count_and_of_digits_only_their_number() -> None:
     assert hasher().hashed("CALL 555-1234") == hasher().hashed("call 987-0000")
     assert hasher().hashed("12").codes != hasher().hashed("123").codes
     assert hasher().hashed("1" * 9).codes == hasher().hashed("1" * 40).codes
+
+
+def test_short_numbers_are_words_of_their_own_and_of_long_ones_the_length_counts() -> None:
+    values = TextHasher(buckets=4096, max_words=256, digits=3)
+    assert values.hashed("error 404").codes != values.hashed("error 500").codes
+    assert values.hashed("error 4044") == values.hashed("error 5005")
+    assert values.hashed("E404").codes[1] == 1 + crc32(b"404") % 2048
+
+
+def test_a_text_of_codes_tells_what_its_numbers_say_by_default() -> None:
+    rng = np.random.default_rng(0)
+    code = rng.integers(100, 200, 3000)
+    texts = [f"pump stopped with E{value}" for value in code]
+    classifier = OnlineClassifier(seed=0)
+    right = 0
+    for text, value in zip(texts, code, strict=True):
+        sample, label = {"message": text}, "odd" if value % 2 else "even"
+        right += classifier.predict_one(sample) == label
+        classifier.learn_one(sample, label)
+    assert right > 2400
+
+
+def test_an_encoder_from_before_goes_on_reading_lengths_alone() -> None:
+    state = Encoder(task=Task.CLASSIFICATION, text_digits=0).export_state()
+    assert "text_digits" not in state["settings"]
+    earlier = Encoder.restore_state(state)
+    assert earlier.settings["text_digits"] == 0
+    today = Encoder.restore_state(Encoder(task=Task.CLASSIFICATION).export_state())
+    assert today.settings["text_digits"] == 4
 
 
 def test_the_order_of_words_shows_in_the_pairs_only() -> None:

@@ -62,7 +62,8 @@ def compare(
     """Run peers on streams and write the table.
 
     Args:
-        streams: Names of streams; all if none is given.
+        streams: Names of streams; all if none is given. FILE:TARGET[:TASK[:MEANING=COLUMN,...]]
+            is a CSV file of one's own, whose MEANING is codes, dates or texts.
         limit: Most samples of each stream.
         seeds: Runs of what has a random part.
         peers: Names, separated by commas; `river` stands for all of River's.
@@ -83,7 +84,8 @@ def compare(
             if stream.task in peer.tasks:
                 order = Order(stream.name, limit, peer.name, 0, folder, seconds)
                 _run(peer, order, seeds, records, afresh=peer.name in repeated)
-    found = {stream.name: records.of(stream.name, limit) for stream in STREAMS}
+    shown = dict.fromkeys((*STREAMS, *chosen))
+    found = {stream.name: records.of(stream.name, limit) for stream in shown}
     found = {name: runs for name, runs in found.items() if runs}
     names = [peer.name for peer in PEERS]
     text = markdown(found, names)

@@ -16,6 +16,8 @@ from tests.benchmarks.peers.streams import Stream
 
 __all__ = ("Rows", "read_rows")
 
+_DAY = 24 * 60 * 60 * 1e6  # microseconds
+
 
 class Rows(NamedTuple):
     """The first samples of a stream, in order; columns by name."""
@@ -49,9 +51,10 @@ def read_rows(stream: Stream, folder: Path, limit: int | None = None) -> Rows:
     Raises:
         DataError: If the file is not there or lacks a number.
     """
-    path = folder / f"{stream.name}.csv.gz"
+    path = Path(stream.file) if stream.file else folder / f"{stream.name}.csv.gz"
     if not path.is_file():
-        raise DataError(f"{path.name} is not in {folder}: name its folder by --data")
+        known = "" if stream.file else ": name its folder by --data"
+        raise DataError(f"{path.name} is not in {path.parent}{known}")
     frame = pl.read_csv(path, infer_schema_length=None)
     if limit is not None:
         frame = frame.head(limit)
@@ -73,10 +76,15 @@ def _add(rows: Rows, column: pl.Series) -> None:
     if name in rows.stream.texts:
         rows.texts[name] = column.fill_null("").to_list()
     elif name in rows.stream.dates:
-        rows.numbers[name] = column.str.to_date().cast(pl.Int32).cast(pl.Float64).to_numpy()
+        rows.numbers[name] = _days(column)
     elif column.dtype == pl.String:
         rows.words[name] = column.fill_null("?").to_list()
     elif column.null_count():
         raise DataError(f"{rows.path.name}: column {name!r} lacks numbers, which peers can't learn")
     else:
         rows.numbers[name] = column.cast(pl.Float64).to_numpy()
+
+
+def _days(column: pl.Series) -> NDArray[np.float64]:
+    times = column.str.to_datetime(time_unit="us")
+    return times.cast(pl.Int64).cast(pl.Float64).to_numpy() / _DAY

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 class Stream(NamedTuple):
-    """A data file, named ``<name>.csv.gz``, in the order of its samples.
+    """A data file, named ``<name>.csv.gz`` unless it says so, in the order of its samples.
 
     Only peers are told what columns mean: streamnet finds it out.
     """
@@ -24,10 +24,12 @@ class Stream(NamedTuple):
     target: str
     task: Task = Task.CLASSIFICATION
     codes: tuple[str, ...] = ()  # whole numbers that name something: one-hot for linear peers
-    dates: tuple[str, ...] = ()  # become a number of days
+    dates: tuple[str, ...] = ()  # with a time of day or without; become a number of days
     texts: tuple[str, ...] = ()  # become counts of hashed words
+    file: str = ""  # of a user's own stream
 
 
+_MEANINGS = ("codes", "dates", "texts")
 _BIKE_CODES = ("season", "mnth", "hr", "weekday", "weathersit")
 
 # The most telling first: an interrupted run has measured those.
@@ -49,19 +51,46 @@ STREAMS = (
 
 
 def stream_of(name: str) -> Stream:
-    """The stream of that name.
+    """The stream of that name, or one of a user's own.
+
+    Args:
+        name: Of one of the streams here, or FILE:TARGET[:TASK[:MEANING=COLUMN,...]...], where
+            MEANING is codes, dates or texts.
 
     Raises:
-        ConfigurationError: If there is none.
+        ConfigurationError: If there is none, or it is not told so.
 
     >>> stream_of("letter").target
     'letter'
+    >>> stream_of("shop.csv:sold:regression:codes=hour,store").codes
+    ('hour', 'store')
     """
     for stream in STREAMS:
         if stream.name == name:
             return stream
+    if ":" in name:
+        return _own(name)
     names = ", ".join(stream.name for stream in STREAMS)
-    raise ConfigurationError(f"stream is {name!r}, but must be one of {names}")
+    raise ConfigurationError(f"stream is {name!r}, but must be one of {names}, or FILE:TARGET")
+
+
+def _own(name: str) -> Stream:
+    file, target, *rest = name.split(":")
+    task = rest[0] if rest else Task.CLASSIFICATION.value
+    if task not in list(Task):
+        raise ConfigurationError(
+            f"task of stream {name!r} is {task!r}, but must be one of {', '.join(Task)}"
+        )
+    meanings: dict[str, tuple[str, ...]] = {}
+    for part in rest[1:]:
+        meaning, _, columns = part.partition("=")
+        if meaning not in _MEANINGS:
+            raise ConfigurationError(
+                f"meaning of columns of stream {name!r} is {meaning!r}, but must be one of "
+                f"{', '.join(_MEANINGS)}"
+            )
+        meanings[meaning] = tuple(columns.split(","))
+    return Stream(name, target, Task(task), file=file, **meanings)
 
 
 def data_folder(given: Path | None = None) -> Path:
