@@ -15,6 +15,7 @@ from streamnet.daemon.answers import Outcome
 from streamnet.daemon.answers import Predictions
 from streamnet.daemon.answers import Receipt
 from streamnet.daemon.events import EventLog
+from streamnet.daemon.life import MOST_QUEUED
 from streamnet.daemon.life import Life
 from streamnet.daemon.lifecycle import HostedState
 from streamnet.daemon.lifecycle import Lifecycle
@@ -40,7 +41,6 @@ from streamnet.settings_daemon import ModelSettings
 
 __all__ = ("Hosted",)
 
-MOST_QUEUED = 100_000
 _UNIT = 128  # bytes that are reckoned as one sample
 _PIECE = 1000  # labels or predictions that are taken at once
 _SOONEST, _LATEST = 0.1, 60.0  # seconds after which a sender is asked to come again
@@ -265,7 +265,7 @@ class Hosted:
     def queued(self) -> int:
         """Samples that were accepted and not learned."""
         life = self._life
-        return 0 if life is None else max(0, life.committer.intake.samples - life.learned)
+        return 0 if life is None else life.queued
 
     def _with_room(self) -> Life:
         """What is alive, if it may take more to learn."""

@@ -13,12 +13,15 @@ from anyio import Event
 from anyio import create_task_group
 from anyio import to_thread
 
-from streamnet.assembling import candidates_of
+from streamnet.assembling import check_source
 from streamnet.assembling import columns_of
 from streamnet.assembling import encoder_of
+from streamnet.assembling import networks_of
 from streamnet.assembling import search_of
+from streamnet.assembling import source_of
 from streamnet.daemon.committing import Committer
 from streamnet.daemon.events import EventLog
+from streamnet.daemon.feeding import Feeder
 from streamnet.daemon.intake import Intake
 from streamnet.daemon.journal import Journal
 from streamnet.daemon.journal_source import JournalSource
@@ -28,6 +31,7 @@ from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.lock import WriterLock
 from streamnet.learning.serving import Served
+from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.outputs import Output
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
@@ -35,10 +39,13 @@ from streamnet.pipeline.state import State
 from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import DeadLetter
 from streamnet.samples import Task
+from streamnet.settings_daemon import FEEDING
 from streamnet.settings_daemon import ModelSettings
+from streamnet.settings_sections import SourceSection
 
 __all__ = ("Life",)
 
+MOST_QUEUED = 100_000
 _LETTERS = 100
 _BOUNDS = ("max_pending", "max_age", "max_keys")
 
@@ -85,6 +92,8 @@ class Life:
         self.committer = Committer(journal, lambda: Intake(target=target, **bounds))
         self.source = JournalSource(journal, self.committer.grown, columns_of(settings))
         self.keeper = _Keeper(journal)
+        self.max_queued = given.get("max_queued", MOST_QUEUED)
+        self.feeder = self._feeder_of(settings, events) if source.files else None
         # A model must not be stopped by who sends what can't be learned, unless that is wanted.
         limited = "max_rejected" in source.model_fields_set
         rejections = Rejections(
@@ -92,13 +101,12 @@ class Life:
         )
         state = State(
             folder / "state",
-            identity={"source": source.model_dump(mode="json")},
+            identity={"source": _columns_alone(source)},
             files=files,
             **settings.state.given(),
         )
         self.pipeline = Pipeline(
             self.source,
-            candidates=candidates_of(settings),
             rejections=rejections,
             sinks=(self.keeper,),
             settings=settings.model_dump(mode="json", exclude_none=True),
@@ -108,12 +116,29 @@ class Life:
             **settings.selection.given(),
             **encoder_of(settings),
             evolution=search_of(settings),
-            dtype=settings.population.dtype or "float32",
+            **networks_of(settings),
         )
         self.publication = Publication(
             **({"every": given["publish_seconds"]} if "publish_seconds" in given else {})
         )
         self.watch = Watch(self.pipeline, state, self.committer, events)
+
+    def _feeder_of(self, settings: ModelSettings, events: EventLog) -> Feeder:
+        check_source(settings)
+        source = settings.source
+        return Feeder(
+            partial(source_of, settings),
+            self.committer,
+            limit=lambda: RejectionLimit(share=source.max_rejected, window=source.rejected_window),
+            queued=lambda: self.queued,
+            most=self.max_queued,
+            events=events,
+        )
+
+    @property
+    def queued(self) -> int:
+        """Samples that were accepted and not learned."""
+        return max(0, self.committer.intake.samples - self.learned)
 
     @property
     def learned(self) -> int:
@@ -157,12 +182,21 @@ class Life:
                 group.start_soon(self._warm_up_all)
             group.start_soon(self.publication.run, self.pipeline, self.committer)
             group.start_soon(self.watch.run)
+            if self.feeder is not None:
+                group.start_soon(self.feeder.run)
             await until.wait()
             group.cancel_scope.cancel()
 
     async def _warm_up_all(self) -> None:
         for task in self._tasks:
             await to_thread.run_sync(self._warm_up, task, abandon_on_cancel=True)
+
+
+def _columns_alone(source: SourceSection) -> dict[str, Any]:
+    """What a model goes on with: which files there are, and how they are read, may change."""
+    return SourceSection.model_construct(
+        **{name: value for name, value in source if name not in FEEDING}
+    ).model_dump(mode="json")
 
 
 @final

@@ -173,7 +173,7 @@ class Lifecycle:
         self._say(before)
 
     async def resume(self) -> None:
-        """Learn on, also after a failure. Twice is allowed.
+        """Learn on, also after a failure, one of its files included. Twice is allowed.
 
         Raises:
             OutputError: If it can't be written down for the next start.
@@ -182,6 +182,8 @@ class Lifecycle:
         before, self._paused = self.state, False
         if self.life is not None:
             self.life.source.resume()
+            if self.life.feeder is not None:
+                self.life.feeder.resume()
         if self._state == "failed":
             self._until.set()
         self._say(before)
