@@ -78,6 +78,7 @@ class ServeSection(Section):
     hosts: Texts | None = None
     origins: Texts | None = None
     max_body: Count | None = None
+    max_model: Count | None = None
     max_connections: Count | None = None
     max_rate: Count | None = None
     drain_seconds: Seconds | None = None

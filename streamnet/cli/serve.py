@@ -21,7 +21,12 @@ __all__ = ("access_of", "address_of", "limits_of", "reload", "serve")
 # Seconds after which a thread that learns lets the one that answers have the interpreter: at
 # Python's own 5 ms an answer would wait so long each time that it has to.
 _SWITCH = 0.0005
-_LIMITS = {"body": "max_body", "connections": "max_connections", "rate": "max_rate"}
+_LIMITS = {
+    "body": "max_body",
+    "model": "max_model",
+    "connections": "max_connections",
+    "rate": "max_rate",
+}
 
 
 def serve(

@@ -101,6 +101,16 @@ class Client:
         """Make a model of what a run file's tables would say."""
         return self._send(asking.create(name, settings or {}))
 
+    def upload(
+        self,
+        name: str,
+        file: bytes,
+        suffix: str = "safetensors",
+        settings: Mapping[str, Any] | None = None,
+    ) -> shapes.Status:
+        """Make a model that goes on with a model file, in the format safetensors or json."""
+        return self._send(asking.upload(name, file, suffix, settings or {}))
+
     def delete(self, name: str) -> None:
         """Delete a model and its state."""
         self._send(asking.delete(name))
@@ -257,6 +267,16 @@ class AsyncClient:
     async def create(self, name: str, settings: Mapping[str, Any] | None = None) -> shapes.Status:
         """Make a model of what a run file's tables would say."""
         return await self._send(asking.create(name, settings or {}))
+
+    async def upload(
+        self,
+        name: str,
+        file: bytes,
+        suffix: str = "safetensors",
+        settings: Mapping[str, Any] | None = None,
+    ) -> shapes.Status:
+        """Make a model that goes on with a model file, in the format safetensors or json."""
+        return await self._send(asking.upload(name, file, suffix, settings or {}))
 
     async def delete(self, name: str) -> None:
         """Delete a model and its state."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from anyio import to_thread
 from streamnet.assembling import check_source
 from streamnet.assembling import columns_of
 from streamnet.assembling import encoder_of
-from streamnet.assembling import networks_of
 from streamnet.assembling import search_of
 from streamnet.assembling import source_of
 from streamnet.daemon.committing import Committer
@@ -26,6 +26,7 @@ from streamnet.daemon.intake import Intake
 from streamnet.daemon.journal import Journal
 from streamnet.daemon.journal_source import JournalSource
 from streamnet.daemon.publishing import Publication
+from streamnet.daemon.uploading import begun_with
 from streamnet.daemon.watching import Watch
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
@@ -64,6 +65,7 @@ class Life:
     Args:
         folder: The model's folder; made if it is absent.
         settings: Of the model.
+        networks: Who learns; see `networks_of`.
         events: Where it is told what happens.
         files: The file system.
 
@@ -72,15 +74,24 @@ class Life:
     """
 
     def __init__(
-        self, folder: Path, settings: ModelSettings, events: EventLog, *, files: Files = DISK
+        self,
+        folder: Path,
+        settings: ModelSettings,
+        networks: Mapping[str, Any],
+        events: EventLog,
+        *,
+        files: Files = DISK,
     ) -> None:
+        start = networks.get("start")
+        dtype = networks["dtype"] if start is None else start.dtype.name
+        settings = begun_with(settings, start)
         given, source = settings.intake.given(), settings.source
         target = str(source.target)
         bounds = {name: given[name] for name in _BOUNDS if name in given}
         self._folder, self._files = folder, files
         self._warm_up = partial(
             warm_up,
-            dtype=settings.population.dtype or "float32",
+            dtype=dtype,
             **encoder_of(settings),
         )
         self._tasks = tuple(Task) if source.task is None else (source.task,)
@@ -116,10 +127,11 @@ class Life:
             **settings.selection.given(),
             **encoder_of(settings),
             evolution=search_of(settings),
-            **networks_of(settings),
+            **networks,
         )
         self.publication = Publication(
-            **({"every": given["publish_seconds"]} if "publish_seconds" in given else {})
+            start=start,
+            **({"every": given["publish_seconds"]} if "publish_seconds" in given else {}),
         )
         self.watch = Watch(self.pipeline, state, self.committer, events)
 

@@ -12,6 +12,7 @@ from typing import final
 from anyio import Event
 from anyio import to_thread
 
+from streamnet.assembling import networks_of
 from streamnet.daemon.events import EventLog
 from streamnet.daemon.life import Life
 from streamnet.durability.files import DISK
@@ -103,7 +104,8 @@ class Lifecycle:
         self.failure = None
         self._enter("starting")
         try:
-            life = Life(self.folder, self.settings, self.events, files=self._files)
+            networks = await to_thread.run_sync(networks_of, self.settings)
+            life = Life(self.folder, self.settings, networks, self.events, files=self._files)
             await life.run(partial(self._open, life), self._until)
         except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - told, and kept
             cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error

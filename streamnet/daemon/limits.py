@@ -25,6 +25,7 @@ class Limits:
         lines: Largest body of lines to answer, in bytes, after decompression; lines to learn may go
             on for ever.
         line: Largest line in bytes.
+        model: Largest model file in bytes, after decompression.
         batches: Most bodies of lines to answer, and model files, in memory at a time.
         connections: Most open connections.
         requests: Most requests at work at a time, event streams included.
@@ -44,6 +45,7 @@ class Limits:
     body: int = 1 << 20
     lines: int = 64 << 20
     line: int = 1 << 20
+    model: int = 32 << 20
     batches: int = 8
     connections: int = 1000
     requests: int = 500

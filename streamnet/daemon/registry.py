@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from typing import final
 
 from anyio import TASK_STATUS_IGNORED
@@ -31,6 +32,7 @@ from streamnet.settings_daemon import model_settings
 __all__ = ("Registry",)
 
 SETTINGS = "model.json"
+START = "start"  # its file, with the suffix of its format; and its name in the settings
 
 
 @final
@@ -114,7 +116,9 @@ class Registry:
                 continue
             path = self.folder / name / SETTINGS
             try:
-                found[name] = model_settings(json.decode(self._files.read(path)))
+                values = json.decode(self._files.read(path), type=dict[str, Any])
+                start = values.pop(START, None)
+                found[name] = _started(model_settings(values), start and path.parent / start)
             except (ConfigurationError, DecodeError) as error:
                 raise StateError(f"{path}: {error}") from error
         return found
@@ -133,8 +137,15 @@ class Registry:
         finally:
             ended.set()
 
-    async def create(self, name: str, settings: ModelSettings) -> Hosted:
+    async def create(
+        self, name: str, settings: ModelSettings, start: tuple[str, bytes] | None = None
+    ) -> Hosted:
         """Make a model; it comes back at the next start.
+
+        Args:
+            name: What it is called.
+            settings: What is learned, and how.
+            start: Model file to go on with, which stays in its folder: suffix and content.
 
         Raises:
             ConfigurationError: If the name can't be that of a model.
@@ -149,18 +160,27 @@ class Registry:
             raise ConflictError(f"there is a model {name} already")
         self._ended[name] = Event()  # nobody else may make it meanwhile
         try:
-            await to_thread.run_sync(self._store, name, settings)
+            settings = await to_thread.run_sync(self._store, name, settings, start)
         except OSError as error:
             del self._ended[name]
             raise StateError(f"{self.folder / name}: {error.strerror}") from error
         return self._start(name, settings)
 
-    def _store(self, name: str, settings: ModelSettings) -> None:
+    def _store(
+        self, name: str, settings: ModelSettings, start: tuple[str, bytes] | None
+    ) -> ModelSettings:
         folder = self.folder / name
         self._files.make_dir(folder)
         self._files.fsync_dir(self.folder)
         values = settings.model_dump(mode="json", exclude_unset=True)
+        path = None
+        if start is not None:
+            path = folder / f"{START}{start[0]}"
+            values[START] = path.name
+            write_durably(path, start[1], files=self._files)
+        # Last of all, since it is what makes a model of the folder.
         write_durably(folder / SETTINGS, json.encode(values), files=self._files)
+        return _started(settings, path)
 
     async def delete(self, name: str) -> None:
         """End a model, and remove all that there is of it.
@@ -184,3 +204,11 @@ class Registry:
             raise StateError(f"{self.folder / name}: {error.strerror}") from error
         finally:
             del self._ended[name]
+
+
+def _started(settings: ModelSettings, path: Path | None) -> ModelSettings:
+    """The settings with the file of a start, which nobody but this package may name."""
+    if path is None:
+        return settings
+    population = settings.population.model_copy(update={"start": str(path)})
+    return settings.model_copy(update={"population": population})

@@ -31,6 +31,10 @@ from streamnet.daemon.shapes import ModelLine
 from streamnet.daemon.shapes import Rejected
 from streamnet.daemon.shapes import Residuals
 from streamnet.daemon.shapes import Status
+from streamnet.daemon.uploading import model_of
+from streamnet.daemon.uploading import settings_of
+from streamnet.errors import ConflictError
+from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import model_settings
 
 __all__ = ("OPERATIONS",)
@@ -38,6 +42,7 @@ __all__ = ("OPERATIONS",)
 _ONE = "/v1/models/{name}"
 _FORMATS = {"safetensors": "application/octet-stream", "json": "application/json"}
 _DEEPEST = 8  # tables within tables of a model's settings
+_TABLES = msgspec.json.Decoder(dict[str, Any])
 _CREATE = msgspec.json.Decoder(CreateRequest)
 
 
@@ -50,11 +55,39 @@ async def _create(request: Request, service: Service) -> Response:
     if is_lines(request):
         raise refusal(415, "Content-Type must be application/json")
     body = decoded(await body_of(request, service.limits), _CREATE)
-    if _depth(body.settings) > _DEEPEST:
-        raise refusal(422, f"settings are nested too deeply, but may be {_DEEPEST} deep")
-    hosted = await service.registry.create(body.name, model_settings(body.settings))
+    _check_depth(body.settings)
+    return _made(request, await service.registry.create(body.name, model_settings(body.settings)))
+
+
+async def _upload(request: Request, service: Service) -> Response:
+    name, registry = request.path_params["name"], service.registry
+    suffix = _suffix_of(request)
+    values = decoded(request.query_params.get("settings", "{}").encode(), _TABLES)
+    _check_depth(values)
+    if name in registry.models:  # before its file is read
+        raise ConflictError(f"there is a model {name} already")
+    with service.batch():
+        data = await body_of(request, service.limits, service.limits.model)
+        settings = await run_sync(_settings_of, data, suffix, values, limiter=service.worker)
+        hosted = await registry.create(name, settings, (suffix, data))
+    return _made(request, hosted)
+
+
+def _suffix_of(request: Request) -> str:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    for suffix, media in _FORMATS.items():
+        if media == kind:
+            return f".{suffix}"
+    raise refusal(415, f"Content-Type must be {' or '.join(_FORMATS.values())}")
+
+
+def _settings_of(data: bytes, suffix: str, values: dict[str, Any]) -> ModelSettings:
+    return settings_of(values, model_of(data, suffix))
+
+
+def _made(request: Request, hosted: Hosted) -> Response:
     response = replied(_status(hosted), 201)
-    response.headers["location"] = request.url_for("model", name=body.name).path
+    response.headers["location"] = request.url_for("model", name=hosted.name).path
     return response
 
 
@@ -115,6 +148,11 @@ def _shaped(told: Any, shape: Any) -> Any:
     return msgspec.convert(told, shape, from_attributes=True)
 
 
+def _check_depth(settings: dict[str, Any]) -> None:
+    if _depth(settings) > _DEEPEST:
+        raise refusal(422, f"settings are nested too deeply, but may be {_DEEPEST} deep")
+
+
 def _depth(value: Any) -> int:
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + max(map(_depth, parts), default=0)
@@ -140,6 +178,26 @@ OPERATIONS = (
         request=CreateRequest,
         reply=Status,
         status=201,
+        errors=(409, 507),
+    ),
+    _on_one(
+        "upload",
+        "PUT",
+        "/model",
+        Scope.ADMIN,
+        _upload,
+        "Make a new model that goes on with a model file, and answers from the start",
+        upload=tuple(_FORMATS.values()),
+        reply=Status,
+        status=201,
+        parameters=(
+            Parameter(
+                "settings",
+                {"type": "string", "contentMediaType": "application/json", "default": "{}"},
+                "What a run file's tables would say, as JSON; target and task default to the "
+                "file's.",
+            ),
+        ),
         errors=(409, 507),
     ),
     _on_one("model", "GET", "", Scope.READ, _look, "Where a model stands", reply=Status),

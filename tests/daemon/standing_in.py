@@ -166,6 +166,7 @@ class StandInRegistry:
     def __init__(self, *names: str) -> None:
         self.models = {name: StandIn(name) for name in names}
         self.settings: dict[str, Any] = {}
+        self.starts: dict[str, Any] = {}
         self._stopped = anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -175,10 +176,11 @@ class StandInRegistry:
     def stop(self) -> None:
         self._stopped.set()
 
-    async def create(self, name: str, settings: Any) -> StandIn:
+    async def create(self, name: str, settings: Any, start: Any = None) -> StandIn:
         if name in self.models:
             raise ConflictError(f"there is a model {name!r} already")
         self.settings[name] = settings
+        self.starts[name] = start
         self.models[name] = StandIn(name)
         return self.models[name]
 
