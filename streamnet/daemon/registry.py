@@ -47,6 +47,10 @@ class Registry:
         fixed: Models of the run file: they can't be deleted.
         files: The file system.
 
+    Attributes:
+        models: Those that run, by name.
+        fixed: Settings of those of the run file.
+
     Raises:
         ConfigurationError: If a name can't be that of a model.
 
@@ -73,12 +77,12 @@ class Registry:
     ) -> None:
         self.folder = folder
         self.models: dict[str, Hosted] = {}
-        self._fixed = dict(fixed or {})
+        self.fixed = dict(fixed or {})
         self._files = files
         self._group: TaskGroup | None = None
         self._ended: dict[str, Event] = {}  # also of models that are being made or deleted
         self._stopping = Event()
-        for name in self._fixed:
+        for name in self.fixed:
             check_name(name)
 
     def get(self, name: str) -> Hosted | None:
@@ -96,12 +100,31 @@ class Registry:
         except OSError as error:
             raise StateError(f"{self.folder}: {error.strerror}") from error
         async with create_task_group() as self._group:
-            for name, settings in {**stored, **self._fixed}.items():
+            for name, settings in {**stored, **self.fixed}.items():
                 self._start(name, settings)
             task_status.started()
             await self._stopping.wait()
             for hosted in self.models.values():
                 hosted.stop()
+
+    def add(self, name: str, settings: ModelSettings) -> None:
+        """Start a model that has come into the run file, and of whose name there is none.
+
+        Raises:
+            ConfigurationError: If the name can't be that of a model.
+            ConflictError: If there is one of that name.
+            NotReadyError: If the daemon does not run.
+        """
+        self._check_new(name)
+        self.fixed[name] = settings
+        self._start(name, settings)
+
+    def _check_new(self, name: str) -> None:
+        check_name(name)
+        if self._group is None or self._stopping.is_set():
+            raise NotReadyError("the daemon does not run")
+        if name in self._ended:
+            raise ConflictError(f"there is a model {name} already")
 
     def stop(self) -> None:
         """End `run` when every model has saved its last state."""
@@ -153,11 +176,7 @@ class Registry:
             NotReadyError: If the daemon does not run.
             StateError: If its folder can't be written.
         """
-        check_name(name)
-        if self._group is None or self._stopping.is_set():
-            raise NotReadyError("the daemon does not run")
-        if name in self._ended:
-            raise ConflictError(f"there is a model {name} already")
+        self._check_new(name)
         self._ended[name] = Event()  # nobody else may make it meanwhile
         try:
             settings = await to_thread.run_sync(self._store, name, settings, start)
@@ -189,7 +208,7 @@ class Registry:
             ConflictError: If it is in the run file, or there is none of that name.
             StateError: If its folder can't be removed.
         """
-        if name in self._fixed:
+        if name in self.fixed:
             raise ConflictError(f"model {name} is in the run file, so it would come back")
         hosted = self.models.pop(name, None)
         if hosted is None:
