@@ -90,7 +90,8 @@ class IntakeSection(Section):
 
     ``max_queued`` samples are accepted before they are learned; ``max_pending`` predictions wait,
     at most ``max_age`` seconds; ``max_keys`` idempotency keys are remembered. A segment of the
-    journal has about ``segment_bytes``; a model is published every ``publish_seconds``.
+    journal has about ``segment_bytes``; a model is published every ``publish_seconds``. The file of
+    rejected records may grow to ``dead_letters_bytes``; those beyond are counted alone.
 
     >>> IntakeSection(max_queued=10).given()
     {'max_queued': 10}
@@ -102,6 +103,7 @@ class IntakeSection(Section):
     max_keys: Count | None = None
     segment_bytes: Annotated[int, Field(ge=1024)] | None = None
     publish_seconds: Seconds | None = None
+    dead_letters_bytes: Annotated[int, Field(ge=0)] | None = None
 
 
 @final

@@ -27,6 +27,7 @@ __all__ = (
     "change",
     "client",
     "create",
+    "dead_letters",
     "delete",
     "download",
     "events",
@@ -224,6 +225,16 @@ def events(
     with daemon.asked() as asked:
         for event in asked.events(name, after):
             print(msgspec.json.encode(event).decode(), flush=True)
+    return 0
+
+
+@client.command
+def dead_letters(name: Name, to: Path, /, *, daemon: Daemon = HERE) -> int:
+    """Take home all records that a model rejected, as JSON lines."""
+    from streamnet.durability.writing import write_durably
+
+    with daemon.asked() as asked:
+        write_durably(to, asked.dead_letters(name))
     return 0
 
 

@@ -23,6 +23,7 @@ __all__ = (
     "answer_of",
     "change",
     "create",
+    "dead_letters",
     "delete",
     "download",
     "events",
@@ -133,6 +134,11 @@ def label(name: str, labels: Mapping[str, Any], *, durable: bool) -> Ask[shapes.
 def download(name: str, suffix: str) -> Ask[bytes]:
     """The model as a file."""
     return Ask("GET", _path(name, "model"), bytes, params={"format": suffix})
+
+
+def dead_letters(name: str) -> Ask[bytes]:
+    """The rejected records as JSON lines."""
+    return Ask("GET", _path(name, "dead-letters"), bytes)
 
 
 def events(name: str, after: int | None) -> Ask[bytes]:

@@ -185,6 +185,10 @@ class Client:
         """What it could not learn, and why."""
         return self._send(asking.look(name, "rejected", shapes.Rejected))
 
+    def dead_letters(self, name: str) -> bytes:
+        """All rejected records that are kept, as JSON lines."""
+        return self._send(asking.dead_letters(name))
+
     def download(self, name: str, suffix: str = "safetensors") -> bytes:
         """The model as a file, in the format safetensors or json."""
         return self._send(asking.download(name, suffix))
@@ -351,6 +355,10 @@ class AsyncClient:
     async def rejected(self, name: str) -> shapes.Rejected:
         """What it could not learn, and why."""
         return await self._send(asking.look(name, "rejected", shapes.Rejected))
+
+    async def dead_letters(self, name: str) -> bytes:
+        """All rejected records that are kept, as JSON lines."""
+        return await self._send(asking.dead_letters(name))
 
     async def download(self, name: str, suffix: str = "safetensors") -> bytes:
         """The model as a file, in the format safetensors or json."""

@@ -9,6 +9,7 @@ from time import time
 from typing import Any
 from typing import final
 
+from streamnet.assembling import STATE_DEAD_LETTERS
 from streamnet.daemon import showing
 from streamnet.daemon.answers import Answer
 from streamnet.daemon.answers import Outcome
@@ -357,6 +358,11 @@ class Hosted:
         reasons = rejected_of(life)
         last = [showing.letter_of(letter) for letter in list(life.keeper.letters)]
         return {"total": sum(reasons.values()), "by_reason": reasons, "last": last}
+
+    @property
+    def dead_letters(self) -> Path:
+        """File of the rejected records, JSON lines; it is there once there is one."""
+        return self._lifecycle.folder / "state" / STATE_DEAD_LETTERS
 
     def model_bytes(self, suffix: str) -> bytes:
         """The published model as a file of that suffix, ``.json`` or ``.safetensors``.

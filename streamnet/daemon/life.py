@@ -14,6 +14,7 @@ from anyio import Event
 from anyio import create_task_group
 from anyio import to_thread
 
+from streamnet.assembling import STATE_DEAD_LETTERS
 from streamnet.assembling import check_source
 from streamnet.assembling import columns_of
 from streamnet.assembling import encoder_of
@@ -47,6 +48,7 @@ from streamnet.settings_sections import SourceSection
 __all__ = ("Life",)
 
 MOST_QUEUED = 100_000
+MOST_BYTES = 64 << 20  # of rejected records
 _LETTERS = 100
 _BOUNDS = ("max_pending", "max_age", "max_keys")
 
@@ -58,7 +60,7 @@ class Life:
     ::
 
         journal/   what came in
-        state/     checkpoints and models, as of any run
+        state/     checkpoints, models and rejected records, as of any run
         lock       held while a process is at it
         paused     there while nothing is to be learned
 
@@ -107,8 +109,13 @@ class Life:
         self.feeder = self._feeder_of(settings, events) if source.files else None
         # A model must not be stopped by who sends what can't be learned, unless that is wanted.
         limited = "max_rejected" in source.model_fields_set
+        files.make_dir(folder / "state")
         rejections = Rejections(
-            share=source.max_rejected if limited else 1.0, window=source.rejected_window
+            folder / "state" / STATE_DEAD_LETTERS,
+            most_bytes=given.get("dead_letters_bytes", MOST_BYTES),
+            files=files,
+            share=source.max_rejected if limited else 1.0,
+            window=source.rejected_window,
         )
         state = State(
             folder / "state",

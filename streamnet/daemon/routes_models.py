@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from collections.abc import Awaitable
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.responses import StreamingResponse
 
 from streamnet.daemon.access import Scope
+from streamnet.daemon.bodies import NDJSON
 from streamnet.daemon.bodies import body_of
 from streamnet.daemon.bodies import decoded
 from streamnet.daemon.bodies import is_lines
@@ -41,6 +46,7 @@ __all__ = ("OPERATIONS",)
 
 _ONE = "/v1/models/{name}"
 _FORMATS = {"safetensors": "application/octet-stream", "json": "application/json"}
+_PIECE = 1 << 18  # bytes of a file that are read at a time
 _DEEPEST = 8  # tables within tables of a model's settings
 _TABLES = msgspec.json.Decoder(dict[str, Any])
 _CREATE = msgspec.json.Decoder(CreateRequest)
@@ -136,6 +142,26 @@ async def _download(request: Request, service: Service) -> Response:
     data = await run_sync(hosted.model_bytes, f".{suffix}", limiter=service.worker)
     name = f'attachment; filename="{hosted.name}.{suffix}"'
     return Response(data, headers={"content-disposition": name}, media_type=_FORMATS[suffix])
+
+
+async def _dead_letters(request: Request, service: Service) -> Response:
+    pieces = _lines_in(service.model(request).dead_letters)
+    return StreamingResponse(pieces, media_type=NDJSON)
+
+
+async def _lines_in(path: Path) -> AsyncIterator[bytes]:
+    """Whole lines of a file that may grow meanwhile: those that are there now."""
+    try:
+        file = await anyio.open_file(path, "rb")
+    except FileNotFoundError:
+        return
+    async with file:
+        left = (await anyio.Path(path).stat()).st_size
+        rest = b""
+        while left and (piece := await file.read(min(left, _PIECE))):
+            left -= len(piece)
+            whole, newline, rest = (rest + piece).rpartition(b"\n")
+            yield whole + newline
 
 
 def _status(hosted: Hosted) -> Status:
@@ -276,6 +302,15 @@ OPERATIONS = (
         _told(lambda hosted: hosted.rejected(), Rejected),
         "How many records were rejected, why, and the last of them",
         reply=Rejected,
+    ),
+    _on_one(
+        "dead_letters",
+        "GET",
+        "/dead-letters",
+        Scope.READ,
+        _dead_letters,
+        "All rejected records that are kept, a line for each",
+        media=(NDJSON,),
     ),
     _on_one(
         "download",

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from streamnet.assembling import encoder_of
 from streamnet.assembling import search_of
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
+from streamnet.errors import StreamnetError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.document import verify
 from streamnet.modelfiles.files import SUFFIXES
+from streamnet.modelfiles.model import CONTRADICTIONS
 from streamnet.modelfiles.model import Model
 from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import model_settings
@@ -70,10 +74,18 @@ def _check(settings: ModelSettings, model: Model) -> None:
         )
     given = {**settings.evaluation.given(), **settings.selection.given()}
     try:
-        Learner(
-            task=task, start=model, evolution=search_of(settings), **given, **encoder_of(settings)
-        )
-    except (MemoryError, ArithmeticError, LookupError, TypeError) as error:
+        with np.errstate(invalid="raise", over="raise"):
+            Learner(
+                task=task,
+                start=model,
+                evolution=search_of(settings),
+                **given,
+                **encoder_of(settings),
+            )
+            model.outputs([{}])
+    except StreamnetError:
+        raise
+    except CONTRADICTIONS as error:
         raise ModelFileError(f"{_WHERE} can't be gone on with: {error!r}") from error
 
 

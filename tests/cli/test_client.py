@@ -61,6 +61,8 @@ def test_a_model_is_made_taught_asked_and_deleted(
         assert told(cli, "show", "beer", part)
     assert cli("client", "download", "beer", "beer.json") == (0, "", "")
     assert Path("beer.json").read_bytes() == b".json"
+    assert cli("client", "dead-letters", "beer", "letters.jsonl") == (0, "", "")
+    assert Path("letters.jsonl").read_bytes() == b'{"line":3}\n{"line":4}\n'
     assert cli("client", "delete", "beer") == (0, "", "")
     learned_model().save("lamp.json")
     write("lamp.toml", "source.target = 'lit'\n")

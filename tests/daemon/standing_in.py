@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import anyio
@@ -146,6 +149,12 @@ class StandIn:
     def rejected(self) -> dict[str, Any]:
         line = {"source": "http", "line": 3, "reason": "target", "detail": "no", "raw": "{}"}
         return {"total": 2, "by_reason": {"target": 2}, "last": [line]}
+
+    @property
+    def dead_letters(self) -> Path:
+        path = Path(gettempdir(), f"streamnet-{os.getpid()}.jsonl")
+        path.write_bytes(b'{"line":3}\n{"line":4}\n{"li')
+        return path
 
     async def pause(self) -> None:
         self.state = "paused"

@@ -49,6 +49,7 @@ def test_every_operation_is_a_method(server: Server) -> None:
         assert isinstance(client.confusion("beer"), Confusion)
         assert client.rejected("beer").total == 2
         assert client.download("beer", "json") == b".json"
+        assert client.dead_letters("beer").count(b"\n") == 2
         file = as_json.encode(learned_model().document())
         assert client.upload("lamp", file, "json", {"source": {"target": "z"}}).name == "lamp"
         with pytest.raises(RefusedError, match="damaged"):
@@ -82,6 +83,7 @@ def test_the_async_client_does_the_same(server: Server, backend: str) -> None:
             assert isinstance(await client.confusion("tea"), Confusion)
             assert (await client.rejected("tea")).by_reason == {"target": 2}
             assert await client.download("tea") == b".safetensors"
+            assert (await client.dead_letters("tea")).count(b"\n") == 2
             settings = {"source": {"target": "z"}}
             file = as_safetensors.encode(learned_model().document())
             assert (await client.upload("lamp", file, settings=settings)).name == "lamp"

@@ -80,7 +80,7 @@ def test_a_run_file_is_read_again_while_samples_come(tmp_path: Path) -> None:
     write(path, "lamp")
     with daemon(path) as (server, lines), Client(server.url) as client:
         stop = threading.Event()
-        sent = []
+        sent: list[int | None] = []
 
         def send() -> None:
             with Client(server.url, patience=0.0) as own:
