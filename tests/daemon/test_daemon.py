@@ -113,9 +113,11 @@ def test_the_command_for_rejected_records_reads_those_of_a_model(
     assert "target-missing" in listed.stdout.splitlines()[1]
 
 
-def test_what_was_acknowledged_survives_kill_9(run_file: Path) -> None:
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.long)])
+def test_what_was_acknowledged_survives_kill_9(run_file: Path, kills: int) -> None:
     sent = 0
-    for _ in range(2):
+    for _ in range(kills):
         with daemon(run_file) as server, Client(server.url, patience=5.0) as client:
             acknowledged = sent
             while True:
