@@ -39,6 +39,7 @@ __all__ = (
     "candidates_of",
     "check_files",
     "check_named",
+    "check_source",
     "columns_of",
     "dead_letters_of",
     "encoder_of",
@@ -110,7 +111,7 @@ def search_of(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     return ({"every": 0} if own else {}) | settings.search.given()
 
 
-def networks_of(settings: RunSettings) -> dict[str, Any]:
+def networks_of(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     """Who learns, as arguments of `Pipeline`: candidates and their dtype, or a start.
 
     Raises:
@@ -146,7 +147,7 @@ def check_named(settings: RunSettings, schema: Schema) -> None:
                 )
 
 
-def source_of(settings: RunSettings) -> Source:
+def source_of(settings: RunSettings | ModelSettings) -> Source:
     """The source that a run file asks for.
 
     Raises:
@@ -265,11 +266,16 @@ def check_files(settings: RunSettings) -> None:
     Raises:
         ConfigurationError: If there is nothing to read, or an output can't be written.
     """
-    _check_source(settings)
+    check_source(settings)
     _check_outputs(settings)
 
 
-def _check_source(settings: RunSettings) -> None:
+def check_source(settings: RunSettings | ModelSettings) -> None:
+    """Refuse settings of a source of files that contradict each other.
+
+    Raises:
+        ConfigurationError: If they do, or there is no file.
+    """
     source = settings.source
     if not source.files:
         raise ConfigurationError("no file is given, but there must be one to learn from")

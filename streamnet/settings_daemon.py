@@ -37,6 +37,7 @@ from streamnet.settings_sections import Texts
 from streamnet.toml_lines import KeyPath
 
 __all__ = (
+    "FEEDING",
     "DaemonSettings",
     "IntakeSection",
     "ModelSettings",
@@ -47,6 +48,9 @@ __all__ = (
     "parse",
 )
 
+FEEDING = ("files", "format", "follow", "epochs", "limit", "shuffle_buffer")
+"""Keys of a source that say which files are read and how, not what the columns mean."""
+STANDARD_INPUT = "-"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -74,6 +78,7 @@ class ServeSection(Section):
     hosts: Texts | None = None
     origins: Texts | None = None
     max_body: Count | None = None
+    max_model: Count | None = None
     max_connections: Count | None = None
     max_rate: Count | None = None
     drain_seconds: Seconds | None = None
@@ -85,7 +90,8 @@ class IntakeSection(Section):
 
     ``max_queued`` samples are accepted before they are learned; ``max_pending`` predictions wait,
     at most ``max_age`` seconds; ``max_keys`` idempotency keys are remembered. A segment of the
-    journal has about ``segment_bytes``; a model is published every ``publish_seconds``.
+    journal has about ``segment_bytes``; a model is published every ``publish_seconds``. The file of
+    rejected records may grow to ``dead_letters_bytes``; those beyond are counted alone.
 
     >>> IntakeSection(max_queued=10).given()
     {'max_queued': 10}
@@ -97,11 +103,15 @@ class IntakeSection(Section):
     max_keys: Count | None = None
     segment_bytes: Annotated[int, Field(ge=1024)] | None = None
     publish_seconds: Seconds | None = None
+    dead_letters_bytes: Annotated[int, Field(ge=0)] | None = None
 
 
 @final
 class ModelSettings(Section):
-    """One model of the daemon: the tables of a run file, without files to read or to write.
+    """One model of the daemon: the tables of a run file, without files to write.
+
+    It learns what comes over HTTP, and ``source.files`` besides. Only a run file may name files:
+    `model_settings` refuses them.
 
     >>> model_settings({"source": {"target": "y"}}).source.target
     'y'
@@ -122,11 +132,13 @@ class ModelSettings(Section):
         source = self.source
         if source.target is None:
             raise ValueError("source.target is not given, but a model needs one")
-        for name in ("files", "format", "follow", "epochs", "limit", "shuffle_buffer"):
-            if getattr(source, name):
-                raise ValueError(f"source.{name} is given, but samples come over HTTP")
-        if self.population.start is not None:
-            raise ValueError("population.start is given, but files are not read for who asks")
+        if STANDARD_INPUT in source.files:
+            raise ValueError(f"source.files has {STANDARD_INPUT!r}, but a daemon has no such input")
+        if source.format == "libsvm":
+            raise ValueError("source.format is 'libsvm', whose inputs have no names for HTTP")
+        for name in FEEDING[1:]:
+            if getattr(source, name) and not source.files:
+                raise ValueError(f"source.{name} is given, but there are no source.files")
         if self.state.dir is not None:
             raise ValueError("state.dir is given, but state is kept in serve.dir")
         return self
@@ -191,15 +203,22 @@ def parse(text: str, name: str = "run file") -> DaemonSettings:
 
 
 def model_settings(values: Mapping[str, Any]) -> ModelSettings:
-    """The settings of one model from plain values, as they come over HTTP.
+    """The settings of one model from plain values, as they come over HTTP: no file is read for it.
 
     Raises:
-        ConfigurationError: If there are wrong or unknown keys; all are named.
+        ConfigurationError: If there are wrong or unknown keys, all of which are named, or files.
     """
     try:
-        return ModelSettings.model_validate(values)
+        settings = ModelSettings.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError(messages(error, "", "", _MODEL_TABLES, {})) from error
+    for key, given in (
+        ("source.files", settings.source.files),
+        ("population.start", settings.population.start),
+    ):
+        if given:
+            raise ConfigurationError(f"{key} is given, but files are not read for who asks")
+    return settings
 
 
 _MODEL_TABLES: dict[KeyPath, type[BaseModel]] = {

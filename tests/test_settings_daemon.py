@@ -44,8 +44,8 @@ def test_each_model_has_its_own_tables(tmp_path: Path) -> None:
             "d.toml:1: model.spam.source.target is not given, but a model needs one",
         ),
         (
-            "[model.spam]\nsource = {target = 'y', files = 'a.csv'}\n",
-            "model.spam.source.files is given, but samples come over HTTP",
+            "[model.spam]\nsource = {target = 'y', files = ['a.csv', '-']}\n",
+            "model.spam.source.files has '-', but a daemon has no such input",
         ),
         (
             "[model.spam]\nsource.target = 'y'\nstate.dir = 'x'\n",

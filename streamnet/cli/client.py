@@ -27,6 +27,7 @@ __all__ = (
     "change",
     "client",
     "create",
+    "dead_letters",
     "delete",
     "download",
     "events",
@@ -36,6 +37,7 @@ __all__ = (
     "predict",
     "show",
     "status",
+    "upload",
 )
 
 _URL, _URL_VARIABLE = "http://localhost:8000", "STREAMNET_URL"
@@ -117,12 +119,29 @@ def create(
     daemon: Daemon = HERE,
 ) -> int:
     """Make a model."""
-    from streamnet.settings import read_text
-    from streamnet.settings import toml_values
-
-    values = toml_values(read_text(settings), str(settings))
+    values = _tables(settings)
     with daemon.asked() as asked:
         return _show(asked.create(name, values))
+
+
+@client.command
+def upload(
+    name: Name,
+    file: Annotated[Path, Parameter(help="Model file, .safetensors or .json.")],
+    settings: Annotated[
+        Path | None,
+        Parameter(help="TOML file: what stands below [model.NAME]; the model file has the rest."),
+    ] = None,
+    /,
+    *,
+    daemon: Daemon = HERE,
+) -> int:
+    """Make a model that goes on with a model file, and answers from the start."""
+    with _opened(str(file)) as opened:
+        data = opened.read()
+    values = {} if settings is None else _tables(settings)
+    with daemon.asked() as asked:
+        return _show(asked.upload(name, data, file.suffix.removeprefix("."), values))
 
 
 @client.command
@@ -210,6 +229,16 @@ def events(
 
 
 @client.command
+def dead_letters(name: Name, to: Path, /, *, daemon: Daemon = HERE) -> int:
+    """Take home all records that a model rejected, as JSON lines."""
+    from streamnet.durability.writing import write_durably
+
+    with daemon.asked() as asked:
+        write_durably(to, asked.dead_letters(name))
+    return 0
+
+
+@client.command
 def download(name: Name, to: Path, /, *, daemon: Daemon = HERE) -> int:
     """Take a model home, in the format of the file's suffix: .safetensors or .json."""
     from streamnet.durability.writing import write_durably
@@ -217,6 +246,13 @@ def download(name: Name, to: Path, /, *, daemon: Daemon = HERE) -> int:
     with daemon.asked() as asked:
         write_durably(to, asked.download(name, to.suffix.removeprefix(".")))
     return 0
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    from streamnet.settings import read_text
+    from streamnet.settings import toml_values
+
+    return toml_values(read_text(path), str(path))
 
 
 def _show(answer: Any) -> int:

@@ -49,6 +49,7 @@ def create_app(
     hosts: Collection[str] | None = None,
     origins: Collection[str] = (),
     stopping: anyio.Event | None = None,
+    metrics: Metrics | None = None,
 ) -> Starlette:
     """The application.
 
@@ -62,6 +63,7 @@ def create_app(
             for an application that is mounted where somebody else looks after that.
         origins: What the Origin header of a browser may be, beside the host's own.
         stopping: Set it, and event streams end.
+        metrics: Where requests are counted.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -73,13 +75,13 @@ def create_app(
     '/v1/models/wine'
     """
     limits = Limits() if limits is None else limits
-    rates = Rates(limits.rate)
+    rates = Rates(limits)
     service = Service(
         registry=registry,
         access=Access() if access is None else access,
         limits=limits,
         rates=rates,
-        metrics=Metrics(lambda: registry.models),
+        metrics=Metrics(lambda: registry.models) if metrics is None else metrics,
         stopping=anyio.Event() if stopping is None else stopping,
     )
     guard = Middleware(Guard, hosts=hosts, origins=origins, limits=limits, rates=rates)

@@ -23,6 +23,7 @@ __all__ = (
     "answer_of",
     "change",
     "create",
+    "dead_letters",
     "delete",
     "download",
     "events",
@@ -33,6 +34,7 @@ __all__ = (
     "models",
     "pause_before_next",
     "predict",
+    "upload",
 )
 
 T = TypeVar("T")
@@ -40,6 +42,7 @@ Lines = Iterable[bytes] | AsyncIterable[bytes]
 _LATER = frozenset({429, 503})
 _ENCODER = msgspec.json.Encoder()
 _JSON = "application/json"
+_FORMATS = {"safetensors": "application/octet-stream", "json": _JSON}
 
 
 class Ask(NamedTuple, Generic[T]):
@@ -63,6 +66,14 @@ def create(name: str, settings: Mapping[str, Any]) -> Ask[shapes.Status]:
     """A new model."""
     body = {"name": name, "settings": dict(settings)}
     return _sent("v1/models", shapes.Status, body, repeatable=False)
+
+
+def upload(name: str, file: bytes, suffix: str, settings: Mapping[str, Any]) -> Ask[shapes.Status]:
+    """A new model that goes on with a file."""
+    headers = {"Content-Type": _FORMATS.get(suffix, suffix)}
+    params = {"settings": _ENCODER.encode(dict(settings)).decode()}
+    path = _path(name, "model")
+    return Ask("PUT", path, shapes.Status, file, headers, params, repeatable=False)
 
 
 def delete(name: str) -> Ask[None]:
@@ -123,6 +134,11 @@ def label(name: str, labels: Mapping[str, Any], *, durable: bool) -> Ask[shapes.
 def download(name: str, suffix: str) -> Ask[bytes]:
     """The model as a file."""
     return Ask("GET", _path(name, "model"), bytes, params={"format": suffix})
+
+
+def dead_letters(name: str) -> Ask[bytes]:
+    """The rejected records as JSON lines."""
+    return Ask("GET", _path(name, "dead-letters"), bytes)
 
 
 def events(name: str, after: int | None) -> Ask[bytes]:

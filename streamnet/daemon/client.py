@@ -101,6 +101,16 @@ class Client:
         """Make a model of what a run file's tables would say."""
         return self._send(asking.create(name, settings or {}))
 
+    def upload(
+        self,
+        name: str,
+        file: bytes,
+        suffix: str = "safetensors",
+        settings: Mapping[str, Any] | None = None,
+    ) -> shapes.Status:
+        """Make a model that goes on with a model file, in the format safetensors or json."""
+        return self._send(asking.upload(name, file, suffix, settings or {}))
+
     def delete(self, name: str) -> None:
         """Delete a model and its state."""
         self._send(asking.delete(name))
@@ -174,6 +184,10 @@ class Client:
     def rejected(self, name: str) -> shapes.Rejected:
         """What it could not learn, and why."""
         return self._send(asking.look(name, "rejected", shapes.Rejected))
+
+    def dead_letters(self, name: str) -> bytes:
+        """All rejected records that are kept, as JSON lines."""
+        return self._send(asking.dead_letters(name))
 
     def download(self, name: str, suffix: str = "safetensors") -> bytes:
         """The model as a file, in the format safetensors or json."""
@@ -258,6 +272,16 @@ class AsyncClient:
         """Make a model of what a run file's tables would say."""
         return await self._send(asking.create(name, settings or {}))
 
+    async def upload(
+        self,
+        name: str,
+        file: bytes,
+        suffix: str = "safetensors",
+        settings: Mapping[str, Any] | None = None,
+    ) -> shapes.Status:
+        """Make a model that goes on with a model file, in the format safetensors or json."""
+        return await self._send(asking.upload(name, file, suffix, settings or {}))
+
     async def delete(self, name: str) -> None:
         """Delete a model and its state."""
         await self._send(asking.delete(name))
@@ -331,6 +355,10 @@ class AsyncClient:
     async def rejected(self, name: str) -> shapes.Rejected:
         """What it could not learn, and why."""
         return await self._send(asking.look(name, "rejected", shapes.Rejected))
+
+    async def dead_letters(self, name: str) -> bytes:
+        """All rejected records that are kept, as JSON lines."""
+        return await self._send(asking.dead_letters(name))
 
     async def download(self, name: str, suffix: str = "safetensors") -> bytes:
         """The model as a file, in the format safetensors or json."""

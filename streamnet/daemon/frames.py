@@ -41,6 +41,7 @@ class Kind(IntEnum):
     LABELS = 4  # labels; the body has the samples that they complete
     TIME = 5  # how late it is, so that what is too old can be given up
     MODEL = 6  # a model was published
+    FED = 7  # samples of a file to learn, and the place behind them; see `streamnet.daemon.fed`
 
 
 _KINDS = tuple(map(int, Kind))
@@ -63,6 +64,11 @@ class Frame(NamedTuple):
     def size(self) -> int:
         """Bytes that it takes in the journal."""
         return HEADER_BYTES + len(self.head) + len(self.body)
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether it comes from a file."""
+        return self.kind is Kind.FED
 
 
 def encode(frame: Frame) -> bytes:

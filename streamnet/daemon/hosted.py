@@ -9,12 +9,14 @@ from time import time
 from typing import Any
 from typing import final
 
+from streamnet.assembling import STATE_DEAD_LETTERS
 from streamnet.daemon import showing
 from streamnet.daemon.answers import Answer
 from streamnet.daemon.answers import Outcome
 from streamnet.daemon.answers import Predictions
 from streamnet.daemon.answers import Receipt
 from streamnet.daemon.events import EventLog
+from streamnet.daemon.life import MOST_QUEUED
 from streamnet.daemon.life import Life
 from streamnet.daemon.lifecycle import HostedState
 from streamnet.daemon.lifecycle import Lifecycle
@@ -40,7 +42,6 @@ from streamnet.settings_daemon import ModelSettings
 
 __all__ = ("Hosted",)
 
-MOST_QUEUED = 100_000
 _UNIT = 128  # bytes that are reckoned as one sample
 _PIECE = 1000  # labels or predictions that are taken at once
 _SOONEST, _LATEST = 0.1, 60.0  # seconds after which a sender is asked to come again
@@ -265,7 +266,7 @@ class Hosted:
     def queued(self) -> int:
         """Samples that were accepted and not learned."""
         life = self._life
-        return 0 if life is None else max(0, life.committer.intake.samples - life.learned)
+        return 0 if life is None else life.queued
 
     def _with_room(self) -> Life:
         """What is alive, if it may take more to learn."""
@@ -357,6 +358,11 @@ class Hosted:
         reasons = rejected_of(life)
         last = [showing.letter_of(letter) for letter in list(life.keeper.letters)]
         return {"total": sum(reasons.values()), "by_reason": reasons, "last": last}
+
+    @property
+    def dead_letters(self) -> Path:
+        """File of the rejected records, JSON lines; it is there once there is one."""
+        return self._lifecycle.folder / "state" / STATE_DEAD_LETTERS
 
     def model_bytes(self, suffix: str) -> bytes:
         """The published model as a file of that suffix, ``.json`` or ``.safetensors``.

@@ -16,6 +16,7 @@ from streamnet.daemon.answers import Answer
 from streamnet.daemon.answers import Outcome
 from streamnet.daemon.answers import Receipt
 from streamnet.daemon.delivered import DeliveredScore
+from streamnet.daemon.fed import Fed
 from streamnet.daemon.frames import Frame
 from streamnet.daemon.frames import Kind
 from streamnet.daemon.pending import Pending
@@ -75,6 +76,8 @@ class Intake:
         self.remembered = 0  # predictions
         self.generation = 0  # of the last published model
         self.outcomes: Counter[str] = Counter()  # of labels
+        self.fed: Fed | None = None  # where the files stand, None before their first sample
+        self.fed_records = 0  # of files, good and rejected ones
         self.time = 0.0  # of the last frame that has one: it never goes back
         self._max_keys = max_keys
         self._keys: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
@@ -121,6 +124,12 @@ class Intake:
             if len(self._keys) > self._max_keys:
                 self._keys.popitem(last=False)
         return receipt
+
+    def feed(self, frame: Frame) -> None:
+        """Accept samples of a file, as `fed_frame` makes them."""
+        self.fed = Fed.decode(frame.head)
+        self.fed_records += frame.samples
+        self.samples += frame.samples
 
     # ---------------------------------------------------------- predictions
 
@@ -244,6 +253,9 @@ class Intake:
         if frame.kind is Kind.SNAPSHOT:
             self._restore(checkpoint.decode(frame.head))
             return
+        if frame.kind is Kind.FED:
+            self.feed(frame)
+            return
         about: Any = json.decode(frame.head) if frame.head else None
         if frame.kind is Kind.SAMPLES:
             self._accept(frame, about)
@@ -276,6 +288,8 @@ class Intake:
             "remembered": self.remembered,
             "generation": self.generation,
             "time": self.time,
+            "fed": None if self.fed is None else np.frombuffer(self.fed.encode(), np.uint8),
+            "fed_records": self.fed_records,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -293,3 +307,7 @@ class Intake:
         self.remembered = state["remembered"]
         self.generation = state["generation"]
         self.time = state["time"]
+        # Journals of the first releases knew no files.
+        fed = state.get("fed")
+        self.fed = None if fed is None else Fed.decode(fed.tobytes())
+        self.fed_records = state.get("fed_records", 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -13,7 +15,10 @@ import numpy as np
 from anyio import Event
 from anyio import to_thread
 
+from streamnet.daemon.fed import Fed
+from streamnet.daemon.fed import letter_at
 from streamnet.daemon.frames import HEADER_BYTES
+from streamnet.daemon.frames import Frame
 from streamnet.daemon.journal import Journal
 from streamnet.errors import StateError
 from streamnet.pipeline.threads import Worker
@@ -25,6 +30,7 @@ from streamnet.sources.columns import Columns
 from streamnet.sources.jsonlines import JsonLinesFormat
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.plainschema import schema_from
+from streamnet.sources.reasons import only_rejected
 from streamnet.sources.records import Records
 from streamnet.sources.records import find_records
 from streamnet.sources.textformat import Chunk
@@ -42,9 +48,10 @@ _UNIT = 128  # bytes that are reckoned as one sample
 class JournalSource(Source):
     """Samples of a journal as they are appended, without end.
 
-    A feature gets its kind from the first value that is there; where no task is given, the first
-    target tells it: a float is a regression, anything else a label. So what is learned depends on
-    the samples alone, never on when they came. All that is not read yet stays in the file.
+    A feature gets its kind from the first value that is there, or from the file that it was fed
+    from; where no task is given, the first target tells it: a float is a regression, anything else
+    a label. So what is learned depends on the samples alone, never on when they came. All that is
+    not read yet stays in the file.
 
     Args:
         journal: It is open, and stays so.
@@ -64,8 +71,9 @@ class JournalSource(Source):
         self._columns = columns
         self._format = JsonLinesFormat(columns)
         self._schema = Schema((), columns.target, columns.task)
-        self._window = _Window(b"", np.empty((0, 2), np.int64), 0)
+        self._window = _NOTHING
         self._offset = 0  # of the frame behind the window
+        self._ahead: deque[tuple[int, Frame]] = deque()  # frames from there on, with their offsets
         self._rows = BLOCK_ROWS  # to look for next
         self._worker = Worker()
         self._flows = Event()  # set unless it is paused
@@ -93,7 +101,7 @@ class JournalSource(Source):
                 f"{journal.folder} has no sample {after.record:,} at byte {after.offset:,}: it is "
                 "not the same journal any more"
             )
-        self._window = _Window(b"", np.empty((0, 2), np.int64), 0)
+        self._window = _NOTHING
         self._offset = journal.frame_before(offset)
         if self._offset < offset:
             self._fill()
@@ -102,11 +110,12 @@ class JournalSource(Source):
     async def _told_task(self) -> Any:
         """Read on, until a target tells the task, and come back."""
         window, offset, consumed = self._window, self._offset, self.consumed
+        schema = self._schema
         self._format.restore_state({}, self._schema)
         while (task := self._schema.task) is None:
             await self._next_block()
         self._window, self._offset, self.consumed = window, offset, consumed
-        self._schema = Schema((), self._columns.target, task)
+        self._schema = schema
         return task
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
@@ -149,6 +158,11 @@ class JournalSource(Source):
             self._fill()
         if not self._window.left:
             return None
+        rejected = self._window.rejected(self._schema, self.consumed)
+        if rejected is not None:
+            self._window = self._window.behind_letters(len(rejected.rejected))
+            self.consumed += len(rejected.rejected)
+            return rejected
         chunk = self._window.chunk(self._format, self._rows, self.consumed)
         if not len(chunk):
             self._window = self._window.after(chunk.records.behind)
@@ -161,28 +175,56 @@ class JournalSource(Source):
         # Where blocks end early, looking far ahead each time would be wasted.
         self._rows = min(BLOCK_ROWS, 2 * max(used, FEWEST_ROWS))
         self._schema = block.schema
-        return block
+        return block if self._window.scored else replace(block, scored=False)
 
     def _fill(self) -> None:
-        """Take in the next frames."""
+        """Take in the next frames; one that was fed from a file comes alone."""
+        if not self._ahead or self._ahead[0][0] != self._offset:
+            self._ahead = deque(self._journal.read(self._offset, READ_BYTES))
+        frames = [self._taken()] if self._ahead else []
+        while frames and not frames[0][1].is_fed and self._ahead and not self._ahead[0][1].is_fed:
+            frames.append(self._taken())
         bodies, starts, place = [], [], 0
-        for offset, frame in self._journal.read(self._offset, READ_BYTES):
-            self._offset = offset + frame.size
+        for offset, frame in frames:
             if frame.samples:
                 starts.append((place, offset + HEADER_BYTES + len(frame.head)))
                 bodies.append(frame.body)
                 place += len(frame.body)
-        self._window = _Window(b"".join(bodies), np.array(starts, np.int64).reshape(-1, 2), 0)
+        fed = Fed.decode(frames[0][1].head) if frames and frames[0][1].is_fed else None
+        if fed is not None:
+            self._know(fed)
+        self._window = _Window(b"".join(bodies), np.array(starts, np.int64).reshape(-1, 2), 0, fed)
+
+    def _taken(self) -> tuple[int, Frame]:
+        offset, frame = self._ahead.popleft()
+        self._offset = offset + frame.size
+        return offset, frame
+
+    def _know(self, fed: Fed) -> None:
+        """Take over the columns of a file, which are of the kinds that all of it has told."""
+        known = {field.name for field in self._schema.fields}
+        new = [field for field in fed.schema.fields if field.name not in known]
+        if new:
+            self._schema = self._schema.extended(new)
+            self._format.restore_state({}, self._schema)
 
 
 @final
 class _Window:
     """Bodies of frames one behind the other, and how far they are used."""
 
-    def __init__(self, data: bytes, starts: np.ndarray, at: int) -> None:
+    def __init__(self, data: bytes, starts: np.ndarray, at: int, fed: Fed | None = None) -> None:
         self._data = data
         self._starts = starts  # shape=(frames, 2): where a body begins here, and in the journal
         self._at = at
+        self._fed = fed
+        letters = () if fed is None else fed.letters
+        self._letters = letters[bisect_left(letters, at) :]  # that are not used, by their offset
+
+    @property
+    def scored(self) -> bool:
+        """Whether its samples were never seen before."""
+        return self._fed is None or self._fed.scored
 
     @property
     def left(self) -> int:
@@ -191,7 +233,7 @@ class _Window:
 
     def after(self, at: int) -> _Window:
         """The same, used up to ``at``."""
-        return _Window(self._data, self._starts, at)
+        return _Window(self._data, self._starts, at, self._fed)
 
     def behind(self, offset: int) -> _Window:
         """The same, used up to an offset in the journal within or behind its first body."""
@@ -200,9 +242,31 @@ class _Window:
         place, begin = self._starts[0].tolist()
         return self.after(place + max(0, offset - begin))
 
+    def rejected(self, schema: Schema, record: int) -> Block | None:
+        """The rejected records that come next, as a block; None if it is a sample that does."""
+        letters, behind = [], self._at
+        for at in self._letters:
+            if at != behind:
+                break
+            letters.append(letter_at(self._data, at))
+            behind = self._data.index(b"\n", at) + 1
+        if not letters:
+            return None
+        end = Position(NAME, self._end(behind), record + len(letters))
+        return replace(only_rejected(schema, end, letters[0]), rejected=tuple(letters))
+
+    def behind_letters(self, count: int) -> _Window:
+        """The same, used up to the end of so many rejected records."""
+        return self.after(self._data.index(b"\n", self._letters[count - 1]) + 1)
+
     def chunk(self, form: JsonLinesFormat, rows: int, record: int) -> Chunk:
-        """The next samples, at most ``rows``; ``record`` is the number of the first one."""
+        """The next samples, at most ``rows``; ``record`` is the number of the first one.
+
+        Those behind a record that was rejected come later.
+        """
         records = find_records(self._data, self._at, True, form.rules, rows)
+        if self._letters:
+            records = records.first(int(np.searchsorted(records.begin, self._letters[0])))
         marks = np.zeros((len(records.begin) + 1, 3), np.int64)
         marks[:-1, 0] = self._offsets(records)
         marks[-1, 0] = self._end(records.behind)
@@ -220,3 +284,6 @@ class _Window:
             return 0
         own = np.searchsorted(self._starts[:, 0], max(at - 1, 0), side="right") - 1
         return int(at - self._starts[own, 0] + self._starts[own, 1])
+
+
+_NOTHING = _Window(b"", np.empty((0, 2), np.int64), 0)

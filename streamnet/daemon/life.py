@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,26 @@ from anyio import Event
 from anyio import create_task_group
 from anyio import to_thread
 
-from streamnet.assembling import candidates_of
+from streamnet.assembling import STATE_DEAD_LETTERS
+from streamnet.assembling import check_source
 from streamnet.assembling import columns_of
 from streamnet.assembling import encoder_of
 from streamnet.assembling import search_of
+from streamnet.assembling import source_of
 from streamnet.daemon.committing import Committer
 from streamnet.daemon.events import EventLog
+from streamnet.daemon.feeding import Feeder
 from streamnet.daemon.intake import Intake
 from streamnet.daemon.journal import Journal
 from streamnet.daemon.journal_source import JournalSource
 from streamnet.daemon.publishing import Publication
+from streamnet.daemon.uploading import begun_with
 from streamnet.daemon.watching import Watch
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.lock import WriterLock
 from streamnet.learning.serving import Served
+from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.outputs import Output
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
@@ -35,10 +41,14 @@ from streamnet.pipeline.state import State
 from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import DeadLetter
 from streamnet.samples import Task
+from streamnet.settings_daemon import FEEDING
 from streamnet.settings_daemon import ModelSettings
+from streamnet.settings_sections import SourceSection
 
 __all__ = ("Life",)
 
+MOST_QUEUED = 100_000
+MOST_BYTES = 64 << 20  # of rejected records
 _LETTERS = 100
 _BOUNDS = ("max_pending", "max_age", "max_keys")
 
@@ -50,13 +60,14 @@ class Life:
     ::
 
         journal/   what came in
-        state/     checkpoints and models, as of any run
+        state/     checkpoints, models and rejected records, as of any run
         lock       held while a process is at it
         paused     there while nothing is to be learned
 
     Args:
         folder: The model's folder; made if it is absent.
         settings: Of the model.
+        networks: Who learns; see `networks_of`.
         events: Where it is told what happens.
         files: The file system.
 
@@ -65,15 +76,24 @@ class Life:
     """
 
     def __init__(
-        self, folder: Path, settings: ModelSettings, events: EventLog, *, files: Files = DISK
+        self,
+        folder: Path,
+        settings: ModelSettings,
+        networks: Mapping[str, Any],
+        events: EventLog,
+        *,
+        files: Files = DISK,
     ) -> None:
+        start = networks.get("start")
+        dtype = networks["dtype"] if start is None else start.dtype.name
+        settings = begun_with(settings, start)
         given, source = settings.intake.given(), settings.source
         target = str(source.target)
         bounds = {name: given[name] for name in _BOUNDS if name in given}
         self._folder, self._files = folder, files
         self._warm_up = partial(
             warm_up,
-            dtype=settings.population.dtype or "float32",
+            dtype=dtype,
             **encoder_of(settings),
         )
         self._tasks = tuple(Task) if source.task is None else (source.task,)
@@ -85,20 +105,26 @@ class Life:
         self.committer = Committer(journal, lambda: Intake(target=target, **bounds))
         self.source = JournalSource(journal, self.committer.grown, columns_of(settings))
         self.keeper = _Keeper(journal)
+        self.max_queued = given.get("max_queued", MOST_QUEUED)
+        self.feeder = self._feeder_of(settings, events) if source.files else None
         # A model must not be stopped by who sends what can't be learned, unless that is wanted.
         limited = "max_rejected" in source.model_fields_set
+        files.make_dir(folder / "state")
         rejections = Rejections(
-            share=source.max_rejected if limited else 1.0, window=source.rejected_window
+            folder / "state" / STATE_DEAD_LETTERS,
+            most_bytes=given.get("dead_letters_bytes", MOST_BYTES),
+            files=files,
+            share=source.max_rejected if limited else 1.0,
+            window=source.rejected_window,
         )
         state = State(
             folder / "state",
-            identity={"source": source.model_dump(mode="json")},
+            identity={"source": _columns_alone(source)},
             files=files,
             **settings.state.given(),
         )
         self.pipeline = Pipeline(
             self.source,
-            candidates=candidates_of(settings),
             rejections=rejections,
             sinks=(self.keeper,),
             settings=settings.model_dump(mode="json", exclude_none=True),
@@ -108,12 +134,30 @@ class Life:
             **settings.selection.given(),
             **encoder_of(settings),
             evolution=search_of(settings),
-            dtype=settings.population.dtype or "float32",
+            **networks,
         )
         self.publication = Publication(
-            **({"every": given["publish_seconds"]} if "publish_seconds" in given else {})
+            start=start,
+            **({"every": given["publish_seconds"]} if "publish_seconds" in given else {}),
         )
         self.watch = Watch(self.pipeline, state, self.committer, events)
+
+    def _feeder_of(self, settings: ModelSettings, events: EventLog) -> Feeder:
+        check_source(settings)
+        source = settings.source
+        return Feeder(
+            partial(source_of, settings),
+            self.committer,
+            limit=lambda: RejectionLimit(share=source.max_rejected, window=source.rejected_window),
+            queued=lambda: self.queued,
+            most=self.max_queued,
+            events=events,
+        )
+
+    @property
+    def queued(self) -> int:
+        """Samples that were accepted and not learned."""
+        return max(0, self.committer.intake.samples - self.learned)
 
     @property
     def learned(self) -> int:
@@ -157,12 +201,21 @@ class Life:
                 group.start_soon(self._warm_up_all)
             group.start_soon(self.publication.run, self.pipeline, self.committer)
             group.start_soon(self.watch.run)
+            if self.feeder is not None:
+                group.start_soon(self.feeder.run)
             await until.wait()
             group.cancel_scope.cancel()
 
     async def _warm_up_all(self) -> None:
         for task in self._tasks:
             await to_thread.run_sync(self._warm_up, task, abandon_on_cancel=True)
+
+
+def _columns_alone(source: SourceSection) -> dict[str, Any]:
+    """What a model goes on with: which files there are, and how they are read, may change."""
+    return SourceSection.model_construct(
+        **{name: value for name, value in source if name not in FEEDING}
+    ).model_dump(mode="json")
 
 
 @final

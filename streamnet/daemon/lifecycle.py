@@ -12,6 +12,7 @@ from typing import final
 from anyio import Event
 from anyio import to_thread
 
+from streamnet.assembling import networks_of
 from streamnet.daemon.events import EventLog
 from streamnet.daemon.life import Life
 from streamnet.durability.files import DISK
@@ -103,7 +104,8 @@ class Lifecycle:
         self.failure = None
         self._enter("starting")
         try:
-            life = Life(self.folder, self.settings, self.events, files=self._files)
+            networks = await to_thread.run_sync(networks_of, self.settings)
+            life = Life(self.folder, self.settings, networks, self.events, files=self._files)
             await life.run(partial(self._open, life), self._until)
         except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - told, and kept
             cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
@@ -173,7 +175,7 @@ class Lifecycle:
         self._say(before)
 
     async def resume(self) -> None:
-        """Learn on, also after a failure. Twice is allowed.
+        """Learn on, also after a failure, one of its files included. Twice is allowed.
 
         Raises:
             OutputError: If it can't be written down for the next start.
@@ -182,6 +184,8 @@ class Lifecycle:
         before, self._paused = self.state, False
         if self.life is not None:
             self.life.source.resume()
+            if self.life.feeder is not None:
+                self.life.feeder.resume()
         if self._state == "failed":
             self._until.set()
         self._say(before)

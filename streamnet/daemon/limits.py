@@ -15,7 +15,7 @@ __all__ = ("Limits", "Rates")
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Limits:
     """What a daemon lets itself be asked.
 
@@ -25,6 +25,7 @@ class Limits:
         lines: Largest body of lines to answer, in bytes, after decompression; lines to learn may go
             on for ever.
         line: Largest line in bytes.
+        model: Largest model file in bytes, after decompression.
         batches: Most bodies of lines to answer, and model files, in memory at a time.
         connections: Most open connections.
         requests: Most requests at work at a time, event streams included.
@@ -44,6 +45,7 @@ class Limits:
     body: int = 1 << 20
     lines: int = 64 << 20
     line: int = 1 << 20
+    model: int = 32 << 20
     batches: int = 8
     connections: int = 1000
     requests: int = 500
@@ -59,12 +61,18 @@ class Limits:
             if not value > 0:
                 raise ConfigurationError(f"{field.name} is {value}, but must be > 0")
 
+    def take_over(self, other: Limits) -> None:
+        """Be as another one from now on."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(other, field.name))
+
 
 @final
 class Rates:
     """A bucket of tokens for each client address, refilled as time goes on.
 
-    The least recently seen address is forgotten where there are too many.
+    The least recently seen address is forgotten where there are too many. The rate may be that of
+    limits, which may change.
 
     >>> clock = iter([0.0, 0.0, 0.0, 0.5]).__next__
     >>> rates = Rates(2, clock=clock)
@@ -73,9 +81,9 @@ class Rates:
     """
 
     def __init__(
-        self, rate: float, *, most: int = 10_000, clock: Callable[[], float] = monotonic
+        self, rate: float | Limits, *, most: int = 10_000, clock: Callable[[], float] = monotonic
     ) -> None:
-        self._rate = rate
+        self._limits = rate if isinstance(rate, Limits) else Limits(rate=rate)
         self._most = most
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -83,9 +91,10 @@ class Rates:
     def take(self, client: str, cost: float = 1.0) -> float:
         """Take ``cost`` from the client's bucket; the seconds to wait if there is too little."""
         now = self._clock()
-        level, since = self._buckets.pop(client, (self._rate, now))
-        level = min(self._rate, level + (now - since) * self._rate)
-        wait = 0.0 if level >= min(cost, 1.0) else (min(cost, 1.0) - level) / self._rate
+        rate = self._limits.rate
+        level, since = self._buckets.pop(client, (rate, now))
+        level = min(rate, level + (now - since) * rate)
+        wait = 0.0 if level >= min(cost, 1.0) else (min(cost, 1.0) - level) / rate
         self._buckets[client] = (level if wait else level - cost, now)
         if len(self._buckets) > self._most:
             self._buckets.popitem(last=False)

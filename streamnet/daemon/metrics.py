@@ -72,6 +72,14 @@ class Metrics:
             ("operation", "code"),
             registry=self._registry,
         )
+        self._reloads = Counter(
+            "streamnet_reloads",
+            "Times that the run file was read again, by what became of it.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        for outcome in ("taken", "refused"):
+            self._reloads.labels(outcome)
         self._seconds = Histogram(
             "streamnet_request_seconds",
             "Time to the beginning of the answer.",
@@ -79,6 +87,10 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+
+    def reloaded(self, *, refused: bool) -> None:
+        """Count that the run file was read again."""
+        self._reloads.labels("refused" if refused else "taken").inc()
 
     def watch(self, operation: str) -> Callable[[int, float], None]:
         """What notes the status and the seconds of each request of an operation."""

@@ -86,7 +86,7 @@ def _described(line: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     }
     if parameters:
         described["parameters"] = parameters
-    if line.request is not None:
+    if line.has_body:
         described["requestBody"] = {"required": True, "content": _content(line, schemas)}
     if line.scope is not None:
         described["security"] = [{"token": []}]
@@ -95,7 +95,9 @@ def _described(line: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _content(line: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
-    content = {_JSON: {"schema": schemas[line.request]}}
+    content: dict[str, Any] = {media: {} for media in line.upload}
+    if line.request is not None:
+        content[_JSON] = {"schema": schemas[line.request]}
     if line.lines:
         content[NDJSON] = {"schema": {"type": "string", "description": line.lines}}
     return content
@@ -111,8 +113,8 @@ def _responses(line: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     good = {str(status): _response(status, content) for status in statuses}
     wrong = {*_ALWAYS, *line.errors}
     wrong |= {401} if line.scope is not None else set()
-    wrong |= {404} if "{name}" in line.path else set()
-    wrong |= set(_WITH_BODY) if line.request is not None else set()
+    wrong |= {404} if "{name}" in line.path and not line.upload else set()
+    wrong |= set(_WITH_BODY) if line.has_body else set()
     wrong |= {422} if line.parameters else set()
     problem = {MEDIA_TYPE: {"schema": schemas[Problem]}}
     bad = {str(status): _response(status, problem) for status in sorted(wrong)}

@@ -61,10 +61,15 @@ class Operation(NamedTuple):
     request: Any = None  # type of what is sent as JSON
     status: int = 200
     lines: str = ""  # what a body of lines is; empty: there is none
-    upload: bool = False  # whether the body is a file
+    upload: tuple[str, ...] = ()  # media types of a file that is sent
     media: tuple[str, ...] = ()  # what comes back that is no JSON
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()  # beside those that every operation has
+
+    @property
+    def has_body(self) -> bool:
+        """Whether something is sent in the body."""
+        return self.request is not None or bool(self.upload)
 
 
 def replied(value: Any, status: int = 200) -> Response:

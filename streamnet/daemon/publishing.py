@@ -40,15 +40,17 @@ class Publication:
 
     Args:
         every: Seconds between two models.
+        start: What answers until something is learned.
 
     >>> Publication().published is None
     True
     """
 
-    def __init__(self, every: float = EVERY) -> None:
+    def __init__(self, every: float = EVERY, *, start: Model | None = None) -> None:
         self.published: Published | None = None
         self.first = Event()  # set when there is one
         self._every = every
+        self._start = start
 
     def predict(self, samples: Sample | Sequence[Sample] | Block) -> Predictions:
         """Answers of the newest model.
@@ -84,10 +86,15 @@ class Publication:
             await sleep(_FIRST if self.published is None else self._every)
 
     async def _publish(self, pipeline: Pipeline, committer: Committer) -> None:
-        champion = await pipeline.glance()
-        if champion is None:
+        if self._start is not None and not pipeline.statistics().samples:
+            await self._put(committer, self._start, 0)
             return
-        model = await to_thread.run_sync(lambda: champion.model)
+        champion = await pipeline.glance()
+        if champion is not None:
+            model = await to_thread.run_sync(lambda: champion.model)
+            await self._put(committer, model, champion.number)
+
+    async def _put(self, committer: Committer, model: Model, number: int) -> None:
         try:
             committer.check()
             frame = committer.intake.publish()
@@ -95,5 +102,5 @@ class Publication:
             await committer.commit(frame, durable=False)
         except OutputError:
             return  # said by the committer; a later model will have that number
-        self.published = Published(model, generation, champion.number)
+        self.published = Published(model, generation, number)
         self.first.set()

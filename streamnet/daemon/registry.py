@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from typing import final
 
 from anyio import TASK_STATUS_IGNORED
@@ -31,6 +32,7 @@ from streamnet.settings_daemon import model_settings
 __all__ = ("Registry",)
 
 SETTINGS = "model.json"
+START = "start"  # its file, with the suffix of its format; and its name in the settings
 
 
 @final
@@ -44,6 +46,10 @@ class Registry:
         folder: Where the models' folders are; made if it is absent.
         fixed: Models of the run file: they can't be deleted.
         files: The file system.
+
+    Attributes:
+        models: Those that run, by name.
+        fixed: Settings of those of the run file.
 
     Raises:
         ConfigurationError: If a name can't be that of a model.
@@ -71,12 +77,12 @@ class Registry:
     ) -> None:
         self.folder = folder
         self.models: dict[str, Hosted] = {}
-        self._fixed = dict(fixed or {})
+        self.fixed = dict(fixed or {})
         self._files = files
         self._group: TaskGroup | None = None
         self._ended: dict[str, Event] = {}  # also of models that are being made or deleted
         self._stopping = Event()
-        for name in self._fixed:
+        for name in self.fixed:
             check_name(name)
 
     def get(self, name: str) -> Hosted | None:
@@ -94,12 +100,31 @@ class Registry:
         except OSError as error:
             raise StateError(f"{self.folder}: {error.strerror}") from error
         async with create_task_group() as self._group:
-            for name, settings in {**stored, **self._fixed}.items():
+            for name, settings in {**stored, **self.fixed}.items():
                 self._start(name, settings)
             task_status.started()
             await self._stopping.wait()
             for hosted in self.models.values():
                 hosted.stop()
+
+    def add(self, name: str, settings: ModelSettings) -> None:
+        """Start a model that has come into the run file, and of whose name there is none.
+
+        Raises:
+            ConfigurationError: If the name can't be that of a model.
+            ConflictError: If there is one of that name.
+            NotReadyError: If the daemon does not run.
+        """
+        self._check_new(name)
+        self.fixed[name] = settings
+        self._start(name, settings)
+
+    def _check_new(self, name: str) -> None:
+        check_name(name)
+        if self._group is None or self._stopping.is_set():
+            raise NotReadyError("the daemon does not run")
+        if name in self._ended:
+            raise ConflictError(f"there is a model {name} already")
 
     def stop(self) -> None:
         """End `run` when every model has saved its last state."""
@@ -114,7 +139,9 @@ class Registry:
                 continue
             path = self.folder / name / SETTINGS
             try:
-                found[name] = model_settings(json.decode(self._files.read(path)))
+                values = json.decode(self._files.read(path), type=dict[str, Any])
+                start = values.pop(START, None)
+                found[name] = _started(model_settings(values), start and path.parent / start)
             except (ConfigurationError, DecodeError) as error:
                 raise StateError(f"{path}: {error}") from error
         return found
@@ -133,8 +160,15 @@ class Registry:
         finally:
             ended.set()
 
-    async def create(self, name: str, settings: ModelSettings) -> Hosted:
+    async def create(
+        self, name: str, settings: ModelSettings, start: tuple[str, bytes] | None = None
+    ) -> Hosted:
         """Make a model; it comes back at the next start.
+
+        Args:
+            name: What it is called.
+            settings: What is learned, and how.
+            start: Model file to go on with, which stays in its folder: suffix and content.
 
         Raises:
             ConfigurationError: If the name can't be that of a model.
@@ -142,25 +176,30 @@ class Registry:
             NotReadyError: If the daemon does not run.
             StateError: If its folder can't be written.
         """
-        check_name(name)
-        if self._group is None or self._stopping.is_set():
-            raise NotReadyError("the daemon does not run")
-        if name in self._ended:
-            raise ConflictError(f"there is a model {name} already")
+        self._check_new(name)
         self._ended[name] = Event()  # nobody else may make it meanwhile
         try:
-            await to_thread.run_sync(self._store, name, settings)
+            settings = await to_thread.run_sync(self._store, name, settings, start)
         except OSError as error:
             del self._ended[name]
             raise StateError(f"{self.folder / name}: {error.strerror}") from error
         return self._start(name, settings)
 
-    def _store(self, name: str, settings: ModelSettings) -> None:
+    def _store(
+        self, name: str, settings: ModelSettings, start: tuple[str, bytes] | None
+    ) -> ModelSettings:
         folder = self.folder / name
         self._files.make_dir(folder)
         self._files.fsync_dir(self.folder)
         values = settings.model_dump(mode="json", exclude_unset=True)
+        path = None
+        if start is not None:
+            path = folder / f"{START}{start[0]}"
+            values[START] = path.name
+            write_durably(path, start[1], files=self._files)
+        # Last of all, since it is what makes a model of the folder.
         write_durably(folder / SETTINGS, json.encode(values), files=self._files)
+        return _started(settings, path)
 
     async def delete(self, name: str) -> None:
         """End a model, and remove all that there is of it.
@@ -169,7 +208,7 @@ class Registry:
             ConflictError: If it is in the run file, or there is none of that name.
             StateError: If its folder can't be removed.
         """
-        if name in self._fixed:
+        if name in self.fixed:
             raise ConflictError(f"model {name} is in the run file, so it would come back")
         hosted = self.models.pop(name, None)
         if hosted is None:
@@ -184,3 +223,11 @@ class Registry:
             raise StateError(f"{self.folder / name}: {error.strerror}") from error
         finally:
             del self._ended[name]
+
+
+def _started(settings: ModelSettings, path: Path | None) -> ModelSettings:
+    """The settings with the file of a start, which nobody but this package may name."""
+    if path is None:
+        return settings
+    population = settings.population.model_copy(update={"start": str(path)})
+    return settings.model_copy(update={"population": population})

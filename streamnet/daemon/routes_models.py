@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from collections.abc import Awaitable
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.responses import StreamingResponse
 
 from streamnet.daemon.access import Scope
+from streamnet.daemon.bodies import NDJSON
 from streamnet.daemon.bodies import body_of
 from streamnet.daemon.bodies import decoded
 from streamnet.daemon.bodies import is_lines
@@ -31,13 +36,19 @@ from streamnet.daemon.shapes import ModelLine
 from streamnet.daemon.shapes import Rejected
 from streamnet.daemon.shapes import Residuals
 from streamnet.daemon.shapes import Status
+from streamnet.daemon.uploading import model_of
+from streamnet.daemon.uploading import settings_of
+from streamnet.errors import ConflictError
+from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import model_settings
 
 __all__ = ("OPERATIONS",)
 
 _ONE = "/v1/models/{name}"
 _FORMATS = {"safetensors": "application/octet-stream", "json": "application/json"}
+_PIECE = 1 << 18  # bytes of a file that are read at a time
 _DEEPEST = 8  # tables within tables of a model's settings
+_TABLES = msgspec.json.Decoder(dict[str, Any])
 _CREATE = msgspec.json.Decoder(CreateRequest)
 
 
@@ -50,11 +61,39 @@ async def _create(request: Request, service: Service) -> Response:
     if is_lines(request):
         raise refusal(415, "Content-Type must be application/json")
     body = decoded(await body_of(request, service.limits), _CREATE)
-    if _depth(body.settings) > _DEEPEST:
-        raise refusal(422, f"settings are nested too deeply, but may be {_DEEPEST} deep")
-    hosted = await service.registry.create(body.name, model_settings(body.settings))
+    _check_depth(body.settings)
+    return _made(request, await service.registry.create(body.name, model_settings(body.settings)))
+
+
+async def _upload(request: Request, service: Service) -> Response:
+    name, registry = request.path_params["name"], service.registry
+    suffix = _suffix_of(request)
+    values = decoded(request.query_params.get("settings", "{}").encode(), _TABLES)
+    _check_depth(values)
+    if name in registry.models:  # before its file is read
+        raise ConflictError(f"there is a model {name} already")
+    with service.batch():
+        data = await body_of(request, service.limits, service.limits.model)
+        settings = await run_sync(_settings_of, data, suffix, values, limiter=service.worker)
+        hosted = await registry.create(name, settings, (suffix, data))
+    return _made(request, hosted)
+
+
+def _suffix_of(request: Request) -> str:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    for suffix, media in _FORMATS.items():
+        if media == kind:
+            return f".{suffix}"
+    raise refusal(415, f"Content-Type must be {' or '.join(_FORMATS.values())}")
+
+
+def _settings_of(data: bytes, suffix: str, values: dict[str, Any]) -> ModelSettings:
+    return settings_of(values, model_of(data, suffix))
+
+
+def _made(request: Request, hosted: Hosted) -> Response:
     response = replied(_status(hosted), 201)
-    response.headers["location"] = request.url_for("model", name=body.name).path
+    response.headers["location"] = request.url_for("model", name=hosted.name).path
     return response
 
 
@@ -105,6 +144,26 @@ async def _download(request: Request, service: Service) -> Response:
     return Response(data, headers={"content-disposition": name}, media_type=_FORMATS[suffix])
 
 
+async def _dead_letters(request: Request, service: Service) -> Response:
+    pieces = _lines_in(service.model(request).dead_letters)
+    return StreamingResponse(pieces, media_type=NDJSON)
+
+
+async def _lines_in(path: Path) -> AsyncIterator[bytes]:
+    """Whole lines of a file that may grow meanwhile: those that are there now."""
+    try:
+        file = await anyio.open_file(path, "rb")
+    except FileNotFoundError:
+        return
+    async with file:
+        left = (await anyio.Path(path).stat()).st_size
+        rest = b""
+        while left and (piece := await file.read(min(left, _PIECE))):
+            left -= len(piece)
+            whole, newline, rest = (rest + piece).rpartition(b"\n")
+            yield whole + newline
+
+
 def _status(hosted: Hosted) -> Status:
     status: Status = _shaped(hosted.status(), Status)
     return status
@@ -113,6 +172,11 @@ def _status(hosted: Hosted) -> Status:
 def _shaped(told: Any, shape: Any) -> Any:
     """What a model tells of itself, held against the shape that was promised."""
     return msgspec.convert(told, shape, from_attributes=True)
+
+
+def _check_depth(settings: dict[str, Any]) -> None:
+    if _depth(settings) > _DEEPEST:
+        raise refusal(422, f"settings are nested too deeply, but may be {_DEEPEST} deep")
 
 
 def _depth(value: Any) -> int:
@@ -140,6 +204,26 @@ OPERATIONS = (
         request=CreateRequest,
         reply=Status,
         status=201,
+        errors=(409, 507),
+    ),
+    _on_one(
+        "upload",
+        "PUT",
+        "/model",
+        Scope.ADMIN,
+        _upload,
+        "Make a new model that goes on with a model file, and answers from the start",
+        upload=tuple(_FORMATS.values()),
+        reply=Status,
+        status=201,
+        parameters=(
+            Parameter(
+                "settings",
+                {"type": "string", "contentMediaType": "application/json", "default": "{}"},
+                "What a run file's tables would say, as JSON; target and task default to the "
+                "file's.",
+            ),
+        ),
         errors=(409, 507),
     ),
     _on_one("model", "GET", "", Scope.READ, _look, "Where a model stands", reply=Status),
@@ -218,6 +302,15 @@ OPERATIONS = (
         _told(lambda hosted: hosted.rejected(), Rejected),
         "How many records were rejected, why, and the last of them",
         reply=Rejected,
+    ),
+    _on_one(
+        "dead_letters",
+        "GET",
+        "/dead-letters",
+        Scope.READ,
+        _dead_letters,
+        "All rejected records that are kept, a line for each",
+        media=(NDJSON,),
     ),
     _on_one(
         "download",

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import anyio
 import msgspec
 import numpy as np
 from anyio.to_thread import run_sync
@@ -110,11 +109,7 @@ async def _explained(
 
 
 async def _predict_lines(request: Request, service: Service, hosted: Hosted) -> Response:
-    try:
-        service.batches.acquire_nowait()
-    except anyio.WouldBlock as error:
-        raise refusal(503, "too many batches are at work", retry_after="1") from error
-    try:
+    with service.batch():
         parts: list[bytes] = []
         done = 0
         async for lines in lines_of(request, service.limits, service.limits.lines):
@@ -123,8 +118,6 @@ async def _predict_lines(request: Request, service: Service, hosted: Hosted) -> 
                 text, count = await run_sync(work, limiter=service.worker)
                 parts.append(text)
                 done += count
-    finally:
-        service.batches.release()
     return Response(b"".join(parts), media_type=NDJSON)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from ipaddress import ip_address
 from pathlib import Path
+from time import monotonic_ns
 from typing import final
 
 import anyio
@@ -29,6 +31,7 @@ from anyio import open_signal_receiver
 from streamnet.daemon.access import Access
 from streamnet.daemon.app import create_app
 from streamnet.daemon.limits import Limits
+from streamnet.daemon.metrics import Metrics
 from streamnet.daemon.notify import notify
 from streamnet.daemon.notify import watchdog_seconds
 from streamnet.daemon.protocol import protocol_of
@@ -108,6 +111,29 @@ class Address:
             names |= {host.lower() for host in given}
         return names
 
+    def certify(self, context: ssl.SSLContext) -> None:
+        """Let a context show the certificate from now on, if there is one.
+
+        Raises:
+            ConfigurationError: If its files can't be read, or don't belong together.
+        """
+        if self.certificate is None:
+            return
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except OSError as error:  # of which an SSLError is one
+            files = f"{self.certificate} and {self.key}"
+            why = error.strerror or error
+            raise ConfigurationError(f"certificate and key in {files}: {why}") from error
+
+    def check_certificate(self) -> None:
+        """Find out whether the certificate could be shown.
+
+        Raises:
+            ConfigurationError: As for `certify`.
+        """
+        self.certify(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
     def listen(self) -> socket.socket:
         """A socket there.
 
@@ -141,7 +167,8 @@ async def serve(
 ) -> int:
     """Run the models and answer for them until a signal comes; on asyncio alone.
 
-    SIGTERM and SIGINT end it, a second one at once. SIGHUP calls ``reload``.
+    SIGTERM and SIGINT end it, a second one at once. SIGHUP calls ``reload``, and reads the
+    certificate again for connections that are made later.
 
     Args:
         registry: The models.
@@ -162,6 +189,7 @@ async def serve(
     if access.is_open and not address.is_loopback:
         place = f"host is {address.host!r}, which others can reach"
         raise ConfigurationError(f"{place}, but then a token is needed: token_file or token_env")
+    address.check_certificate()
     with address.listen() as listener:
         daemon = _Daemon(registry, address, access, limits or Limits(), listener, reload, say)
         await daemon.run()
@@ -200,6 +228,12 @@ class _Daemon:
     stopping: anyio.Event = field(default_factory=anyio.Event)
     serving: CancelScope = field(default_factory=lambda: CancelScope(shield=True))
     signal: int = 0
+    metrics: Metrics = field(init=False)
+    config: uvicorn.Config = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(lambda: self.registry.models)
+        self.config = self._config()
 
     @property
     def port(self) -> int:
@@ -207,7 +241,7 @@ class _Daemon:
         return port
 
     async def run(self) -> None:
-        server = _Server(self._config())
+        server = _Server(self.config)
         async with create_task_group() as everything:
             everything.start_soon(self._listen, everything.cancel_scope)
             everything.start_soon(self._watchdog)
@@ -227,6 +261,7 @@ class _Daemon:
             hosts=self.address.names(self.port),
             origins=self.address.origins,
             stopping=self.stopping,
+            metrics=self.metrics,
         )
         return uvicorn.Config(
             app,
@@ -290,9 +325,15 @@ class _Daemon:
     def _reload(self) -> None:
         if self.reload is None:
             return
-        notify("RELOADING=1")
+        notify(f"RELOADING=1\nMONOTONIC_USEC={monotonic_ns() // 1000}")
         try:
+            self.address.check_certificate()
             _LOG.info("%s", self.reload())
         except StreamnetError as error:
             _LOG.warning("nothing was reloaded: %s", error)
+            self.metrics.reloaded(refused=True)
+        else:
+            self.metrics.reloaded(refused=False)
+            if self.config.ssl is not None:
+                self.address.certify(self.config.ssl)
         notify("READY=1")

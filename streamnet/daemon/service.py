@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from typing import final
@@ -70,6 +72,22 @@ class Service:
         if hosted is None:
             raise refusal(404, "there is no model of that name")
         return hosted
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Hold one of the places for large bodies.
+
+        Raises:
+            HTTPException: 503, if all are taken.
+        """
+        try:
+            self.batches.acquire_nowait()
+        except anyio.WouldBlock as error:
+            raise refusal(503, "too many batches are at work", retry_after="1") from error
+        try:
+            yield
+        finally:
+            self.batches.release()
 
     def together(self, hosted: Hosted) -> Together:
         """What joins the calls of a model."""

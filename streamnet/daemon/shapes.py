@@ -22,6 +22,7 @@ __all__ = (
     "Confusion",
     "CreateRequest",
     "Event",
+    "Feed",
     "FieldLine",
     "Health",
     "History",
@@ -210,7 +211,7 @@ class Status(ModelLine):
     ``max_queued`` that may be. ``pending`` predictions wait for their label. Rates are samples a
     second over the last seconds; ages and times are seconds. ``served`` and ``baselines`` are of
     what was learned, ``delivered`` of the predictions that were given away by id and whose labels
-    came.
+    came. ``feed`` is of a model that reads files, too.
     """
 
     failure: str | None = None
@@ -234,6 +235,23 @@ class Status(ModelLine):
     quarantined: int = 0
     baselines: dict[str, float | None] = msgspec.field(default_factory=dict)
     delivered: dict[str, float | None] | None = None
+    feed: Feed | None = None
+
+
+class Feed(_Reply):
+    """How far the files of the run file are read.
+
+    ``records``, good and rejected ones, are in the journal; ``file`` and ``line`` say where the
+    next one begins, ``progress`` the share of all bytes, from 0 to 1, where that is known.
+    ``failure`` says what stopped it, until the model is resumed.
+    """
+
+    state: Literal["reading", "ended", "failed"]
+    failure: str | None = None
+    records: int = 0
+    file: str | None = None
+    line: int | None = None
+    progress: float | None = None
 
 
 class FieldLine(_Reply):

@@ -22,6 +22,22 @@ def rejected_of(life: Life) -> dict[str, int]:
     return {reason: count for reason, count in sorted(reasons.items()) if count}
 
 
+def _feed_of(life: Life) -> dict[str, Any] | None:
+    """The figures of `shapes.Feed`; None where no file is read."""
+    feeder, intake = life.feeder, life.committer.intake
+    if feeder is None:
+        return None
+    place = None if intake.fed is None else intake.fed.position
+    return {
+        "state": feeder.state,
+        "failure": feeder.failure,
+        "records": intake.fed_records,
+        "file": None if place is None else place.source.encode(errors="replace").decode(),
+        "line": None if place is None else place.line or None,
+        "progress": feeder.progress,
+    }
+
+
 def status_of(life: Life) -> dict[str, Any]:
     """The figures of `shapes.Status` that only a model has that is alive."""
     intake, pipeline, published = life.committer.intake, life.pipeline, life.publication.published
@@ -32,7 +48,8 @@ def status_of(life: Life) -> dict[str, Any]:
     learner = pipeline.learner if pipeline.ready.is_set() else None
     figures: dict[str, Any] = {
         "accepted": intake.samples,
-        "in_flight": max(0, intake.samples - life.learned),
+        "in_flight": life.queued,
+        "feed": _feed_of(life),
         "rejected": rejected_of(life),
         "pending": len(intake.pending),
         "outcomes": outcomes,

@@ -44,10 +44,11 @@ from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader
 
-__all__ = ("Model",)
+__all__ = ("CONTRADICTIONS", "Model")
 
 # What the parts of a document raise that are not what they should be.
-_CONTRADICTIONS = (
+# What a file whose parts contradict each other makes of code that trusts them.
+CONTRADICTIONS = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -342,20 +343,22 @@ class Model:
             ModelFileError: If a part is absent or parts contradict each other.
         """
         try:
-            model = cls(
-                encoder=document["encoder"],
-                networks=[
-                    (CandidateSettings.from_dict(part["settings"]), part["weights"])
-                    for part in _in_order(document["networks"])
-                ],
-                ensemble=document["ensemble"],
-                dtype=document["dtype"],
-                about=document["about"],
-            )
+            # A number that its type can't hold is damage, not something to warn of.
+            with np.errstate(invalid="raise", over="raise"):
+                model = cls(
+                    encoder=document["encoder"],
+                    networks=[
+                        (CandidateSettings.from_dict(part["settings"]), part["weights"])
+                        for part in _in_order(document["networks"])
+                    ],
+                    ensemble=document["ensemble"],
+                    dtype=document["dtype"],
+                    about=document["about"],
+                )
             stated = (document["task"], document["labels"]) == (model.task, list(model.labels))
         except StreamnetError as error:
             raise ModelFileError(f"{where}: {error}") from error
-        except _CONTRADICTIONS as error:
+        except CONTRADICTIONS as error:
             raise ModelFileError(f"{where} is damaged: {error!r}") from error
         if not stated:
             raise ModelFileError(f"{where} is damaged: its task or labels are not its encoder's")

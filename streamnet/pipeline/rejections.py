@@ -72,7 +72,8 @@ class Rejections(Output):
         self._bytes = 0  # of the file, and of what waits to be written to it
         self._file: AppendedFile | None = None
         if self.path is not None:
-            _check_writable(self.path)
+            if files is DISK:  # of another file system the operating system knows nothing
+                _check_writable(self.path)
             self._file = AppendedFile(self.path, "dead_letters", files=files)
 
     def begin(self) -> None:

@@ -15,6 +15,7 @@ from tests.cli.calling import Cli
 from tests.cli.calling import write
 from tests.daemon.processes import Server
 from tests.daemon.processes import running
+from tests.daemon.standing_in import learned_model
 
 SAMPLES = '{"x": 25, "number": 1}\n{"x": 2, "number": 2}\n'
 
@@ -60,7 +61,16 @@ def test_a_model_is_made_taught_asked_and_deleted(
         assert told(cli, "show", "beer", part)
     assert cli("client", "download", "beer", "beer.json") == (0, "", "")
     assert Path("beer.json").read_bytes() == b".json"
+    assert cli("client", "dead-letters", "beer", "letters.jsonl") == (0, "", "")
+    assert Path("letters.jsonl").read_bytes() == b'{"line":3}\n{"line":4}\n'
     assert cli("client", "delete", "beer") == (0, "", "")
+    learned_model().save("lamp.json")
+    write("lamp.toml", "source.target = 'lit'\n")
+    assert told(cli, "upload", "lamp", "lamp.json", "lamp.toml")["name"] == "lamp"  # type: ignore[index]
+    refused = cli("client", "upload", "lamp", "lamp.json", "lamp.toml")
+    assert refused.code == 1
+    assert "there is a model" in refused.complaint
+    assert cli("client", "delete", "lamp") == (0, "", "")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +84,8 @@ def test_a_model_is_made_taught_asked_and_deleted(
         ("predict wine bad.jsonl", 1, ("bad.jsonl", "no JSON object")),
         ("predict wine good.jsonl --ids key", 1, ("good.jsonl", "'key'")),
         ("download wine wine.pkl", 1, ("safetensors or json",)),
+        ("upload beer good.jsonl", 1, ("Content-Type must be",)),
+        ("upload beer absent.json", 1, ("absent.json",)),
         ("create beer bad.toml", 2, ("bad.toml",)),
         ("create beer empty.toml", 1, ("source.target",)),
     ],

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.cli.serve import access_of
-from streamnet.cli.serve import address_of
-from streamnet.cli.serve import limits_of
-from streamnet.cli.serve import reload
+from streamnet.cli.reloading import Reloading
+from streamnet.cli.section import access_of
+from streamnet.cli.section import address_of
+from streamnet.cli.section import limits_of
 from streamnet.daemon.access import Scope
 from streamnet.daemon.limits import Limits
+from streamnet.daemon.registry import Registry
 from streamnet.daemon.server import Address
 from streamnet.errors import ConfigurationError
 from streamnet.settings_daemon import ServeSection
@@ -47,14 +48,16 @@ def test_tokens_are_read_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("STREAMNET_TOKEN", raising=False)
     write("tokens", "first-first-first read").chmod(0o600)
     config = write("serve.toml", "[serve]\ntoken_file = 'tokens'\n")
-    access = access_of(load(config).serve)
+    settings = load(config)
+    access = access_of(settings.serve)
+    reload = Reloading(config, settings, Registry(Path("models")), access, Limits())
     write("tokens", "second-second-second learn")
-    assert reload(access, config) == "serve.toml and its tokens were read again"
+    assert reload() == "serve.toml and its tokens were read again"
     assert access.allows(b"Bearer second-second-second", Scope.LEARN)
     assert not access.knows(b"Bearer first-first-first")
     write("serve.toml", "")
     with pytest.raises(ConfigurationError, match="no token any more"):
-        reload(access, config)
+        reload()
     assert access.knows(b"Bearer second-second-second")
 
 

@@ -12,6 +12,8 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Awaitable
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -30,7 +32,7 @@ from tests.daemon.hosting import rows
 from tests.daemon.hosting import settings_of
 from tests.daemon.hosting import until
 
-__all__ = ("killed", "left")
+__all__ = ("forked", "killed", "left", "say")
 
 BATCH = 7
 SETTINGS = settings_of(
@@ -79,13 +81,15 @@ def left(folder: Path) -> str:
 
 
 @contextmanager
-def forked(folder: Path, batch: int) -> Iterator[tuple[int, int]]:
-    """A process that pushes: its number, and where to read what it says."""
+def forked(
+    live: Callable[[Path, int, int], Awaitable[None]], folder: Path, batch: int
+) -> Iterator[tuple[int, int]]:
+    """A process that lives there, such as `push`: its number, and where to read what it says."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         os.close(read)
-        anyio.run(push, folder, write, batch)
+        anyio.run(live, folder, write, batch)
         os._exit(1)
     os.close(write)
     try:
@@ -103,7 +107,7 @@ def killed(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     waits = []
     for _ in range(kills):
         batches = 1 + max((one["batch"] for one in said if "batch" in one), default=-1)
-        with forked(folder / "killed", batches) as (child, read):
+        with forked(push, folder / "killed", batches) as (child, read):
             start = time.monotonic()
             lines = os.read(read, 1 << 16)
             waits.append(time.monotonic() - start)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import anyio
@@ -147,6 +150,12 @@ class StandIn:
         line = {"source": "http", "line": 3, "reason": "target", "detail": "no", "raw": "{}"}
         return {"total": 2, "by_reason": {"target": 2}, "last": [line]}
 
+    @property
+    def dead_letters(self) -> Path:
+        path = Path(gettempdir(), f"streamnet-{os.getpid()}.jsonl")
+        path.write_bytes(b'{"line":3}\n{"line":4}\n{"li')
+        return path
+
     async def pause(self) -> None:
         self.state = "paused"
 
@@ -166,6 +175,7 @@ class StandInRegistry:
     def __init__(self, *names: str) -> None:
         self.models = {name: StandIn(name) for name in names}
         self.settings: dict[str, Any] = {}
+        self.starts: dict[str, Any] = {}
         self._stopped = anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -175,10 +185,11 @@ class StandInRegistry:
     def stop(self) -> None:
         self._stopped.set()
 
-    async def create(self, name: str, settings: Any) -> StandIn:
+    async def create(self, name: str, settings: Any, start: Any = None) -> StandIn:
         if name in self.models:
             raise ConflictError(f"there is a model {name!r} already")
         self.settings[name] = settings
+        self.starts[name] = start
         self.models[name] = StandIn(name)
         return self.models[name]
 

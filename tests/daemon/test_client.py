@@ -16,6 +16,8 @@ from streamnet.daemon.client import Client
 from streamnet.daemon.shapes import Confusion
 from streamnet.daemon.shapes import Receipt
 from streamnet.errors import RefusedError
+from streamnet.modelfiles import as_json
+from streamnet.modelfiles import as_safetensors
 from tests.daemon.processes import Server
 from tests.daemon.processes import running
 from tests.daemon.standing_in import learned_model
@@ -47,6 +49,12 @@ def test_every_operation_is_a_method(server: Server) -> None:
         assert isinstance(client.confusion("beer"), Confusion)
         assert client.rejected("beer").total == 2
         assert client.download("beer", "json") == b".json"
+        assert client.dead_letters("beer").count(b"\n") == 2
+        file = as_json.encode(learned_model().document())
+        assert client.upload("lamp", file, "json", {"source": {"target": "z"}}).name == "lamp"
+        with pytest.raises(RefusedError, match="damaged"):
+            client.upload("lump", file[1:], "json")
+        client.delete("lamp")
         client.delete("beer")
         with pytest.raises(RefusedError, match="no model of that name") as caught:
             client.status("beer")
@@ -75,6 +83,11 @@ def test_the_async_client_does_the_same(server: Server, backend: str) -> None:
             assert isinstance(await client.confusion("tea"), Confusion)
             assert (await client.rejected("tea")).by_reason == {"target": 2}
             assert await client.download("tea") == b".safetensors"
+            assert (await client.dead_letters("tea")).count(b"\n") == 2
+            settings = {"source": {"target": "z"}}
+            file = as_safetensors.encode(learned_model().document())
+            assert (await client.upload("lamp", file, settings=settings)).name == "lamp"
+            await client.delete("lamp")
             with pytest.raises(RefusedError, match="not learned anything"):
                 await client.history("tea")
             await client.delete("tea")

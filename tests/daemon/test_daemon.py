@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -93,9 +95,29 @@ def test_a_daemon_learns_answers_and_goes_on_after_a_stop(run_file: Path, tmp_pa
         assert client.predict("lamp", [{"x": 25}]).answers == ["on"]
 
 
-def test_what_was_acknowledged_survives_kill_9(run_file: Path) -> None:
+def test_the_command_for_rejected_records_reads_those_of_a_model(
+    run_file: Path, tmp_path: Path
+) -> None:
+    with daemon(run_file) as server, Client(server.url) as client:
+        client.learn("lamp", samples(50))
+        client.learn_lines("lamp", b'[7]\n{"x": 1, "label": null}\n')
+        until_learned(client, 50)
+        kept = client.dead_letters("lamp")
+        assert server.end(signal.SIGTERM)[0] == 0
+    assert [json.loads(line)["raw"] for line in kept.splitlines()][:1] == ["[7]"]
+    folder = tmp_path / "models" / "lamp" / "state"
+    command = [sys.executable, "-m", "streamnet", "dead-letters", "list", str(folder)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert len(listed.stdout.splitlines()) == 2
+    assert "json" in listed.stdout.splitlines()[0]
+    assert "target-missing" in listed.stdout.splitlines()[1]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.long)])
+def test_what_was_acknowledged_survives_kill_9(run_file: Path, kills: int) -> None:
     sent = 0
-    for _ in range(2):
+    for _ in range(kills):
         with daemon(run_file) as server, Client(server.url, patience=5.0) as client:
             acknowledged = sent
             while True:

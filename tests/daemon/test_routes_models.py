@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from tests.daemon.calling import is_problem
+from tests.daemon.standing_in import StandIn
 from tests.daemon.standing_in import StandInRegistry
 
 
@@ -60,3 +62,28 @@ def test_a_model_is_taken_home_in_each_format(http: TestClient) -> None:
         assert reply.content == f".{suffix}".encode()
         assert f'filename="wine.{suffix}"' in reply.headers["content-disposition"]
     assert is_problem(http.get("/v1/models/wine/model?format=pickle"), 422, "format")
+
+
+def test_rejected_records_are_taken_home_as_whole_lines(http: TestClient) -> None:
+    reply = http.get("/v1/models/wine/dead-letters")
+    assert reply.content == b'{"line":3}\n{"line":4}\n'
+    assert reply.headers["content-type"] == "application/x-ndjson"
+    assert is_problem(http.get("/v1/models/absent/dead-letters"), 404)
+
+
+def test_where_no_record_was_rejected_there_is_none(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(type(wine), "dead_letters", tmp_path / "absent")
+    assert http.get("/v1/models/wine/dead-letters").content == b""
+
+
+def test_a_file_that_grows_is_read_to_where_it_ended(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """More than one piece of it, with a line across the border."""
+    path = tmp_path / "letters"
+    lines = [b"%d" % number * 1000 for number in range(1000)]
+    path.write_bytes(b"\n".join(lines))
+    monkeypatch.setattr(type(wine), "dead_letters", path)
+    assert http.get("/v1/models/wine/dead-letters").content.splitlines() == lines[:-1]
