@@ -251,6 +251,7 @@ class CandidateTable(Section):
     initialisation: str | None = None
     score_limit: float | None = None
     knots: int | None = None
+    early_rehearsal: int | None = None
 
     def candidate(self) -> CandidateSettings:
         """The candidate's settings, with the defaults of `CandidateSettings`."""

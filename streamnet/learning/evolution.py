@@ -83,7 +83,7 @@ class Evolution:
         self._every = every
         self._grace = grace
         self._budget = budget
-        self._memory = max((s.memory for s in start if s.rehearsal), default=0)
+        self._memory = max((s.memory for s in start if s.rehearses), default=0)
         self._lags = any(s.lags for s in start)
 
     def replacements(

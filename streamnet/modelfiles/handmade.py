@@ -120,6 +120,6 @@ def _beyond(
         reasons.append("it scales its target (learn with target_scaling 'none')")
     if len(encoder["row_keys"]):
         reasons.append("it has inputs for single values, or for missing ones")
-    if networks[0].settings.lags or networks[0].settings.rehearsal:
+    if networks[0].settings.lags or networks[0].settings.rehearses:
         reasons.append("it was learned with lags or rehearsal")
     return reasons

@@ -41,7 +41,15 @@ _POSITIVE = (
     "batch_size",
     "score_limit",
 )
-_NOT_NEGATIVE = ("decay", "weight_decay", "clip", "rehearsal", "memory", "knots")
+_NOT_NEGATIVE = (
+    "decay",
+    "weight_decay",
+    "clip",
+    "rehearsal",
+    "early_rehearsal",
+    "memory",
+    "knots",
+)
 _BELOW_ONE = ("momentum", "second_momentum")
 
 
@@ -76,6 +84,9 @@ class CandidateSettings:
         batch_size: Samples, rehearsed ones included, whose mean gradient makes one step. What came
             after the last whole batch waits for more.
         rehearsal: Earlier samples that are learned again after each new one.
+        early_rehearsal: Earlier samples that are learned again after each new one while there are
+            few: so many of the first 1,024, half as many by the 2,048th, and so on, but never fewer
+            than ``rehearsal``.
         memory: How many of the last samples rehearsal draws from.
         bias: Whether units have a bias.
         lags: Whether the last targets that are known are inputs as well, which helps where targets
@@ -121,6 +132,7 @@ class CandidateSettings:
     initialisation: str = "fan_in"
     score_limit: float = 1e6
     knots: int = 0
+    early_rehearsal: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -205,6 +217,11 @@ class CandidateSettings:
         if isinstance(self.activation, str):
             return (self.activation,) * len(self.hidden)
         return self.activation
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether earlier samples are ever learned again."""
+        return self.rehearsal > 0 or self.early_rehearsal > 0
 
     def output_for(self, task: Task) -> str:
         """Activation of the output layer for ``task``."""

@@ -29,7 +29,9 @@ from streamnet.networks.topology import FACTORS
 from streamnet.networks.topology import PLAN
 from streamnet.randomness import mix
 
-__all__ = ("Memory", "finite", "learn")
+__all__ = ("EARLY", "Memory", "finite", "learn")
+
+EARLY = 1024  # samples of which each is followed by all of early rehearsal
 
 
 class Memory(NamedTuple):
@@ -113,9 +115,16 @@ def learn(
             # One loop over samples and rehearsals: what depends on the sample alone is cheap, and
             # compilers would move much more of it out of an inner loop than is ever used.
             repeat += 1
-            if repeat > simd.fact(plan, PLAN.rehearsal) or label < 0:
+            if repeat > _repeats(plan, number) or label < 0:
                 repeat = 0
                 i += 1
+
+
+@inlined
+def _repeats(plan: Any, number: int) -> Any:
+    """How many earlier samples are learned after sample ``number``."""
+    early = simd.fact(plan, PLAN.early_rehearsal)
+    return max(simd.fact(plan, PLAN.rehearsal), min(early, EARLY * early // (number + 1)))
 
 
 @inlined

@@ -96,16 +96,13 @@ class NeuralNetwork:
             )
         if len(set(self.labels)) != len(self.labels):
             raise ConfigurationError(f"labels is {self.labels}, but must have no name twice")
-        if self.settings.rehearsal:
-            raise ConfigurationError(
-                f"rehearsal is {self.settings.rehearsal}, but must be 0 in a network made by hand"
-            )
+        for name in ("rehearsal", "early_rehearsal", "knots"):
+            if value := getattr(self.settings, name):
+                raise ConfigurationError(
+                    f"{name} is {value}, but must be 0 in a network made by hand"
+                )
         if self.settings.lags:
             raise ConfigurationError("lags is True, but must be False in a network made by hand")
-        if self.settings.knots:
-            raise ConfigurationError(
-                f"knots is {self.settings.knots}, but must be 0 in a network made by hand"
-            )
 
     def _started(self, seed: int) -> Population:
         population = Population(

@@ -87,7 +87,7 @@ class Population:
         self._arrange()
 
     def _new_memory(self) -> InputMemory:
-        reach = max((m.settings.memory for m in self.members if m.settings.rehearsal), default=0)
+        reach = max((m.settings.memory for m in self.members if m.settings.rehearses), default=0)
         return InputMemory(reach=reach, dtype=self.dtype, goals=self.goals)
 
     # ------------------------------------------------------------------ memory
@@ -305,7 +305,7 @@ class Population:
             ConfigurationError: If its memory reaches farther than the population's, or its layers
                 differ from its parent's.
         """
-        if settings.rehearsal and settings.memory > self.memory.reach:
+        if settings.rehearses and settings.memory > self.memory.reach:
             raise ConfigurationError(
                 f"memory is {settings.memory}, but must be <= {self.memory.reach} here"
             )

@@ -78,7 +78,8 @@ class _Plan(NamedTuple):
     row: int = 23  # place in working memory
     knots: int = 24  # of each dense input
     splines: int = 25  # where the section starts
-    layers: int = 26
+    early_rehearsal: int = 26
+    layers: int = 27
 
 
 class _PlanLayer(NamedTuple):
@@ -240,6 +241,7 @@ def plan_of(
         end + 2 * width,
         settings.knots,
         at.get("splines", 0),
+        settings.early_rehearsal,
     )
     units = settings.hidden or (capacity.outputs,)
     activations = settings.activations or ("identity",)

@@ -63,7 +63,8 @@ def expected(
         active = max(int(known[i]), int(label[i]) + 1)
         output = network.forward(*samples[i][:2], active, splined)[-1]
         answers.append(network.answer(output, int(known[i])))
-        for repeat in range(settings.rehearsal + 1):
+        early = min(settings.early_rehearsal, 1024 * settings.early_rehearsal // (i + 1))
+        for repeat in range(max(settings.rehearsal, early) + 1):
             at = i
             if repeat:
                 draw = naive.mix(naive.mix(naive.mix(SEED, serial), i), repeat)
@@ -158,6 +159,27 @@ def test_schedules_lower_the_learning_rate_as_stated(schedule, decay) -> None:
         ),
         Task.REGRESSION,
     )
+
+
+def test_rehearsal_is_more_often_while_samples_are_few() -> None:
+    many = CandidateSettings(
+        hidden=(4,), optimiser="sgd", rehearsal=1, early_rehearsal=6, memory=30
+    )
+    check(many, Task.CLASSIFICATION)
+    # Each of the first 1,024 is followed by 6, the 2,048th by 3, and from the 6,144th on by 1.
+    numbers = np.arange(10_000)
+    inputs = Inputs(
+        np.ones((10_000, 1)),
+        np.zeros((10_000, 1), np.int32),
+        np.zeros((10_000, 1)),
+        np.zeros(10_000, np.int32),
+        0,
+    )
+    population = Population([many], task=Task.REGRESSION, dtype="float64")
+    answers = population.prepare(0, inputs, np.zeros(10_000, np.int32), numbers * 0.0, 1)
+    population.run(np.zeros(1, np.int64), 0, np.ones(10_000, np.int32), answers)
+    repeats = np.maximum(1, np.minimum(6, 6144 // (numbers + 1)))
+    assert population.taken[0] == 10_000 + repeats.sum()
 
 
 @pytest.mark.parametrize("memory", [0, 5, 1000])
