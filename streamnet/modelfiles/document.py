@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -43,7 +44,7 @@ def document_of(
     document: Document = {
         "format": FORMAT,
         "version": VERSION,
-        "streamnet": version("streamnet"),
+        "streamnet": _release(),
         "task": encoder["settings"]["task"],
         "labels": list(encoder["labels"]),
         "about": about,
@@ -58,6 +59,11 @@ def document_of(
     return sealed(document)
 
 
+@cache
+def _release() -> str:
+    return version("streamnet")
+
+
 def _feed(total: Any, value: Any) -> None:
     if isinstance(value, Mapping):
         for name in sorted(value):
@@ -66,7 +72,7 @@ def _feed(total: Any, value: Any) -> None:
         total.update(b"}")
     elif isinstance(value, np.ndarray):
         total.update(f"{value.dtype.str}{value.shape}".encode())
-        total.update(np.ascontiguousarray(value).tobytes())
+        total.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     else:
         total.update(json.dumps(value, sort_keys=True, allow_nan=False).encode() + b",")
 

@@ -14,6 +14,7 @@ from streamnet.durability.checkpoint import MAGIC
 from streamnet.durability.checkpoint import DamagedError
 from streamnet.durability.checkpoint import decode
 from streamnet.durability.checkpoint import encode
+from streamnet.durability.checkpoint import encode_parts
 from tests.learning.streams import differences
 
 TREE = {
@@ -38,6 +39,17 @@ def test_the_layout_is_the_documented_one() -> None:
     }
     assert np.frombuffer(data, "<f4", 6, 24 + header).tolist() == [0, 1, 2, 3, 4, 5]
     assert differences(decode(data), TREE) == []
+
+
+def test_large_arrays_are_written_as_they_are_and_small_ones_together() -> None:
+    large = np.arange(40_000, dtype=np.float64)
+    tree = {"a": np.arange(3), "large": large, "b": np.arange(5), "c": np.float32([1])}
+    parts = encode_parts(tree)
+    assert b"".join(parts) == encode(tree)
+    _, same, after = parts
+    assert np.shares_memory(np.frombuffer(same, np.float64), large)
+    assert len(after) == 5 * 8 + 8 + 32
+    assert len(encode_parts({"a": np.arange(3), "b": np.arange(5)})) == 1
 
 
 def test_every_flipped_bit_and_every_cut_is_noticed() -> None:
