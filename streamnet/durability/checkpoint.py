@@ -82,7 +82,8 @@ def _joined(parts: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
     """The parts with small ones in a row made one, since each will be a write of its own."""
     joined: list[bytes | memoryview] = []
     for large, row in groupby(parts, lambda part: len(part) >= _LARGE):
-        joined += row if large else (b"".join(row),)
+        pieces = list(row)
+        joined += pieces if large else [b"".join(pieces)]
     return joined
 
 
