@@ -148,6 +148,8 @@ def test_status_tells_where_a_run_stands(ran: Cli) -> None:
         r"records +3,000 read, 2,940 learned, 60 rejected",
         r"ledger +[0-9a-f]{64}",
         r"categories of colour +3 +1,000",
+        r"fields +3 +4,096",
+        r"candidates that went +\d+ +100",
     ):
         assert re.search(pattern, re.sub(r" +\n", "\n", outcome.out)), pattern
 
