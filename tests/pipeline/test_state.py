@@ -336,7 +336,7 @@ def test_the_standing_accounts_for_every_record_and_shows_the_limits(tmp_path: P
     used, most = caps["rejected of the last records"]
     assert 0 < used <= report["rejected"]
     assert most == 1000
-    assert caps["fields"] == (2, 4096)
+    assert caps["fields"] == (3, 4096)
     assert all(used <= most for used, most in caps.values())
 
 
