@@ -177,7 +177,9 @@ class Machine(RuleBasedStateMachine):
         loaded = StateFolder(FOLDER / "state", files=self.disk).generations.newest()
         assert loaded is not None
         assert pipeline.learner is not None
-        assert loaded.tree["reading"]["number"] == pipeline.learner.trainer.number
+        learned, rejected = pipeline.learner.trainer.number, pipeline.rejections.total
+        assert loaded.tree["learner"]["trainer"]["number"] == learned
+        assert loaded.tree["reading"]["records"] == learned + rejected
 
     @rule(share=st.floats(0, 1), every=st.integers(1, 200), kept=st.integers(1, 6))
     def reload(self, share: float, every: int, kept: int) -> None:
