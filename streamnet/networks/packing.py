@@ -22,7 +22,7 @@ Matrices = list[tuple[Section, list[NDArray[Any]]]]
 """Each section of a candidate with its weights and then its optimiser states."""
 
 Parts = dict[str, list[NDArray[Any]]]
-"""The same by the name of the section, as far as it is in use."""
+"""The same by the name of the section."""
 
 
 def matrices_of(
@@ -44,10 +44,10 @@ def matrices_of(
     ]
 
 
-def parts_of(matrices: Matrices, rows: int) -> Parts:
-    """What is in use if ``rows`` were given out to values, cut to units, as views."""
+def parts_of(matrices: Matrices) -> Parts:
+    """The matrices by name, without what fills up a row, as views."""
     return {
-        section.name: [array[: _in_use(section, rows), : section.units] for array in arrays]
+        section.name: [array[:, : section.units] for array in arrays]
         for section, arrays in matrices
     }
 

@@ -149,7 +149,7 @@ class Population:
             self._fill(slot, old)
 
     def _everything(self) -> list[Parts]:
-        return [parts_of(matrices, self.rows) for matrices in self._all_matrices()]
+        return [parts_of(matrices) for matrices in self._all_matrices()]
 
     def _fill(self, slot: int, old: Parts) -> None:
         """Write what ``old`` has, and start weights for the rest."""
@@ -334,6 +334,8 @@ class Population:
                 f"the layers are {settings.describe()!r}, but must be those of the parent, "
                 f"{theirs.describe()!r}"
             )
+        # A row that nobody has been given yet starts as its own, not as the parent's.
+        arrays = {**arrays, "sparse": [matrix[: self.rows] for matrix in arrays["sparse"]]}
         if settings.optimiser == theirs.optimiser:
             return arrays
         return {name: matrices[:1] for name, matrices in arrays.items()}
