@@ -130,6 +130,7 @@ class Replay:
         if self.state is not None:
             self.state.change(**given)
         self.rejections.limit.change(settings.source.max_rejected)
+        self.settings = settings
 
     async def run(self) -> Result:
         """Learn the files and write the outputs; also those of a run that breaks off.

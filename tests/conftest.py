@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ settings.register_profile("local", deadline=None, suppress_health_check=SLOW_STA
 settings.load_profile("ci" if IN_CI else "local")
 
 Runner = Callable[..., Any]
+Counted = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +50,19 @@ def shared_data() -> Path:
 def example_data() -> Path:
     """Folder of the small real streams that the repository holds."""
     return REPOSITORY / "examples" / "data"
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Counted:
+    """Tell how much a proof has tried, for `tests.durability.figures`: ``counted("kills", 150)``.
+
+    ``seeds`` are those that chance was drawn from.
+    """
+
+    def count(proof: str, cases: int, seeds: Sequence[int] = ()) -> None:
+        record_property("counted", {"proof": proof, "cases": cases, "seeds": list(seeds)})
+
+    return count
 
 
 @pytest.fixture(scope="session")

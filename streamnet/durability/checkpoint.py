@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterable
+from itertools import groupby
 
 import numpy as np
 
@@ -31,13 +33,14 @@ from streamnet.durability.tree import Tree
 from streamnet.durability.tree import flatten
 from streamnet.durability.tree import unflatten
 
-__all__ = ("MAGIC", "VERSION", "DamagedError", "decode", "encode")
+__all__ = ("MAGIC", "VERSION", "DamagedError", "decode", "encode", "encode_parts")
 
 MAGIC = b"\x89SNET\r\n\x1a"
 VERSION = 1
 _FRAME = struct.Struct("<8sIIQ")
 _DIGEST = 32
 _ALIGNMENT = 8
+_LARGE = 1 << 16
 
 
 class DamagedError(ValueError):
@@ -53,17 +56,35 @@ def encode(tree: Tree) -> bytes:
     >>> decode(encode({"a": [1, None, 0.1]}))
     {'a': [1, None, 0.1]}
     """
+    return b"".join(encode_parts(tree))
+
+
+def encode_parts(tree: Tree) -> list[bytes | memoryview]:
+    """What `encode` gives, in parts: large arrays as they are in the tree, not copied.
+
+    Raises:
+        TypeError: If it holds more than plain values and arrays of numbers.
+    """
     header, arrays = flatten(tree)
     parts: list[bytes | memoryview] = [b"", header]
     for array in arrays:
         raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         parts += (raw, bytes(-len(raw) % _ALIGNMENT))
     parts[0] = _FRAME.pack(MAGIC, VERSION, len(header), sum(map(len, parts[2:])))
-    # Part by part, so that what may be many megabytes is copied once only.
+    joined = _joined(parts)
     digest = hashlib.sha256()
-    for part in parts:
+    for part in joined:
         digest.update(part)
-    return b"".join((*parts, digest.digest()))
+    return _joined([*joined, digest.digest()])
+
+
+def _joined(parts: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
+    """The parts with small ones in a row made one, since each will be a write of its own."""
+    joined: list[bytes | memoryview] = []
+    for large, row in groupby(parts, lambda part: len(part) >= _LARGE):
+        pieces = list(row)
+        joined += pieces if large else [b"".join(pieces)]
+    return joined
 
 
 def decode(data: bytes) -> Tree:

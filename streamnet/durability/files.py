@@ -163,7 +163,7 @@ DISK = DiskFiles()
 """The real file system."""
 
 
-def write_all(files: Files, handle: int, data: bytes) -> None:
+def write_all(files: Files, handle: int, data: bytes | memoryview) -> None:
     """Write all of ``data``, however little a single call takes.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import final
 
 from streamnet.durability.checkpoint import DamagedError
 from streamnet.durability.checkpoint import decode
-from streamnet.durability.checkpoint import encode
+from streamnet.durability.checkpoint import encode_parts
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.tree import Tree
@@ -78,7 +78,7 @@ class Generations:
         """
         numbers = self.numbers()
         number = numbers[-1] + 1 if numbers else 0
-        write_durably(self._path(number), encode(tree), files=self._files)
+        write_durably(self._path(number), *encode_parts(tree), files=self._files)
         sound = [n for n in (*numbers, number) if n not in self._unreadable]
         for old in sound[: -self.keep]:
             # One that stays does no harm, and goes the next time.

@@ -17,8 +17,10 @@ PART = ".part"
 """How the name of a file ends that is not complete; one that a crash left may be removed."""
 
 
-def write_durably(path: str | os.PathLike[str], data: bytes, *, files: Files = DISK) -> None:
-    """Write ``data`` to ``path`` in place of what was there.
+def write_durably(
+    path: str | os.PathLike[str], *data: bytes | memoryview, files: Files = DISK
+) -> None:
+    """Write ``data``, one behind the other, to ``path`` in place of what was there.
 
     A reader at any moment finds the old content or the new one. When this returns, the new one is
     on the disk. If it fails, either may be there, but nothing else. A file whose fsync failed is
@@ -39,7 +41,8 @@ def write_durably(path: str | os.PathLike[str], data: bytes, *, files: Files = D
     try:
         handle = files.open_new(part)
         try:
-            write_all(files, handle, data)
+            for piece in data:
+                write_all(files, handle, piece)
             files.fsync(handle)
         finally:
             files.close(handle)

@@ -21,9 +21,9 @@ from streamnet.evaluation.drift import Direction
 from streamnet.evaluation.drift import DriftDetector
 from streamnet.evaluation.drift import PageHinkley
 
-__all__ = ("DETECTORS", "DriftEvent", "DriftWatch")
+__all__ = ("DETECTORS", "EVENTS", "DriftEvent", "DriftWatch")
 
-_KEPT = 100
+EVENTS = 100  # that are kept
 
 
 _METHODS: dict[str, Callable[[], DriftDetector]] = {
@@ -69,7 +69,7 @@ class DriftWatch:
             raise ConfigurationError(
                 f"drift is {detector!r}, but must be one of {', '.join(DETECTORS)}"
             )
-        self.events: deque[DriftEvent] = deque(maxlen=_KEPT)
+        self.events: deque[DriftEvent] = deque(maxlen=EVENTS)
         self.noticed = 0  # how often, also events that are not kept any more
         self._waiting: list[tuple[int, NDArray[np.float64]]] = []  # that nobody has looked at
         self._detector: DriftDetector | None = None

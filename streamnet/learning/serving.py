@@ -38,7 +38,9 @@ from streamnet.selection.sample_loss import SampleLoss
 from streamnet.selection.selector import Selector
 
 __all__ = (
+    "CHANGES",
     "CURVE_EVERY",
+    "DEPARTED",
     "Change",
     "Departed",
     "Served",
@@ -49,8 +51,8 @@ CURVE_EVERY = 64
 BY_BASELINE = -1  # the first baseline, where no candidate was able to
 BY_ENSEMBLE = -2
 _SURGE = 2  # rounds after a drift was noticed
-_CHANGES = 100
-_DEPARTED = 100
+CHANGES = 100  # of champion, that are kept
+DEPARTED = 100  # candidates that are kept
 
 
 class Departed(NamedTuple):
@@ -134,8 +136,8 @@ class Server:
         self.alternatives = Alternatives(
             members, task=task, window=window, fading=fading, margin=selector.margin
         )
-        self.changes: deque[Change] = deque(maxlen=_CHANGES)
-        self.departed: deque[Departed] = deque(maxlen=_DEPARTED)
+        self.changes: deque[Change] = deque(maxlen=CHANGES)
+        self.departed: deque[Departed] = deque(maxlen=DEPARTED)
         self.quarantines = 0
         self.curve = Curve()
         self.scored = 0  # samples that had a target and were served

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -19,6 +20,9 @@ __all__ = ("FORMAT", "VERSION", "Document", "digest", "document_of", "sealed", "
 
 FORMAT = "streamnet-model"
 VERSION = 1
+
+# Made once: `json.dumps` makes an encoder for each value.
+_text = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
 
 Document = dict[str, Any]
 """Strings, numbers, booleans, None, lists, arrays, and documents by name."""
@@ -43,7 +47,7 @@ def document_of(
     document: Document = {
         "format": FORMAT,
         "version": VERSION,
-        "streamnet": version("streamnet"),
+        "streamnet": _release(),
         "task": encoder["settings"]["task"],
         "labels": list(encoder["labels"]),
         "about": about,
@@ -58,17 +62,22 @@ def document_of(
     return sealed(document)
 
 
+@cache
+def _release() -> str:
+    return version("streamnet")
+
+
 def _feed(total: Any, value: Any) -> None:
     if isinstance(value, Mapping):
         for name in sorted(value):
-            total.update(b"{" + json.dumps(name).encode() + b":")
+            total.update(f"{{{_text(name)}:".encode())
             _feed(total, value[name])
         total.update(b"}")
     elif isinstance(value, np.ndarray):
         total.update(f"{value.dtype.str}{value.shape}".encode())
-        total.update(np.ascontiguousarray(value).tobytes())
+        total.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     else:
-        total.update(json.dumps(value, sort_keys=True, allow_nan=False).encode() + b",")
+        total.update(f"{_text(value)},".encode())
 
 
 def sealed(document: Document) -> Document:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import fields
 from math import isfinite
@@ -255,7 +254,7 @@ class CandidateSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, as JSON can hold them."""
-        values = asdict(self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["hidden"] = list(self.hidden)
         if not isinstance(self.activation, str):
             values["activation"] = list(self.activation)

@@ -24,8 +24,13 @@ from streamnet.networks.members import Weights
 from streamnet.networks.members import first_members
 from streamnet.networks.memory import InputMemory
 from streamnet.networks.memory import no_targets
+from streamnet.networks.packing import Matrices
+from streamnet.networks.packing import Parts
+from streamnet.networks.packing import matrices_of
+from streamnet.networks.packing import pack
+from streamnet.networks.packing import parts_of
+from streamnet.networks.packing import unpack
 from streamnet.networks.topology import Capacity
-from streamnet.networks.topology import Section
 from streamnet.networks.topology import factors_of
 from streamnet.networks.topology import plan_of
 from streamnet.networks.topology import scratch_size
@@ -79,6 +84,7 @@ class Population:
         self.members = first_members(settings, serials)
         self.next_serial = 1 + max(member.serial for member in self.members)
         self.capacity = Capacity(0, 0, 0)
+        self.rows = 0  # given out to values; there is room for more
         self.fan_in = np.zeros(len(settings), np.int64)
         self.taken = np.zeros(len(settings), np.int64)
         self.healthy = np.ones(len(settings), np.uint8)
@@ -110,26 +116,21 @@ class Population:
         self._scratch_size = scratch
         self._local = local()
 
-    def _matrices(self, slot: int) -> list[tuple[Section, list[NDArray[Any]]]]:
-        """Each section of a candidate with its weights and then its optimiser states."""
+    def _matrices(self, slot: int) -> Matrices:
         settings = self.members[slot].settings
-        sections = sections_of(settings, self.capacity)
-        start, state = self.plans[slot, 1], self.plans[slot, 3]
-        size = sections[-1].offset + sections[-1].rows * sections[-1].width
-        places = [(self.weights, int(start))]
-        places += [(self.state, int(state + i * size)) for i in range(states_of(settings))]
-        result = []
-        for section in sections:
-            count = section.rows * section.width
-            arrays = [
-                pool[at + section.offset : at + section.offset + count].reshape(-1, section.width)
-                for pool, at in places
-            ]
-            result.append((section, arrays))
-        return result
+        _, start, size, state = self.plans[slot, :4].tolist()
+        return matrices_of(
+            sections_of(settings, self.capacity),
+            self.weights[start : start + size],
+            self.state[state : state + states_of(settings) * size],
+        )
+
+    def _all_matrices(self) -> list[Matrices]:
+        return [self._matrices(slot) for slot in range(len(self.members))]
 
     def reserve(self, *, dense: int, rows: int, outputs: int, lags: int = 0) -> None:
         """Make room for inputs and outputs; what is learned keeps its values to the bit."""
+        self.rows = max(self.rows, rows)
         now = self.capacity
         wanted = Capacity(max(dense, now.dense), now.rows, now.outputs, max(lags, now.lags))
         if rows > now.rows:
@@ -148,19 +149,16 @@ class Population:
         for slot, old in enumerate(before):
             self._fill(slot, old)
 
-    def _everything(self) -> list[dict[str, list[NDArray[Any]]]]:
-        """Of each candidate, weights and optimiser states of its sections by name."""
-        return [
-            {section.name: arrays for section, arrays in self._matrices(slot)}
-            for slot in range(len(self.members))
-        ]
+    def _everything(self) -> list[Parts]:
+        return [parts_of(matrices) for matrices in self._all_matrices()]
 
-    def _fill(self, slot: int, old: dict[str, list[NDArray[Any]]]) -> None:
+    def _fill(self, slot: int, old: Parts) -> None:
         """Write what ``old`` has, and start weights for the rest."""
         member = self.members[slot]
         for section, arrays in self._matrices(slot):
             kept = old.get(section.name, [])
-            rows = min(len(kept[0]), section.rows) if kept else 0
+            rows, columns = kept[0].shape if kept else (0, 0)
+            rows, columns = min(rows, section.rows), min(columns, section.units)
             fill_section(
                 arrays[0],
                 section,
@@ -168,10 +166,9 @@ class Population:
                 seed=self.seed,
                 serial=member.serial,
                 fan_in=int(self.fan_in[slot]),
-                first=rows,
+                first=rows if columns == section.units else 0,
             )
             for now, before in zip(arrays, kept, strict=False):
-                columns = min(now.shape[1], before.shape[1])
                 now[:rows, :columns] = before[:rows, :columns]
 
     # ---------------------------------------------------------------- learning
@@ -324,15 +321,15 @@ class Population:
             self._fill(other, old)
         return member
 
-    def _inherited(
-        self, settings: CandidateSettings, parent: int, arrays: dict[str, list[NDArray[Any]]]
-    ) -> dict[str, list[NDArray[Any]]]:
+    def _inherited(self, settings: CandidateSettings, parent: int, arrays: Parts) -> Parts:
         theirs = self.members[parent].settings
         if (settings.hidden, settings.activations) != (theirs.hidden, theirs.activations):
             raise ConfigurationError(
                 f"the layers are {settings.describe()!r}, but must be those of the parent, "
                 f"{theirs.describe()!r}"
             )
+        # A row that nobody has been given yet starts as its own, not as the parent's.
+        arrays = {**arrays, "sparse": [matrix[: self.rows] for matrix in arrays["sparse"]]}
         if settings.optimiser == theirs.optimiser:
             return arrays
         return {name: matrices[:1] for name, matrices in arrays.items()}
@@ -360,15 +357,17 @@ class Population:
 
     def export_state(self, first: int) -> dict[str, Any]:
         """Everything needed to go on with sample number ``first``, to the bit."""
+        weights, states = pack(self._all_matrices(), self.rows, self.dtype)
         return {
             "members": [[m.settings.as_dict(), m.serial, m.born] for m in self.members],
             "next_serial": self.next_serial,
             "capacity": list(self.capacity),
+            "rows": self.rows,
             "fan_in": self.fan_in.copy(),
             "taken": self.taken.copy(),
             "healthy": self.healthy.copy(),
-            "weights": self.weights.copy(),
-            "state": self.state.copy(),
+            "weights": weights,
+            "state": states,
             "memory": self.memory.export_state(first),
         }
 
@@ -384,7 +383,10 @@ class Population:
         self.fan_in = np.array(state["fan_in"], np.int64)
         self.taken = np.array(state["taken"], np.int64)
         self.healthy = np.array(state["healthy"], np.uint8)
-        self.weights[:] = state["weights"]
-        self.state[:] = state["state"]
+        # Of release 0.1.0 are states that hold all that was reserved.
+        self.rows = state.get("rows", self.capacity.rows)
+        kept = unpack(self._all_matrices(), self.rows, state["weights"], state["state"])
+        for slot, parts in enumerate(kept if any(self.capacity) else ()):
+            self._fill(slot, parts)
         self.memory = self._new_memory()
         self.memory.restore_state(first, state["memory"])

@@ -15,7 +15,12 @@ from streamnet.durability.tree import Tree
 from streamnet.errors import DamagedStateError
 from streamnet.errors import StateError
 from streamnet.features.encoder import Encoder
+from streamnet.learning.drift import EVENTS
+from streamnet.learning.serving import CHANGES
+from streamnet.learning.serving import DEPARTED
+from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline.rejections import MOST_BYTES
+from streamnet.sources.columns import MOST_FIELDS
 
 __all__ = ("Caps", "GenerationView", "Standing", "standing_of")
 
@@ -105,18 +110,39 @@ def _writer(lock: Path) -> str:
 
 
 def _caps(tree: Tree) -> list[Caps]:
-    settings: dict[str, Any] = tree["learner"]["encoder"]["settings"]
-    full = Encoder.restore_state(tree["learner"]["encoder"]).statistics()
-    curve = tree["learner"]["server"]["curve"]
-    letters = tree["outputs"]["rejections"]
+    return [*_caps_of_inputs(tree), *_caps_of_histories(tree)]
+
+
+def _caps_of_inputs(tree: Tree) -> list[Caps]:
+    state = tree["learner"]["encoder"]
+    settings: dict[str, Any] = state["settings"]
+    full = Encoder.restore_state(state).statistics()
+    fields = (tree["settings"].get("source") or {}).get("most_fields") or MOST_FIELDS
+    most = settings["max_categories"]
+    words = zip(full.texts, state.get("text_vocabularies", ()), strict=False)
     return [
+        Caps("fields", len(state["fields"]), max(fields, len(state["fields"]))),
         Caps("input rows", full.rows, full.max_rows),
         Caps("classes", full.classes, settings["max_classes"]),
-        *(
-            Caps(f"categories of {name}", count, settings["max_categories"])
-            for name, count in full.categories.items()
-        ),
+        *(Caps(f"categories of {name}", count, most) for name, count in full.categories.items()),
+        *(Caps(f"vocabulary of {name}", len(values), most) for name, values in words),
+    ]
+
+
+def _caps_of_histories(tree: Tree) -> list[Caps]:
+    learner, letters = tree["learner"], tree["outputs"]["rejections"]
+    server, population = learner["server"], learner["trainer"]["population"]
+    settings = [CandidateSettings.from_dict(given) for given, *_ in population["members"]]
+    reach = max((s.memory for s in settings if s.rehearsal), default=0)
+    curve = server["curve"]
+    window = int(tree["identity"]["rejected_window"])
+    return [
+        Caps("samples for rehearsal", len(population["memory"]["count"]), reach),
         Caps("points of the curve", len(curve["samples"]), curve["points"]),
+        Caps("changes of champion", len(server["changes"]), CHANGES),
+        Caps("candidates that went", len(server["departed"]), DEPARTED),
+        Caps("drifts", len(server["drift"]["events"]), EVENTS),
+        Caps("rejected of the last records", len(tree["limit"]["recent"]), window),
         Caps(
             "bytes of dead letters", letters["length"] or 0, letters.get("most_bytes", MOST_BYTES)
         ),

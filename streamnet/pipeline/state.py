@@ -117,6 +117,7 @@ class State:
         self.identity = identity or {}
         self._files = files
         self._numerics = numerics()
+        self._release = version("streamnet")
         self._about: Tree = {}
         self._clock = clock
         self._waiting: deque[Emission] = deque()
@@ -288,7 +289,7 @@ class State:
         for output in barrier.outputs:
             output.sync()
         tree = {
-            "streamnet": version("streamnet"),
+            "streamnet": self._release,
             "lineage": self.lineage,
             **self._about,
             **barrier.tree(),

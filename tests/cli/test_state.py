@@ -148,6 +148,8 @@ def test_status_tells_where_a_run_stands(ran: Cli) -> None:
         r"records +3,000 read, 2,940 learned, 60 rejected",
         r"ledger +[0-9a-f]{64}",
         r"categories of colour +3 +1,000",
+        r"fields +3 +4,096",
+        r"candidates that went +\d+ +100",
     ):
         assert re.search(pattern, re.sub(r" +\n", "\n", outcome.out)), pattern
 
@@ -283,6 +285,7 @@ def test_hanging_up_reads_the_run_file_again_and_refuses_what_can_not_change(
     assert "state.models changed" in hang_up(text.replace("models = 4", "models = 9"))
     assert "refused: run.toml: run.seed is 9" in hang_up(text.replace("seed = 3", "seed = 9"))
     assert "refused: run.toml" in hang_up(text + "nonsense")
+    assert "state.models changed" in hang_up(text)
     assert "nothing changed" in hang_up(text)
     piped.send_signal(signal.SIGTERM)
     piped.communicate(timeout=20)

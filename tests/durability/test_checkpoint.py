@@ -14,6 +14,8 @@ from streamnet.durability.checkpoint import MAGIC
 from streamnet.durability.checkpoint import DamagedError
 from streamnet.durability.checkpoint import decode
 from streamnet.durability.checkpoint import encode
+from streamnet.durability.checkpoint import encode_parts
+from tests.conftest import Counted
 from tests.learning.streams import differences
 
 TREE = {
@@ -40,7 +42,18 @@ def test_the_layout_is_the_documented_one() -> None:
     assert differences(decode(data), TREE) == []
 
 
-def test_every_flipped_bit_and_every_cut_is_noticed() -> None:
+def test_large_arrays_are_written_as_they_are_and_small_ones_together() -> None:
+    large = np.arange(40_000, dtype=np.float64)
+    tree = {"a": np.arange(3), "large": large, "b": np.arange(5), "c": np.ones(1, np.float32)}
+    parts = encode_parts(tree)
+    assert b"".join(parts) == encode(tree)
+    _, same, after = parts
+    assert np.shares_memory(np.frombuffer(same, np.float64), large)
+    assert len(after) == 5 * 8 + 8 + 32
+    assert len(encode_parts({"a": np.arange(3), "b": np.arange(5)})) == 1
+
+
+def test_every_flipped_bit_and_every_cut_is_noticed(counted: Counted) -> None:
     data = encode(TREE)
     for place in range(8 * len(data)):
         wrong = bytearray(data)
@@ -52,6 +65,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed() -> None:
             decode(data[:length])
     with pytest.raises(DamagedError):
         decode(data + b"\0")
+    counted("damage", 9 * len(data) + 1)
 
 
 def sealed(data: bytes) -> bytes:

@@ -16,6 +16,7 @@ from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DamagedStateError
 from streamnet.errors import StateError
+from tests.conftest import Counted
 from tests.durability.disks import FAULTS
 from tests.durability.disks import Faulty
 from tests.durability.disks import Killed
@@ -110,15 +111,26 @@ class _Watched(Memory):
         return watched
 
 
-def test_every_durable_call_may_fail_in_every_way() -> None:
-    assert crash_cases() >= 200
+def test_every_durable_call_may_fail_in_every_way(counted: Counted) -> None:
+    cases = crash_cases()
+    assert cases >= 200
+    counted("calls", cases)
 
 
-def test_no_power_cut_loses_what_was_acknowledged() -> None:
-    assert power_states(400) >= 50_000
+def test_no_power_cut_loses_what_was_acknowledged(counted: Counted) -> None:
+    states = power_states(400)
+    assert states >= 50_000
+    counted("power cuts", states)
 
 
-def test_every_bit_and_every_cut_of_the_newest_falls_back_to_the_one_before() -> None:
+def test_every_bit_and_every_cut_of_the_newest_falls_back_to_the_one_before(
+    counted: Counted,
+) -> None:
+    counted("damage", damaged_files())
+
+
+def damaged_files() -> int:
+    """Damage the newest file in every way and fall back; how many ways there were."""
     disk = Memory()
     writer = Writer(disk)
     for _ in range(3):
@@ -136,6 +148,7 @@ def test_every_bit_and_every_cut_of_the_newest_falls_back_to_the_one_before() ->
         assert loaded is not None
         assert loaded.number == 1
         assert "000000000002" in loaded.damaged[0]
+    return len(wrong)
 
 
 def test_a_damaged_generation_is_kept_and_its_number_is_not_used_again(tmp_path: Path) -> None:
@@ -188,31 +201,31 @@ def test_an_old_one_that_cannot_be_removed_is_no_failure_and_goes_later() -> Non
 # ------------------------------------------------ faults of our own, which must be noticed
 
 
-def written_in_place(path: Path, data: bytes, *, files: Memory) -> None:
+def written_in_place(path: Path, *data: bytes, files: Memory) -> None:
     handle = files.open_new(path)
-    files.write(handle, data)
+    files.write(handle, b"".join(data))
     files.fsync(handle)
     files.fsync_dir(path.parent)
 
 
-def without_fsync(path: Path, data: bytes, *, files: Memory) -> None:
+def without_fsync(path: Path, *data: bytes, files: Memory) -> None:
     part = path.with_name("new" + PART)
     handle = files.open_new(part)
-    files.write(handle, data)
+    files.write(handle, b"".join(data))
     files.rename(part, path)
     files.fsync_dir(path.parent)
 
 
-def without_fsync_of_the_folder(path: Path, data: bytes, *, files: Memory) -> None:
+def without_fsync_of_the_folder(path: Path, *data: bytes, files: Memory) -> None:
     part = path.with_name("new" + PART)
     handle = files.open_new(part)
-    files.write(handle, data)
+    files.write(handle, b"".join(data))
     files.fsync(handle)
     files.rename(part, path)
 
 
-def one_file_for_all(path: Path, data: bytes, *, files: Memory) -> None:
-    written_in_place(path.with_name("000000000000.checkpoint"), data, files=files)
+def one_file_for_all(path: Path, *data: bytes, files: Memory) -> None:
+    written_in_place(path.with_name("000000000000.checkpoint"), *data, files=files)
 
 
 def power_cuts() -> int:
@@ -230,39 +243,49 @@ def power_cuts() -> int:
     ids=lambda fault: fault.__name__,
 )
 def test_a_wrong_way_of_writing_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, fault: Callable[..., None], proof: Callable[[], object]
+    monkeypatch: pytest.MonkeyPatch,
+    counted: Counted,
+    fault: Callable[..., None],
+    proof: Callable[[], object],
 ) -> None:
     monkeypatch.setattr(module, "write_durably", fault)
     with pytest.raises((AssertionError, DamagedStateError)):
         proof()
+    counted("mutants", 1)
 
 
 def test_removing_the_old_before_the_new_is_durable_is_noticed(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, counted: Counted
 ) -> None:
     write = write_durably
 
-    def unlink_first(path: Path, data: bytes, *, files: Memory) -> None:
+    def unlink_first(path: Path, *data: bytes, files: Memory) -> None:
         for name in files.names(path.parent):
             if name.endswith(".checkpoint"):
                 files.unlink(path.parent / name)
-        write(path, data, files=files)
+        write(path, *data, files=files)
 
     monkeypatch.setattr(module, "write_durably", unlink_first)
     with pytest.raises((AssertionError, DamagedStateError)):
         power_states(6)
+    counted("mutants", 1)
 
 
-def test_keeping_one_generation_only_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keeping_one_generation_only_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, counted: Counted
+) -> None:
     monkeypatch.setattr(module, "FEWEST", 1)
     defaults = Generations.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "keep", 1)
     with pytest.raises(DamagedStateError):
-        test_every_bit_and_every_cut_of_the_newest_falls_back_to_the_one_before()
+        damaged_files()
+    counted("mutants", 1)
 
 
-def test_a_reader_that_trusts_content_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_trusts_content_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, counted: Counted
+) -> None:
     def trusting(data: bytes):
         with suppress(Exception):
             return {"step": int(data.split(b"step ")[1].split(b'"')[0])}
@@ -270,7 +293,8 @@ def test_a_reader_that_trusts_content_is_noticed(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(module, "decode", trusting)
     with pytest.raises(AssertionError):
-        test_every_bit_and_every_cut_of_the_newest_falls_back_to_the_one_before()
+        damaged_files()
+    counted("mutants", 1)
 
 
 def test_states_with_the_same_content_are_the_same_bytes() -> None:

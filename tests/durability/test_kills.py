@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from tests.conftest import REPOSITORY
-
-
-@pytest.fixture
-def memory_folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, if there is one: what a process wrote outlives it without any disk."""
-    shm = Path("/dev/shm")
-    if not os.access(shm, os.W_OK):
-        yield tmp_path
-        return
-    with TemporaryDirectory(dir=shm) as folder:
-        yield Path(folder)
+from tests.conftest import Counted
 
 
 def killed(kills: int, seed: int, folder: Path) -> dict[str, Any]:
@@ -37,17 +24,19 @@ def killed(kills: int, seed: int, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_random_instants(memory_folder: Path, seed: int) -> None:
+def test_killed_at_random_instants(memory_folder: Path, seed: int, counted: Counted) -> None:
     found = killed(150, seed, memory_folder)
     assert found["differs"] == []
     assert found["kills"] >= 150
     assert found["before the first checkpoint"] > 0
     assert found["within a checkpoint"] > 0
+    counted("kills", found["kills"], [seed])
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_killed_at_two_thousand_random_instants(memory_folder: Path) -> None:
+def test_killed_at_two_thousand_random_instants(memory_folder: Path, counted: Counted) -> None:
     found = killed(2000, 3, memory_folder)
     assert found["differs"] == []
     assert found["kills"] >= 2000
+    counted("kills", found["kills"], [3])

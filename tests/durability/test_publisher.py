@@ -15,6 +15,7 @@ from streamnet.durability.publisher import current
 from streamnet.durability.publisher import read_current
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StateError
+from tests.conftest import Counted
 from tests.durability.disks import FAULTS
 from tests.durability.disks import Faulty
 from tests.durability.disks import Killed
@@ -70,7 +71,7 @@ def test_every_call_may_fail_in_every_way() -> None:
             assert len(Publisher(FOLDER, files=after).names()) <= 2
 
 
-def test_no_power_cut_leaves_a_pointer_to_half_a_model() -> None:
+def test_no_power_cut_leaves_a_pointer_to_half_a_model(counted: Counted) -> None:
     disk, states = Memory(), 0
     for generation in range(1, 40):
         last = publish(disk, range(generation, generation + 1))
@@ -85,6 +86,7 @@ def test_no_power_cut_leaves_a_pointer_to_half_a_model() -> None:
             whole(torn.after(power))
             states += 1
     assert states > 300
+    counted("power cuts", states)
 
 
 def test_readers_never_find_half_a_model(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources import Source
+from tests.conftest import Counted
 from tests.durability.disks import DURABLE
 from tests.learning.streams import candidate
 
@@ -142,7 +143,7 @@ def check(folder: Path, pipeline: Pipeline, samples: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_short_soak(tmp_path: Path) -> None:
+def test_a_short_soak(tmp_path: Path, counted: Counted) -> None:
     samples = 1_500_000
     probe, pipeline, weather = soaked(tmp_path, samples, 0.2)
     check(tmp_path, pipeline, samples)
@@ -150,11 +151,12 @@ def test_a_short_soak(tmp_path: Path) -> None:
     used = probe.settled()
     assert np.ptp(used[:, 2]) <= 6
     assert np.ptp(used[:, 3]) <= 6
+    counted("soak", pipeline.report()["learned"], [1])
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_a_long_soak(tmp_path: Path) -> None:
+def test_a_long_soak(tmp_path: Path, counted: Counted) -> None:
     samples = 60_000_000
     probe, pipeline, weather = soaked(tmp_path, samples, 5.0)
     check(tmp_path, pipeline, samples)
@@ -165,3 +167,4 @@ def test_a_long_soak(tmp_path: Path) -> None:
     assert growth * 10 < 0.02 * used[:, 1].mean()
     for column in (2, 3):
         assert abs(np.polyfit(millions, used[:, column], 1)[0]) < 0.1
+    counted("soak", pipeline.report()["learned"], [1])

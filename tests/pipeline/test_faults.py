@@ -19,6 +19,7 @@ from streamnet.errors import StreamnetError
 from streamnet.pipeline import cadence
 from streamnet.pipeline import state as state_module
 from streamnet.samples import Task
+from tests.conftest import Counted
 from tests.durability.disks import FAULTS
 from tests.durability.disks import Faulty
 from tests.durability.disks import Killed
@@ -106,7 +107,7 @@ def assert_goes_on(after: Memory, seed: int, *where: object) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_call_may_go_wrong(fault: str) -> None:
+def test_every_call_may_go_wrong(fault: str, counted: Counted) -> None:
     killed = 0
     for at in range(calls()):
         disk, was_killed = broken(at, fault)
@@ -114,13 +115,16 @@ def test_every_call_may_go_wrong(fault: str) -> None:
         after = disk_after(disk)
         assert_goes_on(after, at + 1, at)
     assert killed > 30 or fault not in ("kill", "torn")
+    counted("calls", at + 1)
 
 
 @pytest.mark.timeout(300)
-def test_no_power_cut_loses_anything() -> None:
-    chance = random.Random(5)
+def test_no_power_cut_loses_anything(counted: Counted) -> None:
+    chance, states = random.Random(5), 0
     for at in range(calls()):
         disk, _ = broken(at, chance.choice(["kill", "torn"]))
         for power in chance.sample(list(disk.cuts()), 2):
             after = disk.after(power)
             assert_goes_on(after, at + 1, at, power)
+            states += 1
+    counted("power cuts", states, [5])

@@ -1,11 +1,13 @@
 """Whatever happens to a run, in any order, it comes to what plain counting and one run say.
 
 A machine feeds good and bad records, new classes and monstrous numbers to a run on a disk in
-memory, which is killed, filled up, corrupted and rolled back in between.
+memory, which is stopped, killed, given other settings, filled up, corrupted and rolled back in
+between. In every history a candidate explodes, and the one after it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +25,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from streamnet.durability.files import Files
 from streamnet.durability.folder import StateFolder
+from streamnet.durability.generations import FEWEST
+from streamnet.errors import ConfigurationError
 from streamnet.errors import DamagedStateError
 from streamnet.errors import StreamnetError
+from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline import cadence
 from streamnet.pipeline import state as state_module
@@ -35,14 +40,17 @@ from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
+from tests.conftest import Counted
 from tests.durability.disks import Faulty
 from tests.durability.disks import Killed
 from tests.durability.disks import Memory
 from tests.durability.disks import disk_after
 from tests.pipeline.interrupting import go
 from tests.pipeline.interrupting import made
+from tests.pipeline.playing import ROUND
 from tests.pipeline.playing import Playing
 from tests.pipeline.playing import checksum
+from tests.pipeline.playing import in_loop
 from tests.pipeline.playing import plain
 
 FOLDER = Path("/tmp")  # a name only: nothing is written there
@@ -70,6 +78,18 @@ def pipeline_on(files: Files, records: tuple[Record, ...], pace: int) -> Pipelin
     return made(FOLDER, Task.CLASSIFICATION, source=source, state=state, threads=1)
 
 
+def during(pipeline: Pipeline, number: int, action: Callable[[], None]) -> None:
+    """Do something once, in the event loop, when sample ``number`` has been served."""
+    done: list[int] = []
+
+    def sink(served: Served) -> None:
+        if not done and served.scored.first + len(served.serials) > number:
+            done.append(number)
+            in_loop(action)
+
+    pipeline.sinks.append(sink)
+
+
 def left(disk: Memory, pipeline: Pipeline) -> dict[str, Any]:
     result = pipeline.result()
     loaded = StateFolder(FOLDER / "state", files=disk).generations.newest()
@@ -95,6 +115,8 @@ def expected(records: tuple[Record, ...]) -> dict[str, Any]:
 class Machine(RuleBasedStateMachine):
     """A run, its disk, and the records that its source holds so far."""
 
+    histories = 0  # that were lived through
+
     def __init__(self) -> None:
         super().__init__()
         self.disk = Memory()
@@ -110,11 +132,17 @@ class Machine(RuleBasedStateMachine):
             self.records.append((x, f"c{int((x + 1) / 2.02 * self.classes)}"))
 
     def _run(self, files: Files) -> None:
-        self.pace += 1
-        self.found = None
-        pipeline = pipeline_on(files, tuple(self.records), self.pace)
+        pipeline = self._pipeline(files)
         go(pipeline)
         self.found = left(self.disk, pipeline)
+
+    def _pipeline(self, files: Files) -> Pipeline:
+        self.pace += 1
+        self.found = None
+        return pipeline_on(files, tuple(self.records), self.pace)
+
+    def _good(self) -> int:
+        return sum(record is not None for record in self.records)
 
     def _has_state(self) -> bool:
         return bool(StateFolder(FOLDER / "state", files=self.disk).generations.numbers())
@@ -140,6 +168,39 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def run_to_the_end(self) -> None:
         self._run(self.disk)
+
+    @rule(share=st.floats(0, 1))
+    def stop_with_a_checkpoint(self, share: float) -> None:
+        pipeline = self._pipeline(self.disk)
+        during(pipeline, int(share * self._good()), pipeline.stop)
+        go(pipeline)
+        loaded = StateFolder(FOLDER / "state", files=self.disk).generations.newest()
+        assert loaded is not None
+        assert pipeline.learner is not None
+        learned, rejected = pipeline.learner.trainer.number, pipeline.rejections.total
+        assert loaded.tree["learner"]["trainer"]["number"] == learned
+        assert loaded.tree["reading"]["records"] == learned + rejected
+
+    @rule(share=st.floats(0, 1), every=st.integers(1, 200), kept=st.integers(1, 6))
+    def reload(self, share: float, every: int, kept: int) -> None:
+        """Take over other settings in the middle, or refuse them if they break a rule."""
+        pipeline = self._pipeline(self.disk)
+        state = pipeline.state
+        assert state is not None
+
+        def change() -> None:
+            before = state.cadence.every_samples, state.folder.generations.keep
+            try:
+                state.change(every_samples=every, every_seconds=None, generations=kept)
+            except ConfigurationError:
+                assert kept < FEWEST
+                assert (state.cadence.every_samples, state.folder.generations.keep) == before
+            else:
+                assert (state.cadence.every_samples, state.folder.generations.keep) == (every, kept)
+
+        during(pipeline, int(share * self._good()), change)
+        go(pipeline)
+        self.found = left(self.disk, pipeline)
 
     @rule(at=st.integers(0, 60), fault=st.sampled_from(["kill", "torn"]))
     def crash(self, at: int, fault: str) -> None:
@@ -198,9 +259,12 @@ class Machine(RuleBasedStateMachine):
         assert report["learned"] + report["rejected"] == report["samples"]
         assert report["encoder"]["classes"] == min(classes, 4)
         assert report["champion"] is not None
+        # One candidate has a rate that it can't outlive, nor can the first that replaces it.
+        assert report["quarantines"] >= min(2, report["learned"] // (4 * ROUND))
         self.found = None  # once is enough
 
     def teardown(self) -> None:
+        Machine.histories += 1
         self._run(self.disk)
         self.a_run_that_ended_is_what_one_run_and_plain_counting_say()
 
@@ -211,17 +275,20 @@ def _quickly_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_module, "_LAST_WAIT", 0.0)
 
 
-def tried(examples: int, steps: int) -> None:
+def tried(examples: int, steps: int) -> int:
+    """Live through so many histories, or more; how many."""
+    Machine.histories = 0
     some = settings(max_examples=examples, stateful_step_count=steps, deadline=None)
     run_state_machine_as_test(Machine, settings=some)
+    return Machine.histories
 
 
 @pytest.mark.timeout(300)
-def test_whatever_happens_a_run_comes_to_the_same() -> None:
-    tried(25, 12)
+def test_whatever_happens_a_run_comes_to_the_same(counted: Counted) -> None:
+    counted("histories", tried(25, 12))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_whatever_happens_a_run_comes_to_the_same_at_length() -> None:
-    tried(600, 50)
+def test_whatever_happens_a_run_comes_to_the_same_at_length(counted: Counted) -> None:
+    counted("histories", tried(600, 50))

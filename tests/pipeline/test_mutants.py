@@ -29,6 +29,7 @@ from streamnet.pipeline.predictions import Predictions
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.state import State
 from streamnet.selection.selector import Selector
+from tests.conftest import Counted
 from tests.durability.disks import disk_after
 from tests.pipeline.test_faults import assert_goes_on
 from tests.pipeline.test_faults import broken
@@ -211,13 +212,18 @@ MUTANTS: list[tuple[str, Callable[[Patch], None], Callable[[], None]]] = [
 
 @pytest.mark.parametrize(("name", "mutate", "proof"), MUTANTS, ids=[m[0] for m in MUTANTS])
 def test_a_fault_is_noticed(
-    monkeypatch: Patch, name: str, mutate: Callable[[Patch], None], proof: Callable[[], None]
+    monkeypatch: Patch,
+    counted: Counted,
+    name: str,
+    mutate: Callable[[Patch], None],
+    proof: Callable[[], None],
 ) -> None:
     assert expected()  # of the product without the fault
     mutate(monkeypatch)
     # An AssertionError of the proof, or what the product itself noticed.
     with pytest.raises((AssertionError, RuntimeError, StateError)):
         proof()
+    counted("mutants", 1)
 
 
 @pytest.mark.parametrize("proof", [kills, power_cuts, champions])

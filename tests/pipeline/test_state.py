@@ -330,6 +330,13 @@ def test_the_standing_accounts_for_every_record_and_shows_the_limits(tmp_path: P
     caps = {cap.name: (cap.used, cap.most) for cap in standing.caps}
     assert caps["classes"] == (4, 4)
     assert caps["categories of w"][0] == 6
+    assert caps["samples for rehearsal"] == (50, 50)
+    assert caps["changes of champion"] == (len(report["last_switches"]), 100)
+    assert caps["drifts"] == (len(report["last_drifts"]), 100)
+    used, most = caps["rejected of the last records"]
+    assert 0 < used <= report["rejected"]
+    assert most == 1000
+    assert caps["fields"] == (3, 4096)
     assert all(used <= most for used, most in caps.values())
 
 

@@ -18,6 +18,7 @@ from streamnet.samples import Block
 from streamnet.sources import Columns
 from streamnet.sources import Source
 from streamnet.sources import open_files
+from tests.conftest import Counted
 from tests.sources.hostile import FORMS
 from tests.sources.hostile import Form
 from tests.sources.hostile import lines
@@ -84,11 +85,14 @@ def checked(folder: Path, form: Form, body: list[bytes]) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_each_line_of_the_corpus_costs_itself_alone(tmp_path: Path, name: str) -> None:
+def test_each_line_of_the_corpus_costs_itself_alone(
+    tmp_path: Path, counted: Counted, name: str
+) -> None:
     form = FORMS[name]
     for line in form.corpus:
         accepted, rejected = checked(tmp_path, form, [form.good, line, form.good])
         assert (accepted, rejected) in ((4, 1), (5, 0)), line[:60]
+    counted("hostile lines", len(form.corpus))
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -104,7 +108,7 @@ def test_hostile_lines_are_accepted_or_rejected(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FORMS)
 def test_fifty_thousand_hostile_lines_are_accepted_or_rejected(
-    tmp_path_factory: pytest.TempPathFactory, name: str
+    tmp_path_factory: pytest.TempPathFactory, counted: Counted, name: str
 ) -> None:
     form = FORMS[name]
     tried: list[tuple[int, int]] = []
@@ -119,6 +123,7 @@ def test_fifty_thousand_hostile_lines_are_accepted_or_rejected(
     count, rejected = map(sum, zip(*tried, strict=True))
     assert count >= LINES
     assert rejected > LINES // 20
+    counted("hostile lines", count)
 
 
 MEMORY = """

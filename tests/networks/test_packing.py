@@ -1,0 +1,84 @@
+"""States leave out what is only reserved, and what is restored goes on to the same bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from streamnet.networks.population import Population
+from streamnet.samples import Task
+from tests.networks.test_population import SETTINGS
+from tests.networks.test_population import feed
+from tests.networks.test_population import samples
+
+
+def packed_and_restored(population: Population, number: int) -> Population:
+    state = population.export_state(number)
+    other = Population(SETTINGS[:1], task=population.task, seed=population.seed)
+    other.restore_state(number, state)
+    assert np.array_equal(population.weights, other.weights)
+    assert np.array_equal(population.state, other.state)
+    return other
+
+
+UNIFORM = replace(SETTINGS[2], initialisation="uniform")
+BATCHES = replace(SETTINGS[1], batch_size=3)
+
+
+def test_a_state_holds_no_reserved_rows_and_restores_them_to_the_bit() -> None:
+    settings = [*SETTINGS, UNIFORM, BATCHES]
+    population = Population(settings, task=Task.CLASSIFICATION, seed=7)
+    packed_and_restored(population, 0)
+    feed(population, 0, samples(100, rows=70))
+    assert population.capacity.rows == 128
+    packed_and_restored(population, 100)
+    state = population.export_state(100)
+    widths = [16, 32, 16, 80, 16, 32]
+    assert len(population.weights) - len(state["weights"]) == (128 - 70) * sum(widths)
+    assert len(population.state) - len(state["state"]) == (128 - 70) * (2 * 16 + 32 + 16 + 16 + 64)
+    # A child of a parent with room of its own, then more rows, outputs and room for them.
+    population.replace(1, SETTINGS[1], born=100, parent=5)
+    population.replace(4, UNIFORM, born=100, parent=4)
+    packed_and_restored(population, 100)
+    feed(population, 100, samples(100, rows=90, seed=1))
+    packed_and_restored(population, 200)
+    population.reserve(dense=6, rows=300, outputs=9)
+    restored = packed_and_restored(population, 200)
+    block = samples(50, dense=6, rows=400, seed=2)
+    assert np.array_equal(feed(population, 200, block), feed(restored, 200, block))
+    assert np.array_equal(population.weights, restored.weights)
+
+
+def test_a_row_of_a_child_starts_the_same_whenever_there_was_room_for_it() -> None:
+    early, late = (Population(SETTINGS, task=Task.CLASSIFICATION, seed=8) for _ in range(2))
+    early.reserve(dense=4, rows=65, outputs=3)
+    late.reserve(dense=4, rows=64, outputs=3)
+    for population in (early, late):
+        population.rows = 64
+        population.replace(1, SETTINGS[1], born=0, parent=1)
+        population.reserve(dense=4, rows=128, outputs=3)
+    assert np.array_equal(early.weights, late.weights)
+
+
+def test_a_state_of_release_0_1_0_holds_reserved_rows_and_is_gone_on_from() -> None:
+    population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=9)
+    feed(population, 0, samples(100))
+    state = population.export_state(100)
+    del state["rows"]
+    state |= {"weights": population.weights.copy(), "state": population.state.copy()}
+    other = Population(SETTINGS[:1], task=Task.CLASSIFICATION, seed=9)
+    other.restore_state(100, state)
+    assert np.array_equal(population.weights, other.weights)
+    assert np.array_equal(population.state, other.state)
+    assert len(other.export_state(100)["weights"]) == len(population.weights)
+
+
+def test_a_state_that_is_too_long_is_refused() -> None:
+    population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=9)
+    feed(population, 0, samples(100))
+    state = population.export_state(100)
+    state["state"] = np.append(state["state"], np.float32(0))
+    with pytest.raises(ValueError, match="states, but must be"):
+        population.restore_state(100, state)
