@@ -46,8 +46,13 @@ def headline(run: Replay) -> str:
 
 
 def ready_line(pipeline: Pipeline) -> str:
-    """That learning begins, and how long it took to get there."""
-    return f"source open and kernels ready after {pipeline.statistics().startup:.1f} s"
+    """What is learned, and how long it took to get there."""
+    ready = f"source open and kernels ready after {pipeline.statistics().startup:.1f} s"
+    return (
+        ready
+        if pipeline.learner is None
+        else f"{pipeline.learner.trainer.population.task}: {ready}"
+    )
 
 
 def line(pipeline: Pipeline) -> str:

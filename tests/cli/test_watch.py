@@ -91,7 +91,7 @@ def test_a_pipe_gets_plain_lines() -> None:
     assert "\x1b" not in out
     first, second, *_ = out.splitlines()
     assert first.startswith("streamnet ")
-    assert "kernels ready" in second
+    assert second.startswith("classification: source open and kernels ready")
 
 
 def test_what_can_not_be_shown_in_ascii_does_not_end_a_run() -> None:
