@@ -27,6 +27,7 @@ _ATTEMPTS = 8  # to find a child that the budget allows
 _REHEARSALS = (0, 1, 2, 4, 8, 16)
 _OPTIMISERS = ("sgd", "rmsprop", "adagrad", "adam")
 _WIDTHS = (16, 32, 64, 128, 256)
+_KNOTS = (0, 5, 9, 17)
 _RATES = (1e-5, 3.0)  # least and greatest
 
 
@@ -159,7 +160,7 @@ class Evolution:
 
     def _rebuilt(self, settings: CandidateSettings, draw: _Draw) -> CandidateSettings:
         """Settings that need weights of their own."""
-        change = draw.below(4)
+        change = draw.below(5)
         if change == 0 and settings.hidden:
             width = _WIDTHS[draw.below(len(_WIDTHS))]
             settings = replace(settings, hidden=(width, *settings.hidden[1:]))
@@ -169,6 +170,8 @@ class Evolution:
             settings = _at_rate(replace(settings, optimiser=other), factor)
         elif change == 2 and self._lags:
             settings = replace(settings, lags=not settings.lags)
+        elif change == 3:
+            settings = replace(settings, knots=_KNOTS[draw.below(len(_KNOTS))])
         elif settings.hidden:
             name = ("tanh", "relu")[draw.below(2)]
             settings = replace(settings, activation=name)

@@ -167,16 +167,16 @@ def test_rehearsal_is_more_often_while_samples_are_few() -> None:
     )
     check(many, Task.CLASSIFICATION)
     # Each of the first 1,024 is followed by 6, the 2,048th by 3, and from the 6,144th on by 1.
-    numbers = np.arange(10_000)
+    numbers, goal = np.arange(10_000), np.zeros(10_000)
     inputs = Inputs(
-        np.ones((10_000, 1)),
+        np.ones((10_000, 1), np.float32),
         np.zeros((10_000, 1), np.int32),
-        np.zeros((10_000, 1)),
+        np.zeros((10_000, 1), np.float32),
         np.zeros(10_000, np.int32),
         0,
     )
     population = Population([many], task=Task.REGRESSION, dtype="float64")
-    answers = population.prepare(0, inputs, np.zeros(10_000, np.int32), numbers * 0.0, 1)
+    answers = population.prepare(0, inputs, np.zeros(10_000, np.int32), goal, 1)
     population.run(np.zeros(1, np.int64), 0, np.ones(10_000, np.int32), answers)
     repeats = np.maximum(1, np.minimum(6, 6144 // (numbers + 1)))
     assert population.taken[0] == 10_000 + repeats.sum()
