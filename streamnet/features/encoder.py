@@ -25,6 +25,7 @@ from streamnet.features.numbers import plain
 from streamnet.features.reconstruction import samples_from
 from streamnet.features.rows import NO_LAGS
 from streamnet.features.settings import CHOICES
+from streamnet.features.settings import SINCE
 from streamnet.features.settings import check_ranges
 from streamnet.features.settings import chosen
 from streamnet.features.snapshot import EncoderSnapshot
@@ -125,9 +126,8 @@ class Encoder:
             "max_categories": max_categories,
             "text_buckets": text_buckets,
             "max_words": max_words,
+            "text_digits": text_digits,
         }
-        if text_digits:  # states of the release that had none are without it
-            settings["text_digits"] = text_digits
         self._settings = {
             "task": str(self.task),
             **settings,
@@ -161,7 +161,7 @@ class Encoder:
     def settings(self) -> dict[str, Any]:
         """All settings, those that have their default included."""
         defaults = {name: choices[0] for name, choices in CHOICES.items()}
-        return {**defaults, "scalings": {}, "texts": {}, "text_digits": 0, **self._settings}
+        return {**defaults, "scalings": {}, "texts": {}, **self._settings}
 
     @property
     def labels(self) -> list[str]:
@@ -346,7 +346,9 @@ class Encoder:
             ModelFileError: the state contradicts itself.
         """
         try:
-            encoder = cls(**{"text_digits": 0, **state["settings"]})
+            encoder = cls(**dict.fromkeys(SINCE, 0) | state["settings"])
+            for name in SINCE.keys() - state["settings"].keys():
+                del encoder._settings[name]
             encoder._take_over(state)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the encoder's state is damaged: {error}") from error

@@ -67,7 +67,7 @@ class InputEncoder:
         max_categories: int = 1000,
         text_buckets: int = 4096,
         max_words: int = 256,
-        text_digits: int = 0,
+        text_digits: int = 4,
         scaling: str = Scaling.STANDARD,
         scalings: Mapping[str, str] | None = None,
         text: str = TextMode.WORDS,

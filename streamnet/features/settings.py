@@ -10,7 +10,7 @@ from streamnet.features.scaling import Scaling
 from streamnet.features.textcolumn import AUTO
 from streamnet.features.textcolumn import TextMode
 
-__all__ = ("CHOICES", "RANGES", "check_ranges", "chosen")
+__all__ = ("CHOICES", "RANGES", "SINCE", "check_ranges", "chosen")
 
 # The least and the greatest value of each setting.
 RANGES = {
@@ -33,6 +33,9 @@ CHOICES = {
     "duplicates": ("keep", "drop"),
     "target_scaling": ("standard", "none"),
 }
+# Settings that states of earlier releases lack, and their defaults: whoever goes on from such a
+# state by defaults goes on as it was.
+SINCE = {"text_digits": 4}
 BY_FIELD = {"scalings": "scaling", "texts": "text"}
 
 

@@ -19,6 +19,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StateError
 from streamnet.features.encoder import Encoder
+from streamnet.features.settings import SINCE
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.evaluator import measures_of
@@ -267,6 +268,8 @@ def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None
 def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
     for name in before | now:
         old, new = before.get(name), now.get(name)
+        if old is None and new == SINCE.get(name):
+            continue
         if old != new:
             raise StateError(f"{name} of the encoder is {new}, but was {old}")
 

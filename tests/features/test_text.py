@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streamnet import OnlineClassifier
 from streamnet.features import Encoder
+from streamnet.features.settings import SINCE
 from streamnet.features.text import PAIR
 from streamnet.features.text import TextHasher
 from streamnet.features.text import fill_texts
@@ -94,11 +95,15 @@ def test_a_text_of_codes_tells_what_its_numbers_say_by_default() -> None:
 
 def test_an_encoder_from_before_goes_on_reading_lengths_alone() -> None:
     state = Encoder(task=Task.CLASSIFICATION, text_digits=0).export_state()
-    assert "text_digits" not in state["settings"]
-    earlier = Encoder.restore_state(state)
-    assert earlier.settings["text_digits"] == 0
-    today = Encoder.restore_state(Encoder(task=Task.CLASSIFICATION).export_state())
-    assert today.settings["text_digits"] == 4
+    del state["settings"]["text_digits"]
+    earlier, today = Encoder.restore_state(state), Encoder(task=Task.CLASSIFICATION)
+    assert "text_digits" not in earlier.export_state()["settings"]
+    assert today.settings["text_digits"] == SINCE["text_digits"]
+    texts = block_of({("text", Kind.TEXT): ["error 404", "error 500"]})
+    one, other = earlier.encode(texts).inputs.row.tolist()
+    assert one == other
+    one, other = today.encode(texts).inputs.row.tolist()
+    assert one != other
 
 
 def test_the_order_of_words_shows_in_the_pairs_only() -> None:

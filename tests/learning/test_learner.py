@@ -13,6 +13,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from streamnet.errors import NoCandidateError
+from streamnet.errors import StateError
 from streamnet.learning import Learner
 from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.alternatives import SERVABLE
@@ -103,6 +104,19 @@ def test_bits_of_a_linear_model_do_not_depend_on_when_room_for_its_classes_was_m
     whole, pieces = (learner_of(Task.CLASSIFICATION, [candidate(hidden=())]) for _ in range(2))
     expected = answers(list(feed(whole, many_classes(0))))
     assert answers(list(feed(pieces, many_classes(0), (2,)))) == expected
+
+
+def test_a_state_that_lacks_a_setting_is_gone_on_from_by_its_default_alone() -> None:
+    def learner(text_digits: int) -> Learner:
+        return Learner(task=Task.CLASSIFICATION, encoder={"text_digits": text_digits})
+
+    state = learner(0).export_state()
+    with pytest.raises(StateError, match="text_digits of the encoder is 4, but was 0"):
+        learner(4).restore_state(state)
+    del state["encoder"]["settings"]["text_digits"]
+    learner(4).restore_state(state)
+    with pytest.raises(StateError, match="text_digits of the encoder is 2, but was None"):
+        learner(2).restore_state(state)
 
 
 @pytest.mark.parametrize("task", list(Task))
