@@ -29,6 +29,7 @@ from streamnet.replaying import Replay
 __all__ = ("Picture", "headline", "line", "ready_line")
 
 WIDE = 80  # columns that scores and leader board need to stand side by side
+SCORES = 29  # columns of the scores
 LOSS = 20  # columns of a leader board beside the settings
 BESIDES = 15  # lines of a picture that are not of the leader board
 
@@ -161,12 +162,13 @@ def _leaders(rows: tuple[Row, ...], options: ConsoleOptions) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("", no_wrap=True)
     table.add_column("#", justify="right", no_wrap=True)
-    room = max(12, options.max_width - LOSS)
+    scores = SCORES if options.max_width >= WIDE else 0
+    room = max(12, options.max_width - scores - LOSS)
     table.add_column(
         "leader board",
         no_wrap=True,
         min_width=min(34, room),  # so that the next column doesn't jump about
-        max_width=room if options.max_width < WIDE else None,
+        max_width=room,
     )
     table.add_column("loss now", justify="right", no_wrap=True, min_width=10)
     crown, cross = (">", "x") if options.ascii_only else ("▶", "✗")
