@@ -127,6 +127,7 @@ def test_a_run_file_is_read_again_while_samples_come(tmp_path: Path) -> None:
         assert len(sent) > 0
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=IN_TIME) == 0
+    write(path, "lamp")  # with the seed that it began with
     with daemon(path) as (server, _), Client(server.url) as client:
         assert client.learn("lamp", samples(1, 0)).first == 10 * len(sent)
 

@@ -42,6 +42,7 @@ from tests.daemon.calling import TOKENS
 from tests.daemon.calling import client
 from tests.daemon.calling import is_problem
 from tests.daemon.hosting import learned
+from tests.daemon.hosting import until
 from tests.daemon.standing_in import StandInRegistry
 from tests.daemon.standing_in import learned_model
 
@@ -112,6 +113,8 @@ def test_it_learns_on_with_the_networks_of_the_file(run: Runner, tmp_path: Path)
             for hosted in (lamp, fresh):
                 await hosted.learn(rows)
                 await learned(hosted, 60)
+            # Scores are told by a later stage than what was learned.
+            await until(lambda: None not in (lamp.status()["served"], fresh.status()["served"]))
             assert lamp.status()["served"] > fresh.status()["served"]
             assert len(lamp.leaders()) == len(model.networks)
             await lamp.reset()
