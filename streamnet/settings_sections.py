@@ -287,7 +287,8 @@ class PopulationSection(Section):
 
     ``start`` is a model file to go on learning, which brings them with it.
     ``[[population.candidate]]`` names them one by one. Or ``hidden``, ``activation``,
-    ``optimiser``, ``learning_rate`` and ``rehearsal`` list values to try in every combination.
+    ``optimiser``, ``learning_rate``, ``rehearsal`` and ``knots`` list values to try in every
+    combination.
 
     >>> PopulationSection(candidates=16, hidden=["20", "64-32"]).hidden
     ('20', '64-32')
@@ -301,9 +302,10 @@ class PopulationSection(Section):
     optimiser: Texts | None = None
     learning_rate: Numbers | None = None
     rehearsal: Counts | None = None
+    knots: Counts | None = None
     candidate: Annotated[tuple[CandidateTable, ...], BeforeValidator(_as_tuple)] | None = None
 
-    @field_validator("hidden", "activation", "optimiser", "learning_rate", "rehearsal")
+    @field_validator("hidden", "activation", "optimiser", "learning_rate", "rehearsal", "knots")
     @classmethod
     def _obey_the_rule_of_the_key(cls, values: Any, info: Any) -> Any:
         for value in values or ():

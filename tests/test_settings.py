@@ -102,9 +102,14 @@ def test_values_arrive_as_the_types_of_the_package() -> None:
 
 def test_one_value_may_stand_for_a_list_of_one() -> None:
     population = parse(
-        "[population]\nhidden = '64-32'\nlearning_rate = 1\nrehearsal = 2"
+        "[population]\nhidden = '64-32'\nlearning_rate = 1\nrehearsal = 2\nknots = 9"
     ).population
-    assert population.given() == {"hidden": ("64-32",), "learning_rate": (1.0,), "rehearsal": (2,)}
+    assert population.given() == {
+        "hidden": ("64-32",),
+        "learning_rate": (1.0,),
+        "rehearsal": (2,),
+        "knots": (9,),
+    }
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -269,6 +269,10 @@ class PopulationOptions(_Options):
         tuple[int, ...] | None,
         _several(_counts, "A,B,C", "Earlier samples to learn again with each new one: 0,4."),
     ] = None
+    knots: Annotated[
+        tuple[int, ...] | None,
+        _several(_counts, "A,B,C", "Knots of a spline of each number to try: 0,9."),
+    ] = None
     dtype: Annotated[
         Literal["float32", "float64"] | None,
         _one("TYPE", "Numbers that networks are made of; default float32."),

@@ -19,7 +19,7 @@ from streamnet.randomness import key_of
 
 __all__ = ("fill_section", "limit_of")
 
-_NUMBERS = {"first": 0, "sparse": 1, "output": 2, "output_bias": 3, "splines": 3}
+_NUMBERS = {"first": 0, "sparse": 1, "output": 2, "output_bias": 3}
 
 
 def limit_of(settings: CandidateSettings, section: str, fan_in: int) -> float:
