@@ -211,12 +211,14 @@ class Status(ModelLine):
     ``max_queued`` that may be. ``pending`` predictions wait for their label. Rates are samples a
     second over the last seconds; ages and times are seconds. ``served`` and ``baselines`` are of
     what was learned, ``delivered`` of the predictions that were given away by id and whose labels
-    came. ``feed`` is of a model that reads files, too.
+    came. ``scored`` are those that ``served`` counts, a moment after they are learned. ``feed`` is
+    of a model that reads files, too.
     """
 
     failure: str | None = None
     accepted: int = 0
     learned: int = 0
+    scored: int = 0
     in_flight: int = 0
     max_queued: int | None = None
     rejected: dict[str, int] = msgspec.field(default_factory=dict)

@@ -66,6 +66,7 @@ def status_of(life: Life) -> dict[str, Any]:
         "task": str(learner.task),
         "samples": learner.trainer.number,
         "learned": learner.trainer.number,
+        "scored": board.samples,
         "measure": board.measure,
         "served": board.served if isfinite(board.served) else None,
         "baselines": defined(board.baselines),

@@ -96,6 +96,7 @@ def test_a_file_is_learned_to_its_end_as_it_would_be_by_itself(run: Runner, tmp_
         async with hosting(tmp_path / "model", settings) as hosted:
             await ended(hosted)
             await hosted.published()
+            await until(lambda: hosted.status()["scored"] == hosted.status()["learned"])
             status, feed, rejected = hosted.status(), feed_of(hosted), hosted.rejected()
             history = hosted.history()
             fields = hosted.fields

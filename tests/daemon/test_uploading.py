@@ -114,7 +114,7 @@ def test_it_learns_on_with_the_networks_of_the_file(run: Runner, tmp_path: Path)
                 await hosted.learn(rows)
                 await learned(hosted, 60)
             # Scores are told by a later stage than what was learned.
-            await until(lambda: None not in (lamp.status()["served"], fresh.status()["served"]))
+            await until(lambda: {lamp.status()["scored"], fresh.status()["scored"]} == {60})
             assert lamp.status()["served"] > fresh.status()["served"]
             assert len(lamp.leaders()) == len(model.networks)
             await lamp.reset()
