@@ -83,8 +83,7 @@ def _start(
 
 
 # Found by leaving out, one by one, what the ensemble of 68 candidates missed least for the time it
-# took, on the first 4,000 samples of 52 streams; the last three are wider ones, which longer streams
-# ask for.
+# took, on the first 4,000 samples of 52 streams; the last three are wider ones, for longer streams.
 _START = (
     _start("relu", (32,), "adam", 0.01, 2, knots=9),
     _start("tanh", (32,), "adagrad", 0.1),
