@@ -250,7 +250,7 @@ class PopulationOptions(_Options):
         str | None,
         _one("MODEL", "Model file to go on learning, instead of networks that start anew."),
     ] = None
-    candidates: Annotated[int | None, _count("How many networks learn at once; default 24.")] = None
+    candidates: Annotated[int | None, _count("How many networks learn at once; default 25.")] = None
     hidden: Annotated[
         tuple[str, ...] | None, _several(_texts, "A,B,C", "Hidden layers to try: 20,64-32,linear.")
     ] = None

@@ -24,7 +24,7 @@ def default_population(candidates: int | None = None) -> list[CandidateSettings]
     models for short streams, and wider or deeper ones for long streams.
 
     Args:
-        candidates: How many; None is all that the list has, 24.
+        candidates: How many; None is all that the list has, 25.
 
     Raises:
         ConfigurationError: If the number is not from 1 to 512.
@@ -97,11 +97,12 @@ _START = (
     _start("tanh", (16,), "rmsprop", 0.01, knots=9),
     _start("relu", (64,), "rmsprop", 0.003, 4, huber_delta=0.1),
     _start("tanh", (), "adagrad", 0.1, knots=9, huber_delta=0.1),
-    _start("relu", (64,), "adam", 0.003, 4, knots=9, huber_delta=0.1),
+    _start("relu", (64,), "adam", 0.003, 2, knots=9, huber_delta=0.1),
     _start("relu", (128,), "sgd", 0.03, knots=9, lags=True),
     _start("tanh", (32,), "rmsprop", 0.01),
     _start("tanh", (), "adagrad", 0.1, knots=9),
     _start("tanh", (), "adagrad", 0.1, 4, knots=9),
+    _start("relu", (64,), "adagrad", 0.1, 4, memory=4000, knots=9),
     _start("tanh", (32,), "adam", 0.01, knots=9, lags=True),
     _start("tanh", (), "adagrad", 0.1, knots=9, lags=True),
     _start("tanh", (32,), "rmsprop", 0.01, knots=9, lags=True),
