@@ -285,10 +285,9 @@ class CandidateTable(Section):
 class PopulationSection(Section):
     """How many candidates there are, and which.
 
-    ``start`` is a model file to go on learning, which brings them with it.
-    ``[[population.candidate]]`` names them one by one. Or ``hidden``, ``activation``,
-    ``optimiser``, ``learning_rate``, ``rehearsal`` and ``knots`` list values to try in every
-    combination.
+    ``start`` is a model file to go on learning, which brings them. ``[[population.candidate]]``
+    names them one by one. Or ``hidden``, ``activation``, ``optimiser``, ``learning_rate``,
+    ``rehearsal`` and ``knots`` list values to try in every combination.
 
     >>> PopulationSection(candidates=16, hidden=["20", "64-32"]).hidden
     ('20', '64-32')
