@@ -23,8 +23,8 @@ def cost_of(settings: CandidateSettings, capacity: Capacity) -> float:
 
     >>> small = CandidateSettings(hidden=(8,), optimiser="sgd")
     >>> wide = CandidateSettings(hidden=(128,), rehearsal=4)
-    >>> room = Capacity(dense=8, rows=64, outputs=2)
-    >>> 0.03 < cost_of(small, room) < 0.2 < cost_of(wide, room) < 3
+    >>> room = Capacity(dense=8, rows=0, outputs=2)
+    >>> 0.03 < cost_of(small, room) < 0.1 < cost_of(wide, room) < 3
     True
     """
     touched, weights = 0, 0.0

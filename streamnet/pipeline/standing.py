@@ -133,7 +133,7 @@ def _caps_of_histories(tree: Tree) -> list[Caps]:
     learner, letters = tree["learner"], tree["outputs"]["rejections"]
     server, population = learner["server"], learner["trainer"]["population"]
     settings = [CandidateSettings.from_dict(given) for given, *_ in population["members"]]
-    reach = max((s.memory for s in settings if s.rehearsal), default=0)
+    reach = max((s.memory for s in settings if s.rehearses), default=0)
     curve = server["curve"]
     window = int(tree["identity"]["rejected_window"])
     return [
