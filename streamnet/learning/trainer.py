@@ -22,6 +22,7 @@ from streamnet.networks.members import Member
 from streamnet.networks.members import Weights
 from streamnet.networks.memory import no_targets
 from streamnet.networks.population import Population
+from streamnet.networks.turns import new_turns
 from streamnet.samples import Task
 from streamnet.selection.ensemble import restored_ensemble
 
@@ -88,6 +89,7 @@ class Job(NamedTuple):
 
     known: NDArray[np.int32]  # outputs that may be named before each sample
     answers: Answers
+    turns: NDArray[np.int64]  # among the threads that run it
 
 
 def _room_for(labels: int) -> int:
@@ -134,7 +136,6 @@ class Trainer:
         self._emitted: Snapshot | None = None
         self._at_start = True
         self._keeps_weights = keeps_weights
-        self._everyone = np.arange(len(settings))
 
     @property
     def awaits_decision(self) -> bool:
@@ -162,14 +163,14 @@ class Trainer:
             self.population.insert(slot, weights)
 
     def begin(self, encoded: Encoded) -> Job:
-        """Take a block in; then `run` it for every candidate, in any number of threads."""
+        """Take a block in; then `run` it, in any number of threads."""
         if self._at_start and self.round >= 2:
             self._apply(self._decisions.popleft())
         self._at_start = False
         n = len(encoded.block)
         if not n and self.population.capacity.outputs == 0:
             # The first sample is yet to come: its inputs decide how start weights are drawn.
-            return Job(np.empty(0, np.int32), self._no_answers())
+            return Job(np.empty(0, np.int32), self._no_answers(), new_turns())
         # What is held out looks to the kernels like samples whose targets nobody knows.
         label, goal = (encoded.label, encoded.goal) if encoded.block.learned else no_targets(n)
         if self.population.task is Task.REGRESSION:
@@ -181,20 +182,16 @@ class Trainer:
             outputs = max(int(known[-1]), int(label[-1]) + 1) if n else 1
             outputs = _room_for(outputs)
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs)
-        return Job(known, answers)
+        return Job(known, answers, new_turns())
 
     def _no_answers(self) -> Answers:
         candidates, dtype = len(self.population.members), self.population.dtype
         return Answers(np.empty((candidates, 0, 1), dtype), np.empty((candidates, 0), np.uint8))
 
-    def run(self, members: NDArray[np.int64], job: Job) -> None:
-        """Let ``members`` answer and learn the block that `begin` took in."""
+    def run(self, job: Job) -> None:
+        """Let every candidate answer and learn the block, together with other threads."""
         if len(job.known):
-            self.population.run(members, self.number, job.known, job.answers)
-
-    def run_all(self, job: Job) -> None:
-        """Let every candidate answer and learn the block, in this thread."""
-        self.run(self._everyone, job)
+            self.population.run(self.number, job.known, job.answers, job.turns)
 
     def finish(self, encoded: Encoded, job: Job, ending: EncoderSnapshot | None) -> Scored:
         """Close a block that every candidate has learned; see `learn` for ``ending``."""
@@ -225,7 +222,7 @@ class Trainer:
             ending: If the block ends a round, what the encoder knew after it.
         """
         job = self.begin(encoded)
-        self.run_all(job)
+        self.run(job)
         return self.finish(encoded, job, ending)
 
     def _apply(self, decision: Decision) -> None:

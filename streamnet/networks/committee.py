@@ -18,6 +18,7 @@ from streamnet.networks.members import Answers
 from streamnet.networks.members import Weights
 from streamnet.networks.population import Population
 from streamnet.networks.topology import padded
+from streamnet.networks.turns import new_turns
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
@@ -157,6 +158,7 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
     )
     learn(
         members,
+        new_turns(),
         population.plans,
         population.factors,
         population.taken,

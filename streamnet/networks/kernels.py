@@ -27,6 +27,7 @@ from streamnet.networks.forward import finish
 from streamnet.networks.forward import forward
 from streamnet.networks.topology import FACTORS
 from streamnet.networks.topology import PLAN
+from streamnet.networks.turns import take_turn
 from streamnet.randomness import mix
 
 __all__ = ("EARLY", "Memory", "finite", "learn")
@@ -52,7 +53,8 @@ class Memory(NamedTuple):
 
 @kernel
 def learn(
-    members: NDArray[np.int64],  # candidates to run, in this order
+    order: NDArray[np.int64],  # candidates to run
+    turns: NDArray[np.int64],  # shape=(1,): how many of them some thread has taken up
     plans: NDArray[np.int64],  # shape=(candidates, columns), see topology.PLAN
     factors: NDArray[np.float64],  # shape=(candidates, columns), see topology.FACTORS
     taken: NDArray[np.int64],  # shape=(candidates,): samples learned, rehearsed ones included
@@ -72,11 +74,15 @@ def learn(
 
     A sample without a target is answered and not learned. A candidate whose scores are not finite
     or exceed its limit is marked unhealthy at that sample and does nothing from there on.
+
+    Threads that share ``turns`` share the candidates out among them, each as it gets free.
     """
     mask = memory.count.size - 1
     samples = known.size
-    for member in range(members.size):
-        k = np.uint64(members[member])
+    turn = take_turn(turns)
+    while turn < order.size:
+        k = np.uint64(order[turn])
+        turn = take_turn(turns)
         plan = plans[k]
         factor = factors[k]
         # What lies beyond the outputs in use, and fills up vectors, must be zero.

@@ -233,7 +233,7 @@ class NeuralNetwork:
         before = population.factors[0, FACTORS.learning_rate]
         population.factors[0, FACTORS.learning_rate] = before if rate is None else rate
         answers = population.prepare(0, _inputs(samples), np.zeros(n, np.int32), goals, 1)
-        population.run(_ALONE, 0, np.full(n, self.outputs, np.int32), answers)
+        population.run(0, np.full(n, self.outputs, np.int32), answers)
         population.factors[0, FACTORS.learning_rate] = before
         population.check()
         if not population.healthy[0]:

@@ -36,6 +36,7 @@ from streamnet.networks.topology import plan_of
 from streamnet.networks.topology import scratch_size
 from streamnet.networks.topology import sections_of
 from streamnet.networks.topology import states_of
+from streamnet.networks.turns import new_turns
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
@@ -111,6 +112,8 @@ class Population:
             scratch = max(scratch, scratch_size(member.settings, self.capacity))
         self.plans = np.stack(plans)
         self.factors = np.stack([factors_of(member.settings) for member in self.members])
+        costs = [cost_of(member.settings, self.capacity) for member in self.members]
+        self._order = np.argsort(np.negative(costs), kind="stable")
         self.weights = aligned_zeros(weights, self.dtype)
         self.state = aligned_zeros(states, self.dtype)
         self._scratch_size = scratch
@@ -196,14 +199,26 @@ class Population:
         )
 
     def run(
-        self, members: NDArray[np.int64], first: int, known: NDArray[np.int32], answers: Answers
+        self,
+        first: int,
+        known: NDArray[np.int32],
+        answers: Answers,
+        turns: NDArray[np.int64] | None = None,
     ) -> None:
-        """Let ``members`` answer and learn the prepared block; callable from several threads.
+        """Let all candidates answer and learn the prepared block.
 
         Raises nothing: a candidate that explodes is marked in `healthy` at that sample.
+
+        Args:
+            first: Number of the block's first sample.
+            known: shape=(n,), outputs that may be named before each sample.
+            answers: What `prepare` gave.
+            turns: Threads with the same turns share the candidates out among them, the longest work
+                first. None leaves all to this thread.
         """
         learn(
-            members,
+            self._order,
+            new_turns() if turns is None else turns,
             self.plans,
             self.factors,
             self.taken,
@@ -240,6 +255,7 @@ class Population:
         answers = Answers(outcome, np.zeros((size, n), np.uint8))
         learn(
             members,
+            new_turns(),
             self.plans[chosen],
             self.factors[chosen],
             self.taken[chosen],
@@ -272,17 +288,6 @@ class Population:
         healthy = self.healthy.copy()
         finite(self.plans, self.weights, healthy)
         return set(np.flatnonzero(healthy).tolist())
-
-    def shards(self, count: int) -> list[NDArray[np.int64]]:
-        """The candidates in ``count`` groups of about equal work, the heaviest first."""
-        work = [cost_of(member.settings, self.capacity) for member in self.members]
-        groups: list[list[int]] = [[] for _ in range(min(count, len(work)))]
-        loads = [0.0] * len(groups)
-        for slot in sorted(range(len(work)), key=lambda slot: -work[slot]):
-            lightest = loads.index(min(loads))
-            groups[lightest].append(slot)
-            loads[lightest] += work[slot]
-        return [np.array(sorted(group), np.int64) for group in groups]
 
     # ------------------------------------------------------------ coming, going
 

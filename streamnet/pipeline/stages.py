@@ -18,7 +18,6 @@ from typing import NamedTuple
 from typing import TypeVar
 from typing import cast
 
-import numpy as np
 from anyio import EndOfStream
 from anyio import create_task_group
 from anyio import move_on_after
@@ -111,7 +110,7 @@ async def train(
     decisions: MemoryObjectReceiveStream[Decision],
 ) -> None:
     """Let every candidate answer and learn; wait for the decision that a round needs."""
-    shards: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]] = ()
+    threads = min(threads, len(trainer.population.members))
     before, worker, after = Worker(), Worker(), Worker()
     with receive, send:
         async for coded in receive:
@@ -126,17 +125,15 @@ async def train(
             samples = len(coded.encoded.block)
             if trainer.awaits_decision:
                 trainer.decide(await decisions.receive())
-                shards = ()
             job = await before.run(1, trainer.begin, coded.encoded)
-            shards = shards or trainer.population.shards(threads)
-            if len(shards) == 1 or worker.is_brief(samples):
-                await worker.run(samples, trainer.run_all, job)
+            if threads == 1 or worker.is_brief(samples):
+                await worker.run(samples, trainer.run, job)
             else:
+                share = samples / threads
                 async with create_task_group() as group:
-                    for shard in shards:
-                        share = samples / len(shards)
+                    for _ in range(threads):
                         group.start_soon(
-                            to_thread.run_sync, worker.measure, share, trainer.run, shard, job
+                            to_thread.run_sync, worker.measure, share, trainer.run, job
                         )
             scored = await after.run(1, trainer.finish, coded.encoded, job, coded.ending)
             await send.send(scored)

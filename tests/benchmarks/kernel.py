@@ -58,8 +58,7 @@ def ours(inputs: int, hidden: int, outputs: int, x: np.ndarray, y: np.ndarray):
     goal = y[:, 0].astype(float) if outputs == 1 else np.full(len(x), np.nan)
     known = np.full(len(x), outputs, np.int32)
     answers = population.prepare(0, block, label, goal, outputs)
-    members = np.arange(NETWORKS)
-    return lambda: population.run(members, 0, known, answers)
+    return lambda: population.run(0, known, answers)
 
 
 def theirs(library, inputs: int, hidden: int, outputs: int, x: np.ndarray, y: np.ndarray):

@@ -39,7 +39,7 @@ def learned(
         inputs = part_of(inputs_of(dense), part)
         label = np.zeros(stop - first, np.int32)
         answers = population.prepare(first, inputs, label, goal[part], 1)
-        population.run(np.zeros(1, np.int64), first, label + 1, answers)
+        population.run(first, label + 1, answers)
         first = stop
     return population.extract(0, rows=6, outputs=1)
 
@@ -134,7 +134,7 @@ def test_a_batch_of_equal_samples_is_one_step_of_every_optimiser(optimiser: str)
         row, count = np.zeros((n, 1), np.int32), np.zeros(n, np.int32)
         inputs = Inputs(dense[:n], row, row.astype(np.float32), count, 0)
         answers = population.prepare(0, inputs, label, goal[:n], 1)
-        population.run(np.zeros(1, np.int64), 0, label + 1, answers)
+        population.run(0, label + 1, answers)
         both.append(population.extract(0, outputs=1))
     for name, part in both[1].items():
         np.testing.assert_allclose(both[0][name], part, rtol=1e-9, atol=1e-12, err_msg=name)

@@ -45,7 +45,7 @@ def learn(settings: list[CandidateSettings], task: Task, dtype: str = "float64")
     population.reserve(dense=5, rows=9, outputs=1 if task is Task.REGRESSION else 5)
     start = [population.extract(slot) for slot in range(len(settings))]
     answers = population.prepare(0, inputs, label, goal, int(label.max()) + 1)
-    population.run(np.arange(len(settings)), 0, known.astype(np.int32), answers)
+    population.run(0, known.astype(np.int32), answers)
     return population, start, answers
 
 
@@ -177,7 +177,7 @@ def test_rehearsal_is_more_often_while_samples_are_few() -> None:
     )
     population = Population([many], task=Task.REGRESSION, dtype="float64")
     answers = population.prepare(0, inputs, np.zeros(10_000, np.int32), goal, 1)
-    population.run(np.zeros(1, np.int64), 0, np.ones(10_000, np.int32), answers)
+    population.run(0, np.ones(10_000, np.int32), answers)
     repeats = np.maximum(1, np.minimum(6, 6144 // (numbers + 1)))
     assert population.taken[0] == 10_000 + repeats.sum()
 
@@ -207,11 +207,10 @@ def test_candidates_do_not_touch_each_other() -> None:
         )
     ]
     together, _, _ = learn(settings, Task.CLASSIFICATION, "float32")
-    apart = Population(settings, task=Task.CLASSIFICATION, seed=SEED)
-    apart.reserve(dense=5, rows=9, outputs=5)
     inputs, label, goal, known = stream(Task.CLASSIFICATION)
-    answers = apart.prepare(0, inputs, label, goal, 5)
-    for slot in (2, 0, 1):
-        apart.run(np.array([slot]), 0, known, answers)
-    assert np.array_equal(together.weights, apart.weights)
-    assert np.array_equal(together.state, apart.state)
+    for slot, alone in enumerate(settings):
+        apart = Population([alone], task=Task.CLASSIFICATION, seed=SEED, serials=[slot])
+        apart.reserve(dense=5, rows=9, outputs=5)
+        apart.run(0, known, apart.prepare(0, inputs, label, goal, 5))
+        for name, matrix in apart.extract(0).items():
+            assert np.array_equal(together.extract(slot)[name], matrix), name

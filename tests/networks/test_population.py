@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.committee import Committee
 from streamnet.networks.committee import Network
 from streamnet.networks.population import Population
+from streamnet.networks.turns import new_turns
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
@@ -45,8 +47,7 @@ def part(inputs: Inputs, rows: slice) -> Inputs:
 def feed(population: Population, first: int, block: tuple, rows: slice = slice(None)) -> np.ndarray:
     inputs, label, goal, known = block
     answers = population.prepare(first, part(inputs, rows), label[rows], goal[rows], 3)
-    everyone = np.arange(len(population.members))
-    population.run(everyone, first, known[rows], answers)
+    population.run(first, known[rows], answers)
     return answers.outputs
 
 
@@ -75,13 +76,23 @@ def test_cutting_the_stream_changes_no_bit(dtype: str, cut: int) -> None:
     assert np.array_equal(whole.state, pieces.state)
 
 
-def test_shards_share_the_work_and_cover_every_candidate_once() -> None:
-    population = Population(SETTINGS * 4, task=Task.CLASSIFICATION)
-    population.reserve(dense=4, rows=12, outputs=3)
-    shards = population.shards(2)
-    assert sorted(np.concatenate(shards).tolist()) == list(range(16))
-    assert len(shards) == 2
-    assert len(Population(SETTINGS[:1], task=Task.REGRESSION).shards(8)) == 1
+def test_threads_that_share_their_turns_come_to_the_same_bits() -> None:
+    inputs, label, goal, known = samples(200)
+    alone = Population(SETTINGS * 4, task=Task.CLASSIFICATION, seed=3)
+    expected = alone.prepare(0, inputs, label, goal, 3)
+    alone.run(0, known, expected)
+    shared = Population(SETTINGS * 4, task=Task.CLASSIFICATION, seed=3)
+    answers = shared.prepare(0, inputs, label, goal, 3)
+    turns = new_turns()
+    with ThreadPoolExecutor(5) as pool:
+        for run in [pool.submit(shared.run, 0, known, answers, turns) for _ in range(5)]:
+            run.result()
+    # Each of the 16 candidates was taken once, and each thread found once that none was left.
+    assert turns.tolist() == [21]
+    assert np.array_equal(answers.outputs, expected.outputs)
+    assert np.array_equal(shared.weights, alone.weights)
+    assert np.array_equal(shared.state, alone.state)
+    assert np.array_equal(shared.taken, alone.taken)
 
 
 def test_growing_keeps_what_was_learned_to_the_bit() -> None:
@@ -140,7 +151,7 @@ def test_an_exploding_candidate_is_marked_at_its_sample_and_others_do_not_notice
     mixed = Population([*SETTINGS, wild], task=Task.CLASSIFICATION, seed=4)
     inputs, label, goal, known = block
     answers = mixed.prepare(0, inputs, label, goal, 3)
-    mixed.run(np.arange(5), 0, known, answers)
+    mixed.run(0, known, answers)
     alive = answers.alive[4]
     died = int(np.argmin(alive))
     assert 0 < died < 300
@@ -227,7 +238,7 @@ def test_networks_on_their_own_answer_as_in_the_population(task: Task, slots: li
     outputs = 3 if task is Task.CLASSIFICATION else 1
     population = Population(SETTINGS, task=task, seed=8)
     answers = population.prepare(0, inputs, label, goal, outputs)
-    population.run(np.arange(4), 0, known, answers)
+    population.run(0, known, answers)
     committee = Committee(
         [Network(SETTINGS[k], population.extract(k, rows=12, outputs=outputs)) for k in slots],
         task=task,
@@ -298,7 +309,7 @@ def learned(settings: list[CandidateSettings], block: tuple) -> tuple[Population
     population = Population(settings, task=Task.CLASSIFICATION, seed=5)
     population.reserve(dense=4, rows=16, outputs=3, lags=inputs.lags)
     answers = population.prepare(0, inputs, label, goal, 3)
-    population.run(np.arange(len(settings)), 0, known, answers)
+    population.run(0, known, answers)
     return population, answers.outputs
 
 
