@@ -6,8 +6,6 @@ import math
 
 from streamnet.jit import inlined
 from streamnet.networks import simd
-from streamnet.networks.forward import curves
-from streamnet.networks.forward import share_above
 from streamnet.networks.plan import ABSOLUTE
 from streamnet.networks.plan import CROSS_ENTROPY
 from streamnet.networks.plan import HUBER
@@ -116,15 +114,15 @@ def _sloped(code, h, d):
 
 
 @inlined
-def _squares(scratch, start, size):
+def _squares(numbers, start, size):
     total = 0.0
     for j in range(start, start + size):
-        total += float(scratch[j]) * float(scratch[j])
+        total += float(numbers[j]) * float(numbers[j])
     return total
 
 
 @inlined
-def clip(plan, factor, scratch, memory, slot, inputs, active):
+def clip(plan, factor, scratch, touched, count, inputs, active):
     """Shrink all deltas together if the whole gradient is longer than the limit.
 
     A layer's gradient is the outer product of its inputs and deltas, so its squared length is the
@@ -132,11 +130,7 @@ def clip(plan, factor, scratch, memory, slot, inputs, active):
     """
     depth = simd.fact(plan, PLAN.depth)
     below = 1.0 + _squares(scratch, LANES, inputs)
-    for q in range(memory.count[slot] - simd.fact(plan, PLAN.unseen)):
-        below += float(memory.value[slot, q]) * float(memory.value[slot, q])
-    for s in range(curves(plan, memory, slot)):
-        above = float(share_above(plan, scratch, memory.splined[slot, s]))
-        below += above * above + (1.0 - above) * (1.0 - above)
+    below += _squares(touched.share, 0, count)
     total = 0.0
     for layer in range(max(depth, 1)):
         width = layer_of(plan, layer, PLAN_LAYER.width)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from streamnet.jit import inlined
 from streamnet.networks import simd
-from streamnet.networks.forward import curves
-from streamnet.networks.forward import row_below
-from streamnet.networks.forward import share_above
 from streamnet.networks.plan import layer_of
 from streamnet.networks.simd import LANES
 from streamnet.networks.topology import ALL_OUTPUTS
@@ -16,7 +13,7 @@ from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
 from streamnet.networks.topology import PLAN_MOVE
 from streamnet.networks.update import correction_of
-from streamnet.networks.update import one_step
+from streamnet.networks.update import one_row
 from streamnet.networks.update import rate_of
 from streamnet.networks.update import update
 
@@ -24,34 +21,26 @@ __all__ = ("move",)
 
 
 @inlined
-def move(plan, factor, weights, state, scratch, memory, slot, active, taken):
+def move(plan, factor, weights, state, scratch, touched, count, active, taken):
     """Learn a sample, of which the deltas are known, after ``taken`` others."""
     batch = simd.fact(plan, PLAN.batch_size)
     if batch == 1:
-        update(plan, factor, weights, state, scratch, memory, slot, active, taken)
+        update(plan, factor, weights, state, scratch, touched, count, active, taken)
     else:
-        _gather(plan, state, scratch, memory, slot, active)
+        _gather(plan, state, scratch, touched, count, active)
         if (taken + 1) % batch == 0:
             _update(plan, factor, weights, state, scratch, active, taken // batch)
 
 
 @inlined
-def _gather(plan, state, scratch, memory, slot, active):
+def _gather(plan, state, scratch, touched, count, active):
     """Add a sample's gradient, which is inputs times deltas, to the batch's."""
     shift = simd.fact(plan, PLAN.sums) - simd.fact(plan, PLAN.start)
     vector = layer_of(plan, 0, PLAN_LAYER.delta)
     width = layer_of(plan, 0, PLAN_LAYER.width)
-    entry = slot * memory.row.shape[1]
-    for q in range(simd.fact(memory.count, slot) - simd.fact(plan, PLAN.unseen)):
-        at = simd.fact(plan, PLAN.sparse) + simd.fact(memory.row, entry + q) * width
-        _add(state, at + shift, scratch, simd.fact(memory.value, entry + q), vector, width)
-    one = scratch.dtype.type(1)
-    for s in range(curves(plan, memory, slot)):
-        i = simd.fact(memory.splined, slot * memory.splined.shape[1] + s)
-        at = row_below(plan, scratch, i, width) + shift
-        above = share_above(plan, scratch, i)
-        _add(state, at, scratch, one - above, vector, width)
-        _add(state, at + width, scratch, above, vector, width)
+    for r in range(count):
+        at = simd.pick(touched.place, r) + shift
+        _add(state, at, scratch, simd.pick(touched.share, r), vector, width)
     for number in range(simd.fact(plan, PLAN.moves)):
         column = MOVES + len(PLAN_MOVE) * number
         at = simd.fact(plan, column + PLAN_MOVE.weights) + shift
@@ -101,9 +90,7 @@ def _update(plan, factor, weights, state, scratch, active, step):
         for i in range(rows):
             if _take(plan, state, at, scratch, vector, width) or number < moves:
                 keep = decayed if i >= biases else 1.0
-                one_step(
-                    plan, factor, weights, at, state, scratch, share, vector, width, pace, keep
-                )
+                one_row(plan, factor, weights, at, state, scratch, share, vector, width, pace, keep)
             at += width
 
 

@@ -7,8 +7,6 @@ that a bias is the first row of its section and needs no code of its own.
 
 from __future__ import annotations
 
-import numpy as np
-
 from streamnet.jit import inlined
 from streamnet.networks import simd
 from streamnet.networks.plan import IDENTITY
@@ -23,15 +21,11 @@ from streamnet.networks.topology import PLAN_LAYER
 
 __all__ = (
     "answer",
-    "curves",
     "fetch",
     "finish",
     "forward",
-    "row_below",
-    "share_above",
 )
 
-REACH = 3.0  # standard deviations from the mean to the outermost knots
 FEW = 4  # outputs up to which each is worked on alone
 
 
@@ -45,54 +39,18 @@ def fetch(memory, slot, inputs, scratch):
 
 
 @inlined
-def _place(plan, scratch, i):
-    """Where dense input ``i`` lies among its knots, from 0 to the last of them."""
-    last = scratch.dtype.type(simd.fact(plan, PLAN.knots) - 1)
-    reach = scratch.dtype.type(REACH)
-    z = max(-reach, min(simd.pick(scratch, LANES + i), reach))
-    return (z + reach) * (last / (reach + reach))
-
-
-@inlined
-def curves(plan, memory, slot):
-    """How many dense inputs of a sample the first layer learns a spline of."""
-    most = memory.splined.shape[1] if simd.fact(plan, PLAN.knots) > 0 else 0
-    count = 0
-    while count < most and simd.fact(memory.splined, slot * most + count) >= 0:
-        count += 1
-    return count
-
-
-@inlined
-def _knot_below(plan, scratch, i):
-    """The knot at or below dense input ``i``, never the last."""
-    return min(np.int64(_place(plan, scratch, i)), simd.fact(plan, PLAN.knots) - 2)
-
-
-@inlined
-def share_above(plan, scratch, i):
-    """How far dense input ``i`` has come to the knot above it, from 0 to 1."""
-    below = scratch.dtype.type(_knot_below(plan, scratch, i))
-    return _place(plan, scratch, i) - below
-
-
-@inlined
-def forward(plan, weights, scratch, memory, slot, active):
+def forward(plan, weights, scratch, touched, count, active):
     """Values of each layer, then the scores of the outputs in use."""
     depth = simd.fact(plan, PLAN.depth)
     source = LANES - 1
     rows = simd.fact(plan, PLAN.inputs) + 1
-    entry = slot * memory.row.shape[1]
-    entries = entry + simd.fact(memory.count, slot) - simd.fact(plan, PLAN.unseen)
-    curve = slot * memory.splined.shape[1]
-    splines = curves(plan, memory, slot)
     for layer in range(max(depth, 1)):
         target = layer_of(plan, layer, PLAN_LAYER.value)
-        _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries, curve, splines)
+        _layer(plan, layer, weights, rows, scratch, source, touched, count)
         simd.put(scratch, target - 1, 1)
         source = target - 1
         rows = layer_of(plan, layer, PLAN_LAYER.units) + 1
-        entries = entry
+        count = 0
     if depth > 0:
         width = layer_of(plan, depth - 1, PLAN_LAYER.width)
         values = layer_of(plan, depth - 1, PLAN_LAYER.value)
@@ -107,29 +65,16 @@ def forward(plan, weights, scratch, memory, slot, active):
 
 
 @inlined
-def row_below(plan, scratch, i, width):
-    """Where the weights of the knot below dense input ``i`` start; those of the next follow."""
-    row = i * simd.fact(plan, PLAN.knots) + _knot_below(plan, scratch, i)
-    return simd.fact(plan, PLAN.splines) + row * width
-
-
-@inlined
-def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries, curve, splines):
-    """Values of a layer, with four, two or one vectors of it in registers at once.
-
-    Besides the dense rows there are those that are active, ``entry`` to ``entries`` in memory, and
-    two for each of the ``splines`` that are named from ``curve`` on.
-    """
+def _layer(plan, layer, weights, rows, scratch, source, touched, count):
+    """Values of a layer, with four vectors or one of it in registers at once."""
     width = layer_of(plan, layer, PLAN_LAYER.width)
     start = layer_of(plan, layer, PLAN_LAYER.weights)
     target = layer_of(plan, layer, PLAN_LAYER.value)
     units = layer_of(plan, layer, PLAN_LAYER.units)
     code = layer_of(plan, layer, PLAN_LAYER.activation)
-    sparse = simd.fact(plan, PLAN.sparse)
     zero = simd.splat(scratch.dtype.type(0))
-    one = simd.splat(scratch.dtype.type(1))
-    splined = splines if layer == 0 else 0
     odd = (rows - 1) // 2 * 2 + 1
+    pairs = count // 2 * 2
     j = 0
     # Odd and even rows are summed apart, which halves the wait for the last addition. Both loops
     # add up in the same order, so that a sum does not depend on how wide a layer has grown.
@@ -161,23 +106,22 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries, 
             f = simd.multiply_add(x, simd.load(weights, at + 16), f)
             g = simd.multiply_add(x, simd.load(weights, at + 32), g)
             h = simd.multiply_add(x, simd.load(weights, at + 48), h)
-        for s in range(splined):
-            i = simd.fact(memory.splined, curve + s)
-            at = row_below(plan, scratch, i, width) + j
-            x = simd.splat(share_above(plan, scratch, i))
-            y = simd.subtract(one, x)
-            a = simd.multiply_add(y, simd.load(weights, at), a)
-            b = simd.multiply_add(y, simd.load(weights, at + 16), b)
-            c = simd.multiply_add(y, simd.load(weights, at + 32), c)
-            d = simd.multiply_add(y, simd.load(weights, at + 48), d)
-            at += width
+        for r in range(0, pairs, 2):
+            at = simd.pick(touched.place, r) + j
+            x = simd.broadcast(touched.share, r)
+            a = simd.multiply_add(x, simd.load(weights, at), a)
+            b = simd.multiply_add(x, simd.load(weights, at + 16), b)
+            c = simd.multiply_add(x, simd.load(weights, at + 32), c)
+            d = simd.multiply_add(x, simd.load(weights, at + 48), d)
+            at = simd.pick(touched.place, r + 1) + j
+            x = simd.broadcast(touched.share, r + 1)
             e = simd.multiply_add(x, simd.load(weights, at), e)
             f = simd.multiply_add(x, simd.load(weights, at + 16), f)
             g = simd.multiply_add(x, simd.load(weights, at + 32), g)
             h = simd.multiply_add(x, simd.load(weights, at + 48), h)
-        for q in range(entry, entries):
-            at = sparse + simd.fact(memory.row, q) * width + j
-            x = simd.broadcast(memory.value, q)
+        if pairs < count:
+            at = simd.pick(touched.place, pairs) + j
+            x = simd.broadcast(touched.share, pairs)
             a = simd.multiply_add(x, simd.load(weights, at), a)
             b = simd.multiply_add(x, simd.load(weights, at + 16), b)
             c = simd.multiply_add(x, simd.load(weights, at + 32), c)
@@ -201,15 +145,14 @@ def _layer(plan, layer, weights, rows, scratch, source, memory, entry, entries, 
         if odd < rows:
             x = simd.broadcast(scratch, source + odd)
             e = simd.multiply_add(x, simd.load(weights, at + width), e)
-        for s in range(splined):
-            i = simd.fact(memory.splined, curve + s)
-            at = row_below(plan, scratch, i, width) + j
-            x = simd.splat(share_above(plan, scratch, i))
-            a = simd.multiply_add(simd.subtract(one, x), simd.load(weights, at), a)
-            e = simd.multiply_add(x, simd.load(weights, at + width), e)
-        for q in range(entry, entries):
-            at = sparse + simd.fact(memory.row, q) * width + j
-            a = simd.multiply_add(simd.broadcast(memory.value, q), simd.load(weights, at), a)
+        for r in range(0, pairs, 2):
+            at = simd.pick(touched.place, r) + j
+            a = simd.multiply_add(simd.broadcast(touched.share, r), simd.load(weights, at), a)
+            at = simd.pick(touched.place, r + 1) + j
+            e = simd.multiply_add(simd.broadcast(touched.share, r + 1), simd.load(weights, at), e)
+        if pairs < count:
+            at = simd.pick(touched.place, pairs) + j
+            a = simd.multiply_add(simd.broadcast(touched.share, pairs), simd.load(weights, at), a)
         simd.store(scratch, target + j, _activated(code, simd.add(a, e), units - j))
         j += LANES
 

@@ -25,8 +25,12 @@ from streamnet.networks.forward import answer
 from streamnet.networks.forward import fetch
 from streamnet.networks.forward import finish
 from streamnet.networks.forward import forward
+from streamnet.networks.subnormals import flush_subnormals
+from streamnet.networks.subnormals import restore_subnormals
 from streamnet.networks.topology import FACTORS
 from streamnet.networks.topology import PLAN
+from streamnet.networks.touched import Touched
+from streamnet.networks.touched import touch
 from streamnet.networks.turns import take_turn
 from streamnet.randomness import mix
 
@@ -62,6 +66,7 @@ def learn(
     weights: NDArray[np.floating],
     state: NDArray[np.floating],
     scratch: NDArray[np.floating],
+    touched: Touched,
     memory: Memory,
     known: NDArray[np.int32],  # shape=(n,): outputs that may be named before sample i
     first: int,  # number of the block's first sample
@@ -79,6 +84,7 @@ def learn(
     """
     mask = memory.count.size - 1
     samples = known.size
+    control = flush_subnormals()
     turn = take_turn(turns)
     while turn < order.size:
         k = np.uint64(order[turn])
@@ -104,7 +110,8 @@ def learn(
             truth = simd.fact(memory.label, slot)
             if healthy[k] == 1 and (repeat == 0 or truth >= 0):
                 fetch(memory, slot, inputs, scratch)
-                forward(plan, weights, scratch, memory, slot, active)
+                count = touch(plan, memory, slot, scratch, touched)
+                forward(plan, weights, scratch, touched, count, active)
                 sound = finish(plan, scratch, active, simd.fact(factor, FACTORS.score_limit))
                 if not sound:
                     healthy[k] = 0
@@ -115,8 +122,8 @@ def learn(
                     gradient(plan, factor, scratch, memory, slot, active)
                     backward(plan, weights, scratch, active)
                     if simd.fact(factor, FACTORS.clip) > 0.0:
-                        clip(plan, factor, scratch, memory, slot, inputs, active)
-                    move(plan, factor, weights, state, scratch, memory, slot, active, taken[k])
+                        clip(plan, factor, scratch, touched, count, inputs, active)
+                    move(plan, factor, weights, state, scratch, touched, count, active, taken[k])
                     taken[k] += 1
             # One loop over samples and rehearsals: what depends on the sample alone is cheap, and
             # compilers would move much more of it out of an inner loop than is ever used.
@@ -124,6 +131,7 @@ def learn(
             if repeat > _repeats(plan, number) or label < 0:
                 repeat = 0
                 i += 1
+    restore_subnormals(control)
 
 
 @inlined

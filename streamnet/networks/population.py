@@ -16,6 +16,7 @@ from streamnet.networks.aligned import aligned_zeros
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.cost import cost_of
 from streamnet.networks.initialise import fill_section
+from streamnet.networks.kernels import Memory
 from streamnet.networks.kernels import finite
 from streamnet.networks.kernels import learn
 from streamnet.networks.members import Answers
@@ -36,6 +37,7 @@ from streamnet.networks.topology import plan_of
 from streamnet.networks.topology import scratch_size
 from streamnet.networks.topology import sections_of
 from streamnet.networks.topology import states_of
+from streamnet.networks.touched import Touched
 from streamnet.networks.turns import new_turns
 from streamnet.samples import Inputs
 from streamnet.samples import Task
@@ -225,7 +227,7 @@ class Population:
             self.healthy,
             self.weights,
             self.state,
-            self.scratch(),
+            *self.working(self.memory.ring),
             self.memory.ring,
             known,
             first,
@@ -262,7 +264,7 @@ class Population:
             self.healthy[chosen].copy(),
             self.weights,
             self.state,
-            self.scratch(),
+            *self.working(self.memory.ring),
             self.memory.ring,
             np.full(n, outputs, np.int32),
             first,
@@ -272,11 +274,13 @@ class Population:
         )
         return answers
 
-    def scratch(self) -> NDArray[Any]:
-        """Working memory for the kernels, one for each thread."""
-        kept: NDArray[Any] | None = getattr(self._local, "scratch", None)
-        if kept is None:
-            kept = self._local.scratch = aligned_zeros(self._scratch_size, self.dtype)
+    def working(self, memory: Memory) -> tuple[NDArray[Any], Touched]:
+        """Working memory for the kernels on samples in ``memory``, one for each thread."""
+        kept: tuple[NDArray[Any], Touched] | None = getattr(self._local, "working", None)
+        most = memory.row.shape[1] + 2 * memory.splined.shape[1]
+        if kept is None or len(kept[1].place) < most:
+            touched = Touched(np.zeros(most, np.int64), np.zeros(most, self.dtype))
+            kept = self._local.working = aligned_zeros(self._scratch_size, self.dtype), touched
         return kept
 
     def check(self) -> int:

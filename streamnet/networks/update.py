@@ -6,9 +6,6 @@ import math
 
 from streamnet.jit import inlined
 from streamnet.networks import simd
-from streamnet.networks.forward import curves
-from streamnet.networks.forward import row_below
-from streamnet.networks.forward import share_above
 from streamnet.networks.plan import ADAGRAD
 from streamnet.networks.plan import ADAM
 from streamnet.networks.plan import INVERSE
@@ -26,7 +23,7 @@ from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
 from streamnet.networks.topology import PLAN_MOVE
 
-__all__ = ("correction_of", "one_step", "rate_of", "update")
+__all__ = ("correction_of", "one_row", "rate_of", "update")
 
 
 @inlined
@@ -59,46 +56,57 @@ def correction_of(plan, factor, taken):
 
 
 @inlined
-def update(plan, factor, weights, state, scratch, memory, slot, active, taken):
-    """Move the active rows, then every section: its gradient is inputs times deltas."""
+def update(plan, factor, weights, state, scratch, touched, count, active, taken):
+    """Move the touched rows, then every section: its gradient is inputs times deltas."""
     rate = rate_of(plan, factor, taken)
     pace = rate * correction_of(plan, factor, taken)
-    decayed = 1.0 - rate * simd.fact(factor, FACTORS.weight_decay)
-    plain = (
-        simd.fact(plan, PLAN.optimiser) == SGD and simd.fact(factor, FACTORS.weight_decay) == 0.0
-    )
+    keep = 1.0 - rate * simd.fact(factor, FACTORS.weight_decay)
+    optimiser = simd.fact(plan, PLAN.optimiser)
+    # A copy for each optimiser: a constant, it leaves no choice to be made for each weight.
+    if optimiser == MOMENTUM:
+        _move(MOMENTUM, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+    elif optimiser == RMSPROP:
+        _move(RMSPROP, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+    elif optimiser == ADAGRAD:
+        _move(ADAGRAD, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+    elif optimiser == ADAM:
+        _move(ADAM, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+    else:
+        _move(SGD, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+
+
+@inlined
+def _move(optimiser, plan, factor, weights, state, scratch, touched, count, active, rate, decayed):
+    """One step of ``optimiser``, column by column, so that deltas stay in a register."""
     vector = layer_of(plan, 0, PLAN_LAYER.delta)
     width = layer_of(plan, 0, PLAN_LAYER.width)
-    entry = slot * memory.row.shape[1]
-    for q in range(simd.fact(memory.count, slot) - simd.fact(plan, PLAN.unseen)):
-        at = simd.fact(plan, PLAN.sparse) + simd.fact(memory.row, entry + q) * width
-        x = simd.fact(memory.value, entry + q)
-        one_step(plan, factor, weights, at, state, scratch, x, vector, width, pace, decayed)
-    for s in range(curves(plan, memory, slot)):
-        i = simd.fact(memory.splined, slot * memory.splined.shape[1] + s)
-        at = row_below(plan, scratch, i, width)
-        above = share_above(plan, scratch, i)
-        below = scratch.dtype.type(1) - above
-        one_step(plan, factor, weights, at, state, scratch, below, vector, width, pace, decayed)
-        at += width
-        one_step(plan, factor, weights, at, state, scratch, above, vector, width, pace, decayed)
+    for j in range(0, width, LANES):
+        delta = simd.load(scratch, vector + j)
+        for r in range(count):
+            g = simd.multiply(simd.broadcast(touched.share, r), delta)
+            at = simd.pick(touched.place, r) + j
+            _step(optimiser, plan, factor, weights, at, state, g, rate, decayed)
     for number in range(simd.fact(plan, PLAN.moves)):
         move = MOVES + len(PLAN_MOVE) * number
-        at = simd.fact(plan, move + PLAN_MOVE.weights)
+        start = simd.fact(plan, move + PLAN_MOVE.weights)
         rows = simd.fact(plan, move + PLAN_MOVE.rows)
         width = simd.fact(plan, move + PLAN_MOVE.width)
         source = simd.fact(plan, move + PLAN_MOVE.source)
         vector = simd.fact(plan, move + PLAN_MOVE.vector)
+        biases = simd.fact(plan, move + PLAN_MOVE.biases)
         if rows == ALL_OUTPUTS:
             rows = active
-        if plain:
-            _descend(weights, at, rows, width, scratch, source, vector, rate)
+        if optimiser == SGD and decayed == 1.0:
+            _descend(weights, start, rows, width, scratch, source, vector, rate)
             continue
-        for i in range(rows):
-            keep = decayed if i >= simd.fact(plan, move + PLAN_MOVE.biases) else 1.0
-            x = simd.pick(scratch, source + i)
-            one_step(plan, factor, weights, at, state, scratch, x, vector, width, pace, keep)
-            at += width
+        for j in range(0, width, LANES):
+            delta = simd.load(scratch, vector + j)
+            at = start + j
+            for i in range(rows):
+                g = simd.multiply(simd.broadcast(scratch, source + i), delta)
+                keep = decayed if i >= biases else 1.0
+                _step(optimiser, plan, factor, weights, at, state, g, rate, keep)
+                at += width
 
 
 @inlined
@@ -131,42 +139,46 @@ def _descend(weights, start, rows, width, scratch, source, vector, rate):
 
 
 @inlined
-def one_step(plan, factor, weights, at, state, scratch, x, vector, width, rate, keep):
+def one_row(plan, factor, weights, at, state, scratch, x, vector, width, rate, keep):
     """One optimiser step on one row, whose gradient is ``x`` times a vector."""
-    number = scratch.dtype.type
     optimiser = simd.fact(plan, PLAN.optimiser)
+    share = simd.splat(scratch.dtype.type(x))
+    for j in range(0, width, LANES):
+        g = simd.multiply(share, simd.load(scratch, vector + j))
+        _step(optimiser, plan, factor, weights, at + j, state, g, rate, keep)
+
+
+@inlined
+def _step(optimiser, plan, factor, weights, at, state, g, rate, keep):
+    """One optimiser step on the weights from ``at`` on, whose gradient is ``g``."""
+    number = weights.dtype.type
     first = at - simd.fact(plan, PLAN.start) + simd.fact(plan, PLAN.state)
     second = first + simd.fact(plan, PLAN.size)
-    factor_x = simd.splat(number(x))
-    down = simd.splat(number(-rate))
-    kept = simd.splat(number(keep))
     epsilon = simd.splat(number(simd.fact(factor, FACTORS.epsilon)))
     beta = simd.splat(number(simd.fact(factor, FACTORS.momentum)))
     rest = simd.splat(number(1.0 - simd.fact(factor, FACTORS.momentum)))
     beta2 = simd.splat(number(simd.fact(factor, FACTORS.second_momentum)))
     rest2 = simd.splat(number(1.0 - simd.fact(factor, FACTORS.second_momentum)))
-    for j in range(0, width, LANES):
-        g = simd.multiply(factor_x, simd.load(scratch, vector + j))
-        w = simd.multiply(kept, simd.load(weights, at + j))
-        move = g
-        if optimiser == MOMENTUM:
-            move = simd.multiply_add(beta, simd.load(state, first + j), g)
-            simd.store(state, first + j, move)
-        elif optimiser == RMSPROP:
-            v = simd.multiply(beta2, simd.load(state, first + j))
-            v = simd.multiply_add(simd.multiply(rest2, g), g, v)
-            simd.store(state, first + j, v)
-            move = simd.divide(g, simd.add(simd.square_root(v), epsilon))
-        elif optimiser == ADAGRAD:
-            v = simd.multiply_add(g, g, simd.load(state, first + j))
-            simd.store(state, first + j, v)
-            move = simd.divide(g, simd.add(simd.square_root(v), epsilon))
-        elif optimiser == ADAM:
-            m = simd.multiply(beta, simd.load(state, first + j))
-            m = simd.multiply_add(rest, g, m)
-            simd.store(state, first + j, m)
-            v = simd.multiply(beta2, simd.load(state, second + j))
-            v = simd.multiply_add(simd.multiply(rest2, g), g, v)
-            simd.store(state, second + j, v)
-            move = simd.divide(m, simd.add(simd.square_root(v), epsilon))
-        simd.store(weights, at + j, simd.multiply_add(down, move, w))
+    move = g
+    if optimiser == MOMENTUM:
+        move = simd.multiply_add(beta, simd.load(state, first), g)
+        simd.store(state, first, move)
+    elif optimiser == RMSPROP:
+        v = simd.multiply(beta2, simd.load(state, first))
+        v = simd.multiply_add(simd.multiply(rest2, g), g, v)
+        simd.store(state, first, v)
+        move = simd.divide(g, simd.add(simd.square_root(v), epsilon))
+    elif optimiser == ADAGRAD:
+        v = simd.multiply_add(g, g, simd.load(state, first))
+        simd.store(state, first, v)
+        move = simd.divide(g, simd.add(simd.square_root(v), epsilon))
+    elif optimiser == ADAM:
+        m = simd.multiply(beta, simd.load(state, first))
+        m = simd.multiply_add(rest, g, m)
+        simd.store(state, first, m)
+        v = simd.multiply(beta2, simd.load(state, second))
+        v = simd.multiply_add(simd.multiply(rest2, g), g, v)
+        simd.store(state, second, v)
+        move = simd.divide(m, simd.add(simd.square_root(v), epsilon))
+    w = simd.multiply(simd.splat(number(keep)), simd.load(weights, at))
+    simd.store(weights, at, simd.multiply_add(simd.splat(number(-rate)), move, w))
