@@ -165,7 +165,7 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         np.ones(networks, np.uint8),
         population.weights,
         population.state,
-        *population.working(memory),
+        population.seats(memory),
         memory,
         np.full(n, known, np.int32),
         0,

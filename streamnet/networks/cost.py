@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.topology import Capacity
 from streamnet.networks.topology import sections_of
 
-__all__ = ("cost_of",)
+__all__ = ("cost_of", "heaviest_first")
 
 # Fitted to one core of an AMD EPYC: microseconds for a step, for each row of weights that it
 # touches, and for a thousand of those weights.
@@ -40,3 +45,14 @@ def cost_of(settings: CandidateSettings, capacity: Capacity) -> float:
     pace = (_FORWARD + _UPDATE[settings.optimiser]) / 1000.0
     step = _STEP + _ROW * touched + pace * weights
     return step * (1 + settings.rehearsal)
+
+
+def heaviest_first(settings: Sequence[CandidateSettings], capacity: Capacity) -> NDArray[np.int64]:
+    """The places of candidates in the order in which threads best take them up.
+
+    >>> small, wide = CandidateSettings(hidden=(8,)), CandidateSettings(hidden=(128,))
+    >>> heaviest_first([small, wide], Capacity(dense=8, rows=0, outputs=2))
+    array([1, 0])
+    """
+    costs = [cost_of(given, capacity) for given in settings]
+    return np.argsort(np.negative(costs), kind="stable")

@@ -1,8 +1,8 @@
 """The kernel that lets each candidate predict, be checked, and learn a block of samples.
 
-One candidate goes through the whole block before the next one starts, so its weights stay in the
-first-level cache; within a candidate, samples go strictly one after the other. Activation, loss and
-optimiser are chosen by number once a layer or row, never per weight. Its parts are in
+A candidate goes through the whole block before another one takes its seat, so its weights stay in
+the nearest caches; within a candidate, samples go strictly one after the other. Activation, loss
+and optimiser are chosen by number once a layer or section, never per weight. Its parts are in
 `forward`, `backward` and `update`, inlined.
 """
 
@@ -25,13 +25,20 @@ from streamnet.networks.forward import answer
 from streamnet.networks.forward import fetch
 from streamnet.networks.forward import finish
 from streamnet.networks.forward import forward
+from streamnet.networks.seats import ASKED
+from streamnet.networks.seats import EMPTY
+from streamnet.networks.seats import LEARNS
+from streamnet.networks.seats import RESTS
+from streamnet.networks.seats import SEAT
+from streamnet.networks.seats import SEATS
+from streamnet.networks.seats import Seats
+from streamnet.networks.seats import take_seat
 from streamnet.networks.subnormals import flush_subnormals
 from streamnet.networks.subnormals import restore_subnormals
 from streamnet.networks.topology import FACTORS
 from streamnet.networks.topology import PLAN
 from streamnet.networks.touched import Touched
 from streamnet.networks.touched import touch
-from streamnet.networks.turns import take_turn
 from streamnet.randomness import mix
 
 __all__ = ("EARLY", "Memory", "finite", "learn")
@@ -65,8 +72,7 @@ def learn(
     healthy: NDArray[np.uint8],  # shape=(candidates,)
     weights: NDArray[np.floating],
     state: NDArray[np.floating],
-    scratch: NDArray[np.floating],
-    touched: Touched,
+    seats: Seats,
     memory: Memory,
     known: NDArray[np.int32],  # shape=(n,): outputs that may be named before sample i
     first: int,  # number of the block's first sample
@@ -80,58 +86,125 @@ def learn(
     A sample without a target is answered and not learned. A candidate whose scores are not finite
     or exceed its limit is marked unhealthy at that sample and does nothing from there on.
 
-    Threads that share ``turns`` share the candidates out among them, each as it gets free.
+    Threads that share ``turns`` share the candidates out among them, each as a seat gets free.
     """
-    mask = memory.count.size - 1
-    samples = known.size
+    if known.size == 0:
+        return
     control = flush_subnormals()
-    turn = take_turn(turns)
-    while turn < order.size:
-        k = np.uint64(order[turn])
-        turn = take_turn(turns)
-        plan = plans[k]
-        factor = factors[k]
-        # What lies beyond the outputs in use, and fills up vectors, must be zero.
-        for j in range(scratch.size):
-            simd.put(scratch, j, 0)
-        i = 0
-        repeat = 0
-        while i < samples:
-            number = first + i
-            now = number & mask
-            label = simd.fact(memory.label, now)
-            nameable = simd.fact(known, i)
-            active = max(nameable, label + 1)
-            slot = now
-            if repeat > 0:
-                slot = _draw(plan, seed, number, repeat) & mask
-            else:
-                simd.put(alive, k * samples + i, healthy[k])
-            truth = simd.fact(memory.label, slot)
-            if healthy[k] == 1 and (repeat == 0 or truth >= 0):
-                fetch(memory, slot, inputs, scratch)
-                count = touch(plan, memory, slot, scratch, touched)
-                forward(plan, weights, scratch, touched, count, active)
-                sound = finish(plan, scratch, active, simd.fact(factor, FACTORS.score_limit))
-                if not sound:
-                    healthy[k] = 0
-                if repeat == 0:
-                    simd.put(alive, k * samples + i, sound)
-                    answer(plan, scratch, nameable, memory.goal.shape[1], answers, k, i)
-                if sound and truth >= 0:
-                    gradient(plan, factor, scratch, memory, slot, active)
-                    backward(plan, weights, scratch, active)
-                    if simd.fact(factor, FACTORS.clip) > 0.0:
-                        clip(plan, factor, scratch, touched, count, inputs, active)
-                    move(plan, factor, weights, state, scratch, touched, count, active, taken[k])
-                    taken[k] += 1
-            # One loop over samples and rehearsals: what depends on the sample alone is cheap, and
-            # compilers would move much more of it out of an inner loop than is ever used.
-            repeat += 1
-            if repeat > _repeats(plan, number) or label < 0:
-                repeat = 0
-                i += 1
+    busy = 0
+    for s in range(SEATS):
+        busy += take_seat(order, turns, seats, s)
+    while busy > 0:
+        for s in range(SEATS):
+            _ask(plans, weights, seats, s, memory, known, first, inputs, seed, healthy, alive)
+        for s in range(SEATS):
+            _answer(plans, factors, seats, s, memory, known, healthy, answers, alive)
+        for s in range(SEATS):
+            _differentiate(plans, factors, weights, seats, s, memory)
+        for s in range(SEATS):
+            _move(plans, factors, taken, weights, state, seats, s, inputs)
+        for s in range(SEATS):
+            if _goes_on(plans, seats, s, memory, first) == known.size:
+                busy += take_seat(order, turns, seats, s) - 1
     restore_subnormals(control)
+
+
+@inlined
+def _ask(plans, weights, seats, s, memory, known, first, inputs, seed, healthy, alive):
+    """The first part of a step: the next sample through the network, to its scores."""
+    now = seats.now[s]
+    if simd.pick(now, SEAT.phase) == EMPTY:
+        return
+    k = np.uint64(simd.pick(now, SEAT.candidate))
+    _choose(plans[k], now, memory, known, first, seed, healthy[k], alive[k])
+    if simd.pick(now, SEAT.phase) != ASKED:
+        return
+    scratch, slot = seats.scratch[s], simd.pick(now, SEAT.slot)
+    touched = Touched(seats.touched.place[s], seats.touched.share[s])
+    fetch(memory, slot, inputs, scratch)
+    count = touch(plans[k], memory, slot, scratch, touched)
+    simd.put(now, SEAT.touched, count)
+    forward(plans[k], weights, scratch, touched, count, simd.pick(now, SEAT.active))
+
+
+@inlined
+def _answer(plans, factors, seats, s, memory, known, healthy, answers, alive):
+    """The second: scores to an answer, written unless it was asked to rehearse."""
+    now = seats.now[s]
+    if simd.pick(now, SEAT.phase) != ASKED:
+        return
+    k = np.uint64(simd.pick(now, SEAT.candidate))
+    scratch, active = seats.scratch[s], simd.pick(now, SEAT.active)
+    sound = finish(plans[k], scratch, active, simd.fact(factors[k], FACTORS.score_limit))
+    truth = simd.fact(memory.label, simd.pick(now, SEAT.slot))
+    simd.put(now, SEAT.phase, LEARNS if sound and truth >= 0 else RESTS)
+    if not sound:
+        healthy[k] = 0
+    if simd.pick(now, SEAT.repeat) == 0:
+        i = simd.pick(now, SEAT.sample)
+        simd.put(alive[k], i, sound)
+        answer(plans[k], scratch, simd.fact(known, i), memory.goal.shape[1], answers, k, i)
+
+
+@inlined
+def _differentiate(plans, factors, weights, seats, s, memory):
+    """The third: deltas of all layers."""
+    now = seats.now[s]
+    if simd.pick(now, SEAT.phase) == LEARNS:
+        k = np.uint64(simd.pick(now, SEAT.candidate))
+        scratch, active = seats.scratch[s], simd.pick(now, SEAT.active)
+        gradient(plans[k], factors[k], scratch, memory, simd.pick(now, SEAT.slot), active)
+        backward(plans[k], weights, scratch, active)
+
+
+@inlined
+def _move(plans, factors, taken, weights, state, seats, s, inputs):
+    """The last: every weight moved."""
+    now = seats.now[s]
+    if simd.pick(now, SEAT.phase) != LEARNS:
+        return
+    k = np.uint64(simd.pick(now, SEAT.candidate))
+    plan, factor, scratch = plans[k], factors[k], seats.scratch[s]
+    count, active = simd.pick(now, SEAT.touched), simd.pick(now, SEAT.active)
+    touched = Touched(seats.touched.place[s], seats.touched.share[s])
+    if simd.fact(factor, FACTORS.clip) > 0.0:
+        clip(plan, factor, scratch, touched, count, inputs, active)
+    move(plan, factor, weights, state, scratch, touched, count, active, taken[k])
+    taken[k] += 1
+
+
+@inlined
+def _choose(plan, now, memory, known, first, seed, healthy, alive):
+    """Find what a seat is to be asked in this step, if anything."""
+    mask = memory.count.size - 1
+    i, repeat = simd.pick(now, SEAT.sample), simd.pick(now, SEAT.repeat)
+    slot = (first + i) & mask
+    label = simd.fact(memory.label, slot)
+    simd.put(now, SEAT.active, max(simd.fact(known, i), label + 1))
+    if repeat > 0:
+        slot = _draw(plan, seed, first + i, repeat) & mask
+    else:
+        simd.put(alive, i, healthy)
+    simd.put(now, SEAT.slot, slot)
+    asked = healthy == 1 and (repeat == 0 or simd.fact(memory.label, slot) >= 0)
+    simd.put(now, SEAT.phase, ASKED if asked else RESTS)
+
+
+@inlined
+def _goes_on(plans, seats, s, memory, first):
+    """Step on to the next rehearsal or sample; the sample in turn, -1 in an empty seat."""
+    now = seats.now[s]
+    if simd.pick(now, SEAT.phase) == EMPTY:
+        return -1
+    plan = plans[np.uint64(simd.pick(now, SEAT.candidate))]
+    i, repeat = simd.pick(now, SEAT.sample), simd.pick(now, SEAT.repeat) + 1
+    label = simd.fact(memory.label, (first + i) & (memory.count.size - 1))
+    if repeat > _repeats(plan, first + i) or label < 0:
+        repeat = 0
+        i += 1
+    simd.put(now, SEAT.sample, i)
+    simd.put(now, SEAT.repeat, repeat)
+    return i
 
 
 @inlined

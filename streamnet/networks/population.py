@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.networks.aligned import aligned_zeros
 from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.cost import cost_of
+from streamnet.networks.cost import heaviest_first
 from streamnet.networks.initialise import fill_section
 from streamnet.networks.kernels import Memory
 from streamnet.networks.kernels import finite
@@ -31,13 +31,14 @@ from streamnet.networks.packing import matrices_of
 from streamnet.networks.packing import pack
 from streamnet.networks.packing import parts_of
 from streamnet.networks.packing import unpack
+from streamnet.networks.seats import Seats
+from streamnet.networks.seats import new_seats
 from streamnet.networks.topology import Capacity
 from streamnet.networks.topology import factors_of
 from streamnet.networks.topology import plan_of
 from streamnet.networks.topology import scratch_size
 from streamnet.networks.topology import sections_of
 from streamnet.networks.topology import states_of
-from streamnet.networks.touched import Touched
 from streamnet.networks.turns import new_turns
 from streamnet.samples import Inputs
 from streamnet.samples import Task
@@ -114,8 +115,7 @@ class Population:
             scratch = max(scratch, scratch_size(member.settings, self.capacity))
         self.plans = np.stack(plans)
         self.factors = np.stack([factors_of(member.settings) for member in self.members])
-        costs = [cost_of(member.settings, self.capacity) for member in self.members]
-        self._order = np.argsort(np.negative(costs), kind="stable")
+        self._order = heaviest_first([m.settings for m in self.members], self.capacity)
         self.weights = aligned_zeros(weights, self.dtype)
         self.state = aligned_zeros(states, self.dtype)
         self._scratch_size = scratch
@@ -227,7 +227,7 @@ class Population:
             self.healthy,
             self.weights,
             self.state,
-            *self.working(self.memory.ring),
+            self.seats(self.memory.ring),
             self.memory.ring,
             known,
             first,
@@ -264,7 +264,7 @@ class Population:
             self.healthy[chosen].copy(),
             self.weights,
             self.state,
-            *self.working(self.memory.ring),
+            self.seats(self.memory.ring),
             self.memory.ring,
             np.full(n, outputs, np.int32),
             first,
@@ -274,13 +274,12 @@ class Population:
         )
         return answers
 
-    def working(self, memory: Memory) -> tuple[NDArray[Any], Touched]:
+    def seats(self, memory: Memory) -> Seats:
         """Working memory for the kernels on samples in ``memory``, one for each thread."""
-        kept: tuple[NDArray[Any], Touched] | None = getattr(self._local, "working", None)
+        kept: Seats | None = getattr(self._local, "seats", None)
         most = memory.row.shape[1] + 2 * memory.splined.shape[1]
-        if kept is None or len(kept[1].place) < most:
-            touched = Touched(np.zeros(most, np.int64), np.zeros(most, self.dtype))
-            kept = self._local.working = aligned_zeros(self._scratch_size, self.dtype), touched
+        if kept is None or kept.touched.place.shape[1] < most:
+            kept = self._local.seats = new_seats(self._scratch_size, most, self.dtype)
         return kept
 
     def check(self) -> int:

@@ -13,6 +13,7 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.committee import Committee
 from streamnet.networks.committee import Network
 from streamnet.networks.population import Population
+from streamnet.networks.seats import SEATS
 from streamnet.networks.turns import new_turns
 from streamnet.samples import Inputs
 from streamnet.samples import Task
@@ -87,8 +88,8 @@ def test_threads_that_share_their_turns_come_to_the_same_bits() -> None:
     with ThreadPoolExecutor(5) as pool:
         for run in [pool.submit(shared.run, 0, known, answers, turns) for _ in range(5)]:
             run.result()
-    # Each of the 16 candidates was taken once, and each thread found once that none was left.
-    assert turns.tolist() == [21]
+    # Each of the 16 candidates was taken once, and each seat found once that none was left.
+    assert turns.tolist() == [16 + 5 * SEATS]
     assert np.array_equal(answers.outputs, expected.outputs)
     assert np.array_equal(shared.weights, alone.weights)
     assert np.array_equal(shared.state, alone.state)
