@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamnet.jit import jit
 
-__all__ = ("fill_uniform", "key_of", "mix", "permutation")
+__all__ = ("fill_rows", "fill_uniform", "key_of", "mix", "permutation")
 
 
 @jit
@@ -39,6 +39,23 @@ def _fill(out: NDArray[np.float64], key: Any, first: int) -> None:
     for i in range(out.size):
         bits = mix(np.uint64(key), np.uint64(first + i)) >> np.uint64(11)
         out[i] = np.float64(bits) * (2.0 / 9007199254740992.0) - 1.0
+
+
+@jit
+def fill_rows(out: NDArray[Any], key: Any, first: int, limit: float) -> None:
+    """Fill each row of ``out`` with numbers uniform in [-limit, limit).
+
+    Args:
+        out: shape=(rows, n), float32 or float64.
+        key: uint64; row i has what `fill_uniform` gives for the key ``mix(key, first + i)``.
+        first: Number of the first row.
+        limit: Scale of all.
+    """
+    for i in range(out.shape[0]):
+        row = mix(np.uint64(key), np.uint64(first + i))
+        for j in range(out.shape[1]):
+            bits = mix(row, np.uint64(j)) >> np.uint64(11)
+            out[i, j] = (np.float64(bits) * (2.0 / 9007199254740992.0) - 1.0) * limit
 
 
 def key_of(*parts: int) -> int:

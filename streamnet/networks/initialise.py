@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.topology import Section
-from streamnet.randomness import fill_uniform
+from streamnet.randomness import fill_rows
 from streamnet.randomness import key_of
 
 __all__ = ("fill_section", "limit_of")
@@ -60,9 +60,7 @@ def fill_section(
     matrix[first:] = 0
     if limit == 0.0:
         return
-    for row in range(first, section.rows):
-        draws = np.empty(section.units, np.float64)
-        fill_uniform(draws, key_of(seed, serial, number, row), 0)
-        matrix[row, : section.units] = draws * limit
+    key = np.uint64(key_of(seed, serial, number))
+    fill_rows(matrix[first:, : section.units], key, first, limit)
     if name == "first" or name.startswith("upper"):
         matrix[0] = 0  # biases

@@ -100,8 +100,6 @@ class Population:
         reach = max((m.settings.memory for m in self.members if m.settings.rehearses), default=0)
         return InputMemory(reach=reach, dtype=self.dtype, goals=self.goals)
 
-    # ------------------------------------------------------------------ memory
-
     def _arrange(self) -> None:
         """Lay out weights and optimiser state for the present members and capacity."""
         weights, states, scratch = 0, 0, 0
@@ -144,7 +142,7 @@ class Population:
             wanted = wanted._replace(outputs=max(outputs, min(2 * now.outputs, outputs + 64)))
         if wanted == now:
             return
-        before = self._everything()
+        before = [parts_of(matrices) for matrices in self._all_matrices()]
         if not any(now):
             # Nothing was learned: what there is are zeros that no start weight was written over.
             before = [{} for _ in before]
@@ -153,9 +151,6 @@ class Population:
         self._arrange()
         for slot, old in enumerate(before):
             self._fill(slot, old)
-
-    def _everything(self) -> list[Parts]:
-        return [parts_of(matrices) for matrices in self._all_matrices()]
 
     def _fill(self, slot: int, old: Parts) -> None:
         """Write what ``old`` has, and start weights for the rest."""
@@ -175,8 +170,6 @@ class Population:
             )
             for now, before in zip(arrays, kept, strict=False):
                 now[:rows, :columns] = before[:rows, :columns]
-
-    # ---------------------------------------------------------------- learning
 
     def prepare(
         self,
@@ -292,8 +285,6 @@ class Population:
         finite(self.plans, self.weights, healthy)
         return set(np.flatnonzero(healthy).tolist())
 
-    # ------------------------------------------------------------ coming, going
-
     def replace(
         self, slot: int, settings: CandidateSettings, *, born: int, parent: int | None = None
     ) -> Member:
@@ -314,8 +305,7 @@ class Population:
             raise ConfigurationError(
                 f"memory is {settings.memory}, but must be <= {self.memory.reach} here"
             )
-        before = self._everything()
-        inherited = {} if parent is None else self._inherited(settings, parent, before[parent])
+        inherited = {} if parent is None else self._inherited(settings, parent)
         taken = 0 if parent is None else int(self.taken[parent])
         member = Member(settings, self.next_serial, born)
         self.next_serial += 1
@@ -323,13 +313,23 @@ class Population:
         self.fan_in[slot] = max(8, self.capacity.dense)
         self.taken[slot] = taken
         self.healthy[slot] = 1
-        self._arrange()
-        before[slot] = inherited
-        for other, old in enumerate(before):
-            self._fill(other, old)
+        self._rearrange(slot)
+        self._fill(slot, inherited)
         return member
 
-    def _inherited(self, settings: CandidateSettings, parent: int, arrays: Parts) -> Parts:
+    def _rearrange(self, slot: int) -> None:
+        """Lay out for another member in ``slot``; all others keep their numbers."""
+        plans, weights, state = self.plans, self.weights, self.state
+        self._arrange()
+        for k, member in enumerate(self.members):
+            if k != slot:
+                (old, size, old_state), (new, _, new_state) = plans[k, 1:4], self.plans[k, 1:4]
+                self.weights[new : new + size] = weights[old : old + size]
+                size *= states_of(member.settings)
+                self.state[new_state : new_state + size] = state[old_state : old_state + size]
+
+    def _inherited(self, settings: CandidateSettings, parent: int) -> Parts:
+        arrays = parts_of(self._matrices(parent))
         theirs = self.members[parent].settings
         if (settings.hidden, settings.activations) != (theirs.hidden, theirs.activations):
             raise ConfigurationError(
@@ -360,8 +360,6 @@ class Population:
     def insert(self, slot: int, weights: Weights) -> None:
         """Overwrite a candidate's weights with those that `extract` gave."""
         self._fill(slot, {name: [matrix] for name, matrix in weights.items()})
-
-    # ------------------------------------------------------------------- state
 
     def export_state(self, first: int) -> dict[str, Any]:
         """Everything needed to go on with sample number ``first``, to the bit."""

@@ -16,6 +16,7 @@ whole number of vectors (`simd.LANES`); what fills up a row stays zero:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -157,6 +158,7 @@ def _optimiser_states(settings: CandidateSettings) -> int:
     return {"sgd": 0, "adam": 2}.get(settings.optimiser, 1)
 
 
+@lru_cache(maxsize=1024)
 def sections_of(settings: CandidateSettings, capacity: Capacity) -> tuple[Section, ...]:
     """The sections of a candidate's weights, in their order in memory."""
     outputs = capacity.outputs

@@ -49,7 +49,7 @@ def _listen(
     candidates = answers.shape[0]
     for k in range(candidates):
         for c in range(known):
-            opinions[k, c] = _logarithm(float(answers[k, i, c])) if able[k] != 0 else 0.0
+            opinions[c, k] = _logarithm(float(answers[k, i, c])) if able[k] != 0 else 0.0
     # Counts of what followed the last label, and of all labels, both faded; each label counts as
     # one part of a sample more, so that none is ruled out.
     for prior in range(PRIORS):
@@ -60,7 +60,7 @@ def _listen(
             total += counts[c]
         for c in range(known):
             p = (counts[c] + 1.0 / known) / total
-            opinions[k, c] = _logarithm(p) if able[k] != 0 else 0.0
+            opinions[c, k] = _logarithm(p) if able[k] != 0 else 0.0
 
 
 @exact_kernel
@@ -69,11 +69,10 @@ def _mix(
 ) -> None:
     """Shares in proportion to the experts' shares, each to the power of its weight."""
     for c in range(known):
-        out[c] = 0.0
-    for k in range(weights.size):
-        w = weights[k]
-        for c in range(known):
-            out[c] += w * opinions[k, c]
+        score = 0.0
+        for k in range(weights.size):
+            score += weights[k] * opinions[c, k]
+        out[c] = score
     peak = -np.inf
     for c in range(known):
         peak = max(peak, out[c])
@@ -95,27 +94,33 @@ def _move(
     shares: NDArray[np.float64],
     rate: float,
     adaptive: bool,
+    slopes: NDArray[np.float64],  # shape=(experts,), scratch
 ) -> None:
     """A step down the slope of the log-loss of `_mix`."""
+    # Expert by expert in each loop, so that processors take several at once.
     for k in range(weights.size):
-        slope = -opinions[k, truth]
-        for c in range(known):
-            slope += shares[c] * opinions[k, c]
-        if adaptive:
-            squares[k] += slope * slope
-            slope /= math.sqrt(squares[k] + DAMPING)
-        weights[k] -= rate * slope
+        slopes[k] = -opinions[truth, k]
+    for c in range(known):
+        share = shares[c]
+        for k in range(weights.size):
+            slopes[k] += share * opinions[c, k]
+    if adaptive:
+        for k in range(weights.size):
+            squares[k] += slopes[k] * slopes[k]
+            slopes[k] /= math.sqrt(squares[k] + DAMPING)
+    for k in range(weights.size):
+        weights[k] -= rate * slopes[k]
 
 
 @exact_kernel
 def _combine(
-    opinions: NDArray[np.float64],  # shape=(experts, C)
+    opinions: NDArray[np.float64],  # shape=(C, experts)
     known: int,
     weights: NDArray[np.float64],
     final: NDArray[np.float64],
     best: int,
     shares: NDArray[np.float64],  # shape=(mixers + 2, C), written
-    second: NDArray[np.float64],  # shape=(mixers + 1, C), written: logarithms of the first layer
+    second: NDArray[np.float64],  # shape=(C, mixers + 1), written: logarithms of the first layer
 ) -> None:
     """Shares by each mixer, by the best expert (even ones without any) and by the final mixer."""
     mixers = weights.shape[0]
@@ -123,13 +128,13 @@ def _combine(
         _mix(weights[m], opinions, known, shares[m])
     total = 0.0
     for c in range(known):
-        shares[mixers, c] = math.exp(opinions[best, c]) if best >= 0 else 1.0
+        shares[mixers, c] = math.exp(opinions[c, best]) if best >= 0 else 1.0
         total += shares[mixers, c]
     for c in range(known):
         shares[mixers, c] /= total
     for m in range(mixers + 1):
         for c in range(known):
-            second[m, c] = _logarithm(shares[m, c])
+            second[c, m] = _logarithm(shares[m, c])
     _mix(final, second, known, shares[mixers + 1])
 
 
@@ -153,9 +158,10 @@ def _serve(
     transitions: NDArray[np.float64],  # shape=(C + 1, C), see LabelEnsemble
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
-    opinions: NDArray[np.float64],  # shape=(experts, C), scratch
+    opinions: NDArray[np.float64],  # shape=(C, experts), scratch
     shares: NDArray[np.float64],  # shape=(mixers + 2, C), scratch
-    second: NDArray[np.float64],  # shape=(mixers + 1, C), scratch
+    second: NDArray[np.float64],  # shape=(C, mixers + 1), scratch
+    slopes: NDArray[np.float64],  # shape=(experts + mixers,), scratch
     flags: NDArray[np.uint8],  # shape=(experts + mixers + 2,), scratch
     served: NDArray[np.float64],  # shape=(n, C), written
 ) -> None:
@@ -191,8 +197,10 @@ def _serve(
         if y < names:
             for m in range(mixers):
                 adaptive = ADAPTIVE[m] != 0
-                _move(weights[m], squares[m], opinions, names, y, shares[m], RATES[m], adaptive)
-            _move(final, final_squares, second, names, y, shares[mixers + 1], FINAL_RATE, True)
+                rate = RATES[m]
+                _move(weights[m], squares[m], opinions, names, y, shares[m], rate, adaptive, slopes)
+            last_shares = shares[mixers + 1]
+            _move(final, final_squares, second, names, y, last_shares, FINAL_RATE, True, slopes)
         _note(transitions, frequencies, last, y, fading)
 
 
@@ -210,7 +218,7 @@ def _judge(
     for k in range(members.size):
         if members[k] != 0:
             right = able[k] != 0 and y < known
-            fade(losses, k, -opinions[k, y] if right else -LOG_FLOOR, fading)
+            fade(losses, k, -opinions[y, k] if right else -LOG_FLOOR, fading)
 
 
 @exact_kernel
@@ -304,9 +312,10 @@ class LabelEnsemble(Mixing):
             self.last,
             # Arrays of their own: how far apart parts of one lie decides what the compiler's code
             # adds up first, so that bits would depend on the room for labels.
-            np.empty((self.experts, width)),
+            np.empty((width, self.experts)),
             np.empty((len(RATES) + 2, width)),
-            np.empty((len(RATES) + 1, width)),
+            np.empty((width, len(RATES) + 1)),
+            np.empty(self.experts + len(RATES)),
             np.empty(self.experts + len(RATES) + 2, np.uint8),
             served,
         )
