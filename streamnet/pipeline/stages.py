@@ -112,13 +112,23 @@ async def train(
     """Let every candidate answer and learn; wait for the decision that a round needs."""
     threads = min(threads, len(trainer.population.members))
     before, worker, after = Worker(), Worker(), Worker()
+    late: Scored | None = None
+
+    async def pass_on() -> None:
+        nonlocal late
+        scored, late = late, None
+        if scored is not None:
+            await send.send(scored)
+
     with receive, send:
         async for coded in receive:
             if isinstance(coded, Glance):
+                await pass_on()
                 await to_thread.run_sync(coded.pass_trainer, trainer)
                 await send.send(coded)
                 continue
             if isinstance(coded, Barrier):
+                await pass_on()
                 coded.parts["trainer"] = await to_thread.run_sync(trainer.export_state)
                 await send.send(coded)
                 continue
@@ -126,8 +136,8 @@ async def train(
             if trainer.awaits_decision:
                 trainer.decide(await decisions.receive())
             job = await before.run(1, trainer.begin, coded.encoded)
-            if threads == 1 or worker.is_brief(samples):
-                await worker.run(samples, trainer.run, job)
+            if worker.is_brief(samples):
+                worker.measure(samples, trainer.run, job)
             else:
                 share = samples / threads
                 async with create_task_group() as group:
@@ -135,8 +145,13 @@ async def train(
                         group.start_soon(
                             to_thread.run_sync, worker.measure, share, trainer.run, job
                         )
-            scored = await after.run(1, trainer.finish, coded.encoded, job, coded.ending)
-            await send.send(scored)
+                    # Only now, so that no thread waits while the other stages take it up.
+                    await pass_on()
+            await pass_on()
+            late = await after.run(1, trainer.finish, coded.encoded, job, coded.ending)
+            if not receive.statistics().current_buffer_used:
+                await pass_on()
+        await pass_on()
 
 
 async def evaluate(
