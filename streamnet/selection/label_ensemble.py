@@ -333,9 +333,11 @@ class LabelEnsemble(Mixing):
             alive: shape=(candidates, n), 0 where a candidate has no finite answer.
             known: Classes known.
         """
-        n = answers.shape[1]
+        _, n, width = answers.shape
         nothing, names = np.full(n, -1, np.int32), np.full(n, known, np.int32)
-        return self._aside().serve(answers, alive, nothing, names, learns=False)
+        # Room for more labels is made aside.
+        asked = self if width <= len(self.frequencies) else self._aside()
+        return asked.serve(answers, alive, nothing, names, learns=False)
 
     def _make_room(self, classes: int) -> None:
         room = len(self.frequencies)
