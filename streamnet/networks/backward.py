@@ -24,7 +24,10 @@ __all__ = (
     "backward",
     "clip",
     "gradient",
+    "weigh",
 )
+
+MOST_WEIGHT = 16.0  # of a sample of a rare class, so that no step explodes
 
 
 @inlined
@@ -58,6 +61,16 @@ def gradient(plan, factor, scratch, memory, slot, active):
             elif code == RELU and not y > 0:
                 error = scratch.dtype.type(0)
         simd.put(scratch, target + o, error)
+
+
+@inlined
+def weigh(plan, factor, scratch, memory, slot, active):
+    """Multiply the derivatives by a power of the rarity of the sample's class."""
+    weight = float(simd.fact(memory.rarity, slot)) ** simd.fact(factor, FACTORS.class_weight)
+    share = scratch.dtype.type(min(weight, MOST_WEIGHT))
+    start = simd.fact(plan, PLAN.gradient)
+    for o in range(start, start + active):
+        simd.put(scratch, o, simd.pick(scratch, o) * share)
 
 
 @inlined

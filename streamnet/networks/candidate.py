@@ -48,6 +48,7 @@ _NOT_NEGATIVE = (
     "early_rehearsal",
     "memory",
     "knots",
+    "class_weight",
 )
 _BELOW_ONE = ("momentum", "second_momentum")
 
@@ -100,6 +101,10 @@ class CandidateSettings:
             a piecewise linear function of each number, besides a linear one; 0 for none, else at
             least 2. What depends on a number by steps and bends is learned sooner that way
             (Gorishniy, Rubachev and Babenko 2022, On embeddings for numerical features).
+        class_weight: Power, up to 1, of the rarity of a sample's class that the sample's gradient
+            is multiplied by: 0 lets every sample weigh the same, 1 every class (King and Zeng
+            2001). The rarity is ``n / (classes * n_c)``, by the samples learned up to this one; the
+            factor is never more than 16. A sample that is learned again keeps its rarity.
 
     Raises:
         ConfigurationError: If a value breaks its rule; the message names value and rule.
@@ -132,6 +137,7 @@ class CandidateSettings:
     score_limit: float = 1e6
     knots: int = 0
     early_rehearsal: int = 0
+    class_weight: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -155,6 +161,8 @@ class CandidateSettings:
             raise ConfigurationError(
                 f"knots is {self.knots}, but must be 0 or from 2 to {MOST_KNOTS}"
             )
+        if self.class_weight > 1:
+            raise ConfigurationError(f"class_weight is {self.class_weight}, but must be <= 1")
         for name in (*_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE):
             self._check_number(name)
 
@@ -248,6 +256,8 @@ class CandidateSettings:
             words.append(f"rehearsal {self.rehearsal}")
         if self.knots:
             words.append(f"{self.knots} knots")
+        if self.class_weight:
+            words.append(f"class weight {self.class_weight:g}")
         if self.lags:
             words.append("lags")
         return ", ".join(words)

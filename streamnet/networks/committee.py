@@ -150,6 +150,7 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         np.full(slots, -1, np.int32),
         np.full((slots, population.goals), np.nan, dtype),
         _filled(inputs.splined, (slots, inputs.splined.shape[1]), np.int32),
+        np.ones(slots, dtype),
     )
     answers = Answers(
         np.empty((networks, n, population.capacity.outputs), dtype),

@@ -20,6 +20,7 @@ from streamnet.networks import simd
 from streamnet.networks.backward import backward
 from streamnet.networks.backward import clip
 from streamnet.networks.backward import gradient
+from streamnet.networks.backward import weigh
 from streamnet.networks.batch import move
 from streamnet.networks.forward import answer
 from streamnet.networks.forward import fetch
@@ -48,6 +49,7 @@ class Memory(NamedTuple):
     # shape=(slots, goals): numbers to learn, one for each output; or one that is NaN for a class
     goal: NDArray[np.floating]
     splined: NDArray[np.int32]  # shape=(slots, most): dense inputs of more than two values, -1
+    rarity: NDArray[np.floating]  # shape=(slots,): of the sample's class, see balance.ClassCounts
 
 
 @kernel
@@ -107,6 +109,8 @@ def learn(
                     answer(plan, scratch, nameable, memory.goal.shape[1], answers, k, i)
                 if sound and truth >= 0:
                     gradient(plan, factor, scratch, memory, slot, active)
+                    if simd.fact(factor, FACTORS.class_weight) > 0.0:
+                        weigh(plan, factor, scratch, memory, slot, active)
                     backward(plan, weights, scratch, active)
                     if simd.fact(factor, FACTORS.clip) > 0.0:
                         clip(plan, factor, scratch, memory, slot, inputs, active)

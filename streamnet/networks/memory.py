@@ -29,6 +29,7 @@ def _put(
     label: NDArray[np.int32],
     goal: NDArray[np.float64],  # shape=(n, goals)
     splined: NDArray[np.int32],
+    rarity: NDArray[np.float64],
 ) -> None:
     """Copy samples to where their numbers say."""
     mask = ring.count.size - 1
@@ -45,6 +46,7 @@ def _put(
             ring.splined[at, j] = splined[i, j] if j < splined.shape[1] else -1
         ring.count[at] = count[i]
         ring.label[at] = label[i]
+        ring.rarity[at] = rarity[i]
 
 
 @lru_cache(maxsize=64)
@@ -72,12 +74,17 @@ class InputMemory:
         self.ring = self._empty(1, padded(1), 1, 0)
 
     def write(
-        self, first: int, inputs: Inputs, label: NDArray[np.int32], goal: NDArray[np.float64]
+        self,
+        first: int,
+        inputs: Inputs,
+        label: NDArray[np.int32],
+        goal: NDArray[np.float64],
+        rarity: NDArray[np.float64],
     ) -> None:
         """Put a block whose first sample has the number ``first`` into the ring."""
         self._reserve(first, inputs)
         goals = goal.reshape(len(label), self.goals)
-        _put(self.ring, first, *inputs[:4], label, goals, inputs.splined)
+        _put(self.ring, first, *inputs[:4], label, goals, inputs.splined, rarity)
 
     def _reserve(self, first: int, inputs: Inputs) -> None:
         old = self.ring
@@ -114,8 +121,9 @@ class InputMemory:
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
         """Go on as the memory did whose state this is."""
-        # Release 0.1.0 knew no splines.
-        state = {"splined": np.empty((len(state["count"]), 0), np.int32), **state}
+        # Release 0.1.0 knew neither splines nor weights of classes.
+        n = len(state["count"])
+        state = {"splined": np.empty((n, 0), np.int32), "rarity": np.ones(n, self.dtype), **state}
         old = Memory(**{name: np.asarray(state[name]) for name in Memory._fields})
         old = old._replace(goal=old.goal.reshape(-1, self.goals))
         slots = 1
@@ -134,4 +142,5 @@ class InputMemory:
             label=np.full(slots, -1, np.int32),
             goal=np.full((slots, self.goals), np.nan, self.dtype),
             splined=np.full((slots, splined), -1, np.int32),
+            rarity=np.ones(slots, self.dtype),
         )

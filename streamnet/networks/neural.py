@@ -96,7 +96,7 @@ class NeuralNetwork:
             )
         if len(set(self.labels)) != len(self.labels):
             raise ConfigurationError(f"labels is {self.labels}, but must have no name twice")
-        for name in ("rehearsal", "early_rehearsal", "knots"):
+        for name in ("rehearsal", "early_rehearsal", "knots", "class_weight"):
             if value := getattr(self.settings, name):
                 raise ConfigurationError(
                     f"{name} is {value}, but must be 0 in a network made by hand"

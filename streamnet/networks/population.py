@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.networks.aligned import aligned_zeros
+from streamnet.networks.balance import ClassCounts
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.cost import cost_of
 from streamnet.networks.initialise import fill_section
@@ -90,6 +91,7 @@ class Population:
         self.healthy = np.ones(len(settings), np.uint8)
         self.goals = goals
         self.memory = self._new_memory()
+        self.classes = ClassCounts()
         self._arrange()
 
     def _new_memory(self) -> InputMemory:
@@ -188,7 +190,7 @@ class Population:
             outputs=max(outputs, 1),
             lags=inputs.lags,
         )
-        self.memory.write(first, inputs, label, goal)
+        self.memory.write(first, inputs, label, goal, self.classes.update(label))
         n, candidates = len(label), len(self.members)
         return Answers(
             np.empty((candidates, n, self.capacity.outputs), self.dtype),
@@ -232,7 +234,7 @@ class Population:
             outputs: Outputs that may be named.
         """
         n, count = len(inputs.count), len(slots)
-        self.memory.write(first, inputs, *no_targets(n))
+        self.memory.write(first, inputs, *no_targets(n), np.ones(n))
         chosen = slice(slots[0], slots[0] + 1) if count == 1 else slice(None)
         members = _FIRST if count == 1 else np.array(slots, np.int64)
         size = len(self.plans[chosen])
@@ -369,6 +371,7 @@ class Population:
             "weights": weights,
             "state": states,
             "memory": self.memory.export_state(first),
+            "classes": self.classes.export_state(),
         }
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
@@ -390,3 +393,5 @@ class Population:
             self._fill(slot, parts)
         self.memory = self._new_memory()
         self.memory.restore_state(first, state["memory"])
+        if "classes" in state:  # of an earlier release are states that count none
+            self.classes.restore_state(state["classes"])

@@ -117,6 +117,7 @@ class _Factors(NamedTuple):
     clip: int = 7
     huber_delta: int = 8
     score_limit: int = 9
+    class_weight: int = 10
 
 
 PLAN, PLAN_LAYER, PLAN_MOVE, FACTORS = _Plan(), _PlanLayer(), _PlanMove(), _Factors()

@@ -18,7 +18,7 @@ from streamnet.samples import Task
 SETTINGS = [
     CandidateSettings(hidden=(9,), optimiser="adam", rehearsal=2, memory=50),
     CandidateSettings(hidden=(20, 4), activation="relu", optimiser="momentum"),
-    CandidateSettings(hidden=(), optimiser="adagrad", knots=9),
+    CandidateSettings(hidden=(), optimiser="adagrad", knots=9, class_weight=0.5),
     CandidateSettings(hidden=(70,), optimiser="sgd", learning_rate=0.05),
 ]
 
