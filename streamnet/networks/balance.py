@@ -1,8 +1,7 @@
-"""ClassCounts: how rare each sample's class is, for networks that learn rare classes with more weight."""
+"""ClassCounts: how rare each sample's class is, so that rare classes can weigh more."""
 
 from __future__ import annotations
 
-from typing import Any
 from typing import final
 
 import numpy as np

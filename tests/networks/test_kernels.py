@@ -223,9 +223,9 @@ def test_the_weight_of_a_class_is_bounded() -> None:
     """One sample of a class after 9,999 of another: it counts 16 times, not 5,000 times."""
     n = 10_000
     inputs = Inputs(
-        np.ones((n, 1)),
+        np.ones((n, 1), np.float32),
         np.zeros((n, 1), np.int32),
-        np.zeros((n, 1)),
+        np.zeros((n, 1), np.float32),
         np.zeros(n, np.int32),
         0,
     )
@@ -233,8 +233,9 @@ def test_the_weight_of_a_class_is_bounded() -> None:
     settings = CandidateSettings(hidden=(), optimiser="sgd", learning_rate=1e-4, class_weight=1.0)
     population = Population([settings], task=Task.CLASSIFICATION, dtype="float64")
     before = population.prepare(0, inputs, label, np.full(n, np.nan), 2)
-    nobody, start = np.zeros(1, np.int64), naive.Network(
-        settings, Task.CLASSIFICATION, population.extract(0)
+    nobody, start = (
+        np.zeros(1, np.int64),
+        naive.Network(settings, Task.CLASSIFICATION, population.extract(0)),
     )
     population.run(nobody, 0, np.full(n, 2, np.int32), before)
     for i, c in enumerate(label.tolist()):
