@@ -248,8 +248,9 @@ class SelectionOptions(_Options):
         str | None,
         one(
             "CRITERION",
-            "By what the best one is chosen: log_loss, accuracy, balanced_accuracy, distance; of "
-            "numbers mae, mse, distance; or gopher-neural's own, such as gopher.accuracy.",
+            "By what the best one is chosen: log_loss, accuracy, balanced_accuracy (then all "
+            "together answer as if classes were equally frequent), distance; of numbers mae, mse, "
+            "distance; or gopher-neural's own, such as gopher.accuracy.",
         ),
     ] = None
 

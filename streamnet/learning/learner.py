@@ -33,6 +33,7 @@ from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.samples import Block
 from streamnet.samples import Task
+from streamnet.selection.sample_loss import SampleLoss
 from streamnet.selection.selector import Selector
 
 __all__ = ("ROUND", "Learner", "model_of")
@@ -57,6 +58,7 @@ class Learner:
         alpha: Level of the test by which one becomes champion later on, see `Selector`.
         serve: "ensemble" answers with all candidates together, "champion" with the best one alone.
         criterion: By what the champion is chosen; None: log_loss, of numbers mae. See `SampleLoss`.
+            One that is balanced makes the ensemble answer as if classes were equally frequent.
         drift: Detector of drift in the loss of what is served, see `DriftWatch`, or "none".
         encoder: Settings of the encoder.
         evolution: Settings of the search for better candidates; None is no search among
@@ -116,11 +118,12 @@ class Learner:
             self.trainer.start_from([network.weights for network in start.networks], self.encoder)
         count = len(settings)
         self.evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
+        balanced = SampleLoss(self.task, criterion).balanced
         self.server = Server(
             self.trainer.population.members,
             task=self.task,
             selector=Selector(count, fading=fading, margin=margin, alpha=alpha),
-            evolution=Evolution(settings, seed=seed, **evolution),
+            evolution=Evolution(settings, seed=seed, balanced=balanced, **evolution),
             drift=DriftWatch(drift),
             serve=serve,
             criterion=criterion,
