@@ -61,6 +61,7 @@ _GRID = (
     "rehearsal",
     "knots",
     "class_weight",
+    "target_transform",
 )
 _SUFFIXES = {
     "model": tuple(SUFFIXES),

@@ -73,6 +73,7 @@ class CandidateTable(Section):
     knots: int | None = None
     early_rehearsal: int | None = None
     class_weight: float | None = None
+    target_transform: str | None = None
 
     def candidate(self) -> CandidateSettings:
         """The candidate's settings, with the defaults of `CandidateSettings`."""
@@ -108,7 +109,8 @@ class PopulationSection(Section):
 
     ``start`` is a model file to go on learning, which brings them. ``[[population.candidate]]``
     names them one by one. Or ``hidden``, ``activation``, ``optimiser``, ``learning_rate``,
-    ``rehearsal``, ``knots`` and ``class_weight`` list values to try in every combination.
+    ``rehearsal``, ``knots``, ``class_weight`` and ``target_transform`` list values to try in every
+    combination.
 
     >>> PopulationSection(candidates=16, hidden=["20", "64-32"]).hidden
     ('20', '64-32')
@@ -124,6 +126,7 @@ class PopulationSection(Section):
     rehearsal: Counts | None = None
     knots: Counts | None = None
     class_weight: Numbers | None = None
+    target_transform: Texts | None = None
     candidate: Annotated[tuple[CandidateTable, ...], BeforeValidator(as_tuple)] | None = None
 
     @field_validator(
@@ -134,6 +137,7 @@ class PopulationSection(Section):
         "rehearsal",
         "knots",
         "class_weight",
+        "target_transform",
     )
     @classmethod
     def _obey_the_rule_of_the_key(cls, values: Any, info: Any) -> Any:

@@ -103,7 +103,7 @@ def test_values_arrive_as_the_types_of_the_package() -> None:
 def test_one_value_may_stand_for_a_list_of_one() -> None:
     population = parse(
         "[population]\nhidden = '64-32'\nlearning_rate = 1\nrehearsal = 2\nknots = 9"
-        "\nclass_weight = 0.5"
+        "\nclass_weight = 0.5\ntarget_transform = 'log'"
     ).population
     assert population.given() == {
         "hidden": ("64-32",),
@@ -111,6 +111,7 @@ def test_one_value_may_stand_for_a_list_of_one() -> None:
         "rehearsal": (2,),
         "knots": (9,),
         "class_weight": (0.5,),
+        "target_transform": ("log",),
     }
 
 

@@ -224,6 +224,10 @@ class PopulationOptions(_Options):
         tuple[float, ...] | None,
         several(numbers, "A,B,C", "How much more rare classes weigh, 0 to 1, to try: 0,0.5."),
     ] = None
+    target_transform: Annotated[
+        tuple[str, ...] | None,
+        several(texts, "A,B", "What of a number to learn, to try: none (itself), log."),
+    ] = None
     dtype: Annotated[
         Literal["float32", "float64"] | None,
         one("TYPE", "Numbers that networks are made of; default float32."),

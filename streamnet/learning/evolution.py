@@ -55,6 +55,8 @@ class Evolution:
             what those at the start take.
         balanced: Whether rare classes count as much as frequent ones, so that weights of classes
             are tried; they are as well if candidates at the start have any.
+        regression: Whether targets are numbers: then their logarithms are tried if candidates at
+            the start learn any.
 
     Raises:
         ConfigurationError: If a value breaks its rule.
@@ -77,6 +79,7 @@ class Evolution:
         grace: int = 8,
         budget: float | None = None,
         balanced: bool = False,
+        regression: bool = False,
     ) -> None:
         for name, value in (("every", every), ("grace", grace)):
             if value < 0:
@@ -91,6 +94,7 @@ class Evolution:
         self._memory = max((s.memory for s in start if s.rehearses), default=0)
         self._lags = any(s.lags for s in start)
         self._balanced = balanced or any(s.class_weight for s in start)
+        self._logs = regression and any(s.target_transform != "none" for s in start)
 
     def replacements(
         self,
@@ -183,6 +187,9 @@ class Evolution:
         elif settings.hidden:
             name = ("tanh", "relu")[draw.below(2)]
             settings = replace(settings, activation=name)
+        if self._logs and draw.below(3) == 0:
+            other = "none" if settings.target_transform == "log" else "log"
+            settings = replace(settings, target_transform=other)
         if self._memory and draw.below(2) == 0:
             settings = self._rehearsing(settings, draw)
         return settings

@@ -113,6 +113,7 @@ class Learner:
             self.encoder = Encoder(task=self.task, **given)
         else:
             self.encoder = start.encoder()
+        _check_transforms(settings, self.encoder)
         self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:
             self.trainer.start_from([network.weights for network in start.networks], self.encoder)
@@ -123,7 +124,13 @@ class Learner:
             self.trainer.population.members,
             task=self.task,
             selector=Selector(count, fading=fading, margin=margin, alpha=alpha),
-            evolution=Evolution(settings, seed=seed, balanced=balanced, **evolution),
+            evolution=Evolution(
+                settings,
+                seed=seed,
+                balanced=balanced,
+                regression=self.task is Task.REGRESSION,
+                **evolution,
+            ),
             drift=DriftWatch(drift),
             serve=serve,
             criterion=criterion,
@@ -203,9 +210,7 @@ class Learner:
         said = population.answer(slots, self.trainer.number, inputs, max(known, 1))
         answers: NDArray[Any] = said.outputs[:, :, : max(known, 1)]
         if self.task is Task.REGRESSION:
-            centre, spread = self.encoder.scale
-            with np.errstate(over="ignore", invalid="ignore"):
-                answers = centre + spread * answers[:, :, 0].astype(np.float64)
+            answers = self.encoder.units.numbers(answers[:, :, 0], said.logarithmic)
         if server.ensemble:
             return server.alternatives.combine(
                 answers, said.alive, known=known, scale=self.encoder.scale, alone=alone
@@ -266,6 +271,16 @@ def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None
     for name, value in others.items():
         if value is not None:
             raise ConfigurationError(f"{name} is given, but start has its own")
+
+
+def _check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) -> None:
+    """Refuse to transform targets that are to be learned as they are."""
+    for settings in candidates:
+        if settings.target_transform != "none" and encoder.settings["target_scaling"] == "none":
+            raise ConfigurationError(
+                f"target_transform is {settings.target_transform!r}, but must be 'none' where "
+                "target_scaling is"
+            )
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:

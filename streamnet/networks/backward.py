@@ -11,6 +11,7 @@ from streamnet.networks.forward import share_above
 from streamnet.networks.plan import ABSOLUTE
 from streamnet.networks.plan import CROSS_ENTROPY
 from streamnet.networks.plan import HUBER
+from streamnet.networks.plan import LOG
 from streamnet.networks.plan import LOGISTIC
 from streamnet.networks.plan import RELU
 from streamnet.networks.plan import TANH
@@ -38,6 +39,7 @@ def gradient(plan, factor, scratch, memory, slot, active):
     start = simd.fact(plan, PLAN.score)
     target = simd.fact(plan, PLAN.gradient)
     loss = simd.fact(plan, PLAN.loss)
+    transform = simd.fact(plan, PLAN.transform)
     code = simd.fact(plan, PLAN.output_activation)
     # An untyped 1 would make all of it float64.
     one = scratch.dtype.type(1)
@@ -46,6 +48,8 @@ def gradient(plan, factor, scratch, memory, slot, active):
         y = simd.pick(scratch, start + o)
         # Outputs of numbers have a goal each; a label's outputs have 1 at the label.
         truth = simd.fact(memory.goal, slot * goals + min(o, goals - 1))
+        if transform == LOG:
+            truth = simd.fact(memory.log_goal, slot)
         if not math.isfinite(truth):
             truth = scratch.dtype.type(1 if o == label else 0)
         error = y - truth

@@ -19,6 +19,7 @@ __all__ = (
     "OPTIMISERS",
     "OUTPUTS",
     "SCHEDULES",
+    "TRANSFORMS",
     "CandidateSettings",
 )
 
@@ -29,6 +30,7 @@ LOSSES = ("cross_entropy", "squared", "absolute", "huber")
 OPTIMISERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam")
 SCHEDULES = ("constant", "step", "inverse", "linear")
 INITIALISATIONS = ("fan_in", "uniform")
+TRANSFORMS = ("none", "log")
 MOST_LAYERS = 8
 MOST_KNOTS = 256
 
@@ -105,6 +107,9 @@ class CandidateSettings:
             is multiplied by: 0 lets every sample weigh the same, 1 every class (King and Zeng
             2001). The rarity is ``n / (classes * n_c)``, by the samples learned up to this one; the
             factor is never more than 16. A sample that is learned again keeps its rarity.
+        target_transform: Of numbers, before they are standardised: none; log: ``sign(y) log(1 +
+            |y|)``, where errors matter in proportion, as they do to prices and counts. Answers are
+            turned back, into medians rather than means, before anybody sees them.
 
     Raises:
         ConfigurationError: If a value breaks its rule; the message names value and rule.
@@ -138,6 +143,7 @@ class CandidateSettings:
     knots: int = 0
     early_rehearsal: int = 0
     class_weight: float = 0.0
+    target_transform: str = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -147,6 +153,7 @@ class CandidateSettings:
         _check_name("optimiser", self.optimiser, OPTIMISERS)
         _check_name("schedule", self.schedule, SCHEDULES)
         _check_name("initialisation", self.initialisation, INITIALISATIONS)
+        _check_name("target_transform", self.target_transform, TRANSFORMS)
         _check_name("output", self.output or "softmax", OUTPUTS)
         _check_name("loss", self.loss or "squared", LOSSES)
         if self.loss == "cross_entropy" and self.output not in (None, "softmax", "logistic"):
@@ -258,6 +265,8 @@ class CandidateSettings:
             words.append(f"{self.knots} knots")
         if self.class_weight:
             words.append(f"class weight {self.class_weight:g}")
+        if self.target_transform != "none":
+            words.append(f"{self.target_transform} of target")
         if self.lags:
             words.append("lags")
         return ", ".join(words)

@@ -49,6 +49,7 @@ class Memory(NamedTuple):
     # shape=(slots, goals): numbers to learn, one for each output; or one that is NaN for a class
     goal: NDArray[np.floating]
     splined: NDArray[np.int32]  # shape=(slots, most): dense inputs of more than two values, -1
+    log_goal: NDArray[np.floating]  # shape=(slots,): for those that learn logarithms of numbers
     rarity: NDArray[np.floating]  # shape=(slots,): of the sample's class, see balance.ClassCounts
 
 

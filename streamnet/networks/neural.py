@@ -101,6 +101,11 @@ class NeuralNetwork:
                 raise ConfigurationError(
                     f"{name} is {value}, but must be 0 in a network made by hand"
                 )
+        if self.settings.target_transform != "none":
+            raise ConfigurationError(
+                f"target_transform is {self.settings.target_transform!r}, but must be 'none' in a "
+                "network made by hand"
+            )
         if self.settings.lags:
             raise ConfigurationError("lags is True, but must be False in a network made by hand")
 

@@ -112,6 +112,7 @@ class Population:
             states += size * states_of(member.settings)
             scratch = max(scratch, scratch_size(member.settings, self.capacity))
         self.plans = np.stack(plans)
+        self.logarithmic = np.array([m.settings.target_transform == "log" for m in self.members])
         self.factors = np.stack([factors_of(member.settings) for member in self.members])
         self.weights = aligned_zeros(weights, self.dtype)
         self.state = aligned_zeros(states, self.dtype)
@@ -182,6 +183,7 @@ class Population:
         label: NDArray[np.int32],
         goal: NDArray[np.float64],
         outputs: int,
+        log_goal: NDArray[np.float64] | None = None,
     ) -> Answers:
         """Take a block in and return its answers, to be filled by `run`."""
         self.reserve(
@@ -190,11 +192,12 @@ class Population:
             outputs=max(outputs, 1),
             lags=inputs.lags,
         )
-        self.memory.write(first, inputs, label, goal, self.classes.update(label))
         n, candidates = len(label), len(self.members)
+        self.memory.write(first, inputs, label, goal, log_goal, self.classes.update(label))
         return Answers(
             np.empty((candidates, n, self.capacity.outputs), self.dtype),
             np.empty((candidates, n), np.uint8),
+            self.logarithmic,
         )
 
     def run(
@@ -234,12 +237,12 @@ class Population:
             outputs: Outputs that may be named.
         """
         n, count = len(inputs.count), len(slots)
-        self.memory.write(first, inputs, *no_targets(n), np.ones(n))
+        self.memory.write(first, inputs, *no_targets(n))
         chosen = slice(slots[0], slots[0] + 1) if count == 1 else slice(None)
         members = _FIRST if count == 1 else np.array(slots, np.int64)
         size = len(self.plans[chosen])
         outcome = np.empty((size, n, self.capacity.outputs), self.dtype)
-        answers = Answers(outcome, np.zeros((size, n), np.uint8))
+        answers = Answers(outcome, np.zeros((size, n), np.uint8), self.logarithmic[chosen])
         learn(
             members,
             self.plans[chosen],
@@ -254,7 +257,7 @@ class Population:
             first,
             self.capacity.dense,
             self.seed,
-            *answers,
+            *answers[:2],
         )
         return answers
 

@@ -219,6 +219,22 @@ def test_of_numbers_all_samples_weigh_the_same() -> None:
     assert np.array_equal(*found)
 
 
+def test_who_learns_logarithms_has_goals_of_its_own() -> None:
+    plain = CandidateSettings(hidden=(6,), optimiser="adam", rehearsal=2)
+    logarithmic = replace(plain, target_transform="log")
+    inputs, label, goal, known = stream(Task.REGRESSION)
+    logs = np.arctan(goal)
+    found = Population([plain, logarithmic], task=Task.REGRESSION, dtype="float64", serials=[0, 0])
+    told = found.prepare(0, inputs, label, goal, 1, logs)
+    found.run(np.arange(2), 0, known.astype(np.int32), told)
+    assert told.logarithmic.tolist() == [False, True]
+    for slot, own in enumerate((goal, logs)):
+        alone = Population([plain], task=Task.REGRESSION, dtype="float64")
+        answers = alone.prepare(0, inputs, label, own, 1)
+        alone.run(np.zeros(1, np.int64), 0, known.astype(np.int32), answers)
+        assert np.array_equal(told.outputs[slot], answers.outputs[0])
+
+
 def test_the_weight_of_a_class_is_bounded() -> None:
     """One sample of a class after 9,999 of another: it counts 16 times, not 5,000 times."""
     n = 10_000
