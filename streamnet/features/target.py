@@ -69,8 +69,9 @@ class TargetUnits(NamedTuple):
         Returns:
             shape=(candidates, n); powers within 10 standard deviations of the target's mean.
         """
-        said = outputs.astype(np.float64)
+        # What stands for a candidate that gave no answer may be anything.
         with np.errstate(over="ignore", invalid="ignore"):
+            said = outputs.astype(np.float64)
             numbers: NDArray[np.float64] = self.centre + self.spread * said
             for k in np.flatnonzero(logarithmic).tolist():
                 powers = np.empty(said.shape[1])

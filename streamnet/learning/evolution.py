@@ -55,8 +55,6 @@ class Evolution:
             what those at the start take.
         balanced: Whether rare classes count as much as frequent ones, so that weights of classes
             are tried; they are as well if candidates at the start have any.
-        regression: Whether targets are numbers: then their logarithms are tried if candidates at
-            the start learn any.
 
     Raises:
         ConfigurationError: If a value breaks its rule.
@@ -79,7 +77,6 @@ class Evolution:
         grace: int = 8,
         budget: float | None = None,
         balanced: bool = False,
-        regression: bool = False,
     ) -> None:
         for name, value in (("every", every), ("grace", grace)):
             if value < 0:
@@ -94,7 +91,7 @@ class Evolution:
         self._memory = max((s.memory for s in start if s.rehearses), default=0)
         self._lags = any(s.lags for s in start)
         self._balanced = balanced or any(s.class_weight for s in start)
-        self._logs = regression and any(s.target_transform != "none" for s in start)
+        self._logs = any(s.target_transform != "none" for s in start)
 
     def replacements(
         self,

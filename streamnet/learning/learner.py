@@ -100,7 +100,8 @@ class Learner:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
             candidates = [network.settings for network in start.networks]
             dtype = start.networks[0].dtype
-        settings = default_population() if candidates is None else list(candidates)
+        found = default_population() if candidates is None else candidates
+        settings = [given.suited_to(Task(task)) for given in found]
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
         self.task = Task(task)
@@ -128,7 +129,6 @@ class Learner:
                 settings,
                 seed=seed,
                 balanced=balanced,
-                regression=self.task is Task.REGRESSION,
                 **evolution,
             ),
             drift=DriftWatch(drift),

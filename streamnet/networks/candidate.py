@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import fields
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 from typing import final
@@ -248,6 +249,16 @@ class CandidateSettings:
     def loss_for(self, task: Task) -> str:
         """Loss for ``task``."""
         return self.loss or ("cross_entropy" if task is Task.CLASSIFICATION else "huber")
+
+    def suited_to(self, task: Task) -> CandidateSettings:
+        """These settings, without what has no meaning for ``task``.
+
+        >>> CandidateSettings(target_transform="log").suited_to(Task.CLASSIFICATION).describe()
+        'tanh 32, rmsprop 0.01'
+        """
+        if task is Task.CLASSIFICATION:
+            return replace(self, target_transform="none")
+        return replace(self, class_weight=0.0)
 
     def describe(self) -> str:
         """A few words for a leader board."""
