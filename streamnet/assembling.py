@@ -53,7 +53,16 @@ DEAD_LETTERS = "rejected.jsonl"
 STATE_DEAD_LETTERS = "dead-letters.jsonl"
 _MAY_CHANGE = {"files", "limit", "max_rejected", "rejected_window"}
 STANDARD_INPUT = "-"
-_GRID = ("hidden", "activation", "optimiser", "learning_rate", "rehearsal", "knots")
+_GRID = (
+    "hidden",
+    "activation",
+    "optimiser",
+    "learning_rate",
+    "rehearsal",
+    "knots",
+    "class_weight",
+    "target_transform",
+)
 _SUFFIXES = {
     "model": tuple(SUFFIXES),
     "predictions": (".csv", ".jsonl"),

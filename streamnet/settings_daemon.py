@@ -19,13 +19,13 @@ from streamnet.errors import ConfigurationError
 from streamnet.settings import read_text
 from streamnet.settings import toml_values
 from streamnet.settings_errors import messages
+from streamnet.settings_population import CandidateTable
+from streamnet.settings_population import PopulationSection
 from streamnet.settings_sections import AutoEncoderSection
-from streamnet.settings_sections import CandidateTable
 from streamnet.settings_sections import Count
 from streamnet.settings_sections import DriftSection
 from streamnet.settings_sections import EncoderSection
 from streamnet.settings_sections import EvaluationSection
-from streamnet.settings_sections import PopulationSection
 from streamnet.settings_sections import RunSection
 from streamnet.settings_sections import SearchSection
 from streamnet.settings_sections import Section

@@ -6,11 +6,9 @@ its own default. So defaults are written once, at the parts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Any
 from typing import Literal
-from typing import Self
 from typing import final
 
 from pydantic import BaseModel
@@ -18,33 +16,33 @@ from pydantic import BeforeValidator
 from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import field_validator
-from pydantic import model_validator
 
 from streamnet.samples import Kind
 from streamnet.samples import Task
 
-if TYPE_CHECKING:
-    from streamnet.networks.candidate import CandidateSettings
-
 __all__ = (
     "AutoEncoderSection",
-    "CandidateTable",
+    "Count",
+    "Counts",
     "DriftSection",
     "EncoderSection",
     "EvaluationSection",
     "Format",
+    "Numbers",
     "OutputSection",
-    "PopulationSection",
     "RunSection",
     "SearchSection",
     "Section",
     "SelectionSection",
     "SourceSection",
     "StateSection",
+    "Text",
+    "Texts",
+    "as_tuple",
 )
 
 
-def _as_tuple(value: object) -> object:
+def as_tuple(value: object) -> object:
     """TOML's list as a tuple; one text, table or number may stand for a list of one."""
     if isinstance(value, list):
         return tuple(value)
@@ -56,10 +54,10 @@ Size = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)]
-AnyTexts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Counts = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(as_tuple)]
+AnyTexts = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+Counts = Annotated[tuple[int, ...], BeforeValidator(as_tuple)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(as_tuple)]
 AnyKind = Annotated[Kind, Field(strict=False)]
 AnyTask = Annotated[Task, Field(strict=False)]
 Format = Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"]
@@ -205,111 +203,6 @@ class EncoderSection(Section):
         if value is not None:
             check_ranges({info.field_name: value})
         return value
-
-
-def _candidate(given: dict[str, Any]) -> CandidateSettings:
-    # Imported late: it brings numba with it, for which a run file's errors should not wait.
-    from streamnet.networks.candidate import CandidateSettings
-
-    return CandidateSettings(**given)
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    from streamnet.learning.grid import hidden_of
-
-    return hidden_of(text)
-
-
-@final
-class CandidateTable(Section):
-    """One candidate; keys and rules are those of `CandidateSettings`.
-
-    >>> CandidateTable(hidden=[20], learning_rate=0.1).candidate().describe()
-    'tanh 20, rmsprop 0.1'
-    """
-
-    hidden: Counts | None = None
-    activation: Texts | None = None
-    output: str | None = None
-    loss: str | None = None
-    huber_delta: float | None = None
-    optimiser: str | None = None
-    learning_rate: float | None = None
-    schedule: str | None = None
-    decay: float | None = None
-    decay_steps: int | None = None
-    momentum: float | None = None
-    second_momentum: float | None = None
-    epsilon: float | None = None
-    weight_decay: float | None = None
-    clip: float | None = None
-    batch_size: int | None = None
-    rehearsal: int | None = None
-    memory: int | None = None
-    bias: bool | None = None
-    lags: bool | None = None
-    initialisation: str | None = None
-    score_limit: float | None = None
-    knots: int | None = None
-    early_rehearsal: int | None = None
-
-    def candidate(self) -> CandidateSettings:
-        """The candidate's settings, with the defaults of `CandidateSettings`."""
-        return _candidate(self.given())
-
-    def given(self) -> dict[str, Any]:
-        """What was set; an activation alone is one for all layers."""
-        given = super().given()
-        if self.activation is not None and len(self.activation) == 1:
-            given["activation"] = self.activation[0]
-        return given
-
-    @field_validator("*")
-    @classmethod
-    def _obeys_the_rule_of_its_key(cls, value: Any, info: Any) -> Any:
-        # One by one, so that all keys that are wrong are named at once.
-        alone = {info.field_name: value}
-        if info.field_name == "activation" and value is not None:
-            alone["hidden"] = (1,) * len(value)
-        if value is not None:
-            _candidate(alone)
-        return value
-
-    @model_validator(mode="after")
-    def _keys_fit_together(self) -> Self:
-        self.candidate()
-        return self
-
-
-@final
-class PopulationSection(Section):
-    """How many candidates there are, and which.
-
-    ``start`` is a model file to go on learning, which brings them. ``[[population.candidate]]``
-    names them one by one. Or ``hidden``, ``activation``, ``optimiser``, ``learning_rate``,
-    ``rehearsal`` and ``knots`` list values to try in every combination.
-
-    >>> PopulationSection(candidates=16, hidden=["20", "64-32"]).hidden
-    ('20', '64-32')
-    """
-
-    start: Text | None = None
-    candidates: Count | None = None
-    dtype: Literal["float32", "float64"] | None = None
-    hidden: Texts | None = None
-    activation: Texts | None = None
-    optimiser: Texts | None = None
-    learning_rate: Numbers | None = None
-    rehearsal: Counts | None = None
-    knots: Counts | None = None
-    candidate: Annotated[tuple[CandidateTable, ...], BeforeValidator(_as_tuple)] | None = None
-
-    @field_validator("hidden", "activation", "optimiser", "learning_rate", "rehearsal", "knots")
-    @classmethod
-    def _obey_the_rule_of_the_key(cls, values: Any, info: Any) -> Any:
-        for value in values or ():
-            _candidate({info.field_name: _layers(value) if info.field_name == "hidden" else value})
-        return values
 
 
 @final

@@ -124,10 +124,12 @@ class Network:
         label: int,
         goal: float,
         splined: Sequence[int] = (),
+        rarity: float = 1.0,
     ) -> None:
         settings = self.settings
         values = self.forward(dense, rows, active, splined)
-        delta = self._output_delta(values[-1], label, goal)
+        weight = min(rarity**settings.class_weight, 16.0)
+        delta = [weight * d for d in self._output_delta(values[-1], label, goal)]
         deltas = [delta]
         for depth in range(len(self.layers) - 1, 0, -1):
             below = []

@@ -40,6 +40,7 @@ SEE_EVENT_LOOPS = {
     "settings",
     "settings_daemon",
     "settings_errors",
+    "settings_population",
     "settings_sections",
     "sources",
     "verifying",

@@ -22,7 +22,7 @@ from streamnet.settings import RunSettings
 from streamnet.settings import load
 from streamnet.settings import merged
 from streamnet.settings import parse
-from streamnet.settings_sections import CandidateTable
+from streamnet.settings_population import CandidateTable
 from streamnet.settings_sections import EncoderSection
 from streamnet.settings_sections import Format
 from streamnet.settings_sections import ScalingName
@@ -103,12 +103,15 @@ def test_values_arrive_as_the_types_of_the_package() -> None:
 def test_one_value_may_stand_for_a_list_of_one() -> None:
     population = parse(
         "[population]\nhidden = '64-32'\nlearning_rate = 1\nrehearsal = 2\nknots = 9"
+        "\nclass_weight = 0.5\ntarget_transform = 'log'"
     ).population
     assert population.given() == {
         "hidden": ("64-32",),
         "learning_rate": (1.0,),
         "rehearsal": (2,),
         "knots": (9,),
+        "class_weight": (0.5,),
+        "target_transform": ("log",),
     }
 
 

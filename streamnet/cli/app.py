@@ -18,7 +18,7 @@ from streamnet.cli.evaluate import evaluate
 from streamnet.cli.exchange import export_model
 from streamnet.cli.exchange import import_model
 from streamnet.cli.inspect import inspect
-from streamnet.cli.options import STANDARD_INPUT
+from streamnet.cli.parameters import STANDARD_INPUT
 from streamnet.cli.predict import predict
 from streamnet.cli.replay import replay
 from streamnet.cli.run import run as run_file

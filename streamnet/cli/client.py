@@ -264,7 +264,7 @@ def _show(answer: Any) -> int:
 
 @contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
-    from streamnet.cli.options import STANDARD_INPUT
+    from streamnet.cli.parameters import STANDARD_INPUT
     from streamnet.errors import DataError
 
     if file in ("-", STANDARD_INPUT):

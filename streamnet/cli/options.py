@@ -1,8 +1,7 @@
-"""Options of the commands, by group, and how their text is read."""
+"""Options of the commands, by group."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
 from typing import Annotated
@@ -12,13 +11,20 @@ from typing import final
 
 from cyclopts import Group
 from cyclopts import Parameter
-from cyclopts import Token
+
+from streamnet.cli.parameters import count
+from streamnet.cli.parameters import counts
+from streamnet.cli.parameters import file_of
+from streamnet.cli.parameters import numbers
+from streamnet.cli.parameters import one
+from streamnet.cli.parameters import pairs
+from streamnet.cli.parameters import several
+from streamnet.cli.parameters import texts
 
 __all__ = (
     "DATA",
     "OUTPUT",
     "RUN",
-    "STANDARD_INPUT",
     "DataOptions",
     "EncoderOptions",
     "Files",
@@ -31,8 +37,6 @@ __all__ = (
     "StateOptions",
 )
 
-STANDARD_INPUT = "\0"  # stands for "-", which cyclopts would take for an option
-
 DATA = Group("Data", sort_key=1)
 READING = Group("Reading", sort_key=2)
 POPULATION = Group("Population", sort_key=3)
@@ -40,65 +44,10 @@ RUN = Group("Run", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
 
 
-def _file(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type
-    (token,) = tokens
-    return "-" if token.value == STANDARD_INPUT else token.value
-
-
-def _texts(kind: Any, tokens: Sequence[Token]) -> tuple[str, ...]:  # noqa: ARG001
-    """Values from texts with commas, such as ``--drop a,b --drop c``."""
-    words = (word.strip() for token in tokens for word in token.value.split(","))
-    return tuple(word for word in words if word)
-
-
-def _numbers(kind: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
-    return tuple(_number(text, float, "a number") for text in _texts(kind, tokens))
-
-
-def _counts(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
-    return tuple(_number(text, int, "a whole number") for text in _texts(kind, tokens))
-
-
-def _whole(kind: Any, tokens: Sequence[Token]) -> int:  # noqa: ARG001
-    """A whole number as it stands: cyclopts would cut 1.5 down to 1."""
-    (token,) = tokens
-    return _number(token.value, int, "a whole number")  # type: ignore[no-any-return]
-
-
-def _number(text: str, kind: type, what: str) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not {what}") from None
-
-
-def _pairs(kind: Any, tokens: Sequence[Token]) -> dict[str, str]:  # noqa: ARG001
-    """A dict from texts such as ``--kind column=category``."""
-    result = {}
-    for token in tokens:
-        name, sign, value = token.value.rpartition("=")
-        if not sign:
-            raise ValueError(f"{token.value!r} must have the form COLUMN=KIND")
-        result[name] = value
-    return result
-
-
-def _several(converter: Any, metavar: str, text: str) -> Parameter:
-    return Parameter(converter=converter, n_tokens=1, negative="", metavar=metavar, help=text)
-
-
-def _one(metavar: str, text: str, name: str | None = None) -> Parameter:
-    return Parameter(name=name, metavar=metavar, help=text)
-
-
-def _count(text: str, name: str | None = None) -> Parameter:
-    return Parameter(name=name, converter=_whole, n_tokens=1, metavar="N", help=text)
-
-
 Files = Annotated[
     str,
     Parameter(
-        converter=_file,
+        converter=file_of,
         n_tokens=1,
         help="Files in the order given, glob patterns in quotes, or - for standard input; plain or "
         "packed with gzip, zstd or xz.",
@@ -125,20 +74,18 @@ class DataOptions(_Options):
     """
 
     target: Annotated[
-        str | None, _one("COLUMN", "Column to predict; needed for all but libSVM.")
+        str | None, one("COLUMN", "Column to predict; needed for all but libSVM.")
     ] = None
     task: Annotated[
         Literal["auto", "classification", "regression"],
-        _one("TASK", "What is predicted; auto looks at the target's values."),
+        one("TASK", "What is predicted; auto looks at the target's values."),
     ] = "auto"
-    drop: Annotated[tuple[str, ...] | None, _several(_texts, "A,B,C", "Columns to leave out.")] = (
-        None
-    )
+    drop: Annotated[tuple[str, ...] | None, several(texts, "A,B,C", "Columns to leave out.")] = None
     kinds: Annotated[
         dict[str, str] | None,
         Parameter(
             name="--kind",
-            converter=_pairs,
+            converter=pairs,
             n_tokens=1,
             negative="",
             metavar="COLUMN=KIND",
@@ -146,11 +93,11 @@ class DataOptions(_Options):
             "category, time or text; may be repeated.",
         ),
     ] = None
-    epochs: Annotated[int | None, _count("Passes over the files; only the first is scored.")] = None
+    epochs: Annotated[int | None, count("Passes over the files; only the first is scored.")] = None
     shuffle_buffer: Annotated[
-        int | None, _count("Samples that wait, to come out in random order.")
+        int | None, count("Samples that wait, to come out in random order.")
     ] = None
-    limit: Annotated[int | None, _count("Most samples to read, in each epoch.")] = None
+    limit: Annotated[int | None, count("Most samples to read, in each epoch.")] = None
     follow: Annotated[
         bool | None,
         Parameter(
@@ -162,11 +109,11 @@ class DataOptions(_Options):
     ] = None
     on_gap: Annotated[
         Literal["stop", "go_on"] | None,
-        _one("WHAT", "Where a followed file was cut and something is lost: stop, or go on."),
+        one("WHAT", "Where a followed file was cut and something is lost: stop, or go on."),
     ] = None
     max_rejected: Annotated[
         float | None,
-        _one(
+        one(
             "SHARE",
             "Largest share of bad records among the last 1,000, from the 1,000th on; default 0.1.",
         ),
@@ -185,17 +132,17 @@ class ReadingOptions(_Options):
 
     format: Annotated[
         Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"] | None,
-        _one("FORMAT", "Format of the files, if neither name nor content tells; ipc is Arrow's."),
+        one("FORMAT", "Format of the files, if neither name nor content tells; ipc is Arrow's."),
     ] = None
     delimiter: Annotated[
-        str | None, _one("CHAR", "What stands between the fields of a CSV file.")
+        str | None, one("CHAR", "What stands between the fields of a CSV file.")
     ] = None
     header: Annotated[
         bool | None, Parameter(help="Whether the first record of a CSV file names its columns.")
     ] = None
     missing: Annotated[
         tuple[str, ...] | None,
-        _several(_texts, "A,B,C", "Words that mean missing, beside none at all."),
+        several(texts, "A,B,C", "Words that mean missing, beside none at all."),
     ] = None
 
 
@@ -211,19 +158,19 @@ class EncoderOptions(_Options):
 
     scaling: Annotated[
         Literal["standard", "minmax", "robust", "rank", "none"] | None,
-        _one("HOW", "How numbers are scaled, by all of them so far; default standard."),
+        one("HOW", "How numbers are scaled, by all of them so far; default standard."),
     ] = None
     text: Annotated[
         Literal["words", "tokens", "ngrams", "dictionary", "auto"] | None,
-        _one("HOW", "What is read from texts; auto looks at the first 100; default words."),
+        one("HOW", "What is read from texts; auto looks at the first 100; default words."),
     ] = None
     duplicates: Annotated[
         Literal["keep", "drop"] | None,
-        _one("WHAT", "What happens to columns that repeat others in other units; default keep."),
+        one("WHAT", "What happens to columns that repeat others in other units; default keep."),
     ] = None
     autoencoder: Annotated[
         int | None,
-        _count(
+        count(
             "Compress all inputs into N numbers, which are inputs too; predictions then tell how "
             "unusual a sample is."
         ),
@@ -248,34 +195,42 @@ class PopulationOptions(_Options):
 
     start: Annotated[
         str | None,
-        _one("MODEL", "Model file to go on learning, instead of networks that start anew."),
+        one("MODEL", "Model file to go on learning, instead of networks that start anew."),
     ] = None
-    candidates: Annotated[int | None, _count("How many networks learn at once; default 25.")] = None
+    candidates: Annotated[int | None, count("How many networks learn at once; default 25.")] = None
     hidden: Annotated[
-        tuple[str, ...] | None, _several(_texts, "A,B,C", "Hidden layers to try: 20,64-32,linear.")
+        tuple[str, ...] | None, several(texts, "A,B,C", "Hidden layers to try: 20,64-32,linear.")
     ] = None
     activation: Annotated[
         tuple[str, ...] | None,
-        _several(_texts, "A,B,C", "Activations to try: tanh, relu, logistic, identity."),
+        several(texts, "A,B,C", "Activations to try: tanh, relu, logistic, identity."),
     ] = None
     optimiser: Annotated[
         tuple[str, ...] | None,
-        _several(_texts, "A,B,C", "Optimisers to try: sgd, momentum, rmsprop, adagrad, adam."),
+        several(texts, "A,B,C", "Optimisers to try: sgd, momentum, rmsprop, adagrad, adam."),
     ] = None
     learning_rate: Annotated[
-        tuple[float, ...] | None, _several(_numbers, "A,B,C", "Learning rates to try: 0.1,0.01.")
+        tuple[float, ...] | None, several(numbers, "A,B,C", "Learning rates to try: 0.1,0.01.")
     ] = None
     rehearsal: Annotated[
         tuple[int, ...] | None,
-        _several(_counts, "A,B,C", "Earlier samples to learn again with each new one: 0,4."),
+        several(counts, "A,B,C", "Earlier samples to learn again with each new one: 0,4."),
     ] = None
     knots: Annotated[
         tuple[int, ...] | None,
-        _several(_counts, "A,B,C", "Knots of a spline of each number to try: 0,9."),
+        several(counts, "A,B,C", "Knots of a spline of each number to try: 0,9."),
+    ] = None
+    class_weight: Annotated[
+        tuple[float, ...] | None,
+        several(numbers, "A,B,C", "How much more rare classes weigh, 0 to 1, to try: 0,0.5."),
+    ] = None
+    target_transform: Annotated[
+        tuple[str, ...] | None,
+        several(texts, "A,B", "What of a number to learn, to try: none (itself), log."),
     ] = None
     dtype: Annotated[
         Literal["float32", "float64"] | None,
-        _one("TYPE", "Numbers that networks are made of; default float32."),
+        one("TYPE", "Numbers that networks are made of; default float32."),
     ] = None
 
 
@@ -291,14 +246,15 @@ class SelectionOptions(_Options):
 
     serve: Annotated[
         Literal["ensemble", "champion"] | None,
-        _one("WHO", "Who answers: all together, or the best one alone; default ensemble."),
+        one("WHO", "Who answers: all together, or the best one alone; default ensemble."),
     ] = None
     criterion: Annotated[
         str | None,
-        _one(
+        one(
             "CRITERION",
-            "By what the best one is chosen: log_loss, accuracy, balanced_accuracy, distance; of "
-            "numbers mae, mse, distance; or gopher-neural's own, such as gopher.accuracy.",
+            "By what the best one is chosen: log_loss, accuracy, balanced_accuracy (then all "
+            "together answer as if classes were equally frequent), distance; of numbers mae, mse, "
+            "distance; or gopher-neural's own, such as gopher.accuracy.",
         ),
     ] = None
 
@@ -315,7 +271,7 @@ class SearchOptions(_Options):
 
     every: Annotated[
         int | None,
-        _count(
+        count(
             "Rounds of 1,024 samples between two new networks; 0 for none; default 4, or 0 if you "
             "say which networks learn.",
             name="--search-every",
@@ -323,7 +279,7 @@ class SearchOptions(_Options):
     ] = None
     budget: Annotated[
         float | None,
-        _one(
+        one(
             "US",
             "Microseconds a sample that all networks together may take, by a model of their cost.",
             name="--search-budget",
@@ -342,13 +298,13 @@ class RunOptions(_Options):
     """
 
     seed: Annotated[
-        int | None, _count("Start of all random numbers; the same gives the same, to the bit.")
+        int | None, count("Start of all random numbers; the same gives the same, to the bit.")
     ] = None
     block_size: Annotated[
-        int | None, _count("Most samples that travel together; changes speed, never results.")
+        int | None, count("Most samples that travel together; changes speed, never results.")
     ] = None
     threads: Annotated[
-        int | None, _count("Most threads that learn at once; changes speed, never results.")
+        int | None, count("Most threads that learn at once; changes speed, never results.")
     ] = None
 
 
@@ -371,10 +327,10 @@ class StateOptions(_Options):
         ),
     ] = None
     every_samples: Annotated[
-        int | None, _one("N", "Samples after which a checkpoint is written, if time is not up yet.")
+        int | None, one("N", "Samples after which a checkpoint is written, if time is not up yet.")
     ] = None
     every_seconds: Annotated[
-        float | None, _one("S", "Seconds after which a checkpoint is written; default 10.")
+        float | None, one("S", "Seconds after which a checkpoint is written; default 10.")
     ] = None
 
 
@@ -388,13 +344,13 @@ class OutputOptions(_Options):
     'm.json'
     """
 
-    model: Annotated[str | None, _one("FILE", "Write the champion: .safetensors or .json.")] = None
+    model: Annotated[str | None, one("FILE", "Write the champion: .safetensors or .json.")] = None
     predictions: Annotated[
-        str | None, _one("FILE", "Write every served answer: .csv or .jsonl.")
+        str | None, one("FILE", "Write every served answer: .csv or .jsonl.")
     ] = None
     report: Annotated[
-        str | None, _one("FILE", "Write all scores and settings: .json, or .html to look at.")
+        str | None, one("FILE", "Write all scores and settings: .json, or .html to look at.")
     ] = None
     dead_letters: Annotated[
-        str | None, _one("FILE", "Where bad records go, if there are any; default rejected.jsonl.")
+        str | None, one("FILE", "Where bad records go, if there are any; default rejected.jsonl.")
     ] = None

@@ -9,13 +9,11 @@ import numpy as np
 from streamnet.features.encoded import Encoded
 from streamnet.features.encoder import Encoder
 from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.features.target import NO_TARGETS
 from streamnet.samples import Block
 from streamnet.samples import Task
 
 __all__ = ("FittedEncoder",)
-
-_NO_CLASSES = np.empty(0, np.int32)
-_NO_NUMBERS = np.empty(0, np.float64)
 
 
 @final
@@ -42,7 +40,6 @@ class FittedEncoder:
     def __init__(self, encoder: Encoder, training: Block) -> None:
         encoder.encode(training)
         self._encoder = encoder
-        self._clip = float(encoder.snapshot().settings["clip"])
         self._numbers = {label: number for number, label in enumerate(encoder.labels)}
 
     @property
@@ -53,18 +50,13 @@ class FittedEncoder:
     def encode(self, block: Block) -> Encoded:
         """Inputs and targets of samples; all of them must have a target."""
         assert block.target is not None
-        n = len(block)
-        inputs = self._encoder.transform(block)
         if self._encoder.task is Task.REGRESSION:
-            centre, spread = self._encoder.scale
-            goal = np.clip((block.target - centre) / spread, -self._clip, self._clip)
-            units = np.full(n, centre), np.full(n, spread)
-            return Encoded(block, inputs, _NO_CLASSES, _NO_CLASSES, goal, *units)
+            return self._encoder.apply(block)
+        inputs, n = self._encoder.transform(block), len(block)
         numbers = self._numbers
         label = np.array([numbers.setdefault(name, len(numbers)) for name in block.target.tolist()])
         known = np.full(n, len(self._encoder.labels), np.int32)
-        nothing = _NO_NUMBERS
-        return Encoded(block, inputs, label.astype(np.int32), known, nothing, nothing, nothing)
+        return Encoded(block, inputs, label.astype(np.int32), known, *NO_TARGETS)
 
     def snapshot(self) -> EncoderSnapshot:
         """What was learned from the training part."""

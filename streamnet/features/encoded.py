@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.features.target import TargetUnits
 from streamnet.samples import Block
 from streamnet.samples import Inputs
 
@@ -25,4 +26,12 @@ class Encoded(NamedTuple):
     goal: NDArray[np.float64]  # shape=(n,), target in standard units, NaN = no target
     centre: NDArray[np.float64]  # shape=(n,), the answer to a sample is
     spread: NDArray[np.float64]  # shape=(n,), centre + spread * the network's output
+    log_goal: NDArray[np.float64]  # this and the next two: the same of the target's logarithm, for
+    log_centre: NDArray[np.float64]  # networks that learn it
+    log_spread: NDArray[np.float64]
     outlier: NDArray[np.float64] = NO_SCORES  # shape=(n,), how unusual; empty without auto-encoder
+
+    @property
+    def units(self) -> TargetUnits:
+        """In which each sample is answered, where targets are numbers."""
+        return TargetUnits(self.centre, self.spread, self.log_centre, self.log_spread)

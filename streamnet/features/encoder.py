@@ -32,7 +32,9 @@ from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.features.snapshot import Grown
 from streamnet.features.statistics import EncoderStatistics
 from streamnet.features.statistics import statistics_of
+from streamnet.features.target import NO_TARGETS
 from streamnet.features.target import TargetScaler
+from streamnet.features.target import TargetUnits
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Field
@@ -44,7 +46,6 @@ from streamnet.samples import Task
 __all__ = ("Encoder",)
 
 NO_CLASSES = np.empty(0, np.int32)
-NO_TARGET = np.empty(0, np.float64)
 RAW_LENGTH = 4096
 
 
@@ -179,6 +180,11 @@ class Encoder:
         return self._scaler.scale
 
     @property
+    def units(self) -> TargetUnits:
+        """In which the next sample is answered."""
+        return self._scaler.units
+
+    @property
     def autoencoder(self) -> bool:
         """Whether there is one, so that outliers are scored."""
         return self._coding is not None
@@ -193,9 +199,8 @@ class Encoder:
         if self._regression:
             target = np.full(len(block), np.nan) if block.target is None else block.target
             scaled = self._scaler.update(target)
-            lagged = NO_LAGS
-            if self.lags:
-                lagged = self._lags.numbers(plain(target), scaled.centre, scaled.spread)
+            units = scaled.centre, scaled.spread
+            lagged = self._lags.numbers(plain(target), *units) if self.lags else NO_LAGS
             inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
             return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier)
         target = np.full(len(block), None) if block.target is None else block.target
@@ -209,7 +214,7 @@ class Encoder:
             block = replace(block.take(kept), rejected=tuple(rejected))
         lagged = self._lags.classes(label) if self.lags else NO_LAGS
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
-        return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET, outlier)
+        return Encoded(block, inputs, label, known, *NO_TARGETS, outlier)
 
     def fit(self, blocks: Iterable[Block]) -> Self:
         """Learn a whole data set: all its samples, then what is decided once.
@@ -238,11 +243,9 @@ class Encoder:
         inputs, n = self.transform(block), len(block)
         if self._regression:
             target = np.full(n, np.nan) if block.target is None else block.target
-            scaled = self._scaler.apply(target)
-            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled)
+            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *self._scaler.apply(target))
         label = self._labels.look_up(np.full(n, None) if block.target is None else block.target)
-        known = np.full(n, len(self.labels), np.int32)
-        return Encoded(block, inputs, label, known, NO_TARGET, NO_TARGET, NO_TARGET)
+        return Encoded(block, inputs, label, np.full(n, len(self.labels), np.int32), *NO_TARGETS)
 
     def inverse(self, inputs: Inputs) -> list[Sample]:
         """Samples that have these inputs, as dicts, as far as inputs tell.

@@ -48,7 +48,7 @@ class EncoderSnapshot:
     counters: NDArray[np.int64]  # shape=(3,)
     squares: NDArray[np.float64]  # shape=(rows or 0, 2)
     labels: Grown
-    target: NDArray[np.float64]  # shape=(1, 8)
+    target: NDArray[np.float64]  # shape=(2, 8): moments of the target and of its logarithm
     last: NDArray[np.float64]  # shape=(lags,): the last targets, the latest first
     optional: dict[str, Any]  # what is kept for settings that are not the default
     text_vocabularies: tuple[Grown, ...]

@@ -1,7 +1,8 @@
-"""The target of a regression in standard units."""
+"""The target of a regression in standard units, and its logarithm, which some candidates learn."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from typing import NamedTuple
 from typing import final
@@ -19,9 +20,13 @@ from streamnet.features.moments import spread_of
 from streamnet.features.moments import take_in
 from streamnet.features.numbers import FINITE
 from streamnet.features.numbers import plain
+from streamnet.jit import exact_kernel
 from streamnet.jit import jit
 
-__all__ = ("Scaled", "TargetScaler")
+__all__ = ("NO_TARGETS", "Scaled", "TargetScaler", "TargetUnits")
+
+PLAIN, LOG = range(2)  # rows of the moments
+FARTHEST = 10.0  # standard deviations: no power of an answer lies farther from the mean
 
 
 class Scaled(NamedTuple):
@@ -30,30 +35,90 @@ class Scaled(NamedTuple):
     goal: NDArray[np.float64]  # shape=(n,), with moments that include the sample; NaN if missing
     centre: NDArray[np.float64]  # shape=(n,), mean before the sample
     spread: NDArray[np.float64]  # shape=(n,), standard deviation before the sample
+    log_goal: NDArray[np.float64]  # this and the next two: the same of the target's logarithm
+    log_centre: NDArray[np.float64]
+    log_spread: NDArray[np.float64]
+
+
+NO_TARGETS = Scaled(*(np.empty(0, np.float64) for _ in Scaled._fields))
+
+
+class TargetUnits(NamedTuple):
+    """The units of targets and of their logarithms: arrays of shape=(n,), or one of each for all.
+
+    >>> units = TargetUnits(4.0, 2.0, 1.0, 0.5)
+    >>> outputs = np.array([[1.0, -1.0], [1.0, -1.0]])
+    >>> units.numbers(outputs, np.array([False, True])).round(2).tolist()
+    [[6.0, 2.0], [3.48, 0.65]]
+    """
+
+    centre: NDArray[np.float64] | float
+    spread: NDArray[np.float64] | float
+    log_centre: NDArray[np.float64] | float
+    log_spread: NDArray[np.float64] | float
+
+    def numbers(
+        self, outputs: NDArray[np.floating], logarithmic: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """What networks say, in the target's own units.
+
+        Args:
+            outputs: shape=(candidates, n), in standard units.
+            logarithmic: shape=(candidates,), or empty for none: whose outputs are logarithms.
+
+        Returns:
+            shape=(candidates, n); powers within 10 standard deviations of the target's mean.
+        """
+        # What stands for a candidate that gave no answer may be anything.
+        with np.errstate(over="ignore", invalid="ignore"):
+            said = outputs.astype(np.float64)
+            numbers: NDArray[np.float64] = self.centre + self.spread * said
+            for k in np.flatnonzero(logarithmic).tolist():
+                powers = np.empty(said.shape[1])
+                _power(np.ascontiguousarray(self.log_centre + self.log_spread * said[k]), powers)
+                reach = FARTHEST * self.spread
+                numbers[k] = np.clip(powers, self.centre - reach, self.centre + reach)
+        return numbers
+
+
+@exact_kernel
+def _logarithm(y: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """``sign(y) log(1 + |y|)``."""
+    # One by one, by the same code for each: a vector's last few might be rounded otherwise.
+    for i in range(y.size):
+        out[i] = math.copysign(math.log1p(abs(y[i])), y[i])
+
+
+@exact_kernel
+def _power(x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """What `_logarithm` makes ``x`` of."""
+    for i in range(x.size):
+        out[i] = math.copysign(math.expm1(abs(x[i])), x[i])
 
 
 @jit
 def _scale(
     target: NDArray[np.float64],
     moments: NDArray[np.float64],
+    m: int,
     clip: float,
     goal: NDArray[np.float64],
     centre: NDArray[np.float64],
     spread: NDArray[np.float64],
 ) -> None:
-    """Fill in goal, centre and spread, taking each target into the moments in order."""
-    deviation = spread_of(moments[0, COUNT], moments[0, MEAN], moments[0, SQUARES])
+    """Fill in goal, centre and spread, taking each target into row ``m`` of moments in order."""
+    deviation = spread_of(moments[m, COUNT], moments[m, MEAN], moments[m, SQUARES])
     for i in range(target.shape[0]):
-        centre[i] = moments[0, MEAN]
+        centre[i] = moments[m, MEAN]
         spread[i] = deviation if deviation > 0.0 else 1.0
         y = target[i]
         if not abs(y) <= FINITE:
             goal[i] = np.nan
             continue
         y = min(max(y, -LARGEST), LARGEST)
-        take_in(moments, 0, y)
-        mean = moments[0, MEAN]
-        deviation = spread_of(moments[0, COUNT], mean, moments[0, SQUARES])
+        take_in(moments, m, y)
+        mean = moments[m, MEAN]
+        deviation = spread_of(moments[m, COUNT], mean, moments[m, SQUARES])
         unit = deviation if deviation > 0.0 else 1.0
         goal[i] = min(max((y - mean) / unit, -clip), clip)
 
@@ -61,6 +126,8 @@ def _scale(
 @final
 class TargetScaler:
     """Running moments of a target, or none: then goals and answers are in the target's own units.
+
+    And the same of its logarithm, ``sign(y) log(1 + |y|)``.
 
     >>> scaler = TargetScaler(clip=8.0)
     >>> scaled = scaler.update(np.array([10.0, 14.0, 12.0]))
@@ -71,12 +138,20 @@ class TargetScaler:
     def __init__(self, *, clip: float, raw: bool = False) -> None:
         self._clip = clip
         self._raw = raw
-        self.moments = np.zeros((1, COLUMNS), np.float64)
+        self.moments = np.zeros((2, COLUMNS), np.float64)
 
     @property
     def scale(self) -> tuple[float, float]:
         """Mean, and standard deviation or 1, of the targets so far; raw 0 and 1."""
-        count, mean, squares = self.moments[0, : SQUARES + 1].tolist()
+        return self._scale_of(PLAIN)
+
+    @property
+    def units(self) -> TargetUnits:
+        """In which the next sample is answered."""
+        return TargetUnits(*self._scale_of(PLAIN), *self._scale_of(LOG))
+
+    def _scale_of(self, m: int) -> tuple[float, float]:
+        count, mean, squares = self.moments[m, : SQUARES + 1].tolist()
         deviation = spread_of(count, mean, squares)
         return mean, float(deviation) if deviation > 0.0 else 1.0
 
@@ -85,22 +160,35 @@ class TargetScaler:
         n = len(target)
         if self._raw:
             return self.apply(target)
-        scaled = Scaled(np.empty(n), np.empty(n), np.empty(n))
-        _scale(plain(target), self.moments, self._clip, *scaled)
+        scaled = Scaled(*(np.empty(n) for _ in Scaled._fields))
+        y = plain(target)
+        _scale(y, self.moments, PLAIN, self._clip, *scaled[:3])
+        _scale(_logarithms(y), self.moments, LOG, self._clip, *scaled[3:])
         return scaled
 
     def apply(self, target: NDArray[Any]) -> Scaled:
         """Scale targets by those so far; nothing is learned."""
-        centre, spread = self.scale
         y = plain(target)
+        return Scaled(*self._applied(y, PLAIN), *self._applied(_logarithms(y), LOG))
+
+    def _applied(self, y: NDArray[np.float64], m: int) -> tuple[NDArray[np.float64], ...]:
+        centre, spread = self._scale_of(m)
         with np.errstate(over="ignore"):
             bound = LARGEST if self._raw else self._clip
             goal = ((y - centre) / spread).clip(-bound, bound)
         goal[~np.isfinite(y)] = np.nan
-        return Scaled(goal, np.full(len(y), centre), np.full(len(y), spread))
+        return goal, np.full(len(y), centre), np.full(len(y), spread)
 
     def restore_state(self, moments: NDArray[np.float64]) -> None:
         """Take over moments as a snapshot keeps them."""
         if np.shape(moments) == (SQUARES + 1,):  # of an earlier release
             moments = np.array([[*moments, 0.0]])
-        self.moments = restored(moments, 1, "the target")
+        if np.ndim(moments) == 2 and len(moments) == 1:  # likewise: without logarithms
+            moments = np.append(moments, np.zeros_like(moments), axis=0)
+        self.moments = restored(moments, 2, "the target")
+
+
+def _logarithms(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    out = np.empty(len(y))
+    _logarithm(y, out)
+    return out

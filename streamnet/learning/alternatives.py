@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from typing import final
 
@@ -42,6 +43,7 @@ class Alternatives:
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures and in the ensembles.
         margin: Share by which something else must be better to be chosen.
+        balanced: Whether the ensembles answer as if all labels were equally frequent.
 
     >>> from streamnet.learning.learner import Learner
     >>> Learner(task=Task.REGRESSION).server.alternatives.names
@@ -56,12 +58,15 @@ class Alternatives:
         window: int = 1000,
         fading: float = 0.999,
         margin: float = 0.02,
+        balanced: bool = False,
     ) -> None:
         self.task = task
         lagged = [member.settings.lags for member in members]
         portable = members_of(lagged)
         self._all_lagged = all(lagged)
-        kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
+        kind: type[Ensemble] | partial[LabelEnsemble] = NumberEnsemble
+        if task is Task.CLASSIFICATION:
+            kind = partial(LabelEnsemble, balanced=balanced)
         # What looks at the last targets has to earn its weight: short streams can't afford it.
         count = len(members)
         self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=portable)

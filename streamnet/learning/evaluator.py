@@ -116,10 +116,7 @@ def answers_of(scored: Scored, task: Task) -> NDArray[Any]:
     outputs = scored.answers.outputs
     if task is Task.CLASSIFICATION:
         return outputs
-    encoded = scored.encoded
-    with np.errstate(over="ignore", invalid="ignore"):
-        numbers: NDArray[np.float64] = outputs[:, :, 0].astype(np.float64)
-        return encoded.centre + encoded.spread * numbers
+    return scored.encoded.units.numbers(outputs[:, :, 0], scored.answers.logarithmic)
 
 
 def numbers_of(encoded: Encoded) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ _REHEARSALS = (0, 1, 2, 4, 8, 16)
 _OPTIMISERS = ("sgd", "rmsprop", "adagrad", "adam")
 _WIDTHS = (16, 32, 64, 128, 256)
 _KNOTS = (0, 5, 9, 17)
+_CLASS_WEIGHTS = (0.0, 0.5, 1.0)
 _RATES = (1e-5, 3.0)  # least and greatest
 
 
@@ -52,6 +53,8 @@ class Evolution:
         grace: Rounds for which a newcomer is safe.
         budget: Microseconds a sample that all candidates together may take, by `cost_of`; None is
             what those at the start take.
+        balanced: Whether rare classes count as much as frequent ones, so that weights of classes
+            are tried; they are as well if candidates at the start have any.
 
     Raises:
         ConfigurationError: If a value breaks its rule.
@@ -73,6 +76,7 @@ class Evolution:
         every: int = 4,
         grace: int = 8,
         budget: float | None = None,
+        balanced: bool = False,
     ) -> None:
         for name, value in (("every", every), ("grace", grace)):
             if value < 0:
@@ -86,6 +90,8 @@ class Evolution:
         self._budget = budget
         self._memory = max((s.memory for s in start if s.rehearses), default=0)
         self._lags = any(s.lags for s in start)
+        self._balanced = balanced or any(s.class_weight for s in start)
+        self._logs = any(s.target_transform != "none" for s in start)
 
     def replacements(
         self,
@@ -156,6 +162,9 @@ class Evolution:
             settings = self._rehearsing(settings, draw)
         if draw.below(6) == 0:
             settings = replace(settings, weight_decay=(0.0, 1e-3, 1e-2)[draw.below(3)])
+        if self._balanced and draw.below(2) == 0:
+            weight = _CLASS_WEIGHTS[draw.below(len(_CLASS_WEIGHTS))]
+            settings = replace(settings, class_weight=weight)
         return settings
 
     def _rebuilt(self, settings: CandidateSettings, draw: _Draw) -> CandidateSettings:
@@ -175,6 +184,9 @@ class Evolution:
         elif settings.hidden:
             name = ("tanh", "relu")[draw.below(2)]
             settings = replace(settings, activation=name)
+        if self._logs and draw.below(3) == 0:
+            other = "none" if settings.target_transform == "log" else "log"
+            settings = replace(settings, target_transform=other)
         if self._memory and draw.below(2) == 0:
             settings = self._rehearsing(settings, draw)
         return settings

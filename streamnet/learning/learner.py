@@ -33,6 +33,7 @@ from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.samples import Block
 from streamnet.samples import Task
+from streamnet.selection.sample_loss import SampleLoss
 from streamnet.selection.selector import Selector
 
 __all__ = ("ROUND", "Learner", "model_of")
@@ -57,6 +58,7 @@ class Learner:
         alpha: Level of the test by which one becomes champion later on, see `Selector`.
         serve: "ensemble" answers with all candidates together, "champion" with the best one alone.
         criterion: By what the champion is chosen; None: log_loss, of numbers mae. See `SampleLoss`.
+            One that is balanced makes the ensemble answer as if classes were equally frequent.
         drift: Detector of drift in the loss of what is served, see `DriftWatch`, or "none".
         encoder: Settings of the encoder.
         evolution: Settings of the search for better candidates; None is no search among
@@ -98,7 +100,8 @@ class Learner:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
             candidates = [network.settings for network in start.networks]
             dtype = start.networks[0].dtype
-        settings = default_population() if candidates is None else list(candidates)
+        found = default_population() if candidates is None else candidates
+        settings = [given.suited_to(Task(task)) for given in found]
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
         self.task = Task(task)
@@ -111,16 +114,23 @@ class Learner:
             self.encoder = Encoder(task=self.task, **given)
         else:
             self.encoder = start.encoder()
+        _check_transforms(settings, self.encoder)
         self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:
             self.trainer.start_from([network.weights for network in start.networks], self.encoder)
         count = len(settings)
         self.evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
+        balanced = SampleLoss(self.task, criterion).balanced
         self.server = Server(
             self.trainer.population.members,
             task=self.task,
             selector=Selector(count, fading=fading, margin=margin, alpha=alpha),
-            evolution=Evolution(settings, seed=seed, **evolution),
+            evolution=Evolution(
+                settings,
+                seed=seed,
+                balanced=balanced,
+                **evolution,
+            ),
             drift=DriftWatch(drift),
             serve=serve,
             criterion=criterion,
@@ -200,9 +210,7 @@ class Learner:
         said = population.answer(slots, self.trainer.number, inputs, max(known, 1))
         answers: NDArray[Any] = said.outputs[:, :, : max(known, 1)]
         if self.task is Task.REGRESSION:
-            centre, spread = self.encoder.scale
-            with np.errstate(over="ignore", invalid="ignore"):
-                answers = centre + spread * answers[:, :, 0].astype(np.float64)
+            answers = self.encoder.units.numbers(answers[:, :, 0], said.logarithmic)
         if server.ensemble:
             return server.alternatives.combine(
                 answers, said.alive, known=known, scale=self.encoder.scale, alone=alone
@@ -263,6 +271,16 @@ def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None
     for name, value in others.items():
         if value is not None:
             raise ConfigurationError(f"{name} is given, but start has its own")
+
+
+def _check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) -> None:
+    """Refuse to transform targets that are to be learned as they are."""
+    for settings in candidates:
+        if settings.target_transform != "none" and encoder.settings["target_scaling"] == "none":
+            raise ConfigurationError(
+                f"target_transform is {settings.target_transform!r}, but must be 'none' where "
+                "target_scaling is"
+            )
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:

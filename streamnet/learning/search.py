@@ -21,7 +21,8 @@ def default_population(candidates: int | None = None) -> list[CandidateSettings]
 
     They differ in what a stream may ask for: fast and slow rates, rehearsal for streams that stay
     as they are, none for those that drift, lags for targets that resemble those before them, linear
-    models for short streams, and wider or deeper ones for long streams.
+    models for short streams, wider or deeper ones for long streams, and logarithms for numbers
+    whose errors matter in proportion.
 
     Args:
         candidates: How many; None is all that the list has, 25.
@@ -67,6 +68,7 @@ def _start(
     knots: int = 0,
     lags: bool = False,
     huber_delta: float = 1.0,
+    target_transform: str = "none",
 ) -> CandidateSettings:
     return CandidateSettings(
         hidden=hidden,
@@ -79,6 +81,7 @@ def _start(
         knots=knots,
         lags=lags,
         huber_delta=huber_delta,
+        target_transform=target_transform,
     )
 
 
@@ -96,11 +99,11 @@ _START = (
     _start("tanh", (), "adam", 0.01, 2, knots=9),
     _start("tanh", (16,), "rmsprop", 0.01, knots=9),
     _start("relu", (64,), "rmsprop", 0.003, 4, huber_delta=0.1),
-    _start("tanh", (), "adagrad", 0.1, knots=9, huber_delta=0.1),
+    _start("tanh", (), "adagrad", 0.1, knots=9, huber_delta=0.1, target_transform="log"),
     _start("relu", (64,), "adam", 0.003, 2, knots=9, huber_delta=0.1),
     _start("relu", (128,), "sgd", 0.03, knots=9, lags=True),
     _start("tanh", (32,), "rmsprop", 0.01),
-    _start("tanh", (), "adagrad", 0.1, knots=9),
+    _start("tanh", (), "adagrad", 0.1, knots=9, target_transform="log"),
     _start("tanh", (), "adagrad", 0.1, 4, knots=9),
     _start("relu", (64,), "adagrad", 0.1, 4, memory=4000, knots=9),
     _start("tanh", (32,), "adam", 0.01, knots=9, lags=True),

@@ -98,7 +98,8 @@ class Server:
         evolution: Decides who makes room for whom.
         drift: Notices that what is served has become worse.
         serve: "ensemble" or "champion".
-        criterion: By what the champion is chosen, see `SampleLoss`; None is the task's default.
+        criterion: By what the champion is chosen, see `SampleLoss`; None is the task's default. One
+            that is balanced makes the ensemble answer as if all labels were equally frequent.
         window: Samples that the sliding measures look at.
         fading: Factor of all earlier samples in the fading measures.
 
@@ -134,7 +135,12 @@ class Server:
         self.drift = DriftWatch() if drift is None else drift
         self.serves = SERVABLE.index(serve)
         self.alternatives = Alternatives(
-            members, task=task, window=window, fading=fading, margin=selector.margin
+            members,
+            task=task,
+            window=window,
+            fading=fading,
+            margin=selector.margin,
+            balanced=self.sample_loss.balanced,
         )
         self.changes: deque[Change] = deque(maxlen=CHANGES)
         self.departed: deque[Departed] = deque(maxlen=DEPARTED)

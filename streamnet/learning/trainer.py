@@ -173,7 +173,9 @@ class Trainer:
             return Job(np.empty(0, np.int32), self._no_answers(), new_turns())
         # What is held out looks to the kernels like samples whose targets nobody knows.
         label, goal = (encoded.label, encoded.goal) if encoded.block.learned else no_targets(n)
+        logs = None
         if self.population.task is Task.REGRESSION:
+            logs = encoded.log_goal
             label = np.where(np.isfinite(goal), 0, -1).astype(np.int32)
             known, outputs = np.ones(n, np.int32), 1
         else:
@@ -181,7 +183,7 @@ class Trainer:
             # Classes are numbered as they come, so the last sample tells how many there are.
             outputs = max(int(known[-1]), int(label[-1]) + 1) if n else 1
             outputs = _room_for(outputs)
-        answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs)
+        answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs, logs)
         return Job(known, answers, new_turns())
 
     def _no_answers(self) -> Answers:

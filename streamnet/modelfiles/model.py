@@ -219,13 +219,13 @@ class Model:
         return np.concatenate(parts) if parts else np.empty(0)
 
     def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
-        said, alive = self._committee.answer(inputs)
+        said, alive, logarithmic = self._committee.answer(inputs)
         if isinstance(self._ensemble, LabelEnsemble):
             return self._ensemble.answer(said, alive, len(self.labels))
-        answers = said.astype(np.float64)
         if self.task is Task.REGRESSION:
-            centre, spread = self._encoder.scale
-            answers = centre + spread * answers
+            answers = self._encoder.units.numbers(said[:, :, 0], logarithmic)[:, :, None]
+        else:
+            answers = said.astype(np.float64)
         if self._ensemble is None:
             alone: NDArray[np.float64] = answers[0]
             alone[alive[0] == 0] = np.nan

@@ -9,6 +9,7 @@ from streamnet.networks import simd
 from streamnet.networks.plan import ABSOLUTE
 from streamnet.networks.plan import CROSS_ENTROPY
 from streamnet.networks.plan import HUBER
+from streamnet.networks.plan import LOG
 from streamnet.networks.plan import LOGISTIC
 from streamnet.networks.plan import RELU
 from streamnet.networks.plan import TANH
@@ -22,7 +23,10 @@ __all__ = (
     "backward",
     "clip",
     "gradient",
+    "weigh",
 )
+
+MOST_WEIGHT = 16.0  # of a sample of a rare class, so that no step explodes
 
 
 @inlined
@@ -33,6 +37,7 @@ def gradient(plan, factor, scratch, memory, slot, active):
     start = simd.fact(plan, PLAN.score)
     target = simd.fact(plan, PLAN.gradient)
     loss = simd.fact(plan, PLAN.loss)
+    transform = simd.fact(plan, PLAN.transform)
     code = simd.fact(plan, PLAN.output_activation)
     # An untyped 1 would make all of it float64.
     one = scratch.dtype.type(1)
@@ -41,6 +46,8 @@ def gradient(plan, factor, scratch, memory, slot, active):
         y = simd.pick(scratch, start + o)
         # Outputs of numbers have a goal each; a label's outputs have 1 at the label.
         truth = simd.fact(memory.goal, slot * goals + min(o, goals - 1))
+        if transform == LOG:
+            truth = simd.fact(memory.log_goal, slot)
         if not math.isfinite(truth):
             truth = scratch.dtype.type(1 if o == label else 0)
         error = y - truth
@@ -56,6 +63,16 @@ def gradient(plan, factor, scratch, memory, slot, active):
             elif code == RELU and not y > 0:
                 error = scratch.dtype.type(0)
         simd.put(scratch, target + o, error)
+
+
+@inlined
+def weigh(plan, factor, scratch, memory, slot, active):
+    """Multiply the derivatives by a power of the rarity of the sample's class."""
+    weight = float(simd.fact(memory.rarity, slot)) ** simd.fact(factor, FACTORS.class_weight)
+    share = scratch.dtype.type(min(weight, MOST_WEIGHT))
+    start = simd.fact(plan, PLAN.gradient)
+    for o in range(start, start + active):
+        simd.put(scratch, o, simd.pick(scratch, o) * share)
 
 
 @inlined

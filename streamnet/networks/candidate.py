@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import fields
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 from typing import final
@@ -19,6 +20,7 @@ __all__ = (
     "OPTIMISERS",
     "OUTPUTS",
     "SCHEDULES",
+    "TRANSFORMS",
     "CandidateSettings",
 )
 
@@ -29,6 +31,7 @@ LOSSES = ("cross_entropy", "squared", "absolute", "huber")
 OPTIMISERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam")
 SCHEDULES = ("constant", "step", "inverse", "linear")
 INITIALISATIONS = ("fan_in", "uniform")
+TRANSFORMS = ("none", "log")
 MOST_LAYERS = 8
 MOST_KNOTS = 256
 
@@ -48,6 +51,7 @@ _NOT_NEGATIVE = (
     "early_rehearsal",
     "memory",
     "knots",
+    "class_weight",
 )
 _BELOW_ONE = ("momentum", "second_momentum")
 
@@ -100,6 +104,13 @@ class CandidateSettings:
             a piecewise linear function of each number, besides a linear one; 0 for none, else at
             least 2. What depends on a number by steps and bends is learned sooner that way
             (Gorishniy, Rubachev and Babenko 2022, On embeddings for numerical features).
+        class_weight: Power, up to 1, of the rarity of a sample's class that the sample's gradient
+            is multiplied by: 0 lets every sample weigh the same, 1 every class (King and Zeng
+            2001). The rarity is ``n / (classes * n_c)``, by the samples learned up to this one; the
+            factor is never more than 16. A sample that is learned again keeps its rarity.
+        target_transform: Of numbers, before they are standardised: none; log: ``sign(y) log(1 +
+            |y|)``, where errors matter in proportion, as they do to prices and counts. Answers are
+            turned back, into medians rather than means, before anybody sees them.
 
     Raises:
         ConfigurationError: If a value breaks its rule; the message names value and rule.
@@ -132,6 +143,8 @@ class CandidateSettings:
     score_limit: float = 1e6
     knots: int = 0
     early_rehearsal: int = 0
+    class_weight: float = 0.0
+    target_transform: str = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -141,6 +154,7 @@ class CandidateSettings:
         _check_name("optimiser", self.optimiser, OPTIMISERS)
         _check_name("schedule", self.schedule, SCHEDULES)
         _check_name("initialisation", self.initialisation, INITIALISATIONS)
+        _check_name("target_transform", self.target_transform, TRANSFORMS)
         _check_name("output", self.output or "softmax", OUTPUTS)
         _check_name("loss", self.loss or "squared", LOSSES)
         if self.loss == "cross_entropy" and self.output not in (None, "softmax", "logistic"):
@@ -155,6 +169,8 @@ class CandidateSettings:
             raise ConfigurationError(
                 f"knots is {self.knots}, but must be 0 or from 2 to {MOST_KNOTS}"
             )
+        if self.class_weight > 1:
+            raise ConfigurationError(f"class_weight is {self.class_weight}, but must be <= 1")
         for name in (*_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE):
             self._check_number(name)
 
@@ -234,6 +250,16 @@ class CandidateSettings:
         """Loss for ``task``."""
         return self.loss or ("cross_entropy" if task is Task.CLASSIFICATION else "huber")
 
+    def suited_to(self, task: Task) -> CandidateSettings:
+        """These settings, without what has no meaning for ``task``.
+
+        >>> CandidateSettings(target_transform="log").suited_to(Task.CLASSIFICATION).describe()
+        'tanh 32, rmsprop 0.01'
+        """
+        if task is Task.CLASSIFICATION:
+            return replace(self, target_transform="none")
+        return replace(self, class_weight=0.0)
+
     def describe(self) -> str:
         """A few words for a leader board."""
         names = dict.fromkeys(self.activations)
@@ -248,6 +274,10 @@ class CandidateSettings:
             words.append(f"rehearsal {self.rehearsal}")
         if self.knots:
             words.append(f"{self.knots} knots")
+        if self.class_weight:
+            words.append(f"class weight {self.class_weight:g}")
+        if self.target_transform != "none":
+            words.append(f"{self.target_transform} of target")
         if self.lags:
             words.append("lags")
         return ", ".join(words)

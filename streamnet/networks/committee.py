@@ -103,11 +103,13 @@ class Committee:
         n, networks = len(inputs.count), len(self.networks)
         room = self._population.capacity.outputs
         answers = Answers(
-            np.empty((networks, n, room), self.dtype), np.empty((networks, n), np.uint8)
+            np.empty((networks, n, room), self.dtype),
+            np.empty((networks, n), np.uint8),
+            self._population.logarithmic,
         )
         for start in range(0, n, _BLOCK):
             self._block(inputs, start, min(n, start + _BLOCK), self._everyone, answers)
-        return Answers(answers.outputs[:, :, : self.outputs], answers.alive)
+        return answers._replace(outputs=answers.outputs[:, :, : self.outputs])
 
     def _block(
         self,
@@ -151,10 +153,13 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         np.full(slots, -1, np.int32),
         np.full((slots, population.goals), np.nan, dtype),
         _filled(inputs.splined, (slots, inputs.splined.shape[1]), np.int32),
+        np.full(slots, np.nan, dtype),
+        np.ones(slots, dtype),
     )
     answers = Answers(
         np.empty((networks, n, population.capacity.outputs), dtype),
         np.zeros((networks, n), np.uint8),
+        population.logarithmic,
     )
     learn(
         members,
@@ -171,7 +176,7 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         0,
         population.capacity.dense,
         0,
-        *answers,
+        *answers[:2],
     )
     return answers
 

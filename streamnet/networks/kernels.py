@@ -20,6 +20,7 @@ from streamnet.networks import simd
 from streamnet.networks.backward import backward
 from streamnet.networks.backward import clip
 from streamnet.networks.backward import gradient
+from streamnet.networks.backward import weigh
 from streamnet.networks.batch import move
 from streamnet.networks.forward import answer
 from streamnet.networks.forward import fetch
@@ -60,6 +61,8 @@ class Memory(NamedTuple):
     # shape=(slots, goals): numbers to learn, one for each output; or one that is NaN for a class
     goal: NDArray[np.floating]
     splined: NDArray[np.int32]  # shape=(slots, most): dense inputs of more than two values, -1
+    log_goal: NDArray[np.floating]  # shape=(slots,): for those that learn logarithms of numbers
+    rarity: NDArray[np.floating]  # shape=(slots,): of the sample's class, see balance.ClassCounts
 
 
 @kernel
@@ -153,7 +156,10 @@ def _differentiate(plans, factors, weights, seats, s, memory):
     if simd.pick(now, SEAT.phase) == LEARNS:
         k = np.uint64(simd.pick(now, SEAT.candidate))
         scratch, active = seats.scratch[s], simd.pick(now, SEAT.active)
-        gradient(plans[k], factors[k], scratch, memory, simd.pick(now, SEAT.slot), active)
+        slot = simd.pick(now, SEAT.slot)
+        gradient(plans[k], factors[k], scratch, memory, slot, active)
+        if simd.fact(factors[k], FACTORS.class_weight) > 0.0:
+            weigh(plans[k], factors[k], scratch, memory, slot, active)
         backward(plans[k], weights, scratch, active)
 
 

@@ -13,6 +13,7 @@ from streamnet.networks.candidate import CandidateSettings
 
 __all__ = ("Answers", "Member", "Weights", "first_members")
 
+NOBODY = np.zeros(0, np.bool_)
 Weights = dict[str, NDArray[Any]]
 """A network's weights: a matrix for each section, with nothing that only fills up memory."""
 
@@ -22,6 +23,7 @@ class Answers(NamedTuple):
 
     outputs: NDArray[np.floating]  # shape=(candidates, n, outputs): shares, or a standard number
     alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a candidate had no finite answer
+    logarithmic: NDArray[np.bool_] = NOBODY  # shape=(candidates,): whose numbers are logarithms
 
 
 class Member(NamedTuple):

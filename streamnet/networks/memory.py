@@ -29,6 +29,8 @@ def _put(
     label: NDArray[np.int32],
     goal: NDArray[np.float64],  # shape=(n, goals)
     splined: NDArray[np.int32],
+    log_goal: NDArray[np.float64],
+    rarity: NDArray[np.float64],
 ) -> None:
     """Copy samples to where their numbers say."""
     mask = ring.count.size - 1
@@ -45,6 +47,8 @@ def _put(
             ring.splined[at, j] = splined[i, j] if j < splined.shape[1] else -1
         ring.count[at] = count[i]
         ring.label[at] = label[i]
+        ring.log_goal[at] = log_goal[i]
+        ring.rarity[at] = rarity[i]
 
 
 @lru_cache(maxsize=64)
@@ -72,12 +76,21 @@ class InputMemory:
         self.ring = self._empty(1, padded(1), 1, 0)
 
     def write(
-        self, first: int, inputs: Inputs, label: NDArray[np.int32], goal: NDArray[np.float64]
+        self,
+        first: int,
+        inputs: Inputs,
+        label: NDArray[np.int32],
+        goal: NDArray[np.float64],
+        log_goal: NDArray[np.float64] | None = None,
+        rarity: NDArray[np.float64] | None = None,
     ) -> None:
         """Put a block whose first sample has the number ``first`` into the ring."""
         self._reserve(first, inputs)
-        goals = goal.reshape(len(label), self.goals)
-        _put(self.ring, first, *inputs[:4], label, goals, inputs.splined)
+        n = len(label)
+        goals = goal.reshape(n, self.goals)
+        log_goal = no_targets(n)[1] if log_goal is None else log_goal
+        rarity = np.ones(n) if rarity is None else rarity
+        _put(self.ring, first, *inputs[:4], label, goals, inputs.splined, log_goal, rarity)
 
     def _reserve(self, first: int, inputs: Inputs) -> None:
         old = self.ring
@@ -114,8 +127,14 @@ class InputMemory:
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
         """Go on as the memory did whose state this is."""
-        # Release 0.1.0 knew no splines.
-        state = {"splined": np.empty((len(state["count"]), 0), np.int32), **state}
+        # Release 0.1.0 knew neither splines, nor logarithms, nor weights of classes.
+        n = len(state["count"])
+        missing = {
+            "splined": np.empty((n, 0), np.int32),
+            "log_goal": np.full(n, np.nan, self.dtype),
+            "rarity": np.ones(n, self.dtype),
+        }
+        state = {**missing, **state}
         old = Memory(**{name: np.asarray(state[name]) for name in Memory._fields})
         old = old._replace(goal=old.goal.reshape(-1, self.goals))
         slots = 1
@@ -134,4 +153,6 @@ class InputMemory:
             label=np.full(slots, -1, np.int32),
             goal=np.full((slots, self.goals), np.nan, self.dtype),
             splined=np.full((slots, splined), -1, np.int32),
+            log_goal=np.full(slots, np.nan, self.dtype),
+            rarity=np.ones(slots, self.dtype),
         )

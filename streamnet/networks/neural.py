@@ -96,11 +96,16 @@ class NeuralNetwork:
             )
         if len(set(self.labels)) != len(self.labels):
             raise ConfigurationError(f"labels is {self.labels}, but must have no name twice")
-        for name in ("rehearsal", "early_rehearsal", "knots"):
+        for name in ("rehearsal", "early_rehearsal", "knots", "class_weight"):
             if value := getattr(self.settings, name):
                 raise ConfigurationError(
                     f"{name} is {value}, but must be 0 in a network made by hand"
                 )
+        if self.settings.target_transform != "none":
+            raise ConfigurationError(
+                f"target_transform is {self.settings.target_transform!r}, but must be 'none' in a "
+                "network made by hand"
+            )
         if self.settings.lags:
             raise ConfigurationError("lags is True, but must be False in a network made by hand")
 

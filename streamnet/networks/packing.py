@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
+from streamnet.networks.members import Weights
 from streamnet.networks.topology import Section
 
-__all__ = ("Matrices", "Parts", "matrices_of", "pack", "parts_of", "unpack")
+__all__ = ("Matrices", "Parts", "matrices_of", "pack", "parts_of", "unpack", "weights_of")
 
 Matrices = list[tuple[Section, list[NDArray[Any]]]]
 """Each section of a candidate with its weights and then its optimiser states."""
@@ -50,6 +51,30 @@ def parts_of(matrices: Matrices) -> Parts:
         section.name: [array[:, : section.units] for array in arrays]
         for section, arrays in matrices
     }
+
+
+def weights_of(
+    matrices: Matrices, *, linear: bool, rows: int | None = None, outputs: int | None = None
+) -> Weights:
+    """A copy of one candidate's weights by section, cut to ``rows`` and ``outputs`` in use.
+
+    Args:
+        matrices: Of the candidate.
+        linear: Whether its first section gives the scores.
+        rows: Of values; None keeps all that there is room for.
+        outputs: Likewise.
+    """
+    weights: Weights = {}
+    for section, arrays in matrices:
+        matrix = arrays[0][:, : section.units]
+        if section.name == "sparse":
+            matrix = matrix[:rows]
+        if section.name == "output":
+            matrix = matrix[:outputs]
+        elif section.name == "output_bias" or linear:
+            matrix = matrix[:, :outputs]
+        weights[section.name] = matrix.copy()
+    return weights
 
 
 def _in_use(section: Section, rows: int) -> int:

@@ -16,6 +16,7 @@ __all__ = (
     "IDENTITY",
     "INVERSE",
     "LINEAR",
+    "LOG",
     "LOGISTIC",
     "MOMENTUM",
     "RELU",
@@ -27,11 +28,12 @@ __all__ = (
     "layer_of",
 )
 
-# The place of a name in ACTIVATIONS and OUTPUTS, LOSSES, OPTIMISERS and SCHEDULES.
+# The place of a name in ACTIVATIONS and OUTPUTS, LOSSES, OPTIMISERS, SCHEDULES and TRANSFORMS.
 IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX = range(5)
 CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER = range(4)
 SGD, MOMENTUM, RMSPROP, ADAGRAD, ADAM = range(5)
 CONSTANT, STEP, INVERSE, LINEAR = range(4)
+PLAIN, LOG = range(2)
 COLUMNS = len(PLAN_LAYER)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.networks.aligned import aligned_zeros
+from streamnet.networks.balance import ClassCounts
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.cost import heaviest_first
 from streamnet.networks.initialise import fill_section
@@ -31,6 +32,7 @@ from streamnet.networks.packing import matrices_of
 from streamnet.networks.packing import pack
 from streamnet.networks.packing import parts_of
 from streamnet.networks.packing import unpack
+from streamnet.networks.packing import weights_of
 from streamnet.networks.seats import Seats
 from streamnet.networks.seats import new_seats
 from streamnet.networks.topology import Capacity
@@ -94,6 +96,7 @@ class Population:
         self.healthy = np.ones(len(settings), np.uint8)
         self.goals = goals
         self.memory = self._new_memory()
+        self.classes = ClassCounts()
         self._arrange()
 
     def _new_memory(self) -> InputMemory:
@@ -112,6 +115,7 @@ class Population:
             states += size * states_of(member.settings)
             scratch = max(scratch, scratch_size(member.settings, self.capacity))
         self.plans = np.stack(plans)
+        self.logarithmic = np.array([m.settings.target_transform == "log" for m in self.members])
         self.factors = np.stack([factors_of(member.settings) for member in self.members])
         self._order = heaviest_first([m.settings for m in self.members], self.capacity)
         self.weights = aligned_zeros(weights, self.dtype)
@@ -178,6 +182,7 @@ class Population:
         label: NDArray[np.int32],
         goal: NDArray[np.float64],
         outputs: int,
+        log_goal: NDArray[np.float64] | None = None,
     ) -> Answers:
         """Take a block in and return its answers, to be filled by `run`."""
         self.reserve(
@@ -186,11 +191,12 @@ class Population:
             outputs=max(outputs, 1),
             lags=inputs.lags,
         )
-        self.memory.write(first, inputs, label, goal)
         n, candidates = len(label), len(self.members)
+        self.memory.write(first, inputs, label, goal, log_goal, self.classes.update(label))
         return Answers(
             np.empty((candidates, n, self.capacity.outputs), self.dtype),
             np.empty((candidates, n), np.uint8),
+            self.logarithmic,
         )
 
     def run(
@@ -247,7 +253,7 @@ class Population:
         members = _FIRST if count == 1 else np.array(slots, np.int64)
         size = len(self.plans[chosen])
         outcome = np.empty((size, n, self.capacity.outputs), self.dtype)
-        answers = Answers(outcome, np.zeros((size, n), np.uint8))
+        answers = Answers(outcome, np.zeros((size, n), np.uint8), self.logarithmic[chosen])
         learn(
             members,
             new_turns(),
@@ -263,7 +269,7 @@ class Population:
             first,
             self.capacity.dense,
             self.seed,
-            *answers,
+            *answers[:2],
         )
         return answers
 
@@ -344,18 +350,8 @@ class Population:
 
     def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:
         """A copy of a candidate's weights, cut to ``rows`` and ``outputs`` that are in use."""
-        weights: Weights = {}
-        for section, arrays in self._matrices(slot):
-            matrix = arrays[0][:, : section.units]
-            if section.name == "sparse" and rows is not None:
-                matrix = matrix[:rows]
-            if outputs is not None:
-                if section.name == "output":
-                    matrix = matrix[:outputs]
-                elif section.name == "output_bias" or not self.members[slot].settings.hidden:
-                    matrix = matrix[:, :outputs]
-            weights[section.name] = matrix.copy()
-        return weights
+        linear = not self.members[slot].settings.hidden
+        return weights_of(self._matrices(slot), linear=linear, rows=rows, outputs=outputs)
 
     def insert(self, slot: int, weights: Weights) -> None:
         """Overwrite a candidate's weights with those that `extract` gave."""
@@ -375,6 +371,7 @@ class Population:
             "weights": weights,
             "state": states,
             "memory": self.memory.export_state(first),
+            "classes": self.classes.export_state(),
         }
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
@@ -396,3 +393,5 @@ class Population:
             self._fill(slot, parts)
         self.memory = self._new_memory()
         self.memory.restore_state(first, state["memory"])
+        if "classes" in state:  # of an earlier release are states that count none
+            self.classes.restore_state(state["classes"])

@@ -28,6 +28,7 @@ from streamnet.networks.candidate import MOST_LAYERS
 from streamnet.networks.candidate import OPTIMISERS
 from streamnet.networks.candidate import OUTPUTS
 from streamnet.networks.candidate import SCHEDULES
+from streamnet.networks.candidate import TRANSFORMS
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.simd import LANES
 from streamnet.samples import Task
@@ -80,7 +81,8 @@ class _Plan(NamedTuple):
     knots: int = 24  # of each dense input
     splines: int = 25  # where the section starts
     early_rehearsal: int = 26
-    layers: int = 27
+    transform: int = 27  # of numbers before they are learned: a code
+    layers: int = 28
 
 
 class _PlanLayer(NamedTuple):
@@ -118,6 +120,7 @@ class _Factors(NamedTuple):
     clip: int = 7
     huber_delta: int = 8
     score_limit: int = 9
+    class_weight: int = 10
 
 
 PLAN, PLAN_LAYER, PLAN_MOVE, FACTORS = _Plan(), _PlanLayer(), _PlanMove(), _Factors()
@@ -244,6 +247,7 @@ def plan_of(
         settings.knots,
         at.get("splines", 0),
         settings.early_rehearsal,
+        TRANSFORMS.index(settings.target_transform),
     )
     units = settings.hidden or (capacity.outputs,)
     activations = settings.activations or ("identity",)

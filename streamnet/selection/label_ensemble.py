@@ -158,6 +158,7 @@ def _serve(
     transitions: NDArray[np.float64],  # shape=(C + 1, C), see LabelEnsemble
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
+    counts: NDArray[np.float64],  # shape=(C,), or empty, see LabelEnsemble
     opinions: NDArray[np.float64],  # shape=(C, experts), scratch
     shares: NDArray[np.float64],  # shape=(mixers + 2, C), scratch
     second: NDArray[np.float64],  # shape=(C, mixers + 1), scratch
@@ -179,7 +180,7 @@ def _serve(
             able[k] = members[k] if alive[k, i] != 0 else 0
         if names == 0:
             if learns and truth[i] >= 0:
-                _note(transitions, frequencies, last, truth[i], fading)
+                _note(transitions, frequencies, last, counts, truth[i], fading)
             continue
         _listen(answers, i, names, able, transitions, frequencies, last[0], opinions)
         best = least(losses, able, chosen[0], margin)
@@ -187,6 +188,7 @@ def _serve(
         _combine(opinions, names, weights, final, best, shares, second)
         for c in range(names):
             served[i, c] = shares[chosen[1], c]
+        _balance(served[i], counts, names)
         y = truth[i]
         if not learns or y < 0:
             continue
@@ -201,7 +203,21 @@ def _serve(
                 _move(weights[m], squares[m], opinions, names, y, shares[m], rate, adaptive, slopes)
             last_shares = shares[mixers + 1]
             _move(final, final_squares, second, names, y, last_shares, FINAL_RATE, True, slopes)
-        _note(transitions, frequencies, last, y, fading)
+        _note(transitions, frequencies, last, counts, y, fading)
+
+
+@exact_kernel
+def _balance(shares: NDArray[np.float64], counts: NDArray[np.float64], known: int) -> None:
+    """Make shares what they would be if all labels were equally frequent, where counted."""
+    if counts.size == 0:
+        return
+    total = 0.0
+    for c in range(known):
+        # One more each: a label that was known from the start may not have come yet.
+        shares[c] /= counts[c] + 1.0
+        total += shares[c]
+    for c in range(known):
+        shares[c] /= total
 
 
 @exact_kernel
@@ -226,10 +242,13 @@ def _note(
     transitions: NDArray[np.float64],
     frequencies: NDArray[np.float64],
     last: NDArray[np.int64],
+    counts: NDArray[np.float64],
     y: int,
     fading: float,
 ) -> None:
     """Count a label after the one before it, and among all."""
+    if counts.size > 0:
+        counts[y] += 1.0
     for c in range(frequencies.size):
         frequencies[c] *= fading
     frequencies[y] += 1.0
@@ -248,6 +267,10 @@ class LabelEnsemble(Mixing):
     and moves the weights down the slope of its own log-loss. Log-loss also decides who is served:
     where shares mean little beyond which is the largest, fewer labels may be right.
 
+    A balanced ensemble answers what the shares would be if all labels were equally frequent
+    (Saerens, Latinne and Decaestecker 2002): each is divided by how often its label came. If they
+    are true, the largest one gives the best balanced accuracy. What is learned is the same.
+
     Logarithms of float32 shares are reckoned as float32, all else as float64.
 
     >>> ensemble = LabelEnsemble(2)
@@ -261,11 +284,18 @@ class LabelEnsemble(Mixing):
     _mixers = len(RATES)
     _arrays = (*Mixing._arrays, "transitions", "frequencies", "last")
 
+    def __init__(self, candidates: int, *, balanced: bool = False, **others: Any) -> None:
+        self._balanced = balanced
+        if balanced:
+            self._arrays = (*self._arrays, "counts")
+        super().__init__(candidates, **others)
+
     def _begin(self) -> None:
         # By the last label, and a row for none; nothing where that expert is not heard.
         self.transitions = np.zeros((3 if self.members[self.candidates] else 0, 2))
         self.frequencies = np.zeros(2)
         self.last = np.array([2], np.int64)  # row of the last label
+        self.counts = np.zeros(2 if self._balanced else 0)  # of all labels so far
 
     def serve(
         self,
@@ -310,6 +340,7 @@ class LabelEnsemble(Mixing):
             self.transitions,
             self.frequencies,
             self.last,
+            self.counts,
             # Arrays of their own: how far apart parts of one lie decides what the compiler's code
             # adds up first, so that bits would depend on the room for labels.
             np.empty((width, self.experts)),
@@ -344,6 +375,8 @@ class LabelEnsemble(Mixing):
         if classes <= room:
             return
         self.frequencies = np.append(self.frequencies, np.zeros(classes - room))
+        if self._balanced:
+            self.counts = np.append(self.counts, np.zeros(classes - room))
         old = self.transitions
         self.transitions = np.zeros((classes + 1 if len(old) else 0, classes))
         self.transitions[:room, :room] = old[:room]
@@ -353,7 +386,7 @@ class LabelEnsemble(Mixing):
 
     @classmethod
     def _restored(cls, state: dict[str, Any]) -> Self:
-        self = cls(**cls._settings_of(state))
+        self = cls(**cls._settings_of(state), balanced="counts" in state)
         classes = np.size(state["frequencies"])
         if not 2 <= classes <= 1 << 16:
             raise ModelFileError(f"ensemble: it counts {classes} classes")

@@ -78,6 +78,11 @@ class SampleLoss:
         self._task = task
         self._counts = np.zeros(0, np.int64)  # samples by class
 
+    @property
+    def balanced(self) -> bool:
+        """Whether a rare class counts as much as a frequent one."""
+        return self.name in BALANCED
+
     def update(
         self,
         answers: NDArray[Any],

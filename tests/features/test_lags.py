@@ -75,7 +75,7 @@ def test_each_lag_of_a_label_has_a_key_of_its_own(names: list[str | None]) -> No
 @given(NUMBERS)
 def test_each_lag_of_a_number_is_in_the_units_known_before_the_sample(targets: list[float]) -> None:
     target = np.array(targets, np.float64)
-    _, centre, spread = TargetScaler(clip=8.0).update(target)
+    _, centre, spread, *_ = TargetScaler(clip=8.0).update(target)
     lagged = TargetLags(lags=LAGS, clip=2.0).numbers(target, centre, spread)
     for i in range(len(targets)):
         for lag, number in enumerate(before(targets, i)):

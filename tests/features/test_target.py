@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from streamnet.errors import ModelFileError
 from streamnet.features.target import TargetScaler
+from streamnet.features.target import TargetUnits
 from tests.features.naive import standard
 
 
 @given(st.lists(st.integers(-1000, 1000).map(lambda i: i / 8), min_size=1, max_size=40))
 def test_the_goal_knows_its_sample_and_the_units_of_the_answer_do_not(values: list[float]) -> None:
-    goal, centre, spread = TargetScaler(clip=8.0).update(np.array(values))
+    goal, centre, spread, *_ = TargetScaler(clip=8.0).update(np.array(values))
     for i in range(len(values)):
         before = values[:i]
         mean = float(np.mean(before)) if before else 0.0
@@ -28,12 +29,52 @@ def test_the_goal_knows_its_sample_and_the_units_of_the_answer_do_not(values: li
 def test_any_target_gives_finite_units_and_only_a_missing_one_has_no_goal(
     values: list[float],
 ) -> None:
-    goal, centre, spread = TargetScaler(clip=8.0).update(np.array(values, np.float64))
+    goal, centre, spread, *_ = TargetScaler(clip=8.0).update(np.array(values, np.float64))
     assert np.isfinite(centre).all()
     assert (np.isfinite(spread) & (spread > 0)).all()
     for target, got in zip(values, goal.tolist(), strict=True):
         assert math.isfinite(got) == math.isfinite(target)
         assert not abs(got) > 8.0
+
+
+@given(st.lists(st.integers(-(10**6), 10**6).map(lambda i: i / 8), min_size=1, max_size=40))
+def test_logarithms_have_goals_and_units_of_their_own(values: list[float]) -> None:
+    target = np.array(values)
+    scaled = TargetScaler(clip=8.0).update(target)
+    logs = np.sign(target) * np.log1p(np.abs(target))
+    for i in range(len(values)):
+        mean = float(logs[:i].mean()) if i else 0.0
+        deviation = float(logs[:i].std()) if i else 0.0
+        assert scaled.log_centre[i] == pytest.approx(mean, abs=1e-9)
+        assert scaled.log_spread[i] == pytest.approx(deviation if deviation > 1e-9 else 1.0)
+        expected = standard(logs[: i + 1].tolist())
+        assert scaled.log_goal[i] == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_is_said_of_logarithms_is_turned_back_within_ten_deviations() -> None:
+    rng = np.random.default_rng(0)
+    outputs = 3.0 * rng.normal(size=(4, 50))
+    outputs[3, :3] = 1e6, -1e6, np.nan
+    centre, spread = rng.normal(5.0, 2.0, 50), rng.uniform(0.5, 2.0, 50)
+    log_centre, log_spread = rng.normal(1.0, 0.3, 50), rng.uniform(0.2, 0.5, 50)
+    units = TargetUnits(centre, spread, log_centre, log_spread)
+    found = units.numbers(outputs, np.array([False, True, False, True]))
+    assert np.array_equal(found[[0, 2]], (centre + spread * outputs)[[0, 2]])
+    logs = np.clip(log_centre + log_spread * outputs[[1, 3]], -300.0, 300.0)
+    powers = np.sign(logs) * (np.exp(np.abs(logs)) - 1.0)
+    expected = np.clip(powers, centre - 10.0 * spread, centre + 10.0 * spread)
+    np.testing.assert_allclose(found[[1, 3]], expected, rtol=1e-9)
+    assert np.array_equal(
+        units.numbers(outputs, np.zeros(0, np.bool_)), centre + spread * outputs, equal_nan=True
+    )
+
+
+def test_moments_of_before_there_were_logarithms_are_gone_on_with() -> None:
+    scaler, older = TargetScaler(clip=8.0), TargetScaler(clip=8.0)
+    scaler.update(np.array([3.0, 5.0, 4.0]))
+    older.restore_state(scaler.moments[:1])
+    assert older.scale == scaler.scale
+    assert older.units[2:] == (0.0, 1.0)
 
 
 def test_the_result_does_not_depend_on_how_the_stream_is_cut() -> None:
@@ -50,7 +91,7 @@ def test_the_scale_is_that_of_the_next_answer(values: list[float]) -> None:
     scaler = TargetScaler(clip=8.0)
     scaler.update(np.array(values, np.float64))
     expected = scaler.scale
-    _, centre, spread = scaler.update(np.array([3.0]))
+    _, centre, spread, *_ = scaler.update(np.array([3.0]))
     assert (centre[0], spread[0]) == expected
 
 

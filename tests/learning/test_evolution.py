@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from streamnet.errors import ConfigurationError
@@ -85,6 +88,35 @@ def test_a_child_with_its_parents_weights_has_its_layers_and_draws_are_keyed() -
     assert all(found.settings.memory <= 1000 for (found,) in first)
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_weights_of_classes_are_tried_where_rare_classes_count(balanced: bool) -> None:
+    evolution = Evolution(START, every=1, grace=0, budget=1e9, balanced=balanced)
+    tried = {
+        found.settings.class_weight
+        for number in range(100)
+        for found in evolution.replacements(
+            number, standings(), number=(number + 1) * 64, capacity=ROOM
+        )
+    }
+    assert tried == ({0.0, 0.5, 1.0} if balanced else {0.0})
+
+
+@pytest.mark.parametrize("transform", ["none", "log"])
+def test_logarithms_of_numbers_are_tried_if_a_candidate_learns_any(transform: str) -> None:
+    start = [replace(START[0], target_transform=transform), *START[1:]]
+    evolution = Evolution(start, every=1, grace=0, budget=1e9)
+    tried = {
+        (found.parent is None and found.settings not in start, found.settings.target_transform)
+        for number in range(100)
+        for found in evolution.replacements(
+            number, standings(), number=(number + 1) * 64, capacity=ROOM
+        )
+    }
+    # Without the weights of a parent, which learned something else.
+    logs = {fresh for fresh, other in tried if other == "log" and fresh}
+    assert logs == ({True} if transform == "log" else set())
+
+
 def test_newcomers_keep_within_the_budget() -> None:
     total = sum(cost_of(settings, ROOM) for settings in START)
     evolution = Evolution(START, every=1, grace=0)
@@ -105,6 +137,6 @@ def test_newcomers_keep_within_the_budget() -> None:
         ({"budget": 0}, "budget is 0"),
     ],
 )
-def test_settings_obey_their_rules(setting: dict[str, int], message: str) -> None:
+def test_settings_obey_their_rules(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Evolution(START, **setting)

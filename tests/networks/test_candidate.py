@@ -26,6 +26,8 @@ from streamnet.samples import Task
         ({"learning_rate": float("nan")}, "learning_rate is nan, but must be finite"),
         ({"momentum": 1.0}, "momentum is 1.0, but must be < 1"),
         ({"clip": -1.0}, "clip is -1.0, but must be >= 0"),
+        ({"target_transform": "root"}, "target_transform is 'root', but must be one of none, log"),
+        ({"class_weight": 1.5}, "class_weight is 1.5, but must be <= 1"),
         ({"rehearsal": -1}, "rehearsal is -1, but must be >= 0"),
     ],
 )
@@ -64,3 +66,5 @@ def test_the_description_says_what_is_out_of_the_ordinary() -> None:
     )
     assert settings.describe() == "relu/tanh 64-32, rmsprop 0.01, step 0.5, rehearsal 4"
     assert CandidateSettings(hidden=()).describe() == "linear, rmsprop 0.01"
+    others = CandidateSettings(class_weight=0.5, target_transform="log")
+    assert others.describe() == "tanh 32, rmsprop 0.01, class weight 0.5, log of target"

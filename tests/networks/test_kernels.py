@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,9 @@ def expected(
     for i in range(SAMPLES):
         rows = [(int(inputs.row[i, q]), float(inputs.value[i, q])) for q in range(inputs.count[i])]
         splined = [int(s) for s in inputs.splined[i] if s >= 0]
-        samples.append((inputs.dense[i].astype(float).tolist(), rows, splined))
+        seen = label[: i + 1].tolist()
+        rarity = len(seen) / (len(set(seen)) * seen.count(seen[-1]))
+        samples.append((inputs.dense[i].astype(float).tolist(), rows, splined, rarity))
         active = max(int(known[i]), int(label[i]) + 1)
         output = network.forward(*samples[i][:2], active, splined)[-1]
         answers.append(network.answer(output, int(known[i])))
@@ -69,8 +73,8 @@ def expected(
             if repeat:
                 draw = naive.mix(naive.mix(naive.mix(SEED, serial), i), repeat)
                 at = i - draw % (min(settings.memory, i) + 1)
-            dense, rows, splined = samples[at]
-            network.learn(dense, rows, active, int(label[at]), float(goal[at]), splined)
+            dense, rows, splined, rarity = samples[at]
+            network.learn(dense, rows, active, int(label[at]), float(goal[at]), splined, rarity)
     return network, answers
 
 
@@ -188,6 +192,69 @@ def test_rehearsal_learns_earlier_samples_drawn_by_key(memory: int) -> None:
         CandidateSettings(hidden=(6,), optimiser="adagrad", rehearsal=3, memory=memory),
         Task.CLASSIFICATION,
     )
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize(("class_weight", "rehearsal", "clip"), [(1.0, 0, 0.0), (0.5, 3, 0.3)])
+def test_rare_classes_weigh_more_also_when_rehearsed(
+    optimiser: str, class_weight: float, rehearsal: int, clip: float
+) -> None:
+    settings = CandidateSettings(
+        hidden=(6,),
+        optimiser=optimiser,
+        learning_rate=0.02,
+        class_weight=class_weight,
+        rehearsal=rehearsal,
+        clip=clip,
+    )
+    check(settings, Task.CLASSIFICATION)
+
+
+def test_of_numbers_all_samples_weigh_the_same() -> None:
+    settings = CandidateSettings(hidden=(6,), optimiser="sgd")
+    found = [
+        learn([replace(settings, class_weight=weight)], Task.REGRESSION)[0].weights
+        for weight in (0.0, 1.0)
+    ]
+    assert np.array_equal(*found)
+
+
+def test_who_learns_logarithms_has_goals_of_its_own() -> None:
+    plain = CandidateSettings(hidden=(6,), optimiser="adam", rehearsal=2)
+    logarithmic = replace(plain, target_transform="log")
+    inputs, label, goal, known = stream(Task.REGRESSION)
+    logs = np.arctan(goal)
+    found = Population([plain, logarithmic], task=Task.REGRESSION, dtype="float64", serials=[0, 0])
+    told = found.prepare(0, inputs, label, goal, 1, logs)
+    found.run(0, known.astype(np.int32), told)
+    assert told.logarithmic.tolist() == [False, True]
+    for slot, own in enumerate((goal, logs)):
+        alone = Population([plain], task=Task.REGRESSION, dtype="float64")
+        answers = alone.prepare(0, inputs, label, own, 1)
+        alone.run(0, known.astype(np.int32), answers)
+        assert np.array_equal(told.outputs[slot], answers.outputs[0])
+
+
+def test_the_weight_of_a_class_is_bounded() -> None:
+    """One sample of a class after 9,999 of another: it counts 16 times, not 5,000 times."""
+    n = 10_000
+    inputs = Inputs(
+        np.ones((n, 1), np.float32),
+        np.zeros((n, 1), np.int32),
+        np.zeros((n, 1), np.float32),
+        np.zeros(n, np.int32),
+        0,
+    )
+    label = np.array([0] * (n - 1) + [1], np.int32)
+    settings = CandidateSettings(hidden=(), optimiser="sgd", learning_rate=1e-4, class_weight=1.0)
+    population = Population([settings], task=Task.CLASSIFICATION, dtype="float64")
+    before = population.prepare(0, inputs, label, np.full(n, np.nan), 2)
+    start = naive.Network(settings, Task.CLASSIFICATION, population.extract(0))
+    population.run(0, np.full(n, 2, np.int32), before)
+    for i, c in enumerate(label.tolist()):
+        rarity = 1.0 if i < n - 1 else n / 2
+        start.learn([1.0], [], 2, c, float("nan"), rarity=rarity)
+    np.testing.assert_allclose(population.extract(0)["first"], start.layers[0], atol=1e-9)
 
 
 def test_without_bias_no_bias_ever_moves() -> None:

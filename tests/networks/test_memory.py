@@ -20,7 +20,7 @@ def block(first: int, n: int, dense: int, width: int) -> tuple:
         10**6,
         splined=np.repeat(numbers[:, None], width - 1, axis=1).astype(np.int32),
     )
-    return inputs, numbers.astype(np.int32), numbers.astype(float)
+    return inputs, numbers.astype(np.int32), numbers.astype(float), numbers / 3.0, numbers / 7.0
 
 
 sizes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 5), st.integers(1, 4)), max_size=12)
@@ -37,6 +37,8 @@ def test_the_last_samples_and_the_block_are_always_there(reach, blocks) -> None:
         numbers = np.arange(max(0, first - reach), first + n)
         slots = numbers & (len(memory.ring.count) - 1)
         assert memory.ring.label[slots].tolist() == numbers.tolist()
+        np.testing.assert_allclose(memory.ring.log_goal[slots], numbers / 3.0, rtol=1e-6)
+        np.testing.assert_allclose(memory.ring.rarity[slots], numbers / 7.0, rtol=1e-6)
         assert memory.ring.dense[slots, 0].tolist() == numbers.tolist()
         assert memory.ring.row[slots, 0].tolist() == numbers.tolist()
         splined = memory.ring.splined[slots]

@@ -21,7 +21,7 @@ from streamnet.samples import Task
 SETTINGS = [
     CandidateSettings(hidden=(9,), optimiser="adam", rehearsal=2, memory=50),
     CandidateSettings(hidden=(20, 4), activation="relu", optimiser="momentum"),
-    CandidateSettings(hidden=(), optimiser="adagrad", knots=9),
+    CandidateSettings(hidden=(), optimiser="adagrad", knots=9, class_weight=0.5),
     CandidateSettings(hidden=(70,), optimiser="sgd", learning_rate=0.05),
 ]
 
@@ -244,7 +244,7 @@ def test_networks_on_their_own_answer_as_in_the_population(task: Task, slots: li
         [Network(SETTINGS[k], population.extract(k, rows=12, outputs=outputs)) for k in slots],
         task=task,
     )
-    told, alive = committee.answer(inputs)
+    told, alive, _ = committee.answer(inputs)
     assert alive.all()
     for place, slot in enumerate(slots):
         asked = population.answer([slot], 150, inputs, outputs).outputs[0, :, :outputs]
@@ -265,7 +265,7 @@ def test_networks_that_explode_on_one_sample_answer_the_others() -> None:
     inputs.dense[[0, 700, 2999]] = 1e30
     inputs.dense[1500, :2] = 1e9, -1e9  # which cancel out where all weights are one
     committee = Committee(list(map(Network, settings, weights)), task=Task.REGRESSION)
-    _, alive = committee.answer(inputs)
+    _, alive, _ = committee.answer(inputs)
     assert np.flatnonzero(alive[0] == 0).tolist() == [0, 700, 1500, 2999]
     assert alive[1].all()
     assert np.flatnonzero(alive[2] == 0).tolist() == [0, 700, 2999]

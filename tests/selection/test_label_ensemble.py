@@ -52,6 +52,28 @@ def test_every_answer_is_that_of_the_plain_version(
     assert ensemble.weights == pytest.approx(weights, rel=1e3 * slack, abs=1e3 * slack)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_balanced_ensemble_answers_as_if_labels_were_equally_frequent(seed: int) -> None:
+    stream = said(Task.CLASSIFICATION, N, 3, seed=seed, dtype="float64")
+    plain, balanced = LabelEnsemble(3), LabelEnsemble(3, balanced=True)
+    before, after = serve(plain, stream), serve(balanced, stream)
+    for i, shares in enumerate(after):
+        known, earlier = int(stream.known[i]), stream.truth[:i].tolist()
+        odds = [before[i, c] / (1 + earlier.count(c)) for c in range(known)]
+        assert shares[:known].tolist() == pytest.approx([odd / sum(odds) for odd in odds])
+        assert not shares[known:].any()
+    # What is learned is the same, and it goes on from its state, also without targets.
+    learned = balanced.export_state()
+    assert (
+        differences({name: learned[name] for name in plain.export_state()}, plain.export_state())
+        == []
+    )
+    restored = LabelEnsemble.restore_state(learned)
+    about = stream.answers, stream.alive, int(stream.known[-1])
+    assert np.array_equal(restored.answer(*about), balanced.answer(*about))
+    assert differences(restored.export_state(), learned) == []
+
+
 def test_who_is_no_member_is_not_heard() -> None:
     stream = said(Task.CLASSIFICATION, N, 3, seed=5, dtype="float64")
     members = [1, 0, 1, 0, 1]

@@ -1,0 +1,84 @@
+"""How the text of an option is read, and how an option is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import Parameter
+from cyclopts import Token
+
+__all__ = (
+    "STANDARD_INPUT",
+    "count",
+    "counts",
+    "file_of",
+    "numbers",
+    "one",
+    "pairs",
+    "several",
+    "texts",
+)
+
+STANDARD_INPUT = "\0"  # stands for "-", which cyclopts would take for an option
+
+
+def file_of(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type
+    """A file's name, or ``-``."""
+    (token,) = tokens
+    return "-" if token.value == STANDARD_INPUT else token.value
+
+
+def texts(kind: Any, tokens: Sequence[Token]) -> tuple[str, ...]:  # noqa: ARG001
+    """Values from texts with commas, such as ``--drop a,b --drop c``."""
+    words = (word.strip() for token in tokens for word in token.value.split(","))
+    return tuple(word for word in words if word)
+
+
+def numbers(kind: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
+    """Numbers from texts with commas."""
+    return tuple(_number(text, float, "a number") for text in texts(kind, tokens))
+
+
+def counts(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """Whole numbers from texts with commas."""
+    return tuple(_number(text, int, "a whole number") for text in texts(kind, tokens))
+
+
+def _whole(kind: Any, tokens: Sequence[Token]) -> int:  # noqa: ARG001
+    """A whole number as it stands: cyclopts would cut 1.5 down to 1."""
+    (token,) = tokens
+    return _number(token.value, int, "a whole number")  # type: ignore[no-any-return]
+
+
+def _number(text: str, kind: type, what: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {what}") from None
+
+
+def pairs(kind: Any, tokens: Sequence[Token]) -> dict[str, str]:  # noqa: ARG001
+    """A dict from texts such as ``--kind column=category``."""
+    result = {}
+    for token in tokens:
+        name, sign, value = token.value.rpartition("=")
+        if not sign:
+            raise ValueError(f"{token.value!r} must have the form COLUMN=KIND")
+        result[name] = value
+    return result
+
+
+def several(converter: Any, metavar: str, text: str) -> Parameter:
+    """An option that takes texts with commas, and may be repeated."""
+    return Parameter(converter=converter, n_tokens=1, negative="", metavar=metavar, help=text)
+
+
+def one(metavar: str, text: str, name: str | None = None) -> Parameter:
+    """An option of one value."""
+    return Parameter(name=name, metavar=metavar, help=text)
+
+
+def count(text: str, name: str | None = None) -> Parameter:
+    """An option of one whole number."""
+    return Parameter(name=name, converter=_whole, n_tokens=1, metavar="N", help=text)
