@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from types import FrameType
 
 __all__ = ("main",)
@@ -15,7 +18,21 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrongly called, 130 interrupted."""
     ended_by = _terminate_as_by_ctrl_c()
     code = _run()
-    sys.exit(128 + ended_by[0] if ended_by and code == INTERRUPTED else code)
+    _exit(128 + ended_by[0] if ended_by and code == INTERRUPTED else code)
+
+
+def _exit(code: int) -> None:
+    """End the process, also while kernels are being compiled, which takes most of a minute.
+
+    All that was to be written is. But that thread, which nothing interrupts, would meet an
+    interpreter that is being taken down, in the middle of foreign code.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        with suppress(OSError, AttributeError):  # closed, or nobody reads any more
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _run() -> int:

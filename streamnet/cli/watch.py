@@ -47,7 +47,7 @@ def watch(
 
     Raises:
         StreamnetError: If the run failed.
-        KeyboardInterrupt: If it was broken off, or ended before anything was learned.
+        KeyboardInterrupt: If it was broken off.
     """
     logging.getLogger("streamnet").addHandler(_UNSAID)  # which a second call changes nothing about
     return _Watcher(run, Terminal(out), quiet=quiet, reload=reload).watch()
@@ -78,8 +78,11 @@ class _Watcher:
         failure: StreamnetError | None = anyio.run(self._watch)
         if self.signal == signal.SIGPIPE and self.unsaid is not None:
             raise failure or self.unsaid
-        if self.broken_off or (self.signal and self.run.result is None):
+        if self.broken_off:
             raise KeyboardInterrupt
+        if self.signal and self.run.result is None:
+            complain("interrupted")
+            return SIGNALLED + self.signal
         if self.run.result is not None and not self.quiet:
             self.terminal.print(ending(self.run, self.run.result, self.terminal.width))
         if failure is not None:

@@ -12,7 +12,6 @@ from typing import final
 
 from anyio import Event
 from anyio import create_task_group
-from anyio import to_thread
 
 from streamnet.assembling import STATE_DEAD_LETTERS
 from streamnet.assembling import check_source
@@ -33,6 +32,7 @@ from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.lock import WriterLock
 from streamnet.learning.serving import Served
+from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.outputs import Output
 from streamnet.pipeline.pipeline import Pipeline
@@ -208,7 +208,7 @@ class Life:
 
     async def _warm_up_all(self) -> None:
         for task in self._tasks:
-            await to_thread.run_sync(self._warm_up, task, abandon_on_cancel=True)
+            await abandonable(partial(self._warm_up, task))
 
 
 def _columns_alone(source: SourceSection) -> dict[str, Any]:

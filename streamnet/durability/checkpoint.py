@@ -24,14 +24,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
-from itertools import groupby
 
 import numpy as np
 
 from streamnet.durability.tree import Tree
 from streamnet.durability.tree import flatten
 from streamnet.durability.tree import unflatten
+from streamnet.durability.writing import joined
 
 __all__ = ("MAGIC", "VERSION", "DamagedError", "decode", "encode", "encode_parts")
 
@@ -40,7 +39,6 @@ VERSION = 1
 _FRAME = struct.Struct("<8sIIQ")
 _DIGEST = 32
 _ALIGNMENT = 8
-_LARGE = 1 << 16
 
 
 class DamagedError(ValueError):
@@ -71,20 +69,11 @@ def encode_parts(tree: Tree) -> list[bytes | memoryview]:
         raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         parts += (raw, bytes(-len(raw) % _ALIGNMENT))
     parts[0] = _FRAME.pack(MAGIC, VERSION, len(header), sum(map(len, parts[2:])))
-    joined = _joined(parts)
+    parts = joined(parts)
     digest = hashlib.sha256()
-    for part in joined:
+    for part in parts:
         digest.update(part)
-    return _joined([*joined, digest.digest()])
-
-
-def _joined(parts: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
-    """The parts with small ones in a row made one, since each will be a write of its own."""
-    joined: list[bytes | memoryview] = []
-    for large, row in groupby(parts, lambda part: len(part) >= _LARGE):
-        pieces = list(row)
-        joined += pieces if large else [b"".join(pieces)]
-    return joined
+    return joined([*parts, digest.digest()])
 
 
 def decode(data: bytes) -> Tree:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -70,18 +71,34 @@ class Publisher:
         return [name for name in self._files.names(self.folder) if _NAME.fullmatch(name)]
 
     def publish(
-        self, data: bytes, generation: int, lineage: str, samples: int, *, point: bool = True
+        self,
+        data: bytes | Sequence[bytes | memoryview],
+        generation: int,
+        lineage: str,
+        samples: int,
+        *,
+        point: bool = True,
     ) -> None:
         """Write a model and let the pointer name it, unless another one follows at once.
+
+        Args:
+            data: Content of its file, whole or in parts.
+            generation: Number of the emitted model in its run, from 1.
+            lineage: Of the run.
+            samples: Learned before it.
+            point: None follows at once.
 
         Raises:
             OSError: If that fails; the pointer names a whole model all the same.
         """
+        parts = (data,) if isinstance(data, bytes) else data
         name = f"{generation:012d}-{lineage}.safetensors"
-        write_durably(self.folder / name, data, files=self._files)
+        write_durably(self.folder / name, *parts, files=self._files)
         if point:
-            checksum = hashlib.sha256(data).hexdigest()
-            self.point(Published(name, generation, lineage, samples, checksum))
+            checksum = hashlib.sha256()
+            for part in parts:
+                checksum.update(part)
+            self.point(Published(name, generation, lineage, samples, checksum.hexdigest()))
             self._remove_old(name)
 
     def point(self, published: Published | None) -> None:

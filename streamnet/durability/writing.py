@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.files import write_all
 
-__all__ = ("PART", "write_durably")
+__all__ = ("PART", "joined", "write_durably")
 
 PART = ".part"
 """How the name of a file ends that is not complete; one that a crash left may be removed."""
+_LARGE = 1 << 16  # bytes
 
 
 def write_durably(
@@ -52,3 +55,16 @@ def write_durably(
             files.unlink(part)
         raise
     files.fsync_dir(path.parent)
+
+
+def joined(parts: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Parts of a file with small ones in a row made one, since each will be a write of its own.
+
+    >>> joined([b"a", b"b", bytes(1 << 16)])[0]
+    b'ab'
+    """
+    fewer: list[bytes | memoryview] = []
+    for large, row in groupby(parts, lambda part: len(part) >= _LARGE):
+        pieces = list(row)
+        fewer += pieces if large else [b"".join(pieces)]
+    return fewer

@@ -27,6 +27,7 @@ from streamnet.engine.winners import Improvement
 from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
 from streamnet.modelfiles.model import Model
+from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import DeadLetter
 from streamnet.samples import Kind
@@ -154,7 +155,7 @@ class Engine:
             raise ConfigurationError(f"task is '{self.task}', but that of the data is '{task}'")
         judge = criterion(self.settings.criterion, task)
         parts = parts_of(block, self.settings)
-        await to_thread.run_sync(warm_up, task, self.settings.dtype)
+        await abandonable(partial(warm_up, task, self.settings.dtype))
         self._started = perf_counter()
         self._contest = Contest(task, parts, judge, self.settings, self._heard or _nobody)
         if self._stopped:

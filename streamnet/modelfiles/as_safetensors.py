@@ -11,27 +11,80 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
-from safetensors.numpy import save
 
+from streamnet.durability.writing import joined
 from streamnet.errors import ModelFileError
 from streamnet.modelfiles.document import Document
 
-__all__ = ("decode", "encode")
+__all__ = ("decode", "encode", "encode_parts")
 
 _TENSOR = "tensor:"
 _KEY = "streamnet"
+_ALIGNMENT = 8
+# Types by what they are called in a file. It begins with the tensors of the last one.
+_TYPES = {
+    np.dtype(code): name
+    for code, name in (
+        ("?", "BOOL"),
+        ("u1", "U8"),
+        ("i1", "I8"),
+        ("<i2", "I16"),
+        ("<u2", "U16"),
+        ("<f2", "F16"),
+        ("<i4", "I32"),
+        ("<u4", "U32"),
+        ("<f4", "F32"),
+        ("<f8", "F64"),
+        ("<i8", "I64"),
+        ("<u8", "U64"),
+    )
+}
+_ORDER = list(_TYPES)
 
 
 def encode(document: Document) -> bytes:
     """A safetensors file; a tensor's name is its path in the document, joined by slashes."""
-    tensors = dict(_tensors(document, ""))
+    return b"".join(encode_parts(document))
+
+
+def encode_parts(document: Document) -> list[bytes | memoryview]:
+    """What `encode` gives, in parts: large arrays as they are in the document, not copied.
+
+    To the byte what the package safetensors writes, which takes several copies of all arrays. Where
+    a model is written at every turn of a stream, these are most of the work.
+
+    Raises:
+        TypeError: If it holds anything but plain values and arrays of numbers.
+        ValueError: If a number among the plain values is not finite.
+    """
     text = json.dumps(_without_arrays(document, ""), allow_nan=False, sort_keys=True)
-    return bytes(save(tensors, metadata={_KEY: text}))
+    header: dict[str, Any] = {"__metadata__": {_KEY: text}}
+    parts: list[bytes | memoryview] = []
+    end = 0
+    for name, tensor in sorted(_tensors(document, ""), key=_place):
+        begin, end = end, end + tensor.nbytes
+        header[name] = {
+            "dtype": _TYPES[tensor.dtype],
+            "shape": tensor.shape,
+            "data_offsets": (begin, end),
+        }
+        parts.append(tensor.reshape(-1).view(np.uint8).data)
+    head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % _ALIGNMENT)
+    return joined([len(head).to_bytes(8, "little"), head, *parts])
+
+
+def _place(named: tuple[str, NDArray[Any]]) -> tuple[int, str]:
+    """Large numbers first, so that each lies where its type may lie in memory."""
+    return -_ORDER.index(named[1].dtype), named[0]
 
 
 def _tensors(value: Any, path: str) -> Iterator[tuple[str, NDArray[Any]]]:
     if isinstance(value, np.ndarray):
-        yield path, np.ascontiguousarray(value)
+        tensor = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+        if tensor.dtype not in _TYPES:
+            raise TypeError(f"an array of {tensor.dtype} can't be kept in a model file")
+        yield path, tensor
     elif isinstance(value, Mapping):
         for name, part in value.items():
             yield from _tensors(part, f"{path}/{name}" if path else name)

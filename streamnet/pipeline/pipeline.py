@@ -31,6 +31,7 @@ from streamnet.learning.search import default_population
 from streamnet.learning.trainer import Snapshot
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.beginning import begin_outputs
 from streamnet.pipeline.beginning import first_cut
 from streamnet.pipeline.beginning import restore_learning
@@ -266,7 +267,9 @@ class Pipeline:
             return
         if schema.task is None:
             raise ConfigurationError("the source has no target, but learning needs one")
-        await to_thread.run_sync(warm_up, schema.task, self._dtype, self._identity.get("encoder"))
+        warm = partial(warm_up, schema.task, self._dtype, self._identity.get("encoder"))
+        if not await self._reader.unless_stopped(partial(abandonable, warm)):
+            return
         self.schema = schema
         self.learner = self._make(task=schema.task)
         recorder = await to_thread.run_sync(self._begin, self.learner, schema, saved)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Awaitable
+from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any
+from typing import TypeVar
 from typing import final
 
 from anyio import CancelScope
@@ -26,6 +30,8 @@ from streamnet.sources.base import Source
 __all__ = ("Reader", "records_of")
 
 Send = MemoryObjectSendStream[Arrival | Barrier | Glance]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("streamnet.pipeline")
 
@@ -92,11 +98,14 @@ class Reader:
         Raises:
             StreamnetError: If it can't be opened.
         """
-        schema = None
+        return await self.unless_stopped(partial(self.source.open, self._end))
+
+    async def unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """What comes of work before the first sample; None, and no more of it, once stopped."""
         if not self.stopped:
             with CancelScope() as self._waiting:
-                schema = await self.source.open(self._end)
-        return schema
+                return await work()
+        return None
 
     def barrier(self, *, last: bool = False) -> Barrier:
         """A cut behind the last record that was sent."""

@@ -35,7 +35,9 @@ logger = logging.getLogger("streamnet.durability")
 
 EVERY_SECONDS = 10.0
 MODELS = 8
-_PUBLISH_EVERY = 1.0  # seconds between two times that emitted models are written
+# Seconds between two times that emitted models are written. A cut takes along what waits, so with
+# a checkpoint a second none is written in between.
+_PUBLISH_EVERY = 1.5
 _LAST_TRIES = 4  # to write the last state of a run
 _LAST_WAIT = 0.5  # seconds between two of them
 
@@ -249,7 +251,7 @@ class State:
                 return
 
     def publish(self, emission: Emission) -> None:
-        """Take an emitted model; it is written with others, at most once a second.
+        """Take an emitted model; it is written with others that come within a moment.
 
         One that would be removed again at once, since enough newer ones wait, is left out.
         """
@@ -275,7 +277,7 @@ class State:
         for number, emission in enumerate(self._waiting, start=1):
             about = {"generation": emission.generation, "lineage": self.lineage}
             champion = emission.champion
-            data = as_safetensors.encode(champion.document(**about))
+            data = as_safetensors.encode_parts(champion.document(**about))
             self.folder.publisher.publish(
                 data,
                 emission.generation,

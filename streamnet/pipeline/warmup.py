@@ -17,8 +17,12 @@ from streamnet.samples import Task
 __all__ = ("warm_up",)
 
 
-def warm_up(task: Task, dtype: str = "float32", encoder: dict[str, Any] | None = None) -> None:
-    """Take a few made-up samples through every stage: seconds at first, then a fraction of one."""
+def warm_up(task: Task, dtype: str = "float32", encoder: dict[str, Any] | None = None) -> bool:
+    """Take a few made-up samples through every stage: seconds at first, then a fraction of one.
+
+    Returns:
+        True: kernels are ready.
+    """
     candidates = [CandidateSettings(hidden=(4,))]
     learner = Learner(task=task, candidates=candidates, dtype=dtype, encoder=encoder)
     schema = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y", task)
@@ -32,3 +36,4 @@ def warm_up(task: Task, dtype: str = "float32", encoder: dict[str, Any] | None =
         np.zeros((3, 3), np.int64),
     )
     learner.learn(block, ends_round=True)
+    return True

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/checkpoints.py FILE TARGET [REPEATS]
 
-Medians of wall and processor time of the replay, with a checkpoint a second. A machine that does
-something else as well makes wall time meaningless and checkpoints more than they would be;
-processor time suffers less, and that of one checkpoint, with the models written beside it, least.
+Medians of wall and processor time of the replay, with a checkpoint a second, and of what a run with
+one took more than the run right before it without. A machine that does something else as well
+makes wall time meaningless and checkpoints more than they would be; processor time suffers less,
+and that of one checkpoint, with the models written beside it, least.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def main(file: str, target: str, repeats: int) -> None:
             numbers.append(1 + max(int(path.stem) for path in files))
     for name, place in (("wall", 0), ("processor", 1)):
         before, after = (median(row[place] for row in rows) for rows in (plain, kept))
-        print(f"{name}: {before:.2f} s without, {after:.2f} s with, {after / before - 1:+.1%}")
+        pairs = median(w[place] / wo[place] for wo, w in zip(plain, kept, strict=True)) - 1
+        print(f"{name}: {before:.2f} s without, {after:.2f} s with, {pairs:+.1%} in a pair")
     more = [
         (with_[1] - without[1]) / n for without, with_, n in zip(plain, kept, numbers, strict=True)
     ]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
@@ -277,3 +278,25 @@ def test_a_column_of_another_kind_is_refused() -> None:
     other = replace(block, schema=Schema(fields, "y"), numbers=np.empty((len(block), 0)))
     with pytest.raises(SchemaError, match="column 'colour' is a text, but the model learned it"):
         trained(Task.REGRESSION).predict(other)
+
+
+def test_a_safetensors_file_is_to_the_byte_what_its_own_package_writes() -> None:
+    codes = ("?", "u1", "i1", "i2", "u2", "f2", "i4", "u4", "f4", "f8", "i8", "u8")
+    document: dict[str, Any] = {
+        "plain": {"text": '\u00e9 " \\ \n', "numbers": [1, 0.1, None, True]},
+        "arrays": {f"{code} of \u00e9\n": np.arange(6).astype(code) for code in reversed(codes)},
+        "shapes": {
+            "none": np.zeros((0, 3), np.float32),
+            "turned": np.arange(6.0).reshape(2, 3).T,
+            "big-endian": np.arange(3, dtype=">i4"),
+            "large": np.arange(50_000, dtype=np.float64),
+        },
+    }
+    data = as_safetensors.encode(document)
+    tensors = safetensors.numpy.load(data)
+    size = int.from_bytes(data[:8], "little")
+    told = json.loads(data[8 : 8 + size])["__metadata__"]
+    assert len(tensors) == 16
+    assert data == safetensors.numpy.save(tensors, metadata=told)
+    document["shapes"]["big-endian"] = np.arange(3, dtype="i4")  # the same numbers
+    assert differences(as_safetensors.decode(data, "m"), document) == []

@@ -1,0 +1,89 @@
+"""A signal that comes while kernels are compiled for the first time ends a process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from streamnet.durability.folder import StateFolder
+from tests.cli.calling import Cli
+from tests.conftest import REPOSITORY
+from tests.durability.killing import CONFIG
+from tests.durability.killing import write_stream
+
+# Compiling them all takes from 15 to 50 seconds, most of which is left after the first one.
+IN_TIME = 5
+
+SERVE = """[serve]
+port = 0
+dir = "models"
+[model.cold]
+source = { target = "y", task = "classification" }
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_stream(tmp_path / "stream.csv", 300)
+    (tmp_path / "run.toml").write_text(CONFIG)
+    (tmp_path / "serve.toml").write_text(SERVE)
+    return tmp_path
+
+
+def stopped_while_compiling(
+    folder: Path, number: signal.Signals, *arguments: str
+) -> tuple[int, str]:
+    """Exit code and words of a process that got a signal behind its first compiled kernel."""
+    cache = folder / "cache"
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "streamnet", *arguments],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while child.poll() is None and not any(cache.rglob("*.nbi")):
+            time.sleep(0.01)
+        child.send_signal(number)
+        _, words = child.communicate(timeout=IN_TIME)
+    finally:
+        child.kill()
+        child.wait()
+    return child.returncode, words
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_run_ends_before_anything_was_learned(folder: Path, number: signal.Signals) -> None:
+    code, words = stopped_while_compiling(folder, number, "run", "run.toml", "--quiet")
+    assert code == 128 + number
+    assert words.splitlines()[-1] == "streamnet: interrupted"
+    assert "Traceback" not in words
+    assert StateFolder(folder / "state").generations.numbers() == []
+    assert not list(folder.glob("**/.*.part"))
+
+
+def test_a_run_that_goes_on_leaves_its_state_as_it_was(cli: Cli, folder: Path) -> None:
+    assert cli("run", folder / "run.toml", "--quiet").code == 0
+    with (folder / "stream.csv").open("a") as file:
+        file.write((folder / "stream.csv").read_text().partition("\n")[2])
+    before = {path: path.read_bytes() for path in folder.glob("state/*/*")}
+    assert stopped_while_compiling(folder, signal.SIGTERM, "run", "run.toml", "--quiet")[0] == 143
+    assert {path: path.read_bytes() for path in folder.glob("state/*/*")} == before
+    assert cli("run", folder / "run.toml", "--quiet").code == 0
+    assert cli("verify", "state").code == 0
+
+
+def test_a_daemon_ends_well(folder: Path) -> None:
+    code, words = stopped_while_compiling(folder, signal.SIGTERM, "serve", "serve.toml")
+    assert code == 0
+    assert words.splitlines()[-1].endswith('"message":"model cold: stopped"}')
+    assert "Traceback" not in words
