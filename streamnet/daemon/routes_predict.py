@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamnet.daemon.access import Scope
+from streamnet.daemon.ahead import cut
+from streamnet.daemon.ahead import reading_ahead
 from streamnet.daemon.answers import Answer
 from streamnet.daemon.answers import Predictions
 from streamnet.daemon.bodies import NDJSON
@@ -36,6 +38,7 @@ __all__ = ("OPERATIONS",)
 
 _FEW = 32  # samples of a request that are answered in the event loop: a thread takes longer
 _SLICE = 1 << 17  # bytes of lines that a thread answers before it lets others pass
+_AHEAD = 2  # slices that are read while one is answered
 _MOST_COVERED = 20_000  # samples that explaining a request may ask the model for
 _PREDICT = msgspec.json.Decoder(PredictRequest)
 _SAMPLES = msgspec.json.Decoder(dict[str, Any])
@@ -112,23 +115,14 @@ async def _predict_lines(request: Request, service: Service, hosted: Hosted) -> 
     with service.batch():
         parts: list[bytes] = []
         done = 0
-        async for lines in lines_of(request, service.limits, service.limits.lines):
-            for part in _slices(lines):
+        lines = lines_of(request, service.limits, service.limits.lines)
+        async with reading_ahead(cut(lines, _SLICE), _AHEAD) as ahead:
+            async for part in ahead:
                 work = partial(_answer_lines, hosted, part, done)
                 text, count = await run_sync(work, limiter=service.worker)
                 parts.append(text)
                 done += count
     return Response(b"".join(parts), media_type=NDJSON)
-
-
-def _slices(lines: bytes) -> list[bytes]:
-    """Whole lines, cut at the first end of one behind each `_SLICE` bytes."""
-    parts, start = [], 0
-    while start < len(lines):
-        end = lines.find(b"\n", start + _SLICE) + 1 or len(lines)
-        parts.append(lines[start:end])
-        start = end
-    return parts
 
 
 def _answer_lines(hosted: Hosted, lines: bytes, done: int) -> tuple[bytes, int]:
