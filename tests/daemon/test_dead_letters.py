@@ -40,7 +40,7 @@ def test_the_last_rejected_records_are_shown_each_once_over_stops(
     async def main() -> None:
         for life in range(3):
             async with hosting(tmp_path) as hosted:
-                await until(lambda: hosted.status().get("learned", 0) == 2 * life)
+                await learned(hosted, 2 * life)
                 assert len(hosted.rejected()["last"]) == life
                 await hosted.learn(b'{"x": 1, "y": "a"}\n[%d]\n{"x": 2, "y": "b"}\n' % life)
                 await learned(hosted, 2 * (life + 1))

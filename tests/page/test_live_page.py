@@ -100,7 +100,12 @@ def test_a_failure_is_told(visit: Opener, daemon: StandIn) -> None:
 @pytest.mark.parametrize(
     ("feed", "value", "note", "tone"),
     [
-        ({"state": "reading", "progress": 0.42}, "42 %", "41,230 records; jam.csv.gz, line 41,2", ""),
+        (
+            {"state": "reading", "progress": 0.42},
+            "42 %",
+            "41,230 records; jam.csv.gz, line 41,2",
+            "",
+        ),
         ({"state": "reading", "line": None}, "41.2K", "41,230 records; jam.csv.gz", ""),
         ({"state": "ended", "progress": 1.0}, "all read", "41,230 records; jam.csv.gz, ", ""),
         ({"state": "failed", "failure": HOSTILE}, "failed", "41,230 records", "warn"),
