@@ -34,6 +34,8 @@ from streamnet.durability.lock import WriterLock
 from streamnet.learning.serving import Served
 from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.limit import RejectionLimit
+from streamnet.pipeline.limit import letter_of
+from streamnet.pipeline.limit import values_of
 from streamnet.pipeline.outputs import Output
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
@@ -235,11 +237,12 @@ class _Keeper(Output):
         """Nothing to do: the journal is there."""
 
     def export_state(self) -> dict[str, Any]:
-        return {}
+        """The letters; a place in the journal is a part of the source's state."""
+        return {"letters": [values_of(letter) for letter in self.letters]}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Nothing to do: a place in the journal is a part of the source's state."""
-        del state
+        # States of earlier releases have none.
+        self.letters.extend(letter_of(values) for values in state.get("letters", ()))
 
     def sync(self) -> None:
         self._journal.sync()

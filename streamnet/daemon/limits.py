@@ -22,11 +22,12 @@ class Limits:
     Args:
         body: Largest JSON body in bytes, after decompression; what is larger goes as lines, which
             are read piece by piece and hold up nobody.
-        lines: Largest body of lines to answer, in bytes, after decompression; lines to learn may go
-            on for ever.
+        lines: Largest body of lines to answer, in bytes, after decompression, and largest answer;
+            lines to learn may go on for ever.
         line: Largest line in bytes.
         model: Largest model file in bytes, after decompression.
-        batches: Most bodies of lines to answer, and model files, in memory at a time.
+        batches: Most bodies of lines to answer, until they are answered and that is sent, and model
+            files, in memory at a time.
         connections: Most open connections.
         requests: Most requests at work at a time, event streams included.
         rate: Most requests a second of one client address, with as many at once after a rest.

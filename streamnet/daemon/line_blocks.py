@@ -1,15 +1,19 @@
-"""Lines of plain numbers as a block, column by column: no dict is made of each line.
+"""Lines of plain numbers as a block: no dict is made of each line.
 
 That is twice as fast as the way by dicts, which everything else goes, and comes to the same.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from streamnet.samples import Block
 from streamnet.samples import Field
@@ -36,25 +40,25 @@ def block_of(lines: bytes, fields: tuple[Field, ...]) -> Block | None:
         rows = _decoder(fields).decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # the way by dicts says what is wrong, or can read it after all
-    columns = [[getattr(row, name) for row in rows] for name in _names(len(fields))]
-    numbers = np.array(columns, np.float64).reshape(len(fields), len(rows)).T  # None becomes NaN
+    numbers = _numbers(rows, len(fields))
     marks = np.repeat(np.arange(len(rows) + 1)[:, None], 3, axis=1)
     schema = Schema(fields, None, None)
-    return Block(schema, "samples", np.ascontiguousarray(numbers), (), None, marks)
+    return Block(schema, "samples", numbers, (), None, marks)
+
+
+def _numbers(rows: Sequence[msgspec.Struct], columns: int) -> NDArray[np.float64]:
+    values = chain.from_iterable(map(msgspec.structs.astuple, rows))
+    try:
+        numbers = np.fromiter(values, np.float64, len(rows) * columns)
+    except TypeError:  # there is a null, which becomes NaN by the longer way only
+        numbers = np.array([msgspec.structs.astuple(row) for row in rows], np.float64)
+    return numbers.reshape(len(rows), columns)
 
 
 @lru_cache(maxsize=64)
 def _decoder(fields: tuple[Field, ...]) -> msgspec.json.Decoder[Any]:
-    names = _names(len(fields))
+    names = {f"column_{number}": name for number, (name, _) in enumerate(fields)}
     row = msgspec.defstruct(
-        "Row",
-        [(name, float | None, None) for name in names],
-        rename=dict(zip(names, (name for name, _ in fields), strict=True)),
-        gc=False,
+        "Row", [(name, float | None, math.nan) for name in names], rename=names, gc=False
     )
     return msgspec.json.Decoder(row)
-
-
-@lru_cache(maxsize=64)
-def _names(count: int) -> tuple[str, ...]:
-    return tuple(f"column_{number}" for number in range(count))

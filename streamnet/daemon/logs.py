@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from asyncio import CancelledError
 from datetime import UTC
 from datetime import datetime
 from typing import Any
@@ -46,6 +47,7 @@ def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
     """Write what streamnet and the server log, from this level on, to ``out`` (standard error)."""
     handler = logging.StreamHandler(sys.stderr if out is None else out)
     handler.setFormatter(JsonLines())
+    handler.addFilter(_is_news)
     for name in ("streamnet", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -53,3 +55,9 @@ def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
     logging.getLogger("streamnet").setLevel(level.upper())
     # Of each start and stop we say more ourselves.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not where a request was when the daemon, at its end, gave it up: their number is told."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, CancelledError)

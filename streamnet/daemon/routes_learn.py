@@ -7,13 +7,14 @@ from typing import final
 
 import anyio
 import msgspec
-from anyio.streams.memory import MemoryObjectReceiveStream
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request
 from starlette.responses import Response
 
 from streamnet.daemon.access import Scope
+from streamnet.daemon.ahead import cut
+from streamnet.daemon.ahead import reading_ahead
 from streamnet.daemon.answers import Receipt as Taken
 from streamnet.daemon.bodies import body_of
 from streamnet.daemon.bodies import decoded
@@ -71,7 +72,9 @@ async def _stream(
 ) -> Response:
     lines = lines_of(request, service.limits)
     taking = _Taking(hosted, key, durable=durable)
-    failure = await _take_all(lines if key is None else _cut(lines), taking, joined=key is None)
+    failure = await _take_all(
+        lines if key is None else cut(lines, _PART), taking, joined=key is None
+    )
     if isinstance(failure, ClientDisconnect):
         raise failure
     if failure is not None:
@@ -87,45 +90,13 @@ async def _take_all(
     Returns:
         What ended it early; what had been read before that is taken.
     """
-    send, receive = anyio.create_memory_object_stream[bytes](_AHEAD)
-    failures: list[_Failure] = []
-
-    async def read() -> None:
-        async with send:
-            try:
-                async for part in parts:
-                    await send.send(part)
-            except (HTTPException, ClientDisconnect) as error:
-                failures.append(error)
-
-    async with anyio.create_task_group() as group, receive:
-        group.start_soon(read)
-        try:
-            async for part in receive:
-                await taking.take(_with_more(part, receive) if joined else part)
-        except StreamnetError as error:
-            failures.insert(0, error)
-            group.cancel_scope.cancel()
-    return failures[0] if failures else None
-
-
-def _with_more(part: bytes, receive: MemoryObjectReceiveStream[bytes]) -> bytes:
-    parts = [part]
-    while receive.statistics().current_buffer_used:
-        parts.append(receive.receive_nowait())
-    return b"".join(parts)
-
-
-async def _cut(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same lines, cut at the first end of a line behind each `_PART` bytes."""
-    waiting = b""
-    async for piece in lines:
-        waiting += piece
-        while len(waiting) > _PART and (end := waiting.find(b"\n", _PART) + 1):
-            yield waiting[:end]
-            waiting = waiting[end:]
-    if waiting:
-        yield waiting
+    try:
+        async with reading_ahead(parts, _AHEAD) as ahead:
+            async for part in ahead:
+                await taking.take(ahead.with_more(part) if joined else part)
+    except (HTTPException, StreamnetError, ClientDisconnect) as error:
+        return error
+    return None
 
 
 @final

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
+from typing import final
 
 import msgspec
 import numpy as np
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive
+from starlette.types import Scope as AsgiScope
+from starlette.types import Send
 
 from streamnet.daemon.access import Scope
+from streamnet.daemon.ahead import cut
+from streamnet.daemon.ahead import reading_ahead
 from streamnet.daemon.answers import Answer
 from streamnet.daemon.answers import Predictions
 from streamnet.daemon.bodies import NDJSON
@@ -36,6 +43,7 @@ __all__ = ("OPERATIONS",)
 
 _FEW = 32  # samples of a request that are answered in the event loop: a thread takes longer
 _SLICE = 1 << 17  # bytes of lines that a thread answers before it lets others pass
+_AHEAD = 2  # slices that are read while one is answered
 _MOST_COVERED = 20_000  # samples that explaining a request may ask the model for
 _PREDICT = msgspec.json.Decoder(PredictRequest)
 _SAMPLES = msgspec.json.Decoder(dict[str, Any])
@@ -109,26 +117,40 @@ async def _explained(
 
 
 async def _predict_lines(request: Request, service: Service, hosted: Hosted) -> Response:
-    with service.batch():
-        parts: list[bytes] = []
-        done = 0
-        async for lines in lines_of(request, service.limits, service.limits.lines):
-            for part in _slices(lines):
-                work = partial(_answer_lines, hosted, part, done)
-                text, count = await run_sync(work, limiter=service.worker)
-                parts.append(text)
-                done += count
-    return Response(b"".join(parts), media_type=NDJSON)
+    with ExitStack() as place:
+        place.enter_context(service.batch())
+        answers = await _all_answers(request, service, hosted)
+        return _Placed(answers, place.pop_all())
 
 
-def _slices(lines: bytes) -> list[bytes]:
-    """Whole lines, cut at the first end of one behind each `_SLICE` bytes."""
-    parts, start = [], 0
-    while start < len(lines):
-        end = lines.find(b"\n", start + _SLICE) + 1 or len(lines)
-        parts.append(lines[start:end])
-        start = end
-    return parts
+async def _all_answers(request: Request, service: Service, hosted: Hosted) -> bytes:
+    parts: list[bytes] = []
+    done = size = 0
+    lines = lines_of(request, service.limits, service.limits.lines)
+    async with reading_ahead(cut(lines, _SLICE), _AHEAD) as ahead:
+        async for part in ahead:
+            work = partial(_answer_lines, hosted, part, done)
+            text, count = await run_sync(work, limiter=service.worker)
+            parts.append(text)
+            done += count
+            size += len(text)
+            if size > service.limits.lines:  # an answer may be longer than its line
+                detail = f"the answers to {done} lines have more than {service.limits.lines} bytes"
+                raise refusal(413, f"{detail}: send fewer at a time", connection="close")
+    return b"".join(parts)
+
+
+@final
+class _Placed(Response):
+    """Answers that keep their place among the large bodies until they are sent."""
+
+    def __init__(self, answers: bytes, place: ExitStack) -> None:
+        super().__init__(answers, media_type=NDJSON)
+        self._place = place
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
 
 
 def _answer_lines(hosted: Hosted, lines: bytes, done: int) -> tuple[bytes, int]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -167,13 +168,14 @@ async def batch(server: Server, http: httpx.Client, seconds: float) -> None:
     took: list[float] = []
     singles = asyncio.create_task(predict_for(server.url, seconds, took, pause=0.01))
     connection = await Connection(server.url).open()
-    begun, count = time.perf_counter(), 0
+    begun, busy, count = time.perf_counter(), processor(server), 0
     while time.perf_counter() < begun + seconds:
         assert await connection.post("predict", text, "application/x-ndjson") == 200
         count += len(rows)
-    rate = count / (time.perf_counter() - begun)
+    rate, busy = count / (time.perf_counter() - begun), processor(server) - busy
     await singles
     print(f"{rate:,.0f} rows/s in batches of 100,000; single predictions {percentiles(took)}")
+    print(f"{1e6 * busy / count:.2f} µs of the daemon's processor time a row, singles included")
 
 
 async def delay(server: Server, http: httpx.Client, seconds: float) -> None:
@@ -232,6 +234,13 @@ async def overload(server: Server, http: httpx.Client, seconds: float) -> None:
     refused = sum(counts.values()) - accepted
     print(f"{accepted:,} accepted and learned, {refused:,} refused by {sorted(counts)}")
     print(f"health {percentiles(health)}; memory {memory[0]:.0f} to {memory[1]:.0f} MiB")
+
+
+def processor(server: Server) -> float:
+    """Seconds of processor time that the daemon has taken: what others do hardly changes it."""
+    stat = Path(f"/proc/{server.process.pid}/stat").read_text(encoding="ascii")
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(server: Server) -> float:

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import schemathesis
 from schemathesis import Case
+from schemathesis.config import SchemathesisConfig
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
@@ -17,6 +18,8 @@ from streamnet.daemon.app import OPERATIONS
 from streamnet.daemon.app import create_app
 from streamnet.daemon.bodies import NDJSON
 from streamnet.daemon.limits import Limits
+from streamnet.daemon.openapi import document
+from streamnet.daemon.operations import Operation
 from tests.daemon.standing_in import StandIn
 from tests.daemon.standing_in import StandInRegistry
 
@@ -44,9 +47,34 @@ REGISTRY.models["wine"] = Learned("wine")
 APP = create_app(REGISTRY, limits=Limits(rate=1e9))  # type: ignore[arg-type]
 
 
+def promised(described: dict[str, Any]) -> list[str]:
+    """The refusals that the document says an operation may answer with."""
+    return [status for status in described["responses"] if status.startswith("4")]
+
+
+def expectations() -> SchemathesisConfig:
+    """What is wrong is to be refused by one of the statuses that its operation promises."""
+    paths = document(OPERATIONS)["paths"]
+    lines = [described for path in paths.values() for described in path.values()]
+    return SchemathesisConfig.from_dict(
+        {
+            "operations": [
+                {
+                    "include-operation-id": described["operationId"],
+                    "checks": {
+                        "negative_data_rejection": {"expected-statuses": promised(described)}
+                    },
+                }
+                for described in lines
+            ]
+        }
+    )
+
+
 def interface() -> BaseSchema:
     """What is to be held: without the endless events; tokens and lines are tested elsewhere."""
-    schema = schemathesis.openapi.from_asgi("/openapi.json", APP).exclude(operation_id="events")
+    whole = schemathesis.openapi.from_asgi("/openapi.json", APP, config=expectations())
+    schema = whole.exclude(operation_id="events")
     for path in schema.raw_schema["paths"].values():
         for line in path.values():
             line.pop("security", None)
@@ -86,6 +114,19 @@ def test_the_document_names_every_operation_and_its_errors() -> None:
         responses = described[operation.name]["responses"]
         assert str(operation.status) in responses
         assert ("401" in responses) == (operation.scope is not None)
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in OPERATIONS if line.has_body], ids=lambda o: o.name
+)
+def test_what_is_sent_may_be_too_large_too_slow_or_of_a_wrong_kind(line: Operation) -> None:
+    described = document(OPERATIONS)["paths"][line.path][line.method.lower()]
+    assert {"400", "408", "413", "415", "422"} <= set(promised(described))
+    small = TestClient(create_app(REGISTRY, limits=Limits(body=8, model=8)))  # type: ignore[arg-type]
+    kind = {"content-type": "application/octet-stream" if line.upload else "application/json"}
+    path = line.path.format(name="lamp" if line.upload else "wine")
+    too_large = small.request(line.method, path, content=b"[" * 99, headers=kind)
+    assert (too_large.status_code, too_large.json()["status"]) == (413, 413)
 
 
 def references(value: Any) -> set[str]:

@@ -34,6 +34,26 @@ def test_rejected_records_are_kept_on_the_disk_each_once_over_stops(
     run(main)
 
 
+def test_the_last_rejected_records_are_shown_each_once_over_stops(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        for life in range(3):
+            async with hosting(tmp_path) as hosted:
+                await learned(hosted, 2 * life)
+                assert len(hosted.rejected()["last"]) == life
+                await hosted.learn(b'{"x": 1, "y": "a"}\n[%d]\n{"x": 2, "y": "b"}\n' % life)
+                await learned(hosted, 2 * (life + 1))
+                await until(lambda: not hosted.queued)
+                told = hosted.rejected()
+                assert told["total"] == len(told["last"]) == life + 1
+                assert [letter["raw"] for letter in told["last"]] == [
+                    f"[{number}]" for number in range(life + 1)
+                ]
+
+    run(main)
+
+
 def test_the_file_of_rejected_records_is_bounded(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         settings = settings_of(intake={"dead_letters_bytes": 1000})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -36,3 +37,15 @@ def test_each_record_is_a_line_of_json(restored: None) -> None:
     assert (first["level"], first["message"]) == ("info", "3 samples\nof two lines")
     assert (first["model"], first["logger"]) == ("a", "streamnet.daemon")
     assert "ValueError: broken" in second["traceback"]
+
+
+def test_requests_that_are_given_up_at_the_end_leave_no_tracebacks(restored: None) -> None:
+    out = io.StringIO()
+    log_as_json("info", out)
+    logger = logging.getLogger("uvicorn.error")
+    logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", 2)
+    for raised in (asyncio.CancelledError(), ValueError("broken")):
+        logger.error("Exception in ASGI application", exc_info=raised)
+    number, error = map(json.loads, out.getvalue().splitlines())
+    assert "2 running" in number["message"]
+    assert "ValueError: broken" in error["traceback"]

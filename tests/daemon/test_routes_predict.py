@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from streamnet.daemon.answers import Predictions
+from streamnet.daemon.app import create_app
+from streamnet.daemon.limits import Limits
 from streamnet.errors import NotReadyError
+from tests.daemon.asgi import Talk
+from tests.daemon.asgi import http_scope
 from tests.daemon.calling import SAMPLES
+from tests.daemon.calling import client
 from tests.daemon.calling import is_problem
 from tests.daemon.calling import lines
 from tests.daemon.standing_in import StandIn
+from tests.daemon.standing_in import StandInRegistry
 from tests.daemon.standing_in import learned_model
 
 
@@ -41,6 +48,39 @@ def test_a_wrong_line_is_named(http: TestClient) -> None:
     headers = {"content-type": "application/x-ndjson"}
     refused = http.post("/v1/models/wine/predict", content=b'{"x": 1}\n[1]\n', headers=headers)
     assert is_problem(refused, 422, "line")
+
+
+def test_answers_that_are_much_longer_than_their_lines_are_bounded(
+    registry: StandInRegistry,
+) -> None:
+    headers = {"content-type": "application/x-ndjson"}
+    http = client(registry, limits=Limits(lines=1000))
+    assert http.post("/v1/models/wine/predict", content=b"{}\n" * 10, headers=headers).is_success
+    refused = http.post("/v1/models/wine/predict", content=b"{}\n" * 300, headers=headers)
+    assert is_problem(refused, 413, "answers to 300 lines", "1000 bytes")
+
+
+def test_who_does_not_read_the_answers_keeps_the_place_of_a_batch(
+    registry: StandInRegistry, backend: str
+) -> None:
+    app = create_app(registry, hosts=None, limits=Limits(batches=1))  # type: ignore[arg-type]
+    kind = [(b"host", b"localhost"), (b"content-type", b"application/x-ndjson")]
+    scope = http_scope("/v1/models/wine/predict", kind, "POST")
+    body = {"type": "http.request", "body": b"{}\n" * 9}
+    slow, other, last = (Talk(dict(body)) for _ in range(3))
+    slow.reads = False
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(app, dict(scope), slow.receive, slow.send)
+            while not slow.sent:  # noqa: ASYNC110 - a thread answers meanwhile
+                await anyio.sleep(0.01)
+            await app(dict(scope), other.receive, other.send)
+            group.cancel_scope.cancel()
+        await app(dict(scope), last.receive, last.send)
+
+    anyio.run(main, backend=backend)
+    assert (slow.status, other.status, last.status) == (200, 503, 200)
 
 
 def test_an_answer_with_an_id_waits_for_its_label(http: TestClient, wine: StandIn) -> None:

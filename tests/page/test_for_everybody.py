@@ -90,6 +90,7 @@ def test_a_phone_scrolls_in_one_direction(visit: Opener, daemon: StandIn, name: 
     page = visit(daemon.address, **PHONE)
     page.locator("#models").select_option(name)
     expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#name .model-name")).to_have_text(name)  # and no longer the first one
     expect(page.locator("#leaders tbody tr")).to_have_count(12)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     curve = page.locator("#curve .uplot").bounding_box()

@@ -97,6 +97,37 @@ def test_a_failure_is_told(visit: Opener, daemon: StandIn) -> None:
     expect(page.locator("#failure")).to_have_text("the disk is full")
 
 
+@pytest.mark.parametrize(
+    ("feed", "value", "note", "tone"),
+    [
+        (
+            {"state": "reading", "progress": 0.42},
+            "42 %",
+            "41,230 records; jam.csv.gz, line 41,2",
+            "",
+        ),
+        ({"state": "reading", "line": None}, "41.2K", "41,230 records; jam.csv.gz", ""),
+        ({"state": "ended", "progress": 1.0}, "all read", "41,230 records; jam.csv.gz, ", ""),
+        ({"state": "failed", "failure": HOSTILE}, "failed", "41,230 records", "warn"),
+    ],
+)
+def test_how_far_files_are_read_is_told(
+    visit: Opener, daemon: StandIn, feed: dict[str, object], value: str, note: str, tone: str
+) -> None:
+    place = {"records": 41230, "file": "/data/jam.csv.gz", "line": 41235}
+    daemon.models["traffic"]["status"]["feed"] = {**place, **feed}
+    page = visit(daemon.address)
+    tile = page.locator("#tiles .tile", has=page.get_by_role("heading", name="Files"))
+    expect(tile.locator("strong")).to_have_text(value)
+    expect(tile.locator(".hint")).to_contain_text(note)
+    expect(tile).to_have_attribute("data-tone", tone)
+    expect(page.locator("#failure")).to_have_text(
+        f"Its files are read no further: {HOSTILE}" if tone else ""
+    )
+    page.locator("#models").select_option("bikes")  # which is fed from none
+    expect(page.get_by_role("heading", name="Files")).to_have_count(0)
+
+
 def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> None:
     daemon.answer = {
         "answers": [HOSTILE],

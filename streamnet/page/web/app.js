@@ -23,8 +23,9 @@ class Page {
     byId("state").textContent = status.state;
     byId("state").dataset.tone =
       { learning: "good", failed: "bad", paused: "warn" }[status.state] ?? "";
-    byId("failure").hidden = !status.failure;
-    byId("failure").textContent = status.failure ?? "";
+    const failures = failuresOf(status);
+    byId("failure").hidden = !failures;
+    byId("failure").textContent = failures;
     this.tiles.show(status, live);
     // With its name, since another model may have the very same shapes.
     const { name, measure, samples } = status;
@@ -50,6 +51,12 @@ class Page {
     this.tiles.recolour();
     this.outcomes.recolour();
   }
+}
+
+/** Why a model, or only the reading of its files, has stopped. */
+function failuresOf({ failure, feed }) {
+  const unread = feed?.failure ? `Its files are read no further: ${feed.failure}` : null;
+  return [failure, unread].filter(Boolean).join(" \u2013 ");
 }
 
 function showFacts(card, list, facts) {

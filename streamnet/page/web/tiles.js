@@ -94,6 +94,10 @@ class Tiles {
       duration(status.checkpoint_age),
       isNumber(status.checkpoint_age) ? "old" : "none yet",
     );
+    if (status.feed) {
+      const failed = status.feed.state === "failed";
+      this.set("Files", fedValue(status.feed), fedNote(status.feed), failed ? "warn" : "");
+    }
     this.spark("Throughput", status.learned_per_second);
     this.spark("Queue", status.in_flight);
   }
@@ -115,4 +119,19 @@ function learnedNote(status, live) {
     notes.push(`${whole(status.pending)} wait for a label`);
   if (isNumber(status.uptime)) notes.push(`${live ? "up" : "in"} ${duration(status.uptime)}`);
   return notes.join(", ") || "samples";
+}
+
+/** How far the files are read that a model learns from, beside what is sent to it. */
+function fedValue({ state, progress, records }) {
+  if (state === "failed") return "failed";
+  if (state === "ended") return "all read";
+  return isNumber(progress) ? percent(progress, 0) : compact(records);
+}
+
+function fedNote({ records, file, line }) {
+  const name = file?.split("/").at(-1);
+  const place = isNumber(line) ? `${name}, line ${whole(line)}` : name;
+  return [`${whole(records)} ${records === 1 ? "record" : "records"}`, place]
+    .filter(Boolean)
+    .join("; ");
 }

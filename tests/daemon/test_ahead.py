@@ -1,0 +1,88 @@
+"""Reading ahead: all pieces in their order, then what ended them; cuts that nothing moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
+
+from streamnet.daemon.ahead import cut
+from streamnet.daemon.ahead import reading_ahead
+from streamnet.daemon.problems import refusal
+from streamnet.errors import DataError
+
+
+async def given_as(pieces: list[bytes], then: Exception | None = None) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        await checkpoint()
+        yield piece
+    if then is not None:
+        raise then
+
+
+@pytest.mark.parametrize("failure", [refusal(413, "too large"), ClientDisconnect()])
+def test_what_was_read_comes_before_what_ended_it(failure: Exception, backend: str) -> None:
+    taken: list[bytes] = []
+
+    async def main() -> None:
+        async with reading_ahead(given_as([b"a", b"b", b"c"], failure), 8) as ahead:
+            await wait_all_tasks_blocked()
+            async for piece in ahead:
+                taken.append(piece)  # noqa: PERF401 - those before an error count
+
+    with pytest.raises(type(failure)) as caught:
+        anyio.run(main, backend=backend)
+    assert caught.value is failure
+    assert taken == [b"a", b"b", b"c"]
+
+
+def test_no_more_is_read_than_may_wait(backend: str) -> None:
+    read: list[bytes] = []
+
+    async def counted() -> AsyncIterator[bytes]:
+        async for piece in given_as([b"%d" % number for number in range(10)]):
+            read.append(piece)
+            yield piece
+
+    async def main() -> None:
+        async with reading_ahead(counted(), 3) as ahead:
+            await wait_all_tasks_blocked()
+            assert read == [b"0", b"1", b"2", b"3"]  # the last one waits to be sent
+            assert ahead.with_more(await anext(ahead)) == b"0123"
+
+    anyio.run(main, backend=backend)
+
+
+def test_an_error_of_the_block_stops_reading_and_comes_by_itself(backend: str) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            await checkpoint()
+            yield b""
+
+    async def main() -> None:
+        async with reading_ahead(endless(), 2) as ahead:
+            async for _ in ahead:
+                raise DataError("enough")
+
+    with pytest.raises(DataError, match="enough"):
+        anyio.run(main, backend=backend)
+
+
+@given(st.lists(st.lists(st.sampled_from([b"\n", b"ab\n", b"abcdefgh\n"])), max_size=9))
+def test_cuts_do_not_depend_on_how_lines_came(pieces: list[list[bytes]]) -> None:
+    text = b"".join(map(b"".join, pieces))
+    expected, rest = [], text
+    while (end := rest.find(b"\n", 5) + 1) > 0:
+        expected.append(rest[:end])
+        rest = rest[end:]
+
+    async def main() -> list[bytes]:
+        return [part async for part in cut(given_as(list(map(b"".join, pieces))), 5)]
+
+    assert anyio.run(main) == expected + [rest] * bool(rest)
