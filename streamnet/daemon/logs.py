@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from asyncio import CancelledError
 from datetime import UTC
 from datetime import datetime
 from typing import Any
@@ -58,6 +57,7 @@ def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not where a request was when the daemon, at its end, gave it up: their number is told."""
+    """Not what the server says of a request that it gave up at its end: it tells their number."""
     kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or not issubclass(kind, CancelledError)
+    cancelled = kind is not None and not issubclass(kind, Exception)
+    return not (cancelled and record.name.startswith("uvicorn"))
