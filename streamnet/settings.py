@@ -9,8 +9,8 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 from typing import Any
+from typing import TypeVar
 from typing import final
 
 from pydantic import BaseModel
@@ -34,10 +34,18 @@ from streamnet.settings_sections import StateSection
 from streamnet.toml_lines import KeyPath
 from streamnet.toml_lines import syntax_message
 
-if TYPE_CHECKING:
-    pass
+__all__ = (
+    "LEARNING_TABLES",
+    "RunSettings",
+    "checked",
+    "load",
+    "merged",
+    "parse",
+    "read_text",
+    "toml_values",
+)
 
-__all__ = ("RunSettings", "load", "merged", "parse", "read_text", "toml_values")
+S = TypeVar("S", bound=BaseModel)
 
 
 @final
@@ -76,7 +84,7 @@ def parse(text: str, name: str = "run file") -> RunSettings:
     Raises:
         ConfigurationError: As for `load`.
     """
-    return _checked(toml_values(text, name), name, text)
+    return checked(RunSettings, toml_values(text, name), _TABLES, name=name, text=text)
 
 
 def read_text(path: str | Path) -> str:
@@ -131,7 +139,7 @@ def merged(
     for key, value in overrides.items():
         if value is not None:
             _put(values, key, value, name)
-    return _checked(values, name, called=called)
+    return checked(RunSettings, values, _TABLES, name=name, called=called)
 
 
 def _put(values: dict[str, Any], key: str, value: object, name: str) -> None:
@@ -145,27 +153,50 @@ def _put(values: dict[str, Any], key: str, value: object, name: str) -> None:
     table[last] = value
 
 
-def _checked(
-    values: dict[str, Any], name: str, text: str = "", called: Mapping[str, str] | None = None
-) -> RunSettings:
+def checked(
+    shape: type[S],
+    values: Mapping[str, Any],
+    tables: dict[KeyPath, type[BaseModel]],
+    *,
+    name: str = "",
+    text: str = "",
+    called: Mapping[str, str] | None = None,
+) -> S:
+    """Plain values as settings of some shape.
+
+    Args:
+        shape: Of the settings.
+        values: As a run file's tables hold them.
+        tables: The shape of each table, for errors.
+        name: Stands in front of each line of an error.
+        text: Where the values were read, so that errors tell the lines.
+        called: What keys are called where the values come from.
+
+    Raises:
+        ConfigurationError: If a key is unknown or a value breaks its rule; all are named.
+    """
     try:
-        return RunSettings.model_validate(values)
+        return shape.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError(messages(error, name, text, _TABLES, called or {})) from error
+        raise ConfigurationError(messages(error, name, text, tables, called or {})) from error
 
 
-_TABLES: dict[KeyPath, type[BaseModel]] = {
-    (): RunSettings,
+LEARNING_TABLES: dict[KeyPath, type[BaseModel]] = {
     ("source",): SourceSection,
     ("source", "drift"): DriftSection,
     ("run",): RunSection,
     ("encoder",): EncoderSection,
     ("population",): PopulationSection,
     ("population", "candidate"): CandidateTable,
-    ("encoder", "autoencoder"): AutoEncoderSection,
+    ("encoder", "autoencoder"): AutoEncoderSection,  # behind the likelier place of its keys
     ("evaluation",): EvaluationSection,
     ("selection",): SelectionSection,
     ("search",): SearchSection,
-    ("output",): OutputSection,
     ("state",): StateSection,
+}
+"""Tables of whatever learns, a replay or a model of a daemon."""
+_TABLES: dict[KeyPath, type[BaseModel]] = {
+    (): RunSettings,
+    **LEARNING_TABLES,
+    ("output",): OutputSection,
 }

@@ -12,18 +12,15 @@ from typing import final
 
 from pydantic import BaseModel
 from pydantic import Field
-from pydantic import ValidationError
 from pydantic import model_validator
 
 from streamnet.errors import ConfigurationError
+from streamnet.settings import LEARNING_TABLES
+from streamnet.settings import checked
 from streamnet.settings import read_text
 from streamnet.settings import toml_values
-from streamnet.settings_errors import messages
-from streamnet.settings_population import CandidateTable
 from streamnet.settings_population import PopulationSection
-from streamnet.settings_sections import AutoEncoderSection
 from streamnet.settings_sections import Count
-from streamnet.settings_sections import DriftSection
 from streamnet.settings_sections import EncoderSection
 from streamnet.settings_sections import EvaluationSection
 from streamnet.settings_sections import RunSection
@@ -196,10 +193,7 @@ def parse(text: str, name: str = "run file") -> DaemonSettings:
     Raises:
         ConfigurationError: As for `load`.
     """
-    try:
-        return DaemonSettings.model_validate(toml_values(text, name))
-    except ValidationError as error:
-        raise ConfigurationError(messages(error, name, text, _TABLES, {})) from error
+    return checked(DaemonSettings, toml_values(text, name), _TABLES, name=name, text=text)
 
 
 def model_settings(values: Mapping[str, Any]) -> ModelSettings:
@@ -208,10 +202,7 @@ def model_settings(values: Mapping[str, Any]) -> ModelSettings:
     Raises:
         ConfigurationError: If there are wrong or unknown keys, all of which are named, or files.
     """
-    try:
-        settings = ModelSettings.model_validate(values)
-    except ValidationError as error:
-        raise ConfigurationError(messages(error, "", "", _MODEL_TABLES, {})) from error
+    settings = checked(ModelSettings, values, _MODEL_TABLES)
     for key, given in (
         ("source.files", settings.source.files),
         ("population.start", settings.population.start),
@@ -223,17 +214,7 @@ def model_settings(values: Mapping[str, Any]) -> ModelSettings:
 
 _MODEL_TABLES: dict[KeyPath, type[BaseModel]] = {
     (): ModelSettings,
-    ("source",): SourceSection,
-    ("source", "drift"): DriftSection,
-    ("run",): RunSection,
-    ("encoder",): EncoderSection,
-    ("encoder", "autoencoder"): AutoEncoderSection,
-    ("population",): PopulationSection,
-    ("population", "candidate"): CandidateTable,
-    ("evaluation",): EvaluationSection,
-    ("selection",): SelectionSection,
-    ("search",): SearchSection,
-    ("state",): StateSection,
+    **LEARNING_TABLES,
     ("intake",): IntakeSection,
 }
 _TABLES: dict[KeyPath, type[BaseModel]] = {

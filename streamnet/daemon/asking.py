@@ -21,19 +21,26 @@ from streamnet.errors import RefusedError
 __all__ = (
     "Ask",
     "answer_of",
-    "change",
+    "champion",
+    "confusion",
     "create",
     "dead_letters",
     "delete",
     "download",
     "events",
+    "history",
     "label",
+    "leaders",
     "learn",
     "learn_lines",
-    "look",
     "models",
+    "pause",
     "pause_before_next",
     "predict",
+    "rejected",
+    "reset",
+    "resume",
+    "status",
     "upload",
 )
 
@@ -62,40 +69,86 @@ def models() -> Ask[list[shapes.ModelLine]]:
     return Ask("GET", "v1/models", list[shapes.ModelLine])
 
 
-def create(name: str, settings: Mapping[str, Any]) -> Ask[shapes.Status]:
-    """A new model."""
-    body = {"name": name, "settings": dict(settings)}
+def create(name: str, settings: Mapping[str, Any] | None = None) -> Ask[shapes.Status]:
+    """Make a model of what a run file's tables would say."""
+    body = {"name": name, "settings": dict(settings or {})}
     return _sent("v1/models", shapes.Status, body, repeatable=False)
 
 
-def upload(name: str, file: bytes, suffix: str, settings: Mapping[str, Any]) -> Ask[shapes.Status]:
-    """A new model that goes on with a file."""
+def upload(
+    name: str,
+    file: bytes,
+    suffix: str = "safetensors",
+    settings: Mapping[str, Any] | None = None,
+) -> Ask[shapes.Status]:
+    """Make a model that goes on with a model file, in the format safetensors or json."""
     headers = {"Content-Type": _FORMATS.get(suffix, suffix)}
-    params = {"settings": _ENCODER.encode(dict(settings)).decode()}
+    params = {"settings": _ENCODER.encode(dict(settings or {})).decode()}
     path = _path(name, "model")
     return Ask("PUT", path, shapes.Status, file, headers, params, repeatable=False)
 
 
 def delete(name: str) -> Ask[None]:
-    """An end of a model."""
+    """Delete a model and its state."""
     return Ask("DELETE", _path(name), type(None), repeatable=False)
 
 
-def change(name: str, verb: str) -> Ask[shapes.Status]:
-    """pause, resume or reset."""
-    repeatable = verb != "reset"
-    return Ask("POST", _path(name, verb), shapes.Status, repeatable=repeatable)
+def pause(name: str) -> Ask[shapes.Status]:
+    """Let it learn no more for now."""
+    return _changed(name, "pause")
 
 
-def look(name: str, part: str, shape: type[T]) -> Ask[T]:
-    """A part of what a model tells."""
-    return Ask("GET", _path(name, part), shape)
+def resume(name: str) -> Ask[shapes.Status]:
+    """Let it learn on."""
+    return _changed(name, "resume")
+
+
+def reset(name: str) -> Ask[shapes.Status]:
+    """Let it forget everything."""
+    return _changed(name, "reset", repeatable=False)
+
+
+def status(name: str) -> Ask[shapes.Status]:
+    """Where it stands."""
+    return _seen(name, "", shapes.Status)
+
+
+def champion(name: str) -> Ask[shapes.Champion]:
+    """What answers now."""
+    return _seen(name, "champion", shapes.Champion)
+
+
+def leaders(name: str) -> Ask[list[shapes.CandidateLine]]:
+    """Its candidates, the best first."""
+    return _seen(name, "leaders", list[shapes.CandidateLine])
+
+
+def history(name: str) -> Ask[shapes.History]:
+    """Its score over time."""
+    return _seen(name, "history", shapes.History)
+
+
+def confusion(name: str) -> Ask[shapes.Confusion | shapes.Residuals]:
+    """Its confusion matrix, or a histogram of its residuals."""
+    return _seen(name, "confusion", shapes.Confusion | shapes.Residuals)  # type: ignore[arg-type]
+
+
+def rejected(name: str) -> Ask[shapes.Rejected]:
+    """What it could not learn, and why."""
+    return _seen(name, "rejected", shapes.Rejected)
 
 
 def learn(
-    name: str, samples: Sequence[Mapping[str, Any]], *, key: str | None, durable: bool
+    name: str,
+    samples: Sequence[Mapping[str, Any]],
+    *,
+    key: str | None = None,
+    durable: bool = True,
 ) -> Ask[shapes.Receipt]:
-    """Samples to learn, under a key, so that they may be sent again."""
+    """Let it learn samples, whose label is in the column of the target.
+
+    They go under a key, this or a new one, by which they may be sent again.
+    """
     headers = {"Idempotency-Key": uuid4().hex if key is None else key}
     body = {"samples": samples}
     return _sent(_path(name, "samples"), shapes.Receipt, body, headers, _ack(durable))
@@ -116,28 +169,28 @@ def predict(
     name: str,
     samples: Sequence[Mapping[str, Any]],
     *,
-    ids: Sequence[str] | None,
-    explain: bool,
+    ids: Sequence[str] | None = None,
+    explain: bool = False,
 ) -> Ask[shapes.Answers]:
-    """Samples to answer."""
+    """Answers; with ids they are remembered until `label`."""
     body = {"samples": samples, "ids": ids, "explain": explain}
     return _sent(_path(name, "predict"), shapes.Answers, body)
 
 
-def label(name: str, labels: Mapping[str, Any], *, durable: bool) -> Ask[shapes.LabelsReply]:
-    """Labels by the ids of predictions."""
+def label(name: str, labels: Mapping[str, Any], *, durable: bool = True) -> Ask[shapes.LabelsReply]:
+    """Tell the truth for predictions, by their id."""
     lines = [{"id": identity, "label": label} for identity, label in labels.items()]
     path = _path(name, "labels")
     return _sent(path, shapes.LabelsReply, {"labels": lines}, {}, _ack(durable))
 
 
-def download(name: str, suffix: str) -> Ask[bytes]:
-    """The model as a file."""
+def download(name: str, suffix: str = "safetensors") -> Ask[bytes]:
+    """The model as a file, in the format safetensors or json."""
     return Ask("GET", _path(name, "model"), bytes, params={"format": suffix})
 
 
 def dead_letters(name: str) -> Ask[bytes]:
-    """The rejected records as JSON lines."""
+    """All rejected records that are kept, as JSON lines."""
     return Ask("GET", _path(name, "dead-letters"), bytes)
 
 
@@ -181,6 +234,14 @@ def pause_before_next(
     given = headers.get("retry-after", "1")
     wait = float(given) if given.isdecimal() else 1.0
     return wait if wait < left else None
+
+
+def _seen(name: str, part: str, shape: type[T]) -> Ask[T]:
+    return Ask("GET", _path(name, part), shape)
+
+
+def _changed(name: str, verb: str, *, repeatable: bool = True) -> Ask[shapes.Status]:
+    return Ask("POST", _path(name, verb), shapes.Status, repeatable=repeatable)
 
 
 def _sent(

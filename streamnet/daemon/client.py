@@ -10,8 +10,6 @@ from collections.abc import AsyncIterable
 from collections.abc import AsyncIterator
 from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
 from time import monotonic
 from time import sleep
 from types import TracebackType
@@ -27,13 +25,13 @@ import msgspec
 from streamnet.daemon import asking
 from streamnet.daemon import shapes
 from streamnet.daemon.asking import Ask
+from streamnet.daemon.calls import Awaiting
+from streamnet.daemon.calls import Blocking
 from streamnet.errors import RefusedError
 
 __all__ = ("AsyncClient", "Client")
 
 T = TypeVar("T")
-Samples = Sequence[Mapping[str, Any]]
-ConfusionOrResiduals = shapes.Confusion | shapes.Residuals
 _EVENT = msgspec.json.Decoder(shapes.Event)
 _DATA = "data: "
 
@@ -53,7 +51,7 @@ def _unreached(error: httpx.HTTPError) -> RefusedError:
 
 
 @final
-class Client:
+class Client(Blocking):
     """A blocking client; it is a context manager, or is closed by `close`.
 
     Args:
@@ -93,46 +91,6 @@ class Client:
         """Close its connections."""
         self._http.close()
 
-    def models(self) -> list[shapes.ModelLine]:
-        """All models."""
-        return self._send(asking.models())
-
-    def create(self, name: str, settings: Mapping[str, Any] | None = None) -> shapes.Status:
-        """Make a model of what a run file's tables would say."""
-        return self._send(asking.create(name, settings or {}))
-
-    def upload(
-        self,
-        name: str,
-        file: bytes,
-        suffix: str = "safetensors",
-        settings: Mapping[str, Any] | None = None,
-    ) -> shapes.Status:
-        """Make a model that goes on with a model file, in the format safetensors or json."""
-        return self._send(asking.upload(name, file, suffix, settings or {}))
-
-    def delete(self, name: str) -> None:
-        """Delete a model and its state."""
-        self._send(asking.delete(name))
-
-    def pause(self, name: str) -> shapes.Status:
-        """Let it learn no more for now."""
-        return self._send(asking.change(name, "pause"))
-
-    def resume(self, name: str) -> shapes.Status:
-        """Let it learn on."""
-        return self._send(asking.change(name, "resume"))
-
-    def reset(self, name: str) -> shapes.Status:
-        """Let it forget everything."""
-        return self._send(asking.change(name, "reset"))
-
-    def learn(
-        self, name: str, samples: Samples, *, key: str | None = None, durable: bool = True
-    ) -> shapes.Receipt:
-        """Let it learn samples, whose label is in the column of the target."""
-        return self._send(asking.learn(name, samples, key=key, durable=durable))
-
     def learn_lines(
         self,
         name: str,
@@ -143,55 +101,6 @@ class Client:
     ) -> shapes.Receipt:
         """Let it learn JSON lines, as fast as it is able to."""
         return self._send(asking.learn_lines(name, lines, key=key, durable=durable))
-
-    def predict(
-        self,
-        name: str,
-        samples: Samples,
-        *,
-        ids: Sequence[str] | None = None,
-        explain: bool = False,
-    ) -> shapes.Answers:
-        """Answers; with ids they are remembered until `label`."""
-        return self._send(asking.predict(name, samples, ids=ids, explain=explain))
-
-    def label(
-        self, name: str, labels: Mapping[str, Any], *, durable: bool = True
-    ) -> shapes.LabelsReply:
-        """Tell the truth for predictions, by their id."""
-        return self._send(asking.label(name, labels, durable=durable))
-
-    def status(self, name: str) -> shapes.Status:
-        """Where it stands."""
-        return self._send(asking.look(name, "", shapes.Status))
-
-    def champion(self, name: str) -> shapes.Champion:
-        """What answers now."""
-        return self._send(asking.look(name, "champion", shapes.Champion))
-
-    def leaders(self, name: str) -> list[shapes.CandidateLine]:
-        """Its candidates, the best first."""
-        return self._send(asking.look(name, "leaders", list[shapes.CandidateLine]))
-
-    def history(self, name: str) -> shapes.History:
-        """Its score over time."""
-        return self._send(asking.look(name, "history", shapes.History))
-
-    def confusion(self, name: str) -> ConfusionOrResiduals:
-        """Its confusion matrix, or a histogram of its residuals."""
-        return self._send(asking.look(name, "confusion", ConfusionOrResiduals))  # type: ignore[arg-type]
-
-    def rejected(self, name: str) -> shapes.Rejected:
-        """What it could not learn, and why."""
-        return self._send(asking.look(name, "rejected", shapes.Rejected))
-
-    def dead_letters(self, name: str) -> bytes:
-        """All rejected records that are kept, as JSON lines."""
-        return self._send(asking.dead_letters(name))
-
-    def download(self, name: str, suffix: str = "safetensors") -> bytes:
-        """The model as a file, in the format safetensors or json."""
-        return self._send(asking.download(name, suffix))
 
     def events(self, name: str, after: int | None = None) -> Iterator[shapes.Event]:
         """What happens, as it happens, until the daemon stops; ``after`` that event."""
@@ -226,7 +135,7 @@ class Client:
 
 
 @final
-class AsyncClient:
+class AsyncClient(Awaiting):
     """The same for asyncio and trio: its methods are those of `Client`, to be awaited.
 
     Args:
@@ -264,46 +173,6 @@ class AsyncClient:
         """Close its connections."""
         await self._http.aclose()
 
-    async def models(self) -> list[shapes.ModelLine]:
-        """All models."""
-        return await self._send(asking.models())
-
-    async def create(self, name: str, settings: Mapping[str, Any] | None = None) -> shapes.Status:
-        """Make a model of what a run file's tables would say."""
-        return await self._send(asking.create(name, settings or {}))
-
-    async def upload(
-        self,
-        name: str,
-        file: bytes,
-        suffix: str = "safetensors",
-        settings: Mapping[str, Any] | None = None,
-    ) -> shapes.Status:
-        """Make a model that goes on with a model file, in the format safetensors or json."""
-        return await self._send(asking.upload(name, file, suffix, settings or {}))
-
-    async def delete(self, name: str) -> None:
-        """Delete a model and its state."""
-        await self._send(asking.delete(name))
-
-    async def pause(self, name: str) -> shapes.Status:
-        """Let it learn no more for now."""
-        return await self._send(asking.change(name, "pause"))
-
-    async def resume(self, name: str) -> shapes.Status:
-        """Let it learn on."""
-        return await self._send(asking.change(name, "resume"))
-
-    async def reset(self, name: str) -> shapes.Status:
-        """Let it forget everything."""
-        return await self._send(asking.change(name, "reset"))
-
-    async def learn(
-        self, name: str, samples: Samples, *, key: str | None = None, durable: bool = True
-    ) -> shapes.Receipt:
-        """Let it learn samples, whose label is in the column of the target."""
-        return await self._send(asking.learn(name, samples, key=key, durable=durable))
-
     async def learn_lines(
         self,
         name: str,
@@ -314,55 +183,6 @@ class AsyncClient:
     ) -> shapes.Receipt:
         """Let it learn JSON lines, as fast as it is able to."""
         return await self._send(asking.learn_lines(name, lines, key=key, durable=durable))
-
-    async def predict(
-        self,
-        name: str,
-        samples: Samples,
-        *,
-        ids: Sequence[str] | None = None,
-        explain: bool = False,
-    ) -> shapes.Answers:
-        """Answers; with ids they are remembered until `label`."""
-        return await self._send(asking.predict(name, samples, ids=ids, explain=explain))
-
-    async def label(
-        self, name: str, labels: Mapping[str, Any], *, durable: bool = True
-    ) -> shapes.LabelsReply:
-        """Tell the truth for predictions, by their id."""
-        return await self._send(asking.label(name, labels, durable=durable))
-
-    async def status(self, name: str) -> shapes.Status:
-        """Where it stands."""
-        return await self._send(asking.look(name, "", shapes.Status))
-
-    async def champion(self, name: str) -> shapes.Champion:
-        """What answers now."""
-        return await self._send(asking.look(name, "champion", shapes.Champion))
-
-    async def leaders(self, name: str) -> list[shapes.CandidateLine]:
-        """Its candidates, the best first."""
-        return await self._send(asking.look(name, "leaders", list[shapes.CandidateLine]))
-
-    async def history(self, name: str) -> shapes.History:
-        """Its score over time."""
-        return await self._send(asking.look(name, "history", shapes.History))
-
-    async def confusion(self, name: str) -> ConfusionOrResiduals:
-        """Its confusion matrix, or a histogram of its residuals."""
-        return await self._send(asking.look(name, "confusion", ConfusionOrResiduals))  # type: ignore[arg-type]
-
-    async def rejected(self, name: str) -> shapes.Rejected:
-        """What it could not learn, and why."""
-        return await self._send(asking.look(name, "rejected", shapes.Rejected))
-
-    async def dead_letters(self, name: str) -> bytes:
-        """All rejected records that are kept, as JSON lines."""
-        return await self._send(asking.dead_letters(name))
-
-    async def download(self, name: str, suffix: str = "safetensors") -> bytes:
-        """The model as a file, in the format safetensors or json."""
-        return await self._send(asking.download(name, suffix))
 
     async def events(self, name: str, after: int | None = None) -> AsyncIterator[shapes.Event]:
         """What happens, as it happens, until the daemon stops; ``after`` that event."""

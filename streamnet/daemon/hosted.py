@@ -309,6 +309,15 @@ class Hosted:
         return self._lifecycle.living().publication.newest().model.fields
 
     @property
+    def known_labels(self) -> tuple[str, ...]:
+        """Labels of the model that answers; none where it predicts numbers.
+
+        Raises:
+            NotReadyError: If no model is published yet.
+        """
+        return self._lifecycle.living().publication.newest().model.labels
+
+    @property
     def _life(self) -> Life | None:
         return self._lifecycle.life
 

@@ -57,6 +57,7 @@ def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not where a request was when the daemon, at its end, cancelled it: their number is told."""
+    """Not what the server says of a request that it gave up at its end: it tells their number."""
     kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or issubclass(kind, Exception)  # a cancellation is none
+    cancelled = kind is not None and not issubclass(kind, Exception)
+    return not (cancelled and record.name.startswith("uvicorn"))

@@ -37,6 +37,7 @@ from streamnet.daemon.service import Service
 from streamnet.daemon.shapes import AnswerLine
 from streamnet.daemon.shapes import Answers
 from streamnet.daemon.shapes import PredictRequest
+from streamnet.samples import Block
 from streamnet.samples import Sample
 
 __all__ = ("OPERATIONS",)
@@ -45,6 +46,7 @@ _FEW = 32  # samples of a request that are answered in the event loop: a thread 
 _SLICE = 1 << 17  # bytes of lines that a thread answers before it lets others pass
 _AHEAD = 2  # slices that are read while one is answered
 _MOST_COVERED = 20_000  # samples that explaining a request may ask the model for
+_MOST_SHARES = 1 << 20  # shares of labels, for all samples that are answered at a time
 _PREDICT = msgspec.json.Decoder(PredictRequest)
 _SAMPLES = msgspec.json.Decoder(dict[str, Any])
 _ENCODER = msgspec.json.Encoder()
@@ -56,6 +58,9 @@ async def _predict(request: Request, service: Service) -> Response:
         return await _predict_lines(request, service, hosted)
     body = decoded(await body_of(request, service.limits), _PREDICT)
     samples, ids = body.rows(), body.identities()
+    if len(samples) > _rows_at_once(hosted):
+        rule = f"{len(samples)} samples need more than {_MOST_SHARES} shares of labels"
+        raise refusal(422, f"{rule}: send them as lines, or fewer at a time")
     if len(samples) <= _FEW:
         said = await service.together(hosted).predict(samples)
     else:
@@ -155,6 +160,22 @@ class _Placed(Response):
 
 def _answer_lines(hosted: Hosted, lines: bytes, done: int) -> tuple[bytes, int]:
     samples = block_of(lines, hosted.fields) or _samples_of(lines, done)
+    count, rows = len(samples), _rows_at_once(hosted)
+    starts = range(0, count, rows)
+    texts = [_answered(hosted, _part(samples, at, min(at + rows, count))) for at in starts]
+    return b"".join(texts), count
+
+
+def _rows_at_once(hosted: Hosted) -> int:
+    """Samples whose shares of all labels may be held at a time."""
+    return max(1, _MOST_SHARES // max(1, len(hosted.known_labels)))
+
+
+def _part(samples: Block | Sequence[Sample], start: int, stop: int) -> Block | Sequence[Sample]:
+    return samples.part(start, stop) if isinstance(samples, Block) else samples[start:stop]
+
+
+def _answered(hosted: Hosted, samples: Block | Sequence[Sample]) -> bytes:
     said = hosted.predict(samples)
     values = said.values.tolist()
     if said.shares is None:
@@ -162,7 +183,7 @@ def _answer_lines(hosted: Hosted, lines: bytes, done: int) -> tuple[bytes, int]:
     else:
         highest = np.max(said.shares, axis=1, initial=0.0).tolist()
         answers = list(map(AnswerLine, values, highest))
-    return _ENCODER.encode_lines(answers), len(samples)
+    return _ENCODER.encode_lines(answers)
 
 
 def _samples_of(lines: bytes, done: int) -> list[dict[str, Any]]:

@@ -78,6 +78,10 @@ class StandIn:
     def fields(self) -> tuple[Field, ...]:
         return learned_model().fields
 
+    @property
+    def known_labels(self) -> tuple[str, ...]:
+        return learned_model().labels
+
     async def remember(
         self, ids: Sequence[str], samples: Sequence[Any], predictions: Predictions
     ) -> list[Answer]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
+import re
 import signal
 from collections.abc import AsyncIterator
 from collections.abc import Iterator
@@ -149,7 +152,7 @@ def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.Monkey
         (asking.models(), 0, {}, 9.0, 0.2),
         (asking.models(), 0, {}, 0.1, None),
         (asking.delete("a"), 0, {}, 9.0, None),
-        (asking.change("a", "reset"), 0, {}, 9.0, None),
+        (asking.reset("a"), 0, {}, 9.0, None),
         (asking.learn_lines("a", [], key=None, durable=True), 429, {}, 9.0, None),
         (asking.learn_lines("a", b"", key="k", durable=True), 0, {}, 9.0, 0.2),
         (asking.learn_lines("a", b"", key=None, durable=True), 0, {}, 9.0, None),
@@ -157,6 +160,21 @@ def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.Monkey
 )
 def test_only_what_does_no_harm_is_sent_again(ask, status, headers, left, wait) -> None:
     assert asking.pause_before_next(ask, status, headers, left) == wait
+
+
+def test_help_tells_arguments_answer_and_what_a_call_does() -> None:
+    told = pydoc.render_doc(AsyncClient)
+    assert "predict(self, name: 'str', samples: 'Sequence[Mapping[str, Any]]', *, ids:" in plain(
+        told
+    )
+    assert "until `label`" in told
+    with Client("http://daemon.example") as client:
+        assert inspect.signature(client.learn).return_annotation is Receipt
+        assert inspect.getdoc(client.status) == "Where it stands."
+
+
+def plain(text: str) -> str:
+    return re.sub(".\b", "", text)  # what pydoc overstrikes is bold
 
 
 def test_a_name_is_no_path() -> None:

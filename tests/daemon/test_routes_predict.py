@@ -44,6 +44,26 @@ def test_many_lines_are_answered_in_their_order(http: TestClient) -> None:
     assert [line["probability"] for line in told] == highest
 
 
+def test_shares_of_many_labels_are_held_for_a_bounded_number_of_samples(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamnet.daemon.routes_predict._MOST_SHARES", 14)  # of 2 labels each
+    predict, held = wine.predict, []
+
+    def counted(samples: Any) -> Predictions:
+        held.append(len(samples))
+        return predict(samples)
+
+    monkeypatch.setattr(wine, "predict", counted)
+    headers = {"content-type": "application/x-ndjson"}
+    reply = http.post("/v1/models/wine/predict", content=lines(SAMPLES), headers=headers)
+    told = [json.loads(line)["answer"] for line in reply.text.splitlines()]
+    assert (told, held) == (learned_model().predict(SAMPLES).tolist(), [7, 7, 7, 7, 2])
+    assert http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:7]}).is_success
+    refused = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:8]})
+    assert is_problem(refused, 422, "8 samples", "as lines")
+
+
 def test_a_wrong_line_is_named(http: TestClient) -> None:
     headers = {"content-type": "application/x-ndjson"}
     refused = http.post("/v1/models/wine/predict", content=b'{"x": 1}\n[1]\n', headers=headers)

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamnet
+from streamnet.daemon import shapes
+from streamnet.daemon.client import AsyncClient
+from streamnet.daemon.client import Client
 
 # Asked for, not assigned: a name that were `Any` would pass every other check.
 assert_type(streamnet.OnlineClassifier(seed=1), streamnet.OnlineClassifier)
@@ -88,3 +91,13 @@ def engine() -> None:
     assert_type(trained.model, streamnet.Model)
     assert_type(trained.report, dict[str, Any])
     assert_type(learner.winner, streamnet.Model)
+
+
+async def daemon() -> None:
+    blocking, awaiting = Client(), AsyncClient()
+    assert_type(blocking.predict("a", [{"x": 1}], ids=["b"]), shapes.Answers)
+    assert_type(blocking.leaders("a"), list[shapes.CandidateLine])
+    assert_type(await awaiting.confusion("a"), shapes.Confusion | shapes.Residuals)
+    assert_type(await awaiting.delete("a"), None)
+    awaiting.status(7)  # type: ignore[arg-type]
+    blocking.learn("a", [], sure=True)  # type: ignore[call-arg]
