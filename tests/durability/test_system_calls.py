@@ -15,7 +15,6 @@ import pytest
 from tests.conftest import Counted
 from tests.durability.faulting import FAULTS
 
-
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="libraries are preloaded otherwise there"
 )

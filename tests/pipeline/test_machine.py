@@ -63,6 +63,7 @@ from tests.pipeline.playing import plain
 FOLDER = Path("/tmp")  # a name only: nothing is written there
 SCHEMA = Schema((Field("x", Kind.NUMBER), Field("z", Kind.NUMBER)), "y", Task.CLASSIFICATION)
 REPLACED = 3  # rounds after that of an explosion another candidate has learned
+MOST_CLASSES = 6  # four are learned; with many more, most records would be refused, and end a run
 HUGE = (1e38, -1e300, 5e-324, 0.0, 1e6)
 
 Record = tuple[float, str] | None  # a number and its label, or a record that is broken
@@ -219,6 +220,7 @@ class Machine(RuleBasedStateMachine):
         self.records += [None] * n
 
     @rule()
+    @precondition(lambda self: self.classes < MOST_CLASSES)
     def a_new_class(self) -> None:
         self.classes += 1
         self._feed(20)
