@@ -56,14 +56,17 @@ static int failed(void) {
 #define REAL(type, name) static type (*real)(); if (!real) *(void **)&real = dlsym(RTLD_NEXT, #name)
 
 /* A call that is done whole or not at all: torn means that the process dies right behind it. */
-#define WHOLE(counted, call)                                \
-    if (!(counted) || !is_wrong() || kind == SHORT)         \
-        return call;                                        \
-    if (kind == TORN) {                                     \
-        (void)!call;                                        \
-        die();                                              \
-    }                                                       \
-    return failed()
+#define WHOLE(type, name, called, parameters, arguments, counted) \
+    type name parameters {                                        \
+        REAL(type, called);                                       \
+        if (!(counted) || !is_wrong() || kind == SHORT)           \
+            return real arguments;                                \
+        if (kind == TORN) {                                       \
+            (void)!real arguments;                                \
+            die();                                                \
+        }                                                         \
+        return failed();                                          \
+    }
 
 static int opened(int (*real)(), int at, const char *path, int flags, mode_t mode) {
     int writes = (flags & O_ACCMODE) != O_RDONLY || flags & O_CREAT;
@@ -82,28 +85,19 @@ static mode_t mode_of(int flags, va_list rest) {
 }
 
 /* All of them come down to openat. */
-#define OPEN(name)                                               \
-    int name(const char *path, int flags, ...) {                 \
-        REAL(int, openat64);                                     \
-        va_list rest;                                            \
-        va_start(rest, flags);                                   \
-        mode_t mode = mode_of(flags, rest);                      \
-        va_end(rest);                                            \
-        return opened(real, AT_FDCWD, path, flags, mode);        \
+#define OPEN(name, at, ...)                               \
+    int name(__VA_ARGS__, int flags, ...) {               \
+        REAL(int, openat64);                              \
+        va_list rest;                                     \
+        va_start(rest, flags);                            \
+        mode_t mode = mode_of(flags, rest);               \
+        va_end(rest);                                     \
+        return opened(real, at, path, flags, mode);       \
     }
-OPEN(open)
-OPEN(open64)
 
-#define OPENAT(name)                                             \
-    int name(int at, const char *path, int flags, ...) {         \
-        REAL(int, openat64);                                     \
-        va_list rest;                                            \
-        va_start(rest, flags);                                   \
-        mode_t mode = mode_of(flags, rest);                      \
-        va_end(rest);                                            \
-        return opened(real, at, path, flags, mode);              \
-    }
-OPENAT(openat)
+OPEN(open, AT_FDCWD, const char *path)
+OPEN(open64, AT_FDCWD, const char *path)
+OPEN(openat, folder_at, int folder_at, const char *path)
 
 static int is_of_folder(int file) { return file >= 0 && file < FILES && inside[file]; }
 
@@ -122,42 +116,12 @@ ssize_t write(int file, const void *data, size_t size) {
     return written;
 }
 
-ssize_t writev(int file, const struct iovec *parts, int n) {
-    REAL(ssize_t, writev);
-    WHOLE(is_of_folder(file), real(file, parts, n));
-}
-
-int fsync(int file) {
-    REAL(int, fsync);
-    WHOLE(is_of_folder(file), real(file));
-}
-
-int fdatasync(int file) {
-    REAL(int, fdatasync);
-    WHOLE(is_of_folder(file), real(file));
-}
-
-int ftruncate(int file, off_t length) {
-    REAL(int, ftruncate64);
-    WHOLE(is_of_folder(file), real(file, length));
-}
-
-int ftruncate64(int file, off64_t length) {
-    REAL(int, ftruncate64);
-    WHOLE(is_of_folder(file), real(file, length));
-}
-
-int rename(const char *old, const char *new) {
-    REAL(int, rename);
-    WHOLE(is_inside(new), real(old, new));
-}
-
-int unlink(const char *path) {
-    REAL(int, unlink);
-    WHOLE(is_inside(path), real(path));
-}
-
-int mkdir(const char *path, mode_t mode) {
-    REAL(int, mkdir);
-    WHOLE(is_inside(path), real(path, mode));
-}
+#define OF_FOLDER is_of_folder(file)
+WHOLE(ssize_t, writev, writev, (int file, const struct iovec *parts, int n), (file, parts, n), OF_FOLDER)
+WHOLE(int, fsync, fsync, (int file), (file), OF_FOLDER)
+WHOLE(int, fdatasync, fdatasync, (int file), (file), OF_FOLDER)
+WHOLE(int, ftruncate, ftruncate64, (int file, off_t length), (file, length), OF_FOLDER)
+WHOLE(int, ftruncate64, ftruncate64, (int file, off64_t length), (file, length), OF_FOLDER)
+WHOLE(int, rename, rename, (const char *old, const char *new), (old, new), is_inside(new))
+WHOLE(int, unlink, unlink, (const char *path), (path), is_inside(path))
+WHOLE(int, mkdir, mkdir, (const char *path, mode_t mode), (path, mode), is_inside(path))

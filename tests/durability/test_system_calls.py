@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 from tests.conftest import Counted
 from tests.durability.faulting import FAULTS
 
-STEP = 4
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="libraries are preloaded otherwise there"
+)
 
 
 @pytest.fixture(scope="session")
@@ -42,33 +45,34 @@ def tried(shim: Path, folder: Path, repository: Path, fault: str, first: int, st
     return json.loads(done.stdout)
 
 
-def check(found: dict[str, Any], fault: str, fewest: int) -> None:
-    assert found["wrong"] == {}
-    assert found["calls"] > 50
-    assert found["cases"] >= fewest
-    # How many calls there are depends on time, by one or two: the last may find nothing to stop.
-    assert found["killed"] >= (found["cases"] - 2 if fault in ("kill", "torn") else 0)
-    assert found["told"] >= (found["cases"] / 2 if fault in ("ENOSPC", "EIO") else 0)
+Proof = Callable[[str, int], None]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="libraries are preloaded otherwise there")
+@pytest.fixture
+def prove(memory_folder: Path, repository: Path, shim: Path, counted: Counted) -> Proof:
+    """Lets one call in ``step`` go wrong, and checks what came of it."""
+
+    def proven(fault: str, step: int) -> None:
+        found = tried(shim, memory_folder, repository, fault, FAULTS.index(fault) % step, step)
+        assert found["wrong"] == {}
+        assert found["calls"] > 50
+        assert found["cases"] >= 50 // step
+        # How many calls there are depends on time, by one or two: the last may find none to stop.
+        assert found["killed"] >= (found["cases"] - 2 if fault in ("kill", "torn") else 0)
+        assert found["told"] >= (found["cases"] / 2 if fault in ("ENOSPC", "EIO") else 0)
+        counted("system calls", found["cases"])
+
+    return proven
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_system_call_in_four_goes_wrong(
-    memory_folder: Path, repository: Path, shim: Path, counted: Counted, fault: str
-) -> None:
-    found = tried(shim, memory_folder, repository, fault, FAULTS.index(fault) % STEP, STEP)
-    check(found, fault, 50 // STEP)
-    counted("system calls", found["cases"])
+def test_a_system_call_in_four_goes_wrong(prove: Proof, fault: str) -> None:
+    prove(fault, 4)
 
 
 @pytest.mark.long
-@pytest.mark.skipif(sys.platform != "linux", reason="libraries are preloaded otherwise there")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_system_call_goes_wrong(
-    memory_folder: Path, repository: Path, shim: Path, counted: Counted, fault: str
-) -> None:
-    found = tried(shim, memory_folder, repository, fault, 0, 1)
-    check(found, fault, 50)
-    counted("system calls", found["cases"])
+def test_every_system_call_goes_wrong(prove: Proof, fault: str) -> None:
+    prove(fault, 1)

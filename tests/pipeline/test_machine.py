@@ -2,16 +2,18 @@
 
 A machine feeds good and bad records, new classes and monstrous numbers to a run on a disk in
 memory, which is stopped, killed, given other settings, filled up, corrupted and rolled back in
-between. In every history a candidate explodes, and the one after it.
+between. Candidates explode where it likes; in every history one does, and the one after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -29,11 +31,16 @@ from streamnet.durability.generations import FEWEST
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DamagedStateError
 from streamnet.errors import StreamnetError
+from streamnet.features.encoded import Encoded
+from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
+from streamnet.learning.trainer import Job
+from streamnet.learning.trainer import Trainer
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline import cadence
 from streamnet.pipeline import state as state_module
 from streamnet.pipeline.rollback import roll_back
+from streamnet.pipeline.sinks import Sink
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Field
@@ -55,9 +62,18 @@ from tests.pipeline.playing import plain
 
 FOLDER = Path("/tmp")  # a name only: nothing is written there
 SCHEMA = Schema((Field("x", Kind.NUMBER), Field("z", Kind.NUMBER)), "y", Task.CLASSIFICATION)
+REPLACED = 3  # rounds after that of an explosion another candidate has learned
+MOST_CLASSES = 6  # four are learned; with many more, most records would be refused, and end a run
 HUGE = (1e38, -1e300, 5e-324, 0.0, 1e6)
 
 Record = tuple[float, str] | None  # a number and its label, or a record that is broken
+
+
+class Explosion(NamedTuple):
+    """A candidate that is to explode when a round begins."""
+
+    round: int
+    slot: int
 
 
 def block_of(records: tuple[Record, ...]) -> Block:
@@ -72,10 +88,36 @@ def block_of(records: tuple[Record, ...]) -> Block:
     return Block(SCHEMA, "s.csv", numbers, (), labels, marks, rejected=letters)
 
 
-def pipeline_on(files: Files, records: tuple[Record, ...], pace: int) -> Pipeline:
+def pipeline_on(
+    files: Files, records: tuple[Record, ...], explosions: tuple[Explosion, ...], pace: int
+) -> Pipeline:
     source = Playing(block_of(records), seed=pace, largest=1 + pace % 100)
     state = {"every_samples": 64, "files": files}
-    return made(FOLDER, Task.CLASSIFICATION, source=source, state=state, threads=1)
+    pipeline = made(FOLDER, Task.CLASSIFICATION, source=source, state=state, threads=1)
+    prepare = pipeline._prepare
+
+    def explosive(learner: Learner, schema: Schema) -> Sequence[Sink]:
+        explode(learner.trainer, explosions)
+        return prepare(learner, schema) if prepare else ()
+
+    pipeline._prepare = explosive
+    return pipeline
+
+
+def explode(trainer: Trainer, explosions: tuple[Explosion, ...]) -> None:
+    """Let candidates lose all their weights at the beginnings of rounds."""
+
+    def begin(encoded: Encoded) -> Job:
+        starts = trainer._at_start
+        job = real(encoded)
+        for explosion in explosions:
+            if starts and explosion.round == trainer.round:
+                for _, arrays in trainer.population._matrices(explosion.slot):
+                    arrays[0][:] = np.nan
+        return job
+
+    real = trainer.begin
+    trainer.begin = begin  # type: ignore[method-assign]
 
 
 def during(pipeline: Pipeline, number: int, action: Callable[[], None]) -> None:
@@ -104,10 +146,10 @@ def left(disk: Memory, pipeline: Pipeline) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=200)
-def expected(records: tuple[Record, ...]) -> dict[str, Any]:
+def expected(records: tuple[Record, ...], explosions: tuple[Explosion, ...]) -> dict[str, Any]:
     """What one uninterrupted run over all records leaves."""
     disk = Memory()
-    pipeline = pipeline_on(disk, records, 50)
+    pipeline = pipeline_on(disk, records, explosions, 50)
     go(pipeline)
     return left(disk, pipeline)
 
@@ -121,6 +163,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.disk = Memory()
         self.records: list[Record] = []
+        self.explosions: list[Explosion] = []
         self.classes = 2
         self.pace = 0
         self.found: dict[str, Any] | None = None
@@ -139,13 +182,34 @@ class Machine(RuleBasedStateMachine):
     def _pipeline(self, files: Files) -> Pipeline:
         self.pace += 1
         self.found = None
-        return pipeline_on(files, tuple(self.records), self.pace)
+        return pipeline_on(files, tuple(self.records), tuple(self.explosions), self.pace)
 
     def _good(self) -> int:
         return sum(record is not None for record in self.records)
 
     def _has_state(self) -> bool:
         return bool(StateFolder(FOLDER / "state", files=self.disk).generations.numbers())
+
+    def _can_go_on_from(self, number: int) -> bool:
+        try:
+            StateFolder(FOLDER / "state", files=self.disk).generations.load(number)
+        except DamagedStateError:
+            return False
+        return not self._has_lost_outputs_of(number)
+
+    def _has_lost_outputs_of(self, number: int) -> bool:
+        """Whether a run that went on from an earlier generation cut what this one had written."""
+        try:
+            tree = StateFolder(FOLDER / "state", files=self.disk).generations.load(number)
+        except DamagedStateError:
+            return False
+        paths = {"rejections": FOLDER / "rejected.jsonl", "predictions": FOLDER / "predictions.csv"}
+        there = set(self.disk.names(FOLDER))
+        return any(
+            (tree["outputs"][name]["length"] or 0)
+            > (self.disk.size(path) if path.name in there else 0)
+            for name, path in paths.items()
+        )
 
     @rule(n=st.integers(1, 150))
     def feed(self, n: int) -> None:
@@ -156,6 +220,7 @@ class Machine(RuleBasedStateMachine):
         self.records += [None] * n
 
     @rule()
+    @precondition(lambda self: self.classes < MOST_CLASSES)
     def a_new_class(self) -> None:
         self.classes += 1
         self._feed(20)
@@ -164,6 +229,15 @@ class Machine(RuleBasedStateMachine):
     def a_monstrous_number(self, x: float) -> None:
         self.records.append((x, "c0"))
         self._feed(10)
+
+    @rule(slot=st.integers(0, 2), rounds=st.integers(0, REPLACED + 1))
+    def explode_a_candidate(self, slot: int, rounds: int) -> None:
+        """When the next round begins, and then this many whole ones come."""
+        soonest = self._good() // ROUND + 1  # no run was there
+        if self.explosions and self.explosions[-1].round + REPLACED > soonest:
+            return  # it would hit who takes the place of the last one, or leave nobody
+        self.explosions.append(Explosion(soonest, slot))
+        self._feed(ROUND * (rounds + 1))
 
     @rule()
     def run_to_the_end(self) -> None:
@@ -225,9 +299,7 @@ class Machine(RuleBasedStateMachine):
         numbers = generations.numbers()
         if len(numbers) < 2:
             return
-        try:
-            generations.load(numbers[-2])
-        except StreamnetError:
+        if not self._can_go_on_from(numbers[-2]):
             return  # one that is sound must stay
         newest = generations.folder / f"{numbers[-1]:012d}.checkpoint"
         content = bytearray(self.disk.read(newest))
@@ -242,6 +314,8 @@ class Machine(RuleBasedStateMachine):
     def roll_back(self, data: st.DataObject) -> None:
         generations = StateFolder(FOLDER / "state", files=self.disk).generations
         number = data.draw(st.sampled_from(generations.numbers()))
+        if self._has_lost_outputs_of(number):
+            return
         with suppress(DamagedStateError):  # it may be the one that was corrupted
             roll_back(FOLDER / "state", number, files=self.disk)
         self.found = None
@@ -250,7 +324,7 @@ class Machine(RuleBasedStateMachine):
     def a_run_that_ended_is_what_one_run_and_plain_counting_say(self) -> None:
         if self.found is None:
             return
-        assert self.found == expected(tuple(self.records))
+        assert self.found == expected(tuple(self.records), tuple(self.explosions))
         report = self.found["report"]
         broken = sum(record is None for record in self.records)
         classes = len({record[1] for record in self.records if record is not None})
@@ -259,9 +333,23 @@ class Machine(RuleBasedStateMachine):
         assert report["learned"] + report["rejected"] == report["samples"]
         assert report["encoder"]["classes"] == min(classes, 4)
         assert report["champion"] is not None
-        # One candidate has a rate that it can't outlive, nor can the first that replaces it.
-        assert report["quarantines"] >= min(2, report["learned"] // (4 * ROUND))
+        self._check_explosions(report)
         self.found = None  # once is enough
+
+    def _check_explosions(self, report: dict[str, Any]) -> None:
+        """Who explodes is quarantined, makes room two rounds later, and who comes learns."""
+        rounds = (report["learned"] - 1) // ROUND  # so many have begun, the first left out
+        exploded = sum(explosion.round <= rounds for explosion in self.explosions)
+        # One candidate has a rate that it can't outlive, nor can the first that replaces it.
+        by_itself = min(2, report["learned"] // (4 * ROUND))
+        assert report["quarantines"] >= by_itself + exploded
+        rows = report["candidates"]
+        gone = sum(row["quarantined"] for row in rows if "left" in row)
+        replaced = [e for e in self.explosions if e.round + REPLACED <= rounds]
+        assert gone >= len(replaced)
+        for explosion in replaced:
+            since = [row for row in rows if row["born"] > explosion.round * ROUND]
+            assert any("left" in row or row["loss"] is not None for row in since)
 
     def teardown(self) -> None:
         Machine.histories += 1

@@ -17,7 +17,9 @@ import pytest
 from streamnet.durability.appending import AppendedFile
 from streamnet.durability.ledger import Ledger
 from streamnet.errors import StateError
+from streamnet.learning import serving
 from streamnet.learning.evaluator import Evaluator
+from streamnet.learning.serving import Server
 from streamnet.learning.trainer import Decision
 from streamnet.networks.memory import InputMemory
 from streamnet.networks.population import Population
@@ -31,10 +33,13 @@ from streamnet.pipeline.state import State
 from streamnet.selection.selector import Selector
 from tests.conftest import Counted
 from tests.durability.disks import disk_after
+from tests.pipeline import test_machine
+from tests.pipeline.playing import ROUND
 from tests.pipeline.test_faults import assert_goes_on
 from tests.pipeline.test_faults import broken
 from tests.pipeline.test_faults import calls
 from tests.pipeline.test_faults import expected
+from tests.pipeline.test_machine import Machine
 from tests.selection import test_selector
 
 Patch = pytest.MonkeyPatch
@@ -73,6 +78,19 @@ def champions() -> None:
     """The proof of tests/selection, for one example of it."""
     proof: Any = test_selector.test_who_has_no_finite_loss_never_answers
     proof.hypothesis.inner_test([[0.3, nan, 0.2]] * 4)
+
+
+def an_explosion() -> None:
+    """The proof of test_machine, for one history: a stop while a candidate is quarantined."""
+    machine = Machine()
+    machine.explode_a_candidate(slot=0, rounds=0)
+    try:
+        machine.run_to_the_end()
+        machine.a_run_that_ended_is_what_one_run_and_plain_counting_say()
+        machine.feed(4 * ROUND)
+        machine.teardown()
+    finally:
+        test_machine.expected.cache_clear()  # what one run leaves with this fault, or without one
 
 
 def not_restored(kind: type) -> Callable[[Patch], None]:
@@ -188,6 +206,18 @@ def a_champion_may_be_nan(monkeypatch: Patch) -> None:
     monkeypatch.setattr(Selector, "choose", choose)
 
 
+def who_exploded_stays(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(serving, "replacements_of", lambda _: ())
+
+
+def a_quarantine_is_forgotten_when_a_run_goes_on(monkeypatch: Patch) -> None:
+    def restore(self: Server, state: dict[str, Any]) -> None:
+        real(self, {**state, "dead": {}})
+
+    real = Server.restore_state
+    monkeypatch.setattr(Server, "restore_state", restore)
+
+
 MUTANTS: list[tuple[str, Callable[[Patch], None], Callable[[], None]]] = [
     (mutate.__name__, mutate, proof)
     for mutate, proof in (
@@ -203,6 +233,8 @@ MUTANTS: list[tuple[str, Callable[[Patch], None], Callable[[], None]]] = [
         (rounds_begin_anew_when_a_run_goes_on, kills),
         (models_come_after_the_checkpoint_that_counts_them, all_kills),
         (a_champion_may_be_nan, champions),
+        (who_exploded_stays, an_explosion),
+        (a_quarantine_is_forgotten_when_a_run_goes_on, an_explosion),
     )
 ] + [
     (f"{kind.__name__}_is_not_restored", not_restored(kind), kills)
@@ -226,6 +258,6 @@ def test_a_fault_is_noticed(
     counted("mutants", 1)
 
 
-@pytest.mark.parametrize("proof", [kills, power_cuts, champions])
+@pytest.mark.parametrize("proof", [kills, power_cuts, champions, an_explosion])
 def test_the_proofs_hold_without_a_fault(proof: Callable[[], None]) -> None:
     proof()
