@@ -102,6 +102,18 @@ class Generations:
         except (DamagedError, OSError) as error:
             raise DamagedStateError(f"{self._path(number)}: {error}") from error
 
+    def forget(self, after: int, before: int) -> None:
+        """Remove the generations between two others, for good.
+
+        Raises:
+            OSError: If one could not be removed durably.
+        """
+        between = [number for number in self.numbers() if after < number < before]
+        for number in between:
+            self._files.unlink(self._path(number))
+        if between:
+            self._files.fsync_dir(self.folder)
+
     def size(self, number: int) -> int:
         """Bytes of a generation that is there.
 

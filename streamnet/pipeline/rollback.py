@@ -21,9 +21,9 @@ __all__ = ("roll_back",)
 def roll_back(path: Path, generation: int, *, files: Files = DISK) -> int:
     """Let the next run go on from an earlier generation, under a new lineage.
 
-    Nothing is removed: the earlier generation is written again as the newest. Files that the run
-    writes are cut to their earlier lengths when it goes on. `current.json` names the model that was
-    the newest at that time, if it is still there.
+    Nothing is removed: the earlier generation is written again as the newest. When the run goes on,
+    the generations between the two are removed, and files that it writes are cut to their earlier
+    lengths. `current.json` names the model that was the newest at that time, if it is still there.
 
     Returns:
         The number of the new generation.
@@ -42,6 +42,7 @@ def roll_back(path: Path, generation: int, *, files: Files = DISK) -> int:
         tree = folder.generations.load(generation)
         number = folder.generations.numbers()[-1] + 1
         before = _published(folder, tree)
+        tree["rolled_back_to"] = generation
         tree["lineage"] = branch(tree["lineage"], generation, number)
         folder.publisher.point(before)
         return folder.generations.save(tree)

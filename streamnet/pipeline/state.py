@@ -195,9 +195,20 @@ class State:
         self.check(identity, saved)
         for sentence in differences(saved["numerics"], self._numerics):
             logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
+        self._forget_abandoned(saved)
         self.lineage = saved["lineage"]
         self.emitted = saved["emitted"]
         self.cadence.begin_at(self._samples)
+
+    def _forget_abandoned(self, saved: Tree) -> None:
+        """Remove what a rollback left behind, which needs outputs that are about to be cut."""
+        if "rolled_back_to" not in saved:
+            return
+        assert self._generation is not None
+        try:
+            self.folder.generations.forget(int(saved["rolled_back_to"]), self._generation)
+        except OSError as error:
+            raise StateError(f"state {self.folder.path}: {error.strerror}") from error
 
     def change(
         self,

@@ -225,6 +225,31 @@ def test_a_run_that_is_rolled_back_goes_on_under_a_new_lineage(tmp_path: Path) -
     assert (current.lineage, current.generation) == (again.state.lineage, first.state.emitted)
 
 
+def test_a_run_that_was_rolled_back_falls_back_to_what_its_outputs_have(tmp_path: Path) -> None:
+    """A crash behind the cut of its outputs, and then a damaged newest generation."""
+    state = {"every_samples": 64, "generations": 100}
+    first = made(tmp_path, TASK, samples=1300, state=state)
+    go(first)
+    expected = left(tmp_path, first)
+    generations = StateFolder(tmp_path / "state").generations
+    numbers = generations.numbers()
+    early, late = numbers[2], numbers[-1]
+    newest = roll_back(tmp_path / "state", early)
+    assert generations.numbers() == [*numbers, newest]
+
+    cut = generations.load(early)["reading"]["number"]
+    crashed(tmp_path, cut, samples=1300, state={**state, "every_samples": None})
+    assert generations.numbers()[:4] == [*numbers[:3], newest]
+    with pytest.raises(StateError, match=f"no generation {late}"):
+        roll_back(tmp_path / "state", late)
+    for number in generations.numbers()[3:]:
+        path = generations.folder / f"{number:012d}.checkpoint"
+        path.write_bytes(path.read_bytes()[:-1])
+    again = made(tmp_path, TASK, samples=1300, state=state)
+    go(again)
+    assert left(tmp_path, again)._replace(models={}) == expected._replace(models={})
+
+
 def test_rolling_back_to_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="is not a state directory"):
         roll_back(tmp_path, 1)
