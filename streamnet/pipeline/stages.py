@@ -134,6 +134,8 @@ async def train(
                 continue
             samples = len(coded.encoded.block)
             if trainer.awaits_decision:
+                if not decisions.statistics().current_buffer_used:
+                    await pass_on()  # nothing is to be learned meanwhile
                 trainer.decide(await decisions.receive())
             job = await before.run(1, trainer.begin, coded.encoded)
             if worker.is_brief(samples):
