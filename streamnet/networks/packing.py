@@ -1,7 +1,8 @@
-"""Packing: weights and optimiser states of candidates without the rows that are only reserved.
+"""Packing: weights and optimiser states of candidates without rows that hold nothing.
 
 A reserved row holds nothing but its start weights, which are a pure function of what is kept
-anyway, and no optimiser state.
+anyway, and no optimiser state. Of the others many are zero throughout: splines of inputs that have
+none, optimiser states of inputs that have not moved yet. One bit tells of each whether it is kept.
 """
 
 from __future__ import annotations
@@ -9,15 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
+from streamnet.jit import kernel
 from streamnet.networks.members import Weights
 from streamnet.networks.topology import Section
 
-__all__ = ("Matrices", "Parts", "matrices_of", "pack", "parts_of", "unpack", "weights_of")
+__all__ = (
+    "Matrices",
+    "Packed",
+    "Parts",
+    "matrices_of",
+    "pack",
+    "parts_of",
+    "unpack",
+    "weights_of",
+)
 
 Matrices = list[tuple[Section, list[NDArray[Any]]]]
 """Each section of a candidate with its weights and then its optimiser states."""
@@ -81,41 +93,95 @@ def _in_use(section: Section, rows: int) -> int:
     return min(rows, section.rows) if section.name == "sparse" else section.rows
 
 
-def pack(
-    candidates: Iterable[Matrices], rows: int, dtype: DTypeLike
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """All weights and all optimiser states that are in use, one behind the other, as copies.
+class Packed(NamedTuple):
+    """Rows that hold something, one behind the other: candidate by candidate, section by section.
 
-    With room for no more than ``rows`` they stand as in the population itself.
+    Optimiser states stand likewise, of each candidate one kind after the other.
     """
-    weights: list[NDArray[Any]] = [np.empty(0, dtype)]
-    states: list[NDArray[Any]] = [np.empty(0, dtype)]
+
+    weights: NDArray[Any]
+    states: NDArray[Any]
+    occupied: NDArray[np.uint8] | None
+    """A bit for each row that is in use, of the weights and then the states of each candidate, as
+    `numpy.packbits` gives them: 0 for one that is zero throughout and not there. None: all are."""
+
+
+@kernel
+def _take(
+    matrix: NDArray[np.unsignedinteger[Any]],  # shape=(rows, width), the numbers' bits
+    occupied: NDArray[np.bool_],  # shape=(rows,), written
+    out: NDArray[np.unsignedinteger[Any]],  # written from ``at`` on
+    at: int,
+) -> int:
+    """Copy the rows in which a bit is set; return where the next one goes."""
+    rows, width = matrix.shape
+    for i in range(rows):
+        bits = matrix[i, 0]
+        for j in range(1, width):
+            bits |= matrix[i, j]
+        occupied[i] = bits != 0
+        if bits != 0:
+            for j in range(width):
+                out[at + j] = matrix[i, j]
+            at += width
+    return at
+
+
+def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
+    """A copy of all weights and all optimiser states but for rows that hold nothing.
+
+    Args:
+        candidates: Their matrices.
+        rows: Of values that are in use.
+        dtype: Of the numbers.
+    """
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")  # so that -0.0 is not taken for nothing
+    sizes, count = [0, 0], 0
+    for matrices in candidates:
+        for section, arrays in matrices:
+            used = _in_use(section, rows)
+            sizes[0] += used * section.width
+            sizes[1] += used * section.width * (len(arrays) - 1)
+            count += used * len(arrays)
+    pools, places = [np.empty(size, bits) for size in sizes], [0, 0]
+    occupied, row = np.empty(count, np.bool_), 0
     for matrices in candidates:
         for number in range(len(matrices[0][1])):
-            pool = states if number else weights
-            pool += [arrays[number][: _in_use(s, rows)].reshape(-1) for s, arrays in matrices]
-    return np.concatenate(weights), np.concatenate(states)
+            pool = min(number, 1)
+            for section, arrays in matrices:
+                used = _in_use(section, rows)
+                flags = occupied[row : row + used]
+                matrix = arrays[number][:used].view(bits)
+                places[pool] = _take(matrix, flags, pools[pool], places[pool])
+                row += used
+    weights, states = (pool[:place].view(dtype) for pool, place in zip(pools, places, strict=True))
+    return Packed(weights, states, np.packbits(occupied))
 
 
-def unpack(
-    candidates: Iterable[Matrices], rows: int, weights: NDArray[Any], states: NDArray[Any]
-) -> list[Parts]:
-    """Of each candidate, what `pack` took from such matrices by section, as views.
+def unpack(candidates: Iterable[Matrices], rows: int, packed: Packed) -> list[Parts]:
+    """Of each candidate, what `pack` took from such matrices by section.
 
     Raises:
         ValueError: If there are more or fewer numbers than that.
     """
-    pools, places = (weights, states), [0, 0]
+    pools, places = packed[:2], [0, 0]
+    occupied = None if packed.occupied is None else np.unpackbits(packed.occupied).view(np.bool_)
     unpacked: list[Parts] = []
+    row = 0
     for matrices in candidates:
         parts: Parts = {section.name: [] for section, _ in matrices}
         for number in range(len(matrices[0][1])):
             pool = min(number, 1)
             for section, _ in matrices:
-                count = _in_use(section, rows) * section.width
-                taken = pools[pool][places[pool] : places[pool] + count]
-                parts[section.name].append(taken.reshape(-1, section.width))
-                places[pool] += count
+                used = _in_use(section, rows)
+                flags = np.ones(used, np.bool_) if occupied is None else occupied[row : row + used]
+                start = places[pool]
+                places[pool] += int(flags.sum()) * section.width
+                matrix = np.zeros((used, section.width), pools[pool].dtype)
+                taken = pools[pool][start : places[pool]].reshape(-1, section.width)
+                matrix[: len(flags)][flags] = taken
+                parts[section.name].append(matrix)
+                row += used
         unpacked.append(parts)
     _check(pools, places)
     return unpacked

@@ -27,6 +27,7 @@ from streamnet.networks.members import first_members
 from streamnet.networks.memory import InputMemory
 from streamnet.networks.memory import no_targets
 from streamnet.networks.packing import Matrices
+from streamnet.networks.packing import Packed
 from streamnet.networks.packing import Parts
 from streamnet.networks.packing import matrices_of
 from streamnet.networks.packing import pack
@@ -359,7 +360,7 @@ class Population:
 
     def export_state(self, first: int) -> dict[str, Any]:
         """Everything needed to go on with sample number ``first``, to the bit."""
-        weights, states = pack(self._all_matrices(), self.rows, self.dtype)
+        packed = pack(self._all_matrices(), self.rows, self.dtype)
         return {
             "members": [[m.settings.as_dict(), m.serial, m.born] for m in self.members],
             "next_serial": self.next_serial,
@@ -368,8 +369,9 @@ class Population:
             "fan_in": self.fan_in.copy(),
             "taken": self.taken.copy(),
             "healthy": self.healthy.copy(),
-            "weights": weights,
-            "state": states,
+            "weights": packed.weights,
+            "state": packed.states,
+            "occupied": packed.occupied,
             "memory": self.memory.export_state(first),
             "classes": self.classes.export_state(),
         }
@@ -388,7 +390,8 @@ class Population:
         self.healthy = np.array(state["healthy"], np.uint8)
         # Of release 0.1.0 are states that hold all that was reserved.
         self.rows = state.get("rows", self.capacity.rows)
-        kept = unpack(self._all_matrices(), self.rows, state["weights"], state["state"])
+        packed = Packed(state["weights"], state["state"], state.get("occupied"))
+        kept = unpack(self._all_matrices(), self.rows, packed)
         for slot, parts in enumerate(kept if any(self.capacity) else ()):
             self._fill(slot, parts)
         self.memory = self._new_memory()

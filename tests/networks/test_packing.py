@@ -27,7 +27,21 @@ UNIFORM = replace(SETTINGS[2], initialisation="uniform")
 BATCHES = replace(SETTINGS[1], batch_size=3)
 
 
-def test_a_state_holds_no_reserved_rows_and_restores_them_to_the_bit() -> None:
+def size_of_what_holds_something(population: Population, rows: int) -> tuple[int, int]:
+    """How many weights and states stand in rows in use that are not zero throughout."""
+    weights = states = 0
+    for slot in range(len(population.members)):
+        for section, arrays in population._matrices(slot):
+            used = rows if section.name == "sparse" else section.rows
+            counts = [
+                section.width * sum(any(row) for row in array[:used].tolist()) for array in arrays
+            ]
+            weights += counts[0]
+            states += sum(counts[1:])
+    return weights, states
+
+
+def test_a_state_holds_no_reserved_and_no_empty_rows_and_restores_them_to_the_bit() -> None:
     settings = [*SETTINGS, UNIFORM, BATCHES]
     population = Population(settings, task=Task.CLASSIFICATION, seed=7)
     packed_and_restored(population, 0)
@@ -35,9 +49,9 @@ def test_a_state_holds_no_reserved_rows_and_restores_them_to_the_bit() -> None:
     assert population.capacity.rows == 128
     packed_and_restored(population, 100)
     state = population.export_state(100)
-    widths = [16, 32, 16, 80, 16, 32]
-    assert len(population.weights) - len(state["weights"]) == (128 - 70) * sum(widths)
-    assert len(population.state) - len(state["state"]) == (128 - 70) * (2 * 16 + 32 + 16 + 16 + 64)
+    sizes = len(state["weights"]), len(state["state"])
+    assert sizes == size_of_what_holds_something(population, rows=70)
+    assert sizes < (len(population.weights), len(population.state))
     # A child of a parent with room of its own, then more rows, outputs and room for them.
     population.replace(1, SETTINGS[1], born=100, parent=5)
     population.replace(4, UNIFORM, born=100, parent=4)
@@ -66,13 +80,39 @@ def test_a_state_of_release_0_1_0_holds_reserved_rows_and_is_gone_on_from() -> N
     population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=9)
     feed(population, 0, samples(100))
     state = population.export_state(100)
-    del state["rows"]
+    del state["rows"], state["occupied"]
     state |= {"weights": population.weights.copy(), "state": population.state.copy()}
     other = Population(SETTINGS[:1], task=Task.CLASSIFICATION, seed=9)
     other.restore_state(100, state)
     assert np.array_equal(population.weights, other.weights)
     assert np.array_equal(population.state, other.state)
-    assert len(other.export_state(100)["weights"]) == len(population.weights)
+    whole = size_of_what_holds_something(population, rows=population.capacity.rows)
+    again = other.export_state(100)
+    assert (len(again["weights"]), len(again["state"])) == whole
+
+
+def test_a_row_with_nothing_but_a_negative_zero_is_kept() -> None:
+    population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=9)
+    feed(population, 0, samples(100))
+    slot = next(k for k, m in enumerate(population.members) if m.settings.hidden)
+    _, arrays = population._matrices(slot)[0]
+    arrays[0][1] = 0
+    arrays[0][2] = 0
+    arrays[0][2, 0] = -0.0
+    other = packed_and_restored(population, 100)
+    restored = other._matrices(slot)[0][1][0]
+    assert np.signbit(restored[2, 0])
+    assert not np.signbit(restored[1, 0])
+
+
+def test_a_state_whose_bits_do_not_match_its_numbers_is_refused() -> None:
+    population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=9)
+    feed(population, 0, samples(100))
+    for flip in (0, 3):
+        state = population.export_state(100)
+        state["occupied"][0] ^= 0x80 >> flip
+        with pytest.raises(ValueError, match="must be|reshape"):
+            population.restore_state(100, state)
 
 
 def test_a_state_that_is_too_long_is_refused() -> None:
