@@ -7,7 +7,6 @@ none, optimiser states of inputs that have not moved yet. One bit tells of each 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -158,14 +157,18 @@ def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
     return Packed(weights, states, np.packbits(occupied))
 
 
-def unpack(candidates: Iterable[Matrices], rows: int, packed: Packed) -> list[Parts]:
+def unpack(candidates: Sequence[Matrices], rows: int, packed: Packed) -> list[Parts]:
     """Of each candidate, what `pack` took from such matrices by section.
 
     Raises:
         ValueError: If there are more or fewer numbers than that.
     """
     pools, places = packed[:2], [0, 0]
-    occupied = None if packed.occupied is None else np.unpackbits(packed.occupied).view(np.bool_)
+    count = sum(_in_use(s, rows) * len(arrays) for matrices in candidates for s, arrays in matrices)
+    if packed.occupied is None:
+        occupied = np.ones(count, np.bool_)
+    else:
+        occupied = np.unpackbits(packed.occupied, count=count).view(np.bool_)
     unpacked: list[Parts] = []
     row = 0
     for matrices in candidates:
@@ -174,12 +177,13 @@ def unpack(candidates: Iterable[Matrices], rows: int, packed: Packed) -> list[Pa
             pool = min(number, 1)
             for section, _ in matrices:
                 used = _in_use(section, rows)
-                flags = np.ones(used, np.bool_) if occupied is None else occupied[row : row + used]
-                start = places[pool]
-                places[pool] += int(flags.sum()) * section.width
+                flags = occupied[row : row + used]
+                start, size = places[pool], int(flags.sum()) * section.width
+                places[pool] += size
                 matrix = np.zeros((used, section.width), pools[pool].dtype)
-                taken = pools[pool][start : places[pool]].reshape(-1, section.width)
-                matrix[: len(flags)][flags] = taken
+                taken = pools[pool][start : start + size]
+                if len(taken) == size:  # if not, the sum of all is complained about
+                    matrix[flags] = taken.reshape(-1, section.width)
                 parts[section.name].append(matrix)
                 row += used
         unpacked.append(parts)
