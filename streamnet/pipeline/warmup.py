@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from streamnet.evaluation import ADWIN
 from streamnet.learning.learner import Learner
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.samples import Block
@@ -23,7 +24,12 @@ def warm_up(task: Task, dtype: str = "float32", encoder: dict[str, Any] | None =
     Returns:
         True: kernels are ready.
     """
-    candidates = [CandidateSettings(hidden=(4,))]
+    transform = "none" if (encoder or {}).get("target_scaling") == "none" else "log"
+    candidates = [
+        # A layer that fills whole vectors, and one that does not: these are kernels of their own.
+        CandidateSettings(hidden=(16,), lags=True),
+        CandidateSettings(hidden=(4,), target_transform=transform),
+    ]
     learner = Learner(task=task, candidates=candidates, dtype=dtype, encoder=encoder)
     schema = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y", task)
     target = np.array([0.0, 1.0]) if task is Task.REGRESSION else np.array(["a", "b"], object)
@@ -36,4 +42,6 @@ def warm_up(task: Task, dtype: str = "float32", encoder: dict[str, Any] | None =
         np.zeros((3, 3), np.int64),
     )
     learner.learn(block, ends_round=True)
+    learner.model()
+    ADWIN().update(np.repeat([0.0, 1.0], 100))  # until it forgets
     return True

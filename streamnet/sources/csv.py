@@ -22,6 +22,7 @@ from streamnet.sources.dialect import Table
 from streamnet.sources.dialect import has_header
 from streamnet.sources.dialect import table_of
 from streamnet.sources.dialect import tables_of
+from streamnet.sources.fields import load_kernel
 from streamnet.sources.kinds import kind_of
 from streamnet.sources.kinds import task_of
 from streamnet.sources.layout import Layout
@@ -120,6 +121,7 @@ class CsvFormat(TextFormat):
                 f"but {table.fields} fields in its records"
             )
         self._schema = self._schema_of(head.file, rows)
+        load_kernel()
         return self._schema
 
     def export_state(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamnet.jit import kernel
 from streamnet.sources.records import Records
 
-__all__ = ("FieldReader", "Fields", "Trouble")
+__all__ = ("FieldReader", "Fields", "Trouble", "load_kernel")
 
 SKIPPED = -1  # in a plan: 0 and above is a column of numbers, -2 and below one of words
 NUMBER, HARD, WORD = 0, 1, 2  # what a field of numbers holds
@@ -105,6 +105,13 @@ class FieldReader:
             Trouble(row, column, begin, end, what == HARD)
             for row, column, begin, end, what in np.vstack((found[huge], trouble[~hard])).tolist()
         ]
+
+
+def load_kernel() -> None:
+    """Load what reads fields, or compile it, so that the first records don't wait for that."""
+    nothing = np.empty(0, np.int64)
+    records = Records(nothing, nothing, nothing, nothing, nothing, 0, 0, False)
+    FieldReader(nothing, 0, 0, ()).read(b"", records, np.empty(0, np.bool_))
 
 
 @kernel
