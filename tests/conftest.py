@@ -53,14 +53,19 @@ def example_data() -> Path:
 
 
 @pytest.fixture
-def counted(record_property: Callable[[str, object], None]) -> Counted:
+def counted(
+    record_property: Callable[[str, object], None], request: pytest.FixtureRequest
+) -> Counted:
     """Tell how much a proof has tried, for `tests.durability.figures`: ``counted("kills", 150)``.
 
     ``seeds`` are those that chance was drawn from.
     """
 
     def count(proof: str, cases: int, seeds: Sequence[int] = ()) -> None:
-        record_property("counted", {"proof": proof, "cases": cases, "seeds": list(seeds)})
+        long = request.node.get_closest_marker("long") is not None
+        record_property(
+            "counted", {"proof": proof, "cases": cases, "seeds": list(seeds), "long": long}
+        )
 
     return count
 

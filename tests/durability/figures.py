@@ -126,8 +126,7 @@ class Collector:
         for name, value in report.user_properties:
             if name == "counted":
                 counted: dict[str, Any] = value  # type: ignore[assignment]
-                long = "long" in report.keywords
-                figure = Figure(**counted, long=long, seconds=round(report.duration, 1))
+                figure = Figure(**counted, seconds=round(report.duration, 1))
                 self.figures[report.nodeid] = figure
 
 

@@ -33,10 +33,9 @@ def test_every_stored_figure_is_of_a_test_that_is_there_and_of_a_proof_that_is_t
 
 
 def report(when: str, outcome: Any, *, long: bool = False) -> pytest.TestReport:
-    keywords = {"long": 1} if long else {}
-    counted = ("counted", {"proof": "kills", "cases": 7, "seeds": [2]})
+    counted = ("counted", {"proof": "kills", "cases": 7, "seeds": [2], "long": long})
     return pytest.TestReport(
-        "tests/a.py::test", ("a.py", 1, "test"), keywords, outcome, None, when,  # type: ignore[arg-type]
+        "tests/a.py::test", ("a.py", 1, "test"), {}, outcome, None, when,  # type: ignore[arg-type]
         user_properties=[("else", 1), counted], duration=1.26,
     )  # fmt: skip
 
