@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 from typing import final
@@ -141,16 +142,19 @@ class InputEncoder:
         """
         self.turn_to(block.schema, learn=learn)
         plan, n = self._plan, len(block)
-        texts = [self._hashed(block, column, learn) for column in plan.words]
-        segments = [max((len(text.codes) for text in column), default=0) for column in texts]
+        texts: list[list[HashedText]] = []
+        segments: list[int] = []
+        for column in plan.words:
+            texts.append(self._hashed(block, column, learn))
+            segments.append(max((len(text.codes) for text in texts[-1]), default=0))
         numbered = 0 if block.sparse is None else block.sparse.index.shape[1]
         weighted = sum(segments) + numbered
         # Numbers that nothing scales keep all their digits.
         dense = np.empty((n, self.layout.dense), np.float64 if self._raw else np.float32)
         keys = np.empty((n, plan.width + weighted), np.int64)
         weights = np.empty((n, weighted), np.float64)
-
-        splined = np.full((n, len(plan.numbers) + len(plan.texts)), -1, np.int32)
+        splined = np.empty((n, len(plan.numbers) + len(plan.texts)), np.int32)
+        splined.fill(-1)
         active = (
             self._numbers(block, plan, dense, keys, splined, learn)
             + len(plan.categories)
@@ -163,10 +167,11 @@ class InputEncoder:
         if self.duplicates is not None:
             self.duplicates.drop(dense, learn=learn)
         first = 0
-        for column, hashed, width in zip(plan.words, texts, segments, strict=True):
-            columns = slice(first, first + width)
-            fill_texts(hashed, column.base, keys[:, plan.width :][:, columns], weights[:, columns])
-            first += width
+        for nth, column in enumerate(plan.words):
+            columns = slice(first, first + segments[nth])
+            place = keys[:, plan.width :][:, columns], weights[:, columns]
+            fill_texts(texts[nth], column.base, *place)
+            first += segments[nth]
         if block.sparse is not None:
             _fill_sparse(block.sparse, keys[:, plan.width + first :], weights[:, first:])
             if self._raw:
@@ -174,8 +179,7 @@ class InputEncoder:
 
         lags = len(lagged.missing)
         if not active and not lags:
-            none = np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32), np.zeros(n, np.int32)
-            return Inputs(dense, *none, len(self.rows), splined=splined)
+            return Inputs(dense, *_no_entries(n), len(self.rows), 0, splined)
         entries = self.rows.activate(
             keys,
             weights,
@@ -319,6 +323,12 @@ class InputEncoder:
             keys,
             splined,
         )
+
+
+@lru_cache(maxsize=64)
+def _no_entries(n: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
+    """Rows, values and counts of samples that have none; not to be changed."""
+    return np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32), np.zeros(n, np.int32)
 
 
 def _fill_sparse(sparse: SparseRows, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:

@@ -115,7 +115,7 @@ class Alternatives:
         alive: NDArray[np.uint8],
         *,
         known: int,
-        scale: tuple[float, float],
+        scale: tuple[float, float] | None,
         alone: bool,
     ) -> NDArray[Any]:
         """One answer to each sample, which might be the next; nothing changes.
@@ -124,12 +124,13 @@ class Alternatives:
             answers: Shares (candidates, n, labels), or numbers (candidates, n).
             alive: shape=(candidates, n), 0 where a candidate has no finite answer.
             known: Labels known.
-            scale: Centre and spread of numbers.
+            scale: Centre and spread of numbers; None for shares.
             alone: By the model, not by the ensemble that knows the last targets.
         """
         ensemble = self.model if alone else self.ensemble
         if isinstance(ensemble, LabelEnsemble):
             return ensemble.answer(answers, alive, known)
+        assert scale is not None
         return ensemble.answer(answers, alive, scale)
 
     def welcome(self, slot: int, member: Member) -> None:

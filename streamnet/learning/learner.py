@@ -206,14 +206,16 @@ class Learner:
         inputs = self.encoder.transform(block)
         server, population = self.server, self.trainer.population
         known = len(self.encoder.labels)
-        slots = range(len(population.members)) if server.ensemble else [self.best()]
-        said = population.answer(slots, self.trainer.number, inputs, max(known, 1))
+        slot = None if server.ensemble else self.best()
+        said = population.answer(slot, self.trainer.number, inputs, max(known, 1))
         answers: NDArray[Any] = said.outputs[:, :, : max(known, 1)]
+        scale = None
         if self.task is Task.REGRESSION:
             answers = self.encoder.units.numbers(answers[:, :, 0], said.logarithmic)
+            scale = self.encoder.scale
         if server.ensemble:
             return server.alternatives.combine(
-                answers, said.alive, known=known, scale=self.encoder.scale, alone=alone
+                answers, said.alive, known=known, scale=scale, alone=alone
             )
         alone_answers: NDArray[Any] = answers[0]
         alone_answers[said.alive[0] == 0] = np.nan

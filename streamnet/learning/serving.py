@@ -182,9 +182,11 @@ class Server:
         else:
             chosen = chosen[:0]
             served = np.empty((0, *judged.answers.shape[2:]))
-        serials = self._serials[chosen]
         if self.ensemble:
-            serials[:] = BY_ENSEMBLE
+            serials = np.empty(len(chosen), np.int64)
+            serials.fill(BY_ENSEMBLE)
+        else:
+            serials = self._serials[chosen]
         decision = self._decide(scored) if scored.ends_round else None
         return Served(scored, serials, served, decision, scored.emitted)
 
@@ -229,7 +231,7 @@ class Server:
     def _note_dead(self, scored: Scored) -> None:
         """Note who did not answer to the block's end, and since when."""
         alive = scored.answers.alive
-        if alive.all():
+        if np.count_nonzero(alive) == alive.size:
             return
         for slot in np.flatnonzero(~alive.all(axis=1)).tolist():
             if slot not in self._dead:

@@ -17,20 +17,25 @@ def _count(
     label: NDArray[np.int32],
     counts: NDArray[np.int64],  # shape=(classes,), moved on
     rarity: NDArray[np.float64],  # shape=(n,), written
-) -> None:
+    first: int,
+) -> int:
+    """Count from sample ``first`` on; return the first one with a class that has no room yet."""
     samples, classes = 0, 0
     for c in range(counts.size):
         samples += counts[c]
         classes += counts[c] > 0
-    for i in range(label.size):
+    for i in range(first, label.size):
         c = label[i]
         if c < 0:
             rarity[i] = 1.0
             continue
+        if c >= counts.size:
+            return i
         samples += 1
         classes += counts[c] == 0
         counts[c] += 1
         rarity[i] = samples / (classes * counts[c])
+    return int(label.size)
 
 
 @final
@@ -58,11 +63,10 @@ class ClassCounts:
         Returns:
             shape=(n,), the rarity of each sample; 1 where there is no class.
         """
-        missing = int(label.max(initial=0)) + 1 - len(self._counts)
-        if missing > 0:
+        rarity, at = np.empty(len(label)), 0
+        while (at := _count(label, self._counts, rarity, at)) < len(label):
+            missing = int(label[at]) + 1 - len(self._counts)
             self._counts = np.append(self._counts, np.zeros(missing, np.int64))
-        rarity = np.empty(len(label))
-        _count(label, self._counts, rarity)
         return rarity
 
     def export_state(self) -> NDArray[np.int64]:

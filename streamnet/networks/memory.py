@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import le
 from typing import Any
 from typing import final
 
@@ -15,7 +16,7 @@ from streamnet.networks.kernels import Memory
 from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 
-__all__ = ("InputMemory", "no_targets")
+__all__ = ("InputMemory", "no_targets", "same_number")
 
 
 @kernel
@@ -57,6 +58,18 @@ def no_targets(n: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     return np.full(n, -1, np.int32), np.full(n, np.nan)
 
 
+@lru_cache(maxsize=64)
+def same_number(n: int, number: int) -> NDArray[np.int32]:
+    """The same number for each of n samples; not to be changed."""
+    return np.full(n, number, np.int32)
+
+
+@lru_cache(maxsize=64)
+def _no_rarity(n: int) -> NDArray[np.float64]:
+    """Of samples whose classes are not weighed; not to be changed."""
+    return np.ones(n)
+
+
 @final
 class InputMemory:
     """A ring that holds the current block and the ``reach`` samples before it.
@@ -89,20 +102,19 @@ class InputMemory:
         n = len(label)
         goals = goal.reshape(n, self.goals)
         log_goal = no_targets(n)[1] if log_goal is None else log_goal
-        rarity = np.ones(n) if rarity is None else rarity
+        rarity = _no_rarity(n) if rarity is None else rarity
         _put(self.ring, first, *inputs[:4], label, goals, inputs.splined, log_goal, rarity)
 
     def _reserve(self, first: int, inputs: Inputs) -> None:
         old = self.ring
-        slots = len(old.count)
+        slots, room = len(old.count), (old.dense.shape[1], old.row.shape[1], old.splined.shape[1])
+        wanted = inputs.dense.shape[1], inputs.row.shape[1], inputs.splined.shape[1]
+        if slots >= self.reach + len(inputs.count) and all(map(le, wanted, room)):
+            return
         while slots < self.reach + len(inputs.count):
             slots *= 2
-        stride = max(padded(inputs.dense.shape[1]), old.dense.shape[1])
-        width = max(inputs.row.shape[1], old.row.shape[1])
-        splined = max(inputs.splined.shape[1], old.splined.shape[1])
-        room = old.dense.shape[1], old.row.shape[1], old.splined.shape[1]
-        if (slots, stride, width, splined) == (len(old.count), *room):
-            return
+        wanted = padded(wanted[0]), *wanted[1:]
+        stride, width, splined = map(max, wanted, room)
         self.ring = self._empty(slots, stride, width, splined)
         numbers = np.arange(max(0, first - len(old.count)), first)
         self._copy(old, numbers & (len(old.count) - 1), numbers & (slots - 1))

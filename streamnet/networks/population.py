@@ -26,6 +26,7 @@ from streamnet.networks.members import Weights
 from streamnet.networks.members import first_members
 from streamnet.networks.memory import InputMemory
 from streamnet.networks.memory import no_targets
+from streamnet.networks.memory import same_number
 from streamnet.networks.packing import Matrices
 from streamnet.networks.packing import Packed
 from streamnet.networks.packing import Parts
@@ -237,36 +238,35 @@ class Population:
             answers.alive,
         )
 
-    def answer(self, slots: Sequence[int], first: int, inputs: Inputs, outputs: int) -> Answers:
-        """What some candidates say about samples that are not learned; nothing changes.
+    def answer(self, slot: int | None, first: int, inputs: Inputs, outputs: int) -> Answers:
+        """What candidates say about samples that are not learned; nothing changes.
 
         An answer that is not finite, and those after it, mean nothing.
 
         Args:
-            slots: Of the candidates.
+            slot: Of the candidate; None asks all of them.
             first: Number of the next sample to be learned.
             inputs: Of the samples.
             outputs: Outputs that may be named.
         """
-        n, count = len(inputs.count), len(slots)
+        n = len(inputs.count)
         self.memory.write(first, inputs, *no_targets(n))
-        chosen = slice(slots[0], slots[0] + 1) if count == 1 else slice(None)
-        members = _FIRST if count == 1 else np.array(slots, np.int64)
-        size = len(self.plans[chosen])
-        outcome = np.empty((size, n, self.capacity.outputs), self.dtype)
-        answers = Answers(outcome, np.zeros((size, n), np.uint8), self.logarithmic[chosen])
+        asked = slice(None) if slot is None else slice(slot, slot + 1)
+        healthy = self.healthy[asked].copy()
+        outcome = np.empty((len(healthy), n, self.capacity.outputs), self.dtype)
+        answers = Answers(outcome, np.zeros(outcome.shape[:2], np.uint8), self.logarithmic[asked])
         learn(
-            members,
+            self._order if slot is None else _FIRST,
             new_turns(),
-            self.plans[chosen],
-            self.factors[chosen],
-            self.taken[chosen],
-            self.healthy[chosen].copy(),
+            self.plans[asked],
+            self.factors[asked],
+            self.taken[asked],
+            healthy,
             self.weights,
             self.state,
             self.seats(self.memory.ring),
             self.memory.ring,
-            np.full(n, outputs, np.int32),
+            same_number(n, outputs),
             first,
             self.capacity.dense,
             self.seed,

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
+from math import isfinite
 from typing import Any
 from typing import Self
 
@@ -154,10 +155,11 @@ class OnlineEstimator(ABC):
             return None
         block = self._ask((x,), 0, 1)
         try:
-            found = self._learner.answer(block)[0]
+            found = self._learner.answer(block)[0].tolist()
         except NoCandidateError:
             return None
-        return found.tolist() if np.isfinite(found).all() else None
+        values = found if isinstance(found, list) else (found,)
+        return found if all(map(isfinite, values)) else None
 
     def _many(self, rows: Sequence[Sample]) -> NDArray[np.floating]:
         """What the model says of samples, shape=(n, labels) or (n,); NaN in place of None."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -98,11 +97,14 @@ class Conversion:
         array[0] = None if word in self._reading.missing else word
         return array
 
-    def target_array(self, targets: Iterable[Any]) -> NDArray[Any] | None:
-        """These targets, None if one of them is missing or can't be read."""
+    def target_array(self, target: Any) -> NDArray[Any] | None:
+        """A column of one target, None if it is missing or can't be read."""
+        if type(target) is str and self._schema.task is Task.CLASSIFICATION:
+            array = self.word_array(target)
+            return None if array[0] is None else array
         problems: Problems = {}
-        array = self._target(list(targets), problems)
-        return None if problems else array
+        found = self._target([target], problems)
+        return None if problems else found
 
     def _first_target(self, samples: Sequence[Sample], targets: Sequence[Any] | None) -> Rows:
         """Like `convert` while the task is not known: the first good sample tells it."""

@@ -24,7 +24,6 @@ from streamnet.sources.reasons import without
 __all__ = ("RowReader",)
 
 PLAIN = {float, int}
-_MARKS = np.array([[0, 0, 0], [1, 1, 0]], np.int64)
 
 
 @final
@@ -128,7 +127,7 @@ class RowReader:
                 if targets is None:
                     targets = (sample[schema.target],)
                     names += 1
-                target = self._conversion.target_array(targets)
+                target = self._conversion.target_array(targets[0])
             if len(sample) != names or (target is None) != (schema.target is None):
                 return None
             numbers = [sample[name] for name in schema.numbers]
@@ -139,9 +138,9 @@ class RowReader:
             words = tuple([self._conversion.word_array(text) for text in texts])
         except (KeyError, TypeError, OverflowError, AttributeError):
             return None
-        marks = _MARKS + self._records
-        marks[:, 2] = 0
-        self._records += 1
+        first, behind = self._records, self._records + 1
+        marks = np.array(((first, first, 0), (behind, behind, 0)), np.int64)
+        self._records = behind
         return Block(schema, self._name, array, words, target, marks)
 
 

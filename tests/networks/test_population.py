@@ -218,8 +218,8 @@ def test_asking_a_candidate_changes_nothing_but_gives_its_answer() -> None:
     feed(population, 0, block, slice(0, 100))
     before = population.export_state(100)
     rest = part(inputs, slice(100, 120))
-    together = population.answer(range(4), 100, rest, 3)
-    alone = [population.answer([slot], 100, rest, 3) for slot in range(4)]
+    together = population.answer(None, 100, rest, 3)
+    alone = [population.answer(slot, 100, rest, 3) for slot in range(4)]
     after = population.export_state(100)
     for name in ("weights", "state", "taken", "healthy"):
         assert np.array_equal(before[name], after[name])
@@ -247,7 +247,7 @@ def test_networks_on_their_own_answer_as_in_the_population(task: Task, slots: li
     told, alive, _ = committee.answer(inputs)
     assert alive.all()
     for place, slot in enumerate(slots):
-        asked = population.answer([slot], 150, inputs, outputs).outputs[0, :, :outputs]
+        asked = population.answer(slot, 150, inputs, outputs).outputs[0, :, :outputs]
         assert np.array_equal(told[place], asked)
 
 
@@ -350,5 +350,5 @@ def test_a_network_on_its_own_looks_at_lags_as_in_the_population(
     population, _ = learned([settings, SETTINGS[1]], block)
     weights = population.extract(0, rows=16, outputs=3)
     committee = Committee([Network(settings, weights)], task=Task.CLASSIFICATION, lags=2)
-    asked = population.answer([0], 150, block[0], 3).outputs[0, :, :3]
+    asked = population.answer(0, 150, block[0], 3).outputs[0, :, :3]
     assert np.array_equal(committee.answer(block[0]).outputs[0], asked)
