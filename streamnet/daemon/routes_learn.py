@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import final
 
@@ -40,6 +41,7 @@ _PART = 1 << 18  # bytes of lines that are taken with one key: where they are cu
 # on how they came, or a stream that is sent again would be another one
 _AHEAD = 8  # pieces of a stream that are read before the ones before them are taken
 _LONGEST_KEY = 200
+_VISIBLE = "[!-~]+"  # characters of a key
 _PATIENCE = 30.0  # seconds that a stream waits for room before it is told to come again
 _SOONEST = 0.02  # seconds between two tries
 _Failure = HTTPException | StreamnetError | ClientDisconnect
@@ -52,7 +54,7 @@ _ACK = Parameter(
 )
 _KEY = Parameter(
     "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": _LONGEST_KEY, "pattern": "^[!-~]+$"},
+    {"type": "string", "minLength": 1, "maxLength": _LONGEST_KEY, "pattern": f"^{_VISIBLE}$"},
     "The same key again, with the same body, learns nothing twice.",
     "header",
 )
@@ -154,8 +156,8 @@ def _is_durable(request: Request) -> bool:
 
 def _key_of(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= _LONGEST_KEY and key.isascii() and " " not in key):
-        rule = f"1 to {_LONGEST_KEY} characters of ASCII without spaces"
+    if key is not None and not (len(key) <= _LONGEST_KEY and re.fullmatch(_VISIBLE, key)):
+        rule = f"1 to {_LONGEST_KEY} visible characters of ASCII"
         raise refusal(422, f"Idempotency-Key must be {rule}")
     return key
 

@@ -162,15 +162,15 @@ class Trainer:
         for slot, weights in enumerate(networks):
             self.population.insert(slot, weights)
 
-    def begin(self, encoded: Encoded) -> Job:
-        """Take a block in; then `run` it, in any number of threads."""
+    def begin(self, encoded: Encoded, threads: int = 1) -> Job:
+        """Take a block in; then `run` it, in so many threads."""
         if self._at_start and self.round >= 2:
             self._apply(self._decisions.popleft())
         self._at_start = False
         n = len(encoded.block)
         if not n and self.population.capacity.outputs == 0:
             # The first sample is yet to come: its inputs decide how start weights are drawn.
-            return Job(np.empty(0, np.int32), self._no_answers(), new_turns())
+            return Job(np.empty(0, np.int32), self._no_answers(), new_turns(threads))
         # What is held out looks to the kernels like samples whose targets nobody knows.
         label, goal = (encoded.label, encoded.goal) if encoded.block.learned else no_targets(n)
         logs = None
@@ -184,7 +184,7 @@ class Trainer:
             outputs = max(int(known[-1]), int(label[-1]) + 1) if n else 1
             outputs = _room_for(outputs)
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs, logs)
-        return Job(known, answers, new_turns())
+        return Job(known, answers, new_turns(threads))
 
     def _no_answers(self) -> Answers:
         candidates, dtype = len(self.population.members), self.population.dtype

@@ -68,7 +68,7 @@ class Memory(NamedTuple):
 @kernel
 def learn(
     order: NDArray[np.int64],  # candidates to run
-    turns: NDArray[np.int64],  # shape=(1,): how many of them some thread has taken up
+    turns: NDArray[np.int64],  # shape=(2,): how many some thread has taken up, and of threads
     plans: NDArray[np.int64],  # shape=(candidates, columns), see topology.PLAN
     factors: NDArray[np.float64],  # shape=(candidates, columns), see topology.FACTORS
     taken: NDArray[np.int64],  # shape=(candidates,): samples learned, rehearsed ones included
@@ -94,9 +94,13 @@ def learn(
     if known.size == 0:
         return
     control = flush_subnormals()
+    # Who seats several must not leave other threads without any.
+    most = SEATS if order.size >= SEATS * turns[1] else 1
     busy = 0
     for s in range(SEATS):
-        busy += take_seat(order, turns, seats, s)
+        simd.put(seats.now[s], SEAT.phase, EMPTY)
+        if s < most:
+            busy += take_seat(order, turns, seats, s)
     while busy > 0:
         for s in range(SEATS):
             _ask(plans, weights, seats, s, memory, known, first, inputs, seed, healthy, alive)

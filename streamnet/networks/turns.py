@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 __all__ = ("new_turns", "take_turn")
 
 
-def new_turns() -> NDArray[np.int64]:
-    """Nobody has taken a turn yet; shape=(1,).
+def new_turns(threads: int = 1) -> NDArray[np.int64]:
+    """How many turns were taken, 0 so far, and how many threads take them.
 
-    >>> new_turns()
-    array([0])
+    >>> new_turns(2)
+    array([0, 2])
     """
-    return np.zeros(1, np.int64)
+    return np.array((0, threads), np.int64)
 
 
 @intrinsic
 def take_turn(typing_context, turns):
-    """The number in ``turns``, which goes up by one at once: no two threads are given the same."""
+    """The first number in ``turns``; it goes up by one at once: no two threads get the same."""
 
     def generate(context, builder, signature, args):
         array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0])

@@ -19,7 +19,6 @@ from typing import TypeVar
 from typing import cast
 
 from anyio import EndOfStream
-from anyio import create_task_group
 from anyio import move_on_after
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -137,18 +136,12 @@ async def train(
                 if not decisions.statistics().current_buffer_used:
                     await pass_on()  # nothing is to be learned meanwhile
                 trainer.decide(await decisions.receive())
-            job = await before.run(1, trainer.begin, coded.encoded)
+            job = await before.run(1, trainer.begin, coded.encoded, threads)
             if worker.is_brief(samples):
                 worker.measure(samples, trainer.run, job)
             else:
-                share = samples / threads
-                async with create_task_group() as group:
-                    for _ in range(threads):
-                        group.start_soon(
-                            to_thread.run_sync, worker.measure, share, trainer.run, job
-                        )
-                    # Only now, so that no thread waits while the other stages take it up.
-                    await pass_on()
+                # Passed on only now, so that no thread waits while the other stages take it up.
+                await worker.share(threads, samples, trainer.run, job, meanwhile=pass_on)
             await pass_on()
             late = await after.run(1, trainer.finish, coded.encoded, job, coded.ending)
             if not receive.statistics().current_buffer_used:

@@ -52,8 +52,9 @@ def test_a_body_that_is_wrong_is_told_what_is(
         ({"content-encoding": "gzip"}, gzip.compress(b" " * 100_000_000), 413),
         ({}, b" " * 1001, 413),
         ({"idempotency-key": "a b"}, b"{}", 422),
+        ({"idempotency-key": "a\x7f"}, b"{}", 422),
     ],
-    ids=["type", "encoding", "no gzip", "half a gzip", "gzip bomb", "large", "key"],
+    ids=["type", "encoding", "no gzip", "half a gzip", "gzip bomb", "large", "a space", "no sign"],
 )
 def test_a_body_within_no_limits_is_refused(
     registry: StandInRegistry, headers: dict[str, str], body: bytes, status: int

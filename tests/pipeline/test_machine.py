@@ -107,9 +107,9 @@ def pipeline_on(
 def explode(trainer: Trainer, explosions: tuple[Explosion, ...]) -> None:
     """Let candidates lose all their weights at the beginnings of rounds."""
 
-    def begin(encoded: Encoded) -> Job:
+    def begin(encoded: Encoded, threads: int = 1) -> Job:
         starts = trainer._at_start
-        job = real(encoded)
+        job = real(encoded, threads)
         for explosion in explosions:
             if starts and explosion.round == trainer.round:
                 for _, arrays in trainer.population._matrices(explosion.slot):
