@@ -88,7 +88,7 @@ def candidates_of(settings: RunSettings | ModelSettings) -> list[CandidateSettin
         if "hidden" in values:
             values["hidden"] = [hidden_of(text) for text in values["hidden"]]
         return grid(population.candidates, **values)
-    return default_population(population.candidates)
+    return default_population(population.candidates, encoder=settings.encoder.given())
 
 
 def encoder_of(settings: RunSettings | ModelSettings) -> dict[str, Any]:

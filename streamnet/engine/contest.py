@@ -25,6 +25,7 @@ from streamnet.engine.winners import Improvement
 from streamnet.engine.winners import Winners
 from streamnet.errors import NoCandidateError
 from streamnet.features.encoder import Encoder
+from streamnet.learning.learner import check_transforms
 from streamnet.learning.learner import model_of
 from streamnet.learning.trainer import Emission
 from streamnet.learning.trainer import Trainer
@@ -170,7 +171,9 @@ class Contest:
         return scheduled(one.settings, self.settings.half_life, samples)
 
     def _fitted(self, training: Block) -> FittedEncoder:
-        return FittedEncoder(Encoder(task=self.task, **self.settings.encoder), training)
+        encoder = Encoder(task=self.task, **self.settings.encoder)
+        check_transforms([self.settings.template().suited_to(self.task)], encoder)
+        return FittedEncoder(encoder, training)
 
     def _trainer_of(self, contestants: Sequence[Contestant]) -> Trainer:
         return Trainer(

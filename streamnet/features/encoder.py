@@ -151,10 +151,10 @@ class Encoder:
             self._coding = Coding(autoencoder, clip=float(clip))
             self._settings["autoencoder"] = self._coding.settings.as_dict()
         self._max_classes = max_classes
-        raw = others.pop("target_scaling", "standard") == "none"
+        self._raw = others.pop("target_scaling", "standard") == "none"
         self._inputs = InputEncoder(**settings, **others)
         self._labels = ClassLabels(max_classes=max_classes)
-        self._scaler = TargetScaler(clip=float(clip), raw=raw)
+        self._scaler = TargetScaler(clip=float(clip), raw=self._raw)
         self._lags = TargetLags(lags=lags, clip=float(clip))
         self._regression = self.task is Task.REGRESSION
 
@@ -176,7 +176,7 @@ class Encoder:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Centre and spread: the answer to the next sample is centre + spread * output."""
+        """Mean of the numbers to predict so far, and standard deviation or 1."""
         return self._scaler.scale
 
     @property
@@ -199,10 +199,9 @@ class Encoder:
         if self._regression:
             target = np.full(len(block), np.nan) if block.target is None else block.target
             scaled = self._scaler.update(target)
-            units = scaled.centre, scaled.spread
-            lagged = self._lags.numbers(plain(target), *units) if self.lags else NO_LAGS
+            lagged = self._lags.numbers(plain(target), *scaled[1:3]) if self.lags else NO_LAGS
             inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
-            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier)
+            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier, self._raw)
         target = np.full(len(block), None) if block.target is None else block.target
         numbered = self._labels.number(target)
         label, known = numbered.label, numbered.known
@@ -243,7 +242,8 @@ class Encoder:
         inputs, n = self.transform(block), len(block)
         if self._regression:
             target = np.full(n, np.nan) if block.target is None else block.target
-            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *self._scaler.apply(target))
+            scaled = self._scaler.apply(target)
+            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, raw=self._raw)
         label = self._labels.look_up(np.full(n, None) if block.target is None else block.target)
         return Encoded(block, inputs, label, np.full(n, len(self.labels), np.int32), *NO_TARGETS)
 

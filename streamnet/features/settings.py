@@ -10,7 +10,7 @@ from streamnet.features.scaling import Scaling
 from streamnet.features.textcolumn import AUTO
 from streamnet.features.textcolumn import TextMode
 
-__all__ = ("CHOICES", "RANGES", "SINCE", "check_ranges", "chosen")
+__all__ = ("CHOICES", "RANGES", "SINCE", "check_ranges", "chosen", "is_raw")
 
 # The least and the greatest value of each setting.
 RANGES = {
@@ -77,3 +77,8 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         names = ", ".join(choices)
         raise ConfigurationError(f"{name} is {value!r}, but must be one of {names}")
+
+
+def is_raw(settings: Mapping[str, Any] | None) -> bool:
+    """Whether an encoder of such settings leaves numbers to predict as they are."""
+    return (settings or {}).get("target_scaling") == "none"

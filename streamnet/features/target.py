@@ -23,7 +23,7 @@ from streamnet.features.numbers import plain
 from streamnet.jit import exact_kernel
 from streamnet.jit import jit
 
-__all__ = ("NO_TARGETS", "Scaled", "TargetScaler", "TargetUnits")
+__all__ = ("NO_TARGETS", "RAW", "Scaled", "TargetScaler", "TargetUnits")
 
 PLAIN, LOG = range(2)  # rows of the moments
 FARTHEST = 10.0  # standard deviations: no power of an answer lies farther from the mean
@@ -81,6 +81,10 @@ class TargetUnits(NamedTuple):
         return numbers
 
 
+RAW = TargetUnits(0.0, 1.0, 0.0, 1.0)
+"""Where networks learn targets as they are."""
+
+
 @exact_kernel
 def _logarithm(y: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     """``sign(y) log(1 + |y|)``."""
@@ -125,7 +129,7 @@ def _scale(
 
 @final
 class TargetScaler:
-    """Running moments of a target, or none: then goals and answers are in the target's own units.
+    """Running moments of a target; raw, goals and answers are in the target's own units.
 
     And the same of its logarithm, ``sign(y) log(1 + |y|)``.
 
@@ -142,13 +146,13 @@ class TargetScaler:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Mean, and standard deviation or 1, of the targets so far; raw 0 and 1."""
+        """Mean, and standard deviation or 1, of the targets so far."""
         return self._scale_of(PLAIN)
 
     @property
     def units(self) -> TargetUnits:
         """In which the next sample is answered."""
-        return TargetUnits(*self._scale_of(PLAIN), *self._scale_of(LOG))
+        return RAW if self._raw else TargetUnits(*self._scale_of(PLAIN), *self._scale_of(LOG))
 
     def _scale_of(self, m: int) -> tuple[float, float]:
         count, mean, squares = self.moments[m, : SQUARES + 1].tolist()
@@ -157,25 +161,22 @@ class TargetScaler:
 
     def update(self, target: NDArray[Any]) -> Scaled:
         """Scale the targets of a block and learn from them, in order."""
-        n = len(target)
-        if self._raw:
-            return self.apply(target)
-        scaled = Scaled(*(np.empty(n) for _ in Scaled._fields))
+        scaled = Scaled(*(np.empty(len(target)) for _ in Scaled._fields))
         y = plain(target)
         _scale(y, self.moments, PLAIN, self._clip, *scaled[:3])
         _scale(_logarithms(y), self.moments, LOG, self._clip, *scaled[3:])
-        return scaled
+        return scaled._replace(goal=_bounded(y)) if self._raw else scaled
 
     def apply(self, target: NDArray[Any]) -> Scaled:
         """Scale targets by those so far; nothing is learned."""
         y = plain(target)
-        return Scaled(*self._applied(y, PLAIN), *self._applied(_logarithms(y), LOG))
+        scaled = Scaled(*self._applied(y, PLAIN), *self._applied(_logarithms(y), LOG))
+        return scaled._replace(goal=_bounded(y)) if self._raw else scaled
 
     def _applied(self, y: NDArray[np.float64], m: int) -> tuple[NDArray[np.float64], ...]:
         centre, spread = self._scale_of(m)
         with np.errstate(over="ignore"):
-            bound = LARGEST if self._raw else self._clip
-            goal = ((y - centre) / spread).clip(-bound, bound)
+            goal = ((y - centre) / spread).clip(-self._clip, self._clip)
         goal[~np.isfinite(y)] = np.nan
         return goal, np.full(len(y), centre), np.full(len(y), spread)
 
@@ -192,3 +193,10 @@ def _logarithms(y: NDArray[np.float64]) -> NDArray[np.float64]:
     out = np.empty(len(y))
     _logarithm(y, out)
     return out
+
+
+def _bounded(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Targets as they are, as goals."""
+    goal: NDArray[np.float64] = y.clip(-LARGEST, LARGEST)
+    goal[~np.isfinite(y)] = np.nan
+    return goal

@@ -61,6 +61,7 @@ class Alternatives:
         balanced: bool = False,
     ) -> None:
         self.task = task
+        self._balanced = balanced
         lagged = [member.settings.lags for member in members]
         portable = members_of(lagged)
         self._all_lagged = all(lagged)
@@ -164,6 +165,10 @@ class Alternatives:
         """Go on as the alternatives did whose state this is."""
         self.ensemble = restored_ensemble(self.task, state["ensemble"])
         self.model = restored_ensemble(self.task, state["model"])
+        for ensemble in (self.ensemble, self.model):
+            # An earlier release was not balanced, whatever the criterion.
+            if self._balanced and isinstance(ensemble, LabelEnsemble):
+                ensemble.balance()
         self.scores.evaluator = type(self.scores.evaluator).restore_state(state["scores"])
         self._baselines = type(self._baselines).restore_state(state["baselines"])
 

@@ -20,6 +20,7 @@ from streamnet.errors import NoCandidateError
 from streamnet.errors import StateError
 from streamnet.features.encoder import Encoder
 from streamnet.features.settings import SINCE
+from streamnet.features.settings import is_raw
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.evaluator import measures_of
@@ -36,7 +37,7 @@ from streamnet.samples import Task
 from streamnet.selection.sample_loss import SampleLoss
 from streamnet.selection.selector import Selector
 
-__all__ = ("ROUND", "Learner", "model_of")
+__all__ = ("ROUND", "Learner", "check_transforms", "model_of")
 
 ROUND = 1024
 LAGS = {Task.CLASSIFICATION: 2, Task.REGRESSION: 3}  # last targets that candidates may look at
@@ -100,7 +101,7 @@ class Learner:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
             candidates = [network.settings for network in start.networks]
             dtype = start.networks[0].dtype
-        found = default_population() if candidates is None else candidates
+        found = default_population(encoder=encoder) if candidates is None else candidates
         settings = [given.suited_to(Task(task)) for given in found]
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
@@ -114,7 +115,7 @@ class Learner:
             self.encoder = Encoder(task=self.task, **given)
         else:
             self.encoder = start.encoder()
-        _check_transforms(settings, self.encoder)
+        check_transforms(settings, self.encoder)
         self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:
             self.trainer.start_from([network.weights for network in start.networks], self.encoder)
@@ -275,10 +276,14 @@ def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None
             raise ConfigurationError(f"{name} is given, but start has its own")
 
 
-def _check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) -> None:
-    """Refuse to transform targets that are to be learned as they are."""
+def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) -> None:
+    """Refuse to transform targets that are to be learned as they are.
+
+    Raises:
+        ConfigurationError: If a candidate does.
+    """
     for settings in candidates:
-        if settings.target_transform != "none" and encoder.settings["target_scaling"] == "none":
+        if settings.target_transform != "none" and is_raw(encoder.settings):
             raise ConfigurationError(
                 f"target_transform is {settings.target_transform!r}, but must be 'none' where "
                 "target_scaling is"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from streamnet.errors import ConfigurationError
+from streamnet.features.settings import is_raw
 from streamnet.learning.trainer import Replacement
 from streamnet.networks.candidate import CandidateSettings
 
@@ -16,7 +18,9 @@ _SLOWEST = 1e-9
 _EARLY = 16  # samples that are learned again after each of the first ones
 
 
-def default_population(candidates: int | None = None) -> list[CandidateSettings]:
+def default_population(
+    candidates: int | None = None, *, encoder: Mapping[str, Any] | None = None
+) -> list[CandidateSettings]:
     """Settings that between them learn most streams well, the most useful ones first.
 
     They differ in what a stream may ask for: fast and slow rates, rehearsal for streams that stay
@@ -26,6 +30,7 @@ def default_population(candidates: int | None = None) -> list[CandidateSettings]
 
     Args:
         candidates: How many; None is all that the list has, 25.
+        encoder: Its settings: of numbers that are learned as they are, no logarithm is learned.
 
     Raises:
         ConfigurationError: If the number is not from 1 to 512.
@@ -35,11 +40,12 @@ def default_population(candidates: int | None = None) -> list[CandidateSettings]
         raise ConfigurationError(f"candidates is {count}, but must be from 1 to 512")
     # Beyond the list: the same again with other start weights and rates in between.
     pace = (1.0, 0.6, 1.6, 0.4, 2.5)
-    return [
+    found = [
         replace(start, learning_rate=start.learning_rate * pace[i // len(_START) % len(pace)])
         for i in range(count)
         for start in (_START[i % len(_START)],)
     ]
+    return [replace(s, target_transform="none") for s in found] if is_raw(encoder) else found
 
 
 def replacements_of(dead: Mapping[int, CandidateSettings]) -> tuple[Replacement, ...]:

@@ -52,8 +52,9 @@ def parts_of(network: NeuralNetwork, names: Sequence[str] | None) -> dict[str, A
 
 
 def _told(settings: CandidateSettings, task: Task) -> CandidateSettings:
-    """Settings that mean the same whatever the task is taken for."""
-    return replace(settings, output=settings.output_for(task), loss=settings.loss_for(task))
+    """Settings that mean the same whatever the task is taken for, and whose weights are known."""
+    output, loss = settings.output_for(task), settings.loss_for(task)
+    return replace(settings, output=output, loss=loss, class_weight=0.0)
 
 
 def _encoder_state(task: Task, names: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
@@ -122,4 +123,6 @@ def _beyond(
         reasons.append("it has inputs for single values, or for missing ones")
     if networks[0].settings.lags or networks[0].settings.rehearses:
         reasons.append("it was learned with lags or rehearsal")
+    if networks[0].settings.knots:
+        reasons.append("it has splines (learn with knots 0)")
     return reasons

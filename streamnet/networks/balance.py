@@ -42,8 +42,8 @@ def _count(
 class ClassCounts:
     """Counts of the classes that were learned so far.
 
-    The rarity of a sample is ``n / (classes * n_c)``, by which the losses of "balanced" class
-    weights are multiplied (King and Zeng 2001): with it, all classes weigh the same. It is reckoned
+    The rarity of a sample is ``n / (classes * n_c)`` (King and Zeng 2001): with derivatives
+    multiplied by it all classes weigh the same, and by a power of it, nearly. It is reckoned
     by the samples up to and including its own, so it is 1 at first, and no cut of a stream into
     blocks changes it.
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
 from math import isfinite
+from numbers import Integral
+from numbers import Real
 from typing import Any
 from typing import final
 
@@ -54,6 +56,8 @@ _NOT_NEGATIVE = (
     "class_weight",
 )
 _BELOW_ONE = ("momentum", "second_momentum")
+_WHOLE = ("decay_steps", "batch_size", "rehearsal", "early_rehearsal", "memory", "knots")
+_MOST = 1 << 31  # of a whole number
 
 
 @final
@@ -150,6 +154,8 @@ class CandidateSettings:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         if not isinstance(self.activation, str):
             object.__setattr__(self, "activation", tuple(self.activation))
+        for name in (*_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE):
+            self._check_number(name)
         self._check_topology()
         _check_name("optimiser", self.optimiser, OPTIMISERS)
         _check_name("schedule", self.schedule, SCHEDULES)
@@ -171,8 +177,6 @@ class CandidateSettings:
             )
         if self.class_weight > 1:
             raise ConfigurationError(f"class_weight is {self.class_weight}, but must be <= 1")
-        for name in (*_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE):
-            self._check_number(name)
 
     def _check_topology(self) -> None:
         if len(self.hidden) > MOST_LAYERS:
@@ -180,6 +184,7 @@ class CandidateSettings:
                 f"hidden has {len(self.hidden)} layers, but must have <= {MOST_LAYERS}"
             )
         for units in self.hidden:
+            _check_kind("hidden", units, whole=True)
             if not 1 <= units <= 4096:
                 raise ConfigurationError(f"hidden has {units} units, but must have 1 to 4096")
         for name in self.activations:
@@ -192,6 +197,7 @@ class CandidateSettings:
 
     def _check_number(self, name: str) -> None:
         value = getattr(self, name)
+        _check_kind(name, value, whole=name in _WHOLE)
         if not isfinite(value):
             raise ConfigurationError(f"{name} is {value}, but must be finite")
         if name in _POSITIVE and value <= 0:
@@ -301,6 +307,15 @@ class CandidateSettings:
         if unknown := sorted(set(values) - known):
             raise ConfigurationError(f"candidate has the unknown setting {unknown[0]!r}")
         return cls(**values)
+
+
+def _check_kind(name: str, value: object, *, whole: bool) -> None:
+    kinds = Integral if whole else Real
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        kind = "a whole number" if whole else "a number"
+        raise ConfigurationError(f"{name} is {value!r}, but must be {kind}")
+    if isinstance(value, Integral) and abs(int(value)) > _MOST:
+        raise ConfigurationError(f"{name} is {value}, but must be <= {_MOST}")
 
 
 def _check_name(setting: str, name: str, names: tuple[str, ...]) -> None:

@@ -13,8 +13,8 @@ from streamnet.networks.topology import sections_of
 
 __all__ = ("cost_of", "heaviest_first")
 
-# Fitted to one core of an AMD EPYC, two candidates abreast: microseconds for a step, and for a
-# thousand of the weights that it touches. Where those between hidden layers lie matters little.
+# Fitted to measurements with two candidates abreast: microseconds for a step, and for a thousand of
+# the weights that it touches. Where those between hidden layers lie matters little.
 _STEP = 0.046
 _FORWARD = 0.049
 _UPDATE = {"sgd": 0.0, "momentum": 0.036, "rmsprop": 0.088, "adagrad": 0.087, "adam": 0.100}
@@ -22,7 +22,7 @@ _ENTRIES = 16  # active rows that a sample is taken to have, of those given out
 
 
 def cost_of(settings: CandidateSettings, capacity: Capacity) -> float:
-    """Microseconds a sample, answering, learning and rehearsing.
+    """Microseconds a sample, answering, learning and rehearsing, once early rehearsal is over.
 
     >>> small = CandidateSettings(hidden=(8,), optimiser="sgd")
     >>> wide = CandidateSettings(hidden=(128,), rehearsal=4)

@@ -3,7 +3,7 @@
 A candidate goes through the whole block before another one takes its seat, so its weights stay in
 the nearest caches; within a candidate, samples go strictly one after the other. Activation, loss
 and optimiser are chosen by number once a layer or section, never per weight. Its parts are in
-`forward`, `backward` and `update`, inlined.
+`seats`, `touched`, `forward`, `backward`, `update` and `batch`, inlined.
 """
 
 from __future__ import annotations

@@ -141,9 +141,11 @@ class InputMemory:
         """Go on as the memory did whose state this is."""
         # Release 0.1.0 knew neither splines, nor logarithms, nor weights of classes.
         n = len(state["count"])
+        goals = np.asarray(state["goal"], self.dtype).reshape(n, self.goals)
         missing = {
             "splined": np.empty((n, 0), np.int32),
-            "log_goal": np.full(n, np.nan, self.dtype),
+            # The best guess at standard units of a logarithm.
+            "log_goal": goals[:, 0] if self.goals == 1 else np.full(n, np.nan, self.dtype),
             "rarity": np.ones(n, self.dtype),
         }
         state = {**missing, **state}

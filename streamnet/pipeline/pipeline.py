@@ -151,7 +151,7 @@ class Pipeline:
         self._make = partial(
             Learner, candidates=candidates, seed=seed, dtype=dtype, start=start, **learning
         )
-        chosen = default_population() if candidates is None else candidates
+        chosen = candidates or default_population(encoder=learning.get("encoder"))
         self._identity = {
             "seed": seed,
             "round_size": round_size,
@@ -295,6 +295,8 @@ class Pipeline:
             restore_learning(learner, recorder, saved)
         if self._prepare is not None:
             recorder.add(self._prepare(learner, schema))
+        if state is not None:
+            state.forget_abandoned(saved or {})
         begin_outputs(recorder, saved)
         if state is not None and saved is None:
             state.first(partial(first_cut, self._reader, learner, recorder))

@@ -42,7 +42,7 @@ def roll_back(path: Path, generation: int, *, files: Files = DISK) -> int:
         tree = folder.generations.load(generation)
         number = folder.generations.numbers()[-1] + 1
         before = _published(folder, tree)
-        tree["rolled_back_to"] = generation
+        tree["rolled_back_to"] = min(generation, tree.get("rolled_back_to", generation))
         tree["lineage"] = branch(tree["lineage"], generation, number)
         folder.publisher.point(before)
         return folder.generations.save(tree)

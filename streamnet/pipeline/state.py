@@ -195,13 +195,16 @@ class State:
         self.check(identity, saved)
         for sentence in differences(saved["numerics"], self._numerics):
             logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
-        self._forget_abandoned(saved)
         self.lineage = saved["lineage"]
         self.emitted = saved["emitted"]
         self.cadence.begin_at(self._samples)
 
-    def _forget_abandoned(self, saved: Tree) -> None:
-        """Remove what a rollback left behind, which needs outputs that are about to be cut."""
+    def forget_abandoned(self, saved: Tree) -> None:
+        """Remove what a rollback left behind, which needs outputs that are about to be cut.
+
+        Raises:
+            StateError: If that fails.
+        """
         if "rolled_back_to" not in saved:
             return
         assert self._generation is not None

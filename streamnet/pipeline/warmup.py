@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from streamnet.evaluation import ADWIN
+from streamnet.features.settings import is_raw
 from streamnet.learning.learner import Learner
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.samples import Block
@@ -24,7 +25,7 @@ def warm_up(task: Task, dtype: str = "float32", encoder: dict[str, Any] | None =
     Returns:
         True: kernels are ready.
     """
-    transform = "none" if (encoder or {}).get("target_scaling") == "none" else "log"
+    transform = "none" if is_raw(encoder) else "log"
     candidates = [
         # A layer that fills whole vectors, and one that does not: these are kernels of their own.
         CandidateSettings(hidden=(16,), lags=True),

@@ -152,7 +152,14 @@ class LabelEnsemble(Mixing):
         self.transitions[:room, :room] = old[:room]
         self.transitions[-1:, :room] = old[-1:]
         if self.last[0] == room:
-            self.last[0] = classes
+            self.last = np.array([classes], np.int64)  # of this one alone: see `_aside`
+
+    def balance(self) -> None:
+        """Be balanced from now on, with what was counted so far, faded, in place of all."""
+        if not self._balanced:
+            self._balanced = True
+            self._arrays = (*self._arrays, "counts")
+            self.counts = self.frequencies.copy()
 
     @classmethod
     def _restored(cls, state: dict[str, Any]) -> Self:

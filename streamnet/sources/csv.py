@@ -139,6 +139,7 @@ class CsvFormat(TextFormat):
         self._names = tuple(state["names"])
         self._columns = self._columns.with_target(schema.target)
         self._schema = schema
+        load_kernel()
 
     def start(self, head: Head, *, again: bool = False) -> Records:
         """Read the header of a file, whose columns may stand in another order."""

@@ -101,6 +101,8 @@ def test_the_interface_does_what_its_document_says(case: Case) -> None:
 @SCHEMA.parametrize()
 @hypothesis.settings(max_examples=500)
 def test_the_interface_does_what_its_document_says_whatever_is_sent(case: Case) -> None:
+    # A client takes these out of a path, so that another operation is asked.
+    hypothesis.assume(case.path_parameters.get("name") not in (".", ".."))
     case.call_and_validate(excluded_checks=UNSAID)
 
 

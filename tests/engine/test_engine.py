@@ -134,6 +134,12 @@ def test_rates_at_which_all_weights_explode_leave_no_winner() -> None:
         quick(learning_rate=1e6, decay=0.0, network={"loss": "squared"}).fit(slope())
 
 
+def test_targets_that_are_learned_as_they_are_are_not_transformed() -> None:
+    network = {"target_transform": "log"}
+    with pytest.raises(ConfigurationError, match="target_transform is 'log', but must be 'none'"):
+        quick(network=network, encoder={"target_scaling": "none"}).fit(slope())
+
+
 def test_a_rate_at_which_weights_explode_does_not_win() -> None:
     engine = quick(learning_rate=1e5, decay=99999.9, tries=1, network={"loss": "squared"})
     trained = engine.fit(slope())

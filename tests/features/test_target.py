@@ -105,6 +105,9 @@ def test_a_raw_target_is_its_own_goal_and_the_answer_needs_no_units() -> None:
     target = np.array([16.7, -3e9, np.nan, np.inf, 0.1, 1e300])
     scaled = scaler.update(target)
     np.testing.assert_array_equal(scaled.goal, [16.7, -3e9, np.nan, np.nan, 0.1, 1e100])
-    assert scaled.centre.tolist() == [0.0] * 6
-    assert scaled.spread.tolist() == [1.0] * 6
-    assert scaler.scale == (0.0, 1.0)
+    assert scaler.units == (0.0, 1.0, 0.0, 1.0)
+    standard = TargetScaler(clip=8.0)
+    usual = standard.update(target)
+    for name in ("centre", "spread"):  # which ensembles need all the same
+        np.testing.assert_array_equal(getattr(scaled, name), getattr(usual, name))
+    assert scaler.scale == standard.scale

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from streamnet.errors import ConfigurationError
+from streamnet.learning.learner import Learner
+from streamnet.learning.search import default_population
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.samples import Block
@@ -100,3 +102,23 @@ def test_a_model_answers_in_the_targets_units(
 def test_targets_that_are_learned_as_they_are_are_not_transformed() -> None:
     with pytest.raises(ConfigurationError, match="target_transform is 'log', but must be 'none'"):
         learner_of(NUMBERS, MIXED, encoder={"target_scaling": "none"})
+
+
+def test_the_default_population_transforms_none_of_them() -> None:
+    usual, raw = default_population(), default_population(encoder={"target_scaling": "none"})
+    assert {settings.target_transform for settings in usual} == {"none", "log"}
+    assert raw == [replace(settings, target_transform="none") for settings in usual]
+    learner = Learner(task=NUMBERS, encoder={"target_scaling": "none"})
+    assert [member.settings for member in learner.server.members] == raw
+
+
+@pytest.mark.parametrize("serve", ["ensemble", "champion"])
+def test_targets_that_are_learned_as_they_are_may_be_large(serve: str) -> None:
+    block = stream(NUMBERS, 3000, gaps=False)
+    target = 125.0 + 10.0 * block.numbers[:, 0]
+    linear = candidate(hidden=(), optimiser="adam", learning_rate=0.3)
+    learner = learner_of(NUMBERS, [linear], serve=serve, encoder={"target_scaling": "none"})
+    said = np.concatenate([p.answers for p in feed(learner, replace(block, target=target))])
+    assert np.abs(said - target)[-500:].mean() < 0.3 * target.std()
+    loaded = Model.from_document(learner.model().document())
+    assert np.abs(loaded.predict(block) - target)[-500:].mean() < 0.3 * target.std()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +306,21 @@ def test_several_outputs_without_labels_are_no_model() -> None:
         Model.of(NeuralNetwork(2, outputs=2))
     with pytest.raises(ConfigurationError, match="labels must be texts that can be printed"):
         Model.of(NeuralNetwork(2, labels=("a", "\ud800")))
+
+
+def test_what_changes_only_learning_does_not_stand_in_the_way_and_splines_are_named() -> None:
+    weighed = replace(CandidateSettings.gopher(), class_weight=0.5)
+    rows = [({"x": i % 7 / 7.0}, "ab"[i % 7 > 3]) for i in range(100)]
+    encoder = {"scaling": "none", "category_limit": 0}
+    for settings in (weighed, replace(weighed, knots=3)):
+        learner = OnlineClassifier([settings], encoder=encoder, serve="champion")
+        for x, y in rows:
+            learner.learn_one(x, y)
+        model = learner.model()
+        if settings.knots:
+            with pytest.raises(ConfigurationError, match=r"it has splines \(learn with knots 0\)"):
+                model.neural_network()
+        else:
+            said = model.neural_network().calculate([3 / 7.0])
+            share = model.predict_proba([{"x": 3 / 7.0}])[0]
+            assert said / said.sum() == pytest.approx(share, abs=1e-6)

@@ -29,6 +29,14 @@ from streamnet.samples import Task
         ({"target_transform": "root"}, "target_transform is 'root', but must be one of none, log"),
         ({"class_weight": 1.5}, "class_weight is 1.5, but must be <= 1"),
         ({"rehearsal": -1}, "rehearsal is -1, but must be >= 0"),
+        ({"rehearsal": 10**20}, "rehearsal is 1[0]+, but must be <= 2147483648"),
+        ({"early_rehearsal": 10**400}, "early_rehearsal is 1[0]+, but must be <= 2147483648"),
+        ({"early_rehearsal": 1.5}, "early_rehearsal is 1.5, but must be a whole number"),
+        ({"hidden": (8.0,)}, "hidden is 8.0, but must be a whole number"),
+        ({"knots": 5.0}, "knots is 5.0, but must be a whole number"),
+        ({"knots": "5"}, "knots is '5', but must be a whole number"),
+        ({"class_weight": None}, "class_weight is None, but must be a number"),
+        ({"class_weight": True}, "class_weight is True, but must be a number"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_name_value_and_rule(values, message) -> None:

@@ -48,6 +48,16 @@ def test_the_last_samples_and_the_block_are_always_there(reach, blocks) -> None:
         first += n
 
 
+def test_a_memory_of_before_there_were_logarithms_has_a_goal_for_who_learns_them() -> None:
+    memory = InputMemory(reach=20, dtype=np.float32)
+    memory.write(0, *block(0, 10, 2, 2))
+    state = memory.export_state(10)
+    del state["log_goal"]
+    other = InputMemory(reach=20, dtype=np.float32)
+    other.restore_state(10, state)
+    assert np.array_equal(other.export_state(10)["log_goal"], state["goal"], equal_nan=True)
+
+
 @given(reach=st.integers(1, 60), blocks=sizes)
 def test_a_restored_memory_holds_the_same_window(reach, blocks) -> None:
     memory = InputMemory(reach=reach, dtype=np.float32)

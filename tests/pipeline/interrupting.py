@@ -9,6 +9,7 @@ from typing import Any
 from typing import NamedTuple
 
 import anyio
+import pytest
 
 from streamnet.durability.folder import StateFolder
 from streamnet.learning.learner import Learner
@@ -26,7 +27,17 @@ from tests.pipeline.playing import checksum
 from tests.pipeline.playing import pipeline_of
 from tests.pipeline.playing import plain
 
-__all__ = ("CrashError", "Left", "close", "crashing_at", "finished", "go", "left", "made")
+__all__ = (
+    "CrashError",
+    "Left",
+    "close",
+    "crashed",
+    "crashing_at",
+    "finished",
+    "go",
+    "left",
+    "made",
+)
 
 FEW_CLASSES = {"max_classes": 4}  # the encoder refuses samples of the fifth
 
@@ -134,3 +145,11 @@ def finished(folder: Path, task: Task, make: Callable[..., Pipeline] = made) -> 
     pipeline = make(folder, task)
     go(pipeline)
     return left(folder, pipeline)
+
+
+def crashed(folder: Path, at: int, **settings: Any) -> Pipeline:
+    """A run that ends at sample ``at``, without another checkpoint."""
+    pipeline = made(folder, Task.CLASSIFICATION, crash=at, **settings)
+    with pytest.raises(CrashError):
+        go(pipeline)
+    return pipeline

@@ -15,16 +15,14 @@ from streamnet.errors import DamagedStateError
 from streamnet.errors import OutputError
 from streamnet.errors import StateError
 from streamnet.modelfiles import Model
-from streamnet.pipeline import Pipeline
 from streamnet.pipeline import state as module
-from streamnet.pipeline.rollback import roll_back
 from streamnet.pipeline.standing import standing_of
 from streamnet.pipeline.state import State
 from streamnet.samples import Task
 from tests.durability.disks import Faulty
 from tests.durability.disks import Memory
 from tests.learning.streams import stream
-from tests.pipeline.interrupting import CrashError
+from tests.pipeline.interrupting import crashed
 from tests.pipeline.interrupting import finished
 from tests.pipeline.interrupting import go
 from tests.pipeline.interrupting import left
@@ -38,13 +36,6 @@ def newest(folder: Path) -> dict[str, Any]:
     loaded = StateFolder(folder / "state").generations.newest()
     assert loaded is not None
     return loaded.tree
-
-
-def crashed(folder: Path, at: int, **settings: Any) -> Pipeline:
-    pipeline = made(folder, TASK, crash=at, **settings)
-    with pytest.raises(CrashError):
-        go(pipeline)
-    return pipeline
 
 
 # ------------------------------------------------------------------ beginnings
@@ -195,67 +186,6 @@ def test_models_are_bounded_and_tell_where_they_are_from(tmp_path: Path) -> None
     assert model.about["generation"] == found[0].generation == pipeline.state.emitted > 2
     assert model.about["samples"] == found[0].samples
     assert model.about["target"] == "y"
-
-
-def test_a_run_that_is_rolled_back_goes_on_under_a_new_lineage(tmp_path: Path) -> None:
-    state = {"every_samples": 1, "generations": 100}
-    first = made(tmp_path, TASK, samples=2600, state=state, fading=0.9)
-    go(first)
-    expected = left(tmp_path, first)
-    numbers = StateFolder(tmp_path / "state").generations.numbers()
-    generations = StateFolder(tmp_path / "state").generations
-    assert first.state is not None
-    # The last one after which another model was emitted.
-    emitted = first.state.emitted
-    middle = [n for n in numbers if generations.load(n)["emitted"] < emitted][-1]
-    before = generations.load(middle)
-    number = roll_back(tmp_path / "state", middle)
-    assert number == numbers[-1] + 1
-    pointed = standing_of(tmp_path / "state").current
-    assert pointed is None or pointed.generation == before["emitted"]
-    again = made(tmp_path, TASK, samples=2600, state=state, fading=0.9)
-    go(again)
-    found = left(tmp_path, again)
-    assert again.state is not None
-    assert again.state.lineage != first.state.lineage
-    # The same bits in all but the models' lineage; and what came later was published again.
-    assert found._replace(models={}) == expected._replace(models={})
-    current = standing_of(tmp_path / "state").current
-    assert current is not None
-    assert (current.lineage, current.generation) == (again.state.lineage, first.state.emitted)
-
-
-def test_a_run_that_was_rolled_back_falls_back_to_what_its_outputs_have(tmp_path: Path) -> None:
-    """A crash behind the cut of its outputs, and then a damaged newest generation."""
-    state = {"every_samples": 64, "generations": 100}
-    first = made(tmp_path, TASK, samples=1300, state=state)
-    go(first)
-    expected = left(tmp_path, first)
-    generations = StateFolder(tmp_path / "state").generations
-    numbers = generations.numbers()
-    early, late = numbers[2], numbers[-1]
-    newest = roll_back(tmp_path / "state", early)
-    assert generations.numbers() == [*numbers, newest]
-
-    cut = generations.load(early)["reading"]["number"]
-    crashed(tmp_path, cut, samples=1300, state={**state, "every_samples": None})
-    assert generations.numbers()[:4] == [*numbers[:3], newest]
-    with pytest.raises(StateError, match=f"no generation {late}"):
-        roll_back(tmp_path / "state", late)
-    for number in generations.numbers()[3:]:
-        path = generations.folder / f"{number:012d}.checkpoint"
-        path.write_bytes(path.read_bytes()[:-1])
-    again = made(tmp_path, TASK, samples=1300, state=state)
-    go(again)
-    assert left(tmp_path, again)._replace(models={}) == expected._replace(models={})
-
-
-def test_rolling_back_to_what_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="is not a state directory"):
-        roll_back(tmp_path, 1)
-    crashed(tmp_path, 300)
-    with pytest.raises(StateError, match="no generation 99999"):
-        roll_back(tmp_path / "state", 99_999)
 
 
 # ------------------------------------------------------------ disks that fail

@@ -74,6 +74,26 @@ def test_a_balanced_ensemble_answers_as_if_labels_were_equally_frequent(seed: in
     assert differences(restored.export_state(), learned) == []
 
 
+def test_who_is_asked_about_more_labels_than_it_knows_stays_as_it_was() -> None:
+    ensemble = LabelEnsemble(2)  # has not seen any label
+    before = ensemble.export_state()
+    ensemble.answer(np.full((2, 1, 5), 0.2), np.ones((2, 1), np.uint8), 5)
+    assert differences(ensemble.export_state(), before) == []
+    LabelEnsemble.restore_state(ensemble.export_state())
+
+
+def test_one_that_was_not_balanced_can_become_so() -> None:
+    """As states of before there was balance do; the first answers count what was not faded yet."""
+    stream = said(Task.CLASSIFICATION, N, 3, seed=4, dtype="float64")
+    plain, balanced = (LabelEnsemble(3, balanced=kind, fading=1.0) for kind in (False, True))
+    for ensemble in (plain, balanced):
+        serve(ensemble, stream)
+    plain.balance()
+    about = stream.answers, stream.alive, int(stream.known[-1])
+    assert np.array_equal(plain.answer(*about), balanced.answer(*about))
+    assert differences(plain.export_state(), balanced.export_state()) == []
+
+
 def test_who_is_no_member_is_not_heard() -> None:
     stream = said(Task.CLASSIFICATION, N, 3, seed=5, dtype="float64")
     members = [1, 0, 1, 0, 1]
