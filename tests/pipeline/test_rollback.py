@@ -96,13 +96,13 @@ def test_a_second_rollback_forgets_what_the_first_one_left(tmp_path: Path) -> No
     state = {"every_samples": 64, "generations": 100}
     go(made(tmp_path, TASK, samples=700, state=state))
     generations = StateFolder(tmp_path / "state").generations
-    numbers = generations.numbers()
-    first = roll_back(tmp_path / "state", numbers[2])
+    beginning, *others = generations.numbers()
+    first = roll_back(tmp_path / "state", beginning)
     second = roll_back(tmp_path / "state", first)
-    assert generations.load(second)["rolled_back_to"] == numbers[2]
-    cut = generations.load(first)["reading"]["number"]
-    crashed(tmp_path, cut, samples=700, state={**state, "every_samples": None})
-    assert generations.numbers()[:4] == [*numbers[:3], second]
+    assert generations.numbers() == [beginning, *others, first, second]
+    assert generations.load(second)["rolled_back_to"] == beginning
+    crashed(tmp_path, 0, samples=700, state={**state, "every_samples": None})
+    assert generations.numbers() == [beginning, second]
 
 
 def test_rolling_back_to_what_is_not_there_is_an_error(tmp_path: Path) -> None:
