@@ -24,6 +24,7 @@ Tree = dict[str, Any]
 # In the JSON text a dict with one of these single keys stands for what JSON lacks.
 _ARRAY, _FLOAT, _ITEMS = "$array", "$float", "$items"
 _KINDS = "biuf"
+_PLAIN = frozenset({type(None), bool, int, str})
 _ALIGNMENT = 8
 
 
@@ -60,9 +61,14 @@ class _Packer:
         self.arrays: list[NDArray[Any]] = []
 
     def pack(self, value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | str):
+        kind = type(value)
+        if kind in _PLAIN:
+            return value
+        if kind is dict:  # by far the most of what is not plain, and asking for less takes longer
+            return self._mapping(value)
+        if isinstance(value, int | str):
             # A subclass, as of an enumeration, comes back as what it is made of.
-            return value if type(value) in (type(None), bool, int, str) else _base(value)
+            return _base(value)
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
         if isinstance(value, np.generic):
