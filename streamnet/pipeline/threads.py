@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 # Handing work to a thread and back costs about 0.15 ms of computing, so less than this much work,
 # in seconds, is done at once: the event loop waits no longer than that.
-BRIEF = 0.0002
+BRIEF = 0.0005
 FEW = 8  # samples that are taken for brief work before anything was measured
 SLOWER = 1.1
 
