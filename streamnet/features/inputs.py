@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import chain
 from typing import Any
 from typing import final
@@ -37,6 +36,7 @@ from streamnet.features.text import fill_texts
 from streamnet.features.textcolumn import TextColumn
 from streamnet.features.textcolumn import TextMode
 from streamnet.features.times import place_in_calendar
+from streamnet.repeated import repeated
 from streamnet.samples import Block
 from streamnet.samples import Field
 from streamnet.samples import Inputs
@@ -325,10 +325,10 @@ class InputEncoder:
         )
 
 
-@lru_cache(maxsize=64)
 def _no_entries(n: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
     """Rows, values and counts of samples that have none; not to be changed."""
-    return np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32), np.zeros(n, np.int32)
+    row, value = repeated(0, n, np.int32), repeated(0, n, np.float32)
+    return row.reshape(n, 1), value.reshape(n, 1), row
 
 
 def _fill_sparse(sparse: SparseRows, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:

@@ -19,6 +19,7 @@ from streamnet.networks.members import Weights
 from streamnet.networks.population import Population
 from streamnet.networks.topology import padded
 from streamnet.networks.turns import new_turns
+from streamnet.repeated import repeated
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
@@ -172,7 +173,7 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         population.state,
         population.seats(memory),
         memory,
-        np.full(n, known, np.int32),
+        repeated(known, n, np.int32),
         0,
         population.capacity.dense,
         0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from operator import le
 from typing import Any
 from typing import final
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from streamnet.jit import kernel
 from streamnet.networks.kernels import Memory
 from streamnet.networks.topology import padded
+from streamnet.repeated import repeated
 from streamnet.samples import Inputs
 
-__all__ = ("InputMemory", "no_targets", "same_number")
+__all__ = ("InputMemory", "no_targets")
 
 
 @kernel
@@ -52,22 +52,9 @@ def _put(
         ring.rarity[at] = rarity[i]
 
 
-@lru_cache(maxsize=64)
 def no_targets(n: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Labels and goals of samples that are answered and not learned; not to be changed."""
-    return np.full(n, -1, np.int32), np.full(n, np.nan)
-
-
-@lru_cache(maxsize=64)
-def same_number(n: int, number: int) -> NDArray[np.int32]:
-    """The same number for each of n samples; not to be changed."""
-    return np.full(n, number, np.int32)
-
-
-@lru_cache(maxsize=64)
-def _no_rarity(n: int) -> NDArray[np.float64]:
-    """Of samples whose classes are not weighed; not to be changed."""
-    return np.ones(n)
+    return repeated(-1, n, np.int32), repeated(np.nan, n, np.float64)
 
 
 @final
@@ -102,7 +89,7 @@ class InputMemory:
         n = len(label)
         goals = goal.reshape(n, self.goals)
         log_goal = no_targets(n)[1] if log_goal is None else log_goal
-        rarity = _no_rarity(n) if rarity is None else rarity
+        rarity = repeated(1.0, n, np.float64) if rarity is None else rarity
         _put(self.ring, first, *inputs[:4], label, goals, inputs.splined, log_goal, rarity)
 
     def _reserve(self, first: int, inputs: Inputs) -> None:

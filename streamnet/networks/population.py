@@ -26,7 +26,6 @@ from streamnet.networks.members import Weights
 from streamnet.networks.members import first_members
 from streamnet.networks.memory import InputMemory
 from streamnet.networks.memory import no_targets
-from streamnet.networks.memory import same_number
 from streamnet.networks.packing import Matrices
 from streamnet.networks.packing import Packed
 from streamnet.networks.packing import Parts
@@ -44,6 +43,7 @@ from streamnet.networks.topology import scratch_size
 from streamnet.networks.topology import sections_of
 from streamnet.networks.topology import states_of
 from streamnet.networks.turns import new_turns
+from streamnet.repeated import repeated
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
@@ -266,7 +266,7 @@ class Population:
             self.state,
             self.seats(self.memory.ring),
             self.memory.ring,
-            same_number(n, outputs),
+            repeated(outputs, n, np.int32),
             first,
             self.capacity.dense,
             self.seed,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.repeated import repeated
 from streamnet.selection.mixing import Mixing
 from streamnet.selection.opinion_pool import RATES
 from streamnet.selection.opinion_pool import Scratch
@@ -133,9 +134,7 @@ class LabelEnsemble(Mixing):
             known: Classes known.
         """
         _, n, width = answers.shape
-        nothing, names = np.empty((2, n), np.int32)
-        nothing.fill(-1)
-        names.fill(known)
+        nothing, names = repeated(-1, n, np.int32), repeated(known, n, np.int32)
         # Room for more labels is made aside.
         asked = self if width <= len(self.frequencies) else self._aside()
         return asked.serve(answers, alive, nothing, names, learns=False)

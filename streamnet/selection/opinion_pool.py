@@ -75,6 +75,15 @@ def _listen(
 
 
 @exact_kernel
+def _normalise(shares: NDArray[Any], known: int) -> None:
+    total = 0.0
+    for c in range(known):
+        total += shares[c]
+    for c in range(known):
+        shares[c] /= total
+
+
+@exact_kernel
 def _mix(
     weights: NDArray[np.float64], opinions: NDArray[np.float64], known: int, out: NDArray[Any]
 ) -> None:
@@ -87,12 +96,9 @@ def _mix(
     peak = -np.inf
     for c in range(known):
         peak = max(peak, out[c])
-    total = 0.0
     for c in range(known):
         out[c] = math.exp(out[c] - peak)
-        total += out[c]
-    for c in range(known):
-        out[c] /= total
+    _normalise(out, known)
 
 
 @exact_kernel
@@ -137,12 +143,9 @@ def _combine(
     mixers = weights.shape[0]
     for m in range(mixers):
         _mix(weights[m], opinions, known, shares[m])
-    total = 0.0
     for c in range(known):
         shares[mixers, c] = math.exp(opinions[c, best]) if best >= 0 else 1.0
-        total += shares[mixers, c]
-    for c in range(known):
-        shares[mixers, c] /= total
+    _normalise(shares[mixers], known)
     for m in range(mixers + 1):
         for c in range(known):
             second[c, m] = _logarithm(shares[m, c])
@@ -220,13 +223,10 @@ def _balance(shares: NDArray[np.float64], counts: NDArray[np.float64], known: in
     """Make shares what they would be if all labels were equally frequent, where counted."""
     if counts.size == 0:
         return
-    total = 0.0
     for c in range(known):
         # One more each: a label that was known from the start may not have come yet.
         shares[c] /= counts[c] + 1.0
-        total += shares[c]
-    for c in range(known):
-        shares[c] /= total
+    _normalise(shares, known)
 
 
 @exact_kernel
