@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from streamnet.repeated import repeated
 @pytest.mark.parametrize(
     ("number", "dtype"), [(-1, np.int32), (1.0, np.float64), (np.nan, np.float64), (0, np.float32)]
 )
-def test_it_is_the_number_over_and_over(n: int, number: float, dtype: type) -> None:
+def test_it_is_the_number_over_and_over(n: int, number: float, dtype: Any) -> None:
     array = repeated(number, n, dtype)
     assert (array.shape, array.dtype) == ((n,), dtype)
     assert np.array_equal(array, [number] * n, equal_nan=dtype is np.float64)

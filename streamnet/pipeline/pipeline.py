@@ -267,11 +267,11 @@ class Pipeline:
             return
         if schema.task is None:
             raise ConfigurationError("the source has no target, but learning needs one")
-        warm = partial(warm_up, schema.task, self._dtype, self._identity.get("encoder"))
+        encoder, kinds = self._identity.get("encoder"), [kind for _, kind in schema.fields]
+        warm = partial(warm_up, schema.task, self._dtype, encoder, kinds=kinds)
         if not await self._reader.unless_stopped(partial(abandonable, warm)):
             return
-        self.schema = schema
-        self.learner = self._make(task=schema.task)
+        self.schema, self.learner = schema, self._make(task=schema.task)
         recorder = await to_thread.run_sync(self._begin, self.learner, schema, saved)
         self._started = perf_counter()
         self.ready.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,20 @@ from streamnet.samples import Task
 __all__ = ("warm_up",)
 
 
-def warm_up(task: Task, dtype: str = "float32", encoder: dict[str, Any] | None = None) -> bool:
+def warm_up(
+    task: Task,
+    dtype: str = "float32",
+    encoder: dict[str, Any] | None = None,
+    *,
+    kinds: Collection[Kind] = (),
+) -> bool:
     """Take a few made-up samples through every stage: seconds at first, then a fraction of one.
+
+    Args:
+        task: Classification or regression.
+        dtype: Of the networks.
+        encoder: Settings of the encoder.
+        kinds: Of the columns, besides numbers and categories.
 
     Returns:
         True: kernels are ready.
@@ -32,13 +45,16 @@ def warm_up(task: Task, dtype: str = "float32", encoder: dict[str, Any] | None =
         CandidateSettings(hidden=(4,), target_transform=transform),
     ]
     learner = Learner(task=task, candidates=candidates, dtype=dtype, encoder=encoder)
-    schema = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y", task)
+    fields = [
+        Field(str(kind), kind) for kind in dict.fromkeys((Kind.NUMBER, Kind.CATEGORY, *kinds))
+    ]
+    schema = Schema(tuple(fields), "y", task)
     target = np.array([0.0, 1.0]) if task is Task.REGRESSION else np.array(["a", "b"], object)
     block = Block(
         schema,
         "warm-up",
-        np.array([[0.0], [1.0]]),
-        (np.array(["u", "v"], object),),
+        np.array([[0.0] * len(schema.numbers), [1.0] * len(schema.numbers)]),
+        tuple(np.array(["u", "v"], object) for _ in schema.words),
         target,
         np.zeros((3, 3), np.int64),
     )

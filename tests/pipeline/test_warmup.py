@@ -38,11 +38,13 @@ print(learned, *sorted(late))
 
 @pytest.mark.parametrize("task", Task)
 def test_no_kernel_is_loaded_while_a_stream_is_learned(task: Task, tmp_path: Path) -> None:
-    rows = ["a,b,word,y"]
+    rows = ["a,b,word,day,words,y"]
     for i in range(3000):
         drifted = (i % 7 > 3) != (i > 1500)  # so that a change is noticed, too
         y = f"{10 + 5 * drifted + i % 3}" if task is Task.REGRESSION else ["no", "yes"][drifted]
-        rows.append(f"{i % 7},{i * 37 % 101 / 10},{'uvw'[i % 3]},{y}")
+        day = f"2026-{1 + i // 250 % 12:02}-{1 + i % 28:02} {i % 24:02}:00:00"
+        words = f"some words {i % 50} and a few more of {i % 11} for {i} of them"
+        rows.append(f"{i % 7},{i * 37 % 101 / 10},{'uvw'[i % 3]},{day},{words},{y}")
     path = tmp_path / "stream.csv"
     path.write_text("\n".join(rows) + "\n")
     done = subprocess.run(
