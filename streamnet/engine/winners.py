@@ -15,7 +15,6 @@ from streamnet.engine.holdout import Graded
 from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Scored
 from streamnet.networks.population import Population
-from streamnet.networks.topology import PLAN
 from streamnet.pipeline.parts import Stateless
 from streamnet.selection.criteria import Criterion
 
@@ -53,8 +52,8 @@ class Shelf:
         if self._weights is None:
             self._weights = np.zeros_like(weights)
         for slot in slots.tolist():
-            start, size = self._population.plans[slot, [PLAN.start, PLAN.size]].tolist()
-            self._weights[start : start + size] = weights[start : start + size]
+            own, _ = self._population.layout.places(slot)
+            self._weights[own] = weights[own]
 
     def put_back(self) -> None:
         """Give the candidates the weights that were kept; training must have ended."""

@@ -165,8 +165,8 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
     learn(
         members,
         new_turns(),
-        population.plans,
-        population.factors,
+        population.layout.plans,
+        population.layout.factors,
         population.taken,
         np.ones(networks, np.uint8),
         population.weights,

@@ -42,12 +42,10 @@ def cost_of(settings: CandidateSettings, capacity: Capacity) -> float:
     return (_STEP + pace * touched) * (1 + settings.rehearsal)
 
 
-def heaviest_first(settings: Sequence[CandidateSettings], capacity: Capacity) -> NDArray[np.int64]:
-    """The places of candidates in the order in which threads best take them up.
+def heaviest_first(costs: Sequence[float]) -> NDArray[np.int64]:
+    """The places of candidates of such costs in the order in which threads best take them up.
 
-    >>> small, wide = CandidateSettings(hidden=(8,)), CandidateSettings(hidden=(128,))
-    >>> heaviest_first([small, wide], Capacity(dense=8, rows=0, outputs=2))
-    array([1, 0])
+    >>> heaviest_first([0.1, 0.3, 0.2])
+    array([1, 2, 0])
     """
-    costs = [cost_of(given, capacity) for given in settings]
     return np.argsort(np.negative(costs), kind="stable")

@@ -235,11 +235,11 @@ class NeuralNetwork:
         population, n = self._population, len(samples)
         weights, state = population.weights.copy(), population.state.copy()
         taken = population.taken.copy()
-        before = population.factors[0, FACTORS.learning_rate]
-        population.factors[0, FACTORS.learning_rate] = before if rate is None else rate
+        before = population.layout.factors[0, FACTORS.learning_rate]
+        population.layout.factors[0, FACTORS.learning_rate] = before if rate is None else rate
         answers = population.prepare(0, _inputs(samples), np.zeros(n, np.int32), goals, 1)
         population.run(0, np.full(n, self.outputs, np.int32), answers)
-        population.factors[0, FACTORS.learning_rate] = before
+        population.layout.factors[0, FACTORS.learning_rate] = before
         population.check()
         if not population.healthy[0]:
             population.weights[:], population.state[:] = weights, state

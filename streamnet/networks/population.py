@@ -15,11 +15,13 @@ from streamnet.errors import ConfigurationError
 from streamnet.networks.aligned import aligned_zeros
 from streamnet.networks.balance import ClassCounts
 from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.cost import heaviest_first
 from streamnet.networks.initialise import fill_section
 from streamnet.networks.kernels import Memory
 from streamnet.networks.kernels import finite
 from streamnet.networks.kernels import learn
+from streamnet.networks.layout import Draft
+from streamnet.networks.layout import draft_of
+from streamnet.networks.layout import layout_of
 from streamnet.networks.members import Answers
 from streamnet.networks.members import Member
 from streamnet.networks.members import Weights
@@ -29,7 +31,6 @@ from streamnet.networks.memory import no_targets
 from streamnet.networks.packing import Matrices
 from streamnet.networks.packing import Packed
 from streamnet.networks.packing import Parts
-from streamnet.networks.packing import matrices_of
 from streamnet.networks.packing import pack
 from streamnet.networks.packing import parts_of
 from streamnet.networks.packing import unpack
@@ -37,11 +38,6 @@ from streamnet.networks.packing import weights_of
 from streamnet.networks.seats import Seats
 from streamnet.networks.seats import new_seats
 from streamnet.networks.topology import Capacity
-from streamnet.networks.topology import factors_of
-from streamnet.networks.topology import plan_of
-from streamnet.networks.topology import scratch_size
-from streamnet.networks.topology import sections_of
-from streamnet.networks.topology import states_of
 from streamnet.networks.turns import new_turns
 from streamnet.repeated import repeated
 from streamnet.samples import Inputs
@@ -107,32 +103,17 @@ class Population:
 
     def _arrange(self) -> None:
         """Lay out weights and optimiser state for the present members and capacity."""
-        weights, states, scratch = 0, 0, 0
-        plans = []
-        for member in self.members:
-            place = {"start": weights, "state": states, "serial": member.serial}
-            plans.append(plan_of(member.settings, self.task, self.capacity, **place))
-            size = sum(s.rows * s.width for s in sections_of(member.settings, self.capacity))
-            weights += size
-            states += size * states_of(member.settings)
-            scratch = max(scratch, scratch_size(member.settings, self.capacity))
-        self.plans = np.stack(plans)
+        self._lay_out([draft_of(m.settings, self.task, self.capacity) for m in self.members])
+
+    def _lay_out(self, drafts: Sequence[Draft]) -> None:
+        self.layout = layout_of(drafts, [member.serial for member in self.members])
         self.logarithmic = np.array([m.settings.target_transform == "log" for m in self.members])
-        self.factors = np.stack([factors_of(member.settings) for member in self.members])
-        self._order = heaviest_first([m.settings for m in self.members], self.capacity)
-        self.weights = aligned_zeros(weights, self.dtype)
-        self.state = aligned_zeros(states, self.dtype)
-        self._scratch_size = scratch
+        self.weights = aligned_zeros(self.layout.weights, self.dtype)
+        self.state = aligned_zeros(self.layout.states, self.dtype)
         self._local = local()
 
     def _matrices(self, slot: int) -> Matrices:
-        settings = self.members[slot].settings
-        _, start, size, state = self.plans[slot, :4].tolist()
-        return matrices_of(
-            sections_of(settings, self.capacity),
-            self.weights[start : start + size],
-            self.state[state : state + states_of(settings) * size],
-        )
+        return self.layout.matrices(slot, self.weights, self.state)
 
     def _all_matrices(self) -> list[Matrices]:
         return [self._matrices(slot) for slot in range(len(self.members))]
@@ -220,10 +201,10 @@ class Population:
                 first. None leaves all to this thread.
         """
         learn(
-            self._order,
+            self.layout.order,
             new_turns() if turns is None else turns,
-            self.plans,
-            self.factors,
+            self.layout.plans,
+            self.layout.factors,
             self.taken,
             self.healthy,
             self.weights,
@@ -256,10 +237,10 @@ class Population:
         outcome = np.empty((len(healthy), n, self.capacity.outputs), self.dtype)
         answers = Answers(outcome, np.zeros(outcome.shape[:2], np.uint8), self.logarithmic[asked])
         learn(
-            self._order if slot is None else _FIRST,
+            self.layout.order if slot is None else _FIRST,
             new_turns(),
-            self.plans[asked],
-            self.factors[asked],
+            self.layout.plans[asked],
+            self.layout.factors[asked],
             self.taken[asked],
             healthy,
             self.weights,
@@ -279,17 +260,17 @@ class Population:
         kept: Seats | None = getattr(self._local, "seats", None)
         most = memory.row.shape[1] + 2 * memory.splined.shape[1]
         if kept is None or kept.touched.place.shape[1] < most:
-            kept = self._local.seats = new_seats(self._scratch_size, most, self.dtype)
+            kept = self._local.seats = new_seats(self.layout.scratch, most, self.dtype)
         return kept
 
     def check(self) -> int:
         """Quarantine candidates with a weight that is not finite; return how many."""
-        return int(finite(self.plans, self.weights, self.healthy))
+        return int(finite(self.layout.plans, self.weights, self.healthy))
 
     def finite_slots(self) -> set[int]:
         """Slots of healthy candidates all of whose weights are finite."""
         healthy = self.healthy.copy()
-        finite(self.plans, self.weights, healthy)
+        finite(self.layout.plans, self.weights, healthy)
         return set(np.flatnonzero(healthy).tolist())
 
     def replace(
@@ -326,14 +307,15 @@ class Population:
 
     def _rearrange(self, slot: int) -> None:
         """Lay out for another member in ``slot``; all others keep their numbers."""
-        plans, weights, state = self.plans, self.weights, self.state
-        self._arrange()
-        for k, member in enumerate(self.members):
+        before, weights, state = self.layout, self.weights, self.state
+        drafts = list(before.drafts)
+        drafts[slot] = draft_of(self.members[slot].settings, self.task, self.capacity)
+        self._lay_out(drafts)
+        for k in range(len(drafts)):
             if k != slot:
-                (old, size, old_state), (new, _, new_state) = plans[k, 1:4], self.plans[k, 1:4]
-                self.weights[new : new + size] = weights[old : old + size]
-                size *= states_of(member.settings)
-                self.state[new_state : new_state + size] = state[old_state : old_state + size]
+                (new, new_state), (old, old_state) = self.layout.places(k), before.places(k)
+                self.weights[new] = weights[old]
+                self.state[new_state] = state[old_state]
 
     def _inherited(self, settings: CandidateSettings, parent: int) -> Parts:
         arrays = parts_of(self._matrices(parent))

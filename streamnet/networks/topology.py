@@ -40,6 +40,8 @@ __all__ = (
     "PLAN",
     "PLAN_LAYER",
     "PLAN_MOVE",
+    "STATE_PLACES",
+    "WEIGHT_PLACES",
     "Capacity",
     "Section",
     "factors_of",
@@ -128,6 +130,22 @@ MOVES = PLAN.layers + len(PLAN_LAYER) * MOST_LAYERS  # where the first section t
 ALL_OUTPUTS = -1
 
 
+def _columns(first: int, step: int, number: int, column: int) -> list[int]:
+    return [first + step * i + column for i in range(number)]
+
+
+# Columns that count from a candidate's first weight, or from its first number of the state; those
+# of what a candidate does not have count from there as well, and nobody reads them.
+WEIGHT_PLACES = np.array(
+    [
+        *(PLAN.start, PLAN.first, PLAN.sparse, PLAN.output_bias, PLAN.output, PLAN.splines),
+        *_columns(PLAN.layers, len(PLAN_LAYER), MOST_LAYERS, PLAN_LAYER.weights),
+        *_columns(MOVES, len(PLAN_MOVE), MOST_LAYERS + 2, PLAN_MOVE.weights),
+    ]
+)
+STATE_PLACES = np.array([PLAN.state, PLAN.sums])
+
+
 class Capacity(NamedTuple):
     """What a candidate has room for."""
 
@@ -202,18 +220,14 @@ def scratch_size(settings: CandidateSettings, capacity: Capacity) -> int:
     return size + max(section.width for section in sections_of(settings, capacity))
 
 
-def plan_of(
-    settings: CandidateSettings,
-    task: Task,
-    capacity: Capacity,
-    *,
-    start: int,
-    state: int,
-    serial: int,
-) -> NDArray[np.int64]:
-    """The row of whole numbers from which the kernels learn and run a candidate."""
+def plan_of(settings: CandidateSettings, task: Task, capacity: Capacity) -> NDArray[np.int64]:
+    """The row of whole numbers from which the kernels learn and run a candidate.
+
+    Places count from its own first weight and state; `layout` moves them to where those are, and
+    writes the serial.
+    """
     sections = {section.name: section for section in sections_of(settings, capacity)}
-    at = {name: start + section.offset for name, section in sections.items()}
+    at = {name: section.offset for name, section in sections.items()}
     values, deltas, end = _scratch(settings, capacity)
     width = padded(capacity.outputs)
     linear = not settings.hidden
@@ -221,9 +235,9 @@ def plan_of(
     plan = np.zeros(MOVES + len(PLAN_MOVE) * (MOST_LAYERS + 2), np.int64)
     plan[: PLAN.layers] = (
         len(settings.hidden),
-        start,
+        0,
         size,
-        state,
+        0,
         at["first"],
         at["sparse"],
         0 if linear else at["output_bias"],
@@ -237,12 +251,12 @@ def plan_of(
         SCHEDULES.index(settings.schedule),
         settings.rehearsal,
         settings.memory,
-        serial,
+        0,
         len(settings.hidden) + 2 if settings.hidden else 1,
         capacity.dense,
         0 if settings.lags else capacity.lags,
         settings.batch_size,
-        state + _optimiser_states(settings) * size,
+        _optimiser_states(settings) * size,
         end + 2 * width,
         settings.knots,
         at.get("splines", 0),

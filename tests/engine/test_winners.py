@@ -10,7 +10,6 @@ from streamnet.engine.holdout import Graded
 from streamnet.engine.winners import Finishers
 from streamnet.engine.winners import Improvement
 from streamnet.engine.winners import Winners
-from streamnet.networks.topology import PLAN
 from streamnet.selection.criteria import Tally
 from streamnet.selection.criteria import criterion
 
@@ -19,9 +18,8 @@ NAN, INF = float("nan"), float("inf")
 
 def population(count: int) -> Any:
     """Stands for one whose candidates have one weight each."""
-    plans = np.zeros((count, PLAN.layers), np.int64)
-    plans[:, PLAN.start], plans[:, PLAN.size] = range(count), 1
-    return SimpleNamespace(members=[None] * count, plans=plans, weights=np.zeros(count))
+    layout = SimpleNamespace(places=lambda slot: (slice(slot, slot + 1), None))
+    return SimpleNamespace(members=[None] * count, layout=layout, weights=np.zeros(count))
 
 
 def epoch(weights: float, distances: list[float], correct: list[int] | None = None) -> Any:

@@ -151,7 +151,8 @@ def test_an_explosion_at_the_very_last_sample_leaves_a_sound_model() -> None:
         if not all(np.isfinite(w).all() for w in weights_of(learner, slot))
     ]
     population = learner.trainer.population
-    population.weights[int(population.plans[1, 1])] = np.nan  # the second candidate's first weight
+    second, _ = population.layout.places(1)
+    population.weights[second.start] = np.nan
     broken.append(1)
     before = learner.trainer.population.healthy.copy()
     model = learner.model()

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.layout import draft_of
+from streamnet.networks.layout import layout_of
+from streamnet.networks.topology import PLAN
+from streamnet.networks.topology import Capacity
+from streamnet.samples import Task
+
+settings = st.builds(
+    CandidateSettings,
+    hidden=st.sampled_from([(), (3,), (20,), (20, 5)]),
+    optimiser=st.sampled_from(["sgd", "momentum", "adam"]),
+    knots=st.sampled_from([0, 4]),
+    batch_size=st.sampled_from([1, 3]),
+)
+capacities = st.builds(
+    Capacity,
+    dense=st.integers(0, 9),
+    rows=st.sampled_from([0, 64]),
+    outputs=st.integers(1, 20),
+    lags=st.integers(0, 5),
+)
+
+
+@given(st.lists(settings, min_size=1, max_size=6), capacities)
+def test_candidates_fill_both_arrays_one_behind_the_other(
+    candidates: list[CandidateSettings], capacity: Capacity
+) -> None:
+    drafts = [draft_of(given, Task.CLASSIFICATION, capacity) for given in candidates]
+    layout = layout_of(drafts, range(len(drafts)))
+    weights, states = np.zeros(layout.weights), np.zeros(layout.states)
+    for slot in range(len(drafts)):
+        for _, arrays in layout.matrices(slot, weights, states):
+            for array in arrays:
+                array += 1
+    assert (weights == 1).all()
+    assert (states == 1).all()
+
+
+@given(settings, settings, capacities)
+def test_places_of_a_later_candidate_lie_behind_those_of_the_first(
+    first: CandidateSettings, second: CandidateSettings, capacity: Capacity
+) -> None:
+    drafts = [draft_of(given, Task.REGRESSION, capacity) for given in (first, second)]
+    alone, both = layout_of(drafts[1:], [7]), layout_of(drafts, [3, 7])
+    moved, states = both.places(1)
+    for section in drafts[1].sections:
+        place = {"first": PLAN.first, "output": PLAN.output, "sparse": PLAN.sparse}
+        if section.name in place:
+            column = place[section.name]
+            assert both.plans[1, column] == moved.start + section.offset
+            assert alone.plans[0, column] == section.offset
+    assert both.plans[1, PLAN.state] == states.start
+    assert both.plans[:, PLAN.serial].tolist() == [3, 7]
