@@ -195,16 +195,16 @@ class Network:
             move = self.first[key] = beta * self.first.get(key, 0.0) + g
         elif settings.optimiser == "rmsprop":
             self.second[key] = beta2 * self.second.get(key, 0.0) + (1.0 - beta2) * g * g
-            move = g / (math.sqrt(self.second[key]) + settings.epsilon)
+            move = g / math.sqrt(self.second[key] + settings.epsilon**2)
         elif settings.optimiser == "adagrad":
             self.second[key] = self.second.get(key, 0.0) + g * g
-            move = g / (math.sqrt(self.second[key]) + settings.epsilon)
+            move = g / math.sqrt(self.second[key] + settings.epsilon**2)
         elif settings.optimiser == "adam":
             self.first[key] = beta * self.first.get(key, 0.0) + (1.0 - beta) * g
             self.second[key] = beta2 * self.second.get(key, 0.0) + (1.0 - beta2) * g * g
             t = self.steps + 1
             first = self.first[key] / (1.0 - beta**t)
-            # epsilon is added before the correction of the second average, as the paper allows
-            root = math.sqrt(self.second[key]) + settings.epsilon
+            # epsilon comes in before the correction of the second average, as the paper allows
+            root = math.sqrt(self.second[key] + settings.epsilon**2)
             move = first * math.sqrt(1.0 - beta2**t) / root
         matrix[row][unit] = w - rate * move

@@ -58,6 +58,7 @@ _NOT_NEGATIVE = (
 _BELOW_ONE = ("momentum", "second_momentum")
 _WHOLE = ("decay_steps", "batch_size", "rehearsal", "early_rehearsal", "memory", "knots")
 _MOST = 1 << 31  # of a whole number
+_LEAST_EPSILON = 1e-18  # whose square float32 can still tell from zero
 
 
 @final
@@ -84,7 +85,7 @@ class CandidateSettings:
         decay_steps: See ``schedule``.
         momentum: Share of the running gradient that is kept a step (momentum, adam).
         second_momentum: Share of the running squared gradient that is kept (rmsprop, adam).
-        epsilon: Added to the root of the running squared gradient.
+        epsilon: Its square is added to the running squared gradient before the root is taken.
         weight_decay: Share of a weight, times the learning rate, that is taken off at each step
             (decoupled: Loshchilov and Hutter 2019); never off a bias.
         clip: Largest Euclidean norm of a sample's gradient; 0 is no limit.
@@ -204,6 +205,8 @@ class CandidateSettings:
             raise ConfigurationError(f"{name} is {value}, but must be > 0")
         if value < 0:
             raise ConfigurationError(f"{name} is {value}, but must be >= 0")
+        if name == "epsilon" and value < _LEAST_EPSILON:
+            raise ConfigurationError(f"{name} is {value}, but must be >= {_LEAST_EPSILON}")
         if name in _BELOW_ONE and value >= 1:
             raise ConfigurationError(f"{name} is {value}, but must be < 1")
 

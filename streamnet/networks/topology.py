@@ -15,6 +15,7 @@ whole number of vectors (`simd.LANES`); what fills up a row stays zero:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -123,6 +124,8 @@ class _Factors(NamedTuple):
     huber_delta: int = 8
     score_limit: int = 9
     class_weight: int = 10
+    log_momentum: int = 11  # logarithms of two of these
+    log_second_momentum: int = 12
 
 
 PLAN, PLAN_LAYER, PLAN_MOVE, FACTORS = _Plan(), _PlanLayer(), _PlanMove(), _Factors()
@@ -319,4 +322,9 @@ def _moves(
 
 def factors_of(settings: CandidateSettings) -> NDArray[np.float64]:
     """The row of numbers that belongs to a plan."""
-    return np.array([getattr(settings, name) for name in FACTORS._fields], np.float64)
+    logarithms = [
+        math.log(share) if share > 0.0 else -math.inf
+        for share in (settings.momentum, settings.second_momentum)
+    ]
+    plain = FACTORS._fields[: FACTORS.log_momentum]
+    return np.array([*(getattr(settings, name) for name in plain), *logarithms], np.float64)

@@ -50,8 +50,8 @@ def correction_of(plan, factor, taken):
     """What Adam multiplies the rate with, since its averages start at zero."""
     if simd.fact(plan, PLAN.optimiser) != ADAM:
         return 1.0
-    first = 1.0 - simd.fact(factor, FACTORS.momentum) ** (taken + 1)
-    second = 1.0 - simd.fact(factor, FACTORS.second_momentum) ** (taken + 1)
+    first = 1.0 - math.exp((taken + 1) * simd.fact(factor, FACTORS.log_momentum))
+    second = 1.0 - math.exp((taken + 1) * simd.fact(factor, FACTORS.log_second_momentum))
     return math.sqrt(second) / first
 
 
@@ -154,7 +154,7 @@ def _step(optimiser, plan, factor, weights, at, state, g, rate, keep):
     number = weights.dtype.type
     first = at - simd.fact(plan, PLAN.start) + simd.fact(plan, PLAN.state)
     second = first + simd.fact(plan, PLAN.size)
-    epsilon = simd.splat(number(simd.fact(factor, FACTORS.epsilon)))
+    epsilon = simd.splat(number(simd.fact(factor, FACTORS.epsilon) ** 2))
     beta = simd.splat(number(simd.fact(factor, FACTORS.momentum)))
     rest = simd.splat(number(1.0 - simd.fact(factor, FACTORS.momentum)))
     beta2 = simd.splat(number(simd.fact(factor, FACTORS.second_momentum)))
@@ -167,11 +167,11 @@ def _step(optimiser, plan, factor, weights, at, state, g, rate, keep):
         v = simd.multiply(beta2, simd.load(state, first))
         v = simd.multiply_add(simd.multiply(rest2, g), g, v)
         simd.store(state, first, v)
-        move = simd.divide(g, simd.add(simd.square_root(v), epsilon))
+        move = simd.divide(g, simd.square_root(simd.add(v, epsilon)))
     elif optimiser == ADAGRAD:
         v = simd.multiply_add(g, g, simd.load(state, first))
         simd.store(state, first, v)
-        move = simd.divide(g, simd.add(simd.square_root(v), epsilon))
+        move = simd.divide(g, simd.square_root(simd.add(v, epsilon)))
     elif optimiser == ADAM:
         m = simd.multiply(beta, simd.load(state, first))
         m = simd.multiply_add(rest, g, m)
@@ -179,6 +179,6 @@ def _step(optimiser, plan, factor, weights, at, state, g, rate, keep):
         v = simd.multiply(beta2, simd.load(state, second))
         v = simd.multiply_add(simd.multiply(rest2, g), g, v)
         simd.store(state, second, v)
-        move = simd.divide(m, simd.add(simd.square_root(v), epsilon))
+        move = simd.divide(m, simd.square_root(simd.add(v, epsilon)))
     w = simd.multiply(simd.splat(number(keep)), simd.load(weights, at))
     simd.store(weights, at, simd.multiply_add(simd.splat(number(-rate)), move, w))
