@@ -16,6 +16,9 @@ from streamnet.networks.plan import SOFTMAX
 from streamnet.networks.plan import TANH
 from streamnet.networks.plan import layer_of
 from streamnet.networks.simd import LANES
+from streamnet.networks.simd_functions import exponential
+from streamnet.networks.simd_functions import hyperbolic_tangent
+from streamnet.networks.simd_functions import logistic
 from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
 
@@ -165,8 +168,8 @@ def _activated(code, h, units):
     if code == IDENTITY:
         return h
     if code == TANH:
-        return simd.hyperbolic_tangent(h)
-    return simd.keep(simd.logistic(h), units)
+        return hyperbolic_tangent(h)
+    return simd.keep(logistic(h), units)
 
 
 @inlined
@@ -196,9 +199,9 @@ def finish(plan, scratch, active, limit):
             # One by one: a vector could not be loaded before these scores have reached the cache.
             score = simd.splat(simd.pick(scratch, o))
             if code == TANH:
-                value = simd.hyperbolic_tangent(score)
+                value = hyperbolic_tangent(score)
             else:
-                value = simd.logistic(score)
+                value = logistic(score)
             simd.put(scratch, o, simd.lane(value))
     elif code == RELU:
         for o in range(start, start + active):
@@ -212,14 +215,14 @@ def _powers(scratch, start, count, factor, shift):
     if count <= FEW:
         # A vector could not be loaded before the scores just written have reached the cache.
         for o in range(start, start + count):
-            power = simd.exponential(simd.splat(factor * (simd.pick(scratch, o) - shift)))
+            power = exponential(simd.splat(factor * (simd.pick(scratch, o) - shift)))
             simd.put(scratch, o, simd.lane(power))
         return
     factors = simd.splat(factor)
     shifts = simd.splat(shift)
     for o in range(start, start + count, LANES):
         x = simd.multiply(factors, simd.subtract(simd.load(scratch, o), shifts))
-        simd.store(scratch, o, simd.exponential(x))
+        simd.store(scratch, o, exponential(x))
 
 
 @inlined

@@ -7,13 +7,15 @@ from typing import Self
 from typing import final
 
 import numpy as np
+from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.repeated import repeated
 from streamnet.selection.mixing import Mixing
-from streamnet.selection.opinion_pool import RATES
+from streamnet.selection.opinion_pool import MIXERS
 from streamnet.selection.opinion_pool import Scratch
+from streamnet.selection.opinion_pool import new_scratch
 from streamnet.selection.opinion_pool import pool
 
 __all__ = ("LabelEnsemble",)
@@ -41,7 +43,7 @@ class LabelEnsemble(Mixing):
     True
     """
 
-    _mixers = len(RATES)
+    _mixers = MIXERS
     _arrays = (*Mixing._arrays, "transitions", "frequencies", "last")
 
     def __init__(self, candidates: int, *, balanced: bool = False, **others: Any) -> None:
@@ -51,7 +53,9 @@ class LabelEnsemble(Mixing):
         super().__init__(candidates, **others)
 
     def _begin(self) -> None:
-        self._working = self._scratch(2)
+        self.weights = np.asfortranarray(self.weights)  # those of an expert side by side
+        self.squares = np.asfortranarray(self.squares)
+        self._working = self._scratch(2, np.float32)
         # By the last label, and a row for none; nothing where that expert is not heard.
         self.transitions = np.zeros((3 if self.members[self.candidates] else 0, 2))
         self.frequencies = np.zeros(2)
@@ -82,8 +86,10 @@ class LabelEnsemble(Mixing):
         width = answers.shape[2]
         self._make_room(width)
         # Several threads may ask at once, and only one learns.
-        kept = learns and len(self._working[0]) == width
-        working = self._working if kept else self._scratch(width)
+        fits = (
+            self._working.opinions.shape[0] == width and self._working.heard.dtype == answers.dtype
+        )
+        working = self._working if learns and fits else self._scratch(width, answers.dtype)
         if learns:
             self._working = working
         served = np.zeros(answers.shape[1:])
@@ -112,14 +118,8 @@ class LabelEnsemble(Mixing):
         )
         return served
 
-    def _scratch(self, width: int) -> Scratch:
-        return Scratch(
-            np.empty((width, self.experts)),
-            np.empty((len(RATES) + 2, width)),
-            np.empty((width, len(RATES) + 1)),
-            np.empty(self.experts + len(RATES)),
-            np.empty(self.experts + len(RATES) + 2, np.uint8),
-        )
+    def _scratch(self, width: int, dtype: DTypeLike) -> Scratch:
+        return new_scratch(self.candidates, width, dtype)
 
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int

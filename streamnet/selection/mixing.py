@@ -221,5 +221,5 @@ class Mixing(ABC):
     def _aside(self) -> Self:
         """Another that shares what only learning changes: to be asked and thrown away."""
         aside = copy(self)
-        aside.weights = self.weights.copy()  # some mixers reckon theirs at each answer
+        aside.weights = self.weights.copy(order="K")  # some mixers reckon theirs at each answer
         return aside

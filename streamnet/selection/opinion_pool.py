@@ -1,48 +1,88 @@
-"""Logarithmic opinion pools learned online: how `LabelEnsemble` combines and learns, compiled."""
+"""Logarithmic opinion pools learned online: how `LabelEnsemble` combines and learns, compiled.
+
+Each of the mixers is a lane of a vector, so that their sums over the experts are made side by side,
+each expert after the one before: experts that have no weight may be left out, and no bit changes.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_kernel
+from streamnet.networks import simd
+from streamnet.networks.simd import FOUR
+from streamnet.networks.simd import LANES
+from streamnet.networks.simd_functions import exponential
+from streamnet.networks.simd_functions import logarithm
 from streamnet.selection.mixing import FINAL_RATE
 from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import fade
 from streamnet.selection.mixing import least
 
-__all__ = ("RATES", "Scratch", "pool")
+__all__ = ("MIXERS", "Scratch", "new_scratch", "pool")
 
 FLOOR = 1e-4  # least probability in a logarithm
 LOG_FLOOR = math.log(FLOOR)
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
-# How fast the weights of each mixer move, and whether by AdaGrad.
+# How fast the weights of each mixer move, whether by AdaGrad, and what divides a step's square.
 RATES = np.array([0.002, 0.008, 0.02, 0.08])
-ADAPTIVE = np.array([0, 0, 1, 1], np.uint8)
+ADAPTIVE = np.array([0.0, 0.0, 1.0, 1.0])
+DAMPINGS = np.array([1.0, 1.0, DAMPING, DAMPING])
+MIXERS = FOUR
+BEST = MIXERS  # after the mixers, what the best expert says alone
+WIDTH = MIXERS + 1
+FINAL = WIDTH  # after them, what the final mixer makes of them
 
 
 class Scratch(NamedTuple):
-    """Working memory for C labels.
+    """Working memory for C labels; what ends in a vector is filled up to whole ones."""
 
-    Arrays of their own: how far apart parts of one lie decides what the compiler's code adds up
-    first, so that bits would depend on the room for labels.
-    """
-
+    heard: NDArray[np.floating]  # shape=(candidates * C, filled up,): shares, then logarithms
+    counted: NDArray[np.float64]  # shape=(PRIORS * C, filled up,): the same of the priors
     opinions: NDArray[np.float64]  # shape=(C, experts)
-    shares: NDArray[np.float64]  # shape=(mixers + 2, C)
-    second: NDArray[np.float64]  # shape=(C, mixers + 1)
-    slopes: NDArray[np.float64]  # shape=(experts + mixers,)
-    flags: NDArray[np.uint8]  # shape=(experts + mixers + 2,)
+    scores: NDArray[
+        np.float64
+    ]  # shape=(C * WIDTH, filled up,): logarithms of shares, label by label
+    shares: NDArray[np.float64]  # the same shape
+    totals: NDArray[np.float64]  # shape=(LANES,)
+    final: NDArray[np.float64]  # shape=(C, filled up,): shares by the final mixer
+    flags: NDArray[np.uint8]  # shape=(experts + MIXERS + 2,)
+
+
+def new_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
+    """Working memory for so many labels, answered in ``dtype``."""
+
+    def filled_up(size: int) -> int:
+        return -(-size // LANES) * LANES
+
+    experts = candidates + PRIORS
+    return Scratch(
+        np.ones(filled_up(candidates * labels), dtype),
+        np.ones(filled_up(PRIORS * labels)),
+        np.zeros((labels, experts)),
+        np.zeros(filled_up(labels * WIDTH)),
+        np.zeros(filled_up(labels * WIDTH)),
+        np.ones(LANES),
+        np.zeros(filled_up(labels)),
+        np.empty(experts + MIXERS + 2, np.uint8),
+    )
 
 
 @exact_kernel
-def _logarithm(p: float) -> float:
-    """Of a share, or of the floor: with many labels most shares lie below it."""
-    return math.log(p) if p > FLOOR else LOG_FLOOR
+def _logarithms(numbers: NDArray[np.float64], count: int) -> None:
+    for j in range(0, count, FOUR):
+        simd.store(numbers, j, logarithm(simd.load_four(numbers, j)))
+
+
+@exact_kernel
+def _exponentials(numbers: NDArray[np.float64], count: int, out: NDArray[np.float64]) -> None:
+    for j in range(0, count, FOUR):
+        simd.store(out, j, exponential(simd.load_four(numbers, j)))
 
 
 @exact_kernel
@@ -54,28 +94,37 @@ def _listen(
     transitions: NDArray[np.float64],
     frequencies: NDArray[np.float64],
     last: int,
-    opinions: NDArray[np.float64],
+    scratch: Scratch,
 ) -> None:
     """Logarithms of what each expert says about sample ``i``; 0 for one that is not able."""
+    heard, counted, opinions = scratch.heard, scratch.counted, scratch.opinions
     candidates = answers.shape[0]
+    floor = heard.dtype.type(FLOOR)
     for k in range(candidates):
         for c in range(known):
-            opinions[c, k] = _logarithm(float(answers[k, i, c])) if able[k] != 0 else 0.0
+            heard[k * known + c] = max(answers[k, i, c], floor)
+    for j in range(0, candidates * known, LANES):
+        simd.store(heard, j, logarithm(simd.load(heard, j)))
     # Counts of what followed the last label, and of all labels, both faded; each label counts as
     # one part of a sample more, so that none is ruled out.
     for prior in range(PRIORS):
-        k = candidates + prior
-        counts = transitions[last] if prior == 0 and able[k] != 0 else frequencies
+        counts = transitions[last] if prior == 0 and able[candidates] != 0 else frequencies
         total = 1.0
         for c in range(known):
             total += counts[c]
         for c in range(known):
-            p = (counts[c] + 1.0 / known) / total
-            opinions[c, k] = _logarithm(p) if able[k] != 0 else 0.0
+            counted[prior * known + c] = max((counts[c] + 1.0 / known) / total, FLOOR)
+    _logarithms(counted, PRIORS * known)
+    for c in range(known):
+        for k in range(candidates):
+            opinions[c, k] = heard[k * known + c] if able[k] != 0 else 0.0
+        for prior in range(PRIORS):
+            k = candidates + prior
+            opinions[c, k] = counted[prior * known + c] if able[k] != 0 else 0.0
 
 
 @exact_kernel
-def _normalise(shares: NDArray[Any], known: int) -> None:
+def _normalise(shares: NDArray[np.floating], known: int) -> None:
     total = 0.0
     for c in range(known):
         total += shares[c]
@@ -84,72 +133,105 @@ def _normalise(shares: NDArray[Any], known: int) -> None:
 
 
 @exact_kernel
-def _mix(
-    weights: NDArray[np.float64], opinions: NDArray[np.float64], known: int, out: NDArray[Any]
-) -> None:
-    """Shares in proportion to the experts' shares, each to the power of its weight."""
+def _score(weights: NDArray[np.float64], known: int, best: int, scratch: Scratch) -> None:
+    """Each mixer's sums of the opinions by its weights, and what the best expert says.
+
+    The largest of each becomes 0. Without a best expert there are only zeros.
+    """
+    opinions, scores = scratch.opinions, scratch.scores
     for c in range(known):
-        score = 0.0
-        for k in range(weights.size):
-            score += weights[k] * opinions[c, k]
-        out[c] = score
+        score = simd.splat_four(0.0)
+        for k in range(weights.shape[1]):
+            opinion = simd.splat_four(opinions[c, k])
+            score = simd.multiply_add(opinion, simd.load_four(weights, MIXERS * k), score)
+        simd.store(scores, WIDTH * c, score)
+        scores[WIDTH * c + BEST] = opinions[c, best] if best >= 0 else 0.0
+    for m in range(WIDTH):
+        peak = -np.inf
+        for c in range(known):
+            peak = max(peak, scores[WIDTH * c + m])
+        for c in range(known):
+            scores[WIDTH * c + m] -= peak
+
+
+@exact_kernel
+def _share(known: int, scratch: Scratch) -> None:
+    """Scores to shares: in proportion to the experts' shares to the power of their weights."""
+    scores, shares, totals = scratch.scores, scratch.shares, scratch.totals
+    _exponentials(scores, WIDTH * known, shares)
+    for m in range(WIDTH):
+        totals[m] = 0.0
+    for c in range(known):
+        for m in range(WIDTH):
+            totals[m] += shares[WIDTH * c + m]
+    for c in range(known):
+        for m in range(WIDTH):
+            shares[WIDTH * c + m] /= totals[m]
+    _logarithms(totals, WIDTH)
+    for c in range(known):
+        for m in range(WIDTH):
+            scores[WIDTH * c + m] = max(scores[WIDTH * c + m] - totals[m], LOG_FLOOR)
+
+
+@exact_kernel
+def _finish(weights: NDArray[np.float64], known: int, scratch: Scratch) -> None:
+    """Shares by the final mixer, which takes the mixers and the best expert for experts."""
+    scores, final = scratch.scores, scratch.final
     peak = -np.inf
     for c in range(known):
-        peak = max(peak, out[c])
+        score = 0.0
+        for m in range(WIDTH):
+            score += weights[m] * scores[WIDTH * c + m]
+        final[c] = score
+        peak = max(peak, score)
     for c in range(known):
-        out[c] = math.exp(out[c] - peak)
-    _normalise(out, known)
+        final[c] -= peak
+    _exponentials(final, known, final)
+    _normalise(final, known)
 
 
 @exact_kernel
 def _move(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
-    opinions: NDArray[np.float64],
     known: int,
     truth: int,
-    shares: NDArray[np.float64],
-    rate: float,
-    adaptive: bool,
-    slopes: NDArray[np.float64],  # shape=(experts,), scratch
+    scratch: Scratch,
 ) -> None:
-    """A step down the slope of the log-loss of `_mix`."""
-    # Expert by expert in each loop, so that processors take several at once.
-    for k in range(weights.size):
-        slopes[k] = -opinions[truth, k]
-    for c in range(known):
-        share = shares[c]
-        for k in range(weights.size):
-            slopes[k] += share * opinions[c, k]
-    if adaptive:
-        for k in range(weights.size):
-            squares[k] += slopes[k] * slopes[k]
-            slopes[k] /= math.sqrt(squares[k] + DAMPING)
-    for k in range(weights.size):
-        weights[k] -= rate * slopes[k]
+    """A step of each mixer down the slope of its log-loss."""
+    opinions, shares = scratch.opinions, scratch.shares
+    rates, adaptive = simd.load_four(RATES, 0), simd.load_four(ADAPTIVE, 0)
+    dampings = simd.load_four(DAMPINGS, 0)
+    for k in range(weights.shape[1]):
+        slope = simd.splat_four(-opinions[truth, k])
+        for c in range(known):
+            share = simd.load_four(shares, WIDTH * c)
+            slope = simd.multiply_add(simd.splat_four(opinions[c, k]), share, slope)
+        at = MIXERS * k
+        square = simd.multiply(adaptive, slope)
+        square = simd.multiply_add(square, slope, simd.load_four(squares, at))
+        simd.store(squares, at, square)
+        step = simd.divide(slope, simd.square_root(simd.add(square, dampings)))
+        step = simd.multiply(rates, step)
+        simd.store(weights, at, simd.subtract(simd.load_four(weights, at), step))
 
 
 @exact_kernel
-def _combine(
-    opinions: NDArray[np.float64],  # shape=(C, experts)
-    known: int,
+def _move_final(
     weights: NDArray[np.float64],
-    final: NDArray[np.float64],
-    best: int,
-    shares: NDArray[np.float64],  # shape=(mixers + 2, C), written
-    second: NDArray[np.float64],  # shape=(C, mixers + 1), written: logarithms of the first layer
+    squares: NDArray[np.float64],
+    known: int,
+    truth: int,
+    scratch: Scratch,
 ) -> None:
-    """Shares by each mixer, by the best expert (even ones without any) and by the final mixer."""
-    mixers = weights.shape[0]
-    for m in range(mixers):
-        _mix(weights[m], opinions, known, shares[m])
-    for c in range(known):
-        shares[mixers, c] = math.exp(opinions[c, best]) if best >= 0 else 1.0
-    _normalise(shares[mixers], known)
-    for m in range(mixers + 1):
+    """The same of the final mixer, by AdaGrad."""
+    scores, final = scratch.scores, scratch.final
+    for m in range(WIDTH):
+        slope = -scores[WIDTH * truth + m]
         for c in range(known):
-            second[c, m] = _logarithm(shares[m, c])
-    _mix(final, second, known, shares[mixers + 1])
+            slope += final[c] * scores[WIDTH * c + m]
+        squares[m] += slope * slope
+        weights[m] -= FINAL_RATE * slope / math.sqrt(squares[m] + DAMPING)
 
 
 @exact_kernel
@@ -162,8 +244,8 @@ def pool(
     fading: float,
     margin: float,
     members: NDArray[np.uint8],
-    weights: NDArray[np.float64],
-    squares: NDArray[np.float64],
+    weights: NDArray[np.float64],  # shape=(MIXERS, experts), those of an expert side by side
+    squares: NDArray[np.float64],  # likewise
     final: NDArray[np.float64],
     final_squares: NDArray[np.float64],
     losses: NDArray[np.float64],
@@ -177,14 +259,12 @@ def pool(
     served: NDArray[np.float64],  # shape=(n, C), written
 ) -> None:
     """Answer n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
-    opinions, shares, second, slopes, flags = scratch
     candidates, n, width = answers.shape
-    mixers = weights.shape[0]
-    able = flags[: members.size]
-    everyone = flags[members.size :]
+    able = scratch.flags[: members.size]
+    everyone = scratch.flags[members.size :]
     for k in range(members.size):
         able[k] = members[k]
-    for m in range(mixers + 2):
+    for m in range(WIDTH + 1):
         everyone[m] = 1
     for i in range(n):
         names = min(known[i], width)
@@ -194,27 +274,28 @@ def pool(
             if learns and truth[i] >= 0:
                 _note(transitions, frequencies, last, counts, truth[i], fading)
             continue
-        _listen(answers, i, names, able, transitions, frequencies, last[0], opinions)
+        _listen(answers, i, names, able, transitions, frequencies, last[0], scratch)
         best = least(losses, able, chosen[0], margin)
         chosen[0] = best if learns else chosen[0]
-        _combine(opinions, names, weights, final, best, shares, second)
+        _score(weights, names, best, scratch)
+        _share(names, scratch)
+        _finish(final, names, scratch)
         for c in range(names):
-            served[i, c] = shares[chosen[1], c]
+            by = chosen[1]
+            served[i, c] = scratch.final[c] if by == FINAL else scratch.shares[WIDTH * c + by]
         _balance(served[i], counts, names)
         y = truth[i]
         if not learns or y < 0:
             continue
-        _judge(opinions, able, members, names, y, losses, fading)
-        for m in range(mixers + 2):
-            fade(combined, m, -_logarithm(shares[m, y]) if y < names else -LOG_FLOOR, fading)
+        _judge(scratch.opinions, able, members, names, y, losses, fading)
+        for m in range(WIDTH):
+            fade(combined, m, -scratch.scores[WIDTH * y + m] if y < names else -LOG_FLOOR, fading)
+        share = scratch.final[y] if y < names else FLOOR
+        fade(combined, FINAL, -math.log(max(share, FLOOR)), fading)
         chosen[1] = least(combined, everyone, chosen[1], margin)
         if y < names:
-            for m in range(mixers):
-                adaptive = ADAPTIVE[m] != 0
-                rate = RATES[m]
-                _move(weights[m], squares[m], opinions, names, y, shares[m], rate, adaptive, slopes)
-            last_shares = shares[mixers + 1]
-            _move(final, final_squares, second, names, y, last_shares, FINAL_RATE, True, slopes)
+            _move(weights, squares, names, y, scratch)
+            _move_final(final, final_squares, names, y, scratch)
         _note(transitions, frequencies, last, counts, y, fading)
 
 

@@ -1,4 +1,4 @@
-"""Vectors of sixteen lanes against numpy."""
+"""Vectors of sixteen lanes, and of four, against numpy."""
 
 from __future__ import annotations
 
@@ -11,24 +11,6 @@ from streamnet.jit import kernel
 from streamnet.networks import simd
 
 TYPES = [np.float32, np.float64]
-
-
-@kernel
-def exponentials(source, target):
-    for i in range(0, source.size, simd.LANES):
-        simd.store(target, i, simd.exponential(simd.load(source, i)))
-
-
-@kernel
-def tangents(source, target):
-    for i in range(0, source.size, simd.LANES):
-        simd.store(target, i, simd.hyperbolic_tangent(simd.load(source, i)))
-
-
-@kernel
-def logistics(source, target):
-    for i in range(0, source.size, simd.LANES):
-        simd.store(target, i, simd.logistic(simd.load(source, i)))
 
 
 @kernel
@@ -47,75 +29,6 @@ def arithmetic(a, b, c, out):
     simd.store(out, 160, simd.keep(x, 7))
     simd.put(out, 176, simd.total(x))
     simd.put(out, 177, simd.lane(y))
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-def test_the_exponential_is_as_exact_as_its_argument(dtype: Any) -> None:
-    x = np.linspace(-80, 80, 16000).astype(dtype)
-    y = np.empty_like(x)
-    exponentials(x, y)
-    error = np.abs(y / np.exp(x.astype(np.longdouble)) - 1)
-    assert (error <= (2 + np.abs(x)) * np.finfo(dtype).eps).all()
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-def test_the_exponential_clamps_large_arguments_and_keeps_nan(dtype: Any) -> None:
-    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0] + 10 * [1.0], dtype)
-    y = np.empty_like(x)
-    exponentials(x, y)
-    assert np.isnan(y[0])
-    assert np.isfinite(y[1:]).all()
-    assert y[1] == y[3] > 1e37
-    assert 0 < y[2] == y[4] < 1e-36
-    assert y[5] == 1.0
-
-
-@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 4e-7), (np.float64, 1e-15)])
-def test_the_hyperbolic_tangent_is_exact_to_the_stated_error(dtype: Any, error: float) -> None:
-    x = np.concatenate((np.linspace(-20, 20, 16000), np.geomspace(1e-30, 1, 16))).astype(dtype)
-    y = np.empty_like(x)
-    tangents(x, y)
-    exact = np.tanh(x.astype(np.longdouble))
-    assert np.abs(y - exact).max() <= error
-    assert (np.abs(y) <= 1).all()
-    if dtype is np.float32:
-        assert np.array_equal(y[:16000], -y[15999::-1]), "it is odd"
-        small = np.abs(x) < 1e-3
-        assert np.abs(y[small] / exact[small] - 1).max() < 4e-7
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-def test_the_hyperbolic_tangent_keeps_nan_and_zero(dtype: Any) -> None:
-    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0] + 10 * [1.0], dtype)
-    y = np.empty_like(x)
-    tangents(x, y)
-    assert np.isnan(y[0])
-    assert y[1:6].tolist() == pytest.approx([1.0, -1.0, 1.0, -1.0, 0.0], abs=4e-7)
-    assert y[5] == 0.0
-
-
-def test_the_logistic_in_float64_is_exact_even_where_it_is_next_to_nothing() -> None:
-    x = np.linspace(-700, 40, 16000)
-    y = np.empty_like(x)
-    logistics(x, y)
-    exact = 1 / (1 + np.exp(-x.astype(np.longdouble)))
-    assert (np.abs(y / exact - 1) <= (4 + np.abs(x)) * np.finfo(np.float64).eps).all()
-
-
-def test_the_logistic_in_float32_is_exact_to_the_stated_error() -> None:
-    x = np.linspace(-40, 40, 16000).astype(np.float32)
-    y = np.empty_like(x)
-    logistics(x, y)
-    assert np.abs(y - 1 / (1 + np.exp(-x.astype(np.longdouble)))).max() <= 3e-7
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-def test_the_logistic_saturates_and_keeps_nan(dtype: Any) -> None:
-    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0] + 10 * [1.0], dtype)
-    y = np.empty_like(x)
-    logistics(x, y)
-    assert np.isnan(y[0])
-    assert y[1:6].tolist() == pytest.approx([1.0, 0.0, 1.0, 0.0, 0.5], abs=3e-7)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -139,3 +52,21 @@ def test_the_positive_part_of_nan_is_nan() -> None:
     out = np.zeros(192, np.float32)
     arithmetic(a, a, a, out)
     assert np.isnan(out[80:96]).all()
+
+
+@kernel
+def four(a, b, out):
+    x, y = simd.load_four(a, 1), simd.splat_four(simd.pick(b, 2))
+    simd.store(out, 0, simd.multiply_add(x, y, x))
+    simd.store(out, 4, simd.divide(y, simd.square_root(simd.multiply(x, x))))
+    simd.store(out, 8, simd.positive_part(x))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_four_lanes_do_what_numpy_does_and_touch_nothing_else(dtype: Any) -> None:
+    a, b = np.random.default_rng(1).normal(size=(2, 6)).astype(dtype)
+    out = np.full(16, 7, dtype)
+    four(a, b, out)
+    x = a[1:5]
+    rows = [x * b[2] + x, b[2] / np.abs(x), np.maximum(x, 0), np.full(4, 7)]
+    np.testing.assert_allclose(out.reshape(4, 4), rows, rtol=1e-5 if dtype is np.float32 else 1e-13)

@@ -16,6 +16,7 @@ from streamnet.features.autoencoder.plan import WIDTH
 from streamnet.jit import inlined
 from streamnet.networks import simd
 from streamnet.networks.simd import LANES
+from streamnet.networks.simd_functions import hyperbolic_tangent
 from streamnet.randomness import mix
 
 __all__ = ("forward", "loss_of", "output", "see")
@@ -67,7 +68,7 @@ def forward(
 def _activated(code: int, h: Any) -> Any:
     """The activation of ``h``; each keeps the zeros that fill up a layer."""
     if code == TANH:
-        return simd.hyperbolic_tangent(h)
+        return hyperbolic_tangent(h)
     if code == RELU:
         return simd.positive_part(h)
     return h
