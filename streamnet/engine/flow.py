@@ -20,7 +20,7 @@ from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.stages import encode
 from streamnet.pipeline.stages import evaluate
 from streamnet.pipeline.stages import serve
-from streamnet.pipeline.stages import train
+from streamnet.pipeline.training import train
 
 __all__ = ("flow",)
 

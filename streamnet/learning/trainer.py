@@ -101,7 +101,8 @@ def _room_for(labels: int) -> int:
 class Trainer:
     """Learns encoded blocks with all candidates and applies decisions between rounds.
 
-    The decision on round r is applied at the start of round r + 2, however fast it was made.
+    The decision on round r is applied at the start of round r + 2, however fast it was made; it has
+    to be told before that.
 
     Args:
         settings: One for each candidate.
@@ -113,8 +114,8 @@ class Trainer:
             time that it was judged, training is further on.
 
     >>> trainer = Trainer([CandidateSettings()], task=Task.REGRESSION)
-    >>> trainer.number, trainer.round, trainer.awaits_decision
-    (0, 0, False)
+    >>> trainer.number, trainer.round, trainer.at_start
+    (0, 0, True)
     """
 
     def __init__(
@@ -138,9 +139,9 @@ class Trainer:
         self._keeps_weights = keeps_weights
 
     @property
-    def awaits_decision(self) -> bool:
-        """Whether `begin` needs a decision that has not been told yet."""
-        return self._at_start and self.round >= 2 and not self._decisions
+    def at_start(self) -> bool:
+        """Whether the next block is a round's first."""
+        return self._at_start
 
     @property
     def decisions(self) -> tuple[Decision, ...]:

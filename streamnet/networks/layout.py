@@ -63,10 +63,13 @@ class Layout(NamedTuple):
     states: int  # likewise
     scratch: int  # numbers of working memory that are enough for each
 
-    def matrices(self, slot: int, weights: NDArray[Any], states: NDArray[Any]) -> Matrices:
-        """Views of one candidate's part of both arrays."""
+    def matrices(
+        self, slot: int, weights: NDArray[Any], states: NDArray[Any] | None = None
+    ) -> Matrices:
+        """Views of one candidate's part of both arrays, or of its weights alone."""
         own, theirs = self.places(slot)
-        return matrices_of(self.drafts[slot].sections, weights[own], states[theirs])
+        state = weights[:0] if states is None else states[theirs]
+        return matrices_of(self.drafts[slot].sections, weights[own], state)
 
     def places(self, slot: int) -> tuple[slice, slice]:
         """Where a candidate's weights are, and its states."""

@@ -311,11 +311,12 @@ class Population:
         drafts = list(before.drafts)
         drafts[slot] = draft_of(self.members[slot].settings, self.task, self.capacity)
         self._lay_out(drafts)
-        for k in range(len(drafts)):
-            if k != slot:
-                (new, new_state), (old, old_state) = self.layout.places(k), before.places(k)
-                self.weights[new] = weights[old]
-                self.state[new_state] = state[old_state]
+        # Those in front stay where they are, and those behind move together.
+        pairs = zip(before.places(slot), self.layout.places(slot), strict=True)
+        pools = ((weights, self.weights), (state, self.state))
+        for (source, target), (old, new) in zip(pools, pairs, strict=True):
+            target[: new.start] = source[: old.start]
+            target[new.stop :] = source[old.stop :]
 
     def _inherited(self, settings: CandidateSettings, parent: int) -> Parts:
         arrays = parts_of(self._matrices(parent))
@@ -334,7 +335,8 @@ class Population:
     def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:
         """A copy of a candidate's weights, cut to ``rows`` and ``outputs`` that are in use."""
         linear = not self.members[slot].settings.hidden
-        return weights_of(self._matrices(slot), linear=linear, rows=rows, outputs=outputs)
+        alone = self.layout.matrices(slot, self.weights)
+        return weights_of(alone, linear=linear, rows=rows, outputs=outputs)
 
     def insert(self, slot: int, weights: Weights) -> None:
         """Overwrite a candidate's weights with those that `extract` gave."""

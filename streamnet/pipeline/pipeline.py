@@ -55,10 +55,10 @@ from streamnet.pipeline.stages import evaluate
 from streamnet.pipeline.stages import keep
 from streamnet.pipeline.stages import record
 from streamnet.pipeline.stages import serve
-from streamnet.pipeline.stages import train
 from streamnet.pipeline.state import Emission
 from streamnet.pipeline.state import State
 from streamnet.pipeline.statistics import PipelineStatistics
+from streamnet.pipeline.training import train
 from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import Schema
 from streamnet.sources.base import Source

@@ -6,7 +6,8 @@
 
 A stage ends when the one before it has ended and all it sent is worked off; a bounded channel makes
 a fast stage wait for a slow one. A barrier that follows a block gets a copy of each stage's state;
-a glance gets what a model is made of, and goes no further than to the serving stage.
+a glance gets what a model is made of, and goes no further than to the serving stage. The one that
+trains is in `training`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from streamnet.learning.serving import Server
 from streamnet.learning.trainer import Decision
 from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Snapshot
-from streamnet.learning.trainer import Trainer
 from streamnet.learning.trainer import plain_decisions
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.barrier import pending
@@ -51,7 +51,7 @@ from streamnet.pipeline.state import Emission
 from streamnet.pipeline.state import State
 from streamnet.pipeline.threads import Worker
 
-__all__ = ("Coded", "encode", "evaluate", "keep", "record", "serve", "train")
+__all__ = ("Coded", "encode", "evaluate", "keep", "record", "serve")
 
 J = TypeVar("J", bound=Judgement)
 C = TypeVar("C", bound=Chosen)
@@ -99,54 +99,6 @@ async def encode(
                 async for unused in receive:
                     if isinstance(unused, Arrival):
                         reader.take_back(unused.block)
-
-
-async def train(
-    trainer: Trainer,
-    threads: int,
-    receive: MemoryObjectReceiveStream[Coded | Barrier | Glance],
-    send: MemoryObjectSendStream[Scored | Barrier | Glance],
-    decisions: MemoryObjectReceiveStream[Decision],
-) -> None:
-    """Let every candidate answer and learn; wait for the decision that a round needs."""
-    threads = min(threads, len(trainer.population.members))
-    before, worker, after = Worker(), Worker(), Worker()
-    late: Scored | None = None
-
-    async def pass_on() -> None:
-        nonlocal late
-        scored, late = late, None
-        if scored is not None:
-            await send.send(scored)
-
-    with receive, send:
-        async for coded in receive:
-            if isinstance(coded, Glance):
-                await pass_on()
-                await to_thread.run_sync(coded.pass_trainer, trainer)
-                await send.send(coded)
-                continue
-            if isinstance(coded, Barrier):
-                await pass_on()
-                coded.parts["trainer"] = await to_thread.run_sync(trainer.export_state)
-                await send.send(coded)
-                continue
-            samples = len(coded.encoded.block)
-            if trainer.awaits_decision:
-                if not decisions.statistics().current_buffer_used:
-                    await pass_on()  # nothing is to be learned meanwhile
-                trainer.decide(await decisions.receive())
-            job = await before.run(1, trainer.begin, coded.encoded, threads)
-            if worker.is_brief(samples):
-                worker.measure(samples, trainer.run, job)
-            else:
-                # Passed on only now, so that no thread waits while the other stages take it up.
-                await worker.share(threads, samples, trainer.run, job, meanwhile=pass_on)
-            await pass_on()
-            late = await after.run(1, trainer.finish, coded.encoded, job, coded.ending)
-            if not receive.statistics().current_buffer_used:
-                await pass_on()
-        await pass_on()
 
 
 async def evaluate(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
 from typing import TypeVar
 from typing import final
 
-from anyio import create_task_group
 from anyio import to_thread
 
 __all__ = ("BRIEF", "Worker")
@@ -48,39 +46,14 @@ class Worker:
             return self.measure(samples, function, *arguments)
         return await to_thread.run_sync(self.measure, samples, function, *arguments)
 
-    async def share(
-        self,
-        threads: int,
-        samples: float,
-        function: Callable[..., object],
-        *arguments: object,
-        meanwhile: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Run ``function`` in several threads, which share its work out among them.
-
-        ``meanwhile`` is awaited once they have begun.
-        """
-        seconds: list[float] = []
-
-        def timed() -> None:
-            start = perf_counter()
-            function(*arguments)
-            seconds.append(perf_counter() - start)
-
-        async with create_task_group() as group:
-            for _ in range(threads):
-                group.start_soon(to_thread.run_sync, timed)
-            await meanwhile()
-        # What one thread would need: one of several may have found nothing left to do.
-        self._note(samples, sum(seconds))
-
     def measure(self, samples: float, function: Callable[..., T], *arguments: object) -> T:
         """Run ``function`` in this thread and note its pace."""
         start = perf_counter()
         result = function(*arguments)
-        self._note(samples, perf_counter() - start)
+        self.note(samples, perf_counter() - start)
         return result
 
-    def _note(self, samples: float, seconds: float) -> None:
+    def note(self, samples: float, seconds: float) -> None:
+        """Take in how long the work on so many samples took."""
         # The least of late, since a thread that waits for others seems slower than it is.
         self._pace = min(self._pace * SLOWER, seconds / max(samples, 1.0))

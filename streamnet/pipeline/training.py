@@ -1,0 +1,160 @@
+"""The stage that trains: the next block is handed over while the one before is learned.
+
+Between two blocks no thread that learns has to wait until the event loop comes round.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
+from functools import partial
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+from typing import final
+
+from anyio import CancelScope
+from anyio import to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream
+from anyio.streams.memory import MemoryObjectSendStream
+
+from streamnet.learning.trainer import Decision
+from streamnet.learning.trainer import Job
+from streamnet.learning.trainer import Scored
+from streamnet.learning.trainer import Trainer
+from streamnet.pipeline.barrier import Barrier
+from streamnet.pipeline.glance import Glance
+from streamnet.pipeline.stages import Coded
+from streamnet.pipeline.threads import Worker
+
+__all__ = ("train",)
+
+
+async def train(
+    trainer: Trainer,
+    threads: int,
+    receive: MemoryObjectReceiveStream[Coded | Barrier | Glance],
+    send: MemoryObjectSendStream[Scored | Barrier | Glance],
+    decisions: MemoryObjectReceiveStream[Decision],
+) -> None:
+    """Let every candidate answer and learn; wait for the decision that a round needs."""
+    with receive, send:
+        async with _Learning(trainer, threads, send) as learning:
+            async for coded in receive:
+                if isinstance(coded, Glance):
+                    await learning.pass_on()
+                    await to_thread.run_sync(coded.pass_trainer, trainer)
+                    await send.send(coded)
+                    continue
+                if isinstance(coded, Barrier):
+                    await learning.pass_on()
+                    coded.parts["trainer"] = await to_thread.run_sync(trainer.export_state)
+                    await send.send(coded)
+                    continue
+                if learning.awaits_decision:
+                    # It is on a round all of which was passed on before the block in work.
+                    learning.decide(await decisions.receive())
+                await learning.take(coded)
+                if not receive.statistics().current_buffer_used:
+                    await learning.pass_on()
+            await learning.pass_on()
+
+
+@final
+class _Learning:
+    """Blocks on their way through the trainer, at most two: one is learned, one comes next.
+
+    Args:
+        trainer: Nobody else may use it unless `pass_on` was awaited.
+        threads: Most that learn at once.
+        send: Where learned blocks go, in order.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        threads: int,
+        send: MemoryObjectSendStream[Scored | Barrier | Glance],
+    ) -> None:
+        self._trainer, self._send = trainer, send
+        self._threads = min(threads, len(trainer.population.members))
+        self._leader = ThreadPoolExecutor(1, "learning")
+        self._others = ThreadPoolExecutor(max(self._threads - 1, 1), "learning-too")
+        self._worker = Worker()
+        self._last: Future[Scored] | None = None  # handed over, and not passed on yet
+        self._broken = False
+        # Where the trainer will be once it has learned all that was handed over.
+        self._round, self._at_start = trainer.round, trainer.at_start
+        self._decided = len(trainer.decisions)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # What is being learned is learned to its end, whatever else goes wrong.
+        with CancelScope(shield=True):
+            for executor in (self._leader, self._others):
+                await to_thread.run_sync(partial(executor.shutdown, cancel_futures=True))
+
+    @property
+    def awaits_decision(self) -> bool:
+        """Whether the next block needs a decision that has not been told yet."""
+        return self._at_start and self._round >= 2 and not self._decided
+
+    def decide(self, decision: Decision) -> None:
+        """Tell the decision that the next block, or a later one, needs."""
+        self._trainer.decide(decision)
+        self._decided += 1
+
+    async def take(self, coded: Coded) -> None:
+        """Learn a block: a brief one at once, another one in threads, after the one before."""
+        if self._at_start and self._round >= 2:
+            self._decided -= 1
+        self._at_start = coded.ending is not None
+        self._round += self._at_start
+        samples = len(coded.encoded.block)
+        if self._worker.is_brief(samples):
+            await self.pass_on()
+            learn = partial(self._trainer.learn, coded.encoded, coded.ending)
+            await self._send.send(self._worker.measure(samples, learn))
+            return
+        before, self._last = self._last, self._leader.submit(self._learn, coded)
+        await self._pass(before)
+
+    async def pass_on(self) -> None:
+        """Wait for all that was handed over, and send it."""
+        last, self._last = self._last, None
+        await self._pass(last)
+
+    async def _pass(self, learned: Future[Scored] | None) -> None:
+        if learned is not None:
+            await self._send.send(await to_thread.run_sync(learned.result))
+
+    def _learn(self, coded: Coded) -> Scored:
+        """Learn a block with all threads."""
+        if self._broken:
+            raise RuntimeError("the block before could not be learned")
+        self._broken = True
+        job = self._trainer.begin(coded.encoded, self._threads)
+        others = [self._others.submit(self._run, job) for _ in range(self._threads - 1)]
+        try:
+            seconds = self._run(job)
+        finally:
+            wait(others)
+        # What one thread would need: one of several may have found nothing left to do.
+        seconds += sum(other.result() for other in others)
+        self._worker.note(len(coded.encoded.block), seconds)
+        scored = self._trainer.finish(coded.encoded, job, coded.ending)
+        self._broken = False
+        return scored
+
+    def _run(self, job: Job) -> float:
+        start = perf_counter()
+        self._trainer.run(job)
+        return perf_counter() - start
