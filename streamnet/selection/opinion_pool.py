@@ -39,36 +39,29 @@ WIDTH = MIXERS + 1
 FINAL = WIDTH  # after them, what the final mixer makes of them
 
 
-class Scratch(NamedTuple):
-    """Working memory for C labels; what ends in a vector is filled up to whole ones."""
+COUNTED, SCORES, SHARES, TOTALS, SAID = range(5)  # rows of working memory
 
-    heard: NDArray[np.floating]  # shape=(candidates * C, filled up,): shares, then logarithms
-    counted: NDArray[np.float64]  # shape=(PRIORS * C, filled up,): the same of the priors
-    opinions: NDArray[np.float64]  # shape=(C, experts)
-    scores: NDArray[
-        np.float64
-    ]  # shape=(C * WIDTH, filled up,): logarithms of shares, label by label
-    shares: NDArray[np.float64]  # the same shape
-    totals: NDArray[np.float64]  # shape=(LANES,)
-    final: NDArray[np.float64]  # shape=(C, filled up,): shares by the final mixer
+
+class Scratch(NamedTuple):
+    """Working memory for C labels; where vectors are stored, there is room for whole ones."""
+
+    heard: NDArray[np.floating]  # shape=(candidates * C,) and more: shares, then logarithms
+    opinions: NDArray[np.float64]  # shape=(C, experts): logarithms of shares
+    # COUNTED, shape=(PRIORS * C,): what the priors say; SCORES, shape=(C * WIDTH,): logarithms of
+    # SHARES, which are likewise those of the mixers and of the best expert, label by label; TOTALS,
+    # shape=(WIDTH,); SAID, shape=(C,): shares by the final mixer.
+    rows: NDArray[np.float64]
     flags: NDArray[np.uint8]  # shape=(experts + MIXERS + 2,)
 
 
 def new_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
     """Working memory for so many labels, answered in ``dtype``."""
-
-    def filled_up(size: int) -> int:
-        return -(-size // LANES) * LANES
-
     experts = candidates + PRIORS
+    # What only fills up a vector is 1, whose logarithm is 0.
     return Scratch(
-        np.ones(filled_up(candidates * labels), dtype),
-        np.ones(filled_up(PRIORS * labels)),
+        np.ones(candidates * labels + LANES, dtype),
         np.zeros((labels, experts)),
-        np.zeros(filled_up(labels * WIDTH)),
-        np.zeros(filled_up(labels * WIDTH)),
-        np.ones(LANES),
-        np.zeros(filled_up(labels)),
+        np.ones((SAID + 1, labels * WIDTH + FOUR)),
         np.empty(experts + MIXERS + 2, np.uint8),
     )
 
@@ -97,7 +90,7 @@ def _listen(
     scratch: Scratch,
 ) -> None:
     """Logarithms of what each expert says about sample ``i``; 0 for one that is not able."""
-    heard, counted, opinions = scratch.heard, scratch.counted, scratch.opinions
+    heard, counted, opinions = scratch.heard, scratch.rows[COUNTED], scratch.opinions
     candidates = answers.shape[0]
     floor = heard.dtype.type(FLOOR)
     for k in range(candidates):
@@ -138,7 +131,7 @@ def _score(weights: NDArray[np.float64], known: int, best: int, scratch: Scratch
 
     The largest of each becomes 0. Without a best expert there are only zeros.
     """
-    opinions, scores = scratch.opinions, scratch.scores
+    opinions, scores = scratch.opinions, scratch.rows[SCORES]
     for c in range(known):
         score = simd.splat_four(0.0)
         for k in range(weights.shape[1]):
@@ -157,7 +150,7 @@ def _score(weights: NDArray[np.float64], known: int, best: int, scratch: Scratch
 @exact_kernel
 def _share(known: int, scratch: Scratch) -> None:
     """Scores to shares: in proportion to the experts' shares to the power of their weights."""
-    scores, shares, totals = scratch.scores, scratch.shares, scratch.totals
+    scores, shares, totals = scratch.rows[SCORES], scratch.rows[SHARES], scratch.rows[TOTALS]
     _exponentials(scores, WIDTH * known, shares)
     for m in range(WIDTH):
         totals[m] = 0.0
@@ -176,18 +169,18 @@ def _share(known: int, scratch: Scratch) -> None:
 @exact_kernel
 def _finish(weights: NDArray[np.float64], known: int, scratch: Scratch) -> None:
     """Shares by the final mixer, which takes the mixers and the best expert for experts."""
-    scores, final = scratch.scores, scratch.final
+    scores, said = scratch.rows[SCORES], scratch.rows[SAID]
     peak = -np.inf
     for c in range(known):
         score = 0.0
         for m in range(WIDTH):
             score += weights[m] * scores[WIDTH * c + m]
-        final[c] = score
+        said[c] = score
         peak = max(peak, score)
     for c in range(known):
-        final[c] -= peak
-    _exponentials(final, known, final)
-    _normalise(final, known)
+        said[c] -= peak
+    _exponentials(said, known, said)
+    _normalise(said, known)
 
 
 @exact_kernel
@@ -199,7 +192,7 @@ def _move(
     scratch: Scratch,
 ) -> None:
     """A step of each mixer down the slope of its log-loss."""
-    opinions, shares = scratch.opinions, scratch.shares
+    opinions, shares = scratch.opinions, scratch.rows[SHARES]
     rates, adaptive = simd.load_four(RATES, 0), simd.load_four(ADAPTIVE, 0)
     dampings = simd.load_four(DAMPINGS, 0)
     for k in range(weights.shape[1]):
@@ -225,11 +218,11 @@ def _move_final(
     scratch: Scratch,
 ) -> None:
     """The same of the final mixer, by AdaGrad."""
-    scores, final = scratch.scores, scratch.final
+    scores, said = scratch.rows[SCORES], scratch.rows[SAID]
     for m in range(WIDTH):
         slope = -scores[WIDTH * truth + m]
         for c in range(known):
-            slope += final[c] * scores[WIDTH * c + m]
+            slope += said[c] * scores[WIDTH * c + m]
         squares[m] += slope * slope
         weights[m] -= FINAL_RATE * slope / math.sqrt(squares[m] + DAMPING)
 
@@ -260,6 +253,7 @@ def pool(
 ) -> None:
     """Answer n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
     candidates, n, width = answers.shape
+    scores, shares, said = scratch.rows[SCORES], scratch.rows[SHARES], scratch.rows[SAID]
     able = scratch.flags[: members.size]
     everyone = scratch.flags[members.size :]
     for k in range(members.size):
@@ -282,15 +276,15 @@ def pool(
         _finish(final, names, scratch)
         for c in range(names):
             by = chosen[1]
-            served[i, c] = scratch.final[c] if by == FINAL else scratch.shares[WIDTH * c + by]
+            served[i, c] = said[c] if by == FINAL else shares[WIDTH * c + by]
         _balance(served[i], counts, names)
         y = truth[i]
         if not learns or y < 0:
             continue
         _judge(scratch.opinions, able, members, names, y, losses, fading)
         for m in range(WIDTH):
-            fade(combined, m, -scratch.scores[WIDTH * y + m] if y < names else -LOG_FLOOR, fading)
-        share = scratch.final[y] if y < names else FLOOR
+            fade(combined, m, -scores[WIDTH * y + m] if y < names else -LOG_FLOOR, fading)
+        share = said[y] if y < names else FLOOR
         fade(combined, FINAL, -math.log(max(share, FLOOR)), fading)
         chosen[1] = least(combined, everyone, chosen[1], margin)
         if y < names:
