@@ -55,9 +55,7 @@ async def train(
                 if learning.awaits_decision:
                     # It is on a round all of which was passed on before the block in work.
                     learning.decide(await decisions.receive())
-                await learning.take(coded)
-                if not receive.statistics().current_buffer_used:
-                    await learning.pass_on()
+                await learning.take(coded, last=not receive.statistics().current_buffer_used)
             await learning.pass_on()
 
 
@@ -81,7 +79,7 @@ class _Learning:
         self._threads = min(threads, len(trainer.population.members))
         self._leader = ThreadPoolExecutor(1, "learning")
         self._others = ThreadPoolExecutor(max(self._threads - 1, 1), "learning-too")
-        self._worker = Worker()
+        self._before, self._worker, self._after = Worker(), Worker(), Worker()
         self._last: Future[Scored] | None = None  # handed over, and not passed on yet
         self._broken = False
         # Where the trainer will be once it has learned all that was handed over.
@@ -112,8 +110,13 @@ class _Learning:
         self._trainer.decide(decision)
         self._decided += 1
 
-    async def take(self, coded: Coded) -> None:
-        """Learn a block: a brief one at once, another one in threads, after the one before."""
+    async def take(self, coded: Coded, *, last: bool) -> None:
+        """Learn a block: a brief one at once, another one in threads, after the one before.
+
+        Args:
+            coded: The block.
+            last: Whether none waits behind it; then it is passed on before this returns.
+        """
         if self._at_start and self._round >= 2:
             self._decided -= 1
         self._at_start = coded.ending is not None
@@ -123,6 +126,10 @@ class _Learning:
             await self.pass_on()
             learn = partial(self._trainer.learn, coded.encoded, coded.ending)
             await self._send.send(self._worker.measure(samples, learn))
+            return
+        if last:
+            await self.pass_on()
+            await self._send.send(await self._learn_alone(coded))
             return
         before, self._last = self._last, self._leader.submit(self._learn, coded)
         await self._pass(before)
@@ -136,12 +143,28 @@ class _Learning:
         if learned is not None:
             await self._send.send(await to_thread.run_sync(learned.result))
 
+    async def _learn_alone(self, coded: Coded) -> Scored:
+        """Learn a block that none waits behind: threads do only what takes long.
+
+        They would only take turns with the event loop at what is brief.
+        """
+        job = await self._before.run(1, self._trainer.begin, coded.encoded, self._threads)
+        await to_thread.run_sync(self._share, job)
+        return await self._after.run(1, self._trainer.finish, coded.encoded, job, coded.ending)
+
     def _learn(self, coded: Coded) -> Scored:
         """Learn a block with all threads."""
         if self._broken:
             raise RuntimeError("the block before could not be learned")
         self._broken = True
         job = self._trainer.begin(coded.encoded, self._threads)
+        self._share(job)
+        scored = self._trainer.finish(coded.encoded, job, coded.ending)
+        self._broken = False
+        return scored
+
+    def _share(self, job: Job) -> None:
+        """Let all threads learn."""
         others = [self._others.submit(self._run, job) for _ in range(self._threads - 1)]
         try:
             seconds = self._run(job)
@@ -149,10 +172,7 @@ class _Learning:
             wait(others)
         # What one thread would need: one of several may have found nothing left to do.
         seconds += sum(other.result() for other in others)
-        self._worker.note(len(coded.encoded.block), seconds)
-        scored = self._trainer.finish(coded.encoded, job, coded.ending)
-        self._broken = False
-        return scored
+        self._worker.note(len(job.known), seconds)
 
     def _run(self, job: Job) -> float:
         start = perf_counter()

@@ -57,11 +57,11 @@ class Scratch(NamedTuple):
 def new_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
     """Working memory for so many labels, answered in ``dtype``."""
     experts = candidates + PRIORS
-    # What only fills up a vector is 1, whose logarithm is 0.
+    # Nobody looks at what becomes of numbers that only fill up a vector.
     return Scratch(
-        np.ones(candidates * labels + LANES, dtype),
-        np.zeros((labels, experts)),
-        np.ones((SAID + 1, labels * WIDTH + FOUR)),
+        np.empty(candidates * labels + LANES, dtype),
+        np.empty((labels, experts)),
+        np.empty((SAID + 1, labels * WIDTH + FOUR)),
         np.empty(experts + MIXERS + 2, np.uint8),
     )
 

@@ -37,14 +37,14 @@ class FakeTrainer:
     def decide(self, decision: Decision) -> None:
         self.heard.append(f"decision {decision.round}")
 
-    def begin(self, encoded: Any, threads: int) -> str:
+    def begin(self, encoded: Any, threads: int) -> Any:
         self.heard.append(f"begin {self.number}")
         if self.number == self._fails_at:
             raise ValueError("it fails")
         self._left = self._seconds
-        return "job"
+        return SimpleNamespace(known=encoded.block)
 
-    def run(self, job: str) -> None:
+    def run(self, job: Any) -> None:
         with self._lock:
             self._running += 1
             self.most = max(self.most, self._running)
@@ -53,7 +53,7 @@ class FakeTrainer:
         with self._lock:
             self._running -= 1
 
-    def finish(self, encoded: Any, job: str, ending: Any) -> int:
+    def finish(self, encoded: Any, job: Any, ending: Any) -> int:
         self.heard.append(f"finish {self.number}")
         assert self._running == 0
         self.number += 1
