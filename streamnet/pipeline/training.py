@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait
 from functools import partial
 from time import perf_counter
-from types import TracebackType
-from typing import Self
 from typing import final
 
 from anyio import CancelScope
@@ -40,7 +38,8 @@ async def train(
 ) -> None:
     """Let every candidate answer and learn; wait for the decision that a round needs."""
     with receive, send:
-        async with _Learning(trainer, threads, send) as learning:
+        learning = _Learning(trainer, threads, send)
+        try:
             async for coded in receive:
                 if isinstance(coded, Glance):
                     await learning.pass_on()
@@ -57,6 +56,8 @@ async def train(
                     learning.decide(await decisions.receive())
                 await learning.take(coded, last=not receive.statistics().current_buffer_used)
             await learning.pass_on()
+        finally:
+            await learning.aclose()
 
 
 @final
@@ -86,16 +87,8 @@ class _Learning:
         self._round, self._at_start = trainer.round, trainer.at_start
         self._decided = len(trainer.decisions)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # What is being learned is learned to its end, whatever else goes wrong.
+    async def aclose(self) -> None:
+        """Learn what is being learned to its end, whatever else went wrong, and nothing more."""
         with CancelScope(shield=True):
             for executor in (self._leader, self._others):
                 await to_thread.run_sync(partial(executor.shutdown, cancel_futures=True))

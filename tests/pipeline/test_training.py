@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Lock
+from threading import get_ident
 from time import sleep
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import create_memory_object_stream
+from anyio import create_task_group
 
 from streamnet.learning.trainer import Decision
 from streamnet.pipeline.barrier import Barrier
@@ -25,13 +28,16 @@ SAMPLES = 64
 class FakeTrainer:
     """Does nothing for a while and writes down what it is asked for."""
 
-    def __init__(self, seconds: float = LONG, *, fails_at: int | None = None) -> None:
+    def __init__(
+        self, seconds: float = LONG, *, idles: float = LONG / 2, fails_at: int | None = None
+    ) -> None:
         self.population = SimpleNamespace(members=[None] * 8)
         self.at_start, self.round, self.decisions = True, 0, ()
         self.heard: list[str] = []
         self.number = 0
         self.most = 0  # threads at once
-        self._seconds, self._fails_at = seconds, fails_at
+        self.threads: set[int] = set()  # that were ever asked to learn
+        self._seconds, self._idles, self._fails_at = seconds, idles, fails_at
         self._lock, self._running, self._left = Lock(), 0, 0.0
 
     def decide(self, decision: Decision) -> None:
@@ -45,11 +51,12 @@ class FakeTrainer:
         return SimpleNamespace(known=encoded.block)
 
     def run(self, job: Any) -> None:
+        self.threads.add(get_ident())
         with self._lock:
             self._running += 1
             self.most = max(self.most, self._running)
             seconds, self._left = self._left, 0.0
-        sleep(seconds or self._seconds / 2)
+        sleep(seconds or self._idles)
         with self._lock:
             self._running -= 1
 
@@ -73,19 +80,33 @@ def coded(samples: int = SAMPLES, *, ends: bool = False) -> Any:
 
 
 async def trained(
-    trainer: FakeTrainer, items: list[Any], threads: int = 2, decisions: int = 0
+    trainer: FakeTrainer,
+    items: list[Any],
+    threads: int = 2,
+    decisions: int = 0,
+    waiting: bool = True,  # items, one behind the other
 ) -> list[Any]:
     """What comes out of the stage."""
-    send_in, receive_in = create_memory_object_stream[Any](len(items))
+    send_in, receive_in = create_memory_object_stream[Any](len(items) if waiting else 0)
     send_out, receive_out = create_memory_object_stream[Any](len(items))
     decide, decided = create_memory_object_stream[Any](99)
-    for item in items:
-        send_in.send_nowait(item)
-    send_in.close()
+
+    async def feed() -> None:
+        with send_in:
+            for item in items:
+                await send_in.send(item)
+
     with decide, decided, receive_out:
         for number in range(decisions):
             decide.send_nowait(Decision(number))
-        await train(trainer, threads, receive_in, send_out, decided)  # type: ignore[arg-type]
+        stage = partial(train, trainer, threads, receive_in, send_out, decided)  # type: ignore[arg-type]
+        if waiting:
+            await feed()
+            await stage()
+        else:
+            async with create_task_group() as group:
+                group.start_soon(feed)
+                await stage()
         return [item async for item in receive_out]
 
 
@@ -97,6 +118,16 @@ def test_blocks_are_learned_one_by_one_by_all_threads_and_passed_on_in_order(
     assert run(trained, trainer, [coded()] * 6, threads) == list(range(6))
     assert trainer.heard == [f"{what} {i}" for i in range(6) for what in ("begin", "finish")]
     assert trainer.most == threads
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("waiting", [True, False])
+def test_threads_that_find_nothing_to_do_do_not_make_blocks_look_brief(
+    run: Runner, threads: int, waiting: bool
+) -> None:
+    trainer = FakeTrainer(idles=0.0)
+    assert run(trained, trainer, [coded()] * 8, threads, 0, waiting) == list(range(8))
+    assert get_ident() not in trainer.threads
 
 
 def test_brief_blocks_are_learned_at_once_and_keep_their_place(run: Runner) -> None:
