@@ -22,7 +22,7 @@ import numba
 import numpy as np
 from numba import config
 
-__all__ = ("cache_folder", "exact", "exact_kernel", "inlined", "jit", "kernel", "numerics")
+__all__ = ("cache_folder", "exact", "exact_inlined", "exact_kernel", "inlined", "jit", "kernel", "numerics")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -95,6 +95,11 @@ def kernel(function: F) -> F:
 def inlined(function: F) -> F:
     """Like `kernel`, for a part of one: it becomes part of its callers' code, with no call."""
     return _compiled(function, cache=False, _nrt=False, forceinline=True)
+
+
+def exact_inlined(function: F) -> F:
+    """Like `inlined`, with the arithmetic of `exact`."""
+    return _compiled(function, cache=False, fastmath=False, _nrt=False, forceinline=True)
 
 
 def _compiled(function: F, *, fastmath: bool | set[str] = FASTMATH, **options: bool) -> F:

@@ -23,6 +23,7 @@ from streamnet.selection.ensemble import members_of
 from streamnet.selection.ensemble import restored_ensemble
 from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.selection.number_ensemble import NumberEnsemble
+from streamnet.selection.opinions import logarithms_of
 
 __all__ = ("BASELINES", "CHAMPION", "ENSEMBLE", "MODEL", "SERVABLE", "Alternatives")
 
@@ -97,10 +98,12 @@ class Alternatives:
             simple: NDArray[Any] = self._baselines.answers(encoded.label, encoded.known, width)
         else:
             simple = self._baselines.answers(numbers_of(encoded))
+        labels = self.task is Task.CLASSIFICATION
+        heard = logarithms_of(judged.answers) if labels else None
         for track, ensemble in ((ENSEMBLE, self.ensemble), (MODEL, self.model)):
             if isinstance(ensemble, LabelEnsemble):
                 about = encoded.label, encoded.known
-                answers[track] = ensemble.serve(judged.answers, alive, *about)
+                answers[track] = ensemble.serve(judged.answers, alive, *about, heard=heard)
             else:
                 units = encoded.centre, encoded.spread
                 truth = numbers_of(encoded)
@@ -177,8 +180,9 @@ def _chosen(
     answers: NDArray[Any], chosen: NDArray[np.int32], instead: NDArray[Any]
 ) -> NDArray[Any]:
     """The champion's answer to each sample; where nobody is able to answer, ``instead``."""
-    if len(chosen) == 1 and chosen[0] >= 0:
-        alone: NDArray[Any] = answers[chosen[0]]
+    first = chosen[0]
+    if first >= 0 and np.count_nonzero(chosen == first) == len(chosen):
+        alone: NDArray[Any] = answers[first]
         return alone
     found: NDArray[Any] = answers[np.maximum(chosen, 0), np.arange(len(chosen))]
     silent = chosen < 0

@@ -28,6 +28,7 @@ __all__ = (
     "gate",
     "keep",
     "lane",
+    "larger",
     "llvm",
     "load",
     "load_four",
@@ -259,6 +260,16 @@ def keep(typing_context, vector, count):
         return builder.select(kept, args[0], ir.Constant(args[0].type, [0.0] * LANES))
 
     return vector(vector, types.intp), generate
+
+
+@intrinsic
+def larger(typing_context, left, right):
+    """The larger one in each lane; ``right`` where one of them is NaN."""
+
+    def generate(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
+
+    return left(left, right), generate
 
 
 @intrinsic

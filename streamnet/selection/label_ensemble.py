@@ -7,16 +7,18 @@ from typing import Self
 from typing import final
 
 import numpy as np
-from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.networks.simd import FOUR
 from streamnet.repeated import repeated
+from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import Mixing
 from streamnet.selection.opinion_pool import MIXERS
-from streamnet.selection.opinion_pool import Scratch
 from streamnet.selection.opinion_pool import new_scratch
 from streamnet.selection.opinion_pool import pool
+from streamnet.selection.opinions import logarithms_of
+from streamnet.selection.opinions import logarithms_of_priors
 
 __all__ = ("LabelEnsemble",)
 
@@ -55,7 +57,7 @@ class LabelEnsemble(Mixing):
     def _begin(self) -> None:
         self.weights = np.asfortranarray(self.weights)  # those of an expert side by side
         self.squares = np.asfortranarray(self.squares)
-        self._working = self._scratch(2, np.float32)
+        self._working = new_scratch(self.candidates, 2)
         # By the last label, and a row for none; nothing where that expert is not heard.
         self.transitions = np.zeros((3 if self.members[self.candidates] else 0, 2))
         self.frequencies = np.zeros(2)
@@ -69,6 +71,7 @@ class LabelEnsemble(Mixing):
         truth: NDArray[np.int32],
         known: NDArray[np.int32],
         *,
+        heard: NDArray[np.floating] | None = None,
         learns: bool = True,
     ) -> NDArray[np.float64]:
         """Answer n samples in order, each before its truth is learned.
@@ -78,23 +81,34 @@ class LabelEnsemble(Mixing):
             alive: shape=(candidates, n), 0 where a candidate has no finite answer.
             truth: shape=(n,), class numbers; -1 where there is none.
             known: shape=(n,), classes known before each sample.
+            heard: `logarithms_of` the answers, from who has more than one use for them.
             learns: Whether weights move and losses are noted.
 
         Returns:
             shape=(n, C), shares of the known classes; all 0 where none is known.
         """
-        width = answers.shape[2]
+        _, n, width = answers.shape
         self._make_room(width)
         # Several threads may ask at once, and only one learns.
-        fits = (
-            self._working.opinions.shape[0] == width and self._working.heard.dtype == answers.dtype
+        working = self._working if learns else new_scratch(self.candidates, width)
+        if working.opinions.shape[0] != width:
+            working = self._working = new_scratch(self.candidates, width)
+        priors = np.empty(n * width * PRIORS + FOUR)
+        logarithms_of_priors(
+            truth,
+            known,
+            learns,
+            self.fading,
+            self.transitions,
+            self.frequencies,
+            self.last,
+            width,
+            priors,
         )
-        working = self._working if learns and fits else self._scratch(width, answers.dtype)
-        if learns:
-            self._working = working
-        served = np.zeros(answers.shape[1:])
+        served = np.zeros((n, width))
         pool(
-            answers,
+            logarithms_of(answers) if heard is None else heard,
+            priors[:-FOUR].reshape(n, width, PRIORS),
             alive,
             truth,
             known,
@@ -109,17 +123,11 @@ class LabelEnsemble(Mixing):
             self.losses,
             self.combined,
             self.chosen,
-            self.transitions,
-            self.frequencies,
-            self.last,
             self.counts,
             working,
             served,
         )
         return served
-
-    def _scratch(self, width: int, dtype: DTypeLike) -> Scratch:
-        return new_scratch(self.candidates, width, dtype)
 
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
-from streamnet.jit import exact_kernel
+from streamnet.jit import exact_inlined
 
 __all__ = (
     "COUNT",
@@ -39,7 +39,7 @@ REMEMBERED = 0.1  # of what was seen before a drift
 _SIGNED = ("weights", "final", "chosen", "last")  # what may be below 0; sums and counts may not
 
 
-@exact_kernel
+@exact_inlined
 def least(
     losses: NDArray[np.float64],  # shape=(2, experts)
     able: NDArray[np.uint8],
@@ -69,7 +69,7 @@ def least(
     return best
 
 
-@exact_kernel
+@exact_inlined
 def fade(losses: NDArray[np.float64], k: int, loss: float, fading: float) -> None:
     """Take a loss into the faded total and count of expert ``k``."""
     losses[TOTAL, k] = losses[TOTAL, k] * fading + loss

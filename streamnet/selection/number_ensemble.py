@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.jit import exact_inlined
 from streamnet.jit import exact_kernel
 from streamnet.selection.mixing import COUNT
 from streamnet.selection.mixing import FINAL_RATE
@@ -31,7 +32,7 @@ KINDS = np.array([NORMALISED, ADAGRAD, ADAGRAD, HEDGE])
 RATES = np.array([0.05, 0.01, 0.03, 0.3])
 
 
-@exact_kernel
+@exact_inlined
 def _hedge(
     losses: NDArray[np.float64], able: NDArray[np.uint8], rate: float, weights: NDArray[np.float64]
 ) -> None:
@@ -51,7 +52,7 @@ def _hedge(
         weights[k] = weights[k] / total if total > 0.0 else 0.0
 
 
-@exact_kernel
+@exact_inlined
 def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
     total = 0.0
     for k in range(weights.size):
@@ -59,12 +60,12 @@ def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
     return total
 
 
-@exact_kernel
+@exact_inlined
 def _near(z: float) -> float:
     return min(max(z, -FARTHEST), FARTHEST)
 
 
-@exact_kernel
+@exact_inlined
 def _move(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -90,7 +91,7 @@ def _move(
         weights[k] -= rate * min(max(error, -1.0), 1.0) * opinions[k] / length
 
 
-@exact_kernel
+@exact_inlined
 def _combine(
     opinions: NDArray[np.float64],
     able: NDArray[np.uint8],

@@ -10,24 +10,23 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
+from streamnet.jit import exact_inlined
 from streamnet.jit import exact_kernel
 from streamnet.networks import simd
 from streamnet.networks.simd import FOUR
-from streamnet.networks.simd import LANES
 from streamnet.networks.simd_functions import exponential
 from streamnet.networks.simd_functions import logarithm
 from streamnet.selection.mixing import FINAL_RATE
 from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import fade
 from streamnet.selection.mixing import least
+from streamnet.selection.opinions import FLOOR
+from streamnet.selection.opinions import LOG_FLOOR
 
 __all__ = ("MIXERS", "Scratch", "new_scratch", "pool")
 
-FLOOR = 1e-4  # least probability in a logarithm
-LOG_FLOOR = math.log(FLOOR)
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
 # How fast the weights of each mixer move, whether by AdaGrad, and what divides a step's square.
 RATES = np.array([0.002, 0.008, 0.02, 0.08])
@@ -39,151 +38,128 @@ WIDTH = MIXERS + 1
 FINAL = WIDTH  # after them, what the final mixer makes of them
 
 
-COUNTED, SCORES, SHARES, TOTALS, SAID = range(5)  # rows of working memory
+SCORES, SHARES, BEST_SCORES, BEST_SHARES, SAID = range(5)  # rows of working memory
 
 
 class Scratch(NamedTuple):
     """Working memory for C labels; where vectors are stored, there is room for whole ones."""
 
-    heard: NDArray[np.floating]  # shape=(candidates * C,) and more: shares, then logarithms
-    opinions: NDArray[np.float64]  # shape=(C, experts): logarithms of shares
-    # COUNTED, shape=(PRIORS * C,): what the priors say; SCORES, shape=(C * WIDTH,): logarithms of
-    # SHARES, which are likewise those of the mixers and of the best expert, label by label; TOTALS,
-    # shape=(WIDTH,); SAID, shape=(C,): shares by the final mixer.
+    opinions: NDArray[np.float64]  # shape=(C, experts): logarithms of shares, 0 of the silent
+    # Of the mixers, label by label, SCORES, shape=(C * MIXERS,), which are logarithms of SHARES;
+    # likewise of the best expert, shape=(C,); SAID, shape=(C,): shares by the final mixer.
     rows: NDArray[np.float64]
     flags: NDArray[np.uint8]  # shape=(experts + MIXERS + 2,)
 
 
-def new_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
-    """Working memory for so many labels, answered in ``dtype``."""
+def new_scratch(candidates: int, labels: int) -> Scratch:
+    """Working memory for so many labels."""
     experts = candidates + PRIORS
     # Nobody looks at what becomes of numbers that only fill up a vector.
     return Scratch(
-        np.empty(candidates * labels + LANES, dtype),
         np.empty((labels, experts)),
-        np.empty((SAID + 1, labels * WIDTH + FOUR)),
+        np.empty((SAID + 1, labels * MIXERS + FOUR)),
         np.empty(experts + MIXERS + 2, np.uint8),
     )
 
 
-@exact_kernel
-def _logarithms(numbers: NDArray[np.float64], count: int) -> None:
-    for j in range(0, count, FOUR):
-        simd.store(numbers, j, logarithm(simd.load_four(numbers, j)))
-
-
-@exact_kernel
-def _exponentials(numbers: NDArray[np.float64], count: int, out: NDArray[np.float64]) -> None:
-    for j in range(0, count, FOUR):
-        simd.store(out, j, exponential(simd.load_four(numbers, j)))
-
-
-@exact_kernel
+@exact_inlined
 def _listen(
-    answers: NDArray[np.floating],
+    heard: NDArray[np.floating],
+    priors: NDArray[np.float64],
     i: int,
     known: int,
     able: NDArray[np.uint8],
-    transitions: NDArray[np.float64],
-    frequencies: NDArray[np.float64],
-    last: int,
     scratch: Scratch,
 ) -> None:
-    """Logarithms of what each expert says about sample ``i``; 0 for one that is not able."""
-    heard, counted, opinions = scratch.heard, scratch.rows[COUNTED], scratch.opinions
-    candidates = answers.shape[0]
-    floor = heard.dtype.type(FLOOR)
-    for k in range(candidates):
-        for c in range(known):
-            heard[k * known + c] = max(answers[k, i, c], floor)
-    for j in range(0, candidates * known, LANES):
-        simd.store(heard, j, logarithm(simd.load(heard, j)))
-    # Counts of what followed the last label, and of all labels, both faded; each label counts as
-    # one part of a sample more, so that none is ruled out.
-    for prior in range(PRIORS):
-        counts = transitions[last] if prior == 0 and able[candidates] != 0 else frequencies
-        total = 1.0
-        for c in range(known):
-            total += counts[c]
-        for c in range(known):
-            counted[prior * known + c] = max((counts[c] + 1.0 / known) / total, FLOOR)
-    _logarithms(counted, PRIORS * known)
+    """Put together what each expert says about sample ``i``; 0 for one that is not able."""
+    opinions, candidates = scratch.opinions, heard.shape[2]
     for c in range(known):
         for k in range(candidates):
-            opinions[c, k] = heard[k * known + c] if able[k] != 0 else 0.0
+            opinions[c, k] = heard[i, c, k]
         for prior in range(PRIORS):
-            k = candidates + prior
-            opinions[c, k] = counted[prior * known + c] if able[k] != 0 else 0.0
+            opinions[c, candidates + prior] = priors[i, c, prior]
+    for k in range(able.size):
+        if able[k] == 0:
+            for c in range(known):
+                opinions[c, k] = 0.0
 
 
-@exact_kernel
-def _normalise(shares: NDArray[np.floating], known: int) -> None:
-    total = 0.0
-    for c in range(known):
-        total += shares[c]
-    for c in range(known):
-        shares[c] /= total
-
-
-@exact_kernel
-def _score(weights: NDArray[np.float64], known: int, best: int, scratch: Scratch) -> None:
-    """Each mixer's sums of the opinions by its weights, and what the best expert says.
-
-    The largest of each becomes 0. Without a best expert there are only zeros.
-    """
-    opinions, scores = scratch.opinions, scratch.rows[SCORES]
+@exact_inlined
+def _mix(weights: NDArray[np.float64], known: int, scratch: Scratch) -> None:
+    """What each mixer says: shares in proportion to the experts' to the power of their weights."""
+    opinions, scores, shares = scratch.opinions, scratch.rows[SCORES], scratch.rows[SHARES]
+    peak = simd.splat_four(-np.inf)
     for c in range(known):
         score = simd.splat_four(0.0)
         for k in range(weights.shape[1]):
             opinion = simd.splat_four(opinions[c, k])
             score = simd.multiply_add(opinion, simd.load_four(weights, MIXERS * k), score)
-        simd.store(scores, WIDTH * c, score)
-        scores[WIDTH * c + BEST] = opinions[c, best] if best >= 0 else 0.0
-    for m in range(WIDTH):
-        peak = -np.inf
-        for c in range(known):
-            peak = max(peak, scores[WIDTH * c + m])
-        for c in range(known):
-            scores[WIDTH * c + m] -= peak
-
-
-@exact_kernel
-def _share(known: int, scratch: Scratch) -> None:
-    """Scores to shares: in proportion to the experts' shares to the power of their weights."""
-    scores, shares, totals = scratch.rows[SCORES], scratch.rows[SHARES], scratch.rows[TOTALS]
-    _exponentials(scores, WIDTH * known, shares)
-    for m in range(WIDTH):
-        totals[m] = 0.0
+        simd.store(scores, MIXERS * c, score)
+        peak = simd.larger(peak, score)
+    total = simd.splat_four(0.0)
     for c in range(known):
-        for m in range(WIDTH):
-            totals[m] += shares[WIDTH * c + m]
+        score = simd.subtract(simd.load_four(scores, MIXERS * c), peak)
+        simd.store(scores, MIXERS * c, score)
+        share = exponential(score)
+        simd.store(shares, MIXERS * c, share)
+        total = simd.add(total, share)
+    floor, scale = simd.splat_four(LOG_FLOOR), logarithm(total)
+    part = simd.divide(simd.splat_four(1.0), total)
     for c in range(known):
-        for m in range(WIDTH):
-            shares[WIDTH * c + m] /= totals[m]
-    _logarithms(totals, WIDTH)
-    for c in range(known):
-        for m in range(WIDTH):
-            scores[WIDTH * c + m] = max(scores[WIDTH * c + m] - totals[m], LOG_FLOOR)
+        at = MIXERS * c
+        simd.store(shares, at, simd.multiply(simd.load_four(shares, at), part))
+        score = simd.subtract(simd.load_four(scores, at), scale)
+        simd.store(scores, at, simd.larger(score, floor))
 
 
-@exact_kernel
-def _finish(weights: NDArray[np.float64], known: int, scratch: Scratch) -> None:
-    """Shares by the final mixer, which takes the mixers and the best expert for experts."""
-    scores, said = scratch.rows[SCORES], scratch.rows[SAID]
+@exact_inlined
+def _repeat(best: int, known: int, scratch: Scratch) -> None:
+    """What the best expert says, whose shares may not sum to 1; without one all are equal."""
+    scores, shares = scratch.rows[BEST_SCORES], scratch.rows[BEST_SHARES]
+    for c in range(known):
+        scores[c] = scratch.opinions[c, best] if best >= 0 else 0.0
+    total = _shares_of(scores, known, shares)
+    scale = simd.lane(logarithm(simd.splat_four(total)))
+    for c in range(known):
+        scores[c] = max(scores[c] - scale, LOG_FLOOR)
+
+
+@exact_inlined
+def _shares_of(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]) -> float:
+    """Scores to shares; the largest score becomes 0. Returns what all have to be divided by."""
     peak = -np.inf
     for c in range(known):
-        score = 0.0
-        for m in range(WIDTH):
-            score += weights[m] * scores[WIDTH * c + m]
-        said[c] = score
-        peak = max(peak, score)
+        peak = max(peak, scores[c])
     for c in range(known):
-        said[c] -= peak
-    _exponentials(said, known, said)
-    _normalise(said, known)
+        scores[c] -= peak
+    for c in range(0, known, FOUR):
+        simd.store(shares, c, exponential(simd.load_four(scores, c)))
+    return _normalise(shares, known)
 
 
-@exact_kernel
+@exact_inlined
+def _normalise(shares: NDArray[np.floating], known: int) -> float:
+    total = 0.0
+    for c in range(known):
+        total += shares[c]
+    for c in range(known):
+        shares[c] /= total
+    return total
+
+
+@exact_inlined
+def _finish(weights: NDArray[np.float64], known: int, scratch: Scratch) -> None:
+    """Shares by the final mixer, which takes the mixers and the best expert for experts."""
+    scores, best, said = scratch.rows[SCORES], scratch.rows[BEST_SCORES], scratch.rows[SAID]
+    for c in range(known):
+        score = 0.0
+        for m in range(MIXERS):
+            score += weights[m] * scores[MIXERS * c + m]
+        said[c] = score + weights[BEST] * best[c]
+    _shares_of(said, known, said)
+
+
+@exact_inlined
 def _move(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -198,7 +174,7 @@ def _move(
     for k in range(weights.shape[1]):
         slope = simd.splat_four(-opinions[truth, k])
         for c in range(known):
-            share = simd.load_four(shares, WIDTH * c)
+            share = simd.load_four(shares, MIXERS * c)
             slope = simd.multiply_add(simd.splat_four(opinions[c, k]), share, slope)
         at = MIXERS * k
         square = simd.multiply(adaptive, slope)
@@ -209,7 +185,7 @@ def _move(
         simd.store(weights, at, simd.subtract(simd.load_four(weights, at), step))
 
 
-@exact_kernel
+@exact_inlined
 def _move_final(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -218,18 +194,33 @@ def _move_final(
     scratch: Scratch,
 ) -> None:
     """The same of the final mixer, by AdaGrad."""
-    scores, said = scratch.rows[SCORES], scratch.rows[SAID]
+    said = scratch.rows[SAID]
     for m in range(WIDTH):
-        slope = -scores[WIDTH * truth + m]
+        slope = -_score(scratch, m, truth)
         for c in range(known):
-            slope += said[c] * scores[WIDTH * c + m]
+            slope += said[c] * _score(scratch, m, c)
         squares[m] += slope * slope
         weights[m] -= FINAL_RATE * slope / math.sqrt(squares[m] + DAMPING)
 
 
+@exact_inlined
+def _score(scratch: Scratch, m: int, c: int) -> float:
+    """Logarithm of what a mixer, or the best expert, says of a label."""
+    return scratch.rows[BEST_SCORES, c] if m == BEST else scratch.rows[SCORES, MIXERS * c + m]
+
+
+@exact_inlined
+def _share(scratch: Scratch, m: int, c: int) -> float:
+    """Share that a mixer, the best expert or the final mixer gives to a label."""
+    if m == FINAL:
+        return scratch.rows[SAID, c]
+    return scratch.rows[BEST_SHARES, c] if m == BEST else scratch.rows[SHARES, MIXERS * c + m]
+
+
 @exact_kernel
 def pool(
-    answers: NDArray[np.floating],  # shape=(candidates, n, C)
+    heard: NDArray[np.floating],  # shape=(n, C, candidates), see opinions
+    priors: NDArray[np.float64],  # shape=(n, C, PRIORS), likewise
     alive: NDArray[np.uint8],  # shape=(candidates, n)
     truth: NDArray[np.int32],
     known: NDArray[np.int32],
@@ -244,56 +235,49 @@ def pool(
     losses: NDArray[np.float64],
     combined: NDArray[np.float64],
     chosen: NDArray[np.int64],
-    transitions: NDArray[np.float64],  # shape=(C + 1, C), see LabelEnsemble
-    frequencies: NDArray[np.float64],  # shape=(C,)
-    last: NDArray[np.int64],
     counts: NDArray[np.float64],  # shape=(C,), or empty, see LabelEnsemble
     scratch: Scratch,
     served: NDArray[np.float64],  # shape=(n, C), written
 ) -> None:
     """Answer n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
-    candidates, n, width = answers.shape
-    scores, shares, said = scratch.rows[SCORES], scratch.rows[SHARES], scratch.rows[SAID]
+    candidates = heard.shape[2]
     able = scratch.flags[: members.size]
     everyone = scratch.flags[members.size :]
     for k in range(members.size):
         able[k] = members[k]
     for m in range(WIDTH + 1):
         everyone[m] = 1
-    for i in range(n):
-        names = min(known[i], width)
+    for i in range(truth.size):
+        names, y = min(known[i], served.shape[1]), truth[i]
         for k in range(candidates):
             able[k] = members[k] if alive[k, i] != 0 else 0
-        if names == 0:
-            if learns and truth[i] >= 0:
-                _note(transitions, frequencies, last, counts, truth[i], fading)
-            continue
-        _listen(answers, i, names, able, transitions, frequencies, last[0], scratch)
-        best = least(losses, able, chosen[0], margin)
-        chosen[0] = best if learns else chosen[0]
-        _score(weights, names, best, scratch)
-        _share(names, scratch)
-        _finish(final, names, scratch)
-        for c in range(names):
-            by = chosen[1]
-            served[i, c] = said[c] if by == FINAL else shares[WIDTH * c + by]
-        _balance(served[i], counts, names)
-        y = truth[i]
+        if names > 0:
+            _listen(heard, priors, i, names, able, scratch)
+            best = least(losses, able, chosen[0], margin)
+            chosen[0] = best if learns else chosen[0]
+            _mix(weights, names, scratch)
+            _repeat(best, names, scratch)
+            _finish(final, names, scratch)
+            for c in range(names):
+                served[i, c] = _share(scratch, chosen[1], c)
+            _balance(served[i], counts, names)
         if not learns or y < 0:
             continue
-        _judge(scratch.opinions, able, members, names, y, losses, fading)
-        for m in range(WIDTH):
-            fade(combined, m, -scores[WIDTH * y + m] if y < names else -LOG_FLOOR, fading)
-        share = said[y] if y < names else FLOOR
-        fade(combined, FINAL, -math.log(max(share, FLOOR)), fading)
-        chosen[1] = least(combined, everyone, chosen[1], margin)
+        if names > 0:
+            _judge(scratch.opinions, able, members, names, y, losses, fading)
+            for m in range(WIDTH):
+                fade(combined, m, -_score(scratch, m, y) if y < names else -LOG_FLOOR, fading)
+            share = _share(scratch, FINAL, y) if y < names else FLOOR
+            fade(combined, FINAL, -math.log(max(share, FLOOR)), fading)
+            chosen[1] = least(combined, everyone, chosen[1], margin)
         if y < names:
             _move(weights, squares, names, y, scratch)
             _move_final(final, final_squares, names, y, scratch)
-        _note(transitions, frequencies, last, counts, y, fading)
+        if counts.size > 0:
+            counts[y] += 1.0
 
 
-@exact_kernel
+@exact_inlined
 def _balance(shares: NDArray[np.float64], counts: NDArray[np.float64], known: int) -> None:
     """Make shares what they would be if all labels were equally frequent, where counted."""
     if counts.size == 0:
@@ -304,7 +288,7 @@ def _balance(shares: NDArray[np.float64], counts: NDArray[np.float64], known: in
     _normalise(shares, known)
 
 
-@exact_kernel
+@exact_inlined
 def _judge(
     opinions: NDArray[np.float64],
     able: NDArray[np.uint8],
@@ -319,25 +303,3 @@ def _judge(
         if members[k] != 0:
             right = able[k] != 0 and y < known
             fade(losses, k, -opinions[y, k] if right else -LOG_FLOOR, fading)
-
-
-@exact_kernel
-def _note(
-    transitions: NDArray[np.float64],
-    frequencies: NDArray[np.float64],
-    last: NDArray[np.int64],
-    counts: NDArray[np.float64],
-    y: int,
-    fading: float,
-) -> None:
-    """Count a label after the one before it, and among all."""
-    if counts.size > 0:
-        counts[y] += 1.0
-    for c in range(frequencies.size):
-        frequencies[c] *= fading
-    frequencies[y] += 1.0
-    if transitions.shape[0] > 0:
-        for c in range(frequencies.size):
-            transitions[last[0], c] *= fading
-        transitions[last[0], y] += 1.0
-    last[0] = y

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.jit import exact_inlined
 from streamnet.jit import exact_kernel
 
 __all__ = ("Selector", "Switch")
@@ -99,7 +100,7 @@ def _forget(evidence: NDArray[np.float64], k: int) -> None:
     evidence[SPREAD, k] = START_SPREAD
 
 
-@exact_kernel
+@exact_inlined
 def _bet(
     losses: NDArray[np.float64],
     i: int,
@@ -125,7 +126,7 @@ def _bet(
         evidence[SPREAD, k] = spread * MEMORY + (1.0 - MEMORY) * (gain - now) ** 2
 
 
-@exact_kernel
+@exact_inlined
 def _challenger(
     able: NDArray[np.uint8], evidence: NDArray[np.float64], current: int, enough: float
 ) -> int:
@@ -139,7 +140,7 @@ def _challenger(
     return best
 
 
-@exact_kernel
+@exact_inlined
 def _find_able(
     losses: NDArray[np.float64], alive: NDArray[np.uint8], i: int, able: NDArray[np.uint8]
 ) -> None:
@@ -152,20 +153,20 @@ def _find_able(
         able[k] = alive[k, i]
 
 
-@exact_kernel
+@exact_inlined
 def _mean(totals: NDArray[np.float64], k: int) -> float:
     if totals[1, k] > 0.0:
         return float(totals[0, k] / totals[1, k])
     return np.inf
 
 
-@exact_kernel
+@exact_inlined
 def _better(totals: NDArray[np.float64], k: int, than: int, share: float) -> bool:
     """Whether the mean loss of ``k`` is below that share of the other's: exactly, undivided."""
     return bool(totals[0, k] * totals[1, than] < totals[0, than] * totals[1, k] * share)
 
 
-@exact_kernel
+@exact_inlined
 def _best(able: NDArray[np.uint8], totals: NDArray[np.float64], trial: float) -> int:
     """The able candidate of lowest faded mean loss; newcomers only if there is no one else."""
     best = -1

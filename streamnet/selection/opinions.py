@@ -1,0 +1,117 @@
+"""Opinions: logarithms of the shares that experts give to labels, for a block at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import exact_inlined
+from streamnet.jit import exact_kernel
+from streamnet.networks import simd
+from streamnet.networks.simd import FOUR
+from streamnet.networks.simd import LANES
+from streamnet.networks.simd_functions import logarithm
+from streamnet.selection.mixing import PRIORS
+
+__all__ = ("FLOOR", "LOG_FLOOR", "logarithms_of", "logarithms_of_priors")
+
+FLOOR = 1e-4  # least probability in a logarithm
+LOG_FLOOR = math.log(FLOOR)
+AT_ONCE = 32  # samples
+
+
+def logarithms_of(answers: NDArray[np.floating]) -> NDArray[Any]:
+    """Logarithms of shares, none below that of `FLOOR`, with an error of 4 units in the last place.
+
+    Of a share that is not finite it is any number.
+
+    Args:
+        answers: shape=(candidates, n, C), float32 or float64.
+
+    Returns:
+        shape=(n, C, candidates), of the same dtype.
+
+    >>> logarithms_of(np.array([[[1.0, 0.0]], [[0.5, 0.5]]])).round(2).tolist()
+    [[[0.0, -0.69], [-9.21, -0.69]]]
+    """
+    candidates, n, labels = answers.shape
+    vectors = np.empty(answers.size + LANES, answers.dtype)
+    logarithms = vectors[: answers.size].reshape(n, labels, candidates)
+    _take_logarithms(answers, vectors, logarithms)
+    return logarithms
+
+
+@exact_kernel
+def _take_logarithms(
+    answers: NDArray[np.floating],
+    vectors: NDArray[np.floating],
+    logarithms: NDArray[np.floating],  # the same memory, shape=(n, C, candidates)
+) -> None:
+    candidates, n, labels = answers.shape
+    floor = answers.dtype.type(FLOOR)
+    # A few samples at once: equal samples of all candidates lie in each other's way in a cache.
+    for start in range(0, n, AT_ONCE):
+        for k in range(candidates):
+            for i in range(start, min(start + AT_ONCE, n)):
+                for c in range(labels):
+                    share = answers[k, i, c]
+                    logarithms[i, c, k] = share if share > floor else floor
+    for j in range(0, answers.size, LANES):
+        simd.store(vectors, j, logarithm(simd.load(vectors, j)))
+
+
+@exact_kernel
+def logarithms_of_priors(
+    truth: NDArray[np.int32],
+    known: NDArray[np.int32],
+    learns: bool,
+    fading: float,
+    transitions: NDArray[np.float64],  # shape=(C + 1, C), or empty, see LabelEnsemble
+    frequencies: NDArray[np.float64],  # shape=(C,)
+    last: NDArray[np.int64],
+    width: int,  # most labels that are asked about
+    logarithms: NDArray[np.float64],  # shape=(n * width * PRIORS,) and whole vectors, written
+) -> None:
+    """What the experts say that need no network: counts of labels, each before its truth is noted.
+
+    They count what followed the last label, and all labels, both faded; each label counts as one
+    part of a sample more, so that none is ruled out.
+    """
+    for i in range(truth.size):
+        names = min(known[i], width)
+        for prior in range(PRIORS):
+            counts = frequencies
+            if prior == 0 and transitions.shape[0] > 0:
+                counts = transitions[last[0]]
+            total = 1.0
+            for c in range(names):
+                total += counts[c]
+            for c in range(width):
+                share = (counts[c] + 1.0 / names) / total if c < names else 1.0
+                logarithms[(i * width + c) * PRIORS + prior] = max(share, FLOOR)
+        if learns and truth[i] >= 0:
+            _note(transitions, frequencies, last, truth[i], fading)
+    for j in range(0, truth.size * width * PRIORS, FOUR):
+        simd.store(logarithms, j, logarithm(simd.load_four(logarithms, j)))
+
+
+@exact_inlined
+def _note(
+    transitions: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    last: NDArray[np.int64],
+    label: int,
+    fading: float,
+) -> None:
+    """Count a label after the one before it, and among all."""
+    for c in range(frequencies.size):
+        frequencies[c] *= fading
+    frequencies[label] += 1.0
+    if transitions.shape[0] > 0:
+        for c in range(frequencies.size):
+            transitions[last[0], c] *= fading
+        transitions[last[0], label] += 1.0
+    last[0] = label
