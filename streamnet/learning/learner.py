@@ -301,10 +301,11 @@ def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 def model_of(snapshot: Snapshot, about: dict[str, Any]) -> Model:
     """The model that a snapshot is."""
-    _, weights = snapshot.networks[0]
+    networks = snapshot.networks()
+    _, weights = networks[0]
     return Model(
         encoder=snapshot.encoder.materialise(),
-        networks=snapshot.networks,
+        networks=networks,
         ensemble=snapshot.ensemble,
         dtype=weights["first"].dtype.name,
         about=about,

@@ -21,6 +21,7 @@ from streamnet.networks.members import Answers
 from streamnet.networks.members import Member
 from streamnet.networks.members import Weights
 from streamnet.networks.memory import no_targets
+from streamnet.networks.packing import Copied
 from streamnet.networks.population import Population
 from streamnet.networks.turns import new_turns
 from streamnet.samples import Task
@@ -66,10 +67,14 @@ class Snapshot(NamedTuple):
     """Networks and the encoder that goes with them, at the start of a sample."""
 
     member: Member  # the best
-    networks: tuple[tuple[CandidateSettings, Weights], ...]
+    copies: tuple[tuple[CandidateSettings, Copied], ...]
     ensemble: dict[str, Any] | None  # how they answer together; None for the best alone
     encoder: EncoderSnapshot
     number: int
+
+    def networks(self) -> list[tuple[CandidateSettings, Weights]]:
+        """The copies taken apart."""
+        return [(settings, copied.weights()) for settings, copied in self.copies]
 
 
 class Scored(NamedTuple):
@@ -252,15 +257,12 @@ class Trainer:
         """A copy of networks as they are now."""
         rows, outputs = int(encoder.counters[0]), max(encoder.labels.length, 1)
         members = self.population.members
-        networks = tuple(
-            (
-                members[slot].settings,
-                self.population.extract(slot, rows=rows, outputs=outputs),
-            )
+        copies = tuple(
+            (members[slot].settings, self.population.copied(slot, rows=rows, outputs=outputs))
             for slot in emission.slots
         )
         best = members[emission.champion]
-        return Snapshot(best, networks, emission.ensemble, encoder, self.number)
+        return Snapshot(best, copies, emission.ensemble, encoder, self.number)
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on after the last block, to the bit."""

@@ -20,14 +20,15 @@ from streamnet.networks.members import Weights
 from streamnet.networks.topology import Section
 
 __all__ = (
+    "Copied",
     "Matrices",
     "Packed",
     "Parts",
+    "copy_of",
     "matrices_of",
     "pack",
     "parts_of",
     "unpack",
-    "weights_of",
 )
 
 Matrices = list[tuple[Section, list[NDArray[Any]]]]
@@ -64,28 +65,60 @@ def parts_of(matrices: Matrices) -> Parts:
     }
 
 
-def weights_of(
-    matrices: Matrices, *, linear: bool, rows: int | None = None, outputs: int | None = None
-) -> Weights:
-    """A copy of one candidate's weights by section, cut to ``rows`` and ``outputs`` in use.
+class Copied(NamedTuple):
+    """One candidate's weights, copied as they lie: taking them apart can wait.
 
-    Args:
-        matrices: Of the candidate.
-        linear: Whether its first section gives the scores.
-        rows: Of values; None keeps all that there is room for.
+    Attributes:
+        sections: Of the weights.
+        numbers: All of them, up to the last row of values in use.
+        linear: Whether the first section gives the scores.
+        rows: Of values that are in use.
         outputs: Likewise.
     """
-    weights: Weights = {}
-    for section, arrays in matrices:
-        matrix = arrays[0][:, : section.units]
-        if section.name == "sparse":
-            matrix = matrix[:rows]
-        if section.name == "output":
-            matrix = matrix[:outputs]
-        elif section.name == "output_bias" or linear:
-            matrix = matrix[:, :outputs]
-        weights[section.name] = matrix.copy()
-    return weights
+
+    sections: tuple[Section, ...]
+    numbers: NDArray[Any]
+    linear: bool
+    rows: int
+    outputs: int
+
+    def weights(self) -> Weights:
+        """By section, cut to the rows and outputs in use."""
+        weights: Weights = {}
+        for section in self.sections:
+            used = _in_use(section, self.rows)
+            taken = self.numbers[section.offset : section.offset + used * section.width]
+            matrix = taken.reshape(used, section.width)[:, : section.units]
+            if section.name == "output":
+                matrix = matrix[: self.outputs]
+            elif section.name == "output_bias" or self.linear:
+                matrix = matrix[:, : self.outputs]
+            weights[section.name] = matrix.copy()
+        return weights
+
+
+def copy_of(
+    sections: tuple[Section, ...],
+    weights: NDArray[Any],
+    *,
+    linear: bool,
+    rows: int | None = None,
+    outputs: int | None = None,
+) -> Copied:
+    """A copy of one candidate's weights, shape=(size,).
+
+    Args:
+        sections: Of the weights; that of values is the last one.
+        weights: Of the candidate.
+        linear: Whether its first section gives the scores.
+        rows: Of values that are in use; None is all that there is room for.
+        outputs: Likewise.
+    """
+    last = sections[-1]
+    rows = last.rows if rows is None else min(rows, last.rows)
+    whole = max(section.rows if section.name == "output" else section.units for section in sections)
+    numbers = weights[: last.offset + rows * last.width].copy()
+    return Copied(sections, numbers, linear, rows, whole if outputs is None else outputs)
 
 
 def _in_use(section: Section, rows: int) -> int:

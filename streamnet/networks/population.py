@@ -28,13 +28,14 @@ from streamnet.networks.members import Weights
 from streamnet.networks.members import first_members
 from streamnet.networks.memory import InputMemory
 from streamnet.networks.memory import no_targets
+from streamnet.networks.packing import Copied
 from streamnet.networks.packing import Matrices
 from streamnet.networks.packing import Packed
 from streamnet.networks.packing import Parts
+from streamnet.networks.packing import copy_of
 from streamnet.networks.packing import pack
 from streamnet.networks.packing import parts_of
 from streamnet.networks.packing import unpack
-from streamnet.networks.packing import weights_of
 from streamnet.networks.seats import Seats
 from streamnet.networks.seats import new_seats
 from streamnet.networks.topology import Capacity
@@ -332,11 +333,22 @@ class Population:
             return arrays
         return {name: matrices[:1] for name, matrices in arrays.items()}
 
-    def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:
+    def copied(
+        self, slot: int, *, rows: int | None = None, outputs: int | None = None
+    ) -> Copied:
         """A copy of a candidate's weights, cut to ``rows`` and ``outputs`` that are in use."""
-        linear = not self.members[slot].settings.hidden
-        alone = self.layout.matrices(slot, self.weights)
-        return weights_of(alone, linear=linear, rows=rows, outputs=outputs)
+        own, _ = self.layout.places(slot)
+        return copy_of(
+            self.layout.drafts[slot].sections,
+            self.weights[own],
+            linear=not self.members[slot].settings.hidden,
+            rows=rows,
+            outputs=outputs,
+        )
+
+    def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:
+        """What `copied` copies, by section."""
+        return self.copied(slot, rows=rows, outputs=outputs).weights()
 
     def insert(self, slot: int, weights: Weights) -> None:
         """Overwrite a candidate's weights with those that `extract` gave."""

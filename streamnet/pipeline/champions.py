@@ -57,7 +57,7 @@ class Champion:
 
     def document(self, **about: Any) -> Document:
         """What `model` would be saved as, with more about it, but without making it."""
-        networks = self.snapshot.networks
+        networks = self.snapshot.networks()
         return document_of(
             encoder=self.snapshot.encoder.materialise(),
             networks=networks,

@@ -54,6 +54,6 @@ class Glance:
         emission = server.emission(champion, self._slots)
         self.snapshot = self._all._replace(
             member=server.members[champion],
-            networks=tuple(self._all.networks[place[slot]] for slot in emission.slots),
+            copies=tuple(self._all.copies[place[slot]] for slot in emission.slots),
             ensemble=emission.ensemble,
         )

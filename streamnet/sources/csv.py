@@ -166,9 +166,9 @@ class CsvFormat(TextFormat):
         return self._layout.block(chunk), len(chunk)
 
     def _has_header(self, table: Table) -> bool:
-        first = table.rows[0]
-        if len(first) == table.fields:
-            rows = [row for row in table.rows if len(row) == table.fields]
+        first, fields = table.rows[0], table.fields
+        if len(first) == fields:
+            rows = [row for row in table.rows if len(row) == fields]
             return has_header(rows, self._wanted())
         return not self._wanted().isdisjoint(first)
 

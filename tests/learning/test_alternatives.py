@@ -178,7 +178,7 @@ def learners_of(learner: Learner, part: Served) -> list[int]:
     assert part.emitted is not None
     members = {repr(m.settings): m.serial for m in learner.trainer.population.members}
     assert len(members) == 5, "settings tell them apart"
-    return [members[repr(settings)] for settings, _ in part.emitted.networks]
+    return [members[repr(settings)] for settings, _ in part.emitted.networks()]
 
 
 @TASKS
@@ -195,8 +195,8 @@ def test_a_network_that_exploded_since_is_left_out_of_the_model_that_comes(task:
     (snapshot, *_) = [part.emitted for part in served if part.emitted is not None]
     assert snapshot.number == 2 * ROUND
     settings = [learner.server.members[slot].settings for slot in emission.slots if slot != lost]
-    assert [given for given, _ in snapshot.networks] == settings
-    for _, weights in snapshot.networks:
+    assert [given for given, _ in snapshot.networks()] == settings
+    for _, weights in snapshot.networks():
         assert all(np.isfinite(matrix).all() for matrix in weights.values())
     assert np.isfinite(np.asarray(model_of(snapshot, {}).outputs(block))).all()
 

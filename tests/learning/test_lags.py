@@ -144,7 +144,7 @@ def test_who_looks_at_last_targets_is_neither_champion_nor_part_of_a_model(serve
     assert not learner.server.champion.settings.lags
     model = learner.model()
     assert not any(network.settings.lags for network in model.networks)
-    assert not any(settings.lags for snapshot in emitted for settings, _ in snapshot.networks)
+    assert not any(settings.lags for snapshot in emitted for settings, _ in snapshot.networks())
     assert len(model.networks) == (2 if serve == "ensemble" else 1)
     assert learner.server.changes[-1].after.serial in (2, 3)
 

@@ -275,13 +275,13 @@ def test_a_new_champion_is_emitted_as_it_is_two_rounds_after_its_choice() -> Non
         twin = learner_of(Task.REGRESSION)
         list(feed(twin, block.part(0, number)))
         expected = twin.trainer.snapshot(asked[number], twin.encoder.snapshot())
-        assert len(snapshot.networks) == len(expected.networks) == len(learner.server.members)
+        assert len(snapshot.networks()) == len(expected.networks()) == len(learner.server.members)
         for (settings, weights), (others, ones) in zip(
-            snapshot.networks, expected.networks, strict=True
+            snapshot.networks(), expected.networks(), strict=True
         ):
             assert settings == others
             assert differences(weights, ones) == []
-        assert snapshot.networks[0][0] == snapshot.member.settings
+        assert snapshot.networks()[0][0] == snapshot.member.settings
         assert differences(snapshot.encoder.materialise(), twin.encoder.export_state()) == []
 
 
