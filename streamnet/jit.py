@@ -22,7 +22,16 @@ import numba
 import numpy as np
 from numba import config
 
-__all__ = ("cache_folder", "exact", "exact_inlined", "exact_kernel", "inlined", "jit", "kernel", "numerics")
+__all__ = (
+    "cache_folder",
+    "exact",
+    "exact_inlined",
+    "exact_kernel",
+    "inlined",
+    "jit",
+    "kernel",
+    "numerics",
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 

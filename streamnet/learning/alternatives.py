@@ -181,7 +181,7 @@ def _chosen(
 ) -> NDArray[Any]:
     """The champion's answer to each sample; where nobody is able to answer, ``instead``."""
     first = chosen[0]
-    if first >= 0 and np.count_nonzero(chosen == first) == len(chosen):
+    if first >= 0 and (len(chosen) == 1 or (chosen == first).all()):
         alone: NDArray[Any] = answers[first]
         return alone
     found: NDArray[Any] = answers[np.maximum(chosen, 0), np.arange(len(chosen))]

@@ -171,13 +171,13 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         np.ones(networks, np.uint8),
         population.weights,
         population.state,
-        population.seats(memory),
-        memory,
         repeated(known, n, np.int32),
         0,
         population.capacity.dense,
         0,
         *answers[:2],
+        *population.seats(memory),
+        *memory,
     )
     return answers
 

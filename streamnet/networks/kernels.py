@@ -75,14 +75,25 @@ def learn(
     healthy: NDArray[np.uint8],  # shape=(candidates,)
     weights: NDArray[np.floating],
     state: NDArray[np.floating],
-    seats: Seats,
-    memory: Memory,
     known: NDArray[np.int32],  # shape=(n,): outputs that may be named before sample i
     first: int,  # number of the block's first sample
     inputs: int,  # dense inputs in use
     seed: int,
     answers: NDArray[np.floating],  # shape=(candidates, n, outputs), written
     alive: NDArray[np.uint8],  # shape=(candidates, n), written
+    now: NDArray[np.int64],  # this and the next three are working memory, see Seats
+    scratch: NDArray[np.floating],
+    place: NDArray[np.int64],
+    share: NDArray[np.floating],
+    dense: NDArray[np.floating],  # this and all that follow are the samples, see Memory
+    row: NDArray[np.int32],
+    value: NDArray[np.floating],
+    count: NDArray[np.int32],
+    label: NDArray[np.int32],
+    goal: NDArray[np.floating],
+    splined: NDArray[np.int32],
+    log_goal: NDArray[np.floating],
+    rarity: NDArray[np.floating],
 ) -> None:
     """Test-then-train: answer each sample, then learn it and rehearse earlier ones.
 
@@ -93,6 +104,9 @@ def learn(
     """
     if known.size == 0:
         return
+    # Named tuples take a microsecond or two to come in.
+    seats = Seats(now, scratch, Touched(place, share))
+    memory = Memory(dense, row, value, count, label, goal, splined, log_goal, rarity)
     control = flush_subnormals()
     # Who seats several must not leave other threads without any.
     most = SEATS if order.size >= SEATS * turns[1] else 1

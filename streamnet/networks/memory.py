@@ -21,7 +21,6 @@ __all__ = ("InputMemory", "no_targets")
 
 @kernel
 def _put(
-    ring: Memory,
     first: int,
     dense: NDArray[np.floating],
     row: NDArray[np.int32],
@@ -32,8 +31,10 @@ def _put(
     splined: NDArray[np.int32],
     log_goal: NDArray[np.float64],
     rarity: NDArray[np.float64],
+    *arrays: NDArray[Any],
 ) -> None:
-    """Copy samples to where their numbers say."""
+    """Copy samples to where their numbers say in ``arrays``, those of a `Memory`."""
+    ring = Memory(*arrays)
     mask = ring.count.size - 1
     for i in range(count.size):
         at = (first + i) & mask
@@ -88,13 +89,14 @@ class InputMemory:
         self._reserve(first, inputs)
         n = len(label)
         goals = goal.reshape(n, self.goals)
-        log_goal = no_targets(n)[1] if log_goal is None else log_goal
+        log_goal = repeated(np.nan, n, np.float64) if log_goal is None else log_goal
         rarity = repeated(1.0, n, np.float64) if rarity is None else rarity
-        _put(self.ring, first, *inputs[:4], label, goals, inputs.splined, log_goal, rarity)
+        new = *inputs[:4], label, goals, inputs.splined, log_goal, rarity
+        _put(first, *new, *self.ring)
 
     def _reserve(self, first: int, inputs: Inputs) -> None:
         old = self.ring
-        slots, room = len(old.count), (old.dense.shape[1], old.row.shape[1], old.splined.shape[1])
+        slots, room = old.count.size, (old.dense.shape[1], old.row.shape[1], old.splined.shape[1])
         wanted = inputs.dense.shape[1], inputs.row.shape[1], inputs.splined.shape[1]
         if slots >= self.reach + len(inputs.count) and all(map(le, wanted, room)):
             return

@@ -210,14 +210,14 @@ class Population:
             self.healthy,
             self.weights,
             self.state,
-            self.seats(self.memory.ring),
-            self.memory.ring,
             known,
             first,
             self.capacity.dense,
             self.seed,
             answers.outputs,
             answers.alive,
+            *self.seats(self.memory.ring),
+            *self.memory.ring,
         )
 
     def answer(self, slot: int | None, first: int, inputs: Inputs, outputs: int) -> Answers:
@@ -246,23 +246,23 @@ class Population:
             healthy,
             self.weights,
             self.state,
-            self.seats(self.memory.ring),
-            self.memory.ring,
             repeated(outputs, n, np.int32),
             first,
             self.capacity.dense,
             self.seed,
             *answers[:2],
+            *self.seats(self.memory.ring),
+            *self.memory.ring,
         )
         return answers
 
-    def seats(self, memory: Memory) -> Seats:
-        """Working memory for the kernels on samples in ``memory``, one for each thread."""
+    def seats(self, memory: Memory) -> tuple[NDArray[Any], ...]:
+        """Working memory for the kernels on samples in ``memory``: the arrays of `Seats`."""
         kept: Seats | None = getattr(self._local, "seats", None)
         most = memory.row.shape[1] + 2 * memory.splined.shape[1]
         if kept is None or kept.touched.place.shape[1] < most:
             kept = self._local.seats = new_seats(self.layout.scratch, most, self.dtype)
-        return kept
+        return kept.now, kept.scratch, *kept.touched
 
     def check(self) -> int:
         """Quarantine candidates with a weight that is not finite; return how many."""
@@ -333,9 +333,7 @@ class Population:
             return arrays
         return {name: matrices[:1] for name, matrices in arrays.items()}
 
-    def copied(
-        self, slot: int, *, rows: int | None = None, outputs: int | None = None
-    ) -> Copied:
+    def copied(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Copied:
         """A copy of a candidate's weights, cut to ``rows`` and ``outputs`` that are in use."""
         own, _ = self.layout.places(slot)
         return copy_of(

@@ -18,7 +18,9 @@ def new_turns(threads: int = 1) -> NDArray[np.int64]:
     >>> new_turns(2)
     array([0, 2])
     """
-    return np.array((0, threads), np.int64)
+    turns = np.zeros(2, np.int64)
+    turns[1] = threads
+    return turns
 
 
 @intrinsic

@@ -18,7 +18,6 @@ from streamnet.selection.opinion_pool import MIXERS
 from streamnet.selection.opinion_pool import new_scratch
 from streamnet.selection.opinion_pool import pool
 from streamnet.selection.opinions import logarithms_of
-from streamnet.selection.opinions import logarithms_of_priors
 
 __all__ = ("LabelEnsemble",)
 
@@ -93,22 +92,9 @@ class LabelEnsemble(Mixing):
         working = self._working if learns else new_scratch(self.candidates, width)
         if working.opinions.shape[0] != width:
             working = self._working = new_scratch(self.candidates, width)
-        priors = np.empty(n * width * PRIORS + FOUR)
-        logarithms_of_priors(
-            truth,
-            known,
-            learns,
-            self.fading,
-            self.transitions,
-            self.frequencies,
-            self.last,
-            width,
-            priors,
-        )
         served = np.zeros((n, width))
         pool(
             logarithms_of(answers) if heard is None else heard,
-            priors[:-FOUR].reshape(n, width, PRIORS),
             alive,
             truth,
             known,
@@ -123,8 +109,12 @@ class LabelEnsemble(Mixing):
             self.losses,
             self.combined,
             self.chosen,
+            self.transitions,
+            self.frequencies,
+            self.last,
             self.counts,
-            working,
+            np.empty(n * width * PRIORS + FOUR),
+            *working,
             served,
         )
         return served

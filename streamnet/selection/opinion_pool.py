@@ -24,6 +24,7 @@ from streamnet.selection.mixing import fade
 from streamnet.selection.mixing import least
 from streamnet.selection.opinions import FLOOR
 from streamnet.selection.opinions import LOG_FLOOR
+from streamnet.selection.opinions import take_priors
 
 __all__ = ("MIXERS", "Scratch", "new_scratch", "pool")
 
@@ -74,10 +75,11 @@ def _listen(
     """Put together what each expert says about sample ``i``; 0 for one that is not able."""
     opinions, candidates = scratch.opinions, heard.shape[2]
     for c in range(known):
+        at = (i * heard.shape[1] + c) * PRIORS
         for k in range(candidates):
             opinions[c, k] = heard[i, c, k]
         for prior in range(PRIORS):
-            opinions[c, candidates + prior] = priors[i, c, prior]
+            opinions[c, candidates + prior] = priors[at + prior]
     for k in range(able.size):
         if able[k] == 0:
             for c in range(known):
@@ -220,7 +222,6 @@ def _share(scratch: Scratch, m: int, c: int) -> float:
 @exact_kernel
 def pool(
     heard: NDArray[np.floating],  # shape=(n, C, candidates), see opinions
-    priors: NDArray[np.float64],  # shape=(n, C, PRIORS), likewise
     alive: NDArray[np.uint8],  # shape=(candidates, n)
     truth: NDArray[np.int32],
     known: NDArray[np.int32],
@@ -235,12 +236,20 @@ def pool(
     losses: NDArray[np.float64],
     combined: NDArray[np.float64],
     chosen: NDArray[np.int64],
+    transitions: NDArray[np.float64],  # shape=(C + 1, C), or empty, see LabelEnsemble
+    frequencies: NDArray[np.float64],  # shape=(C,)
+    last: NDArray[np.int64],
     counts: NDArray[np.float64],  # shape=(C,), or empty, see LabelEnsemble
-    scratch: Scratch,
+    priors: NDArray[np.float64],  # this and the next three are working memory, see opinions
+    opinions: NDArray[np.float64],  # and Scratch
+    rows: NDArray[np.float64],
+    flags: NDArray[np.uint8],
     served: NDArray[np.float64],  # shape=(n, C), written
 ) -> None:
     """Answer n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
-    candidates = heard.shape[2]
+    scratch = Scratch(opinions, rows, flags)  # a named tuple would take a while to come in
+    candidates, labels = heard.shape[2], heard.shape[1]
+    take_priors(truth, known, learns, fading, transitions, frequencies, last, labels, priors)
     able = scratch.flags[: members.size]
     everyone = scratch.flags[members.size :]
     for k in range(members.size):
@@ -248,7 +257,7 @@ def pool(
     for m in range(WIDTH + 1):
         everyone[m] = 1
     for i in range(truth.size):
-        names, y = min(known[i], served.shape[1]), truth[i]
+        names, y = min(known[i], labels), truth[i]
         for k in range(candidates):
             able[k] = members[k] if alive[k, i] != 0 else 0
         if names > 0:

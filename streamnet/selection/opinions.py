@@ -16,7 +16,7 @@ from streamnet.networks.simd import LANES
 from streamnet.networks.simd_functions import logarithm
 from streamnet.selection.mixing import PRIORS
 
-__all__ = ("FLOOR", "LOG_FLOOR", "logarithms_of", "logarithms_of_priors")
+__all__ = ("FLOOR", "LOG_FLOOR", "logarithms_of", "take_priors")
 
 FLOOR = 1e-4  # least probability in a logarithm
 LOG_FLOOR = math.log(FLOOR)
@@ -58,13 +58,13 @@ def _take_logarithms(
             for i in range(start, min(start + AT_ONCE, n)):
                 for c in range(labels):
                     share = answers[k, i, c]
-                    logarithms[i, c, k] = share if share > floor else floor
+                    logarithms[i, c, k] = max(floor, share)
     for j in range(0, answers.size, LANES):
         simd.store(vectors, j, logarithm(simd.load(vectors, j)))
 
 
-@exact_kernel
-def logarithms_of_priors(
+@exact_inlined
+def take_priors(
     truth: NDArray[np.int32],
     known: NDArray[np.int32],
     learns: bool,
@@ -73,9 +73,9 @@ def logarithms_of_priors(
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
     width: int,  # most labels that are asked about
-    logarithms: NDArray[np.float64],  # shape=(n * width * PRIORS,) and whole vectors, written
+    priors: NDArray[np.float64],  # shape=(n * width * PRIORS,) and whole vectors, written
 ) -> None:
-    """What the experts say that need no network: counts of labels, each before its truth is noted.
+    """What the experts say that need no network, each before its truth is noted, as logarithms.
 
     They count what followed the last label, and all labels, both faded; each label counts as one
     part of a sample more, so that none is ruled out.
@@ -91,11 +91,11 @@ def logarithms_of_priors(
                 total += counts[c]
             for c in range(width):
                 share = (counts[c] + 1.0 / names) / total if c < names else 1.0
-                logarithms[(i * width + c) * PRIORS + prior] = max(share, FLOOR)
+                priors[(i * width + c) * PRIORS + prior] = max(share, FLOOR)
         if learns and truth[i] >= 0:
             _note(transitions, frequencies, last, truth[i], fading)
     for j in range(0, truth.size * width * PRIORS, FOUR):
-        simd.store(logarithms, j, logarithm(simd.load_four(logarithms, j)))
+        simd.store(priors, j, logarithm(simd.load_four(priors, j)))
 
 
 @exact_inlined

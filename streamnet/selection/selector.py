@@ -306,7 +306,7 @@ class Selector:
             chosen,
             record,
         )
-        for i, before, after, *facts in record[:switched].tolist():
+        for i, before, after, *facts in record[:switched].tolist() if switched else ():
             number = first + int(i) + 1
             self.switches.append(Switch(number, int(before), int(after), *facts))
             self.switched += 1

@@ -32,6 +32,7 @@ from streamnet.sources.values import word_of
 __all__ = ("Conversion", "Rows")
 
 PLAIN = {float, int}
+WORDS = {str, int}  # types of labels that can always be read
 GAPS = {float, int, type(None)}
 Problems = dict[int, tuple[int, Problem]]  # by row: the column that comes first, and what it has
 
@@ -99,8 +100,9 @@ class Conversion:
 
     def target_array(self, target: Any) -> NDArray[Any] | None:
         """A column of one target, None if it is missing or can't be read."""
-        if type(target) is str and self._schema.task is Task.CLASSIFICATION:
-            array = self.word_array(target)
+        if type(target) in WORDS and self._schema.task is Task.CLASSIFICATION:
+            array = np.empty(1, np.object_)
+            array[0] = word_of(target, self._reading)
             return None if array[0] is None else array
         problems: Problems = {}
         found = self._target([target], problems)
