@@ -15,6 +15,7 @@ from streamnet.networks.topology import PLAN_MOVE
 from streamnet.networks.update import correction_of
 from streamnet.networks.update import one_row
 from streamnet.networks.update import rate_of
+from streamnet.networks.update import scale
 from streamnet.networks.update import update
 
 __all__ = ("move",)
@@ -89,8 +90,9 @@ def _update(plan, factor, weights, state, scratch, active, step):
                 rows = active
         for i in range(rows):
             if _take(plan, state, at, scratch, vector, width) or number < moves:
-                keep = decayed if i >= biases else 1.0
-                one_row(plan, factor, weights, at, state, scratch, share, vector, width, pace, keep)
+                if decayed != 1.0 and i >= biases:
+                    scale(weights, at, width, decayed)
+                one_row(plan, factor, weights, at, state, scratch, share, vector, width, pace)
             at += width
 
 

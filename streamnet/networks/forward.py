@@ -33,6 +33,20 @@ FEW = 4  # outputs up to which each is worked on alone
 
 
 @inlined
+def prepare(memory, slot, inputs):
+    """Ask for what `fetch` and others will read of a sample a step later."""
+    start = slot * memory.dense.shape[1]
+    for j in range(0, inputs, LANES):
+        simd.prefetch(memory.dense, start + j)
+    simd.prefetch(memory.splined, slot * memory.splined.shape[1])
+    simd.prefetch(memory.row, slot * memory.row.shape[1])
+    simd.prefetch(memory.value, slot * memory.value.shape[1])
+    simd.prefetch(memory.count, slot)
+    simd.prefetch(memory.label, slot)
+    simd.prefetch(memory.goal, slot * memory.goal.shape[1])
+
+
+@inlined
 def fetch(memory, slot, inputs, scratch):
     """Copy a sample's dense inputs into working memory, after the 1 of the biases."""
     start = slot * memory.dense.shape[1]

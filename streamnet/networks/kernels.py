@@ -26,6 +26,7 @@ from streamnet.networks.forward import answer
 from streamnet.networks.forward import fetch
 from streamnet.networks.forward import finish
 from streamnet.networks.forward import forward
+from streamnet.networks.forward import prepare
 from streamnet.networks.seats import ASKED
 from streamnet.networks.seats import EMPTY
 from streamnet.networks.seats import LEARNS
@@ -137,7 +138,7 @@ def _ask(plans, weights, seats, s, memory, known, first, inputs, seed, healthy, 
     if simd.pick(now, SEAT.phase) == EMPTY:
         return
     k = np.uint64(simd.pick(now, SEAT.candidate))
-    _choose(plans[k], now, memory, known, first, seed, healthy[k], alive[k])
+    _choose(plans[k], now, memory, known, first, inputs, seed, healthy[k], alive[k])
     if simd.pick(now, SEAT.phase) != ASKED:
         return
     scratch, slot = seats.scratch[s], simd.pick(now, SEAT.slot)
@@ -198,7 +199,7 @@ def _move(plans, factors, taken, weights, state, seats, s, inputs):
 
 
 @inlined
-def _choose(plan, now, memory, known, first, seed, healthy, alive):
+def _choose(plan, now, memory, known, first, inputs, seed, healthy, alive):
     """Find what a seat is to be asked in this step, if anything."""
     mask = memory.count.size - 1
     i, repeat = simd.pick(now, SEAT.sample), simd.pick(now, SEAT.repeat)
@@ -206,9 +207,14 @@ def _choose(plan, now, memory, known, first, seed, healthy, alive):
     label = simd.fact(memory.label, slot)
     simd.put(now, SEAT.active, max(simd.fact(known, i), label + 1))
     if repeat > 0:
-        slot = _draw(plan, seed, first + i, repeat) & mask
+        slot = simd.pick(now, SEAT.ahead)
     else:
         simd.put(alive, i, healthy)
+    if repeat < _repeats(plan, first + i):
+        # Samples drawn from all over memory are far away: asked for now, they are there in time.
+        ahead = _draw(plan, seed, first + i, repeat + 1) & mask
+        simd.put(now, SEAT.ahead, ahead)
+        prepare(memory, ahead, inputs)
     simd.put(now, SEAT.slot, slot)
     asked = healthy == 1 and (repeat == 0 or simd.fact(memory.label, slot) >= 0)
     simd.put(now, SEAT.phase, ASKED if asked else RESTS)

@@ -34,6 +34,7 @@ class _Seat(NamedTuple):
     slot: int = 4  # of the sample to learn, in memory
     active: int = 5  # outputs in use
     touched: int = 6  # how many rows the sample touches
+    ahead: int = 7  # slot of the next rehearsal, if there is one
 
 
 SEAT = _Seat()

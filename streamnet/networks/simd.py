@@ -36,6 +36,7 @@ __all__ = (
     "multiply_add",
     "pick",
     "positive_part",
+    "prefetch",
     "put",
     "splat",
     "splat_four",
@@ -154,6 +155,23 @@ def put(typing_context, array, index, number):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, number), generate
+
+
+@intrinsic
+def prefetch(typing_context, array, index):
+    """Ask for a number of ``array`` and its neighbours to come to the nearest cache."""
+
+    def generate(context, builder, signature, args):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        pointer = _element_pointer(context, builder, signature, args)
+        # To be read, kept in all caches, data.
+        hints = [ir.Constant(number, hint) for hint in (0, 3, 1)]
+        builder.call(function, [builder.bitcast(pointer, byte), *hints])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 @intrinsic

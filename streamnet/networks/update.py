@@ -23,7 +23,7 @@ from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
 from streamnet.networks.topology import PLAN_MOVE
 
-__all__ = ("correction_of", "one_row", "rate_of", "update")
+__all__ = ("correction_of", "one_row", "rate_of", "scale", "update")
 
 
 @inlined
@@ -60,32 +60,59 @@ def update(plan, factor, weights, state, scratch, touched, count, active, taken)
     """Move the touched rows, then every section: its gradient is inputs times deltas."""
     rate = rate_of(plan, factor, taken)
     pace = rate * correction_of(plan, factor, taken)
-    keep = 1.0 - rate * simd.fact(factor, FACTORS.weight_decay)
+    if simd.fact(factor, FACTORS.weight_decay) > 0.0:
+        keep = 1.0 - rate * simd.fact(factor, FACTORS.weight_decay)
+        _decay(plan, weights, touched, count, active, keep)
     optimiser = simd.fact(plan, PLAN.optimiser)
     # A copy for each optimiser: a constant, it leaves no choice to be made for each weight.
     if optimiser == MOMENTUM:
-        _move(MOMENTUM, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+        _move(MOMENTUM, plan, factor, weights, state, scratch, touched, count, active, pace)
     elif optimiser == RMSPROP:
-        _move(RMSPROP, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+        _move(RMSPROP, plan, factor, weights, state, scratch, touched, count, active, pace)
     elif optimiser == ADAGRAD:
-        _move(ADAGRAD, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+        _move(ADAGRAD, plan, factor, weights, state, scratch, touched, count, active, pace)
     elif optimiser == ADAM:
-        _move(ADAM, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+        _move(ADAM, plan, factor, weights, state, scratch, touched, count, active, pace)
     else:
-        _move(SGD, plan, factor, weights, state, scratch, touched, count, active, pace, keep)
+        _move(SGD, plan, factor, weights, state, scratch, touched, count, active, pace)
 
 
 @inlined
-def _move(optimiser, plan, factor, weights, state, scratch, touched, count, active, rate, decayed):
+def _decay(plan, weights, touched, count, active, keep):
+    """Bring every weight that is about to be moved nearer to zero, but for biases."""
+    width = layer_of(plan, 0, PLAN_LAYER.width)
+    for r in range(count):
+        scale(weights, simd.pick(touched.place, r), width, keep)
+    for number in range(simd.fact(plan, PLAN.moves)):
+        move = MOVES + len(PLAN_MOVE) * number
+        biases = simd.fact(plan, move + PLAN_MOVE.biases)
+        rows = simd.fact(plan, move + PLAN_MOVE.rows)
+        width = simd.fact(plan, move + PLAN_MOVE.width)
+        if rows == ALL_OUTPUTS:
+            rows = active
+        start = simd.fact(plan, move + PLAN_MOVE.weights) + biases * width
+        scale(weights, start, (rows - biases) * width, keep)
+
+
+@inlined
+def scale(weights, start, size, factor):
+    """Multiply weights by a factor."""
+    share = simd.splat(weights.dtype.type(factor))
+    for at in range(start, start + size, LANES):
+        simd.store(weights, at, simd.multiply(share, simd.load(weights, at)))
+
+
+@inlined
+def _move(optimiser, plan, factor, weights, state, scratch, touched, count, active, rate):
     """One step of ``optimiser``, column by column, so that deltas stay in a register."""
     vector = layer_of(plan, 0, PLAN_LAYER.delta)
     width = layer_of(plan, 0, PLAN_LAYER.width)
     for j in range(0, width, LANES):
-        delta = simd.load(scratch, vector + j)
+        delta = _scaled(optimiser, factor, scratch, vector + j)
         for r in range(count):
             g = simd.multiply(simd.broadcast(touched.share, r), delta)
             at = simd.pick(touched.place, r) + j
-            _step(optimiser, plan, factor, weights, at, state, g, rate, decayed)
+            _step(optimiser, plan, factor, weights, at, state, g, rate)
     for number in range(simd.fact(plan, PLAN.moves)):
         move = MOVES + len(PLAN_MOVE) * number
         start = simd.fact(plan, move + PLAN_MOVE.weights)
@@ -93,19 +120,17 @@ def _move(optimiser, plan, factor, weights, state, scratch, touched, count, acti
         width = simd.fact(plan, move + PLAN_MOVE.width)
         source = simd.fact(plan, move + PLAN_MOVE.source)
         vector = simd.fact(plan, move + PLAN_MOVE.vector)
-        biases = simd.fact(plan, move + PLAN_MOVE.biases)
         if rows == ALL_OUTPUTS:
             rows = active
-        if optimiser == SGD and decayed == 1.0:
+        if optimiser == SGD:
             _descend(weights, start, rows, width, scratch, source, vector, rate)
             continue
         for j in range(0, width, LANES):
-            delta = simd.load(scratch, vector + j)
+            delta = _scaled(optimiser, factor, scratch, vector + j)
             at = start + j
             for i in range(rows):
                 g = simd.multiply(simd.broadcast(scratch, source + i), delta)
-                keep = decayed if i >= biases else 1.0
-                _step(optimiser, plan, factor, weights, at, state, g, rate, keep)
+                _step(optimiser, plan, factor, weights, at, state, g, rate)
                 at += width
 
 
@@ -139,46 +164,62 @@ def _descend(weights, start, rows, width, scratch, source, vector, rate):
 
 
 @inlined
-def one_row(plan, factor, weights, at, state, scratch, x, vector, width, rate, keep):
+def one_row(plan, factor, weights, at, state, scratch, x, vector, width, rate):
     """One optimiser step on one row, whose gradient is ``x`` times a vector."""
     optimiser = simd.fact(plan, PLAN.optimiser)
     share = simd.splat(scratch.dtype.type(x))
     for j in range(0, width, LANES):
-        g = simd.multiply(share, simd.load(scratch, vector + j))
-        _step(optimiser, plan, factor, weights, at + j, state, g, rate, keep)
+        g = simd.multiply(share, _scaled(optimiser, factor, scratch, vector + j))
+        _step(optimiser, plan, factor, weights, at + j, state, g, rate)
 
 
 @inlined
-def _step(optimiser, plan, factor, weights, at, state, g, rate, keep):
-    """One optimiser step on the weights from ``at`` on, whose gradient is ``g``."""
+def _root(optimiser, factor):
+    """What gradients are multiplied with so that a square is what comes to the running one."""
+    if optimiser == RMSPROP or optimiser == ADAM:
+        return math.sqrt(1.0 - simd.fact(factor, FACTORS.second_momentum))
+    return 1.0
+
+
+@inlined
+def _scaled(optimiser, factor, scratch, at):
+    """Deltas, or gradients, multiplied with `_root`: once, and not again for each weight."""
+    vector = simd.load(scratch, at)
+    if optimiser == RMSPROP or optimiser == ADAM:
+        return simd.multiply(simd.splat(scratch.dtype.type(_root(optimiser, factor))), vector)
+    return vector
+
+
+@inlined
+def _step(optimiser, plan, factor, weights, at, state, g, rate):
+    """One optimiser step on the weights from ``at`` on, whose gradient is ``g`` over `_root`."""
     number = weights.dtype.type
     first = at - simd.fact(plan, PLAN.start) + simd.fact(plan, PLAN.state)
     second = first + simd.fact(plan, PLAN.size)
+    root = _root(optimiser, factor)
     epsilon = simd.splat(number(simd.fact(factor, FACTORS.epsilon) ** 2))
     beta = simd.splat(number(simd.fact(factor, FACTORS.momentum)))
-    rest = simd.splat(number(1.0 - simd.fact(factor, FACTORS.momentum)))
+    rest = simd.splat(number((1.0 - simd.fact(factor, FACTORS.momentum)) / root))
     beta2 = simd.splat(number(simd.fact(factor, FACTORS.second_momentum)))
-    rest2 = simd.splat(number(1.0 - simd.fact(factor, FACTORS.second_momentum)))
     move = g
+    pace = -rate
     if optimiser == MOMENTUM:
         move = simd.multiply_add(beta, simd.load(state, first), g)
         simd.store(state, first, move)
     elif optimiser == RMSPROP:
-        v = simd.multiply(beta2, simd.load(state, first))
-        v = simd.multiply_add(simd.multiply(rest2, g), g, v)
+        v = simd.multiply_add(g, g, simd.multiply(beta2, simd.load(state, first)))
         simd.store(state, first, v)
         move = simd.divide(g, simd.square_root(simd.add(v, epsilon)))
+        pace = -rate / root
     elif optimiser == ADAGRAD:
         v = simd.multiply_add(g, g, simd.load(state, first))
         simd.store(state, first, v)
         move = simd.divide(g, simd.square_root(simd.add(v, epsilon)))
     elif optimiser == ADAM:
-        m = simd.multiply(beta, simd.load(state, first))
-        m = simd.multiply_add(rest, g, m)
+        m = simd.multiply_add(rest, g, simd.multiply(beta, simd.load(state, first)))
         simd.store(state, first, m)
-        v = simd.multiply(beta2, simd.load(state, second))
-        v = simd.multiply_add(simd.multiply(rest2, g), g, v)
+        v = simd.multiply_add(g, g, simd.multiply(beta2, simd.load(state, second)))
         simd.store(state, second, v)
         move = simd.divide(m, simd.square_root(simd.add(v, epsilon)))
-    w = simd.multiply(simd.splat(number(keep)), simd.load(weights, at))
-    simd.store(weights, at, simd.multiply_add(simd.splat(number(-rate)), move, w))
+    w = simd.load(weights, at)
+    simd.store(weights, at, simd.multiply_add(simd.splat(number(pace)), move, w))
