@@ -43,6 +43,8 @@ from streamnet.settings import merged
 
 __all__ = ("Replay", "replay")
 
+ALONE = 0.005  # seconds that the event loop may be held up: there is nobody else
+
 
 @final
 class Replay:
@@ -98,6 +100,7 @@ class Replay:
             prepare=self._prepare,
             settings=settings.model_dump(mode="json", exclude_none=True),
             state=self.state,
+            brief=ALONE,
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),

@@ -86,15 +86,7 @@ def learn(
     scratch: NDArray[np.floating],
     place: NDArray[np.int64],
     share: NDArray[np.floating],
-    dense: NDArray[np.floating],  # this and all that follow are the samples, see Memory
-    row: NDArray[np.int32],
-    value: NDArray[np.floating],
-    count: NDArray[np.int32],
-    label: NDArray[np.int32],
-    goal: NDArray[np.floating],
-    splined: NDArray[np.int32],
-    log_goal: NDArray[np.floating],
-    rarity: NDArray[np.floating],
+    *samples: NDArray[Any],  # those of a Memory
 ) -> None:
     """Test-then-train: answer each sample, then learn it and rehearse earlier ones.
 
@@ -107,7 +99,7 @@ def learn(
         return
     # Named tuples take a microsecond or two to come in.
     seats = Seats(now, scratch, Touched(place, share))
-    memory = Memory(dense, row, value, count, label, goal, splined, log_goal, rarity)
+    memory = Memory(*samples)
     control = flush_subnormals()
     # Who seats several must not leave other threads without any.
     most = SEATS if order.size >= SEATS * turns[1] else 1

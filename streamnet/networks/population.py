@@ -48,6 +48,7 @@ __all__ = ("Population",)
 
 
 _FIRST = np.zeros(1, np.int64)
+SeatArrays = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64], NDArray[Any]]
 
 
 @final
@@ -256,7 +257,7 @@ class Population:
         )
         return answers
 
-    def seats(self, memory: Memory) -> tuple[NDArray[Any], ...]:
+    def seats(self, memory: Memory) -> SeatArrays:
         """Working memory for the kernels on samples in ``memory``: the arrays of `Seats`."""
         kept: Seats | None = getattr(self._local, "seats", None)
         most = memory.row.shape[1] + 2 * memory.splined.shape[1]

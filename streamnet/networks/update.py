@@ -176,7 +176,7 @@ def one_row(plan, factor, weights, at, state, scratch, x, vector, width, rate):
 @inlined
 def _root(optimiser, factor):
     """What gradients are multiplied with so that a square is what comes to the running one."""
-    if optimiser == RMSPROP or optimiser == ADAM:
+    if optimiser in (RMSPROP, ADAM):
         return math.sqrt(1.0 - simd.fact(factor, FACTORS.second_momentum))
     return 1.0
 
@@ -185,7 +185,7 @@ def _root(optimiser, factor):
 def _scaled(optimiser, factor, scratch, at):
     """Deltas, or gradients, multiplied with `_root`: once, and not again for each weight."""
     vector = simd.load(scratch, at)
-    if optimiser == RMSPROP or optimiser == ADAM:
+    if optimiser in (RMSPROP, ADAM):
         return simd.multiply(simd.splat(scratch.dtype.type(_root(optimiser, factor))), vector)
     return vector
 

@@ -58,6 +58,7 @@ from streamnet.pipeline.stages import serve
 from streamnet.pipeline.state import Emission
 from streamnet.pipeline.state import State
 from streamnet.pipeline.statistics import PipelineStatistics
+from streamnet.pipeline.threads import BRIEF
 from streamnet.pipeline.training import train
 from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import Schema
@@ -98,6 +99,8 @@ class Pipeline:
         settings: Passed through to the report.
         state: Where checkpoints go, and what an earlier run is gone on from; None keeps nothing.
         start: Model to go on learning, instead of candidates; see `Learner`.
+        brief: Longest work, in seconds, that is done in the event loop rather than in a thread.
+            More is faster, if nobody else needs the loop.
         learning: More settings of `Learner`.
 
     Raises:
@@ -131,6 +134,7 @@ class Pipeline:
         settings: dict[str, Any] | None = None,
         state: State | None = None,
         start: Model | None = None,
+        brief: float = BRIEF,
         **learning: Any,
     ) -> None:
         if threads < 1:
@@ -162,7 +166,7 @@ class Pipeline:
             **learning,
         }
         self._dtype, self._seed = dtype, seed
-        self._threads = threads
+        self._threads, self._brief = threads, brief
         self.sinks = list(sinks)
         self._prepare = prepare
         self._settings = settings or {}
@@ -171,8 +175,6 @@ class Pipeline:
         self._begun = self._started = self._ended = 0.0
         self._channels: list[Any] = []
         self._group: TaskGroup | None = None
-
-    # -------------------------------------------------------------- lifetime
 
     async def __aenter__(self) -> Self:
         self._group = create_task_group()
@@ -232,8 +234,6 @@ class Pipeline:
             await glance.done.wait()
             self._glances.remove(glance)
         return glance.snapshot and self._champion(glance.snapshot)
-
-    # ---------------------------------------------------------------- running
 
     async def _run(self) -> None:
         if self._begun:
@@ -310,17 +310,19 @@ class Pipeline:
         receives = [receive for _, receive in channels]
         self._channels = receives
         limit = self.rejections.limit
-        undone = learner.trainer.decisions
+        undone, brief = learner.trainer.decisions, self._brief
         # The last two decisions come when training has ended: their channel stays open so long.
         with decisions_send, decisions, written:
             async with create_task_group() as group:
                 start = group.start_soon
                 start(self._reader.read, sends[0])
-                start(encode, learner.encoder, self._reader, limit, receives[0], sends[1])
-                start(train, learner.trainer, self._threads, receives[1], sends[2], decisions)
-                start(evaluate, learner.evaluator, receives[2], sends[3])
-                start(serve, learner.server, undone, receives[3], sends[4], decisions_send)
-                start(record, recorder, self._publish, self.state, receives[4], written_send)
+                start(encode, learner.encoder, self._reader, limit, receives[0], sends[1], brief)
+                learned = receives[1], sends[2], decisions
+                start(train, learner.trainer, self._threads, *learned, brief)
+                start(evaluate, learner.evaluator, receives[2], sends[3], brief)
+                served = receives[3], sends[4], decisions_send
+                start(serve, learner.server, undone, *served, brief)
+                start(record, recorder, self._publish, self.state, receives[4], written_send, brief)
                 if self.state is not None:
                     start(keep, self.state, written)
 
@@ -342,8 +344,6 @@ class Pipeline:
         with suppress(NoCandidateError):
             slot, snapshot = learner.leader()
             self._champions.publish(self._champion(snapshot, learner.about(slot)))
-
-    # ---------------------------------------------------------------- results
 
     def result(self) -> Result:
         """Report and model of what was learned; call it when the pipeline has ended.

@@ -7,7 +7,8 @@
 A stage ends when the one before it has ended and all it sent is worked off; a bounded channel makes
 a fast stage wait for a slow one. A barrier that follows a block gets a copy of each stage's state;
 a glance gets what a model is made of, and goes no further than to the serving stage. The one that
-trains is in `training`.
+trains is in `training`. Work that takes no longer than ``brief``, in seconds, is done in the event
+loop, see `threads`.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from streamnet.pipeline.reading import records_of
 from streamnet.pipeline.recording import Recorder
 from streamnet.pipeline.state import Emission
 from streamnet.pipeline.state import State
+from streamnet.pipeline.threads import BRIEF
 from streamnet.pipeline.threads import Worker
 
 __all__ = ("Coded", "encode", "evaluate", "keep", "record", "serve")
@@ -70,6 +72,7 @@ async def encode(
     limit: RejectionLimit,
     receive: MemoryObjectReceiveStream[Arrival | Barrier | Glance],
     send: MemoryObjectSendStream[Coded | Barrier | Glance],
+    brief: float = BRIEF,
 ) -> None:
     """Turn blocks into inputs and targets; end the stream if too many records are rejected."""
 
@@ -80,7 +83,7 @@ async def encode(
         coded = Coded(encoded, encoder.snapshot() if whole else None)
         return coded, limit.count(encoded.block)
 
-    worker = Worker()
+    worker = Worker(brief)
     with receive, send:
         async for arrival in receive:
             if isinstance(arrival, Glance):
@@ -105,9 +108,10 @@ async def evaluate(
     evaluator: Judge[J],
     receive: MemoryObjectReceiveStream[Scored | Barrier | Glance],
     send: MemoryObjectSendStream[J | Barrier | Glance],
+    brief: float = BRIEF,
 ) -> None:
     """Score every candidate's answers."""
-    worker = Worker()
+    worker = Worker(brief)
     with receive, send:
         async for scored in receive:
             if isinstance(scored, Glance):
@@ -127,13 +131,14 @@ async def serve(
     receive: MemoryObjectReceiveStream[J | Barrier | Glance],
     send: MemoryObjectSendStream[C | Barrier],
     decisions: MemoryObjectSendStream[Decision],
+    brief: float = BRIEF,
 ) -> None:
     """Choose what is served, score it, and decide at each round's end.
 
     ``undone`` are the decisions that the trainer knows already, but has not applied.
     """
     latest = deque(undone, maxlen=2)
-    worker = Worker()
+    worker = Worker(brief)
     with receive, send:
         async for judged in receive:
             if isinstance(judged, Glance):
@@ -159,9 +164,10 @@ async def record(
     state: State | None,
     receive: MemoryObjectReceiveStream[Served | Barrier],
     send: MemoryObjectSendStream[Emission | Barrier],
+    brief: float = BRIEF,
 ) -> None:
     """Write down what was rejected and served, publish emitted champions, complete the cuts."""
-    worker = Worker()
+    worker = Worker(brief)
     with receive, send:
         async for served in receive:
             if isinstance(served, Barrier):

@@ -15,7 +15,8 @@ __all__ = ("BRIEF", "Worker")
 T = TypeVar("T")
 
 # Handing work to a thread and back costs about 0.15 ms of computing, so less than this much work,
-# in seconds, is done at once: the event loop waits no longer than that.
+# in seconds, is done at once: the event loop waits no longer than that. Where nobody else needs
+# the loop more is better: threads that take turns with each other at Python are slower than one.
 BRIEF = 0.0005
 FEW = 8  # samples that are taken for brief work before anything was measured
 SLOWER = 1.1
@@ -27,18 +28,22 @@ class Worker:
 
     What it measures decides where work is done, never what comes out.
 
+    Args:
+        brief: Longest work, in seconds, that is done at once.
+
     >>> import anyio
     >>> worker = Worker()
     >>> anyio.run(worker.run, 1, max, 2, 3), worker.is_brief(1)
     (3, True)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, brief: float = BRIEF) -> None:
+        self._brief = brief
         self._pace = inf  # seconds a sample, the least of late
 
     def is_brief(self, samples: float) -> bool:
         """Whether the work on so many samples is done at once."""
-        return samples <= FEW if self._pace == inf else samples * self._pace <= BRIEF
+        return samples <= FEW if self._pace == inf else samples * self._pace <= self._brief
 
     async def run(self, samples: float, function: Callable[..., T], *arguments: object) -> T:
         """Run ``function``, which is never cancelled half-way."""

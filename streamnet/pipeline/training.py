@@ -24,6 +24,7 @@ from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.glance import Glance
 from streamnet.pipeline.stages import Coded
+from streamnet.pipeline.threads import BRIEF
 from streamnet.pipeline.threads import Worker
 
 __all__ = ("train",)
@@ -35,10 +36,12 @@ async def train(
     receive: MemoryObjectReceiveStream[Coded | Barrier | Glance],
     send: MemoryObjectSendStream[Scored | Barrier | Glance],
     decisions: MemoryObjectReceiveStream[Decision],
+    brief: float = BRIEF,
 ) -> None:
     """Let every candidate answer and learn; wait for the decision that a round needs."""
     with receive, send:
-        learning = _Learning(trainer, threads, send)
+        # Learning takes turns with nobody, so threads do it even where there is time for it here.
+        learning = _Learning(trainer, threads, send, min(brief, BRIEF))
         try:
             async for coded in receive:
                 if isinstance(coded, Glance):
@@ -68,6 +71,7 @@ class _Learning:
         trainer: Nobody else may use it unless `pass_on` was awaited.
         threads: Most that learn at once.
         send: Where learned blocks go, in order.
+        brief: Longest work, in seconds, that is done in the event loop.
     """
 
     def __init__(
@@ -75,12 +79,13 @@ class _Learning:
         trainer: Trainer,
         threads: int,
         send: MemoryObjectSendStream[Scored | Barrier | Glance],
+        brief: float,
     ) -> None:
         self._trainer, self._send = trainer, send
         self._threads = min(threads, len(trainer.population.members))
         self._leader = ThreadPoolExecutor(1, "learning")
         self._others = ThreadPoolExecutor(max(self._threads - 1, 1), "learning-too")
-        self._before, self._worker, self._after = Worker(), Worker(), Worker()
+        self._before, self._worker, self._after = Worker(brief), Worker(brief), Worker(brief)
         self._last: Future[Scored] | None = None  # handed over, and not passed on yet
         self._broken = False
         # Where the trainer will be once it has learned all that was handed over.

@@ -208,15 +208,19 @@ def _move_final(
 @exact_inlined
 def _score(scratch: Scratch, m: int, c: int) -> float:
     """Logarithm of what a mixer, or the best expert, says of a label."""
-    return scratch.rows[BEST_SCORES, c] if m == BEST else scratch.rows[SCORES, MIXERS * c + m]
+    return float(
+        scratch.rows[BEST_SCORES, c] if m == BEST else scratch.rows[SCORES, MIXERS * c + m]
+    )
 
 
 @exact_inlined
 def _share(scratch: Scratch, m: int, c: int) -> float:
     """Share that a mixer, the best expert or the final mixer gives to a label."""
     if m == FINAL:
-        return scratch.rows[SAID, c]
-    return scratch.rows[BEST_SHARES, c] if m == BEST else scratch.rows[SHARES, MIXERS * c + m]
+        return float(scratch.rows[SAID, c])
+    return float(
+        scratch.rows[BEST_SHARES, c] if m == BEST else scratch.rows[SHARES, MIXERS * c + m]
+    )
 
 
 @exact_kernel

@@ -40,7 +40,6 @@ def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(
     run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads, "FEW", -1)  # all work is done in threads
-    monkeypatch.setattr(threads, "BRIEF", -1.0)
     waiting: list[tuple[int, ...]] = []
     ahead: list[int] = []
     source = Playing(stream(Task.REGRESSION, 4000), largest=60)
@@ -58,7 +57,7 @@ def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(
         ahead.append(source.given - served.scored.first)
 
     # In one long round training need not wait for a decision, which is another bound.
-    pipeline = pipeline_of(source, sinks=[sink], block_size=20, round_size=100_000)
+    pipeline = pipeline_of(source, sinks=[sink], block_size=20, round_size=100_000, brief=-1.0)
     run(pipeline.run)
     assert waiting[0] == (4,) * 5
     assert max(max(blocks) for blocks in waiting) == 4
