@@ -39,6 +39,12 @@ class Draft(NamedTuple):
     scratch: int  # numbers of working memory
     cost: float  # microseconds a sample
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers in both arrays."""
+        size = int(self.plan[PLAN.size])
+        return size, size * self.states
+
 
 def draft_of(settings: CandidateSettings, task: Task, capacity: Capacity) -> Draft:
     """What a candidate with these settings needs."""
@@ -56,6 +62,7 @@ class Layout(NamedTuple):
     """The plans of all candidates, one behind the other in both arrays."""
 
     drafts: tuple[Draft, ...]
+    rooms: NDArray[np.int64]  # shape=(2, candidates): numbers each has room for in both arrays
     plans: NDArray[np.int64]  # shape=(candidates, columns), see topology.PLAN
     factors: NDArray[np.float64]  # shape=(candidates, columns), see topology.FACTORS
     order: NDArray[np.int64]  # in which threads best take candidates up
@@ -73,27 +80,71 @@ class Layout(NamedTuple):
 
     def places(self, slot: int) -> tuple[slice, slice]:
         """Where a candidate's weights are, and its states."""
-        plan = self.plans[slot]
-        start, size, state = (int(plan[c]) for c in (PLAN.start, PLAN.size, PLAN.state))
-        states = size * self.drafts[slot].states
+        size, states = self.drafts[slot].sizes
+        start, state = (int(self.plans[slot, column]) for column in (PLAN.start, PLAN.state))
         return slice(start, start + size), slice(state, state + states)
 
+    def rooms_of(self, slot: int) -> tuple[slice, slice]:
+        """Where there is room for these, which may be more."""
+        starts = [place.start for place in self.places(slot)]
+        rooms = self.rooms[:, slot].tolist()
+        own, theirs = (slice(a, a + room) for a, room in zip(starts, rooms, strict=True))
+        return own, theirs
 
-def layout_of(drafts: Sequence[Draft], serials: Sequence[int]) -> Layout:
-    """Lay candidates out in this order, each with the key of its random numbers."""
+    def replaced(self, slot: int, draft: Draft, serial: int) -> Layout:
+        """The layout with another candidate in ``slot``.
+
+        If there is room for it `rooms` is the same array, and all others are where they were.
+        Otherwise what it takes the place of gets more room, and those behind move.
+        """
+        drafts = (*self.drafts[:slot], draft, *self.drafts[slot + 1 :])
+        if (np.array(draft.sizes) > self.rooms[:, slot]).any():
+            rooms, serials = self.rooms.copy(), self.plans[:, PLAN.serial].copy()
+            rooms[:, slot] = np.maximum(draft.sizes, rooms[:, slot])
+            serials[slot] = serial
+            return layout_of(drafts, serials, rooms)
+        plans, factors = self.plans.copy(), self.factors.copy()
+        own, theirs = self.places(slot)
+        plans[slot] = draft.plan
+        plans[slot, WEIGHT_PLACES] += own.start
+        plans[slot, STATE_PLACES] += theirs.start
+        plans[slot, PLAN.serial] = serial
+        factors[slot] = draft.factors
+        order = heaviest_first([each.cost for each in drafts])
+        scratch = max(self.scratch, draft.scratch)
+        return self._replace(
+            drafts=drafts, plans=plans, factors=factors, order=order, scratch=scratch
+        )
+
+
+def layout_of(
+    drafts: Sequence[Draft],
+    serials: Sequence[int] | NDArray[np.int64],
+    rooms: NDArray[np.int64] | None = None,
+) -> Layout:
+    """Lay candidates out in this order.
+
+    Args:
+        drafts: Of each.
+        serials: Keys of their random numbers.
+        rooms: shape=(2, candidates), numbers that each gets in both arrays; None is as many as it
+            needs.
+    """
     plans = np.stack([draft.plan for draft in drafts])
-    sizes = plans[:, PLAN.size].copy()
-    states = sizes * np.array([draft.states for draft in drafts])
-    ends, state_ends = np.cumsum(sizes), np.cumsum(states)
-    plans[:, WEIGHT_PLACES] += (ends - sizes)[:, np.newaxis]
-    plans[:, STATE_PLACES] += (state_ends - states)[:, np.newaxis]
+    if rooms is None:
+        rooms = np.array([draft.sizes for draft in drafts]).T
+    ends = np.cumsum(rooms, axis=1)
+    starts = (ends - rooms)[:, :, np.newaxis]
+    plans[:, WEIGHT_PLACES] += starts[0]
+    plans[:, STATE_PLACES] += starts[1]
     plans[:, PLAN.serial] = serials
     return Layout(
         tuple(drafts),
+        rooms,
         plans,
         np.stack([draft.factors for draft in drafts]),
         heaviest_first([draft.cost for draft in drafts]),
-        int(ends[-1]),
-        int(state_ends[-1]),
+        int(ends[0, -1]),
+        int(ends[1, -1]),
         max(draft.scratch for draft in drafts),
     )

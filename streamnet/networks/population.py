@@ -19,7 +19,7 @@ from streamnet.networks.initialise import fill_section
 from streamnet.networks.kernels import Memory
 from streamnet.networks.kernels import finite
 from streamnet.networks.kernels import learn
-from streamnet.networks.layout import Draft
+from streamnet.networks.layout import Layout
 from streamnet.networks.layout import draft_of
 from streamnet.networks.layout import layout_of
 from streamnet.networks.members import Answers
@@ -36,8 +36,8 @@ from streamnet.networks.packing import copy_of
 from streamnet.networks.packing import pack
 from streamnet.networks.packing import parts_of
 from streamnet.networks.packing import unpack
-from streamnet.networks.seats import Seats
-from streamnet.networks.seats import new_seats
+from streamnet.networks.seats import SeatArrays
+from streamnet.networks.seats import seats_of
 from streamnet.networks.topology import Capacity
 from streamnet.networks.turns import new_turns
 from streamnet.repeated import repeated
@@ -48,7 +48,6 @@ __all__ = ("Population",)
 
 
 _FIRST = np.zeros(1, np.int64)
-SeatArrays = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64], NDArray[Any]]
 
 
 @final
@@ -99,20 +98,24 @@ class Population:
         self.classes = ClassCounts()
         self._arrange()
 
-    def _new_memory(self) -> InputMemory:
-        reach = max((m.settings.memory for m in self.members if m.settings.rehearses), default=0)
+    def _new_memory(self, least: int = 0) -> InputMemory:
+        reach = max(least, *(m.settings.memory for m in self.members if m.settings.rehearses), 0)
         return InputMemory(reach=reach, dtype=self.dtype, goals=self.goals)
 
     def _arrange(self) -> None:
         """Lay out weights and optimiser state for the present members and capacity."""
-        self._lay_out([draft_of(m.settings, self.task, self.capacity) for m in self.members])
+        drafts = [draft_of(m.settings, self.task, self.capacity) for m in self.members]
+        self._lay_out(layout_of(drafts, [member.serial for member in self.members]))
 
-    def _lay_out(self, drafts: Sequence[Draft]) -> None:
-        self.layout = layout_of(drafts, [member.serial for member in self.members])
+    def _lay_out(self, layout: Layout) -> None:
+        self._adopt(layout)
+        self.weights = aligned_zeros(layout.weights, self.dtype)
+        self.state = aligned_zeros(layout.states, self.dtype)
+
+    def _adopt(self, layout: Layout) -> None:
+        self.layout, self._local = layout, local()
+        # Made anew, since answers to earlier blocks keep the array of before.
         self.logarithmic = np.array([m.settings.target_transform == "log" for m in self.members])
-        self.weights = aligned_zeros(self.layout.weights, self.dtype)
-        self.state = aligned_zeros(self.layout.states, self.dtype)
-        self._local = local()
 
     def _matrices(self, slot: int) -> Matrices:
         return self.layout.matrices(slot, self.weights, self.state)
@@ -259,11 +262,8 @@ class Population:
 
     def seats(self, memory: Memory) -> SeatArrays:
         """Working memory for the kernels on samples in ``memory``: the arrays of `Seats`."""
-        kept: Seats | None = getattr(self._local, "seats", None)
         most = memory.row.shape[1] + 2 * memory.splined.shape[1]
-        if kept is None or kept.touched.place.shape[1] < most:
-            kept = self._local.seats = new_seats(self.layout.scratch, most, self.dtype)
-        return kept.now, kept.scratch, *kept.touched
+        return seats_of(self._local, self.layout.scratch, most, self.dtype)
 
     def check(self) -> int:
         """Quarantine candidates with a weight that is not finite; return how many."""
@@ -301,22 +301,26 @@ class Population:
         self.next_serial += 1
         self.members[slot] = member
         self.fan_in[slot] = max(8, self.capacity.dense)
-        self.taken[slot] = taken
-        self.healthy[slot] = 1
+        self.taken[slot], self.healthy[slot] = taken, 1
         self._rearrange(slot)
         self._fill(slot, inherited)
         return member
 
     def _rearrange(self, slot: int) -> None:
         """Lay out for another member in ``slot``; all others keep their numbers."""
-        before, weights, state = self.layout, self.weights, self.state
-        drafts = list(before.drafts)
-        drafts[slot] = draft_of(self.members[slot].settings, self.task, self.capacity)
-        self._lay_out(drafts)
+        before, pools = self.layout, (self.weights, self.state)
+        draft = draft_of(self.members[slot].settings, self.task, self.capacity)
+        layout = before.replaced(slot, draft, self.members[slot].serial)
+        if layout.rooms is before.rooms:
+            for pool, room in zip(pools, layout.rooms_of(slot), strict=True):
+                pool[room] = 0
+            self._adopt(layout)
+            return
+        self._lay_out(layout)
         # Those in front stay where they are, and those behind move together.
-        pairs = zip(before.places(slot), self.layout.places(slot), strict=True)
-        pools = ((weights, self.weights), (state, self.state))
-        for (source, target), (old, new) in zip(pools, pairs, strict=True):
+        rooms = zip(before.rooms_of(slot), layout.rooms_of(slot), strict=True)
+        pairs = zip(pools, (self.weights, self.state), strict=True)
+        for (source, target), (old, new) in zip(pairs, rooms, strict=True):
             target[: new.start] = source[: old.start]
             target[new.stop :] = source[old.stop :]
 
@@ -330,9 +334,9 @@ class Population:
             )
         # A row that nobody has been given yet starts as its own, not as the parent's.
         arrays = {**arrays, "sparse": [matrix[: self.rows] for matrix in arrays["sparse"]]}
-        if settings.optimiser == theirs.optimiser:
-            return arrays
-        return {name: matrices[:1] for name, matrices in arrays.items()}
+        many = None if settings.optimiser == theirs.optimiser else 1
+        # Copies: the parent may be the one that makes room.
+        return {name: [m.copy() for m in matrices[:many]] for name, matrices in arrays.items()}
 
     def copied(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Copied:
         """A copy of a candidate's weights, cut to ``rows`` and ``outputs`` that are in use."""
@@ -389,7 +393,8 @@ class Population:
         kept = unpack(self._all_matrices(), self.rows, packed)
         for slot, parts in enumerate(kept if any(self.capacity) else ()):
             self._fill(slot, parts)
-        self.memory = self._new_memory()
+        # Newcomers may remember as much as those that this population began with.
+        self.memory = self._new_memory(self.memory.reach)
         self.memory.restore_state(first, state["memory"])
         if "classes" in state:  # of an earlier release are states that count none
             self.classes.restore_state(state["classes"])

@@ -6,6 +6,8 @@ each part done for all of them in turn, the processor works for one while anothe
 
 from __future__ import annotations
 
+from threading import local
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +20,21 @@ from streamnet.networks.aligned import aligned_zeros
 from streamnet.networks.touched import Touched
 from streamnet.networks.turns import take_turn
 
-__all__ = ("ASKED", "EMPTY", "LEARNS", "RESTS", "SEAT", "SEATS", "Seats", "new_seats", "take_seat")
+__all__ = (
+    "ASKED",
+    "EMPTY",
+    "LEARNS",
+    "RESTS",
+    "SEAT",
+    "SEATS",
+    "SeatArrays",
+    "Seats",
+    "new_seats",
+    "seats_of",
+    "take_seat",
+)
 
+SeatArrays = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64], NDArray[Any]]
 SEATS = 2
 EMPTY, RESTS, ASKED, LEARNS = range(4)  # phases of a seat
 
@@ -60,6 +75,14 @@ def new_seats(size: int, touched: int, dtype: DTypeLike) -> Seats:
     scratch = aligned_zeros(SEATS * size, line).reshape(SEATS, size)
     place, share = np.zeros((SEATS, touched), np.int64), np.zeros((SEATS, touched), line)
     return Seats(np.zeros((SEATS, len(SEAT)), np.int64), scratch, Touched(place, share))
+
+
+def seats_of(kept: local, size: int, touched: int, dtype: DTypeLike) -> SeatArrays:
+    """The arrays of the seats that this thread keeps, large enough for these; see `new_seats`."""
+    seats: Seats | None = getattr(kept, "seats", None)
+    if seats is None or seats.touched.place.shape[1] < touched:
+        seats = kept.seats = new_seats(size, touched, dtype)
+    return seats.now, seats.scratch, *seats.touched
 
 
 @inlined

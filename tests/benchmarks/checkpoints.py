@@ -10,6 +10,7 @@ and that of one checkpoint, with the models written beside it, least.
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from statistics import median
@@ -36,6 +37,7 @@ def replayed(file: str, target: str, folder: str | None) -> tuple[float, float]:
 
 def main(file: str, target: str, repeats: int) -> None:
     replayed(file, target, None)  # to load kernels
+    gc.freeze()  # as the command line does before it learns
     plain, kept = [], []
     sizes: list[int] = []
     numbers: list[int] = []

@@ -42,6 +42,37 @@ def test_candidates_fill_both_arrays_one_behind_the_other(
     assert (states == 1).all()
 
 
+@given(st.lists(settings, min_size=1, max_size=4), settings, capacities, st.data())
+def test_who_needs_no_more_than_the_one_before_takes_its_room_and_no_other(
+    candidates: list[CandidateSettings],
+    newcomer: CandidateSettings,
+    capacity: Capacity,
+    data: st.DataObject,
+) -> None:
+    *drafts, draft = (
+        draft_of(given, Task.REGRESSION, capacity) for given in (*candidates, newcomer)
+    )
+    slot = data.draw(st.integers(0, len(drafts) - 1))
+    layout = layout_of(drafts, range(len(drafts)))
+    after = layout.replaced(slot, draft, 99)
+    fits = all(new <= old for new, old in zip(draft.sizes, drafts[slot].sizes, strict=True))
+    assert (after.rooms is layout.rooms) == fits
+    if not fits:
+        assert (after.rooms >= layout.rooms).all()
+        return
+    for before, own, size in zip(layout.places(slot), after.places(slot), draft.sizes, strict=True):
+        assert own.start == before.start
+        assert own.stop - own.start == size
+    assert after.rooms_of(slot) == layout.places(slot)
+    others = np.arange(len(drafts)) != slot
+    assert np.array_equal(after.plans[others], layout.plans[others])
+    alone = layout_of([draft], [99])
+    assert after.plans[slot, PLAN.serial] == 99
+    assert after.plans[slot, PLAN.sparse] - after.plans[slot, PLAN.start] == draft.plan[PLAN.sparse]
+    assert np.array_equal(after.factors[slot], alone.factors[0])
+    assert layout.plans[slot, PLAN.serial] == slot, "the layout before stays as it was"
+
+
 @given(settings, settings, capacities)
 def test_places_of_a_later_candidate_lie_behind_those_of_the_first(
     first: CandidateSettings, second: CandidateSettings, capacity: Capacity

@@ -192,6 +192,31 @@ def test_a_replacement_starts_fresh_and_leaves_the_others_alone() -> None:
     assert population.taken.tolist() == [600, 100, 200, 200]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_newcomers_of_any_size_learn_as_in_a_population_that_has_exactly_their_room(
+    seed: int,
+) -> None:
+    # What took the place of a larger one has room to spare, what is larger moves all others.
+    rng = np.random.default_rng(seed)
+    block = samples(300, seed=seed)
+    one = Population(SETTINGS, task=Task.CLASSIFICATION, seed=8)
+    twin = Population(SETTINGS, task=Task.CLASSIFICATION, seed=8)
+    for start in range(0, 300, 20):
+        rows = slice(start, start + 20)
+        assert np.array_equal(feed(one, start, block, rows), feed(twin, start, block, rows))
+        slot = int(rng.integers(4))
+        mutated = replace(one.members[slot].settings, learning_rate=float(rng.uniform(0.01, 0.1)))
+        newcomer = [mutated, *SETTINGS][int(rng.integers(5))]
+        parent = slot if newcomer is mutated and rng.random() < 0.7 else None
+        for population in (one, twin):
+            population.replace(slot, newcomer, born=start + 20, parent=parent)
+        twin.restore_state(start + 20, twin.export_state(start + 20))
+        rooms = twin.layout.rooms[0].sum(), twin.layout.rooms[1].sum()
+        assert rooms == (twin.weights.size, twin.state.size)
+        assert all(map(equal, weights(one), weights(twin)))
+    assert one.weights.size > twin.weights.size
+
+
 def test_a_replacement_may_not_remember_more_than_there_is_room_for() -> None:
     population = Population(SETTINGS, task=Task.CLASSIFICATION)
     with pytest.raises(ConfigurationError, match="memory is 51, but must be <= 50"):
