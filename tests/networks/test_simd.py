@@ -27,6 +27,8 @@ def arithmetic(a, b, c, out):
     simd.store(out, 128, simd.broadcast(a, 3))
     simd.store(out, 144, simd.splat(simd.pick(b, 5)))
     simd.store(out, 160, simd.keep(x, 7))
+    simd.prefetch(a, 3)  # which nobody notices
+    simd.store(out, 192, simd.larger(x, y))
     simd.put(out, 176, simd.total(x))
     simd.put(out, 177, simd.lane(y))
 
@@ -35,7 +37,7 @@ def arithmetic(a, b, c, out):
 def test_every_operation_does_to_each_lane_what_numpy_does(dtype: Any) -> None:
     rng = np.random.default_rng(0)
     a, b, c = rng.normal(size=(3, 16)).astype(dtype)
-    out = np.zeros(192, dtype)
+    out = np.zeros(208, dtype)
     arithmetic(a, b, c, out)
     kept = np.where(np.arange(16) < 7, a, 0)
     rows = [a + b, a - b, a * b, a / b, a * b + c, np.maximum(a, 0), np.where(a > 0, b, 0)]
@@ -45,11 +47,12 @@ def test_every_operation_does_to_each_lane_what_numpy_does(dtype: Any) -> None:
     )
     np.testing.assert_allclose(out[176], a.sum(), rtol=1e-5)
     assert out[177] == b[0]
+    assert np.array_equal(out[192:], np.maximum(a, b))
 
 
 def test_the_positive_part_of_nan_is_nan() -> None:
     a = np.full(16, np.nan, np.float32)
-    out = np.zeros(192, np.float32)
+    out = np.zeros(208, np.float32)
     arithmetic(a, a, a, out)
     assert np.isnan(out[80:96]).all()
 

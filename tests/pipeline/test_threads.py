@@ -31,6 +31,16 @@ def test_work_that_took_no_time_is_done_at_once(run: Runner) -> None:
     assert run(worker.run, 100, get_ident) == get_ident()
 
 
+def test_what_counts_as_brief_can_be_told(run: Runner) -> None:
+    patient, hasty = Worker(brief=10.0), Worker(brief=-1.0)
+    for worker in (patient, hasty):
+        worker.note(100, 5.0)
+    assert patient.is_brief(100)
+    assert not patient.is_brief(1000)
+    assert not hasty.is_brief(100)
+    assert run(patient.run, 100, get_ident) == get_ident() != run(hasty.run, 100, get_ident)
+
+
 def ident_after(seconds: float) -> int:
     sleep(seconds)
     return get_ident()

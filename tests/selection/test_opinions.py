@@ -1,0 +1,52 @@
+"""Logarithms of shares, and what comes of handing them to an ensemble."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.samples import Task
+from streamnet.selection.label_ensemble import LabelEnsemble
+from streamnet.selection.opinions import FLOOR
+from streamnet.selection.opinions import logarithms_of
+from tests.learning.streams import differences
+from tests.selection.answering import said
+
+TYPES = ("float32", "float64")
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(0, 70), st.integers(1, 9)),
+    seed=st.integers(0, 99),
+)
+def test_they_are_those_of_numpy_but_for_the_last_places_and_the_order(
+    dtype: str, shape: tuple[int, int, int], seed: int
+) -> None:
+    shares = np.random.default_rng(seed).random(shape).astype(dtype) ** 9
+    floor = np.dtype(dtype).type(FLOOR)
+    expected = np.log(np.maximum(shares, floor).astype(np.longdouble)).transpose(1, 2, 0)
+    found = logarithms_of(shares)
+    assert (found.dtype, found.shape) == (shares.dtype, expected.shape)
+    assert (np.abs(found - expected) <= 4 * np.finfo(dtype).eps * np.abs(expected)).all()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_samples_have_the_same_ones_in_whichever_block_they_come(dtype: str) -> None:
+    shares = np.random.default_rng(3).random((5, 100, 3)).astype(dtype)
+    whole = logarithms_of(shares)
+    for start, stop in ((0, 1), (1, 40), (40, 73), (73, 100)):
+        part = logarithms_of(np.ascontiguousarray(shares[:, start:stop]))
+        assert np.array_equal(part, whole[start:stop])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_an_ensemble_that_is_handed_them_answers_and_learns_as_one_that_is_not(dtype: str) -> None:
+    stream = said(Task.CLASSIFICATION, 300, 3, seed=1, dtype=dtype)
+    about = stream.answers, stream.alive, stream.truth, stream.known
+    one, other = LabelEnsemble(3), LabelEnsemble(3)
+    heard = logarithms_of(stream.answers)
+    assert one.serve(*about).tobytes() == other.serve(*about, heard=heard).tobytes()
+    assert differences(one.export_state(), other.export_state()) == []
