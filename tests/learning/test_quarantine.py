@@ -136,7 +136,7 @@ def test_a_champion_that_explodes_together_with_all_others_is_not_emitted_any_mo
     served = list(feed(learner, stream(Task.REGRESSION, 12 * ROUND)))
     for part in served:
         if part.emitted is not None:
-            for _, weights in part.emitted.networks:
+            for _, weights in part.emitted.networks():
                 assert all(np.isfinite(matrix).all() for matrix in weights.values())
             assert part.emitted.member.born < part.emitted.number, "a network that learned nothing"
 
