@@ -27,6 +27,7 @@ __all__ = (
     "fetch",
     "finish",
     "forward",
+    "prepare",
 )
 
 FEW = 4  # outputs up to which each is worked on alone
