@@ -64,7 +64,10 @@ class _Packer:
         kind = type(value)
         if kind in _PLAIN:
             return value
-        if kind is dict:  # by far the most of what is not plain, and asking for less takes longer
+        # By far the most of what is not plain, and asking for less takes longer.
+        if kind is float and math.isfinite(value):
+            return value
+        if kind is dict:
             return self._mapping(value)
         if isinstance(value, int | str):
             # A subclass, as of an enumeration, comes back as what it is made of.
@@ -78,12 +81,15 @@ class _Packer:
         if isinstance(value, Mapping):
             return self._mapping(value)
         if isinstance(value, Iterable) and not isinstance(value, bytes):
-            return [self.pack(entry) for entry in value]
+            return [entry if type(entry) in _PLAIN else self.pack(entry) for entry in value]
         raise TypeError(f"{type(value).__name__} can't be kept in a checkpoint")
 
     def _mapping(self, value: Mapping[Any, Any]) -> Any:
-        if all(type(name) is str and not name.startswith("$") for name in value):
-            return {name: self.pack(entry) for name, entry in value.items()}
+        if all(type(name) is str and name[:1] != "$" for name in value):
+            return {
+                name: entry if type(entry) in _PLAIN else self.pack(entry)
+                for name, entry in value.items()
+            }
         return {_ITEMS: [[self.pack(name), self.pack(entry)] for name, entry in value.items()]}
 
     def _array(self, value: NDArray[Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +39,7 @@ _TYPES = {
     )
 }
 _ORDER = list(_TYPES)
+_PLAIN = frozenset({type(None), bool, int, float, str})
 
 
 def encode(document: Document) -> bytes:
@@ -57,11 +57,13 @@ def encode_parts(document: Document) -> list[bytes | memoryview]:
         TypeError: If it holds anything but plain values and arrays of numbers.
         ValueError: If a number among the plain values is not finite.
     """
-    text = json.dumps(_without_arrays(document, ""), allow_nan=False, sort_keys=True)
+    tensors: dict[str, NDArray[Any]] = {}
+    plain = _without_arrays(document, "", tensors)
+    text = json.dumps(plain, allow_nan=False, sort_keys=True)
     header: dict[str, Any] = {"__metadata__": {_KEY: text}}
     parts: list[bytes | memoryview] = []
     end = 0
-    for name, tensor in sorted(_tensors(document, ""), key=_place):
+    for name, tensor in sorted(tensors.items(), key=_place):
         begin, end = end, end + tensor.nbytes
         header[name] = {
             "dtype": _TYPES[tensor.dtype],
@@ -79,26 +81,27 @@ def _place(named: tuple[str, NDArray[Any]]) -> tuple[int, str]:
     return -_ORDER.index(named[1].dtype), named[0]
 
 
-def _tensors(value: Any, path: str) -> Iterator[tuple[str, NDArray[Any]]]:
+def _without_arrays(value: Any, path: str, tensors: dict[str, NDArray[Any]]) -> Any:
+    """The value with names of tensors where it had arrays; these are put into ``tensors``."""
     if isinstance(value, np.ndarray):
-        tensor = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-        if tensor.dtype not in _TYPES:
-            raise TypeError(f"an array of {tensor.dtype} can't be kept in a model file")
-        yield path, tensor
-    elif isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _tensors(part, f"{path}/{name}" if path else name)
-
-
-def _without_arrays(value: Any, path: str) -> Any:
-    if isinstance(value, np.ndarray):
+        tensors[path] = _tensor(value)
         return _TENSOR + path
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
+        inside = f"{path}/" if path else ""
         return {
-            name: _without_arrays(part, f"{path}/{name}" if path else name)
-            for name, part in value.items()
+            name: entry
+            if type(entry) in _PLAIN
+            else _without_arrays(entry, f"{inside}{name}", tensors)
+            for name, entry in value.items()
         }
     return value
+
+
+def _tensor(array: NDArray[Any]) -> NDArray[Any]:
+    tensor = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    if tensor.dtype not in _TYPES:
+        raise TypeError(f"an array of {tensor.dtype} can't be kept in a model file")
+    return tensor
 
 
 def decode(data: bytes, where: str) -> Document:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import cache
@@ -22,7 +23,8 @@ FORMAT = "streamnet-model"
 VERSION = 1
 
 # Made once: `json.dumps` makes an encoder for each value.
-_text = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
+_encode = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
+_PLAIN = frozenset({type(None), bool, int, float, str})
 
 Document = dict[str, Any]
 """Strings, numbers, booleans, None, lists, arrays, and documents by name."""
@@ -70,14 +72,25 @@ def _release() -> str:
 def _feed(total: Any, value: Any) -> None:
     if isinstance(value, Mapping):
         for name in sorted(value):
-            total.update(f"{{{_text(name)}:".encode())
-            _feed(total, value[name])
+            entry = value[name]
+            if type(entry) in _PLAIN:
+                total.update(f"{{{_text(name)}:{_text(entry)},".encode())
+            else:
+                total.update(f"{{{_text(name)}:".encode())
+                _feed(total, entry)
         total.update(b"}")
     elif isinstance(value, np.ndarray):
         total.update(f"{value.dtype.str}{value.shape}".encode())
         total.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     else:
         total.update(f"{_text(value)},".encode())
+
+
+def _text(value: Any) -> str:
+    """JSON text; of numbers without an encoder, which takes five times as long."""
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)
+    return _encode(value)
 
 
 def sealed(document: Document) -> Document:

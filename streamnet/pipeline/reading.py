@@ -141,9 +141,11 @@ class Reader:
 
     async def _receive(self, send: Send) -> Block | None:
         """The next block, None at the end; meanwhile cut if time demands it."""
+        # A stop cancels only the wait for a block, so it is looked for after every other one.
         while not self.stopped:
-            while self._glances:
+            if self._glances:
                 await send.send(self._glances.popleft())
+                continue
             left = inf if self._cadence is None else self._seconds_left(self._cadence)
             with CancelScope(deadline=current_time() + left) as self._waiting:
                 return await self.source.receive()

@@ -45,4 +45,4 @@ async def main(options: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     log_as_json()
-    anyio.run(main, json.loads(sys.argv[1]))
+    anyio.run(main, json.loads(sys.argv[1]), backend_options={"use_uvloop": True})

@@ -14,6 +14,8 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline import Champion
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline.cutting import Cutter
+from streamnet.pipeline.glance import Glance
+from streamnet.pipeline.reading import Reader
 from streamnet.samples import Task
 from streamnet.sources import IterableSource
 from streamnet.sources.columns import Columns
@@ -86,3 +88,34 @@ def test_glances_change_nothing(run: Runner) -> None:
         for name in ("seconds", "startup_seconds", "samples_per_second", "environment"):
             del report[name]
     assert with_glances == without
+
+
+async def never() -> AsyncIterator[Any]:
+    """A stream that waits for its first row."""
+    await anyio.sleep_forever()
+    yield
+
+
+def test_a_stop_while_a_glance_is_sent_ends_reading(run: Runner) -> None:
+    """It comes when nothing is waited for that it could cancel."""
+
+    async def main() -> None:
+        columns = Columns(target="y", task=Task.CLASSIFICATION)
+        source = IterableSource(never(), columns=columns)
+        reader = Reader(source, Cutter(block_size=1024, round_size=ROUND))
+        send, receive = anyio.create_memory_object_stream[Any](0)
+        glance = Glance()
+        with receive:
+            async with anyio.create_task_group() as group:
+                await reader.open()
+                reader.send_glance(glance)
+                group.start_soon(reader.read, send)
+                await anyio.wait_all_tasks_blocked()  # nobody takes the glance
+                reader.stop()
+                with anyio.fail_after(5):
+                    assert await receive.receive() is glance
+                    with pytest.raises(anyio.EndOfStream):
+                        await receive.receive()
+            await source.aclose()
+
+    run(main)
