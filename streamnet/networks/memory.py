@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamnet.jit import kernel
 from streamnet.networks.kernels import Memory
+from streamnet.networks.spare_memory import SPARE
 from streamnet.networks.topology import padded
 from streamnet.repeated import repeated
 from streamnet.samples import Inputs
@@ -119,7 +120,7 @@ class InputMemory:
         """The samples before number ``first`` that can still be drawn, oldest first."""
         numbers = np.arange(max(0, first - self.reach), first)
         slots = numbers & (len(self.ring.count) - 1)
-        state = {name: array[slots] for name, array in self.ring._asdict().items()}
+        state = {name: _taken(array, slots) for name, array in self.ring._asdict().items()}
         unused = np.arange(state["row"].shape[1]) >= state["count"][:, None]
         state["row"][unused] = 0
         state["value"][unused] = 0
@@ -159,3 +160,10 @@ class InputMemory:
             log_goal=np.full(slots, np.nan, self.dtype),
             rarity=np.ones(slots, self.dtype),
         )
+
+
+def _taken(array: NDArray[Any], slots: NDArray[np.intp]) -> NDArray[Any]:
+    """``array[slots]``."""
+    out = SPARE.empty((len(slots), *array.shape[1:]), array.dtype)
+    # With another mode, numpy would make a copy beside it.
+    return np.take(array, slots, axis=0, out=out, mode="wrap")

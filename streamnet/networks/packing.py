@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamnet.jit import kernel
 from streamnet.networks.members import Weights
+from streamnet.networks.spare_memory import SPARE
 from streamnet.networks.topology import Section
 
 __all__ = (
@@ -175,7 +176,7 @@ def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
             sizes[0] += used * section.width
             sizes[1] += used * section.width * (len(arrays) - 1)
             count += used * len(arrays)
-    pools, places = [np.empty(size, bits) for size in sizes], [0, 0]
+    pools, places = [SPARE.empty((size,), bits) for size in sizes], [0, 0]
     occupied, row = np.empty(count, np.bool_), 0
     for matrices in candidates:
         for number in range(len(matrices[0][1])):
