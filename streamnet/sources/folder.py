@@ -12,7 +12,6 @@ from typing import Any
 from typing import NamedTuple
 from typing import final
 
-from anyio import CancelScope
 from anyio import sleep
 from anyio import to_thread
 
@@ -22,6 +21,7 @@ from streamnet.samples import DeadLetter
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
+from streamnet.sources.base import opened
 from streamnet.sources.bytestreams import unreadable
 from streamnet.sources.plainschema import schema_from
 from streamnet.sources.reasons import Reason
@@ -151,12 +151,7 @@ class FolderSource(Source):
     async def _begin(self, path: str, state: Mapping[str, Any], after: Position | None) -> Schema:
         source = await to_thread.run_sync(self._make_source, path)
         source.restore_state(state)
-        try:
-            schema = await source.open(after)
-        except BaseException:
-            with CancelScope(shield=True):
-                await source.aclose()
-            raise
+        schema = await opened(source, after)
         self._source = source
         return schema
 

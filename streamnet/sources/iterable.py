@@ -7,7 +7,6 @@ from collections.abc import AsyncIterable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -120,11 +119,10 @@ class IterableSource(Source):
             if not self._items:
                 self._end()
                 return None
-            items, self._items = self._items[:MOST_ITEMS], self._items[MOST_ITEMS:]
-            if len(items) < FEW_ITEMS:
-                self._convert(items)
+            if len(self._items) < FEW_ITEMS:
+                self._convert_first(MOST_ITEMS)
             else:
-                await to_thread.run_sync(self._convert, items)
+                await to_thread.run_sync(self._convert_first, MOST_ITEMS)
         return self._blocks.popleft()
 
     async def aclose(self) -> None:
@@ -143,7 +141,7 @@ class IterableSource(Source):
             if not self._items:
                 self._end()
                 raise DataError(f"{self._name} holds no sample with a target")
-            self._convert([self._items.pop(0)])
+            self._convert_first(1)
 
     async def _skip(self, after: Position) -> None:
         """Read what is in front of a position, for the schema's sake, and forget it."""
@@ -152,8 +150,7 @@ class IterableSource(Source):
                 await self._take(MOST_ITEMS)
             if not self._items:
                 raise DataError(f"{self._name} ends before {after}: it is not the same any more")
-            items, self._items = self._items[:skipped], self._items[skipped:]
-            await to_thread.run_sync(self._convert, items)
+            await to_thread.run_sync(self._convert_first, skipped)
         self._blocks = deque(b for b in self._blocks if b.marks[-1, 1] > after.record)
 
     async def _take(self, most: int) -> None:
@@ -203,7 +200,9 @@ class IterableSource(Source):
             return None
         return task_of(v.strip(WHITESPACE) if isinstance(v, str) else v for v in known)
 
-    def _convert(self, items: Sequence[Item]) -> None:
+    def _convert_first(self, most: int) -> None:
+        """Convert the first items: until that is done they wait, or a cancelled call lost them."""
+        items, self._items = self._items[:most], self._items[most:]
         samples: list[Any] = list(items)
         targets: list[Any] | None = None
         if self._pairs:

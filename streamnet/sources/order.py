@@ -17,6 +17,7 @@ from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
+from streamnet.sources.base import opened
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.plainschema import schema_from
 from streamnet.sources.widening import widened
@@ -173,12 +174,13 @@ class Repeated(Source):
             if block is not None:
                 self._giver = self._source
                 return self._marked(block)
-            await self._source.aclose()
+            following = None
+            if self._epoch < self._epochs:
+                following = self._make_source(self._epoch + 1)
+                await opened(following)
+            ended, self._source = self._source, following
             self._epoch += 1
-            self._source = None
-            if self._epoch <= self._epochs:
-                self._source = self._make_source(self._epoch)
-                await self._source.open()
+            await ended.aclose()
         return None
 
     async def aclose(self) -> None:

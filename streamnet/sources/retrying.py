@@ -19,6 +19,7 @@ from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
+from streamnet.sources.base import opened
 
 __all__ = ("Retried",)
 
@@ -109,11 +110,11 @@ class Retried(Source):
 
     async def _opened(self) -> Schema:
         source = self._source or self._make_source()
-        self._source = source
+        self._source = None
         if self._state:
             source.restore_state(self._state)
-        schema = await source.open(self._after)
-        self._open = True
+        schema = await opened(source, self._after)
+        self._source, self._open = source, True
         return schema
 
     async def _recover(self, error: ReadError) -> None:

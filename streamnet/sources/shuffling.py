@@ -55,6 +55,7 @@ class Shuffled(Source):
         self._source = source
         self._size = buffer
         self._key = key_of(seed, buffer, epoch)
+        self._arrived: Block | None = None  # of the source, and not in the buffer yet
         self._waiting: Block | None = None
         self._came = 0
         self._left = 0
@@ -130,7 +131,7 @@ class Shuffled(Source):
     async def aclose(self) -> None:
         """Close the source and forget the samples that wait."""
         self._ended = True
-        self._waiting = None
+        self._arrived = self._waiting = None
         self._out.clear()
         await self._source.aclose()
 
@@ -142,19 +143,21 @@ class Shuffled(Source):
 
     async def _step(self) -> None:
         """Take a block in, or let the rest leave."""
-        block = await self._source.receive()
-        if block is None:
-            self._ended = True
-            if self._waiting is not None:
-                rest = len(self._waiting)
-                self._send(self._waiting, permutation(key_of(self._key), rest))
-            self._waiting = None
+        if self._arrived is None:  # or else it is there since a call that was cancelled
+            self._arrived = await self._source.receive()
+        if self._arrived is not None:
+            self._name = self._name or self._arrived.source
+            await to_thread.run_sync(self._exchange, self._arrived)
             return
-        self._name = self._name or block.source
-        await to_thread.run_sync(self._exchange, block)
+        self._ended = True
+        if self._waiting is not None:
+            rest = len(self._waiting)
+            self._send(self._waiting, permutation(key_of(self._key), rest))
+        self._waiting = None
 
     def _exchange(self, block: Block) -> None:
         """Put the samples of a block into the buffer; those that leave go out."""
+        self._arrived = None
         held = [] if self._waiting is None else [self._waiting]
         pool = joined([*held, block], block.schema)
         places = list(range(len(pool) - len(block)))
