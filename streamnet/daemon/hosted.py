@@ -154,6 +154,7 @@ class Hosted:
 
         Raises:
             NotReadyError: If it has stopped.
+            OutputError: If the old state can't be moved.
         """
         await self._lifecycle.reset(keep_old=keep_old)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import dataclass
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -30,6 +32,14 @@ logger = logging.getLogger("streamnet.daemon")
 
 PAUSED = "paused"
 HostedState = Literal["starting", "learning", "paused", "failed", "stopped"]
+
+
+@final
+@dataclass
+class _Reset:
+    keep_old: bool
+    done: Event = field(default_factory=Event)
+    failure: StreamnetError | None = None
 
 
 @final
@@ -66,10 +76,9 @@ class Lifecycle:
         self._state: HostedState = "starting"
         self._paused = PAUSED in files.names(folder)
         self._stopping = False
-        self._old: Literal["keep", "delete"] | None = None  # what a reset does with it
+        self._reset: _Reset | None = None  # that comes behind this life
         self._opened = Event()
         self._until = Event()  # ends the life
-        self._cleared = Event()
 
     @property
     def state(self) -> HostedState:
@@ -91,14 +100,23 @@ class Lifecycle:
         """
         try:
             while not self._stopping:
-                self._until = Event()
+                self._go_on()
                 await self._live()
-                if self._old is not None:
-                    await self._clear(self._old)
+                if self._reset is not None:
+                    await self._clear(self._reset)
         finally:
             self._enter("stopped")
             self._opened.set()
+            if self._reset is not None:
+                self._reset.failure = NotReadyError(f"model {self.name} is {self.state}")
+                self._reset.done.set()
             self.events.close()
+
+    def _go_on(self) -> None:
+        """Let what comes last until somebody ends it, who may have done so already."""
+        self._until = Event()
+        if self._stopping or self._reset is not None:
+            self._until.set()
 
     async def _live(self) -> None:
         self.failure = None
@@ -111,8 +129,14 @@ class Lifecycle:
             cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
             await self._fail(cause)
         finally:
-            self.life = None
-            self._opened = Event()
+            self._end_life()
+            if self._opened.is_set():  # if not, some wait for it that will wait for the next one
+                self._opened = Event()
+
+    def _end_life(self) -> None:
+        life, self.life = self.life, None
+        if life is not None:
+            life.publication.first.set()  # none will come for those that still wait
 
     async def _fail(self, error: BaseException) -> None:
         """Say it, and wait for somebody who knows better; other models go on."""
@@ -121,21 +145,23 @@ class Lifecycle:
         known = isinstance(error, StreamnetError | OSError)
         logger.error("model %s failed: %s", self.name, error, exc_info=None if known else error)
         self.failure = str(error) if known else f"internal error: {error!r}"
-        self.life = None
+        self._end_life()
         self._enter("failed")
         self._opened.set()
         await self._until.wait()
 
-    async def _clear(self, old: Literal["keep", "delete"]) -> None:
+    async def _clear(self, reset: _Reset) -> None:
         """Begin with an empty folder; the state first, since it needs the journal."""
-        self._old = None
+        self._reset = None
         try:
-            await to_thread.run_sync(_move_aside, self.folder, old)
+            await to_thread.run_sync(_move_aside, self.folder, reset.keep_old)
         except OSError as error:
-            self._until = Event()
+            reset.failure = OutputError(f"{self.folder}: {error.strerror}")
+            reset.done.set()
+            self._go_on()
             await self._fail(error)
         finally:
-            self._cleared.set()
+            reset.done.set()
 
     def _open(self, life: Life) -> None:
         self.life = life
@@ -159,8 +185,12 @@ class Lifecycle:
         Raises:
             NotReadyError: If it has failed or stopped.
         """
-        await self._opened.wait()
-        await self.living().publication.first.wait()
+        published = None
+        while published is None:  # another life may have begun
+            await self._opened.wait()
+            publication = self.living().publication
+            await publication.first.wait()
+            published = publication.published
 
     async def pause(self) -> None:
         """Learn no more for now; samples are accepted until too many wait. Twice is allowed.
@@ -211,15 +241,22 @@ class Lifecycle:
     async def reset(self, *, keep_old: bool = True) -> None:
         """Forget everything and begin anew; the old state is moved aside, or deleted.
 
+        Several at once are one, which deletes only if all of them would.
+
         Raises:
             NotReadyError: If it has stopped.
+            OutputError: If the old state can't be moved; then it is there, and nothing learns.
         """
         if self._stopping:
             raise NotReadyError(f"model {self.name} is {self.state}")
-        self._old = "keep" if keep_old else "delete"
-        cleared = self._cleared = Event()
+        if self._reset is None:
+            self._reset = _Reset(keep_old)
+        reset = self._reset
+        reset.keep_old |= keep_old
         self._until.set()
-        await cleared.wait()
+        await reset.done.wait()
+        if reset.failure is not None:
+            raise reset.failure
         await self.opened()
 
     def living(self) -> Life:
@@ -234,7 +271,7 @@ class Lifecycle:
         return self.life
 
 
-def _move_aside(folder: Path, old: Literal["keep", "delete"]) -> None:
+def _move_aside(folder: Path, keep: bool) -> None:
     """Take the state and the journal out of the way, in this order: one needs the other."""
     number = 1 + max((int(path.name[4:]) for path in folder.glob("old-[0-9]*")), default=0)
     aside = folder / f"old-{number:06d}"
@@ -242,5 +279,5 @@ def _move_aside(folder: Path, old: Literal["keep", "delete"]) -> None:
     for name in ("state", "journal"):
         if (folder / name).exists():
             (folder / name).rename(aside / name)
-    if old == "delete":
+    if not keep:
         shutil.rmtree(aside)

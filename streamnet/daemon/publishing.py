@@ -48,7 +48,7 @@ class Publication:
 
     def __init__(self, every: float = EVERY, *, start: Model | None = None) -> None:
         self.published: Published | None = None
-        self.first = Event()  # set when there is one
+        self.first = Event()  # set when there is one, or none will come any more
         self._every = every
         self._start = start
 

@@ -180,9 +180,13 @@ class Registry:
         self._ended[name] = Event()  # nobody else may make it meanwhile
         try:
             settings = await to_thread.run_sync(self._store, name, settings, start)
-        except OSError as error:
+            if self._stopping.is_set():
+                raise NotReadyError(f"the daemon has stopped; model {name} begins with the next")
+        except BaseException as error:
             del self._ended[name]
-            raise StateError(f"{self.folder / name}: {error.strerror}") from error
+            if isinstance(error, OSError):
+                raise StateError(f"{self.folder / name}: {error.strerror}") from error
+            raise
         return self._start(name, settings)
 
     def _store(

@@ -78,7 +78,7 @@ class SpareMemory:
                 if fitting:
                     return block
         # Twice as much as asked for at most: states grow, and a page that nobody touched is none.
-        return memoryview(np.empty(1 << (size - 1).bit_length(), np.uint8))
+        return np.empty(1 << (size - 1).bit_length(), np.uint8).data
 
     def _take_back(self, block: memoryview) -> None:
         # Without the lock, which the thread may hold in which the last view was found to be none.

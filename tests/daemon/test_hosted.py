@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
@@ -10,14 +12,18 @@ from typing import TypeVar
 import anyio
 import numpy as np
 import pytest
+from anyio import from_thread
 
+from streamnet.daemon import lifecycle
 from streamnet.daemon.answers import Outcome
+from streamnet.daemon.hosted import Hosted
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.folder import StateFolder
 from streamnet.errors import BusyError
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
 from streamnet.errors import NotReadyError
+from streamnet.errors import OutputError
 from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
 from streamnet.sources import IterableSource
@@ -268,6 +274,81 @@ def test_a_reset_begins_anew_and_keeps_or_deletes_the_old(run: Runner, tmp_path:
     run(main)
     assert [path.name for path in tmp_path.glob("old*")] == ["old-000001"]
     assert left(tmp_path / "old-000001")[0] == 100
+
+
+def test_resets_at_once_are_one_that_deletes_only_what_nobody_wants_to_keep(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(100))
+            await learned(hosted, 100)
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as group:
+                    for keep_old in (False, True, False):
+                        group.start_soon(partial(hosted.reset, keep_old=keep_old))
+            assert hosted.status()["accepted"] == 0
+            assert hosted.state == "learning"
+
+    run(main)
+    assert [path.name for path in tmp_path.glob("old*")] == ["old-000001"]
+
+
+def test_a_reset_that_fails_is_told_and_the_model_can_be_stopped_or_reset_again(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear = lifecycle._move_aside
+    stopping: list[Hosted] = []
+
+    def full(*_: object) -> None:
+        for hosted in stopping:
+            from_thread.run_sync(hosted.stop)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            monkeypatch.setattr(lifecycle, "_move_aside", full)
+            with pytest.raises(OutputError, match="No space left on device"):
+                await hosted.reset()
+            assert (hosted.state, hosted.failure) == (
+                "failed",
+                "[Errno 28] No space left on device",
+            )
+            monkeypatch.setattr(lifecycle, "_move_aside", clear)
+            await hosted.reset()
+            assert hosted.state == "learning"
+            monkeypatch.setattr(lifecycle, "_move_aside", full)
+            stopping.append(hosted)
+            with anyio.fail_after(20), pytest.raises(OutputError):
+                await hosted.reset()
+            with anyio.fail_after(20):
+                await until(lambda: hosted.state == "stopped")
+
+    run(main)
+
+
+def test_who_waits_for_a_first_model_is_told_when_none_will_come(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        with anyio.fail_after(20):
+            await stopped_while_one_waits()
+
+    async def stopped_while_one_waits() -> None:
+        async with anyio.create_task_group() as group, hosting(tmp_path) as hosted:
+            waiting = anyio.Event()
+
+            async def wait() -> None:
+                waiting.set()
+                with pytest.raises(NotReadyError, match="model spam is stopped"):
+                    await hosted.published()
+
+            group.start_soon(wait)
+            await waiting.wait()
+            await hosted.reset()  # a new life may still bring one
+            await anyio.wait_all_tasks_blocked()
+
+    run(main)
 
 
 def test_a_failure_is_told_and_others_settings_are_refused(run: Runner, tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from collections.abc import Awaitable
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio import from_thread
 
 from streamnet.daemon.hosted import Hosted
 from streamnet.daemon.registry import Registry
@@ -115,3 +118,47 @@ def test_a_folder_that_can_not_be_made_is_named(run: Runner, tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match=r"file/models: Not a directory"):
         run(Registry(tmp_path / "file/models").run)
+
+
+def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with running(tmp_path / "all") as registry:
+            store = registry._store
+
+            def stored_too_late(*arguments: Any) -> ModelSettings:
+                settings = store(*arguments)
+                from_thread.run_sync(registry.stop)
+                return settings
+
+            monkeypatch.setattr(registry, "_store", stored_too_late)
+            with pytest.raises(NotReadyError, match="model late begins with the next"):
+                await registry.create("late", settings_of())
+            assert registry.get("late") is None
+        async with running(tmp_path / "all") as registry:
+            assert there(registry.get("late")).settings == settings_of()
+
+    with_limit(run, main)
+
+
+def test_a_name_is_free_again_when_making_its_model_was_cancelled(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with running(tmp_path / "all") as registry:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await registry.create("spam", settings_of())
+            assert scope.cancelled_caught
+            assert (await registry.create("spam", settings_of())).name == "spam"
+
+    with_limit(run, main)
+
+
+def with_limit(run: Runner, main: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        with anyio.fail_after(20):
+            await main()
+
+    run(limited)
