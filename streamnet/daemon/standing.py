@@ -9,7 +9,7 @@ from typing import Any
 
 from streamnet.daemon.life import Life
 from streamnet.daemon.showing import defined
-from streamnet.pipeline.board import board_of
+from streamnet.pipeline.board import scores_of
 from streamnet.sources.reasons import Reason
 
 __all__ = ("rejected_of", "status_of")
@@ -61,15 +61,15 @@ def status_of(life: Life) -> dict[str, Any]:
     }
     if learner is None:
         return figures
-    board = board_of(learner, rows=0)
+    scores = scores_of(learner)
     return figures | {
         "task": str(learner.task),
         "samples": learner.trainer.number,
         "learned": learner.trainer.number,
-        "scored": board.samples,
-        "measure": board.measure,
-        "served": board.served if isfinite(board.served) else None,
-        "baselines": defined(board.baselines),
+        "scored": scores.samples,
+        "measure": scores.measure,
+        "served": scores.served if isfinite(scores.served) else None,
+        "baselines": defined(scores.baselines),
         "switches": learner.server.selector.switched,
         "drifts": learner.server.drift.noticed,
         "quarantined": learner.server.quarantines,

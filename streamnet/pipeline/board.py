@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.learner import Learner
 from streamnet.samples import Task
 
-__all__ = ("Board", "Row", "board_of")
+__all__ = ("Board", "Row", "ServedScores", "board_of", "scores_of")
 
 
 class Row(NamedTuple):
@@ -23,36 +24,51 @@ class Row(NamedTuple):
     quarantined: bool
 
 
-class Board(NamedTuple):
-    """A moment of a run, read from the serving stage alone, which is never ahead of itself."""
+class ServedScores(NamedTuple):
+    """What the answers so far were worth, beside those of the baselines."""
 
-    task: Task
     samples: int  # scored so far
     measure: str  # accuracy or mae
     served: float  # that measure of what was served so far; NaN before the first sample
     baselines: dict[str, float]  # the same of the baselines
+
+
+class Board(NamedTuple):
+    """A moment of a run, read from the serving stage alone, which is never ahead of itself."""
+
+    task: Task
+    samples: int  # these four as in `ServedScores`
+    measure: str
+    served: float
+    baselines: dict[str, float]
     rows: tuple[Row, ...]  # the best first
     switches: tuple[tuple[int, str], ...]  # the last changes: number of the sample, new champion
     curve: tuple[float, ...]  # the measure over equal stretches of the stream
 
 
-def board_of(learner: Learner, *, rows: int = 8, points: int = 60) -> Board:
-    """The board of a learner; it may be learning meanwhile."""
+def scores_of(learner: Learner) -> ServedScores:
+    """The scores of a learner, which may be learning meanwhile."""
     server = learner.server
     samples = server.scored
     accuracy = learner.task is Task.CLASSIFICATION
-    with np.errstate(divide="ignore", invalid="ignore"):
-        errors = server.errors / samples
-    scores = (1.0 - errors if accuracy else errors).tolist()
-    return Board(
-        task=learner.task,
+    errors = (server.errors / (samples or nan)).tolist()
+    scores = [1.0 - error for error in errors] if accuracy else errors
+    return ServedScores(
         samples=samples,
         measure="accuracy" if accuracy else "mae",
         served=scores[0],
         baselines=dict(zip(server.alternatives.names[BASELINES[0] :], scores[1:], strict=True)),
+    )
+
+
+def board_of(learner: Learner, *, rows: int = 8, points: int = 60) -> Board:
+    """The board of a learner; it may be learning meanwhile."""
+    return Board(
+        learner.task,
+        *scores_of(learner),
         rows=_rows(learner)[:rows],
         switches=_switches(learner),
-        curve=_curve(learner, points, accuracy=accuracy),
+        curve=_curve(learner, points, accuracy=learner.task is Task.CLASSIFICATION),
     )
 
 
