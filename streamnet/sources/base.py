@@ -7,13 +7,11 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from anyio import CancelScope
-
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 
-__all__ = ("Source", "opened")
+__all__ = ("Source",)
 
 
 class Source(ABC):
@@ -83,13 +81,3 @@ class Source(ABC):
         What was read ahead, but not given yet, does not count.
         """
         return None
-
-
-async def opened(source: Source, after: Position | None = None) -> Schema:
-    """Open a source; if that fails or is cancelled, close it, since no source is opened twice."""
-    try:
-        return await source.open(after)
-    except BaseException:
-        with CancelScope(shield=True):
-            await source.aclose()
-        raise

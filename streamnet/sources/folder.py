@@ -21,8 +21,8 @@ from streamnet.samples import DeadLetter
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
-from streamnet.sources.base import opened
 from streamnet.sources.bytestreams import unreadable
+from streamnet.sources.opening import opened
 from streamnet.sources.plainschema import schema_from
 from streamnet.sources.reasons import Reason
 from streamnet.sources.reasons import only_rejected

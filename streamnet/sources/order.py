@@ -17,7 +17,7 @@ from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
-from streamnet.sources.base import opened
+from streamnet.sources.opening import opened
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.plainschema import schema_from
 from streamnet.sources.widening import widened

@@ -19,7 +19,7 @@ from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
-from streamnet.sources.base import opened
+from streamnet.sources.opening import opened
 
 __all__ = ("Retried",)
 

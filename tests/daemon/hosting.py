@@ -11,12 +11,14 @@ from typing import Any
 import anyio
 
 from streamnet.daemon.hosted import Hosted
+from streamnet.durability.checkpoint import encode
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
+from streamnet.durability.folder import StateFolder
 from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import model_settings
 
-__all__ = ("hosting", "learned", "rows", "settings_of", "until")
+__all__ = ("hosting", "learned", "left", "rows", "settings_of", "until")
 
 TABLES: dict[str, Any] = {
     "source": {"target": "y"},
@@ -67,3 +69,13 @@ async def until(condition: Callable[[], object]) -> None:
 async def learned(hosted: Hosted, count: int) -> None:
     """Wait until so many samples are learned."""
     await until(lambda: hosted.status().get("learned", 0) >= count)
+
+
+def left(folder: Path) -> tuple[int, bytes]:
+    """How much was learned, and all bits of what did the learning, in the newest checkpoint.
+
+    The ledger also tells offsets in the journal, which depend on how samples came.
+    """
+    newest = StateFolder(folder / "state").generations.newest()
+    assert newest is not None
+    return newest.tree["reading"]["number"], encode(newest.tree["learner"])
