@@ -24,6 +24,7 @@ from __future__ import annotations
 
 __all__ = (
     "BusyError",
+    "ClosedError",
     "ConfigurationError",
     "ConflictError",
     "DamagedStateError",
@@ -96,6 +97,10 @@ class NotReadyError(StreamnetError):
 
 class OutputError(StreamnetError):
     """Raised when an output can't be written and no more of it can wait in memory."""
+
+
+class ClosedError(OutputError):
+    """Raised when an output is closed, so that it takes no more."""
 
 
 class RefusedError(StreamnetError):

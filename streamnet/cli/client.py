@@ -279,7 +279,8 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 
 
 def _pieces(file: BinaryIO) -> Iterable[bytes]:
-    while piece := file.read(_PIECE):
+    # What is there, since more of a pipe may come late or never.
+    while piece := file.read1(_PIECE):  # type: ignore[attr-defined]
         yield piece
 
 

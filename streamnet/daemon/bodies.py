@@ -11,17 +11,28 @@ import msgspec
 from anyio.lowlevel import checkpoint
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request
+from starlette.types import Scope
 
 from streamnet.daemon.limits import Limits
 from streamnet.daemon.problems import refusal
 
-__all__ = ("NDJSON", "body_of", "decoded", "is_lines", "lines_of", "pieces_of")
+__all__ = (
+    "NDJSON",
+    "body_of",
+    "decoded",
+    "ends_connection",
+    "is_lines",
+    "lines_of",
+    "pieces_of",
+)
 
 T = TypeVar("T")
 JSON, NDJSON = "application/json", "application/x-ndjson"
 _LINES = frozenset({NDJSON, "application/jsonl", "application/ndjson"})
 _PIECE = 1 << 18  # bytes of decompressed data at a time: 64 KB of gzip may become 64 MB
 _GZIP = 16 + zlib.MAX_WBITS
+_READ = "streamnet.read"  # in the scope of a request whose body was read to its end
+_LITTLE = 1 << 16  # bytes of a body that may as well be read and dropped
 
 
 def is_lines(request: Request) -> bool:
@@ -36,6 +47,19 @@ def is_lines(request: Request) -> bool:
     if kind != JSON:
         raise refusal(415, f"Content-Type is {kind!r}, but must be {JSON} or {NDJSON}")
     return False
+
+
+def ends_connection(scope: Scope) -> bool:
+    """Whether a refusal must close the connection, since much of the body is not read.
+
+    The server would read on, and drop it, for as long as it is sent; and who sends without an end
+    would never look at the answer.
+    """
+    if scope.get(_READ):
+        return False
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" in headers or not (length.isdigit() and int(length) <= _LITTLE)
 
 
 def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -128,6 +152,8 @@ async def _raw(request: Request, seconds: float) -> AsyncIterator[bytes]:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         more = message.get("more_body", False)
+        if not more:
+            request.scope[_READ] = True
         if body := message.get("body", b""):
             yield body
 

@@ -19,6 +19,7 @@ from streamnet.daemon.frames import Frame
 from streamnet.daemon.intake import Intake
 from streamnet.daemon.journal import Journal
 from streamnet.durability import checkpoint
+from streamnet.errors import ClosedError
 from streamnet.errors import OutputError
 from streamnet.pipeline.threads import Worker
 
@@ -28,6 +29,7 @@ logger = logging.getLogger("streamnet.daemon")
 
 _SYNC_WITHIN = 0.1  # seconds until what nobody waits for is on the disk
 _PAUSE = 0.25  # seconds until the next try after a failure
+_CLOSED = "the model ends, and takes nothing more"
 _UNIT = 4096  # bytes that are reckoned as one piece of work
 
 
@@ -97,7 +99,12 @@ class Committer:
             OSError: If it can't be read or written.
         """
         await to_thread.run_sync(self.journal.open, self.intake.snapshot())
+        wanted = self.intake.bounds
         self.intake = await to_thread.run_sync(self._folded)
+        if self.intake.bounds != wanted:
+            self.intake.limit(wanted)
+            # A snapshot tells under which bounds the frames behind it were taken.
+            await to_thread.run_sync(self.journal.roll, self.intake.snapshot())
 
     def _folded(self) -> Intake:
         intake = self._make()
@@ -111,10 +118,11 @@ class Committer:
         """Ask before the intake is changed whether its frame could be written.
 
         Raises:
-            OutputError: If that is known to fail, or this has stopped.
+            OutputError: If that is known to fail.
+            ClosedError: If this has stopped.
         """
         if self._stopping:
-            raise OutputError("the journal is closed")
+            raise ClosedError(_CLOSED)
         if self.failure is not None:
             raise OutputError(self._why(self.failure))
 
@@ -129,6 +137,7 @@ class Committer:
 
         Raises:
             OutputError: If it can't be written; not durable, it may be there all the same.
+            ClosedError: If this ended first, of which the same is true.
         """
         if frame is not None:
             self._frames.append(frame)
@@ -143,6 +152,8 @@ class Committer:
         await waiting.done.wait()
         if waiting.failure:
             raise OutputError(self._why(waiting.failure[0])) from waiting.failure[0]
+        if self._ended and (self._synced if durable else self._written) < waiting.number:
+            raise ClosedError(_CLOSED)
 
     def _why(self, error: OSError) -> str:
         return f"journal {self.journal.folder}: {error.strerror or error}"
@@ -156,9 +167,14 @@ class Committer:
 
     async def run(self) -> None:
         """Write and sync until `stop`; then what was taken is on the disk."""
-        async with create_task_group() as group:
-            group.start_soon(self._write)
-            group.start_soon(self._sync)
+        try:
+            async with create_task_group() as group:
+                group.start_soon(self._write)
+                group.start_soon(self._sync)
+        finally:  # cancelled, it leaves senders behind who would wait for ever
+            self._stopping = self._ended = True
+            for waiting in (*self._to_write, *self._to_sync):
+                waiting.done.set()
 
     def stop(self) -> None:
         """Take no more frames, and end `run` when all are on the disk or failed."""

@@ -19,6 +19,7 @@ from starlette.types import Receive
 from starlette.types import Scope
 from starlette.types import Send
 
+from streamnet.daemon.bodies import ends_connection
 from streamnet.daemon.limits import Limits
 from streamnet.daemon.limits import Rates
 from streamnet.daemon.problems import problem
@@ -95,6 +96,8 @@ class Guard:
         refused = self._refusal(scope)
         if refused is not None:
             status, detail, headers = refused
+            if ends_connection(scope):
+                headers["connection"] = "close"
             await problem(status, detail, headers)(scope, receive, guarded)
             return
         self.inside += 1

@@ -104,6 +104,11 @@ class Hosted:
         return self._lifecycle.failure
 
     @property
+    def lives(self) -> int:
+        """How many have begun: generations of models may begin anew with each."""
+        return self._lifecycle.lives
+
+    @property
     def events(self) -> EventLog:
         """What happens, as it happens."""
         return self._lifecycle.events

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
+from typing import NamedTuple
 from typing import final
 
 import numpy as np
@@ -31,9 +32,17 @@ from streamnet.sources.values import Reading
 from streamnet.sources.values import number_of
 from streamnet.sources.values import word_of
 
-__all__ = ("Intake",)
+__all__ = ("Bounds", "Intake")
 
 _READING = Reading(frozenset(MISSING), typed=True)
+
+
+class Bounds(NamedTuple):
+    """How much an intake remembers."""
+
+    max_pending: int  # predictions that wait for their label
+    max_age: float  # seconds that they may
+    max_keys: int  # of requests
 
 
 @final
@@ -66,8 +75,6 @@ class Intake:
         max_age: float = 7 * 24 * 3600.0,
         max_keys: int = 100_000,
     ) -> None:
-        if max_keys < 1:
-            raise ConfigurationError(f"max_keys is {max_keys}, but must be >= 1")
         self.target = target
         self.pending = PendingTable(max_pending=max_pending, max_age=max_age)
         self.delivered = DeliveredScore()
@@ -79,8 +86,21 @@ class Intake:
         self.fed: Fed | None = None  # where the files stand, None before their first sample
         self.fed_records = 0  # of files, good and rejected ones
         self.time = 0.0  # of the last frame that has one: it never goes back
-        self._max_keys = max_keys
         self._keys: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
+        self.limit(Bounds(max_pending, max_age, max_keys))
+
+    def limit(self, bounds: Bounds) -> None:
+        """Use other bounds from now on.
+
+        Raises:
+            ConfigurationError: If a number breaks its rule.
+        """
+        if bounds.max_keys < 1:
+            raise ConfigurationError(f"max_keys is {bounds.max_keys}, but must be >= 1")
+        self.pending.limit(bounds.max_pending, bounds.max_age)
+        self.bounds = bounds
+        while len(self._keys) > bounds.max_keys:
+            self._keys.popitem(last=False)
 
     # -------------------------------------------------------------- samples
 
@@ -121,7 +141,7 @@ class Intake:
         receipt = Receipt(count, rejected, False, *span)
         if about and "key" in about:
             self._keys[about["key"]] = about["digest"], receipt
-            if len(self._keys) > self._max_keys:
+            if len(self._keys) > self.bounds.max_keys:
                 self._keys.popitem(last=False)
         return receipt
 
@@ -283,6 +303,7 @@ class Intake:
         return {
             "lists": np.frombuffer(json.encode(lists), np.uint8),
             "delivered": self.delivered.export_state(),
+            "bounds": self.bounds._asdict(),
             "samples": self.samples,
             "rejected": self.rejected,
             "remembered": self.remembered,
@@ -294,12 +315,12 @@ class Intake:
 
     def _restore(self, state: dict[str, Any]) -> None:
         lists = json.decode(state["lists"].tobytes())
+        # The frames behind it were taken under its bounds. Earlier releases kept none.
+        self.limit(Bounds(**state["bounds"]) if "bounds" in state else self.bounds)
         self.pending.restore_state(lists["pending"])
         self._keys = OrderedDict(
             (key, (digest, Receipt(*receipt))) for key, (digest, receipt) in lists["keys"]
         )
-        while len(self._keys) > self._max_keys:
-            self._keys.popitem(last=False)
         self.outcomes = Counter(lists["outcomes"])
         self.delivered.restore_state(state["delivered"])
         self.samples = state["samples"]

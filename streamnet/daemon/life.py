@@ -185,13 +185,18 @@ class Life:
         lock = WriterLock(self._folder, files=self._files)
         try:
             await self.committer.open()
+            failure: BaseException | None = None
             async with create_task_group() as group:
                 group.start_soon(self.committer.run)
                 try:
                     opened()
                     await self._learn(until)
+                except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - raised below
+                    failure = error  # once what was taken is in the journal
                 finally:
                     self.committer.stop()
+            if failure is not None:
+                raise failure
         finally:
             self.committer.journal.close()
             lock.release()

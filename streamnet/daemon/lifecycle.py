@@ -12,6 +12,7 @@ from typing import Literal
 from typing import final
 
 from anyio import Event
+from anyio import Lock
 from anyio import to_thread
 
 from streamnet.assembling import networks_of
@@ -75,7 +76,9 @@ class Lifecycle:
         self._files = files
         self._state: HostedState = "starting"
         self._paused = PAUSED in files.names(folder)
+        self._noting = Lock()
         self._stopping = False
+        self.lives = 0  # begun so far
         self._reset: _Reset | None = None  # that comes behind this life
         self._opened = Event()
         self._until = Event()  # ends the life
@@ -119,9 +122,11 @@ class Lifecycle:
             self._until.set()
 
     async def _live(self) -> None:
+        self.lives += 1
         self.failure = None
         self._enter("starting")
         try:
+            await to_thread.run_sync(_finish_moving, self.folder)
             networks = await to_thread.run_sync(networks_of, self.settings)
             life = Life(self.folder, self.settings, networks, self.events, files=self._files)
             await life.run(partial(self._open, life), self._until)
@@ -196,10 +201,13 @@ class Lifecycle:
         """Learn no more for now; samples are accepted until too many wait. Twice is allowed.
 
         Raises:
+            NotReadyError: If it has stopped.
             OutputError: If it can't be written down for the next start.
         """
+        if self._stopping:
+            raise NotReadyError(f"model {self.name} is {self.state}")
+        before = self.state
         await self._note_pause(paused=True)
-        before, self._paused = self.state, True
         if self.life is not None:
             self.life.source.pause()
         self._say(before)
@@ -210,8 +218,8 @@ class Lifecycle:
         Raises:
             OutputError: If it can't be written down for the next start.
         """
+        before = self.state
         await self._note_pause(paused=False)
-        before, self._paused = self.state, False
         if self.life is not None:
             self.life.source.resume()
             if self.life.feeder is not None:
@@ -221,18 +229,22 @@ class Lifecycle:
         self._say(before)
 
     async def _note_pause(self, *, paused: bool) -> None:
-        if paused == self._paused:
-            return
         path = self.folder / PAUSED
         try:
-            if paused:
-                self._files.make_dir(self.folder)
-                await to_thread.run_sync(partial(write_durably, path, b"", files=self._files))
-            else:
-                self._files.unlink(path)
-                await to_thread.run_sync(self._files.fsync_dir, self.folder)
+            async with self._noting:  # two at once are one after the other
+                if paused != self._paused:
+                    await to_thread.run_sync(self._note, path, paused)
+                    self._paused = paused
         except OSError as error:
             raise OutputError(f"{path}: {error.strerror}") from error
+
+    def _note(self, path: Path, paused: bool) -> None:
+        if paused:
+            self._files.make_dir(self.folder)
+            write_durably(path, b"", files=self._files)
+        else:
+            self._files.unlink(path)
+            self._files.fsync_dir(self.folder)
 
     def _say(self, before: HostedState) -> None:
         if self.state != before:
@@ -281,3 +293,11 @@ def _move_aside(folder: Path, keep: bool) -> None:
             (folder / name).rename(aside / name)
     if not keep:
         shutil.rmtree(aside)
+
+
+def _finish_moving(folder: Path) -> None:
+    """Do what a crash kept `_move_aside` from: without its state a journal is no beginning."""
+    aside = max(folder.glob("old-[0-9]*"), default=folder)
+    was_moved = (aside / "state").exists() and not (aside / "journal").exists()
+    if was_moved and not (folder / "state").exists() and (folder / "journal").exists():
+        (folder / "journal").rename(aside / "journal")

@@ -27,6 +27,7 @@ from starlette.types import Scope as AsgiScope
 from starlette.types import Send
 
 from streamnet.daemon.access import Scope
+from streamnet.daemon.bodies import ends_connection
 from streamnet.daemon.problems import problem
 from streamnet.daemon.problems import problem_of
 from streamnet.daemon.service import Service
@@ -119,6 +120,8 @@ class _Handler:
             response = await self._respond(request)
         except ClientDisconnect:
             return
+        if response.status_code >= 400 and ends_connection(scope):
+            response.headers["connection"] = "close"
         self._watch(response.status_code, perf_counter() - started)
         await response(scope, receive, send)
 

@@ -46,16 +46,28 @@ class PendingTable:
     """
 
     def __init__(self, *, max_pending: int, max_age: float) -> None:
+        self.expired = 0
+        self._waiting: OrderedDict[str, Pending] = OrderedDict()
+        # The label that came, or a list of none if it expired.
+        self._settled: OrderedDict[str, list[Any]] = OrderedDict()
+        self.limit(max_pending, max_age)
+
+    def limit(self, max_pending: int, max_age: float) -> None:
+        """Use other limits from now on; what is too old for them expires with the time.
+
+        Raises:
+            ConfigurationError: If a number breaks its rule.
+        """
         if max_pending < 1:
             raise ConfigurationError(f"max_pending is {max_pending}, but must be >= 1")
         if not max_age > 0:
             raise ConfigurationError(f"max_age is {max_age}, but must be > 0")
-        self.expired = 0
         self._max_pending = max_pending
         self._max_age = max_age
-        self._waiting: OrderedDict[str, Pending] = OrderedDict()
-        # The label that came, or a list of none if it expired.
-        self._settled: OrderedDict[str, list[Any]] = OrderedDict()
+        while len(self._waiting) > max_pending:
+            self._give_up(next(iter(self._waiting)))
+        while len(self._settled) > max_pending:
+            self._settled.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -130,14 +142,11 @@ class PendingTable:
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the table did whose state this is; the limits may be others."""
+        """Go on as the table did whose state this is, within the limits of this one."""
         self._waiting = OrderedDict(
             (identity, Pending(line, Answer(*answer), time))
             for identity, (line, answer, time) in state["waiting"]
         )
         self._settled = OrderedDict((identity, outcome) for identity, outcome in state["settled"])
         self.expired = state["expired"]
-        while len(self._waiting) > self._max_pending:
-            self._give_up(next(iter(self._waiting)))
-        while len(self._settled) > self._max_pending:
-            self._settled.popitem(last=False)
+        self.limit(self._max_pending, self._max_age)

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from streamnet.daemon.shapes import Problem
 from streamnet.daemon.shapes import Receipt
 from streamnet.errors import BusyError
+from streamnet.errors import ClosedError
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
 from streamnet.errors import DataError
@@ -35,6 +36,7 @@ MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger("streamnet.daemon")
 _STATUSES: dict[type[StreamnetError], int] = {
     BusyError: 429,
+    ClosedError: 503,  # before what it is a kind of
     ConfigurationError: 422,
     ConflictError: 409,
     DataError: 422,

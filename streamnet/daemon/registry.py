@@ -9,6 +9,7 @@ from typing import Any
 from typing import final
 
 from anyio import TASK_STATUS_IGNORED
+from anyio import CancelScope
 from anyio import Event
 from anyio import create_task_group
 from anyio import to_thread
@@ -24,6 +25,7 @@ from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
 from streamnet.errors import NotReadyError
+from streamnet.errors import OutputError
 from streamnet.errors import StateError
 from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import check_name
@@ -172,9 +174,9 @@ class Registry:
 
         Raises:
             ConfigurationError: If the name can't be that of a model.
-            ConflictError: If there is one of that name.
+            ConflictError: If there is one of that name, or something left of a deleted one.
             NotReadyError: If the daemon does not run.
-            StateError: If its folder can't be written.
+            OutputError: If its folder can't be written.
         """
         self._check_new(name)
         self._ended[name] = Event()  # nobody else may make it meanwhile
@@ -185,7 +187,7 @@ class Registry:
         except BaseException as error:
             del self._ended[name]
             if isinstance(error, OSError):
-                raise StateError(f"{self.folder / name}: {error.strerror}") from error
+                raise OutputError(f"{self.folder / name}: {error.strerror}") from error
             raise
         return self._start(name, settings)
 
@@ -193,6 +195,9 @@ class Registry:
         self, name: str, settings: ModelSettings, start: tuple[str, bytes] | None
     ) -> ModelSettings:
         folder = self.folder / name
+        left = {"journal", "state"} & set(self._files.names(folder))
+        if left:
+            raise ConflictError(f"{folder} holds what is left of a deleted model: remove it first")
         self._files.make_dir(folder)
         self._files.fsync_dir(self.folder)
         values = settings.model_dump(mode="json", exclude_unset=True)
@@ -218,15 +223,19 @@ class Registry:
         if hosted is None:
             raise ConflictError(f"there is no model {name}")
         hosted.stop()
-        await self._ended[name].wait()
         try:
-            # Without it the rest is not taken for a model at the next start.
-            self._files.unlink(self.folder / name / SETTINGS)
-            await to_thread.run_sync(shutil.rmtree, self.folder / name)
+            with CancelScope(shield=True):  # half-way, there would be none to delete any more
+                await self._ended[name].wait()
+                await to_thread.run_sync(self._remove, name)
         except OSError as error:
             raise StateError(f"{self.folder / name}: {error.strerror}") from error
         finally:
             del self._ended[name]
+
+    def _remove(self, name: str) -> None:
+        # Without it the rest is not taken for a model at the next start.
+        self._files.unlink(self.folder / name / SETTINGS)
+        shutil.rmtree(self.folder / name)
 
 
 def _started(settings: ModelSettings, path: Path | None) -> ModelSettings:

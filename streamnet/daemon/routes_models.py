@@ -175,13 +175,14 @@ def _shaped(told: Any, shape: Any) -> Any:
 
 
 def _check_depth(settings: dict[str, Any]) -> None:
-    if _depth(settings) > _DEEPEST:
+    if _is_deeper(settings, _DEEPEST):
         raise refusal(422, f"settings are nested too deeply, but may be {_DEEPEST} deep")
 
 
-def _depth(value: Any) -> int:
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether values lie in each other more than so many levels deep."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_depth, parts), default=0)
+    return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
 
 
 def _on_one(
@@ -228,7 +229,14 @@ OPERATIONS = (
     ),
     _on_one("model", "GET", "", Scope.READ, _look, "Where a model stands", reply=Status),
     _on_one(
-        "delete", "DELETE", "", Scope.ADMIN, _delete, "Delete a model and its state", status=204
+        "delete",
+        "DELETE",
+        "",
+        Scope.ADMIN,
+        _delete,
+        "Delete a model and its state",
+        status=204,
+        errors=(409,),
     ),
     _on_one(
         "pause",
@@ -238,6 +246,7 @@ OPERATIONS = (
         _change(lambda hosted: hosted.pause()),
         "Learn no more for now; samples are accepted until too many wait",
         reply=Status,
+        errors=(507,),
     ),
     _on_one(
         "resume",
@@ -247,6 +256,7 @@ OPERATIONS = (
         _change(lambda hosted: hosted.resume()),
         "Learn on",
         reply=Status,
+        errors=(507,),
     ),
     _on_one(
         "reset",

@@ -61,6 +61,8 @@ async def _predict(request: Request, service: Service) -> Response:
     if len(samples) > _rows_at_once(hosted):
         rule = f"{len(samples)} samples need more than {_MOST_SHARES} shares of labels"
         raise refusal(422, f"{rule}: send them as lines, or fewer at a time")
+    if body.explain:
+        _check_explainable(samples)
     if len(samples) <= _FEW:
         said = await service.together(hosted).predict(samples)
     else:
@@ -111,13 +113,16 @@ def _remembered(kept: Sequence[Answer], said: Predictions) -> Answers:
     return answers
 
 
-async def _explained(
-    service: Service, hosted: Hosted, samples: Sequence[Sample], said: Predictions
-) -> list[dict[str, float]]:
+def _check_explainable(samples: Sequence[Sample]) -> None:
     covered = sum(map(len, samples))
     if covered > _MOST_COVERED:
         rule = f"explain needs {covered} answers, but may need <= {_MOST_COVERED}"
         raise refusal(422, f"{rule}: send fewer samples at a time")
+
+
+async def _explained(
+    service: Service, hosted: Hosted, samples: Sequence[Sample], said: Predictions
+) -> list[dict[str, float]]:
     return await run_sync(explanations, hosted.predict, samples, said, limiter=service.worker)
 
 

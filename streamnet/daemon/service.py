@@ -27,6 +27,9 @@ from streamnet.daemon.together import Together
 __all__ = ("Service",)
 
 
+_Interval = tuple[tuple[int, int], tuple[float, float] | None]  # life and generation, and its ends
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Service:
@@ -54,7 +57,7 @@ class Service:
         init=False, default_factory=WeakKeyDictionary
     )
 
-    _intervals: WeakKeyDictionary[Hosted, tuple[int, tuple[float, float] | None]] = field(
+    _intervals: WeakKeyDictionary[Hosted, _Interval] = field(
         init=False, default_factory=WeakKeyDictionary
     )
 
@@ -98,11 +101,11 @@ class Service:
 
     def interval(self, hosted: Hosted, generation: int) -> tuple[float, float] | None:
         """What makes an interval of a model's numbers, reckoned once for each generation."""
-        known = self._intervals.get(hosted)
-        if known is None or known[0] != generation:
+        known, model = self._intervals.get(hosted), (hosted.lives, generation)
+        if known is None or known[0] != model:  # after a reset, generations begin anew
             residuals = hosted.residuals()
             ends = None if residuals is None else interval_of(residuals)
-            known = self._intervals[hosted] = (generation, ends)
+            known = self._intervals[hosted] = (model, ends)
         return known[1]
 
     def admit(self, request: Request, scope: Scope) -> None:

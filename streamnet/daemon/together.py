@@ -43,10 +43,12 @@ class Together:
         if call is None:
             call = self._gathering = _Call()
             start = call.add(samples)
-            with CancelScope(shield=True):  # others count on this call
-                await checkpoint()
-            self._gathering = None
-            call.make(self._predict)
+            try:
+                with CancelScope(shield=True):
+                    await checkpoint()
+            finally:  # others count on this call, also if asyncio itself cancels it
+                self._gathering = None
+                call.make(self._predict)
         else:
             start = call.add(samples)
             await call.made.wait()

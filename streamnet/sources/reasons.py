@@ -94,7 +94,10 @@ class Problem(NamedTuple):
 
 def shown(value: object) -> str:
     """A value as it stands in a sentence, cut to a readable length."""
-    text = text_of(value) if isinstance(value, bytes) else str(value)
+    try:
+        text = text_of(value) if isinstance(value, bytes) else str(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} that is nested too deeply"
     if len(text) > SHOWN_CHARACTERS:
         text = f"{text[:SHOWN_CHARACTERS]}..."
     return f"'{text}'"

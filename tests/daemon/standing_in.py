@@ -42,6 +42,7 @@ class StandIn:
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = "learning"
+        self.lives = 1
         self.events = EventLog(100, clock=lambda: 0.0)
         self.events.add("state", state=self.state)
         self.taken: list[Any] = []
@@ -165,6 +166,7 @@ class StandIn:
 
     async def resume(self) -> None:
         self.state = "learning"
+        self.lives = 1
 
     async def reset(self, *, keep_old: bool = True) -> None:
         self.taken.clear()
