@@ -204,7 +204,10 @@ def state_of(settings: RunSettings, *, resume: bool) -> State | None:
         raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
     source = settings.source.model_dump(mode="json", exclude=_MAY_CHANGE)
     # It may be another one, but what a source under a limit remembers is of another kind.
-    source["limit"] = None if settings.source.limit is None else "given"
+    limit = settings.source.limit
+    # Behind the limit a shuffle buffer has emptied itself, and the next epoch has begun.
+    fixed = settings.source.shuffle_buffer or (settings.source.epochs or 1) > 1
+    source["limit"] = limit if limit is None or fixed else "given"
     return State(folder, resume=resume, identity={"source": source}, **given)
 
 

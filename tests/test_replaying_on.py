@@ -114,3 +114,13 @@ def test_a_run_file_alone_makes_networks_like_gopher_neurals() -> None:
     for mine, theirs in zip(whole.model.neural_network().weights, first.weights, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-12)
     assert np.abs(first.weights[0]).max() > 0.9
+
+
+@pytest.mark.parametrize("more", [{"shuffle_buffer": 50}, {"epochs": 2}])
+def test_a_limit_behind_which_order_would_differ_is_kept(more: dict[str, Any]) -> None:
+    gopher_file(900)
+    common: dict[str, Any] = {"target": "y", "candidates": 2, "state": "one", **more}
+    replay("stream.csv", **common, limit=300)
+    with pytest.raises(StateError, match=r"source\.limit is 600, but was 300"):
+        replay("stream.csv", **common, limit=600, resume=True)
+    replay("stream.csv", **common, limit=300, resume=True)

@@ -15,14 +15,15 @@ __all__ = ("decode", "encode")
 
 
 def encode(document: Document) -> bytes:
-    """JSON text; an array is its type, shape and numbers, each in full."""
+    """JSON text; an array is its type, shape and numbers, each in full, with null for NaN."""
     return (json.dumps(document, default=_array, allow_nan=False, indent=1) + "\n").encode()
 
 
 def _array(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{type(value).__name__} can't be kept in a model file")
-    return {"dtype": value.dtype.name, "shape": list(value.shape), "values": value.ravel().tolist()}
+    values = [None if number != number else number for number in value.ravel().tolist()]
+    return {"dtype": value.dtype.name, "shape": list(value.shape), "values": values}
 
 
 def decode(data: bytes, where: str) -> Document:

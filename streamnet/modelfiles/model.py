@@ -266,6 +266,9 @@ class Model:
             about=self.about,
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Model.from_document, (self.document(),)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, whole or not at all, in the format of the suffix: .safetensors, .json.
 

@@ -49,6 +49,8 @@ class OnlineEstimator(ABC):
     A sample is a dict of numbers, texts, dates or None by name, in any order. Features may be
     absent, and new ones may come at any time. Learning in blocks or one by one gives the same bits.
 
+    Copied or pickled, it goes on to the same bits.
+
     Not for several threads at once, not even to answer only: calls must not overlap. Give other
     threads a `model` to ask.
 
@@ -74,9 +76,8 @@ class OnlineEstimator(ABC):
         start: Model | None = None,
         **learning: Any,
     ) -> None:
-        self._learner = Learner(
-            task=self._task, candidates=candidates, seed=seed, start=start, **learning
-        )
+        self._settings = {"candidates": candidates, "seed": seed, "start": start, **learning}
+        self._learner = Learner(task=self._task, **self._settings)
         fields = () if start is None else start.fields
         kinds = dict(fields) | dict(kinds or {})
         self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds))
@@ -86,6 +87,14 @@ class OnlineEstimator(ABC):
             self._reader.restore_state({**known, "records": 0})
         self._asked: Schema | None = None  # what the asker knows
         self._names: frozenset[str] = frozenset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_learner": self._learner.export_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._learner = Learner(task=self._task, **self._settings)
+        self._learner.restore_state(state["_learner"])
 
     # ------------------------------------------------------------- learning
 

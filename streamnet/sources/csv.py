@@ -177,7 +177,9 @@ class CsvFormat(TextFormat):
         tables = tables_of(head, self._rules, self._delimiters, self._columns.head + 1)
         if not head.records(self._rules, 1).begin.size:
             raise head.empty(self._rules)
-        if not tables[0].rows:
+        # Under a wrong delimiter each quote is a bad one, and no row is left.
+        tables = [table for table in tables if table.rows]
+        if not tables:
             raise DataError(f"{head.file} has a bad quote in each of its first records")
         wanted = self._wanted()
         return max(tables, key=lambda table: len(wanted.intersection(table.rows[0])))

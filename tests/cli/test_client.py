@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from streamnet.cli.client import _pieces
 from tests.cli.calling import Cli
 from tests.cli.calling import write
 from tests.daemon.processes import Server
@@ -115,3 +117,13 @@ def test_events_are_told_until_the_daemon_stops(cli: Cli, monkeypatch: pytest.Mo
         monkeypatch.setattr("builtins.print", told_once)
         assert cli("client", "events", "wine", "--after", 0).code == 0
     assert [json.loads(line)["kind"] for line in lines] == ["state"]
+
+
+def test_what_is_in_a_pipe_is_sent_though_more_may_come() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pipe:
+        os.write(writing, b'{"x": 1}\n')
+        pieces = iter(_pieces(pipe))
+        assert next(pieces) == b'{"x": 1}\n'  # another way to read would wait for the end
+        os.close(writing)
+        assert list(pieces) == []

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 
+import anyio
 import pytest
 from starlette.testclient import TestClient
 
 from streamnet.daemon.limits import Limits
+from streamnet.errors import NotReadyError
+from tests.conftest import Runner
+from tests.daemon.asgi import Talk
+from tests.daemon.asgi import http_scope
 from tests.daemon.calling import SAMPLES
 from tests.daemon.calling import client
 from tests.daemon.calling import is_problem
@@ -76,3 +82,47 @@ def test_only_so_many_batches_are_at_work(registry: StandInRegistry) -> None:
     headers = {"content-type": "application/x-ndjson"}
     refused = http.post("/v1/models/wine/predict", content=lines(SAMPLES * 5), headers=headers)
     assert is_problem(refused, 413, "1000")
+
+
+def endless() -> Iterator[bytes]:
+    for _ in range(1000):
+        yield b'{"x": 1}\n' * 100
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/models/none/samples", 404), ("/v1/models/wine/samples?ack=bad", 422)],
+)
+def test_a_refusal_before_a_long_body_ends_the_connection(
+    http: TestClient, path: str, status: int
+) -> None:
+    lines_kind = {"content-type": "application/x-ndjson"}
+    for body in (endless(), b"{}\n" * 30_000):
+        refused = http.post(path, content=body, headers=lines_kind)
+        assert refused.status_code == status
+        assert refused.headers["connection"] == "close"
+    short = http.post(path, content=b"{}\n", headers=lines_kind)
+    assert short.status_code == status
+    assert "connection" not in short.headers
+
+
+def test_an_error_behind_some_lines_ends_the_connection(
+    registry: StandInRegistry, run: Runner
+) -> None:
+    registry.models["wine"].errors.append(NotReadyError("it has failed"))
+    piece = {"type": "http.request", "body": b'{"x": 1}\n', "more_body": True}
+    talk = Talk(piece, piece)  # and more may come for ever
+    headers = [
+        (b"host", b"localhost"),
+        (b"content-type", b"application/x-ndjson"),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    scope = http_scope("/v1/models/wine/samples", headers, "POST")
+
+    async def main() -> None:
+        with anyio.fail_after(10):
+            await client(registry).app(scope, talk.receive, talk.send)
+
+    run(main)
+    assert talk.status == 503
+    assert (b"connection", b"close") in talk.sent[0]["headers"]

@@ -12,6 +12,7 @@ import pytest
 from streamnet.daemon.committing import Committer
 from streamnet.daemon.intake import Intake
 from streamnet.daemon.journal import Journal
+from streamnet.errors import ClosedError
 from streamnet.errors import OutputError
 from tests.conftest import Runner
 from tests.daemon.hosting import until
@@ -76,7 +77,7 @@ async def played(files: Memory, story: Any) -> dict[int, Any]:
         group.start_soon(committer.run)
         await story(committer, outcomes)
         committer.stop()
-    with pytest.raises(OutputError, match="the journal is closed"):
+    with pytest.raises(OutputError, match="the model ends, and takes nothing more"):
         committer.check()
     return outcomes
 
@@ -178,3 +179,27 @@ def test_segments_begin_with_what_all_before_led_to(run: Runner) -> None:
         assert committer.intake.take(b'{"x":7}\n', 1, key="7")[0].duplicate
 
     run(again)
+
+
+def test_senders_are_told_when_it_is_cancelled_before_their_frame_is_durable(run: Runner) -> None:
+    async def main() -> None:
+        committer = Committer(Journal(FOLDER, files=Moody()), make)
+        await committer.open()
+        told: list[str] = []
+
+        async def send_one() -> None:
+            _, frame = committer.intake.take(b'{"x": 1}\n', 1)
+            with pytest.raises(ClosedError) as raised:
+                await committer.commit(frame, durable=True)
+            told.append(str(raised.value))
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as senders, anyio.create_task_group() as group:
+                for _ in range(3):
+                    senders.start_soon(send_one)
+                await anyio.wait_all_tasks_blocked()
+                group.start_soon(committer.run)
+                group.cancel_scope.cancel()
+        assert told == ["the model ends, and takes nothing more"] * 3
+
+    run(main)

@@ -255,14 +255,18 @@ def test_labels_beyond_the_most_are_not_scored() -> None:
     assert intake.delivered.measures()["accuracy"] == 1.0
 
 
-def test_bounds_that_are_lower_after_a_restart_hold() -> None:
+def test_bounds_of_a_snapshot_hold_for_what_follows_it_until_there_are_others() -> None:
     intake = make()
     for number in range(3):
         intake.take(b"{}\n", 1, key=str(number))
         intake.remember([str(number)], ["{}"], [Answer("u", {}, 1)], 0.0)
     intake.label([("0", "u")], 0.0)
     small = Intake(target="y", max_pending=1, max_keys=1)
+    wanted = small.bounds
     small.apply(Frame(Kind.SNAPSHOT, intake.snapshot()))
+    assert small.bounds == intake.bounds
+    assert len(small.pending) == 2
+    small.limit(wanted)
     assert len(small.pending) == 1
     assert small.pending.expired == 1
     assert small.take(b"{}\n", 1, key="2")[0].duplicate

@@ -5,15 +5,21 @@ from __future__ import annotations
 import errno
 from functools import partial
 from pathlib import Path
+from time import sleep
 
 import anyio
 import pytest
 from anyio import from_thread
 
 from streamnet.daemon import lifecycle
+from streamnet.daemon.answers import Outcome
 from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.journal import Journal
+from streamnet.errors import ClosedError
 from streamnet.errors import NotReadyError
 from streamnet.errors import OutputError
+from streamnet.errors import StreamnetError
+from streamnet.settings_daemon import ModelSettings
 from tests.conftest import Runner
 from tests.daemon.hosting import hosting
 from tests.daemon.hosting import learned
@@ -138,5 +144,97 @@ def test_a_failure_is_told_and_others_settings_are_refused(run: Runner, tmp_path
         async with hosting(tmp_path, other), hosting(tmp_path, other) as second:
             assert second.state == "failed"
             assert "only one may write there" in str(second.failure)
+
+    run(main)
+
+
+def test_senders_of_a_model_that_fails_are_told_and_none_waits(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is slow, so that many wait for it when the pipeline fails."""
+    sync = Journal.sync
+
+    def slowly(journal: Journal) -> None:
+        sleep(0.02)
+        sync(journal)
+
+    monkeypatch.setattr(Journal, "sync", slowly)
+    limits = {"target": "y", "max_rejected": 0.1, "rejected_window": 10}
+
+    async def main() -> None:
+        told: list[StreamnetError] = []
+        async with hosting(tmp_path, settings_of(source=limits)) as hosted:
+            await hosted.learn(rows(50))
+
+            async def send(number: int) -> None:
+                line = b'{"x": 1, "y": "a"}\n' if number % 2 else b'{"x" 1, broken}\n'
+                while True:
+                    try:
+                        await hosted.learn(line, durable=True)
+                    except (ClosedError, NotReadyError) as error:
+                        told.append(error)
+                        return
+
+            with anyio.fail_after(30):
+                async with anyio.create_task_group() as group:
+                    for number in range(40):
+                        group.start_soon(send, number)
+            assert len(told) == 40
+            await until(lambda: hosted.state == "failed")
+
+    run(main)
+
+
+def test_outcomes_stay_what_they_were_under_other_bounds(run: Runner, tmp_path: Path) -> None:
+    def bounded(**bounds: float) -> ModelSettings:
+        return settings_of(intake={"publish_seconds": 0.05, **bounds})
+
+    async def main() -> None:
+        async with hosting(tmp_path, bounded(max_pending=1000)) as hosted:
+            await hosted.learn(rows(100))
+            await learned(hosted, 100)
+            await hosted.published()
+            samples = [{"x": 0.5, "w": "u"}] * 50
+            ids = [str(number) for number in range(50)]
+            await hosted.remember(ids, samples, hosted.predict(samples))
+            labels = [(identity, "a") for identity in ids]
+            assert await hosted.label(labels) == [Outcome.JOINED] * 50
+            await learned(hosted, 150)
+            before = hosted.status()
+        for max_pending in (5, 1000):
+            async with hosting(tmp_path, bounded(max_pending=max_pending)) as hosted:
+                await learned(hosted, 150)
+                after = hosted.status()
+                for name in ("accepted", "outcomes", "in_flight"):
+                    assert after[name] == before[name], name
+
+    run(main)
+
+
+def test_a_reset_that_a_crash_broke_off_is_finished(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(100))
+            await learned(hosted, 100)
+        (tmp_path / "old-000001").mkdir()
+        (tmp_path / "state").rename(tmp_path / "old-000001/state")
+        async with hosting(tmp_path) as hosted:
+            assert hosted.status()["accepted"] == 0
+        assert left(tmp_path / "old-000001")[0] == 100
+        assert (tmp_path / "old-000001/journal").exists()
+
+    run(main)
+
+
+def test_pausing_and_resuming_twice_at_once_is_allowed(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            for verb in (hosted.pause, hosted.resume):
+                async with anyio.create_task_group() as group:
+                    for _ in range(3):
+                        group.start_soon(verb)
+            assert hosted.state == "learning"
+        with pytest.raises(NotReadyError):
+            await hosted.pause()
 
     run(main)

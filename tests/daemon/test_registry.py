@@ -162,3 +162,29 @@ def with_limit(run: Runner, main: Callable[[], Awaitable[None]]) -> None:
             await main()
 
     run(limited)
+
+
+def test_deleting_is_finished_also_when_who_asked_is_cancelled(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path / "all") as registry:
+            await (await registry.create("spam", settings_of())).opened()
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await registry.delete("spam")
+            assert not (tmp_path / "all/spam").exists()
+            await (await registry.create("spam", settings_of())).opened()
+
+    with_limit(run, main)
+
+
+def test_a_new_model_takes_over_nothing_that_is_left_of_another(
+    run: Runner, tmp_path: Path
+) -> None:
+    (tmp_path / "all/spam/journal").mkdir(parents=True)
+
+    async def main() -> None:
+        async with running(tmp_path / "all") as registry:
+            with pytest.raises(ConflictError, match="what is left of a deleted model: remove it"):
+                await registry.create("spam", settings_of())
+
+    with_limit(run, main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,11 @@ def test_settings_are_not_nested_deeply(http: TestClient) -> None:
     deep: Any = {}
     for _ in range(20):
         deep = {"a": [deep]}
-    body = {"name": "deep", "settings": deep}
-    assert is_problem(http.post("/v1/models", json=body), 422, "nested")
+    deepest = b'{"a":' * 900 + b"1" + b"}" * 900
+    for text in (json.dumps(deep).encode(), deepest):
+        body = b'{"name": "deep", "settings": ' + text + b"}"
+        headers = {"content-type": "application/json"}
+        assert is_problem(http.post("/v1/models", content=body, headers=headers), 422, "nested")
 
 
 @pytest.mark.parametrize("part", ["", "/champion", "/leaders", "/confusion", "/rejected"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,3 +82,18 @@ def test_an_error_that_is_nobodys_fault_reaches_all() -> None:
             await Together(broken).predict([{"x": 1}])
 
     anyio.run(main)
+
+
+def test_others_get_their_answers_when_the_first_is_cancelled_by_asyncio_itself() -> None:
+    async def main() -> None:
+        together, found = Together(Doubling()), {}  # type: ignore[var-annotated]
+        first = asyncio.create_task(ask(together, found, 1, 1))
+        second = asyncio.create_task(ask(together, found, 2, 2))
+        asyncio.get_running_loop().call_soon(first.cancel)
+        with anyio.fail_after(5):
+            await asyncio.wait([first, second])
+            await ask(together, found, 3, 1)
+        assert found[2] == [4.0, 4.0]
+        assert found[3] == [6.0]
+
+    asyncio.run(main())

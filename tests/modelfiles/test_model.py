@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +24,7 @@ from streamnet.modelfiles import Model
 from streamnet.modelfiles import as_json
 from streamnet.modelfiles import as_safetensors
 from streamnet.modelfiles.document import digest
+from streamnet.online import OnlineClassifier
 from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
@@ -300,3 +304,25 @@ def test_a_safetensors_file_is_to_the_byte_what_its_own_package_writes() -> None
     assert data == safetensors.numpy.save(tensors, metadata=told)
     document["shapes"]["big-endian"] = np.arange(3, dtype="i4")  # the same numbers
     assert differences(as_safetensors.decode(data, "m"), document) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_model_of_the_very_first_sample_is_saved_and_comes_back(
+    tmp_path: Path, suffix: str
+) -> None:
+    """Of the last targets, some are not known yet."""
+    classifier = OnlineClassifier(seed=0)
+    classifier.learn_one({"a": 1}, "x")
+    model = classifier.model()
+    model.save(tmp_path / f"m.{suffix}")
+    again = Model.load(tmp_path / f"m.{suffix}")
+    assert again.document()["checksum"] == model.document()["checksum"]
+    assert again.predict([{"a": 1}]).tolist() == ["x"]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copied_or_pickled_model_is_the_same(copied: Callable[[Model], Model]) -> None:
+    model = trained(Task.CLASSIFICATION)
+    again = copied(model)
+    assert again.document()["checksum"] == model.document()["checksum"]
+    assert again.predict(SAMPLES).tolist() == model.predict(SAMPLES).tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -86,3 +88,22 @@ def test_the_same_seed_gives_the_same_and_another_one_does_not() -> None:
     ]
     assert np.array_equal(shares[0], shares[1])
     assert not np.array_equal(shares[0], shares[2])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+@pytest.mark.parametrize(("make", "target"), KINDS)
+def test_a_copied_or_pickled_estimator_goes_on_to_the_same_bits(
+    make: Callable[[], Estimator],
+    target: Callable[[dict[str, Any]], Any],
+    copied: Callable[[Estimator], Estimator],
+) -> None:
+    rows = samples(1500)
+    one = make()
+    one.partial_fit(rows[:1200], [target(row) for row in rows[:1200]])
+    before = flat(one.export_state())
+    other = copied(one)
+    assert one.predict_one(rows[1200]) == other.predict_one(rows[1200])
+    one.partial_fit(rows[1200:], [target(row) for row in rows[1200:]])
+    assert flat(other.export_state()) == before
+    other.partial_fit(rows[1200:], [target(row) for row in rows[1200:]])
+    assert flat(one.export_state()) == flat(other.export_state())

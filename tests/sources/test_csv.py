@@ -291,3 +291,19 @@ def test_real_streams_are_read_whole(
     schema, blocks = read(source)
     assert (sum(map(len, blocks)), len(schema.fields)) == (rows, features)
     assert reasons(blocks) == []
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("quoted", [csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+def test_a_file_all_of_whose_records_begin_with_a_quote_is_read(
+    tmp_path: Path, delimiter: str, quoted: Any
+) -> None:
+    """As R writes it: under any other delimiter, each record has a bad quote."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, quoting=quoted)
+    writer.writerows([["", "x", "y"], ["1", 5.1, "a"], ["2", 4.9, "b"], ["3", 4.7, "b"]])
+    schema, blocks = blocks_of(tmp_path, text.getvalue(), Columns(target="y"))
+    assert "x" in schema.numbers
+    (block,) = blocks
+    assert block.target is not None
+    assert block.target.tolist() == ["a", "b", "b"]
