@@ -24,15 +24,26 @@ class Ahead:
         self._pieces = pieces
         self._send, self._receive = anyio.create_memory_object_stream[bytes](most)
         self._failure: HTTPException | ClientDisconnect | None = None
+        self._reading = anyio.CancelScope()
+        self._whole = False
 
     async def read(self) -> None:
         """Read until the body ends; not more than the channel holds before it is taken."""
         async with self._send:
-            try:
-                async for piece in self._pieces:
-                    await self._send.send(piece)
-            except (HTTPException, ClientDisconnect) as error:
-                self._failure = error
+            with self._reading:
+                try:
+                    async for piece in self._pieces:
+                        await self._send.send(piece)
+                    self._whole = True
+                except (HTTPException, ClientDisconnect) as error:
+                    self._failure = error
+
+    async def end_at(self, event: anyio.Event, why: HTTPException) -> None:
+        """Read no more once that has happened; behind what was read, ``why`` is raised."""
+        await event.wait()
+        if not self._whole:
+            self._failure = why
+            self._reading.cancel()
 
     def with_more(self, piece: bytes) -> bytes:
         """This piece and all that have come meanwhile."""
@@ -58,12 +69,15 @@ class Ahead:
 
 
 @asynccontextmanager
-async def reading_ahead(pieces: AsyncIterator[bytes], most: int) -> AsyncIterator[Ahead]:
+async def reading_ahead(
+    pieces: AsyncIterator[bytes], most: int, until: tuple[anyio.Event, HTTPException] | None = None
+) -> AsyncIterator[Ahead]:
     """Read ``pieces`` by a task of its own, which ends with the block.
 
     Args:
         pieces: A body as it comes.
         most: Pieces that may wait before they are taken.
+        until: What ends reading early once it has happened, and what is raised then.
 
     Raises:
         HTTPException: What reading raised, behind all that was read before, as for the others.
@@ -74,6 +88,8 @@ async def reading_ahead(pieces: AsyncIterator[bytes], most: int) -> AsyncIterato
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(ahead.read)
+        if until is not None:
+            group.start_soon(ahead.end_at, *until)
         try:
             yield ahead
         except (HTTPException, ClientDisconnect, StreamnetError) as error:

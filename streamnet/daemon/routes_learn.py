@@ -74,8 +74,12 @@ async def _stream(
 ) -> Response:
     lines = lines_of(request, service.limits)
     taking = _Taking(hosted, key, durable=durable)
+    over = refusal(503, "the daemon stops: the receipt tells what was taken", connection="close")
     failure = await _take_all(
-        lines if key is None else cut(lines, _PART), taking, joined=key is None
+        lines if key is None else cut(lines, _PART),
+        taking,
+        (service.stopping, over),
+        joined=key is None,
     )
     if isinstance(failure, ClientDisconnect):
         raise failure
@@ -85,7 +89,11 @@ async def _stream(
 
 
 async def _take_all(
-    parts: AsyncIterator[bytes], taking: _Taking, *, joined: bool
+    parts: AsyncIterator[bytes],
+    taking: _Taking,
+    until: tuple[anyio.Event, HTTPException],
+    *,
+    joined: bool,
 ) -> _Failure | None:
     """Read ahead while the disk is waited for; what has come meanwhile is taken at once.
 
@@ -93,7 +101,7 @@ async def _take_all(
         What ended it early; what had been read before that is taken.
     """
     try:
-        async with reading_ahead(parts, _AHEAD) as ahead:
+        async with reading_ahead(parts, _AHEAD, until) as ahead:
             async for part in ahead:
                 await taking.take(ahead.with_more(part) if joined else part)
     except (HTTPException, StreamnetError, ClientDisconnect) as error:

@@ -71,7 +71,8 @@ def _of_numbers(
 ) -> Tally:
     answers = np.where(alive, answers_of(scored, Task.REGRESSION), np.inf)
     error = np.abs(answers - numbers_of(scored.encoded))
-    squared = (error**2).sum(axis=1)
+    with np.errstate(over="ignore"):  # infinity says what it is
+        squared = (error**2).sum(axis=1)
     return Tally(
         confusion=np.zeros((len(alive), 0, 1)),
         samples=samples,

@@ -10,12 +10,14 @@ from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from streamnet.daemon.ahead import cut
 from streamnet.daemon.ahead import reading_ahead
 from streamnet.daemon.problems import refusal
 from streamnet.errors import DataError
+from tests.conftest import Runner
 
 
 async def given_as(pieces: list[bytes], then: Exception | None = None) -> AsyncIterator[bytes]:
@@ -86,3 +88,43 @@ def test_cuts_do_not_depend_on_how_lines_came(pieces: list[list[bytes]]) -> None
         return [part async for part in cut(given_as(list(map(b"".join, pieces))), 5)]
 
     assert anyio.run(main) == expected + [rest] * bool(rest)
+
+
+def test_what_ends_reading_early_is_raised_behind_what_was_read(run: Runner) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"1"
+        yield b"2"
+        await anyio.sleep_forever()
+
+    async def main() -> list[bytes]:
+        event, found = anyio.Event(), []
+
+        async def read() -> None:
+            async with reading_ahead(pieces(), 4, (event, refusal(503, "over"))) as ahead:
+                async for piece in ahead:
+                    found.append(piece)
+                    await wait_all_tasks_blocked()
+                    event.set()
+
+        with anyio.fail_after(5), pytest.raises(HTTPException, match="503"):
+            await read()
+        return found
+
+    assert run(main) == [b"1", b"2"]
+
+
+def test_a_body_that_was_read_is_not_ended_early(run: Runner) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"1"
+        yield b"2"
+
+    async def main() -> list[bytes]:
+        event, found = anyio.Event(), []
+        async with reading_ahead(pieces(), 4, (event, refusal(503, "over"))) as ahead:
+            await wait_all_tasks_blocked()
+            event.set()
+            await wait_all_tasks_blocked()
+            found += [piece async for piece in ahead]
+        return found
+
+    assert run(main) == [b"1", b"2"]

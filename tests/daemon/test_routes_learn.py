@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+from typing import Any
 
+import anyio
 import pytest
 from starlette.testclient import TestClient
 
 from streamnet.daemon.limits import Limits
 from streamnet.errors import BusyError
 from streamnet.errors import OutputError
+from tests.daemon.asgi import Talk
+from tests.daemon.asgi import http_scope
 from tests.daemon.calling import SAMPLES
 from tests.daemon.calling import client
 from tests.daemon.calling import is_problem
@@ -132,3 +136,31 @@ def test_a_stream_that_nobody_has_room_for_ends(
     refused = http.post("/v1/models/wine/samples", content=text, headers=headers)
     assert is_problem(refused, 429, "full")
     assert refused.json()["receipt"]["accepted"] == 0
+
+
+def test_a_stream_in_progress_is_told_that_the_daemon_stops_and_what_was_taken(
+    registry: StandInRegistry,
+) -> None:
+    piece = {"type": "http.request", "body": b'{"x": 1}\n', "more_body": True}
+    talk = Talk(piece, piece)  # and no more for now
+    headers = [
+        (b"host", b"localhost"),
+        (b"content-type", b"application/x-ndjson"),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    scope = http_scope("/v1/models/wine/samples", headers, "POST")
+
+    async def main() -> None:
+        stopping = anyio.Event()
+        app: Any = client(registry, stopping=stopping).app
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(app, scope, talk.receive, talk.send)
+                await anyio.wait_all_tasks_blocked()
+                stopping.set()
+
+    anyio.run(main)
+    assert talk.status == 503
+    told = json.loads(talk.sent[-1]["body"])
+    assert told["receipt"]["accepted"] == 2
+    assert "the daemon stops" in told["detail"]
