@@ -11,7 +11,10 @@ __all__ = ("inspect",)
 
 
 def inspect(
-    file: Annotated[Path, Parameter(help="A model file, or a report of replay or evaluate.")], /
+    file: Annotated[
+        Path, Parameter(help="A model file, or a report of replay, train or evaluate.")
+    ],
+    /,
 ) -> int:
     """Show what is in a model file or in a report."""
     from streamnet.cli.showing import show

@@ -25,6 +25,7 @@ __all__ = ("show",)
 
 CURVE = 72  # columns
 NAMES = 12  # of labels or columns, before the rest are only counted
+_OF_REPORTS = ("served", "measures", "protocol")  # of replay, of evaluate and of train
 DAMAGE = (
     KeyError,
     TypeError,
@@ -64,7 +65,7 @@ def _report(path: Path) -> dict[str, Any] | None:
         raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is damaged or no JSON: {error}") from error
-    known = isinstance(value, dict) and ("served" in value or "measures" in value)
+    known = isinstance(value, dict) and not value.keys().isdisjoint(_OF_REPORTS)
     return value if known else None
 
 
@@ -101,12 +102,28 @@ def _model_parts(model: Model) -> list[RenderableType]:
 
 
 def _parts(report: dict[str, Any], *, plain: bool) -> list[RenderableType]:
+    if "protocol" in report:
+        return _trained_parts(report)
     if "served" not in report:
         samples = plural(report["samples"], "sample")
         return [f"report of evaluate, {samples}", "", measures_table(report["measures"])]
     measures = {"served": report["served"], **report["baselines"]}
     parts: list[RenderableType] = [_grid(_summary(report)), "", measures_table(measures), ""]
     return [*parts, _candidates(report), *_curve(report, plain=plain)]
+
+
+def _trained_parts(report: dict[str, Any]) -> list[RenderableType]:
+    parts = ", ".join(f"{count:,} of {name}" for name, count in report["samples"].items())
+    rows = [
+        ("report", f"training, {report['task']} of {printable(str(report['target']))!r}"),
+        ("samples", f"{parts}, {plural(report['rejected'], 'record')} rejected"),
+        ("protocol", f"{report['protocol']}, by {report['criterion']}, seed {report['seed']}"),
+        ("learned", f"{plural(report['passes'], 'pass')} in {report['seconds']:.1f} s"),
+    ]
+    for member in report["members"]:
+        words = CandidateSettings.from_dict(member["settings"]).describe()
+        rows.append(("network", f"#{member['candidate']} {words}, of epoch {member['epoch']}"))
+    return [_grid(rows), "", measures_table({report["reported"]: report["evaluation"]["measures"]})]
 
 
 def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -58,6 +58,17 @@ def test_a_report_of_a_run_tells_measures_champion_and_candidates(cli: Cli, trai
         assert f"{value:.4f}" in outcome.out
 
 
+def test_a_report_of_train_tells_its_protocol_networks_and_measures(cli: Cli) -> None:
+    Path("set.csv").write_text(csv_text(rows(120)))
+    assert cli("train", "set.csv", "--quiet", "--epochs", 3, "--report", "r.json").code == 0
+    report = json.loads(Path("r.json").read_text())
+    outcome = cli("inspect", "r.json")
+    assert (outcome.code, outcome.err) == (0, "")
+    for phrase in ("training, classification", "holdout", "network", report["reported"]):
+        assert phrase in outcome.out
+    assert f"{report['evaluation']['measures']['accuracy']:.4f}" in outcome.out
+
+
 def test_a_report_of_evaluate_tells_its_measures(cli: Cli, model: Path) -> None:
     Path("new.csv").write_text(csv_text(rows(45)), encoding="utf-8")
     assert cli("evaluate", model, "new.csv", "--report", "report.json").code == 0
