@@ -135,8 +135,11 @@ class Lifecycle:
             await self._fail(cause)
         finally:
             self._end_life()
-            if self._opened.is_set():  # if not, some wait for it that will wait for the next one
-                self._opened = Event()
+            self._close()
+
+    def _close(self) -> None:
+        if self._opened.is_set():  # if not, those that wait for it wait for what comes next
+            self._opened = Event()
 
     def _end_life(self) -> None:
         life, self.life = self.life, None
@@ -165,6 +168,7 @@ class Lifecycle:
             reset.done.set()
             self._go_on()
             await self._fail(error)
+            self._close()
         finally:
             reset.done.set()
 
@@ -206,11 +210,9 @@ class Lifecycle:
         """
         if self._stopping:
             raise NotReadyError(f"model {self.name} is {self.state}")
-        before = self.state
         await self._note_pause(paused=True)
         if self.life is not None:
             self.life.source.pause()
-        self._say(before)
 
     async def resume(self) -> None:
         """Learn on, also after a failure, one of its files included. Twice is allowed.
@@ -218,7 +220,6 @@ class Lifecycle:
         Raises:
             OutputError: If it can't be written down for the next start.
         """
-        before = self.state
         await self._note_pause(paused=False)
         if self.life is not None:
             self.life.source.resume()
@@ -226,7 +227,6 @@ class Lifecycle:
                 self.life.feeder.resume()
         if self._state == "failed":
             self._until.set()
-        self._say(before)
 
     async def _note_pause(self, *, paused: bool) -> None:
         path = self.folder / PAUSED
@@ -234,7 +234,9 @@ class Lifecycle:
             async with self._noting:  # two at once are one after the other
                 if paused != self._paused:
                     await to_thread.run_sync(self._note, path, paused)
-                    self._paused = paused
+                    before, self._paused = self.state, paused
+                    if self.state != before:
+                        self.events.add("state", state=self.state, failure=self.failure)
         except OSError as error:
             raise OutputError(f"{path}: {error.strerror}") from error
 
@@ -245,10 +247,6 @@ class Lifecycle:
         else:
             self._files.unlink(path)
             self._files.fsync_dir(self.folder)
-
-    def _say(self, before: HostedState) -> None:
-        if self.state != before:
-            self.events.add("state", state=self.state, failure=self.failure)
 
     async def reset(self, *, keep_old: bool = True) -> None:
         """Forget everything and begin anew; the old state is moved aside, or deleted.
