@@ -15,6 +15,8 @@ from streamnet.errors import StreamnetError
 
 __all__ = ("Ahead", "cut", "reading_ahead")
 
+_TICK = 0.1  # seconds between two looks at what ends reading early
+
 
 @final
 class Ahead:
@@ -40,7 +42,9 @@ class Ahead:
 
     async def end_at(self, event: anyio.Event, why: HTTPException) -> None:
         """Read no more once that has happened; behind what was read, ``why`` is raised."""
-        await event.wait()
+        # An event is one event loop's; an application may be asked by several, as tests do.
+        while not event.is_set():  # noqa: ASYNC110
+            await anyio.sleep(_TICK)
         if not self._whole:
             self._failure = why
             self._reading.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -15,10 +16,6 @@ from streamnet.daemon.app import create_app
 from streamnet.daemon.limits import Limits
 from tests.daemon.standing_in import StandInRegistry
 
-HTTP = TestClient(
-    create_app(StandInRegistry("wine"), limits=Limits(rate=1e9, body=100_000)),  # type: ignore[arg-type]
-    raise_server_exceptions=False,
-)
 BODIES = {
     "samples": {"samples": [{"x": 1, "y": 2.5, "shade": "red", "label": "on"}]},
     "predict": {"samples": [{"x": 1, "y": None, "shade": "blue"}], "ids": ["a"], "explain": True},
@@ -52,22 +49,34 @@ def mutated(draw: st.DrawFn) -> tuple[str, bytes, dict[str, str]]:
     return f"/v1/models/wine/{part}" if part else "/v1/models", bytes(body), headers
 
 
-def send(path: str, body: bytes, headers: dict[str, str]) -> None:
-    answer = HTTP.post(path, content=body, headers=headers)
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[TestClient]:
+    limits = Limits(rate=1e9, body=100_000)
+    app = create_app(StandInRegistry("wine"), limits=limits)  # type: ignore[arg-type]
+    with TestClient(app, raise_server_exceptions=False) as client:  # one event loop for all
+        yield client
+
+
+def send(daemon: TestClient, path: str, body: bytes, headers: dict[str, str]) -> None:
+    answer = daemon.post(path, content=body, headers=headers)
     assert answer.status_code in (200, 201, 400, 409, 413, 415, 422), answer.text
     if answer.status_code >= 400:
         assert answer.json()["status"] == answer.status_code
 
 
-@given(mutated())
+@given(sent=mutated())
 @settings(max_examples=200)
-def test_a_mutated_body_is_taken_or_refused(sent: tuple[str, bytes, dict[str, str]]) -> None:
-    send(*sent)
+def test_a_mutated_body_is_taken_or_refused(
+    daemon: TestClient, sent: tuple[str, bytes, dict[str, str]]
+) -> None:
+    send(daemon, *sent)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@given(mutated())
+@given(sent=mutated())
 @settings(max_examples=100_000)
-def test_a_hundred_thousand_mutated_bodies_are(sent: tuple[str, bytes, dict[str, str]]) -> None:
-    send(*sent)
+def test_a_hundred_thousand_mutated_bodies_are(
+    daemon: TestClient, sent: tuple[str, bytes, dict[str, str]]
+) -> None:
+    send(daemon, *sent)
