@@ -101,6 +101,7 @@ def evaluate(
     options = reading.given() if reading else {}
     grades = anyio.run(grade, Model.load(model), files, target, options, shown)
     show(grades, report, shown)
-    if grades.note:
-        complain(grades.note)
+    for sentence in (grades.warning, grades.note):
+        if sentence:
+            complain(sentence)
     return 1 if grades.note else 0

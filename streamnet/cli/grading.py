@@ -37,6 +37,7 @@ from streamnet.samples import Task
 __all__ = ("Grades", "Shown", "grade", "show")
 
 _WIDEST = 12
+_SHOWN = 5  # labels in a sentence
 _UNBOUNDED = 1 << 20  # columns
 
 
@@ -59,6 +60,16 @@ class Grades(NamedTuple):
     confusion: NDArray[np.float64] | None  # shape=(C, C + 1), rows truths, columns answers
     pairs: RegressionEvaluation | None  # truths and answers, where they have to be looked at again
     note: str | None  # about rejected records
+    known: int  # labels that the model knows: the first ones
+
+    @property
+    def warning(self) -> str | None:
+        """What is odd about the truths: 1 and 1.0 are two labels, and so are 1 and true."""
+        if self.confusion is None or self.confusion[: self.known].any():
+            return None
+        told, known = self.labels[self.known :], self.labels[: self.known]
+        words = [", ".join(map(repr, names[:_SHOWN])) for names in (told, known)]
+        return f"no truth is a label of the model: there are {words[0]}, but it knows {words[1]}"
 
 
 class _Tracks:
@@ -113,7 +124,8 @@ class _Tracks:
         for track, name in enumerate(baselines.names):
             measures[name] = measures_of(simple.measures(track))
         confusion = self._confusion() if self.classify else None
-        return Grades(samples, measures, tuple(self.labels), confusion, self.pairs, note)
+        known = len(self.model.labels)
+        return Grades(samples, measures, tuple(self.labels), confusion, self.pairs, note, known)
 
     def _more_measures(self) -> dict[str, float | None]:
         """What can only be told of all answers at once, where it is asked for."""

@@ -152,7 +152,11 @@ class CandidateSettings:
     target_transform: str = "none"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        hidden: Any = self.hidden
+        if isinstance(hidden, int):
+            rule = f"must be the units of each layer, as in ({hidden},)"
+            raise ConfigurationError(f"hidden is {hidden}, but {rule}")
+        object.__setattr__(self, "hidden", tuple(hidden))
         if not isinstance(self.activation, str):
             object.__setattr__(self, "activation", tuple(self.activation))
         for name in (*_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE):

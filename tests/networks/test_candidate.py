@@ -12,6 +12,7 @@ from streamnet.samples import Task
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"hidden": 8}, "hidden is 8, but must be the units of each layer"),
         ({"hidden": (0,)}, "hidden has 0 units, but must have 1 to 4096"),
         ({"hidden": (4,) * 9}, "hidden has 9 layers, but must have <= 8"),
         ({"activation": "sine"}, "activation is 'sine', but must be one of identity, logistic"),

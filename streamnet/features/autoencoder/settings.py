@@ -68,7 +68,11 @@ class AutoEncoderSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        hidden: Any = self.hidden
+        if isinstance(hidden, int):
+            rule = f"must be the units of each layer, as in ({hidden},)"
+            raise ConfigurationError(f"hidden is {hidden}, but {rule}")
+        object.__setattr__(self, "hidden", tuple(hidden))
         _whole("code", self.code, 1, MOST_UNITS)
         for units in self.hidden:
             _whole("hidden", units, 1, MOST_UNITS)
