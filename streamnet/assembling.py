@@ -202,12 +202,12 @@ def state_of(settings: RunSettings, *, resume: bool) -> State | None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
-    source = settings.source.model_dump(mode="json", exclude=_MAY_CHANGE)
-    # It may be another one, but what a source under a limit remembers is of another kind.
-    limit = settings.source.limit
-    # Behind the limit a shuffle buffer has emptied itself, and the next epoch has begun.
-    fixed = settings.source.shuffle_buffer or (settings.source.epochs or 1) > 1
-    source["limit"] = limit if limit is None or fixed else "given"
+    source = settings.source.model_dump(mode="json", exclude=_MAY_CHANGE) | {"limit": None}
+    if settings.source.limit is not None:
+        # Behind the limit a shuffle buffer has emptied itself, and the next epoch has begun. Else
+        # it may be another one, but what a source under a limit remembers is of another kind.
+        fixed = settings.source.shuffle_buffer or (settings.source.epochs or 1) > 1
+        source["limit"] = settings.source.limit if fixed else "given"
     return State(folder, resume=resume, identity={"source": source}, **given)
 
 

@@ -160,17 +160,18 @@ class Lifecycle:
 
     async def _clear(self, reset: _Reset) -> None:
         """Begin with an empty folder; the state first, since it needs the journal."""
-        self._reset = None
+        self._reset = failure = None
         try:
             await to_thread.run_sync(_move_aside, self.folder, reset.keep_old)
         except OSError as error:
+            failure = error
             reset.failure = OutputError(f"{self.folder}: {error.strerror}")
-            reset.done.set()
-            self._go_on()
-            await self._fail(error)
-            self._close()
         finally:
             reset.done.set()
+        if failure is not None:
+            self._go_on()
+            await self._fail(failure)
+            self._close()
 
     def _open(self, life: Life) -> None:
         self.life = life

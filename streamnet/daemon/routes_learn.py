@@ -74,11 +74,10 @@ async def _stream(
 ) -> Response:
     lines = lines_of(request, service.limits)
     taking = _Taking(hosted, key, durable=durable)
-    over = refusal(503, "the daemon stops: the receipt tells what was taken", connection="close")
     failure = await _take_all(
         lines if key is None else cut(lines, _PART),
         taking,
-        (service.stopping, over),
+        service.until_it_stops(),
         joined=key is None,
     )
     if isinstance(failure, ClientDisconnect):

@@ -137,7 +137,7 @@ async def _all_answers(request: Request, service: Service, hosted: Hosted) -> by
     parts: list[bytes] = []
     done = size = 0
     lines = lines_of(request, service.limits, service.limits.lines)
-    async with reading_ahead(cut(lines, _SLICE), _AHEAD) as ahead:
+    async with reading_ahead(cut(lines, _SLICE), _AHEAD, service.until_it_stops()) as ahead:
         async for part in ahead:
             work = partial(_answer_lines, hosted, part, done)
             text, count = await run_sync(work, limiter=service.worker)

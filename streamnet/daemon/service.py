@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 from anyio import CapacityLimiter
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from streamnet.daemon.access import Access
@@ -98,6 +99,11 @@ class Service:
         if joined is None:
             joined = self._together[hosted] = Together(hosted.predict)
         return joined
+
+    def until_it_stops(self) -> tuple[anyio.Event, HTTPException]:
+        """What ends the reading of a long body, and what is told then."""
+        told = "the daemon stops: what came later is not taken"
+        return self.stopping, refusal(503, told, connection="close")
 
     def interval(self, hosted: Hosted, generation: int) -> tuple[float, float] | None:
         """What makes an interval of a model's numbers, reckoned once for each generation."""

@@ -13,6 +13,7 @@ from safetensors.numpy import load
 
 from streamnet.durability.writing import joined
 from streamnet.errors import ModelFileError
+from streamnet.modelfiles.document import PLAIN
 from streamnet.modelfiles.document import Document
 
 __all__ = ("decode", "encode", "encode_parts")
@@ -39,7 +40,6 @@ _TYPES = {
     )
 }
 _ORDER = list(_TYPES)
-_PLAIN = frozenset({type(None), bool, int, float, str})
 
 
 def encode(document: Document) -> bytes:
@@ -90,7 +90,7 @@ def _without_arrays(value: Any, path: str, tensors: dict[str, NDArray[Any]]) -> 
         inside = f"{path}/" if path else ""
         return {
             name: entry
-            if type(entry) in _PLAIN
+            if type(entry) in PLAIN
             else _without_arrays(entry, f"{inside}{name}", tensors)
             for name, entry in value.items()
         }

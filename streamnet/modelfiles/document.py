@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from streamnet.errors import ModelFileError
 from streamnet.networks.candidate import CandidateSettings
 
-__all__ = ("FORMAT", "VERSION", "Document", "digest", "document_of", "sealed", "verify")
+__all__ = ("FORMAT", "PLAIN", "VERSION", "Document", "digest", "document_of", "sealed", "verify")
 
 FORMAT = "streamnet-model"
 VERSION = 1
 
 # Made once: `json.dumps` makes an encoder for each value.
 _encode = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
-_PLAIN = frozenset({type(None), bool, int, float, str})
+PLAIN = frozenset({type(None), bool, int, float, str})
+"""Types of most of what is neither an array nor a document."""
 
 Document = dict[str, Any]
 """Strings, numbers, booleans, None, lists, arrays, and documents by name."""
@@ -72,11 +73,11 @@ def _release() -> str:
 def _feed(total: Any, value: Any) -> None:
     if isinstance(value, Mapping):
         for name in sorted(value):
-            entry = value[name]
-            if type(entry) in _PLAIN:
-                total.update(f"{{{_text(name)}:{_text(entry)},".encode())
+            head, entry = f"{{{_text(name)}:", value[name]
+            if type(entry) in PLAIN:
+                total.update(f"{head}{_text(entry)},".encode())
             else:
-                total.update(f"{{{_text(name)}:".encode())
+                total.update(head.encode())
                 _feed(total, entry)
         total.update(b"}")
     elif isinstance(value, np.ndarray):

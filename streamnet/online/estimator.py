@@ -76,8 +76,9 @@ class OnlineEstimator(ABC):
         start: Model | None = None,
         **learning: Any,
     ) -> None:
-        self._settings = {"candidates": candidates, "seed": seed, "start": start, **learning}
-        self._learner = Learner(task=self._task, **self._settings)
+        given = {"candidates": candidates, "seed": seed, "start": start, **learning}
+        self._settings = {**given, "kinds": kinds}
+        self._learner = Learner(task=self._task, **given)
         fields = () if start is None else start.fields
         kinds = dict(fields) | dict(kinds or {})
         self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds))
@@ -88,13 +89,8 @@ class OnlineEstimator(ABC):
         self._asked: Schema | None = None  # what the asker knows
         self._names: frozenset[str] = frozenset()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_learner": self._learner.export_state()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
-        self._learner = Learner(task=self._task, **self._settings)
-        self._learner.restore_state(state["_learner"])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self._settings, self.export_state())
 
     # ------------------------------------------------------------- learning
 
@@ -234,6 +230,14 @@ class OnlineEstimator(ABC):
         self._learner.restore_state(state["learner"])
         self._reader.restore_state(state["reader"])
         self._asked = None
+
+
+def _restored(
+    kind: type[OnlineEstimator], settings: dict[str, Any], state: dict[str, Any]
+) -> OnlineEstimator:
+    estimator = kind(**settings)
+    estimator.restore_state(state)
+    return estimator
 
 
 def _only(names: frozenset[str], row: Any) -> Any:

@@ -15,7 +15,7 @@ from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.samples import Task
 
-__all__ = ("Problem", "Reason", "only_rejected", "shown", "text_of", "without")
+__all__ = ("Problem", "Reason", "only_rejected", "printed", "shown", "text_of", "without")
 
 RAW_CHARACTERS = 4096
 SHOWN_CHARACTERS = 60
@@ -94,13 +94,18 @@ class Problem(NamedTuple):
 
 def shown(value: object) -> str:
     """A value as it stands in a sentence, cut to a readable length."""
-    try:
-        text = text_of(value) if isinstance(value, bytes) else str(value)
-    except RecursionError:
-        text = f"a {type(value).__name__} that is nested too deeply"
+    text = text_of(value) if isinstance(value, bytes) else printed(value)
     if len(text) > SHOWN_CHARACTERS:
         text = f"{text[:SHOWN_CHARACTERS]}..."
     return f"'{text}'"
+
+
+def printed(value: object) -> str:
+    """A value as text, however deep it is nested."""
+    try:
+        return str(value)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply"
 
 
 def text_of(raw: bytes) -> str:

@@ -19,6 +19,7 @@ from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import Conversion
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.plainschema import schema_from
+from streamnet.sources.reasons import printed
 from streamnet.sources.reasons import without
 
 __all__ = ("RowReader",)
@@ -152,4 +153,4 @@ def _raw(sample: Any) -> str:
     try:
         return json.encode(sample).decode()
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return repr(sample)
+        return printed(sample)

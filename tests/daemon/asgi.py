@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 
-__all__ = ("Talk", "http_scope")
+__all__ = ("Talk", "http_scope", "lines_scope")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -26,6 +26,12 @@ def http_scope(path: str, headers: Headers | None = None, method: str = "GET") -
         "server": ("localhost", 80),
         "http_version": "1.1",
     }
+
+
+def lines_scope(path: str) -> dict[str, Any]:
+    """A request with a body of lines, of a length that nobody knows yet."""
+    kind, length = (b"content-type", b"application/x-ndjson"), (b"transfer-encoding", b"chunked")
+    return http_scope(path, [(b"host", b"localhost"), kind, length], "POST")
 
 
 class Talk:

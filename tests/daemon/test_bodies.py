@@ -13,7 +13,7 @@ from streamnet.daemon.limits import Limits
 from streamnet.errors import NotReadyError
 from tests.conftest import Runner
 from tests.daemon.asgi import Talk
-from tests.daemon.asgi import http_scope
+from tests.daemon.asgi import lines_scope
 from tests.daemon.calling import SAMPLES
 from tests.daemon.calling import client
 from tests.daemon.calling import is_problem
@@ -112,12 +112,7 @@ def test_an_error_behind_some_lines_ends_the_connection(
     registry.models["wine"].errors.append(NotReadyError("it has failed"))
     piece = {"type": "http.request", "body": b'{"x": 1}\n', "more_body": True}
     talk = Talk(piece, piece)  # and more may come for ever
-    headers = [
-        (b"host", b"localhost"),
-        (b"content-type", b"application/x-ndjson"),
-        (b"transfer-encoding", b"chunked"),
-    ]
-    scope = http_scope("/v1/models/wine/samples", headers, "POST")
+    scope = lines_scope("/v1/models/wine/samples")
 
     async def main() -> None:
         with anyio.fail_after(10):

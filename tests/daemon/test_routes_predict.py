@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,9 +11,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from streamnet.daemon.access import Access
 from streamnet.daemon.answers import Predictions
 from streamnet.daemon.app import create_app
 from streamnet.daemon.limits import Limits
+from streamnet.daemon.limits import Rates
+from streamnet.daemon.metrics import Metrics
+from streamnet.daemon.registry import Registry
+from streamnet.daemon.service import Service
 from streamnet.errors import NotReadyError
 from tests.daemon.asgi import Talk
 from tests.daemon.asgi import http_scope
@@ -124,9 +130,15 @@ def test_what_moved_an_answer_is_explained(http: TestClient) -> None:
     assert max(told, key=told.__getitem__) == "x"
 
 
-def test_an_explanation_of_too_much_is_refused(http: TestClient) -> None:
-    body = {"samples": SAMPLES * 300, "explain": True}
-    assert is_problem(http.post("/v1/models/wine/predict", json=body), 422, "27000")
+def test_an_explanation_of_too_much_is_refused_and_nothing_is_remembered(
+    http: TestClient, registry: StandInRegistry
+) -> None:
+    many = SAMPLES * 300
+    ids = [str(number) for number in range(len(many))]
+    for more in ({}, {"ids": ids}):
+        body = {"samples": many, "explain": True, **more}
+        assert is_problem(http.post("/v1/models/wine/predict", json=body), 422, "27000")
+    assert registry.models["wine"].kept == {}
 
 
 def test_no_answer_comes_before_there_is_a_model(
@@ -160,3 +172,41 @@ def test_a_number_has_an_interval_of_what_the_residuals_were(
     truths = 3.0 - residuals
     assert 0.89 < np.mean((low < truths) & (truths < high)) < 0.91
     assert unknown == [None, None]
+
+
+def test_a_value_that_is_nested_deeply_is_refused(http: TestClient) -> None:
+    deep = b'{"x":' + b"[" * 990 + b"]" * 990 + b"}\n"
+    headers = {"content-type": "application/x-ndjson"}
+    refused = http.post("/v1/models/wine/predict", content=deep, headers=headers)
+    assert is_problem(refused, 422)
+
+
+def test_an_interval_is_reckoned_anew_in_each_life_of_a_model() -> None:
+    """After a reset, generations begin anew."""
+
+    class Model:
+        lives = 1
+        errors = (-1.0, 1.0)
+
+        def residuals(self) -> dict[str, Any]:
+            return {"kind": "residuals", "edges": list(self.errors), "counts": [100]}
+
+    registry = Registry(Path("nowhere"))
+    limits = Limits()
+    service = Service(
+        registry=registry,
+        access=Access(),
+        limits=limits,
+        rates=Rates(limits),
+        metrics=Metrics(dict),
+        stopping=anyio.Event(),
+    )
+    model: Any = Model()
+    first = service.interval(model, 3)
+    model.errors = (-1000.0, 1000.0)
+    assert service.interval(model, 3) == first
+    model.lives = 2
+    later = service.interval(model, 3)
+    assert first is not None
+    assert later is not None
+    assert later[1] > 100 * first[1]

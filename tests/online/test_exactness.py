@@ -103,6 +103,7 @@ def test_a_copied_or_pickled_estimator_goes_on_to_the_same_bits(
     before = flat(one.export_state())
     other = copied(one)
     assert one.predict_one(rows[1200]) == other.predict_one(rows[1200])
+    assert type(one.predict_one(rows[1200])) is type(other.predict_one(rows[1200]))
     one.partial_fit(rows[1200:], [target(row) for row in rows[1200:]])
     assert flat(other.export_state()) == before
     other.partial_fit(rows[1200:], [target(row) for row in rows[1200:]])
