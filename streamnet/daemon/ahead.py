@@ -15,7 +15,9 @@ from streamnet.errors import StreamnetError
 
 __all__ = ("Ahead", "cut", "reading_ahead")
 
-_TICK = 0.1  # seconds between two looks at what ends reading early
+# Seconds between two looks at what ends reading early; not the 0.1 between two looks of anyio's
+# `wait_all_tasks_blocked`, which would find it awake each time.
+_TICK = 0.15
 
 
 @final
