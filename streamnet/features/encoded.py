@@ -26,7 +26,7 @@ class Encoded(NamedTuple):
     known: NDArray[np.int32]  # shape=(n,), number of classes known before the sample
     goal: NDArray[np.float64]  # shape=(n,), target in standard units or raw, NaN = no target
     centre: NDArray[np.float64]  # shape=(n,), mean of the targets before the sample
-    spread: NDArray[np.float64]  # shape=(n,), their standard deviation, or 1
+    spread: NDArray[np.float64]  # shape=(n,), their standard deviation, see target
     log_goal: NDArray[np.float64]  # this and the next two: the same of the target's logarithm, for
     log_centre: NDArray[np.float64]  # networks that learn it
     log_spread: NDArray[np.float64]

@@ -34,7 +34,7 @@ class Scaled(NamedTuple):
 
     goal: NDArray[np.float64]  # shape=(n,), with moments that include the sample; NaN if missing
     centre: NDArray[np.float64]  # shape=(n,), mean before the sample
-    spread: NDArray[np.float64]  # shape=(n,), standard deviation before the sample
+    spread: NDArray[np.float64]  # shape=(n,), standard deviation before the sample, see _unit
     log_goal: NDArray[np.float64]  # this and the next two: the same of the target's logarithm
     log_centre: NDArray[np.float64]
     log_spread: NDArray[np.float64]
@@ -101,6 +101,17 @@ def _power(x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
 
 
 @jit
+def _unit(deviation: float, mean: float) -> float:
+    """Their standard deviation, or where targets do not differ a guess at it.
+
+    1 would be any number of times too much where targets are as small as 1e-6.
+    """
+    if deviation > 0.0:
+        return deviation
+    return min(abs(mean), 1.0) if mean != 0.0 else 1.0
+
+
+@jit
 def _scale(
     target: NDArray[np.float64],
     moments: NDArray[np.float64],
@@ -114,7 +125,7 @@ def _scale(
     deviation = spread_of(moments[m, COUNT], moments[m, MEAN], moments[m, SQUARES])
     for i in range(target.shape[0]):
         centre[i] = moments[m, MEAN]
-        spread[i] = deviation if deviation > 0.0 else 1.0
+        spread[i] = _unit(deviation, moments[m, MEAN])
         y = target[i]
         if not abs(y) <= FINITE:
             goal[i] = np.nan
@@ -123,8 +134,7 @@ def _scale(
         take_in(moments, m, y)
         mean = moments[m, MEAN]
         deviation = spread_of(moments[m, COUNT], mean, moments[m, SQUARES])
-        unit = deviation if deviation > 0.0 else 1.0
-        goal[i] = min(max((y - mean) / unit, -clip), clip)
+        goal[i] = min(max((y - mean) / _unit(deviation, mean), -clip), clip)
 
 
 @final
@@ -146,7 +156,7 @@ class TargetScaler:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Mean, and standard deviation or 1, of the targets so far."""
+        """Mean and standard deviation of the targets so far, see `_unit`."""
         return self._scale_of(PLAIN)
 
     @property
@@ -157,7 +167,7 @@ class TargetScaler:
     def _scale_of(self, m: int) -> tuple[float, float]:
         count, mean, squares = self.moments[m, : SQUARES + 1].tolist()
         deviation = spread_of(count, mean, squares)
-        return mean, float(deviation) if deviation > 0.0 else 1.0
+        return mean, float(_unit(deviation, mean))
 
     def update(self, target: NDArray[Any]) -> Scaled:
         """Scale the targets of a block and learn from them, in order."""

@@ -13,6 +13,11 @@ from streamnet.features.target import TargetUnits
 from tests.features.naive import standard
 
 
+def guessed(deviation: float, mean: float) -> float:
+    """A standard deviation, or what stands for it where targets do not differ."""
+    return deviation if deviation > 1e-9 else min(abs(mean), 1.0) or 1.0
+
+
 @given(st.lists(st.integers(-1000, 1000).map(lambda i: i / 8), min_size=1, max_size=40))
 def test_the_goal_knows_its_sample_and_the_units_of_the_answer_do_not(values: list[float]) -> None:
     goal, centre, spread, *_ = TargetScaler(clip=8.0).update(np.array(values))
@@ -21,7 +26,7 @@ def test_the_goal_knows_its_sample_and_the_units_of_the_answer_do_not(values: li
         mean = float(np.mean(before)) if before else 0.0
         deviation = float(np.std(before)) if before else 0.0
         assert centre[i] == pytest.approx(mean, abs=1e-9)
-        assert spread[i] == pytest.approx(deviation if deviation > 1e-9 else 1.0)
+        assert spread[i] == pytest.approx(guessed(deviation, mean))
         assert goal[i] == pytest.approx(standard(values[: i + 1]), abs=1e-6)
 
 
@@ -46,9 +51,19 @@ def test_logarithms_have_goals_and_units_of_their_own(values: list[float]) -> No
         mean = float(logs[:i].mean()) if i else 0.0
         deviation = float(logs[:i].std()) if i else 0.0
         assert scaled.log_centre[i] == pytest.approx(mean, abs=1e-9)
-        assert scaled.log_spread[i] == pytest.approx(deviation if deviation > 1e-9 else 1.0)
+        assert scaled.log_spread[i] == pytest.approx(guessed(deviation, mean))
         expected = standard(logs[: i + 1].tolist())
         assert scaled.log_goal[i] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("target", "unit"), [(5e-7, 5e-7), (-0.25, 0.25), (3.0, 1.0), (0.0, 1.0)])
+def test_one_target_is_a_guess_at_how_much_others_differ_from_it(
+    target: float, unit: float
+) -> None:
+    scaler = TargetScaler(clip=8.0)
+    scaled = scaler.update(np.array([target, target, 2.0 * target]))
+    assert scaled.spread.tolist() == [1.0, unit, unit]
+    assert TargetScaler(clip=8.0).scale == (0.0, 1.0)
 
 
 def test_what_is_said_of_logarithms_is_turned_back_within_ten_deviations() -> None:
