@@ -207,7 +207,7 @@ def answer_of(ask: Ask[T], status: int, content: bytes) -> T:
         RefusedError: If it is a problem, or not what was promised.
     """
     if status >= 400:
-        raise RefusedError(_detail(status, content), status)
+        raise _refused(status, content)
     if ask.shape is bytes or ask.shape is type(None):
         return content if ask.shape is bytes else None  # type: ignore[return-value]
     try:
@@ -267,8 +267,10 @@ def _ack(durable: bool) -> dict[str, str]:
     return {} if durable else {"ack": "queued"}
 
 
-def _detail(status: int, content: bytes) -> str:
+def _refused(status: int, content: bytes) -> RefusedError:
     try:
-        return msgspec.json.decode(content, type=shapes.Problem).detail
+        problem = msgspec.json.decode(content, type=shapes.Problem)
     except msgspec.DecodeError:
-        return f"the answer is {status}, and no problem that a daemon would tell"
+        told = f"the answer is {status}, and no problem that a daemon would tell"
+        return RefusedError(told, status)
+    return RefusedError(problem.detail, status, problem.receipt)

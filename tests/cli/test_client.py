@@ -105,6 +105,18 @@ def test_what_goes_wrong_is_one_line(
     assert all(phrase in outcome.complaint for phrase in phrases)
 
 
+def test_who_is_refused_in_the_middle_of_a_file_is_told_where_to_go_on(cli: Cli) -> None:
+    write("ale.toml", "source.target = 'y'\n")
+    write("long.jsonl", '{"x": 1}\n' * 20_000 + '{"x": "' + "y" * (1 << 20) + '"}\n')
+    told(cli, "create", "ale", "ale.toml")
+    refused = cli("client", "learn", "ale", "long.jsonl")
+    assert refused.code == 1
+    assert "line 20001 is longer than 1048576 bytes; 20000 samples" in refused.complaint
+    assert "go on at line 20001" in refused.complaint
+    assert told(cli, "status", "ale")["learned"] == 20_000  # type: ignore[index]
+    assert cli("client", "delete", "ale").code == 0
+
+
 def test_events_are_told_until_the_daemon_stops(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     with running() as own:
         monkeypatch.setenv("STREAMNET_URL", own.url)

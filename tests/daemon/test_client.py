@@ -120,6 +120,19 @@ def test_events_end_with_the_daemon() -> None:
             anyio.run(ask)
 
 
+def test_a_stream_that_is_refused_tells_what_was_accepted(server: Server) -> None:
+    lines = [b'{"x": 1}\n' * 20_000, b'{"x": "', b"y" * (1 << 20), b'"}\n']
+    with Client(server.url) as client:
+        client.create("ale", {"source": {"target": "y"}})
+        with pytest.raises(RefusedError, match="go on at line 20001") as caught:
+            client.learn_lines("ale", lines)
+        client.delete("ale")
+    assert (caught.value.status, caught.value.receipt) == (
+        413,
+        Receipt(20_000, 0, False, 0, 19_999),
+    )
+
+
 def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([(0, ""), (429, "0"), (503, "soon"), (200, "")])
     keys = []
