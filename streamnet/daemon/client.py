@@ -24,9 +24,9 @@ import msgspec
 
 from streamnet.daemon import asking
 from streamnet.daemon import shapes
-from streamnet.daemon.asking import Ask
 from streamnet.daemon.calls import Awaiting
 from streamnet.daemon.calls import Blocking
+from streamnet.daemon.requests import Ask
 from streamnet.errors import RefusedError
 
 __all__ = ("AsyncClient", "Client")
@@ -61,7 +61,9 @@ class Client(Blocking):
         patience: Seconds in which a request is sent again.
         verify: False, or an SSL context, for TLS with a certificate that is not known.
 
-    Every method raises RefusedError if the daemon refuses, or can't be reached.
+    Every method raises RefusedError if the daemon refuses, or can't be reached. `predict` and
+    `label` take any number of samples and labels, which go as several requests; those before one
+    that is refused are in force.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class Client(Blocking):
         except httpx.HTTPError as error:
             raise _unreached(error) from error
 
-    def _send(self, ask: Ask[T]) -> T:
+    def _send_one(self, ask: Ask[T]) -> T:
         until = monotonic() + self._patience
         while True:
             status, headers, content, failure = 0, {}, b"", None
@@ -197,7 +199,7 @@ class AsyncClient(Awaiting):
         except httpx.HTTPError as error:
             raise _unreached(error) from error
 
-    async def _send(self, ask: Ask[T]) -> T:
+    async def _send_one(self, ask: Ask[T]) -> T:
         until = monotonic() + self._patience
         while True:
             status, headers, content, failure = 0, {}, b"", None

@@ -83,8 +83,10 @@ def test_a_model_is_made_taught_asked_and_deleted(
         ("show wine everything", 2, ("everything", "champion")),
         ("models --url http://127.0.0.1:1", 1, ("can't be reached",)),
         ("learn wine absent.jsonl", 1, ("absent.jsonl", "No such file")),
-        ("predict wine bad.jsonl", 1, ("bad.jsonl", "no JSON object")),
-        ("predict wine good.jsonl --ids key", 1, ("good.jsonl", "'key'")),
+        ("predict wine bad.jsonl", 1, ("bad.jsonl, line 3 is no JSON object",)),
+        ("predict wine good.jsonl --ids key", 1, ("good.jsonl, line 2 has no 'key'",)),
+        ("predict wine wrong.jsonl", 1, ("wrong.jsonl, line 1503: sample 1500: ", "'x'")),
+        ("label wine labels.jsonl", 1, ("labels.jsonl, line 4: label 1: ",)),
         ("download wine wine.pkl", 1, ("safetensors or json",)),
         ("upload beer good.jsonl", 1, ("Content-Type must be",)),
         ("upload beer absent.json", 1, ("absent.json",)),
@@ -96,8 +98,10 @@ def test_what_goes_wrong_is_one_line(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: str, code: int, phrases: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("streamnet.cli.client.PATIENCE", 0.0)
-    write("bad.jsonl", "[1]\n")
-    write("good.jsonl", '{"x": 1}\n')
+    write("bad.jsonl", "{}\n\n[1]\n")
+    write("good.jsonl", '\n{"x": 1}\n')
+    write("wrong.jsonl", "\n\n" + '{"x": 1}\n' * 1500 + '{"x": "many"}\n{"x": 1}\n')
+    write("labels.jsonl", '{"id": 1, "label": 1}\n\n\n{"id": "", "label": 1}\n')
     write("bad.toml", "source = [\n")
     write("empty.toml", "")
     outcome = cli("client", *arguments.split())

@@ -16,8 +16,11 @@ import pytest
 from streamnet.daemon import asking
 from streamnet.daemon.client import AsyncClient
 from streamnet.daemon.client import Client
+from streamnet.daemon.shapes import Answers
 from streamnet.daemon.shapes import Confusion
+from streamnet.daemon.shapes import LabelsReply
 from streamnet.daemon.shapes import Receipt
+from streamnet.errors import ConfigurationError
 from streamnet.errors import RefusedError
 from streamnet.modelfiles import as_json
 from streamnet.modelfiles import as_safetensors
@@ -118,6 +121,46 @@ def test_events_end_with_the_daemon() -> None:
 
         with pytest.raises(RefusedError, match="can't be reached"):
             anyio.run(ask)
+
+
+def test_samples_and_labels_of_any_number_are_sent_in_parts(server: Server, backend: str) -> None:
+    samples = [{"x": i % 30, "y": 1, "shade": "red", "note": "n" * 900} for i in range(3000)]
+    ids = [str(number) for number in range(3000)]
+    truths = dict.fromkeys(ids, "on")
+
+    async def main() -> tuple[Answers, LabelsReply]:
+        async with AsyncClient(server.url) as client:
+            answers = await client.predict("mead", samples, ids=ids)
+            return answers, await client.label("mead", {**truths, "l" * 200: "n" * 90_000})
+
+    with Client(server.url) as client:
+        client.create("mead", {"source": {"target": "lit"}})
+        told = client.predict("mead", samples)  # of 2.8 MB
+        answers, labels = anyio.run(main, backend=backend)
+        again = client.label("mead", truths)
+        client.delete("mead")
+    assert told.answers == answers.answers == learned_model().predict(samples).tolist()
+    assert told.probabilities == learned_model().predict_proba(samples).tolist()
+    assert (told.labels, told.generations) == (list(learned_model().labels), [7] * 3000)
+    assert labels.outcomes == ["joined"] * 3000 + ["unknown"]
+    assert again.outcomes == ["duplicate"] * 3000
+
+
+def test_what_is_refused_among_many_is_told_by_its_number(server: Server) -> None:
+    samples: list[dict[str, object]] = [{"x": 1} for _ in range(2500)]
+    samples[2003] = {"x": "many"}
+    with Client(server.url) as client:
+        with pytest.raises(RefusedError, match=r"^sample 2003: .*'x'") as caught:
+            client.predict("wine", samples)
+        assert (caught.value.status, caught.value.number) == (422, 2003)
+        with pytest.raises(RefusedError, match=r"^label 1: .*length") as caught:
+            client.label("wine", {"a": 1, "": 2, "b": 3})
+        assert caught.value.number == 1
+        with pytest.raises(RefusedError, match=r"^there is no model of that name"):
+            client.predict("absent", samples)
+        with pytest.raises(ConfigurationError, match="ids has 1, but must have 2500"):
+            client.predict("wine", samples, ids=["a"])
+        assert client.predict("wine", []).answers == []
 
 
 def test_a_stream_that_is_refused_tells_what_was_accepted(server: Server) -> None:
