@@ -38,11 +38,24 @@ def test_each_operation_asks_for_its_scope(registry: StandInRegistry) -> None:
 
 def test_who_guesses_tokens_is_slowed_down(registry: StandInRegistry) -> None:
     access = Access({TOKENS[Scope.READ]: {Scope.READ}})
-    http = client(registry, access=access, limits=Limits(rate=10.0, guess=4.0))
+    http = client(registry, access=access, limits=Limits(rate=10.0, guess=0.4))
     headers = {"authorization": "Bearer guessed"}
     statuses = [http.get("/v1/models", headers=headers).status_code for _ in range(5)]
     assert statuses == [401, 401, 429, 429, 429]
     assert http.get("/healthz").status_code == 200
+
+
+def test_a_wrong_token_locks_nobody_out_however_small_the_rate_is(
+    registry: StandInRegistry,
+) -> None:
+    token = {"authorization": f"Bearer {TOKENS[Scope.READ]}"}
+    http = client(
+        registry,
+        access=Access({TOKENS[Scope.READ]: {Scope.READ}}),
+        limits=Limits(rate=10.0),
+    )
+    assert http.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert http.get("/v1/models", headers=token).status_code == 200
 
 
 @pytest.mark.parametrize(
