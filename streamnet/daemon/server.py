@@ -59,7 +59,7 @@ class Address:
         hosts: Names by which clients may call the daemon, beside the interface's own and, on
             loopback, localhost. One without a port stands for ours and the standard ones, which a
             proxy in front of us may have.
-        origins: Pages of others that may ask it, as in ``https://example.org``.
+        origins: Where pages of others come from that may ask it, as in ``https://example.org``.
         certificate: PEM file; with one, TLS is spoken.
         key: PEM file of its private key.
         drain_seconds: Longest time that requests at work have after SIGTERM.

@@ -81,6 +81,49 @@ def test_a_page_of_others_is_kept_out(
     assert http.get("/v1/models", headers=headers).status_code == status
 
 
+FRIEND = "https://friend.example"
+
+
+def test_a_page_of_an_allowed_origin_may_ask_and_read(registry: StandInRegistry) -> None:
+    access = Access({TOKENS[Scope.LEARN]: {Scope.LEARN}})
+    http = client(registry, access=access, origins={"https://Friend.example"})
+    asked = {
+        "origin": FRIEND,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type,idempotency-key",
+    }
+    preflight = http.options("/v1/models/wine/samples", headers=asked)  # without a token
+    assert preflight.status_code == 204
+    allowed = preflight.headers["access-control-allow-headers"].split(", ")
+    assert allowed == ["authorization", "content-type", "idempotency-key", "last-event-id"]
+    assert "POST" in preflight.headers["access-control-allow-methods"].split(", ")
+    token = {"authorization": f"Bearer {TOKENS[Scope.LEARN]}"}
+    body = {"sample": {"x": 1}}
+    for headers, status in ((token, 200), ({}, 401)):
+        answer = http.post(
+            "/v1/models/wine/samples", json=body, headers={"origin": FRIEND, **headers}
+        )
+        assert answer.status_code == status
+        for told in (preflight, answer):
+            assert told.headers["access-control-allow-origin"] == FRIEND
+            assert "origin" in told.headers["vary"]
+            assert told.headers["access-control-expose-headers"] == "retry-after"
+
+
+def test_a_page_of_no_allowed_origin_is_told_nothing_that_opens(registry: StandInRegistry) -> None:
+    asked = {"access-control-request-method": "GET"}
+    some = client(registry, origins={FRIEND})
+    for http in (some, client(registry)):
+        refused = http.options("/v1/models", headers={"origin": "http://evil.example", **asked})
+        assert is_problem(refused, 403, "Origin")
+        own = http.options("/v1/models", headers={"origin": "http://testserver", **asked})
+        assert is_problem(own, 405)
+        for answer in (refused, own, http.get("/v1/models")):
+            assert not any(name.startswith("access-control") for name in answer.headers)
+            assert ("origin" in answer.headers.get("vary", "")) == (http is some)
+    assert is_problem(some.options("/v1/models", headers={"origin": FRIEND}), 405)
+
+
 def test_every_answer_tells_browsers_to_be_careful(http: TestClient) -> None:
     for path in ("/v1/models", "/v1/models/absent", "/nothing", "/healthz"):
         headers = http.get(path).headers
