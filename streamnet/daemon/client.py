@@ -6,6 +6,7 @@ which the daemon learns nothing twice.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterable
 from collections.abc import AsyncIterator
 from collections.abc import Iterable
@@ -44,6 +45,19 @@ def _options(url: str, token: str | None, timeout: float, verify: Any) -> dict[s
 
 def _request(ask: Ask[Any]) -> dict[str, Any]:
     return {"params": ask.params, "headers": ask.headers, "content": ask.content}
+
+
+def _is_final(error: httpx.HTTPError | None) -> bool:
+    """Whether the same request would fail again in the same way."""
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        # A certificate that is not known, or no TLS on the other side; not a connection that ended.
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _unreached(error: httpx.HTTPError) -> RefusedError:
@@ -128,7 +142,7 @@ class Client(Blocking):
             except httpx.HTTPError as error:
                 failure = error
             wait = asking.pause_before_next(ask, status, headers, until - monotonic())
-            if wait is not None:
+            if wait is not None and not _is_final(failure):
                 sleep(wait)
             elif failure is not None:
                 raise _unreached(failure) from failure
@@ -210,7 +224,7 @@ class AsyncClient(Awaiting):
             except httpx.HTTPError as error:
                 failure = error
             wait = asking.pause_before_next(ask, status, headers, until - monotonic())
-            if wait is not None:
+            if wait is not None and not _is_final(failure):
                 await anyio.sleep(wait)
             elif failure is not None:
                 raise _unreached(failure) from failure

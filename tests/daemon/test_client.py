@@ -6,6 +6,7 @@ import inspect
 import pydoc
 import re
 import signal
+import ssl
 from collections.abc import AsyncIterator
 from collections.abc import Iterator
 
@@ -196,6 +197,39 @@ def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.Monkey
         assert client.learn("wine", SAMPLES).accepted == 1
     assert pauses == [0.2, 0.0, 1.0]
     assert len(set(keys)) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "tries"),
+    [
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), 1),
+        (ssl.SSLError(1, "wrong version number"), 1),
+        (ssl.SSLEOFError(8, "the other side went away"), 2),
+        (ConnectionRefusedError(111, "refused"), 2),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_can_not_get_better_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, reason: OSError, tries: int
+) -> None:
+    tried = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        tried.append(request)
+        if len(tried) == 2:
+            return httpx.Response(200, json=[])
+        raise httpx.ConnectError(str(reason)) from reason
+
+    monkeypatch.setattr("streamnet.daemon.client.sleep", lambda seconds: None)
+    with Client("https://daemon.example") as client:
+        client._http._transport = httpx.MockTransport(handler)
+        client._http._mounts = {}
+        if tries == 1:
+            with pytest.raises(RefusedError, match=f"can't be reached: .*{reason.strerror}"):
+                client.models()
+        else:
+            assert client.models() == []
+    assert len(tried) == tries
 
 
 @pytest.mark.parametrize(
