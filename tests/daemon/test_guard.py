@@ -164,6 +164,8 @@ def test_the_application_can_be_mounted(registry: StandInRegistry) -> None:
     assert http.get("/ml/v1/models/wine").json()["name"] == "wine"
     body = {"name": "beer", "settings": {"source": {"target": "y"}}}
     assert http.post("/ml/v1/models", json=body).headers["location"] == "/ml/v1/models/beer"
+    assert http.get("/ml/openapi.json").json()["servers"] == [{"url": "/ml"}]
+    assert client(registry).get("/openapi.json").json()["servers"] == [{"url": "/"}]
 
 
 def ask(app: Any, scope: dict[str, Any], talk: Talk) -> Talk:
