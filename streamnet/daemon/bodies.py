@@ -19,6 +19,7 @@ from streamnet.daemon.problems import refusal
 __all__ = (
     "NDJSON",
     "body_of",
+    "check_json",
     "decoded",
     "ends_connection",
     "is_lines",
@@ -41,12 +42,28 @@ def is_lines(request: Request) -> bool:
     Raises:
         HTTPException: 415, if it says that it is something else.
     """
-    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    kind = _kind_of(request)
     if kind in _LINES:
         return True
     if kind != JSON:
         raise refusal(415, f"Content-Type is {kind!r}, but must be {JSON} or {NDJSON}")
     return False
+
+
+def check_json(request: Request) -> None:
+    """Take no body that says that it is something else than one JSON document.
+
+    Raises:
+        HTTPException: 415, if it does.
+    """
+    kind = _kind_of(request)
+    if kind != JSON:
+        raise refusal(415, f"Content-Type is {kind!r}, but must be {JSON}")
+
+
+def _kind_of(request: Request) -> str:
+    kind: str = request.headers.get("content-type", JSON)
+    return kind.partition(";")[0].strip().lower()
 
 
 def ends_connection(scope: Scope) -> bool:
