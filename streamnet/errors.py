@@ -3,6 +3,7 @@
 StreamnetError
 ├── BusyError
 ├── ConfigurationError (ValueError)
+│   └── SampleError
 ├── ConflictError
 ├── DataError
 │   ├── ReadError
@@ -22,6 +23,8 @@ value, the rule it breaks and where it stands. The command line prints them with
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = (
     "BusyError",
     "ClosedError",
@@ -35,6 +38,7 @@ __all__ = (
     "OutputError",
     "ReadError",
     "RefusedError",
+    "SampleError",
     "SchemaError",
     "StateError",
     "StreamnetError",
@@ -61,6 +65,23 @@ class BusyError(StreamnetError):
 
 class ConfigurationError(StreamnetError, ValueError):
     """Raised when a setting has a value that its rule does not allow."""
+
+
+class SampleError(ConfigurationError):
+    """Raised when one of the samples that were given can't be read.
+
+    Args:
+        number: Which of them, from 0.
+        detail: What is wrong with it.
+    """
+
+    def __init__(self, number: int, detail: str) -> None:
+        super().__init__(f"sample {number}: {detail}")
+        self.number = number
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SampleError, (self.number, self.detail)
 
 
 class ConflictError(StreamnetError):
@@ -109,11 +130,17 @@ class RefusedError(StreamnetError):
     Args:
         message: What the daemon says.
         status: That of HTTP; 0 if there was no answer.
+        receipt: What was accepted before, of a stream of lines; see `streamnet.daemon.shapes`.
+        number: Which of the samples or labels is refused, from 0, where it is one of them.
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(
+        self, message: str, status: int = 0, receipt: Any = None, number: int | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.receipt = receipt
+        self.number = number
 
 
 class StateError(StreamnetError):

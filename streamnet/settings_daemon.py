@@ -57,7 +57,8 @@ class ServeSection(Section):
     """Where the daemon listens and keeps its state, and who may ask it what.
 
     ``dir`` holds a folder for each model. ``token_file`` names a file of tokens, ``token_env`` an
-    environment variable that holds one; without either it listens to this machine alone.
+    environment variable that holds one, which is STREAMNET_TOKEN where neither is given; without a
+    token it listens to this machine alone.
     ``hosts`` are the names by which clients call it, ``origins`` the pages of others that may ask
     it. ``tls_certificate`` and ``tls_key`` are PEM files.
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated
 from typing import Any
 from typing import BinaryIO
 from typing import Literal
+from typing import NamedTuple
 
 from cyclopts import App
 from cyclopts import Parameter
@@ -194,20 +196,19 @@ def predict(
     daemon: Daemon = HERE,
 ) -> int:
     """Answer samples, one a line."""
-    with _opened(file) as lines:
-        samples = _decoded(lines.read(), file)
-    named = None if ids is None else [_taken(sample, ids, file) for sample in samples]
-    with daemon.asked() as asked:
+    lines = _decoded(file)
+    named = None if ids is None else [_taken(line, ids, file) for line in lines]
+    samples = [line.value for line in lines]
+    with daemon.asked() as asked, _placed(file, [line.number for line in lines]):
         return _show(asked.predict(name, samples, ids=named, explain=explain))
 
 
 @client.command
 def label(name: Name, file: Lines, /, *, queued: Queued = False, daemon: Daemon = HERE) -> int:
     """Tell the truth for predictions; a line is {"id": ..., "label": ...}."""
-    with _opened(file) as lines:
-        pairs = _decoded(lines.read(), file)
-    labels = {_taken(pair, "id", file): pair.get("label") for pair in pairs}
-    with daemon.asked() as asked:
+    lines = {_taken(line, "id", file): line for line in _decoded(file)}
+    labels = {identity: line.value.get("label") for identity, line in lines.items()}
+    with daemon.asked() as asked, _placed(file, [line.number for line in lines.values()]):
         return _show(asked.label(name, labels, durable=not queued))
 
 
@@ -284,20 +285,47 @@ def _pieces(file: BinaryIO) -> Iterable[bytes]:
         yield piece
 
 
-def _decoded(text: bytes, file: str) -> list[dict[str, Any]]:
+class _Line(NamedTuple):
+    number: int  # in its file, from 1
+    value: dict[str, Any]
+
+
+def _decoded(file: str) -> list[_Line]:
+    """The lines of a file that are not blank."""
     import msgspec
 
     from streamnet.errors import DataError
 
-    try:
-        return msgspec.json.Decoder(dict[str, Any]).decode_lines(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{file}: a line is no JSON object: {error}") from error
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    decoded = []
+    with _opened(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                decoded.append(_Line(number, decoder.decode(line)))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise DataError(f"{file}, line {number} is no JSON object: {error}") from error
+    return decoded
 
 
-def _taken(line: dict[str, Any], column: str, file: str) -> str:
+def _taken(line: _Line, column: str, file: str) -> str:
     from streamnet.errors import DataError
 
-    if column not in line:
-        raise DataError(f"{file}: a line has no {column!r}")
-    return str(line.pop(column))
+    if column not in line.value:
+        raise DataError(f"{file}, line {line.number} has no {column!r}")
+    return str(line.value.pop(column))
+
+
+@contextmanager
+def _placed(file: str, numbers: Sequence[int]) -> Iterator[None]:
+    """Tell on which line stands what a daemon refuses."""
+    from streamnet.errors import DataError
+    from streamnet.errors import RefusedError
+
+    try:
+        yield
+    except RefusedError as error:
+        if error.number is None:
+            raise
+        raise DataError(f"{file}, line {numbers[error.number]}: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import stat
+from collections.abc import Iterable
 from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import sha256
@@ -66,17 +67,23 @@ class Access:
         """The tokens of a file and of an environment variable; open if neither is there.
 
         A line of the file is a token and its scopes, as in ``s3cr3t-s3cr3t-s3cr3t read,predict``;
-        empty lines and lines that begin with # say nothing. The variable's token may do everything.
+        empty lines and lines that begin with # say nothing. The variable's token may do everything;
+        without a file it is ``STREAMNET_TOKEN`` unless another is named.
 
         Raises:
-            ConfigurationError: If the file can't be read, is readable by others, or has a line
-                that is not understood; the message shows no token.
+            ConfigurationError: If the file can't be read, is readable by others, has a line that is
+                not understood, or gives a token other scopes than another line or the variable
+                does; the message shows no token.
         """
-        tokens: dict[str, set[Scope]] = {}
-        if path is not None:
-            tokens |= _tokens_of(Path(path))
-        if token := os.environ.get(variable or TOKEN_VARIABLE, ""):
-            tokens[token] = {Scope.ADMIN}
+        tokens = {} if path is None else _tokens_of(Path(path))
+        # Beside a file the variable must be named: clients keep their own token in the usual one.
+        usual = TOKEN_VARIABLE if path is None else ""
+        if token := os.environ.get(variable or usual, ""):
+            if Scope.ADMIN not in tokens.setdefault(token, {Scope.ADMIN}):
+                raise ConfigurationError(
+                    f"the token in ${variable} may do everything, but token_file {path} gives it "
+                    f"{_listed(tokens[token])} alone: name it in one of the two"
+                )
         elif variable is not None:
             raise ConfigurationError(f"token_env is {variable!r}, but no such variable is set")
         return cls(tokens or None)
@@ -120,11 +127,17 @@ def _tokens_of(path: Path) -> dict[str, set[Scope]]:
         raise ConfigurationError(
             f"token_file {path} has mode {stat.S_IMODE(mode):o}, but must be closed to others (640)"
         )
-    tokens = {}
+    tokens: dict[str, set[Scope]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not (words := line.split()) or words[0].startswith("#"):
             continue
-        tokens[words[0]] = _scopes_of(words[1:], f"{path}:{number}")
+        scopes = _scopes_of(words[1:], f"{path}:{number}")
+        before = tokens.setdefault(words[0], scopes)
+        if before != scopes:
+            raise ConfigurationError(
+                f"{path}:{number}: the token has {_listed(scopes)}, but {_listed(before)} in a line"
+                " above"
+            )
     if not tokens:
         raise ConfigurationError(f"token_file {path} has no token in it")
     return tokens
@@ -140,4 +153,8 @@ def _scopes_of(words: list[str], place: str) -> set[Scope]:
     return {Scope(name) for name in names}
 
 
-_NAMES = ", ".join(Scope)
+def _listed(scopes: Iterable[Scope]) -> str:
+    return ", ".join(scope for scope in Scope if scope in scopes)
+
+
+_NAMES = _listed(Scope)

@@ -96,8 +96,11 @@ def create_app(
     )
 
 
-_DOCUMENT = msgspec.json.encode(document(OPERATIONS))
+_DOCUMENT = document(OPERATIONS)
 
 
-async def _described(_: Request) -> Response:
-    return Response(_DOCUMENT, media_type="application/json")
+async def _described(request: Request) -> Response:
+    # Where it is mounted: the paths of the document would begin at the root of the host.
+    servers = [{"url": request.scope.get("root_path") or "/"}]
+    content = msgspec.json.encode(_DOCUMENT | {"servers": servers})
+    return Response(content, media_type="application/json")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import Generic
-from typing import NamedTuple
 from typing import TypeVar
 from urllib.parse import quote
 from uuid import uuid4
@@ -16,10 +12,15 @@ from uuid import uuid4
 import msgspec
 
 from streamnet.daemon import shapes
+from streamnet.daemon.joining import all_answers
+from streamnet.daemon.joining import all_outcomes
+from streamnet.daemon.requests import Ask
+from streamnet.daemon.requests import Lines
+from streamnet.daemon.requests import Parts
+from streamnet.errors import ConfigurationError
 from streamnet.errors import RefusedError
 
 __all__ = (
-    "Ask",
     "answer_of",
     "champion",
     "confusion",
@@ -45,23 +46,10 @@ __all__ = (
 )
 
 T = TypeVar("T")
-Lines = Iterable[bytes] | AsyncIterable[bytes]
 _LATER = frozenset({429, 503})
 _ENCODER = msgspec.json.Encoder()
 _JSON = "application/json"
 _FORMATS = {"safetensors": "application/octet-stream", "json": _JSON}
-
-
-class Ask(NamedTuple, Generic[T]):
-    """A request, and the type of its answer."""
-
-    method: str
-    path: str
-    shape: type[T]
-    content: bytes | Lines | None = None
-    headers: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
-    params: dict[str, str] = {}  # noqa: RUF012 - likewise
-    repeatable: bool = True  # whether it may be sent again if nobody knows what came of it
 
 
 def models() -> Ask[list[shapes.ModelLine]]:
@@ -171,17 +159,36 @@ def predict(
     *,
     ids: Sequence[str] | None = None,
     explain: bool = False,
-) -> Ask[shapes.Answers]:
-    """Answers; with ids they are remembered until `label`."""
-    body = {"samples": samples, "ids": ids, "explain": explain}
-    return _sent(_path(name, "predict"), shapes.Answers, body)
+) -> Parts[shapes.Answers]:
+    """Answers; with ids they are remembered until `label`. Many samples go as several requests.
+
+    Raises:
+        ConfigurationError: If there are not as many ids as samples.
+    """
+    if ids is not None and len(ids) != len(samples):
+        rule = f"must have {len(samples)}, one for each sample"
+        raise ConfigurationError(f"ids has {len(ids)}, but {rule}")
+    texts = _texts(samples)
+
+    def asked(part: slice) -> Ask[shapes.Answers]:
+        some = None if ids is None else ids[part]
+        body = {"samples": texts[part], "ids": some, "explain": explain}
+        return _sent(_path(name, "predict"), shapes.Answers, body)
+
+    return Parts("sample", _sizes(texts), asked, all_answers)
 
 
-def label(name: str, labels: Mapping[str, Any], *, durable: bool = True) -> Ask[shapes.LabelsReply]:
-    """Tell the truth for predictions, by their id."""
-    lines = [{"id": identity, "label": label} for identity, label in labels.items()]
-    path = _path(name, "labels")
-    return _sent(path, shapes.LabelsReply, {"labels": lines}, {}, _ack(durable))
+def label(
+    name: str, labels: Mapping[str, Any], *, durable: bool = True
+) -> Parts[shapes.LabelsReply]:
+    """Tell the truth for predictions, by their id. Many labels go as several requests."""
+    texts = _texts([{"id": identity, "label": label} for identity, label in labels.items()])
+
+    def asked(part: slice) -> Ask[shapes.LabelsReply]:
+        body = {"labels": texts[part]}
+        return _sent(_path(name, "labels"), shapes.LabelsReply, body, {}, _ack(durable))
+
+    return Parts("label", _sizes(texts), asked, all_outcomes)
 
 
 def download(name: str, suffix: str = "safetensors") -> Ask[bytes]:
@@ -207,7 +214,7 @@ def answer_of(ask: Ask[T], status: int, content: bytes) -> T:
         RefusedError: If it is a problem, or not what was promised.
     """
     if status >= 400:
-        raise RefusedError(_detail(status, content), status)
+        raise _refused(status, content)
     if ask.shape is bytes or ask.shape is type(None):
         return content if ask.shape is bytes else None  # type: ignore[return-value]
     try:
@@ -258,6 +265,14 @@ def _sent(
     return Ask("POST", path, shape, content, headers, params or {}, repeatable)
 
 
+def _texts(values: Sequence[Any]) -> list[msgspec.Raw]:
+    return [msgspec.Raw(_ENCODER.encode(value)) for value in values]
+
+
+def _sizes(texts: Sequence[msgspec.Raw]) -> list[int]:
+    return [len(memoryview(text)) for text in texts]
+
+
 def _path(name: str, part: str = "") -> str:
     path = f"v1/models/{quote(name, safe='')}"
     return f"{path}/{part}" if part else path
@@ -267,8 +282,10 @@ def _ack(durable: bool) -> dict[str, str]:
     return {} if durable else {"ack": "queued"}
 
 
-def _detail(status: int, content: bytes) -> str:
+def _refused(status: int, content: bytes) -> RefusedError:
     try:
-        return msgspec.json.decode(content, type=shapes.Problem).detail
+        problem = msgspec.json.decode(content, type=shapes.Problem)
     except msgspec.DecodeError:
-        return f"the answer is {status}, and no problem that a daemon would tell"
+        told = f"the answer is {status}, and no problem that a daemon would tell"
+        return RefusedError(told, status)
+    return RefusedError(problem.detail, status, problem.receipt)

@@ -19,6 +19,7 @@ from streamnet.daemon.problems import refusal
 __all__ = (
     "NDJSON",
     "body_of",
+    "check_json",
     "decoded",
     "ends_connection",
     "is_lines",
@@ -41,12 +42,28 @@ def is_lines(request: Request) -> bool:
     Raises:
         HTTPException: 415, if it says that it is something else.
     """
-    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    kind = _kind_of(request)
     if kind in _LINES:
         return True
     if kind != JSON:
         raise refusal(415, f"Content-Type is {kind!r}, but must be {JSON} or {NDJSON}")
     return False
+
+
+def check_json(request: Request) -> None:
+    """Take no body that says that it is something else than one JSON document.
+
+    Raises:
+        HTTPException: 415, if it does.
+    """
+    kind = _kind_of(request)
+    if kind != JSON:
+        raise refusal(415, f"Content-Type is {kind!r}, but must be {JSON}")
+
+
+def _kind_of(request: Request) -> str:
+    kind: str = request.headers.get("content-type", JSON)
+    return kind.partition(";")[0].strip().lower()
 
 
 def ends_connection(scope: Scope) -> bool:
@@ -106,23 +123,40 @@ async def lines_of(
     """A body of lines, as it comes: each piece holds whole lines.
 
     Raises:
-        HTTPException: As for `body_of`; 413 too if a line is too long.
+        HTTPException: As for `body_of`; 413 too if a line is too long, behind the lines before it.
     """
-    rest, size = b"", 0
+    rest, size, lines = b"", 0, 0
     async for piece in pieces_of(request, limits, most):
         size += len(piece)
         if most is not None and size > most:
             raise _too_large(most)
-        whole, newline, after = piece.rpartition(b"\n")
-        if not newline:
-            rest += piece
-        else:
-            yield rest + whole + newline
-            rest = after
-        if len(rest) > limits.line:
-            raise refusal(413, f"a line is longer than {limits.line} bytes", connection="close")
+        text = rest + piece
+        overlong = _overlong(text, limits.line)
+        end = text.rfind(b"\n", len(rest)) + 1 if overlong is None else overlong
+        if end:
+            yield text[:end]
+            lines += text.count(b"\n", 0, end)
+        if overlong is not None:
+            detail = f"line {lines + 1} is longer than {limits.line} bytes"
+            raise refusal(413, detail, connection="close")
+        rest = text[end:]
     if rest.strip():
         yield rest + b"\n"
+
+
+def _overlong(text: bytes, longest: int) -> int | None:
+    r"""Where the first line begins that is too long; None if there is none.
+
+    >>> _overlong(b"abc\nabc\nabcd", 3)
+    8
+    """
+    start = 0
+    while start + longest < len(text):
+        end = text.rfind(b"\n", start, start + longest + 1)
+        if end < 0:
+            return start
+        start = end + 1
+    return None
 
 
 async def pieces_of(

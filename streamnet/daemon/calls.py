@@ -18,7 +18,9 @@ from typing import get_type_hints
 from typing import overload
 
 from streamnet.daemon import asking
-from streamnet.daemon.asking import Ask
+from streamnet.daemon.requests import Ask
+from streamnet.daemon.requests import Parts
+from streamnet.errors import RefusedError
 
 __all__ = ("Awaiting", "Blocking")
 
@@ -33,7 +35,7 @@ class _Call(Generic[P, T]):
     Type checkers and `help` see the arguments of ``ask`` and the answer that its `Ask` promises.
     """
 
-    def __init__(self, ask: Callable[P, Ask[T]]) -> None:
+    def __init__(self, ask: Callable[P, Ask[T] | Parts[T]]) -> None:
         @wraps(ask)
         def method(client: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
             return client._send(ask(*args, **kwargs))
@@ -60,7 +62,7 @@ class _Call(Generic[P, T]):
 
 
 class _Calls:
-    """A line for each operation that is one request and one answer."""
+    """A line for each operation that is one answer to one request, or to several in its stead."""
 
     models = _Call(asking.models)
     create = _Call(asking.create)
@@ -86,11 +88,43 @@ class Blocking(_Calls, ABC):
     """A client whose calls return the answer."""
 
     @abstractmethod
-    def _send(self, ask: Ask[T]) -> T: ...
+    def _send_one(self, ask: Ask[T]) -> T: ...
+
+    def _send(self, ask: Ask[T] | Parts[T]) -> T:
+        if not isinstance(ask, Parts):
+            return self._send_one(ask)
+        asks = ask.asks()
+        one = next(asks)
+        while True:
+            try:
+                answer = self._send_one(one)
+            except RefusedError as error:
+                one = asks.throw(error)
+                continue
+            try:
+                one = asks.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
 
 
 class Awaiting(_Calls, ABC):
     """A client whose calls are to be awaited."""
 
     @abstractmethod
-    async def _send(self, ask: Ask[T]) -> T: ...
+    async def _send_one(self, ask: Ask[T]) -> T: ...
+
+    async def _send(self, ask: Ask[T] | Parts[T]) -> T:
+        if not isinstance(ask, Parts):
+            return await self._send_one(ask)
+        asks = ask.asks()
+        one = next(asks)
+        while True:
+            try:
+                answer = await self._send_one(one)
+            except RefusedError as error:
+                one = asks.throw(error)
+                continue
+            try:
+                one = asks.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ which the daemon learns nothing twice.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterable
 from collections.abc import AsyncIterator
 from collections.abc import Iterable
@@ -24,9 +25,9 @@ import msgspec
 
 from streamnet.daemon import asking
 from streamnet.daemon import shapes
-from streamnet.daemon.asking import Ask
 from streamnet.daemon.calls import Awaiting
 from streamnet.daemon.calls import Blocking
+from streamnet.daemon.requests import Ask
 from streamnet.errors import RefusedError
 
 __all__ = ("AsyncClient", "Client")
@@ -46,6 +47,19 @@ def _request(ask: Ask[Any]) -> dict[str, Any]:
     return {"params": ask.params, "headers": ask.headers, "content": ask.content}
 
 
+def _is_final(error: httpx.HTTPError | None) -> bool:
+    """Whether the same request would fail again in the same way."""
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        # A certificate that is not known, or no TLS on the other side; not a connection that ended.
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def _unreached(error: httpx.HTTPError) -> RefusedError:
     return RefusedError(f"the daemon can't be reached: {str(error) or type(error).__name__}")
 
@@ -61,7 +75,9 @@ class Client(Blocking):
         patience: Seconds in which a request is sent again.
         verify: False, or an SSL context, for TLS with a certificate that is not known.
 
-    Every method raises RefusedError if the daemon refuses, or can't be reached.
+    Every method raises RefusedError if the daemon refuses, or can't be reached. `predict` and
+    `label` take any number of samples and labels, which go as several requests; those before one
+    that is refused are in force.
     """
 
     def __init__(
@@ -115,7 +131,7 @@ class Client(Blocking):
         except httpx.HTTPError as error:
             raise _unreached(error) from error
 
-    def _send(self, ask: Ask[T]) -> T:
+    def _send_one(self, ask: Ask[T]) -> T:
         until = monotonic() + self._patience
         while True:
             status, headers, content, failure = 0, {}, b"", None
@@ -126,7 +142,7 @@ class Client(Blocking):
             except httpx.HTTPError as error:
                 failure = error
             wait = asking.pause_before_next(ask, status, headers, until - monotonic())
-            if wait is not None:
+            if wait is not None and not _is_final(failure):
                 sleep(wait)
             elif failure is not None:
                 raise _unreached(failure) from failure
@@ -197,7 +213,7 @@ class AsyncClient(Awaiting):
         except httpx.HTTPError as error:
             raise _unreached(error) from error
 
-    async def _send(self, ask: Ask[T]) -> T:
+    async def _send_one(self, ask: Ask[T]) -> T:
         until = monotonic() + self._patience
         while True:
             status, headers, content, failure = 0, {}, b"", None
@@ -208,7 +224,7 @@ class AsyncClient(Awaiting):
             except httpx.HTTPError as error:
                 failure = error
             wait = asking.pause_before_next(ask, status, headers, until - monotonic())
-            if wait is not None:
+            if wait is not None and not _is_final(failure):
                 await anyio.sleep(wait)
             elif failure is not None:
                 raise _unreached(failure) from failure

@@ -51,16 +51,20 @@ class EventStream(Response):
         self.background = None
         self.init_headers({"x-accel-buffering": "no"})
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        """Write until one of the three ends."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write until one of the three ends; to HEAD, nothing."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
+        if scope["method"] != "HEAD":
+            await self._follow(receive, send)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _follow(self, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(self._end_with, group, self._stopping.wait)
             group.start_soon(self._end_with, group, _left, receive)
             await self._write(send)
             group.cancel_scope.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _end_with(
         self, group: TaskGroup, wait: Callable[..., Awaitable[Any]], *arguments: Any

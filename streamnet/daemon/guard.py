@@ -20,6 +20,8 @@ from starlette.types import Scope
 from starlette.types import Send
 
 from streamnet.daemon.bodies import ends_connection
+from streamnet.daemon.cross_origin import CrossOrigin
+from streamnet.daemon.cross_origin import Headers
 from streamnet.daemon.limits import Limits
 from streamnet.daemon.limits import Rates
 from streamnet.daemon.problems import problem
@@ -77,7 +79,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._hosts = None if hosts is None else frozenset(host.encode() for host in hosts)
-        self._origins = frozenset(origin.encode() for origin in origins)
+        self._others = CrossOrigin(origins)
         self._limits = limits
         self._rates = rates
         self.inside = 0
@@ -92,13 +94,17 @@ class Guard:
             await self._request(scope, receive, send)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        guarded = _Guarded(send, self._limits.answer_seconds)
+        guarded = _Guarded(send, self._limits.answer_seconds, self._others.headers(scope))
         refused = self._refusal(scope)
         if refused is not None:
             status, detail, headers = refused
             if ends_connection(scope):
                 headers["connection"] = "close"
             await problem(status, detail, headers)(scope, receive, guarded)
+            return
+        preflight = self._others.preflight(scope)
+        if preflight is not None:
+            await preflight(scope, receive, guarded)
             return
         self.inside += 1
         try:
@@ -133,23 +139,25 @@ class Guard:
 
     def _is_ours(self, origin: bytes, host: bytes | None, scheme: str) -> bool:
         own = None if host is None else scheme.encode() + b"://" + host
-        return origin in self._origins or origin == own
+        return origin == own or self._others.allows(origin)
 
 
 @final
 class _Guarded:
     """Adds headers that the answer doesn't have, and gives up on who doesn't read it."""
 
-    def __init__(self, send: Send, seconds: float) -> None:
+    def __init__(self, send: Send, seconds: float, more: Headers) -> None:
         self._send = send
         self._seconds = seconds
+        self._more = more
         self.gave_up = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             given = list(message.get("headers", ()))
             names = {name for name, _ in given}
-            message["headers"] = given + [pair for pair in _HEADERS if pair[0] not in names]
+            ours = [pair for pair in _HEADERS if pair[0] not in names]
+            message["headers"] = [*given, *ours, *self._more]
         if len(message.get("body", b"")) < _LARGE and not message.get("more_body"):
             await self._send(message)
             return

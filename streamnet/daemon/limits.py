@@ -31,7 +31,8 @@ class Limits:
         connections: Most open connections.
         requests: Most requests at work at a time, event streams included.
         rate: Most requests a second of one client address, with as many at once after a rest.
-        guess: What a wrong token costs, in requests: it slows down who guesses.
+        guess: What a wrong token costs, as a share of the requests of a second: it slows down who
+            guesses, and holds up for no more than a second who shares the address.
         header_seconds: Longest time from a connection's first byte to the end of its headers.
         body_seconds: Longest pause between two pieces of a body.
         answer_seconds: Longest wait for a reader who takes no more of an answer.
@@ -51,7 +52,7 @@ class Limits:
     connections: int = 1000
     requests: int = 500
     rate: float = 20_000.0
-    guess: float = 2_000.0
+    guess: float = 0.1
     header_seconds: float = 10.0
     body_seconds: float = 15.0
     answer_seconds: float = 60.0
@@ -94,7 +95,8 @@ class Rates:
         now = self._clock()
         rate = self._limits.rate
         level, since = self._buckets.pop(client, (rate, now))
-        level = min(rate, level + (now - since) * rate)
+        # Whatever was taken, perhaps at a higher rate, is filled up again after a second.
+        level = max(-rate, min(rate, level + (now - since) * rate))
         wait = 0.0 if level >= min(cost, 1.0) else (min(cost, 1.0) - level) / rate
         self._buckets[client] = (level if wait else level - cost, now)
         if len(self._buckets) > self._most:

@@ -27,6 +27,7 @@ from starlette.types import Scope as AsgiScope
 from starlette.types import Send
 
 from streamnet.daemon.access import Scope
+from streamnet.daemon.bodies import check_json
 from streamnet.daemon.bodies import ends_connection
 from streamnet.daemon.problems import problem
 from streamnet.daemon.problems import problem_of
@@ -110,6 +111,7 @@ class _Handler:
     def __init__(self, operation: Operation, service: Service) -> None:
         self._endpoint = operation.endpoint
         self._scope = operation.scope
+        self._is_json = operation.request is not None and not operation.lines
         self._service = service
         self._watch = service.metrics.watch(operation.name)
 
@@ -129,6 +131,8 @@ class _Handler:
         try:
             if self._scope is not None:
                 self._service.admit(request, self._scope)
+            if self._is_json:
+                check_json(request)
             return await self._endpoint(request, self._service)
         except (HTTPException, StreamnetError) as error:
             return problem_of(error)

@@ -63,13 +63,21 @@ def problem(
     return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE)
 
 
-def problem_of(error: HTTPException | StreamnetError, receipt: Receipt | None = None) -> Response:
-    """A refusal, or one of our errors, as a response."""
+def problem_of(
+    error: HTTPException | StreamnetError, receipt: Receipt | None = None, more: str = ""
+) -> Response:
+    """A refusal, or one of our errors, as a response.
+
+    Args:
+        error: What is told.
+        receipt: What was accepted before it.
+        more: What is told behind the error.
+    """
     if isinstance(error, HTTPException):
-        return problem(error.status_code, error.detail, error.headers, receipt)
+        return problem(error.status_code, error.detail + more, error.headers, receipt)
     for kind, status in _STATUSES.items():
         if isinstance(error, kind):
-            return problem(status, str(error), _retrying(error, status), receipt)
+            return problem(status, f"{error}{more}", _retrying(error, status), receipt)
     _LOG.error("a request failed", exc_info=error)
     return problem(500, "an error of the daemon itself; its log says more")
 

@@ -83,7 +83,7 @@ async def _stream(
     if isinstance(failure, ClientDisconnect):
         raise failure
     if failure is not None:
-        return problem_of(failure, taking.receipt())
+        return problem_of(failure, taking.receipt(), taking.way_on())
     return replied(taking.receipt(), 200 if durable else 202)
 
 
@@ -117,6 +117,7 @@ class _Taking:
         self._key = key
         self._durable = durable
         self._parts = self._accepted = self._rejected = self._duplicates = 0
+        self._lines = 0  # which may be blank
         self._first: int | None = None
         self._last: int | None = None
 
@@ -124,6 +125,7 @@ class _Taking:
         key = None if self._key is None else f"{self._key}#{self._parts}"
         taken = await self._patiently(part, key)
         self._parts += 1
+        self._lines += part.count(b"\n")
         self._accepted += taken.accepted
         self._rejected += taken.rejected
         self._duplicates += taken.duplicate
@@ -144,6 +146,13 @@ class _Taking:
         """Of all parts so far."""
         duplicate = 0 < self._duplicates == self._parts
         return Receipt(self._accepted, self._rejected, duplicate, self._first, self._last)
+
+    def way_on(self) -> str:
+        """How to go on behind the parts so far, in words."""
+        if not self._lines:
+            return ""
+        taken = f"{self._accepted} samples before it were accepted"
+        return f"; {taken}, go on at line {self._lines + 1}"
 
 
 async def _labels(request: Request, service: Service) -> Response:

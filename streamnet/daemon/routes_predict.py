@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from typing import Any
 from typing import final
 
@@ -37,6 +38,7 @@ from streamnet.daemon.service import Service
 from streamnet.daemon.shapes import AnswerLine
 from streamnet.daemon.shapes import Answers
 from streamnet.daemon.shapes import PredictRequest
+from streamnet.errors import SampleError
 from streamnet.samples import Block
 from streamnet.samples import Sample
 
@@ -47,6 +49,7 @@ _SLICE = 1 << 17  # bytes of lines that a thread answers before it lets others p
 _AHEAD = 2  # slices that are read while one is answered
 _MOST_COVERED = 20_000  # samples that explaining a request may ask the model for
 _MOST_SHARES = 1 << 20  # shares of labels, for all samples that are answered at a time
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PREDICT = msgspec.json.Decoder(PredictRequest)
 _SAMPLES = msgspec.json.Decoder(dict[str, Any])
 _ENCODER = msgspec.json.Encoder()
@@ -135,18 +138,18 @@ async def _predict_lines(request: Request, service: Service, hosted: Hosted) -> 
 
 async def _all_answers(request: Request, service: Service, hosted: Hosted) -> bytes:
     parts: list[bytes] = []
-    done = size = 0
+    before = size = 0
     lines = lines_of(request, service.limits, service.limits.lines)
     async with reading_ahead(cut(lines, _SLICE), _AHEAD, service.until_it_stops()) as ahead:
         async for part in ahead:
-            work = partial(_answer_lines, hosted, part, done)
-            text, count = await run_sync(work, limiter=service.worker)
+            work = partial(_answer_lines, hosted, part, before)
+            text = await run_sync(work, limiter=service.worker)
             parts.append(text)
-            done += count
+            before += part.count(b"\n")
             size += len(text)
             if size > service.limits.lines:  # an answer may be longer than its line
-                detail = f"the answers to {done} lines have more than {service.limits.lines} bytes"
-                raise refusal(413, f"{detail}: send fewer at a time", connection="close")
+                many = f"the answers to {before} lines have more than {service.limits.lines} bytes"
+                raise refusal(413, f"{many}: send fewer at a time", connection="close")
     return b"".join(parts)
 
 
@@ -163,12 +166,24 @@ class _Placed(Response):
             await super().__call__(scope, receive, send)
 
 
-def _answer_lines(hosted: Hosted, lines: bytes, done: int) -> tuple[bytes, int]:
-    samples = block_of(lines, hosted.fields) or _samples_of(lines, done)
+def _answer_lines(hosted: Hosted, lines: bytes, before: int) -> bytes:
+    """Answers to some lines, behind so many others."""
+    samples = block_of(lines, hosted.fields) or _samples_of(lines, before)
     count, rows = len(samples), _rows_at_once(hosted)
-    starts = range(0, count, rows)
-    texts = [_answered(hosted, _part(samples, at, min(at + rows, count))) for at in starts]
-    return b"".join(texts), count
+    texts = []
+    for at in range(0, count, rows):
+        try:
+            texts.append(_answered(hosted, _part(samples, at, min(at + rows, count))))
+        except SampleError as error:
+            line = before + _line_of(lines, at + error.number)
+            raise refusal(422, f"line {line}: {error.detail}") from error
+    return b"".join(texts)
+
+
+def _line_of(lines: bytes, number: int) -> int:
+    """On which line a sample stands, from 1: blank ones hold none."""
+    places = (place for place, line in enumerate(lines.split(b"\n"), 1) if line.strip())
+    return next(islice(places, number, None), lines.count(b"\n"))
 
 
 def _rows_at_once(hosted: Hosted) -> int:
@@ -191,11 +206,21 @@ def _answered(hosted: Hosted, samples: Block | Sequence[Sample]) -> bytes:
     return _ENCODER.encode_lines(answers)
 
 
-def _samples_of(lines: bytes, done: int) -> list[dict[str, Any]]:
+def _samples_of(lines: bytes, before: int) -> list[dict[str, Any]]:
     try:
         return _SAMPLES.decode_lines(lines)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refusal(422, f"of the lines from {done + 1} on, one is no sample: {error}") from error
+    except _UNREADABLE:
+        return _one_by_one(lines, before)  # which finds the line
+
+
+def _one_by_one(lines: bytes, before: int) -> list[dict[str, Any]]:
+    samples = []
+    for place, line in enumerate(lines.split(b"\n"), before + 1):
+        try:
+            samples += _SAMPLES.decode_lines(line)
+        except _UNREADABLE as error:
+            raise refusal(422, f"line {place} is no sample: {error}") from error
+    return samples
 
 
 OPERATIONS = (

@@ -57,8 +57,9 @@ class Address:
         host: Name or number of an interface.
         port: 0 takes a free one.
         hosts: Names by which clients may call the daemon, beside the interface's own and, on
-            loopback, localhost; with a port, unless it is ours.
-        origins: Pages of others that may ask it, as in ``https://example.org``.
+            loopback, localhost. One without a port stands for ours and the standard ones, which a
+            proxy in front of us may have.
+        origins: Where pages of others come from that may ask it, as in ``https://example.org``.
         certificate: PEM file; with one, TLS is spoken.
         key: PEM file of its private key.
         drain_seconds: Longest time that requests at work have after SIGTERM.
@@ -104,12 +105,18 @@ class Address:
 
     def names(self, port: int) -> set[str]:
         """What the Host header may be."""
-        given = {*self.hosts, *(_LOOPBACK if self.is_loopback else ())}
+        own = set(_LOOPBACK if self.is_loopback else ())
         if self.host not in ("", "0.0.0.0", "::"):  # noqa: S104 - not bound, only compared
-            given.add(f"[{self.host}]" if ":" in self.host else self.host)
-        names = {host.lower() if _has_port(host) else f"{host.lower()}:{port}" for host in given}
+            own.add(_shown(self.host).lower())
+        names = {f"{host}:{port}" for host in own}
         if port == _STANDARD_PORTS[self.scheme]:
-            names |= {host.lower() for host in given}
+            names |= own
+        for host in map(str.lower, self.hosts):
+            bare, _, given = host.rpartition(":") if _has_port(host) else (host, "", str(port))
+            names.add(f"{bare}:{given}")
+            # Clients leave out a standard port. What keeps DNS rebinding out is the name.
+            if bare == host or given in map(str, _STANDARD_PORTS.values()):
+                names.add(bare)
         return names
 
     def certify(self, context: ssl.SSLContext) -> None:

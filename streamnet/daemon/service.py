@@ -129,6 +129,6 @@ class Service:
         if self.access.knows(authorization):
             raise refusal(403, f"the token has not the scope {scope}")
         client = "" if request.client is None else request.client.host
-        self.rates.take(client, self.limits.guess)
+        self.rates.take(client, self.limits.guess * self.limits.rate)
         detail = "a token is needed, as Authorization: Bearer TOKEN"
         raise refusal(401, detail, www_authenticate="Bearer")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
+from streamnet.errors import SampleError
 from streamnet.errors import StreamnetError
 from streamnet.features.encoder import Encoder
 from streamnet.modelfiles import as_gopher
@@ -241,7 +242,7 @@ class Model:
         blocks = list(reader.blocks([{name: row.get(name) for name in names} for row in rows]))
         for block in blocks:
             for letter in block.rejected:
-                raise ConfigurationError(f"sample {letter.offset - first}: {letter.detail}")
+                raise SampleError(letter.offset - first, letter.detail)
         return blocks
 
     def _reader(self) -> RowReader:

@@ -83,8 +83,10 @@ def test_a_model_is_made_taught_asked_and_deleted(
         ("show wine everything", 2, ("everything", "champion")),
         ("models --url http://127.0.0.1:1", 1, ("can't be reached",)),
         ("learn wine absent.jsonl", 1, ("absent.jsonl", "No such file")),
-        ("predict wine bad.jsonl", 1, ("bad.jsonl", "no JSON object")),
-        ("predict wine good.jsonl --ids key", 1, ("good.jsonl", "'key'")),
+        ("predict wine bad.jsonl", 1, ("bad.jsonl, line 3 is no JSON object",)),
+        ("predict wine good.jsonl --ids key", 1, ("good.jsonl, line 2 has no 'key'",)),
+        ("predict wine wrong.jsonl", 1, ("wrong.jsonl, line 1503: sample 1500: ", "'x'")),
+        ("label wine labels.jsonl", 1, ("labels.jsonl, line 4: label 1: ",)),
         ("download wine wine.pkl", 1, ("safetensors or json",)),
         ("upload beer good.jsonl", 1, ("Content-Type must be",)),
         ("upload beer absent.json", 1, ("absent.json",)),
@@ -96,13 +98,27 @@ def test_what_goes_wrong_is_one_line(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: str, code: int, phrases: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("streamnet.cli.client.PATIENCE", 0.0)
-    write("bad.jsonl", "[1]\n")
-    write("good.jsonl", '{"x": 1}\n')
+    write("bad.jsonl", "{}\n\n[1]\n")
+    write("good.jsonl", '\n{"x": 1}\n')
+    write("wrong.jsonl", "\n\n" + '{"x": 1}\n' * 1500 + '{"x": "many"}\n{"x": 1}\n')
+    write("labels.jsonl", '{"id": 1, "label": 1}\n\n\n{"id": "", "label": 1}\n')
     write("bad.toml", "source = [\n")
     write("empty.toml", "")
     outcome = cli("client", *arguments.split())
     assert outcome.code == code
     assert all(phrase in outcome.complaint for phrase in phrases)
+
+
+def test_who_is_refused_in_the_middle_of_a_file_is_told_where_to_go_on(cli: Cli) -> None:
+    write("ale.toml", "source.target = 'y'\n")
+    write("long.jsonl", '{"x": 1}\n' * 20_000 + '{"x": "' + "y" * (1 << 20) + '"}\n')
+    told(cli, "create", "ale", "ale.toml")
+    refused = cli("client", "learn", "ale", "long.jsonl")
+    assert refused.code == 1
+    assert "line 20001 is longer than 1048576 bytes; 20000 samples" in refused.complaint
+    assert "go on at line 20001" in refused.complaint
+    assert told(cli, "status", "ale")["learned"] == 20_000  # type: ignore[index]
+    assert cli("client", "delete", "ale").code == 0
 
 
 def test_events_are_told_until_the_daemon_stops(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

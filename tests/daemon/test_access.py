@@ -55,6 +55,35 @@ def test_a_variable_holds_a_token_for_everything(monkeypatch: pytest.MonkeyPatch
         Access.read(None, "OTHER")
 
 
+def test_the_variable_of_clients_widens_no_token_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMNET_TOKEN", SECRET)
+    other = "fedcba9876543210"
+    for token in (SECRET, other):
+        access = Access.read(token_file(tmp_path, f"{token} read"))
+        assert not access.allows(f"Bearer {SECRET}".encode(), Scope.ADMIN)
+        assert access.allows(f"Bearer {token}".encode(), Scope.READ)
+    assert Access.read(None).allows(f"Bearer {SECRET}".encode(), Scope.ADMIN)
+    named = Access.read(token_file(tmp_path, f"{other} read"), "STREAMNET_TOKEN")
+    assert named.allows(f"Bearer {SECRET}".encode(), Scope.ADMIN)
+    assert not named.allows(f"Bearer {other}".encode(), Scope.LEARN)
+
+
+def test_a_token_with_scopes_from_two_places_is_refused_where_they_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", SECRET)
+    path = token_file(tmp_path, f"{SECRET} predict,read")
+    with pytest.raises(
+        ConfigurationError, match=r"in \$MINE .* gives it read, predict alone"
+    ) as no:
+        Access.read(path, "MINE")
+    assert SECRET not in str(no.value)
+    same = token_file(tmp_path, f"{SECRET} read,admin\n{SECRET} admin read")
+    assert Access.read(same, "MINE").allows(f"Bearer {SECRET}".encode(), Scope.LEARN)
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "phrase"),
     [
@@ -62,6 +91,7 @@ def test_a_variable_holds_a_token_for_everything(monkeypatch: pytest.MonkeyPatch
         (f"{SECRET} read", 0o660, "mode 660"),
         (f"{SECRET} write", 0o600, "tokens:1: scope is 'write'"),
         (f"\n{SECRET}", 0o600, "tokens:2: the token has no scope"),
+        (f"{SECRET} read\n{SECRET} learn", 0o600, "tokens:2: the token has learn, but read in"),
         ("short read", 0o600, "a token is 5 long"),
         ("# nothing", 0o600, "no token in it"),
     ],

@@ -6,6 +6,7 @@ import inspect
 import pydoc
 import re
 import signal
+import ssl
 from collections.abc import AsyncIterator
 from collections.abc import Iterator
 
@@ -16,8 +17,11 @@ import pytest
 from streamnet.daemon import asking
 from streamnet.daemon.client import AsyncClient
 from streamnet.daemon.client import Client
+from streamnet.daemon.shapes import Answers
 from streamnet.daemon.shapes import Confusion
+from streamnet.daemon.shapes import LabelsReply
 from streamnet.daemon.shapes import Receipt
+from streamnet.errors import ConfigurationError
 from streamnet.errors import RefusedError
 from streamnet.modelfiles import as_json
 from streamnet.modelfiles import as_safetensors
@@ -120,6 +124,59 @@ def test_events_end_with_the_daemon() -> None:
             anyio.run(ask)
 
 
+def test_samples_and_labels_of_any_number_are_sent_in_parts(server: Server, backend: str) -> None:
+    samples = [{"x": i % 30, "y": 1, "shade": "red", "note": "n" * 900} for i in range(3000)]
+    ids = [str(number) for number in range(3000)]
+    truths = dict.fromkeys(ids, "on")
+
+    async def main() -> tuple[Answers, LabelsReply]:
+        async with AsyncClient(server.url) as client:
+            answers = await client.predict("mead", samples, ids=ids)
+            return answers, await client.label("mead", {**truths, "l" * 200: "n" * 90_000})
+
+    with Client(server.url) as client:
+        client.create("mead", {"source": {"target": "lit"}})
+        told = client.predict("mead", samples)  # of 2.8 MB
+        answers, labels = anyio.run(main, backend=backend)
+        again = client.label("mead", truths)
+        client.delete("mead")
+    assert told.answers == answers.answers == learned_model().predict(samples).tolist()
+    assert told.probabilities == learned_model().predict_proba(samples).tolist()
+    assert (told.labels, told.generations) == (list(learned_model().labels), [7] * 3000)
+    assert labels.outcomes == ["joined"] * 3000 + ["unknown"]
+    assert again.outcomes == ["duplicate"] * 3000
+
+
+def test_what_is_refused_among_many_is_told_by_its_number(server: Server) -> None:
+    samples: list[dict[str, object]] = [{"x": 1} for _ in range(2500)]
+    samples[2003] = {"x": "many"}
+    with Client(server.url) as client:
+        with pytest.raises(RefusedError, match=r"^sample 2003: .*'x'") as caught:
+            client.predict("wine", samples)
+        assert (caught.value.status, caught.value.number) == (422, 2003)
+        with pytest.raises(RefusedError, match=r"^label 1: .*length") as caught:
+            client.label("wine", {"a": 1, "": 2, "b": 3})
+        assert caught.value.number == 1
+        with pytest.raises(RefusedError, match=r"^there is no model of that name"):
+            client.predict("absent", samples)
+        with pytest.raises(ConfigurationError, match="ids has 1, but must have 2500"):
+            client.predict("wine", samples, ids=["a"])
+        assert client.predict("wine", []).answers == []
+
+
+def test_a_stream_that_is_refused_tells_what_was_accepted(server: Server) -> None:
+    lines = [b'{"x": 1}\n' * 20_000, b'{"x": "', b"y" * (1 << 20), b'"}\n']
+    with Client(server.url) as client:
+        client.create("ale", {"source": {"target": "y"}})
+        with pytest.raises(RefusedError, match="go on at line 20001") as caught:
+            client.learn_lines("ale", lines)
+        client.delete("ale")
+    assert (caught.value.status, caught.value.receipt) == (
+        413,
+        Receipt(20_000, 0, False, 0, 19_999),
+    )
+
+
 def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([(0, ""), (429, "0"), (503, "soon"), (200, "")])
     keys = []
@@ -140,6 +197,39 @@ def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.Monkey
         assert client.learn("wine", SAMPLES).accepted == 1
     assert pauses == [0.2, 0.0, 1.0]
     assert len(set(keys)) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "tries"),
+    [
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), 1),
+        (ssl.SSLError(1, "wrong version number"), 1),
+        (ssl.SSLEOFError(8, "the other side went away"), 2),
+        (ConnectionRefusedError(111, "refused"), 2),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_can_not_get_better_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, reason: OSError, tries: int
+) -> None:
+    tried = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        tried.append(request)
+        if len(tried) == 2:
+            return httpx.Response(200, json=[])
+        raise httpx.ConnectError(str(reason)) from reason
+
+    monkeypatch.setattr("streamnet.daemon.client.sleep", lambda seconds: None)
+    with Client("https://daemon.example") as client:
+        client._http._transport = httpx.MockTransport(handler)
+        client._http._mounts = {}
+        if tries == 1:
+            with pytest.raises(RefusedError, match=f"can't be reached: .*{reason.strerror}"):
+                client.models()
+        else:
+            assert client.models() == []
+    assert len(tried) == tries
 
 
 @pytest.mark.parametrize(

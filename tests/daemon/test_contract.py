@@ -129,6 +129,10 @@ def test_what_is_sent_may_be_too_large_too_slow_or_of_a_wrong_kind(line: Operati
     path = line.path.format(name="lamp" if line.upload else "wine")
     too_large = small.request(line.method, path, content=b"[" * 99, headers=kind)
     assert (too_large.status_code, too_large.json()["status"]) == (413, 413)
+    kinds = {"text/plain", NDJSON} - ({NDJSON} if line.lines else set())
+    for other in kinds:
+        refused = small.request(line.method, path, content=b"{}", headers={"content-type": other})
+        assert refused.status_code == 415, refused.text
 
 
 def references(value: Any) -> set[str]:

@@ -38,11 +38,24 @@ def test_each_operation_asks_for_its_scope(registry: StandInRegistry) -> None:
 
 def test_who_guesses_tokens_is_slowed_down(registry: StandInRegistry) -> None:
     access = Access({TOKENS[Scope.READ]: {Scope.READ}})
-    http = client(registry, access=access, limits=Limits(rate=10.0, guess=4.0))
+    http = client(registry, access=access, limits=Limits(rate=10.0, guess=0.4))
     headers = {"authorization": "Bearer guessed"}
     statuses = [http.get("/v1/models", headers=headers).status_code for _ in range(5)]
     assert statuses == [401, 401, 429, 429, 429]
     assert http.get("/healthz").status_code == 200
+
+
+def test_a_wrong_token_locks_nobody_out_however_small_the_rate_is(
+    registry: StandInRegistry,
+) -> None:
+    token = {"authorization": f"Bearer {TOKENS[Scope.READ]}"}
+    http = client(
+        registry,
+        access=Access({TOKENS[Scope.READ]: {Scope.READ}}),
+        limits=Limits(rate=10.0),
+    )
+    assert http.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert http.get("/v1/models", headers=token).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -66,6 +79,49 @@ def test_a_page_of_others_is_kept_out(
     app = create_app(registry, hosts={"localhost:8000"}, origins={"https://friend.example"})  # type: ignore[arg-type]
     http = TestClient(app, base_url="http://localhost:8000")
     assert http.get("/v1/models", headers=headers).status_code == status
+
+
+FRIEND = "https://friend.example"
+
+
+def test_a_page_of_an_allowed_origin_may_ask_and_read(registry: StandInRegistry) -> None:
+    access = Access({TOKENS[Scope.LEARN]: {Scope.LEARN}})
+    http = client(registry, access=access, origins={"https://Friend.example"})
+    asked = {
+        "origin": FRIEND,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type,idempotency-key",
+    }
+    preflight = http.options("/v1/models/wine/samples", headers=asked)  # without a token
+    assert preflight.status_code == 204
+    allowed = preflight.headers["access-control-allow-headers"].split(", ")
+    assert allowed == ["authorization", "content-type", "idempotency-key", "last-event-id"]
+    assert "POST" in preflight.headers["access-control-allow-methods"].split(", ")
+    token = {"authorization": f"Bearer {TOKENS[Scope.LEARN]}"}
+    body = {"sample": {"x": 1}}
+    for headers, status in ((token, 200), ({}, 401)):
+        answer = http.post(
+            "/v1/models/wine/samples", json=body, headers={"origin": FRIEND, **headers}
+        )
+        assert answer.status_code == status
+        for told in (preflight, answer):
+            assert told.headers["access-control-allow-origin"] == FRIEND
+            assert "origin" in told.headers["vary"]
+            assert told.headers["access-control-expose-headers"] == "retry-after"
+
+
+def test_a_page_of_no_allowed_origin_is_told_nothing_that_opens(registry: StandInRegistry) -> None:
+    asked = {"access-control-request-method": "GET"}
+    some = client(registry, origins={FRIEND})
+    for http in (some, client(registry)):
+        refused = http.options("/v1/models", headers={"origin": "http://evil.example", **asked})
+        assert is_problem(refused, 403, "Origin")
+        own = http.options("/v1/models", headers={"origin": "http://testserver", **asked})
+        assert is_problem(own, 405)
+        for answer in (refused, own, http.get("/v1/models")):
+            assert not any(name.startswith("access-control") for name in answer.headers)
+            assert ("origin" in answer.headers.get("vary", "")) == (http is some)
+    assert is_problem(some.options("/v1/models", headers={"origin": FRIEND}), 405)
 
 
 def test_every_answer_tells_browsers_to_be_careful(http: TestClient) -> None:
@@ -108,6 +164,8 @@ def test_the_application_can_be_mounted(registry: StandInRegistry) -> None:
     assert http.get("/ml/v1/models/wine").json()["name"] == "wine"
     body = {"name": "beer", "settings": {"source": {"target": "y"}}}
     assert http.post("/ml/v1/models", json=body).headers["location"] == "/ml/v1/models/beer"
+    assert http.get("/ml/openapi.json").json()["servers"] == [{"url": "/ml"}]
+    assert client(registry).get("/openapi.json").json()["servers"] == [{"url": "/"}]
 
 
 def ask(app: Any, scope: dict[str, Any], talk: Talk) -> Talk:

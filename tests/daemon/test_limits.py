@@ -42,6 +42,14 @@ def test_who_is_told_to_wait_gets_through_after_it(cost: float) -> None:
     assert rates.take("a") == 0.0
 
 
+def test_nobody_waits_much_longer_than_a_second_also_after_the_rate_was_lowered() -> None:
+    limits = Limits(rate=1000.0)
+    rates = Rates(limits, clock=lambda: 0.0)
+    assert rates.take("a", 5000.0) == 0.0
+    limits.rate = 10.0
+    assert rates.take("a") == 1.1
+
+
 def test_one_client_is_no_other_and_the_oldest_is_forgotten() -> None:
     rates = Rates(1, most=2, clock=lambda: 0.0)
     assert [rates.take(client) > 0 for client in "abab"] == [False, False, True, True]

@@ -104,10 +104,29 @@ def test_a_stream_waits_for_room(http: TestClient, wine: StandIn) -> None:
 def test_a_stream_that_breaks_tells_what_was_accepted(registry: StandInRegistry) -> None:
     http = client(registry, limits=Limits(line=100))
     headers = {"content-type": "application/x-ndjson"}
-    text = iter([lines(SAMPLES), b"x" * 101])
-    refused = http.post("/v1/models/wine/samples", content=text, headers=headers)
-    assert is_problem(refused, 413, "longer than 100")
-    assert refused.json()["receipt"]["accepted"] == 30
+    good = lines(SAMPLES)
+    way_on = "30 samples before it were accepted, go on at line 31"
+    for text in ([good, b"x" * 101], [good + b"x" * 101 + b"\n" + good]):
+        refused = http.post("/v1/models/wine/samples", content=iter(text), headers=headers)
+        assert is_problem(refused, 413, f"line 31 is longer than 100 bytes; {way_on}")
+        assert refused.json()["receipt"]["accepted"] == 30
+
+
+def test_a_line_is_numbered_from_the_start_of_its_stream(registry: StandInRegistry) -> None:
+    headers = {"content-type": "application/x-ndjson", "idempotency-key": "k"}
+    text = b'{"x": 1}\n' * 40_000 + b"x" * ((1 << 20) + 1)
+    pieces = (text[start : start + 50_000] for start in range(0, len(text), 50_000))
+    refused = client(registry).post("/v1/models/wine/samples", content=pieces, headers=headers)
+    taken = len(registry.models["wine"].taken)
+    assert 0 < taken < 40_000  # a key takes whole parts
+    assert is_problem(refused, 413, "line 40001 is longer", f"go on at line {taken + 1}")
+
+
+def test_a_line_of_the_longest_length_is_learned(registry: StandInRegistry) -> None:
+    http = client(registry, limits=Limits(line=100))
+    headers = {"content-type": "application/x-ndjson"}
+    text = iter([(b"x" * 100 + b"\n") * 3, b"x" * 99, b"x\n", b"x" * 100])
+    assert http.post("/v1/models/wine/samples", content=text, headers=headers).json()["last"] == 4
 
 
 def test_a_full_disk_is_told(http: TestClient, wine: StandIn) -> None:

@@ -72,8 +72,22 @@ def test_shares_of_many_labels_are_held_for_a_bounded_number_of_samples(
 
 def test_a_wrong_line_is_named(http: TestClient) -> None:
     headers = {"content-type": "application/x-ndjson"}
-    refused = http.post("/v1/models/wine/predict", content=b'{"x": 1}\n[1]\n', headers=headers)
-    assert is_problem(refused, 422, "line")
+    good = b'{"x": 1}\n\n' * 20_000  # of several slices, every other line blank
+    refused = http.post("/v1/models/wine/predict", content=good + b"[1]\n{}", headers=headers)
+    assert is_problem(refused, 422, "line 40001 is no sample: Expected `object`")
+
+
+def test_a_line_with_a_wrong_value_is_named(
+    http: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamnet.daemon.routes_predict._MOST_SHARES", 14)  # 7 samples at a time
+    headers = {"content-type": "application/x-ndjson"}
+    for blank in (b"", b" \n"):
+        good = (b'{"x": 1}\n' + blank) * 10_000
+        text = good + b'{"x": "many"}\n' + good
+        refused = http.post("/v1/models/wine/predict", content=text, headers=headers)
+        line = good.count(b"\n") + 1
+        assert is_problem(refused, 422, f"line {line}: ", "'x'")
 
 
 def test_answers_that_are_much_longer_than_their_lines_are_bounded(

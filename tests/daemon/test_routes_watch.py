@@ -49,6 +49,12 @@ def test_events_are_told_from_the_last_one_on_that_was_read(
     assert is_problem(http.get("/v1/models/wine/events?after=x"), 422)
 
 
+def test_the_head_of_events_ends_though_they_do_not(http: TestClient) -> None:
+    told = http.head("/v1/models/wine/events")
+    assert (told.status_code, told.content) == (200, b"")
+    assert told.headers["content-type"].startswith("text/event-stream")
+
+
 def test_long_answers_are_packed_for_who_can_unpack_them_and_events_are_not(
     http: TestClient, wine: StandIn
 ) -> None:

@@ -229,7 +229,6 @@ def test_a_port_that_is_taken_is_told() -> None:
     ("address", "names"),
     [
         ({"host": "localhost"}, {"localhost:80", "127.0.0.1:80", "[::1]:80"}),
-        ({"host": "0.0.0.0", "hosts": ["a.example"]}, {"a.example:80"}),
         ({"host": "::", "hosts": ["A.example:9"]}, {"a.example:9"}),
         ({"host": "10.0.0.7"}, {"10.0.0.7:80"}),
         ({"host": "fd00::7"}, {"[fd00::7]:80"}),
@@ -239,6 +238,23 @@ def test_names_are_those_of_the_interface_and_those_given(address: dict, names: 
     bare = {name.removesuffix(":80") for name in names if name.endswith(":80")}
     assert Address(**address).names(80) == names | bare
     assert Address(**address).names(8080) == {name.replace(":80", ":8080") for name in names}
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [
+        ("Models.example", {"models.example", "models.example:18412"}),
+        ("models.example:443", {"models.example", "models.example:443"}),
+        ("models.example:80", {"models.example", "models.example:80"}),
+        ("models.example:8443", {"models.example:8443"}),
+        ("[fd00::7]", {"[fd00::7]", "[fd00::7]:18412"}),
+        ("[fd00::7]:443", {"[fd00::7]", "[fd00::7]:443"}),
+    ],
+)
+def test_a_proxy_on_a_standard_port_may_stand_in_front(host: str, names: set[str]) -> None:
+    own = Address(port=18412).names(18412)
+    assert "localhost" not in own  # a name that nobody gave has the daemon's port
+    assert Address(port=18412, hosts=[host]).names(18412) == names | own
 
 
 @pytest.mark.parametrize(
