@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from collections.abc import Awaitable
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +19,11 @@ from streamnet.errors import NotReadyError
 from streamnet.errors import StateError
 from streamnet.settings_daemon import ModelSettings
 from tests.conftest import Runner
+from tests.daemon.hosting import hosting_all
 from tests.daemon.hosting import learned
 from tests.daemon.hosting import rows
 from tests.daemon.hosting import settings_of
 from tests.daemon.hosting import until
-
-
-@asynccontextmanager
-async def running(folder: Path, **fixed: ModelSettings) -> AsyncIterator[Registry]:
-    registry = Registry(folder, fixed)
-    async with anyio.create_task_group() as group:
-        await group.start(registry.run)
-        try:
-            yield registry
-        finally:
-            registry.stop()
 
 
 def there(hosted: Hosted | None) -> Hosted:
@@ -45,7 +33,7 @@ def there(hosted: Hosted | None) -> Hosted:
 
 def test_models_come_back_unless_they_were_deleted(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
-        async with running(tmp_path / "all", fixed=settings_of()) as registry:
+        async with hosting_all(tmp_path / "all", fixed=settings_of()) as registry:
             for name in ("spam", "ham"):
                 hosted = await registry.create(name, settings_of(run={"seed": 9}))
                 await hosted.opened()
@@ -64,7 +52,7 @@ def test_models_come_back_unless_they_were_deleted(run: Runner, tmp_path: Path) 
         with pytest.raises(NotReadyError, match="the daemon does not run"):
             await registry.create("late", settings_of())
         assert not (tmp_path / "all/ham").exists()
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             assert list(registry.models) == ["spam"]
             spam = there(registry.get("spam"))
             assert spam.settings == settings_of(run={"seed": 9})
@@ -92,7 +80,7 @@ def test_a_model_that_fails_leaves_the_others_alone(
     monkeypatch.setattr(Life, "run", breaking)
 
     async def main() -> None:
-        async with running(tmp_path, bad=settings_of(), good=settings_of()) as registry:
+        async with hosting_all(tmp_path, bad=settings_of(), good=settings_of()) as registry:
             bad, good = there(registry.get("bad")), there(registry.get("good"))
             await until(lambda: bad.state == "failed")
             assert bad.failure == "internal error: RuntimeError('a fault of ours')"
@@ -124,7 +112,7 @@ def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             store = registry._store
 
             def stored_too_late(*arguments: Any) -> ModelSettings:
@@ -136,7 +124,7 @@ def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
             with pytest.raises(NotReadyError, match="model late begins with the next"):
                 await registry.create("late", settings_of())
             assert registry.get("late") is None
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             assert there(registry.get("late")).settings == settings_of()
 
     with_limit(run, main)
@@ -146,7 +134,7 @@ def test_a_name_is_free_again_when_making_its_model_was_cancelled(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             with anyio.CancelScope() as scope:
                 scope.cancel()
                 await registry.create("spam", settings_of())
@@ -166,7 +154,7 @@ def with_limit(run: Runner, main: Callable[[], Awaitable[None]]) -> None:
 
 def test_deleting_is_finished_also_when_who_asked_is_cancelled(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             await (await registry.create("spam", settings_of())).opened()
             with anyio.CancelScope() as scope:
                 scope.cancel()
@@ -183,7 +171,7 @@ def test_a_new_model_takes_over_nothing_that_is_left_of_another(
     (tmp_path / "all/spam/journal").mkdir(parents=True)
 
     async def main() -> None:
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             with pytest.raises(ConflictError, match="what is left of a deleted model: remove it"):
                 await registry.create("spam", settings_of())
 
