@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from typing import final
@@ -24,9 +25,11 @@ from streamnet.durability.files import Files
 from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
+from streamnet.errors import DamagedStateError
 from streamnet.errors import NotReadyError
 from streamnet.errors import OutputError
 from streamnet.errors import StateError
+from streamnet.settings_daemon import NAME
 from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import check_name
 from streamnet.settings_daemon import model_settings
@@ -95,12 +98,18 @@ class Registry:
         """Start all models, and run them until `stop`.
 
         Raises:
-            StateError: If the folder can't be read, or settings in it make no sense.
+            ConfigurationError: If the folder is none.
+            DamagedStateError: If settings in it make no sense.
+            StateError: If it can't be read.
         """
         try:
             stored = await to_thread.run_sync(self._stored)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigurationError(
+                f"dir is {str(self.folder)!r}, but that is no folder"
+            ) from error
         except OSError as error:
-            raise StateError(f"{self.folder}: {error.strerror}") from error
+            raise StateError(f"{error.filename or self.folder}: {error.strerror}") from error
         async with create_task_group() as self._group:
             for name, settings in {**stored, **self.fixed}.items():
                 self._start(name, settings)
@@ -136,16 +145,11 @@ class Registry:
         """Models that were made while an earlier daemon ran."""
         self._files.make_dir(self.folder)
         found = {}
-        for name in self._files.names(self.folder):
-            if SETTINGS not in self._files.names(self.folder / name):
-                continue
+        # Others' files and folders may lie there, such as lost+found, which nobody may read.
+        for name in filter(NAME.fullmatch, self._files.names(self.folder)):
             path = self.folder / name / SETTINGS
-            try:
-                values = json.decode(self._files.read(path), type=dict[str, Any])
-                start = values.pop(START, None)
-                found[name] = _started(model_settings(values), start and path.parent / start)
-            except (ConfigurationError, DecodeError) as error:
-                raise StateError(f"{path}: {error}") from error
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found[name] = _settings_in(path, self._files.read(path))
         return found
 
     def _start(self, name: str, settings: ModelSettings) -> Hosted:
@@ -236,6 +240,20 @@ class Registry:
         # Without it the rest is not taken for a model at the next start.
         self._files.unlink(self.folder / name / SETTINGS)
         shutil.rmtree(self.folder / name)
+
+
+def _settings_in(path: Path, data: bytes) -> ModelSettings:
+    """What the file of a model's settings says.
+
+    Raises:
+        DamagedStateError: If that makes no sense.
+    """
+    try:
+        values = json.decode(data, type=dict[str, Any])
+        start = values.pop(START, None)
+        return _started(model_settings(values), start and path.parent / start)
+    except (ConfigurationError, DecodeError) as error:
+        raise DamagedStateError(f"{path}: {error}") from error
 
 
 def _started(settings: ModelSettings, path: Path | None) -> ModelSettings:

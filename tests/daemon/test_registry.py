@@ -15,6 +15,7 @@ from streamnet.daemon.hosted import Hosted
 from streamnet.daemon.registry import Registry
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
+from streamnet.errors import DamagedStateError
 from streamnet.errors import NotReadyError
 from streamnet.errors import StateError
 from streamnet.settings_daemon import ModelSettings
@@ -98,14 +99,35 @@ def test_settings_that_make_no_sense_are_named(run: Runner, tmp_path: Path) -> N
     folder.mkdir()
     for text, message in (("{", "spam/model.json: "), ("{}", "target is not given")):
         (folder / "model.json").write_text(text)
-        with pytest.raises(StateError, match=message):
+        with pytest.raises(DamagedStateError, match=message):
             run(Registry(tmp_path).run)
 
 
-def test_a_folder_that_can_not_be_made_is_named(run: Runner, tmp_path: Path) -> None:
+def test_what_is_no_model_is_left_alone(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "README.txt").write_text("models of the cellar")
+    (tmp_path / "notes").write_text("a file with the name of a model")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "lost+found" / "model.json").mkdir(parents=True)  # which can't be read
+
+    async def main() -> None:
+        async with hosting_all(tmp_path) as registry:
+            assert registry.models == {}
+            await registry.create("empty", settings_of())
+
+    run(main)
+
+
+def test_settings_that_can_not_be_read_are_named(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "spam" / "model.json").mkdir(parents=True)
+    with pytest.raises(StateError, match=r"spam/model\.json: Is a directory"):
+        run(Registry(tmp_path).run)
+
+
+@pytest.mark.parametrize("name", ["file", "file/models"])
+def test_a_folder_that_can_not_be_one_is_named(run: Runner, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StateError, match=r"file/models: Not a directory"):
-        run(Registry(tmp_path / "file/models").run)
+    with pytest.raises(ConfigurationError, match=f"dir is '.*{name}', but that is no folder"):
+        run(Registry(tmp_path / name).run)
 
 
 def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
