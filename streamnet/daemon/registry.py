@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from typing import final
 
@@ -19,6 +20,7 @@ from anyio.abc import TaskStatus
 from msgspec import DecodeError
 from msgspec import json
 
+from streamnet.daemon.checking import check_settings
 from streamnet.daemon.hosted import Hosted
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
@@ -177,8 +179,10 @@ class Registry:
             start: Model file to go on with, which stays in its folder: suffix and content.
 
         Raises:
-            ConfigurationError: If the name can't be that of a model.
+            ConfigurationError: If the name can't be that of a model, or no model could learn with
+                the settings.
             ConflictError: If there is one of that name, or something left of a deleted one.
+            ModelFileError: If the start can't be read.
             NotReadyError: If the daemon does not run.
             OutputError: If its folder can't be written.
         """
@@ -202,16 +206,26 @@ class Registry:
         left = {"journal", "state"} & set(self._files.names(folder))
         if left:
             raise ConflictError(f"{folder} holds what is left of a deleted model: remove it first")
+        with TemporaryDirectory(prefix=".", dir=self.folder) as trial:
+            check_settings(self._begun(Path(trial), settings, start), Path(trial))
         self._files.make_dir(folder)
         self._files.fsync_dir(self.folder)
         values = settings.model_dump(mode="json", exclude_unset=True)
-        path = None
         if start is not None:
-            path = folder / f"{START}{start[0]}"
-            values[START] = path.name
-            write_durably(path, start[1], files=self._files)
+            values[START] = f"{START}{start[0]}"
+        begun = self._begun(folder, settings, start)
         # Last of all, since it is what makes a model of the folder.
         write_durably(folder / SETTINGS, json.encode(values), files=self._files)
+        return begun
+
+    def _begun(
+        self, folder: Path, settings: ModelSettings, start: tuple[str, bytes] | None
+    ) -> ModelSettings:
+        """The settings with the file of a start, which is written into a folder."""
+        if start is None:
+            return settings
+        path = folder / f"{START}{start[0]}"
+        write_durably(path, start[1], files=self._files)
         return _started(settings, path)
 
     async def delete(self, name: str) -> None:
