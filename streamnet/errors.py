@@ -148,4 +148,4 @@ class StateError(StreamnetError):
 
 
 class DamagedStateError(StateError):
-    """Raised when a checkpoint, or every one of a state directory, is damaged."""
+    """Raised when a checkpoint, every one of a state directory, or its settings are damaged."""

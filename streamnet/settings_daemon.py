@@ -35,6 +35,7 @@ from streamnet.toml_lines import KeyPath
 
 __all__ = (
     "FEEDING",
+    "NAME",
     "DaemonSettings",
     "IntakeSection",
     "ModelSettings",
@@ -49,6 +50,7 @@ FEEDING = ("files", "format", "follow", "epochs", "limit", "shuffle_buffer")
 """Keys of a source that say which files are read and how, not what the columns mean."""
 STANDARD_INPUT = "-"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+"""Names of models: those of folders, and parts of addresses."""
 Seconds = Annotated[float, Field(gt=0)]
 
 

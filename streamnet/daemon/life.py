@@ -12,6 +12,7 @@ from typing import final
 
 from anyio import Event
 from anyio import create_task_group
+from anyio import to_thread
 
 from streamnet.assembling import STATE_DEAD_LETTERS
 from streamnet.assembling import check_source
@@ -119,7 +120,8 @@ class Life:
             share=source.max_rejected if limited else 1.0,
             window=source.rejected_window,
         )
-        state = State(
+        self._has_start = start is not None
+        self._state = State(
             folder / "state",
             identity={"source": _columns_alone(source)},
             files=files,
@@ -130,7 +132,7 @@ class Life:
             rejections=rejections,
             sinks=(self.keeper,),
             settings=settings.model_dump(mode="json", exclude_none=True),
-            state=state,
+            state=self._state,
             **settings.run.given(),
             **settings.evaluation.given(),
             **settings.selection.given(),
@@ -142,7 +144,7 @@ class Life:
             start=start,
             **({"every": given["publish_seconds"]} if "publish_seconds" in given else {}),
         )
-        self.watch = Watch(self.pipeline, state, self.committer, events)
+        self.watch = Watch(self.pipeline, self._state, self.committer, events)
 
     def _feeder_of(self, settings: ModelSettings, events: EventLog) -> Feeder:
         check_source(settings)
@@ -169,11 +171,15 @@ class Life:
             return self.committer.journal.samples_before
         return learner.trainer.number + self.pipeline.rejections.total
 
-    async def run(self, opened: Callable[[], None], until: Event) -> None:
+    async def run(
+        self, opened: Callable[[], None], taken_up: Callable[[], None], until: Event
+    ) -> None:
         """Learn until told.
 
         Args:
             opened: To be called when samples can be taken.
+            taken_up: To be called when what was learned before, or a start, answers; not where
+                there is neither.
             until: Ends it when set: what was read is learned, what was taken is in the journal.
 
         Raises:
@@ -185,12 +191,14 @@ class Life:
         lock = WriterLock(self._folder, files=self._files)
         try:
             await self.committer.open()
+            if not await to_thread.run_sync(self._has_begun):
+                self.publication.taken_up.set()
             failure: BaseException | None = None
             async with create_task_group() as group:
                 group.start_soon(self.committer.run)
                 try:
                     opened()
-                    await self._learn(until)
+                    await self._learn(taken_up, until)
                 except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - raised below
                     failure = error  # once what was taken is in the journal
                 finally:
@@ -201,17 +209,25 @@ class Life:
             self.committer.journal.close()
             lock.release()
 
-    async def _learn(self, until: Event) -> None:
+    def _has_begun(self) -> bool:
+        return self._has_start or bool(self._state.folder.generations.numbers())
+
+    async def _learn(self, taken_up: Callable[[], None], until: Event) -> None:
         async with self.pipeline, create_task_group() as group:
             if self.committer.journal.samples == 0:
                 # The first sample of a new model need not wait for this; others begin with it.
                 group.start_soon(self._warm_up_all)
             group.start_soon(self.publication.run, self.pipeline, self.committer)
             group.start_soon(self.watch.run)
+            group.start_soon(self._tell, taken_up)
             if self.feeder is not None:
                 group.start_soon(self.feeder.run)
             await until.wait()
             group.cancel_scope.cancel()
+
+    async def _tell(self, taken_up: Callable[[], None]) -> None:
+        await self.publication.taken_up.wait()
+        taken_up()
 
     async def _warm_up_all(self) -> None:
         for task in self._tasks:

@@ -129,7 +129,8 @@ class Lifecycle:
             await to_thread.run_sync(_finish_moving, self.folder)
             networks = await to_thread.run_sync(networks_of, self.settings)
             life = Life(self.folder, self.settings, networks, self.events, files=self._files)
-            await life.run(partial(self._open, life), self._until)
+            taken_up = partial(self._enter, "learning")
+            await life.run(partial(self._open, life), taken_up, self._until)
         except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - told, and kept
             cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
             await self._fail(cause)
@@ -177,7 +178,8 @@ class Lifecycle:
         self.life = life
         if self._paused:
             life.source.pause()
-        self._enter("learning")
+        if life.publication.taken_up.is_set():
+            self._enter("learning")
         self._opened.set()
 
     def stop(self) -> None:

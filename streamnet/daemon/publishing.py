@@ -49,6 +49,7 @@ class Publication:
     def __init__(self, every: float = EVERY, *, start: Model | None = None) -> None:
         self.published: Published | None = None
         self.first = Event()  # set when there is one, or none will come any more
+        self.taken_up = Event()  # set when what there was before answers, or there was nothing
         self._every = every
         self._start = start
 
@@ -74,7 +75,8 @@ class Publication:
             NotReadyError: If there is none yet.
         """
         if self.published is None:
-            raise NotReadyError("there is no model yet: nothing was learned")
+            why = "nothing was learned" if self.taken_up.is_set() else "it is being taken up"
+            raise NotReadyError(f"there is no model yet: {why}")
         return self.published
 
     async def run(self, pipeline: Pipeline, committer: Committer) -> None:
@@ -83,6 +85,7 @@ class Publication:
         while True:
             if self.published is None or pipeline.statistics().samples != self.published.number:
                 await self._publish(pipeline, committer)
+            self.taken_up.set()  # even if the disk takes none: that must not hold up the others
             await sleep(_FIRST if self.published is None else self._every)
 
     async def _publish(self, pipeline: Pipeline, committer: Committer) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from typing import final
 
@@ -18,15 +20,18 @@ from anyio.abc import TaskStatus
 from msgspec import DecodeError
 from msgspec import json
 
+from streamnet.daemon.checking import check_settings
 from streamnet.daemon.hosted import Hosted
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
+from streamnet.errors import DamagedStateError
 from streamnet.errors import NotReadyError
 from streamnet.errors import OutputError
 from streamnet.errors import StateError
+from streamnet.settings_daemon import NAME
 from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import check_name
 from streamnet.settings_daemon import model_settings
@@ -95,12 +100,18 @@ class Registry:
         """Start all models, and run them until `stop`.
 
         Raises:
-            StateError: If the folder can't be read, or settings in it make no sense.
+            ConfigurationError: If the folder is none.
+            DamagedStateError: If settings in it make no sense.
+            StateError: If it can't be read.
         """
         try:
             stored = await to_thread.run_sync(self._stored)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigurationError(
+                f"dir is {str(self.folder)!r}, but that is no folder"
+            ) from error
         except OSError as error:
-            raise StateError(f"{self.folder}: {error.strerror}") from error
+            raise StateError(f"{error.filename or self.folder}: {error.strerror}") from error
         async with create_task_group() as self._group:
             for name, settings in {**stored, **self.fixed}.items():
                 self._start(name, settings)
@@ -136,16 +147,11 @@ class Registry:
         """Models that were made while an earlier daemon ran."""
         self._files.make_dir(self.folder)
         found = {}
-        for name in self._files.names(self.folder):
-            if SETTINGS not in self._files.names(self.folder / name):
-                continue
+        # Others' files and folders may lie there, such as lost+found, which nobody may read.
+        for name in filter(NAME.fullmatch, self._files.names(self.folder)):
             path = self.folder / name / SETTINGS
-            try:
-                values = json.decode(self._files.read(path), type=dict[str, Any])
-                start = values.pop(START, None)
-                found[name] = _started(model_settings(values), start and path.parent / start)
-            except (ConfigurationError, DecodeError) as error:
-                raise StateError(f"{path}: {error}") from error
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found[name] = _settings_in(path, self._files.read(path))
         return found
 
     def _start(self, name: str, settings: ModelSettings) -> Hosted:
@@ -173,8 +179,10 @@ class Registry:
             start: Model file to go on with, which stays in its folder: suffix and content.
 
         Raises:
-            ConfigurationError: If the name can't be that of a model.
+            ConfigurationError: If the name can't be that of a model, or no model could learn with
+                the settings.
             ConflictError: If there is one of that name, or something left of a deleted one.
+            ModelFileError: If the start can't be read.
             NotReadyError: If the daemon does not run.
             OutputError: If its folder can't be written.
         """
@@ -198,16 +206,26 @@ class Registry:
         left = {"journal", "state"} & set(self._files.names(folder))
         if left:
             raise ConflictError(f"{folder} holds what is left of a deleted model: remove it first")
+        with TemporaryDirectory(prefix=".", dir=self.folder) as trial:
+            check_settings(self._begun(Path(trial), settings, start), Path(trial))
         self._files.make_dir(folder)
         self._files.fsync_dir(self.folder)
         values = settings.model_dump(mode="json", exclude_unset=True)
-        path = None
         if start is not None:
-            path = folder / f"{START}{start[0]}"
-            values[START] = path.name
-            write_durably(path, start[1], files=self._files)
+            values[START] = f"{START}{start[0]}"
+        begun = self._begun(folder, settings, start)
         # Last of all, since it is what makes a model of the folder.
         write_durably(folder / SETTINGS, json.encode(values), files=self._files)
+        return begun
+
+    def _begun(
+        self, folder: Path, settings: ModelSettings, start: tuple[str, bytes] | None
+    ) -> ModelSettings:
+        """The settings with the file of a start, which is written into a folder."""
+        if start is None:
+            return settings
+        path = folder / f"{START}{start[0]}"
+        write_durably(path, start[1], files=self._files)
         return _started(settings, path)
 
     async def delete(self, name: str) -> None:
@@ -236,6 +254,20 @@ class Registry:
         # Without it the rest is not taken for a model at the next start.
         self._files.unlink(self.folder / name / SETTINGS)
         shutil.rmtree(self.folder / name)
+
+
+def _settings_in(path: Path, data: bytes) -> ModelSettings:
+    """What the file of a model's settings says.
+
+    Raises:
+        DamagedStateError: If that makes no sense.
+    """
+    try:
+        values = json.decode(data, type=dict[str, Any])
+        start = values.pop(START, None)
+        return _started(model_settings(values), start and path.parent / start)
+    except (ConfigurationError, DecodeError) as error:
+        raise DamagedStateError(f"{path}: {error}") from error
 
 
 def _started(settings: ModelSettings, path: Path | None) -> ModelSettings:

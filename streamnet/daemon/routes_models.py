@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import msgspec
 from anyio.to_thread import run_sync
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.responses import StreamingResponse
@@ -117,9 +118,10 @@ def _change(verb: Callable[[Hosted], Awaitable[None]]) -> Endpoint:
 
 def _told(ask: Callable[[Hosted], Any], shape: Any) -> Endpoint:
     async def tell(request: Request, service: Service) -> Response:
-        told = ask(service.model(request))
+        hosted = service.model(request)
+        told = ask(hosted)
         if told is None:
-            raise refusal(503, "the model has not learned anything yet", retry_after="1")
+            raise _nothing_yet(hosted)
         return replied(_shaped(told, shape))
 
     return tell
@@ -131,7 +133,12 @@ async def _confusion(request: Request, service: Service) -> Response:
         return replied(_shaped(matrix, Confusion))
     if (histogram := hosted.residuals()) is not None:
         return replied(_shaped(histogram, Residuals))
-    raise refusal(503, "the model has not learned anything yet", retry_after="1")
+    raise _nothing_yet(hosted)
+
+
+def _nothing_yet(hosted: Hosted) -> HTTPException:
+    what = "is being taken up" if hosted.state == "starting" else "has not learned anything yet"
+    return refusal(503, f"the model {what}", retry_after="1")
 
 
 async def _download(request: Request, service: Service) -> Response:

@@ -38,7 +38,9 @@ async def _ready(_: Request, service: Service) -> Response:
     if service.stopping.is_set():
         return replied(Health("stopping"), 503)
     if "starting" in states.values():
-        return replied(Health("starting"), 503)
+        response = replied(Health("starting"), 503)
+        response.headers["retry-after"] = "1"
+        return response
     return replied(Health("ok"))
 
 

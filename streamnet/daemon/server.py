@@ -39,6 +39,7 @@ from streamnet.daemon.protocol import protocol_of
 from streamnet.daemon.registry import Registry
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StreamnetError
+from streamnet.pipeline.causes import first_cause
 
 __all__ = ("Address", "serve")
 
@@ -123,16 +124,21 @@ class Address:
         """Let a context show the certificate from now on, if there is one.
 
         Raises:
-            ConfigurationError: If its files can't be read, or don't belong together.
+            ConfigurationError: If its files can't be read, don't belong together, or need a pass
+                phrase.
         """
         if self.certificate is None:
             return
         try:
-            context.load_cert_chain(self.certificate, self.key)
+            context.load_cert_chain(self.certificate, self.key, self._refuse_pass_phrase)
         except OSError as error:  # of which an SSLError is one
             files = f"{self.certificate} and {self.key}"
             why = error.strerror or error
             raise ConfigurationError(f"certificate and key in {files}: {why}") from error
+
+    def _refuse_pass_phrase(self) -> str:
+        """What is asked where a key is encrypted; without it a terminal would be."""
+        raise ConfigurationError(f"{self.key} is encrypted, but must be a key without pass phrase")
 
     def check_certificate(self) -> None:
         """Find out whether the certificate could be shown.
@@ -191,6 +197,7 @@ async def serve(
 
     Raises:
         ConfigurationError: If it can't listen there, or must not without a token.
+        StateError: If the models' folder can't be read, or settings in it make no sense.
     """
     address = Address() if address is None else address
     access = Access() if access is None else access
@@ -200,7 +207,10 @@ async def serve(
     address.check_certificate()
     with address.listen() as listener:
         daemon = _Daemon(registry, address, access, limits or Limits(), listener, reload, say)
-        await daemon.run()
+        try:
+            await daemon.run()
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from None
     return daemon.signal
 
 

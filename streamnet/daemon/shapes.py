@@ -44,8 +44,8 @@ __all__ = (
 Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
 Identity = Annotated[str, Meta(min_length=1, max_length=200)]
 Count = Annotated[int, Meta(ge=0)]
-# Numbers are limited to what every JSON reader holds exactly.
-Value = Annotated[str, Meta(max_length=100_000)] | float | bool | None
+# Whole numbers beside others: a label 1 is the class of the samples that say 1, not 1.0.
+Value = Annotated[str, Meta(max_length=100_000)] | int | float | bool | None
 Sample = dict[str, Any]
 ModelState = Literal["starting", "learning", "paused", "failed", "stopped"]
 OutcomeName = Literal["joined", "unknown", "expired", "duplicate", "contradictory"]

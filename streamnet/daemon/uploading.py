@@ -90,12 +90,23 @@ def _check(settings: ModelSettings, model: Model) -> None:
 
 
 def begun_with(settings: ModelSettings, start: Model | None) -> ModelSettings:
-    """The settings with what a start has told: its task, and the kinds of its columns."""
+    """The settings with what a start has told: its task, and the kinds of its columns.
+
+    Raises:
+        ConfigurationError: If they drop one of its columns, or give it another kind.
+    """
     if start is None:
         return settings
+    source = settings.source
     kinds = {field.name: field.kind for field in start.fields}
-    told = {
-        "task": settings.source.task or start.task,
-        "kinds": kinds | (settings.source.kinds or {}),
-    }
-    return settings.model_copy(update={"source": settings.source.model_copy(update=told)})
+    for name in source.drop or ():
+        if name in kinds:
+            raise ConfigurationError(f"source.drop has {name!r}, but that is an input of the start")
+    for name, kind in (source.kinds or {}).items():
+        if kind != kinds.get(name, kind):
+            raise ConfigurationError(
+                f"source.kinds has {str(kind)!r} for {name!r}, but must be {str(kinds[name])!r}, "
+                "as the start reads it"
+            )
+    told = {"task": source.task or start.task, "kinds": kinds | (source.kinds or {})}
+    return settings.model_copy(update={"source": source.model_copy(update=told)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,32 @@ def test_a_run_file_that_cannot_be_served_is_one_line(
     outcome = cli("serve", "serve.toml")
     assert outcome.code == 2
     assert all(phrase in outcome.complaint for phrase in phrases)
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "complaint"),
+    [
+        ("models", 2, "dir is 'models', but that is no folder"),
+        ("models/x/model.json", 78, "models/x/model.json: "),
+    ],
+)
+def test_what_models_can_not_begin_with_is_one_line_and_no_other_start_helps(
+    cli: Cli,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    code: int,
+    complaint: str,
+) -> None:
+    monkeypatch.setattr("streamnet.daemon.logs.log_as_json", lambda level: None)
+    monkeypatch.setattr("sys.setswitchinterval", lambda seconds: None)
+    write("serve.toml", "[serve]\ndir = 'models'\nport = 0\n")
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    write(file, "{bad")
+    outcome = cli("serve", "serve.toml")
+    assert outcome.code == code
+    assert complaint in outcome.complaint
+    assert len(outcome.complaint.splitlines()) == 1
+    unit = (repository / "config" / "streamnet.service").read_text("utf-8")
+    (codes,) = re.findall("RestartPreventExitStatus=(.*)", unit)
+    assert str(code) in codes.split()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx2
 from starlette.testclient import TestClient
 
 from streamnet.daemon.access import Scope
 from streamnet.daemon.app import create_app
 
-__all__ = ("SAMPLES", "TOKENS", "client", "is_problem", "lines")
+__all__ = ("SAMPLES", "TOKENS", "client", "client_beside", "is_problem", "lines")
 
 TOKENS = {scope: f"{scope}-" + "x" * 20 for scope in Scope}
 SAMPLES = [{"x": i, "y": 1, "shade": "red"} for i in range(30)]
@@ -18,6 +19,12 @@ SAMPLES = [{"x": i, "y": 1, "shade": "red"} for i in range(30)]
 
 def client(registry: Any, **options: Any) -> TestClient:
     return TestClient(create_app(registry, **options), raise_server_exceptions=False)
+
+
+def client_beside(registry: Any) -> httpx2.AsyncClient:
+    """A client in the event loop of models that run."""
+    transport = httpx2.ASGITransport(create_app(registry))
+    return httpx2.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 def lines(samples: list[dict[str, Any]]) -> bytes:

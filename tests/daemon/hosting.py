@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.registry import Registry
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
@@ -18,7 +19,7 @@ from streamnet.durability.folder import StateFolder
 from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import model_settings
 
-__all__ = ("hosting", "learned", "left", "rows", "settings_of", "until")
+__all__ = ("hosting", "hosting_all", "learned", "left", "rows", "settings_of", "until")
 
 TABLES: dict[str, Any] = {
     "source": {"target": "y"},
@@ -57,6 +58,18 @@ async def hosting(
             yield hosted
         finally:
             hosted.stop()
+
+
+@asynccontextmanager
+async def hosting_all(folder: Path, **fixed: ModelSettings) -> AsyncIterator[Registry]:
+    """A registry that runs within the block, and has ended behind it."""
+    registry = Registry(folder, fixed)
+    async with anyio.create_task_group() as group:
+        await group.start(registry.run)
+        try:
+            yield registry
+        finally:
+            registry.stop()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -227,8 +227,8 @@ def test_too_many_that_wait_are_refused_and_pausing_keeps_the_others(
                 await hosted.label([("a", "b")])
             assert hosted.status()["learned"] == 10
         async with hosting(tmp_path, settings_of(intake={"max_queued": 100})) as hosted:
-            await until(lambda: hosted.status().get("learned") == 10)
-            assert hosted.state == "paused"
+            await until(lambda: hosted.state == "paused")
+            assert hosted.status()["learned"] == 10
             await hosted.resume()
             await learned(hosted, 110)
             assert (await hosted.learn(rows(1))).first == 110

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import threading
 from functools import partial
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import anyio
 import pytest
@@ -19,14 +21,22 @@ from streamnet.errors import ClosedError
 from streamnet.errors import NotReadyError
 from streamnet.errors import OutputError
 from streamnet.errors import StreamnetError
+from streamnet.modelfiles import as_json
+from streamnet.pipeline import pipeline
+from streamnet.pipeline.warmup import warm_up
 from streamnet.settings_daemon import ModelSettings
+from streamnet.settings_daemon import model_settings
 from tests.conftest import Runner
+from tests.daemon.calling import client_beside
+from tests.daemon.calling import is_problem
 from tests.daemon.hosting import hosting
+from tests.daemon.hosting import hosting_all
 from tests.daemon.hosting import learned
 from tests.daemon.hosting import left
 from tests.daemon.hosting import rows
 from tests.daemon.hosting import settings_of
 from tests.daemon.hosting import until
+from tests.daemon.standing_in import learned_model
 
 
 def test_a_reset_begins_anew_and_keeps_or_deletes_the_old(run: Runner, tmp_path: Path) -> None:
@@ -236,5 +246,68 @@ def test_pausing_and_resuming_twice_at_once_is_allowed(run: Runner, tmp_path: Pa
             assert hosted.state == "learning"
         with pytest.raises(NotReadyError):
             await hosted.pause()
+
+    run(main)
+
+
+@pytest.mark.parametrize("start", [False, True], ids=["state", "start"])
+def test_a_model_is_ready_when_what_there_was_answers_and_takes_samples_before(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: bool
+) -> None:
+    may_go_on = threading.Event()
+
+    def held_up(*arguments: Any, **more: Any) -> bool:
+        assert may_go_on.wait(60)
+        return warm_up(*arguments, **more)
+
+    async def begun() -> None:
+        async with hosting_all(tmp_path) as models:
+            if start:
+                file = as_json.encode(learned_model().document())
+                settings = model_settings({"source": {"target": "lit"}})
+                spam = await models.create("spam", settings, (".json", file))
+            else:
+                spam = await models.create("spam", settings_of())
+                await spam.opened()
+                assert spam.state == "learning"
+                await spam.learn(rows(40))
+            await spam.published()
+
+    async def taken_up() -> None:
+        monkeypatch.setattr(pipeline, "warm_up", held_up)
+        async with hosting_all(tmp_path) as models, client_beside(models) as http:
+            spam = models.models["spam"]
+            await spam.opened()
+            assert spam.state == "starting"
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.json()) == (503, {"status": "starting"})
+            predict = {"sample": {"x": 0.5}}
+            early = [
+                await http.post("/v1/models/spam/predict", json=predict),
+                await http.get("/v1/models/spam/champion"),
+            ]
+            for answer in early:
+                assert is_problem(answer, 503, "is being taken up")
+            assert {answer.headers["retry-after"] for answer in (ready, *early)} == {"1"}
+            taken = await http.post("/v1/models/spam/samples", json={"samples": rows(3)})
+            assert taken.status_code == 200
+            may_go_on.set()
+            await until(lambda: spam.state == "learning")
+            assert (await http.get("/readyz")).status_code == 200
+            assert (await http.post("/v1/models/spam/predict", json=predict)).status_code == 200
+
+    run(begun)
+    run(taken_up)
+
+
+def test_a_paused_model_answers_again_after_a_new_start(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(40))
+            await hosted.published()
+            await hosted.pause()
+        async with hosting(tmp_path) as hosted:
+            await until(lambda: hosted.state == "paused")
+            assert hosted.predict(rows(1)).generation > 0
 
     run(main)

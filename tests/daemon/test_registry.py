@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from collections.abc import Awaitable
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +15,16 @@ from streamnet.daemon.hosted import Hosted
 from streamnet.daemon.registry import Registry
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
+from streamnet.errors import DamagedStateError
 from streamnet.errors import NotReadyError
 from streamnet.errors import StateError
 from streamnet.settings_daemon import ModelSettings
 from tests.conftest import Runner
+from tests.daemon.hosting import hosting_all
 from tests.daemon.hosting import learned
 from tests.daemon.hosting import rows
 from tests.daemon.hosting import settings_of
 from tests.daemon.hosting import until
-
-
-@asynccontextmanager
-async def running(folder: Path, **fixed: ModelSettings) -> AsyncIterator[Registry]:
-    registry = Registry(folder, fixed)
-    async with anyio.create_task_group() as group:
-        await group.start(registry.run)
-        try:
-            yield registry
-        finally:
-            registry.stop()
 
 
 def there(hosted: Hosted | None) -> Hosted:
@@ -45,7 +34,7 @@ def there(hosted: Hosted | None) -> Hosted:
 
 def test_models_come_back_unless_they_were_deleted(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
-        async with running(tmp_path / "all", fixed=settings_of()) as registry:
+        async with hosting_all(tmp_path / "all", fixed=settings_of()) as registry:
             for name in ("spam", "ham"):
                 hosted = await registry.create(name, settings_of(run={"seed": 9}))
                 await hosted.opened()
@@ -64,7 +53,7 @@ def test_models_come_back_unless_they_were_deleted(run: Runner, tmp_path: Path) 
         with pytest.raises(NotReadyError, match="the daemon does not run"):
             await registry.create("late", settings_of())
         assert not (tmp_path / "all/ham").exists()
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             assert list(registry.models) == ["spam"]
             spam = there(registry.get("spam"))
             assert spam.settings == settings_of(run={"seed": 9})
@@ -92,7 +81,7 @@ def test_a_model_that_fails_leaves_the_others_alone(
     monkeypatch.setattr(Life, "run", breaking)
 
     async def main() -> None:
-        async with running(tmp_path, bad=settings_of(), good=settings_of()) as registry:
+        async with hosting_all(tmp_path, bad=settings_of(), good=settings_of()) as registry:
             bad, good = there(registry.get("bad")), there(registry.get("good"))
             await until(lambda: bad.state == "failed")
             assert bad.failure == "internal error: RuntimeError('a fault of ours')"
@@ -110,21 +99,42 @@ def test_settings_that_make_no_sense_are_named(run: Runner, tmp_path: Path) -> N
     folder.mkdir()
     for text, message in (("{", "spam/model.json: "), ("{}", "target is not given")):
         (folder / "model.json").write_text(text)
-        with pytest.raises(StateError, match=message):
+        with pytest.raises(DamagedStateError, match=message):
             run(Registry(tmp_path).run)
 
 
-def test_a_folder_that_can_not_be_made_is_named(run: Runner, tmp_path: Path) -> None:
+def test_what_is_no_model_is_left_alone(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "README.txt").write_text("models of the cellar")
+    (tmp_path / "notes").write_text("a file with the name of a model")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "lost+found" / "model.json").mkdir(parents=True)  # which can't be read
+
+    async def main() -> None:
+        async with hosting_all(tmp_path) as registry:
+            assert registry.models == {}
+            await registry.create("empty", settings_of())
+
+    run(main)
+
+
+def test_settings_that_can_not_be_read_are_named(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "spam" / "model.json").mkdir(parents=True)
+    with pytest.raises(StateError, match=r"spam/model\.json: Is a directory"):
+        run(Registry(tmp_path).run)
+
+
+@pytest.mark.parametrize("name", ["file", "file/models"])
+def test_a_folder_that_can_not_be_one_is_named(run: Runner, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StateError, match=r"file/models: Not a directory"):
-        run(Registry(tmp_path / "file/models").run)
+    with pytest.raises(ConfigurationError, match=f"dir is '.*{name}', but that is no folder"):
+        run(Registry(tmp_path / name).run)
 
 
 def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             store = registry._store
 
             def stored_too_late(*arguments: Any) -> ModelSettings:
@@ -136,7 +146,7 @@ def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
             with pytest.raises(NotReadyError, match="model late begins with the next"):
                 await registry.create("late", settings_of())
             assert registry.get("late") is None
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             assert there(registry.get("late")).settings == settings_of()
 
     with_limit(run, main)
@@ -146,7 +156,7 @@ def test_a_name_is_free_again_when_making_its_model_was_cancelled(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             with anyio.CancelScope() as scope:
                 scope.cancel()
                 await registry.create("spam", settings_of())
@@ -166,7 +176,7 @@ def with_limit(run: Runner, main: Callable[[], Awaitable[None]]) -> None:
 
 def test_deleting_is_finished_also_when_who_asked_is_cancelled(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             await (await registry.create("spam", settings_of())).opened()
             with anyio.CancelScope() as scope:
                 scope.cancel()
@@ -183,7 +193,7 @@ def test_a_new_model_takes_over_nothing_that_is_left_of_another(
     (tmp_path / "all/spam/journal").mkdir(parents=True)
 
     async def main() -> None:
-        async with running(tmp_path / "all") as registry:
+        async with hosting_all(tmp_path / "all") as registry:
             with pytest.raises(ConflictError, match="what is left of a deleted model: remove it"):
                 await registry.create("spam", settings_of())
 

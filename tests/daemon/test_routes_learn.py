@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,12 +14,18 @@ from starlette.testclient import TestClient
 from streamnet.daemon.limits import Limits
 from streamnet.errors import BusyError
 from streamnet.errors import OutputError
+from tests.conftest import Runner
 from tests.daemon.asgi import Talk
 from tests.daemon.asgi import lines_scope
 from tests.daemon.calling import SAMPLES
 from tests.daemon.calling import client
+from tests.daemon.calling import client_beside
 from tests.daemon.calling import is_problem
 from tests.daemon.calling import lines
+from tests.daemon.hosting import hosting_all
+from tests.daemon.hosting import learned
+from tests.daemon.hosting import settings_of
+from tests.daemon.hosting import until
 from tests.daemon.standing_in import StandIn
 from tests.daemon.standing_in import StandInRegistry
 
@@ -181,3 +188,55 @@ def test_a_stream_in_progress_is_told_that_the_daemon_stops_and_what_was_taken(
     assert "the daemon stops" in told["detail"]
     if part == "samples":
         assert told["receipt"]["accepted"] == 2
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["samples-first", "labels-first"])
+def test_whole_numbers_are_the_same_classes_in_samples_and_in_late_labels(
+    run: Runner, tmp_path: Path, late: bool
+) -> None:
+    """Whichever names a class first; beside them 1.0 is another class, as it is in samples."""
+    samples = [{"x": i % 2, "y": i % 2} for i in range(40)]
+
+    async def main() -> None:
+        async with hosting_all(tmp_path, spam=settings_of()) as models:
+            spam = models.models["spam"]
+            await spam.opened()
+            async with client_beside(models) as http:
+
+                async def sent(part: str, body: Any) -> Any:
+                    reply = await http.post(f"/v1/models/spam/{part}", json=body)
+                    assert reply.status_code == 200, reply.text
+                    return reply.json()
+
+                async def label(*pairs: tuple[str, Any]) -> Any:
+                    told = [{"id": identity, "label": value} for identity, value in pairs]
+                    return (await sent("labels", {"labels": told}))["outcomes"]
+
+                # Something must have been learned for there to be answers.
+                first = [{"x": 2, "y": "other"}] * 40 if late else samples
+                await sent("samples", {"samples": first})
+                await spam.published()
+                asked = [{"x": x} for x in (0, 1, 1)]
+                await sent("predict", {"samples": asked, "ids": ["a", "b", "c"]})
+                assert await label(("a", 0), ("b", 1)) == ["joined"] * 2
+                assert await label(("b", 1), ("b", "1"), ("b", 0), ("b", 1.0)) == [
+                    "duplicate",
+                    "duplicate",
+                    "contradictory",
+                    "contradictory",
+                ]
+                await sent("samples", {"samples": samples})
+                await learned(spam, 82)
+                assert await label(("c", 10**30)) == ["joined"]
+                await learned(spam, 83)
+                await until(lambda: spam.status()["scored"] == 83)
+                known = set((await http.get("/v1/models/spam/confusion")).json()["labels"])
+                assert known == {"0", "1", str(10**30)} | ({"other"} if late else set())
+
+    run(main)
+
+
+def test_a_number_that_no_reader_holds_is_refused(http: TestClient) -> None:
+    body = b'{"labels": [{"id": "a", "label": %s}]}' % (b"9" * 5000)
+    refused = http.post("/v1/models/wine/labels", content=body)
+    assert is_problem(refused, 422, "out of range", "label")

@@ -190,21 +190,34 @@ def test_a_service_manager_is_told(tmp_path: Path) -> None:
             assert server.end()[0] == 0
 
 
-def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
+def made_certificate(folder: Path, *more: str) -> tuple[Path, Path]:
+    """Files of a certificate and of its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("no openssl to make a certificate")
     names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
-    files = ("-keyout", "key.pem", "-out", "cert.pem", "-days", "1", "-nodes")
+    files = ("-keyout", "key.pem", "-out", "cert.pem", "-days", "1", *more)
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
     subprocess.run(
         [openssl, "req", "-x509", *curve, *files, *names],
-        cwd=tmp_path,
+        cwd=folder,
         check=True,
         capture_output=True,
     )
-    address = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
-    trust = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    certificate, key = made_certificate(tmp_path, "-passout", "pass:secret")
+    address = Address(certificate=certificate, key=key)
+    with pytest.raises(ConfigurationError, match=r"key\.pem is encrypted, but must be a key with"):
+        address.check_certificate()
+
+
+def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
+    certificate, key = made_certificate(tmp_path, "-nodes")
+    address = {"certificate": str(certificate), "key": str(key)}
+    trust = ssl.create_default_context(cafile=certificate)
     with running({"address": address}) as server, httpx2.Client(verify=trust) as http:
         assert server.scheme == "https"
         assert http.get(f"{server.url}/healthz").json() == {"status": "ok"}
