@@ -120,17 +120,18 @@ class OnlineEstimator(ABC):
         return self
 
     def _learn(self, block: Block, targets: Sequence[Any], first: int) -> None:
-        """Learn up to a sample that can't be read; the target of record r is targets[r - first]."""
-        letters = block.rejected
+        """Learn up to a sample that is refused; the target of record r is targets[r - first]."""
+        learner, letters = self._learner, block.rejected
         if letters:
             block = block.part(0, int(block.places()[0]))
-        learner, start, size = self._learner, 0, len(block)
+        block = learner.encoder.accepted(block)
+        letters = block.rejected or letters
+        start, size = 0, len(block)
         while start < size:
             left = ROUND - learner.trainer.number % ROUND
             stop = min(size, start + left)
             part = block if stop - start == size else block.part(start, stop)
-            served = learner.learn(part, ends_round=stop - start == left)
-            letters = letters or served.scored.encoded.block.rejected
+            learner.learn(part, ends_round=stop - start == left)
             start = stop
         self._note(block, targets, first)
         if letters:

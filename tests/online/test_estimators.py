@@ -84,6 +84,48 @@ def test_a_label_too_many_is_refused() -> None:
     assert estimator.classes_ == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "good"), [("abcabb", 2), ("ababab", 6), ("aaabbc", 5), ("abc", 2), ("abbbbca", 5)]
+)
+def test_many_samples_are_learned_up_to_a_label_too_many_as_one_by_one(
+    labels: str, good: int
+) -> None:
+    many, single = (classifier(encoder={"max_classes": 2}) for _ in range(2))
+    rows = [{"x": i} for i in range(len(labels))]
+    for row, name in zip(rows[:good], labels, strict=False):
+        single.learn_one(row, name)
+    if good == len(labels):
+        many.partial_fit(rows, list(labels))
+    else:
+        with pytest.raises(DataError, match=f"sample {good}: label 'c' is new"):
+            many.partial_fit(rows, list(labels))
+        with pytest.raises(DataError, match="label 'c' is new"):
+            single.learn_one(rows[good], "c")
+    assert flat(many.export_state()["learner"]) == flat(single.export_state()["learner"])
+
+
+@pytest.mark.parametrize(("wrong", "message"), [(3, "sample 2: label"), (1, "sample 1: column")])
+def test_of_a_label_too_many_and_a_wrong_value_the_first_is_told(wrong: int, message: str) -> None:
+    estimator = classifier(encoder={"max_classes": 2})
+    rows: list[dict[str, Any]] = [{"x": i} for i in range(4)]
+    rows[wrong] = {"x": "many"}
+    with pytest.raises(DataError, match=message):
+        estimator.partial_fit(rows, list("abca"))
+    assert estimator.export_state()["learner"]["trainer"]["number"] == min(wrong, 2)
+
+
+def test_a_label_of_half_a_character_is_learned_and_answered() -> None:
+    half, printed = "\ud83d", "\\ud83d"
+    estimator = classifier()
+    for i in range(200):
+        estimator.learn_one({"x": i % 2}, (half, "b")[i % 2])
+    assert estimator.classes_ == [half, "b"]
+    assert estimator.predict_one({"x": 0}) == half
+    assert estimator.model().labels == (printed, "b")
+    in_a_block = classifier().partial_fit([{"x": 0}, {"x": 1}], ["b", half])
+    assert in_a_block.classes_ == ["b", half]
+
+
 # -------------------------------------------------------------- scikit-learn's way
 
 
