@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
 from math import isfinite
 from typing import Any
 from typing import Self
@@ -76,9 +77,11 @@ class OnlineEstimator(ABC):
         start: Model | None = None,
         **learning: Any,
     ) -> None:
-        given = {"candidates": candidates, "seed": seed, "start": start, **learning}
-        self._settings = {**given, "kinds": kinds}
-        self._learner = Learner(task=self._task, **given)
+        candidates = None if candidates is None else tuple(candidates)
+        given = {"candidates": candidates, "seed": seed, **learning}
+        # A copy, since the caller may change what was given.
+        self._settings = {**deepcopy({**given, "kinds": kinds}), "start": start}
+        self._learner = Learner(task=self._task, start=start, **given)
         fields = () if start is None else start.fields
         kinds = dict(fields) | dict(kinds or {})
         self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds))

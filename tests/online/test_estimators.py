@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,19 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import StandardScaler
 
+from streamnet.engine import Engine
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.modelfiles import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.neural import NeuralNetwork
+from streamnet.online import AutoEncoder
 from streamnet.online import OnlineClassifier
 from streamnet.online import OnlineRegressor
+from streamnet.pipeline import Pipeline
 from streamnet.samples import Kind
+from streamnet.sources import IterableSource
 from tests.online.learners import FEW
 from tests.online.learners import KINDS
 from tests.online.learners import Estimator
@@ -331,6 +337,37 @@ def test_a_wrong_setting_is_told() -> None:
         OnlineClassifier(fading=2.0)
     with pytest.raises(ConfigurationError):
         OnlineClassifier([])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "a", None])
+def test_a_wrong_seed_is_told_before_anything_is_learned(seed: Any) -> None:
+    makers: list[Callable[..., object]] = [
+        OnlineClassifier,
+        OnlineRegressor,
+        AutoEncoder,
+        Engine,
+        partial(NeuralNetwork, 3),
+        partial(Pipeline, IterableSource([])),
+    ]
+    for make in makers:
+        with pytest.raises(ConfigurationError, match=r"seed is .*, but must be a whole number"):
+            make(seed=seed)
+
+
+def test_a_seed_may_be_a_number_of_numpy() -> None:
+    rows = samples(40)
+    targets = [label(row) for row in rows]
+    seeds: tuple[Any, Any] = 3, np.int64(3)
+    plain, numpys = (OnlineClassifier(FEW, seed=s).partial_fit(rows, targets) for s in seeds)
+    assert flat(plain.export_state()) == flat(numpys.export_state())
+    assert plain.model().about == numpys.model().about
+
+
+def test_a_seed_may_have_64_bits() -> None:
+    estimator = OnlineClassifier(FEW, seed=2**64 - 1, encoder={"autoencoder": {"code": 2}})
+    for row in samples(300):
+        estimator.learn_one(row, label(row))
+    assert estimator.model().about["seed"] == 2**64 - 1
 
 
 # --------------------------------------------------------------------- regression
