@@ -128,6 +128,8 @@ class OnlineClassifier(OnlineEstimator):
 
 def _label(given: object, text: str) -> Any:
     """The label to answer: the user's own, unless it is of a kind that a state can't hold."""
+    if isinstance(given, np.datetime64 | np.timedelta64):
+        return text  # the finest of them would become numbers
     value = given.item() if isinstance(given, np.generic) else given
     return value if isinstance(value, str | int | float) else text
 

@@ -24,6 +24,7 @@ from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.rows import Samples
 from streamnet.online.rows import listed
+from streamnet.online.rows import only
 from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
@@ -193,7 +194,7 @@ class OnlineEstimator(ABC):
             self._asker.restore_state({**state, "target": None, "task": None})
         names = self._names
         known = [
-            row if isinstance(row, dict) and names.issuperset(row) else _only(names, row)
+            row if isinstance(row, dict) and names.issuperset(row) else only(names, row)
             for row in rows
         ]
         # Without new features it is one block.
@@ -242,13 +243,6 @@ def _restored(
     estimator = kind(**settings)
     estimator.restore_state(state)
     return estimator
-
-
-def _only(names: frozenset[str], row: Any) -> Any:
-    """What is known of a sample; whatever is no sample stays, to be complained about."""
-    if not isinstance(row, Mapping):
-        return row
-    return {name: value for name, value in row.items() if name in names}
 
 
 def _complaint(letter: DeadLetter, first: int, total: int) -> str:
