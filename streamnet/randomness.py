@@ -7,14 +7,47 @@ OOPSLA 2014), whose every input bit flips every output bit with probability abou
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.errors import ConfigurationError
 from streamnet.jit import jit
 
-__all__ = ("fill_rows", "fill_uniform", "key_of", "mix", "permutation")
+__all__ = ("fill_rows", "fill_uniform", "key_of", "mix", "permutation", "seed_of", "signed_seed_of")
+
+
+def seed_of(given: SupportsIndex) -> int:
+    """A seed as a whole number of Python, whichever type of whole number it has.
+
+    Raises:
+        ConfigurationError: It is no whole number, or not from 0 to 2**64 - 1.
+    """
+    try:
+        seed = index(given)
+    except TypeError:
+        seed = -1
+    if not 0 <= seed < 1 << 64:
+        raise ConfigurationError(
+            f"seed is {given!r}, but must be a whole number from 0 to 2**64 - 1"
+        )
+    return seed
+
+
+def signed_seed_of(given: SupportsIndex) -> int:
+    """A seed as kernels take whole numbers: the one with the same 64 bits where they are signed.
+
+    Raises:
+        ConfigurationError: As for `seed_of`.
+
+    >>> signed_seed_of(7), signed_seed_of(2**64 - 7)
+    (7, -7)
+    """
+    seed = seed_of(given)
+    return seed - (1 << 64) if seed >> 63 else seed
 
 
 @jit

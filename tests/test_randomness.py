@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamnet.errors import ConfigurationError
 from streamnet.randomness import fill_uniform
 from streamnet.randomness import key_of
 from streamnet.randomness import mix
 from streamnet.randomness import permutation
+from streamnet.randomness import seed_of
+from streamnet.randomness import signed_seed_of
 from tests import naive
 
 whole = st.integers(0, 2**64 - 1)
@@ -51,3 +57,19 @@ def test_a_permutation_is_one_and_depends_on_its_key() -> None:
     assert sorted(permutation(5, 100).tolist()) == list(range(100))
     assert permutation(5, 100).tolist() == permutation(5, 100).tolist()
     assert permutation(5, 100).tolist() != permutation(6, 100).tolist()
+
+
+@given(seed=whole)
+def test_a_seed_is_a_whole_number_of_64_bits_of_any_type(seed: int) -> None:
+    assert seed_of(seed) == seed_of(np.uint64(seed)) == seed
+    assert type(seed_of(np.uint64(seed))) is int
+    assert -(2**63) <= signed_seed_of(seed) < 2**63
+    assert key_of(signed_seed_of(seed), 3) == key_of(seed, 3)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, 1.0, "a", None, np.float64(3), np.int64(-1)])
+def test_what_is_no_seed_is_refused_with_its_value_and_the_rule(seed: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        seed_of(seed)
+    rule = "must be a whole number from 0 to 2**64 - 1"
+    assert str(caught.value) == f"seed is {seed!r}, but {rule}"

@@ -13,6 +13,7 @@ from streamnet.datasets.sample import Sample
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.samples import Task
+from streamnet.sources.dialect import has_header
 
 __all__ = ("Document", "Row", "as_csv", "as_libsvm", "parse")
 
@@ -62,17 +63,22 @@ def as_csv(columns: Sequence[str], target: str, samples: Iterable[Sample]) -> by
     """Delimited text with a header, the target last.
 
     Raises:
-        ConfigurationError: If a name or label would be read as another one.
+        ConfigurationError: If a name or label would be read as another one, or all names as a
+            sample.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     for name in (*columns, target):
         _check("column", name, "CSV", name.strip(WHITESPACE) == name)
-    writer.writerow((*columns, target))
+    rows = [(*columns, target)]
     for sample in samples:
         truth = repr(sample.value) if sample.label is None else sample.label
         _check("label", truth, "CSV", truth.strip(WHITESPACE) == truth)
-        writer.writerow((*map(repr, sample.vector.tolist()), truth))
+        rows.append((*map(repr, sample.vector.tolist()), truth))
+    if not has_header(rows, ()):
+        raise ConfigurationError(
+            f"columns are {columns}, which CSV would take for a sample: save the set as .json"
+        )
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue().encode()
 
 

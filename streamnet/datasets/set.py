@@ -278,7 +278,7 @@ class Set:
 
         Raises:
             ConfigurationError: If the name has another ending, or the format would not keep a label
-                as it is.
+                or the names of columns as they are.
             StreamnetError: If the file can't be written.
         """
         suffix = Path(path).suffix
@@ -333,18 +333,33 @@ class Set:
     def __getitem__(self, index: int | np.integer) -> Sample: ...
 
     @overload
-    def __getitem__(self, index: slice | Sequence[int] | NDArray[np.integer]) -> Set: ...
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Set: ...
 
     def __getitem__(
-        self, index: int | np.integer | slice | Sequence[int] | NDArray[np.integer]
+        self, index: int | np.integer | slice | Sequence[int] | NDArray[Any]
     ) -> Sample | Set:
-        """A sample by its number; by a slice or several numbers a set that knows all labels."""
+        """A sample by its number; by a slice or several numbers a set that knows all labels.
+
+        So also by a mask: a truth value for each sample.
+        """
         if isinstance(index, int | np.integer):
             return self._samples[index]
-        numbers = range(len(self))[index] if isinstance(index, slice) else index
+        numbers = range(len(self))[index] if isinstance(index, slice) else self._chosen(index)
         part = Set(self.task, columns=self._columns, target=self.target, labels=self._numbers)
         part.extend(self._samples[number] for number in numbers)
         return part
+
+    def _chosen(self, index: Sequence[int] | NDArray[Any]) -> Iterable[int]:
+        """Several numbers, or those of the samples that a mask has."""
+        mask = np.asarray(index)
+        if mask.dtype != np.bool_:
+            return index
+        if mask.shape != (len(self),):
+            raise ConfigurationError(
+                f"index is a mask of shape {mask.shape}, but must have a truth value for each of "
+                f"{len(self)} samples"
+            )
+        return np.flatnonzero(mask).tolist()
 
     def __eq__(self, other: object) -> bool:
         """Whether samples, classes, names and task are the same."""

@@ -16,6 +16,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.randomness import key_of
 from streamnet.randomness import permutation
+from streamnet.randomness import seed_of
 from streamnet.samples import Task
 
 __all__ = ("kfold", "split")
@@ -66,7 +67,7 @@ def split(
     ...     ordered=True)]
     [[0, 1], [2, 3]]
     """
-    return _parts(target, _weights(shares), task, seed, ordered)
+    return _parts(target, _weights(shares), task, seed_of(seed), ordered)
 
 
 def kfold(
@@ -102,6 +103,7 @@ def kfold(
     """
     if folds < 2:
         raise ConfigurationError(f"folds is {folds}, but must be >= 2")
+    seed = seed_of(seed)
     parts = _parts(target, [1] * folds, task, seed, ordered)
     pairs = []
     for number, held_out in enumerate(parts):

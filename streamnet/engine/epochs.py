@@ -10,6 +10,7 @@ from typing import final
 from streamnet.pipeline.cutting import Arrival
 from streamnet.randomness import key_of
 from streamnet.randomness import permutation
+from streamnet.randomness import seed_of
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
@@ -59,7 +60,7 @@ class Epochs(Source):
         self._training = replace(training, rejected=(), scored=False)
         self._held_out = held_out and replace(held_out, rejected=(), learned=False)
         self._shuffled = shuffled
-        self._seed = seed
+        self._seed = seed_of(seed)
         self._total = epochs * len(training)
         if iterations is not None:
             self._total = min(self._total, iterations)

@@ -13,7 +13,7 @@ from streamnet.engine.holdout import Graded
 from streamnet.engine.holdout import HoldoutEvaluator
 from streamnet.engine.winners import Outcome
 from streamnet.learning.trainer import Trainer
-from streamnet.pipeline.causes import first_cause
+from streamnet.pipeline.causes import raise_cause
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.parts import Chooser
 from streamnet.pipeline.reading import Reader
@@ -62,7 +62,7 @@ async def flow(
                 start(serve, chooser, (), receives[3], sends[4], decisions_send)
                 start(_consume, receives[4])
     except BaseExceptionGroup as group:
-        raise first_cause(group) from None
+        raise_cause(group)
 
 
 async def _consume(receive: MemoryObjectReceiveStream[Outcome]) -> None:

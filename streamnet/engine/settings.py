@@ -13,6 +13,7 @@ from typing import final
 from streamnet.engine.rates import rates_of
 from streamnet.errors import ConfigurationError
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.randomness import seed_of
 
 __all__ = ("ORDERS", "PROTOCOLS", "EngineSettings")
 
@@ -95,6 +96,7 @@ class EngineSettings:
             value = getattr(self, name)
             if value not in names:
                 raise ConfigurationError(f"{name} is {value!r}, but must be {' or '.join(names)}")
+        object.__setattr__(self, "seed", seed_of(self.seed))
         self._check_numbers()
         if self.refit and self.is_gophers:
             raise ConfigurationError("refit is True, but must be False with protocol gopher")

@@ -36,7 +36,6 @@ from streamnet.features.target import NO_TARGETS
 from streamnet.features.target import TargetScaler
 from streamnet.features.target import TargetUnits
 from streamnet.samples import Block
-from streamnet.samples import DeadLetter
 from streamnet.samples import Field
 from streamnet.samples import Inputs
 from streamnet.samples import Kind
@@ -46,7 +45,6 @@ from streamnet.samples import Task
 __all__ = ("Encoder",)
 
 NO_CLASSES = np.empty(0, np.int32)
-RAW_LENGTH = 4096
 
 
 @final
@@ -150,7 +148,6 @@ class Encoder:
         if autoencoder is not None:
             self._coding = Coding(autoencoder, clip=float(clip))
             self._settings["autoencoder"] = self._coding.settings.as_dict()
-        self._max_classes = max_classes
         self._raw = others.pop("target_scaling", "standard") == "none"
         self._inputs = InputEncoder(**settings, **others)
         self._labels = ClassLabels(max_classes=max_classes)
@@ -206,7 +203,7 @@ class Encoder:
         numbered = self._labels.number(target)
         label, known = numbered.label, numbered.known
         if numbered.refused:
-            refused = [self._letter(block, i, target[i]) for i in numbered.refused]
+            refused = [self._labels.refusal(block, i) for i in numbered.refused]
             kept = np.delete(np.arange(len(block)), numbered.refused)
             label, known = label[kept], known[kept]
             rejected = sorted((*block.rejected, *refused), key=lambda letter: letter.offset)
@@ -214,6 +211,15 @@ class Encoder:
         lagged = self._lags.classes(label) if self.lags else NO_LAGS
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
         return Encoded(block, inputs, label, known, *NO_TARGETS, outlier)
+
+    def accepted(self, block: Block) -> Block:
+        """The first samples, up to one that `encode` would refuse, which is then all it rejects."""
+        if self._regression or block.target is None:
+            return block
+        good = self._labels.fitting(block.target)
+        if good == len(block):
+            return block
+        return replace(block.part(0, good), rejected=(self._labels.refusal(block, good),))
 
     def fit(self, blocks: Iterable[Block]) -> Self:
         """Learn a whole data set: all its samples, then what is decided once.
@@ -386,15 +392,3 @@ class Encoder:
     def _coded(self, inputs: Inputs) -> tuple[Inputs, NDArray[np.float64]]:
         """Inputs with the code in them, and how unusual each sample is, which is learned."""
         return (inputs, NO_SCORES) if self._coding is None else self._coding.learn(inputs)
-
-    def _letter(self, block: Block, i: int, label: str) -> DeadLetter:
-        offset, _, line = block.marks[i].tolist()
-        rule = f"is new, but all {self._max_classes} classes (max_classes) are taken"
-        return DeadLetter(
-            source=block.source,
-            offset=offset,
-            line=line or None,
-            reason="too-many-classes",
-            detail=f"label {label[:80]!r} {rule}",
-            raw=label[:RAW_LENGTH],
-        )

@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.features.categories import printable
+from streamnet.samples import Block
+from streamnet.samples import DeadLetter
 
 __all__ = ("ClassLabels", "Numbered")
+
+RAW_LENGTH = 4096
 
 
 class Numbered(NamedTuple):
@@ -52,6 +56,36 @@ class ClassLabels:
     def look_up(self, target: NDArray[Any]) -> NDArray[np.int32]:
         """Numbers of labels without learning any: -1 for new ones, as without a target."""
         return np.array([self._known(label) for label in target.tolist()], np.int32)
+
+    def fitting(self, target: NDArray[Any]) -> int:
+        """How many of the first samples have a label for which there is a place."""
+        room = self._max_classes - len(self.names)
+        if len(target) <= room:
+            return len(target)
+        new = set()
+        for i, label in enumerate(target.tolist()):
+            if label in self._numbers:
+                continue
+            name = printable(label)
+            if name not in self._numbers:
+                new.add(name)
+            if len(new) > room:
+                return i
+        return len(target)
+
+    def refusal(self, block: Block, i: int) -> DeadLetter:
+        """The rejected record of a block's sample whose label is one too many."""
+        label = block.target[i]  # type: ignore[index]  # it has one
+        offset, _, line = block.marks[i].tolist()
+        rule = f"is new, but all {self._max_classes} classes (max_classes) are taken"
+        return DeadLetter(
+            source=block.source,
+            offset=offset,
+            line=line or None,
+            reason="too-many-classes",
+            detail=f"label {label[:80]!r} {rule}",
+            raw=label[:RAW_LENGTH],
+        )
 
     def restore_state(self, names: Sequence[str]) -> None:
         """Take over the names of the classes, in order of appearance."""

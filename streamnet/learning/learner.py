@@ -32,6 +32,7 @@ from streamnet.learning.trainer import Snapshot
 from streamnet.learning.trainer import Trainer
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.randomness import seed_of
 from streamnet.samples import Block
 from streamnet.samples import Task
 from streamnet.selection.sample_loss import SampleLoss
@@ -106,7 +107,7 @@ class Learner:
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
         self.task = Task(task)
-        self.seed = seed
+        self.seed = seed = seed_of(seed)
         lags = LAGS[self.task] if any(given.lags for given in settings) else 0
         if start is None:
             given = {"lags": lags, **(encoder or {})}

@@ -122,15 +122,21 @@ class NeuralNetwork:
 
     def copy(self) -> NeuralNetwork:
         """Another one that answers and goes on learning just as this one does."""
-        other = NeuralNetwork(
-            self.inputs,
-            self.settings,
-            labels=self.labels,
-            outputs=self.outputs,
-            dtype=self.dtype,
-        )
-        other._population.restore_state(0, self._population.export_state(0))
-        return other
+        return _restored(*self._exported())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, self._exported()
+
+    def _exported(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What it is made with, and what it has learned."""
+        given = {
+            "inputs": self.inputs,
+            "settings": self.settings,
+            "labels": self.labels,
+            "outputs": self.outputs,
+            "dtype": self.dtype,
+        }
+        return given, self._population.export_state(0)
 
     # ----------------------------------------------------------- calculating
 
@@ -332,6 +338,12 @@ class NeuralNetwork:
     def _names(self) -> list[str]:
         """Sections whose rows are inputs: all but the output layer above hidden ones."""
         return ["first", *(f"upper{layer}" for layer in range(1, len(self.settings.hidden)))]
+
+
+def _restored(given: dict[str, Any], learned: dict[str, Any]) -> NeuralNetwork:
+    network = NeuralNetwork(**given)
+    network._population.restore_state(0, learned)
+    return network
 
 
 def _outputs_of(parts: Weights) -> list[NDArray[Any]]:

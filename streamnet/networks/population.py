@@ -40,12 +40,12 @@ from streamnet.networks.seats import SeatArrays
 from streamnet.networks.seats import seats_of
 from streamnet.networks.topology import Capacity
 from streamnet.networks.turns import new_turns
+from streamnet.randomness import signed_seed_of
 from streamnet.repeated import repeated
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
 __all__ = ("Population",)
-
 
 _FIRST = np.zeros(1, np.int64)
 
@@ -82,7 +82,7 @@ class Population:
         if not settings:
             raise ConfigurationError("settings is empty, but must have >= 1 candidate")
         self.task = task
-        self.seed = seed
+        self.seed = signed_seed_of(seed)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ConfigurationError(f"dtype is {self.dtype}, but must be float32 or float64")

@@ -25,6 +25,7 @@ from streamnet.modelfiles.document import sealed
 from streamnet.modelfiles.files import read_document
 from streamnet.modelfiles.files import write_document
 from streamnet.online.rows import Samples
+from streamnet.online.rows import only
 from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import Kind
@@ -199,7 +200,7 @@ class AutoEncoder:
         asker.restore_state(self._reader.export_state())
         names = {field.name for field in self._reader.schema.fields}
         for start in range(0, len(rows), BLOCK):
-            known = [_only(names, row) for row in rows[start : start + BLOCK]]
+            known = [only(names, row) for row in rows[start : start + BLOCK]]
             block = asker.read(known)
             good = int(block.places()[0]) if block.rejected else len(block)
             _check(block, start + good, len(rows))
@@ -245,13 +246,6 @@ class AutoEncoder:
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"{path} is damaged: {error!r}") from error
         return coder
-
-
-def _only(names: set[str], row: Any) -> Any:
-    """What is known of a sample; whatever is no sample stays, to be complained about."""
-    if not isinstance(row, Mapping):
-        return row
-    return {name: value for name, value in row.items() if name in names}
 
 
 def _check(block: Block, number: int, total: int) -> None:

@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.features.categories import printable
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.estimator import OnlineEstimator
@@ -110,7 +111,7 @@ class OnlineClassifier(OnlineEstimator):
         labels = self._learner.encoder.labels
         if len(labels) == len(self._classes) or block.target is None:
             return
-        texts = block.target.tolist()
+        texts = [printable(text) for text in block.target.tolist()]  # as the encoder calls them
         for label in labels[len(self._classes) :]:
             record = int(block.marks[texts.index(label), 1])
             self._classes.append(_label(targets[record - first], label))
@@ -127,6 +128,8 @@ class OnlineClassifier(OnlineEstimator):
 
 def _label(given: object, text: str) -> Any:
     """The label to answer: the user's own, unless it is of a kind that a state can't hold."""
+    if isinstance(given, np.datetime64 | np.timedelta64):
+        return text  # the finest of them would become numbers
     value = given.item() if isinstance(given, np.generic) else given
     return value if isinstance(value, str | int | float) else text
 

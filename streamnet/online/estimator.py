@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
 from math import isfinite
 from typing import Any
 from typing import Self
@@ -23,6 +24,7 @@ from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.rows import Samples
 from streamnet.online.rows import listed
+from streamnet.online.rows import only
 from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
@@ -76,9 +78,11 @@ class OnlineEstimator(ABC):
         start: Model | None = None,
         **learning: Any,
     ) -> None:
-        given = {"candidates": candidates, "seed": seed, "start": start, **learning}
-        self._settings = {**given, "kinds": kinds}
-        self._learner = Learner(task=self._task, **given)
+        candidates = None if candidates is None else tuple(candidates)
+        given = {"candidates": candidates, "seed": seed, **learning}
+        # A copy, since the caller may change what was given.
+        self._settings = {**deepcopy({**given, "kinds": kinds}), "start": start}
+        self._learner = Learner(task=self._task, start=start, **given)
         fields = () if start is None else start.fields
         kinds = dict(fields) | dict(kinds or {})
         self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds))
@@ -120,17 +124,18 @@ class OnlineEstimator(ABC):
         return self
 
     def _learn(self, block: Block, targets: Sequence[Any], first: int) -> None:
-        """Learn up to a sample that can't be read; the target of record r is targets[r - first]."""
-        letters = block.rejected
+        """Learn up to a sample that is refused; the target of record r is targets[r - first]."""
+        learner, letters = self._learner, block.rejected
         if letters:
             block = block.part(0, int(block.places()[0]))
-        learner, start, size = self._learner, 0, len(block)
+        block = learner.encoder.accepted(block)
+        letters = block.rejected or letters
+        start, size = 0, len(block)
         while start < size:
             left = ROUND - learner.trainer.number % ROUND
             stop = min(size, start + left)
             part = block if stop - start == size else block.part(start, stop)
-            served = learner.learn(part, ends_round=stop - start == left)
-            letters = letters or served.scored.encoded.block.rejected
+            learner.learn(part, ends_round=stop - start == left)
             start = stop
         self._note(block, targets, first)
         if letters:
@@ -189,7 +194,7 @@ class OnlineEstimator(ABC):
             self._asker.restore_state({**state, "target": None, "task": None})
         names = self._names
         known = [
-            row if isinstance(row, dict) and names.issuperset(row) else _only(names, row)
+            row if isinstance(row, dict) and names.issuperset(row) else only(names, row)
             for row in rows
         ]
         # Without new features it is one block.
@@ -238,13 +243,6 @@ def _restored(
     estimator = kind(**settings)
     estimator.restore_state(state)
     return estimator
-
-
-def _only(names: frozenset[str], row: Any) -> Any:
-    """What is known of a sample; whatever is no sample stays, to be complained about."""
-    if not isinstance(row, Mapping):
-        return row
-    return {name: value for name, value in row.items() if name in names}
 
 
 def _complaint(letter: DeadLetter, first: int, total: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -11,31 +12,70 @@ from numpy.typing import ArrayLike
 
 from streamnet.errors import DataError
 from streamnet.samples import Sample
+from streamnet.sources.conversion import as_sample
 
-__all__ = ("Samples", "listed", "rows_of")
+__all__ = ("Samples", "listed", "only", "rows_of")
 
 Samples = Sequence[Sample] | ArrayLike
 """Many samples: dicts, a data frame, or a matrix whose columns are called f0, f1, ..."""
 
 
 def rows_of(samples: Samples) -> Sequence[Sample]:
-    """Dicts from dicts, a data frame (of polars or pandas), or a matrix."""
-    if isinstance(samples, list | tuple) and (not samples or isinstance(samples[0], Mapping)):
-        return samples
-    if isinstance(samples, Mapping):
+    """Dicts from dicts, a data frame (of polars or pandas), its rows, or a matrix.
+
+    Raises:
+        DataError: If it is none of them.
+    """
+    if isinstance(as_sample(samples), Mapping):
         raise DataError("X is one sample, but must be several: a list of dicts, or a matrix")
+    if isinstance(samples, list | tuple) and (
+        not samples or isinstance(as_sample(samples[0]), Mapping)
+    ):
+        return samples
     frame: Any = samples
     if hasattr(frame, "to_dicts"):
         return list(frame.to_dicts())
     if hasattr(frame, "to_dict"):
         return list(frame.to_dict("records"))
-    matrix = np.asarray(samples)
-    if matrix.ndim != 2:
-        raise DataError(f"X has {matrix.ndim} dimensions, but must have 2")
+    matrix = _matrix(samples)
     names = [f"f{column}" for column in range(matrix.shape[1])]
-    return [dict(zip(names, row, strict=True)) for row in matrix.tolist()]
+    return [dict(zip(names, row, strict=True)) for row in _plain(matrix)]
 
 
 def listed(targets: Any) -> list[Any]:
-    """The targets as Python's own objects, wherever they have come from."""
-    return list(targets.tolist() if hasattr(targets, "tolist") else targets)
+    """The targets one by one, wherever they have come from.
+
+    Raises:
+        DataError: If it is one target, or none.
+    """
+    try:
+        return list(_plain(targets))
+    except TypeError:
+        raise DataError(f"y is {targets!r}, but must be several: one for each sample") from None
+
+
+def only(names: Collection[str], row: Any) -> Any:
+    """What is known of a sample; whatever is no sample stays, to be complained about."""
+    row = as_sample(row)
+    if not isinstance(row, Mapping):
+        return row
+    return {name: value for name, value in row.items() if name in names}
+
+
+def _matrix(samples: Any) -> np.ndarray:
+    try:
+        matrix = np.asarray(samples)
+    except ValueError:
+        raise DataError(
+            "X is neither a list of dicts nor a matrix, whose rows all have one length"
+        ) from None
+    if matrix.ndim != 2:
+        raise DataError(f"X has {matrix.ndim} dimensions, but must have 2")
+    return matrix
+
+
+def _plain(values: Any) -> Any:
+    """Values as Python's own objects, but times of numpy, which may be finer than Python's."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        return values
+    return values.tolist() if hasattr(values, "tolist") else values

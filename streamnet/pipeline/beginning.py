@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
 from streamnet.durability.tree import Tree
 from streamnet.learning.learner import Learner
+from streamnet.learning.search import default_population
+from streamnet.modelfiles.model import Model
+from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.recording import Recorder
 
-__all__ = ("begin_outputs", "first_cut", "restore_learning")
+__all__ = ("begin_outputs", "first_cut", "identity_of", "restore_learning")
+
+
+def identity_of(
+    candidates: Sequence[CandidateSettings] | None,
+    start: Model | None,
+    learning: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What of a run's settings decides its result: a state goes on with the same alone."""
+    chosen = candidates or default_population(encoder=learning.get("encoder"))
+    return {
+        "candidates": [settings.as_dict() for settings in chosen],
+        "start": None if start is None else start.document()["checksum"],
+        **learning,
+    }
 
 
 def restore_learning(learner: Learner, recorder: Recorder, saved: Tree) -> None:

@@ -8,7 +8,7 @@ from anyio import BrokenResourceError
 from anyio import ClosedResourceError
 from anyio import EndOfStream
 
-__all__ = ("first_cause",)
+__all__ = ("first_cause", "raise_cause")
 
 _CONSEQUENCES = (BrokenResourceError, ClosedResourceError, EndOfStream)
 
@@ -22,6 +22,27 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     errors = list(_single(group))
     causes = (error for error in errors if not isinstance(error, _CONSEQUENCES))
     return next(causes, errors[0])
+
+
+def raise_cause(
+    group: BaseExceptionGroup[BaseException], *, unless_of: BaseException | None = None
+) -> None:
+    """Raise the error that began it, with the cause and context that it has itself.
+
+    Args:
+        group: What a task group raised.
+        unless_of: The error of the task group's own body, which may be a group: if it began it,
+            nothing is raised, for it goes on as it is.
+    """
+    cause = first_cause(group)
+    # A task group may have made another group of the body's own, with the same errors in it.
+    if unless_of is not None and any(cause is error for error in _single(unless_of)):
+        return
+    context = cause.__context__
+    try:
+        raise cause
+    finally:
+        cause.__context__ = context
 
 
 def _single(error: BaseException) -> Iterator[BaseException]:

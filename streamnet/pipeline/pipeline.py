@@ -27,17 +27,17 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
-from streamnet.learning.search import default_population
 from streamnet.learning.trainer import Snapshot
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.beginning import begin_outputs
 from streamnet.pipeline.beginning import first_cut
+from streamnet.pipeline.beginning import identity_of
 from streamnet.pipeline.beginning import restore_learning
 from streamnet.pipeline.board import Board
 from streamnet.pipeline.board import board_of
-from streamnet.pipeline.causes import first_cause
+from streamnet.pipeline.causes import raise_cause
 from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.champions import Champions
 from streamnet.pipeline.champions import about_of
@@ -61,6 +61,7 @@ from streamnet.pipeline.statistics import PipelineStatistics
 from streamnet.pipeline.threads import BRIEF
 from streamnet.pipeline.training import train
 from streamnet.pipeline.warmup import warm_up
+from streamnet.randomness import seed_of
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
 
@@ -139,6 +140,7 @@ class Pipeline:
     ) -> None:
         if threads < 1:
             raise ConfigurationError(f"threads is {threads}, but must be >= 1")
+        seed, candidates = seed_of(seed), None if candidates is None else tuple(candidates)
         self.source = source
         self.rejections = rejections or Rejections()
         self.learner: Learner | None = None
@@ -155,15 +157,12 @@ class Pipeline:
         self._make = partial(
             Learner, candidates=candidates, seed=seed, dtype=dtype, start=start, **learning
         )
-        chosen = candidates or default_population(encoder=learning.get("encoder"))
         self._identity = {
             "seed": seed,
             "round_size": round_size,
             "dtype": dtype,
             "rejected_window": self.rejections.limit.window,
-            "candidates": [settings.as_dict() for settings in chosen],
-            "start": None if start is None else start.document()["checksum"],
-            **learning,
+            **identity_of(candidates, start, learning),
         }
         self._dtype, self._seed = dtype, seed
         self._threads, self._brief = threads, brief
@@ -193,7 +192,7 @@ class Pipeline:
         try:
             await self._group.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            raise first_cause(group) from None
+            raise_cause(group, unless_of=error)
 
     async def run(self) -> Result:
         """Learn the whole source.
@@ -208,7 +207,7 @@ class Pipeline:
         try:
             await self._run()
         except BaseExceptionGroup as group:
-            raise first_cause(group) from None
+            raise_cause(group)
         return self.result()
 
     def stop(self) -> None:

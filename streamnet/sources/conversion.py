@@ -29,12 +29,20 @@ from streamnet.sources.values import reader_of
 from streamnet.sources.values import target_number_of
 from streamnet.sources.values import word_of
 
-__all__ = ("Conversion", "Rows")
+__all__ = ("Conversion", "Rows", "as_sample")
 
 PLAIN = {float, int}
 WORDS = {str, int}  # types of labels that can always be read
 GAPS = {float, int, type(None)}
 Problems = dict[int, tuple[int, Problem]]  # by row: the column that comes first, and what it has
+
+
+def as_sample(given: Any) -> Any:
+    """A row of a data frame (of pandas) as a dict of its values by name; all else as it is."""
+    if isinstance(given, Mapping):
+        return given
+    is_row = getattr(given, "ndim", None) == 1 and hasattr(given, "to_dict")
+    return given.to_dict() if is_row else given
 
 
 class Rows(NamedTuple):
@@ -78,6 +86,8 @@ class Conversion:
             samples: At least one.
             targets: One a sample, or None: the target is a value of the sample.
         """
+        if any(type(sample) is not dict for sample in samples):
+            samples = [as_sample(sample) for sample in samples]
         if targets is not None and self._schema.target is None:
             self.schema = replace(self._schema, target="target")
         if self._schema.target is not None and self._schema.task is None:
@@ -262,18 +272,20 @@ class Conversion:
                 return np.array(column, np.float64)
             found = [target_number_of(value, self._reading) for value in column]
             numbers = self._separated(name, column, found, order, problems, math.nan)
-            self._require(name, [n != n for n in numbers], order, problems)
+            self._require(name, column, [n != n for n in numbers], order, problems)
             return np.array(numbers, np.float64)
         words = self._words(name, column, order, problems)
-        self._require(name, [word is None for word in words], order, problems)
+        self._require(name, column, [word is None for word in words], order, problems)
         return words
 
-    def _require(self, name: str, gaps: list[bool], order: int, problems: Problems) -> None:
+    def _require(
+        self, name: str, column: list[Any], gaps: list[bool], order: int, problems: Problems
+    ) -> None:
         if self._columns.target_optional or True not in gaps:
             return
-        problem = Problem.of_value(Reason.TARGET_MISSING, name, None)
         for row, gap in enumerate(gaps):
             if gap:
+                problem = Problem.of_value(Reason.TARGET_MISSING, name, column[row])
                 problems.setdefault(row, (order, problem))
 
     def _separated(

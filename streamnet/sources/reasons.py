@@ -81,7 +81,8 @@ class Problem(NamedTuple):
     def of_value(cls, reason: Reason, column: str, value: object) -> Problem:
         """The problem of one value of a column."""
         if reason is Reason.TARGET_MISSING:
-            return cls(reason, f"the target {column!r} is missing")
+            why = "" if value is None else f": {shown(value)} stands for a missing value"
+            return cls(reason, f"the target {column!r} is missing{why}")
         return cls(reason, f"column {column!r} has {shown(value)}, {RULES[reason]}")
 
     def letter(self, source: str, mark: np.ndarray, raw: str) -> DeadLetter:

@@ -17,6 +17,7 @@ from streamnet.errors import DataError
 from streamnet.randomness import fill_uniform
 from streamnet.randomness import key_of
 from streamnet.randomness import permutation
+from streamnet.randomness import seed_of
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Position
@@ -54,7 +55,7 @@ class Shuffled(Source):
             raise ConfigurationError(f"buffer is {buffer}, but must be >= 1")
         self._source = source
         self._size = buffer
-        self._key = key_of(seed, buffer, epoch)
+        self._key = key_of(seed_of(seed), buffer, epoch)
         self._arrived: Block | None = None  # of the source, and not in the buffer yet
         self._waiting: Block | None = None
         self._came = 0

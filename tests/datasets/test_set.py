@@ -106,6 +106,16 @@ def test_a_slice_is_a_set_that_knows_all_labels() -> None:
     assert made.labels == ("rock", "mine", "net")
 
 
+def test_a_mask_takes_the_samples_where_it_is_true() -> None:
+    made = rocks()
+    mask = [False, True, False, True]
+    for given_mask in (mask, tuple(mask), np.array(mask)):
+        assert list(made[given_mask]) == [made[1], made[3]]
+    for wrong in ([True], np.array([True] * 5), np.array([mask])):
+        with pytest.raises(ConfigurationError, match="index is a mask of shape"):
+            made[wrong]
+
+
 def test_membership_asks_for_vector_and_truth() -> None:
     made = rocks()
     assert Sample([0, 1.0], label="mine") in made
@@ -232,6 +242,27 @@ def test_a_set_comes_back_from_its_csv_file_or_is_refused(
         assert not path.exists()
         return
     assert Set.load(path, task=made.task) == made
+
+
+@pytest.mark.parametrize("names", [("1", "2"), ("NA", "2")])
+def test_csv_refuses_names_that_it_would_take_for_a_sample(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    made = Set("classification", columns=names)
+    made.extend([Sample([1, 2], label="a"), Sample([3, 4], label="b")])
+    with pytest.raises(ConfigurationError, match="which CSV would take for a sample"):
+        made.save(tmp_path / "set.csv")
+    assert not (tmp_path / "set.csv").exists()
+
+
+@pytest.mark.parametrize("labels", ["ab", "12"])
+def test_csv_keeps_names_that_are_numbers_where_another_name_tells_the_header(
+    tmp_path: Path, labels: str
+) -> None:
+    made = Set("classification", columns=("1", "width" if labels == "ab" else "2"))
+    made.extend([Sample([1, 2], label=labels[0]), Sample([3, 4], label=labels[1])])
+    made.save(tmp_path / "set.csv")
+    assert Set.load(tmp_path / "set.csv", task="classification") == made
 
 
 @settings(deadline=None, max_examples=30)

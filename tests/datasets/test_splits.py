@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +86,21 @@ def test_the_seed_alone_decides(target: list[str], seed: int) -> None:
 def test_the_numbers_of_a_seed_stay_what_they_are() -> None:
     parts = split(["a", "b", "a", "b", "b", "a", "b", "a"], (0.5, 0.25, 0.25), task=LABELS, seed=3)
     assert [part.tolist() for part in parts] == [[2, 6, 1, 7], [0, 3], [5, 4]]
+
+
+def test_the_seed_may_be_a_number_of_numpy_and_is_checked() -> None:
+    target = list("abababab")
+    makers: list[Callable[..., Any]] = [
+        partial(split, target, (0.5, 0.5)),
+        partial(kfold, target, 2),
+    ]
+    for made in makers:
+        plain = made(task="classification", seed=3)
+        assert np.array_equal(plain, made(task="classification", seed=np.int64(3)))
+        with pytest.raises(ConfigurationError, match="seed is -1, but must be a whole number"):
+            made(task="classification", seed=-1)
+        with pytest.raises(ConfigurationError, match="seed is 'a', but must be a whole number"):
+            made(task="classification", seed="a", ordered=True)
 
 
 def test_another_seed_gives_other_parts_and_shuffles() -> None:

@@ -35,6 +35,23 @@ def test_labels_are_the_same_however_the_stream_is_cut() -> None:
     assert [i for i, p in enumerate(parts) if p.refused] == list(whole.refused) == [6]
 
 
+@given(
+    st.lists(st.none() | st.sampled_from(["a", "b", "c", "d", "\ud83d", "\\ud83d"]), max_size=20),
+    st.lists(st.sampled_from(["a", "b", "\ud83d"]), max_size=4),
+    st.integers(2, 6),
+)
+def test_labels_fit_up_to_the_first_that_would_be_refused(
+    target: list[str | None], before: list[str], most: int
+) -> None:
+    labels = ClassLabels(max_classes=most)
+    labels.number(np.array([*before, None], object))
+    block = np.array([*target, None], object)[:-1]
+    names = labels.names.copy()
+    fitting = labels.fitting(block)
+    assert labels.names == names
+    assert fitting == min(labels.number(block).refused, default=len(block))
+
+
 def test_restored_labels_go_on_with_the_same_numbers() -> None:
     labels = ClassLabels(max_classes=3)
     labels.restore_state(["spam", "ham"])

@@ -194,6 +194,18 @@ def test_rehearsal_learns_earlier_samples_drawn_by_key(memory: int) -> None:
     )
 
 
+@pytest.mark.parametrize("seed", [2**63, 2**64 - 3, np.uint64(2**64 - 1), np.int8(5)])
+def test_seeds_of_all_64_bits_draw_by_the_same_rule(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "SEED", int(seed))
+    settings = CandidateSettings(hidden=(6,), optimiser="adagrad", rehearsal=3, memory=20)
+    check(settings, Task.CLASSIFICATION)
+    given = Population([settings], task=Task.CLASSIFICATION, seed=seed).seed
+    assert type(given) is int  # what kernels are compiled for
+    assert -(2**63) <= given < 2**63
+
+
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize(("class_weight", "rehearsal", "clip"), [(1.0, 0, 0.0), (0.5, 3, 0.3)])
 def test_rare_classes_weigh_more_also_when_rehearsed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
@@ -344,8 +346,21 @@ def test_a_copy_goes_on_to_the_bit_and_weights_come_back_as_they_were_set(
     same(network, drawn, 0.0)
     X, Y = rng.normal(size=(10, inputs)), rng.normal(size=(10, outputs))
     network.learn(X[:cut], Y[:cut])
-    other = network.copy()
-    for one in (network, other):
+    others = network.copy(), copy.deepcopy(network), pickle.loads(pickle.dumps(network))
+    for one in (network, *others):
         one.learn(X[cut:], Y[cut:])
-    same(other, network.weights, 0.0)
-    assert np.array_equal(network.calculate(X), other.calculate(X))
+    for other in others:
+        same(other, network.weights, 0.0)
+        assert np.array_equal(network.calculate(X), other.calculate(X))
+
+
+def test_a_pickled_network_keeps_labels_type_and_settings() -> None:
+    settings = CandidateSettings.gopher(hidden=(4,))
+    network = NeuralNetwork(3, settings, labels=("same", "different"), dtype="float32")
+    other = pickle.loads(pickle.dumps(network))
+    assert (other.labels, other.dtype, other.settings) == (
+        network.labels,
+        network.dtype,
+        network.settings,
+    )
+    assert other.calculate_labels([0, 1, 1]) == network.calculate_labels([0, 1, 1])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import settings
@@ -16,14 +16,19 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import StandardScaler
 
+from streamnet.engine import Engine
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.modelfiles import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.neural import NeuralNetwork
+from streamnet.online import AutoEncoder
 from streamnet.online import OnlineClassifier
 from streamnet.online import OnlineRegressor
+from streamnet.pipeline import Pipeline
 from streamnet.samples import Kind
+from streamnet.sources import IterableSource
 from tests.online.learners import FEW
 from tests.online.learners import KINDS
 from tests.online.learners import Estimator
@@ -33,56 +38,6 @@ from tests.online.learners import label
 from tests.online.learners import regressor
 from tests.online.learners import samples
 from tests.online.learners import taught
-
-# ------------------------------------------------------------------------ labels
-
-
-@pytest.mark.parametrize("labels", [(0, 1), (True, False), ("a", "b"), (-7, 2**70), (1.5, 2.5)])
-def test_the_users_own_labels_come_back(labels: tuple[Any, Any]) -> None:
-    estimator = classifier()
-    for i in range(200):
-        estimator.learn_one({"x": i % 2}, labels[i % 2])
-    answer = estimator.predict_one({"x": 1})
-    assert (answer, type(answer)) == (labels[1], type(labels[1]))
-    assert estimator.classes_ == list(labels)
-    assert [type(name) for name in estimator.predict_proba_one({"x": 0})] == [type(labels[0])] * 2
-    assert estimator.model().labels == tuple(str(name).lower() for name in labels)
-
-
-def test_labels_of_one_text_are_one_label_and_the_first_one_is_answered() -> None:
-    estimator = classifier()
-    for one in (1, "1", np.int64(1), " 1 "):
-        estimator.learn_one({"x": 0.0}, one)
-    assert estimator.classes_ == [1]
-
-
-def test_numpys_numbers_become_pythons() -> None:
-    estimator = classifier()
-    estimator.learn_one({"x": np.float32(0.5), "n": np.int16(3)}, np.int64(4))
-    assert type(estimator.predict_one({"x": 0.5})) is int
-
-
-def test_labels_of_several_types_are_kept_apart() -> None:
-    estimator = classifier().partial_fit([{"x": 0.0}, {"x": 1.0}, {"x": 2.0}], [1, "b", True])
-    assert estimator.classes_ == [1, "b", True]
-    assert estimator.predict([{"x": 0.0}]).dtype == object
-
-
-def test_a_label_may_come_up_at_any_time_in_the_middle_of_a_block() -> None:
-    estimator = classifier()
-    estimator.partial_fit([{"x": i} for i in range(50)], ["a"] * 20 + ["b"] * 20 + ["c"] * 10)
-    assert estimator.classes_ == ["a", "b", "c"]
-    assert estimator.predict_proba([{"x": 1}]).shape == (1, 3)
-    assert estimator.predict_proba([{"x": 1}]).sum() == pytest.approx(1.0)
-
-
-def test_a_label_too_many_is_refused() -> None:
-    estimator = classifier(encoder={"max_classes": 2})
-    estimator.partial_fit([{"x": 0}, {"x": 1}], ["a", "b"])
-    with pytest.raises(DataError, match="max_classes"):
-        estimator.learn_one({"x": 2}, "c")
-    assert estimator.classes_ == ["a", "b"]
-
 
 # -------------------------------------------------------------- scikit-learn's way
 
@@ -106,27 +61,6 @@ def test_it_is_used_like_an_estimator_of_scikit_learn_and_learns_as_well() -> No
     shares = ours.predict_proba(X[2000:])
     assert np.allclose(shares.sum(axis=1), 1.0, atol=1e-5)
     assert (np.array(ours.classes_)[shares.argmax(axis=1)] == guesses).all()
-
-
-def test_a_data_frame_is_read_by_the_names_of_its_columns() -> None:
-    rows = samples(100)
-    frame = pl.DataFrame(rows)
-    by_rows, by_frame = classifier(), classifier()
-    targets = pl.Series("y", [label(row) for row in rows])
-    by_rows.partial_fit(rows, targets.to_list())
-    by_frame.partial_fit(frame, targets.to_numpy())
-    assert by_rows.predict(rows).tolist() == by_frame.predict(frame).tolist()
-
-
-def test_a_frame_of_pandas_is_read_by_rows_too() -> None:
-    class Frame:
-        def to_dict(self, orient: str) -> list[dict[str, Any]]:
-            assert orient == "records"
-            return samples(10)
-
-    frame: Any = Frame()
-    estimator = taught()
-    assert estimator.predict(frame).tolist() == estimator.predict(samples(10)).tolist()
 
 
 def test_many_more_samples_than_a_block_are_answered_like_each_alone() -> None:
@@ -231,7 +165,8 @@ def test_the_kind_of_a_feature_can_be_told() -> None:
         ({"x": float("inf")}, "yes", "column 'x' has 'inf'"),
         ({"x": 1.0, "strange": object()}, "yes", "column 'strange' has"),
         ({"x": 1.0}, None, "the target is missing"),
-        ({"x": 1.0}, "", "the target is missing"),
+        ({"x": 1.0}, "", "the target is missing: '' stands for a missing value"),
+        ({"x": 1.0}, "None", "the target is missing: 'None' stands for a missing value"),
         ({"x": 1.0}, ["yes"], "y has"),
         ({"x": 1.0, 5: 2.0}, "yes", "the name 5 is not text"),
         ([1.0], "yes", "the sample is not a mapping"),
@@ -273,22 +208,42 @@ def test_a_wrong_value_is_told_when_it_is_asked_about() -> None:
         estimator.predict_one(not_a_sample)
 
 
-def test_samples_of_another_shape_are_told() -> None:
-    estimator = classifier()
-    with pytest.raises(DataError, match="X has 2 samples, but y has 1"):
-        estimator.partial_fit([{"x": 1}, {"x": 2}], [1])
-    with pytest.raises(DataError, match="X has 1 dimensions, but must have 2"):
-        estimator.predict(np.zeros(3))
-    one: Any = {"x": 1}
-    with pytest.raises(DataError, match="X is one sample"):
-        estimator.predict(one)
-
-
 def test_a_wrong_setting_is_told() -> None:
     with pytest.raises(ConfigurationError, match="fading is 2"):
         OnlineClassifier(fading=2.0)
     with pytest.raises(ConfigurationError):
         OnlineClassifier([])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "a", None])
+def test_a_wrong_seed_is_told_before_anything_is_learned(seed: Any) -> None:
+    makers: list[Callable[..., object]] = [
+        OnlineClassifier,
+        OnlineRegressor,
+        AutoEncoder,
+        Engine,
+        partial(NeuralNetwork, 3),
+        partial(Pipeline, IterableSource([])),
+    ]
+    for make in makers:
+        with pytest.raises(ConfigurationError, match=r"seed is .*, but must be a whole number"):
+            make(seed=seed)
+
+
+def test_a_seed_may_be_a_number_of_numpy() -> None:
+    rows = samples(40)
+    targets = [label(row) for row in rows]
+    seeds: tuple[Any, Any] = 3, np.int64(3)
+    plain, numpys = (OnlineClassifier(FEW, seed=s).partial_fit(rows, targets) for s in seeds)
+    assert flat(plain.export_state()) == flat(numpys.export_state())
+    assert plain.model().about == numpys.model().about
+
+
+def test_a_seed_may_have_64_bits() -> None:
+    estimator = OnlineClassifier(FEW, seed=2**64 - 1, encoder={"autoencoder": {"code": 2}})
+    for row in samples(300):
+        estimator.learn_one(row, label(row))
+    assert estimator.model().about["seed"] == 2**64 - 1
 
 
 # --------------------------------------------------------------------- regression

@@ -108,3 +108,17 @@ def test_a_copied_or_pickled_estimator_goes_on_to_the_same_bits(
     assert flat(other.export_state()) == before
     other.partial_fit(rows[1200:], [target(row) for row in rows[1200:]])
     assert flat(one.export_state()) == flat(other.export_state())
+
+
+def test_what_was_given_may_be_used_up_or_changed_afterwards() -> None:
+    rows = samples(50)
+    targets = [label(row) for row in rows]
+    few, encoder = FEW.copy(), {"max_classes": 7}
+    listed = OnlineClassifier(few, encoder=encoder).partial_fit(rows, targets)
+    iterated: Any = OnlineClassifier(iter(FEW), encoder={"max_classes": 7})  # type: ignore[arg-type]
+    iterated.partial_fit(rows, targets)
+    few.clear()
+    encoder["max_classes"] = 8
+    for estimator in (listed, iterated):
+        other = pickle.loads(pickle.dumps(estimator))
+        assert flat(other.export_state()) == flat(listed.export_state())

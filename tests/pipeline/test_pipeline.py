@@ -187,6 +187,82 @@ def test_an_error_in_the_body_ends_the_run_with_that_very_error(run: Runner) -> 
     assert source.closed
 
 
+def test_an_error_in_the_body_keeps_its_cause_and_its_context(run: Runner) -> None:
+    reason, errors = KeyError("why"), [ValueError("explained"), ValueError("met on the way")]
+
+    async def main(explained: bool) -> None:
+        async with pipeline_of(Playing(stream(Task.REGRESSION, N), ends=False)):
+            try:
+                raise reason
+            except KeyError as met:
+                if explained:
+                    raise errors[0] from met
+                raise errors[1]  # noqa: B904 - that is the point
+
+    for explained, error in ((True, errors[0]), (False, errors[1])):
+        with pytest.raises(ValueError, match=str(error)) as found:
+            run(main, explained)
+        assert found.value is error
+        assert (error.__cause__ is reason) == explained
+        assert error.__context__ is reason
+
+
+def test_a_group_of_errors_that_the_body_raises_stays_a_group(run: Runner) -> None:
+    async def break_with(error: Exception) -> None:
+        raise error
+
+    async def main() -> None:
+        async with (
+            pipeline_of(Playing(stream(Task.REGRESSION, N), ends=False)),
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(break_with, KeyError("one"))
+            group.start_soon(break_with, ValueError("two"))
+
+    with pytest.raises(ExceptionGroup) as found:
+        run(main)
+    assert sorted(map(repr, found.value.exceptions)) == ["KeyError('one')", "ValueError('two')"]
+
+
+def test_an_error_of_the_source_tells_its_cause_in_a_body_as_with_run(run: Runner) -> None:
+    async def broken() -> AsyncIterator[dict[str, Any]]:
+        yield {"x": 1, "y": "a"}
+        raise KeyError("in the generator")
+
+    async def within() -> None:
+        async with pipeline_of(IterableSource(broken(), target="y")) as pipeline:
+            async for _ in pipeline.champions():
+                pass
+
+    with pytest.raises(DataError) as in_body:
+        run(within)
+    with pytest.raises(DataError) as by_run:
+        run(pipeline_of(IterableSource(broken(), target="y")).run)
+    for found in (in_body, by_run):
+        assert repr(found.value.__cause__) == "KeyError('in the generator')"
+
+
+def test_an_error_in_a_stage_tells_its_cause(run: Runner) -> None:
+    reason = KeyError("why")
+
+    def sink(_: Served) -> None:
+        raise ZeroDivisionError from reason
+
+    async def within() -> None:
+        async with made() as pipeline:
+            async for _ in pipeline.champions():
+                pass
+            await anyio.Event().wait()
+
+    def made() -> Pipeline:
+        return pipeline_of(Playing(stream(Task.REGRESSION, N), ends=False), sinks=[sink])
+
+    for main in (within, made().run):
+        with pytest.raises(ZeroDivisionError) as found:
+            run(main)
+        assert found.value.__cause__ is reason
+
+
 def test_an_error_while_opening_closes_the_source_and_leaves_no_report(run: Runner) -> None:
     class Shut(Playing):
         async def open(self, after: Any = None) -> Schema:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
 import anyio
+import numpy as np
 
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
@@ -140,3 +142,28 @@ def cuts_agree(make: Callable[[int], Source], sizes: tuple[int, ...]) -> Content
     for other in others:
         assert other == first
     return first
+
+
+class FrameRow:
+    """What a row of a data frame of pandas is like: no mapping, but with names."""
+
+    ndim = 1
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+        self.dtype = np.dtype(object)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values.values())
+
+    def keys(self) -> np.ndarray:
+        return np.array(list(self._values), object)
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._values.copy()

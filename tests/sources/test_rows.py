@@ -16,6 +16,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Task
 from streamnet.sources import Columns
 from streamnet.sources import RowReader
+from tests.sources.reading import FrameRow
 from tests.sources.reading import bits
 from tests.sources.reading import content
 
@@ -161,3 +162,16 @@ def test_a_known_schema_is_used_from_the_start() -> None:
     assert np.isnan(block.numbers).all()
     assert block.target is not None
     assert np.isnan(block.target).all()
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_a_row_of_a_data_frame_is_read_by_its_names(most: int) -> None:
+    rows: list[Any] = [{"x": 1.5, "y": "a"}, {"x": 2, "y": "b"}, {"x": 3, "z": 1, "y": "a"}]
+    framed: list[Any] = [FrameRow(row) for row in rows]
+    read = []
+    for samples in (rows, framed):
+        reader = RowReader(Columns(target="y"))
+        parts = [samples[at : at + most] for at in range(0, len(samples), most)]
+        read.append(content([block for part in parts for block in reader.blocks(part)]))
+    assert read[0] == read[1]
+    assert len(read[1].samples) == 3

@@ -11,6 +11,7 @@ from typing import Any
 from typing import final
 
 from streamnet.errors import ConfigurationError
+from streamnet.randomness import seed_of
 
 __all__ = ("ACTIVATIONS", "AutoEncoderSettings")
 
@@ -81,7 +82,7 @@ class AutoEncoderSettings:
                 f"hidden has {len(self.hidden)} layers, but must have <= {MOST_LAYERS}"
             )
         _whole("negatives", self.negatives, 1, MOST_NEGATIVES)
-        _whole("seed", self.seed, 0, (1 << 64) - 1)
+        object.__setattr__(self, "seed", seed_of(self.seed))
         if not 0.0 <= self.noise < 1.0:
             raise ConfigurationError(f"noise is {self.noise}, but must be >= 0 and < 1")
         if not (self.learning_rate > 0.0 and isfinite(self.learning_rate)):

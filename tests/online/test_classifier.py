@@ -1,0 +1,112 @@
+"""The labels of a classifier: which come back, which are refused, what they are called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamnet.errors import DataError
+from tests.online.learners import classifier
+from tests.online.learners import flat
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (True, False), ("a", "b"), (-7, 2**70), (1.5, 2.5)])
+def test_the_users_own_labels_come_back(labels: tuple[Any, Any]) -> None:
+    estimator = classifier()
+    for i in range(200):
+        estimator.learn_one({"x": i % 2}, labels[i % 2])
+    answer = estimator.predict_one({"x": 1})
+    assert (answer, type(answer)) == (labels[1], type(labels[1]))
+    assert estimator.classes_ == list(labels)
+    assert [type(name) for name in estimator.predict_proba_one({"x": 0})] == [type(labels[0])] * 2
+    assert estimator.model().labels == tuple(str(name).lower() for name in labels)
+
+
+def test_labels_of_one_text_are_one_label_and_the_first_one_is_answered() -> None:
+    estimator = classifier()
+    for one in (1, "1", np.int64(1), " 1 "):
+        estimator.learn_one({"x": 0.0}, one)
+    assert estimator.classes_ == [1]
+
+
+def test_numpys_numbers_become_pythons() -> None:
+    estimator = classifier()
+    estimator.learn_one({"x": np.float32(0.5), "n": np.int16(3)}, np.int64(4))
+    assert type(estimator.predict_one({"x": 0.5})) is int
+
+
+def test_labels_of_several_types_are_kept_apart() -> None:
+    estimator = classifier().partial_fit([{"x": 0.0}, {"x": 1.0}, {"x": 2.0}], [1, "b", True])
+    assert estimator.classes_ == [1, "b", True]
+    assert estimator.predict([{"x": 0.0}]).dtype == object
+
+
+def test_a_label_may_come_up_at_any_time_in_the_middle_of_a_block() -> None:
+    estimator = classifier()
+    estimator.partial_fit([{"x": i} for i in range(50)], ["a"] * 20 + ["b"] * 20 + ["c"] * 10)
+    assert estimator.classes_ == ["a", "b", "c"]
+    assert estimator.predict_proba([{"x": 1}]).shape == (1, 3)
+    assert estimator.predict_proba([{"x": 1}]).sum() == pytest.approx(1.0)
+
+
+def test_a_label_too_many_is_refused() -> None:
+    estimator = classifier(encoder={"max_classes": 2})
+    estimator.partial_fit([{"x": 0}, {"x": 1}], ["a", "b"])
+    with pytest.raises(DataError, match="max_classes"):
+        estimator.learn_one({"x": 2}, "c")
+    assert estimator.classes_ == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "good"), [("abcabb", 2), ("ababab", 6), ("aaabbc", 5), ("abc", 2), ("abbbbca", 5)]
+)
+def test_many_samples_are_learned_up_to_a_label_too_many_as_one_by_one(
+    labels: str, good: int
+) -> None:
+    many, single = (classifier(encoder={"max_classes": 2}) for _ in range(2))
+    rows = [{"x": i} for i in range(len(labels))]
+    for row, name in zip(rows[:good], labels, strict=False):
+        single.learn_one(row, name)
+    if good == len(labels):
+        many.partial_fit(rows, list(labels))
+    else:
+        with pytest.raises(DataError, match=f"sample {good}: label 'c' is new"):
+            many.partial_fit(rows, list(labels))
+        with pytest.raises(DataError, match="label 'c' is new"):
+            single.learn_one(rows[good], "c")
+    assert flat(many.export_state()["learner"]) == flat(single.export_state()["learner"])
+
+
+@pytest.mark.parametrize(("wrong", "message"), [(3, "sample 2: label"), (1, "sample 1: column")])
+def test_of_a_label_too_many_and_a_wrong_value_the_first_is_told(wrong: int, message: str) -> None:
+    estimator = classifier(encoder={"max_classes": 2})
+    rows: list[dict[str, Any]] = [{"x": i} for i in range(4)]
+    rows[wrong] = {"x": "many"}
+    with pytest.raises(DataError, match=message):
+        estimator.partial_fit(rows, list("abca"))
+    assert estimator.export_state()["learner"]["trainer"]["number"] == min(wrong, 2)
+
+
+def test_a_label_of_half_a_character_is_learned_and_answered() -> None:
+    half, printed = "\ud83d", "\\ud83d"
+    estimator = classifier()
+    for i in range(200):
+        estimator.learn_one({"x": i % 2}, (half, "b")[i % 2])
+    assert estimator.classes_ == [half, "b"]
+    assert estimator.predict_one({"x": 0}) == half
+    assert estimator.model().labels == (printed, "b")
+    in_a_block = classifier().partial_fit([{"x": 0}, {"x": 1}], ["b", half])
+    assert in_a_block.classes_ == ["b", half]
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
+def test_a_time_as_a_label_is_answered_as_the_model_calls_it(unit: str) -> None:
+    days = np.array(["2024-01-01", "2024-06-02"], f"M8[{unit}]")
+    many = classifier().partial_fit([{"x": 0}, {"x": 1}], days)
+    single = classifier()
+    for x, day in enumerate(days):
+        single.learn_one({"x": x}, day)
+    for estimator in (many, single):
+        assert estimator.classes_ == list(estimator.model().labels) == list(map(str, days))

@@ -1,0 +1,92 @@
+"""Many samples at once: frames, their rows, matrices, and what is none of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from streamnet.errors import DataError
+from streamnet.online import OnlineClassifier
+from streamnet.samples import Kind
+from tests.online.learners import FEW
+from tests.online.learners import classifier
+from tests.online.learners import flat
+from tests.online.learners import label
+from tests.online.learners import samples
+from tests.online.learners import taught
+from tests.sources.reading import FrameRow
+
+
+def test_a_data_frame_is_read_by_the_names_of_its_columns() -> None:
+    rows = samples(100)
+    frame = pl.DataFrame(rows)
+    by_rows, by_frame = classifier(), classifier()
+    targets = pl.Series("y", [label(row) for row in rows])
+    by_rows.partial_fit(rows, targets.to_list())
+    by_frame.partial_fit(frame, targets.to_numpy())
+    assert by_rows.predict(rows).tolist() == by_frame.predict(frame).tolist()
+
+
+def test_a_frame_of_pandas_is_read_by_rows_too() -> None:
+    class Frame:
+        def to_dict(self, orient: str) -> list[dict[str, Any]]:
+            assert orient == "records"
+            return samples(10)
+
+    frame: Any = Frame()
+    estimator = taught()
+    assert estimator.predict(frame).tolist() == estimator.predict(samples(10)).tolist()
+
+
+def test_rows_of_a_frame_of_pandas_are_samples_by_their_names() -> None:
+    rows = samples(60)
+    framed: Any = [FrameRow(row) for row in rows]
+    targets = [label(row) for row in rows]
+    plain, single, many = classifier(), classifier(), classifier()
+    plain.partial_fit(rows, targets)
+    for row, target in zip(framed, targets, strict=True):
+        single.learn_one(row, target)
+    many.partial_fit(framed, targets)
+    for estimator in (single, many):
+        assert flat(estimator.export_state()["learner"]) == flat(plain.export_state()["learner"])
+        assert estimator.predict(framed).tolist() == plain.predict(rows).tolist()
+        assert estimator.predict_proba_one(framed[0]) == plain.predict_proba_one(rows[0])
+    with pytest.raises(DataError, match="X is one sample"):
+        plain.predict(framed[0])
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
+def test_times_of_numpy_are_times_in_every_unit(unit: str) -> None:
+    days = np.array([["2024-01-01"], ["2024-06-02"], ["NaT"]], f"M8[{unit}]")
+    estimator = classifier().partial_fit(days, ["a", "b", "a"])
+    assert estimator.model().fields == (("f0", Kind.TIME),)
+    by_text = OnlineClassifier(FEW, seed=3, kinds={"f0": Kind.TIME})
+    rows: list[dict[str, Any]] = [{"f0": "2024-01-01"}, {"f0": "2024-06-02"}, {"f0": None}]
+    by_text.partial_fit(rows, list("aba"))
+    assert np.array_equal(estimator.predict_proba(days), by_text.predict_proba(days))
+
+
+def test_samples_of_another_shape_are_told() -> None:
+    estimator = classifier()
+    with pytest.raises(DataError, match="X has 2 samples, but y has 1"):
+        estimator.partial_fit([{"x": 1}, {"x": 2}], [1])
+    with pytest.raises(DataError, match="X has 1 dimensions, but must have 2"):
+        estimator.predict(np.zeros(3))
+    one: Any = {"x": 1}
+    with pytest.raises(DataError, match="X is one sample"):
+        estimator.predict(one)
+
+
+@pytest.mark.parametrize("X", [[[1, 2], [3]], [[1], {"x": 1}]])
+def test_rows_that_are_no_matrix_are_told(X: Any) -> None:
+    with pytest.raises(DataError, match="X is neither a list of dicts nor a matrix"):
+        classifier().partial_fit(X, [1, 2])
+
+
+@pytest.mark.parametrize("y", [1, None, np.array(3), np.array("2024-01-01", "M8[ns]")])
+def test_one_target_for_many_samples_is_told(y: Any) -> None:
+    with pytest.raises(DataError, match=r"y is .*, but must be several: one for each sample"):
+        classifier().partial_fit([{"x": 1}], y)
