@@ -27,7 +27,6 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
-from streamnet.learning.search import default_population
 from streamnet.learning.trainer import Snapshot
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
@@ -43,6 +42,7 @@ from streamnet.pipeline.champions import Champions
 from streamnet.pipeline.champions import about_of
 from streamnet.pipeline.cutting import Cutter
 from streamnet.pipeline.glance import Glance
+from streamnet.pipeline.identity import identity_of
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.recording import Recorder
 from streamnet.pipeline.recording import check_records
@@ -155,16 +155,16 @@ class Pipeline:
         self._make = partial(
             Learner, candidates=candidates, seed=seed, dtype=dtype, start=start, **learning
         )
-        chosen = candidates or default_population(encoder=learning.get("encoder"))
-        self._identity = {
-            "seed": seed,
-            "round_size": round_size,
-            "dtype": dtype,
-            "rejected_window": self.rejections.limit.window,
-            "candidates": [settings.as_dict() for settings in chosen],
-            "start": None if start is None else start.document()["checksum"],
+        self._identity = identity_of(
+            candidates=candidates,
+            start=start,
+            seed=seed,
+            round_size=round_size,
+            dtype=dtype,
+            rejected_window=self.rejections.limit.window,
             **learning,
-        }
+        )
+        self._encoder = learning.get("encoder")
         self._dtype, self._seed = dtype, seed
         self._threads, self._brief = threads, brief
         self.sinks = list(sinks)
@@ -267,8 +267,8 @@ class Pipeline:
             return
         if schema.task is None:
             raise ConfigurationError("the source has no target, but learning needs one")
-        encoder, kinds = self._identity.get("encoder"), [kind for _, kind in schema.fields]
-        warm = partial(warm_up, schema.task, self._dtype, encoder, kinds=kinds)
+        kinds = [kind for _, kind in schema.fields]
+        warm = partial(warm_up, schema.task, self._dtype, self._encoder, kinds=kinds)
         if not await self._reader.unless_stopped(partial(abandonable, warm)):
             return
         self.schema, self.learner = schema, self._make(task=schema.task)

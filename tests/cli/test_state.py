@@ -138,6 +138,18 @@ def test_the_source_may_not_be_read_differently(ran: Cli, run_file: Path) -> Non
     assert "source.drop is ['z'], but was not given" in outcome.complaint
 
 
+def test_a_table_that_was_left_out_may_not_be_given_later(ran: Cli, run_file: Path) -> None:
+    text = run_file.read_text()
+    for table, phrase in (
+        ('kinds = {x = "text"}', "source.kinds.x is text, but was not given"),
+        ('drift = {changed = "stop"}', "source.drift.changed is stop, but was not given"),
+    ):
+        run_file.write_text(text.replace('"y"', f'"y", {table}'))
+        outcome = ran("run", run_file, "--quiet")
+        assert outcome.code == 1
+        assert outcome.complaint.endswith(f"can't be gone on from: {phrase}")
+
+
 def test_status_tells_where_a_run_stands(ran: Cli) -> None:
     outcome = ran("status", "state")
     assert outcome.code == 0
