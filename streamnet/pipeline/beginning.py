@@ -23,15 +23,16 @@ def begin_outputs(recorder: Recorder, saved: Tree | None) -> None:
     """Make the outputs, or take them back to where they were at a cut.
 
     Raises:
-        StateError: If a file is not the same any more.
+        StateError: If a file is not the same any more, or holds what no state knows of.
         ConfigurationError: If one can't be written.
     """
-    states = {} if saved is None else saved["outputs"]
     for output in recorder.outputs:
-        if output.name in states:
-            output.restore_state(states[output.name])
-        else:
+        if saved is None:
             output.begin()
+        elif output.name in saved["outputs"]:
+            output.restore_state(saved["outputs"][output.name])
+        else:
+            output.begin_late()
 
 
 def first_cut(reader: Reader, learner: Learner, recorder: Recorder) -> Barrier:

@@ -118,6 +118,24 @@ def test_replay_goes_on_only_if_it_is_told_to(cli: Cli, run_file: Path) -> None:
     assert gone_on["samples"] == whole["samples"] == 3000
 
 
+def test_predictions_that_the_state_does_not_know_are_not_lost(cli: Cli, run_file: Path) -> None:
+    files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet", "--max-rejected", 0.5)
+    predictions, going_on = ("--predictions", "answers.csv"), (*files, *STATE, "--resume")
+    assert cli("replay", *files, *STATE, "--limit", 100, *predictions) == (0, "", "")
+    before = Path("answers.csv").read_bytes()
+    assert cli("replay", *going_on, "--limit", 200) == (0, "", "")
+    refused = cli("replay", *going_on, "--limit", 300, *predictions)
+    assert refused.code == 1
+    assert refused.complaint == (
+        f"predictions answers.csv has {len(before):,} bytes, but must be absent or empty, since "
+        "the state that is gone on from knows of none"
+    )
+    assert Path("answers.csv").read_bytes() == before
+    other = ("--predictions", "later.csv")
+    assert cli("replay", *going_on, "--limit", 300, *other) == (0, "", "")
+    assert len(Path("later.csv").read_text().splitlines()) == 101
+
+
 def test_resume_without_a_state_is_refused(cli: Cli, run_file: Path) -> None:
     outcome = cli("replay", "stream.csv", "--target", "y", "--resume")
     assert outcome.code == 2
