@@ -109,7 +109,20 @@ def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     >>> changes({"candidates": [], "seed": 1}, now)
     ['alpha is 0.5, but was 0.05']
     """
-    return differences(_known(in_full(saved), now), now)
+    return differences(_relaxed(_known(in_full(saved), now), now), now)
+
+
+def _relaxed(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was saved, with any other way than "stop" to take a drift that never came.
+
+    The run ended before the first one, so that it has learned what it would have another way.
+    """
+    drift = saved.get("source", {}).get("drift")
+    if not drift:
+        return saved
+    here = now["source"]["drift"] or {}
+    relaxed = {name: here.get(name) if way == "stop" else way for name, way in drift.items()}
+    return {**saved, "source": {**saved["source"], "drift": relaxed}}
 
 
 def _known(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,6 +103,24 @@ def test_a_table_of_names_is_compared_whole() -> None:
     assert changes(now, before) == ["source.kinds.c is not given, but was text"]
 
 
+def test_a_drift_that_would_have_stopped_the_run_may_be_taken_otherwise_from_now_on() -> None:
+    def source(**drift: str) -> dict[str, Any]:
+        return identity(source={"drift": {"new": None, "missing": None, "changed": None, **drift}})
+
+    plain = identity(source={"drift": None})
+    for now in (source(changed="reject"), plain):
+        assert changes(source(changed="stop"), now) == []
+    assert changes(source(changed="stop"), source(new="ignore")) == [
+        "source.drift.new is ignore, but was not given"
+    ]
+    assert changes(source(changed="reject"), source(changed="stop")) == [
+        "source.drift.changed is stop, but was reject"
+    ]
+    assert changes(plain, source(changed="stop")) == [
+        "source.drift.changed is stop, but was not given"
+    ]
+
+
 def test_all_is_filled_in_once() -> None:
     full = identity(encoder={"autoencoder": {"code": 4}})
     assert in_full(full) == full
