@@ -24,6 +24,7 @@ from streamnet.pipeline.standing import standing_of
 __all__ = ("list_letters", "replay_letters", "show_letter")
 
 RAW_LENGTH = 4096  # a record of so many characters was cut
+_NONE = "no record was rejected"
 
 
 def list_letters(folder: Path) -> None:
@@ -39,7 +40,7 @@ def list_letters(folder: Path) -> None:
             printable(f"{count}  {_where(letter)}  {letter['reason']}  {letter['detail']}")
         )
     if not count:
-        terminal.say("no record was rejected")
+        terminal.say(_NONE)
 
 
 def show_letter(folder: Path, number: int | None) -> None:
@@ -59,6 +60,8 @@ def show_letter(folder: Path, number: int | None) -> None:
                 table.add_row(name, Text(printable(str(value))))
             Terminal().print(table)
             return
+    if not count:
+        raise ConfigurationError(f"NUMBER is {number}, but {_NONE}")
     raise ConfigurationError(f"NUMBER is {number}, but must be from 1 to {count}")
 
 
@@ -87,15 +90,19 @@ def replay_letters(folder: Path, to: Path | None) -> None:
 
 
 def _letters(folder: Path) -> Iterator[dict[str, Any]]:
-    standing = standing_of(folder)
-    given = standing.tree["settings"].get("output", {}).get("dead_letters")
+    """Those that the file holds, also of records that no checkpoint knows of.
+
+    Such are the last ones of a run that broke off, and often are what it broke off for.
+    """
+    given = standing_of(folder).tree["settings"].get("output", {}).get("dead_letters")
     path = Path(given) if given else folder / STATE_DEAD_LETTERS
-    if not standing.counts["rejected"]:
-        return
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
-                yield json.loads(line)
+                if line.endswith("\n"):  # otherwise it is being written, or was torn
+                    yield json.loads(line)
+    except FileNotFoundError:
+        return
     except (OSError, ValueError) as error:
         raise StateError(f"{path} can't be read: {error}") from error
 
