@@ -346,3 +346,19 @@ def test_hanging_up_reads_the_run_file_again_and_refuses_what_can_not_change(
     piped.send_signal(signal.SIGTERM)
     piped.communicate(timeout=20)
     assert piped.returncode == 128 + signal.SIGTERM
+
+
+def test_a_hang_up_before_a_run_has_begun_waits_until_it_has(run_file: Path) -> None:
+    text = run_file.read_text().replace('"stream.csv"', '"-"')
+    run_file.unlink()
+    os.mkfifo(run_file)
+    child = start(run_file.parent, "run", "run.toml", "--quiet")
+    with run_file.open("w") as file:  # opened once it is being read
+        child.send_signal(signal.SIGHUP)
+        file.write(text)
+        run_file.unlink()
+        run_file.write_text(text)
+    records = (run_file.parent / "stream.csv").read_text()
+    _, words = child.communicate(records, timeout=60)
+    assert words == "streamnet: run.toml was read again: nothing changed\n"
+    assert child.returncode == 0
