@@ -234,32 +234,6 @@ def test_dead_letters_are_listed_shown_and_written_out(ran: Cli) -> None:
     assert "File exists" in ran("dead-letters", "replay", "state", "--to", "again.csv").complaint
 
 
-def test_dead_letters_for_which_a_run_broke_off_are_there(cli: Cli) -> None:
-    lines = ["x,y", *(f"{i % 7},{'ab'[i % 7 > 3]}" if i % 3 else "oops" for i in range(1500))]
-    Path("stream.csv").write_text("\n".join(lines) + "\n")
-    files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet")
-    outcome = cli("replay", *files, *STATE)
-    assert outcome.code == 1
-    assert "they are in state/dead-letters.jsonl" in outcome.complaint
-    letters = len(Path("state/dead-letters.jsonl").read_text().splitlines())
-    assert letters > 100
-    assert cli("status", "state").code == 0
-    assert len(cli("dead-letters", "list", "state").out.splitlines()) == letters
-    assert "oops" in cli("dead-letters", "show", "state", letters).out
-    with Path("state/dead-letters.jsonl").open("a") as file:
-        file.write('{"source": "str')  # as a process leaves it that is killed
-    assert len(cli("dead-letters", "list", "state").out.splitlines()) == letters
-
-
-def test_where_no_record_was_rejected_there_is_none_to_show(cli: Cli) -> None:
-    Path("stream.csv").write_text("x,y\n" + "1,a\n2,b\n" * 50)
-    files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet")
-    assert cli("replay", *files, *STATE) == (0, "", "")
-    assert cli("dead-letters", "list", "state").out == "no record was rejected\n"
-    shown = cli("dead-letters", "show", "state", 1)
-    assert (shown.code, shown.complaint) == (2, "NUMBER is 1, but no record was rejected")
-
-
 def test_a_state_of_which_nothing_can_be_used_has_an_exit_code_of_its_own(
     ran: Cli, run_file: Path
 ) -> None:
