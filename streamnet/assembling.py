@@ -51,7 +51,7 @@ __all__ = (
 
 DEAD_LETTERS = "rejected.jsonl"
 STATE_DEAD_LETTERS = "dead-letters.jsonl"
-_MAY_CHANGE = {"files", "limit", "max_rejected", "rejected_window"}
+_MAY_CHANGE = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
 STANDARD_INPUT = "-"
 _GRID = (
     "hidden",

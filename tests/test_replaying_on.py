@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
 from streamnet.errors import SchemaError
 from streamnet.errors import StateError
 from streamnet.modelfiles import Model
@@ -124,3 +125,28 @@ def test_a_limit_behind_which_order_would_differ_is_kept(more: dict[str, Any]) -
     with pytest.raises(StateError, match=r"source\.limit is 600, but was 300"):
         replay("stream.csv", **common, limit=600, resume=True)
     replay("stream.csv", **common, limit=300, resume=True)
+
+
+def test_a_run_that_a_drift_stopped_goes_on_as_if_it_had_been_told_so_from_the_beginning() -> None:
+    lines = [f"{i % 7},{'ab'[i % 7 > 3]}" for i in range(600)]
+    lines[400] = "many,a"
+    Path("stream.csv").write_text("\n".join(["x,y", *lines]) + "\n")
+    common: dict[str, Any] = {"target": "y", "candidates": 2, "kinds": {"x": "number"}}
+    stopping: dict[str, Any] = {"state": "one", "source.drift": {"changed": "stop"}}
+    for resume in (False, True):
+        with pytest.raises(DataError, match=r"line 402: .* \(source\.drift says stop\)"):
+            replay("stream.csv", **common, **stopping, resume=resume)
+    relaxed = replay("stream.csv", **common, state="one", resume=True)
+    whole = replay("stream.csv", **common, state="two")
+    assert relaxed.report["rejected"] == whole.report["rejected"] == 1
+    assert relaxed.report["served"] == whole.report["served"]
+    assert anyio.run(verify, Path("one")).differences == ()
+
+
+def test_what_happens_at_a_gap_may_change() -> None:
+    gopher_file(600)
+    common: dict[str, Any] = {"target": "y", "candidates": 2, "state": "one"}
+    replay("stream.csv", **common, limit=300)
+    going_on: dict[str, Any] = {"on_gap": "go_on", "limit": 400, "resume": True}
+    assert replay("stream.csv", **common, **going_on).report["learned"] == 400
+    assert replay("stream.csv", **common, limit=500, resume=True).report["learned"] == 500

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,8 @@ from rich.text import Text
 
 from streamnet.assembling import STATE_DEAD_LETTERS
 from streamnet.cli.figures import plural
+from streamnet.cli.headers import Headers
+from streamnet.cli.headers import header_of
 from streamnet.cli.terminal import Terminal
 from streamnet.cli.terminal import complain
 from streamnet.cli.terminal import printable
@@ -24,6 +24,7 @@ from streamnet.pipeline.standing import standing_of
 __all__ = ("list_letters", "replay_letters", "show_letter")
 
 RAW_LENGTH = 4096  # a record of so many characters was cut
+_NONE = "no record was rejected"
 
 
 def list_letters(folder: Path) -> None:
@@ -39,7 +40,7 @@ def list_letters(folder: Path) -> None:
             printable(f"{count}  {_where(letter)}  {letter['reason']}  {letter['detail']}")
         )
     if not count:
-        terminal.say("no record was rejected")
+        terminal.say(_NONE)
 
 
 def show_letter(folder: Path, number: int | None) -> None:
@@ -59,43 +60,68 @@ def show_letter(folder: Path, number: int | None) -> None:
                 table.add_row(name, Text(printable(str(value))))
             Terminal().print(table)
             return
+    if not count:
+        raise ConfigurationError(f"NUMBER is {number}, but {_NONE}")
     raise ConfigurationError(f"NUMBER is {number}, but must be from 1 to {count}")
 
 
 def replay_letters(folder: Path, to: Path | None) -> None:
     """Write the raw text of rejected records to a new file, with a header if theirs had one.
 
+    Where the columns of a later file stand in another order, its records are brought into that of
+    the first one.
+
     Raises:
         ConfigurationError: If the file can't be made.
-        StateError: As for `list_letters`.
+        StateError: As for `list_letters`, or if the header of a file can't be read any more.
     """
     if to is None:
         raise ConfigurationError("--to is missing: which file are the records to be written to?")
     letters = list(_letters(folder))
-    whole = [letter["raw"] for letter in letters if len(letter["raw"]) < RAW_LENGTH]
-    header = _header(standing_of(folder).tree["reading"]["source"])
-    lines = [*([header] if header else []), *whole]
+    whole = [letter for letter in letters if len(letter["raw"]) < RAW_LENGTH]
+    header, lines = _under_one_header(folder, whole)
     try:
         with to.open("x", encoding="utf-8") as file:
-            file.writelines(line.rstrip("\r\n") + "\n" for line in lines)
+            file.writelines(line + "\n" for line in [*header, *lines])
     except OSError as error:
         raise ConfigurationError(f"--to {to}: {error.strerror}") from error
     if len(whole) < len(letters):
         cut = plural(len(letters) - len(whole), "record")
         complain(f"{cut} left out: of long ones only the first {RAW_LENGTH:,} characters are kept")
-    Terminal().say(f"{plural(len(whole), 'record')} written to {printable(str(to))}")
+    if len(lines) < len(whole):
+        odd = plural(len(whole) - len(lines), "record")
+        complain(
+            f"{odd} left out: the columns of their files stand in another order than those of the "
+            "first, and which of them has which value can't be told"
+        )
+    Terminal().say(f"{plural(len(lines), 'record')} written to {printable(str(to))}")
+
+
+def _under_one_header(folder: Path, letters: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """The header line, if there is one, and below it the text of rejected records."""
+    tree = standing_of(folder).tree
+    first = header_of(tree["reading"]["source"])
+    if first is None:
+        return [], [letter["raw"].rstrip("\r\n") for letter in letters]
+    headers = Headers(first, tree["settings"].get("source", {}).get("files", ()))
+    found = [headers.under_first(letter) for letter in letters]
+    return [first.line], [line for line in found if line is not None]
 
 
 def _letters(folder: Path) -> Iterator[dict[str, Any]]:
-    standing = standing_of(folder)
-    given = standing.tree["settings"].get("output", {}).get("dead_letters")
+    """Those that the file holds, also of records that no checkpoint knows of.
+
+    Such are the last ones of a run that broke off, and often are what it broke off for.
+    """
+    given = standing_of(folder).tree["settings"].get("output", {}).get("dead_letters")
     path = Path(given) if given else folder / STATE_DEAD_LETTERS
-    if not standing.counts["rejected"]:
-        return
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
-                yield json.loads(line)
+                if line.endswith("\n"):  # otherwise it is being written, or was torn
+                    yield json.loads(line)
+    except FileNotFoundError:
+        return
     except (OSError, ValueError) as error:
         raise StateError(f"{path} can't be read: {error}") from error
 
@@ -103,15 +129,3 @@ def _letters(folder: Path) -> Iterator[dict[str, Any]]:
 def _where(letter: dict[str, Any]) -> str:
     place = f"line {letter['line']}" if letter["line"] else f"record at {letter['offset']}"
     return f"{letter['source']}, {place}"
-
-
-def _header(state: Any) -> str | None:
-    """The header line of delimited text, by what its source has found out."""
-    if not isinstance(state, dict):
-        return None
-    if state.get("header") and "names" in state and "delimiter" in state:
-        text = StringIO()
-        csv.writer(text, delimiter=state["delimiter"], lineterminator="").writerow(state["names"])
-        return text.getvalue()
-    found = (_header(value) for value in state.values())
-    return next((header for header in found if header), None)

@@ -22,6 +22,7 @@ _MAY_CHANGE = (
     "state.models",
     "source.max_rejected",
 )
+_MOST_SAID = 10  # settings that can't change: a table of a candidate alone has more
 
 
 def run(
@@ -69,7 +70,9 @@ def reload(replay: Replay, config: Path) -> str:
     now = settings.model_dump(mode="json")
     fixed = [d for d in differences(before, now) if not d.startswith(_MAY_CHANGE)]
     if fixed:
-        raise ConfigurationError(f"{config}: {'; '.join(fixed)}: that can't change in a run")
+        raise ConfigurationError(
+            f"{config}: {'; '.join(fixed[:_MOST_SAID])}: that can't change in a run"
+        )
     changed = {name for name in _MAY_CHANGE if flat(before).get(name) != flat(now).get(name)}
     replay.change(settings)
     return f"{config} was read again: {', '.join(sorted(changed)) or 'nothing'} changed"

@@ -114,6 +114,8 @@ class _Watcher:
     ) -> None:
         hang_up = () if self.reload is None else (signal.SIGHUP,)
         with open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hang_up) as signals:
+            # One that came before waits, see `streamnet.__main__`.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, hang_up)
             task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP:

@@ -85,6 +85,25 @@ class AppendedFile:
         self._length = self._synced = 0
         self._is_named = False
 
+    def check_empty(self) -> None:
+        """See that nothing is lost by beginning with an empty file.
+
+        Raises:
+            StateError: If there is one that holds something.
+            ConfigurationError: If it can't be looked at.
+        """
+        try:
+            size = self._files.size(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
+        if size:
+            raise StateError(
+                f"{self.what} {self.path} has {size:,} bytes, but must be absent or empty, since "
+                "the state that is gone on from knows of none"
+            )
+
     def go_on(self, length: int) -> None:
         """Cut the file to its first ``length`` bytes and go on behind them.
 

@@ -33,18 +33,17 @@ def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A phrase for each setting that is not as it was.
+    """A phrase for each setting that is not as it was; one that is absent is not given.
 
-    A name that was not known before is no difference: a later release may have added it.
-
-    >>> differences({"seed": 1, "drop": ["a"]}, {"seed": 2, "drop": None, "new": 3})
-    ['seed is 2, but was 1', "drop is not given, but was ['a']"]
+    >>> differences({"seed": 1, "drop": ["a"], "kinds": None}, {"seed": 2, "kinds": {"a": "text"}})
+    ['seed is 2, but was 1', "drop is not given, but was ['a']",
+     'kinds.a is text, but was not given']
     """
     old, new = flat(before), flat(now)
     return [
-        f"{name} is {_said(new.get(name))}, but was {_said(value)}"
-        for name, value in old.items()
-        if new.get(name) != value
+        f"{name} is {_said(new.get(name))}, but was {_said(old.get(name))}"
+        for name in {**old, **new}
+        if new.get(name) != old.get(name)
     ]
 
 

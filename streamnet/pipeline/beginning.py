@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
-from typing import Any
-
 from streamnet.durability.tree import Tree
 from streamnet.learning.learner import Learner
-from streamnet.learning.search import default_population
-from streamnet.modelfiles.model import Model
-from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.recording import Recorder
 
-__all__ = ("begin_outputs", "first_cut", "identity_of", "restore_learning")
-
-
-def identity_of(
-    candidates: Sequence[CandidateSettings] | None,
-    start: Model | None,
-    learning: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What of a run's settings decides its result: a state goes on with the same alone."""
-    chosen = candidates or default_population(encoder=learning.get("encoder"))
-    return {
-        "candidates": [settings.as_dict() for settings in chosen],
-        "start": None if start is None else start.document()["checksum"],
-        **learning,
-    }
+__all__ = ("begin_outputs", "first_cut", "restore_learning")
 
 
 def restore_learning(learner: Learner, recorder: Recorder, saved: Tree) -> None:
@@ -44,15 +23,16 @@ def begin_outputs(recorder: Recorder, saved: Tree | None) -> None:
     """Make the outputs, or take them back to where they were at a cut.
 
     Raises:
-        StateError: If a file is not the same any more.
+        StateError: If a file is not the same any more, or holds what no state knows of.
         ConfigurationError: If one can't be written.
     """
-    states = {} if saved is None else saved["outputs"]
     for output in recorder.outputs:
-        if output.name in states:
-            output.restore_state(states[output.name])
-        else:
+        if saved is None:
             output.begin()
+        elif output.name in saved["outputs"]:
+            output.restore_state(saved["outputs"][output.name])
+        else:
+            output.begin_late()
 
 
 def first_cut(reader: Reader, learner: Learner, recorder: Recorder) -> Barrier:

@@ -32,6 +32,15 @@ class Output(ABC):
             ConfigurationError: If the file can't be made.
         """
 
+    def begin_late(self) -> None:
+        """Make ready for a run that goes on, but whose state knows nothing of this output.
+
+        Raises:
+            StateError: If the file holds something, which would be lost.
+            ConfigurationError: If it can't be made.
+        """
+        self.begin()
+
     @abstractmethod
     def export_state(self) -> dict[str, Any]:
         """Hand all that was taken to the operating system, and say what is needed to go on.

@@ -33,7 +33,6 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.beginning import begin_outputs
 from streamnet.pipeline.beginning import first_cut
-from streamnet.pipeline.beginning import identity_of
 from streamnet.pipeline.beginning import restore_learning
 from streamnet.pipeline.board import Board
 from streamnet.pipeline.board import board_of
@@ -43,6 +42,7 @@ from streamnet.pipeline.champions import Champions
 from streamnet.pipeline.champions import about_of
 from streamnet.pipeline.cutting import Cutter
 from streamnet.pipeline.glance import Glance
+from streamnet.pipeline.identity import identity_of
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.recording import Recorder
 from streamnet.pipeline.recording import check_records
@@ -154,16 +154,11 @@ class Pipeline:
         )
         if start is not None:
             dtype = start.networks[0].dtype.name
-        self._make = partial(
-            Learner, candidates=candidates, seed=seed, dtype=dtype, start=start, **learning
-        )
-        self._identity = {
-            "seed": seed,
-            "round_size": round_size,
-            "dtype": dtype,
-            "rejected_window": self.rejections.limit.window,
-            **identity_of(candidates, start, learning),
-        }
+        learning |= {"candidates": candidates, "seed": seed, "dtype": dtype, "start": start}
+        self._make = partial(Learner, **learning)
+        window = self.rejections.limit.window
+        self._identity = identity_of(round_size=round_size, rejected_window=window, **learning)
+        self._encoder = learning.get("encoder")
         self._dtype, self._seed = dtype, seed
         self._threads, self._brief = threads, brief
         self.sinks = list(sinks)
@@ -266,8 +261,8 @@ class Pipeline:
             return
         if schema.task is None:
             raise ConfigurationError("the source has no target, but learning needs one")
-        encoder, kinds = self._identity.get("encoder"), [kind for _, kind in schema.fields]
-        warm = partial(warm_up, schema.task, self._dtype, encoder, kinds=kinds)
+        kinds = [kind for _, kind in schema.fields]
+        warm = partial(warm_up, schema.task, self._dtype, self._encoder, kinds=kinds)
         if not await self._reader.unless_stopped(partial(abandonable, warm)):
             return
         self.schema, self.learner = schema, self._make(task=schema.task)

@@ -92,6 +92,16 @@ class Predictions(Output):
         if self._csv:
             self._writer.writerow(self.columns)
 
+    def begin_late(self) -> None:
+        """Make the file, which must not hold anything.
+
+        Raises:
+            StateError: If it does.
+            ConfigurationError: If it can't be made.
+        """
+        self._file.check_empty()
+        self.begin()
+
     def __call__(self, served: Served) -> None:
         """Write a block's rows.
 

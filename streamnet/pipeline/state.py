@@ -28,6 +28,7 @@ from streamnet.modelfiles import as_safetensors
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.cadence import Cadence
 from streamnet.pipeline.champions import Champion
+from streamnet.pipeline.identity import changes
 
 __all__ = ("Emission", "State", "StateStatistics")
 
@@ -169,9 +170,7 @@ class State:
         Raises:
             StateError: If one is not as it was.
         """
-        identity = {**identity, **self.identity}
-        known = {name: value for name, value in saved["identity"].items() if name in identity}
-        changed = differences(known, identity)
+        changed = changes(saved["identity"], {**identity, **self.identity})
         if changed:
             raise StateError(
                 f"the state in {self.folder.path} can't be gone on from: {'; '.join(changed[:10])}"
@@ -193,7 +192,8 @@ class State:
             self.lineage = root(identity)
             return
         self.check(identity, saved)
-        for sentence in differences(saved["numerics"], self._numerics):
+        known = {name: here for name, here in self._numerics.items() if name in saved["numerics"]}
+        for sentence in differences(saved["numerics"], known):
             logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
         self.lineage = saved["lineage"]
         self.emitted = saved["emitted"]

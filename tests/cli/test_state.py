@@ -118,6 +118,24 @@ def test_replay_goes_on_only_if_it_is_told_to(cli: Cli, run_file: Path) -> None:
     assert gone_on["samples"] == whole["samples"] == 3000
 
 
+def test_predictions_that_the_state_does_not_know_are_not_lost(cli: Cli, run_file: Path) -> None:
+    files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet", "--max-rejected", 0.5)
+    predictions, going_on = ("--predictions", "answers.csv"), (*files, *STATE, "--resume")
+    assert cli("replay", *files, *STATE, "--limit", 100, *predictions) == (0, "", "")
+    before = Path("answers.csv").read_bytes()
+    assert cli("replay", *going_on, "--limit", 200) == (0, "", "")
+    refused = cli("replay", *going_on, "--limit", 300, *predictions)
+    assert refused.code == 1
+    assert refused.complaint == (
+        f"predictions answers.csv has {len(before):,} bytes, but must be absent or empty, since "
+        "the state that is gone on from knows of none"
+    )
+    assert Path("answers.csv").read_bytes() == before
+    other = ("--predictions", "later.csv")
+    assert cli("replay", *going_on, "--limit", 300, *other) == (0, "", "")
+    assert len(Path("later.csv").read_text().splitlines()) == 101
+
+
 def test_resume_without_a_state_is_refused(cli: Cli, run_file: Path) -> None:
     outcome = cli("replay", "stream.csv", "--target", "y", "--resume")
     assert outcome.code == 2
@@ -136,6 +154,18 @@ def test_the_source_may_not_be_read_differently(ran: Cli, run_file: Path) -> Non
     outcome = ran("run", run_file, "--quiet")
     assert outcome.code == 1
     assert "source.drop is ['z'], but was not given" in outcome.complaint
+
+
+def test_a_table_that_was_left_out_may_not_be_given_later(ran: Cli, run_file: Path) -> None:
+    text = run_file.read_text()
+    for table, phrase in (
+        ('kinds = {x = "text"}', "source.kinds.x is text, but was not given"),
+        ('drift = {changed = "stop"}', "source.drift.changed is stop, but was not given"),
+    ):
+        run_file.write_text(text.replace('"y"', f'"y", {table}'))
+        outcome = ran("run", run_file, "--quiet")
+        assert outcome.code == 1
+        assert outcome.complaint.endswith(f"can't be gone on from: {phrase}")
 
 
 def test_status_tells_where_a_run_stands(ran: Cli) -> None:
@@ -290,3 +320,19 @@ def test_hanging_up_reads_the_run_file_again_and_refuses_what_can_not_change(
     piped.send_signal(signal.SIGTERM)
     piped.communicate(timeout=20)
     assert piped.returncode == 128 + signal.SIGTERM
+
+
+def test_a_hang_up_before_a_run_has_begun_waits_until_it_has(run_file: Path) -> None:
+    text = run_file.read_text().replace('"stream.csv"', '"-"')
+    run_file.unlink()
+    os.mkfifo(run_file)
+    child = start(run_file.parent, "run", "run.toml", "--quiet")
+    with run_file.open("w") as file:  # opened once it is being read
+        child.send_signal(signal.SIGHUP)
+        file.write(text)
+        run_file.unlink()
+        run_file.write_text(text)
+    records = (run_file.parent / "stream.csv").read_text()
+    _, words = child.communicate(records, timeout=60)
+    assert words == "streamnet: run.toml was read again: nothing changed\n"
+    assert child.returncode == 0

@@ -41,6 +41,19 @@ def test_a_file_that_shrank_or_is_gone_is_an_error_that_says_so(tmp_path: Path) 
         AppendedFile(tmp_path / "no" / "rows.csv", "rows").start()
 
 
+def test_only_a_file_that_holds_something_is_not_empty(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    file = AppendedFile(path, "rows")
+    file.check_empty()
+    path.write_bytes(b"")
+    file.check_empty()
+    path.write_bytes(b"01")
+    with pytest.raises(StateError, match="has 2 bytes, but must be absent or empty"):
+        file.check_empty()
+    with pytest.raises(ConfigurationError, match="Not a directory"):
+        AppendedFile(path / "rows.csv", "rows").check_empty()
+
+
 def test_what_a_full_disk_does_not_take_waits_and_comes_in_order(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -71,6 +71,15 @@ def test_a_setting_that_may_not_change_is_refused_by_its_name(
     go(made(tmp_path, TASK, block_size=3, threads=1))
 
 
+def test_a_setting_that_was_left_out_may_not_be_given_later(tmp_path: Path) -> None:
+    crashed(tmp_path, 300)
+    others: dict[str, Any] = {"serve": "champion", "alpha": 0.5, "fading": 0.9, "drift": "none"}
+    for name, value in others.items():
+        with pytest.raises(StateError, match=f"{name} is {value}, but was "):
+            go(made(tmp_path, TASK, **{name: value}))
+    go(made(tmp_path, TASK, serve="ensemble", alpha=0.05))
+
+
 def test_another_task_is_refused(tmp_path: Path) -> None:
     crashed(tmp_path, 300)
     with pytest.raises(StateError, match="task is regression, but was classification"):

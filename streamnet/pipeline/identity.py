@@ -1,0 +1,135 @@
+"""What makes a run what it is: settings that must be the same when it goes on, all filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from inspect import Parameter
+from inspect import signature
+from typing import Any
+
+from streamnet.durability.identity import differences
+from streamnet.features.autoencoder import AutoEncoderSettings
+from streamnet.features.encoder import Encoder
+from streamnet.learning.evolution import Evolution
+from streamnet.learning.learner import Learner
+from streamnet.learning.search import default_population
+from streamnet.modelfiles.model import Model
+from streamnet.networks.candidate import CandidateSettings
+
+__all__ = ("changes", "identity_of", "in_full")
+
+
+def _defaults(part: type, *others: str) -> dict[str, Any]:
+    """The defaults of a part's settings, but for ``others``, which are no settings of a run."""
+    return {
+        name: parameter.default
+        for name, parameter in signature(part).parameters.items()
+        if parameter.default is not Parameter.empty and name not in others
+    }
+
+
+_LEARNER = _defaults(Learner)
+_ENCODER = _defaults(Encoder, "lags")
+_EVOLUTION = _defaults(Evolution, "seed", "balanced")
+_CANDIDATE = CandidateSettings().as_dict()
+
+
+def identity_of(
+    *,
+    candidates: Sequence[CandidateSettings] | None,
+    start: Model | None,
+    encoder: dict[str, Any] | None = None,
+    evolution: dict[str, Any] | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """The settings of a pipeline in full, as plain values.
+
+    Args:
+        candidates: Settings of each; None is `default_population`.
+        start: Model to go on learning.
+        encoder: Its settings.
+        evolution: Settings of the search; None is what `Learner` makes of it.
+        others: More settings.
+    """
+    chosen = candidates or default_population(encoder=encoder)
+    if evolution is None:
+        evolution = {} if candidates is None and start is None else {"every": 0}
+    return in_full(
+        {
+            "candidates": [settings.as_dict() for settings in chosen],
+            "start": None if start is None else start.document()["checksum"],
+            "encoder": encoder,
+            "evolution": evolution,
+            **others,
+        }
+    )
+
+
+def in_full(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run, with the default of what a learner was not told.
+
+    So a default counts as much as the same value given, and what a release that has another one
+    makes of a state of this one is told.
+
+    >>> identity = {"candidates": [], "seed": 3, "encoder": {"clip": 4.0}}
+    >>> full = in_full(identity)
+    >>> full["alpha"], full["seed"], full["encoder"]["clip"], full["encoder"]["max_classes"]
+    (0.05, 3, 4.0, 1000)
+    >>> full == in_full(full)
+    True
+    """
+    full = {**_LEARNER, **identity}
+    if full["evolution"] is None:
+        full["evolution"] = {"every": 0} if _has_own_candidates(full) else {}
+    full["evolution"] = {**_EVOLUTION, **full["evolution"]}
+    full["candidates"] = [{**_CANDIDATE, **given} for given in full["candidates"]]
+    if full["start"] is None:
+        full["encoder"] = {**_ENCODER, **(full["encoder"] or {})}
+        coding = full["encoder"]["autoencoder"]
+        if coding is not None:
+            own = AutoEncoderSettings.from_dict({"seed": full["seed"], **coding})
+            full["encoder"]["autoencoder"] = own.as_dict()
+    return full
+
+
+def _has_own_candidates(identity: Mapping[str, Any]) -> bool:
+    """Whether there is no search, as a state of an earlier release does not always say."""
+    default = [given.as_dict() for given in default_population(encoder=identity["encoder"])]
+    return [{**_CANDIDATE, **given} for given in identity["candidates"]] != default
+
+
+def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A phrase for each setting of a run in full that is not as it was saved.
+
+    A state of an earlier release lacks settings that this one has: what was left out had its
+    default. What it has besides, nobody asks for any more.
+
+    >>> now = in_full({"candidates": [], "seed": 1, "alpha": 0.5})
+    >>> changes({"candidates": [], "seed": 1}, now)
+    ['alpha is 0.5, but was 0.05']
+    """
+    return differences(_relaxed(_known(in_full(saved), now), now), now)
+
+
+def _relaxed(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was saved, with any other way than "stop" to take a drift that never came.
+
+    The run ended before the first one, so that it has learned what it would have another way.
+    """
+    drift = saved.get("source", {}).get("drift")
+    if not drift:
+        return saved
+    here = now["source"]["drift"] or {}
+    relaxed = {name: here.get(name) if way == "stop" else way for name, way in drift.items()}
+    return {**saved, "source": {**saved["source"], "drift": relaxed}}
+
+
+def _known(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was saved, without the settings and keys of tables that are not there now."""
+    found = {name: value for name, value in saved.items() if name in now}
+    for name, value in found.items():
+        here = now[name]
+        if isinstance(value, Mapping) and isinstance(here, Mapping):
+            found[name] = {key: value[key] for key in value if key in here}
+    return found
