@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +20,10 @@ from streamnet.sources.columns import columns_named
 from streamnet.sources.columns import missing_column
 from streamnet.sources.dialect import DELIMITERS
 from streamnet.sources.dialect import Table
-from streamnet.sources.dialect import has_header
 from streamnet.sources.dialect import table_of
 from streamnet.sources.dialect import tables_of
 from streamnet.sources.fields import load_kernel
+from streamnet.sources.headers import has_header
 from streamnet.sources.kinds import kind_of
 from streamnet.sources.kinds import task_of
 from streamnet.sources.layout import Layout
@@ -37,6 +38,8 @@ from streamnet.sources.textformat import TextFormat
 __all__ = ("CsvFormat",)
 
 LAST = ("last", "-1")
+
+logger = logging.getLogger("streamnet.sources")
 
 
 @final
@@ -169,8 +172,8 @@ class CsvFormat(TextFormat):
         first, fields = table.rows[0], table.fields
         if len(first) == fields:
             rows = [row for row in table.rows if len(row) == fields]
-            return has_header(rows, self._wanted())
-        return not self._wanted().isdisjoint(first)
+            return has_header(rows, self._wanted(fields))
+        return not self._wanted(fields).isdisjoint(first)
 
     def _table(self, head: Head) -> Table:
         """The head under the likeliest delimiter; one that gives wanted names is likelier."""
@@ -181,12 +184,17 @@ class CsvFormat(TextFormat):
         tables = [table for table in tables if table.rows]
         if not tables:
             raise DataError(f"{head.file} has a bad quote in each of its first records")
-        wanted = self._wanted()
-        return max(tables, key=lambda table: len(wanted.intersection(table.rows[0])))
+        return max(
+            tables, key=lambda table: len(self._wanted(table.fields).intersection(table.rows[0]))
+        )
 
-    def _wanted(self) -> set[str]:
-        """Names that were asked for, but those that may be numbers of columns."""
-        return {name for name in self._columns.named if not name.isdigit() and name not in LAST}
+    def _wanted(self, fields: int) -> set[str]:
+        """Names that were asked for, but not a target that may be the number of a column."""
+        named = set(self._columns.named)
+        target = self._columns.target
+        if target is not None and _place(target, fields) >= 0:
+            named.discard(target)
+        return named
 
     def _names_of(self, head: Head, table: Table) -> tuple[str, ...]:
         if self._header:
@@ -195,11 +203,13 @@ class CsvFormat(TextFormat):
             names = tuple(f"f{number}" for number in range(table.fields))
         target = self._columns.target
         if target is not None and target not in names:
+            place = _place(target, len(names))
             if target in LAST:
-                target = names[-1]
-            elif not self._header and target.isdigit() and int(target) < len(names):
-                target = names[int(target)]
-            self._columns = self._columns.with_target(target)
+                self._columns = self._columns.with_target(names[place])
+            elif place >= 0 and not self._header:
+                self._columns = self._columns.with_target(names[place])
+                rule = "%s has no header: target %s is column %r, counted from 0"
+                logger.warning(rule, head.file, target, names[place])
         return names
 
     def _header_of(self, head: Head, delimiter: str) -> tuple[str, ...]:
@@ -239,3 +249,10 @@ class CsvFormat(TextFormat):
                 f"{file} has {columns_named(other)}, but the first file has only "
                 f"{columns_named(self._names)} (drift.new 'ignore' would leave them out)"
             )
+
+
+def _place(target: str, fields: int) -> int:
+    """The number of the column that a target names by number or 'last', -1 if it does not."""
+    if target in LAST:
+        return fields - 1
+    return int(target) if target.isdecimal() and int(target) < fields else -1

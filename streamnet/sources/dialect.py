@@ -1,27 +1,20 @@
-"""Dialect: what separates the fields of a delimited file, and whether it has a header."""
+"""Dialect: what separates the fields of a delimited file."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Collection
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from streamnet.sources.kinds import MISSING
 from streamnet.sources.kinds import WHITESPACE
-from streamnet.sources.kinds import is_not_finite
-from streamnet.sources.kinds import is_number
 from streamnet.sources.records import GOOD
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Head
 
-__all__ = ("DELIMITERS", "Table", "has_header", "table_of", "tables_of")
+__all__ = ("DELIMITERS", "Table", "table_of", "tables_of")
 
 DELIMITERS = (",", "\t", ";", "|")
 """The candidates, the likelier ones first."""
-
-_NAME = re.compile(r"[^\W\d][\w .:/()%#\[\]-]{0,63}")
 
 
 class Table(NamedTuple):
@@ -83,40 +76,6 @@ def _split(text: str, delimiter: str, quote: str | None) -> list[str]:
         fields.append(body.strip(WHITESPACE))
         rest = behind if found else None
     return fields
-
-
-def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
-    """Whether the first of these records names the columns.
-
-    It does if one of the names in ``known`` is in it; or if it has a name in a column that has
-    nothing but numbers below; or if all of it are different names that occur nowhere below.
-
-    Args:
-        rows: The first records, all with the same number of fields.
-        known: Names of columns that somebody asked for.
-    """
-    if not rows:
-        return False
-    first, below = rows[0], rows[1:]
-    if not set(known).isdisjoint(first):
-        return True
-    columns = list(zip(*below, strict=True)) or [()] * len(first)
-    pairs = list(zip(first, columns, strict=True))
-    if any(_is_name(name) and _are_numbers(values) for name, values in pairs):
-        return True
-    if len(set(first)) < len(first) or not all(map(_is_name, first)):
-        return False
-    return not any(name in values for name, values in pairs)
-
-
-def _is_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None and text not in MISSING and not is_not_finite(text)
-
-
-def _are_numbers(values: Sequence[str]) -> bool:
-    """Whether there are numbers among values, and nothing else but what stands for missing."""
-    filled = [v for v in values if v not in MISSING and not is_not_finite(v)]
-    return bool(filled) and all(map(is_number, filled))
 
 
 def _unquoted(text: str, quote: str) -> tuple[str, str]:
