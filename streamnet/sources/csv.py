@@ -14,14 +14,18 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import SchemaError
 from streamnet.samples import Block
+from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.sources.columns import Columns
 from streamnet.sources.columns import columns_named
 from streamnet.sources.columns import missing_column
 from streamnet.sources.dialect import DELIMITERS
 from streamnet.sources.dialect import Table
+from streamnet.sources.dialect import decimal_of
 from streamnet.sources.dialect import table_of
 from streamnet.sources.dialect import tables_of
+from streamnet.sources.dialect import with_points
+from streamnet.sources.doubts import tell_doubts
 from streamnet.sources.fields import load_kernel
 from streamnet.sources.headers import has_header
 from streamnet.sources.kinds import kind_of
@@ -83,6 +87,7 @@ class CsvFormat(TextFormat):
         self._rules = Rules(
             quote=-1 if quote is None else ord(quote), longest=max_record_bytes, fields=0
         )
+        self._decimal = "."
         self._layout: Layout
         self._names: tuple[str, ...] = ()
         self._schema = Schema(())
@@ -109,6 +114,9 @@ class CsvFormat(TextFormat):
     def begin(self, head: Head) -> Schema:
         """Tell delimiter, header, names, kinds and task from the head of the first file."""
         table = self._table(head)
+        self._decimal = decimal_of(table, self._columns.missing)
+        if self._decimal == ",":
+            table = with_points(table)
         if self._header is None:
             self._header = self._has_header(table)
         self._names = self._names_of(head, table)
@@ -128,16 +136,18 @@ class CsvFormat(TextFormat):
         return self._schema
 
     def export_state(self) -> dict[str, Any]:
-        """Delimiter, header and names."""
+        """Delimiter, decimal sign, header and names."""
         return {
             "delimiter": chr(self._rules.delimiter),
+            "decimal": self._decimal,
             "header": self._header,
             "names": list(self._names),
         }
 
     def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
-        """Take over delimiter, header and names."""
+        """Take over delimiter, decimal sign, header and names."""
         self._rules = self._rules._replace(delimiter=ord(state["delimiter"]))
+        self._decimal = state.get("decimal", ".")  # which earlier states lack
         self._header = state["header"]
         self._names = tuple(state["names"])
         self._columns = self._columns.with_target(schema.target)
@@ -152,7 +162,7 @@ class CsvFormat(TextFormat):
             names = self._header_of(head, chr(self._rules.delimiter))
             self._check_names(head.file, names)
         self._rules = self._rules._replace(fields=len(names))
-        self._layout = Layout(names, self._schema, self._columns, self._rules)
+        self._layout = Layout(names, self._schema, self._columns, self._rules, self._decimal)
         return head.records(self._rules, 1 if header else 0)
 
     def _begins_with_a_sample(self, head: Head) -> bool:
@@ -225,17 +235,26 @@ class CsvFormat(TextFormat):
 
     def _schema_of(self, file: str, rows: list[list[str]]) -> Schema:
         missing = frozenset(self._columns.missing)
+        gaps = frozenset(text.lower() for text in missing)
+        found: dict[str, list[str]] = {}
 
         def values(name: str) -> list[str]:
+            """What may be numbers if it is mostly that, else all words."""
             at = self._names.index(name)
-            return [row[at] for row in rows if row[at] not in missing]
+            numbers = [row[at] for row in rows if row[at].lower() not in gaps]
+            if kind_of(numbers) is not Kind.NUMBER:
+                numbers = [row[at] for row in rows if row[at] not in missing]
+            found[name] = numbers
+            return numbers
 
-        return self._columns.schema_of(
+        schema = self._columns.schema_of(
             file,
             self._names,
             lambda name: kind_of(values(name)),
             lambda: task_of(values(str(self._columns.target))),
         )
+        tell_doubts(file, schema, found)
+        return schema
 
     def _check_names(self, file: str, names: tuple[str, ...]) -> None:
         """Compare the header of a later file with the first one's."""

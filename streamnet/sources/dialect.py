@@ -1,20 +1,27 @@
-"""Dialect: what separates the fields of a delimited file."""
+"""Dialect: what separates the fields of a delimited file, and the fractions of its numbers."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Collection
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from streamnet.samples import Kind
 from streamnet.sources.kinds import WHITESPACE
+from streamnet.sources.kinds import is_number
+from streamnet.sources.kinds import kind_of
 from streamnet.sources.records import GOOD
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Head
 
-__all__ = ("DELIMITERS", "Table", "table_of", "tables_of")
+__all__ = ("DELIMITERS", "Table", "decimal_of", "table_of", "tables_of", "with_points")
 
 DELIMITERS = (",", "\t", ";", "|")
 """The candidates, the likelier ones first."""
+
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 
 
 class Table(NamedTuple):
@@ -55,6 +62,38 @@ def table_of(head: Head, rules: Rules, most: int) -> Table:
     counts = Counter(map(len, rows))
     agreement = max(counts.values(), default=0) / max(1, len(records.begin))
     return Table(chr(rules.delimiter), rows, agreement)
+
+
+def decimal_of(table: Table, missing: Collection[str]) -> str:
+    """What the numbers of a file have before their fraction: a comma or a point.
+
+    It is a comma if no comma separates the fields, and some column is one of numbers, see
+    `kind_of`, if a comma is read as a point, but not as one between thousands.
+
+    >>> decimal_of(Table(";", [["a", "z"], ["1", "1,5"]], 1.0), ())
+    ','
+    >>> decimal_of(Table(";", [["a", "z"], ["1", "1,500"]], 1.0), ())
+    '.'
+    """
+    if table.delimiter == ",":
+        return "."
+    body = [row for row in table.rows[1:] if len(row) == table.fields] or table.rows[:1]
+    for column in zip(*body, strict=True):
+        values = [value for value in column if value not in missing]
+        clear = (_with_point(v) != v and not _THOUSANDS.fullmatch(v) for v in values)
+        if any(clear) and kind_of(map(_with_point, values)) is Kind.NUMBER:
+            return ","
+    return "."
+
+
+def with_points(table: Table) -> Table:
+    """The same table, its decimal commas as points."""
+    return table._replace(rows=[list(map(_with_point, row)) for row in table.rows])
+
+
+def _with_point(text: str) -> str:
+    pointed = text.replace(",", ".", 1) if "," in text else text
+    return pointed if pointed is text or is_number(pointed) else text
 
 
 def _split(text: str, delimiter: str, quote: str | None) -> list[str]:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection
 from collections.abc import Sequence
 
+from streamnet.samples import Kind
 from streamnet.sources.kinds import MISSING
 from streamnet.sources.kinds import is_not_finite
-from streamnet.sources.kinds import is_number
+from streamnet.sources.kinds import kind_of
 from streamnet.sources.times import is_time
 
 __all__ = ("has_header",)
@@ -84,9 +85,8 @@ def _is_name(text: str) -> bool:
 
 
 def _are_numbers(values: Sequence[str]) -> bool:
-    """Whether there are numbers among values, and nothing else but what stands for missing."""
-    filled = [value for value in values if not _is_gap(value)]
-    return bool(filled) and all(map(is_number, filled))
+    """Whether there are numbers among values, and little else but what stands for missing."""
+    return kind_of([value for value in values if value not in MISSING]) is Kind.NUMBER
 
 
 def _is_gap(text: str) -> bool:
