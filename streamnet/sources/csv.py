@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 from typing import final
 
@@ -24,6 +25,7 @@ from streamnet.sources.dialect import Table
 from streamnet.sources.dialect import decimal_of
 from streamnet.sources.dialect import table_of
 from streamnet.sources.dialect import tables_of
+from streamnet.sources.dialect import told_delimiter
 from streamnet.sources.dialect import with_points
 from streamnet.sources.doubts import tell_doubts
 from streamnet.sources.fields import load_kernel
@@ -33,6 +35,7 @@ from streamnet.sources.kinds import task_of
 from streamnet.sources.layout import Layout
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import shown
 from streamnet.sources.records import Records
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Chunk
@@ -42,6 +45,7 @@ from streamnet.sources.textformat import TextFormat
 __all__ = ("CsvFormat",)
 
 LAST = ("last", "-1")
+HEADER_LOOKED_FOR = 3  # records that may be the header which somebody meant
 
 logger = logging.getLogger("streamnet.sources")
 
@@ -113,6 +117,9 @@ class CsvFormat(TextFormat):
 
     def begin(self, head: Head) -> Schema:
         """Tell delimiter, header, names, kinds and task from the head of the first file."""
+        head, told = told_delimiter(head)
+        if told is not None and len(self._delimiters) > 1:
+            self._delimiters = (told,)
         table = self._table(head)
         self._decimal = decimal_of(table, self._columns.missing)
         if self._decimal == ",":
@@ -126,12 +133,15 @@ class CsvFormat(TextFormat):
         self._rules = self._rules._replace(delimiter=ord(table.delimiter))
         if head.final and head.records(self._rules, 2).begin.size == self._header:
             raise DataError(f"{head.file} holds no samples, only a header")
-        if body and not rows:
-            raise SchemaError(
-                f"{head.file} has {fields} columns by its header, {columns_named(self._names)}, "
-                f"but {table.fields} fields in its records"
-            )
-        self._schema = self._schema_of(head.file, rows)
+        try:
+            if body and not rows:
+                raise SchemaError(
+                    f"{head.file} has {fields} columns by its header, {columns_named(self._names)},"
+                    f" but {table.fields} fields in its records"
+                )
+            self._schema = self._schema_of(head.file, rows)
+        except SchemaError as error:
+            raise SchemaError(f"{error}{self._hint(head)}") from None
         load_kernel()
         return self._schema
 
@@ -157,17 +167,22 @@ class CsvFormat(TextFormat):
     def start(self, head: Head, *, again: bool = False) -> Records:
         """Read the header of a file, whose columns may stand in another order."""
         names = self._names
-        header = bool(self._header) and not (again and self._begins_with_a_sample(head))
+        head, told = told_delimiter(head)
+        rows = table_of(head, self._rules, 1).rows
+        sample = bool(rows) and set(self._names).isdisjoint(rows[0])
+        header = bool(self._header) and not (again and sample)
         if header and head.records(self._rules, 1).begin.size:
+            if sample and set(self._names).isdisjoint(_all_named(rows[0])):
+                raise SchemaError(
+                    f"{head.file} has no header, but the first file has: none of its names, "
+                    f"{columns_named(self._names)}, is in the first record"
+                )
             names = self._header_of(head, chr(self._rules.delimiter))
             self._check_names(head.file, names)
         self._rules = self._rules._replace(fields=len(names))
         self._layout = Layout(names, self._schema, self._columns, self._rules, self._decimal)
-        return head.records(self._rules, 1 if header else 0)
-
-    def _begins_with_a_sample(self, head: Head) -> bool:
-        rows = table_of(head, self._rules, 1).rows
-        return bool(rows) and set(self._names).isdisjoint(rows[0])
+        top = head.records(self._rules, 1 if header else 0)
+        return top if told is None else top._replace(lines=top.lines + 1)
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
         """The samples of a chunk: all its records are used."""
@@ -224,14 +239,35 @@ class CsvFormat(TextFormat):
 
     def _header_of(self, head: Head, delimiter: str) -> tuple[str, ...]:
         rules = self._rules._replace(delimiter=ord(delimiter))
+        records = head.records(rules, 1)
+        for begin, end in zip(records.begin.tolist(), records.end.tolist(), strict=True):
+            _check_encoding(head.file, begin, head.data[begin:end])
         rows = table_of(head, rules, 1).rows
         if not rows:
             raise SchemaError(f"the header of {head.file} has a quote that is not closed")
-        names = tuple(name or f"f{number}" for number, name in enumerate(rows[0]))
+        names = _all_named(rows[0])
         double = sorted({name for name in names if names.count(name) > 1})
         if double:
             raise SchemaError(f"the header of {head.file} has {columns_named(double)} twice")
         return names
+
+    def _hint(self, head: Head) -> str:
+        """What may be wrong where a column is missing: the header is elsewhere, or looks like none.
+
+        That ends the sentence of an error.
+        """
+        records = head.records(self._rules, HEADER_LOOKED_FOR)
+        wanted = [name for name in self._columns.named if name not in self._names]
+        for begin, line in zip(records.begin.tolist(), records.line.tolist(), strict=True):
+            rows = table_of(head._replace(start=begin), self._rules, 1).rows
+            for name in wanted:
+                if line > 0 and rows and name in rows[0]:
+                    where = 1 + line + head.data.count(b"\n", 0, head.start)
+                    return f" Line {where} has {name!r}: nothing may stand above the header."
+        if self._header:
+            return ""
+        first = head.data[records.begin[0] : records.end[0]]
+        return f" (its first record, {shown(first)}, was not taken as a header)"
 
     def _schema_of(self, file: str, rows: list[list[str]]) -> Schema:
         missing = frozenset(self._columns.missing)
@@ -268,6 +304,29 @@ class CsvFormat(TextFormat):
                 f"{file} has {columns_named(other)}, but the first file has only "
                 f"{columns_named(self._names)} (drift.new 'ignore' would leave them out)"
             )
+
+
+def _check_encoding(file: str, begin: int, header: bytes) -> None:
+    try:
+        header.decode()
+    except UnicodeDecodeError as error:
+        raise SchemaError(
+            f"the header of {file} is not UTF-8: byte {begin + error.start} is "
+            f"0x{header[error.start]:02x} (iconv -f latin1 -t utf-8 may make it that)"
+        ) from None
+
+
+def _all_named(header: Sequence[str]) -> tuple[str, ...]:
+    """The names in a header; an empty one becomes f0, f1 and so on, by its place if that is free.
+
+    >>> _all_named(("", "f0", "", "y"))
+    ('f1', 'f0', 'f2', 'y')
+    """
+    names = list(header)
+    for number, name in enumerate(names):
+        if not name:
+            names[number] = next(n for n in map("f{}".format, count(number)) if n not in names)
+    return tuple(names)
 
 
 def _place(target: str, fields: int) -> int:

@@ -16,11 +16,20 @@ from streamnet.sources.records import GOOD
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Head
 
-__all__ = ("DELIMITERS", "Table", "decimal_of", "table_of", "tables_of", "with_points")
+__all__ = (
+    "DELIMITERS",
+    "Table",
+    "decimal_of",
+    "table_of",
+    "tables_of",
+    "told_delimiter",
+    "with_points",
+)
 
 DELIMITERS = (",", "\t", ";", "|")
 """The candidates, the likelier ones first."""
 
+_SEP = re.compile(rb'"?sep=([\x20-\x7e\t])"?\r?\n', re.IGNORECASE)
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 
 
@@ -62,6 +71,16 @@ def table_of(head: Head, rules: Rules, most: int) -> Table:
     counts = Counter(map(len, rows))
     agreement = max(counts.values(), default=0) / max(1, len(records.begin))
     return Table(chr(rules.delimiter), rows, agreement)
+
+
+def told_delimiter(head: Head) -> tuple[Head, str | None]:
+    r"""The head behind a line such as ``sep=;``, which spreadsheets write, and what that tells.
+
+    >>> told_delimiter(Head("f.csv", b"sep=;\na;b\n", 0, True))
+    (Head(file='f.csv', data=b'sep=;\na;b\n', start=6, final=True), ';')
+    """
+    found = _SEP.match(head.data, head.start)
+    return (head, None) if found is None else (head._replace(start=found.end()), found[1].decode())
 
 
 def decimal_of(table: Table, missing: Collection[str]) -> str:

@@ -207,46 +207,6 @@ def test_commas_that_may_stand_between_thousands_make_words(tmp_path: Path, text
     assert schema.fields == (Field("a", Kind.CATEGORY),)
 
 
-@pytest.mark.parametrize("target", ["f2", "2", "-1", "last"])
-def test_the_target_of_a_file_without_header_has_a_number(tmp_path: Path, target: str) -> None:
-    schema, (block,) = blocks_of(tmp_path, "1,2,R\n3,4,M\n", Columns(target=target))
-    assert (schema.numbers, schema.target) == (("f0", "f1"), "f2")
-    assert block.target is not None
-    assert block.target.tolist() == ["R", "M"]
-
-
-def test_a_target_number_that_stands_in_the_first_record_makes_no_header(tmp_path: Path) -> None:
-    schema, blocks = blocks_of(tmp_path, "5,1,2\n6,7,2\n", Columns(target="2"))
-    assert schema.target == "f2"
-    assert sum(map(len, blocks)) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "target", "labels"),
-    [
-        (",0,1\n0,5,p\n1,7,q\n", "1", ["p", "q"]),
-        ("0,1,2\n0.5,7,p\n0.1,8,q\n", "2", ["p", "q"]),
-        ("2020,2021\n0.5,p\n0.1,q\n", "2021", ["p", "q"]),
-    ],
-)
-def test_a_target_may_be_the_name_of_a_column_that_is_a_number(
-    tmp_path: Path, text: str, target: str, labels: list[str]
-) -> None:
-    schema, (block,) = blocks_of(tmp_path, text, Columns(target=target))
-    assert schema.target == target
-    assert block.target is not None
-    assert block.target.tolist() == labels
-
-
-def test_a_target_that_is_taken_as_a_number_of_a_column_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    blocks_of(tmp_path, "1,2,R\n3,4,M\n", Columns(target="2"))
-    assert [record.getMessage().partition("f.csv ")[2] for record in caplog.records] == [
-        "has no header: target 2 is column 'f2', counted from 0"
-    ]
-
-
 @pytest.mark.parametrize("text", ["", "\n \r\n", "a,y\n", "a,y"])
 def test_a_file_without_samples_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match=r"f\.csv holds no samples"):
