@@ -17,6 +17,7 @@ __all__ = ("has_header",)
 # A short name may be a single letter and a number; a question is known by its words.
 _NAME = re.compile(r"[^\W\d][\w .:/()%#\[\]-]*|.*[^\W\d_]{2}.*", re.DOTALL)
 DIGITS = 18  # of a whole number that may begin a run
+_GENERATED = re.compile("f[0-9]+")  # what a column is called where there is no header
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
@@ -26,7 +27,8 @@ def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     It does if one of the names in ``known`` is in it; or if it counts the columns, see `_counts`;
     or if it has a name in a column that has nothing but numbers below; or if all of it are
     different names that occur nowhere below. In front of them there may be an empty name, as above
-    the numbers of the records.
+    the numbers of the records. The last sign counts for nothing if all names in ``known`` are such
+    as only columns without a name have.
 
     Args:
         rows: The first records, all with the same number of fields.
@@ -41,6 +43,8 @@ def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     pairs = list(zip(first, columns, strict=True))
     if any(_is_name(name) and _are_numbers(values) for name, values in pairs):
         return True
+    if known and all(map(_GENERATED.fullmatch, known)):
+        return False
     if len(pairs) > 1 and not first[0] and _is_count(columns[0]):
         pairs = pairs[1:]
     names = [name for name, _ in pairs]

@@ -61,3 +61,10 @@ def test_a_name_that_was_asked_for_makes_a_header() -> None:
 )
 def test_a_sample_that_happens_to_count_is_no_header(text: str) -> None:
     assert not has_header([line.split(",") for line in text.splitlines()], ())
+
+
+def test_texts_are_samples_where_somebody_asks_for_columns_without_a_name() -> None:
+    rows = [["Do you like it?", "so"], ["Yes, I do", "la"]]
+    assert has_header(rows, ())
+    assert not has_header(rows, ("f0", "f1"))
+    assert has_header([["a", "b"], ["1", "u"]], ("f0",))
