@@ -82,6 +82,7 @@ def evaluate(
     from streamnet.cli.grading import Shown
     from streamnet.cli.grading import grade
     from streamnet.cli.grading import show
+    from streamnet.cli.notices import notices
     from streamnet.cli.terminal import complain
     from streamnet.modelfiles import Model
     from streamnet.outputs import Output
@@ -99,7 +100,8 @@ def evaluate(
         check_matplotlib()
     shown = Shown(per_class, confusion, plot, threshold, all_measures)
     options = reading.given() if reading else {}
-    grades = anyio.run(grade, Model.load(model), files, target, options, shown)
+    with notices():
+        grades = anyio.run(grade, Model.load(model), files, target, options, shown)
     show(grades, report, shown)
     for sentence in (grades.warning, grades.note):
         if sentence:

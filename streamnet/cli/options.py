@@ -142,7 +142,12 @@ class ReadingOptions(_Options):
     ] = None
     missing: Annotated[
         tuple[str, ...] | None,
-        several(texts, "A,B,C", "Words that mean missing, beside none at all."),
+        several(
+            texts,
+            "A,B,C",
+            "Words that mean missing, beside none at all; by itself ?, NA, N/A, n/a, NULL, null, "
+            "None, \\N.",
+        ),
     ] = None
 
 

@@ -37,6 +37,7 @@ def predict(
     import anyio
 
     from streamnet.cli.answering import write_answers
+    from streamnet.cli.notices import notices
     from streamnet.cli.terminal import complain
     from streamnet.modelfiles import Model
     from streamnet.outputs import Output
@@ -46,7 +47,8 @@ def predict(
         inputs = {str(model): "the model", **dict.fromkeys(files, "a file to predict")}
         check_outputs([Output("output", output, (".csv", ".jsonl"))], inputs)
     options = reading.given() if reading else {}
-    note = anyio.run(write_answers, Model.load(model), files, output, options)
+    with notices():
+        note = anyio.run(write_answers, Model.load(model), files, output, options)
     if note:
         complain(note)
     return 1 if note else 0

@@ -157,6 +157,7 @@ def train(
     the last one, which nobody has seen, tells how good the choice is. Ctrl-C ends learning; the
     best so far is still written.
     """
+    from streamnet.cli.notices import notices
     from streamnet.cli.training import Training
     from streamnet.engine import Engine
     from streamnet.errors import ConfigurationError
@@ -179,4 +180,6 @@ def train(
         heard=training.hear,
         **(engine.given() if engine else {}),
     )
-    return training.watch(learner, files, {"target": target, **shape}, model=model, report=report)
+    named = {"target": target, **shape}
+    with notices():
+        return training.watch(learner, files, named, model=model, report=report)

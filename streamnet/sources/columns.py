@@ -145,8 +145,9 @@ def missing_column(file: str, name: str, setting: str, names: Sequence[str]) -> 
         setting: The setting of `Columns` that names it, or else who needs it.
         names: Columns that exist.
     """
-    close = get_close_matches(name, names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    alike = {other.casefold(): other for other in reversed(names)}
+    close = get_close_matches(name.casefold(), alike, n=1)
+    hint = f" Did you mean {alike[close[0]]!r}?" if close else ""
     if setting in OPTIONS:
         setting = f"asked for by {OPTIONS[setting]} or source.{setting}"
     return SchemaError(

@@ -1,4 +1,4 @@
-"""Dialect: what separates the fields of a delimited file, and whether it has a header."""
+"""Dialect: what separates the fields of a delimited file, and the fractions of its numbers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,29 @@ from collections.abc import Collection
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from streamnet.sources.kinds import MISSING
+from streamnet.samples import Kind
 from streamnet.sources.kinds import WHITESPACE
-from streamnet.sources.kinds import is_not_finite
 from streamnet.sources.kinds import is_number
+from streamnet.sources.kinds import kind_of
 from streamnet.sources.records import GOOD
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Head
 
-__all__ = ("DELIMITERS", "Table", "has_header", "table_of", "tables_of")
+__all__ = (
+    "DELIMITERS",
+    "Table",
+    "decimal_of",
+    "table_of",
+    "tables_of",
+    "told_delimiter",
+    "with_points",
+)
 
 DELIMITERS = (",", "\t", ";", "|")
 """The candidates, the likelier ones first."""
 
-_NAME = re.compile(r"[^\W\d][\w .:/()%#\[\]-]{0,63}")
+_SEP = re.compile(rb'"?sep=([\x20-\x7e\t])"?\r?\n', re.IGNORECASE)
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 
 
 class Table(NamedTuple):
@@ -64,6 +73,48 @@ def table_of(head: Head, rules: Rules, most: int) -> Table:
     return Table(chr(rules.delimiter), rows, agreement)
 
 
+def told_delimiter(head: Head) -> tuple[Head, str | None]:
+    r"""The head behind a line such as ``sep=;``, which spreadsheets write, and what that tells.
+
+    >>> told_delimiter(Head("f.csv", b"sep=;\na;b\n", 0, True))
+    (Head(file='f.csv', data=b'sep=;\na;b\n', start=6, final=True), ';')
+    """
+    found = _SEP.match(head.data, head.start)
+    return (head, None) if found is None else (head._replace(start=found.end()), found[1].decode())
+
+
+def decimal_of(table: Table, missing: Collection[str]) -> str:
+    """What the numbers of a file have before their fraction: a comma or a point.
+
+    It is a comma if no comma separates the fields, and some column is one of numbers, see
+    `kind_of`, if a comma is read as a point, but not as one between thousands.
+
+    >>> decimal_of(Table(";", [["a", "z"], ["1", "1,5"]], 1.0), ())
+    ','
+    >>> decimal_of(Table(";", [["a", "z"], ["1", "1,500"]], 1.0), ())
+    '.'
+    """
+    if table.delimiter == ",":
+        return "."
+    body = [row for row in table.rows[1:] if len(row) == table.fields] or table.rows[:1]
+    for column in zip(*body, strict=True):
+        values = [value for value in column if value not in missing]
+        clear = (_with_point(v) != v and not _THOUSANDS.fullmatch(v) for v in values)
+        if any(clear) and kind_of(map(_with_point, values)) is Kind.NUMBER:
+            return ","
+    return "."
+
+
+def with_points(table: Table) -> Table:
+    """The same table, its decimal commas as points."""
+    return table._replace(rows=[list(map(_with_point, row)) for row in table.rows])
+
+
+def _with_point(text: str) -> str:
+    pointed = text.replace(",", ".", 1) if "," in text else text
+    return pointed if pointed is text or is_number(pointed) else text
+
+
 def _split(text: str, delimiter: str, quote: str | None) -> list[str]:
     """The fields of a good record, without quotes and outer space.
 
@@ -83,40 +134,6 @@ def _split(text: str, delimiter: str, quote: str | None) -> list[str]:
         fields.append(body.strip(WHITESPACE))
         rest = behind if found else None
     return fields
-
-
-def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
-    """Whether the first of these records names the columns.
-
-    It does if one of the names in ``known`` is in it; or if it has a name in a column that has
-    nothing but numbers below; or if all of it are different names that occur nowhere below.
-
-    Args:
-        rows: The first records, all with the same number of fields.
-        known: Names of columns that somebody asked for.
-    """
-    if not rows:
-        return False
-    first, below = rows[0], rows[1:]
-    if not set(known).isdisjoint(first):
-        return True
-    columns = list(zip(*below, strict=True)) or [()] * len(first)
-    pairs = list(zip(first, columns, strict=True))
-    if any(_is_name(name) and _are_numbers(values) for name, values in pairs):
-        return True
-    if len(set(first)) < len(first) or not all(map(_is_name, first)):
-        return False
-    return not any(name in values for name, values in pairs)
-
-
-def _is_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None and text not in MISSING and not is_not_finite(text)
-
-
-def _are_numbers(values: Sequence[str]) -> bool:
-    """Whether there are numbers among values, and nothing else but what stands for missing."""
-    filled = [v for v in values if v not in MISSING and not is_not_finite(v)]
-    return bool(filled) and all(map(is_number, filled))
 
 
 def _unquoted(text: str, quote: str) -> tuple[str, str]:

@@ -50,19 +50,34 @@ class FieldReader:
     """Reads the fields of records by a plan: a number, a word or nothing for each field."""
 
     def __init__(
-        self, plan: NDArray[np.int64], delimiter: int, quote: int, missing: Iterable[bytes]
+        self,
+        plan: NDArray[np.int64],
+        delimiter: int,
+        quote: int,
+        missing: Iterable[bytes],
+        decimal: int = DOT,
     ) -> None:
-        """``plan``: shape=(fields,), see `number` and `word`; -1 skips a field."""
+        """What to read, and how.
+
+        Args:
+            plan: Shape=(fields,), see `number` and `word`; -1 skips a field.
+            delimiter: The byte between fields.
+            quote: The byte around them, -1 for none.
+            missing: What stands for a missing number, in capitals or not.
+            decimal: The byte before the fraction of a number, where it is no dot.
+        """
         self._plan = plan
         self._numbers = int(max(0, plan.max(initial=-1) + 1))
         self._words = int(max(0, -1 - plan.min(initial=-1)))
         self._delimiter = delimiter
         self._quote = quote
-        texts = sorted(missing)
+        self._decimal = decimal
+        texts = sorted({text.lower() for text in missing})
         self._missing = np.frombuffer(b"".join(texts), np.uint8)
         self._missing_ends = np.cumsum([0, *map(len, texts)]).astype(np.int64)
         self._starts_missing = np.zeros(256, np.uint8)
-        self._starts_missing[[text[0] for text in texts if text]] = 1
+        starts = [start for text in texts for start in (text[:1], text[:1].upper())]
+        self._starts_missing[list(b"".join(starts))] = 1
 
     @staticmethod
     def number(column: int) -> int:
@@ -84,7 +99,7 @@ class FieldReader:
         found = _read(
             np.frombuffer(data, np.uint8),
             (records.begin, records.end, good),
-            (self._plan, self._delimiter, self._quote),
+            (self._plan, self._delimiter, self._quote, self._decimal),
             (self._missing, self._missing_ends, self._starts_missing),
             (numbers, span, escaped, trouble),
         )
@@ -98,7 +113,8 @@ class FieldReader:
         """Read the numbers that are not simple; what is left is no finite number."""
         hard = trouble[:, 4] == HARD
         found = trouble[hard]
-        values = np.array([float(data[low:high]) for low, high in found[:, 2:4].tolist()])
+        texts = [data[low:high].replace(b",", b".") for low, high in found[:, 2:4].tolist()]
+        values = np.array([float(text) for text in texts])
         huge = np.isinf(values)
         numbers[found[:, 0], found[:, 1]] = np.where(huge, np.nan, values)
         return [
@@ -118,12 +134,12 @@ def load_kernel() -> None:
 def _read(
     data: Bytes,
     records: tuple[Whole, Whole, NDArray[np.bool_]],
-    form: tuple[Whole, int, int],
+    form: tuple[Whole, int, int, int],
     missing: Missing,
     out: tuple[NDArray[np.float64], Whole, Bytes, Whole],
 ) -> int:
     begin, end, good = records
-    plan, delimiter, quote = form
+    plan, delimiter, quote, decimal = form
     texts, ends, starts = missing
     numbers, span, escaped, trouble = out
     found = 0
@@ -147,7 +163,7 @@ def _read(
                 continue
             if (low == high or starts[data[low]]) and _is_missing(data, low, high, texts, ends):
                 continue
-            what, number = _number(data, low, high)
+            what, number = _number(data, low, high, decimal)
             if what == NUMBER:
                 numbers[row, column] = number
             else:
@@ -183,7 +199,7 @@ def _field(data: Bytes, at: int, end: int, delimiter: int, quote: int) -> tuple[
 
 
 @kernel
-def _number(data: Bytes, low: int, high: int) -> tuple[int, float]:
+def _number(data: Bytes, low: int, high: int, decimal: int) -> tuple[int, float]:
     """What stands from ``low`` to ``high``, and the number if it is one and simple to read."""
     if low == high:
         return WORD, 0.0
@@ -207,7 +223,7 @@ def _number(data: Bytes, low: int, high: int) -> tuple[int, float]:
             else:
                 scale += 0 if behind else 1
                 kept = DIGITS_KEPT + 1  # a digit was left out: not simple
-        elif byte == DOT and not behind:
+        elif byte in (DOT, decimal) and not behind:
             behind = True
         else:
             break
@@ -251,11 +267,16 @@ def _is_missing(data: Bytes, low: int, high: int, texts: Bytes, ends: Whole) -> 
     for text in range(len(ends) - 1):
         if ends[text + 1] - ends[text] == high - low:
             at = 0
-            while at < high - low and texts[ends[text] + at] == data[low + at]:
+            while at < high - low and texts[ends[text] + at] == _lower(data[low + at]):
                 at += 1
             if at == high - low:
                 return True
     return False
+
+
+@kernel
+def _lower(byte: int) -> int:
+    return byte + 32 if 65 <= byte <= 90 else byte
 
 
 @kernel

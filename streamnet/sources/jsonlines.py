@@ -23,6 +23,8 @@ from streamnet.sources.kinds import kind_of
 from streamnet.sources.kinds import task_of
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import shown
+from streamnet.sources.records import Records
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Chunk
 from streamnet.sources.textformat import Head
@@ -79,7 +81,7 @@ class JsonLinesFormat(TextFormat):
             if isinstance(sample, dict):
                 self._collect(sample, values)
         if not values:
-            raise DataError(f"{head.file} has no JSON object in its first lines")
+            raise self._no_object(head, records)
         schema = self._schema_of(head.file, values)
         most = self._columns.most_fields
         if self._columns.grows and len(schema.fields) > most:
@@ -133,6 +135,21 @@ class JsonLinesFormat(TextFormat):
         if isinstance(found, dict):
             return found
         return Problem(Reason.JSON, "the line is JSON, but not an object")
+
+    def _no_object(self, head: Head, records: Records) -> DataError:
+        """The error that says why none of the first lines holds an object."""
+        line = head.data[records.begin[0] : records.end[0]].strip()
+        if line.startswith(b"{") and not line.endswith(b"}"):
+            return DataError(
+                f"{head.file} has JSON over several lines, but must have one object a line"
+                " (jq -c . makes that of it)"
+            )
+        found = self._object(line)
+        why = found.detail if isinstance(found, Problem) else "the object is empty"
+        return DataError(
+            f"{head.file} has no JSON object in its first lines: "
+            f"line {1 + int(records.line[0])} has {shown(line)}: {why}"
+        )
 
     def _collect(self, sample: dict[str, Any], values: dict[str, list[Any]]) -> None:
         for name, value in sample.items():

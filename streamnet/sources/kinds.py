@@ -13,10 +13,11 @@ from streamnet.samples import Kind
 from streamnet.samples import Task
 from streamnet.sources.times import is_time
 
-__all__ = ("MISSING", "WHITESPACE", "is_not_finite", "is_number", "kind_of", "task_of")
+__all__ = ("MISSING", "WHITESPACE", "is_not_finite", "is_number", "kind_of", "strays_of", "task_of")
 
-MISSING = ("", "?", "NA", "N/A", "null", "None")
-"""What stands for a missing value, unless said otherwise."""
+MISSING = ("", "?", "NA", "N/A", "n/a", "NULL", "null", "None", "\\N")
+"""What stands for a missing value, unless said otherwise. Among the numbers of a delimited file it
+counts in capitals or not; among words it does not, as na or none may be one."""
 
 WHITESPACE = " \t\r\n\v\f"
 """What is stripped from both sides of every text: ASCII only, so bytes and text agree."""
@@ -24,8 +25,11 @@ WHITESPACE = " \t\r\n\v\f"
 NUMERIC = (int, float, np.integer, np.floating, Decimal)
 WORDS_OF_A_TEXT = 4
 CLASSES_OF_NUMBERS = 20
+FEWEST_NUMBERS = 20  # of a column that may have strays
+MOST_STRAYS = 0.05
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_DIGIT = re.compile("[0-9]")
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -42,9 +46,9 @@ def is_not_finite(text: str) -> bool:
 def kind_of(values: Iterable[object], *, typed: bool = False) -> Kind:
     """The kind of a column by its first values, those that stand for missing left out.
 
-    Numbers only: NUMBER. ISO 8601 dates and timestamps only: TIME. Otherwise words: TEXT where
-    the median value has at least four of them, else CATEGORY, also for truth values and for no
-    values at all. The words for NaN and infinity decide nothing.
+    Numbers only, or with few strays, see `strays_of`: NUMBER. ISO 8601 dates and timestamps only:
+    TIME. Otherwise words: TEXT where the median value has at least four of them, else CATEGORY,
+    also for truth values and for no values at all. The words for NaN and infinity decide nothing.
 
     Args:
         values: Texts (stripped), or values of Python and numpy types.
@@ -56,7 +60,7 @@ def kind_of(values: Iterable[object], *, typed: bool = False) -> Kind:
     texts = [v for v in known if isinstance(v, str)]
     if len(texts) < len(known):
         return _kind_of_objects(known) if not texts else Kind.CATEGORY
-    if not typed and all(map(is_number, texts)):
+    if not typed and strays_of(texts) is not None:
         return Kind.NUMBER
     if all(map(is_time, texts)):
         return Kind.TIME
@@ -72,10 +76,31 @@ def task_of(values: Iterable[object], *, typed: bool = False) -> Task:
     known = list(values)
     if kind_of(known, typed=typed) is not Kind.NUMBER:
         return Task.CLASSIFICATION
-    numbers = {float(v) for v in known if not (isinstance(v, str) and is_not_finite(v))}  # type: ignore[arg-type]
-    whole = all(number.is_integer() for number in numbers)
+    numbers = {float(v) for v in known if not isinstance(v, str) or is_number(v)}  # type: ignore[arg-type]
+    return Task.CLASSIFICATION if _may_be_codes(numbers) else Task.REGRESSION
+
+
+def strays_of(texts: Iterable[str]) -> list[str] | None:
+    """The texts of a column of numbers that are none, None if it is no column of numbers.
+
+    Those are at most 5 % beside at least 20 numbers, without a digit in them, and the numbers are
+    no codes: not all of them whole, or more than 20 distinct. So "bad" among measurements is a
+    stray; "A" among "1" and "2" or "V27" among "250" is one more word.
+    """
+    texts = list(texts)
+    strays = [text for text in texts if not is_number(text)]
+    if not strays:
+        return []
+    fewest = max(FEWEST_NUMBERS, (1 - MOST_STRAYS) * len(texts))
+    if len(texts) - len(strays) < fewest or any(map(_DIGIT.search, strays)):
+        return None
+    return None if _may_be_codes({float(text) for text in texts if is_number(text)}) else strays
+
+
+def _may_be_codes(numbers: set[float]) -> bool:
+    """Whether these different numbers may stand for something else."""
     few = len(numbers) <= CLASSES_OF_NUMBERS
-    return Task.CLASSIFICATION if whole and few else Task.REGRESSION
+    return few and all(number.is_integer() for number in numbers)
 
 
 def _kind_of_objects(values: list[object]) -> Kind:

@@ -50,7 +50,12 @@ class Layout:
     """
 
     def __init__(
-        self, names: Sequence[str], schema: Schema, columns: Columns, rules: Rules
+        self,
+        names: Sequence[str],
+        schema: Schema,
+        columns: Columns,
+        rules: Rules,
+        decimal: str = ".",
     ) -> None:
         kinds = dict(schema.fields)
         real = schema.target if schema.task is Task.REGRESSION else None
@@ -73,7 +78,7 @@ class Layout:
         for column, name in enumerate(self._words):
             plan[self._order[name]] = FieldReader.word(column)
         markers = [text.encode() for text in columns.missing]
-        self._reader = FieldReader(plan, rules.delimiter, rules.quote, markers)
+        self._reader = FieldReader(plan, rules.delimiter, rules.quote, markers, ord(decimal))
         self._doubled = bytes([rules.quote] * 2) if rules.quote >= 0 else b""
 
     def block(self, chunk: Chunk) -> Block:

@@ -17,6 +17,7 @@ from streamnet.samples import Schema
 from streamnet.sources.bytestreams import ByteStream
 from streamnet.sources.bytestreams import shown_name
 from streamnet.sources.following import FollowedBytes
+from streamnet.sources.foreign import check_is_text
 from streamnet.sources.marks import REMEMBERED
 from streamnet.sources.marks import Trace
 from streamnet.sources.reasons import Problem
@@ -33,7 +34,6 @@ from streamnet.sources.textformat import Head
 __all__ = ("TextFile",)
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 BAD_QUOTE = Problem(Reason.QUOTE, "a quote is not closed, or text stands right behind it")
 BAD_ENCODING = Problem(Reason.ENCODING, "the record is not UTF-8")
 
@@ -90,8 +90,7 @@ class TextFile:
 
     def head(self, most_bytes: int) -> Head:
         """The beginning of the file, while nothing of it was used."""
-        if self.data.startswith(UTF_16_MARKS):
-            raise DataError(f"{self.name} is UTF-16, but must be UTF-8")
+        check_is_text(self.name, self.data, whole=self.final)
         start = len(BYTE_ORDER_MARK) if self.data.startswith(BYTE_ORDER_MARK) else 0
         final = self.final and len(self.data) <= most_bytes
         return Head(self.name, self.data[:most_bytes], start, final)

@@ -41,6 +41,13 @@ def test_an_unknown_column_is_named_with_those_that_exist(columns: Columns, aske
     )
 
 
+def test_a_name_that_differs_in_capitals_is_suggested() -> None:
+    with pytest.raises(SchemaError, match=r"Did you mean 'y'\?"):
+        schema(Columns(target="Y"), "a", "y")
+    with pytest.raises(SchemaError, match=r"Did you mean 'INCOME'\?"):
+        schema(Columns(target="incom"), "age", "INCOME")
+
+
 def test_an_optional_target_may_be_absent() -> None:
     assert schema(Columns(target="y", target_optional=True), "a").target is None
     assert schema(Columns(target="y", target_optional=True), "a", "y").target == "y"

@@ -22,8 +22,10 @@ from streamnet.sources import Columns
 from streamnet.sources import open_files
 from tests.sources.reading import content
 from tests.sources.reading import numbers
+from tests.sources.reading import places
 from tests.sources.reading import read
 from tests.sources.reading import reasons
+from tests.sources.reading import resumed
 from tests.sources.reading import write
 
 
@@ -158,18 +160,51 @@ def test_kinds_are_told_by_the_head_alone(tmp_path: Path) -> None:
     assert schema.fields == (Field("x", Kind.CATEGORY),)
 
 
-@pytest.mark.parametrize("target", ["f2", "2", "-1", "last"])
-def test_the_target_of_a_file_without_header_has_a_number(tmp_path: Path, target: str) -> None:
-    schema, (block,) = blocks_of(tmp_path, "1,2,R\n3,4,M\n", Columns(target=target))
-    assert (schema.numbers, schema.target) == (("f0", "f1"), "f2")
+def test_a_stray_word_among_numbers_is_rejected_wherever_it_stands(tmp_path: Path) -> None:
+    lines = [f"{n / 2},a" for n in range(40)]
+    text = "\n".join(["x,y", "bad,a", *lines, "bad,a", ""])
+    schema, blocks = blocks_of(tmp_path, text, Columns(target="y", head=30))
+    assert schema.fields == (Field("x", Kind.NUMBER),)
+    assert reasons(blocks) == [(2, "number"), (43, "number")]
+
+
+@pytest.mark.parametrize("marker", ["NULL", "n/a", "none", "\\N", "na"])
+def test_other_markers_of_missing_numbers_are_known(tmp_path: Path, marker: str) -> None:
+    schema, (block,) = blocks_of(tmp_path, f"x,y\n1,a\n{marker},b\n", Columns(target="y"))
+    assert schema.fields == (Field("x", Kind.NUMBER),)
+    assert math.isnan(block.numbers[1, 0])
+
+
+def test_a_word_in_other_capitals_than_a_marker_stays_a_word(tmp_path: Path) -> None:
+    _, (block,) = blocks_of(tmp_path, "x,y\nNa,none\nK,NULL\nNA,mild\n", Columns(target="y"))
+    assert block.words[0].tolist() == ["Na", None]
     assert block.target is not None
-    assert block.target.tolist() == ["R", "M"]
+    assert block.target.tolist() == ["none", "mild"]
 
 
-def test_a_target_number_that_stands_in_the_first_record_makes_no_header(tmp_path: Path) -> None:
-    schema, blocks = blocks_of(tmp_path, "5,1,2\n6,7,2\n", Columns(target="2"))
-    assert schema.target == "f2"
-    assert sum(map(len, blocks)) == 2
+SEMICOLONS = "a;w;z\n1,5;u;0,25\n2;v;1,125\n"
+
+
+def test_decimal_commas_are_read_where_no_comma_separates_fields(tmp_path: Path) -> None:
+    schema, (block,) = blocks_of(tmp_path, SEMICOLONS, Columns(target="z"))
+    assert (schema.numbers, schema.task) == (("a",), Task.REGRESSION)
+    assert block.numbers[:, 0].tolist() == [1.5, 2.0]
+    assert block.target is not None
+    assert block.target.tolist() == [0.25, 1.125]
+    _, (block,) = blocks_of(tmp_path, SEMICOLONS, Columns(schema=schema, target_optional=True))
+    assert block.numbers[:, 0].tolist() == [1.5, 2.0]
+
+
+def test_decimal_commas_are_known_to_a_source_that_goes_on(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", SEMICOLONS)
+    for place in places(lambda: open_files([path], columns=Columns(target="z"))):
+        assert resumed(open_files([path], columns=Columns(target="z")), place) == place.rest
+
+
+@pytest.mark.parametrize("text", ["a;y\n1,500;u\n12,250;v\n", 'a,y\n"1,5",u\n'])
+def test_commas_that_may_stand_between_thousands_make_words(tmp_path: Path, text: str) -> None:
+    schema, _ = blocks_of(tmp_path, text, Columns(target="y"))
+    assert schema.fields == (Field("a", Kind.CATEGORY),)
 
 
 @pytest.mark.parametrize("text", ["", "\n \r\n", "a,y\n", "a,y"])

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamnet.sources.dialect import DELIMITERS
-from streamnet.sources.dialect import has_header
 from streamnet.sources.dialect import table_of
 from streamnet.sources.dialect import tables_of
 from streamnet.sources.records import Rules
@@ -50,34 +49,3 @@ def test_fields_are_those_of_the_csv_module(rows: list[list[str]]) -> None:
     csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
     head = Head("f", out.getvalue().encode(), 0, True)
     assert table_of(head, QUOTED._replace(delimiter=ord(",")), 100).rows == rows
-
-
-@pytest.mark.parametrize(
-    ("text", "header"),
-    [
-        ("a,b\n1,2\n", True),
-        ("1,2\n3,4\n", False),
-        ("0,1,target\n1.5,2.5,1\n", True),
-        ("x,R\n1,M\n", True),
-        ("0.1,R\n0.2,M\n", False),
-        ("label,text\nham,Ok lar joking wif\nspam,Free entry in 2\n", True),
-        ("ham,Go until jurong point\nham,Ok lar\nspam,Free entry\n", False),
-        ("red,small\nblue,small\nred,large\nred,small\n", False),
-        ("colour,size\nblue,small\nred,large\nred,small\n", True),
-        ("a,a\nx,y\nx,z\n", False),
-        ("when,y\n2020-01-01,a\n2020-01-02,b\n", True),
-        ("a,b\n?,x\n1,x\n", True),
-        ("only,names\n", True),
-        ("NA,1\n2,3\n", False),
-        ("nan,1\n2,3\n", False),
-    ],
-)
-def test_a_header_is_told_by_what_is_below(text: str, header: bool) -> None:
-    rows = [line.split(",") for line in text.splitlines()]
-    assert has_header(rows, ()) is header
-
-
-def test_a_name_that_was_asked_for_makes_a_header() -> None:
-    rows = [["0", "1"], ["1", "2"]]
-    assert not has_header(rows, ("y",))
-    assert has_header(rows, ("1",))

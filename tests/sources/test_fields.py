@@ -35,6 +35,24 @@ def same(left: float, right: float) -> bool:
     return struct.pack("d", left) == struct.pack("d", right)
 
 
+@pytest.mark.parametrize("text", ["na", "Na", "null", "Null", "none", "n/A", "\\n", "\\N"])
+def test_a_missing_number_may_be_in_capitals_or_not(text: str) -> None:
+    read = number_of(text)
+    assert read is not None
+    assert math.isnan(read)
+
+
+def test_a_decimal_comma_is_read_where_there_are_some() -> None:
+    data = b"x;1,5\nx;-,25e1\nx;7\nx;2.5\nx;12345678901234567890,5\nx;1,2,3\nx;1.234,5\n"
+    records = find_records(data, 0, True, Rules(ord(";"), QUOTE, fields=2), 10)
+    plan, good = np.array([-1, 0]), np.ones(len(records.begin), np.bool_)
+    fields = FieldReader(plan, ord(";"), QUOTE, (), COMMA).read(data, records, good)
+    assert fields.numbers[:5, 0].tolist() == [1.5, -2.5, 7.0, 2.5, 12345678901234567890.5]
+    assert sorted(trouble.row for trouble in fields.troubles) == [5, 6]
+    fields = FieldReader(plan, ord(";"), QUOTE, ()).read(data, records, good)
+    assert sorted(trouble.row for trouble in fields.troubles) == [0, 1, 4, 5, 6]
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_finite_number_is_read_to_the_bit(number: float) -> None:
     read = number_of(repr(number))

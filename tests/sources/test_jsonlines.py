@@ -152,6 +152,28 @@ def test_a_file_without_objects_is_refused(tmp_path: Path) -> None:
         blocks_of(tmp_path, [" "])
 
 
+@pytest.mark.parametrize("objects", [1, 2])
+def test_json_over_several_lines_is_refused_with_what_would_help(
+    tmp_path: Path, objects: int
+) -> None:
+    text = '{\n "x": 1,\n "y": [\n  2\n ]\n}\n' * objects
+    path = write(tmp_path, "f.jsonl", text)
+    with pytest.raises(DataError, match=r"JSON over several lines, but .* \(jq -c \. makes"):
+        read(open_files([path], columns=Columns(target="y")))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [("{'x': 1}", "JSON is malformed"), ("{}", "object is empty"), ("7", "JSON, but not an obj")],
+)
+def test_lines_that_are_no_objects_are_refused_by_what_is_wrong_with_the_first(
+    tmp_path: Path, line: str, why: str
+) -> None:
+    path = write(tmp_path, "f.jsonl", f"\n{line}\n{line}\n")
+    with pytest.raises(DataError, match=rf"first lines: line 2 has .{line[:2]}.*{why}"):
+        read(open_files([path], columns=Columns(target="y")))
+
+
 def test_a_target_that_is_in_no_line_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="Did you mean 'label'"):
         blocks_of(tmp_path, [{"label": 1, "x": 1}], Columns(target="labl"))

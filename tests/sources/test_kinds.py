@@ -14,6 +14,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Task
 from streamnet.sources.kinds import is_number
 from streamnet.sources.kinds import kind_of
+from streamnet.sources.kinds import strays_of
 from streamnet.sources.kinds import task_of
 from streamnet.sources.times import is_time
 from streamnet.sources.times import seconds_of
@@ -48,6 +49,32 @@ from streamnet.sources.times import seconds_of_text
 )
 def test_the_kind_of_a_column_follows_from_its_values(values: list[object], kind: Kind) -> None:
     assert kind_of(values) is kind
+
+
+MEASURED = [str(n) for n in range(95)]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([*MEASURED, *["bad"] * 5], Kind.NUMBER),
+        ([*MEASURED, *["bad"] * 6], Kind.CATEGORY),
+        ([*["0.5"] * 20, "bad"], Kind.NUMBER),
+        ([*["0.5"] * 19, "bad"], Kind.CATEGORY),
+        ([*MEASURED, "V27"], Kind.CATEGORY),
+        ([*["1", "2"] * 20, "A"], Kind.CATEGORY),
+    ],
+)
+def test_few_words_among_many_numbers_are_strays_unless_all_may_be_codes(
+    values: list[str], kind: Kind
+) -> None:
+    assert kind_of(values) is kind
+    assert (strays_of(values) is None) == (kind is Kind.CATEGORY)
+
+
+def test_a_target_of_numbers_with_few_strays_is_a_regression() -> None:
+    assert task_of([*MEASURED, "bad"]) is Task.REGRESSION
+    assert task_of([*["1", "2"] * 20, "A"]) is Task.CLASSIFICATION
 
 
 def test_a_text_is_never_a_number_where_the_format_has_types() -> None:

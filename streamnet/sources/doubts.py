@@ -1,0 +1,110 @@
+"""Doubts: what was found out of the first values of columns, and may be meant otherwise."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from streamnet.sources.columns import columns_named
+from streamnet.sources.kinds import is_not_finite
+from streamnet.sources.kinds import is_number
+from streamnet.sources.kinds import strays_of
+from streamnet.sources.reasons import shown
+
+__all__ = ("tell_doubts",)
+
+MOSTLY = 0.95
+FEWEST_LABELS = 20
+DISTINCT = 0.9  # share of different labels above which they are hardly labels
+
+logger = logging.getLogger("streamnet.sources")
+
+UNITS = "$€£¥% "
+STYLES = ((",' ", "."), ("", ","), (".' ", ","))
+"""Marks between thousands, and what is before the fraction; the likelier ones first."""
+
+
+def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) -> None:
+    """Say, once a file, which of its columns may not be what their first values made of them.
+
+    Args:
+        file: Its name.
+        schema: Its columns.
+        values: Texts of the columns whose kind or task was found out, but for missing ones.
+    """
+    kinds = dict(schema.fields)
+    words = []
+    for name, texts in values.items():
+        labels = name == schema.target and schema.task is Task.CLASSIFICATION
+        if labels:
+            _tell_labels(file, name, texts)
+        elif kinds.get(name, Kind.NUMBER) is Kind.NUMBER:
+            _tell_strays(file, name, texts, target=name == schema.target)
+        elif _as_number(texts) is not None:
+            words.append(name)
+    if words:
+        rule = "%s: %s taken as words, such as %s; numbers are written like %s"
+        which = f"column {words[0]!r} is" if len(words) == 1 else f"{columns_named(words)} are"
+        texts = values[words[0]]
+        logger.warning(rule, file, which, shown(texts[0]), _as_number(texts))
+
+
+def _tell_labels(file: str, name: str, texts: Sequence[str]) -> None:
+    """Doubt labels that are numbers in disguise, or nearly all of them different."""
+    number = _as_number(texts)
+    distinct = len(set(texts))
+    if number is None and (distinct < FEWEST_LABELS or distinct < DISTINCT * len(texts)):
+        return
+    rule = "%s: target %r is taken as labels, such as %s: %d different ones in %d values%s"
+    hint = "" if number is None else f"; numbers are written like {number}"
+    logger.warning(rule, file, name, shown(texts[0]), distinct, len(texts), hint)
+
+
+def _tell_strays(file: str, name: str, texts: Sequence[str], *, target: bool) -> None:
+    """Say which words are no numbers among numbers."""
+    strays = strays_of(text for text in texts if not is_not_finite(text))
+    if not strays:
+        return
+    words = "--task classification" if target else f"--kind {name}=category"
+    logger.warning(
+        "%s: column %r is taken as numbers, but %d of its first %d values are not, such as %s: "
+        "such records are rejected (--missing %s reads it as missing, %s all as words)",
+        file,
+        name,
+        len(strays),
+        len(texts),
+        shown(strays[0]),
+        strays[0],
+        words,
+    )
+
+
+def _as_number(texts: Sequence[str]) -> str | None:
+    """The first of these words as a number, None unless nearly all are numbers in disguise."""
+    if all(map(is_number, texts)):
+        return None
+    for marks, decimal in STYLES:
+        numbers = [_plain(text, marks, decimal) for text in texts]
+        if sum(number is not None for number in numbers) >= MOSTLY * len(numbers):
+            return next(number for number in numbers if number is not None)
+    return None
+
+
+def _plain(text: str, marks: str, decimal: str) -> str | None:
+    """A number with a sign of its unit, and marks between thousands, as it can be read.
+
+    >>> _plain("-$1,234.50", ",' ", "."), _plain("12 %", "", "."), _plain("0,5", "", ",")
+    ('-1234.50', '12', '0.5')
+    """
+    sign = text[:1] if text[:1] in ("+", "-") else ""
+    whole, point, part = text.removeprefix(sign).strip(UNITS).partition(decimal)
+    groups = re.split(f"[{marks}]", whole) if marks else [whole]
+    if len(groups) > 1 and (groups[0].startswith("0") or any(len(g) != 3 for g in groups[1:])):
+        return None
+    number = sign + "".join(groups) + ("." if point else "") + part
+    return number if is_number(number) else None

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from streamnet.sources.doubts import tell_doubts
+
+PRICES = [f"${n}.00" for n in range(50)]
+
+
+def told(
+    caplog: pytest.LogCaptureFixture,
+    values: Mapping[str, list[str]],
+    task: Task = Task.CLASSIFICATION,
+    kind: Kind = Kind.CATEGORY,
+) -> list[str]:
+    """What is said of the target y, or of columns of a kind."""
+    fields = tuple(Field(name, kind) for name in values if name != "y")
+    tell_doubts("f.csv", Schema(fields, "y", task), values)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_labels_that_are_numbers_in_disguise_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    (line,) = told(caplog, {"y": PRICES})
+    assert line == (
+        "f.csv: target 'y' is taken as labels, such as '$0.00': 50 different ones in 50 values; "
+        "numbers are written like 0.00"
+    )
+
+
+def test_labels_of_which_nearly_all_differ_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert told(caplog, {"y": [f"name {n}" for n in range(20)]}) == [
+        "f.csv: target 'y' is taken as labels, such as 'name 0': 20 different ones in 20 values"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("12%", "12"),
+        ("1,234.5", "1234.5"),
+        ("0,123", "0.123"),
+        ("1.234,5", "1234.5"),
+        ("-5 €", "-5"),
+        ("1 234 567", "1234567"),
+    ],
+)
+def test_words_that_are_numbers_in_disguise_are_told(
+    caplog: pytest.LogCaptureFixture, value: str, number: str
+) -> None:
+    assert told(caplog, {"x": [value, value]}) == [
+        f"f.csv: column 'x' is taken as words, such as '{value}'; numbers are written like {number}"
+    ]
+
+
+def test_columns_that_share_a_doubt_share_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    (line,) = told(caplog, {"u": ["5%"], "v": ["$7"]})
+    assert line.startswith("f.csv: 'u', 'v' are taken as words, such as '5%'; ")
+
+
+def test_strays_among_numbers_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    values = [*map(str, range(50)), "bad"]
+    (line,) = told(caplog, {"x": values}, kind=Kind.NUMBER)
+    assert line.startswith(
+        "f.csv: column 'x' is taken as numbers, but 1 of its first 51 values are not, such as "
+        "'bad': such records are rejected"
+    )
+    assert "--kind x=category" in line
+    caplog.clear()
+    (line,) = told(caplog, {"y": values}, task=Task.REGRESSION)
+    assert "--task classification" in line
+
+
+def test_nothing_is_told_of_what_is_plain(caplog: pytest.LogCaptureFixture) -> None:
+    assert told(caplog, {"x": ["red", "12%"], "w": [], "y": ["0", "1", "2"]}) == []
+    assert told(caplog, {"x": ["1", "nan"]}, kind=Kind.NUMBER) == []
