@@ -13,7 +13,7 @@ from streamnet.datasets.sample import Sample
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.samples import Task
-from streamnet.sources.dialect import has_header
+from streamnet.sources.headers import has_header
 
 __all__ = ("Document", "Row", "as_csv", "as_libsvm", "parse")
 
