@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections import defaultdict
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -43,6 +46,18 @@ def test_one_by_one_gives_the_same_as_all_at_once(rows: list[Any], task: Task) -
     assert single == whole
     assert one_by_one.export_state() == at_once.export_state()
     assert len(whole.samples) + len(whole.letters) == len(rows)
+
+
+@pytest.mark.parametrize("kind", [Counter, lambda row: defaultdict(int, row)])
+def test_what_is_not_in_a_sample_is_missing_and_stays_out_of_it(
+    kind: Callable[[dict[str, int]], Any],
+) -> None:
+    rows = [{"a": 1, "b": 2}, {"a": 1, "c": 3}, {"b": 2, "c": 1}, {"a": 2, "d": 1}]
+    plain, other = RowReader(Columns()), RowReader(Columns())
+    given = [kind(row) for row in rows]
+    found = content([other.read([row]) for row in given])
+    assert found == content([plain.read([row]) for row in rows])
+    assert given == rows
 
 
 @given(samples, st.integers(0, 12))
