@@ -111,9 +111,10 @@ class Conversion:
     def target_array(self, target: Any) -> NDArray[Any] | None:
         """A column of one target, None if it is missing or can't be read."""
         if type(target) in WORDS and self._schema.task is Task.CLASSIFICATION:
-            array = np.empty(1, np.object_)
-            array[0] = word_of(target, self._reading)
-            return None if array[0] is None else array
+            word = word_of(target, self._reading)
+            if word is None or isinstance(word, Reason):
+                return None
+            return _objects([word])
         problems: Problems = {}
         found = self._target([target], problems)
         return None if problems else found
@@ -204,7 +205,7 @@ class Conversion:
             raise TypeError(f"the name {name!r} is not text")
         if self._reading.is_missing(value):
             return None
-        if isinstance(word_of(value, self._reading), Reason):
+        if word_of(value, self._reading) is Reason.TYPE:
             raise TypeError(Problem.of_value(Reason.TYPE, name, value).detail)
         text = value.strip(WHITESPACE) if isinstance(value, str) else value
         kind = self._columns.kinds.get(name) or kind_of((text,), typed=self._reading.typed)

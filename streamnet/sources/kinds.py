@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,17 @@ from streamnet.samples import Kind
 from streamnet.samples import Task
 from streamnet.sources.times import is_time
 
-__all__ = ("MISSING", "WHITESPACE", "is_not_finite", "is_number", "kind_of", "strays_of", "task_of")
+__all__ = (
+    "MISSING",
+    "WHITESPACE",
+    "is_not_finite",
+    "is_number",
+    "is_numeric",
+    "kind_of",
+    "number_from",
+    "strays_of",
+    "task_of",
+)
 
 MISSING = ("", "?", "NA", "N/A", "n/a", "NULL", "null", "None", "\\N")
 """What stands for a missing value, unless said otherwise. Among the numbers of a delimited file it
@@ -41,6 +53,19 @@ def is_number(text: str) -> bool:
 def is_not_finite(text: str) -> bool:
     """Whether a stripped text is one of the words for NaN and infinity."""
     return _NOT_FINITE.fullmatch(text) is not None
+
+
+def is_numeric(value: object) -> bool:
+    """Whether a value is of a type of numbers. A duration is none, though numpy calls it whole."""
+    return isinstance(value, NUMERIC) and not isinstance(value, np.timedelta64)
+
+
+def number_from(value: Any) -> float:
+    """A number, or a text that is one, as a float; infinite where it is too large, or no value."""
+    try:
+        return float(value)
+    except (OverflowError, ValueError):  # a whole number without end, a signalling NaN
+        return math.inf
 
 
 def kind_of(values: Iterable[object], *, typed: bool = False) -> Kind:
@@ -76,7 +101,7 @@ def task_of(values: Iterable[object], *, typed: bool = False) -> Task:
     known = list(values)
     if kind_of(known, typed=typed) is not Kind.NUMBER:
         return Task.CLASSIFICATION
-    numbers = {float(v) for v in known if not isinstance(v, str) or is_number(v)}  # type: ignore[arg-type]
+    numbers = {number_from(v) for v in known if not isinstance(v, str) or is_number(v)}
     return Task.CLASSIFICATION if _may_be_codes(numbers) else Task.REGRESSION
 
 
@@ -104,7 +129,7 @@ def _may_be_codes(numbers: set[float]) -> bool:
 
 
 def _kind_of_objects(values: list[object]) -> Kind:
-    if all(isinstance(value, NUMERIC) for value in values):
+    if all(map(is_numeric, values)):
         return Kind.NUMBER
     if all(isinstance(value, date | np.datetime64) for value in values):
         return Kind.TIME

@@ -102,9 +102,12 @@ def shown(value: object) -> str:
 
 
 def printed(value: object) -> str:
-    """A value as text, however deep it is nested."""
+    """A value as text, however deep it is nested and however large its numbers are."""
     try:
         return str(value)
+    except ValueError:  # Python writes no more than 4,300 digits
+        digits = "a whole number of too many digits"
+        return digits if isinstance(value, int) else f"a {type(value).__name__} with {digits}"
     except RecursionError:
         return f"a {type(value).__name__} that is nested too deeply"
 

@@ -123,7 +123,9 @@ class RowReader:
         self._fast_schema = schema if plain and known else None
 
     def _read_one(self, sample: Sample, targets: Sequence[Any] | None) -> Block | None:
-        """The block of a sample of finite numbers and texts only; None sends it the long way."""
+        """The block of a dict of finite numbers and texts only; None sends it the long way."""
+        if type(sample) is not dict:
+            return None  # it may have values for names that aren't in it, as a Counter does
         schema = self._conversion.schema
         target = None
         names = len(schema.fields)

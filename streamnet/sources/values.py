@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import date
-from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
 
 from streamnet.samples import Kind
-from streamnet.sources.kinds import NUMERIC
 from streamnet.sources.kinds import WHITESPACE
 from streamnet.sources.kinds import is_not_finite
 from streamnet.sources.kinds import is_number
+from streamnet.sources.kinds import is_numeric
+from streamnet.sources.kinds import number_from
 from streamnet.sources.reasons import Reason
 from streamnet.sources.times import seconds_of
 from streamnet.sources.times import seconds_of_text
@@ -49,7 +49,7 @@ def number_of(value: object, reading: Reading) -> float | Reason:
         return math.nan
     if isinstance(value, str):
         return _number_of_text(value.strip(WHITESPACE), reading)
-    if isinstance(value, NUMERIC) and not isinstance(value, bool):
+    if is_numeric(value) and not isinstance(value, bool):
         return _finite(value)
     return Reason.NUMBER if isinstance(value, WORDS) else Reason.TYPE
 
@@ -65,7 +65,7 @@ def time_of(value: object, reading: Reading) -> float | Reason:
         value = value.astype("M8[us]").item()
     if isinstance(value, date):
         return seconds_of(value)
-    if isinstance(value, NUMERIC) and not isinstance(value, bool):
+    if is_numeric(value) and not isinstance(value, bool):
         return _finite(value)
     return Reason.TIME if isinstance(value, bool | np.bool_) else Reason.TYPE
 
@@ -89,7 +89,7 @@ def word_of(value: object, reading: Reading) -> str | Reason | None:
         return value.isoformat()
     if isinstance(value, np.datetime64):
         return str(value)
-    return str(value) if isinstance(value, NUMERIC) else Reason.TYPE
+    return _written(value) if is_numeric(value) else Reason.TYPE
 
 
 def reader_of(kind: Kind) -> Number:
@@ -105,9 +105,13 @@ def _number_of_text(text: str, reading: Reading) -> float | Reason:
     return _finite(text)
 
 
-def _finite(value: int | float | str | Decimal | np.integer | np.floating) -> float | Reason:
+def _written(number: object) -> str | Reason:
     try:
-        number = float(value)
-    except (OverflowError, ValueError):
+        return str(number)
+    except ValueError:  # more digits than Python writes
         return Reason.NOT_FINITE
+
+
+def _finite(value: object) -> float | Reason:
+    number = number_from(value)
     return number if math.isfinite(number) else Reason.NOT_FINITE

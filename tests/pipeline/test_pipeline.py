@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from queue import Queue
 from typing import Any
 
 import anyio
@@ -121,6 +122,22 @@ def test_stopping_before_the_first_sample_leaves_nothing(run: Runner) -> None:
     run(main)
     with pytest.raises(NoCandidateError):
         pipeline.result()
+
+
+def test_an_error_leaves_the_block_though_a_plain_iterable_waits(run: Runner) -> None:
+    queue: Queue[dict[str, Any]] = Queue()
+    for number in range(1100):
+        queue.put({"x": number % 7, "y": "ab"[number % 2]})
+    pipeline = Pipeline(IterableSource(iter(queue.get, None), target="y"), candidates=CANDIDATES)
+
+    async def main() -> None:
+        async with pipeline:
+            while pipeline.statistics().samples < 1100:
+                await checkpoint()
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        run(main)
 
 
 def test_a_pipeline_runs_only_once(run: Runner) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from collections.abc import Callable
 from collections.abc import Iterator
+from queue import Queue
+from time import sleep
 from typing import Any
 
 import anyio
@@ -25,6 +28,7 @@ from tests.sources.reading import numbers
 from tests.sources.reading import read
 from tests.sources.reading import reasons
 
+SECONDS = 30
 ROWS = [{"x": n, "y": n % 3} for n in range(2500)]
 
 
@@ -108,6 +112,109 @@ def test_waiting_can_be_cancelled_without_losing_a_sample(backend: str) -> None:
         return blocks
 
     assert numbers(anyio.run(main, backend=backend)) == list(range(200))
+
+
+def test_a_plain_iterable_that_waits_gives_what_has_come(backend: str) -> None:
+    queue: Queue[dict[str, Any] | None] = Queue()
+    source = IterableSource(iter(queue.get, None), target="y")
+    found: list[Block] = []
+
+    async def take(count: int) -> None:
+        while len(numbers(found)) < count:
+            found.append(await source.receive() or pytest.fail("it ended"))
+
+    async def main() -> None:
+        with anyio.fail_after(SECONDS):
+            queue.put({"x": 0, "y": 1})
+            queue.put({"x": 1, "y": 2})
+            assert (await source.open()).task is Task.CLASSIFICATION
+            await take(2)
+            with anyio.move_on_after(0.01) as waited:
+                await source.receive()
+            assert waited.cancelled_caught
+            for number in range(2, 5):
+                queue.put({"x": number, "y": 1})
+            await take(5)
+            await source.aclose()  # though the thread waits for the queue
+            assert await source.receive() is None
+
+    anyio.run(main, backend=backend)
+    queue.put(None)
+    assert numbers(found) == list(range(5))
+
+
+def test_waiting_for_a_plain_iterable_can_be_cancelled_without_losing_a_sample(
+    backend: str,
+) -> None:
+    def give() -> Iterator[dict[str, Any]]:
+        for number in range(3000):
+            if number % 50 == 0:
+                sleep(0)  # lets another thread go on
+            yield {"x": number, "y": "a"}
+
+    async def main() -> list[Block]:
+        source = IterableSource(give(), target="y", task=Task.CLASSIFICATION)
+        await source.open()
+        blocks = []
+        ended = False
+        while not ended:
+            with anyio.move_on_after(0.001):
+                block = await source.receive()
+                ended = block is None
+                blocks += [] if block is None else [block]
+            await anyio.lowlevel.checkpoint()
+        await source.aclose()
+        return blocks
+
+    assert numbers(anyio.run(main, backend=backend)) == list(range(3000))
+
+
+def test_only_one_thread_asks_a_plain_iterable_and_none_once_it_is_closed(backend: str) -> None:
+    threads = []
+
+    def endless() -> Iterator[dict[str, Any]]:
+        while True:
+            threads.append(threading.current_thread())
+            yield {"x": 1, "y": "a"}
+
+    async def main() -> int:
+        source = IterableSource(endless(), target="y")
+        await source.open()
+        for _ in range(3):
+            await source.receive()
+        await source.aclose()
+        return len(threads)
+
+    asked = anyio.run(main, backend=backend)
+    (thread,) = set(threads)
+    assert thread.daemon
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+    assert len(threads) == asked <= 6 * 1024
+
+
+def test_a_list_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> list[Block]:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", None)
+            return (await drained(IterableSource(ROWS[:30], target="y")))[1]
+
+    assert len(numbers(anyio.run(main))) == 30
+
+
+def test_what_goes_on_keeps_the_task_that_was_told(run: Callable[..., Any]) -> None:
+    source = IterableSource(iter(ROWS), target="x")
+    assert run(drained, source)[0].task is Task.REGRESSION
+    again = IterableSource(iter(ROWS[:5]), target="x")
+    again.restore_state(source.export_state(None))
+    assert run(drained, again)[0].task is Task.REGRESSION
+    assert run(drained, IterableSource(iter(ROWS[:5]), target="x"))[0].task is Task.CLASSIFICATION
+
+
+def test_an_asynchronous_iterable_may_give_pairs_where_the_task_is_known() -> None:
+    pairs = [({"x": row["x"]}, row["y"]) for row in ROWS]
+    source = IterableSource(slowly(pairs), target="y", task=Task.CLASSIFICATION)
+    assert numbers(read(source)[1]) == list(range(2500))
 
 
 def test_closing_ends_the_iterable_in_its_own_task(backend: str) -> None:

@@ -92,6 +92,9 @@ def test_a_text_is_never_a_number_where_the_format_has_types() -> None:
         (["up", "down"], Task.CLASSIFICATION),
         ([True, False], Task.CLASSIFICATION),
         ([1.5, 2], Task.REGRESSION),
+        ([1, 10**400], Task.REGRESSION),
+        ([Decimal("sNaN"), 2], Task.REGRESSION),
+        ([np.timedelta64(1), np.timedelta64(2)], Task.CLASSIFICATION),
         ([], Task.CLASSIFICATION),
     ],
 )

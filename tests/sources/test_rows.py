@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections import defaultdict
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -29,7 +32,7 @@ values = st.one_of(
     st.sampled_from(
         [np.float32(1.5), np.int8(3), np.bool_(True), date(2020, 1, 1), Decimal("2.5")]
     ),
-    st.sampled_from([[], {}, b"", object, 10**400]),
+    st.sampled_from([[], {}, b"", object, 10**400, np.timedelta64(1, "s")]),
 )
 samples = st.lists(
     st.dictionaries(st.sampled_from(["a", "b", "c", "y"]), values) | st.just(5), max_size=12
@@ -44,6 +47,18 @@ def test_one_by_one_gives_the_same_as_all_at_once(rows: list[Any], task: Task) -
     assert single == whole
     assert one_by_one.export_state() == at_once.export_state()
     assert len(whole.samples) + len(whole.letters) == len(rows)
+
+
+@pytest.mark.parametrize("kind", [Counter, lambda row: defaultdict(int, row)])
+def test_what_is_not_in_a_sample_is_missing_and_stays_out_of_it(
+    kind: Callable[[dict[str, int]], Any],
+) -> None:
+    rows = [{"a": 1, "b": 2}, {"a": 1, "c": 3}, {"b": 2, "c": 1}, {"a": 2, "d": 1}]
+    plain, other = RowReader(Columns()), RowReader(Columns())
+    given = [kind(row) for row in rows]
+    found = content([other.read([row]) for row in given])
+    assert found == content([plain.read([row]) for row in rows])
+    assert given == rows
 
 
 @given(samples, st.integers(0, 12))
@@ -74,6 +89,32 @@ def test_infinity_is_rejected_alone_and_among_others(infinity: float) -> None:
     assert block.numbers[:, 0].tolist() == [1.0, 2.0]
     assert [letter.reason for letter in block.rejected] == ["not-finite"]
     assert len(reader.read([{"x": infinity}])) == 0
+
+
+@pytest.mark.parametrize("name", ["x", "n", "w", "y"])
+@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize(
+    ("value", "reason", "said"),
+    [
+        (10**5000, ("not-finite", "target-number"), "'a whole number of too many digits'"),
+        (np.timedelta64(5, "s"), ("type", "target-number"), "'5 seconds'"),
+    ],
+    ids=["digits", "duration"],
+)
+def test_a_value_that_no_number_can_hold_costs_its_sample_only(
+    name: str, task: Task, value: Any, reason: tuple[str, str], said: str
+) -> None:
+    reader = RowReader(Columns(target="y", task=task))
+    good = {"x": 1, "w": "a", "y": 2}
+    bad = {**good, name: value}
+    for rows in ([good], [bad], [good, bad, good]):
+        blocks = list(reader.blocks(rows))
+        letters = [letter for block in blocks for letter in block.rejected]
+        assert len(letters) == rows.count(bad)
+        assert sum(map(len, blocks)) == rows.count(good)
+        for letter in letters:
+            assert letter.reason in reason
+            assert f"column {name!r} has {said}" in letter.detail
 
 
 def test_a_feature_gets_its_kind_from_the_first_value_that_is_there() -> None:

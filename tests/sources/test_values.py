@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import printed
 from streamnet.sources.values import Reading
 from streamnet.sources.values import number_of
 from streamnet.sources.values import time_of
@@ -31,6 +32,7 @@ VALUES: list[tuple[object, float | Reason, float | Reason, str | Reason | None]]
     ("2024-02-29", Reason.NUMBER, DAY, "2024-02-29"),
     (3, 3.0, 3.0, "3"),
     (10**400, Reason.NOT_FINITE, Reason.NOT_FINITE, str(10**400)),
+    (10**5000, Reason.NOT_FINITE, Reason.NOT_FINITE, Reason.NOT_FINITE),
     (2.5, 2.5, 2.5, "2.5"),
     (NAN, NAN, NAN, None),
     (math.inf, Reason.NOT_FINITE, Reason.NOT_FINITE, "inf"),
@@ -44,6 +46,7 @@ VALUES: list[tuple[object, float | Reason, float | Reason, str | Reason | None]]
     (np.datetime64("2024-02-29"), Reason.NUMBER, DAY, "2024-02-29"),
     (np.datetime64("2024-02-29T00:00:00.5"), Reason.NUMBER, DAY + 0.5, "2024-02-29T00:00:00.500"),
     (np.datetime64("NaT"), NAN, NAN, None),
+    (np.timedelta64(5, "s"), Reason.TYPE, Reason.TYPE, Reason.TYPE),
     ([1], Reason.TYPE, Reason.TYPE, Reason.TYPE),
     (b"1", Reason.TYPE, Reason.TYPE, Reason.TYPE),
     ({}, Reason.TYPE, Reason.TYPE, Reason.TYPE),
@@ -51,7 +54,7 @@ VALUES: list[tuple[object, float | Reason, float | Reason, str | Reason | None]]
 
 
 @pytest.mark.parametrize(
-    ("value", "number", "time", "word"), VALUES, ids=[repr(row[0])[:40] for row in VALUES]
+    ("value", "number", "time", "word"), VALUES, ids=[printed(row[0])[:40] for row in VALUES]
 )
 def test_a_value_is_read_as_each_kind(
     value: object, number: float | Reason, time: float | Reason, word: str | Reason | None
