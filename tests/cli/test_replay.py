@@ -239,6 +239,13 @@ def test_a_kind_that_is_told_goes_before_what_is_found_out(cli: Cli) -> None:
         assert kinds["number"] == kind
 
 
+def test_kinds_of_several_columns_are_told_by_repeating_the_option(cli: Cli) -> None:
+    options = ("--kind", "number=category", "--kind", "shade=text")
+    assert cli.replay(good(), *options, "--model", "model.json").code == 0
+    kinds = {field.name: str(field.kind) for field in Model.load("model.json").fields}
+    assert kinds == {"number": "category", "shade": "text"}
+
+
 def test_candidates_are_those_asked_for(cli: Cli) -> None:
     arguments = "--target label --hidden 5,3-2 --activation relu --optimiser sgd,adam --quiet"
     assert cli("replay", good(), *arguments.split(), "--report", "report.json").code == 0
