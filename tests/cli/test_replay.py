@@ -352,6 +352,14 @@ def test_a_run_goes_on_to_the_same_bits_however_columns_are_encoded(cli: Cli) ->
     assert Path("cut.json").read_bytes() == Path("whole.json").read_bytes()
 
 
+def test_a_run_file_whose_networks_are_for_labels_can_not_learn_numbers(cli: Cli) -> None:
+    Path("run.toml").write_text("[[population.candidate]]\nloss = 'cross_entropy'\n")
+    arguments = "--target number --task regression --config run.toml"
+    outcome = cli("replay", good(), *arguments.split())
+    complaint = "loss is 'cross_entropy', but for a regression must be one of squared, absolute"
+    assert (outcome.code, complaint in outcome.complaint) == (2, True), outcome.complaint
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
