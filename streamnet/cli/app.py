@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from cyclopts import App
+from cyclopts import CoercionError
 from cyclopts import CycloptsError
 from cyclopts import Group
 from cyclopts import UnusedCliTokensError
@@ -146,6 +147,9 @@ def _wrong(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         return f"{', '.join(error.unused_tokens or ())}: that is more than the command takes"
     text = " ".join(str(error).split()).removesuffix(".")
+    if isinstance(error, CoercionError) and error.token is None and error.argument is not None:
+        # Of an option that was repeated, cyclopts does not say which it is.
+        text = f"Invalid value for {error.argument.name}: {text}"
     text = re.sub(r'^Command "(.+?)" parameter ', r"\1: ", text)
     return re.sub(r"([A-Z]+) requires an argument$", r"\1 is missing", text)
 

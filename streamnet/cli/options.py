@@ -82,7 +82,7 @@ class DataOptions(_Options):
     ] = "auto"
     drop: Annotated[tuple[str, ...] | None, several(texts, "A,B,C", "Columns to leave out.")] = None
     kinds: Annotated[
-        dict[str, str] | None,
+        tuple[tuple[str, str], ...] | None,
         Parameter(
             name="--kind",
             converter=pairs,
@@ -118,6 +118,12 @@ class DataOptions(_Options):
             "Largest share of bad records among the last 1,000, from the 1,000th on; default 0.1.",
         ),
     ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Keys of a run file and what was given for them."""
+        values = super().given()
+        values["kinds"] = None if self.kinds is None else dict(self.kinds)
+        return values
 
 
 @final

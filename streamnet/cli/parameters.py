@@ -58,15 +58,19 @@ def _number(text: str, kind: type, what: str) -> Any:
         raise ValueError(f"{text!r} is not {what}") from None
 
 
-def pairs(kind: Any, tokens: Sequence[Token]) -> dict[str, str]:  # noqa: ARG001
-    """A dict from texts such as ``--kind column=category``."""
-    result = {}
+def pairs(kind: Any, tokens: Sequence[Token]) -> tuple[tuple[str, str], ...]:  # noqa: ARG001
+    """Names and values from texts such as ``--kind column=category --kind other=text``.
+
+    A tuple, since cyclopts refuses to repeat an option that is a dict.
+    """
+    result: dict[str, str] = {}
     for token in tokens:
         name, sign, value = token.value.rpartition("=")
         if not sign:
             raise ValueError(f"{token.value!r} must have the form COLUMN=KIND")
-        result[name] = value
-    return result
+        if result.setdefault(name, value) != value:
+            raise ValueError(f"{name!r} can't be both {result[name]} and {value}")
+    return tuple(result.items())
 
 
 def several(converter: Any, metavar: str, text: str) -> Parameter:

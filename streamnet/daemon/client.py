@@ -60,8 +60,10 @@ def _is_final(error: httpx.HTTPError | None) -> bool:
     return False
 
 
-def _unreached(error: httpx.HTTPError) -> RefusedError:
-    return RefusedError(f"the daemon can't be reached: {str(error) or type(error).__name__}")
+def _unreached(http: httpx.Client | httpx.AsyncClient, error: httpx.HTTPError) -> RefusedError:
+    url = str(http.base_url.copy_with(userinfo=b"")).removesuffix("/")
+    why = str(error) or type(error).__name__
+    return RefusedError(f"the daemon at {url} can't be reached: {why}")
 
 
 @final
@@ -129,7 +131,7 @@ class Client(Blocking):
                     if line.startswith(_DATA):
                         yield _EVENT.decode(line.removeprefix(_DATA))
         except httpx.HTTPError as error:
-            raise _unreached(error) from error
+            raise _unreached(self._http, error) from error
 
     def _send_one(self, ask: Ask[T]) -> T:
         until = monotonic() + self._patience
@@ -145,7 +147,7 @@ class Client(Blocking):
             if wait is not None and not _is_final(failure):
                 sleep(wait)
             elif failure is not None:
-                raise _unreached(failure) from failure
+                raise _unreached(self._http, failure) from failure
             else:
                 return asking.answer_of(ask, status, content)
 
@@ -211,7 +213,7 @@ class AsyncClient(Awaiting):
                     if line.startswith(_DATA):
                         yield _EVENT.decode(line.removeprefix(_DATA))
         except httpx.HTTPError as error:
-            raise _unreached(error) from error
+            raise _unreached(self._http, error) from error
 
     async def _send_one(self, ask: Ask[T]) -> T:
         until = monotonic() + self._patience
@@ -227,6 +229,6 @@ class AsyncClient(Awaiting):
             if wait is not None and not _is_final(failure):
                 await anyio.sleep(wait)
             elif failure is not None:
-                raise _unreached(failure) from failure
+                raise _unreached(self._http, failure) from failure
             else:
                 return asking.answer_of(ask, status, content)

@@ -20,7 +20,6 @@ from streamnet.daemon.access import Scope
 from streamnet.daemon.bodies import NDJSON
 from streamnet.daemon.bodies import body_of
 from streamnet.daemon.bodies import decoded
-from streamnet.daemon.bodies import is_lines
 from streamnet.daemon.hosted import Hosted
 from streamnet.daemon.operations import Endpoint
 from streamnet.daemon.operations import Operation
@@ -59,8 +58,6 @@ async def _list(_: Request, service: Service) -> Response:
 
 
 async def _create(request: Request, service: Service) -> Response:
-    if is_lines(request):
-        raise refusal(415, "Content-Type must be application/json")
     body = decoded(await body_of(request, service.limits), _CREATE)
     _check_depth(body.settings)
     return _made(request, await service.registry.create(body.name, model_settings(body.settings)))

@@ -101,6 +101,8 @@ class Engine:
             raise ConfigurationError(_without_call(error)) from error
         self.task = None if task is None else Task(task)
         criterion(self.settings.criterion, self.task)
+        if self.task is not None:
+            self.settings.template().suited_to(self.task)
         self.rejected: tuple[DeadLetter, ...] = ()
         self.trained: Trained | None = None
         self._heard = heard
@@ -136,7 +138,8 @@ class Engine:
 
         Raises:
             DataError: If a file can't be read, or nothing in it can be learned.
-            ConfigurationError: If a part would be empty, or the criterion is not for the task.
+            ConfigurationError: If a part would be empty, or criterion, loss or output are not for
+                the task.
             NoCandidateError: If it was stopped before the first epoch was judged, or no network
                 stayed finite.
         """
@@ -154,6 +157,7 @@ class Engine:
         if self.task not in (None, task):
             raise ConfigurationError(f"task is '{self.task}', but that of the data is '{task}'")
         judge = criterion(self.settings.criterion, task)
+        self.settings.template().suited_to(task)
         parts = parts_of(block, self.settings)
         await abandonable(partial(warm_up, task, self.settings.dtype))
         self._started = perf_counter()

@@ -160,7 +160,11 @@ def score_numbers(
     places: NDArray[np.int64],
     fading: float,
 ) -> None:
-    """Score all samples: weighted running means, which unlike sums can't overflow."""
+    """Score all samples: weighted running means, which unlike sums can't overflow.
+
+    The variance of the truth is NaN while it changes by so little that all squares are 0, and
+    infinite once a truth was too large to be squared.
+    """
     tracks, samples = answers.shape
     window = pairs.shape[0]
     for i in range(samples):
@@ -194,7 +198,15 @@ def score_numbers(
                 m[SQUARE] += (miss * miss - m[SQUARE]) * share
                 away = near_y - m[CENTRE]
                 m[CENTRE] += away * share
+                changed = share < 1.0 and away != 0.0
+                if math.isnan(m[VARIANCE]):
+                    changed = True
+                    m[VARIANCE] = 0.0
                 m[VARIANCE] = (1.0 - share) * (m[VARIANCE] + share * (away * away))
+                if near_y != y:
+                    m[VARIANCE] = np.inf
+                elif changed and m[VARIANCE] == 0.0:
+                    m[VARIANCE] = np.nan
                 if y != 0.0:
                     m[NON_ZERO] += 1.0
                     m[RELATIVE] += (min(loss / abs(y), LARGEST) - m[RELATIVE]) / m[NON_ZERO]

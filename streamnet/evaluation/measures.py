@@ -32,6 +32,7 @@ Values = NDArray[np.float64]
 
 # A reference that leaves less than this share to chance leaves only rounding errors to measure.
 NEGLIGIBLE = 1e-12
+_LEAST_SQUARE = float(np.finfo(np.float64).tiny)  # a smaller one has lost digits
 
 
 class Counts(NamedTuple):
@@ -154,15 +155,26 @@ def root_mean_square(mean_square: Values) -> Values:
     return np.sqrt(mean_square)
 
 
-def r_squared(mean_square: Values, variance: Values, count: NDArray[np.int64]) -> Values:
+def r_squared(
+    mean_square: Values, variance: Values, absolute: Values, count: NDArray[np.int64]
+) -> Values:
     """Share of the variance of the truth that is explained: ``1 - mean_square / variance``.
 
     NaN for less than two samples; for a truth that never changes 1 if every answer was exact, else
-    0 (all as scikit-learn).
+    0 (all as scikit-learn). NaN also where squares are too large or too small for float64: where
+    one of the two means is not finite, or the variance is subnormal.
+
+    Args:
+        mean_square: Of the errors.
+        variance: Of the truth; 0 of one that never changes, NaN if nothing is known of it.
+        absolute: Mean absolute error, which is above 0 even where its square no longer is.
+        count: Samples.
     """
-    constant = np.where(mean_square > 0, 0.0, 1.0)
+    constant = np.where(absolute > 0, 0.0, 1.0)
     value = 1.0 - _ratio(mean_square, variance, otherwise=1.0)
-    return np.where(count >= 2, np.where(variance > 0, value, constant), np.nan)
+    told = np.isfinite(mean_square) & ((variance == 0) | (variance >= _LEAST_SQUARE))
+    told &= np.isfinite(variance) & (count >= 2)
+    return np.where(told, np.where(variance > 0, value, constant), np.nan)
 
 
 def _ratio(

@@ -37,7 +37,7 @@ class _Means(NamedTuple):
     samples: NDArray[np.int64]
     absolute: NDArray[np.float64]  # of absolute errors
     square: NDArray[np.float64]  # of squared errors
-    variance: NDArray[np.float64]  # of the truth
+    variance: NDArray[np.float64]  # of the truth; NaN or infinite where its squares tell nothing
     relative: NDArray[np.float64]  # of absolute errors by truth, NaN without a truth other than 0
 
 
@@ -47,7 +47,8 @@ class RegressionEvaluator:
 
     A track is a candidate, what was served, or a baseline. A sample is scored for a track if the
     track was alive and both its answer and the truth are finite. An absolute error above 1e308
-    counts as 1e308; for rmse and r2, truths and answers beyond +-1e150 count as +-1e150.
+    counts as 1e308; for rmse and r2, truths and answers beyond +-1e150 count as +-1e150, but with
+    such a truth there is no r2.
 
     Args:
         tracks: number of tracks.
@@ -126,7 +127,7 @@ class RegressionEvaluator:
         """All measures of a track by name; NaN where one is undefined.
 
         ``mape`` is a fraction, not per cent, and leaves samples out whose truth is 0. ``r2`` needs
-        two samples.
+        two samples, and truths whose squares float64 can hold; see `measures.r_squared`.
 
         Raises:
             IndexError: if there is no such track.
@@ -189,7 +190,7 @@ class RegressionEvaluator:
         return {
             "mae": means.absolute,
             "rmse": measures.root_mean_square(means.square),
-            "r2": measures.r_squared(means.square, means.variance, means.samples),
+            "r2": measures.r_squared(means.square, means.variance, means.absolute, means.samples),
             "mape": means.relative,
         }
 
@@ -212,11 +213,14 @@ class RegressionEvaluator:
         near_truth = np.clip(truth, -LARGEST_SQUARED, LARGEST_SQUARED)
         near_answer = np.clip(answer, -LARGEST_SQUARED, LARGEST_SQUARED)
         away = near_truth - near_truth[0]  # exactly 0 where the truth never changes
+        variance = _mean((away - _mean(away, there)) ** 2, there)
+        changed = (there & (away != 0.0)).any(0)
+        beyond = (there & (near_truth != truth)).any(0)
         return _Means(
             there.sum(0),
             _mean(error, there),
             _mean((near_truth - near_answer) ** 2, there),
-            _mean((away - _mean(away, there)) ** 2, there),
+            np.where(beyond | (changed & (variance == 0.0)), np.nan, variance),
             _mean(relative, there & (truth != 0)),
         )
 

@@ -125,21 +125,23 @@ class RegressionEvaluation:
         """All others; None without a threshold."""
         return None if self.correct is None else len(self) - self.correct
 
+    @np.errstate(over="ignore", invalid="ignore")
     def measures(self) -> dict[str, float]:
         """All measures by name, NaN where one is not defined.
 
         ``mape`` is a fraction and leaves samples out whose truth is 0; ``distance`` is the mean
         half squared error; ``correct_ratio`` is there if there is a threshold. For what
-        ``quantile_loss_0.9`` and its like are, see `quantile_loss`.
+        ``quantile_loss_0.9`` and its like are, see `quantile_loss`; for where ``r2`` is not
+        defined, `measures.r_squared`.
         """
         known = np.isfinite(self.answers)
         y, a = self.truths[known], self.answers[known]
-        square = _mean((y - a) ** 2)
+        absolute, square = _mean(np.abs(y - a)), _mean((y - a) ** 2)
         other = y != 0.0
         found: dict[str, SupportsFloat] = {
-            "mae": _mean(np.abs(y - a)),
+            "mae": absolute,
             "rmse": measures.root_mean_square(square),
-            "r2": measures.r_squared(square, _mean((y - _mean(y)) ** 2), np.array(len(y))),
+            "r2": measures.r_squared(square, _variance(y), absolute, np.array(len(y))),
             "mape": _mean(np.abs((y - a)[other] / y[other])),
             **{f"quantile_loss_{q:g}": self.quantile_loss(q) for q in self._quantiles},
             "distance": square / 2.0,
@@ -173,3 +175,11 @@ class RegressionEvaluation:
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return measures.mean(values.sum(), np.array(values.size))
+
+
+def _variance(truths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exactly 0 where they never change; NaN where they do, by so little that its square is 0."""
+    if truths.size and (truths == truths[0]).all():
+        return np.array(0.0)
+    variance = _mean((truths - _mean(truths)) ** 2)
+    return np.where(variance > 0.0, variance, np.nan)

@@ -19,12 +19,13 @@ import numpy as np
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.features.categories import printable
+from streamnet.modelfiles import as_json
 from streamnet.modelfiles.document import Document
 from streamnet.networks.candidate import MOST_LAYERS
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.neural import NeuralNetwork
 
-__all__ = ("decode", "encode", "recognised")
+__all__ = ("decode", "encode", "parse", "recognised")
 
 FINITE = float(np.finfo(np.float64).max)
 MOST_OUTPUTS = 1000
@@ -67,6 +68,20 @@ def encode(network: NeuralNetwork) -> bytes:
     if network.labels:
         dump["OutLabels"] = {str(number): label for number, label in enumerate(network.labels)}
     return json.dumps(dump, allow_nan=False, separators=(",", ":")).encode()
+
+
+def parse(data: bytes, where: str) -> Document:
+    """The JSON object that a file is to hold.
+
+    Raises:
+        ModelFileError: If it holds something else.
+    """
+    try:
+        return as_json.decode(data, where)
+    except ModelFileError as error:
+        raise ModelFileError(
+            f"{where} is damaged or no JSON file of gopher-neural, go-neural or gopher-learn"
+        ) from error
 
 
 def decode(document: Document, where: str, *, learning_rate: float = 0.05) -> NeuralNetwork:

@@ -15,7 +15,14 @@ from streamnet.modelfiles.document import FORMAT
 from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import verify
 
-__all__ = ("SUFFIXES", "read_document", "read_file", "write_document", "write_file")
+__all__ = (
+    "SUFFIXES",
+    "read_bytes",
+    "read_document",
+    "read_file",
+    "write_document",
+    "write_file",
+)
 
 SUFFIXES = {".safetensors": as_safetensors, ".json": as_json}
 _LARGEST = 1 << 31
@@ -61,12 +68,18 @@ def read_file(path: str | os.PathLike[str]) -> Document:
         ModelFileError: If the file can't be read, or is in none of the formats.
     """
     path = Path(path)
-    data = _read(path)
+    data = read_bytes(path)
     document: Document = _format_of(path, data).decode(data, str(path))
     return document
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """What is in a file.
+
+    Raises:
+        ModelFileError: If it can't be read, or is too large for a model.
+    """
+    path = Path(path)
     try:
         if path.exists() and not path.is_file():
             raise ModelFileError(f"{path} is no file, so no model can be read from it")

@@ -23,6 +23,7 @@ from streamnet.modelfiles.conform import fields_of
 from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import document_of
 from streamnet.modelfiles.document import verify
+from streamnet.modelfiles.files import read_bytes
 from streamnet.modelfiles.files import read_file
 from streamnet.modelfiles.files import write_document
 from streamnet.modelfiles.files import write_file
@@ -310,7 +311,8 @@ class Model:
             ConfigurationError: If the names are not one for each input, or the rate is not above 0.
             ModelFileError: If the file can't be read, or isn't one; the message says where.
         """
-        return cls._foreign(read_file(path), str(path), names, learning_rate)
+        document = as_gopher.parse(read_bytes(path), str(path))
+        return cls._foreign(document, str(path), names, learning_rate)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:

@@ -70,8 +70,9 @@ class CandidateSettings:
         hidden: Units of each hidden layer; none makes a linear model.
         activation: Of the hidden layers, one name for all or one each: identity, logistic, tanh,
             relu.
-        output: Activation of the output layer; None is softmax for labels and identity for numbers.
-        loss: cross_entropy, squared (half the squared error), absolute, huber; None is
+        output: Activation of the output layer: the same ones, or softmax for labels; None is
+            softmax for labels and identity for numbers.
+        loss: cross_entropy (for labels), squared (half the squared error), absolute, huber; None is
             cross_entropy for labels and huber for numbers.
         huber_delta: Error at which Huber's loss turns from squared to absolute.
         optimiser: sgd, momentum (Polyak 1964), rmsprop (Hinton 2012), adagrad (Duchi, Hazan and
@@ -266,11 +267,23 @@ class CandidateSettings:
     def suited_to(self, task: Task) -> CandidateSettings:
         """These settings, without what has no meaning for ``task``.
 
+        Raises:
+            ConfigurationError: If loss or output are for labels, and the task is a regression.
+
         >>> CandidateSettings(target_transform="log").suited_to(Task.CLASSIFICATION).describe()
         'tanh 32, rmsprop 0.01'
         """
         if task is Task.CLASSIFICATION:
             return replace(self, target_transform="none")
+        for name, of_labels, names in (
+            ("loss", "cross_entropy", LOSSES),
+            ("output", "softmax", OUTPUTS),
+        ):
+            if getattr(self, name) == of_labels:
+                others = ", ".join(other for other in names if other != of_labels)
+                raise ConfigurationError(
+                    f"{name} is {of_labels!r}, but for a {task} must be one of {others}"
+                )
         return replace(self, class_weight=0.0)
 
     def describe(self) -> str:

@@ -36,6 +36,7 @@ from streamnet.sources.marks import names_mark
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.plainschema import schema_from
 from streamnet.sources.reasons import without
+from streamnet.sources.sequence import distinct
 from streamnet.sources.table import Table
 from streamnet.sources.table import is_feature
 from streamnet.sources.table import kind_of_column
@@ -77,7 +78,7 @@ class ColumnarSource(Source):
     def __init__(
         self, paths: Sequence[str], columns: Columns, *, kind: Literal["parquet", "ipc"]
     ) -> None:
-        self._paths = tuple(paths)
+        self._paths = distinct(paths)
         self._columns = columns
         self._kind = kind
         self._schema = Schema(())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import Literal
@@ -19,7 +20,7 @@ from streamnet.sources.following import rotated_since
 from streamnet.sources.marks import names_mark
 from streamnet.sources.textfile import TextFile
 
-__all__ = ("FileSequence", "OnGap")
+__all__ = ("FileSequence", "OnGap", "distinct")
 
 OnGap = Literal["stop", "go_on"]
 """What to do where a followed file lost something that was not read."""
@@ -41,10 +42,7 @@ class FileSequence:
             raise ConfigurationError(f"chunk_bytes is {chunk_bytes}, but must be >= 1")
         if not paths:
             raise ConfigurationError("paths is empty, but must name at least one file")
-        for path in paths:
-            if paths.count(path) > 1:
-                raise ConfigurationError(f"paths has {path!r} twice, but each file must be new")
-        self.paths = paths
+        self.paths = distinct(paths)
         self.file: TextFile | None = None  # that is read; None before the first and at the end
         self._chunk_bytes = chunk_bytes
         self.follows = follow
@@ -135,3 +133,17 @@ class FileSequence:
     def _is_followed(self, number: int) -> bool:
         last = self.follows and number == len(self.paths) - 1
         return last and is_plain_file(self.paths[number])
+
+
+def distinct(paths: Sequence[str]) -> tuple[str, ...]:
+    """The same paths, each of which tells one place among them.
+
+    Raises:
+        ConfigurationError: If one is there twice.
+    """
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ConfigurationError(
+                f"{path!r} is given twice (by FILE or source.files), but each file must be another"
+            )
+    return tuple(paths)

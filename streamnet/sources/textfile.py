@@ -204,10 +204,11 @@ class TextFile:
         return only_rejected(schema, Position(self.path, 0, 0, 1), letter)
 
     def broken(self) -> DataError:
-        """The error that says where the bytes broke off, and why."""
+        """The error that says where the bytes broke off, if there were any, and why."""
         end = self._begin + len(self.data)
         kind = ReadError if self.stream.may_pass else DataError
-        return kind(f"{self.name} {self.stream.failure} behind byte {end} of its text")
+        where = f" behind byte {end} of its text" if end else ""
+        return kind(f"{self.name} {self.stream.failure}{where}")
 
     def _skip(self, longest: int) -> None:
         detail = f"the record is longer than {longest} bytes"

@@ -81,7 +81,11 @@ def test_a_model_is_made_taught_asked_and_deleted(
         ("status absent", 1, ("no model of that name",)),
         ("show wine history", 1, ("not learned anything",)),
         ("show wine everything", 2, ("everything", "champion")),
-        ("models --url http://127.0.0.1:1", 1, ("can't be reached",)),
+        (
+            "models --url http://127.0.0.1:1",
+            1,
+            ("at http://127.0.0.1:1 can't be reached",),
+        ),
         ("learn wine absent.jsonl", 1, ("absent.jsonl", "No such file")),
         ("predict wine bad.jsonl", 1, ("bad.jsonl, line 3 is no JSON object",)),
         ("predict wine good.jsonl --ids key", 1, ("good.jsonl, line 2 has no 'key'",)),

@@ -64,6 +64,15 @@ def test_a_damaged_file_is_told_with_its_place(cli: Cli) -> None:
     assert not Path("m.json").exists()
 
 
+def test_a_file_that_gopher_neural_can_not_have_written_is_told(cli: Cli, model: Path) -> None:
+    Path("ok.csv").write_text("a,b\n1,2\n")
+    Path("cut.json").write_text('{"Enters":2,"Weigh')
+    for file in ("ok.csv", "cut.json", model):
+        outcome = cli("import", file, "--model", "m.json")
+        assert outcome.code == 1
+        assert f"{file} is damaged or no JSON file of gopher-neural, go-neural" in outcome.complaint
+
+
 def test_wrong_options_are_refused(cli: Cli) -> None:
     path = before()
     for options, message in (

@@ -239,6 +239,13 @@ def test_a_kind_that_is_told_goes_before_what_is_found_out(cli: Cli) -> None:
         assert kinds["number"] == kind
 
 
+def test_kinds_of_several_columns_are_told_by_repeating_the_option(cli: Cli) -> None:
+    options = ("--kind", "number=category", "--kind", "shade=text")
+    assert cli.replay(good(), *options, "--model", "model.json").code == 0
+    kinds = {field.name: str(field.kind) for field in Model.load("model.json").fields}
+    assert kinds == {"number": "category", "shade": "text"}
+
+
 def test_candidates_are_those_asked_for(cli: Cli) -> None:
     arguments = "--target label --hidden 5,3-2 --activation relu --optimiser sgd,adam --quiet"
     assert cli("replay", good(), *arguments.split(), "--report", "report.json").code == 0
@@ -343,6 +350,14 @@ def test_a_run_goes_on_to_the_same_bits_however_columns_are_encoded(cli: Cli) ->
     outputs = ("--state", "whole", "--model", "whole.json")
     assert cli.replay(good(), "--limit", 300, *outputs, *options).code == 0
     assert Path("cut.json").read_bytes() == Path("whole.json").read_bytes()
+
+
+def test_a_run_file_whose_networks_are_for_labels_can_not_learn_numbers(cli: Cli) -> None:
+    Path("run.toml").write_text("[[population.candidate]]\nloss = 'cross_entropy'\n")
+    arguments = "--target number --task regression --config run.toml"
+    outcome = cli("replay", good(), *arguments.split())
+    complaint = "loss is 'cross_entropy', but for a regression must be one of squared, absolute"
+    assert (outcome.code, complaint in outcome.complaint) == (2, True), outcome.complaint
 
 
 @pytest.mark.parametrize(

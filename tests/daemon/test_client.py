@@ -110,17 +110,18 @@ def test_events_end_with_the_daemon() -> None:
         assert next(events).data == {"state": "learning"}
         assert server.end(signal.SIGTERM)[0] == 0
         assert list(events) == []
-        with pytest.raises(RefusedError, match="can't be reached") as caught:
+        unreached = f"the daemon at {server.url} can't be reached"
+        with pytest.raises(RefusedError, match=unreached) as caught:
             client.models()
         assert caught.value.status == 0
-        with pytest.raises(RefusedError, match="can't be reached"):
+        with pytest.raises(RefusedError, match=unreached):
             next(client.events("wine"))
 
         async def ask() -> None:
             async with AsyncClient(server.url, patience=0.3) as client:
                 await client.models()
 
-        with pytest.raises(RefusedError, match="can't be reached"):
+        with pytest.raises(RefusedError, match=unreached):
             anyio.run(ask)
 
 
@@ -175,6 +176,13 @@ def test_a_stream_that_is_refused_tells_what_was_accepted(server: Server) -> Non
         413,
         Receipt(20_000, 0, False, 0, 19_999),
     )
+
+
+def test_a_password_in_the_address_is_not_told() -> None:
+    client = Client("http://me:secret@127.0.0.1:1/prefix", patience=0.0)
+    with client, pytest.raises(RefusedError) as caught:
+        client.models()
+    assert "the daemon at http://127.0.0.1:1/prefix can't be reached" in str(caught.value)
 
 
 def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -262,6 +262,15 @@ def test_a_criterion_of_labels_is_refused_for_numbers() -> None:
         quick(criterion="accuracy").fit(slope())
 
 
+@pytest.mark.parametrize("task", [None, "regression"])
+@pytest.mark.parametrize(("name", "value"), [("loss", "cross_entropy"), ("output", "softmax")])
+def test_networks_for_labels_are_refused_for_numbers(
+    task: str | None, name: str, value: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} is '{value}', but for a regression"):
+        Engine(task, network={name: value}).fit(slope())
+
+
 def test_a_part_without_samples_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="without a sample"):
         quick().fit(moons(4))

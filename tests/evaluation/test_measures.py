@@ -97,8 +97,20 @@ def test_r_squared_has_its_stated_values() -> None:
     squares = np.array([1.0, 0.0, 1.0, 1.0, 1.0])
     variance = np.array([4.0, 0.0, 0.0, 4.0, 0.0])
     count = np.array([2, 2, 2, 1, 0])
-    values = measures.r_squared(squares, variance, count)
+    values = measures.r_squared(squares, variance, np.sqrt(squares), count)
     np.testing.assert_array_equal(values, [0.75, 1.0, 0.0, np.nan, np.nan])
+
+
+def test_r_squared_of_squares_that_float64_can_not_hold_is_not_defined() -> None:
+    squares = np.array([0.0, 1e-320, np.inf, 1.0, 1e300])
+    variance = np.array([np.nan, 1e-320, 1e300, np.inf, np.inf])
+    values = measures.r_squared(squares, variance, np.ones(5), np.full(5, 9))
+    assert np.isnan(values).all()
+
+
+def test_an_error_whose_square_vanishes_is_no_exact_answer() -> None:
+    values = measures.r_squared(np.zeros(2), np.zeros(2), np.array([1e-200, 0.0]), np.full(2, 9))
+    assert values.tolist() == [0.0, 1.0]
 
 
 def test_a_mean_of_nothing_is_no_number() -> None:

@@ -38,6 +38,24 @@ def test_measures_are_those_of_scikit_learn(pairs: list[tuple[float, float]]) ->
         assert found["mape"] == pytest.approx(mape, rel=1e-9)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e300])
+def test_truths_whose_squares_float64_can_not_hold_have_no_r2(scale: float) -> None:
+    truths = [scale, 2.0 * scale, 4.0 * scale]
+    for answers in (truths, [2.0 * scale] * 3, [0.0] * 3):
+        assert RegressionEvaluation.of(truths, answers).as_dict()["measures"]["r2"] is None
+
+
+def test_a_truth_that_never_changes_has_the_r2_of_scikit_learn_without_its_rounding() -> None:
+    for level in (0.1, 1e-300):  # the mean of many 0.1 is not 0.1
+        truths = [level] * 700
+        found = [
+            RegressionEvaluation.of(truths, answers).measures()["r2"]
+            for answers in (truths, [2.0 * level] * 700)
+        ]
+        assert found == [1.0, 0.0]
+
+
 def test_the_root_mean_square_is_that_of_twice_the_distance() -> None:
     found = RegressionEvaluation.of([1.0, 2.0, 5.0], [1.5, 2.0, 4.0]).measures()
     assert found["rmse"] == pytest.approx(np.sqrt(2 * found["distance"]))

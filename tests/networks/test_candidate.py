@@ -70,6 +70,31 @@ def test_loss_and_output_follow_the_task_unless_given() -> None:
     assert CandidateSettings(output="tanh").output_for(Task.REGRESSION) == "tanh"
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"loss": "cross_entropy"},
+            "loss is 'cross_entropy', but for a regression must be one of squared, absolute, huber",
+        ),
+        (
+            {"output": "softmax"},
+            "output is 'softmax', but for a regression must be one of identity, logistic, tanh, ",
+        ),
+    ],
+)
+def test_what_is_for_labels_is_not_suited_to_a_regression(values, message) -> None:
+    settings = CandidateSettings(**values)
+    assert settings.suited_to(Task.CLASSIFICATION) == settings
+    with pytest.raises(ConfigurationError, match=message):
+        settings.suited_to(Task.REGRESSION)
+
+
+@pytest.mark.parametrize("task", Task)
+def test_networks_of_gopher_neural_are_suited_to_every_task(task: Task) -> None:
+    assert CandidateSettings.gopher().suited_to(task) == CandidateSettings.gopher()
+
+
 def test_the_description_says_what_is_out_of_the_ordinary() -> None:
     settings = CandidateSettings(
         hidden=(64, 32), activation=("relu", "tanh"), schedule="step", decay=0.5, rehearsal=4

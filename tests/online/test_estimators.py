@@ -213,6 +213,8 @@ def test_a_wrong_setting_is_told() -> None:
         OnlineClassifier(fading=2.0)
     with pytest.raises(ConfigurationError):
         OnlineClassifier([])
+    with pytest.raises(ConfigurationError, match="loss is 'cross_entropy', but for a regression"):
+        OnlineRegressor([CandidateSettings(loss="cross_entropy")])
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "a", None])

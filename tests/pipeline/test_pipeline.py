@@ -18,6 +18,7 @@ from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
+from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline import threads
 from streamnet.pipeline.causes import first_cause as first_of
@@ -314,6 +315,14 @@ def test_a_source_without_a_target_is_refused(run: Runner) -> None:
     block = replace(block, schema=Schema(block.schema.fields))
     with pytest.raises(ConfigurationError, match="no target"):
         run(pipeline_of(Playing(block)).run)
+
+
+def test_candidates_for_labels_are_refused_once_the_source_tells_of_numbers(run: Runner) -> None:
+    pipeline = pipeline_of(
+        Playing(stream(Task.REGRESSION, 5)), candidates=[CandidateSettings(output="softmax")]
+    )
+    with pytest.raises(ConfigurationError, match="output is 'softmax', but for a regression"):
+        run(pipeline.run)
 
 
 @pytest.mark.parametrize("setting", [{"threads": 0}, {"block_size": 0}, {"round_size": 0}])

@@ -105,7 +105,7 @@ def test_a_damaged_file_breaks_off_by_name(tmp_path: Path, pack: Packer) -> None
 
 def test_a_file_that_is_damaged_from_the_start_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "f.csv", b"\x1f\x8b nonsense")
-    with pytest.raises(DataError, match=r"f\.csv is damaged .* behind byte 0 of its text"):
+    with pytest.raises(DataError, match=r"f\.csv is damaged \(.*\)$"):
         read(open_files([path], columns=Columns(target="y")))
 
 

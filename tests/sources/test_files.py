@@ -94,6 +94,13 @@ def test_no_file_is_refused() -> None:
         open_files([])
 
 
+@pytest.mark.parametrize("name", ["f.csv", "f.parquet"])
+def test_a_file_that_is_given_twice_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, name, TEXTS["csv"])
+    with pytest.raises(ConfigurationError, match=r"given twice \(by FILE or source.files\)"):
+        open_files([path, path])
+
+
 def test_all_files_have_one_format(tmp_path: Path) -> None:
     paths = [write(tmp_path, "a.csv", TEXTS["csv"]), write(tmp_path, "b.jsonl", TEXTS["jsonl"])]
     with pytest.raises(DataError, match=r"b\.jsonl is jsonl by its name, but .* is csv"):

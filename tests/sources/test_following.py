@@ -244,7 +244,7 @@ def test_what_cannot_be_followed_is_refused(tmp_path: Path, log: Path) -> None:
             await source.aclose()
 
     log.write_bytes(gzip.compress(b"x,y\n1,a\n"))
-    with pytest.raises(DataError, match="is packed, but only plain text can be followed"):
+    with pytest.raises(DataError, match=r"is packed, but only plain text can be followed$"):
         anyio.run(opened, follow(log))
     (tmp_path / "f.parquet").write_bytes(b"PAR1")
     with pytest.raises(ConfigurationError, match="follow its folder"):
