@@ -147,9 +147,10 @@ def _wrong(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         return f"{', '.join(error.unused_tokens or ())}: that is more than the command takes"
     text = " ".join(str(error).split()).removesuffix(".")
-    if isinstance(error, CoercionError) and error.token is None and error.argument is not None:
-        # Of an option that was repeated, cyclopts does not say which it is.
-        text = f"Invalid value for {error.argument.name}: {text}"
+    if isinstance(error, CoercionError) and error.msg is not None and error.argument is not None:
+        # Of what has no name before it, or was repeated, cyclopts does not say which it is.
+        named = error.token is not None and error.token.keyword is not None
+        text = text if named else f"Invalid value for {error.argument.name}: {text}"
     text = re.sub(r'^Command "(.+?)" parameter ', r"\1: ", text)
     return re.sub(r"([A-Z]+) requires an argument$", r"\1 is missing", text)
 

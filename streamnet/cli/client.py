@@ -20,6 +20,8 @@ from typing import NamedTuple
 from cyclopts import App
 from cyclopts import Parameter
 
+from streamnet.cli.parameters import count
+
 if TYPE_CHECKING:
     from streamnet.daemon.client import Client
 
@@ -76,12 +78,14 @@ class Daemon:
 HERE = Daemon()
 Name = Annotated[str, Parameter(metavar="MODEL", help="Name of the model.")]
 Lines = Annotated[str, Parameter(metavar="FILE", help="JSON lines; - is standard input.")]
+Written = Annotated[Path, Parameter(metavar="FILE", help="The file to write.")]
 Queued = Annotated[bool, Parameter(negative="", help="Don't wait until it is on the disk.")]
 
 client = App(
     name="client",
     help="Ask a daemon, a command for each of its operations; answers are JSON.",
     help_format="plaintext",
+    help_epilogue="",
 )
 
 
@@ -217,7 +221,7 @@ def events(
     name: Name,
     /,
     *,
-    after: Annotated[int | None, Parameter(help="Begin behind the event of this id.")] = None,
+    after: Annotated[int | None, count("Begin behind the event of this id.", metavar="ID")] = None,
     daemon: Daemon = HERE,
 ) -> int:
     """Tell what happens in a model, a line for each event, until the daemon stops."""
@@ -230,7 +234,7 @@ def events(
 
 
 @client.command
-def dead_letters(name: Name, to: Path, /, *, daemon: Daemon = HERE) -> int:
+def dead_letters(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
     """Take home all records that a model rejected, as JSON lines."""
     from streamnet.durability.writing import write_durably
 
@@ -240,7 +244,7 @@ def dead_letters(name: Name, to: Path, /, *, daemon: Daemon = HERE) -> int:
 
 
 @client.command
-def download(name: Name, to: Path, /, *, daemon: Daemon = HERE) -> int:
+def download(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
     """Take a model home, in the format of the file's suffix: .safetensors or .json."""
     from streamnet.durability.writing import write_durably
 

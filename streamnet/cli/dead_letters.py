@@ -8,6 +8,8 @@ from typing import Literal
 
 from cyclopts import Parameter
 
+from streamnet.cli.parameters import count
+
 __all__ = ("dead_letters",)
 
 
@@ -21,7 +23,7 @@ def dead_letters(
     ],
     folder: Annotated[Path, Parameter(metavar="DIR", help="A state directory.")],
     number: Annotated[
-        int | None, Parameter(metavar="NUMBER", help="Of the record that is shown, from 1.")
+        int | None, count("Of the record that is shown, from 1.", metavar="NUMBER")
     ] = None,
     /,
     *,

@@ -151,10 +151,16 @@ class ReadingOptions(_Options):
         several(
             texts,
             "A,B,C",
-            "Words that mean missing, beside none at all; by itself ?, NA, N/A, n/a, NULL, null, "
+            "Words that mean missing, beside none at all; default ?, NA, N/A, n/a, NULL, null, "
             "None, \\N.",
         ),
     ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Keys of a run file and what was given for them."""
+        values = super().given()
+        values["missing"] = None if self.missing is None else ("", *self.missing)
+        return values
 
 
 @final
@@ -263,9 +269,10 @@ class SelectionOptions(_Options):
         str | None,
         one(
             "CRITERION",
-            "By what the best one is chosen: log_loss, accuracy, balanced_accuracy (then all "
-            "together answer as if classes were equally frequent), distance; of numbers mae, mse, "
-            "distance; or gopher-neural's own, such as gopher.accuracy.",
+            "By what the best one is chosen: log_loss (in which no share is less than 0.0001), "
+            "accuracy, balanced_accuracy (then all together answer as if classes were equally "
+            "frequent), distance; of numbers mae, mse, distance; or gopher-neural's own, such as "
+            "gopher.accuracy.",
         ),
     ] = None
 
@@ -338,7 +345,7 @@ class StateOptions(_Options):
         ),
     ] = None
     every_samples: Annotated[
-        int | None, one("N", "Samples after which a checkpoint is written, if time is not up yet.")
+        int | None, count("Samples after which a checkpoint is written, if time is not up yet.")
     ] = None
     every_seconds: Annotated[
         float | None, one("S", "Seconds after which a checkpoint is written; default 10.")
@@ -355,7 +362,7 @@ class OutputOptions(_Options):
     'm.json'
     """
 
-    model: Annotated[str | None, one("FILE", "Write the champion: .safetensors or .json.")] = None
+    model: Annotated[str | None, one("FILE", "Write the model: .safetensors or .json.")] = None
     predictions: Annotated[
         str | None, one("FILE", "Write every served answer: .csv or .jsonl.")
     ] = None
@@ -363,5 +370,10 @@ class OutputOptions(_Options):
         str | None, one("FILE", "Write all scores and settings: .json, or .html to look at.")
     ] = None
     dead_letters: Annotated[
-        str | None, one("FILE", "Where bad records go, if there are any; default rejected.jsonl.")
+        str | None,
+        one(
+            "FILE",
+            "Where bad records go, if there are any; default rejected.jsonl, or dead-letters.jsonl "
+            "in the folder of --state.",
+        ),
     ] = None

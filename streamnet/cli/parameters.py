@@ -83,6 +83,6 @@ def one(metavar: str, text: str, name: str | None = None) -> Parameter:
     return Parameter(name=name, metavar=metavar, help=text)
 
 
-def count(text: str, name: str | None = None) -> Parameter:
+def count(text: str, name: str | None = None, *, metavar: str = "N") -> Parameter:
     """An option of one whole number."""
-    return Parameter(name=name, converter=_whole, n_tokens=1, metavar="N", help=text)
+    return Parameter(name=name, converter=_whole, n_tokens=1, metavar=metavar, help=text)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from streamnet.cli.parameters import count
+
 __all__ = ("rollback", "status", "verify")
 
 Folder = Annotated[Path, Parameter(metavar="DIR", help="A state directory.")]
@@ -23,7 +25,7 @@ def status(folder: Folder, /) -> int:
 
 def rollback(
     folder: Folder,
-    generation: Annotated[int, Parameter(metavar="GENERATION", help="Its number; see status.")],
+    generation: Annotated[int, count("Its number; see status.", metavar="GENERATION")],
     /,
 ) -> int:
     """Let the next run go on from an earlier generation, under a new lineage."""
@@ -39,7 +41,7 @@ def verify(
     folder: Folder,
     generation: Annotated[
         int | None,
-        Parameter(metavar="GENERATION", help="Its number; the newest if it is left out."),
+        count("Its number; the newest if it is left out.", metavar="GENERATION"),
     ] = None,
     /,
 ) -> int:

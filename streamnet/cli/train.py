@@ -16,6 +16,7 @@ from streamnet.cli.options import DATA
 from streamnet.cli.options import OUTPUT
 from streamnet.cli.options import Files
 from streamnet.cli.options import ReadingOptions
+from streamnet.cli.parameters import count
 
 __all__ = ("EngineOptions", "train")
 
@@ -41,14 +42,12 @@ class EngineOptions:
         _option(
             "NAME",
             "By what the best is chosen: distance (the default), simple; for labels accuracy, "
-            "balanced_accuracy, f1, kappa, log_loss; for numbers mse, mae; or gopher-neural's "
-            "formula, such as gopher.accuracy.",
+            "balanced_accuracy, f1, kappa, log_loss (in which no share is less than 0.0001); for "
+            "numbers mse, mae; or gopher-neural's formula, such as gopher.accuracy.",
         ),
     ] = None
-    tries: Annotated[int | None, _option("N", "Restarts with other start weights; default 5.")] = (
-        None
-    )
-    epochs: Annotated[int | None, _option("N", "Passes over the training part; default 60.")] = None
+    tries: Annotated[int | None, count("Restarts with other start weights; default 5.")] = None
+    epochs: Annotated[int | None, count("Passes over the training part; default 60.")] = None
     training_split: Annotated[
         float | None,
         _option("SHARE", "Share of the samples to learn; half of the rest chooses; default 0.7."),
@@ -72,10 +71,10 @@ class EngineOptions:
         _option("NUMBER", "Numbers closer than this to the truth are correct; default 0.05."),
     ] = None
     iterations: Annotated[
-        int | None, _option("N", "Most samples that a network learns, over all epochs.")
+        int | None, count("Most samples that a network learns, over all epochs.")
     ] = None
     batch_size: Annotated[
-        int | None, _option("N", "Samples whose mean gradient makes one step; default 1.")
+        int | None, count("Samples whose mean gradient makes one step; default 1.")
     ] = None
     order: Annotated[
         Literal["random", "file"] | None,
@@ -90,12 +89,15 @@ class EngineOptions:
         ),
     ] = None
     ensemble: Annotated[
-        int | None, _option("N", "How many of the best answer together; default 10.")
+        int | None,
+        count("How many of the best answer together; default 10, or 1 with protocol gopher."),
     ] = None
     refit: Annotated[
         bool | None,
         _option(
-            "", "Whether the best learn again, with the part that chose them too; default yes."
+            "",
+            "Whether the best learn again, with the part that chose them too; default yes, but no "
+            "with protocol gopher.",
         ),
     ] = None
     ordered: Annotated[
@@ -106,10 +108,8 @@ class EngineOptions:
             help="Learn the earliest samples and hold out the latest, as suits a stream.",
         ),
     ] = None
-    seed: Annotated[int | None, _option("N", "Key of all random numbers; default 0.")] = None
-    threads: Annotated[int | None, _option("N", "Most threads that learn at once; default 2.")] = (
-        None
-    )
+    seed: Annotated[int | None, count("Key of all random numbers; default 0.")] = None
+    threads: Annotated[int | None, count("Most threads that learn at once; default 2.")] = None
 
     def given(self) -> dict[str, Any]:
         """What was given, by name of the engine's setting."""

@@ -162,7 +162,8 @@ class ClassificationEvaluator:
     def measures(self, track: int, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, float]:
         """All measures of a track by name; NaN where one is undefined.
 
-        ``log_loss`` is the mean of the losses as ``update`` returns them, hence floored.
+        ``log_loss`` is the mean of the losses as ``update`` returns them, hence floored: by default
+        a probability of the truth below 1e-4 counts as 1e-4.
 
         Raises:
             IndexError: if there is no such track.

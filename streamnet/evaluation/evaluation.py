@@ -36,7 +36,8 @@ class Evaluation:
 
     Args:
         labels: Labels by class number.
-        floor: Least probability in a log-loss.
+        floor: Least probability in a log-loss: less counts as this, so that no sample costs more
+            than ``-log(floor)``, 9.2 by default.
 
     Raises:
         ConfigurationError: If a label is there twice, or the floor is not between 0 and 1.

@@ -17,7 +17,8 @@ simple            right / n; for numbers the share of      the same
 distance          mean over samples of half the squared    the same
                   error, summed over outputs
 kappa             agreement beyond chance                  -
-log_loss          mean of -log(probability of the truth)   -
+log_loss          mean of -log(max(probability of the      -
+                  truth, 1e-4))
 mse, mae          mean squared and mean absolute error     -
 ================= ======================================== ===================================
 

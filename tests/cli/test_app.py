@@ -44,6 +44,11 @@ def test_help_says_from_when_on_bad_records_end_a_run(cli: Cli) -> None:
     assert "among the last 1,000, from the 1,000th on; default 0.1" in words
 
 
+@pytest.mark.parametrize("command", ["replay", "train", "evaluate"])
+def test_help_says_what_bounds_a_log_loss(cli: Cli, command: str) -> None:
+    assert "0.0001" in cli(command, "--help").out
+
+
 @pytest.mark.parametrize("columns", [40, 80, 100])
 def test_help_fits_its_reader(cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -95,6 +100,11 @@ def test_version_is_that_of_the_package(cli: Cli) -> None:
         ("replay good.csv --target label --limit many", 2, ("--limit", "many")),
         ("replay good.csv --target label --seed 1.5", 2, ("--seed", "'1.5'", "whole number")),
         ("replay good.csv --target label --epochs 1e3", 2, ("--epochs", "'1e3'", "whole")),
+        ("replay good.csv --target label --every-samples 1.5", 2, ("--every-samples", "'1.5'")),
+        ("train good.csv --tries 1.5", 2, ("--tries", "'1.5' is not a whole number")),
+        ("rollback state 1.5", 2, ("GENERATION", "'1.5' is not a whole number")),
+        ("dead-letters show state 1.5", 2, ("NUMBER", "'1.5' is not a whole number")),
+        ("client events wine --after 1.5", 2, ("--after", "'1.5' is not a whole number")),
         ("replay good.csv --target label --max-rejected 2", 2, ("--max-rejected is 2",)),
         ("replay good.csv --target label --learning-rate fast", 2, ("'fast'", "number")),
         (

@@ -231,6 +231,14 @@ def test_a_dropped_column_is_not_learned(cli: Cli) -> None:
     assert [field.name for field in Model.load("model.json").fields] == ["number"]
 
 
+def test_an_empty_field_is_missing_whatever_words_mean_missing_too(cli: Cli) -> None:
+    lines = [f"{i % 7 if i % 2 else ('', 'none')[i // 2 % 2]},{i % 3}\n" for i in range(60)]
+    path = write("gaps.csv", "".join(["number,label\n", *lines]))
+    options = ("--task", "classification", "--kind", "number=number", "--missing", "none")
+    report = cli.report(path, *options)
+    assert (report["learned"], report["rejected"]) == (60, 0)
+
+
 def test_a_kind_that_is_told_goes_before_what_is_found_out(cli: Cli) -> None:
     path = write("good.csv", csv_text({**row, "size": i * 0.5} for i, row in enumerate(rows(300))))
     for options, kind in (((), "number"), (("--kind", "number=category"), "category")):
