@@ -346,7 +346,7 @@ def test_a_run_is_not_gone_on_with_another_encoder(cli: Cli) -> None:
     assert cli.replay(good(), "--limit", 100, *options).code == 0
     outcome = cli.replay(good(), "--limit", 200, "--scaling", "rank", *options)
     assert outcome.code == 1
-    assert "scaling of the encoder is rank, but was standard" in outcome.complaint
+    assert "encoder.scaling is rank, but was standard" in outcome.complaint
     assert cli.replay(good(), "--limit", 200, *options).code == 0
 
 
