@@ -46,7 +46,6 @@ from streamnet.sources.rows import RowReader
 
 __all__ = ("CONTRADICTIONS", "Model")
 
-# What the parts of a document raise that are not what they should be.
 # What a file whose parts contradict each other makes of code that trusts them.
 CONTRADICTIONS = (
     ArithmeticError,
@@ -234,11 +233,12 @@ class Model:
         return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
 
     def _read(self, samples: Sample | Sequence[Sample]) -> list[Block]:
-        rows = [samples] if isinstance(samples, Mapping) else list(samples)
+        one = isinstance(samples, Mapping) or not hasattr(samples, "__iter__")
+        rows = [samples] if one else list(samples)
         reader = self._reader()
         first = reader.records
         names = [field.name for field in self.fields]
-        blocks = list(reader.blocks([{name: row.get(name) for name in names} for row in rows]))
+        blocks = list(reader.blocks([_only(names, row) for row in rows]))
         for block in blocks:
             for letter in block.rejected:
                 raise ConfigurationError(f"sample {letter.offset - first}: {letter.detail}")
@@ -366,6 +366,11 @@ class Model:
         if not stated:
             raise ModelFileError(f"{where} is damaged: its task or labels are not its encoder's")
         return model
+
+
+def _only(names: Sequence[str], row: Any) -> Any:
+    """What is known of a sample; whatever is no sample stays, to be complained about."""
+    return {name: row.get(name) for name in names} if isinstance(row, Mapping) else row
 
 
 def _in_order(parts: Mapping[str, Any]) -> list[Any]:
