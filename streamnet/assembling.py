@@ -35,6 +35,7 @@ from streamnet.sources.columns import columns_named
 
 __all__ = (
     "DEAD_LETTERS",
+    "MAY_CHANGE",
     "STATE_DEAD_LETTERS",
     "candidates_of",
     "check_files",
@@ -51,7 +52,8 @@ __all__ = (
 
 DEAD_LETTERS = "rejected.jsonl"
 STATE_DEAD_LETTERS = "dead-letters.jsonl"
-_MAY_CHANGE = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
+MAY_CHANGE = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
+"""Keys of a source that a run may go on with otherwise."""
 STANDARD_INPUT = "-"
 _GRID = (
     "hidden",
@@ -202,7 +204,7 @@ def state_of(settings: RunSettings, *, resume: bool) -> State | None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
-    source = settings.source.model_dump(mode="json", exclude=_MAY_CHANGE) | {"limit": None}
+    source = settings.source.model_dump(mode="json", exclude=MAY_CHANGE) | {"limit": None}
     if settings.source.limit is not None:
         # Behind the limit a shuffle buffer has emptied itself, and the next epoch has begun. Else
         # it may be another one, but what a source under a limit remembers is of another kind.

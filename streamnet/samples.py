@@ -9,13 +9,17 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 from typing import NamedTuple
+from typing import NoReturn
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.errors import ConfigurationError
+
 __all__ = (
     "Block",
+    "Choice",
     "DeadLetter",
     "Field",
     "Inputs",
@@ -31,7 +35,16 @@ Sample = Mapping[str, Any]
 """One observation: a value by feature name."""
 
 
-class Kind(StrEnum):
+class Choice(StrEnum):
+    """One of a few words; any other is refused with all that there are."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        rule = f"must be one of {', '.join(cls)}"
+        raise ConfigurationError(f"{cls.__name__.lower()} is {value!r}, but {rule}")
+
+
+class Kind(Choice):
     """How the values of a column are understood."""
 
     NUMBER = "number"
@@ -40,7 +53,7 @@ class Kind(StrEnum):
     TEXT = "text"
 
 
-class Task(StrEnum):
+class Task(Choice):
     """What is predicted: a label or a number."""
 
     CLASSIFICATION = "classification"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamnet.errors import ConfigurationError
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Field
@@ -17,6 +18,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.samples import SparseRows
+from streamnet.samples import Task
 
 SCHEMA = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y")
 
@@ -145,3 +147,12 @@ def test_taking_no_sample_leaves_the_end(sparse: bool) -> None:
     nothing = block.take(np.empty(0, np.intp))
     assert len(nothing) == 0
     assert nothing.end == block.end
+
+
+def test_another_word_than_a_kind_or_task_is_refused_with_all_that_there_are() -> None:
+    rule = "must be one of classification, regression"
+    with pytest.raises(ConfigurationError, match=f"^task is 'zz', but {rule}$"):
+        Task("zz")
+    with pytest.raises(ConfigurationError, match=r"^kind is 'three', but must be one of number, "):
+        Kind("three")
+    assert Task("regression") is Task.REGRESSION

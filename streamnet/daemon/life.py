@@ -14,6 +14,7 @@ from anyio import Event
 from anyio import create_task_group
 from anyio import to_thread
 
+from streamnet.assembling import MAY_CHANGE
 from streamnet.assembling import STATE_DEAD_LETTERS
 from streamnet.assembling import check_source
 from streamnet.assembling import columns_of
@@ -236,8 +237,9 @@ class Life:
 
 def _columns_alone(source: SourceSection) -> dict[str, Any]:
     """What a model goes on with: which files there are, and how they are read, may change."""
+    fed = {*FEEDING, *MAY_CHANGE}
     return SourceSection.model_construct(
-        **{name: value for name, value in source if name not in FEEDING}
+        **{name: value for name, value in source if name not in fed}
     ).model_dump(mode="json")
 
 

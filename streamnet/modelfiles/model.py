@@ -44,11 +44,12 @@ from streamnet.samples import Task
 from streamnet.selection.ensemble import restored_ensemble
 from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.sources.columns import Columns
+from streamnet.sources.conversion import as_sample
+from streamnet.sources.conversion import only
 from streamnet.sources.rows import RowReader
 
 __all__ = ("CONTRADICTIONS", "Model")
 
-# What the parts of a document raise that are not what they should be.
 # What a file whose parts contradict each other makes of code that trusts them.
 CONTRADICTIONS = (
     ArithmeticError,
@@ -236,11 +237,12 @@ class Model:
         return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
 
     def _read(self, samples: Sample | Sequence[Sample]) -> list[Block]:
-        rows = [samples] if isinstance(samples, Mapping) else list(samples)
+        one = isinstance(as_sample(samples), Mapping) or not hasattr(samples, "__iter__")
+        rows = [samples] if one else list(samples)
         reader = self._reader()
         first = reader.records
-        names = [field.name for field in self.fields]
-        blocks = list(reader.blocks([{name: row.get(name) for name in names} for row in rows]))
+        names = frozenset(field.name for field in self.fields)
+        blocks = list(reader.blocks([only(names, row) for row in rows]))
         for block in blocks:
             for letter in block.rejected:
                 raise SampleError(letter.offset - first, letter.detail)

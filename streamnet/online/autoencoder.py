@@ -25,13 +25,13 @@ from streamnet.modelfiles.document import sealed
 from streamnet.modelfiles.files import read_document
 from streamnet.modelfiles.files import write_document
 from streamnet.online.rows import Samples
-from streamnet.online.rows import only
 from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
+from streamnet.sources.conversion import only
 from streamnet.sources.rows import RowReader
 
 __all__ = ("AutoEncoder",)

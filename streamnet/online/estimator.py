@@ -24,7 +24,6 @@ from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.rows import Samples
 from streamnet.online.rows import listed
-from streamnet.online.rows import only
 from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
@@ -33,6 +32,7 @@ from streamnet.samples import Sample
 from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
+from streamnet.sources.conversion import only
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.rows import RowReader
 

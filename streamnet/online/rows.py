@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from streamnet.errors import DataError
 from streamnet.samples import Sample
 from streamnet.sources.conversion import as_sample
 
-__all__ = ("Samples", "listed", "only", "rows_of")
+__all__ = ("Samples", "listed", "rows_of")
 
 Samples = Sequence[Sample] | ArrayLike
 """Many samples: dicts, a data frame, or a matrix whose columns are called f0, f1, ..."""
@@ -52,14 +51,6 @@ def listed(targets: Any) -> list[Any]:
         return list(_plain(targets))
     except TypeError:
         raise DataError(f"y is {targets!r}, but must be several: one for each sample") from None
-
-
-def only(names: Collection[str], row: Any) -> Any:
-    """What is known of a sample; whatever is no sample stays, to be complained about."""
-    row = as_sample(row)
-    if not isinstance(row, Mapping):
-        return row
-    return {name: value for name, value in row.items() if name in names}
 
 
 def _matrix(samples: Any) -> np.ndarray:

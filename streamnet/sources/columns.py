@@ -21,7 +21,7 @@ from streamnet.sources.drift import Drift
 from streamnet.sources.kinds import MISSING
 from streamnet.sources.values import Reading
 
-__all__ = ("Columns", "columns_named", "missing_column")
+__all__ = ("Columns", "columns_named", "missing_column", "missing_target")
 
 NAMES_SHOWN = 40
 MOST_FIELDS = 4096
@@ -60,6 +60,8 @@ class Columns:
             target = self.schema.target if self.target is None else self.target
             object.__setattr__(self, "target", target)
             object.__setattr__(self, "task", self.task or self.schema.task)
+        if self.task is not None:
+            object.__setattr__(self, "task", Task(self.task))
         if self.target is not None and self.target in self.drop:
             raise ConfigurationError(f"drop has {self.target!r}, but that is the target")
         for name, kind in self.kinds.items():
@@ -145,14 +147,33 @@ def missing_column(file: str, name: str, setting: str, names: Sequence[str]) -> 
         setting: The setting of `Columns` that names it, or else who needs it.
         names: Columns that exist.
     """
-    alike = {other.casefold(): other for other in reversed(names)}
-    close = get_close_matches(name.casefold(), alike, n=1)
-    hint = f" Did you mean {alike[close[0]]!r}?" if close else ""
     if setting in OPTIONS:
         setting = f"asked for by {OPTIONS[setting]} or source.{setting}"
     return SchemaError(
-        f"{file} has no column {name!r} ({setting}), but only {columns_named(names)}.{hint}"
+        f"{file} has no column {name!r} ({setting}), but only {columns_named(names)}."
+        f"{_hint(name, names)}"
     )
+
+
+def missing_target(source: str, target: str, where: str, names: Sequence[str]) -> SchemaError:
+    """The error that says that samples have no target of that name, and which may be meant.
+
+    Args:
+        source: Its name.
+        target: The name that none of the samples has.
+        where: Which samples, with " in " before it, unless it is all.
+        names: Those that they have.
+    """
+    return SchemaError(
+        f"{source} has no target {target!r}{where}, only {columns_named(names)}."
+        f"{_hint(target, names)}"
+    )
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    alike = {other.casefold(): other for other in reversed(names)}
+    close = get_close_matches(name.casefold(), alike, n=1)
+    return f" Did you mean {alike[close[0]]!r}?" if close else ""
 
 
 def columns_named(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from streamnet.sources.values import reader_of
 from streamnet.sources.values import target_number_of
 from streamnet.sources.values import word_of
 
-__all__ = ("Conversion", "Rows", "as_sample")
+__all__ = ("Conversion", "Rows", "as_sample", "only")
 
 PLAIN = {float, int}
 WORDS = {str, int}  # types of labels that can always be read
@@ -43,6 +44,14 @@ def as_sample(given: Any) -> Any:
         return given
     is_row = getattr(given, "ndim", None) == 1 and hasattr(given, "to_dict")
     return given.to_dict() if is_row else given
+
+
+def only(names: Collection[str], row: Any) -> Any:
+    """What is known of a sample; whatever is no sample stays, to be complained about."""
+    row = as_sample(row)
+    if not isinstance(row, Mapping):
+        return row
+    return {name: value for name, value in row.items() if name in names}
 
 
 class Rows(NamedTuple):

@@ -23,6 +23,8 @@ from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.base import Source
 from streamnet.sources.columns import Columns
+from streamnet.sources.columns import missing_target
+from streamnet.sources.conversion import as_sample
 from streamnet.sources.kinds import WHITESPACE
 from streamnet.sources.kinds import task_of
 from streamnet.sources.pump import Pump
@@ -195,13 +197,28 @@ class IterableSource(Source):
 
     async def _tell_task(self) -> None:
         """Read samples until the first target has told the task, where nothing else did."""
+        names: dict[str, None] = {}
         while self._columns.target is not None and self._reader.schema.task is None:
             if not self._items:
                 await self._take()
             if not self._items:
                 self._end()
-                raise DataError(f"{self._name} holds no sample with a target")
+                raise self._no_target(list(names), "")
+            if self._reader.records >= ITEMS_OF_HEAD:
+                raise self._no_target(list(names), f" in its first {ITEMS_OF_HEAD:,} samples")
+            first: Any = self._items[0]
+            if isinstance(first, Mapping):
+                names.update((name, None) for name in first if isinstance(name, str))
             self._convert_first(1)
+
+    def _no_target(self, names: list[str], where: str) -> DataError:
+        """The error that says that no sample has the target, or else why the last one has none."""
+        target = self._columns.target
+        if target is not None and names and target not in names:
+            return missing_target(self._name, target, where, names)
+        letters = [letter for block in self._blocks for letter in block.rejected]
+        why = letters[-1].detail if letters else f"the target {target!r} is missing"
+        return DataError(f"{self._name} holds no sample with a target{where}: {why}")
 
     async def _skip(self, after: Position) -> None:
         """Read what is in front of a position, for the schema's sake, and forget it."""
@@ -255,4 +272,5 @@ def _supply_of(iterable: Iterable[Item] | AsyncIterable[Item]) -> Supply:
 def _target_of(item: Any, name: str | None) -> Any:
     if isinstance(item, tuple):
         return item[1] if len(item) == 2 else None
-    return item.get(name) if isinstance(item, Mapping) else None
+    sample = as_sample(item)
+    return sample.get(name) if isinstance(sample, Mapping) else None

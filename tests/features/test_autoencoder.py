@@ -363,6 +363,8 @@ def test_a_damaged_state_is_refused(spoil: Any) -> None:
         ({"hidden": [8, 2000]}, "hidden is 2000, but must be from 1 to 1024"),
         ({"hidden": [8] * 5}, "hidden has 5 layers, but must have <= 4"),
         ({"code": 1.5}, "code is 1.5, but must be a whole number"),
+        ({"code": "a"}, "code is 'a', but must be a whole number"),
+        ({"noise": "a"}, "noise is 'a', but must be a number"),
         ({"noise": 1.0}, "noise is 1.0, but must be >= 0 and < 1"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be > 0"),
         ({"fading": 0.0}, "fading is 0.0, but must be > 0 and <= 1"),

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import safetensors.numpy
 
@@ -248,6 +249,16 @@ def test_numbers_have_no_shares() -> None:
 def test_a_value_that_can_not_be_read_is_refused_with_its_sample() -> None:
     with pytest.raises(ConfigurationError, match=r"sample 1: .*'size'.*large"):
         trained(Task.REGRESSION).predict([{"size": 1}, {"size": "large"}])
+    with pytest.raises(ConfigurationError, match=r"sample 1: .*'size' has 'a whole number of too"):
+        trained(Task.REGRESSION).predict([{"size": 1}, {"size": 10**5000}])
+
+
+@pytest.mark.parametrize(
+    "samples", [[[1, 2]], np.zeros((1, 2)), pl.DataFrame({"size": [1]}), "abc", 5, None]
+)
+def test_what_is_no_sample_is_refused(samples: Any) -> None:
+    with pytest.raises(ConfigurationError, match="sample 0: the sample is not a mapping of names"):
+        trained(Task.REGRESSION).predict(samples)
 
 
 def test_a_block_of_other_columns_is_put_in_the_models_order() -> None:

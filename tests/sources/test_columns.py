@@ -71,12 +71,18 @@ def test_a_known_schema_is_kept_whatever_the_values_suggest() -> None:
         ({"target": "y", "drop": ("y",)}, "drop has 'y', but that is the target"),
         ({"target": "y", "kinds": {"y": Kind.TEXT}}, "kinds has 'y', but that is the target"),
         ({"drop": ("a",), "kinds": {"a": Kind.TEXT}}, "kinds has 'a', but that is dropped"),
+        ({"task": "zz"}, "task is 'zz', but must be one of classification, regression"),
         ({"kinds": {"a": "color"}}, "kinds has 'color' for 'a', but must be one of"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Columns(**settings)
+
+
+def test_a_task_may_be_given_as_text() -> None:
+    text: Any = "regression"
+    assert Columns(task=text).task is Task.REGRESSION
 
 
 def test_many_columns_are_not_all_listed() -> None:

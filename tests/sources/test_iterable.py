@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import AsyncIterator
 from collections.abc import Callable
 from collections.abc import Iterator
+from itertools import count
 from queue import Queue
 from time import sleep
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
+from streamnet.errors import SchemaError
 from streamnet.samples import Block
 from streamnet.samples import Kind
 from streamnet.samples import Position
@@ -339,11 +342,53 @@ def test_anything_is_accepted_or_rejected(items: list[Any]) -> None:
     assert len(samples) == len(good)
 
 
-@pytest.mark.parametrize("rows", [[], [{"x": 1}, {"y": None}]])
+@pytest.mark.parametrize("rows", [[], [{"x": 1, "y": None}, {"y": None}]])
 def test_nothing_to_learn_is_refused(rows: list[Any]) -> None:
     for iterable in (rows, slowly(rows)):
         with pytest.raises(DataError, match="holds no sample"):
             read(IterableSource(iterable, target="y", name="mine"))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_target_that_no_sample_has_is_told_behind_the_head(backend: str, plain: bool) -> None:
+    given = 0
+
+    def endless() -> Iterator[dict[str, Any]]:
+        nonlocal given
+        for given in count(1):
+            yield {"x": given, "label": "a"}
+
+    async def endless_later() -> AsyncIterator[dict[str, Any]]:
+        for row in endless():
+            yield row
+
+    iterable = endless() if plain else endless_later()
+    said = (
+        "mine has no target 'lable' in its first 1,000 samples, only 'x', 'label'. "
+        "Did you mean 'label'?"
+    )
+    with pytest.raises(SchemaError, match=f"^{re.escape(said)}$"):
+        anyio.run(drained, IterableSource(iterable, target="lable", name="mine"), backend=backend)
+    assert given <= 4 * 1024
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"x": 1}] * 3, "iterable has no target 'y', only 'x'."),
+        ([{"x": 1, "y": None}] * 3, "holds no sample with a target: the target 'y' is missing"),
+        (
+            [{"x": 1, "y": None}] * 1001,
+            "with a target in its first 1,000 samples: the target 'y' is missing",
+        ),
+        ([1, 2], "holds no sample with a target: the sample is not a mapping of names to values"),
+        ("abc", "the sample is not a mapping of names to values"),
+        ([({"x": 1}, None)], "the target 'y' is missing"),
+    ],
+)
+def test_why_no_sample_has_a_target_is_told(rows: Any, said: str) -> None:
+    with pytest.raises(DataError, match=re.escape(said)):
+        read(IterableSource(rows, target="y"))
 
 
 def test_settings_are_given_once() -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import fields
 from math import isfinite
+from numbers import Integral
+from numbers import Real
 from typing import Any
 from typing import final
 
@@ -83,6 +85,8 @@ class AutoEncoderSettings:
             )
         _whole("negatives", self.negatives, 1, MOST_NEGATIVES)
         object.__setattr__(self, "seed", seed_of(self.seed))
+        for name in ("noise", "learning_rate", "fading"):
+            _number(name, getattr(self, name))
         if not 0.0 <= self.noise < 1.0:
             raise ConfigurationError(f"noise is {self.noise}, but must be >= 0 and < 1")
         if not (self.learning_rate > 0.0 and isfinite(self.learning_rate)):
@@ -120,10 +124,15 @@ class AutoEncoderSettings:
 
 
 def _whole(name: str, value: Any, least: int, greatest: int) -> None:
-    if value != int(value):
-        raise ConfigurationError(f"{name} is {value}, but must be a whole number")
-    if not least <= value <= greatest:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigurationError(f"{name} is {value!r}, but must be a whole number")
+    if not least <= int(value) <= greatest:
         raise ConfigurationError(f"{name} is {value}, but must be from {least} to {greatest}")
+
+
+def _number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ConfigurationError(f"{name} is {value!r}, but must be a number")
 
 
 def _one_of(name: str, value: str, choice: tuple[str, ...]) -> None:
