@@ -38,6 +38,7 @@ from tests.modelfiles.models import block_of
 from tests.modelfiles.models import loaded
 from tests.modelfiles.models import small
 from tests.modelfiles.models import trained
+from tests.sources.reading import FrameRow
 
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIXES = ("json", "safetensors")
@@ -259,6 +260,13 @@ def test_a_value_that_can_not_be_read_is_refused_with_its_sample() -> None:
 def test_what_is_no_sample_is_refused(samples: Any) -> None:
     with pytest.raises(ConfigurationError, match="sample 0: the sample is not a mapping of names"):
         trained(Task.REGRESSION).predict(samples)
+
+
+def test_rows_of_a_frame_are_samples_by_their_names() -> None:
+    model = trained(Task.REGRESSION)
+    rows: list[Any] = [FrameRow({**sample, "other": 1}) for sample in SAMPLES]
+    assert model.predict(rows).tolist() == model.predict(SAMPLES).tolist()
+    assert model.predict(rows[0]).tolist() == model.predict(SAMPLES[:1]).tolist()
 
 
 def test_a_block_of_other_columns_is_put_in_the_models_order() -> None:
