@@ -25,7 +25,7 @@ from anyio.lowlevel import current_token
 __all__ = ("ThreadPump",)
 
 PATIENCE = 0.2  # seconds in which an iterator that does not wait for anything gives its next item
-GATHER = 0.002  # seconds in which more is waited for where items come faster than that
+GATHER = 0.01  # seconds in which more is waited for where items come faster than that
 
 T = TypeVar("T")
 

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from collections.abc import Callable
 from collections.abc import Iterator
 from itertools import count
-from queue import Queue
-from time import sleep
 from typing import Any
 
 import anyio
@@ -31,7 +29,6 @@ from tests.sources.reading import numbers
 from tests.sources.reading import read
 from tests.sources.reading import reasons
 
-SECONDS = 30
 ROWS = [{"x": n, "y": n % 3} for n in range(2500)]
 
 
@@ -115,85 +112,6 @@ def test_waiting_can_be_cancelled_without_losing_a_sample(backend: str) -> None:
         return blocks
 
     assert numbers(anyio.run(main, backend=backend)) == list(range(200))
-
-
-def test_a_plain_iterable_that_waits_gives_what_has_come(backend: str) -> None:
-    queue: Queue[dict[str, Any] | None] = Queue()
-    source = IterableSource(iter(queue.get, None), target="y")
-    found: list[Block] = []
-
-    async def take(count: int) -> None:
-        while len(numbers(found)) < count:
-            found.append(await source.receive() or pytest.fail("it ended"))
-
-    async def main() -> None:
-        with anyio.fail_after(SECONDS):
-            queue.put({"x": 0, "y": 1})
-            queue.put({"x": 1, "y": 2})
-            assert (await source.open()).task is Task.CLASSIFICATION
-            await take(2)
-            with anyio.move_on_after(0.01) as waited:
-                await source.receive()
-            assert waited.cancelled_caught
-            for number in range(2, 5):
-                queue.put({"x": number, "y": 1})
-            await take(5)
-            await source.aclose()  # though the thread waits for the queue
-            assert await source.receive() is None
-
-    anyio.run(main, backend=backend)
-    queue.put(None)
-    assert numbers(found) == list(range(5))
-
-
-def test_waiting_for_a_plain_iterable_can_be_cancelled_without_losing_a_sample(
-    backend: str,
-) -> None:
-    def give() -> Iterator[dict[str, Any]]:
-        for number in range(3000):
-            if number % 50 == 0:
-                sleep(0)  # lets another thread go on
-            yield {"x": number, "y": "a"}
-
-    async def main() -> list[Block]:
-        source = IterableSource(give(), target="y", task=Task.CLASSIFICATION)
-        await source.open()
-        blocks = []
-        ended = False
-        while not ended:
-            with anyio.move_on_after(0.001):
-                block = await source.receive()
-                ended = block is None
-                blocks += [] if block is None else [block]
-            await anyio.lowlevel.checkpoint()
-        await source.aclose()
-        return blocks
-
-    assert numbers(anyio.run(main, backend=backend)) == list(range(3000))
-
-
-def test_only_one_thread_asks_a_plain_iterable_and_none_once_it_is_closed(backend: str) -> None:
-    threads = []
-
-    def endless() -> Iterator[dict[str, Any]]:
-        while True:
-            threads.append(threading.current_thread())
-            yield {"x": 1, "y": "a"}
-
-    async def main() -> int:
-        source = IterableSource(endless(), target="y")
-        await source.open()
-        for _ in range(3):
-            await source.receive()
-        await source.aclose()
-        return len(threads)
-
-    asked = anyio.run(main, backend=backend)
-    (thread,) = set(threads)
-    assert thread.daemon
-    thread.join(SECONDS)
-    assert not thread.is_alive()
-    assert len(threads) == asked <= 6 * 1024
 
 
 def test_a_list_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
