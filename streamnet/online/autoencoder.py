@@ -89,8 +89,8 @@ class AutoEncoder:
             raise ConfigurationError("inputs is given, but must not be: there are no candidates")
         settings = {"code": code, "inputs": "replace", **network}
         self._encoder = Encoder(task=Task.REGRESSION, autoencoder=settings, **(encoder or {}))
+        self._reader = RowReader(Columns(kinds=kinds or {}))
         self._kinds = {name: Kind(kind) for name, kind in (kinds or {}).items()}
-        self._reader = RowReader(Columns(kinds=self._kinds))
 
     # --------------------------------------------------------------- learning
 

@@ -23,6 +23,7 @@ from streamnet.samples import Position
 from streamnet.samples import Task
 from streamnet.sources import Columns
 from streamnet.sources import IterableSource
+from tests.sources.reading import FrameRow
 from tests.sources.reading import content
 from tests.sources.reading import drained
 from tests.sources.reading import numbers
@@ -241,6 +242,14 @@ def test_the_first_targets_of_a_plain_iterable_tell_the_task(
     schema, blocks = read(IterableSource([({"x": 1}, target) for target in targets]))
     assert (schema.target, schema.task) == ("target", task)
     assert reasons(blocks) == ([(None, "target-missing")] if None in targets else [])
+
+
+def test_targets_in_rows_of_a_frame_tell_the_task() -> None:
+    rows: list[Any] = [FrameRow({"x": i, "y": i / 2}) for i in range(5)]
+    for iterable in (rows, slowly(rows)):
+        schema, blocks = read(IterableSource(iterable, target="y"))
+        assert schema.task is Task.REGRESSION
+        assert (sum(map(len, blocks)), reasons(blocks)) == (5, [])
 
 
 def test_the_first_target_of_an_asynchronous_iterable_tells_the_task() -> None:
