@@ -17,8 +17,8 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrongly called, 130 interrupted."""
     ended_by = _terminate_as_by_ctrl_c()
-    if sys.argv[1:2] == ["run"]:
-        # Which reads its run file again at a hang-up, once it can: one that comes now waits.
+    if sys.argv[1:2] in (["run"], ["serve"]):
+        # They read their run file again at a hang-up, once they can: one that comes now waits.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     code = _run()
     _exit(128 + ended_by[0] if ended_by and code == INTERRUPTED else code)

@@ -308,6 +308,8 @@ class _Daemon:
 
     async def _announce(self, server: _Server) -> None:
         await server.listening.wait()
+        # A hang-up that came before waits, see `streamnet.__main__`.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         place = f"{self.address.scheme}://{_shown(self.address.host)}:{self.port}"
         self.say(f"listening on {place}")
         while not self._is_ready():  # noqa: ASYNC110 - models tell a state, no event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -73,6 +74,27 @@ def samples(count: int, start: int) -> list[dict[str, object]]:
     return [
         {"x": i % 30, "label": "on" if i % 30 > 20 else "off"} for i in range(start, start + count)
     ]
+
+
+def test_a_hang_up_before_a_daemon_has_begun_waits_until_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "serve.toml"
+    write(path, "lamp")
+    text = path.read_text()
+    path.unlink()
+    os.mkfifo(path)
+    command = [sys.executable, "-m", "streamnet", "serve", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        with path.open("w") as file:  # opened once it is being read
+            process.send_signal(signal.SIGHUP)
+            file.write(text)
+            path.unlink()
+            path.write_text(text)
+        too_late = threading.Timer(IN_TIME, process.kill)
+        too_late.start()
+        assert process.stderr is not None
+        assert any("read again" in line for line in process.stderr)
+        too_late.cancel()
+        process.kill()
 
 
 def test_a_run_file_is_read_again_while_samples_come(tmp_path: Path) -> None:
