@@ -90,7 +90,8 @@ class TextFile:
 
     def head(self, most_bytes: int) -> Head:
         """The beginning of the file, while nothing of it was used."""
-        check_is_text(self.name, self.data, whole=self.final)
+        if self.stream.failure is None:  # else a few bytes of a packed file may look like text
+            check_is_text(self.name, self.data, whole=self.final)
         start = len(BYTE_ORDER_MARK) if self.data.startswith(BYTE_ORDER_MARK) else 0
         final = self.final and len(self.data) <= most_bytes
         return Head(self.name, self.data[:most_bytes], start, final)

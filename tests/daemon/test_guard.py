@@ -25,7 +25,7 @@ from tests.daemon.standing_in import StandInRegistry
 
 def test_each_operation_asks_for_its_scope(registry: StandInRegistry) -> None:
     access = Access({token: {scope} for scope, token in TOKENS.items()})
-    http = client(registry, access=access, limits=Limits(rate=1e6))
+    http = client(registry, access=access, limits=Limits(rate=1e6, guess=1e-6))
     for line in OPERATIONS:
         path = line.path.format(name="absent")
         assert http.request(line.method, path).status_code == (401 if line.scope else 200), line

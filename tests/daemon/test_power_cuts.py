@@ -14,6 +14,7 @@ from tests.daemon.hosting import hosting
 from tests.daemon.hosting import learned
 from tests.daemon.hosting import rows
 from tests.daemon.hosting import settings_of
+from tests.daemon.hosting import until
 from tests.durability.disks import Memory
 
 FOLDER = Path("/spam")
@@ -73,7 +74,7 @@ def test_a_checkpoint_is_never_ahead_of_the_journal(run: Runner) -> None:
             # Whatever was learned of those that are gone, the checkpoint does not know of it.
             await hosted.learn(rows(20, accepted))
             await learned(hosted, accepted + 20)
-            assert hosted.state == "learning"
+            await until(lambda: hosted.state == "learning")
 
     run(push)
     assert len(found) > 30
