@@ -133,6 +133,21 @@ def test_who_waits_for_a_first_model_is_told_when_none_will_come(
     run(main)
 
 
+def test_settings_that_change_nothing_learned_may_be_others_after_a_restart(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(100))
+            await learned(hosted, 100)
+        other = settings_of(source={"max_rejected": 0.5})
+        async with hosting(tmp_path, other) as hosted:
+            await until(lambda: hosted.state != "starting")
+            assert (hosted.state, hosted.failure) == ("learning", None)
+
+    run(main)
+
+
 def test_a_failure_is_told_and_others_settings_are_refused(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:

@@ -11,6 +11,7 @@ from typing import Any
 from typing import NamedTuple
 
 import anyio
+import anyio.lowlevel
 import numpy as np
 
 from streamnet.samples import Block
@@ -142,6 +143,19 @@ def cuts_agree(make: Callable[[int], Source], sizes: tuple[int, ...]) -> Content
     for other in others:
         assert other == first
     return first
+
+
+async def drained_in_moments(source: Source, seconds: float) -> list[Block]:
+    """The blocks of an open source, each waited for again and again, for so long at a time."""
+    blocks: list[Block] = []
+    ended = False
+    while not ended:
+        with anyio.move_on_after(seconds):
+            block = await source.receive()
+            ended = block is None
+            blocks += [] if block is None else [block]
+        await anyio.lowlevel.checkpoint()
+    return blocks
 
 
 class FrameRow:

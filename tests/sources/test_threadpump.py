@@ -15,6 +15,7 @@ import pytest
 from streamnet.samples import Block
 from streamnet.samples import Task
 from streamnet.sources import IterableSource
+from tests.sources.reading import drained_in_moments
 from tests.sources.reading import numbers
 
 SECONDS = 30
@@ -61,14 +62,7 @@ def test_waiting_for_a_plain_iterable_can_be_cancelled_without_losing_a_sample(
     async def main() -> list[Block]:
         source = IterableSource(give(), target="y", task=Task.CLASSIFICATION)
         await source.open()
-        blocks = []
-        ended = False
-        while not ended:
-            with anyio.move_on_after(0.001):
-                block = await source.receive()
-                ended = block is None
-                blocks += [] if block is None else [block]
-            await anyio.lowlevel.checkpoint()
+        blocks = await drained_in_moments(source, 0.001)
         await source.aclose()
         return blocks
 
