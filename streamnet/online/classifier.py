@@ -28,8 +28,9 @@ __all__ = ("OnlineClassifier",)
 class OnlineClassifier(OnlineEstimator):
     """A population of networks that names labels and learns sample by sample.
 
-    Labels are what the user gave: texts, whole numbers, booleans. Two that have the same text are
-    the same label, and the one that came first is answered. In a model file labels are texts.
+    Labels are what the user gave: texts, numbers, booleans. Two that are equal, such as 1, 1.0 and
+    True, or have the same text, are the same label, and the one that came first is answered. In a
+    model file labels are texts.
 
     >>> classifier = OnlineClassifier(seed=1)
     >>> for i in range(300):
@@ -53,6 +54,7 @@ class OnlineClassifier(OnlineEstimator):
     ) -> None:
         super().__init__(candidates, seed=seed, kinds=kinds, start=start, **learning)
         self._classes: list[Any] = [] if start is None else list(start.labels)
+        self._firsts: dict[Any, str] = {}  # by number what the encoder calls it, or an equal one
 
     @property
     def classes_(self) -> list[Any]:
@@ -106,6 +108,18 @@ class OnlineClassifier(OnlineEstimator):
         """
         return self._many(rows_of(X))[:, : len(self._classes)]
 
+    def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
+        """Numbers that are equal as the one that came first: a column of them may become floats."""
+        firsts, new = self._firsts, dict[Any, Any]()
+
+        def named(y: object) -> object:
+            value = _label(y, "")
+            if not isinstance(value, int | float):
+                return y
+            return firsts.get(value, new.setdefault(value, y))
+
+        return [named(y) for y in targets]
+
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
         """Keep the user's own object for each label that is new."""
         labels = self._learner.encoder.labels
@@ -115,6 +129,7 @@ class OnlineClassifier(OnlineEstimator):
         for label in labels[len(self._classes) :]:
             record = int(block.marks[texts.index(label), 1])
             self._classes.append(_label(targets[record - first], label))
+            self._firsts.setdefault(self._classes[-1], label)
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
@@ -124,6 +139,8 @@ class OnlineClassifier(OnlineEstimator):
         """Go on as the classifier did whose state this is, and that was made with like settings."""
         super().restore_state(state)
         self._classes = list(state["classes"])
+        pairs = zip(self._classes, self._learner.encoder.labels, strict=True)
+        self._firsts = dict(reversed(list(pairs)))  # of equal ones the first counts
 
 
 def _label(given: object, text: str) -> Any:

@@ -104,8 +104,8 @@ class OnlineEstimator(ABC):
         Raises:
             DataError: If a value can't be read; nothing is learned then.
         """
-        first = self._reader.records
-        self._learn(self._reader.read((x,), (y,)), (y,), first)
+        first, targets = self._reader.records, self._named((y,))
+        self._learn(self._reader.read((x,), targets), targets, first)
 
     def partial_fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
         """Answer, score and learn samples one after the other, in their order.
@@ -113,7 +113,7 @@ class OnlineEstimator(ABC):
         Raises:
             DataError: If a value can't be read; the samples before it were learned.
         """
-        rows, targets = rows_of(X), listed(y)
+        rows, targets = rows_of(X), self._named(listed(y))
         if len(rows) != len(targets):
             raise DataError(f"X has {len(rows)} samples, but y has {len(targets)}")
         first = self._reader.records
@@ -140,6 +140,10 @@ class OnlineEstimator(ABC):
         self._note(block, targets, first)
         if letters:
             raise DataError(_complaint(letters[0], first, len(targets)))
+
+    @abstractmethod
+    def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
+        """The targets that were given, as they are to be learned."""
 
     @abstractmethod
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
@@ -217,7 +221,11 @@ class OnlineEstimator(ABC):
 
     @property
     def served(self) -> dict[str, float]:
-        """Measures of what was served: each sample answered before it was learned."""
+        """Measures of what was served: each sample answered before it was learned.
+
+        Its numbers were scaled by what is known with that sample, as `Encoder` does, so they differ
+        a little from measures of what `predict_one` said of it, which changes nothing.
+        """
         return self._learner.server.measures()
 
     @property

@@ -54,5 +54,9 @@ class OnlineRegressor(OnlineEstimator):
         numbers = self._many(rows_of(X))
         return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
 
+    def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
+        """As they are: numbers have no names."""
+        return targets
+
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
         """Nothing: numbers have no names."""

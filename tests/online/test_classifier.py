@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
+from decimal import Decimal
+from pickle import dumps
+from pickle import loads
 from typing import Any
 
 import numpy as np
@@ -38,9 +42,47 @@ def test_numpys_numbers_become_pythons() -> None:
 
 
 def test_labels_of_several_types_are_kept_apart() -> None:
-    estimator = classifier().partial_fit([{"x": 0.0}, {"x": 1.0}, {"x": 2.0}], [1, "b", True])
-    assert estimator.classes_ == [1, "b", True]
+    estimator = classifier().partial_fit([{"x": 0.0}, {"x": 1.0}, {"x": 2.0}], [1, "b", 2.5])
+    assert estimator.classes_ == [1, "b", 2.5]
     assert estimator.predict([{"x": 0.0}]).dtype == object
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("first", [1, 1.0, True, np.bool_(True)])
+def test_labels_that_are_equal_are_one_label(first: Any, many: bool) -> None:
+    """A column of whole numbers is one of floats in the next batch that lacked a value."""
+    estimator, targets = classifier(), [first, 0, 1.0, np.float32(0.0), True, 1, np.int8(0), False]
+    rows = [{"x": float(y)} for y in targets]
+    if many:
+        estimator.partial_fit(rows, targets)
+    else:
+        for row, target in zip(rows, targets, strict=True):
+            estimator.learn_one(row, target)
+    for learner in (estimator, copy(estimator).partial_fit(rows, targets[::-1])):
+        assert learner.classes_ == [1, 0]
+        assert sum(learner.predict_proba_one({"x": 1.0}).values()) == pytest.approx(1.0)
+    assert type(estimator.classes_[0]) is type(np.asarray(first).item())
+
+
+def test_one_by_one_or_as_many_the_same_labels_are_equal() -> None:
+    """What the user gave is not what the encoder calls it, nor always what comes back."""
+    targets: list[Any] = [
+        np.float32(0.1),
+        Decimal(1),
+        True,
+        np.longdouble(1),
+        1,
+        np.float32(0.1),
+        1.0,
+        0.1,
+    ]
+    rows = [{"x": float(y)} for y in targets]
+    single, many = classifier(), classifier().partial_fit(rows, targets)
+    for row, target in zip(rows, targets, strict=True):
+        single = loads(dumps(single))
+        single.learn_one(row, target)
+    assert flat(single.export_state()) == flat(many.export_state())
+    assert many.model().labels == ("0.1", "1", "true", "1.0")
 
 
 def test_a_label_may_come_up_at_any_time_in_the_middle_of_a_block() -> None:
