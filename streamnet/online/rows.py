@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from streamnet.errors import DataError
 from streamnet.samples import Sample
@@ -20,7 +21,9 @@ Samples = Sequence[Sample] | ArrayLike
 
 
 def rows_of(samples: Samples) -> Sequence[Sample]:
-    """Dicts from dicts, a data frame (of polars or pandas), its rows, or a matrix.
+    """Dicts from dicts, a data frame (of polars, pandas or pyarrow), its rows, or a matrix.
+
+    What a masked matrix hides is missing.
 
     Raises:
         DataError: If it is none of them.
@@ -36,6 +39,8 @@ def rows_of(samples: Samples) -> Sequence[Sample]:
         return list(frame.to_dicts())
     if hasattr(frame, "to_dict"):
         return list(frame.to_dict("records"))
+    if hasattr(frame, "to_pylist"):
+        return list(frame.to_pylist())
     matrix = _matrix(samples)
     names = [f"f{column}" for column in range(matrix.shape[1])]
     return [dict(zip(names, row, strict=True)) for row in _plain(matrix)]
@@ -45,21 +50,31 @@ def listed(targets: Any) -> list[Any]:
     """The targets one by one, wherever they have come from.
 
     Raises:
-        DataError: If it is one target, or none.
+        DataError: If it is one target, or a table.
     """
+    dimensions = len(getattr(targets, "shape", ()))
+    if dimensions > 1:
+        raise DataError(f"y has {dimensions} dimensions, but must have 1")
     try:
+        if isinstance(targets, str | Mapping):  # whose letters or names are no targets
+            raise TypeError
         return list(_plain(targets))
     except TypeError:
         raise DataError(f"y is {targets!r}, but must be several: one for each sample") from None
 
 
-def _matrix(samples: Any) -> np.ndarray:
+def _matrix(samples: Any) -> NDArray[Any]:
     try:
-        matrix = np.asarray(samples)
+        matrix: NDArray[Any] = np.asanyarray(samples)  # a masked one stays so
     except ValueError:
         raise DataError(
             "X is neither a list of dicts nor a matrix, whose rows all have one length"
         ) from None
+    if matrix.ndim == 0:
+        raise DataError(
+            f"X is of type {type(samples).__name__}, but must be a list of dicts, a data frame or "
+            "a matrix"
+        )
     if matrix.ndim != 2:
         raise DataError(f"X has {matrix.ndim} dimensions, but must have 2")
     return matrix
@@ -68,5 +83,5 @@ def _matrix(samples: Any) -> np.ndarray:
 def _plain(values: Any) -> Any:
     """Values as Python's own objects, but times of numpy, which may be finer than Python's."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        return values
+        return np.ma.filled(values, np.datetime64("NaT"))
     return values.tolist() if hasattr(values, "tolist") else values

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from streamnet.errors import DataError
 from streamnet.online import OnlineClassifier
@@ -69,12 +71,40 @@ def test_times_of_numpy_are_times_in_every_unit(unit: str) -> None:
     assert np.array_equal(estimator.predict_proba(days), by_text.predict_proba(days))
 
 
+def test_a_table_of_pyarrow_is_read_by_the_names_of_its_columns() -> None:
+    class Table:
+        def to_pylist(self) -> list[dict[str, Any]]:
+            return samples(10)
+
+        def __array__(self, dtype: object = None, copy: object = None) -> NDArray[np.object_]:
+            return np.array([list(row.values()) for row in samples(10)], object)
+
+    estimator = taught()
+    assert estimator.predict(Table()).tolist() == estimator.predict(samples(10)).tolist()
+
+
+def test_what_a_masked_matrix_hides_is_missing() -> None:
+    numbers = np.ma.masked_greater(np.array([[1.0, 1e9], [2.0, 3.0], [4.0, 5.0]]), 1e6)
+    days = np.array([["2024-01-01"], ["2024-06-02"]], "M8[D]")
+    cases: list[tuple[Any, list[dict[str, Any]]]] = [
+        (numbers, [{"f0": 1.0, "f1": None}, {"f0": 2.0, "f1": 3.0}, {"f0": 4.0, "f1": 5.0}]),
+        (np.ma.masked_equal(days, days[1, 0]), [{"f0": days[0, 0]}, {"f0": None}]),
+    ]
+    for masked, rows in cases:
+        targets = list("aba")[: len(rows)]
+        by_matrix = classifier().partial_fit(masked, targets)
+        by_rows = classifier().partial_fit(rows, targets)
+        assert flat(by_matrix.export_state()) == flat(by_rows.export_state())
+
+
 def test_samples_of_another_shape_are_told() -> None:
     estimator = classifier()
     with pytest.raises(DataError, match="X has 2 samples, but y has 1"):
         estimator.partial_fit([{"x": 1}, {"x": 2}], [1])
     with pytest.raises(DataError, match="X has 1 dimensions, but must have 2"):
         estimator.predict(np.zeros(3))
+    with pytest.raises(DataError, match="X is of type csr_array, but must be a list of dicts"):
+        estimator.predict(csr_array(np.eye(3)))
     one: Any = {"x": 1}
     with pytest.raises(DataError, match="X is one sample"):
         estimator.predict(one)
@@ -86,7 +116,15 @@ def test_rows_that_are_no_matrix_are_told(X: Any) -> None:
         classifier().partial_fit(X, [1, 2])
 
 
-@pytest.mark.parametrize("y", [1, None, np.array(3), np.array("2024-01-01", "M8[ns]")])
+@pytest.mark.parametrize("y", [pl.DataFrame({"y": [1]}), np.ones((1, 1))])
+def test_a_table_of_targets_is_refused_rather_than_its_columns_learned(y: Any) -> None:
+    with pytest.raises(DataError, match="y has 2 dimensions, but must have 1"):
+        classifier().partial_fit([{"x": 1}], y)
+
+
+@pytest.mark.parametrize(
+    "y", [1, None, np.array(3), np.array("2024-01-01", "M8[ns]"), "a", {"y": 1}]
+)
 def test_one_target_for_many_samples_is_told(y: Any) -> None:
     with pytest.raises(DataError, match=r"y is .*, but must be several: one for each sample"):
         classifier().partial_fit([{"x": 1}], y)
