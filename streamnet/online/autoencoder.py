@@ -54,7 +54,7 @@ class AutoEncoder:
     Above 3 is rare. A value that was never seen counts only where its sample is learned as well, as
     in `score_and_learn`: what is only asked about changes nothing, and so has no place for it.
 
-    Not for several threads at once.
+    Copied or pickled, it goes on to the same bits. Not for several threads at once.
 
     Args:
         code: Units of the code.
@@ -91,6 +91,9 @@ class AutoEncoder:
         self._encoder = Encoder(task=Task.REGRESSION, autoencoder=settings, **(encoder or {}))
         self._reader = RowReader(Columns(kinds=kinds or {}))
         self._kinds = {name: Kind(kind) for name, kind in (kinds or {}).items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self._kinds, self.export_state())
 
     # --------------------------------------------------------------- learning
 
@@ -241,11 +244,15 @@ class AutoEncoder:
         """
         document: Document = read_document(path, FORMAT)
         try:
-            coder = cls(kinds=document["kinds"])
-            coder.restore_state(document)
+            return _restored(document["kinds"], document)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"{path} is damaged: {error!r}") from error
-        return coder
+
+
+def _restored(kinds: Mapping[str, Kind], state: Mapping[str, Any]) -> AutoEncoder:
+    coder = AutoEncoder(kinds=kinds)
+    coder.restore_state(state)
+    return coder
 
 
 def _check(block: Block, number: int, total: int) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
+from copy import copy
+from copy import deepcopy
 from pathlib import Path
+from pickle import dumps
+from pickle import loads
 from typing import Any
 
 import numpy as np
@@ -137,6 +142,16 @@ def test_a_saved_one_goes_on_to_the_same_bits(tmp_path: Path, suffix: str) -> No
     assert flat(loaded.export_state()) == flat(coder.export_state())
     assert loaded.score_and_learn(rows).tobytes() == coder.score_and_learn(rows).tobytes()
     assert flat(loaded.export_state()) == flat(coder.export_state())
+
+
+@pytest.mark.parametrize("copied", [copy, deepcopy, lambda coder: loads(dumps(coder))])
+def test_a_copy_goes_on_by_itself_and_to_the_same_bits(copied: Callable[[Any], Any]) -> None:
+    coder, rows = taught(200), people(100)
+    other, codes = copied(coder), coder.encode(rows).tobytes()
+    other.partial_fit(rows)
+    assert coder.encode(rows).tobytes() == codes
+    coder.partial_fit(rows)
+    assert coder.encode(rows).tobytes() == other.encode(rows).tobytes() != codes
 
 
 def test_what_is_no_auto_encoder_is_refused(tmp_path: Path) -> None:
