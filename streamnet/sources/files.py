@@ -53,7 +53,7 @@ _LIBSVM = re.compile(rb"\s*[^\s:,]+(?:\s+(?:qid|[0-9]+):[^\s:,]+)+\s*(?:#.*)?")
 
 
 def open_files(
-    paths: Sequence[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     format: str | None = None,  # noqa: A002 - the word of the command line and of run files
     columns: Columns | None = None,
@@ -68,7 +68,7 @@ def open_files(
     """The source that reads these files one after the other.
 
     Args:
-        paths: Names or glob patterns; ``-`` is standard input.
+        paths: A name or a glob pattern, or several; ``-`` is standard input.
         format: One of `FORMATS`; otherwise the first name tells it, or the content. Whether a
             file is packed with gzip, zstd or xz is always told by its content.
         columns: Which columns are used, and as what.
@@ -94,6 +94,7 @@ def open_files(
     if on_gap not in get_args(OnGap):
         raise ConfigurationError(f"on_gap is {on_gap!r}, but must be 'stop' or 'go_on'")
     columns = columns or Columns()
+    paths = _several(paths)
     if follow and len(paths) == 1 and Path(paths[0]).is_dir():
         given: dict[str, Any] = {
             "format": format,
@@ -149,6 +150,13 @@ def _guarded(source: Source, columns: Columns) -> Source:
 
 def _one_file(given: Mapping[str, Any], path: str) -> Source:
     return open_files([path], **given)
+
+
+def _several(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> Sequence[str | os.PathLike[str]]:
+    """A name alone as a list of it: a text would else be a sequence of its letters."""
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
 
 
 def _expanded(paths: Sequence[str | os.PathLike[str]], *, follow: bool) -> list[str]:

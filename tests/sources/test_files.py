@@ -60,6 +60,12 @@ def test_patterns_are_expanded_in_order(tmp_path: Path) -> None:
     assert numbers(read(source)[1]) == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_file_needs_no_list(tmp_path: Path, kind: type[str | Path]) -> None:
+    path = kind(write(tmp_path, "a.csv", TEXTS["csv"]))
+    assert numbers(read(open_files(path, columns=COLUMNS))[1]) == [1.0]
+
+
 def test_a_name_with_brackets_is_first_of_all_a_name(tmp_path: Path) -> None:
     path = write(tmp_path, "f[1].csv", TEXTS["csv"])
     assert numbers(read(open_files([path], columns=COLUMNS))[1]) == [1.0]
