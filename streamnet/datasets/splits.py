@@ -58,7 +58,7 @@ def split(
 
     Raises:
         ConfigurationError: If a setting breaks its rule, or a part would be empty.
-        DataError: If a target is missing.
+        DataError: If a target is missing, or no number though the task is a regression.
 
     >>> training, test = split(["a", "b"] * 5, (0.8, 0.2), task="classification")
     >>> len(training), sorted((test % 2).tolist())
@@ -91,7 +91,7 @@ def kfold(
 
     Raises:
         ConfigurationError: If a setting breaks its rule.
-        DataError: If a target is missing.
+        DataError: If a target is missing, or no number though the task is a regression.
 
     >>> [held_out.tolist() for _, held_out in kfold("abab", 2, task="classification", ordered=True)]
     Traceback (most recent call last):
@@ -155,7 +155,10 @@ def _checked(target: ArrayLike, task: Task) -> NDArray[np.object_] | NDArray[np.
     if values.ndim != 1:
         raise ConfigurationError(f"target has shape {values.shape}, but must have one axis")
     if task is Task.REGRESSION:
-        numbers = values.astype(np.float64)
+        try:
+            numbers = values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"target must be numbers for a regression: {error}") from error
         for at in np.flatnonzero(~np.isfinite(numbers))[:1].tolist():
             raise DataError(f"target {at} is {numbers[at]}, but must be finite")
         return numbers

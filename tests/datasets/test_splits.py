@@ -199,6 +199,7 @@ def test_folds_have_to_be_two_and_not_more_than_samples(folds: int) -> None:
         ([1.0, float("nan")], NUMBERS, "target 1 is nan, but must be finite"),
         (["a", None], LABELS, "target 1 is None, but must be a label"),
         ([float("nan"), 1.0], LABELS, "target 0 is nan, but must be a label"),
+        (["a", 1.0], NUMBERS, "target must be numbers for a regression"),
     ],
 )
 def test_a_missing_target_is_refused(target: list[object], task: Task, message: str) -> None:
