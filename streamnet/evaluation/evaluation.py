@@ -65,8 +65,8 @@ class Evaluation:
     @classmethod
     def of(
         cls,
-        truths: Sequence[str],
-        answers: Sequence[str | None] | None = None,
+        truths: Sequence[str] | NDArray[Any],
+        answers: Sequence[str | None] | NDArray[Any] | None = None,
         *,
         probabilities: ArrayLike | None = None,
         labels: Iterable[str] = (),

@@ -57,6 +57,7 @@ def sets() -> None:
     assert_type(made[training].vectors(), NDArray[np.float64])
     evaluation = streamnet.Evaluation.of(["a"], probabilities=[[1.0]], labels=made.labels)
     assert_type(evaluation.per_class(), dict[str, dict[str, float]])
+    streamnet.Evaluation.of(made.targets(), streamnet.Model.load("m.json").predict(made.block()))
     assert_type(streamnet.RegressionEvaluation.of([1.0], [2.0]).measures(), dict[str, float])
     assert_type(test, NDArray[np.int64])
 
