@@ -206,7 +206,7 @@ def replay(
     resume: bool = False,
     **options: Any,
 ) -> Result:
-    r"""Learn data files as a stream and return the report and the champion.
+    r"""Learn data files as a stream and return the report and the model.
 
     It waits for the end, in a thread with an event loop of its own: it may be called where another
     loop runs, as in a notebook. Records that can't be read go to ``dead_letters``, by default a

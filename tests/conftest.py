@@ -46,12 +46,6 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def example_data() -> Path:
-    """Folder of the small real streams that the repository holds."""
-    return REPOSITORY / "examples" / "data"
-
-
 @pytest.fixture
 def counted(
     record_property: Callable[[str, object], None], request: pytest.FixtureRequest

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -89,6 +90,7 @@ def anchors(text: str) -> set[str]:
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 PROGRAMS = [block for block in code_blocks(README) if block.language == "python"]
+INSTALLS = re.findall(r"pip install ([^&`\n]+)", README)
 
 
 @pytest.fixture
@@ -202,6 +204,21 @@ def test_the_command_to_test_reads_files_that_exist_and_ends_with_pytest() -> No
     pytest_call = shlex.split(command.split("&&")[-1])
     assert pytest_call[0] == ".venv/bin/pytest"
     assert "--cov" in pytest_call
+
+
+def test_the_programs_that_measure_are_called_so_that_they_find_their_neighbours() -> None:
+    calls = [call.split() for call in re.findall(r"`python ([^`]+)`", README)]
+    assert {call[0] for call in calls} == {"-m"}  # by its path, one finds no other file of tests/
+    names = {call[1] for call in calls}
+    assert "tests.benchmarks.gopher" in names
+    lost = [name for name in sorted(names) if find_spec(name) is None]
+    assert lost == []
+
+
+def test_the_package_is_never_fetched_by_name_as_that_one_is_another_project() -> None:
+    fetched = [words for line in INSTALLS for words in shlex.split(line) if "streamnet" in words]
+    assert INSTALLS
+    assert fetched == []
 
 
 def test_the_tests_have_to_cover_most_of_the_package_also_in_processes_of_their_own() -> None:

@@ -30,7 +30,7 @@ from streamnet.evaluation import RegressionBaselines
 from streamnet.evaluation import RegressionEvaluation
 from streamnet.evaluation import RegressionEvaluator
 from streamnet.evaluation.evaluation import class_measures
-from streamnet.learning.evaluator import measures_of
+from streamnet.evaluation.measures import for_json
 from streamnet.modelfiles import Model
 from streamnet.samples import Task
 
@@ -120,9 +120,9 @@ class _Tracks:
     def grades(self, samples: int, note: str | None) -> Grades:
         model, simple = self.classes if self.classify else self.values
         baselines = self.class_baselines if self.classify else self.value_baselines
-        measures = {"model": {**self._more_measures(), **measures_of(model.measures(0))}}
+        measures = {"model": {**self._more_measures(), **for_json(model.measures(0))}}
         for track, name in enumerate(baselines.names):
-            measures[name] = measures_of(simple.measures(track))
+            measures[name] = for_json(simple.measures(track))
         confusion = self._confusion() if self.classify else None
         known = len(self.model.labels)
         return Grades(samples, measures, tuple(self.labels), confusion, self.pairs, note, known)
@@ -130,7 +130,7 @@ class _Tracks:
     def _more_measures(self) -> dict[str, float | None]:
         """What can only be told of all answers at once, where it is asked for."""
         evaluation = self.shares or self.pairs if self.everything else None
-        return {} if evaluation is None else measures_of(evaluation.measures())
+        return {} if evaluation is None else for_json(evaluation.measures())
 
     def _confusion(self) -> NDArray[np.float64]:
         """The confusion with room for every label, also for those that never came up."""

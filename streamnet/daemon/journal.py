@@ -23,7 +23,7 @@ from streamnet.daemon.frames import size_at
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.files import write_all
-from streamnet.durability.writing import PART
+from streamnet.durability.writing import remove_parts
 from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DamagedStateError
@@ -113,7 +113,7 @@ class Journal:
             DamagedStateError: If segments are missing or damaged.
             OSError: If the files can't be read or written.
         """
-        self._tidy()
+        remove_parts(self.folder, files=self._files)
         self._segments = self._found()
         if not self._segments:
             self._begin(Segment(0, 0), snapshot)
@@ -137,12 +137,6 @@ class Journal:
         self._files.fsync(self._handle)
         self.end = self.synced = newest.base + size
         self.samples = samples
-
-    def _tidy(self) -> None:
-        for name in self._files.names(self.folder):
-            if name.endswith(PART):
-                with suppress(OSError):
-                    self._files.unlink(self.folder / name)
 
     def _found(self) -> list[Segment]:
         matches = (_NAME.fullmatch(name) for name in self._files.names(self.folder))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.evaluation.measures import for_json
 from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model
@@ -20,20 +21,10 @@ from streamnet.samples import Task
 
 __all__ = (
     "champion_of",
-    "defined",
     "history_of",
     "leaders_of",
     "letter_of",
 )
-
-
-def defined(values: dict[str, float]) -> dict[str, float | None]:
-    """Measures with None for those that are not defined.
-
-    >>> defined({"accuracy": 0.5, "kappa": float("nan")})
-    {'accuracy': 0.5, 'kappa': None}
-    """
-    return {name: value if isfinite(value) else None for name, value in values.items()}
 
 
 def champion_of(model: Model, generation: int) -> dict[str, Any]:
@@ -61,7 +52,7 @@ def leaders_of(learner: Learner) -> list[dict[str, Any]]:
             "state": "quarantined" if row.quarantined else "competing",
             "champion": row.champion,
             "born": learner.server.members[slots[row.candidate]].born,
-            "scores": defined(learner.evaluator.candidates.measures(slots[row.candidate])),
+            "scores": for_json(learner.evaluator.candidates.measures(slots[row.candidate])),
         }
         for row in board_of(learner, rows=len(slots)).rows
     ]

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from streamnet.daemon.life import Life
-from streamnet.daemon.showing import defined
+from streamnet.evaluation.measures import for_json
 from streamnet.pipeline.board import scores_of
 from streamnet.sources.reasons import Reason
 
@@ -53,7 +53,7 @@ def status_of(life: Life) -> dict[str, Any]:
         "rejected": rejected_of(life),
         "pending": len(intake.pending),
         "outcomes": outcomes,
-        "delivered": defined(intake.delivered.measures()) or None,
+        "delivered": for_json(intake.delivered.measures()) or None,
         "learned_per_second": life.watch.rate,
         "checkpoint_age": None if checkpoint is None else monotonic() - checkpoint,
         "generation": None if published is None else published.generation,
@@ -69,7 +69,7 @@ def status_of(life: Life) -> dict[str, Any]:
         "scored": scores.samples,
         "measure": scores.measure,
         "served": scores.served if isfinite(scores.served) else None,
-        "baselines": defined(scores.baselines),
+        "baselines": for_json(scores.baselines),
         "switches": learner.server.selector.switched,
         "drifts": learner.server.drift.noticed,
         "quarantined": learner.server.quarantines,

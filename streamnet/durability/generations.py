@@ -14,7 +14,7 @@ from streamnet.durability.checkpoint import encode_parts
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.tree import Tree
-from streamnet.durability.writing import PART
+from streamnet.durability.writing import remove_parts
 from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DamagedStateError
@@ -144,10 +144,7 @@ class Generations:
 
     def tidy(self) -> None:
         """Remove files that a crash left incomplete; only the one writer may do so."""
-        for name in self._files.names(self.folder):
-            if name.endswith(PART):
-                with suppress(OSError):
-                    self._files.unlink(self.folder / name)
+        remove_parts(self.folder, files=self._files)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:012d}.checkpoint"

@@ -13,7 +13,7 @@ from typing import final
 
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
-from streamnet.durability.writing import PART
+from streamnet.durability.writing import remove_parts
 from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StateError
@@ -86,7 +86,7 @@ class Publisher:
             generation: Number of the emitted model in its run, from 1.
             lineage: Of the run.
             samples: Learned before it.
-            point: None follows at once.
+            point: Whether the pointer names it; it need not if another one follows at once.
 
         Raises:
             OSError: If that fails; the pointer names a whole model all the same.
@@ -112,10 +112,7 @@ class Publisher:
 
     def tidy(self) -> None:
         """Remove files that a crash left incomplete; only the one writer may do so."""
-        for name in self._files.names(self.folder):
-            if name.endswith(PART):
-                with suppress(OSError):
-                    self._files.unlink(self.folder / name)
+        remove_parts(self.folder, files=self._files)
 
     def _remove_old(self, newest: str) -> None:
         others = [name for name in self.names() if name != newest]

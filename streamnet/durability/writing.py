@@ -13,7 +13,7 @@ from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.files import write_all
 
-__all__ = ("PART", "joined", "write_durably")
+__all__ = ("PART", "joined", "remove_parts", "write_durably")
 
 PART = ".part"
 """How the name of a file ends that is not complete; one that a crash left may be removed."""
@@ -55,6 +55,28 @@ def write_durably(
             files.unlink(part)
         raise
     files.fsync_dir(path.parent)
+
+
+def remove_parts(folder: Path, *, files: Files = DISK) -> None:
+    """Remove files of a folder that a crash left incomplete; only its one writer may do so.
+
+    One that can't be removed does no harm, and stays.
+
+    Raises:
+        OSError: If the folder can't be read.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("kept", ".new.1-2.part"):
+    ...     _ = (folder / name).write_bytes(b"")
+    >>> remove_parts(folder)
+    >>> [path.name for path in folder.iterdir()]
+    ['kept']
+    """
+    for name in files.names(folder):
+        if name.endswith(PART):
+            with suppress(OSError):
+                files.unlink(folder / name)
 
 
 def joined(parts: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:

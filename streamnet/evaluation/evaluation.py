@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 from typing import Self
 from typing import SupportsFloat
@@ -21,7 +20,7 @@ from streamnet.evaluation import per_class
 from streamnet.evaluation import probabilities as of_probabilities
 from streamnet.evaluation.measures import Counts
 
-__all__ = ("Evaluation", "class_measures", "plain")
+__all__ = ("Evaluation", "class_measures")
 
 NONE = -1  # number of the class where there is no answer
 
@@ -222,7 +221,7 @@ class Evaluation:
             "samples": len(self),
             "correct": self.correct,
             "wrong": self.wrong,
-            "measures": plain(self.measures()),
+            "measures": measures.for_json(self.measures()),
             "labels": list(self.labels),
             "confusion": self.confusion.tolist(),
             "classes": self.per_class(),
@@ -239,8 +238,3 @@ def class_measures(
         label: {name: float(values[number]) for name, values in columns.items()}
         for number, label in enumerate(labels)
     }
-
-
-def plain(values: dict[str, float]) -> dict[str, float | None]:
-    """The same measures with None in place of NaN and infinity, which JSON does not have."""
-    return {name: value if isfinite(value) else None for name, value in values.items()}

@@ -7,6 +7,7 @@ undefined are stated with it.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ __all__ = (
     "Counts",
     "accuracy",
     "balanced_accuracy",
+    "for_json",
     "kappa",
     "kappa_temporal",
     "macro_f1",
@@ -189,3 +191,12 @@ def _ratio(
 
 def _defined(weight: Values, value: Values) -> Values:
     return np.where(weight > 0, value, np.nan)
+
+
+def for_json(values: dict[str, float]) -> dict[str, float | None]:
+    """Measures by name as JSON can hold them: None for those that are not defined.
+
+    >>> for_json({"accuracy": 0.5, "kappa": float("nan")})
+    {'accuracy': 0.5, 'kappa': None}
+    """
+    return {name: value if isfinite(value) else None for name, value in values.items()}

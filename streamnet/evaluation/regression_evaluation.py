@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.evaluation import measures
-from streamnet.evaluation.evaluation import plain
 
 __all__ = ("RegressionEvaluation",)
 
@@ -169,7 +168,7 @@ class RegressionEvaluation:
             "threshold": self.threshold,
             "correct": self.correct,
             "wrong": self.wrong,
-            "measures": plain(self.measures()),
+            "measures": measures.for_json(self.measures()),
         }
 
 

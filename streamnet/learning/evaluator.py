@@ -16,7 +16,7 @@ from streamnet.features.encoded import Encoded
 from streamnet.learning.trainer import Scored
 from streamnet.samples import Task
 
-__all__ = ("Evaluator", "Judged", "Scores", "answers_of", "measures_of", "numbers_of")
+__all__ = ("Evaluator", "Judged", "Scores", "answers_of", "numbers_of")
 
 
 class Judged(NamedTuple):
@@ -123,8 +123,3 @@ def numbers_of(encoded: Encoded) -> NDArray[np.float64]:
     """The numbers to predict, NaN where there is none; shape=(n,)."""
     target = encoded.block.target
     return np.full(len(encoded.block), np.nan) if target is None else target
-
-
-def measures_of(values: dict[str, float]) -> dict[str, float | None]:
-    """Measures as JSON can hold them: None where one is not defined."""
-    return {name: value if np.isfinite(value) else None for name, value in values.items()}

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StateError
+from streamnet.evaluation.measures import for_json
 from streamnet.features.encoder import Encoder
 from streamnet.features.settings import SINCE
 from streamnet.features.settings import is_raw
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.evaluator import Evaluator
-from streamnet.learning.evaluator import measures_of
 from streamnet.learning.evolution import Evolution
 from streamnet.learning.search import default_population
 from streamnet.learning.serving import Served
@@ -241,8 +241,8 @@ class Learner:
             "born": member.born,
             "samples": self.trainer.number,
             "seed": self.seed,
-            "scores": measures_of(scores),
-            "served": measures_of(self.server.measures()),
+            "scores": for_json(scores),
+            "served": for_json(self.server.measures()),
         }
 
     def export_state(self) -> dict[str, Any]:

@@ -380,14 +380,15 @@ class Pipeline:
 
     def statistics(self) -> PipelineStatistics:
         """Where the run stands."""
-        learner, times = self.learner, self._times()
+        learner, times, rejected = self.learner, self._times(), self.rejections.total
         champion = learner.server.champion if learner else None
+        samples = learner.trainer.number if learner else 0
         return PipelineStatistics(
-            samples=learner.trainer.number if learner else 0,
-            rejected=self.rejections.total,
+            samples=samples,
+            rejected=rejected,
             seconds=times.running,
             startup=times.startup,
-            progress=self.source.progress(),
+            progress=self._reader.progress(samples + rejected),
             champion=champion.settings.describe() if champion else "",
             switches=learner.server.selector.switched if learner else 0,
             waiting=tuple(r.statistics().current_buffer_used for r in self._channels),

@@ -63,6 +63,7 @@ class Reader:
         self.stopped = False
         self.broken: DataError | None = None  # why there is no more, if the source did not end
         self.records = 0  # good and rejected ones that were given by the source and used
+        self._unsent = 0  # of the block that is being sent
         self._cutter = cutter
         self._cadence = cadence
         self._end: Position | None = None  # behind the last record that was sent
@@ -91,6 +92,16 @@ class Reader:
     def take_back(self, block: Block) -> None:
         """Count a block that was sent as not read, since nobody used it."""
         self.records -= records_of(block)
+
+    def progress(self, done: int) -> float | None:
+        """Share of the source that is done with; None where the whole is not known.
+
+        Args:
+            done: Records that were learned or rejected. More were read, which are on their way: of
+                a small file all, before the first one is learned.
+        """
+        share, came = self.source.progress(), self.records + self._unsent
+        return share if share is None or not came else share * done / came
 
     async def open(self) -> Schema | None:
         """Open the source; None if reading was stopped before that was done.
@@ -161,10 +172,10 @@ class Reader:
             await send.send(self.barrier())
 
     async def _send(self, send: Send, block: Block) -> None:
-        sent = 0
+        self._unsent = records_of(block)
         for arrival in self._cutter.cut(block):
             await send.send(arrival)
-            sent += records_of(arrival.block)
+            self._unsent -= records_of(arrival.block)
             self.records += records_of(arrival.block)
             self._end = arrival.block.end
             await self._cut_if_due(send)
@@ -172,4 +183,5 @@ class Reader:
                 break
         else:
             # What the source gave, not what was sent: a record lost in cutting would show.
-            self.records += records_of(block) - sent
+            self.records += self._unsent
+            self._unsent = 0

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from streamnet.evaluation import Horizon
+from streamnet.evaluation.measures import for_json
 from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.alternatives import SERVABLE
-from streamnet.learning.evaluator import measures_of
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Change
 from streamnet.learning.serving import Departed
@@ -46,7 +46,7 @@ def report_of(
     learned = learner.trainer.number
     champion = server.champion
     tracks = {
-        name: measures_of(alternatives.measures(track))
+        name: for_json(alternatives.measures(track))
         for track, name in enumerate(alternatives.names)
     }
     baselines = {
@@ -66,9 +66,9 @@ def report_of(
         "startup_seconds": round(times.startup, 6),
         "samples_per_second": round(learned / times.running, 1) if times.running > 0 else None,
         "serves": SERVABLE[server.serves],
-        "served": measures_of(server.measures()),
-        "served_sliding": measures_of(server.measures(Horizon.SLIDING)),
-        "served_fading": measures_of(server.measures(Horizon.FADING)),
+        "served": for_json(server.measures()),
+        "served_sliding": for_json(server.measures(Horizon.SLIDING)),
+        "served_fading": for_json(server.measures(Horizon.FADING)),
         "alternatives": tracks,
         "baselines": baselines,
         "champion": None if champion is None else _champion(champion, server.selector.since),
@@ -119,9 +119,9 @@ def _candidates(learner: Learner) -> list[dict[str, Any]]:
     for slot, member in enumerate(server.members):
         scores = learner.evaluator.candidates
         row = _candidate(member, quarantined=server.quarantined(slot))
-        row["scores"] = measures_of(scores.measures(slot))
-        row["sliding"] = measures_of(scores.measures(slot, Horizon.SLIDING))
-        row["fading"] = measures_of(scores.measures(slot, Horizon.FADING))
+        row["scores"] = for_json(scores.measures(slot))
+        row["sliding"] = for_json(scores.measures(slot, Horizon.SLIDING))
+        row["fading"] = for_json(scores.measures(slot, Horizon.FADING))
         row["loss"] = _defined(float(losses[slot]))
         rows.append(row)
     rows.sort(key=lambda row: (row["loss"] is None, row["loss"], row["candidate"]))

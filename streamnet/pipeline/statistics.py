@@ -14,7 +14,7 @@ class PipelineStatistics(NamedTuple):
     rejected: int
     seconds: float  # since the first sample could be learned
     startup: float  # seconds before that
-    progress: float | None  # share of the source that was read
+    progress: float | None  # share of the source that was learned or rejected
     champion: str  # settings of the champion in words, empty before there is one
     switches: int
     waiting: tuple[int, ...]  # blocks waiting before each stage

@@ -1,6 +1,6 @@
 """What a state directory costs: one file replayed with and without one, turn by turn.
 
-    python tests/benchmarks/checkpoints.py FILE TARGET [REPEATS]
+    python -m tests.benchmarks.checkpoints FILE TARGET [REPEATS]
 
 Medians of wall and processor time of the replay, with a checkpoint a second, and of what a run with
 one took more than the run right before it without. A machine that does something else as well

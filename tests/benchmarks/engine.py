@@ -1,6 +1,6 @@
 """What the engine reaches on three sets, means of ten seeds, and how fast it is.
 
-    python tests/benchmarks/engine.py [SEEDS]
+    python -m tests.benchmarks.engine [SEEDS]
 
 Wine white is read from STREAMNET_DATA if that is set. The last line is gopher-neural's sonar
 example: 8,000 passes, for which it takes 25 to 40 seconds.

@@ -1,6 +1,6 @@
 """Samples a second of a network like gopher-neural's, beside the same recurrence as a C loop.
 
-    python tests/benchmarks/gopher.py
+    python -m tests.benchmarks.gopher
 
 One network in float64 and one thread, each sample answered and learned: by `NeuralNetwork.learn`,
 by the C loop (``-O3 -march=native``, and with ``-ffast-math``, which may add up in vectors), in

@@ -1,6 +1,6 @@
 """Nanoseconds per sample and candidate of the kernel beside a plain C loop, in one run.
 
-    python tests/benchmarks/kernel.py
+    python -m tests.benchmarks.kernel
 
 Needs a C compiler (CC or gcc). Rounds of both alternate; medians and the ratio are printed.
 """

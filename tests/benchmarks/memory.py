@@ -1,6 +1,6 @@
 """Memory of a long run: resident megabytes while millions of generated samples are learned.
 
-    python tests/benchmarks/memory.py [MILLIONS]
+    python -m tests.benchmarks.memory [MILLIONS]
 
 Prints a line for each million samples and the slope after the first one.
 """

@@ -17,6 +17,7 @@ from streamnet.daemon.frames import encode
 from streamnet.daemon.frames import frames_of
 from streamnet.daemon.journal import Journal
 from streamnet.durability.files import Files
+from streamnet.durability.writing import PART
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DamagedStateError
 from streamnet.errors import StateError
@@ -84,6 +85,13 @@ def test_a_flipped_bit_is_noticed(one: Frame, data: st.DataObject) -> None:
 def test_a_frame_of_a_later_version_is_named() -> None:
     with pytest.raises(StateError, match="a frame is of kind 99, but this streamnet reads"):
         list(frames_of(encode(Frame(99))))  # type: ignore[arg-type]
+
+
+def test_what_a_crash_left_incomplete_is_removed_when_it_is_opened() -> None:
+    disk = Memory()
+    disk.close(disk.open_new(FOLDER / f".1.journal.7-7{PART}"))
+    assert numbers(opened(disk)) == []
+    assert [name for name in disk.names(FOLDER) if name.endswith(PART)] == []
 
 
 def test_frames_are_read_across_segments_as_they_were_appended() -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import anyio
 import pytest
 
-from streamnet.learning.evaluator import measures_of
+from streamnet.evaluation.measures import for_json
 from streamnet.learning.learner import Learner
 from streamnet.learning.learner import model_of
 from streamnet.pipeline import Pipeline
@@ -140,7 +140,7 @@ def test_the_pipeline_does_what_a_learner_does_in_one_thread(
     assert emitted
     assert [champion[:2] for champion in found.champions[:-1]] == emitted
     assert found.champions[-1][0] == learner.trainer.number
-    assert found.report["served"] == measures_of(learner.server.measures())
+    assert found.report["served"] == for_json(learner.server.measures())
     assert found.report["quarantines"] == learner.server.quarantines > 0
     slot, snapshot = learner.leader()
     about = learner.about(slot) | {"target": "y"}
