@@ -112,16 +112,25 @@ def _letters(folder: Path) -> Iterator[dict[str, Any]]:
     """Those that the file holds, also of records that no checkpoint knows of.
 
     Such are the last ones of a run that broke off, and often are what it broke off for.
+
+    Raises:
+        StateError: If the file is gone or damaged.
     """
-    given = standing_of(folder).tree["settings"].get("output", {}).get("dead_letters")
+    tree = standing_of(folder).tree
+    given = tree["settings"].get("output", {}).get("dead_letters")
     path = Path(given) if given else folder / STATE_DEAD_LETTERS
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
                 if line.endswith("\n"):  # otherwise it is being written, or was torn
                     yield json.loads(line)
-    except FileNotFoundError:
-        return
+    except FileNotFoundError as error:
+        # It is made at the first one.
+        if kept := tree["outputs"]["rejections"]["length"]:
+            raise StateError(
+                f"{path} is not there, but {kept:,} bytes of rejected records went into it (a "
+                "relative name counts from the working directory)"
+            ) from error
     except (OSError, ValueError) as error:
         raise StateError(f"{path} can't be read: {error}") from error
 

@@ -85,6 +85,19 @@ class AppendedFile:
         self._length = self._synced = 0
         self._is_named = False
 
+    def size(self) -> int:
+        """Bytes of what is there under its name, 0 if nothing is.
+
+        Raises:
+            ConfigurationError: If it can't be looked at.
+        """
+        try:
+            return self._files.size(self.path)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
+
     def check_empty(self) -> None:
         """See that nothing is lost by beginning with an empty file.
 
@@ -92,13 +105,7 @@ class AppendedFile:
             StateError: If there is one that holds something.
             ConfigurationError: If it can't be looked at.
         """
-        try:
-            size = self._files.size(self.path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
-        if size:
+        if size := self.size():
             raise StateError(
                 f"{self.what} {self.path} has {size:,} bytes, but must be absent or empty, since "
                 "the state that is gone on from knows of none"

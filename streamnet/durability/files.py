@@ -76,6 +76,10 @@ class Files(ABC):
     def lock(self, path: Path) -> int | None:
         """Open and lock a file, made if absent; None if another process or handle has the lock."""
 
+    @abstractmethod
+    def is_there(self, handle: int, path: Path) -> bool:
+        """Whether an open file is the one that has this name; it is an error if none has."""
+
 
 @final
 class DiskFiles(Files):
@@ -157,6 +161,9 @@ class DiskFiles(Files):
             os.close(handle)
             raise
         return handle
+
+    def is_there(self, handle: int, path: Path) -> bool:  # noqa: D102
+        return os.path.samestat(os.fstat(handle), path.stat())
 
 
 DISK = DiskFiles()

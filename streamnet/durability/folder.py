@@ -71,6 +71,16 @@ class StateFolder:
         self.generations.tidy()
         self.publisher.tidy()
 
+    def check(self) -> None:
+        """See that this process is still the folder's one writer.
+
+        Raises:
+            StateError: If the folder was replaced, so that another one may write there.
+            OSError: If it is gone.
+        """
+        if self._lock is not None:
+            self._lock.check()
+
     def close(self) -> None:
         """Let another process write there. Closing twice is allowed."""
         if self._lock is not None:

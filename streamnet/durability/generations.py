@@ -99,6 +99,8 @@ class Generations:
             raise StateError(f"{self.folder} has no generation {number}; {there}")
         try:
             return decode(self._files.read(self._path(number)))
+        except FileNotFoundError as error:
+            raise StateError(f"{self.folder} has generation {number} no more") from error
         except (DamagedError, OSError) as error:
             raise DamagedStateError(f"{self._path(number)}: {error}") from error
 
@@ -132,7 +134,7 @@ class Generations:
         for number in reversed(self.numbers()):
             try:
                 return Loaded(number, self.load(number), tuple(damaged))
-            except DamagedStateError as error:
+            except StateError as error:
                 self._unreadable.add(number)
                 damaged.append(str(error))
         if damaged:

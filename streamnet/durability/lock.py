@@ -44,7 +44,7 @@ class WriterLock:
 
     def __init__(self, folder: Path, *, files: Files = DISK) -> None:
         self._files = files
-        path = folder / self.NAME
+        self._path = path = folder / self.NAME
         handle = files.lock(path)
         if handle is None:
             who = ""
@@ -57,6 +57,19 @@ class WriterLock:
         with suppress(OSError):
             files.close(files.open_end(path, 0))
             write_all(files, handle, f"process {os.getpid()}\n".encode())
+
+    def check(self) -> None:
+        """See that the folder is still the one that is locked, to be called before writing there.
+
+        Raises:
+            StateError: If it was replaced, or its lock was: another process may write there.
+            OSError: If it is gone, or can't be looked at.
+        """
+        if self._handle is not None and not self._files.is_there(self._handle, self._path):
+            raise StateError(
+                f"{self._path} was replaced: another process may write there now, so this one "
+                "does no more"
+            )
 
     def release(self) -> None:
         """Let another one in. Releasing twice is allowed."""

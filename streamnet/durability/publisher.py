@@ -115,7 +115,13 @@ class Publisher:
         remove_parts(self.folder, files=self._files)
 
     def _remove_old(self, newest: str) -> None:
+        """Remove the oldest ones, and before all others those of the runs it was rolled back from.
+
+        Theirs may have higher numbers.
+        """
+        ours = newest.split("-")[1]
         others = [name for name in self.names() if name != newest]
+        others.sort(key=lambda name: name.split("-")[1] == ours)
         for name in others[: max(0, len(others) - self.keep + 1)]:
             # One that stays does no harm, and goes the next time.
             with suppress(OSError):

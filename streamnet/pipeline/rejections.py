@@ -36,7 +36,8 @@ class Rejections(Output):
 
     Args:
         path: Dead-letter file, JSON lines: source, offset, line, reason, detail, raw. It is made at
-            the first rejected record. None keeps nothing but counts.
+            the first rejected record; one that an earlier run left is emptied at the start. None
+            keeps nothing but counts.
         share: Share of the last ``window`` records that may be rejected.
         window: See ``share``; a run is not ended before so many records were read.
         most_bytes: Size that the file may grow to; records beyond it are counted alone.
@@ -77,7 +78,13 @@ class Rejections(Output):
             self._file = AppendedFile(self.path, "dead_letters", files=files)
 
     def begin(self) -> None:
-        """Nothing to do: the file is made at the first rejected record."""
+        """Empty what an earlier run left; otherwise the first rejected record makes the file.
+
+        Raises:
+            ConfigurationError: If that fails.
+        """
+        if self._file is not None and self._file.size():
+            self._file.start()
 
     def __call__(self, served: Served) -> None:
         """Take a block's rejected records.
@@ -151,7 +158,9 @@ class Rejections(Output):
         self.first = None if state["first"] is None else letter_of(state["first"])
         # States of the first releases had no such bound.
         self.not_kept = state.get("not_kept", 0)
-        if self._file is not None and state["length"] is not None:
+        if state["length"] is None:
+            self.begin()  # records that were rejected behind the cut will be again
+        elif self._file is not None:
             self._file.go_on(state["length"])
             self._bytes = state["length"]
 

@@ -69,15 +69,15 @@ def standing_of(path: Path) -> Standing:
         DamagedStateError: If no generation can be used.
     """
     folder = StateFolder(path)
-    numbers = folder.generations.numbers()
-    if not numbers:
-        raise StateError(f"{path} holds no state")
     newest: Tree | None = None
     views = []
-    for number in reversed(numbers):
-        view, tree = _view(folder, number)
-        newest = newest or tree
-        views.append(view)
+    for number in reversed(folder.generations.numbers()):
+        if (seen := _view(folder, number)) is not None:
+            view, tree = seen
+            newest = newest or tree
+            views.append(view)
+    if not views:
+        raise StateError(f"{path} holds no state")
     if newest is None:
         raise DamagedStateError(f"no generation in {path} can be used")
     return Standing(
@@ -89,12 +89,18 @@ def standing_of(path: Path) -> Standing:
     )
 
 
-def _view(folder: StateFolder, number: int) -> tuple[GenerationView, Tree | None]:
-    size = folder.generations.size(number)
+def _view(folder: StateFolder, number: int) -> tuple[GenerationView, Tree | None] | None:
+    """A generation and what it holds; None if it was removed meanwhile, as a run does."""
+    try:
+        size = folder.generations.size(number)
+    except FileNotFoundError:
+        return None
     try:
         tree = folder.generations.load(number)
-    except StateError as error:
+    except DamagedStateError as error:
         return GenerationView(number, size, None, str(error)), None
+    except StateError:
+        return None
     return GenerationView(number, size, int(tree["reading"]["number"]), ""), tree
 
 

@@ -250,7 +250,11 @@ class State:
             raise StateError(f"state {self.folder.path}: {error.strerror}") from error
 
     def write(self, barrier: Barrier) -> None:
-        """Make the state of a cut durable; if that fails, a later cut will be tried."""
+        """Make the state of a cut durable; if that fails, a later cut will be tried.
+
+        Raises:
+            StateError: If the folder was replaced, so that another process may write there.
+        """
         tries = _LAST_TRIES if barrier.last else 1
         for left in reversed(range(tries)):
             try:
@@ -268,6 +272,9 @@ class State:
         """Take an emitted model; it is written with others that come within a moment.
 
         One that would be removed again at once, since enough newer ones wait, is left out.
+
+        Raises:
+            StateError: As for `write`.
         """
         self._waiting.append(emission)
         while len(self._waiting) > self.folder.publisher.keep:
@@ -280,13 +287,18 @@ class State:
         return self._publish_next - self._clock() if self._waiting else inf
 
     def publish_waiting(self) -> None:
-        """Write the models that wait; if that fails, it is tried again later."""
+        """Write the models that wait; if that fails, it is tried again later.
+
+        Raises:
+            StateError: As for `write`.
+        """
         try:
             self._publish_waiting()
         except OSError as error:
             self._note(error)
 
     def _publish_waiting(self) -> None:
+        self.folder.check()
         self._publish_next = self._clock() + _PUBLISH_EVERY
         for number, emission in enumerate(self._waiting, start=1):
             about = {"generation": emission.generation, "lineage": self.lineage}

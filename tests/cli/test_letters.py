@@ -63,6 +63,19 @@ def test_dead_letters_of_a_file_whose_order_can_not_be_told_are_not_written(
     assert not Path("again.csv").exists()
 
 
+def test_dead_letters_that_are_not_found_are_not_said_to_be_none(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("stream.csv").write_text("x,y\n" + "1,a\n2,b\n" * 50 + "broken\n")
+    files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet")
+    assert cli("replay", *files, *STATE, "--dead-letters", "bad.jsonl") == (0, "", "")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    refused = cli("dead-letters", "list", "../state")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.complaint.startswith("bad.jsonl is not there, but ")
+
+
 def test_where_no_record_was_rejected_there_is_none_to_show(cli: Cli) -> None:
     Path("stream.csv").write_text("x,y\n" + "1,a\n2,b\n" * 50)
     files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet")

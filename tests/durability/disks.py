@@ -136,6 +136,9 @@ class Memory(Files):
         self._locks[handle] = path
         return handle
 
+    def is_there(self, handle: int, path: Path) -> bool:
+        return self._locks.get(handle) == path
+
     def _name(self, path: Path, inode: Inode) -> None:
         self.names_seen[path] = inode
         self.pending.append((path, inode))
@@ -267,3 +270,6 @@ class Faulty(Files):
     def lock(self, path: Path) -> int | None:
         handle: int | None = self._call("lock", path)
         return handle
+
+    def is_there(self, handle: int, path: Path) -> bool:
+        return bool(self._call("is_there", handle, path))

@@ -73,6 +73,24 @@ def test_a_full_disk_does_not_keep_a_run_from_its_lock() -> None:
     WriterLock(Path("/state"), files=Faulty(Memory(), 0, "ENOSPC", times=99)).release()
 
 
+def test_a_lock_whose_folder_was_replaced_is_held_no_more(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    lock = WriterLock(folder)
+    lock.check()
+    folder.rename(tmp_path / "aside")
+    with pytest.raises(FileNotFoundError):
+        lock.check()
+    folder.mkdir()
+    other = WriterLock(folder)
+    with pytest.raises(StateError, match=r"state/lock was replaced: another process may write"):
+        lock.check()
+    other.check()
+    other.release()
+    lock.release()
+    lock.check()
+
+
 def test_what_a_crash_left_incomplete_is_removed(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
     folder.open()

@@ -129,6 +129,19 @@ def test_the_pointer_can_name_an_earlier_one_or_none(tmp_path: Path) -> None:
     assert current(tmp_path) is None
 
 
+def test_models_of_before_a_rollback_go_first_whatever_their_numbers(tmp_path: Path) -> None:
+    publisher, rolled_back = Publisher(tmp_path, keep=3), "fedcba9876543210"
+    for generation in range(5, 9):
+        publisher.publish(model(generation), generation, LINEAGE, 10 * generation)
+    for generation in (2, 3):
+        publisher.publish(model(generation), generation, rolled_back, 10 * generation)
+    assert publisher.names() == [
+        f"000000000002-{rolled_back}.safetensors",
+        f"000000000003-{rolled_back}.safetensors",
+        f"000000000008-{LINEAGE}.safetensors",
+    ]
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '{"file": 1}'])
 def test_a_pointer_that_makes_no_sense_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / POINTER).write_text(content)

@@ -15,6 +15,9 @@ from streamnet.pipeline import Rejections
 from streamnet.samples import Task
 from tests.conftest import Runner
 from tests.learning.streams import stream
+from tests.pipeline.interrupting import crashed
+from tests.pipeline.interrupting import go
+from tests.pipeline.interrupting import made
 from tests.pipeline.playing import Playing
 from tests.pipeline.playing import pipeline_of
 from tests.pipeline.playing import plain
@@ -78,6 +81,18 @@ def test_without_a_rejected_record_no_file_is_made(tmp_path: Path, run: Runner) 
     assert not block.rejected
     run(pipeline_of(Playing(block), rejections=Rejections(tmp_path / "bad.jsonl")).run)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_what_an_earlier_run_left_is_not_taken_for_records_of_this_one(
+    tmp_path: Path, goes_on: bool
+) -> None:
+    letters, task = tmp_path / "rejected.jsonl", Task.CLASSIFICATION
+    if goes_on:
+        crashed(tmp_path, 0, state={"every_samples": None}, largest=1)
+    letters.write_text("of a run before\n")
+    go(made(tmp_path, task, source=Playing(stream(task, 4))))
+    assert letters.read_text() == ""
 
 
 def broken_off(run: Runner, folder: Path, **settings: Any) -> tuple[Any, ...]:

@@ -9,11 +9,13 @@ import anyio
 import pytest
 
 from streamnet.durability.folder import StateFolder
+from streamnet.durability.generations import Generations
 from streamnet.durability.publisher import read_current
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DamagedStateError
 from streamnet.errors import OutputError
 from streamnet.errors import StateError
+from streamnet.learning.serving import Served
 from streamnet.modelfiles import Model
 from streamnet.pipeline import state as module
 from streamnet.pipeline.standing import standing_of
@@ -104,6 +106,26 @@ def test_a_directory_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
     anyio.run(two)
     assert newest(tmp_path)["reading"]["number"] == 300
     assert standing_of(tmp_path / "state").writer == ""
+
+
+def test_a_run_whose_directory_was_replaced_ends_and_leaves_the_other_one_alone(
+    tmp_path: Path,
+) -> None:
+    other = StateFolder(tmp_path / "state")
+    aside = tmp_path / "aside"
+
+    def replace(served: Served) -> None:
+        if served.scored.first >= 500 and not aside.exists():
+            other.path.rename(aside)
+            other.open()  # as a run that begins anew does
+
+    pipeline = made(tmp_path, TASK, largest=20)
+    pipeline.sinks.append(replace)
+    with pytest.raises(StateError, match=r"state/lock was replaced: another process may write"):
+        go(pipeline)
+    assert (other.generations.numbers(), other.publisher.names()) == ([], [])
+    assert 0 < standing_of(aside).counts["learned"] < 1000
+    other.close()
 
 
 def test_other_numerics_are_said_and_do_not_stop_a_run(
@@ -302,6 +324,25 @@ def test_the_standing_accounts_for_every_record_and_shows_the_limits(tmp_path: P
     assert most == 1000
     assert caps["fields"] == (3, 4096)
     assert all(used <= most for used, most in caps.values())
+
+
+@pytest.mark.parametrize("at", ["size", "load"])
+def test_a_generation_that_a_run_removes_meanwhile_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    crashed(tmp_path, 700)
+    folder = StateFolder(tmp_path / "state").generations
+    oldest, *others = folder.numbers()
+    look = getattr(Generations, at)
+
+    def removing(generations: Generations, number: int) -> Any:
+        if number == oldest:
+            (folder.folder / f"{number:012d}.checkpoint").unlink()
+        return look(generations, number)
+
+    monkeypatch.setattr(Generations, at, removing)
+    views = standing_of(tmp_path / "state").generations
+    assert [(view.number, view.damage) for view in views] == [(n, "") for n in others[::-1]]
 
 
 def test_a_folder_without_a_state_is_an_error(tmp_path: Path) -> None:
