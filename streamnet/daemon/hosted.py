@@ -159,7 +159,7 @@ class Hosted:
 
         Raises:
             NotReadyError: If it has stopped.
-            OutputError: If the old state can't be moved.
+            OutputError: If the old state can't be moved; StateError, if another process is at it.
         """
         await self._lifecycle.reset(keep_old=keep_old)
 
