@@ -210,9 +210,9 @@ def predict(
 @client.command
 def label(name: Name, file: Lines, /, *, queued: Queued = False, daemon: Daemon = HERE) -> int:
     """Tell the truth for predictions; a line is {"id": ..., "label": ...}."""
-    lines = {_taken(line, "id", file): line for line in _decoded(file)}
-    labels = {identity: line.value.get("label") for identity, line in lines.items()}
-    with daemon.asked() as asked, _placed(file, [line.number for line in lines.values()]):
+    lines = _decoded(file)
+    labels = [(_taken(line, "id", file), line.value.get("label")) for line in lines]
+    with daemon.asked() as asked, _placed(file, [line.number for line in lines]):
         return _show(asked.label(name, labels, durable=not queued))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -179,10 +180,14 @@ def predict(
 
 
 def label(
-    name: str, labels: Mapping[str, Any], *, durable: bool = True
+    name: str, labels: Mapping[str, Any] | Iterable[tuple[str, Any]], *, durable: bool = True
 ) -> Parts[shapes.LabelsReply]:
-    """Tell the truth for predictions, by their id. Many labels go as several requests."""
-    texts = _texts([{"id": identity, "label": label} for identity, label in labels.items()])
+    """Tell the truth for predictions, by their id. Many labels go as several requests.
+
+    Pairs may name an id more than once: the first label of each counts, as the outcomes tell.
+    """
+    pairs = labels.items() if isinstance(labels, Mapping) else labels
+    texts = _texts([{"id": identity, "label": label} for identity, label in pairs])
 
     def asked(part: slice) -> Ask[shapes.LabelsReply]:
         body = {"labels": texts[part]}

@@ -44,7 +44,7 @@ __all__ = ("Hosted",)
 
 _UNIT = 128  # bytes that are reckoned as one sample
 _PIECE = 1000  # labels or predictions that are taken at once
-_SOONEST, _LATEST = 0.1, 60.0  # seconds after which a sender is asked to come again
+_SOONEST, _UNKNOWN, _LATEST = 0.1, 1.0, 60.0  # seconds until a sender is asked to come again
 
 
 @final
@@ -159,7 +159,7 @@ class Hosted:
 
         Raises:
             NotReadyError: If it has stopped.
-            OutputError: If the old state can't be moved.
+            OutputError: If the old state can't be moved; StateError, if another process is at it.
         """
         await self._lifecycle.reset(keep_old=keep_old)
 
@@ -271,8 +271,7 @@ class Hosted:
     @property
     def queued(self) -> int:
         """Samples that were accepted and not learned."""
-        life = self._life
-        return 0 if life is None else life.queued
+        return 0 if self._life is None else self._life.queued
 
     def _with_room(self) -> Life:
         """What is alive, if it may take more to learn."""
@@ -280,8 +279,9 @@ class Hosted:
         life.committer.check()
         queued = self.queued
         if queued >= self.max_queued:
-            # When a tenth of the room is free, at the rate of late.
-            seconds = (queued - 0.9 * self.max_queued) / max(life.watch.rate, 1e-9)
+            # When a tenth of the room is free, at the pace of late.
+            pace = life.watch.pace.value
+            seconds = (queued - 0.9 * self.max_queued) / pace if pace else _UNKNOWN
             raise BusyError(
                 f"model {self.name} has {queued:,} samples to learn, and may have "
                 f"{self.max_queued:,}",

@@ -145,7 +145,14 @@ class Life:
             start=start,
             **({"every": given["publish_seconds"]} if "publish_seconds" in given else {}),
         )
-        self.watch = Watch(self.pipeline, self._state, self.committer, events)
+        self.watch = Watch(
+            self.pipeline,
+            self._state,
+            self.committer,
+            events,
+            answered=lambda: self.publication.answered,
+            queued=lambda: self.queued,
+        )
 
     def _feeder_of(self, settings: ModelSettings, events: EventLog) -> Feeder:
         check_source(settings)

@@ -20,9 +20,11 @@ from streamnet.daemon.events import EventLog
 from streamnet.daemon.life import Life
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
+from streamnet.durability.lock import WriterLock
 from streamnet.durability.writing import write_durably
 from streamnet.errors import NotReadyError
 from streamnet.errors import OutputError
+from streamnet.errors import StateError
 from streamnet.errors import StreamnetError
 from streamnet.pipeline.causes import first_cause
 from streamnet.settings_daemon import ModelSettings
@@ -161,18 +163,29 @@ class Lifecycle:
 
     async def _clear(self, reset: _Reset) -> None:
         """Begin with an empty folder; the state first, since it needs the journal."""
-        self._reset = failure = None
+        self._reset = None
+        failure: Exception | None = None
         try:
-            await to_thread.run_sync(_move_aside, self.folder, reset.keep_old)
+            await to_thread.run_sync(self._empty, reset.keep_old)
         except OSError as error:
             failure = error
             reset.failure = OutputError(f"{self.folder}: {error.strerror}")
+        except StateError as error:
+            failure = reset.failure = error
         finally:
             reset.done.set()
         if failure is not None:
             self._go_on()
             await self._fail(failure)
             self._close()
+
+    def _empty(self, keep: bool) -> None:
+        # A life that failed holds no lock; perhaps it did since another process is at the folder.
+        lock = WriterLock(self.folder, files=self._files)
+        try:
+            _move_aside(self.folder, keep)
+        finally:
+            lock.release()
 
     def _open(self, life: Life) -> None:
         self.life = life
@@ -259,6 +272,7 @@ class Lifecycle:
         Raises:
             NotReadyError: If it has stopped.
             OutputError: If the old state can't be moved; then it is there, and nothing learns.
+            StateError: If another process is at it; likewise.
         """
         if self._stopping:
             raise NotReadyError(f"model {self.name} is {self.state}")

@@ -122,7 +122,9 @@ class _Models(Collector):
         for key, text in _COUNTERS.items():
             counter = CounterMetricFamily(f"streamnet_{key}", text, labels=("model",))
             for name, status in told.items():
-                counter.add_metric((name,), status.get(key) or 0)
+                # Not 0 for what is not known just now: its way back would look like growth.
+                if (count := status.get(key)) is not None:
+                    counter.add_metric((name,), count)
             yield counter
         for key, text in _GAUGES.items():
             gauge = GaugeMetricFamily(f"streamnet_{key}", text, labels=("model",))

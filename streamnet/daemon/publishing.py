@@ -48,6 +48,7 @@ class Publication:
 
     def __init__(self, every: float = EVERY, *, start: Model | None = None) -> None:
         self.published: Published | None = None
+        self.answered = 0  # samples
         self.first = Event()  # set when there is one, or none will come any more
         self.taken_up = Event()  # set when what there was before answers, or there was nothing
         self._every = every
@@ -64,6 +65,7 @@ class Publication:
         model = published.model
         outputs = model.outputs(samples)
         values = model.named(outputs)
+        self.answered = len(values) + self.answered  # read last, since threads answer as well
         if model.task is Task.REGRESSION:
             return Predictions(values, None, (), published.generation)
         return Predictions(values, outputs, model.labels, published.generation)

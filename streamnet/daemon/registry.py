@@ -24,6 +24,7 @@ from streamnet.daemon.checking import check_settings
 from streamnet.daemon.hosted import Hosted
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
+from streamnet.durability.lock import WriterLock
 from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
@@ -233,7 +234,7 @@ class Registry:
 
         Raises:
             ConflictError: If it is in the run file, or there is none of that name.
-            StateError: If its folder can't be removed.
+            StateError: If its folder can't be removed, or another process is at it.
         """
         if name in self.fixed:
             raise ConflictError(f"model {name} is in the run file, so it would come back")
@@ -251,9 +252,14 @@ class Registry:
             del self._ended[name]
 
     def _remove(self, name: str) -> None:
-        # Without it the rest is not taken for a model at the next start.
-        self._files.unlink(self.folder / name / SETTINGS)
-        shutil.rmtree(self.folder / name)
+        folder = self.folder / name
+        lock = WriterLock(folder, files=self._files)  # another process may be at it
+        try:
+            # Without it the rest is not taken for a model at the next start.
+            self._files.unlink(folder / SETTINGS)
+            shutil.rmtree(folder)
+        finally:
+            lock.release()
 
 
 def _settings_in(path: Path, data: bytes) -> ModelSettings:

@@ -14,6 +14,9 @@ from streamnet.sources.reasons import Reason
 
 __all__ = ("rejected_of", "status_of")
 
+# Of a model that has never begun; of one that is being taken up again nobody knows yet.
+_NOTHING = dict.fromkeys(("samples", "learned", "switches", "drifts", "quarantined"), 0)
+
 
 def rejected_of(life: Life) -> dict[str, int]:
     """How many records were rejected, by reason; those that were refused at once as well."""
@@ -54,13 +57,14 @@ def status_of(life: Life) -> dict[str, Any]:
         "pending": len(intake.pending),
         "outcomes": outcomes,
         "delivered": for_json(intake.delivered.measures()) or None,
-        "learned_per_second": life.watch.rate,
+        "learned_per_second": life.watch.learning.value,
+        "predicted_per_second": life.watch.answering.value,
         "checkpoint_age": None if checkpoint is None else monotonic() - checkpoint,
         "generation": None if published is None else published.generation,
         "champion": None if published is None else published.model.describe(),
     }
     if learner is None:
-        return figures
+        return figures | (_NOTHING if life.publication.taken_up.is_set() else {})
     scores = scores_of(learner)
     return figures | {
         "task": str(learner.task),

@@ -12,6 +12,7 @@ from anyio import sleep
 
 from streamnet.daemon.committing import Committer
 from streamnet.daemon.events import EventLog
+from streamnet.daemon.rate import Rate
 from streamnet.errors import OutputError
 from streamnet.learning.learner import Learner
 from streamnet.pipeline.pipeline import Pipeline
@@ -20,7 +21,6 @@ from streamnet.pipeline.state import State
 __all__ = ("Watch",)
 
 EVERY = 0.25
-_HALF_LIFE = 5.0  # seconds after which a rate counts half
 
 
 @final
@@ -33,10 +33,14 @@ class Watch:
         committer: Whose journal loses segments that nobody needs, and whose pending predictions
             expire.
         events: Where it is told what happened.
+        answered: Tells how many samples were answered so far.
+        queued: Tells how many wait to be learned.
         clock: Seconds that only ever grow.
 
     Attributes:
-        rate: Samples learned a second of late.
+        learning: Samples learned a second, of late.
+        answering: Samples answered a second, of late.
+        pace: Samples learned a second, of late, while some waited; 0 before that is known.
         checkpoint: When the last checkpoint was seen, by the clock; None before the first.
     """
 
@@ -47,17 +51,22 @@ class Watch:
         committer: Committer,
         events: EventLog,
         *,
+        answered: Callable[[], int],
+        queued: Callable[[], int],
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.rate = 0.0
+        self.learning = Rate(clock=clock)
+        self.answering = Rate(clock=clock)
+        self.pace = Rate(clock=clock)
         self.checkpoint: float | None = None
         self._pipeline = pipeline
         self._state = state
         self._committer = committer
         self._events = events
+        self._answered = answered
+        self._queued = queued
+        self._waited = False  # whether some samples did at the last look
         self._clock = clock
-        self._time = clock()
-        self._samples = 0
         self._reasons: Counter[str] = Counter()
         self._switches = self._drifts = self._quarantines = 0
         self._records: dict[int, int] = {}  # before the cut of a generation
@@ -70,26 +79,29 @@ class Watch:
         self._begin(learner)
         while True:
             await sleep(EVERY)
-            self._measure(learner)
+            self._measure(learner.trainer.number)
             self._tell(learner)
             self._look_at_state()
             await self._expire()
 
     def _begin(self, learner: Learner) -> None:
         """What happened before is known already."""
-        self._time = self._clock()
-        self._samples = learner.trainer.number
+        self.learning.begin(learner.trainer.number)
+        self.answering.begin(self._answered())
+        self.pace.begin(learner.trainer.number)
         self._reasons = self._pipeline.rejections.reasons.copy()
         self._switches = learner.server.selector.switched
         self._drifts = learner.server.drift.noticed
         self._quarantines = learner.server.quarantines
 
-    def _measure(self, learner: Learner) -> None:
-        now, samples = self._clock(), learner.trainer.number
-        passed = max(now - self._time, 1e-9)
-        kept = 0.5 ** (passed / _HALF_LIFE)
-        self.rate = kept * self.rate + (1 - kept) * (samples - self._samples) / passed
-        self._time, self._samples = now, samples
+    def _measure(self, learned: int) -> None:
+        self.learning.look(learned)
+        self.answering.look(self._answered())
+        waits, self._waited = self._waited, self._queued() > 0
+        if waits and self._waited:
+            self.pace.look(learned)
+        else:  # while nothing waits, senders make the rate
+            self.pace.begin(learned)
 
     def _tell(self, learner: Learner) -> None:
         server, events = learner.server, self._events

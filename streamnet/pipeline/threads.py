@@ -18,7 +18,6 @@ T = TypeVar("T")
 # in seconds, is done at once: the event loop waits no longer than that. Where nobody else needs
 # the loop more is better: threads that take turns with each other at Python are slower than one.
 BRIEF = 0.0005
-FEW = 8  # samples that are taken for brief work before anything was measured
 SLOWER = 1.1
 
 
@@ -26,15 +25,16 @@ SLOWER = 1.1
 class Worker:
     """Does the work of one stage, and learns how long a sample takes.
 
-    What it measures decides where work is done, never what comes out.
+    What it measures decides where work is done, never what comes out. Nothing is brief before it
+    was measured: the first time kernels may have to be compiled, or others that are.
 
     Args:
         brief: Longest work, in seconds, that is done at once.
 
     >>> import anyio
     >>> worker = Worker()
-    >>> anyio.run(worker.run, 1, max, 2, 3), worker.is_brief(1)
-    (3, True)
+    >>> worker.is_brief(1), anyio.run(worker.run, 1, max, 2, 3), worker.is_brief(1)
+    (False, 3, True)
     """
 
     def __init__(self, brief: float = BRIEF) -> None:
@@ -43,7 +43,7 @@ class Worker:
 
     def is_brief(self, samples: float) -> bool:
         """Whether the work on so many samples is done at once."""
-        return samples <= FEW if self._pace == inf else samples * self._pace <= self._brief
+        return samples * self._pace <= self._brief
 
     async def run(self, samples: float, function: Callable[..., T], *arguments: object) -> T:
         """Run ``function``, which is never cancelled half-way."""

@@ -75,6 +75,11 @@ def test_a_model_is_made_taught_asked_and_deleted(
     assert cli("client", "delete", "lamp") == (0, "", "")
 
 
+def test_each_line_of_labels_is_told_also_of_an_id_that_was_there_before(cli: Cli) -> None:
+    write("labels.jsonl", '{"id": 7, "label": "on"}\n{"id": 8, "label": "on"}\n' * 2)
+    assert told(cli, "label", "wine", "labels.jsonl") == {"outcomes": ["unknown"] * 4}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "phrases"),
     [

@@ -117,6 +117,7 @@ class StandIn:
             "generation": 7,
             "accepted": len(self.taken),
             "learned": len(self.taken),
+            **dict.fromkeys(("predicted", "duplicates", "switches", "drifts", "quarantined"), 0),
             "rejected": {"target": 2},
             "outcomes": {"joined": len(self.labels)},
             "baselines": {"majority": 0.7, "no_change": None},

@@ -240,6 +240,34 @@ def test_too_many_that_wait_are_refused_and_pausing_keeps_the_others(
     run(main)
 
 
+def test_what_a_model_that_never_began_has_learned_is_nothing_not_unknown(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            status = hosted.status()
+            assert status["learned"] == status["switches"] == status["drifts"] == 0
+            hosted.stop()
+            await until(lambda: hosted.state == "stopped")
+            assert "learned" not in hosted.status()
+
+    run(main)
+
+
+def test_who_comes_before_the_pace_is_known_is_asked_to_come_again_soon(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path, settings_of(intake={"max_queued": 100})) as hosted:
+            await hosted.pause()
+            await hosted.learn(rows(100))
+            with pytest.raises(BusyError) as caught:
+                await hosted.learn(rows(1))
+            assert caught.value.retry_after == 1.0
+
+    run(main)
+
+
 def test_settings_that_contradict_each_other_are_told_each_time(
     run: Runner, tmp_path: Path
 ) -> None:

@@ -198,3 +198,26 @@ def test_a_new_model_takes_over_nothing_that_is_left_of_another(
                 await registry.create("spam", settings_of())
 
     with_limit(run, main)
+
+
+def test_what_another_daemon_is_at_is_neither_reset_nor_deleted(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path) as first:
+            mine = await first.create("spam", settings_of())
+            await mine.opened()
+            await mine.learn(rows(20))
+            async with hosting_all(tmp_path) as second:
+                theirs = there(second.get("spam"))
+                await until(lambda: theirs.state == "failed")
+                with pytest.raises(StateError, match="spam is in use by process"):
+                    await theirs.reset()
+                assert theirs.state == "failed"
+                with pytest.raises(StateError, match="spam is in use by process"):
+                    await second.delete("spam")
+            await mine.learn(rows(10))
+        async with hosting_all(tmp_path) as third:
+            await learned(there(third.get("spam")), 30)
+
+    run(main)

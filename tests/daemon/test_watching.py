@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from streamnet.daemon.events import EventLog
 from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.watching import Watch
 from tests.conftest import Runner
 from tests.daemon.hosting import hosting
 from tests.daemon.hosting import learned
@@ -58,3 +63,30 @@ def test_champions_drifts_quarantines_and_rejections_are_told(run: Runner, tmp_p
             assert kinds(hosted)["drift"] == before["drift"]
 
     run(main)
+
+
+def test_how_many_are_answered_a_second_is_told(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            assert not hosted.status()["predicted_per_second"]
+            await hosted.learn(drifting(100))
+            await hosted.published()
+            hosted.predict(drifting(50))
+            await until(lambda: hosted.status()["predicted_per_second"])
+
+    run(main)
+
+
+def test_the_pace_is_measured_while_samples_wait_and_a_rest_changes_nothing() -> None:
+    waiting = iter([0, 500, 200, 0, 0, 0])
+    watch = Watch(
+        *(None, None, None, EventLog()),  # type: ignore[arg-type]
+        answered=lambda: 0,
+        queued=lambda: next(waiting),
+        clock=itertools.count().__next__,
+    )
+    paces = []
+    for learned_so_far in (0, 10, 310, 510, 510, 510):
+        watch._measure(learned_so_far)
+        paces.append(watch.pace.value)
+    assert paces == [0.0, 0.0, pytest.approx(300 / 3), *[pytest.approx(100.0)] * 3]

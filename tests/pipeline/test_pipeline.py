@@ -20,7 +20,6 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline import Pipeline
-from streamnet.pipeline import threads
 from streamnet.pipeline.causes import first_cause as first_of
 from streamnet.pipeline.cutting import Cutter
 from streamnet.samples import Schema
@@ -38,10 +37,7 @@ from tests.pipeline.playing import pipeline_of
 from tests.pipeline.playing import plain
 
 
-def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(
-    run: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(threads, "FEW", -1)  # all work is done in threads
+def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(run: Runner) -> None:
     waiting: list[tuple[int, ...]] = []
     ahead: list[int] = []
     source = Playing(stream(Task.REGRESSION, 4000), largest=60)
@@ -59,6 +55,7 @@ def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(
         ahead.append(source.given - served.scored.first)
 
     # In one long round training need not wait for a decision, which is another bound.
+    # And all work is done in threads.
     pipeline = pipeline_of(source, sinks=[sink], block_size=20, round_size=100_000, brief=-1.0)
     run(pipeline.run)
     assert waiting[0] == (4,) * 5

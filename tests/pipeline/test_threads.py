@@ -6,17 +6,29 @@ from threading import get_ident
 from time import sleep
 
 from streamnet.pipeline.threads import BRIEF
-from streamnet.pipeline.threads import FEW
 from streamnet.pipeline.threads import Worker
 from tests.conftest import Runner
+
+
+def test_the_first_work_is_done_in_another_thread_since_it_may_have_to_be_compiled(
+    run: Runner,
+) -> None:
+    worker = Worker()
+
+    async def idents() -> list[int]:
+        return [await worker.run(1, get_ident), await worker.run(1, get_ident)]
+
+    first, second = run(idents)
+    assert first != get_ident() == second
 
 
 def test_work_that_takes_long_is_done_in_another_thread_from_then_on(run: Runner) -> None:
     worker = Worker()
 
     async def idents() -> list[int]:
-        first = await worker.run(FEW, ident_after, 10 * BRIEF)
-        return [first, await worker.run(FEW, ident_after, 10 * BRIEF)]
+        worker.note(1, BRIEF)
+        first = await worker.run(1, ident_after, 10 * BRIEF)
+        return [first, await worker.run(1, ident_after, 10 * BRIEF)]
 
     here = get_ident()
     first, second = run(idents)
