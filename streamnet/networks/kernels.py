@@ -232,8 +232,10 @@ def _goes_on(plans, seats, s, memory, first):
 @inlined
 def _repeats(plan: Any, number: int) -> Any:
     """How many earlier samples are learned after sample ``number``."""
-    early = simd.fact(plan, PLAN.early_rehearsal)
-    return max(simd.fact(plan, PLAN.rehearsal), min(early, EARLY * early // (number + 1)))
+    rehearsal, early = simd.fact(plan, PLAN.rehearsal), simd.fact(plan, PLAN.early_rehearsal)
+    if number >= EARLY * early:  # it is over; a division takes as long as a small layer
+        return rehearsal
+    return max(rehearsal, min(early, EARLY * early // (number + 1)))
 
 
 @inlined
