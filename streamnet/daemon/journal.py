@@ -263,12 +263,16 @@ class Journal:
         path = self.folder / segment.name
         self._replace_handle(self._files.open_end(path, offset - segment.base))
 
+    def may_trim(self, samples: int) -> bool:
+        """Whether `trim` has something to remove."""
+        return len(self._segments) > 1 and self._segments[1].samples <= samples
+
     def trim(self, samples: int) -> None:
         """Remove segments of which nobody needs anything: all before sample ``samples`` is learned.
 
         One that can't be removed stays until the next time.
         """
-        while len(self._segments) > 1 and self._segments[1].samples <= samples:
+        while self.may_trim(samples):
             with suppress(OSError):
                 self._files.unlink(self.folder / self._segments[0].name)
             self._segments = self._segments[1:]

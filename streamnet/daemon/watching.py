@@ -17,6 +17,7 @@ from streamnet.errors import OutputError
 from streamnet.learning.learner import Learner
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.state import State
+from streamnet.pipeline.state import StateStatistics
 
 __all__ = ("Watch",)
 
@@ -70,6 +71,8 @@ class Watch:
         self._reasons: Counter[str] = Counter()
         self._switches = self._drifts = self._quarantines = 0
         self._records: dict[int, int] = {}  # before the cut of a generation
+        self._needed = 0  # records before the oldest cut that is kept
+        self._asked: set[int] = set()  # newest generations when another one was asked for
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -81,7 +84,7 @@ class Watch:
             await sleep(EVERY)
             self._measure(learner.trainer.number)
             self._tell(learner)
-            self._look_at_state()
+            self._look_at_state(learner.trainer.number)
             await self._expire()
 
     def _begin(self, learner: Learner) -> None:
@@ -124,11 +127,21 @@ class Watch:
             events.add("rejected", reasons=dict(reasons - self._reasons))
             self._reasons = reasons
 
-    def _look_at_state(self) -> None:
+    def _look_at_state(self, learned: int) -> None:
         """Note a new checkpoint, and let go of what no kept one needs any more."""
         known = self._state.statistics()
-        if known.generation is None or known.generation in self._records:
+        if known.generation is None:
             return
+        if known.generation not in self._records:
+            self._note(known)
+        self._committer.journal.trim(self._needed)
+        if known.samples != learned or self._queued():
+            self._asked.clear()  # the next checkpoint will come by itself
+        elif self._committer.journal.may_trim(self._committer.journal.samples):
+            self._ask_for_another(known.generation)
+
+    def _note(self, known: StateStatistics) -> None:
+        assert known.generation is not None
         self._records[known.generation] = known.records
         self.checkpoint = self._clock()
         self._events.add("checkpoint", generation=known.generation, samples=known.samples)
@@ -137,9 +150,19 @@ class Watch:
         # One that was not seen was cut behind those before it.
         needless = [number for number in self._records if number <= oldest]
         if needless:
-            self._committer.journal.trim(self._records[max(needless)])
+            self._needed = self._records[max(needless)]
         for number in sorted(needless)[:-1]:
             del self._records[number]
+
+    def _ask_for_another(self, generation: int) -> None:
+        """Let a checkpoint be made though nothing is learned, since the journal grows all the same.
+
+        Predictions go into it as well. Old checkpoints need all that came behind them, so it takes
+        as many new ones as are kept until they need no more than the newest one.
+        """
+        if len(self._asked) < self._state.folder.generations.keep and generation not in self._asked:
+            self._asked.add(generation)
+            self._pipeline.checkpoint()
 
     async def _expire(self) -> None:
         try:

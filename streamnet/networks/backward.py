@@ -16,8 +16,10 @@ from streamnet.networks.plan import TANH
 from streamnet.networks.plan import layer_of
 from streamnet.networks.simd import LANES
 from streamnet.networks.topology import FACTORS
+from streamnet.networks.topology import MOVES
 from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
+from streamnet.networks.topology import PLAN_MOVE
 
 __all__ = (
     "backward",
@@ -146,13 +148,14 @@ def clip(plan, factor, scratch, touched, count, inputs, active):
     product of theirs: no gradient has to be written down.
     """
     depth = simd.fact(plan, PLAN.depth)
-    below = 1.0 + _squares(scratch, LANES, inputs)
+    bias = float(simd.fact(plan, MOVES + PLAN_MOVE.biases))  # the input of biases, if there are any
+    below = bias + _squares(scratch, LANES, inputs)
     below += _squares(touched.share, 0, count)
     total = 0.0
     for layer in range(max(depth, 1)):
         width = layer_of(plan, layer, PLAN_LAYER.width)
         total += below * _squares(scratch, layer_of(plan, layer, PLAN_LAYER.delta), width)
-        below = 1.0 + _squares(scratch, layer_of(plan, layer, PLAN_LAYER.value), width)
+        below = bias + _squares(scratch, layer_of(plan, layer, PLAN_LAYER.value), width)
     if depth > 0:
         total += below * _squares(scratch, simd.fact(plan, PLAN.gradient), active)
     limit = simd.fact(factor, FACTORS.clip)

@@ -24,6 +24,7 @@ from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import sealed
 from streamnet.modelfiles.files import read_document
 from streamnet.modelfiles.files import write_document
+from streamnet.online.interrupts import Uninterrupted
 from streamnet.online.rows import Samples
 from streamnet.online.rows import rows_of
 from streamnet.samples import Block
@@ -123,10 +124,11 @@ class AutoEncoder:
         rows = rows_of(X)
         scores = []
         for start in range(0, len(rows), BLOCK):
-            for block in self._reader.blocks(rows[start : start + BLOCK]):
-                good = int(block.places()[0]) if block.rejected else len(block)
-                scores.append(self._encoder.encode(block.part(0, good)).outlier)
-                _check(block, sum(map(len, scores)), len(rows))
+            with Uninterrupted():
+                for block in self._reader.blocks(rows[start : start + BLOCK]):
+                    good = int(block.places()[0]) if block.rejected else len(block)
+                    scores.append(self._encoder.encode(block.part(0, good)).outlier)
+                    _check(block, sum(map(len, scores)), len(rows))
         return np.concatenate(scores) if scores else np.empty(0)
 
     # ---------------------------------------------------------------- answers

@@ -10,7 +10,10 @@ from contextlib import suppress
 from copy import deepcopy
 from math import isfinite
 from typing import Any
+from typing import Never
 from typing import Self
+from typing import cast
+from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,10 +21,12 @@ from numpy.typing import NDArray
 
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
+from streamnet.errors import StateError
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.online.interrupts import Uninterrupted
 from streamnet.online.rows import Samples
 from streamnet.online.rows import listed
 from streamnet.online.rows import rows_of
@@ -42,6 +47,20 @@ TARGET = "(target)"  # no feature is called so
 BLOCK = 1024  # most samples that are learned or answered at a time
 
 
+@final
+class _Broken:
+    """Stands where a learner was that stopped half-way: its arrays may not fit together."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Never:
+        raise StateError(
+            f"the estimator was broken off while it learned, by {self._error!r}; go on with a copy "
+            "or a model that was taken before"
+        )
+
+
 class OnlineEstimator(ABC):
     """What both estimators share: a learner of one task, with dicts going in.
 
@@ -51,7 +70,9 @@ class OnlineEstimator(ABC):
     A sample is a dict of numbers, texts, dates or None by name, in any order. Features may be
     absent, and new ones may come at any time. Learning in blocks or one by one gives the same bits.
 
-    Copied or pickled, it goes on to the same bits.
+    Copied or pickled, it goes on to the same bits. Ctrl-C waits until what is being learned, at most
+    1,024 samples, is whole. Any other exception that breaks into it, such as one of a signal handler,
+    leaves an estimator that says so and can't be used any more.
 
     Not for several threads at once, not even to answer only: calls must not overlap. Give other
     threads a `model` to ask.
@@ -105,7 +126,8 @@ class OnlineEstimator(ABC):
             DataError: If a value can't be read; nothing is learned then.
         """
         first, targets = self._reader.records, self._named((y,))
-        self._learn(self._reader.read((x,), targets), targets, first)
+        with Uninterrupted():
+            self._learn(self._reader.read((x,), targets), targets, first)
 
     def partial_fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
         """Answer, score and learn samples one after the other, in their order.
@@ -119,8 +141,9 @@ class OnlineEstimator(ABC):
         first = self._reader.records
         for start in range(0, len(rows), BLOCK):
             stop = start + BLOCK
-            for block in self._reader.blocks(rows[start:stop], targets[start:stop]):
-                self._learn(block, targets, first)
+            with Uninterrupted():
+                for block in self._reader.blocks(rows[start:stop], targets[start:stop]):
+                    self._learn(block, targets, first)
         return self
 
     def _learn(self, block: Block, targets: Sequence[Any], first: int) -> None:
@@ -131,13 +154,17 @@ class OnlineEstimator(ABC):
         block = learner.encoder.accepted(block)
         letters = block.rejected or letters
         start, size = 0, len(block)
-        while start < size:
-            left = ROUND - learner.trainer.number % ROUND
-            stop = min(size, start + left)
-            part = block if stop - start == size else block.part(start, stop)
-            learner.learn(part, ends_round=stop - start == left)
-            start = stop
-        self._note(block, targets, first)
+        try:
+            while start < size:
+                left = ROUND - learner.trainer.number % ROUND
+                stop = min(size, start + left)
+                part = block if stop - start == size else block.part(start, stop)
+                learner.learn(part, ends_round=stop - start == left)
+                start = stop
+            self._note(block, targets, first)
+        except BaseException as error:
+            self._learner = cast("Learner", _Broken(error))
+            raise
         if letters:
             raise DataError(_complaint(letters[0], first, len(targets)))
 
@@ -192,10 +219,10 @@ class OnlineEstimator(ABC):
         """Samples as the encoder knows them, without features that are new."""
         schema = self._reader.schema
         if schema is not self._asked:
-            self._asked = schema
             self._names = frozenset(field.name for field in schema.fields)
             state = self._reader.export_state()
             self._asker.restore_state({**state, "target": None, "task": None})
+            self._asked = schema
         names = self._names
         known = [
             row if isinstance(row, dict) and names.issuperset(row) else only(names, row)

@@ -49,6 +49,7 @@ class Cadence:
         self._time = clock()
         self._not_before = -inf
         self._overdue = False  # since the last one failed
+        self._asked = False
 
     def change(self, *, every_samples: int | None, every_seconds: float | None) -> None:
         """Use other distances from now on.
@@ -68,6 +69,10 @@ class Cadence:
         self._number = number
         self._time = self._clock()
 
+    def ask(self) -> None:
+        """Let the next one be due at once, even if nothing is new."""
+        self._asked = True
+
     def due(self, number: int) -> bool:
         """Whether to cut behind sample ``number``."""
         if self._busy:
@@ -80,15 +85,18 @@ class Cadence:
         """Seconds until a cut may be due, even if no further sample comes."""
         if self._busy:
             return _BUSY  # it may fail, so that another one is due
-        if number == self._number and not self._overdue:
+        if self._overdue:
+            return self._not_before - self._clock()
+        if self._asked:
+            return 0.0
+        if number == self._number:
             return inf
-        when = self._not_before if self._overdue else self._time + self.every_seconds
-        return when - self._clock()
+        return self._time + self.every_seconds - self._clock()
 
     def cut(self, number: int) -> None:
         """A cut was made behind sample ``number``."""
         self._busy = True
-        self._overdue = False
+        self._overdue = self._asked = False
         self._number = number
         self._time = self._clock()
 

@@ -229,6 +229,10 @@ class Pipeline:
             self._glances.remove(glance)
         return glance.snapshot and self._champion(glance.snapshot)
 
+    def checkpoint(self) -> None:
+        """Let the state, if there is one, be kept soon, also if nothing is new since the last."""
+        self._reader.cut()
+
     async def _run(self) -> None:
         if self._begun:
             raise ConfigurationError("the pipeline has run before, but can run only once")

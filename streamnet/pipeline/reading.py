@@ -74,12 +74,20 @@ class Reader:
     def stop(self) -> None:
         """Read no more."""
         self.stopped = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self._wake()
 
     def send_glance(self, glance: Glance) -> None:
         """Send it behind the block that is being sent, or at once while none comes."""
         self._glances.append(glance)
+        self._wake()
+
+    def cut(self) -> None:
+        """Likewise for a `Barrier`, also if nothing is new; without a cadence none is sent."""
+        if self._cadence is not None:
+            self._cadence.ask()
+            self._wake()
+
+    def _wake(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
 

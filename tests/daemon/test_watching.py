@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from streamnet.daemon.events import EventLog
@@ -90,3 +91,33 @@ def test_the_pace_is_measured_while_samples_wait_and_a_rest_changes_nothing() ->
         watch._measure(learned_so_far)
         paces.append(watch.pace.value)
     assert paces == [0.0, 0.0, pytest.approx(300 / 3), *[pytest.approx(100.0)] * 3]
+
+
+def test_a_journal_of_predictions_alone_is_trimmed_though_nothing_is_learned(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        settings = settings_of(intake={"segment_bytes": 4096, "max_pending": 20})
+        async with hosting(tmp_path, settings) as hosted:
+            await hosted.learn(drifting(10))
+            await hosted.published()
+            await hosted.learn(drifting(100))
+            await learned(hosted, 110)
+            sizes, checkpoints = [], []
+            for turn in range(40):
+                samples = drifting(100)
+                ids = [f"{turn}-{number}" for number in range(100)]
+                await hosted.remember(ids, samples, hosted.predict(samples))
+                await anyio.sleep(0.05)
+                files = (tmp_path / "journal").iterdir()
+                sizes.append(sum(path.stat().st_size for path in files))
+                checkpoints.append(kinds(hosted)["checkpoint"])
+            await until(lambda: len(list((tmp_path / "journal").iterdir())) < 4)
+            # No more are made than it takes until the oldest one that is kept needs none of it.
+            assert checkpoints[-1] == checkpoints[-5] <= checkpoints[0] + 3
+            assert max(sizes[20:]) < max(sizes[:20])
+        async with hosting(tmp_path, settings) as hosted:
+            assert hosted.status()["accepted"] == 110
+            assert hosted.status()["pending"] == 20
+
+    run(main)

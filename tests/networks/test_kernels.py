@@ -133,8 +133,10 @@ def test_every_activation_and_loss_has_the_right_gradient(activation, task, outp
 
 @pytest.mark.parametrize("optimiser", ["sgd", "rmsprop"])
 @pytest.mark.parametrize("hidden", [(), (9,), (9, 4)])
-def test_clipping_bounds_the_length_of_the_whole_gradient(optimiser, hidden) -> None:
-    check(CandidateSettings(hidden=hidden, optimiser=optimiser, clip=0.3), Task.CLASSIFICATION)
+@pytest.mark.parametrize("bias", [True, False])
+def test_clipping_bounds_the_length_of_the_whole_gradient(optimiser, hidden, bias) -> None:
+    settings = CandidateSettings(hidden=hidden, optimiser=optimiser, clip=0.3, bias=bias)
+    check(settings, Task.CLASSIFICATION)
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)

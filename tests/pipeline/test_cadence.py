@@ -47,6 +47,22 @@ def test_by_seconds_it_is_due_only_if_something_is_new() -> None:
     assert cadence.seconds_left(2) == 10
 
 
+def test_one_that_is_asked_for_is_due_at_once_even_if_nothing_is_new() -> None:
+    cadence, clock = made(None, 10.0)
+    cadence.ask()
+    assert cadence.due(0)
+    cadence.cut(0)
+    cadence.ask()
+    assert not cadence.due(0)
+    cadence.done(failed=True)
+    assert not cadence.due(0)
+    clock.now += 1
+    assert cadence.due(0)
+    cadence.cut(0)
+    cadence.done(failed=False)
+    assert cadence.seconds_left(0) == inf
+
+
 def test_only_one_is_on_its_way() -> None:
     cadence, clock = made(1, 1.0)
     cadence.cut(5)

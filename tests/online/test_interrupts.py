@@ -1,0 +1,136 @@
+"""Ctrl-C and other exceptions in the middle of learning: nothing is left half-way."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamnet.errors import StateError
+from streamnet.online import AutoEncoder
+from streamnet.online import OnlineClassifier
+from streamnet.online.interrupts import Uninterrupted
+from tests.online.learners import FEW
+
+ROWS = [{"x": i % 7 / 7, "w": "uvw"[i % 3]} for i in range(300)]
+LABELS = [f"label {i % (i // 40 + 2)}" for i in range(300)]  # new ones come again and again
+
+
+def learned(estimator: OnlineClassifier, start: int, stop: int) -> OnlineClassifier:
+    for x, y in zip(ROWS[start:stop], LABELS[start:stop], strict=True):
+        estimator.learn_one(x, y)
+    return estimator
+
+
+@contextmanager
+def interrupted_at_call(wanted: int, number: signal.Signals) -> Iterator[None]:
+    """Raise a signal before a function of ours, the one that is called as that many-th."""
+    calls = count()
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        ours = frame.f_globals.get("__name__", "").startswith("streamnet.")
+        if event == "call" and ours and next(calls) == wanted:
+            sys.setprofile(None)
+            signal.raise_signal(number)
+
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("at", range(3, 400, 23))
+def test_who_presses_ctrl_c_while_a_sample_is_learned_goes_on_to_the_same_bits(at: int) -> None:
+    # The first sample of a new label makes the most room.
+    start = LABELS.index("label 5")
+    estimator = learned(OnlineClassifier(FEW, seed=1), 0, start)
+    with pytest.raises(KeyboardInterrupt), interrupted_at_call(at, signal.SIGINT):
+        learned(estimator, start, start + 20)
+    done = estimator._learner.trainer.number
+    learned(estimator, done, 300)
+    whole = learned(OnlineClassifier(FEW, seed=1), 0, 300)
+    assert pickle.dumps(estimator.export_state()) == pickle.dumps(whole.export_state())
+
+
+def test_samples_in_one_call_are_learned_up_to_a_block_s_end() -> None:
+    estimator = OnlineClassifier(FEW, seed=1)
+    with pytest.raises(KeyboardInterrupt), interrupted_at_call(6200, signal.SIGINT):
+        estimator.partial_fit(ROWS * 10, LABELS * 10)
+    assert estimator._learner.trainer.number == 1024
+    estimator.partial_fit((ROWS * 10)[1024:], (LABELS * 10)[1024:])
+    whole = OnlineClassifier(FEW, seed=1).partial_fit(ROWS * 10, LABELS * 10)
+    assert estimator.predict_proba(ROWS).tolist() == whole.predict_proba(ROWS).tolist()
+
+
+def test_an_auto_encoder_is_left_whole_too() -> None:
+    coder, whole = AutoEncoder(seed=1), AutoEncoder(seed=1).partial_fit(ROWS)
+    with pytest.raises(KeyboardInterrupt), interrupted_at_call(60, signal.SIGINT):
+        coder.partial_fit(ROWS)
+    assert np.array_equal(coder.encode(ROWS), whole.encode(ROWS))
+
+
+def test_what_another_exception_broke_off_says_so_and_is_used_no_more() -> None:
+    def give_up(*_: object) -> None:
+        raise TimeoutError("too slow")
+
+    before = signal.signal(signal.SIGUSR1, give_up)
+    try:
+        estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
+        with pytest.raises(TimeoutError), interrupted_at_call(30, signal.SIGUSR1):
+            learned(estimator, 50, 60)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    uses: list[Any] = [
+        lambda: learned(estimator, 50, 51),
+        lambda: estimator.predict_one(ROWS[0]),
+        lambda: estimator.predict(ROWS),
+        estimator.model,
+        estimator.export_state,
+        lambda: pickle.dumps(estimator),
+    ]
+    for use in uses:
+        with pytest.raises(StateError, match=r"while it learned, by TimeoutError\('too slow'\)"):
+            use()
+
+
+def test_a_handler_of_the_program_s_own_is_called_behind_the_block() -> None:
+    came: list[str] = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append("handled"))
+    try:
+        with Uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            came.append("whole")
+        assert came == ["whole", "handled"]
+        signal.raise_signal(signal.SIGINT)
+        assert came == ["whole", "handled", "handled"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_ignored_stays_so_and_other_threads_touch_no_handler() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Uninterrupted():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    seen = []
+
+    def elsewhere() -> None:
+        with Uninterrupted():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [before]
