@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -54,6 +57,7 @@ BLOCK_ROWS = 8192
 Result = TypeVar("Result")
 
 CELLS = 1 << 20  # of the rows that are read at once
+_SYSTEM_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 
 
 @final
@@ -245,10 +249,22 @@ class ColumnarSource(Source):
         try:
             return act()
         except OSError as error:
-            raise unreadable(path, error) from None
-        except pl.exceptions.PolarsError as error:
+            raise _failed(path, error) from None
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             why = str(error).partition("\n")[0]
             raise DataError(f"{path} can't be read: {why}") from None
+
+
+def _failed(path: str, error: OSError) -> DataError:
+    """What an error of polars says, which numbers those of the system in its text alone.
+
+    One without a number is of something that unpacks the data: they are damaged, and stay so.
+    """
+    number = _SYSTEM_ERROR.search(str(error))
+    if number is None:
+        return DataError(f"{path} can't be read: {error}")
+    code = int(number[1])
+    return unreadable(path, OSError(code, os.strerror(code)))
 
 
 def _mark(path: str) -> list[Any]:
@@ -264,4 +280,9 @@ def _mark(path: str) -> list[Any]:
 
 
 def _raw(frame: DataFrame, row: int) -> str:
-    return json.encode(frame.row(row, named=True), enc_hook=str).decode()
+    """A row as a line of JSON; infinity, which JSON lacks, as text, so that it is not missing."""
+    values = {
+        name: str(value) if isinstance(value, float) and math.isinf(value) else value
+        for name, value in frame.row(row, named=True).items()
+    }
+    return json.encode(values, enc_hook=str).decode()

@@ -16,6 +16,8 @@ else:
 __all__ = ("MAGIC", "Decoder", "decoder_for", "errors")
 
 GZIP_FORMAT = 16 + zlib.MAX_WBITS
+SKIPPABLE = tuple(bytes((number, 0x2A, 0x4D, 0x18)) for number in range(0x50, 0x60))
+"""What a frame of zstd begins with that holds no data, as pzstd and seekable files have them."""
 
 
 class Decoder(Protocol):
@@ -73,6 +75,7 @@ class _GzipDecoder:
 MAGIC: dict[bytes, Callable[[], Decoder]] = {
     b"\x1f\x8b": _GzipDecoder,
     b"\x28\xb5\x2f\xfd": zstd.ZstdDecompressor,
+    **dict.fromkeys(SKIPPABLE, zstd.ZstdDecompressor),
     b"\xfd7zXZ\x00": lzma.LZMADecompressor,
 }
 """What a packed file begins with."""

@@ -131,7 +131,10 @@ class CsvFormat(TextFormat):
         body = table.rows[self._header :]
         rows = [row for row in body if len(row) == fields]
         self._rules = self._rules._replace(delimiter=ord(table.delimiter))
-        if head.final and head.records(self._rules, 2).begin.size == self._header:
+        first = head.records(self._rules, 2)
+        if first.begin.size == self._header and first.overlong:
+            raise head.overlong(self._rules)
+        if first.begin.size == self._header and head.final:
             raise DataError(f"{head.file} holds no samples, only a header")
         try:
             if body and not rows:

@@ -35,7 +35,9 @@ class Shuffled(Source):
     """The samples of a source in an order that only seed, epoch and their numbers decide.
 
     ``buffer`` samples wait. Each that comes in takes a place picked by its number, and the one
-    that was there leaves; at the end the rest leave in an order that the seed decides. A position
+    that was there leaves; at the end the rest leave in an order that the seed decides. A rejected
+    record leaves when as many samples have left as came before it, so that the share of such among
+    the last records stays what it is in the source; at most ``buffer`` of them wait. A position
     counts the samples that left; to resume, the source is read again from its start. Samples of
     several files become one stream of the first one's name.
 
@@ -58,6 +60,7 @@ class Shuffled(Source):
         self._key = key_of(seed_of(seed), buffer, epoch)
         self._arrived: Block | None = None  # of the source, and not in the buffer yet
         self._waiting: Block | None = None
+        self._letters: deque[tuple[int, DeadLetter]] = deque()  # waiting, and samples before each
         self._came = 0
         self._left = 0
         self._rejected = 0  # given
@@ -133,6 +136,7 @@ class Shuffled(Source):
         """Close the source and forget the samples that wait."""
         self._ended = True
         self._arrived = self._waiting = None
+        self._letters.clear()
         self._out.clear()
         await self._source.aclose()
 
@@ -164,7 +168,8 @@ class Shuffled(Source):
         places = list(range(len(pool) - len(block)))
         leaving = []
         draws = np.empty(len(block), np.float64)
-        fill_uniform(draws, self._key, self._came)
+        came = self._came
+        fill_uniform(draws, self._key, came)
         self._came += len(block)
         for number, draw in enumerate(draws.tolist(), start=len(places)):
             if len(places) < self._size:
@@ -178,25 +183,36 @@ class Shuffled(Source):
         for place, letter in zip(block.places().tolist(), block.rejected, strict=True):
             stop = max(start, place - stay)
             self._send(pool, np.array(leaving[start:stop], np.intp))
-            self._reject(block, letter)
+            self._letters.append((came + place, letter))
+            self._reject(pool)
             start = stop
         self._send(pool, np.array(leaving[start:], np.intp))
         self._waiting = pool.take(np.array(places, np.intp))
 
     def _send(self, pool: Block, order: NDArray[np.intp]) -> None:
-        for start in range(0, len(order), BLOCK_ROWS):
-            part = pool.take(order[start : start + BLOCK_ROWS])
+        """Let samples leave, and rejected records between them."""
+        while len(order):
+            due = self._letters[0][0] - self._left if self._letters else BLOCK_ROWS
+            part = pool.take(order[: min(due, BLOCK_ROWS)])
+            order = order[len(part) :]
             marks = np.zeros((len(part) + 1, 3), np.int64)
             marks[:, :2] = np.arange(self._left, self._left + len(part) + 1)[:, None]
             self._left += len(part)
             self._out.append(replace(part, source=self._name, marks=marks, rejected=()))
+            self._reject(pool)
 
-    def _reject(self, block: Block, letter: DeadLetter) -> None:
-        """Let a rejected record leave between the samples that it came between."""
-        if self._out and self._out[-1].rejected:
+    def _reject(self, pool: Block) -> None:
+        """Let rejected records leave that are due, or too many to wait."""
+        letters = []
+        while self._letters and (
+            self._letters[0][0] <= self._left or len(self._letters) > self._size
+        ):
+            letters.append(self._letters.popleft()[1])
+        if letters and self._out and self._out[-1].rejected:
             last = self._out.pop()
-            self._out.append(replace(last, rejected=(*last.rejected, letter)))
-            return
-        marks = np.array([[self._left, self._left, 0]], np.int64)
-        empty = block.take(np.empty(0, np.intp))
-        self._out.append(replace(empty, source=self._name, marks=marks, rejected=(letter,)))
+            self._out.append(replace(last, rejected=(*last.rejected, *letters)))
+        elif letters:
+            marks = np.array([[self._left, self._left, 0]], np.int64)
+            empty = pool.take(np.empty(0, np.intp))
+            out = replace(empty, source=self._name, marks=marks, rejected=tuple(letters))
+            self._out.append(out)

@@ -34,7 +34,11 @@ from streamnet.sources.textformat import Head
 __all__ = ("TextFile",)
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-BAD_QUOTE = Problem(Reason.QUOTE, "a quote is not closed, or text stands right behind it")
+BAD_QUOTE = Problem(
+    Reason.QUOTE,
+    "a quote is not closed, or text stands right behind it, or it spans lines and the number of "
+    "fields is wrong",
+)
 BAD_ENCODING = Problem(Reason.ENCODING, "the record is not UTF-8")
 
 

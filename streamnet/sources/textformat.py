@@ -45,11 +45,15 @@ class Head(NamedTuple):
     def empty(self, rules: Rules) -> DataError:
         """The error that says why it has no first record."""
         if self.records(rules, 1).overlong:
-            return DataError(
-                f"{self.file} has a first record of more than {rules.longest} bytes:"
-                " it may be no text, or max_record_bytes is too small"
-            )
+            return self.overlong(rules)
         return DataError(f"{self.file} holds no samples")
+
+    def overlong(self, rules: Rules) -> DataError:
+        """The error that says that its first record is too long to tell anything from it."""
+        return DataError(
+            f"{self.file} has a first record of more than {rules.longest} bytes:"
+            " it may be no text, or max_record_bytes is too small"
+        )
 
 
 @final

@@ -46,6 +46,17 @@ def test_what_was_packed_comes_out(tmp_path: Path, pack: Packer, chunk_bytes: in
     assert everything(path, chunk_bytes) == (data, None)
 
 
+@pytest.mark.parametrize("chunk_bytes", [1 << 20, 7])
+def test_frames_of_zstd_that_hold_no_data_are_skipped(tmp_path: Path, chunk_bytes: int) -> None:
+    pack, data = PACKERS["zst"], TEXT.encode()[:5000]
+    first = b"\x50\x2a\x4d\x18\x04\0\0\0size"  # as pzstd writes before each frame
+    last = b"\x5e\x2a\x4d\x18\x05\0\0\0table"  # as a seekable file has at its end
+    path = write(tmp_path, "f", first + pack(data) + first + pack(data) + last)
+    assert everything(path, chunk_bytes) == (data + data, None)
+    cut = write(tmp_path, "g", first + pack(data) + last[:-1])
+    assert everything(cut, chunk_bytes) == (data, "is cut off in the middle of its compressed data")
+
+
 @packers
 def test_padding_behind_the_data_is_left_out_and_anything_else_is_not(
     tmp_path: Path, pack: Packer

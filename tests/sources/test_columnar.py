@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import math
+import os
 from datetime import UTC
 from datetime import date
 from datetime import datetime
@@ -13,6 +15,7 @@ import polars as pl
 import pytest
 
 from streamnet.errors import DataError
+from streamnet.errors import ReadError
 from streamnet.errors import SchemaError
 from streamnet.samples import Block
 from streamnet.samples import Field
@@ -28,6 +31,7 @@ from tests.sources.reading import read
 from tests.sources.reading import write
 
 kinds = pytest.mark.parametrize("kind", ["parquet", "arrow"])
+LZ4 = b"\x04\x22\x4d\x18"  # what a buffer of a packed Arrow file begins with
 
 
 def written(folder: Path, name: str, frame: pl.DataFrame) -> str:
@@ -163,6 +167,58 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
     for bad in (half, write(tmp_path, f"h.{kind}", b"x,y\n1,2\n")):
         with pytest.raises(DataError, match=rf"[gh]\.{kind} can't be read: \S"):
             blocks_of(bad, Columns())
+
+
+def test_data_that_can_not_be_unpacked_are_damaged_for_good(tmp_path: Path) -> None:
+    path = tmp_path / "f.arrow"
+    pl.DataFrame({"x": range(1000)}).write_ipc(path, compression="lz4")
+    data = path.read_bytes()
+    assert data.count(LZ4) == 1
+    path.write_bytes(data.replace(LZ4, b"nope"))
+    with pytest.raises(DataError, match=r"f\.arrow can't be read: LZ4 error") as e:
+        blocks_of(str(path), Columns())
+    assert not isinstance(e.value, ReadError)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EIO, ReadError), (errno.ENOENT, DataError)], ids=["EIO", "ENOENT"]
+)
+def test_an_error_of_the_system_is_told_apart_from_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[DataError]
+) -> None:
+    path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1]}))
+    why = os.strerror(number)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(f"{why} (os error {number}): f.parquet")  # as polars does
+
+    monkeypatch.setattr(pl, "scan_parquet", fail)
+    with pytest.raises(DataError, match=rf"f\.parquet can't be read: {why}$") as e:
+        blocks_of(path, Columns())
+    assert type(e.value) is kind
+
+
+def test_what_polars_panics_over_is_an_error_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1]}))
+
+    def panic(*_: object, **__: object) -> None:
+        raise pl.exceptions.PanicException("range end index 8 out of range")
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", panic)
+    with pytest.raises(DataError, match=r"f\.parquet can't be read: range end index 8"):
+        blocks_of(path, Columns())
+
+
+@kinds
+def test_a_rejected_row_shows_the_infinity_that_it_holds(tmp_path: Path, kind: str) -> None:
+    frame = pl.DataFrame({"x": [1.0, math.inf, -math.inf], "z": [0.5, math.nan, None]})
+    _, blocks = blocks_of(written(tmp_path, f"f.{kind}", frame), Columns())
+    assert [letter.raw for letter in blocks[0].rejected] == [
+        '{"x":"inf","z":null}',
+        '{"x":"-inf","z":null}',
+    ]
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:

@@ -213,6 +213,24 @@ def test_a_file_without_samples_is_refused(tmp_path: Path, text: str) -> None:
         blocks_of(tmp_path, text, Columns(target="y"))
 
 
+@pytest.mark.parametrize("records", [3, 100_000], ids=["small", "larger-than-the-head"])
+def test_a_first_record_too_long_to_tell_the_kinds_is_refused_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int
+) -> None:
+    monkeypatch.setattr("streamnet.sources.text.HEAD_BYTES", 1000)
+    text = "a,w,y\n0," + 200 * "x" + ",yes\n" + records * "1,x,no\n"
+    with pytest.raises(DataError, match=r"f\.csv has a first record of more than 100 bytes"):
+        blocks_of(tmp_path, text, Columns(target="y"), max_record_bytes=100)
+
+
+def test_a_quote_that_spans_lines_among_too_many_fields_is_told_as_such(tmp_path: Path) -> None:
+    text = 'a,w\n1,x\n2,"y\nz",extra\n3,x\n'
+    _, blocks = blocks_of(tmp_path, text, Columns(kinds={"a": Kind.CATEGORY}))
+    (letter,) = blocks[0].rejected[:1]
+    assert letter.line == 3
+    assert "it spans lines and the number of fields is wrong" in letter.detail
+
+
 def test_nothing_but_bad_records_is_no_reason_to_stop(tmp_path: Path) -> None:
     _, blocks = blocks_of(tmp_path, 'a,y\n1,"x\n', Columns(target="y"))
     assert reasons(blocks) == [(2, "quote")]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.samples import Block
+from streamnet.samples import Kind
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources import Columns
@@ -152,6 +153,31 @@ def test_no_sample_comes_before_the_buffer_could_hold_it() -> None:
 
 def plain_place(number: float) -> int:
     return numbers(read(rows_source())[1]).index(number)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8192])
+def test_rejected_records_wait_as_long_as_the_samples_among_which_they_came(size: int) -> None:
+    rows = [{"x": "bad" if n % 10 == 9 else n} for n in range(200)]
+    kinds = Columns(kinds={"x": Kind.NUMBER})
+    _, blocks = read(Shuffled(Cut(IterableSource(rows, columns=kinds), size), 100, 1))
+    samples = 0
+    places = []
+    for block in blocks:
+        samples += len(block)
+        places += [samples for _ in block.rejected]
+    assert places == [9 * n for n in range(1, 21)]
+
+
+def test_no_more_rejected_records_wait_than_the_buffer_holds() -> None:
+    rows: list[Any] = [{"x": 1}, *({"x": "bad"} for _ in range(50)), {"x": 2}]
+    source = Shuffled(IterableSource(rows, columns=Columns(kinds={"x": Kind.NUMBER})), 8, 1)
+    _, blocks = read(source)
+    assert [(len(block), len(block.rejected)) for block in blocks] == [
+        (0, 42),
+        (1, 0),
+        (0, 8),
+        (1, 0),
+    ]
 
 
 def test_all_places_of_an_order_are_about_equally_likely() -> None:
