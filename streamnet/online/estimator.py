@@ -70,9 +70,9 @@ class OnlineEstimator(ABC):
     A sample is a dict of numbers, texts, dates or None by name, in any order. Features may be
     absent, and new ones may come at any time. Learning in blocks or one by one gives the same bits.
 
-    Copied or pickled, it goes on to the same bits. Ctrl-C waits until what is being learned, at most
-    1,024 samples, is whole. Any other exception that breaks into it, such as one of a signal handler,
-    leaves an estimator that says so and can't be used any more.
+    Copied or pickled, it goes on to the same bits. Ctrl-C waits until what is being learned, at
+    most 1,024 samples, is whole. Any other exception that breaks into it, such as one of a signal
+    handler, leaves an estimator that says so and can't be used any more.
 
     Not for several threads at once, not even to answer only: calls must not overlap. Give other
     threads a `model` to ask.
