@@ -1,21 +1,23 @@
 """What a state directory costs: one file replayed with and without one, turn by turn.
 
-    python -m tests.benchmarks.checkpoints FILE TARGET [REPEATS]
+    python -m tests.benchmarks.checkpoints FILE TARGET [--repeats N] [--epochs N] [--folder DIR]
 
 Medians of wall and processor time of the replay, with a checkpoint a second, and of what a run with
 one took more than the run right before it without. A machine that does something else as well
 makes wall time meaningless and checkpoints more than they would be; processor time suffers less,
-and that of one checkpoint, with the models written beside it, least.
+and that of one checkpoint, with the models written beside it, least. With a folder in memory
+(/dev/shm) the difference is what the disk takes.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
-import sys
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import process_time
+from typing import Any
 
 import anyio
 
@@ -24,27 +26,38 @@ from streamnet.settings import RunSettings
 from streamnet.settings import merged
 
 
-def replayed(file: str, target: str, folder: str | None) -> tuple[float, float]:
+def replayed(given: dict[str, Any], folder: str | None) -> tuple[float, float]:
     """Seconds of wall and of processor time."""
-    given = {"source.files": file, "source.target": target}
     if folder is not None:
-        given |= {"state.dir": folder, "state.every_seconds": 1.0}  # type: ignore[dict-item]
+        given = {**given, "state.dir": folder, "state.every_seconds": 1.0}
     run = Replay(merged(RunSettings(), given))
     begun = process_time()
     result = anyio.run(run.run)
     return result.report["seconds"], process_time() - begun
 
 
-def main(file: str, target: str, repeats: int) -> None:
-    replayed(file, target, None)  # to load kernels
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", help="a data file, for instance Electricity")
+    parser.add_argument("target", help="its column to predict")
+    parser.add_argument("--repeats", type=int, default=5, help="pairs of runs")
+    parser.add_argument("--epochs", type=int, default=1, help="how often a run reads the file")
+    parser.add_argument("--folder", help="where state directories are made")
+    asked = parser.parse_args()
+    given = {
+        "source.files": asked.file,
+        "source.target": asked.target,
+        "source.epochs": asked.epochs,
+    }
+    replayed(given, None)  # to load kernels
     gc.freeze()  # as the command line does before it learns
     plain, kept = [], []
     sizes: list[int] = []
     numbers: list[int] = []
-    for _ in range(repeats):
-        plain.append(replayed(file, target, None))
-        with TemporaryDirectory() as folder:
-            kept.append(replayed(file, target, folder))
+    for _ in range(asked.repeats):
+        plain.append(replayed(given, None))
+        with TemporaryDirectory(dir=asked.folder) as folder:
+            kept.append(replayed(given, folder))
             files = list(Path(folder, "checkpoints").glob("*.checkpoint"))
             sizes = [path.stat().st_size for path in files]
             numbers.append(1 + max(int(path.stem) for path in files))
@@ -60,4 +73,4 @@ def main(file: str, target: str, repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 5)
+    main()

@@ -9,6 +9,7 @@ Electricity; the library part makes its own samples.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -63,10 +64,12 @@ def one_by_one(samples: int = 5000) -> None:
 
 
 def main() -> None:
-    file, target = sys.argv[1:3]
-    replays(file, target)
-    replays(file, target, "--threads", "1")
-    replays(file, target, "--candidates", "1", "--hidden", "20", "--optimiser", "sgd")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", help="a data file, for instance Electricity")
+    parser.add_argument("target", help="its column to predict")
+    given = parser.parse_args()
+    for options in ("", "--threads 1", "--candidates 1 --hidden 20 --optimiser sgd"):
+        replays(given.file, given.target, *options.split())
     one_by_one()
 
 

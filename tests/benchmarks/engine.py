@@ -8,8 +8,8 @@ example: 8,000 passes, for which it takes 25 to 40 seconds.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,9 @@ def line(name: str, data: Any, seeds: int, **settings: Any) -> None:
 
 def main() -> None:
     """Print a line for each set and protocol."""
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("seeds", type=int, nargs="?", default=10, help="10 by default")
+    seeds = parser.parse_args().seeds
     sonar = DATA / "sonar.data"
     line("sonar", sonar, seeds)
     line("sonar, refit=False", sonar, seeds, refit=False)

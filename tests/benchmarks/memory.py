@@ -7,7 +7,7 @@ Prints a line for each million samples and the slope after the first one.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import anyio
@@ -78,7 +78,9 @@ class Meter:
 
 
 def main() -> None:
-    millions = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("millions", type=int, nargs="?", default=5, help="of samples; 5 by default")
+    millions = parser.parse_args().millions
     meter = Meter()
     anyio.run(Pipeline(Generated(millions * MILLION), sinks=[meter]).run)
     slope = np.polyfit(np.arange(len(meter.figures)), meter.figures, 1)[0]
