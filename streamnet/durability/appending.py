@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from errno import EIO
 from io import StringIO
 from pathlib import Path
 from threading import Lock
+from typing import Any
 from typing import final
 
 from streamnet.durability.files import DISK
@@ -22,6 +24,7 @@ logger = logging.getLogger("streamnet.durability")
 
 _SOME = 1 << 16  # characters that are written in one call
 _MOST = 1 << 24  # bytes that wait in memory while the file can't be written
+_END = 4096  # bytes at the end of a file by which it is known again
 
 
 @final
@@ -42,11 +45,10 @@ class AppendedFile:
     >>> file = AppendedFile(path, "rows")
     >>> file.start()
     >>> _ = file.text.write("one\n")
-    >>> file.flush()
-    4
+    >>> state = file.export_state()
     >>> _ = file.text.write("two\n")
     >>> file.close()
-    >>> file.go_on(4)
+    >>> file.restore_state(state)
     >>> file.close()
     >>> path.read_text()
     'one\n'
@@ -60,6 +62,7 @@ class AppendedFile:
         self._files = files
         self._handle: int | None = None
         self._length = 0  # bytes in the file
+        self._end = b""  # the last ones of them
         self._is_named = True  # whether its name is on the disk
         self._waiting = b""
         self._synced = 0  # bytes that are on the disk for sure
@@ -83,6 +86,7 @@ class AppendedFile:
         except OSError as error:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
         self._length = self._synced = 0
+        self._end = b""
         self._is_named = False
 
     def size(self) -> int:
@@ -111,19 +115,30 @@ class AppendedFile:
                 "the state that is gone on from knows of none"
             )
 
-    def go_on(self, length: int) -> None:
-        """Cut the file to its first ``length`` bytes and go on behind them.
+    def export_state(self) -> dict[str, Any]:
+        """Write out what there is; how many bytes the file has then, and what it is known by.
 
         Raises:
-            StateError: If it has fewer bytes or is gone.
-            ConfigurationError: If it can't be written.
+            OSError: If that fails; what could not be written waits.
         """
+        return {"length": self.flush(), "end": hashlib.sha256(self._end).hexdigest()}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Cut the file to what it was then, and go on behind that.
+
+        Raises:
+            StateError: If it is another file by now, or gone.
+            ConfigurationError: If it can't be read or written.
+        """
+        length = state["length"]
         try:
-            size = self._files.size(self.path)
-            if size < length:
+            self._end = self._files.read_part(self.path, max(0, length - _END), min(length, _END))
+            digest = hashlib.sha256(self._end).hexdigest()
+            # States of the first releases knew a file by its length alone.
+            if len(self._end) < min(length, _END) or state.get("end", digest) != digest:
                 raise StateError(
-                    f"{self.what} {self.path} has {size:,} bytes, but had {length:,} when the "
-                    "state was written: it is not the same file any more"
+                    f"{self.what} {self.path} does not begin with the {length:,} bytes that were "
+                    "in it when the state was written: it is not the same file any more"
                 )
             self._handle = self._files.open_end(self.path, length)
         except FileNotFoundError as error:
@@ -178,6 +193,7 @@ class AppendedFile:
         while self._waiting:
             taken = self._files.write(self._handle, self._waiting)
             self._remember(self._waiting[:taken])
+            self._end = (self._end + self._waiting[max(0, taken - _END) : taken])[-_END:]
             self._length += taken
             self._waiting = self._waiting[taken:]
 

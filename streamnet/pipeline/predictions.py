@@ -159,11 +159,11 @@ class Predictions(Output):
     def export_state(self) -> dict[str, Any]:
         """Write out what there is, and say how much it is."""
         self.begin()
-        return {"length": self._file.flush()}
+        return self._file.export_state()
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on with the file, of which what was written later is cut off."""
-        self._file.go_on(state["length"])
+        self._file.restore_state(state)
         self._begun = True
 
     def sync(self) -> None:

@@ -141,14 +141,14 @@ class Rejections(Output):
 
     def export_state(self) -> dict[str, Any]:
         """Counts, and how much of the file is written."""
-        is_open = self._file is not None and self._file.is_open
+        file = self._file if self._file is not None and self._file.is_open else None
         return {
             "total": self.total,
             "reasons": dict(self.reasons),
             "first": None if self.first is None else values_of(self.first),
             "not_kept": self.not_kept,
             "most_bytes": self._most_bytes,
-            "length": self._file.flush() if self._file is not None and is_open else None,
+            **({"length": None} if file is None else file.export_state()),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -161,7 +161,7 @@ class Rejections(Output):
         if state["length"] is None:
             self.begin()  # records that were rejected behind the cut will be again
         elif self._file is not None:
-            self._file.go_on(state["length"])
+            self._file.restore_state(state)
             self._bytes = state["length"]
 
     def sync(self) -> None:

@@ -20,23 +20,49 @@ PATH = Path("/out/rows.csv")
 
 def test_it_goes_on_behind_any_length(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    for length in range(11):
-        path.write_bytes(b"0123456789")
+    for length in (*range(11), 4095, 4096, 4097, 10_000):
+        text = "".join(str(i % 7) for i in range(length))
         file = AppendedFile(path, "rows")
-        file.go_on(length)
-        file.text.write("xyz")
-        assert file.flush() == length + 3
+        file.start()
+        file.text.write(text)
+        state = file.export_state()
+        file.text.write("written later")
         file.close()
-        assert path.read_bytes() == b"0123456789"[:length] + b"xyz"
+        file = AppendedFile(path, "rows")
+        file.restore_state(state)
+        file.text.write("xyz")
+        again = file.export_state()
+        assert again["length"] == length + 3
+        file.close()
+        assert path.read_text() == text + "xyz"
+        file.restore_state(again)
+        file.close()
 
 
-def test_a_file_that_shrank_or_is_gone_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_a_state_of_the_first_releases_knows_a_file_by_its_length(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
+    path.write_bytes(b"0123456789")
+    file = AppendedFile(path, "rows")
+    file.restore_state({"length": 4})
+    file.close()
+    assert path.read_bytes() == b"0123"
+
+
+def test_another_file_is_an_error_that_says_so_and_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    file = AppendedFile(path, "rows")
+    file.start()
+    file.text.write("012")
+    state = file.export_state()
+    file.close()
+    for other in (b"01", b"", b"912345", b"9" * 5000):
+        path.write_bytes(other)
+        with pytest.raises(StateError, match="does not begin with the 3 bytes that were in it"):
+            AppendedFile(path, "rows").restore_state(state)
+        assert path.read_bytes() == other
+    path.unlink()
     with pytest.raises(StateError, match="is gone, but the state goes on from its 3 bytes"):
-        AppendedFile(path, "rows").go_on(3)
-    path.write_bytes(b"01")
-    with pytest.raises(StateError, match="has 2 bytes, but had 3 when the state was written"):
-        AppendedFile(path, "rows").go_on(3)
+        AppendedFile(path, "rows").restore_state(state)
     with pytest.raises(ConfigurationError, match=r"rows .*: No such file"):
         AppendedFile(tmp_path / "no" / "rows.csv", "rows").start()
 

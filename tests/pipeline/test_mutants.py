@@ -133,11 +133,11 @@ def the_rehearsals_memory_is_not_restored(monkeypatch: Patch) -> None:
 
 
 def an_output_is_not_cut(monkeypatch: Patch) -> None:
-    def go_on(self: AppendedFile, length: int) -> None:
-        real(self, max(length, self._files.size(self.path)))
+    def restore(self: AppendedFile, state: dict[str, Any]) -> None:
+        real(self, {"length": max(state["length"], self._files.size(self.path))})
 
-    real = AppendedFile.go_on
-    monkeypatch.setattr(AppendedFile, "go_on", go_on)
+    real = AppendedFile.restore_state
+    monkeypatch.setattr(AppendedFile, "restore_state", restore)
 
 
 def outputs_are_not_synced(monkeypatch: Patch) -> None:
