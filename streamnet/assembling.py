@@ -55,6 +55,7 @@ STATE_DEAD_LETTERS = "dead-letters.jsonl"
 MAY_CHANGE = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
 """Keys of a source that a run may go on with otherwise."""
 STANDARD_INPUT = "-"
+_SHAPE = ("format", "delimiter", "header", "max_record_bytes", "follow", "on_gap")
 _GRID = (
     "hidden",
     "activation",
@@ -167,11 +168,7 @@ def source_of(settings: RunSettings | ModelSettings) -> Source:
     """
     section = settings.source
     columns = columns_of(settings)
-    shape = {
-        name: value
-        for name in ("format", "delimiter", "header", "follow", "on_gap")
-        if (value := getattr(section, name)) is not None
-    }
+    shape = {name: value for name in _SHAPE if (value := getattr(section, name)) is not None}
 
     def files() -> Source:
         return open_files(section.files, columns=columns, **shape)

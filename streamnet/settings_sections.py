@@ -98,7 +98,8 @@ class SourceSection(Section):
 
     ``files`` are names, glob patterns or ``-``, relative to the working directory; ``target``,
     ``task``, ``drop``, ``kinds`` describe columns; ``format``, ``delimiter``, ``header`` and
-    ``missing`` override what is found out from the content. ``follow`` waits for more, and
+    ``missing`` override what is found out from the content; longer records of text than
+    ``max_record_bytes`` (1 MiB) are rejected. ``follow`` waits for more, and
     ``on_gap`` says what happens where something was lost in it. ``max_rejected`` is the largest
     share of bad records among the last ``rejected_window``; above it the run ends, but not before
     so many records were read.
@@ -112,6 +113,7 @@ class SourceSection(Section):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     header: bool | None = None
     missing: AnyTexts | None = None
+    max_record_bytes: Count | None = None
     target: Text | None = None
     task: AnyTask | None = None
     drop: Texts | None = None

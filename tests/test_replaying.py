@@ -193,6 +193,14 @@ def test_columns_are_understood_as_told() -> None:
     assert model.fields == (("x", "category"),)
 
 
+def test_a_run_file_says_how_long_a_record_may_be() -> None:
+    settings = settings_of("[source]\nmax_record_bytes = 12\n[population]\ncandidates = 1")
+    Path("a.csv").write_text("x,colour,y\n" + row(1) * 600 + f"1,{'r' * 20},a\n" + row(2))
+    result = anyio.run(Replay(settings).run)
+    assert result.report["learned"] == 601
+    assert result.report["rejected_reasons"] == {"too-long": 1}
+
+
 # --------------------------------------------------------------- what it refuses
 
 

@@ -162,11 +162,15 @@ def test_all_damaged_is_an_error_and_nothing_is_touched(tmp_path: Path) -> None:
     assert (tmp_path / "predictions.csv").read_bytes() == before
 
 
-def test_an_output_that_was_cut_by_someone_else_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"something of somebody else\n" * 5000])
+def test_another_file_in_the_place_of_an_output_is_an_error_and_left_alone(
+    tmp_path: Path, content: bytes
+) -> None:
     crashed(tmp_path, 700)
-    (tmp_path / "predictions.csv").write_bytes(b"")
-    with pytest.raises(StateError, match="has 0 bytes, but had"):
+    (tmp_path / "predictions.csv").write_bytes(content)
+    with pytest.raises(StateError, match="it is not the same file any more"):
         go(made(tmp_path, TASK))
+    assert (tmp_path / "predictions.csv").read_bytes() == content
 
 
 @pytest.mark.parametrize(
