@@ -23,11 +23,14 @@ class Uninterrupted:
     One that Python does not handle, or another program within the process does, is left alone.
 
     >>> import signal
-    >>> with Uninterrupted():
-    ...     signal.raise_signal(signal.SIGINT)
-    ...     print("whole")
-    Traceback (most recent call last):
-    KeyboardInterrupt
+    >>> try:
+    ...     with Uninterrupted():
+    ...         signal.raise_signal(signal.SIGINT)
+    ...         print("whole")
+    ... except KeyboardInterrupt:
+    ...     print("then interrupted")
+    whole
+    then interrupted
     """
 
     def __init__(self) -> None:
