@@ -46,7 +46,15 @@ __all__ = (
     "parse",
 )
 
-FEEDING = ("files", "format", "follow", "epochs", "limit", "shuffle_buffer")
+FEEDING = (
+    "files",
+    "format",
+    "max_record_bytes",
+    "follow",
+    "epochs",
+    "limit",
+    "shuffle_buffer",
+)
 """Keys of a source that say which files are read and how, not what the columns mean."""
 STANDARD_INPUT = "-"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

@@ -143,6 +143,14 @@ def test_a_run_that_a_drift_stopped_goes_on_as_if_it_had_been_told_so_from_the_b
     assert anyio.run(verify, Path("one")).differences == ()
 
 
+def test_a_setting_that_is_given_as_it_is_without_it_is_no_other() -> None:
+    gopher_file(300)
+    common: dict[str, Any] = {"target": "y", "candidates": 2, "state": "one"}
+    replay("stream.csv", **common, limit=100)
+    going_on: dict[str, Any] = {"max_record_bytes": 1 << 20, "limit": 200, "resume": True}
+    assert replay("stream.csv", **common, **going_on).report["learned"] == 200
+
+
 def test_what_happens_at_a_gap_may_change() -> None:
     gopher_file(600)
     common: dict[str, Any] = {"target": "y", "candidates": 2, "state": "one"}

@@ -234,7 +234,7 @@ class Registry:
 
         Raises:
             ConflictError: If it is in the run file, or there is none of that name.
-            StateError: If its folder can't be removed, or another process is at it.
+            StateError: If its folder can't be removed; or another process is at it: then it stays.
         """
         if name in self.fixed:
             raise ConflictError(f"model {name} is in the run file, so it would come back")
@@ -246,10 +246,15 @@ class Registry:
             with CancelScope(shield=True):  # half-way, there would be none to delete any more
                 await self._ended[name].wait()
                 await to_thread.run_sync(self._remove, name)
+        except StateError:  # nothing was removed
+            if not self._stopping.is_set():
+                self._start(name, hosted.settings)
+            raise
         except OSError as error:
             raise StateError(f"{self.folder / name}: {error.strerror}") from error
         finally:
-            del self._ended[name]
+            if name not in self.models:
+                del self._ended[name]
 
     def _remove(self, name: str) -> None:
         folder = self.folder / name

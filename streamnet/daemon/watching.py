@@ -73,6 +73,7 @@ class Watch:
         self._records: dict[int, int] = {}  # before the cut of a generation
         self._needed = 0  # records before the oldest cut that is kept
         self._asked: set[int] = set()  # newest generations when another one was asked for
+        self._asked_at = -1  # samples in the journal then
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -135,10 +136,11 @@ class Watch:
         if known.generation not in self._records:
             self._note(known)
         self._committer.journal.trim(self._needed)
+        journal = self._committer.journal
         if known.samples != learned or self._queued():
-            self._asked.clear()  # the next checkpoint will come by itself
-        elif self._committer.journal.may_trim(self._committer.journal.samples):
-            self._ask_for_another(known.generation)
+            return  # the next checkpoint will come by itself
+        if journal.may_trim(journal.samples):
+            self._ask_for_another(known.generation, journal.samples)
 
     def _note(self, known: StateStatistics) -> None:
         assert known.generation is not None
@@ -154,12 +156,15 @@ class Watch:
         for number in sorted(needless)[:-1]:
             del self._records[number]
 
-    def _ask_for_another(self, generation: int) -> None:
+    def _ask_for_another(self, generation: int, samples: int) -> None:
         """Let a checkpoint be made though nothing is learned, since the journal grows all the same.
 
         Predictions go into it as well. Old checkpoints need all that came behind them, so it takes
         as many new ones as are kept until they need no more than the newest one.
         """
+        if samples != self._asked_at:
+            self._asked_at = samples
+            self._asked.clear()
         if len(self._asked) < self._state.folder.generations.keep and generation not in self._asked:
             self._asked.add(generation)
             self._pipeline.checkpoint()

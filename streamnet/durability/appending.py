@@ -137,8 +137,8 @@ class AppendedFile:
             # States of the first releases knew a file by its length alone.
             if len(self._end) < min(length, _END) or state.get("end", digest) != digest:
                 raise StateError(
-                    f"{self.what} {self.path} does not begin with the {length:,} bytes that were "
-                    "in it when the state was written: it is not the same file any more"
+                    f"{self.what} {self.path} is another file than the one that had {length:,} "
+                    "bytes when the state was written"
                 )
             self._handle = self._files.open_end(self.path, length)
         except FileNotFoundError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from typing import final
 
@@ -20,8 +21,12 @@ from streamnet.samples import Block
 from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Task
+from streamnet.sources.kinds import WHITESPACE
 
 __all__ = ("OnlineClassifier",)
+
+TRUTHS = ("false", "true")  # what the encoder calls them
+DIGITS = frozenset("-0123456789")  # what the text of a finite number begins with
 
 
 @final
@@ -54,7 +59,8 @@ class OnlineClassifier(OnlineEstimator):
     ) -> None:
         super().__init__(candidates, seed=seed, kinds=kinds, start=start, **learning)
         self._classes: list[Any] = [] if start is None else list(start.labels)
-        self._firsts: dict[Any, str] = {}  # by number what the encoder calls it, or an equal one
+        # By number what the encoder calls it, or the equal one that came first.
+        self._firsts = _firsts(self._classes, self._classes)
 
     @property
     def classes_(self) -> list[Any]:
@@ -113,10 +119,12 @@ class OnlineClassifier(OnlineEstimator):
         firsts, new = self._firsts, dict[Any, Any]()
 
         def named(y: object) -> object:
-            value = _label(y, "")
-            if not isinstance(value, int | float):
+            value = _label(y, str(y))
+            number = _number(value)
+            if number is None:
                 return y
-            return firsts.get(value, new.setdefault(value, y))
+            first = firsts.get(number, new.setdefault(number, y))
+            return y if isinstance(value, str) else first
 
         return [named(y) for y in targets]
 
@@ -126,10 +134,11 @@ class OnlineClassifier(OnlineEstimator):
         if len(labels) == len(self._classes) or block.target is None:
             return
         texts = [printable(text) for text in block.target.tolist()]  # as the encoder calls them
-        for label in labels[len(self._classes) :]:
+        before = len(self._classes)
+        for label in labels[before:]:
             record = int(block.marks[texts.index(label), 1])
             self._classes.append(_label(targets[record - first], label))
-            self._firsts.setdefault(self._classes[-1], label)
+        self._firsts = _firsts(self._classes[before:], labels[before:]) | self._firsts
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
@@ -139,8 +148,7 @@ class OnlineClassifier(OnlineEstimator):
         """Go on as the classifier did whose state this is, and that was made with like settings."""
         super().restore_state(state)
         self._classes = list(state["classes"])
-        pairs = zip(self._classes, self._learner.encoder.labels, strict=True)
-        self._firsts = dict(reversed(list(pairs)))  # of equal ones the first counts
+        self._firsts = _firsts(self._classes, self._learner.encoder.labels)
 
 
 def _label(given: object, text: str) -> Any:
@@ -149,6 +157,32 @@ def _label(given: object, text: str) -> Any:
         return text  # the finest of them would become numbers
     value = given.item() if isinstance(given, np.generic) else given
     return value if isinstance(value, str | int | float) else text
+
+
+def _number(label: int | float | str) -> int | float | None:
+    """The number that a label is, or whose text it is; None if it is neither."""
+    if not isinstance(label, str):
+        return label
+    text = label.strip(WHITESPACE)
+    if text in TRUTHS:
+        return text == TRUTHS[True]
+    if text[:1] in DIGITS:
+        for kind in (int, float):
+            with suppress(ValueError):
+                number = kind(text)
+                if repr(number) == text:
+                    return number
+    return None
+
+
+def _firsts(labels: Sequence[Any], texts: Sequence[str]) -> dict[Any, str]:
+    """By number the text of the first label that is equal, or is the number's text."""
+    found: dict[Any, str] = {}
+    for label, text in zip(labels, texts, strict=True):
+        for number in (_number(label), _number(text)):
+            if number is not None:
+                found.setdefault(number, text)
+    return found
 
 
 def _array(labels: Sequence[Any]) -> NDArray[Any]:

@@ -41,15 +41,26 @@ class Uninterrupted:
     def __enter__(self) -> None:
         if threading.get_ident() == threading.main_thread().ident:
             handler = getsignal(SIGINT)
+            if isinstance(left := getattr(handler, "__self__", None), Uninterrupted):
+                handler = left._handler  # by one whose end another signal's exception broke off
             if callable(handler):
                 self._handler = handler
-                set_handler(SIGINT, self._note)
+                try:
+                    set_handler(SIGINT, self._note)
+                except BaseException:  # of another signal
+                    set_handler(SIGINT, handler)
+                    raise
 
     def __exit__(self, *_: object) -> None:
         if self._handler is not None:
-            set_handler(SIGINT, self._handler)
-            if self._came:
-                self._handler(SIGINT, self._frame)
+            try:
+                set_handler(SIGINT, self._handler)
+            except BaseException:
+                set_handler(SIGINT, self._handler)
+                raise
+            finally:
+                if self._came:
+                    self._handler(SIGINT, self._frame)
 
     def _note(self, _: int, frame: FrameType | None) -> None:
         self._came, self._frame = True, frame

@@ -230,8 +230,9 @@ class Pipeline:
         return glance.snapshot and self._champion(glance.snapshot)
 
     def checkpoint(self) -> None:
-        """Let the state, if there is one, be kept soon, also if nothing is new since the last."""
-        self._reader.cut()
+        """Let the state be kept soon, once there is one, also if nothing is new since the last."""
+        if self.ready.is_set():  # what was waited for before must not be cancelled
+            self._reader.cut()
 
     async def _run(self) -> None:
         if self._begun:

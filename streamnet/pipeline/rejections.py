@@ -148,6 +148,7 @@ class Rejections(Output):
             "first": None if self.first is None else values_of(self.first),
             "not_kept": self.not_kept,
             "most_bytes": self._most_bytes,
+            "path": str(self.path),
             **({"length": None} if file is None else file.export_state()),
         }
 
@@ -159,6 +160,9 @@ class Rejections(Output):
         # States of the first releases had no such bound.
         self.not_kept = state.get("not_kept", 0)
         if state["length"] is None:
+            # States of the first releases did not say which file it was.
+            if self._file is not None and state.get("path", str(self.path)) != str(self.path):
+                self._file.check_empty()
             self.begin()  # records that were rejected behind the cut will be again
         elif self._file is not None:
             self._file.restore_state(state)

@@ -25,8 +25,8 @@ SLOWER = 1.1
 class Worker:
     """Does the work of one stage, and learns how long a sample takes.
 
-    What it measures decides where work is done, never what comes out. Nothing is brief before it
-    was measured: the first time kernels may have to be compiled, or others that are.
+    What it measures decides where work is done, never what comes out. What was
+    never measured is done in a thread: kernels may have to be compiled for it.
 
     Args:
         brief: Longest work, in seconds, that is done at once.

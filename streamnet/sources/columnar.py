@@ -260,6 +260,8 @@ def _failed(path: str, error: OSError) -> DataError:
 
     One without a number is of something that unpacks the data: they are damaged, and stay so.
     """
+    if error.errno is not None:
+        return unreadable(path, error)
     number = _SYSTEM_ERROR.search(str(error))
     if number is None:
         return DataError(f"{path} can't be read: {error}")

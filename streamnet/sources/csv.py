@@ -38,6 +38,7 @@ from streamnet.sources.reasons import Reason
 from streamnet.sources.reasons import shown
 from streamnet.sources.records import Records
 from streamnet.sources.records import Rules
+from streamnet.sources.textformat import MAX_RECORD_BYTES
 from streamnet.sources.textformat import Chunk
 from streamnet.sources.textformat import Head
 from streamnet.sources.textformat import TextFormat
@@ -78,7 +79,7 @@ class CsvFormat(TextFormat):
         delimiter: str | None = None,
         header: bool | None = None,
         quote: str | None = '"',
-        max_record_bytes: int = 1 << 20,
+        max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         for name, value in (("delimiter", delimiter), ("quote", quote)):
             if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n"):

@@ -27,6 +27,7 @@ from streamnet.sources.jsonlines import JsonLinesFormat
 from streamnet.sources.libsvm import LibsvmFormat
 from streamnet.sources.sequence import OnGap
 from streamnet.sources.text import TextSource
+from streamnet.sources.textformat import MAX_RECORD_BYTES
 from streamnet.sources.textformat import TextFormat
 
 __all__ = ("FORMATS", "open_files")
@@ -60,7 +61,7 @@ def open_files(
     delimiter: str | None = None,
     header: bool | None = None,
     quote: str | None = '"',
-    max_record_bytes: int = 1 << 20,
+    max_record_bytes: int = MAX_RECORD_BYTES,
     chunk_bytes: int = 1 << 20,
     follow: bool = False,
     on_gap: OnGap = "stop",

@@ -26,6 +26,7 @@ from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
 from streamnet.sources.reasons import shown
 from streamnet.sources.records import Rules
+from streamnet.sources.textformat import MAX_RECORD_BYTES
 from streamnet.sources.textformat import Chunk
 from streamnet.sources.textformat import Head
 from streamnet.sources.textformat import TextFormat
@@ -64,7 +65,7 @@ class LibsvmFormat(TextFormat):
     'label'
     """
 
-    def __init__(self, columns: Columns, *, max_record_bytes: int = 1 << 20) -> None:
+    def __init__(self, columns: Columns, *, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
         self._columns = columns
         self._rules = Rules(comment=COMMENT[0], longest=max_record_bytes)
         self._schema = Schema(())

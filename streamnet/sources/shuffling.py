@@ -125,12 +125,19 @@ class Shuffled(Source):
 
     async def receive(self) -> Block | None:
         """The next samples; None at the end."""
-        while not self._out:
-            if self._ended:
-                return None
-            await self._step()
-        self._rejected += len(self._out[0].rejected)
-        return self._out.popleft()
+        while True:
+            while not self._out:
+                if self._ended:
+                    return None
+                await self._step()
+            block = self._out.popleft()
+            # In states of the first releases rejected records had left sooner than they do now.
+            known = max(0, (self._known or 0) - self._rejected)
+            self._rejected += len(block.rejected)
+            if not block.rejected or not known:
+                return block
+            if known < len(block.rejected):
+                return replace(block, rejected=block.rejected[known:])
 
     async def aclose(self) -> None:
         """Close the source and forget the samples that wait."""

@@ -27,7 +27,9 @@ from streamnet.sources.records import Records
 from streamnet.sources.records import Rules
 from streamnet.sources.records import find_records
 
-__all__ = ("Chunk", "Head", "TextFormat")
+__all__ = ("MAX_RECORD_BYTES", "Chunk", "Head", "TextFormat")
+
+MAX_RECORD_BYTES = 1 << 20  # unless another length is given
 
 
 class Head(NamedTuple):

@@ -216,6 +216,8 @@ def test_what_another_daemon_is_at_is_neither_reset_nor_deleted(
                 assert theirs.state == "failed"
                 with pytest.raises(StateError, match="spam is in use by process"):
                     await second.delete("spam")
+                again = there(second.get("spam"))  # it stays, and can be deleted later
+                await until(lambda: again.state == "failed")
             await mine.learn(rows(10))
         async with hosting_all(tmp_path) as third:
             await learned(there(third.get("spam")), 30)

@@ -57,7 +57,7 @@ def test_another_file_is_an_error_that_says_so_and_is_left_as_it_is(tmp_path: Pa
     file.close()
     for other in (b"01", b"", b"912345", b"9" * 5000):
         path.write_bytes(other)
-        with pytest.raises(StateError, match="does not begin with the 3 bytes that were in it"):
+        with pytest.raises(StateError, match="is another file than the one that had 3 bytes"):
             AppendedFile(path, "rows").restore_state(state)
         assert path.read_bytes() == other
     path.unlink()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from streamnet.errors import DataError
+from streamnet.online import OnlineClassifier
 from tests.online.learners import classifier
 from tests.online.learners import flat
 
@@ -64,25 +65,40 @@ def test_labels_that_are_equal_are_one_label(first: Any, many: bool) -> None:
     assert type(estimator.classes_[0]) is type(np.asarray(first).item())
 
 
-def test_one_by_one_or_as_many_the_same_labels_are_equal() -> None:
+@pytest.mark.parametrize(
+    ("targets", "texts"),
+    [
+        (
+            [
+                *(np.float32(0.1), Decimal(1), True, np.longdouble(1)),
+                *(1, np.float32(0.1), 1.0, 0.1),
+            ],
+            ("0.1", "1", "1.0"),
+        ),
+        (["1", 1, 1.0, "1.0", True], ("1", "1.0")),
+        (["1.0", 1, "1", 1.0], ("1.0", "1")),
+        (["true", 1, 1.0, "x", 0, False, "false"], ("true", "x", "0", "false")),
+        ([" 2", 2.0, "2", "-", "1_0", 10], ("2", "-", "1_0", "10")),
+    ],
+)
+def test_one_by_one_or_as_many_the_same_labels_are_equal(
+    targets: list[Any], texts: tuple[str, ...]
+) -> None:
     """What the user gave is not what the encoder calls it, nor always what comes back."""
-    targets: list[Any] = [
-        np.float32(0.1),
-        Decimal(1),
-        True,
-        np.longdouble(1),
-        1,
-        np.float32(0.1),
-        1.0,
-        0.1,
-    ]
-    rows = [{"x": float(y)} for y in targets]
+    rows = [{"x": float(len(str(y)))} for y in targets]
     single, many = classifier(), classifier().partial_fit(rows, targets)
     for row, target in zip(rows, targets, strict=True):
         single = loads(dumps(single))
         single.learn_one(row, target)
     assert flat(single.export_state()) == flat(many.export_state())
-    assert many.model().labels == ("0.1", "1", "true", "1.0")
+    assert many.model().labels == texts
+
+
+def test_who_goes_on_from_a_model_meets_its_labels_as_numbers_of_any_type() -> None:
+    taught = classifier().partial_fit([{"x": 0.0}, {"x": 1.0}] * 20, [0, 1] * 20)
+    estimator = OnlineClassifier(seed=1, start=taught.model())
+    estimator.partial_fit([{"x": 0.0}, {"x": 1.0}, {"x": 1.0}], [0.0, 1.0, True])
+    assert estimator.classes_ == ["0", "1"]
 
 
 def test_a_label_may_come_up_at_any_time_in_the_middle_of_a_block() -> None:

@@ -32,13 +32,17 @@ def learned(estimator: OnlineClassifier, start: int, stop: int) -> OnlineClassif
 
 
 @contextmanager
-def interrupted_at_call(wanted: int, number: signal.Signals) -> Iterator[None]:
-    """Raise a signal before a function of ours, the one that is called as that many-th."""
-    calls = count()
+def interrupted_at_call(
+    wanted: int, number: signal.Signals, within: str = "learn_one"
+) -> Iterator[None]:
+    """Raise a signal at the call of a function of ours, that many calls behind that of another."""
+    calls, begun = count(), False
 
     def look(frame: FrameType, event: str, _: object) -> None:
+        nonlocal begun
         ours = frame.f_globals.get("__name__", "").startswith("streamnet.")
-        if event == "call" and ours and next(calls) == wanted:
+        begun = begun or (ours and frame.f_code.co_name == within)
+        if event == "call" and ours and begun and next(calls) == wanted:
             sys.setprofile(None)
             signal.raise_signal(number)
 
@@ -51,7 +55,7 @@ def interrupted_at_call(wanted: int, number: signal.Signals) -> Iterator[None]:
 
 @pytest.mark.parametrize("at", range(3, 400, 23))
 def test_who_presses_ctrl_c_while_a_sample_is_learned_goes_on_to_the_same_bits(at: int) -> None:
-    # The first sample of a new label makes the most room.
+    # The first sample of a new label makes the most room; other calls lead into later samples.
     start = LABELS.index("label 5")
     estimator = learned(OnlineClassifier(FEW, seed=1), 0, start)
     with pytest.raises(KeyboardInterrupt), interrupted_at_call(at, signal.SIGINT):
@@ -64,7 +68,7 @@ def test_who_presses_ctrl_c_while_a_sample_is_learned_goes_on_to_the_same_bits(a
 
 def test_samples_in_one_call_are_learned_up_to_a_block_s_end() -> None:
     estimator = OnlineClassifier(FEW, seed=1)
-    with pytest.raises(KeyboardInterrupt), interrupted_at_call(6200, signal.SIGINT):
+    with pytest.raises(KeyboardInterrupt), interrupted_at_call(40, signal.SIGINT, "_learn"):
         estimator.partial_fit(ROWS * 10, LABELS * 10)
     assert estimator._learner.trainer.number == 1024
     estimator.partial_fit((ROWS * 10)[1024:], (LABELS * 10)[1024:])
@@ -74,7 +78,7 @@ def test_samples_in_one_call_are_learned_up_to_a_block_s_end() -> None:
 
 def test_an_auto_encoder_is_left_whole_too() -> None:
     coder, whole = AutoEncoder(seed=1), AutoEncoder(seed=1).partial_fit(ROWS)
-    with pytest.raises(KeyboardInterrupt), interrupted_at_call(60, signal.SIGINT):
+    with pytest.raises(KeyboardInterrupt), interrupted_at_call(30, signal.SIGINT, "blocks"):
         coder.partial_fit(ROWS)
     assert np.array_equal(coder.encode(ROWS), whole.encode(ROWS))
 
@@ -134,3 +138,15 @@ def test_what_is_ignored_stays_so_and_other_threads_touch_no_handler() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_a_handler_that_an_exception_left_behind_is_found_out_by_the_next_block() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    left = Uninterrupted()
+    left.__enter__()  # and its end is never reached
+    try:
+        with pytest.raises(KeyboardInterrupt), Uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, before)

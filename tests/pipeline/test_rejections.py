@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamnet.errors import ConfigurationError
+from streamnet.errors import StateError
 from streamnet.errors import TooManyRejectedError
 from streamnet.pipeline import Rejections
 from streamnet.samples import Task
@@ -93,6 +94,17 @@ def test_what_an_earlier_run_left_is_not_taken_for_records_of_this_one(
     letters.write_text("of a run before\n")
     go(made(tmp_path, task, source=Playing(stream(task, 4))))
     assert letters.read_text() == ""
+
+
+def test_a_file_that_a_run_is_given_only_when_it_goes_on_is_not_emptied(tmp_path: Path) -> None:
+    state = Rejections(tmp_path / "one.jsonl").export_state()
+    for name in ("one.jsonl", "other.jsonl"):
+        (tmp_path / name).write_text("of before\n")
+    Rejections(tmp_path / "one.jsonl").restore_state(state)
+    with pytest.raises(StateError, match=r"other.jsonl has 10 bytes, but must be absent or empty"):
+        Rejections(tmp_path / "other.jsonl").restore_state(state)
+    contents = [(tmp_path / name).read_text() for name in ("one.jsonl", "other.jsonl")]
+    assert contents == ["", "of before\n"]
 
 
 def broken_off(run: Runner, folder: Path, **settings: Any) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ from streamnet.pipeline import state as module
 from streamnet.pipeline.standing import standing_of
 from streamnet.pipeline.state import State
 from streamnet.samples import Task
+from tests.conftest import Runner
 from tests.durability.disks import Faulty
 from tests.durability.disks import Memory
 from tests.learning.streams import stream
@@ -162,13 +163,34 @@ def test_all_damaged_is_an_error_and_nothing_is_touched(tmp_path: Path) -> None:
     assert (tmp_path / "predictions.csv").read_bytes() == before
 
 
+def test_a_checkpoint_may_be_asked_for_at_any_time(run: Runner, tmp_path: Path) -> None:
+    pipeline = made(tmp_path, TASK, state={"every_samples": None})
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+
+            async def ask() -> None:
+                while True:
+                    pipeline.checkpoint()
+                    await anyio.sleep(0.002)
+
+            group.start_soon(ask)
+            await pipeline.run()
+            group.cancel_scope.cancel()
+
+    run(main)
+    expected = finished(tmp_path / "other", TASK)
+    assert left(tmp_path, pipeline) == expected
+    assert len(list((tmp_path / "state/checkpoints").iterdir())) == 3
+
+
 @pytest.mark.parametrize("content", [b"", b"something of somebody else\n" * 5000])
 def test_another_file_in_the_place_of_an_output_is_an_error_and_left_alone(
     tmp_path: Path, content: bytes
 ) -> None:
     crashed(tmp_path, 700)
     (tmp_path / "predictions.csv").write_bytes(content)
-    with pytest.raises(StateError, match="it is not the same file any more"):
+    with pytest.raises(StateError, match="is another file than the one that had"):
         go(made(tmp_path, TASK))
     assert (tmp_path / "predictions.csv").read_bytes() == content
 
