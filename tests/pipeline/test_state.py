@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import anyio
@@ -117,6 +118,7 @@ def test_a_run_whose_directory_was_replaced_ends_and_leaves_the_other_one_alone(
 
     def replace(served: Served) -> None:
         if served.scored.first >= 500 and not aside.exists():
+            sleep(1)  # no checkpoint comes past here, and one that is being written is done by then
             other.path.rename(aside)
             other.open()  # as a run that begins anew does
 
