@@ -32,7 +32,6 @@ from streamnet.sources import Shuffled
 from streamnet.sources import Source
 from streamnet.sources import open_files
 from streamnet.sources.columns import columns_named
-from streamnet.sources.textformat import MAX_RECORD_BYTES
 
 __all__ = (
     "DEAD_LETTERS",
@@ -203,8 +202,6 @@ def state_of(settings: RunSettings, *, resume: bool) -> State | None:
     except OSError as error:
         raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
     source = settings.source.model_dump(mode="json", exclude=MAY_CHANGE) | {"limit": None}
-    if source["max_record_bytes"] == MAX_RECORD_BYTES:
-        source["max_record_bytes"] = None  # as if it was not given
     if settings.source.limit is not None:
         # Behind the limit a shuffle buffer has emptied itself, and the next epoch has begun. Else
         # it may be another one, but what a source under a limit remembers is of another kind.

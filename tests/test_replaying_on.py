@@ -143,12 +143,19 @@ def test_a_run_that_a_drift_stopped_goes_on_as_if_it_had_been_told_so_from_the_b
     assert anyio.run(verify, Path("one")).differences == ()
 
 
-def test_a_setting_that_is_given_as_it_is_without_it_is_no_other() -> None:
+@pytest.mark.parametrize(
+    "default",
+    [{"max_record_bytes": 1 << 20}, {"most_fields": 4096, "epochs": 1}, {"shuffle_buffer": 0}],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_setting_that_is_given_as_it_is_without_it_is_no_other(
+    default: dict[str, Any], first: bool
+) -> None:
     gopher_file(300)
     common: dict[str, Any] = {"target": "y", "candidates": 2, "state": "one"}
-    replay("stream.csv", **common, limit=100)
-    going_on: dict[str, Any] = {"max_record_bytes": 1 << 20, "limit": 200, "resume": True}
-    assert replay("stream.csv", **common, **going_on).report["learned"] == 200
+    given, later = (default, {}) if first else ({}, default)
+    replay("stream.csv", **common, **given, limit=100)
+    assert replay("stream.csv", **common, **later, limit=200, resume=True).report["learned"] == 200
 
 
 def test_what_happens_at_a_gap_may_change() -> None:

@@ -25,7 +25,7 @@ from streamnet.sources.kinds import WHITESPACE
 
 __all__ = ("OnlineClassifier",)
 
-TRUTHS = ("false", "true")  # what the encoder calls them
+TRUTHS = {"false": False, "true": True}  # by what the encoder calls them
 DIGITS = frozenset("-0123456789")  # what the text of a finite number begins with
 
 
@@ -164,15 +164,13 @@ def _number(label: int | float | str) -> int | float | None:
     if not isinstance(label, str):
         return label
     text = label.strip(WHITESPACE)
-    if text in TRUTHS:
-        return text == TRUTHS[True]
     if text[:1] in DIGITS:
         for kind in (int, float):
             with suppress(ValueError):
                 number = kind(text)
                 if repr(number) == text:
                     return number
-    return None
+    return TRUTHS.get(text)
 
 
 def _firsts(labels: Sequence[Any], texts: Sequence[str]) -> dict[Any, str]:

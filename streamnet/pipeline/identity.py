@@ -16,6 +16,8 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.search import default_population
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.sources.columns import Columns
+from streamnet.sources.textformat import MAX_RECORD_BYTES
 
 __all__ = ("changes", "identity_of", "in_full")
 
@@ -33,6 +35,13 @@ _LEARNER = _defaults(Learner)
 _ENCODER = _defaults(Encoder, "lags")
 _EVOLUTION = _defaults(Evolution, "seed", "balanced")
 _CANDIDATE = CandidateSettings().as_dict()
+_SOURCE = {
+    "max_record_bytes": MAX_RECORD_BYTES,
+    "most_fields": _defaults(Columns)["most_fields"],
+    "follow": False,
+    "epochs": 1,
+    "shuffle_buffer": 0,
+}
 
 
 def identity_of(
@@ -109,7 +118,17 @@ def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     >>> changes({"candidates": [], "seed": 1}, now)
     ['alpha is 0.5, but was 0.05']
     """
-    return differences(_relaxed(_known(in_full(saved), now), now), now)
+    saved, now = _plainly(in_full(saved)), _plainly(now)
+    return differences(_relaxed(_known(saved, now), now), now)
+
+
+def _plainly(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, of which those of the source that are what they are without it are not given."""
+    if not identity.get("source"):
+        return dict(identity)
+    given = identity["source"].items()
+    plain = {name: None if value == _SOURCE.get(name) else value for name, value in given}
+    return {**identity, "source": plain}
 
 
 def _relaxed(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,10 @@ class Rejections(Output):
             f"The first one, {where}: {first.detail}"
         )
 
+    @property
+    def _name(self) -> str | None:
+        return None if self.path is None else str(self.path)
+
     def export_state(self) -> dict[str, Any]:
         """Counts, and how much of the file is written."""
         file = self._file if self._file is not None and self._file.is_open else None
@@ -148,7 +152,7 @@ class Rejections(Output):
             "first": None if self.first is None else values_of(self.first),
             "not_kept": self.not_kept,
             "most_bytes": self._most_bytes,
-            "path": str(self.path),
+            "path": self._name,
             **({"length": None} if file is None else file.export_state()),
         }
 
@@ -161,7 +165,7 @@ class Rejections(Output):
         self.not_kept = state.get("not_kept", 0)
         if state["length"] is None:
             # States of the first releases did not say which file it was.
-            if self._file is not None and state.get("path", str(self.path)) != str(self.path):
+            if self._file is not None and state.get("path", self._name) != self._name:
                 self._file.check_empty()
             self.begin()  # records that were rejected behind the cut will be again
         elif self._file is not None:

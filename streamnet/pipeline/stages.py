@@ -181,7 +181,7 @@ async def record(
                 await send.send(served)
                 continue
             block = served.scored.encoded.block
-            work = records_of(block) if recorder.is_busy else len(block.rejected)
+            work = records_of(block) if recorder.is_busy else 1 + len(block.rejected)
             await worker.run(work, recorder.write, served)
             if served.emitted is not None:
                 emission = publish(served.emitted)

@@ -25,8 +25,8 @@ SLOWER = 1.1
 class Worker:
     """Does the work of one stage, and learns how long a sample takes.
 
-    What it measures decides where work is done, never what comes out. What was
-    never measured is done in a thread: kernels may have to be compiled for it.
+    What it measures decides where work is done, never what comes out. What was never measured is
+    done in a thread: kernels may have to be compiled for it.
 
     Args:
         brief: Longest work, in seconds, that is done at once.
@@ -61,4 +61,5 @@ class Worker:
     def note(self, samples: float, seconds: float) -> None:
         """Take in how long the work on so many samples took."""
         # The least of late, since a thread that waits for others seems slower than it is.
-        self._pace = min(self._pace * SLOWER, seconds / max(samples, 1.0))
+        if samples:  # without any, kernels were perhaps not asked
+            self._pace = min(self._pace * SLOWER, seconds / samples)

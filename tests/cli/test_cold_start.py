@@ -17,9 +17,9 @@ from tests.conftest import REPOSITORY
 from tests.durability.killing import CONFIG
 from tests.durability.killing import write_stream
 
-# A process that heeds no signal is told by what it went on to compile, on machines of any speed:
-# this kernel is one of the last, and takes half of all the time.
-LATE = "kernels.learn-*.nbi"
+# A process that heeds no signal is told by what it went on to compile, on machines of any speed: of
+# more than 40 kernels one was there when the signal came, and a few are before it can be heeded.
+MOST = 15
 HANGS = 120
 
 SERVE = """[serve]
@@ -60,7 +60,7 @@ def stopped_while_compiling(
     finally:
         child.kill()
         child.wait()
-    assert not list(cache.rglob(LATE))
+    assert len(list(cache.rglob("*.nbi"))) <= MOST
     return child.returncode, words
 
 

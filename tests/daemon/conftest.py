@@ -10,12 +10,6 @@ from tests.daemon.standing_in import StandIn
 from tests.daemon.standing_in import StandInRegistry
 
 
-@pytest.fixture(params=["asyncio"])
-def backend(request: pytest.FixtureRequest) -> str:
-    """The one event loop that a daemon runs on, since its HTTP server does."""
-    return str(request.param)
-
-
 @pytest.fixture
 def registry() -> StandInRegistry:
     return StandInRegistry("wine")
