@@ -221,6 +221,14 @@ def test_the_package_is_never_fetched_by_name_as_that_one_is_another_project() -
     assert fetched == []
 
 
+def test_what_the_lock_names_is_installed_without_looking_for_anything_newer() -> None:
+    """An installer that resolves would take the `coverage[toml]` of a release after the lock's."""
+    locked = [line for line in INSTALLS if "requirements.lock" in line]
+    assert locked
+    exactly = {"--no-deps", "--require-hashes"}
+    assert [line for line in locked if not exactly <= {*line.split()}] == []
+
+
 def test_the_tests_have_to_cover_most_of_the_package_also_in_processes_of_their_own() -> None:
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
     coverage = settings["tool"]["coverage"]
