@@ -90,7 +90,8 @@ class DataOptions(_Options):
             negative="",
             metavar="COLUMN=KIND",
             help="What a column's values are, where what is found out from them is wrong: number, "
-            "category, time or text; may be repeated.",
+            "category, time (ISO 8601, or numbers of seconds, milli-, micro- or nanoseconds "
+            "since 1970) or text; may be repeated.",
         ),
     ] = None
     epochs: Annotated[int | None, count("Passes over the files; only the first is scored.")] = None

@@ -24,6 +24,7 @@ from streamnet.sources.kinds import WHITESPACE
 from streamnet.sources.kinds import kind_of
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
+from streamnet.sources.times import seconds_of_number
 from streamnet.sources.values import Reading
 from streamnet.sources.values import number_of
 from streamnet.sources.values import reader_of
@@ -257,7 +258,7 @@ class Conversion:
                 pass
             else:
                 if not np.isinf(array).any():
-                    return array
+                    return array if kind is Kind.NUMBER else list(map(seconds_of_number, array))
         read = reader_of(kind)
         found = [read(value, self._reading) for value in column]
         return self._separated(name, column, found, order, problems, math.nan)

@@ -293,6 +293,9 @@ class CsvFormat(TextFormat):
             lambda name: kind_of(values(name)),
             lambda: task_of(values(str(self._columns.target))),
         )
+        for name, kind in self._columns.kinds.items():
+            if kind == Kind.TIME:
+                values(name)
         tell_doubts(file, schema, found)
         return schema
 

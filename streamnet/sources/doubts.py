@@ -20,6 +20,7 @@ __all__ = ("tell_doubts",)
 
 MOSTLY = 0.95
 FEWEST_LABELS = 20
+DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[0-9]{4,6})?")
 DISTINCT = 0.9  # share of different labels above which they are hardly labels
 
 logger = logging.getLogger("streamnet.sources")
@@ -35,7 +36,8 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
     Args:
         file: Its name.
         schema: Its columns.
-        values: Texts of the columns whose kind or task was found out, but for missing ones.
+        values: Texts of the columns whose kind or task was found out, or that were said to be
+            times, but for missing ones.
     """
     kinds = dict(schema.fields)
     words = []
@@ -43,6 +45,8 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
         labels = name == schema.target and schema.task is Task.CLASSIFICATION
         if labels:
             _tell_labels(file, name, texts)
+        elif kinds.get(name) is Kind.TIME:
+            _tell_dates(file, name, texts)
         elif kinds.get(name, Kind.NUMBER) is Kind.NUMBER:
             _tell_strays(file, name, texts, target=name == schema.target)
         elif _as_number(texts) is not None:
@@ -63,6 +67,15 @@ def _tell_labels(file: str, name: str, texts: Sequence[str]) -> None:
     rule = "%s: target %r is taken as labels, such as %s: %d different ones in %d values%s"
     hint = "" if number is None else f"; numbers are written like {number}"
     logger.warning(rule, file, name, shown(texts[0]), distinct, len(texts), hint)
+
+
+def _tell_dates(file: str, name: str, texts: Sequence[str]) -> None:
+    """Doubt seconds that are dates without hyphens."""
+    if not texts or not all(map(DATE.fullmatch, texts)):
+        return
+    day = texts[0]
+    rule = "%s: column %r is read as seconds since 1970, but has %s: dates are read like %s-%s-%s"
+    logger.warning(rule, file, name, shown(day), day[:4], day[4:6], day[6:8])
 
 
 def _tell_strays(file: str, name: str, texts: Sequence[str], *, target: bool) -> None:

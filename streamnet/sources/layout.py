@@ -22,7 +22,7 @@ from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Chunk
-from streamnet.sources.times import seconds_of_text
+from streamnet.sources.values import time_of
 
 __all__ = ("Layout",)
 
@@ -69,9 +69,10 @@ class Layout:
             self._words.append(label)
         self._schema = schema
         self._columns = columns
-        self._missing = frozenset(columns.missing)
+        self._reading = columns.reading()
+        self._decimal = decimal
         self._order = {name: number for number, name in enumerate(names)}
-        self._memory = [_Words(self._missing) for _ in self._words]
+        self._memory = [_Words(self._reading.missing) for _ in self._words]
         plan = np.full(len(names), -1, np.int64)
         for column, name in enumerate(self._numbers):
             plan[self._order[name]] = FieldReader.number(column)
@@ -130,7 +131,7 @@ class Layout:
         for (begin, end), doubled in zip(spans.tolist(), escaped.tolist(), strict=True):
             raw = data[begin:end]
             text = (raw.replace(self._doubled, single) if doubled else raw).decode()
-            words.append(None if text in self._missing else text)
+            words.append(None if text in self._reading.missing else text)
         return words
 
     def _arranged(
@@ -162,9 +163,9 @@ class Layout:
         for row, text in enumerate(column):
             if text is None or not good[row]:
                 continue
-            moment = seconds_of_text(text)
-            if moment is None:
-                problem = Problem.of_value(Reason.TIME, name, text)
+            moment = time_of(text.replace(self._decimal, "."), self._reading)
+            if isinstance(moment, Reason):
+                problem = Problem.of_value(moment, name, text)
                 self._note(found, row, self._order[name], problem)
             else:
                 seconds[row] = moment

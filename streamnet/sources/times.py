@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from datetime import UTC
 from datetime import date
 from datetime import datetime
 
-__all__ = ("is_time", "seconds_of", "seconds_of_text")
+__all__ = ("is_time", "seconds_of", "seconds_of_number", "seconds_of_text")
+
+_LEAST = (1e11, 1e14, 1e17)  # of a number of milliseconds, microseconds, nanoseconds
+_PARTS = (1.0, 1e3, 1e6, 1e9)  # of a second
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - to subtract from times without a zone
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,3 +46,15 @@ def seconds_of(moment: date) -> float:
         moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 - UTC without zone
     epoch = _EPOCH if moment.tzinfo is None else _EPOCH_UTC
     return (moment - epoch).total_seconds()
+
+
+def seconds_of_number(number: float) -> float:
+    """Seconds of a number of seconds since 1970, or of thousandths, millionths or billionths.
+
+    Its size, whatever the sign, tells which: below 1e11 it is seconds (to the year 5138), below
+    1e14 milliseconds, below 1e17 microseconds, else nanoseconds (each from March 1973 on).
+
+    >>> [seconds_of_number(n) for n in (-0.5, 1.7e9, 1.7e12, 1.7e15, 1.7e18)]
+    [-0.5, 1700000000.0, 1700000000.0, 1700000000.0, 1700000000.0]
+    """
+    return number / _PARTS[bisect_right(_LEAST, abs(number))]

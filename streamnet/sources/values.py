@@ -17,6 +17,7 @@ from streamnet.sources.kinds import is_numeric
 from streamnet.sources.kinds import number_from
 from streamnet.sources.reasons import Reason
 from streamnet.sources.times import seconds_of
+from streamnet.sources.times import seconds_of_number
 from streamnet.sources.times import seconds_of_text
 
 __all__ = ("Reading", "number_of", "reader_of", "target_number_of", "time_of", "word_of")
@@ -55,18 +56,26 @@ def number_of(value: object, reading: Reading) -> float | Reason:
 
 
 def time_of(value: object, reading: Reading) -> float | Reason:
-    """Seconds since 1970 UTC of a time, a date, an ISO text or a number of seconds."""
+    """Seconds since 1970 UTC of a time, a date, an ISO text, or a number of seconds or parts of it.
+
+    See `seconds_of_number` for numbers.
+    """
     if reading.is_missing(value):
         return math.nan
     if isinstance(value, str):
-        seconds = seconds_of_text(value.strip(WHITESPACE))
-        return Reason.TIME if seconds is None else seconds
+        text = value.strip(WHITESPACE)
+        seconds = seconds_of_text(text)
+        if seconds is not None:
+            return seconds
+        if reading.typed or not is_number(text):
+            return Reason.TIME
+        return _moment(text)
     if isinstance(value, np.datetime64):
         value = value.astype("M8[us]").item()
     if isinstance(value, date):
         return seconds_of(value)
     if is_numeric(value) and not isinstance(value, bool):
-        return _finite(value)
+        return _moment(value)
     return Reason.TIME if isinstance(value, bool | np.bool_) else Reason.TYPE
 
 
@@ -103,6 +112,11 @@ def _number_of_text(text: str, reading: Reading) -> float | Reason:
     if reading.typed or not is_number(text):
         return Reason.NUMBER
     return _finite(text)
+
+
+def _moment(value: object) -> float | Reason:
+    number = _finite(value)
+    return number if isinstance(number, Reason) else seconds_of_number(number)
 
 
 def _written(number: object) -> str | Reason:

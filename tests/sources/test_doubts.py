@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,11 @@ from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
+from streamnet.sources import Columns
+from streamnet.sources import open_files
 from streamnet.sources.doubts import tell_doubts
+from tests.sources.reading import read
+from tests.sources.reading import write
 
 PRICES = [f"${n}.00" for n in range(50)]
 
@@ -79,3 +84,16 @@ def test_strays_among_numbers_are_told(caplog: pytest.LogCaptureFixture) -> None
 def test_nothing_is_told_of_what_is_plain(caplog: pytest.LogCaptureFixture) -> None:
     assert told(caplog, {"x": ["red", "12%"], "w": [], "y": ["0", "1", "2"]}) == []
     assert told(caplog, {"x": ["1", "nan"]}, kind=Kind.NUMBER) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "many"), [("20240131", 1), ("20241231235959", 1), ("1706659200", 0)]
+)
+def test_times_that_are_dates_without_hyphens_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: str, many: int
+) -> None:
+    path = write(tmp_path, "f.csv", f"t,y\n{value},a\n{value},b\n")
+    read(open_files([path], columns=Columns(target="y", kinds={"t": Kind.TIME})))
+    lines = [record.getMessage() for record in caplog.records]
+    told = f"column 't' is read as seconds since 1970, but has '{value}': dates are read like 2024-"
+    assert [told in line for line in lines] == [True] * many

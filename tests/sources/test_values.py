@@ -26,7 +26,10 @@ DAY = datetime(2024, 2, 29, tzinfo=UTC).timestamp()
 VALUES: list[tuple[object, float | Reason, float | Reason, str | Reason | None]] = [
     (None, NAN, NAN, None),
     (" ? ", NAN, NAN, None),
-    (" 1.5 ", 1.5, Reason.TIME, "1.5"),
+    (" 1.5 ", 1.5, 1.5, "1.5"),
+    ("1e999", Reason.NOT_FINITE, Reason.NOT_FINITE, "1e999"),
+    ("1709164800123", 1709164800123.0, DAY + 0.123, "1709164800123"),
+    (1709164800123, 1709164800123.0, DAY + 0.123, "1709164800123"),
     ("one", Reason.NUMBER, Reason.TIME, "one"),
     ("inf", Reason.NOT_FINITE, Reason.TIME, "inf"),
     ("2024-02-29", Reason.NUMBER, DAY, "2024-02-29"),
@@ -68,3 +71,5 @@ def test_a_text_is_no_number_where_the_format_tells_them_apart() -> None:
     typed = READING._replace(typed=True)
     assert number_of("1.5", typed) is Reason.NUMBER
     assert number_of(1.5, typed) == 1.5
+    assert time_of("1.5", typed) is Reason.TIME
+    assert time_of(1.5, typed) == 1.5
