@@ -26,6 +26,7 @@ from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
 from streamnet.sources.times import seconds_of_number
 from streamnet.sources.values import Reading
+from streamnet.sources.values import column_of
 from streamnet.sources.values import number_of
 from streamnet.sources.values import reader_of
 from streamnet.sources.values import target_number_of
@@ -124,7 +125,7 @@ class Conversion:
             word = word_of(target, self._reading)
             if word is None or isinstance(word, Reason):
                 return None
-            return _objects([word])
+            return column_of([word])
         problems: Problems = {}
         found = self._target([target], problems)
         return None if problems else found
@@ -272,7 +273,7 @@ class Conversion:
         else:
             read = [word_of(value, self._reading) for value in column]
             found = self._separated(name, column, read, order, problems, None)
-        return _objects(found)
+        return column_of(found)
 
     def _target(self, column: list[Any], problems: Problems) -> NDArray[Any] | None:
         schema = self._schema
@@ -318,9 +319,3 @@ class Conversion:
 
 def _pairs(mapping: Mapping[Any, Any]) -> tuple[list[Any], list[Any]]:
     return list(mapping), list(mapping.values())
-
-
-def _objects(values: Sequence[Any]) -> NDArray[np.object_]:
-    array = np.empty(len(values), np.object_)
-    array[:] = values
-    return array

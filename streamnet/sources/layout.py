@@ -22,6 +22,7 @@ from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Chunk
+from streamnet.sources.values import column_of
 from streamnet.sources.values import time_of
 
 __all__ = ("Layout",)
@@ -94,7 +95,7 @@ class Layout:
             numbers = self._arranged(fields, words, good, found)
         target = self._target(fields, words, good, found)
         problems = {row: problem for row, (_, problem) in found.items()}
-        columns = tuple(map(_objects, words[: len(schema.words)]))
+        columns = tuple(map(column_of, words[: len(schema.words)]))
         return chunk.block(schema, numbers, columns, target, problems)
 
     def _troubles(self, chunk: Chunk, fields: Fields) -> Iterator[tuple[int, tuple[int, Problem]]]:
@@ -186,7 +187,7 @@ class Layout:
             target = fields.numbers[:, -1].copy()
             gaps = np.isnan(target)
         else:
-            target = _objects(words[-1])
+            target = column_of(words[-1])
             gaps = np.array([word is None for word in words[-1]], np.bool_)
         if not self._columns.target_optional:
             problem = Problem.of_value(Reason.TARGET_MISSING, name, None)
@@ -201,9 +202,3 @@ class Layout:
         """Keep the problem of the column that comes first."""
         if row not in found or order < found[row][0]:
             found[row] = order, problem
-
-
-def _objects(values: list[str | None]) -> NDArray[np.object_]:
-    array = np.empty(len(values), np.object_)
-    array[:] = values
-    return array

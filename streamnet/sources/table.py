@@ -19,6 +19,7 @@ from streamnet.sources.kinds import WHITESPACE
 from streamnet.sources.kinds import kind_of
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
+from streamnet.sources.values import column_of
 from streamnet.sources.values import number_of
 from streamnet.sources.values import target_number_of
 from streamnet.sources.values import time_of
@@ -111,9 +112,7 @@ class Table:
             if isinstance(word, Reason):
                 self._note(row, Problem.of_value(word, name, value))
             found.append(word)
-        array = np.empty(len(found), np.object_)
-        array[:] = found
-        return array
+        return column_of(found)
 
     def _target(self, name: str) -> NDArray[Any]:
         target: NDArray[Any]

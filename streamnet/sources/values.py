@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamnet.samples import Kind
 from streamnet.sources.kinds import WHITESPACE
@@ -20,7 +22,15 @@ from streamnet.sources.times import seconds_of
 from streamnet.sources.times import seconds_of_number
 from streamnet.sources.times import seconds_of_text
 
-__all__ = ("Reading", "number_of", "reader_of", "target_number_of", "time_of", "word_of")
+__all__ = (
+    "Reading",
+    "column_of",
+    "number_of",
+    "reader_of",
+    "target_number_of",
+    "time_of",
+    "word_of",
+)
 
 Number = Callable[[object, "Reading"], "float | Reason"]
 
@@ -99,6 +109,13 @@ def word_of(value: object, reading: Reading) -> str | Reason | None:
     if isinstance(value, np.datetime64):
         return str(value)
     return _written(value) if is_numeric(value) else Reason.TYPE
+
+
+def column_of(words: Sequence[object]) -> NDArray[np.object_]:
+    """Words as a column, shape=(n,), each of them the object that it was."""
+    column = np.empty(len(words), np.object_)
+    column[:] = words
+    return column
 
 
 def reader_of(kind: Kind) -> Number:
