@@ -130,6 +130,7 @@ class DeadLetter:
     reason: str  # a short code, one of a documented few
     detail: str  # a sentence for a person
     raw: str  # the record's text, cut to 4,096 characters
+    raw_base64: str | None = None  # its bytes where they are not UTF-8, cut to 16,384, as base64
 
 
 @final

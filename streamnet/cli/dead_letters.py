@@ -17,8 +17,8 @@ def dead_letters(
     action: Annotated[
         Literal["list", "show", "replay"],
         Parameter(
-            help="list: one line each. show: one with all that is known. replay: write their raw "
-            "text to a file, to be mended and learned like any other file."
+            help="list: one line each. show: one with all that is known. replay: write them to a "
+            "file as they were, to be mended and learned like any other file."
         ),
     ],
     folder: Annotated[Path, Parameter(metavar="DIR", help="A state directory.")],

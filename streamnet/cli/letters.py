@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from streamnet.cli.terminal import printable
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StateError
 from streamnet.pipeline.standing import standing_of
+from streamnet.sources.reasons import Reason
 
 __all__ = ("list_letters", "replay_letters", "show_letter")
 
@@ -66,7 +68,7 @@ def show_letter(folder: Path, number: int | None) -> None:
 
 
 def replay_letters(folder: Path, to: Path | None) -> None:
-    """Write the raw text of rejected records to a new file, with a header if theirs had one.
+    """Write rejected records to a new file as they were, with a header if theirs had one.
 
     Where the columns of a later file stand in another order, its records are brought into that of
     the first one.
@@ -78,16 +80,20 @@ def replay_letters(folder: Path, to: Path | None) -> None:
     if to is None:
         raise ConfigurationError("--to is missing: which file are the records to be written to?")
     letters = list(_letters(folder))
-    whole = [letter for letter in letters if len(letter["raw"]) < RAW_LENGTH]
+    records = [letter for letter in letters if letter["reason"] != Reason.GAP]
+    whole = [letter | {"raw": _exactly(letter)} for letter in records if _is_whole(letter)]
     header, lines = _under_one_header(folder, whole)
     try:
-        with to.open("x", encoding="utf-8") as file:
+        with to.open("x", encoding="utf-8", errors="surrogateescape") as file:
             file.writelines(line + "\n" for line in [*header, *lines])
     except OSError as error:
         raise ConfigurationError(f"--to {to}: {error.strerror}") from error
-    if len(whole) < len(letters):
-        cut = plural(len(letters) - len(whole), "record")
-        complain(f"{cut} left out: of long ones only the first {RAW_LENGTH:,} characters are kept")
+    if len(records) < len(letters):
+        gaps = plural(len(letters) - len(records), "gap")
+        complain(f"{gaps} left out: what was lost there is not kept")
+    if len(whole) < len(records):
+        cut = plural(len(records) - len(whole), "record")
+        complain(f"{cut} left out: of long ones only the beginning is kept")
     if len(lines) < len(whole):
         odd = plural(len(whole) - len(lines), "record")
         complain(
@@ -95,6 +101,18 @@ def replay_letters(folder: Path, to: Path | None) -> None:
             "first, and which of them has which value can't be told"
         )
     Terminal().say(f"{plural(len(lines), 'record')} written to {printable(str(to))}")
+
+
+def _is_whole(letter: dict[str, Any]) -> bool:
+    return len(letter["raw"]) < RAW_LENGTH and letter["reason"] != Reason.TOO_LONG
+
+
+def _exactly(letter: dict[str, Any]) -> str:
+    """A record, its bytes that are not UTF-8 as surrogates. Earlier releases did not keep them."""
+    given = letter.get("raw_base64")
+    return str(
+        letter["raw"] if given is None else b64decode(given).decode("utf-8", "surrogateescape")
+    )
 
 
 def _under_one_header(folder: Path, letters: list[dict[str, Any]]) -> tuple[list[str], list[str]]:

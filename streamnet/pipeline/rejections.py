@@ -35,9 +35,9 @@ class Rejections(Output):
     """A sink for rejected records, and the limit of how many there may be.
 
     Args:
-        path: Dead-letter file, JSON lines: source, offset, line, reason, detail, raw. It is made at
-            the first rejected record; one that an earlier run left is emptied at the start. None
-            keeps nothing but counts.
+        path: Dead-letter file, JSON lines: source, offset, line, reason, detail, raw, and where it
+            is not UTF-8 raw_base64, see `DeadLetter`. It is made at the first rejected record; one
+            that an earlier run left is emptied at the start. None keeps nothing but counts.
         share: Share of the last ``window`` records that may be rejected.
         window: See ``share``; a run is not ended before so many records were read.
         most_bytes: Size that the file may grow to; records beyond it are counted alone.
@@ -105,6 +105,8 @@ class Rejections(Output):
         if self._file is None:
             return
         values = dict(zip(letter.__dataclass_fields__, values_of(letter), strict=True))
+        if letter.raw_base64 is None:
+            del values["raw_base64"]
         line = msgspec.json.encode(values) + b"\n"
         # Once one has no room none has, so that what is kept has no gaps.
         if self.not_kept or self._bytes + len(line) > self._most_bytes:

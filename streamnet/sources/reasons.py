@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
@@ -18,6 +19,8 @@ from streamnet.samples import Task
 __all__ = ("Problem", "Reason", "only_rejected", "printed", "shown", "text_of", "without")
 
 RAW_CHARACTERS = 4096
+RAW_BYTES = 4 * RAW_CHARACTERS  # which hold so many characters at least
+REPLACED = "\N{REPLACEMENT CHARACTER}"
 SHOWN_CHARACTERS = 60
 
 
@@ -85,12 +88,12 @@ class Problem(NamedTuple):
             return cls(reason, f"the target {column!r} is missing{why}")
         return cls(reason, f"column {column!r} has {shown(value)}, {RULES[reason]}")
 
-    def letter(self, source: str, mark: np.ndarray, raw: str) -> DeadLetter:
+    def letter(self, source: str, mark: np.ndarray, raw: str | bytes) -> DeadLetter:
         """The dead letter of the record that starts at ``mark`` (offset, record, line)."""
         line = int(mark[2]) or None
-        return DeadLetter(
-            source, int(mark[0]), line, str(self.reason), self.detail, raw[:RAW_CHARACTERS]
-        )
+        text = text_of(raw) if isinstance(raw, bytes) else raw[:RAW_CHARACTERS]
+        exact = _base64_of(raw, text) if isinstance(raw, bytes) else None
+        return DeadLetter(source, int(mark[0]), line, str(self.reason), self.detail, text, exact)
 
 
 def shown(value: object) -> str:
@@ -114,7 +117,14 @@ def printed(value: object) -> str:
 
 def text_of(raw: bytes) -> str:
     """The text of a record for a person: whatever is not UTF-8 is marked, the rest is cut."""
-    return raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
+    return raw[:RAW_BYTES].decode("utf-8", "replace")[:RAW_CHARACTERS]
+
+
+def _base64_of(raw: bytes, text: str) -> str | None:
+    """Bytes for a program, None where ``text``, which `text_of` made of them, tells them all."""
+    if REPLACED not in text or raw.startswith(text.encode()):
+        return None
+    return b64encode(raw[:RAW_BYTES]).decode()
 
 
 def only_rejected(schema: Schema, end: Position, letter: DeadLetter) -> Block:

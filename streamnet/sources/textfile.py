@@ -23,7 +23,6 @@ from streamnet.sources.marks import Trace
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
 from streamnet.sources.reasons import only_rejected
-from streamnet.sources.reasons import text_of
 from streamnet.sources.records import QUOTE
 from streamnet.sources.records import Records
 from streamnet.sources.records import Rules
@@ -203,7 +202,7 @@ class TextFile:
 
     def lost(self, schema: Schema) -> Block:
         """A block with nothing but the gap at the end, and whatever of a record is before it."""
-        rest = text_of(self.data[self._at :])
+        rest = self.data[self._at :]
         mark = np.array((self._begin + self._at, self._record, self._line))
         letter = Problem(Reason.GAP, f"{self.name} {self.gap}").letter(self.path, mark, rest)
         return only_rejected(schema, Position(self.path, 0, 0, 1), letter)
@@ -220,7 +219,7 @@ class TextFile:
         raw = self.data[self._at : self._at + longest].split(b"\n", 1)[0]
         mark = np.array((self._begin + self._at, self._record, self._line))
         problem = Problem(Reason.TOO_LONG, detail)
-        self._skipping = problem.letter(self.path, mark, text_of(raw))
+        self._skipping = problem.letter(self.path, mark, raw)
 
     @staticmethod
     def _check_encoding(chunk: Chunk) -> None:

@@ -21,7 +21,6 @@ from streamnet.samples import DeadLetter
 from streamnet.samples import Schema
 from streamnet.samples import SparseRows
 from streamnet.sources.reasons import Problem
-from streamnet.sources.reasons import text_of
 from streamnet.sources.reasons import without
 from streamnet.sources.records import Records
 from streamnet.sources.records import Rules
@@ -90,7 +89,7 @@ class Chunk:
 
     def letter(self, row: int, problem: Problem) -> DeadLetter:
         """The dead letter of a record."""
-        return problem.letter(self.source, self.marks[row], text_of(self.raw(row)))
+        return problem.letter(self.source, self.marks[row], self.raw(row))
 
     def block(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,44 @@ def test_where_no_record_was_rejected_there_is_none_to_show(cli: Cli) -> None:
     assert cli("dead-letters", "list", "state").out == "no record was rejected\n"
     shown = cli("dead-letters", "show", "state", 1)
     assert (shown.code, shown.complaint) == (2, "NUMBER is 1, but no record was rejected")
+
+
+NOT_UTF8 = [
+    b"caf\xe9,a",
+    b"\xff\xfe\xef\xbf,b",
+    "\N{REPLACEMENT CHARACTER},c,d".encode(),
+    b"\xed\xa0\x80,a",
+]
+
+
+def rejecting(cli: Cli, *lines: bytes, options: tuple[object, ...] = ()) -> list[dict[str, object]]:
+    """The dead letters of a run over good records, and below them these."""
+    Path("stream.csv").write_bytes(b"x,y\n" + b"1,a\n2,b\n" * 600 + b"\n".join([*lines, b""]))
+    files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet")
+    assert cli("replay", *files, *STATE, *options) == (0, "", "")
+    kept = Path("state/dead-letters.jsonl").read_text().splitlines()
+    return list(map(json.loads, kept))
+
+
+def test_records_that_are_not_utf_8_are_written_out_to_the_byte(cli: Cli) -> None:
+    letters = rejecting(cli, *NOT_UTF8)
+    assert ["raw_base64" in letter for letter in letters] == [True, True, False, True]
+    assert cli("dead-letters", "replay", "state", "--to", "again.csv").code == 0
+    assert Path("again.csv").read_bytes() == b"\n".join([b"x,y", *NOT_UTF8, b""])
+
+
+def test_dead_letters_of_before_bytes_were_kept_are_written_out_as_text(cli: Cli) -> None:
+    letters = rejecting(cli, *NOT_UTF8)
+    old = [{k: v for k, v in letter.items() if k != "raw_base64"} for letter in letters]
+    Path("state/dead-letters.jsonl").write_text("".join(json.dumps(one) + "\n" for one in old))
+    assert cli("dead-letters", "replay", "state", "--to", "again.csv").code == 0
+    texts = [raw.decode("utf-8", "replace") for raw in NOT_UTF8]
+    assert Path("again.csv").read_text() == "\n".join(["x,y", *texts, ""])
+
+
+def test_the_beginning_of_a_record_is_not_written_out_as_if_it_were_all(cli: Cli) -> None:
+    Path("run.toml").write_text("[source]\nmax_record_bytes = 20\n")
+    rejecting(cli, b"oops", b"1" * 30 + b",a", options=("--config", "run.toml"))
+    written = cli("dead-letters", "replay", "state", "--to", "again.csv")
+    assert written.complaint == "1 record left out: of long ones only the beginning is kept"
+    assert Path("again.csv").read_text() == "x,y\noops\n"
