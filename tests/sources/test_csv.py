@@ -223,8 +223,8 @@ def test_a_first_record_too_long_to_tell_the_kinds_is_refused_as_such(
         blocks_of(tmp_path, text, Columns(target="y"), max_record_bytes=100)
 
 
-def test_a_quote_that_spans_lines_among_too_many_fields_is_told_as_such(tmp_path: Path) -> None:
-    text = 'a,w\n1,x\n2,"y\nz",extra\n3,x\n'
+def test_a_stray_quote_that_another_one_closes_lines_below_is_told_as_such(tmp_path: Path) -> None:
+    text = 'a,w\n1,x\n2,"y\n3,x\n4,x\nz",extra\n5,x\n'
     _, blocks = blocks_of(tmp_path, text, Columns(kinds={"a": Kind.CATEGORY}))
     (letter,) = blocks[0].rejected[:1]
     assert letter.line == 3
