@@ -54,6 +54,10 @@ class FolderSource(Source):
     A file whose name comes before one that was taken is not read any more: it is a gap. Only the
     last 4,096 names are remembered to tell.
 
+    A packed file that is cut off, as one that was taken while it was still being written, ends
+    reading with an error once what is there was given; where it is whole later, reading resumes in
+    it with nothing lost. The file of the position that is gone when reading resumes is a gap.
+
     Args:
         folder: Where files appear.
         make_source: Makes the source of one file.

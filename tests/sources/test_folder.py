@@ -191,6 +191,31 @@ def test_files_that_were_read_may_be_taken_away(tmp_path: Path) -> None:
     assert (numbers, letter.reason) == ([2], "gap")
 
 
+def test_a_packed_file_that_was_cut_off_is_gone_on_with_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+
+    async def main() -> list[float]:
+        put(path, *range(5000), form="csv.gz")
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        source = await opened(follow(tmp_path, on_gap="go_on"))
+        found: list[float] = []
+        with pytest.raises(DataError, match=r"a\.csv\.gz is cut off in the middle"):
+            while True:
+                blocks = await take(source, 1)
+                found += firsts(blocks)
+                place = left(source, blocks[-1])
+        await source.aclose()
+        assert 0 < len(found) < 5000
+        path.write_bytes(whole)
+        source = await go_on(follow(tmp_path), place)
+        found += firsts(await take(source, 5000 - len(found)))
+        await source.aclose()
+        return found
+
+    assert anyio.run(main) == list(range(5000))
+
+
 def test_a_folder_that_went_or_a_place_without_a_state_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "in"
     path.mkdir()
