@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 from typing import Self
@@ -25,14 +24,14 @@ from streamnet.modelfiles.document import sealed
 from streamnet.modelfiles.files import read_document
 from streamnet.modelfiles.files import write_document
 from streamnet.online.interrupts import Uninterrupted
-from streamnet.online.rows import Samples
-from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import only
+from streamnet.sources.frames import Samples
+from streamnet.sources.frames import rows_of
 from streamnet.sources.rows import RowReader
 
 __all__ = ("AutoEncoder",)
@@ -45,7 +44,8 @@ BLOCK = 1024  # most samples that are learned or coded at a time
 class AutoEncoder:
     """A network that compresses samples into a short code by learning to restore them from it.
 
-    A sample is a dict of numbers, texts, dates or None by name, as for the online estimators.
+    A sample is a dict of numbers, texts, dates or None by name, and many are what the online
+    estimators take.
     Columns become network inputs as for them; the network is a denoising auto-encoder (Vincent et
     al. 2010). Learning in blocks or one by one gives the same bits.
 
@@ -139,7 +139,7 @@ class AutoEncoder:
         Raises:
             DataError: If a value can't be read.
         """
-        parts = [self._encoder.transform(block).dense for block in self._asked(rows_of(X))]
+        parts = [self._encoder.transform(block).dense for block in self._asked(X)]
         return np.concatenate(parts) if parts else self._no_codes()
 
     def encode_one(self, x: Sample) -> NDArray[np.float32]:
@@ -185,7 +185,7 @@ class AutoEncoder:
         Raises:
             DataError: If a value can't be read.
         """
-        parts = [self._encoder.outliers(block) for block in self._asked(rows_of(X))]
+        parts = [self._encoder.outliers(block) for block in self._asked(X)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def score_one(self, x: Sample) -> float:
@@ -199,8 +199,9 @@ class AutoEncoder:
     def _no_codes(self) -> NDArray[np.float32]:
         return np.empty((0, self._encoder.statistics().dense), np.float32)
 
-    def _asked(self, rows: Sequence[Sample]) -> Iterator[Block]:
+    def _asked(self, X: Samples) -> Iterator[Block]:
         """Samples in columns that are known; others are left out."""
+        rows = rows_of(X, self._reader.schema.fields)
         asker = RowReader(Columns(kinds=self._kinds))
         asker.restore_state(self._reader.export_state())
         names = {field.name for field in self._reader.schema.fields}

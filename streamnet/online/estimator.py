@@ -27,9 +27,6 @@ from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.interrupts import Uninterrupted
-from streamnet.online.rows import Samples
-from streamnet.online.rows import listed
-from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Kind
@@ -38,6 +35,9 @@ from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import only
+from streamnet.sources.frames import Samples
+from streamnet.sources.frames import listed
+from streamnet.sources.frames import rows_of
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.rows import RowReader
 
@@ -69,6 +69,10 @@ class OnlineEstimator(ABC):
 
     A sample is a dict of numbers, texts, dates or None by name, in any order. Features may be
     absent, and new ones may come at any time. Learning in blocks or one by one gives the same bits.
+
+    Many samples are a list of dicts, a data frame (of polars, pandas or pyarrow), or a matrix,
+    whose columns are called f0, f1, ... Where nothing is learned, at least one column of a frame
+    must be known, and a matrix must have the columns that are, or `SchemaError` is raised.
 
     Copied or pickled, it goes on to the same bits. Ctrl-C waits until what is being learned, at
     most 1,024 samples, is whole. Any other exception that breaks into it, such as one of a signal
@@ -202,8 +206,9 @@ class OnlineEstimator(ABC):
         values = found if isinstance(found, list) else (found,)
         return found if all(map(isfinite, values)) else None
 
-    def _many(self, rows: Sequence[Sample]) -> NDArray[np.floating]:
+    def _many(self, X: Samples) -> NDArray[np.floating]:
         """What the model says of samples, shape=(n, labels) or (n,); NaN in place of None."""
+        rows = rows_of(X, self._reader.schema.fields)
         labels = len(self._learner.encoder.labels)
         shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
         found = np.full(shape, np.nan)
