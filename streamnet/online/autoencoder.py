@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 from typing import Self
+from typing import cast
 from typing import final
 
 import numpy as np
@@ -23,6 +24,7 @@ from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import sealed
 from streamnet.modelfiles.files import read_document
 from streamnet.modelfiles.files import write_document
+from streamnet.online.broken import Broken
 from streamnet.online.interrupts import Uninterrupted
 from streamnet.samples import Block
 from streamnet.samples import Kind
@@ -55,7 +57,8 @@ class AutoEncoder:
     Above 3 is rare. A value that was never seen counts only where its sample is learned as well, as
     in `score_and_learn`: what is only asked about changes nothing, and so has no place for it.
 
-    Copied or pickled, it goes on to the same bits. Not for several threads at once.
+    Copied or pickled, it goes on to the same bits. Ctrl-C, and any other exception that breaks into
+    it, are as for the online estimators. Not for several threads at once.
 
     Args:
         code: Units of the code.
@@ -127,9 +130,16 @@ class AutoEncoder:
             with Uninterrupted():
                 for block in self._reader.blocks(rows[start : start + BLOCK]):
                     good = int(block.places()[0]) if block.rejected else len(block)
-                    scores.append(self._encoder.encode(block.part(0, good)).outlier)
+                    scores.append(self._learned(block.part(0, good)))
                     _check(block, sum(map(len, scores)), len(rows))
         return np.concatenate(scores) if scores else np.empty(0)
+
+    def _learned(self, block: Block) -> NDArray[np.float64]:
+        try:
+            return self._encoder.encode(block).outlier
+        except BaseException as error:
+            self._encoder = cast("Encoder", Broken("the auto-encoder", error))
+            raise
 
     # ---------------------------------------------------------------- answers
 

@@ -10,10 +10,8 @@ from contextlib import suppress
 from copy import deepcopy
 from math import isfinite
 from typing import Any
-from typing import Never
 from typing import Self
 from typing import cast
-from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,11 +19,11 @@ from numpy.typing import NDArray
 
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
-from streamnet.errors import StateError
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.online.broken import Broken
 from streamnet.online.interrupts import Uninterrupted
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
@@ -45,20 +43,6 @@ __all__ = ("OnlineEstimator",)
 
 TARGET = "(target)"  # no feature is called so
 BLOCK = 1024  # most samples that are learned or answered at a time
-
-
-@final
-class _Broken:
-    """Stands where a learner was that stopped half-way: its arrays may not fit together."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def __getattr__(self, name: str) -> Never:
-        raise StateError(
-            f"the estimator was broken off while it learned, by {self._error!r}; go on with a copy "
-            "or a model that was taken before"
-        )
 
 
 class OnlineEstimator(ABC):
@@ -167,7 +151,7 @@ class OnlineEstimator(ABC):
                 start = stop
             self._note(block, targets, first)
         except BaseException as error:
-            self._learner = cast("Learner", _Broken(error))
+            self._learner = cast("Learner", Broken("the estimator", error))
             raise
         if letters:
             raise DataError(_complaint(letters[0], first, len(targets)))
