@@ -19,6 +19,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import ModelFileError
 from streamnet.features.encoder import Encoder
+from streamnet.learning.given import check_part
 from streamnet.modelfiles.document import VERSION
 from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import sealed
@@ -67,7 +68,7 @@ class AutoEncoder:
         network: More of `AutoEncoderSettings`: hidden, noise, activation, learning_rate, seed, ...
 
     Raises:
-        ConfigurationError: If a setting breaks its rule.
+        ConfigurationError: If a setting is unknown or breaks its rule.
 
     >>> coder = AutoEncoder(code=8)
     >>> rows = [{"x": i % 10, "y": 2.0 * (i % 10), "even": str(i % 2 == 0)} for i in range(3000)]
@@ -91,6 +92,7 @@ class AutoEncoder:
     ) -> None:
         if "inputs" in network:
             raise ConfigurationError("inputs is given, but must not be: there are no candidates")
+        check_part("encoder", encoder, "autoencoder", "lags")
         settings = {"code": code, "inputs": "replace", **network}
         self._encoder = Encoder(task=Task.REGRESSION, autoencoder=settings, **(encoder or {}))
         self._reader = RowReader(Columns(kinds=kinds or {}))

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
+from streamnet.learning.given import candidates_of
+from streamnet.learning.given import check_settings
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model
@@ -73,7 +75,7 @@ class OnlineEstimator(ABC):
         learning: More settings of `Learner`.
 
     Raises:
-        ConfigurationError: If a setting breaks its rule.
+        ConfigurationError: If a setting is unknown or breaks its rule.
     """
 
     _task: Task
@@ -87,7 +89,8 @@ class OnlineEstimator(ABC):
         start: Model | None = None,
         **learning: Any,
     ) -> None:
-        candidates = None if candidates is None else tuple(candidates)
+        check_settings(learning, type(self), Learner)
+        candidates = candidates_of(candidates)
         given = {"candidates": candidates, "seed": seed, **learning}
         # A copy, since the caller may change what was given.
         self._settings = {**deepcopy({**given, "kinds": kinds}), "start": start}
