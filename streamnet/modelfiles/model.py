@@ -43,10 +43,9 @@ from streamnet.samples import Task
 from streamnet.selection.ensemble import restored_ensemble
 from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.sources.columns import Columns
-from streamnet.sources.conversion import as_sample
 from streamnet.sources.conversion import only
 from streamnet.sources.frames import Samples
-from streamnet.sources.frames import rows_of
+from streamnet.sources.frames import one_or_more
 from streamnet.sources.rows import RowReader
 
 __all__ = ("CONTRADICTIONS", "Model")
@@ -255,8 +254,7 @@ class Model:
         return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
 
     def _read(self, samples: Any) -> list[Block]:
-        one = as_sample(samples)
-        rows = [one] if isinstance(one, Mapping) else rows_of(samples, self.fields)
+        rows = one_or_more(samples, self.fields)
         reader = self._reader()
         first = reader.records
         names = frozenset(field.name for field in self.fields)

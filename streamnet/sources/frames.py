@@ -20,7 +20,7 @@ from streamnet.samples import Sample
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import as_sample
 
-__all__ = ("Samples", "listed", "rows_of")
+__all__ = ("Samples", "listed", "one_or_more", "rows_of")
 
 Samples = Sequence[Sample] | ArrayLike
 """Many samples: dicts, a data frame, or a matrix whose columns are called f0, f1, ..."""
@@ -63,6 +63,20 @@ def rows_of(samples: Samples, known: Sequence[Field] = ()) -> Sequence[Sample]:
     names = [f"f{column}" for column in range(matrix.shape[1])]
     _check_matrix(matrix, names, fields)
     return [dict(zip(names, row, strict=True)) for row in _plain(matrix)]
+
+
+def one_or_more(samples: Any, known: Sequence[Field]) -> Sequence[Sample]:
+    """Like `rows_of`, but one sample, a dict or a row of a frame, is a list of one.
+
+    Raises:
+        DataError: As `rows_of`, and so does SchemaError.
+    """
+    one = as_sample(samples)
+    if not isinstance(one, Mapping):
+        return rows_of(samples, known)
+    if one is not samples:  # a row, unless it is a column, whose names are the rows' numbers
+        _check_frame([one], [field.name for field in known])
+    return [one]
 
 
 def listed(targets: Any) -> list[Any]:

@@ -303,6 +303,9 @@ def test_columns_that_do_not_fit_a_model_are_told_rather_than_taken_for_missing(
     for columns in (2, 4):
         with pytest.raises(SchemaError, match=f"X has {columns} columns .* known: f0, f1, f2"):
             network.predict(np.zeros((1, columns)))
+    column: Any = FrameRow({0: 1.0, 1: 2.0})  # type: ignore[dict-item]
+    with pytest.raises(SchemaError, match="columns 0, 1, but known are: size, "):
+        model.predict(column)
     assert model.predict(pl.DataFrame({"size": [1.0]})).tolist() == [model.predict({"size": 1})[0]]
     assert model.predict({"other": 1}).shape == (1,)
 
