@@ -45,6 +45,12 @@ def test_what_is_no_setting_is_told_when_a_learner_is_made(
         make(**settings)
 
 
+@pytest.mark.parametrize("source", ["x.csv", [{"x": 1}]])
+def test_what_is_no_source_of_a_pipeline_is_told_when_it_is_made(source: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"source is of type (str|list), but must be a So"):
+        Pipeline(source)
+
+
 @pytest.mark.parametrize("encoder", [{"scalin": "rank"}, {"autoencoder": {"code": 3}}])
 def test_what_is_no_setting_of_an_auto_encoder_is_told(encoder: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=r"encoder\.\w+ is not a known setting; known"):
