@@ -30,7 +30,9 @@ READING = Columns().reading()
 _WAYS = (("to_dicts",), ("to_dict", "records"), ("to_pylist",))  # of polars, pandas and pyarrow
 
 
-def rows_of(samples: Samples, known: Sequence[Field] = ()) -> Sequence[Sample]:
+def rows_of(
+    samples: Samples, known: Sequence[Field] = (), *, final: bool = False
+) -> Sequence[Sample]:
     """Dicts from dicts, a data frame (of polars, pandas or pyarrow), its rows, or a matrix.
 
     What a masked matrix hides is missing.
@@ -39,11 +41,12 @@ def rows_of(samples: Samples, known: Sequence[Field] = ()) -> Sequence[Sample]:
         samples: What was given.
         known: Fields of whoever is only asked and learns none that are new, so that those of a
             frame or a matrix have to fit. Dicts may bring any, since each is a sample of its own.
+        final: Whether no column can become known later, so that a matrix with more is a mistake.
 
     Raises:
         DataError: If it is none of them.
-        SchemaError: If no column of a frame is known, or those of a matrix, which are known by
-            their places, are more or fewer.
+        SchemaError: If no column of a frame is known; if a matrix lacks one that is, or has more,
+            where the known ones are final.
     """
     if isinstance(as_sample(samples), Mapping):
         raise DataError("X is one sample, but must be several: a list of dicts, or a matrix")
@@ -61,19 +64,19 @@ def rows_of(samples: Samples, known: Sequence[Field] = ()) -> Sequence[Sample]:
             return rows
     matrix = _matrix(frame)
     names = [f"f{column}" for column in range(matrix.shape[1])]
-    _check_matrix(matrix, names, fields)
+    _check_matrix(matrix, names, fields, final=final)
     return [dict(zip(names, row, strict=True)) for row in _plain(matrix)]
 
 
 def one_or_more(samples: Any, known: Sequence[Field]) -> Sequence[Sample]:
-    """Like `rows_of`, but one sample, a dict or a row of a frame, is a list of one.
+    """Like `rows_of` for final columns, but one sample, a dict or a row, is a list of one.
 
     Raises:
         DataError: As `rows_of`, and so does SchemaError.
     """
     one = as_sample(samples)
     if not isinstance(one, Mapping):
-        return rows_of(samples, known)
+        return rows_of(samples, known, final=True)
     if one is not samples:  # a row, unless it is a column, whose names are the rows' numbers
         _check_frame([one], [field.name for field in known])
     return [one]
@@ -109,7 +112,9 @@ def _check_frame(rows: Sequence[Sample], known: Sequence[str]) -> None:
         raise SchemaError(f"X has the columns {_listed(rows[0])}, but known are: {_listed(known)}")
 
 
-def _check_matrix(matrix: NDArray[Any], names: Sequence[str], known: Sequence[str]) -> None:
+def _check_matrix(
+    matrix: NDArray[Any], names: Sequence[str], known: Sequence[str], *, final: bool
+) -> None:
     """Refuse a matrix with a column too few or too many: others would be mistaken for it.
 
     One that was missing in all that was learned is not known, and may be there.
@@ -118,7 +123,7 @@ def _check_matrix(matrix: NDArray[Any], names: Sequence[str], known: Sequence[st
         return
     wanted = set(known)
     beyond = max((place for place, name in enumerate(names, 1) if name in wanted), default=0)
-    strange = _plain(matrix[:, beyond:].ravel())
+    strange = _plain(matrix[:, beyond:].ravel()) if final else ()
     if not wanted.issubset(names) or not all(map(READING.is_missing, strange)):
         raise SchemaError(
             f"X has {len(names)} columns without names ({_listed(names)}), but must have those "

@@ -143,9 +143,9 @@ def test_a_matrix_or_frame_that_is_asked_about_must_have_the_columns_that_were_l
     estimator = learner().partial_fit(gaps, *y)
     asked = estimator.encode if learner is AutoEncoder else estimator.predict_proba
     assert np.array_equal(asked(X), asked(gaps))
-    for wrong in (X[:, :2], np.column_stack([X, X])):
-        with pytest.raises(SchemaError, match=r"columns without names .* are known: f0, f1, f2"):
-            asked(wrong)
+    with pytest.raises(SchemaError, match=r"2 columns without names .* are known: f0, f1, f2"):
+        asked(X[:, :2])
+    assert np.array_equal(asked(X), asked(np.column_stack([X, X])))  # they may be learned next
     with pytest.raises(SchemaError, match="X has the columns x, but known are: f0, f1, f2"):
         asked(pl.DataFrame({"x": [1.0]}))
     assert len(asked([{"x": 1.0}])) == 1  # a sample of its own, whose features are new
