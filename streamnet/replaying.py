@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from typing import final
@@ -22,6 +24,7 @@ from streamnet.assembling import search_of
 from streamnet.assembling import source_of
 from streamnet.assembling import state_of
 from streamnet.durability.writing import write_durably
+from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
 from streamnet.errors import StreamnetError
 from streamnet.learning.learner import Learner
@@ -236,6 +239,7 @@ def replay(
     (2000, 8)
     """
     keys = _keys()
+    _check_known(options, keys)
     given: dict[str, object] = {"source.files": [os.fspath(file) for file in files] or None}
     for name, value in {"target": target, "state": state, **options}.items():
         plain = os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -246,6 +250,16 @@ def replay(
     with start_blocking_portal() as portal:
         result: Result = portal.call(run.run)
     return result
+
+
+def _check_known(options: Mapping[str, object], keys: Mapping[str, str]) -> None:
+    """Refuse a keyword that is none of ours; a table of a run file, or what is in one, is."""
+    known = sorted({*keys, "config", "resume"})
+    for name in options:
+        if name not in known and name.partition(".")[0] not in RunSettings.model_fields:
+            close = get_close_matches(name, known, 1)
+            meant = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise ConfigurationError(f"replay(): {name} is not a known key; {meant}")
 
 
 def _keys() -> dict[str, str]:

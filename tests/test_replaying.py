@@ -207,7 +207,9 @@ def test_a_run_file_says_how_long_a_record_may_be() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sed": 1}, "replay(): sed is not a known key; did you mean run.seed?"),
+        ({"sed": 1}, "replay(): sed is not a known key; did you mean 'seed'?"),
+        ({"targt": "y"}, "replay(): targt is not a known key; did you mean 'target'?"),
+        ({"qzx": 1}, "replay(): qzx is not a known key; known are activation, "),
         ({"seed": -1}, "replay(): seed is -1, but must be >= 0"),
         ({"candidates": 0}, "replay(): candidates is 0, but must be >= 1"),
         ({"learning_rate": [0.1, float("nan")]}, "replay(): learning_rate is nan, but must be a"),

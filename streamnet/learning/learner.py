@@ -25,6 +25,8 @@ from streamnet.features.settings import is_raw
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.evolution import Evolution
+from streamnet.learning.given import candidates_of
+from streamnet.learning.given import check_part
 from streamnet.learning.search import default_population
 from streamnet.learning.serving import Served
 from streamnet.learning.serving import Server
@@ -98,6 +100,9 @@ class Learner:
         evolution: dict[str, Any] | None = None,
         start: Model | None = None,
     ) -> None:
+        check_part("encoder", encoder)
+        check_part("evolution", evolution)
+        candidates = candidates_of(candidates)
         if start is not None:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
             candidates = [network.settings for network in start.networks]
@@ -268,8 +273,10 @@ class Learner:
         self.server.restore_state(state["server"])
 
 
-def _check_start(start: Model, task: Task, others: Mapping[str, object]) -> None:
+def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:
     """Refuse a model that is for something else, and settings that it brings itself."""
+    if not isinstance(start, Model):
+        raise ConfigurationError(f"start is {start!r}, but must be a Model")
     if start.task is not Task(task):
         raise ConfigurationError(f"start is for {start.task}, but the task is {Task(task)}")
     for name, value in others.items():

@@ -29,13 +29,12 @@ from streamnet.modelfiles.files import write_document
 from streamnet.modelfiles.files import write_file
 from streamnet.modelfiles.handmade import network_of
 from streamnet.modelfiles.handmade import parts_of
+from streamnet.modelfiles.weights import check_weights
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.committee import Committee
 from streamnet.networks.committee import Network
 from streamnet.networks.members import Weights
 from streamnet.networks.neural import NeuralNetwork
-from streamnet.networks.topology import Capacity
-from streamnet.networks.topology import sections_of
 from streamnet.samples import Block
 from streamnet.samples import Field
 from streamnet.samples import Inputs
@@ -44,8 +43,9 @@ from streamnet.samples import Task
 from streamnet.selection.ensemble import restored_ensemble
 from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.sources.columns import Columns
-from streamnet.sources.conversion import as_sample
 from streamnet.sources.conversion import only
+from streamnet.sources.frames import Samples
+from streamnet.sources.frames import one_or_more
 from streamnet.sources.rows import RowReader
 
 __all__ = ("CONTRADICTIONS", "Model")
@@ -104,7 +104,7 @@ class Model:
         self.labels = tuple(self._encoder.labels)
         self.fields: tuple[Field, ...] = fields_of(encoder["fields"])
         for settings, weights in networks:
-            _check_weights(weights, settings, dtype, self._encoder)
+            check_weights(weights, settings, dtype, self._encoder)
         self._ensemble_state = None if ensemble is None else dict(ensemble)
         self._ensemble = None if ensemble is None else restored_ensemble(self.task, dict(ensemble))
         heard = 1 if self._ensemble is None else self._ensemble.candidates
@@ -175,11 +175,22 @@ class Model:
 
     # ---------------------------------------------------------------- answers
 
-    def predict(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[Any]:
+    def predict(self, samples: Sample | Samples | Block) -> NDArray[Any]:
         """The label (object of str) or number (float64) of each sample, shape=(n,).
 
         Features that the model does not know are left out, absent ones count as missing. A label
         is None, and a number NaN, where the network has no finite answer.
+
+        Args:
+            samples: One dict or row of a frame; or many, as the online estimators take them: a list
+                of dicts, a data frame (of polars, pandas or pyarrow), a matrix, whose columns are
+                called f0, f1, ...; or a block.
+
+        Raises:
+            DataError: If they are none of these.
+            SampleError: If a value can't be read.
+            SchemaError: If the model knows no column of a frame; if those of a matrix are more or
+                fewer than it knows, or have names there; if one of a block is of another kind.
         """
         return self.named(self.outputs(samples))
 
@@ -193,29 +204,35 @@ class Model:
         names[~np.isfinite(outputs).all(axis=1)] = None
         return names
 
-    def predict_proba(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[np.float64]:
+    def predict_proba(self, samples: Sample | Samples | Block) -> NDArray[np.float64]:
         """The share of each label, in the order of `labels`, shape=(n, labels).
 
         Raises:
             ConfigurationError: If the model predicts numbers.
+            DataError: As `predict`, and so do SampleError and SchemaError.
         """
         if self.task is Task.REGRESSION:
             raise ConfigurationError("task is 'regression', but probabilities need classification")
         return self.outputs(samples)
 
-    def outputs(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[np.float64]:
-        """Shares of the labels, or one number in units of the target, shape=(n, outputs)."""
+    def outputs(self, samples: Sample | Samples | Block) -> NDArray[np.float64]:
+        """Shares of the labels, or one number in units of the target, shape=(n, outputs).
+
+        Raises:
+            DataError: As `predict`, and so do SampleError and SchemaError.
+        """
         blocks = [samples] if isinstance(samples, Block) else self._read(samples)
         parts = [
             self._answer(self._encoder.transform(conform(block, self.fields))) for block in blocks
         ]
         return np.concatenate(parts) if parts else np.empty((0, self._committee.outputs))
 
-    def outlier_scores(self, samples: Sample | Sequence[Sample] | Block) -> NDArray[np.float64]:
+    def outlier_scores(self, samples: Sample | Samples | Block) -> NDArray[np.float64]:
         """How unusual each sample is, shape=(n,), as `streamnet.AutoEncoder.score` tells it.
 
         Raises:
             ConfigurationError: If the model has no auto-encoder.
+            DataError: As `predict`, and so do SampleError and SchemaError.
         """
         blocks = [samples] if isinstance(samples, Block) else self._read(samples)
         parts = [self._encoder.outliers(conform(block, self.fields)) for block in blocks]
@@ -236,9 +253,8 @@ class Model:
         numbers = np.ascontiguousarray(answers[:, :, 0])
         return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
 
-    def _read(self, samples: Sample | Sequence[Sample]) -> list[Block]:
-        one = isinstance(as_sample(samples), Mapping) or not hasattr(samples, "__iter__")
-        rows = [samples] if one else list(samples)
+    def _read(self, samples: Any) -> list[Block]:
+        rows = one_or_more(samples, self.fields)
         reader = self._reader()
         first = reader.records
         names = frozenset(field.name for field in self.fields)
@@ -376,25 +392,3 @@ class Model:
 def _in_order(parts: Mapping[str, Any]) -> list[Any]:
     """Parts that a file keeps by number."""
     return [parts[str(number)] for number in range(len(parts))]
-
-
-def _check_weights(
-    weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, dtype: str, encoder: Encoder
-) -> None:
-    if dtype not in ("float32", "float64"):
-        raise ModelFileError(f"dtype is {dtype!r}, but must be float32 or float64")
-    known = encoder.statistics()
-    outputs = 1 if encoder.task is Task.REGRESSION else max(known.classes, 1)
-    capacity = Capacity(known.dense, known.rows, outputs)
-    sections = sections_of(settings, capacity)
-    shapes = {section.name: (section.rows, section.units) for section in sections}
-    if weights.keys() != shapes.keys():
-        raise ModelFileError(f"the network has the parts {', '.join(sorted(weights))}")
-    for name, shape in shapes.items():
-        matrix = weights[name]
-        if matrix.shape != shape:
-            raise ModelFileError(f"{name} has shape {matrix.shape}, but its network needs {shape}")
-        if matrix.dtype != np.dtype(dtype):
-            raise ModelFileError(f"{name} has the type {matrix.dtype}, but must have {dtype}")
-        if not np.isfinite(matrix).all():
-            raise ModelFileError(f"{name} has a weight that is not finite")

@@ -5,6 +5,6 @@ from __future__ import annotations
 from streamnet.online.autoencoder import AutoEncoder
 from streamnet.online.classifier import OnlineClassifier
 from streamnet.online.regressor import OnlineRegressor
-from streamnet.online.rows import Samples
+from streamnet.sources.frames import Samples
 
 __all__ = ("AutoEncoder", "OnlineClassifier", "OnlineRegressor", "Samples")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 from typing import Self
+from typing import cast
 from typing import final
 
 import numpy as np
@@ -19,20 +19,22 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import ModelFileError
 from streamnet.features.encoder import Encoder
+from streamnet.learning.given import check_part
 from streamnet.modelfiles.document import VERSION
 from streamnet.modelfiles.document import Document
 from streamnet.modelfiles.document import sealed
 from streamnet.modelfiles.files import read_document
 from streamnet.modelfiles.files import write_document
+from streamnet.online.broken import Broken
 from streamnet.online.interrupts import Uninterrupted
-from streamnet.online.rows import Samples
-from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import only
+from streamnet.sources.frames import Samples
+from streamnet.sources.frames import rows_of
 from streamnet.sources.rows import RowReader
 
 __all__ = ("AutoEncoder",)
@@ -45,7 +47,8 @@ BLOCK = 1024  # most samples that are learned or coded at a time
 class AutoEncoder:
     """A network that compresses samples into a short code by learning to restore them from it.
 
-    A sample is a dict of numbers, texts, dates or None by name, as for the online estimators.
+    A sample is a dict of numbers, texts, dates or None by name, and many are what the online
+    estimators take.
     Columns become network inputs as for them; the network is a denoising auto-encoder (Vincent et
     al. 2010). Learning in blocks or one by one gives the same bits.
 
@@ -55,7 +58,8 @@ class AutoEncoder:
     Above 3 is rare. A value that was never seen counts only where its sample is learned as well, as
     in `score_and_learn`: what is only asked about changes nothing, and so has no place for it.
 
-    Copied or pickled, it goes on to the same bits. Not for several threads at once.
+    Copied or pickled, it goes on to the same bits. Ctrl-C, and any other exception that breaks into
+    it, are as for the online estimators. Not for several threads at once.
 
     Args:
         code: Units of the code.
@@ -64,7 +68,7 @@ class AutoEncoder:
         network: More of `AutoEncoderSettings`: hidden, noise, activation, learning_rate, seed, ...
 
     Raises:
-        ConfigurationError: If a setting breaks its rule.
+        ConfigurationError: If a setting is unknown or breaks its rule.
 
     >>> coder = AutoEncoder(code=8)
     >>> rows = [{"x": i % 10, "y": 2.0 * (i % 10), "even": str(i % 2 == 0)} for i in range(3000)]
@@ -88,6 +92,7 @@ class AutoEncoder:
     ) -> None:
         if "inputs" in network:
             raise ConfigurationError("inputs is given, but must not be: there are no candidates")
+        check_part("encoder", encoder, "autoencoder", "lags")
         settings = {"code": code, "inputs": "replace", **network}
         self._encoder = Encoder(task=Task.REGRESSION, autoencoder=settings, **(encoder or {}))
         self._reader = RowReader(Columns(kinds=kinds or {}))
@@ -127,9 +132,16 @@ class AutoEncoder:
             with Uninterrupted():
                 for block in self._reader.blocks(rows[start : start + BLOCK]):
                     good = int(block.places()[0]) if block.rejected else len(block)
-                    scores.append(self._encoder.encode(block.part(0, good)).outlier)
+                    scores.append(self._learned(block.part(0, good)))
                     _check(block, sum(map(len, scores)), len(rows))
         return np.concatenate(scores) if scores else np.empty(0)
+
+    def _learned(self, block: Block) -> NDArray[np.float64]:
+        try:
+            return self._encoder.encode(block).outlier
+        except BaseException as error:
+            self._encoder = cast("Encoder", Broken("the auto-encoder", error))
+            raise
 
     # ---------------------------------------------------------------- answers
 
@@ -139,7 +151,7 @@ class AutoEncoder:
         Raises:
             DataError: If a value can't be read.
         """
-        parts = [self._encoder.transform(block).dense for block in self._asked(rows_of(X))]
+        parts = [self._encoder.transform(block).dense for block in self._asked(X)]
         return np.concatenate(parts) if parts else self._no_codes()
 
     def encode_one(self, x: Sample) -> NDArray[np.float32]:
@@ -185,7 +197,7 @@ class AutoEncoder:
         Raises:
             DataError: If a value can't be read.
         """
-        parts = [self._encoder.outliers(block) for block in self._asked(rows_of(X))]
+        parts = [self._encoder.outliers(block) for block in self._asked(X)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def score_one(self, x: Sample) -> float:
@@ -199,8 +211,9 @@ class AutoEncoder:
     def _no_codes(self) -> NDArray[np.float32]:
         return np.empty((0, self._encoder.statistics().dense), np.float32)
 
-    def _asked(self, rows: Sequence[Sample]) -> Iterator[Block]:
+    def _asked(self, X: Samples) -> Iterator[Block]:
         """Samples in columns that are known; others are left out."""
+        rows = rows_of(X, self._reader.schema.fields)
         asker = RowReader(Columns(kinds=self._kinds))
         asker.restore_state(self._reader.export_state())
         names = {field.name for field in self._reader.schema.fields}

@@ -15,12 +15,11 @@ from streamnet.features.categories import printable
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.estimator import OnlineEstimator
-from streamnet.online.rows import Samples
-from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Task
+from streamnet.sources.frames import Samples
 from streamnet.sources.kinds import WHITESPACE
 
 __all__ = ("OnlineClassifier",)
@@ -112,7 +111,7 @@ class OnlineClassifier(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        return self._many(rows_of(X))[:, : len(self._classes)]
+        return self._many(X)[:, : len(self._classes)]
 
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
         """Numbers that are equal as the one that came first: a column of them may become floats."""

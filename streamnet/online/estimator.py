@@ -10,10 +10,8 @@ from contextlib import suppress
 from copy import deepcopy
 from math import isfinite
 from typing import Any
-from typing import Never
 from typing import Self
 from typing import cast
-from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,15 +19,14 @@ from numpy.typing import NDArray
 
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
-from streamnet.errors import StateError
+from streamnet.learning.given import candidates_of
+from streamnet.learning.given import check_settings
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.online.broken import Broken
 from streamnet.online.interrupts import Uninterrupted
-from streamnet.online.rows import Samples
-from streamnet.online.rows import listed
-from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Kind
@@ -38,6 +35,9 @@ from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import only
+from streamnet.sources.frames import Samples
+from streamnet.sources.frames import listed
+from streamnet.sources.frames import rows_of
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.rows import RowReader
 
@@ -45,20 +45,6 @@ __all__ = ("OnlineEstimator",)
 
 TARGET = "(target)"  # no feature is called so
 BLOCK = 1024  # most samples that are learned or answered at a time
-
-
-@final
-class _Broken:
-    """Stands where a learner was that stopped half-way: its arrays may not fit together."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def __getattr__(self, name: str) -> Never:
-        raise StateError(
-            f"the estimator was broken off while it learned, by {self._error!r}; go on with a copy "
-            "or a model that was taken before"
-        )
 
 
 class OnlineEstimator(ABC):
@@ -69,6 +55,10 @@ class OnlineEstimator(ABC):
 
     A sample is a dict of numbers, texts, dates or None by name, in any order. Features may be
     absent, and new ones may come at any time. Learning in blocks or one by one gives the same bits.
+
+    Many samples are a list of dicts, a data frame (of polars, pandas or pyarrow), or a matrix,
+    whose columns are called f0, f1, ... Where nothing is learned, at least one column of a frame
+    must be known, and a matrix must have the columns that are, or `SchemaError` is raised.
 
     Copied or pickled, it goes on to the same bits. Ctrl-C waits until what is being learned, at
     most 1,024 samples, is whole. Any other exception that breaks into it, such as one of a signal
@@ -85,7 +75,7 @@ class OnlineEstimator(ABC):
         learning: More settings of `Learner`.
 
     Raises:
-        ConfigurationError: If a setting breaks its rule.
+        ConfigurationError: If a setting is unknown or breaks its rule.
     """
 
     _task: Task
@@ -99,7 +89,8 @@ class OnlineEstimator(ABC):
         start: Model | None = None,
         **learning: Any,
     ) -> None:
-        candidates = None if candidates is None else tuple(candidates)
+        check_settings(learning, type(self), Learner)
+        candidates = candidates_of(candidates)
         given = {"candidates": candidates, "seed": seed, **learning}
         # A copy, since the caller may change what was given.
         self._settings = {**deepcopy({**given, "kinds": kinds}), "start": start}
@@ -163,7 +154,7 @@ class OnlineEstimator(ABC):
                 start = stop
             self._note(block, targets, first)
         except BaseException as error:
-            self._learner = cast("Learner", _Broken(error))
+            self._learner = cast("Learner", Broken("the estimator", error))
             raise
         if letters:
             raise DataError(_complaint(letters[0], first, len(targets)))
@@ -202,8 +193,9 @@ class OnlineEstimator(ABC):
         values = found if isinstance(found, list) else (found,)
         return found if all(map(isfinite, values)) else None
 
-    def _many(self, rows: Sequence[Sample]) -> NDArray[np.floating]:
+    def _many(self, X: Samples) -> NDArray[np.floating]:
         """What the model says of samples, shape=(n, labels) or (n,); NaN in place of None."""
+        rows = rows_of(X, self._reader.schema.fields)
         labels = len(self._learner.encoder.labels)
         shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
         found = np.full(shape, np.nan)

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.online.estimator import OnlineEstimator
-from streamnet.online.rows import Samples
-from streamnet.online.rows import rows_of
 from streamnet.samples import Block
 from streamnet.samples import Sample
 from streamnet.samples import Task
+from streamnet.sources.frames import Samples
 
 __all__ = ("OnlineRegressor",)
 
@@ -51,7 +50,7 @@ class OnlineRegressor(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        numbers = self._many(rows_of(X))
+        numbers = self._many(X)
         return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
 
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:

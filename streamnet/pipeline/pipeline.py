@@ -25,6 +25,8 @@ from streamnet.durability.ledger import Ledger
 from streamnet.durability.tree import Tree
 from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
+from streamnet.learning.given import candidates_of
+from streamnet.learning.given import check_settings
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
 from streamnet.learning.trainer import Snapshot
@@ -105,7 +107,7 @@ class Pipeline:
         learning: More settings of `Learner`.
 
     Raises:
-        ConfigurationError: If a setting breaks its rule.
+        ConfigurationError: If a setting is unknown or breaks its rule.
 
     >>> import anyio
     >>> from streamnet.sources import IterableSource
@@ -140,7 +142,8 @@ class Pipeline:
     ) -> None:
         if threads < 1:
             raise ConfigurationError(f"threads is {threads}, but must be >= 1")
-        seed, candidates = seed_of(seed), None if candidates is None else tuple(candidates)
+        check_settings(learning, type(self), Learner)
+        seed, candidates = seed_of(seed), candidates_of(candidates)
         self.source = source
         self.rejections = rejections or Rejections()
         self.learner: Learner | None = None
@@ -158,12 +161,9 @@ class Pipeline:
         self._make = partial(Learner, **learning)
         window = self.rejections.limit.window
         self._identity = identity_of(round_size=round_size, rejected_window=window, **learning)
-        self._encoder = learning.get("encoder")
-        self._dtype, self._seed = dtype, seed
-        self._threads, self._brief = threads, brief
-        self.sinks = list(sinks)
-        self._prepare = prepare
-        self._settings = settings or {}
+        self._encoder, self._settings = learning.get("encoder"), settings or {}
+        self._dtype, self._seed, self._threads, self._brief = dtype, seed, threads, brief
+        self.sinks, self._prepare = list(sinks), prepare
         self._champions = Champions()
         self._glances: list[Glance] = []  # on their way
         self._begun = self._started = self._ended = 0.0

@@ -16,6 +16,7 @@ from anyio import CancelScope
 from anyio import current_time
 from anyio.streams.memory import MemoryObjectSendStream
 
+from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.cadence import Cadence
@@ -50,6 +51,9 @@ class Reader:
         cutter: Cuts what comes at the rounds' ends.
         cadence: Says when to send a `Barrier` behind a block; None sends none.
 
+    Raises:
+        ConfigurationError: If the source is something else, such as the name of a file.
+
     >>> from streamnet.sources import IterableSource
     >>> from streamnet.pipeline.cutting import Cutter
     >>> reader = Reader(IterableSource([{"x": 1.0}]), Cutter(block_size=256, round_size=1024))
@@ -58,8 +62,13 @@ class Reader:
     (True, None, 0)
     """
 
-    def __init__(self, source: Source, cutter: Cuts, cadence: Cadence | None = None) -> None:
-        self.source = source
+    def __init__(self, source: Any, cutter: Cuts, cadence: Cadence | None = None) -> None:
+        if not isinstance(source, Source):
+            raise ConfigurationError(
+                f"source is of type {type(source).__name__}, but must be a Source: open_files "
+                "makes one of files, IterableSource of anything that can be gone through"
+            )
+        self.source: Source = source
         self.stopped = False
         self.broken: DataError | None = None  # why there is no more, if the source did not end
         self.records = 0  # good and rejected ones that were given by the source and used

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,14 @@ import pytest
 import safetensors.numpy
 
 from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
 from streamnet.errors import ModelFileError
 from streamnet.errors import SchemaError
 from streamnet.modelfiles import Model
 from streamnet.modelfiles import as_json
 from streamnet.modelfiles import as_safetensors
 from streamnet.modelfiles.document import digest
+from streamnet.networks.neural import NeuralNetwork
 from streamnet.online import OnlineClassifier
 from streamnet.samples import Field
 from streamnet.samples import Kind
@@ -38,6 +41,7 @@ from tests.modelfiles.models import block_of
 from tests.modelfiles.models import loaded
 from tests.modelfiles.models import small
 from tests.modelfiles.models import trained
+from tests.online.learners import FEW
 from tests.sources.reading import FrameRow
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -248,18 +252,19 @@ def test_numbers_have_no_shares() -> None:
 
 
 def test_a_value_that_can_not_be_read_is_refused_with_its_sample() -> None:
+    two: list[dict[str, Any]] = [{"size": 1}, {"size": "large"}]
     with pytest.raises(ConfigurationError, match=r"sample 1: .*'size'.*large"):
-        trained(Task.REGRESSION).predict([{"size": 1}, {"size": "large"}])
+        trained(Task.REGRESSION).predict(two)
     with pytest.raises(ConfigurationError, match=r"sample 1: .*'size' has 'a whole number of too"):
         trained(Task.REGRESSION).predict([{"size": 1}, {"size": 10**5000}])
 
 
-@pytest.mark.parametrize(
-    "samples", [[[1, 2]], np.zeros((1, 2)), pl.DataFrame({"size": [1]}), "abc", 5, None]
-)
+@pytest.mark.parametrize("samples", ["abc", 5, None, np.zeros(4), [1, 2], [[1], {"size": 1}]])
 def test_what_is_no_sample_is_refused(samples: Any) -> None:
-    with pytest.raises(ConfigurationError, match="sample 0: the sample is not a mapping of names"):
+    with pytest.raises(DataError, match=r"X (is of type|has 1 dimension|is neither)"):
         trained(Task.REGRESSION).predict(samples)
+    with pytest.raises(ConfigurationError, match="sample 1: the sample is not a mapping of names"):
+        trained(Task.REGRESSION).predict([{"size": 1}, samples])
 
 
 def test_rows_of_a_frame_are_samples_by_their_names() -> None:
@@ -267,6 +272,42 @@ def test_rows_of_a_frame_are_samples_by_their_names() -> None:
     rows: list[Any] = [FrameRow({**sample, "other": 1}) for sample in SAMPLES]
     assert model.predict(rows).tolist() == model.predict(SAMPLES).tolist()
     assert model.predict(rows[0]).tolist() == model.predict(SAMPLES[:1]).tolist()
+
+
+def test_what_estimators_take_is_answered_alike_by_their_model() -> None:
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    hidden = np.ma.masked_greater(X, 1.0)
+    estimator = OnlineClassifier(FEW, encoder={"autoencoder": {"code": 2}})
+    estimator.partial_fit(hidden, X[:, 0] > 0)
+    model = estimator.model()
+    rows = [{f"f{i}": float(v) for i, v in enumerate(row)} for row in X]
+    forms: list[Any] = [X, X.tolist(), pl.DataFrame(rows), np.array(rows), deque(rows), iter(rows)]
+    assert np.allclose(model.outputs(rows), estimator.predict_proba(rows))
+    for samples in forms:
+        assert np.array_equal(model.predict_proba(samples), model.outputs(rows))
+    assert np.allclose(model.outputs(hidden), estimator.predict_proba(hidden))
+    assert not np.array_equal(model.outputs(hidden), model.outputs(X))
+    assert model.predict(X).tolist() == model.predict(rows).tolist()
+    assert np.array_equal(model.outlier_scores(X), model.outlier_scores(rows))
+    assert model.outputs(np.zeros((0, 3))).shape == (0, 2)
+
+
+def test_columns_that_do_not_fit_a_model_are_told_rather_than_taken_for_missing() -> None:
+    model, network = trained(Task.REGRESSION), Model.of(NeuralNetwork(3))
+    with pytest.raises(
+        SchemaError, match=r"2 columns without names \(f0, f1\), but must have those"
+    ):
+        model.predict(np.zeros((1, 2)))
+    with pytest.raises(SchemaError, match="columns Size, hue, but known are: size, "):
+        model.predict(pl.DataFrame({"Size": [1], "hue": ["red"]}))
+    for columns in (2, 4):
+        with pytest.raises(SchemaError, match=f"X has {columns} columns .* known: f0, f1, f2"):
+            network.predict(np.zeros((1, columns)))
+    column: Any = FrameRow({0: 1.0, 1: 2.0})  # type: ignore[dict-item]
+    with pytest.raises(SchemaError, match="columns 0, 1, but known are: size, "):
+        model.predict(column)
+    assert model.predict(pl.DataFrame({"size": [1.0]})).tolist() == [model.predict({"size": 1})[0]]
+    assert model.predict({"other": 1}).shape == (1,)
 
 
 def test_a_block_of_other_columns_is_put_in_the_models_order() -> None:

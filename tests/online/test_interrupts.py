@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -83,17 +84,28 @@ def test_an_auto_encoder_is_left_whole_too() -> None:
     assert np.array_equal(coder.encode(ROWS), whole.encode(ROWS))
 
 
-def test_what_another_exception_broke_off_says_so_and_is_used_no_more() -> None:
+@contextmanager
+def broken_off_at_call(wanted: int, within: str) -> Iterator[None]:
+    """Let the handler of another signal than Ctrl-C raise an exception there."""
+
     def give_up(*_: object) -> None:
         raise TimeoutError("too slow")
 
     before = signal.signal(signal.SIGUSR1, give_up)
     try:
-        estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
-        with pytest.raises(TimeoutError), interrupted_at_call(30, signal.SIGUSR1):
-            learned(estimator, 50, 60)
+        with (
+            pytest.raises(TimeoutError),
+            interrupted_at_call(wanted, signal.SIGUSR1, within),
+        ):
+            yield
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_another_exception_broke_off_says_so_and_is_used_no_more() -> None:
+    estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
+    with broken_off_at_call(30, "learn_one"):
+        learned(estimator, 50, 60)
     uses: list[Any] = [
         lambda: learned(estimator, 50, 51),
         lambda: estimator.predict_one(ROWS[0]),
@@ -104,6 +116,24 @@ def test_what_another_exception_broke_off_says_so_and_is_used_no_more() -> None:
     ]
     for use in uses:
         with pytest.raises(StateError, match=r"while it learned, by TimeoutError\('too slow'\)"):
+            use()
+
+
+def test_an_auto_encoder_that_another_exception_broke_off_says_so_too(tmp_path: Path) -> None:
+    coder = AutoEncoder(seed=1).partial_fit(ROWS[:50])
+    with broken_off_at_call(30, "learn_one"):
+        coder.learn_one(ROWS[50])
+        coder.partial_fit(ROWS)
+    uses: list[Any] = [
+        lambda: coder.learn_one(ROWS[50]),
+        lambda: coder.score_one(ROWS[0]),
+        lambda: coder.encode(ROWS),
+        lambda: coder.decode(np.zeros((1, 16))),
+        lambda: coder.save(tmp_path / "coder.json"),
+        lambda: pickle.dumps(coder),
+    ]
+    for use in uses:
+        with pytest.raises(StateError, match="the auto-encoder was broken off while it learned"):
             use()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from streamnet.errors import DataError
+from streamnet.errors import SchemaError
+from streamnet.online import AutoEncoder
 from streamnet.online import OnlineClassifier
 from streamnet.samples import Kind
 from tests.online.learners import FEW
@@ -128,3 +131,27 @@ def test_a_table_of_targets_is_refused_rather_than_its_columns_learned(y: Any) -
 def test_one_target_for_many_samples_is_told(y: Any) -> None:
     with pytest.raises(DataError, match=r"y is .*, but must be several: one for each sample"):
         classifier().partial_fit([{"x": 1}], y)
+
+
+@pytest.mark.parametrize("learner", [classifier, AutoEncoder])
+def test_a_matrix_or_frame_that_is_asked_about_must_have_the_columns_that_were_learned(
+    learner: Any,
+) -> None:
+    X = np.arange(12.0).reshape(4, 3)
+    gaps = np.column_stack([X, np.full(4, np.nan)])  # the last is not known yet
+    y = () if learner is AutoEncoder else ([0, 1, 0, 1],)
+    estimator = learner().partial_fit(gaps, *y)
+    asked = estimator.encode if learner is AutoEncoder else estimator.predict_proba
+    assert np.array_equal(asked(X), asked(gaps))
+    with pytest.raises(SchemaError, match=r"2 columns without names .* are known: f0, f1, f2"):
+        asked(X[:, :2])
+    assert np.array_equal(asked(X), asked(np.column_stack([X, X])))  # they may be learned next
+    with pytest.raises(SchemaError, match="X has the columns x, but known are: f0, f1, f2"):
+        asked(pl.DataFrame({"x": [1.0]}))
+    assert len(asked([{"x": 1.0}])) == 1  # a sample of its own, whose features are new
+
+
+@pytest.mark.parametrize("gathered", [deque, iter, np.array])
+def test_dicts_may_come_in_whatever_can_be_gone_through(gathered: Any) -> None:
+    estimator, rows = taught(), samples(10)
+    assert estimator.predict(gathered(rows)).tolist() == estimator.predict(rows).tolist()
