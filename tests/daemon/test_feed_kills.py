@@ -9,7 +9,7 @@ import pytest
 from tests.daemon.killing_feeds import BAD
 from tests.daemon.killing_feeds import BATCH
 from tests.daemon.killing_feeds import RECORDS
-from tests.proving import found_by
+from tests.untraced import found_by
 
 PROGRAM = "tests.daemon.killing_feeds"
 KILLS = [4, pytest.param(50, marks=pytest.mark.long)]

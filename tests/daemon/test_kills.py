@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.killing import BATCH
-from tests.proving import found_by
+from tests.untraced import found_by
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.long)])

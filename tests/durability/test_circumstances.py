@@ -10,7 +10,7 @@ from streamnet.samples import Task
 from tests.conftest import Counted
 from tests.durability.circumstances import BLOCK_SIZES
 from tests.durability.circumstances import THREADS
-from tests.proving import found_by
+from tests.untraced import found_by
 
 
 @pytest.mark.timeout(300)

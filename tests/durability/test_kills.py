@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Counted
-from tests.proving import found_by
+from tests.untraced import found_by
 
 
 def killed(kills: int, seed: int, folder: Path) -> dict[str, Any]:

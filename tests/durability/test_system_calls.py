@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Counted
 from tests.durability.faulting import FAULTS
-from tests.proving import found_by
+from tests.untraced import found_by
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="libraries are preloaded otherwise there"

@@ -37,7 +37,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-pytestmark = pytest.mark.usefixtures("without_threads")
+pytestmark = [pytest.mark.no_cover, pytest.mark.usefixtures("without_threads")]
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,

@@ -1,4 +1,4 @@
-"""Proofs that are programs: processes of their own that print what they have found."""
+"""Processes of their own that coverage does not trace, which would take a third of their time."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from typing import Any
 
 from tests.conftest import REPOSITORY
 
-__all__ = ("found_by",)
+__all__ = ("environment", "found_by")
 
 _TRACING = "COVERAGE_PROCESS"
 """How variables begin that let coverage trace a process."""
 
 
-def found_by(module: str, *arguments: object, **environment: str) -> dict[str, Any]:
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment and ``more``, for one that is not to be traced."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_TRACING)}
+    return {**kept, **more}
+
+
+def found_by(module: str, *arguments: object, **more: str) -> dict[str, Any]:
     """What a program of the tests found, which it prints as one JSON object.
 
-    It runs without coverage: its forks are killed, or end by themselves at once, so that what was
-    traced would be lost, and tracing takes a third of their time.
+    Those kill their forks, or let them end at once, so what was traced there would be lost anyway.
     """
-    untraced = {name: value for name, value in os.environ.items() if not name.startswith(_TRACING)}
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=REPOSITORY,
-        env={**untraced, **environment},
+        env=environment(**more),
         capture_output=True,
         text=True,
         check=False,
