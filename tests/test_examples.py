@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.untraced import environment
+
 REPOSITORY = Path(__file__).parent.parent
 FOLDER = REPOSITORY / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
@@ -26,7 +28,7 @@ def output_of(name: str, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, str(FOLDER / name)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+        env=environment(PYTHONPATH=path, PYTHONIOENCODING="utf-8"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",

@@ -17,6 +17,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.untraced import environment
+
 REPOSITORY = Path(__file__).parent.parent
 LONGEST = 240  # seconds; kernels may have to be compiled first
 COPIED = ("config", "examples")  # what commands and programs find in the folder they run in
@@ -112,7 +114,7 @@ def run(command: list[str], place: Path) -> None:
     done = subprocess.run(
         command,
         cwd=place,
-        env={**os.environ, "PYTHONPATH": modules, "PATH": programs},
+        env=environment(PYTHONPATH=modules, PATH=programs),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

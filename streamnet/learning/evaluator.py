@@ -65,6 +65,10 @@ class Scores:
         """Every measure of a track by name."""
         return self.evaluator.measures(track, horizon)
 
+    def table(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, NDArray[np.float64]]:
+        """Every measure by name, each for all tracks at once, shape=(tracks,)."""
+        return self.evaluator.table(horizon)
+
 
 @final
 class Evaluator:

@@ -159,8 +159,8 @@ class Server:
         self._emitted = -1  # serial of the champion that was emitted last
 
     def _all_serials(self) -> NDArray[np.int64]:
-        """The candidate in each slot, and -1, which stands for the first baseline, at the end."""
-        return np.array([*(member.serial for member in self.members), -1], np.int64)
+        """The candidate in each slot, and the one number of the first baseline at the end."""
+        return np.array([*(member.serial for member in self.members), BY_BASELINE], np.int64)
 
     @property
     def champion(self) -> Member | None:

@@ -115,13 +115,19 @@ def _change(change: Change) -> dict[str, Any]:
 def _candidates(learner: Learner) -> list[dict[str, Any]]:
     server = learner.server
     losses = server.selector.losses()
+    tables = {
+        name: learner.evaluator.candidates.table(horizon)
+        for name, horizon in (
+            ("scores", Horizon.OVERALL),
+            ("sliding", Horizon.SLIDING),
+            ("fading", Horizon.FADING),
+        )
+    }
     rows = []
     for slot, member in enumerate(server.members):
-        scores = learner.evaluator.candidates
         row = _candidate(member, quarantined=server.quarantined(slot))
-        row["scores"] = for_json(scores.measures(slot))
-        row["sliding"] = for_json(scores.measures(slot, Horizon.SLIDING))
-        row["fading"] = for_json(scores.measures(slot, Horizon.FADING))
+        for name, table in tables.items():
+            row[name] = for_json({measure: float(of[slot]) for measure, of in table.items()})
         row["loss"] = _defined(float(losses[slot]))
         rows.append(row)
     rows.sort(key=lambda row: (row["loss"] is None, row["loss"], row["candidate"]))

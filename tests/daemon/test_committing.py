@@ -82,6 +82,10 @@ async def played(files: Memory, story: Any) -> dict[int, Any]:
     return outcomes
 
 
+async def written(committer: Committer, count: int) -> None:
+    await until(lambda: committer.journal.samples >= count)
+
+
 def test_senders_share_a_sync_and_keep_their_order(run: Runner) -> None:
     files = Moody()
 
@@ -165,8 +169,8 @@ def test_segments_begin_with_what_all_before_led_to(run: Runner) -> None:
         async with anyio.create_task_group() as group:
             for number in range(400):
                 group.start_soon(send, committer, number, outcomes)
-                if number % 20 == 0:
-                    await anyio.sleep(0.001)
+                if number % 20 == 0:  # so that one segment does not get them all at once
+                    await written(committer, number - 20)
         assert committer._folded().snapshot() == committer.intake.snapshot()
 
     run(played, files, story)

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.daemon.killing_feeds import BAD
 from tests.daemon.killing_feeds import BATCH
 from tests.daemon.killing_feeds import RECORDS
-from tests.daemon.processes import REPOSITORY
+from tests.untraced import found_by
 
+PROGRAM = "tests.daemon.killing_feeds"
 KILLS = [4, pytest.param(50, marks=pytest.mark.long)]
-
-
-def killed(folder: Path, *options: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.daemon.killing_feeds", *options[:2], str(folder)]
-    done = subprocess.run(
-        [*command, *options[2:]], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 @pytest.mark.parametrize("kills", KILLS)
 def test_a_file_that_is_read_over_kills_leaves_the_same_bits(kills: int, tmp_path: Path) -> None:
-    found = killed(tmp_path, str(kills), "5")
+    found = found_by(PROGRAM, kills, 5, tmp_path)
     assert found["fed"][-1] > 0
     assert found["killed"] == found["whole"]
     assert found["killed"]["records"] == RECORDS
@@ -40,7 +27,7 @@ def test_a_file_that_is_read_over_kills_leaves_the_same_bits(kills: int, tmp_pat
 @pytest.mark.parametrize("kills", KILLS)
 def test_what_is_sent_besides_is_learned_once_as_well(kills: int, tmp_path: Path) -> None:
     """In which order they came is chance, so the bits are not compared."""
-    found = killed(tmp_path, str(kills), "6", "sending")
+    found = found_by(PROGRAM, kills, 6, tmp_path, "sending")
     del found["killed"]["bits"], found["whole"]["bits"]
     assert found["killed"] == found["whole"]
     assert found["batches"] > 1

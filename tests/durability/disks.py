@@ -116,7 +116,7 @@ class Memory(Files):
         pass
 
     def names(self, folder: Path) -> list[str]:
-        return sorted(path.name for path in self.names_seen if path.parent == folder)
+        return sorted(path.name for path in list(self.names_seen) if path.parent == folder)
 
     def size(self, path: Path) -> int:
         return len(self.read(path))

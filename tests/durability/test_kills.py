@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY
 from tests.conftest import Counted
+from tests.untraced import found_by
 
 
 def killed(kills: int, seed: int, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.durability.killing", str(kills), str(seed), str(folder)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return found_by("tests.durability.killing", kills, seed, folder)
 
 
 @pytest.mark.timeout(900)

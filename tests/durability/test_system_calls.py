@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import Counted
 from tests.durability.faulting import FAULTS
+from tests.untraced import found_by
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="libraries are preloaded otherwise there"
@@ -30,30 +28,16 @@ def shim(c_compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-def tried(shim: Path, folder: Path, repository: Path, fault: str, first: int, step: int) -> Any:
-    """What came of every ``step``-th call going wrong."""
-    command = [sys.executable, "-m", "tests.durability.faulting", str(folder), fault]
-    done = subprocess.run(
-        [*command, str(first), str(step)],
-        cwd=repository,
-        env={**os.environ, "LD_PRELOAD": str(shim)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
-
-
 Proof = Callable[[str, int], None]
 
 
 @pytest.fixture
-def prove(memory_folder: Path, repository: Path, shim: Path, counted: Counted) -> Proof:
+def prove(memory_folder: Path, shim: Path, counted: Counted) -> Proof:
     """Lets one call in ``step`` go wrong, and checks what came of it."""
 
     def proven(fault: str, step: int) -> None:
-        found = tried(shim, memory_folder, repository, fault, FAULTS.index(fault) % step, step)
+        program, first = "tests.durability.faulting", FAULTS.index(fault) % step
+        found = found_by(program, memory_folder, fault, first, step, LD_PRELOAD=str(shim))
         assert found["wrong"] == {}
         assert found["calls"] > 50
         assert found["cases"] >= 50 // step

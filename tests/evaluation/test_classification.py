@@ -20,6 +20,7 @@ from tests.evaluation.streams import same_bits
 SIZES = st.lists(st.integers(1, 70), min_size=1, max_size=6)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("window", "fading", "classes"), [(1, 1.0, 2), (9, 0.7, 3), (40, 0.95, 7)])
 def test_every_measure_of_every_horizon_agrees_with_scikit_learn_at_every_step(
     window: int, fading: float, classes: int

@@ -46,6 +46,7 @@ def naive_measures(
     }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("window", "fading"), [(1, 1.0), (9, 0.7), (40, 0.95)])
 def test_every_measure_of_every_horizon_agrees_with_scikit_learn_at_every_step(
     window: int, fading: float

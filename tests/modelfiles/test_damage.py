@@ -37,6 +37,7 @@ def load(form: ModuleType, data: bytes) -> Model | None:
         return None
 
 
+@pytest.mark.no_cover
 @FORMATS
 @pytest.mark.parametrize("change", [0x01, 0x20, 0x80, 0xFF])
 def test_a_changed_byte_is_refused_or_changes_nothing(form: ModuleType, change: int) -> None:
@@ -103,6 +104,7 @@ VALUES = st.one_of(
 TREES = {task: json.loads(as_json.encode(small(task).document())) for task in Task}
 
 
+@pytest.mark.no_cover
 @settings(max_examples=2000)
 @given(st.sampled_from(list(Task)), st.data())
 def test_a_hostile_document_is_refused_or_a_model_whatever_was_put_where(

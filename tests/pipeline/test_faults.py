@@ -30,6 +30,8 @@ from tests.pipeline.interrupting import made
 from tests.pipeline.playing import checksum
 from tests.pipeline.playing import plain
 
+pytestmark = pytest.mark.no_cover
+
 SAMPLES = 420
 FOLDER = Path("/tmp")  # a name only: nothing is written there
 

@@ -349,6 +349,7 @@ def tried(examples: int, steps: int) -> int:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.no_cover
 def test_whatever_happens_a_run_comes_to_the_same(counted: Counted) -> None:
     counted("histories", tried(25, 12))
 

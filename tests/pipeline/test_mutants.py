@@ -42,6 +42,8 @@ from tests.pipeline.test_faults import expected
 from tests.pipeline.test_machine import Machine
 from tests.selection import test_selector
 
+pytestmark = pytest.mark.no_cover
+
 Patch = pytest.MonkeyPatch
 
 

@@ -120,6 +120,17 @@ def resumed(source: Source, place: Place) -> Content:
     return content(anyio.run(drained, source, place.position, place.state)[1])
 
 
+def assert_goes_on_everywhere(make: Callable[[], Source], found: list[Place]) -> None:
+    """New sources give from each place on what has to come; all of them in one event loop."""
+
+    async def go_on() -> None:
+        for place in found:
+            _, blocks = await drained(make(), place.position, place.state)
+            assert content(blocks) == place.rest
+
+    anyio.run(go_on)
+
+
 def numbers(blocks: list[Block], column: int = 0) -> list[float]:
     """A column of the numbers of all blocks."""
     return [float(number) for block in blocks for number in block.numbers[:, column]]

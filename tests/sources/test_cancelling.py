@@ -30,6 +30,8 @@ from streamnet.sources.retrying import Retried
 from tests.sources.reading import content
 from tests.sources.reading import write
 
+pytestmark = pytest.mark.no_cover
+
 COUNT = 3000
 ROWS = [{"x": number, "y": "ab"[number % 2]} for number in range(COUNT)]
 
@@ -84,7 +86,7 @@ class Cancelling:
         return result
 
     def _cancel_perhaps(self) -> None:
-        if self.scope is not None and self._random.random() < 0.4:
+        if self.scope is not None and self._random.random() < 0.2:
             self.scope.cancel()
 
     async def read(self, source: Source, count: int | None = None) -> list[Block]:

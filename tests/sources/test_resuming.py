@@ -25,6 +25,7 @@ from streamnet.sources import Repeated
 from streamnet.sources import Shuffled
 from streamnet.sources import Source
 from streamnet.sources import open_files
+from tests.sources.reading import assert_goes_on_everywhere
 from tests.sources.reading import drained
 from tests.sources.reading import places
 from tests.sources.reading import read
@@ -35,6 +36,8 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+pytestmark = [pytest.mark.no_cover, pytest.mark.usefixtures("without_threads")]
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
@@ -123,9 +126,9 @@ def test_a_source_over_files_goes_on_at_every_place(
     before, after = sizes  # bytes that are read at once
     found = places(lambda: AROUND[around](lambda: source_of(paths, chunk_bytes=before)))
     assert len(found) > 8
-    for place in found:
-        again = AROUND[around](lambda: source_of(paths, chunk_bytes=after))
-        assert resumed(again, place) == place.rest
+    assert_goes_on_everywhere(
+        lambda: AROUND[around](lambda: source_of(paths, chunk_bytes=after)), found
+    )
 
 
 @pytest.mark.parametrize("around", AROUND)
@@ -138,9 +141,7 @@ def test_a_source_over_an_iterable_goes_on_at_every_place(live: bool, around: st
     def make() -> Source:
         return IterableSource(flow() if live else iter(ROWS), target="y")
 
-    found = places(lambda: AROUND[around](make))
-    for place in found:
-        assert resumed(AROUND[around](make), place) == place.rest
+    assert_goes_on_everywhere(lambda: AROUND[around](make), places(lambda: AROUND[around](make)))
 
 
 def test_going_on_from_a_resumed_source_is_the_same_again(tmp_path: Path) -> None:
@@ -165,8 +166,8 @@ def test_going_on_from_a_resumed_source_is_the_same_again(tmp_path: Path) -> Non
 def test_kinds_are_those_that_were_found_first(tmp_path: Path, form: str) -> None:
     """A longer head would tell others, but they are not asked again."""
     paths = files(tmp_path, form)
-    for place in places(lambda: source_of(paths)):
-        assert resumed(source_of(paths, head=1000), place) == place.rest
+    found = places(lambda: source_of(paths))
+    assert_goes_on_everywhere(lambda: source_of(paths, head=1000), found)
 
 
 def test_the_first_file_may_be_gone_when_a_later_one_is_resumed(tmp_path: Path) -> None:
