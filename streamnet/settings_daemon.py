@@ -70,7 +70,8 @@ class ServeSection(Section):
     environment variable that holds one, which is STREAMNET_TOKEN where neither is given; without a
     token it listens to this machine alone.
     ``hosts`` are the names by which clients call it, ``origins`` the pages of others that may ask
-    it. ``tls_certificate`` and ``tls_key`` are PEM files.
+    it. ``tls_certificate`` and ``tls_key`` are PEM files. A body may pause for ``body_seconds``;
+    with these on top it must come at ``min_body_rate`` bytes a second, unless it is lines to learn.
 
     >>> ServeSection(port=9000).given()
     {'dir': 'models', 'port': 9000}
@@ -89,6 +90,8 @@ class ServeSection(Section):
     max_model: Count | None = None
     max_connections: Count | None = None
     max_rate: Count | None = None
+    body_seconds: Seconds | None = None
+    min_body_rate: Count | None = None
     drain_seconds: Seconds | None = None
 
 

@@ -62,6 +62,7 @@ class Reloading:
 
         Raises:
             ConfigurationError: If there is a fault in it; then nothing is changed.
+            ConflictError: If a model of a new one's name is being made or deleted; likewise.
         """
         from streamnet.cli.section import access_of
         from streamnet.cli.section import address_of
@@ -75,6 +76,8 @@ class Reloading:
             raise ConfigurationError(
                 f"{self._config}: there is no token any more, which needs a new start"
             )
+        for name in self._new(fresh):
+            self._registry.check_new(name)
         # From here on nothing can fail.
         self._access.take_over(access)
         self._limits.take_over(limits)
@@ -83,10 +86,12 @@ class Reloading:
 
     def _begun(self, fresh: DaemonSettings) -> Iterator[str]:
         """Start the models that are new."""
-        for name, settings in fresh.model.items():
-            if name not in self._registry.models:
-                self._registry.add(name, settings)
-                yield f"model.{name} is new, and starts"
+        for name in self._new(fresh):
+            self._registry.add(name, fresh.model[name])
+            yield f"model.{name} is new, and starts"
+
+    def _new(self, fresh: DaemonSettings) -> list[str]:
+        return [name for name in fresh.model if name not in self._registry.models]
 
     def _left(self, fresh: DaemonSettings) -> Iterator[str]:
         """Name what is not as the run file has it now."""

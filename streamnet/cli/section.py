@@ -18,6 +18,8 @@ _LIMITS = {
     "model": "max_model",
     "connections": "max_connections",
     "rate": "max_rate",
+    "body_seconds": "body_seconds",
+    "body_rate": "min_body_rate",
 }
 
 

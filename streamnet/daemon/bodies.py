@@ -122,6 +122,8 @@ async def lines_of(
 ) -> AsyncIterator[bytes]:
     """A body of lines, as it comes: each piece holds whole lines.
 
+    Without a largest size it is a stream, which may take any time as long as it doesn't pause.
+
     Raises:
         HTTPException: As for `body_of`; 413 too if a line is too long, behind the lines before it.
     """
@@ -169,26 +171,34 @@ async def pieces_of(
     length = request.headers.get("content-length", "")
     if most is not None and length.isdecimal() and int(length) > most:
         raise _too_large(most)
-    raw = _raw(request, limits.body_seconds)
+    raw = _raw(request, limits, is_stream=most is None)
     async for piece in raw if encoding == "identity" else _inflated(raw):
         yield piece
 
 
-async def _raw(request: Request, seconds: float) -> AsyncIterator[bytes]:
-    more = True
+async def _raw(request: Request, limits: Limits, *, is_stream: bool) -> AsyncIterator[bytes]:
+    more, size, waited = True, 0, 0.0  # seconds for the client, not for who works on the pieces
     while more:
+        seconds = longest = limits.body_seconds
+        if not is_stream:  # a byte now and then would keep a connection, and a place, for ever
+            seconds = min(longest, max(0.0, longest + size / limits.body_rate - waited))
+        begun = anyio.current_time()
         try:
             with anyio.fail_after(seconds):
                 message = await request.receive()
         except TimeoutError as error:
-            detail = f"nothing more of the body came for {seconds:g} seconds"
+            detail = f"nothing more of the body came for {longest:g} seconds"
+            if seconds < longest:
+                detail = f"the body came at less than {limits.body_rate:g} bytes a second"
             raise refusal(408, detail, connection="close") from error
+        waited += anyio.current_time() - begun
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         more = message.get("more_body", False)
         if not more:
             request.scope[_READ] = True
         if body := message.get("body", b""):
+            size += len(body)
             yield body
 
 

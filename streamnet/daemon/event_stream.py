@@ -22,7 +22,10 @@ from starlette.types import Send
 
 from streamnet.daemon.events import Event
 
-__all__ = ("EventStream",)
+__all__ = ("ENDS_WITH_READER", "EventStream")
+
+ENDS_WITH_READER = "streamnet.ends_with_reader"
+"""True in the scope of a request whose answer goes on until its reader leaves."""
 
 _HEARTBEAT = 15.0  # seconds: proxies close connections on which nothing comes for a minute
 _BEGINNING = b"retry: 2000\n\n"  # milliseconds until a browser tries again
@@ -53,6 +56,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write until one of the three ends; to HEAD, nothing."""
+        scope[ENDS_WITH_READER] = True
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         if scope["method"] != "HEAD":

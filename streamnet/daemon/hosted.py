@@ -23,7 +23,7 @@ from streamnet.daemon.lifecycle import Lifecycle
 from streamnet.daemon.lines import counted
 from streamnet.daemon.lines import line_of
 from streamnet.daemon.lines import lines_of
-from streamnet.daemon.standing import rejected_of
+from streamnet.daemon.standing import letters_of
 from streamnet.daemon.standing import status_of
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
@@ -202,15 +202,20 @@ class Hosted:
         await life.committer.commit(frame, durable=durable)
         return receipt
 
-    def predict(self, samples: Sample | Sequence[Sample] | Block) -> Predictions:
+    def predict(
+        self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
+    ) -> Predictions:
         """Answers of the newest published model, at once, in whatever thread.
+
+        They are counted as predicted, unless they only serve to explain others.
 
         Raises:
             NotReadyError: If no model is published yet.
             ConfigurationError: If a sample can't be read.
         """
-        predictions = self._lifecycle.living().publication.predict(samples)
-        self.predicted += len(predictions.values)
+        predictions = self._lifecycle.living().publication.predict(samples, counts=counts)
+        if counts:
+            self.predicted = len(predictions.values) + self.predicted  # read last: threads, too
         return predictions
 
     async def remember(
@@ -367,12 +372,7 @@ class Hosted:
 
     def rejected(self) -> dict[str, Any]:
         """How many records were rejected, and the last ones, by the names of `shapes.Rejected`."""
-        life = self._life
-        if life is None:
-            return {"total": 0, "by_reason": {}, "last": []}
-        reasons = rejected_of(life)
-        last = [showing.letter_of(letter) for letter in list(life.keeper.letters)]
-        return {"total": sum(reasons.values()), "by_reason": reasons, "last": last}
+        return letters_of(self._life)
 
     @property
     def dead_letters(self) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
@@ -16,6 +15,8 @@ from anyio import Lock
 from anyio import to_thread
 
 from streamnet.assembling import networks_of
+from streamnet.daemon.aside import finish_moving
+from streamnet.daemon.aside import move_aside
 from streamnet.daemon.events import EventLog
 from streamnet.daemon.life import Life
 from streamnet.durability.files import DISK
@@ -128,7 +129,7 @@ class Lifecycle:
         self.failure = None
         self._enter("starting")
         try:
-            await to_thread.run_sync(_finish_moving, self.folder)
+            await to_thread.run_sync(finish_moving, self.folder)
             networks = await to_thread.run_sync(networks_of, self.settings)
             life = Life(self.folder, self.settings, networks, self.events, files=self._files)
             taken_up = partial(self._enter, "learning")
@@ -164,26 +165,22 @@ class Lifecycle:
     async def _clear(self, reset: _Reset) -> None:
         """Begin with an empty folder; the state first, since it needs the journal."""
         self._reset = None
-        failure: Exception | None = None
         try:
             await to_thread.run_sync(self._empty, reset.keep_old)
         except OSError as error:
-            failure = error
             reset.failure = OutputError(f"{self.folder}: {error.strerror}")
         except StateError as error:
-            failure = reset.failure = error
+            reset.failure = error
         finally:
             reset.done.set()
-        if failure is not None:
-            self._go_on()
-            await self._fail(failure)
-            self._close()
+        if reset.failure is not None:  # what there is lives on
+            logger.warning("model %s was not reset: %s", self.name, reset.failure)
 
     def _empty(self, keep: bool) -> None:
         # A life that failed holds no lock; perhaps it did since another process is at the folder.
         lock = WriterLock(self.folder, files=self._files)
         try:
-            _move_aside(self.folder, keep)
+            move_aside(self.folder, keep=keep)
         finally:
             lock.release()
 
@@ -271,8 +268,8 @@ class Lifecycle:
 
         Raises:
             NotReadyError: If it has stopped.
-            OutputError: If the old state can't be moved; then it is there, and nothing learns.
-            StateError: If another process is at it; likewise.
+            OutputError: If the old state can't be moved; then the model goes on with it.
+            StateError: If another process is at it; likewise, if that ends.
         """
         if self._stopping:
             raise NotReadyError(f"model {self.name} is {self.state}")
@@ -296,23 +293,3 @@ class Lifecycle:
             why = f": {self.failure}" if self.failure else ""
             raise NotReadyError(f"model {self.name} is {self.state}{why}")
         return self.life
-
-
-def _move_aside(folder: Path, keep: bool) -> None:
-    """Take the state and the journal out of the way, in this order: one needs the other."""
-    number = 1 + max((int(path.name[4:]) for path in folder.glob("old-[0-9]*")), default=0)
-    aside = folder / f"old-{number:06d}"
-    aside.mkdir()
-    for name in ("state", "journal"):
-        if (folder / name).exists():
-            (folder / name).rename(aside / name)
-    if not keep:
-        shutil.rmtree(aside)
-
-
-def _finish_moving(folder: Path) -> None:
-    """Do what a crash kept `_move_aside` from: without its state a journal is no beginning."""
-    aside = max(folder.glob("old-[0-9]*"), default=folder)
-    was_moved = (aside / "state").exists() and not (aside / "journal").exists()
-    if was_moved and not (folder / "state").exists() and (folder / "journal").exists():
-        (folder / "journal").rename(aside / "journal")

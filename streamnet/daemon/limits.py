@@ -33,8 +33,11 @@ class Limits:
         rate: Most requests a second of one client address, with as many at once after a rest.
         guess: What a wrong token costs, as a share of the requests of a second: it slows down who
             guesses, and holds up for no more than a second who shares the address.
-        header_seconds: Longest time from a connection's first byte to the end of its headers.
+        header_seconds: Longest time from a connection's first byte to the end of its headers, and
+            from an answer to the end of a body that was not read for it.
         body_seconds: Longest pause between two pieces of a body.
+        body_rate: Least bytes a second of a body on the whole, with ``body_seconds`` on top; lines
+            to learn may come as slowly as they like.
         answer_seconds: Longest wait for a reader who takes no more of an answer.
 
     Raises:
@@ -55,6 +58,7 @@ class Limits:
     guess: float = 0.1
     header_seconds: float = 10.0
     body_seconds: float = 15.0
+    body_rate: float = 500.0
     answer_seconds: float = 60.0
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """HTTP/1.1 on a connection, with limits that uvicorn leaves to a proxy.
 
-Who opens connections and sends headers slowly, or without an end, would else keep them for ever.
+Who opens connections and sends headers slowly, or without an end, would else keep them for ever; so
+would who goes on with a body, byte by byte, that was answered unread.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from streamnet.daemon.event_stream import ENDS_WITH_READER
 from streamnet.daemon.limits import Limits
 
 __all__ = ("BoundedProtocol", "protocol_of")
@@ -22,7 +24,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     limits = Limits()
 
-    _size = 0
+    _in_head = True
+    _size = 0  # of the head
     _timer: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -36,7 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes; a head that is still not whole must not be large."""
         super().data_received(data)
-        if self._timer is not None and not self.transport.is_closing():
+        if self._in_head and not self.transport.is_closing():
             self._size += len(data)
             if self._size > _MOST_HEAD:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -48,15 +51,40 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins; the first one's time has run since the connection was made."""
-        self._size = 0
+        self._in_head, self._size = True, 0
         if self._timer is None:
             self._arm()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """They came in time."""
+        self._in_head = False
         self._disarm()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """A request is answered; what is left of a body that nobody reads must come in time."""
+        super().on_response_complete()
+        is_answered = self.cycle.response_complete  # it may be the one behind
+        if is_answered and self.cycle.more_body and not self.transport.is_closing():
+            self._arm()
+
+    def on_message_complete(self) -> None:
+        """It came in time."""
+        self._disarm()
+        super().on_message_complete()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client says no more; the answer to what it has asked is sent all the same.
+
+        Returns:
+            Whether the connection stays open for that. Nobody can half-close what TLS is spoken on.
+        """
+        cycle: Any = self.cycle  # None before the first request
+        if self.scheme == "https" or cycle is None or cycle.response_complete or cycle.more_body:
+            return False
+        cycle.keep_alive = False
+        return not cycle.scope.get(ENDS_WITH_READER, False)
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self.limits.header_seconds, self._too_slow)
@@ -68,7 +96,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._timer = None
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        if self._in_head:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self.transport.close()  # it has its answer
 
     def _refuse(self, status: HTTPStatus) -> None:
         line = f"HTTP/1.1 {status.value} {status.phrase}\r\n"

@@ -54,8 +54,14 @@ class Publication:
         self._every = every
         self._start = start
 
-    def predict(self, samples: Sample | Sequence[Sample] | Block) -> Predictions:
+    def predict(
+        self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
+    ) -> Predictions:
         """Answers of the newest model.
+
+        Args:
+            samples: One or many.
+            counts: Whether they are among the answered ones.
 
         Raises:
             NotReadyError: If there is none yet.
@@ -65,7 +71,8 @@ class Publication:
         model = published.model
         outputs = model.outputs(samples)
         values = model.named(outputs)
-        self.answered = len(values) + self.answered  # read last, since threads answer as well
+        if counts:
+            self.answered = len(values) + self.answered  # read last, since threads answer as well
         if model.task is Task.REGRESSION:
             return Predictions(values, None, (), published.generation)
         return Predictions(values, outputs, model.labels, published.generation)

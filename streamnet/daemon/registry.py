@@ -129,16 +129,25 @@ class Registry:
             ConflictError: If there is one of that name.
             NotReadyError: If the daemon does not run.
         """
-        self._check_new(name)
+        self.check_new(name)
         self.fixed[name] = settings
         self._start(name, settings)
 
-    def _check_new(self, name: str) -> None:
+    def check_new(self, name: str) -> None:
+        """Find out whether `add` would refuse a name.
+
+        Raises:
+            ConfigurationError: As for `add`, as are the others.
+            ConflictError: If there is one of that name, or it is being made or deleted.
+            NotReadyError: If the daemon does not run.
+        """
         check_name(name)
         if self._group is None or self._stopping.is_set():
             raise NotReadyError("the daemon does not run")
-        if name in self._ended:
+        if name in self.models:
             raise ConflictError(f"there is a model {name} already")
+        if name in self._ended:
+            raise ConflictError(f"model {name} is being made or deleted just now")
 
     def stop(self) -> None:
         """End `run` when every model has saved its last state."""
@@ -187,7 +196,7 @@ class Registry:
             NotReadyError: If the daemon does not run.
             OutputError: If its folder can't be written.
         """
-        self._check_new(name)
+        self.check_new(name)
         self._ended[name] = Event()  # nobody else may make it meanwhile
         try:
             settings = await to_thread.run_sync(self._store, name, settings, start)

@@ -126,7 +126,8 @@ def _check_explainable(samples: Sequence[Sample]) -> None:
 async def _explained(
     service: Service, hosted: Hosted, samples: Sequence[Sample], said: Predictions
 ) -> list[dict[str, float]]:
-    return await run_sync(explanations, hosted.predict, samples, said, limiter=service.worker)
+    predict = partial(hosted.predict, counts=False)
+    return await run_sync(explanations, predict, samples, said, limiter=service.worker)
 
 
 async def _predict_lines(request: Request, service: Service, hosted: Hosted) -> Response:

@@ -8,17 +8,27 @@ from time import monotonic
 from typing import Any
 
 from streamnet.daemon.life import Life
+from streamnet.daemon.showing import letter_of
 from streamnet.evaluation.measures import for_json
 from streamnet.pipeline.board import scores_of
 from streamnet.sources.reasons import Reason
 
-__all__ = ("rejected_of", "status_of")
+__all__ = ("letters_of", "status_of")
 
 # Of a model that has never begun; of one that is being taken up again nobody knows yet.
 _NOTHING = dict.fromkeys(("samples", "learned", "switches", "drifts", "quarantined"), 0)
 
 
-def rejected_of(life: Life) -> dict[str, int]:
+def letters_of(life: Life | None) -> dict[str, Any]:
+    """The figures of `shapes.Rejected`; none of a model that is not alive."""
+    if life is None:
+        return {"total": 0, "by_reason": {}, "last": []}
+    reasons = _rejected_of(life)
+    last = [letter_of(letter) for letter in list(life.keeper.letters)]
+    return {"total": sum(reasons.values()), "by_reason": reasons, "last": last}
+
+
+def _rejected_of(life: Life) -> dict[str, int]:
     """How many records were rejected, by reason; those that were refused at once as well."""
     reasons: Counter[str] = Counter(life.pipeline.rejections.reasons)
     reasons[str(Reason.TARGET_MISSING)] += life.committer.intake.rejected
@@ -53,7 +63,7 @@ def status_of(life: Life) -> dict[str, Any]:
         "accepted": intake.samples,
         "in_flight": life.queued,
         "feed": _feed_of(life),
-        "rejected": rejected_of(life),
+        "rejected": _rejected_of(life),
         "pending": len(intake.pending),
         "outcomes": outcomes,
         "delivered": for_json(intake.delivered.measures()) or None,

@@ -69,7 +69,7 @@ class StandIn:
             self.keys[key] = receipt
         return receipt
 
-    def predict(self, samples: Any) -> Predictions:
+    def predict(self, samples: Any, *, counts: bool = True) -> Predictions:
         model = learned_model()
         shares = model.outputs(samples)
         names = np.array(model.labels, object)[np.argmax(shares, axis=1)] if len(shares) else []

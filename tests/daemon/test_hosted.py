@@ -20,7 +20,9 @@ from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
+from tests.daemon.calling import client_beside
 from tests.daemon.hosting import hosting
+from tests.daemon.hosting import hosting_all
 from tests.daemon.hosting import learned
 from tests.daemon.hosting import left
 from tests.daemon.hosting import rows
@@ -314,6 +316,22 @@ def test_what_there_is_to_be_seen(run: Runner, tmp_path: Path) -> None:
             await until(lambda: hosted.status()["checkpoint_age"] is not None)
             kinds = {event.kind for event in hosted.events.last(100)}
             assert {"champion", "checkpoint", "state"} <= kinds
+
+    run(main)
+
+
+def test_what_explains_an_answer_is_not_counted_as_one(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path) as models, client_beside(models) as http:
+            spam = await models.create("spam", settings_of())
+            await spam.opened()
+            await spam.learn(rows(100))
+            await spam.published()
+            body = {"samples": rows(2), "explain": True}
+            answer = await http.post("/v1/models/spam/predict", json=body)
+            assert all(answer.json()["explanations"])
+            assert spam.status()["predicted"] == 2
+            assert there(spam._life).publication.answered == 2
 
     run(main)
 

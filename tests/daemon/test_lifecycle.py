@@ -15,6 +15,7 @@ from anyio import from_thread
 
 from streamnet.daemon import lifecycle
 from streamnet.daemon.answers import Outcome
+from streamnet.daemon.aside import move_aside
 from streamnet.daemon.hosted import Hosted
 from streamnet.daemon.journal import Journal
 from streamnet.errors import ClosedError
@@ -76,30 +77,33 @@ def test_resets_at_once_are_one_that_deletes_only_what_nobody_wants_to_keep(
     assert [path.name for path in tmp_path.glob("old*")] == ["old-000001"]
 
 
-def test_a_reset_that_fails_is_told_and_the_model_can_be_stopped_or_reset_again(
+def test_a_reset_that_fails_is_told_and_the_model_lives_on_and_can_be_stopped_or_reset_again(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clear = lifecycle._move_aside
+    clear = move_aside
     stopping: list[Hosted] = []
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         for hosted in stopping:
             from_thread.run_sync(hosted.stop)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
-            monkeypatch.setattr(lifecycle, "_move_aside", full)
+            await hosted.learn(rows(50), key="k")
+            await hosted.learn(rows(50, 50))
+            monkeypatch.setattr(lifecycle, "move_aside", full)
             with pytest.raises(OutputError, match="No space left on device"):
                 await hosted.reset()
-            assert (hosted.state, hosted.failure) == (
-                "failed",
-                "[Errno 28] No space left on device",
-            )
-            monkeypatch.setattr(lifecycle, "_move_aside", clear)
+            with anyio.fail_after(20):
+                await hosted.opened()  # it lives on as it was, without being resumed
+                await learned(hosted, 100)
+            assert (hosted.state, hosted.failure) == ("learning", None)
+            assert (await hosted.learn(rows(50), key="k")).duplicate
+            monkeypatch.setattr(lifecycle, "move_aside", clear)
             await hosted.reset()
             assert hosted.state == "learning"
-            monkeypatch.setattr(lifecycle, "_move_aside", full)
+            monkeypatch.setattr(lifecycle, "move_aside", full)
             stopping.append(hosted)
             with anyio.fail_after(20), pytest.raises(OutputError):
                 await hosted.reset()
@@ -232,21 +236,6 @@ def test_outcomes_stay_what_they_were_under_other_bounds(run: Runner, tmp_path: 
                 after = hosted.status()
                 for name in ("accepted", "outcomes", "in_flight"):
                     assert after[name] == before[name], name
-
-    run(main)
-
-
-def test_a_reset_that_a_crash_broke_off_is_finished(run: Runner, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with hosting(tmp_path) as hosted:
-            await hosted.learn(rows(100))
-            await learned(hosted, 100)
-        (tmp_path / "old-000001").mkdir()
-        (tmp_path / "state").rename(tmp_path / "old-000001/state")
-        async with hosting(tmp_path) as hosted:
-            assert hosted.status()["accepted"] == 0
-        assert left(tmp_path / "old-000001")[0] == 100
-        assert (tmp_path / "old-000001/journal").exists()
 
     run(main)
 

@@ -16,11 +16,22 @@ from hashlib import sha256
 from pathlib import Path
 from queue import Queue
 
+import anyio
 import httpx
 import pytest
 
+from streamnet.cli.reloading import Reloading
+from streamnet.daemon.access import Access
 from streamnet.daemon.client import Client
+from streamnet.daemon.limits import Limits
+from streamnet.daemon.registry import Registry
+from streamnet.errors import ConflictError
 from streamnet.errors import RefusedError
+from streamnet.settings_daemon import load
+from tests.conftest import Runner
+from tests.daemon.hosting import hosting_all
+from tests.daemon.hosting import settings_of
+from tests.daemon.hosting import until
 from tests.daemon.processes import Server
 
 IN_TIME = 120.0
@@ -162,6 +173,41 @@ def test_a_model_made_over_http_keeps_its_name(tmp_path: Path) -> None:
         write(path, "mine")
         assert "model.mine stays the one that was made over HTTP" in hang_up(server, lines)
         assert client.status("mine").target == "z"
+
+
+def test_a_model_that_is_being_deleted_holds_up_the_whole_run_file(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "serve.toml"
+    write(path)
+    settings, limits = load(path), Limits()
+    may_go_on, remove = threading.Event(), Registry._remove
+
+    def held_up(registry: Registry, name: str) -> None:
+        assert may_go_on.wait(IN_TIME)
+        remove(registry, name)
+
+    monkeypatch.setattr(Registry, "_remove", held_up)
+
+    async def main() -> None:
+        async with hosting_all(tmp_path / "models") as registry:
+            reload = Reloading(path, settings, registry, Access(), limits)
+            await (await registry.create("lamp", settings_of())).opened()
+            write(path, "lamp", "new", serve="max_body = 300\n")
+            async with anyio.create_task_group() as group:
+                group.start_soon(registry.delete, "lamp")
+                await until(lambda: "lamp" not in registry.models)
+                try:
+                    with pytest.raises(ConflictError, match="lamp is being made or deleted"):
+                        reload()
+                finally:
+                    may_go_on.set()
+                assert limits == Limits()
+                assert registry.models == {}
+            assert "model.lamp is new, and starts; model.new is new" in reload()
+            assert limits.body == 300
+
+    run(main)
 
 
 def certify(folder: Path, name: str) -> None:
