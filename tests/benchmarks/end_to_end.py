@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -47,7 +48,8 @@ def one_by_one(samples: int = 5000) -> None:
         streamnet.CandidateSettings(hidden=(16,), optimiser="sgd", learning_rate=0.01 * (1 + i))
         for i in range(16)
     ]
-    rows = [({f"f{j}": (i * (j + 3)) % 17 / 17 for j in range(8)}, i % 3) for i in range(samples)]
+    chance = random.Random(1)  # numbers of few values would be categories besides, and not 8 inputs
+    rows = [({f"f{j}": chance.random() for j in range(8)}, i % 3) for i in range(samples)]
     classifier = streamnet.OnlineClassifier(candidates, seed=0)
     for x, y in rows[:200]:
         classifier.predict_one(x)
