@@ -22,6 +22,7 @@ from tests.daemon.processes import said
 # The pause that is allowed is long beside that between two drops, which is no pause at all.
 LIMITS = {"header_seconds": 1.0, "body_seconds": 1.5, "body_rate": 200.0}
 DROP = 0.05  # seconds between two
+LONGEST = 30.0  # seconds until the rest of an answer is here
 SAMPLE = b'{"sample": {"x": 1}}'
 LINE = b'{"x": 1, "lit": "on"}\n'
 
@@ -37,16 +38,15 @@ def head(server: Server, path: str, *lines: str, method: str = "POST") -> bytes:
     return "\r\n".join((*start, *lines, "", "")).encode()
 
 
-def answered(connection: socket) -> bytes:
-    """One whole answer, however many pieces it comes in."""
-    answer, size = b"", None
-    while size is None or len(answer) < size:
+def answered(connection: socket, answer: bytes = b"") -> bytes:
+    """One whole answer, however many pieces it comes in; ``answer`` has come already."""
+    while True:
+        found = re.search(rb"content-length: (\d+)\r\n(?s:.*?)\r\n\r\n", answer)
+        if found is not None and len(answer) >= found.end() + int(found[1]):
+            return answer
         part = connection.recv(4096)
         assert part, answer
         answer += part
-        found = re.search(rb"content-length: (\d+)\r\n(?s:.*?)\r\n\r\n", answer)
-        size = None if found is None else found.end() + int(found[1])
-    return answer
 
 
 def drip(connection: socket, drops: Iterator[bytes], seconds: float) -> tuple[bytes, float]:
@@ -57,11 +57,13 @@ def drip(connection: socket, drops: Iterator[bytes], seconds: float) -> tuple[by
         with suppress(BrokenPipeError, ConnectionResetError):  # what was answered can be read
             connection.sendall(next(drops))
         try:
-            return connection.recv(4096), took
+            part = connection.recv(4096)
         except TimeoutError:
             continue
         except ConnectionResetError:
             return b"closed", took
+        connection.settimeout(LONGEST)
+        return answered(connection, part) if part else b"", took
     return b"", took
 
 
