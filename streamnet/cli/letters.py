@@ -90,7 +90,7 @@ def replay_letters(folder: Path, to: Path | None) -> None:
         raise ConfigurationError(f"--to {to}: {error.strerror}") from error
     if len(records) < len(letters):
         gaps = plural(len(letters) - len(records), "gap")
-        complain(f"{gaps} left out: what was lost there is not kept")
+        complain(f"{gaps} left out: of what was lost there, only a beginning is kept")
     if len(whole) < len(records):
         cut = plural(len(records) - len(whole), "record")
         complain(f"{cut} left out: of long ones only the beginning is kept")

@@ -27,15 +27,23 @@ def move_aside(folder: Path, *, keep: bool) -> None:
         keep: Whether they stay as the newest of the last three, instead of being deleted.
 
     Raises:
-        OSError: If they can't be moved, or not be deleted.
+        OSError: If they can't be moved; then they are where they were.
     """
+    found = [name for name in ("state", "journal") if (folder / name).exists()]
+    if not found:
+        return
     old = _old(folder)
     number = 1 + int(old[-1].name.removeprefix("old-")) if old else 1
     aside = folder / f"old-{number:06d}"
     aside.mkdir()
-    for name in ("state", "journal"):
-        if (folder / name).exists():
+    try:
+        for name in found:
             (folder / name).rename(aside / name)
+    except OSError:
+        for path in list(aside.iterdir()):
+            path.rename(folder / path.name)
+        aside.rmdir()
+        raise
     if not keep:
         _remove(aside)
     _remove_oldest(folder)
@@ -59,16 +67,20 @@ def _old(folder: Path) -> list[Path]:
 
 
 def _remove_oldest(folder: Path) -> None:
-    """Leave the last few; one that can't be removed stays until the next reset."""
-    for aside in _old(folder)[:-_KEPT]:
-        try:
-            _remove(aside)
-        except OSError as error:
-            _LOG.warning("%s can't be removed: %s", aside, error.strerror)
+    """Leave the last few that hold something: a crash may leave one that is empty."""
+    old = [aside for aside in _old(folder) if any(aside.iterdir())]
+    for aside in old[:-_KEPT]:
+        _remove(aside)
 
 
 def _remove(aside: Path) -> None:
-    """Its state first: one that a crash left without its journal would be a move to finish."""
-    if (aside / "state").exists():
-        shutil.rmtree(aside / "state")
-    shutil.rmtree(aside)
+    """Its state first: one that a crash left without its journal would be a move to finish.
+
+    What can't be removed does no harm, and stays until a later reset.
+    """
+    try:
+        if (aside / "state").exists():
+            shutil.rmtree(aside / "state")
+        shutil.rmtree(aside)
+    except OSError as error:
+        _LOG.warning("%s can't be removed: %s", aside, error.strerror)

@@ -22,10 +22,12 @@ from starlette.types import Send
 
 from streamnet.daemon.events import Event
 
-__all__ = ("ENDS_WITH_READER", "EventStream")
+__all__ = ("ENDS_WITH_READER", "READER_LEFT", "EventStream")
 
 ENDS_WITH_READER = "streamnet.ends_with_reader"
 """True in the scope of a request whose answer goes on until its reader leaves."""
+READER_LEFT = "streamnet.reader_left"
+"""True in the scope of a request whose reader left before that was known."""
 
 _HEARTBEAT = 15.0  # seconds: proxies close connections on which nothing comes for a minute
 _BEGINNING = b"retry: 2000\n\n"  # milliseconds until a browser tries again
@@ -59,7 +61,7 @@ class EventStream(Response):
         scope[ENDS_WITH_READER] = True
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
-        if scope["method"] != "HEAD":
+        if scope["method"] != "HEAD" and not scope.get(READER_LEFT, False):
             await self._follow(receive, send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

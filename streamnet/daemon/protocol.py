@@ -12,6 +12,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from streamnet.daemon.event_stream import ENDS_WITH_READER
+from streamnet.daemon.event_stream import READER_LEFT
 from streamnet.daemon.limits import Limits
 
 __all__ = ("BoundedProtocol", "protocol_of")
@@ -25,7 +26,8 @@ class BoundedProtocol(HttpToolsProtocol):
     limits = Limits()
 
     _in_head = True
-    _size = 0  # of the head
+    _size = 0  # of the head, but for what came in one piece with the request before
+    _is_behind = False  # a request that ended in this piece
     _timer: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -38,8 +40,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes; a head that is still not whole must not be large."""
+        self._is_behind = False
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        if self._in_head and not self._is_behind and not self.transport.is_closing():
             self._size += len(data)
             if self._size > _MOST_HEAD:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -71,6 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """It came in time."""
+        self._is_behind = True
         self._disarm()
         super().on_message_complete()
 
@@ -84,6 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.scheme == "https" or cycle is None or cycle.response_complete or cycle.more_body:
             return False
         cycle.keep_alive = False
+        cycle.scope[READER_LEFT] = True
         return not cycle.scope.get(ENDS_WITH_READER, False)
 
     def _arm(self) -> None:

@@ -30,6 +30,8 @@ class Broken:
         self._error = error
 
     def __getattr__(self, name: str) -> Never:
+        if name.startswith("__"):  # of Python's own protocols: it may be copied and pickled
+            raise AttributeError(name)
         raise StateError(
             f"{self._what} was broken off while it learned, by {self._error!r}; go on with a copy "
             "or a model that was taken before"

@@ -27,7 +27,7 @@ from streamnet.sources.records import QUOTE
 from streamnet.sources.records import Records
 from streamnet.sources.records import Rules
 from streamnet.sources.records import find_records
-from streamnet.sources.spanning import up_to_spanning
+from streamnet.sources.spanning import with_spanning
 from streamnet.sources.textformat import Chunk
 from streamnet.sources.textformat import Head
 
@@ -161,7 +161,7 @@ class TextFile:
         if self._skipping is not None:
             return None
         records = find_records(self.data, self._at, self.final, rules, most)
-        records = up_to_spanning(self.data, self.final, records, rules)
+        records = with_spanning(self.data, self.final, records, rules)
         count = len(records.begin)
         marks = np.empty((count + 1, 3), np.int64)
         marks[:count, 0] = records.begin

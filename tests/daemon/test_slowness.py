@@ -152,6 +152,19 @@ def test_who_has_said_all_is_answered_though_it_closes_its_side(server: Server) 
             assert json.loads(body)
 
 
+def test_a_head_that_begins_behind_a_large_body_is_not_taken_for_a_large_head(
+    server: Server,
+) -> None:
+    body = b'{"sample": {"x": 1' + b" " * 60_000 + b"}}"
+    kind, length = "Content-Type: application/json", f"Content-Length: {len(body)}"
+    second = head(server, "wine", method="GET")
+    with connected(server) as connection:
+        connection.sendall(head(server, "wine/samples", kind, length) + body + second[:20])
+        assert answered(connection).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(second[20:])
+        assert answered(connection).startswith(b"HTTP/1.1 200 ")
+
+
 def test_half_a_request_is_not_waited_for_when_its_sender_is_gone(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(head(server, "wine/samples", "Content-Length: 100") + b"{")
@@ -161,10 +174,11 @@ def test_half_a_request_is_not_waited_for_when_its_sender_is_gone(server: Server
         assert monotonic() - begun < 1.4
 
 
-def test_events_end_with_their_reader(server: Server) -> None:
+@pytest.mark.parametrize("heard", [True, False])
+def test_events_end_with_their_reader(server: Server, heard: bool) -> None:
     with connected(server) as connection:
         connection.sendall(head(server, "wine/events", method="GET"))
-        while b"retry: 2000" not in connection.recv(4096):
+        while heard and b"retry: 2000" not in connection.recv(4096):
             pass
         connection.shutdown(SHUT_WR)
         begun = monotonic()

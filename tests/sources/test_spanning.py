@@ -76,3 +76,11 @@ def test_lines_that_stray_quotes_have_joined_stay_records(tmp_path: Path) -> Non
         _, blocks = read(source_of(path))
         assert reasons(blocks)[0] == (3, "quote")
         assert sum(map(len, blocks)) == kept
+
+
+def test_many_of_them_are_read_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", TOP + '1,"a\nb",c,d\n2,b,c\n' * 500)
+    _, blocks = read(source_of(path))
+    assert sum(map(len, blocks)) == 501
+    assert sum(len(block.rejected) for block in blocks) == 500
+    assert len(blocks) <= 3
