@@ -37,11 +37,14 @@ def with_spanning(data: bytes, final: bool, records: Records, rules: Rules) -> R
     >>> records.end.tolist(), with_spanning(data, True, records, rules).end.tolist()
     ([4, 8, 13, 17], [13, 17])
     """
+    quotes = np.flatnonzero(records.state == QUOTE).tolist()
+    if not quotes:
+        return records
     count, behind = len(records.begin), 0
     columns = np.array((records.begin, records.end, records.line, records.fields, records.state))
     kept = np.ones(count, np.bool_)
     ends = records.behind, records.lines, records.overlong
-    for row in np.flatnonzero(records.state == QUOTE).tolist():
+    for row in quotes:
         if records.begin[row] < behind:
             continue
         whole = find_records(data, int(records.begin[row]), final, rules._replace(fields=0), 1)
