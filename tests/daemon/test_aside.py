@@ -61,6 +61,11 @@ def test_resets_of_what_holds_nothing_push_nothing_out(tmp_path: Path) -> None:
         move_aside(tmp_path, keep=True)
     assert (tmp_path / "old-000001/state").exists()
     assert len(list(tmp_path.glob("old-*"))) == 2
+    for _ in range(2):
+        (tmp_path / "state").mkdir()
+        move_aside(tmp_path, keep=True)
+    kept = sorted(path.parent.name[-1] for path in tmp_path.glob("old-*/state"))
+    assert kept == ["1", "3", "4"]
 
 
 def test_what_can_not_be_moved_as_a_whole_stays_where_it_was(
