@@ -221,6 +221,14 @@ class Encoder:
             return block
         return replace(block.part(0, good), rejected=(self._labels.refusal(block, good),))
 
+    def expect(self, block: Block) -> None:
+        """Let a block's classes be known before their first samples come; nothing else is learned.
+
+        What is new and can't be learned as well is left out.
+        """
+        if block.target is not None:
+            self._labels.number(block.target)
+
     def fit(self, blocks: Iterable[Block]) -> Self:
         """Learn a whole data set: all its samples, then what is decided once.
 

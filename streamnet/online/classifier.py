@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from typing import Self
 from typing import final
 
 import numpy as np
+from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
+from streamnet.errors import ConfigurationError
 from streamnet.features.categories import printable
-from streamnet.modelfiles.model import Model
-from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.estimator import OnlineEstimator
+from streamnet.online.estimator import complaint
+from streamnet.online.scikit_learn import rows_and_targets
 from streamnet.samples import Block
-from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Task
 from streamnet.sources.frames import Samples
+from streamnet.sources.frames import listed
 from streamnet.sources.kinds import WHITESPACE
 
 __all__ = ("OnlineClassifier",)
@@ -47,24 +49,42 @@ class OnlineClassifier(OnlineEstimator):
 
     _task = Task.CLASSIFICATION
 
-    def __init__(
-        self,
-        candidates: Sequence[CandidateSettings] | None = None,
-        *,
-        seed: int = 0,
-        kinds: Mapping[str, Kind] | None = None,
-        start: Model | None = None,
-        **learning: Any,
-    ) -> None:
-        super().__init__(candidates, seed=seed, kinds=kinds, start=start, **learning)
+    def _begin(self) -> None:
+        super()._begin()
+        start = self._settings["start"]
         self._classes: list[Any] = [] if start is None else list(start.labels)
         # By number what the encoder calls it, or the equal one that came first.
         self._firsts = _firsts(self._classes, self._classes)
 
     @property
-    def classes_(self) -> list[Any]:
-        """Labels in order of first appearance."""
-        return self._classes.copy()
+    def classes_(self) -> NDArray[Any]:
+        """Labels in the order in which they became known, shape=(labels,).
+
+        The array has the type of the labels if they all have the same, else it is one of objects.
+        """
+        return _array(self._classes)
+
+    def partial_fit(
+        self,
+        X: Samples,
+        y: Sequence[Any] | ArrayLike,
+        classes: Sequence[Any] | ArrayLike | None = None,
+    ) -> Self:
+        """Learn samples one after the other, in their order.
+
+        Args:
+            X: The samples.
+            y: A label for each.
+            classes: Labels that are known from now on, in this order. Nobody has to tell any: one
+                becomes known with its first sample, and others than these may still come.
+
+        Raises:
+            ConfigurationError: If one of the classes can't be a label, or they are too many.
+            DataError: If a value can't be read; the samples before it were learned.
+        """
+        if classes is not None:
+            self._expect(listed(classes), strict=True)
+        return super().partial_fit(X, y)
 
     def predict_one(self, x: Sample) -> Any:
         """The most likely label of the next sample of the stream.
@@ -113,6 +133,44 @@ class OnlineClassifier(OnlineEstimator):
         """
         return self._many(X)[:, : len(self._classes)]
 
+    def score(self, X: Samples, y: Sequence[Any] | ArrayLike) -> float:
+        """Accuracy of `predict`: the share of samples whose label it names.
+
+        Raises:
+            DataError: If a value can't be read, or there are no samples.
+        """
+        rows, targets = rows_and_targets(X, y)
+        truths, shares = self._targets(targets), self.predict_proba(rows)
+        if not self._classes:
+            return 0.0
+        numbers = {label: number for number, label in enumerate(self._learner.encoder.labels)}
+        truth = [numbers.get(printable(text), -1) for text in truths.tolist()]
+        named = ~np.isnan(shares).any(axis=1)
+        return float(np.mean(named & (shares.argmax(axis=1) == truth)))
+
+    def _expect_all(self, targets: Sequence[Any]) -> None:
+        """Know all labels from the start, sorted if they can be: so scikit-learn's scores want it.
+
+        What is no label is refused with its sample.
+        """
+        labels = list({repr(y): y for y in targets}.values())
+        with suppress(TypeError, ValueError):
+            labels.sort()
+        self._expect(labels, strict=False)
+
+    def _expect(self, labels: Sequence[Any], *, strict: bool) -> None:
+        """Know labels before their samples come; without ``strict`` only those that can be."""
+        if not labels:
+            return
+        encoder = self._learner.encoder
+        block = self._read_targets(self._named(labels))
+        fitting = encoder.accepted(block)
+        for letter in (*block.rejected, *fitting.rejected) if strict else ():
+            what = complaint(letter, 0, 1)
+            raise ConfigurationError(f"classes[{letter.offset}] can't be a label: {what}")
+        encoder.expect(fitting)
+        self._note(fitting, labels, 0)
+
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
         """Numbers that are equal as the one that came first: a column of them may become floats."""
         firsts, new = self._firsts, dict[Any, Any]()
@@ -141,7 +199,7 @@ class OnlineClassifier(OnlineEstimator):
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
-        return {**super().export_state(), "classes": self.classes_}
+        return {**super().export_state(), "classes": list(self._classes)}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the classifier did whose state this is, and that was made with like settings."""

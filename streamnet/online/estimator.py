@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -27,6 +26,8 @@ from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.broken import Broken
 from streamnet.online.interrupts import Uninterrupted
+from streamnet.online.scikit_learn import ScikitLearnEstimator
+from streamnet.online.scikit_learn import rows_and_targets
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Kind
@@ -36,18 +37,17 @@ from streamnet.samples import Task
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import only
 from streamnet.sources.frames import Samples
-from streamnet.sources.frames import listed
 from streamnet.sources.frames import rows_of
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.rows import RowReader
 
-__all__ = ("OnlineEstimator",)
+__all__ = ("OnlineEstimator", "complaint")
 
 TARGET = "(target)"  # no feature is called so
 BLOCK = 1024  # most samples that are learned or answered at a time
 
 
-class OnlineEstimator(ABC):
+class OnlineEstimator(ScikitLearnEstimator):
     """What both estimators share: a learner of one task, with dicts going in.
 
     What is asked about one sample is answered as about the next one of the stream: the last targets
@@ -78,8 +78,6 @@ class OnlineEstimator(ABC):
         ConfigurationError: If a setting is unknown or breaks its rule.
     """
 
-    _task: Task
-
     def __init__(
         self,
         candidates: Sequence[CandidateSettings] | None = None,
@@ -90,8 +88,15 @@ class OnlineEstimator(ABC):
         **learning: Any,
     ) -> None:
         check_settings(learning, type(self), Learner)
-        candidates = candidates_of(candidates)
-        given = {"candidates": candidates, "seed": seed, **learning}
+        if not isinstance(candidates, Sequence):
+            candidates = candidates_of(candidates)  # an iterator can be read only once
+        given = {"candidates": candidates, "seed": seed, "kinds": kinds, "start": start}
+        super().__init__({**given, **learning})
+        self._begin()
+
+    def _begin(self) -> None:
+        given = {**self._params, "candidates": candidates_of(self._params["candidates"])}
+        kinds, start = given.pop("kinds"), given.pop("start")
         # A copy, since the caller may change what was given.
         self._settings = {**deepcopy({**given, "kinds": kinds}), "start": start}
         self._learner = Learner(task=self._task, start=start, **given)
@@ -106,7 +111,10 @@ class OnlineEstimator(ABC):
         self._names: frozenset[str] = frozenset()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), self._settings, self.export_state())
+        return _restored, (type(self), self._settings, self._params, self.export_state())
+
+    def _has_learned(self) -> bool:
+        return self._reader.records > 0
 
     # ------------------------------------------------------------- learning
 
@@ -126,10 +134,8 @@ class OnlineEstimator(ABC):
         Raises:
             DataError: If a value can't be read; the samples before it were learned.
         """
-        rows, targets = rows_of(X), self._named(listed(y))
-        if len(rows) != len(targets):
-            raise DataError(f"X has {len(rows)} samples, but y has {len(targets)}")
-        first = self._reader.records
+        rows, given = rows_and_targets(X, y)
+        targets, first = self._named(given), self._reader.records
         for start in range(0, len(rows), BLOCK):
             stop = start + BLOCK
             with Uninterrupted():
@@ -157,7 +163,26 @@ class OnlineEstimator(ABC):
             self._learner = cast("Learner", Broken("the estimator", error))
             raise
         if letters:
-            raise DataError(_complaint(letters[0], first, len(targets)))
+            raise DataError(complaint(letters[0], first, len(targets)))
+
+    def _read_targets(self, targets: Sequence[Any]) -> Block:
+        """Targets alone, of which there must be some."""
+        reader = RowReader(Columns(target=TARGET, task=self._task))
+        return reader.read([{}] * len(targets), targets)
+
+    def _targets(self, targets: Sequence[Any]) -> NDArray[Any]:
+        """Targets to compare with what was answered: labels as the encoder calls them, or numbers.
+
+        Raises:
+            DataError: If one can't be read, or there are none.
+        """
+        if not targets:
+            raise DataError("X has no samples, but must have one to be scored")
+        block = self._read_targets(self._named(targets))
+        for letter in block.rejected:
+            raise DataError(complaint(letter, 0, len(targets)))
+        assert block.target is not None
+        return block.target
 
     @abstractmethod
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
@@ -224,7 +249,7 @@ class OnlineEstimator(ABC):
         block = self._asker.read(known)
         if block.rejected:
             first = self._asker.records - len(known) - start
-            raise DataError(_complaint(block.rejected[0], first, total))
+            raise DataError(complaint(block.rejected[0], first, total))
         # The very schema that is learned with: to turn to another one would take a while.
         return Block(schema, block.source, block.numbers, block.words, None, block.marks)
 
@@ -265,14 +290,18 @@ class OnlineEstimator(ABC):
 
 
 def _restored(
-    kind: type[OnlineEstimator], settings: dict[str, Any], state: dict[str, Any]
+    kind: type[OnlineEstimator],
+    settings: dict[str, Any],
+    params: dict[str, Any],
+    state: dict[str, Any],
 ) -> OnlineEstimator:
     estimator = kind(**settings)
+    estimator._params = params  # those of the next `fit`
     estimator.restore_state(state)
     return estimator
 
 
-def _complaint(letter: DeadLetter, first: int, total: int) -> str:
+def complaint(letter: DeadLetter, first: int, total: int) -> str:
     """What is wrong with a sample, and which of several it is."""
     what = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
     return f"sample {letter.offset - first}: {what}" if total > 1 else what

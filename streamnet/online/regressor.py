@@ -7,9 +7,11 @@ from typing import Any
 from typing import final
 
 import numpy as np
+from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from streamnet.online.estimator import OnlineEstimator
+from streamnet.online.scikit_learn import rows_and_targets
 from streamnet.samples import Block
 from streamnet.samples import Sample
 from streamnet.samples import Task
@@ -52,6 +54,23 @@ class OnlineRegressor(OnlineEstimator):
         """
         numbers = self._many(X)
         return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
+
+    def score(self, X: Samples, y: Sequence[Any] | ArrayLike) -> float:
+        """R² of `predict`: 1 less the squared errors' share of the targets' squared deviations.
+
+        Of equal targets it is 1 if they were predicted exactly, else 0, as in scikit-learn.
+
+        Raises:
+            DataError: If a value can't be read, or there are no samples.
+        """
+        rows, targets = rows_and_targets(X, y)
+        truths, answers = self._targets(targets), self.predict(rows)
+        squares = np.square(truths - truths.mean()).sum()
+        errors = np.square(truths - answers).sum()
+        return float(1.0 - errors / squares) if squares else float(errors == 0.0)
+
+    def _expect_all(self, targets: Sequence[Any]) -> None:
+        """Nothing: numbers need not be known before."""
 
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
         """As they are: numbers have no names."""

@@ -181,7 +181,7 @@ def test_a_wrong_value_is_told_and_changes_nothing(x: Any, y: Any, message: str)
         wrong.learn_one(row, label(row))
         right.learn_one(row, label(row))
     assert flat(wrong.export_state()["learner"]) == flat(right.export_state()["learner"])
-    assert wrong.classes_ == right.classes_
+    assert wrong.classes_.tolist() == right.classes_.tolist()
 
 
 def test_of_several_samples_those_before_a_wrong_one_are_learned() -> None:
@@ -194,7 +194,7 @@ def test_of_several_samples_those_before_a_wrong_one_are_learned() -> None:
         broken.partial_fit(rows, targets)
     short.partial_fit(rows[:20], targets[:20])
     assert flat(broken.export_state()["learner"]) == flat(short.export_state()["learner"])
-    assert broken.classes_ == short.classes_
+    assert broken.classes_.tolist() == short.classes_.tolist()
 
 
 def test_a_wrong_value_is_told_when_it_is_asked_about() -> None:

@@ -83,7 +83,7 @@ def test_it_answers_as_the_model_before_anything_was_learned() -> None:
     classifier = OnlineClassifier(start=like_gopher(8, 16, 3), serve="champion")
     expected = like_gopher(8, 16, 3).predict(samples(X)).tolist()
     assert classifier.predict(np.array(X)).tolist() == expected
-    assert classifier.classes_ == ["a", "b", "c"]
+    assert classifier.classes_.tolist() == ["a", "b", "c"]
 
 
 def test_any_model_is_learned_on_with_its_encoder_columns_and_labels() -> None:
@@ -96,7 +96,7 @@ def test_any_model_is_learned_on_with_its_encoder_columns_and_labels() -> None:
     second = OnlineClassifier(start=start)
     new = {"x": 0.3, "job": "smith", "height": 1.9}
     second.partial_fit([*rows(200), new], [*["yes" if i % 2 else "no" for i in range(200)], "new"])
-    assert second.classes_ == ["yes", "no", "new"]
+    assert second.classes_.tolist() == ["yes", "no", "new"]
     model = second.model()
     assert [field.name for field in model.fields] == ["x", "job", "height"]
     assert model.labels == ("yes", "no", "new")

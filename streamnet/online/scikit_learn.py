@@ -1,0 +1,132 @@
+"""What scikit-learn asks of an estimator that it copies, tunes and scores."""
+
+from __future__ import annotations
+
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import ClassVar
+from typing import Self
+
+from numpy.typing import ArrayLike
+
+from streamnet.errors import DataError
+from streamnet.samples import Task
+from streamnet.sources.frames import Samples
+from streamnet.sources.frames import listed
+from streamnet.sources.frames import rows_of
+
+__all__ = ("ScikitLearnEstimator", "rows_and_targets")
+
+
+class ScikitLearnEstimator(ABC):
+    """Settings that can be asked and changed, and a fit that begins anew.
+
+    With these, `sklearn.base.clone`, pipelines, cross-validation and searches take an estimator as
+    one of theirs (https://scikit-learn.org/stable/developers/develop.html). Nothing of scikit-learn
+    is needed for it.
+
+    Args:
+        params: Settings by name, as they were given.
+    """
+
+    _task: ClassVar[Task]
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = dict(params)
+
+    def __repr__(self) -> str:
+        given = {name: value for name, value in self._params.items() if value is not None}
+        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in given.items())})"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - it has no parts
+        """The settings, as they were given.
+
+        Args:
+            deep: For scikit-learn, which asks so for those of estimators within; there are none.
+
+        >>> from streamnet.online.regressor import OnlineRegressor
+        >>> OnlineRegressor(seed=3).get_params()["seed"]
+        3
+        """
+        return dict(self._params)
+
+    def set_params(self, **params: Any) -> Self:
+        """Change settings: for the first sample, or for the next `fit` if some were learned.
+
+        Raises:
+            ConfigurationError: If a setting is unknown or breaks its rule; nothing changes then.
+        """
+        changed = {**self._params, **params}
+        type(self)(**changed)  # refuses what must not be
+        self._params = changed
+        if not self._has_learned():
+            self._begin()
+        return self
+
+    def fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
+        """Forget everything, then learn samples one after the other, once and in their order.
+
+        Raises:
+            DataError: If a value can't be read; the samples before it were learned.
+        """
+        rows, targets = rows_and_targets(X, y)
+        self._begin()
+        self._expect_all(targets)
+        return self.partial_fit(rows, targets)
+
+    @abstractmethod
+    def partial_fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
+        """Learn samples one after the other, in their order."""
+
+    @abstractmethod
+    def score(self, X: Samples, y: Sequence[Any] | ArrayLike) -> float:
+        """How well `predict` does, 1 being perfect."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Know nothing yet, with the present settings."""
+
+    @abstractmethod
+    def _has_learned(self) -> bool:
+        """Whether there is anything to forget."""
+
+    @abstractmethod
+    def _expect_all(self, targets: Sequence[Any]) -> None:
+        """Called by `fit` with all that it will learn."""
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._has_learned()
+
+    def __sklearn_tags__(self) -> Any:
+        # Only scikit-learn asks this, so it is there.
+        from sklearn.utils import ClassifierTags
+        from sklearn.utils import InputTags
+        from sklearn.utils import RegressorTags
+        from sklearn.utils import Tags
+        from sklearn.utils import TargetTags
+
+        labels = self._task is Task.CLASSIFICATION
+        return Tags(
+            estimator_type="classifier" if labels else "regressor",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags() if labels else None,
+            regressor_tags=None if labels else RegressorTags(),
+            input_tags=InputTags(string=True, dict=True, categorical=True, allow_nan=True),
+        )
+
+
+def rows_and_targets(
+    X: Samples, y: Sequence[Any] | ArrayLike
+) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Samples as dicts, and a target for each.
+
+    Raises:
+        DataError: If they are not as many.
+    """
+    rows, targets = rows_of(X), listed(y)
+    if len(rows) != len(targets):
+        raise DataError(f"X has {len(rows)} samples, but y has {len(targets)}")
+    return rows, targets

@@ -1,0 +1,217 @@
+"""The estimators in scikit-learn's own tools: copied, tuned, scored, and fitted anew."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.base import is_classifier
+from sklearn.base import is_regressor
+from sklearn.datasets import make_classification
+from sklearn.datasets import make_regression
+from sklearn.metrics import accuracy_score
+from sklearn.metrics import log_loss
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import KFold
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+from streamnet.errors import ConfigurationError
+from streamnet.errors import DataError
+from streamnet.online import OnlineClassifier
+from streamnet.online import OnlineRegressor
+from tests.online.learners import FEW
+from tests.online.learners import flat
+
+X, y = make_classification(600, 6, n_informative=4, n_classes=3, random_state=1)
+NAMES = np.array(["c", "a", "b"])[y]
+X_NUMBERS, NUMBERS = make_regression(600, 4, random_state=1)
+FOLDS = KFold(3)
+
+
+# ---------------------------------------------------------------------- tools
+
+
+@pytest.mark.parametrize("scoring", [None, "neg_log_loss", "roc_auc_ovr", "f1_macro"])
+def test_cross_validation_scores_each_fold_as_one_does_by_hand(scoring: str | None) -> None:
+    found = cross_val_score(OnlineClassifier(FEW), X, NAMES, scoring=scoring, cv=FOLDS)
+    assert found.shape == (3,)
+    # Better than by chance: of accuracy and of F1 a third, of the area half.
+    chance = {None: 1 / 3, "neg_log_loss": -np.log(3), "roc_auc_ovr": 0.5, "f1_macro": 1 / 3}
+    assert (found > chance[scoring]).all()
+    if scoring == "neg_log_loss":
+        train, test = next(FOLDS.split(X))
+        estimator = OnlineClassifier(FEW).fit(X[train], NAMES[train])
+        shares = estimator.predict_proba(X[test])
+        assert found[0] == -log_loss(NAMES[test], shares, labels=["a", "b", "c"])
+
+
+def test_folds_of_a_regressor_are_scored_in_other_processes_to_the_same_bits() -> None:
+    alone, spread = (
+        cross_val_score(OnlineRegressor(FEW), X_NUMBERS, NUMBERS, cv=FOLDS, n_jobs=jobs)
+        for jobs in (None, 2)
+    )
+    assert alone.tolist() == spread.tolist()
+    assert (alone > 0.5).all()
+
+
+def test_a_search_tries_settings_and_keeps_the_best_fitted_on_all() -> None:
+    search = GridSearchCV(OnlineClassifier(FEW), {"seed": [1, 2], "serve": ["champion"]}, cv=2)
+    best = search.fit(X, y).best_estimator_
+    assert best.get_params()["serve"] == "champion"
+    assert best.get_params() == {**OnlineClassifier(FEW).get_params(), **search.best_params_}
+    again = OnlineClassifier(FEW, **search.best_params_).fit(X, y)
+    assert flat(again.export_state()) == flat(best.export_state())
+
+
+def test_it_is_the_last_step_of_a_pipeline() -> None:
+    steps = make_pipeline(StandardScaler(), OnlineClassifier(FEW)).fit(X, NAMES)
+    assert steps.score(X, NAMES) == accuracy_score(NAMES, steps.predict(X)) > 0.6
+    assert steps.classes_.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor])
+def test_what_it_is_and_whether_it_has_learned_is_told(kind: type[Any]) -> None:
+    estimator = kind(FEW)
+    assert (is_classifier(estimator), is_regressor(estimator)) == (
+        kind is OnlineClassifier,
+        kind is OnlineRegressor,
+    )
+    with pytest.raises(ValueError, match="not fitted"):
+        check_is_fitted(estimator)
+    estimator.learn_one({"x": 1.0}, 1)
+    check_is_fitted(estimator)
+
+
+# ------------------------------------------------------------------- settings
+
+
+def test_a_clone_has_the_very_settings_and_has_learned_nothing() -> None:
+    original = OnlineClassifier(list(FEW), seed=7, fading=0.99, kinds=None).fit(X, y)
+    copied = clone(original)
+    assert copied.get_params() == original.get_params()
+    assert copied.classes_.tolist() == []
+    assert repr(OnlineRegressor(seed=7, fading=0.99)) == "OnlineRegressor(seed=7, fading=0.99)"
+
+
+def test_candidates_that_can_be_read_only_once_serve_every_fit() -> None:
+    estimator = OnlineClassifier(iter(FEW))  # type: ignore[arg-type]
+    first = flat(estimator.fit(X, y).export_state())
+    assert flat(estimator.fit(X, y).export_state()) == first
+
+
+def test_settings_change_before_the_first_sample_or_with_the_next_fit() -> None:
+    changed = OnlineClassifier(FEW, seed=1).set_params(seed=2).partial_fit(X, y)
+    other = OnlineClassifier(FEW, seed=2).partial_fit(X, y)
+    assert flat(changed.export_state()) == flat(other.export_state())
+    changed.set_params(seed=3)
+    assert flat(changed.export_state()) == flat(other.export_state())
+    for taken in (changed, pickle.loads(pickle.dumps(changed)), copy.deepcopy(changed)):
+        assert taken.get_params()["seed"] == 3
+        assert flat(taken.partial_fit(X[:9], y[:9]).export_state()) == flat(
+            copy.deepcopy(other).partial_fit(X[:9], y[:9]).export_state()
+        )
+        fresh = OnlineClassifier(FEW, seed=3).fit(X, y)
+        assert flat(taken.fit(X, y).export_state()) == flat(fresh.export_state())
+
+
+@pytest.mark.parametrize("wrong", [{"sed": 1}, {"fading": 2.0}, {"candidates": 16}])
+def test_settings_that_break_a_rule_change_nothing(wrong: dict[str, Any]) -> None:
+    estimator = OnlineRegressor(FEW)
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        estimator.set_params(**wrong)
+    assert estimator.get_params() == OnlineRegressor(FEW).get_params()
+    estimator.partial_fit(X_NUMBERS, NUMBERS)
+
+
+# ------------------------------------------------------------------ fit, score
+
+
+def test_a_fit_forgets_all_and_knows_all_labels_sorted_from_the_start() -> None:
+    estimator = OnlineClassifier(FEW).partial_fit(X[:100], ["z"] * 100)
+    assert estimator.fit(X, NAMES) is estimator
+    assert estimator.classes_.tolist() == ["a", "b", "c"]
+    told = OnlineClassifier(FEW).partial_fit(X, NAMES, classes=["a", "b", "c"])
+    assert flat(estimator.export_state()) == flat(told.export_state())
+
+
+def test_what_can_t_be_fitted_is_refused_before_anything_is_forgotten() -> None:
+    estimator = OnlineClassifier(FEW).fit(X, y)
+    before = flat(estimator.export_state())
+    with pytest.raises(DataError, match="600 samples, but y has 599"):
+        estimator.fit(X, y[1:])
+    assert flat(estimator.export_state()) == before
+
+
+def test_labels_of_several_types_are_fitted_in_their_own_order() -> None:
+    labels = [1, "b", 2.5] * 200
+    assert OnlineClassifier(FEW).fit(X, labels).classes_.tolist() == [1, "b", 2.5]
+
+
+def test_a_missing_label_is_refused_with_its_sample() -> None:
+    with pytest.raises(DataError, match="sample 2: the target is missing"):
+        OnlineClassifier(FEW).fit(X[:3], ["a", "b", None])
+
+
+def test_classes_are_known_before_their_samples_and_others_may_come() -> None:
+    estimator = OnlineClassifier(FEW).partial_fit(X[:5], ["b"] * 5, classes=["d", "b"])
+    assert estimator.predict_proba(X[:7]).shape == (7, 2)
+    estimator.partial_fit(X[5:10], ["a"] * 5, classes=np.array(["b", "d"]))
+    assert estimator.classes_.tolist() == ["d", "b", "a"]
+    assert estimator.model().labels == ("d", "b", "a")
+    again = pickle.loads(pickle.dumps(estimator))
+    for learner in (estimator, again):
+        learner.learn_one({f"f{column}": 0.0 for column in range(6)}, "d")
+    assert flat(again.export_state()) == flat(estimator.export_state())
+
+
+def test_classes_that_are_numbers_are_the_labels_that_equal_them() -> None:
+    estimator = OnlineClassifier(FEW).partial_fit(X, y.astype(float), classes=np.arange(3))
+    assert estimator.classes_.tolist() == [0, 1, 2]
+    assert estimator.classes_.dtype.kind == "i"
+    assert estimator.score(X, y) == accuracy_score(y, estimator.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("classes", "most", "message"),
+    [
+        (["a", None], 1000, r"classes\[1\] can't be a label: the target is missing"),
+        (["a", ["b"]], 1000, r"classes\[1\] can't be a label: y has"),
+        (["a", "b", "c"], 2, r"classes\[2\] can't be a label: .*all 2 classes"),
+    ],
+)
+def test_classes_that_can_t_be_labels_are_refused_and_none_is_known(
+    classes: list[Any], most: int, message: str
+) -> None:
+    estimator = OnlineClassifier(FEW, encoder={"max_classes": most})
+    with pytest.raises(ConfigurationError, match=message):
+        estimator.partial_fit(X, NAMES, classes=classes)
+    assert estimator.classes_.tolist() == []
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    classifier = OnlineClassifier(FEW).partial_fit(X[:300], NAMES[:300])
+    assert classifier.score(X, NAMES) == accuracy_score(NAMES, classifier.predict(X))
+    assert classifier.score(X, ["never seen"] * 600) == 0.0
+    regressor = OnlineRegressor(FEW).fit(X_NUMBERS, NUMBERS)
+    expected = r2_score(NUMBERS, regressor.predict(X_NUMBERS))
+    assert regressor.score(X_NUMBERS, NUMBERS) == pytest.approx(expected, rel=1e-12)
+    assert regressor.score(X_NUMBERS, np.ones(600)) == 0.0
+    assert OnlineRegressor(FEW).score(X_NUMBERS, np.zeros(600)) == 1.0  # of equal targets
+    assert OnlineClassifier(FEW).score(X, NAMES) == 0.0
+
+
+@pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor])
+def test_nothing_can_t_be_scored_and_neither_can_what_is_no_target(kind: type[Any]) -> None:
+    estimator = kind(FEW)
+    with pytest.raises(DataError, match="X has no samples"):
+        estimator.score([], [])
+    with pytest.raises(DataError, match="sample 1: "):
+        estimator.score([{"x": 1}, {"x": 2}], [1, object()])
