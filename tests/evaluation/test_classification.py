@@ -22,9 +22,10 @@ SIZES = st.lists(st.integers(1, 70), min_size=1, max_size=6)
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize(("window", "fading", "classes"), [(1, 1.0, 2), (9, 0.7, 3), (40, 0.95, 7)])
-def test_every_measure_of_every_horizon_agrees_with_scikit_learn_at_every_step(
+def test_every_measure_of_every_horizon_agrees_with_scikit_learn(
     window: int, fading: float, classes: int
 ) -> None:
+    """At every step while windows fill and classes come, then now and then: they take a while."""
     stream = answered(classes, 120, 2, classes, hostile=True)
     evaluator = ClassificationEvaluator(2, window=window, fading=fading, floor=FLOOR)
     naive = NaiveEvaluator(2, window, fading)
@@ -35,12 +36,12 @@ def test_every_measure_of_every_horizon_agrees_with_scikit_learn_at_every_step(
         assert losses[0] == pytest.approx(expected, rel=1e-12)
         for k in range(2):
             assert evaluator.scored(k) == len(naive.records[k])
-            for horizon in Horizon if naive.records[k] else ():
+            for horizon in Horizon if naive.records[k] and (i < 50 or i % 4 == k) else ():
                 assert evaluator.measures(k, horizon) == pytest.approx(
                     naive.measures(k, horizon), rel=1e-9, abs=1e-9, nan_ok=True
                 ), (i, k, horizon)
                 compared += 1
-    assert compared > 500
+    assert compared > 300
 
 
 @settings(max_examples=30)

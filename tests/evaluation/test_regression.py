@@ -48,9 +48,10 @@ def naive_measures(
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize(("window", "fading"), [(1, 1.0), (9, 0.7), (40, 0.95)])
-def test_every_measure_of_every_horizon_agrees_with_scikit_learn_at_every_step(
+def test_every_measure_of_every_horizon_agrees_with_scikit_learn(
     window: int, fading: float
 ) -> None:
+    """At every step while windows fill, then now and then: they take a while."""
     stream = guessed(window, 150, 2, hostile=True)
     evaluator = RegressionEvaluator(2, window=window, fading=fading)
     compared = 0
@@ -60,13 +61,13 @@ def test_every_measure_of_every_horizon_agrees_with_scikit_learn_at_every_step(
         expected = np.where(there, np.abs(stream.answers[:, i] - stream.truth[i]), np.inf)
         np.testing.assert_allclose(losses[0], expected, rtol=1e-15)
         for k in range(2):
-            for horizon in Horizon if evaluator.scored(k) else ():
+            for horizon in Horizon if evaluator.scored(k) and (i < 50 or i % 4 == k) else ():
                 naive = naive_measures(stream.part(0, i + 1), k, horizon, window, fading)
                 assert evaluator.measures(k, horizon) == pytest.approx(
                     naive, rel=1e-9, abs=1e-9, nan_ok=True
                 ), (i, k, horizon)
                 compared += 1
-    assert compared > 600
+    assert compared > 300
 
 
 @settings(deadline=None, max_examples=40)
