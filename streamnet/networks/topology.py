@@ -229,65 +229,83 @@ def plan_of(settings: CandidateSettings, task: Task, capacity: Capacity) -> NDAr
     Places count from its own first weight and state; `layout` moves them to where those are, and
     writes the serial.
     """
-    sections = {section.name: section for section in sections_of(settings, capacity)}
-    at = {name: section.offset for name, section in sections.items()}
-    values, deltas, end = _scratch(settings, capacity)
-    width = padded(capacity.outputs)
-    linear = not settings.hidden
-    size = sum(section.rows * section.width for section in sections.values())
+    sections = sections_of(settings, capacity)
+    at = {section.name: section.offset for section in sections}
+    facts = _facts_of(settings, task, capacity, at, sum(s.rows * s.width for s in sections))
     plan = np.zeros(MOVES + len(PLAN_MOVE) * (MOST_LAYERS + 2), np.int64)
-    plan[: PLAN.layers] = (
-        len(settings.hidden),
-        0,
-        size,
-        0,
-        at["first"],
-        at["sparse"],
-        0 if linear else at["output_bias"],
-        0 if linear else at["output"],
-        values[0] if linear else end,
-        deltas[0] if linear else end + width,
-        width,
-        OPTIMISERS.index(settings.optimiser),
-        LOSSES.index(settings.loss_for(task)),
-        OUTPUTS.index(settings.output_for(task)),
-        SCHEDULES.index(settings.schedule),
-        settings.rehearsal,
-        settings.memory,
-        0,
-        len(settings.hidden) + 2 if settings.hidden else 1,
-        capacity.dense,
-        0 if settings.lags else capacity.lags,
-        settings.batch_size,
-        _optimiser_states(settings) * size,
-        end + 2 * width,
-        settings.knots,
-        at.get("splines", 0),
-        settings.early_rehearsal,
-        TRANSFORMS.index(settings.target_transform),
-    )
-    units = settings.hidden or (capacity.outputs,)
-    activations = settings.activations or ("identity",)
-    for layer, (count, activation) in enumerate(zip(units, activations, strict=True)):
+    plan[: PLAN.layers] = facts[: PLAN.layers]
+    for layer, places in enumerate(_layers(settings, capacity, at)):
         column = PLAN.layers + len(PLAN_LAYER) * layer
-        plan[column : column + len(PLAN_LAYER)] = (
-            at["first"] if layer == 0 else at[f"upper{layer}"],
-            count,
-            padded(count),
-            ACTIVATIONS.index(activation),
-            values[layer],
-            deltas[layer],
-        )
-    for number, move in enumerate(_moves(settings, capacity, plan, at)):
+        plan[column : column + len(PLAN_LAYER)] = places
+    for number, move in enumerate(_moves(settings, capacity, facts, at)):
         column = MOVES + len(PLAN_MOVE) * number
         plan[column : column + len(PLAN_MOVE)] = move
     return plan
 
 
+def _facts_of(
+    settings: CandidateSettings, task: Task, capacity: Capacity, at: Mapping[str, int], size: int
+) -> _Plan:
+    """A plan's values up to its layers; what a linear model does not have stays 0."""
+    values, deltas, end = _scratch(settings, capacity)
+    width = padded(capacity.outputs)
+    linear = not settings.hidden
+    return _Plan(
+        depth=len(settings.hidden),
+        start=0,
+        size=size,
+        state=0,
+        first=at["first"],
+        sparse=at["sparse"],
+        output_bias=at.get("output_bias", 0),
+        output=at.get("output", 0),
+        score=values[0] if linear else end,
+        gradient=deltas[0] if linear else end + width,
+        output_width=width,
+        optimiser=OPTIMISERS.index(settings.optimiser),
+        loss=LOSSES.index(settings.loss_for(task)),
+        output_activation=OUTPUTS.index(settings.output_for(task)),
+        schedule=SCHEDULES.index(settings.schedule),
+        rehearsal=settings.rehearsal,
+        memory=settings.memory,
+        serial=0,
+        moves=1 if linear else len(settings.hidden) + 2,
+        inputs=capacity.dense,
+        unseen=0 if settings.lags else capacity.lags,
+        batch_size=settings.batch_size,
+        sums=_optimiser_states(settings) * size,
+        row=end + 2 * width,
+        knots=settings.knots,
+        splines=at.get("splines", 0),
+        early_rehearsal=settings.early_rehearsal,
+        transform=TRANSFORMS.index(settings.target_transform),
+    )
+
+
+def _layers(
+    settings: CandidateSettings, capacity: Capacity, at: Mapping[str, int]
+) -> list[_PlanLayer]:
+    """Each layer's columns; of a linear model the scores are the only layer."""
+    values, deltas, _ = _scratch(settings, capacity)
+    units = settings.hidden or (capacity.outputs,)
+    activations = settings.activations or ("identity",)
+    return [
+        _PlanLayer(
+            weights=at["first"] if layer == 0 else at[f"upper{layer}"],
+            units=count,
+            width=padded(count),
+            activation=ACTIVATIONS.index(activation),
+            value=values[layer],
+            delta=deltas[layer],
+        )
+        for layer, (count, activation) in enumerate(zip(units, activations, strict=True))
+    ]
+
+
 def _moves(
     settings: CandidateSettings,
     capacity: Capacity,
-    plan: NDArray[np.int64],
+    facts: _Plan,
     at: Mapping[str, int],
 ) -> list[_PlanMove]:
     """The sections that every step moves; without biases, their rows are left out."""
@@ -312,7 +330,7 @@ def _moves(
             )
         )
     if settings.hidden:
-        gradient, width = int(plan[PLAN.gradient]), int(plan[PLAN.output_width])
+        gradient, width = facts.gradient, facts.output_width
         moves += [
             _PlanMove(at["output"], ALL_OUTPUTS, padded(units[-1]), gradient, values[-1], 0),
             _PlanMove(at["output_bias"], bias, width, LANES - 1, gradient, bias),
