@@ -21,6 +21,9 @@ __all__ = ("tell_doubts",)
 MOSTLY = 0.95
 FEWEST_LABELS = 20
 DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[0-9]{4,6})?")
+_DAY_FIRST = r"[0-3]?[0-9]([./ -])(?:[0-3]?[0-9]|[A-Za-z]{3,9})\1(?:19|20)[0-9]{2}"  # or the month
+_YEAR_FIRST = r"(?:19|20)[0-9]{2}([./-])[01]?[0-9]\2[0-3]?[0-9]"
+FOREIGN_DATE = re.compile(rf"(?:{_DAY_FIRST}|{_YEAR_FIRST})(?:[ T].*)?")
 DISTINCT = 0.9  # share of different labels above which they are hardly labels
 
 logger = logging.getLogger("streamnet.sources")
@@ -28,6 +31,7 @@ logger = logging.getLogger("streamnet.sources")
 UNITS = "$€£¥% "
 STYLES = ((",' ", "."), ("", ","), (".' ", ","))
 """Marks between thousands, and what is before the fraction; the likelier ones first."""
+_WRITTEN = "; numbers are written like "
 
 
 def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) -> None:
@@ -40,7 +44,8 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
             times, but for missing ones.
     """
     kinds = dict(schema.fields)
-    words = []
+    words: dict[str, tuple[str, str]] = {}
+    dates: dict[str, tuple[str, str]] = {}
     for name, texts in values.items():
         labels = name == schema.target and schema.task is Task.CLASSIFICATION
         if labels:
@@ -49,24 +54,33 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
             _tell_dates(file, name, texts)
         elif kinds.get(name, Kind.NUMBER) is Kind.NUMBER:
             _tell_strays(file, name, texts, target=name == schema.target)
-        elif _as_number(texts) is not None:
-            words.append(name)
-    if words:
-        rule = "%s: %s taken as words, such as %s; numbers are written like %s"
-        which = f"column {words[0]!r} is" if len(words) == 1 else f"{columns_named(words)} are"
-        texts = values[words[0]]
-        logger.warning(rule, file, which, shown(texts[0]), _as_number(texts))
+        elif (found := _as_number(texts)) is not None:
+            words[name] = found
+        elif sum(FOREIGN_DATE.fullmatch(text) is not None for text in texts) > MOSTLY * len(texts):
+            dates[name] = texts[0], "2023-12-31"
+    _tell_words(file, "numbers are written", words)
+    _tell_words(file, "dates are read", dates)
+
+
+def _tell_words(file: str, what: str, doubted: Mapping[str, tuple[str, str]]) -> None:
+    """Doubt words, of each column one and how it would have been understood."""
+    if not doubted:
+        return
+    name, (text, plain) = next(iter(doubted.items()))
+    which = f"column {name!r} is" if len(doubted) == 1 else f"{columns_named(list(doubted))} are"
+    rule = "%s: %s taken as words, such as %s; %s like %s"
+    logger.warning(rule, file, which, shown(text), what, plain)
 
 
 def _tell_labels(file: str, name: str, texts: Sequence[str]) -> None:
     """Doubt labels that are numbers in disguise, or nearly all of them different."""
-    number = _as_number(texts)
+    found = _as_number(texts)
     distinct = len(set(texts))
-    if number is None and (distinct < FEWEST_LABELS or distinct < DISTINCT * len(texts)):
+    if found is None and (distinct < FEWEST_LABELS or distinct < DISTINCT * len(texts)):
         return
     rule = "%s: target %r is taken as labels, such as %s: %d different ones in %d values%s"
-    hint = "" if number is None else f"; numbers are written like {number}"
-    logger.warning(rule, file, name, shown(texts[0]), distinct, len(texts), hint)
+    text, hint = (texts[0], "") if found is None else (found[0], _WRITTEN + found[1])
+    logger.warning(rule, file, name, shown(text), distinct, len(texts), hint)
 
 
 def _tell_dates(file: str, name: str, texts: Sequence[str]) -> None:
@@ -97,14 +111,15 @@ def _tell_strays(file: str, name: str, texts: Sequence[str], *, target: bool) ->
     )
 
 
-def _as_number(texts: Sequence[str]) -> str | None:
-    """The first of these words as a number, None unless nearly all are numbers in disguise."""
-    if all(map(is_number, texts)):
-        return None
+def _as_number(texts: Sequence[str]) -> tuple[str, str] | None:
+    """A word and the number that it is, None unless nearly all words are numbers in disguise."""
     for marks, decimal in STYLES:
-        numbers = [_plain(text, marks, decimal) for text in texts]
-        if sum(number is not None for number in numbers) >= MOSTLY * len(numbers):
-            return next(number for number in numbers if number is not None)
+        # Where commas are read as points, what has no mark between thousands is a number already.
+        found = [(t, t if is_number(t) else _plain(t, marks, decimal)) for t in texts]
+        numbers = [(text, number) for text, number in found if number is not None]
+        disguised = [(text, number) for text, number in numbers if text != number]
+        if disguised and len(numbers) >= MOSTLY * len(texts):
+            return disguised[0]
     return None
 
 

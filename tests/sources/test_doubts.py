@@ -63,6 +63,27 @@ def test_words_that_are_numbers_in_disguise_are_told(
     ]
 
 
+def test_thousands_beside_decimal_commas_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = (f"{n}.381,48;x{n}" if n % 3 else f"{n}40,6;x{n}" for n in range(1, 99))
+    path = write(tmp_path, "f.csv", "revenue;y\n" + "".join(f"{line}\n" for line in lines))
+    read(open_files([path], columns=Columns(target="y")))
+    assert (
+        "f.csv: column 'revenue' is taken as words, such as '1.381,48'; "
+        "numbers are written like 1381.48"
+    ) in caplog.messages[-1]
+
+
+@pytest.mark.parametrize(
+    "day", ["31.12.2023", "12/31/2023", "2023/12/31 23:59", "1-Jan-2024", "5 May 2024", "2023-1-5"]
+)
+def test_dates_that_are_not_iso_8601_are_told(caplog: pytest.LogCaptureFixture, day: str) -> None:
+    assert told(caplog, {"t": [day, day]}) == [
+        f"f.csv: column 't' is taken as words, such as '{day}'; dates are read like 2023-12-31"
+    ]
+
+
 def test_columns_that_share_a_doubt_share_a_line(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = told(caplog, {"u": ["5%"], "v": ["$7"]})
     assert line.startswith("f.csv: 'u', 'v' are taken as words, such as '5%'; ")
@@ -82,7 +103,8 @@ def test_strays_among_numbers_are_told(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_nothing_is_told_of_what_is_plain(caplog: pytest.LogCaptureFixture) -> None:
-    assert told(caplog, {"x": ["red", "12%"], "w": [], "y": ["0", "1", "2"]}) == []
+    plain = {"x": ["red", "12%"], "w": [], "v": ["1.2.3", "10.0.2000.1"], "y": ["0", "1", "2"]}
+    assert told(caplog, plain) == []
     assert told(caplog, {"x": ["1", "nan"]}, kind=Kind.NUMBER) == []
 
 
