@@ -139,7 +139,9 @@ def networks_of(settings: RunSettings | ModelSettings) -> dict[str, Any]:
         return {"candidates": candidates_of(settings), "dtype": population.dtype or "float32"}
     for name in ("candidate", "candidates", "dtype", *_GRID):
         if getattr(population, name):
-            raise ConfigurationError(f"{name} is given, but start has its own")
+            raise ConfigurationError(
+                f"population.{name} is given, but the model that population.start names has its own"
+            )
     return {"start": Model.load(population.start)}
 
 

@@ -25,6 +25,8 @@ from streamnet.settings import RunSettings
 from streamnet.settings import merged
 from streamnet.settings import parse
 
+REPOSITORY = Path(__file__).parent.parent
+
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +56,14 @@ def settings_of(text: str) -> RunSettings:
 
 
 # ----------------------------------------------------------------- what it writes
+
+
+def test_the_run_file_that_shows_every_key_does_what_it_says() -> None:
+    for name in ("config", "examples"):
+        Path(name).symlink_to(REPOSITORY / name)
+    result = replay(config="config/replay.toml", limit=300)
+    assert (result.report["target"], result.report["learned"]) == ("cnt", 300)
+    assert {"model.json", "predictions.csv", "report.json", "state"} <= set(files())
 
 
 def test_all_outputs_are_written_and_say_the_same() -> None:
