@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from streamnet.daemon.intake import Intake
+from streamnet.daemon.journal import SEGMENT_BYTES
+from streamnet.daemon.life import MOST_BYTES
+from streamnet.daemon.life import MOST_QUEUED
+from streamnet.daemon.publishing import EVERY
 from streamnet.errors import ConfigurationError
 from streamnet.settings_daemon import load
 from streamnet.settings_daemon import model_settings
@@ -68,6 +74,22 @@ def test_what_is_wrong_is_told_with_its_place(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse(text, "d.toml")
     assert message in str(caught.value)
+
+
+def test_the_ready_made_file_shows_each_bound_of_what_waits_as_it_is_by_default() -> None:
+    path = Path(__file__).parent.parent / "config" / "serve.toml"
+    lines = path.read_text().partition("[model.wine.intake]")[2].partition("\n\n")[0].splitlines()
+    assert all(line.endswith("(default)") for line in lines[1:])
+    others = signature(Intake).parameters
+    assert load(path).model["wine"].intake.model_dump() == {
+        "max_queued": MOST_QUEUED,
+        "max_pending": others["max_pending"].default,
+        "max_age": others["max_age"].default,
+        "max_keys": others["max_keys"].default,
+        "segment_bytes": SEGMENT_BYTES,
+        "publish_seconds": EVERY,
+        "dead_letters_bytes": MOST_BYTES,
+    }
 
 
 def test_a_model_over_http_is_checked_alike() -> None:
