@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from streamnet.cli.app import app
 from tests.untraced import environment
 
 REPOSITORY = Path(__file__).parent.parent
@@ -92,6 +93,7 @@ def anchors(text: str) -> set[str]:
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 PROGRAMS = [block for block in code_blocks(README) if block.language == "python"]
+MENTIONED = sorted(set(re.findall(r"`(streamnet [^`]*)`", README)))
 INSTALLS = re.findall(r"pip install ([^&`\n]+)", README)
 
 
@@ -206,6 +208,13 @@ def test_the_command_to_test_reads_files_that_exist_and_ends_with_pytest() -> No
     pytest_call = shlex.split(command.split("&&")[-1])
     assert pytest_call[0] == ".venv/bin/pytest"
     assert "--cov" in pytest_call
+
+
+@pytest.mark.parametrize("command", MENTIONED)
+def test_a_command_that_is_mentioned_exists(command: str) -> None:
+    words = shlex.split(command)[1:]
+    _, apps, unused = app.parse_commands(words)
+    assert apps[-1].default_command is not None or not unused, f"{unused[0]} is no command"
 
 
 def test_the_programs_that_measure_are_called_so_that_they_find_their_neighbours() -> None:
