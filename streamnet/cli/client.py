@@ -56,7 +56,7 @@ class Daemon:
 
     url: Annotated[
         str | None,
-        Parameter(help=f"Where the daemon is; default ${_URL_VARIABLE}, or {_URL}."),
+        Parameter(metavar="URL", help=f"Where the daemon is; default ${_URL_VARIABLE}, or {_URL}."),
     ] = None
     token_env: Annotated[
         str, Parameter(metavar="NAME", help="Environment variable that holds the token.")
@@ -130,7 +130,7 @@ def create(
         return _show(asked.create(name, values))
 
 
-@client.command
+@client.command(usage="Usage: streamnet client upload [OPTIONS] NAME FILE [SETTINGS]")
 def upload(
     name: Name,
     file: Annotated[Path, Parameter(help="Model file, .safetensors or .json.")],
@@ -174,7 +174,8 @@ def learn(
     /,
     *,
     key: Annotated[
-        str | None, Parameter(help="The same file under the same key is learned once.")
+        str | None,
+        Parameter(metavar="KEY", help="The same file under the same key is learned once."),
     ] = None,
     queued: Queued = False,
     daemon: Daemon = HERE,

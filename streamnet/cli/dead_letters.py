@@ -21,7 +21,7 @@ def dead_letters(
             "file as they were, to be mended and learned like any other file."
         ),
     ],
-    folder: Annotated[Path, Parameter(metavar="DIR", help="A state directory.")],
+    folder: Annotated[Path, Parameter(name="DIR", help="A state directory.")],
     number: Annotated[
         int | None, count("Of the record that is shown, from 1.", metavar="NUMBER")
     ] = None,

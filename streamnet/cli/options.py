@@ -47,6 +47,7 @@ OUTPUT = Group("Output", sort_key=5)
 Files = Annotated[
     str,
     Parameter(
+        name="FILE",
         converter=file_of,
         n_tokens=1,
         help="Files in the order given, glob patterns in quotes, or - for standard input; plain or "
@@ -94,11 +95,13 @@ class DataOptions(_Options):
             "since 1970) or text; may be repeated.",
         ),
     ] = None
-    epochs: Annotated[int | None, count("Passes over the files; only the first is scored.")] = None
-    shuffle_buffer: Annotated[
-        int | None, count("Samples that wait, to come out in random order.")
+    epochs: Annotated[
+        int | None, count("Passes over the files; only the first is scored; default 1.")
     ] = None
-    limit: Annotated[int | None, count("Most samples to read, in each epoch.")] = None
+    shuffle_buffer: Annotated[
+        int | None, count("Samples that wait, to come out in random order; default 0.")
+    ] = None
+    limit: Annotated[int | None, count("Most samples to read, in each epoch; default all.")] = None
     follow: Annotated[
         bool | None,
         Parameter(
@@ -110,7 +113,10 @@ class DataOptions(_Options):
     ] = None
     on_gap: Annotated[
         Literal["stop", "go_on"] | None,
-        one("WHAT", "Where a followed file was cut and something is lost: stop, or go on."),
+        one(
+            "WHAT",
+            "Where a followed file was cut and something is lost: stop (the default), or go on.",
+        ),
     ] = None
     max_rejected: Annotated[
         float | None,
@@ -300,7 +306,8 @@ class SearchOptions(_Options):
         float | None,
         one(
             "US",
-            "Microseconds a sample that all networks together may take, by a model of their cost.",
+            "Microseconds a sample that all networks together may take, by a model of their cost; "
+            "default what those of the start take.",
             name="--search-budget",
         ),
     ] = None
@@ -317,13 +324,16 @@ class RunOptions(_Options):
     """
 
     seed: Annotated[
-        int | None, count("Start of all random numbers; the same gives the same, to the bit.")
+        int | None,
+        count("Start of all random numbers; the same gives the same, to the bit; default 0."),
     ] = None
     block_size: Annotated[
-        int | None, count("Most samples that travel together; changes speed, never results.")
+        int | None,
+        count("Most samples that travel together; changes speed, never results; default 1024."),
     ] = None
     threads: Annotated[
-        int | None, count("Most threads that learn at once; changes speed, never results.")
+        int | None,
+        count("Most threads that learn at once; changes speed, never results; default 2."),
     ] = None
 
 
@@ -346,7 +356,8 @@ class StateOptions(_Options):
         ),
     ] = None
     every_samples: Annotated[
-        int | None, count("Samples after which a checkpoint is written, if time is not up yet.")
+        int | None,
+        count("Samples after which a checkpoint is written, if time is not up yet; default none."),
     ] = None
     every_seconds: Annotated[
         float | None, one("S", "Seconds after which a checkpoint is written; default 10.")

@@ -24,7 +24,9 @@ def serve(
     *,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Parameter(help="From which level on it logs, as JSON lines on standard error."),
+        Parameter(
+            metavar="LEVEL", help="From which level on it logs, as JSON lines on standard error."
+        ),
     ] = "info",
 ) -> int:
     """Learn and answer over HTTP, with a page to watch it, until a signal comes.

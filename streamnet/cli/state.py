@@ -11,7 +11,7 @@ from streamnet.cli.parameters import count
 
 __all__ = ("rollback", "status", "verify")
 
-Folder = Annotated[Path, Parameter(metavar="DIR", help="A state directory.")]
+Folder = Annotated[Path, Parameter(name="DIR", help="A state directory.")]
 DIFFERENT = 1
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import signal
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from streamnet.modelfiles import Model
+from streamnet.pipeline import Pipeline
 from tests.cli.calling import Cli
 from tests.cli.calling import csv_text
 from tests.cli.calling import rows
@@ -37,6 +39,37 @@ def test_help_of_a_command_mentions_every_option(cli: Cli, command: str) -> None
     assert outcome.code == 0
     assert set(OPTIONS[command].split()) <= set(re.findall(r"[\w-]+", outcome.out))
     assert outcome.out.startswith(f"Usage: streamnet {command}")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("replay", "FILE"),
+        ("predict", "MODEL FILE"),
+        ("run", "CONFIG"),
+        ("status", "DIR"),
+        ("rollback", "DIR GENERATION"),
+        ("verify", "DIR GENERATION"),
+        ("dead-letters", "DIR NUMBER"),
+        ("client upload", "NAME FILE SETTINGS"),
+    ],
+)
+def test_usage_and_help_call_the_arguments_the_same(cli: Cli, command: str, arguments: str) -> None:
+    usage, *lines = cli(*command.split(), "--help").out.splitlines()
+    told = [found[1] for line in lines if (found := re.match(r"│ [ *]? *([A-Z]+)  ", line))]
+    assert [name for name in told if name != "ACTION"] == arguments.split()
+    assert [name for name in re.findall("[A-Z]{3,}", usage) if name != "OPTIONS"] == told[
+        -len(arguments.split()) :
+    ]
+
+
+def test_help_tells_the_defaults_of_a_run(cli: Cli) -> None:
+    words = " ".join(re.sub("│", " ", cli("replay", "--help").out).split())
+    pipeline = signature(Pipeline).parameters
+    for option, name in (("seed", "seed"), ("block-size", "block_size"), ("threads", "threads")):
+        told = re.search(rf"--{option} N .*?default (\d+)\.", words)
+        assert told is not None
+        assert int(told[1]) == pipeline[name].default
 
 
 def test_help_says_from_when_on_bad_records_end_a_run(cli: Cli) -> None:
