@@ -84,7 +84,12 @@ def parse(text: str, name: str = "run file") -> RunSettings:
     Raises:
         ConfigurationError: As for `load`.
     """
-    return checked(RunSettings, toml_values(text, name), _TABLES, name=name, text=text)
+    values = toml_values(text, name)
+    if "serve" in values and "model" in values:
+        raise ConfigurationError(
+            f"{name} is a daemon's run file, for which there is streamnet serve"
+        )
+    return checked(RunSettings, values, _TABLES, name=name, text=text)
 
 
 def read_text(path: str | Path) -> str:

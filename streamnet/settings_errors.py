@@ -90,7 +90,8 @@ def _suggestion(path: KeyPath, tables: Tables) -> str:
     places = reversed(tables.items())  # the first of several is to win
     elsewhere = {name: place for place, model in places for name in model.model_fields}
     if close := get_close_matches(key, elsewhere, 1, cutoff=0.75):
-        return f"did you mean {_dotted((*elsewhere[close[0]], close[0]))}?"
+        place = ("NAME" if part == "*" else part for part in elsewhere[close[0]])
+        return f"did you mean {_dotted((*place, close[0]))}?"
     return f"known here: {', '.join(known)}"
 
 

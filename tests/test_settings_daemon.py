@@ -67,6 +67,7 @@ def test_each_model_has_its_own_tables(tmp_path: Path) -> None:
         ),
         ("[serve]\nport = 70000\n", "d.toml:2: serve.port is 70000, but must be <= 65535"),
         ("[serve]\nprot = 1\n", "d.toml:2: serve.prot is not a known key; did you mean 'port'?"),
+        ("[source]\n", "d.toml:1: source is not a known key; did you mean model.NAME.source?"),
         ("[model.spam\n", "d.toml:1"),
     ],
 )

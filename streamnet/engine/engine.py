@@ -26,6 +26,7 @@ from streamnet.engine.settings import EngineSettings
 from streamnet.engine.winners import Improvement
 from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
+from streamnet.learning.given import check_settings
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.warmup import warm_up
@@ -95,10 +96,8 @@ class Engine:
         heard: Callable[[Improvement], None] | None = None,
         **settings: Any,
     ) -> None:
-        try:
-            self.settings = EngineSettings(**settings)
-        except TypeError as error:
-            raise ConfigurationError(_without_call(error)) from error
+        check_settings(settings, Engine, EngineSettings)
+        self.settings = EngineSettings(**settings)
         self.task = None if task is None else Task(task)
         criterion(self.settings.criterion, self.task)
         if self.task is not None:
@@ -236,9 +235,3 @@ class Engine:
 
 def _nobody(_: Improvement) -> None:
     """Nobody wants to hear of improvements."""
-
-
-def _without_call(error: TypeError) -> str:
-    """What is wrong with a setting's name, without the name of the function."""
-    name = str(error).rpartition("argument ")[2]
-    return f"engine has the unknown setting {name}"

@@ -126,7 +126,9 @@ class Server:
         fading: float = 0.999,
     ) -> None:
         if serve not in SERVABLE:
-            raise ConfigurationError(f"serve is {serve!r}, but must be one of {SERVABLE}")
+            raise ConfigurationError(
+                f"serve is {serve!r}, but must be one of {', '.join(SERVABLE)}"
+            )
         self.task = task
         self.members = list(members)
         self.selector = selector

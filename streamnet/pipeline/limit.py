@@ -122,7 +122,8 @@ class RejectionLimit:
         kept = f"; they are in {self._kept}" if self._kept else ""
         return TooManyRejectedError(
             f"{last.source}, {where}: {excess.recent} of the last {self.window} records were "
-            f"rejected, but at most {self.share:.0%} may be{kept}. The last one: {last.detail}"
+            f"rejected, but at most {self.share:.0%} (max_rejected) may be{kept}. "
+            f"The last one: {last.detail}"
         )
 
 

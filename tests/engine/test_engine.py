@@ -195,7 +195,7 @@ def test_the_callers_layers_are_left_alone() -> None:
         ({"protocol": "gopher", "refit": True}, "refit is True"),
         ({"network": {"schedule": "step"}}, "network has 'schedule'"),
         ({"network": {"nonsense": 1}}, "unknown setting 'nonsense'"),
-        ({"nonsense": 1}, "engine has the unknown setting 'nonsense'"),
+        ({"nonsense": 1}, "nonsense is not a known setting of Engine; known are batch_size, "),
         ({"tries": 1000, "decay": 0.0001}, "must make <= 10,000 candidates"),
     ],
 )

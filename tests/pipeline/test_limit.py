@@ -71,8 +71,8 @@ def test_the_error_names_the_last_record_the_rule_and_the_file_that_keeps_them()
     limit = RejectionLimit(share=0.25, window=4, kept=Path("bad.jsonl"))
     error = limit.count(replace(block, rejected=letters))
     assert str(error) == (
-        "a.csv, line 7: 2 of the last 4 records were rejected, but at most 25% may be; they are in "
-        "bad.jsonl. The last one: one field too many"
+        "a.csv, line 7: 2 of the last 4 records were rejected, but at most 25% (max_rejected) may "
+        "be; they are in bad.jsonl. The last one: one field too many"
     )
 
 
