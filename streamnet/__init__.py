@@ -1,4 +1,10 @@
-"""streamnet learns from a stream with a whole population of small neural networks at once."""
+"""streamnet learns from a stream with a whole population of small neural networks at once.
+
+`replay` learns files, `OnlineClassifier` and `OnlineRegressor` learn sample by sample or as
+estimators of scikit-learn, a `Pipeline` learns any source under asyncio or trio, and an `Engine`
+learns a set in epochs. What they leave is a `Model`, which answers and never changes. All errors
+that they raise on purpose are in `streamnet.errors`, below `StreamnetError`.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ StreamnetError
 ├── NoCandidateError
 ├── NotReadyError
 ├── OutputError
+│   └── ClosedError
 ├── RefusedError
 └── StateError
     └── DamagedStateError

@@ -45,7 +45,11 @@ class Choice(StrEnum):
 
 
 class Kind(Choice):
-    """How the values of a column are understood."""
+    """How the values of a column are understood.
+
+    NUMBER is scaled, each value of a CATEGORY has an input of its own, a TEXT is read as words, and
+    a TIME (ISO 8601, or a number since 1970) is a number and a place in day, week and year.
+    """
 
     NUMBER = "number"
     TIME = "time"

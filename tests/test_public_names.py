@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
+
+import streamnet
 
 REPOSITORY = Path(__file__).parent.parent
 MODULES = sorted((REPOSITORY / "streamnet").rglob("*.py"))
@@ -105,6 +109,15 @@ def test_all_names_exactly_what_is_public(path: Path) -> None:
 def test_every_public_name_can_be_had(path: Path) -> None:
     module = importlib.import_module(name_of(path))
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize("name", sorted({*streamnet.__all__} - {"Kind", "Task"}))
+def test_help_on_a_public_name_explains_every_argument(name: str) -> None:
+    public = getattr(streamnet, name)
+    explained = re.findall(r"^ +(\w+): |`(\w+)`", public.__doc__, re.MULTILINE)
+    assert (
+        set(signature(public).parameters) - {name for found in explained for name in found} == set()
+    )
 
 
 @pytest.mark.parametrize(

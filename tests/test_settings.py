@@ -305,11 +305,6 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     assert load(path).run.seed == 3
 
 
-def test_a_daemons_run_file_is_told_as_one() -> None:
-    with pytest.raises(ConfigurationError, match=r"serve\.toml is a daemon's run file, for which"):
-        load(CONFIG / "serve.toml")
-
-
 def test_the_command_line_overrides_the_file() -> None:
     settings = parse("[run]\nseed = 1\nthreads = 2\n[source]\nfiles = ['a']\nkinds = {x = 'text'}")
     changed = merged(

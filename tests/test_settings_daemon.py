@@ -13,6 +13,7 @@ from streamnet.daemon.life import MOST_BYTES
 from streamnet.daemon.life import MOST_QUEUED
 from streamnet.daemon.publishing import EVERY
 from streamnet.errors import ConfigurationError
+from streamnet.settings import load as load_run
 from streamnet.settings_daemon import load
 from streamnet.settings_daemon import model_settings
 from streamnet.settings_daemon import parse
@@ -91,6 +92,12 @@ def test_the_ready_made_file_shows_each_bound_of_what_waits_as_it_is_by_default(
         "publish_seconds": EVERY,
         "dead_letters_bytes": MOST_BYTES,
     }
+
+
+def test_a_daemons_run_file_is_told_as_one_to_who_runs_it() -> None:
+    path = Path(__file__).parent.parent / "config" / "serve.toml"
+    with pytest.raises(ConfigurationError, match=r"serve\.toml is a daemon's run file, for which"):
+        load_run(path)
 
 
 def test_a_model_over_http_is_checked_alike() -> None:

@@ -38,6 +38,22 @@ class OnlineClassifier(OnlineEstimator):
     True, or have the same text, are the same label, and the one that came first is answered. In a
     model file labels are texts.
 
+    A sample is a dict of numbers, texts, dates or None by name; features may be absent, and new
+    ones may come at any time. Many samples are a list of dicts, a data frame (of polars, pandas or
+    pyarrow), or a matrix, shape=(n, features), whose columns are called f0, f1, ... Learning in
+    blocks or one by one gives the same bits. Not for several threads at once, not even to answer
+    only: give other threads a `model`. `OnlineEstimator` tells the rest.
+
+    Args:
+        candidates: Settings of each network; None is a population of 25 that suits most streams.
+        seed: Key of all random numbers; the same seed and samples give the same bits.
+        kinds: How columns are understood, for those whose first value would mislead.
+        start: Model to go on learning, instead of candidates.
+        learning: More settings, as of `streamnet.learning.Learner`: criterion, serve, encoder, ...
+
+    Raises:
+        ConfigurationError: If a setting is unknown or breaks its rule.
+
     >>> classifier = OnlineClassifier(seed=1)
     >>> for i in range(300):
     ...     classifier.learn_one({"x": i % 5, "colour": "red" if i % 2 else "blue"}, i % 2)

@@ -26,6 +26,22 @@ class OnlineRegressor(OnlineEstimator):
 
     The target is standardised online: any range will do.
 
+    A sample is a dict of numbers, texts, dates or None by name; features may be absent, and new
+    ones may come at any time. Many samples are a list of dicts, a data frame (of polars, pandas or
+    pyarrow), or a matrix, shape=(n, features), whose columns are called f0, f1, ... Learning in
+    blocks or one by one gives the same bits. Not for several threads at once, not even to answer
+    only: give other threads a `model`. `OnlineEstimator` tells the rest.
+
+    Args:
+        candidates: Settings of each network; None is a population of 25 that suits most streams.
+        seed: Key of all random numbers; the same seed and samples give the same bits.
+        kinds: How columns are understood, for those whose first value would mislead.
+        start: Model to go on learning, instead of candidates.
+        learning: More settings, as of `streamnet.learning.Learner`: criterion, serve, encoder, ...
+
+    Raises:
+        ConfigurationError: If a setting is unknown or breaks its rule.
+
     >>> regressor = OnlineRegressor(seed=1)
     >>> for i in range(2000):
     ...     regressor.learn_one({"x": i % 10}, 3.0 * (i % 10))

@@ -69,6 +69,8 @@ class ScikitLearnEstimator(ABC):
     def fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
         """Forget everything, then learn samples one after the other, once and in their order.
 
+        What came last counts most, as in a stream: shuffle samples that are sorted by the target.
+
         Raises:
             DataError: If a value can't be read; the samples before it were learned.
         """

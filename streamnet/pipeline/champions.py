@@ -29,8 +29,13 @@ _KEPT = 16
 class Champion:
     """The best network of a moment.
 
-    `number` is the sample before which its weights were copied: the start of the second round after
-    the one in which it became champion, or the end of the stream.
+    Attributes:
+        candidate: Number of the candidate, unique in its run.
+        settings: Of its network.
+        number: The sample before which its weights were copied: the start of the second round after
+            the one in which it became champion, or the end of the stream.
+        about: What its `model` says of the run, as JSON can hold it.
+        snapshot: Its weights and the encoder of that moment, of which `model` is made when asked.
 
     >>> import anyio
     >>> from streamnet.pipeline.pipeline import Pipeline
@@ -44,7 +49,7 @@ class Champion:
     (300, ['b'])
     """
 
-    candidate: int  # unique number of the candidate in its run
+    candidate: int
     settings: CandidateSettings
     number: int
     about: dict[str, Any]

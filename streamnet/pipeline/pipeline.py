@@ -74,7 +74,7 @@ _UNWRITTEN = 16  # emitted models and cuts that may wait to be written
 
 
 class Result(NamedTuple):
-    """What a run leaves."""
+    """What a run leaves: `report`, whose keys README.md tells, and `model`, what to take home."""
 
     report: dict[str, Any]
     model: Model
