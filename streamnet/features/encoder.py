@@ -278,9 +278,8 @@ class Encoder:
         >>> encoder.inverse(encoder.transform(block))[1:]
         [{'x': 2.0, 'job': None}, {'x': 4.0, 'job': 'smith'}]
         """
-        return samples_of(
-            self._inputs, inputs if self._coding is None else self._coding.uncoded(inputs)
-        )
+        uncoded = inputs if self._coding is None else self._coding.uncoded(inputs)
+        return samples_of(self._inputs, uncoded)
 
     def transform(self, block: Block) -> Inputs:
         """Inputs to predict from; nothing is learned, and what is new has no row.
@@ -313,10 +312,9 @@ class Encoder:
         """
         if self._coding is None:
             raise ConfigurationError("autoencoder is None, but must be given to decode")
-        if code.ndim != 2 or code.shape[1] != self._coding.settings.code:
-            raise ConfigurationError(
-                f"code has shape {code.shape}, but must have (n, {self._coding.settings.code})"
-            )
+        size = self._coding.settings.code
+        if code.ndim != 2 or code.shape[1] != size:
+            raise ConfigurationError(f"code has shape {code.shape}, but must have (n, {size})")
         return samples_from(self._inputs, self._coding.network.decode(code))
 
     def statistics(self) -> EncoderStatistics:
