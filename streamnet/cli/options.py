@@ -26,8 +26,10 @@ __all__ = (
     "OUTPUT",
     "RUN",
     "DataOptions",
+    "Drop",
     "EncoderOptions",
     "Files",
+    "Kinds",
     "OutputOptions",
     "PopulationOptions",
     "ReadingOptions",
@@ -52,6 +54,25 @@ Files = Annotated[
         n_tokens=1,
         help="Files in the order given, glob patterns in quotes, or - for standard input; plain or "
         "packed with gzip, zstd or xz.",
+    ),
+]
+
+
+Drop = Annotated[
+    tuple[str, ...] | None, several(texts, "A,B,C", "Columns to leave out.", group=DATA)
+]
+Kinds = Annotated[
+    tuple[tuple[str, str], ...] | None,
+    Parameter(
+        name="--kind",
+        group=DATA,
+        converter=pairs,
+        n_tokens=1,
+        negative="",
+        metavar="COLUMN=KIND",
+        help="What a column's values are, where what is found out from them is wrong: number, "
+        "category, time (ISO 8601, or numbers of seconds, milli-, micro- or nanoseconds "
+        "since 1970) or text; may be repeated.",
     ),
 ]
 
@@ -81,20 +102,8 @@ class DataOptions(_Options):
         Literal["auto", "classification", "regression"],
         one("TASK", "What is predicted; auto looks at the target's values."),
     ] = "auto"
-    drop: Annotated[tuple[str, ...] | None, several(texts, "A,B,C", "Columns to leave out.")] = None
-    kinds: Annotated[
-        tuple[tuple[str, str], ...] | None,
-        Parameter(
-            name="--kind",
-            converter=pairs,
-            n_tokens=1,
-            negative="",
-            metavar="COLUMN=KIND",
-            help="What a column's values are, where what is found out from them is wrong: number, "
-            "category, time (ISO 8601, or numbers of seconds, milli-, micro- or nanoseconds "
-            "since 1970) or text; may be repeated.",
-        ),
-    ] = None
+    drop: Drop = None
+    kinds: Kinds = None
     epochs: Annotated[
         int | None, count("Passes over the files; only the first is scored; default 1.")
     ] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cyclopts import Group
 from cyclopts import Parameter
 from cyclopts import Token
 
@@ -73,9 +74,11 @@ def pairs(kind: Any, tokens: Sequence[Token]) -> tuple[tuple[str, str], ...]:  #
     return tuple(result.items())
 
 
-def several(converter: Any, metavar: str, text: str) -> Parameter:
+def several(converter: Any, metavar: str, text: str, group: Group | None = None) -> Parameter:
     """An option that takes texts with commas, and may be repeated."""
-    return Parameter(converter=converter, n_tokens=1, negative="", metavar=metavar, help=text)
+    return Parameter(
+        converter=converter, n_tokens=1, negative="", metavar=metavar, help=text, group=group
+    )
 
 
 def one(metavar: str, text: str, name: str | None = None) -> Parameter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Any
 from typing import Literal
@@ -14,9 +15,14 @@ from cyclopts import Parameter
 
 from streamnet.cli.options import DATA
 from streamnet.cli.options import OUTPUT
+from streamnet.cli.options import Drop
 from streamnet.cli.options import Files
+from streamnet.cli.options import Kinds
 from streamnet.cli.options import ReadingOptions
 from streamnet.cli.parameters import count
+
+if TYPE_CHECKING:
+    from streamnet.samples import Kind
 
 __all__ = ("EngineOptions", "train")
 
@@ -134,6 +140,8 @@ def train(
             group=DATA, metavar="TASK", help="What is predicted; auto looks at the target's values."
         ),
     ] = "auto",
+    drop: Drop = None,
+    kinds: Kinds = None,
     reading: ReadingOptions | None = None,
     engine: EngineOptions | None = None,
     model: Annotated[
@@ -180,6 +188,17 @@ def train(
         heard=training.hear,
         **(engine.given() if engine else {}),
     )
-    named = {"target": target, **shape}
+    named = {"target": target, "drop": drop or (), "kinds": _kinds_of(kinds), **shape}
     with notices():
         return training.watch(learner, files, named, model=model, report=report)
+
+
+def _kinds_of(named: tuple[tuple[str, str], ...] | None) -> dict[str, Kind]:
+    from streamnet.errors import ConfigurationError
+    from streamnet.samples import Kind
+
+    for name, kind in named or ():
+        if kind not in Kind.__members__.values():
+            one = ", ".join(Kind)
+            raise ConfigurationError(f"--kind ({name}) is {kind!r}, but must be one of {one}")
+    return {name: Kind(kind) for name, kind in named or ()}

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamnet.modelfiles import Model
+from streamnet.samples import Field
+from streamnet.samples import Kind
 from tests.cli.calling import Cli
 from tests.cli.processes import on_a_terminal
 from tests.cli.processes import start
@@ -40,6 +42,20 @@ def test_a_model_and_a_report_are_left_and_tables_shown(
     for name in ("accuracy", "informedness", "roc auc"):
         assert name in done.out
     assert Model.load(model).labels == tuple(told["evaluation"]["labels"])
+
+
+def test_columns_are_left_out_and_taken_as_what_they_are_said_to_be(
+    cli: Cli, tmp_path: Path
+) -> None:
+    rows = "".join(f"{i},{i * 7 % 10},{'ab'[i * 7 % 10 > 4]}\n" for i in range(100))
+    (tmp_path / "codes.csv").write_text("id,code,y\n" + rows)
+    file, model = tmp_path / "codes.csv", tmp_path / "m.json"
+    done = cli("train", file, *QUICK, "--drop", "id", "--kind", "code=category", "--model", model)
+    assert done.code == 0
+    assert Model.load(model).fields == (Field("code", Kind.CATEGORY),)
+    for option, told in (("x=category", "no column 'x'"), ("id=code", "--kind (id) is 'code'")):
+        wrong = cli("train", file, *QUICK, "--kind", option)
+        assert (wrong.code > 0, told in wrong.err) == (True, True)
 
 
 def test_verbose_tells_each_improvement_and_quiet_nothing(cli: Cli, file: Path) -> None:
