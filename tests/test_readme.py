@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import pytest
 
 from streamnet.cli.app import app
+from streamnet.replaying import replay
 from tests.untraced import environment
 
 REPOSITORY = Path(__file__).parent.parent
@@ -215,6 +216,16 @@ def test_a_command_that_is_mentioned_exists(command: str) -> None:
     words = shlex.split(command)[1:]
     _, apps, unused = app.parse_commands(words)
     assert apps[-1].default_command is not None or not unused, f"{unused[0]} is no command"
+
+
+def test_every_key_of_a_report_is_explained() -> None:
+    (paragraph,) = (
+        text for text in README.split("\n\n") if text.startswith("`--report FILE.json`")
+    )
+    wine = REPOSITORY / "examples" / "data" / "wine_red.csv.gz"
+    report = replay(wine, target="quality", limit=100, candidates=2).report
+    keys = {*report, *report["champion"], *report["candidates"][0]}
+    assert keys - set(re.findall(r"`(\w+)`", paragraph)) == set()
 
 
 def test_the_programs_that_measure_are_called_so_that_they_find_their_neighbours() -> None:
