@@ -131,6 +131,9 @@ def _tokens_of(path: Path) -> dict[str, set[Scope]]:
     for number, line in enumerate(text.splitlines(), 1):
         if not (words := line.split()) or words[0].startswith("#"):
             continue
+        if (length := len(words[0])) < _SHORTEST:
+            rule = f"must be >= {_SHORTEST}"
+            raise ConfigurationError(f"{path}:{number}: the token is {length} long, but {rule}")
         scopes = _scopes_of(words[1:], f"{path}:{number}")
         before = tokens.setdefault(words[0], scopes)
         if before != scopes:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
+from errno import EADDRINUSE
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic_ns
@@ -152,14 +153,18 @@ class Address:
         """A socket there.
 
         Raises:
+            StreamnetError: If another process listens there, which may pass.
             ConfigurationError: If there can't be one.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
             listener = socket.create_server((self.host, self.port), family=family, backlog=2048)
         except OSError as error:
-            place = f"{self.host}:{self.port}"
-            raise ConfigurationError(f"{place} can't be listened on: {error.strerror}") from error
+            told = f"{self.host}:{self.port} can't be listened on: {error.strerror}"
+            if error.errno == EADDRINUSE:
+                told = told.partition(" (")[0]  # behind which Python repeats the address
+                raise StreamnetError(told) from error
+            raise ConfigurationError(told) from error
         # Connections inherit it. asyncio would set it only where a socket names its protocol, and
         # without it an answer of two pieces waits 40 ms for the reader's acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -91,8 +91,8 @@ def test_a_token_with_scopes_from_two_places_is_refused_where_they_differ(
         (f"{SECRET} read", 0o660, "mode 660"),
         (f"{SECRET} write", 0o600, "tokens:1: scope is 'write'"),
         (f"\n{SECRET}", 0o600, "tokens:2: the token has no scope"),
+        ("short read", 0o600, "tokens:1: the token is 5 long, but must be >= 16"),
         (f"{SECRET} read\n{SECRET} learn", 0o600, "tokens:2: the token has learn, but read in"),
-        ("short read", 0o600, "a token is 5 long"),
         ("# nothing", 0o600, "no token in it"),
     ],
 )
