@@ -57,6 +57,8 @@ async def verify(path: Path, generation: int | None = None) -> Verified:
         raise StateError(f"{path} holds no state")
     number = numbers[-1] if generation is None else generation
     kept = generations.load(number)
+    if "intake" in kept["settings"]:
+        raise StateError(f"{path} was written by a daemon, whose samples can't be read again")
     if not kept["settings"].get("source"):
         raise StateError(f"{path} was not written by a run over files")
     again = await _learned_again(kept)
