@@ -125,6 +125,9 @@ def create(
     daemon: Daemon = HERE,
 ) -> int:
     """Make a model."""
+    from streamnet.settings_daemon import check_name
+
+    check_name(name)
     values = _tables(settings)
     with daemon.asked() as asked:
         return _show(asked.create(name, values))
@@ -143,6 +146,9 @@ def upload(
     daemon: Daemon = HERE,
 ) -> int:
     """Make a model that goes on with a model file, and answers from the start."""
+    from streamnet.settings_daemon import check_name
+
+    check_name(name)
     with _opened(str(file)) as opened:
         data = opened.read()
     values = {} if settings is None else _tables(settings)

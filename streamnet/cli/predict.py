@@ -30,9 +30,9 @@ def predict(
 ) -> int:
     """Answer every sample of some files with a saved model; nothing is learned.
 
-    A row is: file, line (or record, where there are no lines), answer, share of each label. Samples
-    that can't be read are left out and counted, and make the exit code 1. Columns that the model
-    does not know are left out; the target need not be there.
+    A row is: source, position (line, or record where there are no lines), answer, probabilities.
+    Samples that can't be read are left out and counted, and make the exit code 1. Columns that the
+    model does not know are left out; the target need not be there.
     """
     import anyio
 

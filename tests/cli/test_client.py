@@ -118,6 +118,14 @@ def test_what_goes_wrong_is_one_line(
     assert all(phrase in outcome.complaint for phrase in phrases)
 
 
+@pytest.mark.parametrize("command", ["create", "upload"])
+def test_a_name_that_no_model_may_have_is_told_with_its_rule(cli: Cli, command: str) -> None:
+    write("m.toml", "source.target = 'number'\n")
+    outcome = cli("client", command, "Mine", "m.toml")
+    assert outcome.code == 2
+    assert outcome.err.startswith("streamnet: model is 'Mine', but must be lower-case letters, ")
+
+
 def test_who_is_refused_in_the_middle_of_a_file_is_told_where_to_go_on(cli: Cli) -> None:
     write("ale.toml", "source.target = 'y'\n")
     write("long.jsonl", '{"x": 1}\n' * 20_000 + '{"x": "' + "y" * (1 << 20) + '"}\n')
