@@ -21,6 +21,7 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba import config
+from numba.extending import register_jitable
 
 __all__ = (
     "cache_folder",
@@ -103,12 +104,28 @@ def kernel(function: F) -> F:
 
 def inlined(function: F) -> F:
     """Like `kernel`, for a part of one: it becomes part of its callers' code, with no call."""
-    return _compiled(function, cache=False, _nrt=False, forceinline=True)
+    return _part(function, fastmath=FASTMATH)
 
 
 def exact_inlined(function: F) -> F:
     """Like `inlined`, with the arithmetic of `exact`."""
-    return _compiled(function, cache=False, fastmath=False, _nrt=False, forceinline=True)
+    return _part(function, fastmath=False)
+
+
+def _part(function: F, *, fastmath: bool | set[str]) -> F:
+    """A function that is compiled only as a part of others: for Python it stays as it is written.
+
+    Without the wrappers that let Python and C call it, compiling takes a fifth less.
+    """
+    decorate = register_jitable(
+        nogil=True,
+        error_model="numpy",
+        fastmath=fastmath,
+        _nrt=False,
+        forceinline=True,
+        no_cfunc_wrapper=True,
+    )
+    return decorate(function)  # type: ignore[no-any-return]
 
 
 def _compiled(function: F, *, fastmath: bool | set[str] = FASTMATH, **options: bool) -> F:
