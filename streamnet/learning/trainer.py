@@ -145,7 +145,7 @@ class Trainer:
 
     @property
     def at_start(self) -> bool:
-        """Whether the next block is a round's first."""
+        """Whether the next sample is a round's first."""
         return self._at_start
 
     @property
@@ -170,10 +170,9 @@ class Trainer:
 
     def begin(self, encoded: Encoded, threads: int = 1) -> Job:
         """Take a block in; then `run` it, in so many threads."""
-        if self._at_start and self.round >= 2:
-            self._apply(self._decisions.popleft())
-        self._at_start = False
         n = len(encoded.block)
+        if n:
+            self._begin_round()
         if not n and self.population.capacity.outputs == 0:
             # The first sample is yet to come: its inputs decide how start weights are drawn.
             return Job(np.empty(0, np.int32), self._no_answers(), new_turns(threads))
@@ -203,6 +202,8 @@ class Trainer:
 
     def finish(self, encoded: Encoded, job: Job, ending: EncoderSnapshot | None) -> Scored:
         """Close a block that every candidate has learned; see `learn` for ``ending``."""
+        if ending is not None:
+            self._begin_round()  # of which all samples were refused
         weights = self._keeps_weights and ending is not None
         scored = Scored(
             encoded,
@@ -232,6 +233,15 @@ class Trainer:
         job = self.begin(encoded)
         self.run(job)
         return self.finish(encoded, job, ending)
+
+    def _begin_round(self) -> None:
+        """Unless it has begun: with its first sample, or where none is left, as it ends.
+
+        Records that are rejected begin none: whether they come alone depends on how blocks are cut.
+        """
+        if self._at_start and self.round >= 2:
+            self._apply(self._decisions.popleft())
+        self._at_start = False
 
     def _apply(self, decision: Decision) -> None:
         for slot, settings, parent in decision.replacements:

@@ -13,6 +13,7 @@ from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.outputs import Output
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.sinks import Sink
+from streamnet.samples import DeadLetter
 
 __all__ = ("Recorder", "check_records")
 
@@ -60,16 +61,23 @@ class Recorder:
             self._note(self.ledger, served)
 
     def _note(self, ledger: Ledger, served: Served) -> None:
-        block = served.scored.encoded.block
+        block, first = served.scored.encoded.block, served.scored.first
         n = len(block)
         serials = served.serials if len(served.serials) else np.full(n, _NOT_SERVED, np.int64)
-        ledger.add_samples(served.scored.first, block.source, block.marks[:-1], serials)
-        # Both come at the block's start, so before what was rejected within it.
+        # In the order of the stream, however its records are shared out among blocks: what was
+        # rejected before the first sample may have come with the block before.
+        leading = int(np.count_nonzero(block.places() == 0)) if block.rejected else 0
+        self._note_rejected(ledger, block.rejected[:leading])
+        if n:
+            ledger.add_samples(first, block.source, block.marks[:-1], serials)
         for slot, member in served.scored.joined:
-            ledger.add_event("joined", served.scored.first, slot, member.serial)
+            ledger.add_event("joined", first, slot, member.serial)
         if served.emitted is not None:
             ledger.add_event("emitted", served.emitted.number, served.emitted.member.serial)
-        for letter in block.rejected:
+        self._note_rejected(ledger, block.rejected[leading:])
+
+    def _note_rejected(self, ledger: Ledger, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
             ledger.add_event("rejected", letter.source, letter.offset, letter.line, letter.reason)
 
     def complete(self, barrier: Barrier) -> None:

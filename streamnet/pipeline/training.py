@@ -115,11 +115,13 @@ class _Learning:
             coded: The block.
             last: Whether none waits behind it; then it is passed on before this returns.
         """
-        if self._at_start and self._round >= 2:
-            self._decided -= 1
-        self._at_start = coded.ending is not None
-        self._round += self._at_start
-        samples = len(coded.encoded.block)
+        samples, ends = len(coded.encoded.block), coded.ending is not None
+        if self._at_start and (samples or ends):
+            self._decided -= self._round >= 2
+            self._at_start = False
+        if ends:
+            self._at_start = True
+            self._round += 1
         if self._worker.is_brief(samples):
             await self.pass_on()
             learn = partial(self._trainer.learn, coded.encoded, coded.ending)

@@ -108,7 +108,7 @@ def explode(trainer: Trainer, explosions: tuple[Explosion, ...]) -> None:
     """Let candidates lose all their weights at the beginnings of rounds."""
 
     def begin(encoded: Encoded, threads: int = 1) -> Job:
-        starts = trainer._at_start
+        starts = trainer._at_start and len(encoded.block)
         job = real(encoded, threads)
         for explosion in explosions:
             if starts and explosion.round == trainer.round:
@@ -352,6 +352,19 @@ def tried(examples: int, steps: int) -> int:
 @pytest.mark.no_cover
 def test_whatever_happens_a_run_comes_to_the_same(counted: Counted) -> None:
     counted("histories", tried(25, 12))
+
+
+@pytest.mark.parametrize("more", [0, 10])
+def test_records_rejected_between_two_rounds_begin_none(more: int) -> None:
+    """A file that ended with a round has grown: who replaces a candidate comes with a sample."""
+    machine = Machine()
+    machine.explode_a_candidate(slot=0, rounds=0)  # in round 1, so another comes in round 3
+    machine.feed(3 * ROUND - machine._good())
+    machine.run_to_the_end()
+    machine.poison(5)
+    machine.feed(more)
+    machine.teardown()
+    assert [e.round for e in machine.explosions] == [1]
 
 
 @pytest.mark.long
