@@ -343,7 +343,8 @@ class Server:
             "curve": self.curve.export_state(),
             "scored": self.scored,
             "totals": self.errors.copy(),
-            "dead": [list(pair) for pair in self._dead.items()],
+            # By slot: within a block they are not noted in the order in which they died.
+            "dead": [list(pair) for pair in sorted(self._dead.items())],
             "leaving": sorted(self._leaving),
             "drift": self.drift.export_state(),
             "surge": self._surge,

@@ -185,8 +185,9 @@ class Trainer:
             known, outputs = np.ones(n, np.int32), 1
         else:
             known, goal = encoded.known, no_targets(n)[1]
-            # Classes are numbered as they come, so the last sample tells how many there are.
-            outputs = max(int(known[-1]), int(label[-1]) + 1) if n else 1
+            # Classes are numbered as they come, so the last sample tells how many there are: also
+            # one that is held out, which the ensemble learns.
+            outputs = max(int(known[-1]), int(encoded.label[-1]) + 1) if n else 1
             outputs = _room_for(outputs)
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs, logs)
         return Job(known, answers, new_turns(threads))

@@ -11,6 +11,10 @@ from streamnet.features.encoder import Encoder
 from streamnet.learning.trainer import Trainer
 from streamnet.samples import Task
 from tests.learning.streams import candidate
+from tests.learning.streams import differences
+from tests.learning.streams import feed
+from tests.learning.streams import learner_of
+from tests.learning.streams import state_of
 from tests.learning.streams import stream
 
 
@@ -35,6 +39,18 @@ def test_a_held_out_block_changes_no_weight_and_is_answered_as_a_learned_one(tas
     expected = learning.learn(second, None).answers
     assert np.array_equal(said.outputs[:, 0], expected.outputs[:, 0])
     assert (learning.population.weights != before).any()
+
+
+def test_a_class_that_a_held_out_sample_brings_has_room_however_blocks_are_cut() -> None:
+    block = replace(stream(Task.CLASSIFICATION, 60, classes=7, gaps=False), learned=False)
+    states = []
+    for sizes in ((60,), (1,)):
+        learner = learner_of(Task.CLASSIFICATION, [candidate(), candidate(hidden=())])
+        for served in feed(learner, block, sizes):
+            label = served.scored.encoded.label
+            assert label.max() < served.scored.answers.outputs.shape[2]
+        states.append(state_of(learner))
+    assert differences(states[0], states[1]) == []
 
 
 def test_weights_travel_with_the_block_that_ends_a_round_if_they_are_kept() -> None:

@@ -16,8 +16,10 @@ from streamnet.pipeline.cutting import Cutter
 from streamnet.samples import Task
 from tests.learning.streams import ROUND
 from tests.learning.streams import candidate
+from tests.learning.streams import differences
 from tests.learning.streams import feed
 from tests.learning.streams import learner_of
+from tests.learning.streams import state_of
 from tests.learning.streams import stream
 from tests.learning.streams import unscored
 
@@ -119,6 +121,20 @@ def test_where_all_explode_the_first_baseline_answers_and_the_run_goes_on() -> N
     assert learner.server.quarantines >= 4  # both, and both of those that replaced them
     assert learner.trainer.number == 6 * ROUND
     assert all(m.settings.learning_rate < 1e6 for m in learner.server.members)
+
+
+def test_a_state_does_not_tell_how_blocks_were_cut_where_several_explode() -> None:
+    later = [
+        candidate(optimiser="sgd", learning_rate=5.0, activation="relu", score_limit=limit)
+        for limit in (9.0, 3.0)
+    ]
+    states = []
+    for sizes in ((1000,), (1,)):
+        learner = learner_of(Task.REGRESSION, [*later, *SANE])
+        served = list(feed(learner, stream(Task.REGRESSION, ROUND), sizes))
+        assert first_silence(served, 0) > first_silence(served, 1)
+        states.append(state_of(learner))
+    assert differences(states[0], states[1]) == []
 
 
 def test_where_all_labels_are_unknown_yet_the_baseline_names_none() -> None:
