@@ -142,6 +142,7 @@ class Packed(NamedTuple):
 @kernel
 def _take(
     matrix: NDArray[np.unsignedinteger[Any]],  # shape=(rows, width), the numbers' bits
+    units: int,  # what stands behind them in a row fills it up, and is taken as zeros
     occupied: NDArray[np.bool_],  # shape=(rows,), written
     out: NDArray[np.unsignedinteger[Any]],  # written from ``at`` on
     at: int,
@@ -150,12 +151,14 @@ def _take(
     rows, width = matrix.shape
     for i in range(rows):
         bits = matrix[i, 0]
-        for j in range(1, width):
+        for j in range(1, units):
             bits |= matrix[i, j]
         occupied[i] = bits != 0
         if bits != 0:
-            for j in range(width):
+            for j in range(units):
                 out[at + j] = matrix[i, j]
+            for j in range(units, width):
+                out[at + j] = 0
             at += width
     return at
 
@@ -185,7 +188,7 @@ def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
                 used = _in_use(section, rows)
                 flags = occupied[row : row + used]
                 matrix = arrays[number][:used].view(bits)
-                places[pool] = _take(matrix, flags, pools[pool], places[pool])
+                places[pool] = _take(matrix, section.units, flags, pools[pool], places[pool])
                 row += used
     weights, states = (pool[:place].view(dtype) for pool, place in zip(pools, places, strict=True))
     return Packed(weights, states, np.packbits(occupied))

@@ -16,7 +16,9 @@ from tests.networks.test_population import samples
 
 def packed_and_restored(population: Population, number: int) -> Population:
     state = population.export_state(number)
-    other = Population(SETTINGS[:1], task=population.task, seed=population.seed)
+    other = Population(
+        SETTINGS[:1], task=population.task, seed=population.seed, dtype=population.dtype
+    )
     other.restore_state(number, state)
     assert np.array_equal(population.weights, other.weights)
     assert np.array_equal(population.state, other.state)
@@ -41,9 +43,12 @@ def size_of_what_holds_something(population: Population, rows: int) -> tuple[int
     return weights, states
 
 
-def test_a_state_holds_no_reserved_and_no_empty_rows_and_restores_them_to_the_bit() -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_state_holds_no_reserved_and_no_empty_rows_and_restores_them_to_the_bit(
+    dtype: str,
+) -> None:
     settings = [*SETTINGS, UNIFORM, BATCHES]
-    population = Population(settings, task=Task.CLASSIFICATION, seed=7)
+    population = Population(settings, task=Task.CLASSIFICATION, seed=7, dtype=dtype)
     packed_and_restored(population, 0)
     feed(population, 0, samples(100, rows=70))
     assert population.capacity.rows == 128
@@ -63,6 +68,22 @@ def test_a_state_holds_no_reserved_and_no_empty_rows_and_restores_them_to_the_bi
     block = samples(50, dense=6, rows=400, seed=2)
     assert np.array_equal(feed(population, 200, block), feed(restored, 200, block))
     assert np.array_equal(population.weights, restored.weights)
+
+
+def test_a_state_does_not_tell_when_there_was_room_made() -> None:
+    """Steps that turn all signs make -0.0 of what fills a row up, until it is arranged anew."""
+    turning = replace(SETTINGS[0], learning_rate=1.0, weight_decay=2.0)
+    states = []
+    for early in (True, False):
+        population = Population([turning], task=Task.CLASSIFICATION, seed=7)
+        feed(population, 0, samples(33, rows=60))
+        if early:
+            population.reserve(dense=4, rows=100, outputs=3)
+        feed(population, 33, samples(33, rows=60, seed=1))
+        population.reserve(dense=4, rows=100, outputs=3)
+        states.append(population.export_state(66))
+    for name in ("weights", "state", "occupied"):
+        assert states[0][name].tobytes() == states[1][name].tobytes()
 
 
 def test_a_row_of_a_child_starts_the_same_whenever_there_was_room_for_it() -> None:
