@@ -15,11 +15,13 @@ __all__ = ("column", "flags")
 def column(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
     """``values`` as a C-ordered, writable array of ``dtype``; copied only where it is not one.
 
-    Anything else would make numba compile a kernel once more.
+    Anything else would make numba compile a kernel once more. What the type can't hold becomes
+    infinite, without a warning: what stands for an answer that nobody gave may be any number.
     """
     if type(values) is np.ndarray and values.dtype == dtype and values.flags.carray:
         return values
-    array = np.ascontiguousarray(values, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = np.ascontiguousarray(values, dtype)
     return array if array.flags.writeable else array.copy()
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,12 @@ def test_anything_else_becomes_contiguous_writable_and_of_the_type() -> None:
         assert array.flags.writeable
         assert array.dtype == np.float64
         np.testing.assert_array_equal(array, values)
+
+
+def test_what_the_type_cannot_hold_becomes_infinite_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert column([1e300, -1e39, 1.0], np.float32).tolist() == [np.inf, -np.inf, 1.0]
 
 
 def test_flags_take_the_shape_of_their_default() -> None:
