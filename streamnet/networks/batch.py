@@ -13,6 +13,7 @@ from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
 from streamnet.networks.topology import PLAN_MOVE
 from streamnet.networks.update import correction_of
+from streamnet.networks.update import decaying
 from streamnet.networks.update import one_row
 from streamnet.networks.update import rate_of
 from streamnet.networks.update import scale
@@ -91,7 +92,7 @@ def _update(plan, factor, weights, state, scratch, active, step):
         for i in range(rows):
             if _take(plan, state, at, scratch, vector, width) or number < moves:
                 if decayed != 1.0 and i >= biases:
-                    scale(weights, at, width, decayed)
+                    scale(weights, at, decaying(plan, width, active), decayed)
                 one_row(plan, factor, weights, at, state, scratch, share, vector, width, pace)
             at += width
 

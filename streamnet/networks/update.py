@@ -23,7 +23,7 @@ from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
 from streamnet.networks.topology import PLAN_MOVE
 
-__all__ = ("correction_of", "one_row", "rate_of", "scale", "update")
+__all__ = ("correction_of", "decaying", "one_row", "rate_of", "scale", "update")
 
 
 @inlined
@@ -80,9 +80,9 @@ def update(plan, factor, weights, state, scratch, touched, count, active, taken)
 @inlined
 def _decay(plan, weights, touched, count, active, keep):
     """Bring every weight that is about to be moved nearer to zero, but for biases."""
-    width = layer_of(plan, 0, PLAN_LAYER.width)
+    used = decaying(plan, layer_of(plan, 0, PLAN_LAYER.width), active)
     for r in range(count):
-        scale(weights, simd.pick(touched.place, r), width, keep)
+        scale(weights, simd.pick(touched.place, r), used, keep)
     for number in range(simd.fact(plan, PLAN.moves)):
         move = MOVES + len(PLAN_MOVE) * number
         biases = simd.fact(plan, move + PLAN_MOVE.biases)
@@ -91,15 +91,33 @@ def _decay(plan, weights, touched, count, active, keep):
         if rows == ALL_OUTPUTS:
             rows = active
         start = simd.fact(plan, move + PLAN_MOVE.weights) + biases * width
-        scale(weights, start, (rows - biases) * width, keep)
+        used = decaying(plan, width, active)
+        if used == width:
+            scale(weights, start, (rows - biases) * width, keep)
+            continue
+        for at in range(start, start + (rows - biases) * width, width):
+            scale(weights, at, used, keep)
+
+
+@inlined
+def decaying(plan, width, active):
+    """How many weights of a row decay: of a linear network's only those of outputs in use.
+
+    When there is room for others depends on how blocks are cut.
+    """
+    return width if simd.fact(plan, PLAN.depth) > 0 else active
 
 
 @inlined
 def scale(weights, start, size, factor):
     """Multiply weights by a factor."""
-    share = simd.splat(weights.dtype.type(factor))
-    for at in range(start, start + size, LANES):
+    number = weights.dtype.type(factor)
+    share = simd.splat(number)
+    rest = start + size - size % LANES
+    for at in range(start, rest, LANES):
         simd.store(weights, at, simd.multiply(share, simd.load(weights, at)))
+    for at in range(rest, start + size):
+        simd.put(weights, at, number * simd.pick(weights, at))
 
 
 @inlined

@@ -64,6 +64,22 @@ def equal(left: dict, right: dict) -> bool:
     )
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_no_weight_of_a_linear_networks_classes_to_come_decays(batch: int) -> None:
+    """Whether there is room for them by then depends on how blocks are cut."""
+    settings = CandidateSettings(
+        hidden=(), initialisation="uniform", weight_decay=0.1, batch_size=batch, optimiser="sgd"
+    )
+    block, found = samples(60), []
+    for outputs in (3, 20):
+        population = Population([settings], task=Task.CLASSIFICATION, seed=3)
+        population.reserve(dense=4, rows=12, outputs=outputs)
+        feed(population, 0, block)
+        population.reserve(dense=4, rows=12, outputs=20)
+        found.append(population.weights.tobytes())
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cut", [1, 3, 64])
 def test_cutting_the_stream_changes_no_bit(dtype: str, cut: int) -> None:
