@@ -71,6 +71,7 @@ class Layout:
         self.dense = 0
         self.measures = 0
         self._kinds: dict[str, Kind] = {}
+        self._counts = dict.fromkeys(Kind, 0)  # fields of each kind
 
     def unknown(self, schema: Schema) -> list[Field]:
         """The fields of ``schema`` that are new."""
@@ -79,7 +80,8 @@ class Layout:
     def append(self, field: Field) -> Place:
         """Give a new field its inputs, after all others."""
         field = Field(field.name, Kind(field.kind))
-        nth = sum(place.field.kind == field.kind for place in self.places)
+        nth = self._counts[field.kind]
+        self._counts[field.kind] += 1
         base = len(self.places) << FIELD_BITS
         place = Place(field, base, self.measures, self.dense, nth)
         self.places.append(place)

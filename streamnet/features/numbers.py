@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.features.growing import Growing
 from streamnet.features.moments import COLUMNS
 from streamnet.features.moments import COUNT
 from streamnet.features.moments import LARGEST
@@ -152,21 +153,29 @@ class Measures:
 
     def __init__(self, *, category_limit: int) -> None:
         self.limit = category_limit
-        self.moments = np.empty((0, COLUMNS), np.float64)
         index = 1 << (2 * category_limit).bit_length()
-        self.tables = np.empty((0, FIRST + category_limit + index), np.int64)
+        self._moments = Growing((COLUMNS,), np.float64)
+        self._tables = Growing((FIRST + category_limit + index,), np.int64)
 
     def __len__(self) -> int:
-        return len(self.moments)
+        return len(self._moments)
+
+    @property
+    def moments(self) -> NDArray[np.float64]:
+        """Of each measure, shape=(measures, 8), see `features.moments`."""
+        return self._moments.rows
+
+    @property
+    def tables(self) -> NDArray[np.int64]:
+        """Distinct values of each measure, shape=(measures, ...), see `_ordinal`."""
+        return self._tables.rows
 
     def append(self, *, category: bool, origin: float) -> None:
         """Add a measure; an ``origin`` of NaN is replaced by the first value."""
-        table = np.zeros((1, self.tables.shape[1]), np.int64)
-        table[0, 0] = 0 if category and self.limit >= FEWEST else -1
-        moments = np.zeros((1, COLUMNS))
-        moments[0, ORIGIN] = origin
-        self.tables = np.vstack((self.tables, table))
-        self.moments = np.vstack((self.moments, moments))
+        self._tables.append(0)
+        self.tables[-1, DISTINCT] = 0 if category and self.limit >= FEWEST else -1
+        self._moments.append(0.0)
+        self.moments[-1, ORIGIN] = origin
 
     def restore_state(
         self,
@@ -183,13 +192,13 @@ class Measures:
         fits = distinct.shape == (used.sum(),) and used.max(initial=0) <= self.limit
         if not fits or not np.isfinite(distinct).all():
             raise ModelFileError("the encoder's distinct values do not fit their counts")
-        self.moments = moments
-        ends = used.cumsum()
+        self.moments[:] = moments
+        tables, ends = self.tables, used.cumsum()
         for m, (start, end) in enumerate(zip(ends - used, ends, strict=True)):
-            self.tables[m] = 0
+            tables[m] = 0
             for x in distinct[start:end]:
                 bits = int(x.view(np.int64))
-                _ordinal(float(x), bits, 0.0, self.tables, m, self.limit, True)
-            if self.tables[m, DISTINCT] != used[m]:
+                _ordinal(float(x), bits, 0.0, tables, m, self.limit, True)
+            if tables[m, DISTINCT] != used[m]:
                 raise ModelFileError("the encoder's distinct values are not distinct")
-            self.tables[m, DISTINCT] = counts[m]
+            tables[m, DISTINCT] = counts[m]

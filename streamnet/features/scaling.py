@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.features.growing import Growing
 from streamnet.features.quantiles import CELLS
 from streamnet.features.quantiles import COLUMNS
 from streamnet.features.quantiles import VALUE
@@ -170,9 +171,9 @@ class FieldScales:
         self._scaling = Scaling(scaling)
         self._scalings = {name: Scaling(value) for name, value in scalings.items()}
         self._placed: dict[int, tuple[int, int]] = {}  # by measure: code of the scaling, state
-        self.extremes = np.empty((0, 2))  # by field scaled between them: least, greatest
-        self.summaries = np.empty((0, CELLS, COLUMNS))  # by field of quartiles or ranks
-        self.used = np.empty(0, np.int64)  # cells of each summary
+        self._extremes = Growing((2,), np.float64)  # by field scaled between them
+        self._summaries = Growing((CELLS, COLUMNS), np.float64)  # by field of quartiles or ranks
+        self._used = Growing((), np.int64)  # cells of each summary
 
     def append(self, name: str, *, measure: int) -> None:
         """Make room for a field of numbers."""
@@ -181,12 +182,12 @@ class FieldScales:
             return
         state = -1
         if code == MINMAX:
-            state = len(self.extremes)
-            self.extremes = np.vstack((self.extremes, [[np.inf, -np.inf]]))
+            state = len(self._extremes)
+            self._extremes.append((np.inf, -np.inf))
         elif code in (ROBUST, RANK):
-            state = len(self.summaries)
-            self.summaries = np.concatenate((self.summaries, np.zeros((1, CELLS, COLUMNS))))
-            self.used = np.append(self.used, 0)
+            state = len(self._summaries)
+            self._summaries.append(0.0)
+            self._used.append(0)
         self._placed[measure] = code, state
 
     def plan(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -212,7 +213,7 @@ class FieldScales:
         A missing number is 0. A number that isn't scaled is not clipped either, but to what float32
         can hold.
         """
-        states = self.extremes, self.summaries, self.used
+        states = self._extremes.rows, self._summaries.rows, self._used.rows
         _scale(values, plan, *states, clip, learn, dense)
 
     def inverse(self, measure: int, scaled: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -223,10 +224,10 @@ class FieldScales:
         if code == NONE:
             return scaled
         if code == MINMAX:
-            least, greatest = self.extremes[state]
+            least, greatest = self._extremes.rows[state]
             found: NDArray[np.float64] = least + 0.5 * (scaled + 1.0) * (greatest - least)
             return found
-        summary, used = self.summaries[state], int(self.used[state])
+        summary, used = self._summaries.rows[state], int(self._used.rows[state])
         if code == RANK:
             return _values_at(scaled, summary, used)
         median, unit = _robust_units(summary, used)
@@ -236,12 +237,11 @@ class FieldScales:
         """What was learned, as arrays; nothing if nothing is scaled here."""
         if not self._placed:
             return {}
-        used = [
-            summary[:count].copy() for summary, count in zip(self.summaries, self.used, strict=True)
-        ]
+        summaries, cells = self._summaries.rows, self._used.rows
+        used = [summary[:count].copy() for summary, count in zip(summaries, cells, strict=True)]
         return {
-            "extremes": self.extremes.copy(),
-            "summary_cells": self.used.copy(),
+            "extremes": self._extremes.rows.copy(),
+            "summary_cells": cells.copy(),
             "summaries": np.concatenate((np.empty((0, COLUMNS)), *used)),
         }
 
@@ -251,14 +251,15 @@ class FieldScales:
             return
         extremes = np.array(state["extremes"], np.float64)
         used, cells = np.array(state["summary_cells"], np.int64), np.array(state["summaries"])
-        if extremes.shape != self.extremes.shape or used.shape != self.used.shape:
+        if extremes.shape != self._extremes.rows.shape or used.shape != (len(self._used),):
             raise ModelFileError("the encoder's scales do not fit its fields")
         ends = used.cumsum()
         fits = used.size == 0 or (used.min() >= 0 and used.max() <= CELLS)
         if not fits or cells.shape != (used.sum(), COLUMNS) or not np.isfinite(cells).all():
             raise ModelFileError("the encoder's quantiles do not fit their cells")
-        for summary, start, end in zip(self.summaries, ends - used, ends, strict=True):
+        for summary, start, end in zip(self._summaries.rows, ends - used, ends, strict=True):
             if (np.diff(cells[start:end, VALUE]) <= 0.0).any():
                 raise ModelFileError("the encoder's quantiles are not in ascending order")
             summary[: end - start] = cells[start:end]
-        self.extremes, self.used = extremes, used
+        self._extremes.rows[:] = extremes
+        self._used.rows[:] = used
