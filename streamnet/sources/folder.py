@@ -71,7 +71,9 @@ class FolderSource(Source):
         self._make_source = make_source
         self._on_gap = on_gap
         self._taken: list[str] = []  # the last names, in order
-        self._changes: dict[str, _Change] = {}  # of files that were not taken yet
+        self._changes: dict[str, _Change] = {}  # of files that were not taken yet, in order
+        self._folder_time = 0  # of the folder's own last change before the last look at all files
+        self._look_again = 0.0  # when the next one is due
         self._source: Source | None = None  # of the file that is read
         self._giver: Source | None = None  # of the last block
         self._end = Position()  # of the last block
@@ -162,12 +164,16 @@ class FolderSource(Source):
     def _scanned(self) -> tuple[str | None, str | None]:
         """A file that came too late, and the next one if it is complete."""
         now = monotonic()
+        if (name := self._as_seen(now)) is not None:
+            return None, name
+        self._folder_time = _status(self._folder).st_mtime_ns
         last = self._taken[-1] if self._taken else ""
+        taken = frozenset(self._taken)
         coming: dict[str, _Change] = {}
         for name, status in _files(self._folder):
             if name <= last:
                 remembered = len(self._taken) < MOST_NAMES or name > self._taken[0]
-                if remembered and name not in self._taken:
+                if remembered and name not in taken:
                     return name, None
                 continue
             size, time = status.st_size, status.st_mtime_ns
@@ -175,12 +181,32 @@ class FolderSource(Source):
             same = before is not None and (before.size, before.time) == (size, time)
             coming[name] = before if before and same else _Change(size, time, now)
         self._changes = coming
-        first = min(coming, default=None)
+        done = monotonic()
+        self._look_again = done + max(PAUSE, done - now)
+        first = next(iter(coming), None)
         if first is None or now < coming[first].seen + SETTLED:
             return None, None
         return None, first
 
+    def _as_seen(self, now: float) -> str | None:
+        """The next file if neither it nor the folder has changed since the last look, else None.
+
+        A look at all files before each of thousands would take time by their square.
+        """
+        first = next(iter(self._changes), None)
+        if first is None or now > self._look_again:
+            return None
+        before = self._changes[first]
+        try:
+            status = Path(self._folder, first).stat()
+        except OSError:
+            return None
+        same = (before.size, before.time) == (status.st_size, status.st_mtime_ns)
+        unchanged = same and _status(self._folder).st_mtime_ns == self._folder_time
+        return first if unchanged and now >= before.seen + SETTLED else None
+
     def _take(self, name: str) -> None:
+        self._changes.pop(name, None)
         insort(self._taken, name)
         del self._taken[:-MOST_NAMES]
 
@@ -199,6 +225,13 @@ def _files(folder: str) -> list[tuple[str, os.stat_result]]:
     except OSError as error:
         raise unreadable(folder, error) from None
     return sorted((name, status) for name, status in found if status.st_size)
+
+
+def _status(folder: str) -> os.stat_result:
+    try:
+        return Path(folder).stat()
+    except OSError as error:
+        raise unreadable(folder, error) from None
 
 
 def _counts(entry: os.DirEntry[str]) -> bool:

@@ -223,3 +223,47 @@ def test_a_folder_that_went_or_a_place_without_a_state_is_refused(tmp_path: Path
     path.rmdir()
     with pytest.raises(DataError, match="in can't be read: No such file"):
         anyio.run(source.open)
+
+
+def test_waiting_files_are_not_all_looked_at_before_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    looks = []
+    real = folder._files
+
+    def looked(path: str) -> Any:
+        looks.append(path)
+        return real(path)
+
+    monkeypatch.setattr(folder, "_files", looked)
+    monkeypatch.setattr(folder, "PAUSE", 1.0)
+
+    async def main() -> list[float]:
+        for number in range(100, 250):
+            put(tmp_path / f"{number}.csv", number)
+        source = await opened(follow(tmp_path))
+        found = firsts(await take(source, 150))
+        await source.aclose()
+        return found
+
+    assert anyio.run(main, backend=backend) == list(range(100, 250))
+    assert len(looks) < 75
+
+
+def test_a_file_that_comes_before_those_that_wait_is_read_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.setattr(folder, "PAUSE", 1.0)
+
+    async def main() -> list[float]:
+        for name, number in (("a", 1), ("b", 2), ("d", 4)):
+            put(tmp_path / f"{name}.csv", number)
+        source = await opened(follow(tmp_path))
+        found = firsts(await take(source, 1))
+        put(tmp_path / "c.csv", 3)
+        put(tmp_path / "b.csv", 2, 2)
+        found += firsts(await take(source, 4))
+        await source.aclose()
+        return found
+
+    assert anyio.run(main, backend=backend) == [1, 2, 2, 3, 4]
