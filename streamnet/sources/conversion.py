@@ -186,9 +186,9 @@ class Conversion:
         if rows.problems:
             self.schema = before
             return self._columns_of(samples[:1], first)._replace(problems=rows.problems)
-        if len(samples) == 1:
-            return rows
         stop = 1 + self._first_stranger(samples[1:])
+        if stop == 1:
+            return rows
         return self._columns_of(samples[:stop], None if targets is None else targets[:stop])
 
     def _unwanted(self, fields: Sequence[Field]) -> Problem | None:
@@ -231,14 +231,18 @@ class Conversion:
             rows = [{} if i in problems else sample for i, sample in enumerate(rows)]
         self._absences(rows, problems)
         schema = self._schema
-        numbers = np.empty((len(rows), len(schema.numbers)), np.float64)
+        numbers = np.full((len(rows), len(schema.numbers)), math.nan)
+        present = self._present(rows)
         words = []
         at = 0
         for order, (name, kind) in enumerate(schema.fields):
-            column = [sample.get(name) for sample in rows]
+            column = [sample.get(name) for sample in rows] if name in present else None
             if kind in (Kind.NUMBER, Kind.TIME):
-                numbers[:, at] = self._numbers(name, kind, column, order, problems)
+                if column is not None:
+                    numbers[:, at] = self._numbers(name, kind, column, order, problems)
                 at += 1
+            elif column is None:
+                words.append(np.full(len(rows), None, np.object_))
             else:
                 words.append(self._words(name, column, order, problems))
         target = None
@@ -247,6 +251,11 @@ class Conversion:
             target = self._target(given, problems)
         found = {row: problem for row, (_, problem) in problems.items()}
         return Rows(schema, len(rows), numbers, tuple(words), target, found)
+
+    def _present(self, rows: Sequence[Any]) -> Collection[str]:
+        """Names that the samples may have: of thousands that are known a few, or all."""
+        few = sum(map(len, rows)) < len(self._schema.fields)
+        return set().union(*rows) if few and {dict}.issuperset(map(type, rows)) else self._known
 
     def _numbers(
         self, name: str, kind: Kind, column: list[Any], order: int, problems: Problems

@@ -33,6 +33,8 @@ from streamnet.sources.textformat import TextFormat
 
 __all__ = ("JsonLinesFormat",)
 
+MANY = 1 << 20  # more than a chunk has
+FEW = 16
 SCALARS = (int, float, str, bool)
 
 
@@ -55,6 +57,7 @@ class JsonLinesFormat(TextFormat):
         self._rules = Rules(longest=max_record_bytes)
         self._decode = Decoder().decode
         self._conversion: Conversion
+        self._most = MANY  # records that are decoded at once
 
     @property
     def name(self) -> str:
@@ -101,6 +104,8 @@ class JsonLinesFormat(TextFormat):
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
         """The samples of a chunk, up to the one that brings a new name."""
+        # Where names come up all the time, few records are decoded again and again.
+        chunk = chunk.first(min(len(chunk), self._most))
         samples = []
         at = []  # where each of them stands among the records
         problems: dict[int, Problem] = {}
@@ -116,6 +121,7 @@ class JsonLinesFormat(TextFormat):
             return self._conversion_of_none(chunk, problems), len(chunk)
         rows = self._conversion.convert(samples)
         used = len(chunk) if rows.used == len(samples) else at[rows.used]
+        self._most = max(2 * used, FEW)
         part = chunk.first(used)
         problems = {row: problem for row, problem in problems.items() if row < used}
         problems.update((at[row], problem) for row, problem in rows.problems.items())

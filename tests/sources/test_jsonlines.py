@@ -18,6 +18,7 @@ from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources import Columns
 from streamnet.sources import open_files
+from streamnet.sources.jsonlines import JsonLinesFormat
 from tests.sources.reading import bits
 from tests.sources.reading import content
 from tests.sources.reading import read
@@ -196,3 +197,23 @@ def test_numbers_are_those_of_the_json_module(
         bits([math.nan if row.get(name) is None else float(row[name]) for name in "ab"])
         for row in rows
     ]
+
+
+def test_lines_that_all_bring_a_name_are_not_decoded_again_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    decode = JsonLinesFormat._object
+
+    def counted(self: JsonLinesFormat, line: bytes) -> Any:
+        decoded.append(line)
+        return decode(self, line)
+
+    monkeypatch.setattr(JsonLinesFormat, "_object", counted)
+    lines = [{f"x{i}": i, "y": "a"} for i in range(300)]
+    lines += [{"x1": i, "y": "a"} for i in range(300)]
+    schema, blocks = blocks_of(tmp_path, lines, Columns(target="y", head=1))
+    assert len(schema.fields) == 1
+    assert sum(map(len, blocks)) == 600
+    assert len(blocks[-1].schema.fields) == 300
+    assert len(decoded) < 20 * len(lines)

@@ -19,6 +19,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Task
 from streamnet.sources import Columns
 from streamnet.sources import RowReader
+from streamnet.sources.conversion import Conversion
 from tests.sources.reading import FrameRow
 from tests.sources.reading import bits
 from tests.sources.reading import content
@@ -216,3 +217,23 @@ def test_a_row_of_a_data_frame_is_read_by_its_names(most: int) -> None:
         read.append(content([block for part in parts for block in reader.blocks(part)]))
     assert read[0] == read[1]
     assert len(read[1].samples) == 3
+
+
+def test_of_thousands_of_features_only_those_of_a_sample_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = Counter[str]()
+    convert = Conversion._numbers
+
+    def counted(self: Conversion, name: str, *given: Any) -> Any:
+        read[name] += 1
+        return convert(self, name, *given)
+
+    monkeypatch.setattr(Conversion, "_numbers", counted)
+    reader = RowReader(Columns(target="y", task=Task.CLASSIFICATION))
+    given = [{f"x{i}": i / 2, f"w{i}": f"word {i}", "y": "a"} for i in range(200)]
+    blocks = list(reader.blocks(given))
+    assert read.total() == 200
+    last = blocks[-1]
+    assert np.flatnonzero(~np.isnan(last.numbers[0])).tolist() == [199]
+    assert [column[0] for column in last.words[-2:]] == [None, "word 199"]
