@@ -123,12 +123,15 @@ class TextHasher:
         return HashedText(kept, len(kept), weight, measures, len(codes) - len(kept))
 
     def _hash(self, token: str) -> int:
-        if len(self._hashes) == CACHED:
-            self._hashes.clear()
         name = token[:WORD_LENGTH]
         if len(token) > self._digits and token.isdigit():
             name = f"<digits {min(len(token), DIGITS_LENGTH)}>"
-        self._hashes[token] = number = crc32(name.encode(errors="surrogatepass"))
+        number = crc32(name.encode(errors="surrogatepass"))
+        if len(token) > WORD_LENGTH:  # a text without blanks may be one word of a megabyte
+            return number
+        if len(self._hashes) == CACHED:
+            self._hashes.clear()
+        self._hashes[token] = number
         return number
 
 

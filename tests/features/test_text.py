@@ -169,3 +169,10 @@ def test_spam_is_told_from_the_hashed_words_by_a_linear_model(shared_data: Path)
     ]
     spam = [sample["label"] == "spam" for sample in samples]
     assert prequential_accuracy(inputs.dense, rows, spam) >= 0.985
+
+
+def test_long_words_are_not_remembered() -> None:
+    hasher = TextHasher(buckets=4096, max_words=256)
+    for letter in "abc":
+        hasher.hashed(f"short {letter * 100_000}")
+    assert sum(map(len, hasher._hashes)) == len("short")
