@@ -9,8 +9,13 @@ from typing import final
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Block
+from streamnet.samples import Kind
 
 __all__ = ("Arrival", "Cuts", "Cutter")
+
+
+MOST_CELLS = 1 << 17  # samples times columns of a block
+TEXT = 16  # columns that a text counts as
 
 
 class Arrival(NamedTuple):
@@ -33,6 +38,9 @@ class Cuts(Protocol):
 class Cutter:
     """Cuts blocks to at most ``block_size`` samples and at every ``round_size``-th sample.
 
+    Blocks of many columns are cut to fewer samples: what is learned as one block can't be stopped,
+    and is not seen before its end, which with thousands of columns would be minutes.
+
     >>> Cutter(block_size=256, round_size=1024).block_size
     256
 
@@ -53,12 +61,22 @@ class Cutter:
         if not len(block):
             yield Arrival(block, False)
             return
+        most = 1 if len(block) == 1 else min(self.block_size, _most_of(block))
         start = 0
         while start < len(block):
             left = self.round_size - self.number % self.round_size
-            stop = min(len(block), start + self.block_size, start + left)
+            stop = min(len(block), start + most, start + left)
             whole = start == 0 and stop == len(block)
             self.number += stop - start
             ends_round = self.number % self.round_size == 0
             yield Arrival(block if whole else block.part(start, stop), ends_round)
             start = stop
+
+
+def _most_of(block: Block) -> int:
+    """Samples of such a block that travel together at most."""
+    schema = block.schema
+    texts = sum(field.kind is Kind.TEXT for field in schema.fields) if schema.words else 0
+    entries = 0 if block.sparse is None else int(block.sparse.count.sum()) // len(block)
+    columns = len(schema.fields) + (TEXT - 1) * texts + entries
+    return max(1, MOST_CELLS // max(1, columns))

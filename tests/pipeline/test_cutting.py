@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError
 from streamnet.pipeline.cutting import Cutter
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import SparseRows
 from tests.test_samples import block_of
 
 BLOCKS = st.lists(st.text("++-", max_size=20), max_size=12)
@@ -48,3 +54,34 @@ def test_a_block_that_fits_is_passed_on_as_it_is() -> None:
 def test_a_size_below_one_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name} is 0, but must be >= 1"):
         Cutter(**{"block_size": 1, "round_size": 1} | {name: 0})
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "most"),
+    [
+        (Kind.NUMBER, 100, 1024),
+        (Kind.NUMBER, 1000, 131),
+        (Kind.CATEGORY, 5000, 26),
+        (Kind.TEXT, 1000, 8),
+        (Kind.CATEGORY, 200_000, 1),
+    ],
+)
+def test_blocks_of_many_columns_have_few_samples(kind: Kind, columns: int, most: int) -> None:
+    schema = Schema(tuple(Field(f"c{i}", kind) for i in range(columns)))
+    numbers = np.empty((1500, columns if kind is Kind.NUMBER else 0))
+    block = Block(schema, "-", numbers, (), None, np.zeros((1501, 3), np.int64))
+    parts = list(Cutter(block_size=1024, round_size=1024).cut(block))
+    assert max(len(part.block) for part in parts) == most
+    assert sum(len(part.block) for part in parts) == 1500
+    assert sum(part.ends_round for part in parts) == 1
+
+
+def test_blocks_of_many_entries_have_few_samples() -> None:
+    sparse = SparseRows(
+        np.zeros((100, 9000), np.int64), np.zeros((100, 9000)), np.full(100, 4096, np.int32)
+    )
+    block = Block(
+        Schema(()), "-", np.empty((100, 0)), (), None, np.zeros((101, 3), np.int64), sparse
+    )
+    parts = list(Cutter(block_size=1024, round_size=1024).cut(block))
+    assert [len(part.block) for part in parts] == [32, 32, 32, 4]
