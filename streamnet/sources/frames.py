@@ -157,5 +157,5 @@ def _matrix(samples: Any) -> NDArray[Any]:
 def _plain(values: Any) -> Any:
     """Values as Python's own objects, but times of numpy, which may be finer than Python's."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        return np.ma.filled(values, np.datetime64("NaT"))
+        return np.ma.filled(values, np.datetime64("NaT", "s"))
     return values.tolist() if hasattr(values, "tolist") else values

@@ -94,7 +94,7 @@ def test_a_text_is_never_a_number_where_the_format_has_types() -> None:
         ([1.5, 2], Task.REGRESSION),
         ([1, 10**400], Task.REGRESSION),
         ([Decimal("sNaN"), 2], Task.REGRESSION),
-        ([np.timedelta64(1), np.timedelta64(2)], Task.CLASSIFICATION),
+        ([np.timedelta64(1, "s"), np.timedelta64(2, "s")], Task.CLASSIFICATION),
         ([], Task.CLASSIFICATION),
     ],
 )

@@ -48,7 +48,7 @@ VALUES: list[tuple[object, float | Reason, float | Reason, str | Reason | None]]
     (datetime(2024, 2, 29, 1, tzinfo=UTC), Reason.NUMBER, DAY + 3600, "2024-02-29T01:00:00+00:00"),
     (np.datetime64("2024-02-29"), Reason.NUMBER, DAY, "2024-02-29"),
     (np.datetime64("2024-02-29T00:00:00.5"), Reason.NUMBER, DAY + 0.5, "2024-02-29T00:00:00.500"),
-    (np.datetime64("NaT"), NAN, NAN, None),
+    (np.datetime64("NaT", "s"), NAN, NAN, None),
     (np.timedelta64(5, "s"), Reason.TYPE, Reason.TYPE, Reason.TYPE),
     ([1], Reason.TYPE, Reason.TYPE, Reason.TYPE),
     (b"1", Reason.TYPE, Reason.TYPE, Reason.TYPE),
