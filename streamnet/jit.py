@@ -8,6 +8,7 @@ the files it calls into, so any change of ours starts a fresh folder instead.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -34,10 +35,14 @@ __all__ = (
     "numerics",
 )
 
+logger = logging.getLogger("streamnet.jit")
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Folders of which every file is part of a kernel, also those that only hold numbers.
 COMPILED = ("autoencoder", "networks")
+
+NOWHERE = f"{os.devnull}/"  # where nothing can be kept
 
 # No `nnan` and no `ninf`: kernels test their own results for NaN and infinity.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -51,8 +56,15 @@ def cache_folder() -> Path:
     for path in sorted(root.rglob("*.py")):
         if b"streamnet.jit" in (text := path.read_bytes()) or path.parent.name in COMPILED:
             digest.update(text)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = os.environ.get("XDG_CACHE_HOME") or _home() / ".cache"
     return Path(home) / "streamnet" / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a user without a name, whom nobody told of a home
+        return Path(NOWHERE)
 
 
 def numerics() -> dict[str, str]:
@@ -132,7 +144,26 @@ def _compiled(function: F, *, fastmath: bool | set[str] = FASTMATH, **options: b
     before = config.CACHE_DIR
     config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR") or str(cache_folder())
     try:
-        decorate = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, **options)
-        return decorate(function)  # type: ignore[no-any-return]
+        if config.CACHE_DIR.startswith(NOWHERE):  # numba would take the working folder instead
+            raise RuntimeError
+        return _decorated(function, fastmath=fastmath, **options)
+    except RuntimeError:  # numba found no folder that it may write to
+        _tell_unkept(config.CACHE_DIR)
+        return _decorated(function, fastmath=fastmath, **options | {"cache": False})
     finally:
         config.CACHE_DIR = before
+
+
+def _decorated(function: F, **options: Any) -> F:
+    decorate = numba.njit(nogil=True, error_model="numpy", **options)
+    return decorate(function)  # type: ignore[no-any-return]
+
+
+@cache
+def _tell_unkept(folder: str) -> None:
+    """Say once why each start takes as long as the first."""
+    logger.warning(
+        "compiled kernels can't be kept, since %s can't be written: each start compiles them "
+        "anew; XDG_CACHE_HOME names another cache folder",
+        folder,
+    )

@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from streamnet.jit import exact
+from tests.conftest import REPOSITORY
+from tests.untraced import environment
 
 
 @exact
@@ -22,3 +30,54 @@ def test_exact_arithmetic_is_that_of_python_to_the_bit() -> None:
             expected += x * x / 3.0
         assert add_up(values, 0.0) == expected
         assert add_up(values[500:], add_up(values[:500], 0.0)) == expected
+
+
+PROGRAM = """
+from streamnet.jit import exact
+from streamnet.jit import jit
+
+@jit
+def twice(x):
+    return 2 * x
+
+@exact
+def thrice(x):
+    return 3 * x
+
+print(twice(2) + thrice(3))
+"""
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["home", "no-home"])
+def test_where_no_kernel_can_be_kept_they_are_compiled_anew_and_it_is_told_once(
+    tmp_path: Path, named: bool
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    here = tmp_path / "here"
+    here.mkdir()
+    # What no folder can be made in, even by root, stands in for what may not be written.
+    refused = (
+        "import os, pwd\ndel os.environ['HOME']\ndef none(_): raise KeyError\npwd.getpwuid = none\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text("" if named else refused)
+    (tmp_path / "__pycache__").write_text("")
+    kept = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
+    inherited = {name: value for name, value in environment().items() if name not in kept}
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=here,
+        env={
+            **inherited,
+            "HOME": str(program),
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "13\n"), done.stderr
+    (line,) = done.stderr.splitlines()
+    home = program if named else os.devnull
+    assert line.startswith(f"compiled kernels can't be kept, since {home}/.cache/streamnet/")
+    assert not list(here.iterdir())
