@@ -158,5 +158,5 @@ def _wrong(error: CycloptsError) -> str:
 def _fail(message: str, code: int) -> int:
     from streamnet.cli.terminal import complain
 
-    complain(message)
+    complain(message.replace(STANDARD_INPUT, "-"))
     return code

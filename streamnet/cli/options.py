@@ -20,6 +20,7 @@ from streamnet.cli.parameters import one
 from streamnet.cli.parameters import pairs
 from streamnet.cli.parameters import several
 from streamnet.cli.parameters import texts
+from streamnet.cli.parameters import word
 
 __all__ = (
     "DATA",
@@ -96,7 +97,7 @@ class DataOptions(_Options):
     """
 
     target: Annotated[
-        str | None, one("COLUMN", "Column to predict; needed for all but libSVM.")
+        str | None, word("COLUMN", "Column to predict; needed for all but libSVM.")
     ] = None
     task: Annotated[
         Literal["auto", "classification", "regression"],
@@ -157,7 +158,7 @@ class ReadingOptions(_Options):
         one("FORMAT", "Format of the files, if neither name nor content tells; ipc is Arrow's."),
     ] = None
     delimiter: Annotated[
-        str | None, one("CHAR", "What stands between the fields of a CSV file.")
+        str | None, word("CHAR", "What stands between the fields of a CSV file.")
     ] = None
     header: Annotated[
         bool | None, Parameter(help="Whether the first record of a CSV file names its columns.")

@@ -19,20 +19,22 @@ __all__ = (
     "pairs",
     "several",
     "texts",
+    "word",
 )
 
-STANDARD_INPUT = "\0"  # stands for "-", which cyclopts would take for an option
+# Stands for "-", which cyclopts would take for an option; a path of it is that of a file named so.
+STANDARD_INPUT = ".//-"
 
 
 def file_of(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type
-    """A file's name, or ``-``."""
+    """A file's name, or whatever else may be ``-``."""
     (token,) = tokens
-    return "-" if token.value == STANDARD_INPUT else token.value
+    return _typed(token)
 
 
 def texts(kind: Any, tokens: Sequence[Token]) -> tuple[str, ...]:  # noqa: ARG001
     """Values from texts with commas, such as ``--drop a,b --drop c``."""
-    words = (word.strip() for token in tokens for word in token.value.split(","))
+    words = (word.strip() for token in tokens for word in _typed(token).split(","))
     return tuple(word for word in words if word)
 
 
@@ -44,6 +46,10 @@ def numbers(kind: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
 def counts(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
     """Whole numbers from texts with commas."""
     return tuple(_number(text, int, "a whole number") for text in texts(kind, tokens))
+
+
+def _typed(token: Token) -> str:
+    return "-" if token.value == STANDARD_INPUT else token.value
 
 
 def _whole(kind: Any, tokens: Sequence[Token]) -> int:  # noqa: ARG001
@@ -84,6 +90,11 @@ def several(converter: Any, metavar: str, text: str, group: Group | None = None)
 def one(metavar: str, text: str, name: str | None = None) -> Parameter:
     """An option of one value."""
     return Parameter(name=name, metavar=metavar, help=text)
+
+
+def word(metavar: str, text: str) -> Parameter:
+    """An option of one text, which may be ``-``."""
+    return Parameter(converter=file_of, n_tokens=1, metavar=metavar, help=text)
 
 
 def count(text: str, name: str | None = None, *, metavar: str = "N") -> Parameter:

@@ -63,6 +63,36 @@ def test_a_closed_standard_input_holds_no_samples(cli: Cli, model: Path) -> None
         assert done.stderr == "streamnet: standard input holds no samples\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("inspect -", "- can't be read: No such file"),
+        ("run -", "-: cannot be read: No such file"),
+        ("predict - good.csv", "- can't be read: No such file"),
+        ("replay good.csv --target label --report -", "'-'"),
+        ("replay good.csv --target label --limit -", "'-' is not a whole number"),
+        ("dead-letters - state", 'Invalid value "-" for ACTION'),
+    ],
+)
+def test_where_standard_input_is_not_read_a_dash_costs_one_line(
+    cli: Cli, command: str, says: str
+) -> None:
+    write("good.csv", csv_text(rows(60)))
+    done = cli(*command.split())
+    assert done.code > 0
+    assert says in done.complaint
+    assert [path.name for path in Path().iterdir()] == ["good.csv"]
+
+
+def test_a_dash_may_mean_missing_or_stand_between_fields(cli: Cli) -> None:
+    lines = [f"{'-' if i % 3 else i},{'ab'[i % 2]}\n" for i in range(60)]
+    path = write("gaps.csv", "".join(["x,label\n", *lines]))
+    apart, joined = cli.report(path, "--missing", "-"), cli.report(path, "--missing=-")
+    assert apart["served"] == joined["served"] != cli.report(path)["served"]
+    path = write("dashes.csv", csv_text(rows(60), delimiter="-"))
+    assert cli.report(path, "--delimiter", "-")["learned"] == 60
+
+
 @pytest.mark.parametrize("command", ["--help", "replay --help", "--version"])
 def test_a_reader_of_the_help_may_go_away(cli: Cli, command: str) -> None:
     process = start(*command.split())
