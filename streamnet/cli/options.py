@@ -46,7 +46,6 @@ POPULATION = Group("Population", sort_key=3)
 RUN = Group("Run", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
 
-
 Files = Annotated[
     str,
     Parameter(
