@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from collections.abc import Mapping
 from importlib.metadata import version
+from threading import RLock
 from typing import Any
 from typing import Self
 from typing import cast
@@ -59,7 +60,8 @@ class AutoEncoder:
     in `score_and_learn`: what is only asked about changes nothing, and so has no place for it.
 
     Copied or pickled, it goes on to the same bits. Ctrl-C, and any other exception that breaks into
-    it, are as for the online estimators. Not for several threads at once.
+    it, are as for the online estimators. Calls from several threads come
+    one after the other.
 
     Args:
         code: Units of the code.
@@ -97,6 +99,7 @@ class AutoEncoder:
         self._encoder = Encoder(task=Task.REGRESSION, autoencoder=settings, **(encoder or {}))
         self._reader = RowReader(Columns(kinds=kinds or {}))
         self._kinds = {name: Kind(kind) for name, kind in (kinds or {}).items()}
+        self._lock = RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self._kinds, self.export_state())
@@ -129,7 +132,7 @@ class AutoEncoder:
         rows = rows_of(X)
         scores = []
         for start in range(0, len(rows), BLOCK):
-            with Uninterrupted():
+            with self._lock, Uninterrupted():
                 for block in self._reader.blocks(rows[start : start + BLOCK]):
                     good = int(block.places()[0]) if block.rejected else len(block)
                     scores.append(self._learned(block.part(0, good)))
@@ -151,8 +154,9 @@ class AutoEncoder:
         Raises:
             DataError: If a value can't be read.
         """
-        parts = [self._encoder.transform(block).dense for block in self._asked(X)]
-        return np.concatenate(parts) if parts else self._no_codes()
+        with self._lock:
+            parts = [self._encoder.transform(block).dense for block in self._asked(X)]
+            return np.concatenate(parts) if parts else self._no_codes()
 
     def encode_one(self, x: Sample) -> NDArray[np.float32]:
         """The code of one sample, shape=(code,).
@@ -173,7 +177,8 @@ class AutoEncoder:
         Raises:
             ConfigurationError: If codes have another shape.
         """
-        return self._encoder.decode(np.asarray(codes, np.float64))
+        with self._lock:
+            return self._encoder.decode(np.asarray(codes, np.float64))
 
     def reconstruct(self, X: Samples) -> list[Sample]:
         """Each sample as its code tells it, see `decode`.
@@ -197,7 +202,8 @@ class AutoEncoder:
         Raises:
             DataError: If a value can't be read.
         """
-        parts = [self._encoder.outliers(block) for block in self._asked(X)]
+        with self._lock:
+            parts = [self._encoder.outliers(block) for block in self._asked(X)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def score_one(self, x: Sample) -> float:
@@ -228,7 +234,8 @@ class AutoEncoder:
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
-        return {"encoder": self._encoder.export_state(), "reader": self._reader.export_state()}
+        with self._lock:
+            return {"encoder": self._encoder.export_state(), "reader": self._reader.export_state()}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Go on as the auto-encoder did whose state this is.
@@ -236,8 +243,9 @@ class AutoEncoder:
         Raises:
             ModelFileError: If the state contradicts itself.
         """
-        self._encoder = Encoder.restore_state(state["encoder"])
-        self._reader.restore_state(state["reader"])
+        with self._lock:
+            self._encoder = Encoder.restore_state(state["encoder"])
+            self._reader.restore_state(state["reader"])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it, whole or not at all, in the format of the suffix: .safetensors, .json.

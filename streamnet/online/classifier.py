@@ -41,8 +41,8 @@ class OnlineClassifier(OnlineEstimator):
     A sample is a dict of numbers, texts, dates or None by name; features may be absent, and new
     ones may come at any time. Many samples are a list of dicts, a data frame (of polars, pandas or
     pyarrow), or a matrix, shape=(n, features), whose columns are called f0, f1, ... Learning in
-    blocks or one by one gives the same bits. Not for several threads at once, not even to answer
-    only: give other threads a `model`. `OnlineEstimator` tells the rest.
+    blocks or one by one gives the same bits. Calls from several threads come one after the other.
+    `OnlineEstimator` tells the rest.
 
     Args:
         candidates: Settings of each network; None is a population of 25 that suits most streams.
@@ -98,9 +98,10 @@ class OnlineClassifier(OnlineEstimator):
             ConfigurationError: If one of the classes can't be a label, or they are too many.
             DataError: If a value can't be read; the samples before it were learned.
         """
-        if classes is not None:
-            self._expect(listed(classes), strict=True)
-        return super().partial_fit(X, y)
+        with self._lock:
+            if classes is not None:
+                self._expect(listed(classes), strict=True)
+            return super().partial_fit(X, y)
 
     def predict_one(self, x: Sample) -> Any:
         """The most likely label of the next sample of the stream.
@@ -182,7 +183,7 @@ class OnlineClassifier(OnlineEstimator):
         block = self._read_targets(self._named(labels))
         fitting = encoder.accepted(block)
         for letter in (*block.rejected, *fitting.rejected) if strict else ():
-            what = complaint(letter, 0, 1)
+            what = complaint(letter)
             raise ConfigurationError(f"classes[{letter.offset}] can't be a label: {what}")
         encoder.expect(fitting)
         self._note(fitting, labels, 0)
@@ -215,13 +216,15 @@ class OnlineClassifier(OnlineEstimator):
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
-        return {**super().export_state(), "classes": list(self._classes)}
+        with self._lock:
+            return {**super().export_state(), "classes": list(self._classes)}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the classifier did whose state this is, and that was made with like settings."""
-        super().restore_state(state)
-        self._classes = list(state["classes"])
-        self._firsts = _firsts(self._classes, self._learner.encoder.labels)
+        with self._lock:
+            super().restore_state(state)
+            self._classes = list(state["classes"])
+            self._firsts = _firsts(self._classes, self._learner.encoder.labels)
 
 
 def _label(given: object, text: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from copy import deepcopy
 from math import isfinite
+from threading import RLock
 from typing import Any
 from typing import Self
 from typing import cast
@@ -28,6 +29,8 @@ from streamnet.online.broken import Broken
 from streamnet.online.interrupts import Uninterrupted
 from streamnet.online.scikit_learn import ScikitLearnEstimator
 from streamnet.online.scikit_learn import rows_and_targets
+from streamnet.randomness import key_of
+from streamnet.randomness import permutation
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Kind
@@ -45,6 +48,7 @@ __all__ = ("OnlineEstimator", "complaint")
 
 TARGET = "(target)"  # no feature is called so
 BLOCK = 1024  # most samples that are learned or answered at a time
+FIT = 1  # part of the key of the order in which `fit` learns
 
 
 class OnlineEstimator(ScikitLearnEstimator):
@@ -64,8 +68,8 @@ class OnlineEstimator(ScikitLearnEstimator):
     most 1,024 samples, is whole. Any other exception that breaks into it, such as one of a signal
     handler, leaves an estimator that says so and can't be used any more.
 
-    Not for several threads at once, not even to answer only: calls must not overlap. Give other
-    threads a `model` to ask.
+    Calls from several threads come one after the other. Who only asks need not wait for what is
+    learned with a `model`.
 
     Args:
         candidates: Settings of each candidate; None is `default_population`.
@@ -92,6 +96,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             candidates = candidates_of(candidates)  # an iterator can be read only once
         given = {"candidates": candidates, "seed": seed, "kinds": kinds, "start": start}
         super().__init__({**given, **learning})
+        self._lock = RLock()
         self._begin()
 
     def _begin(self) -> None:
@@ -114,7 +119,8 @@ class OnlineEstimator(ScikitLearnEstimator):
         return _restored, (type(self), self._settings, self._params, self.export_state())
 
     def _has_learned(self) -> bool:
-        return self._reader.records > 0
+        learner: object = self._learner
+        return isinstance(learner, Broken) or self._learner.trainer.number > 0
 
     # ------------------------------------------------------------- learning
 
@@ -124,9 +130,12 @@ class OnlineEstimator(ScikitLearnEstimator):
         Raises:
             DataError: If a value can't be read; nothing is learned then.
         """
-        first, targets = self._reader.records, self._named((y,))
-        with Uninterrupted():
-            self._learn(self._reader.read((x,), targets), targets, first)
+        with self._lock:
+            first, targets = self._reader.records, self._named((y,))
+            with Uninterrupted():
+                letter = self._learn(self._reader.read((x,), targets), targets, first)
+        if letter is not None:
+            raise DataError(complaint(letter))
 
     def partial_fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
         """Answer, score and learn samples one after the other, in their order.
@@ -134,17 +143,48 @@ class OnlineEstimator(ScikitLearnEstimator):
         Raises:
             DataError: If a value can't be read; the samples before it were learned.
         """
-        rows, given = rows_and_targets(X, y)
-        targets, first = self._named(given), self._reader.records
-        for start in range(0, len(rows), BLOCK):
-            stop = start + BLOCK
-            with Uninterrupted():
-                for block in self._reader.blocks(rows[start:stop], targets[start:stop]):
-                    self._learn(block, targets, first)
+        rows, targets = rows_and_targets(X, y)
+        self._learn_all(rows, targets, range(len(rows)))
         return self
 
-    def _learn(self, block: Block, targets: Sequence[Any], first: int) -> None:
-        """Learn up to a sample that is refused; the target of record r is targets[r - first]."""
+    def fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
+        """Forget everything, then learn samples once, in an order that the seed draws.
+
+        What came last counts most, and samples of a file may be sorted; `partial_fit` keeps the
+        order that they have.
+
+        Raises:
+            DataError: If a value can't be read; the samples drawn before it were learned.
+        """
+        rows, targets = rows_and_targets(X, y)
+        with self._lock:
+            self._begin()
+            self._expect_all(targets)
+            order = permutation(key_of(self._learner.seed, FIT), len(rows))
+            self._learn_all(rows, targets, order.tolist())
+        return self
+
+    def _learn_all(
+        self, rows: Sequence[Sample], targets: Sequence[Any], order: Sequence[int]
+    ) -> None:
+        """Learn rows in an order, up to one that is refused."""
+        with self._lock:
+            first, named = self._reader.records, self._named([targets[row] for row in order])
+            for start in range(0, len(order), BLOCK):
+                stop = start + BLOCK
+                part = [rows[row] for row in order[start:stop]]
+                with Uninterrupted():
+                    for block in self._reader.blocks(part, named[start:stop]):
+                        letter = self._learn(block, named, first)
+                        if letter is not None:
+                            number = order[letter.offset - first] if len(rows) > 1 else None
+                            raise DataError(complaint(letter, number))
+
+    def _learn(self, block: Block, targets: Sequence[Any], first: int) -> DeadLetter | None:
+        """Learn up to a sample that is refused, which is returned.
+
+        The target of record r is targets[r - first].
+        """
         learner, letters = self._learner, block.rejected
         if letters:
             block = block.part(0, int(block.places()[0]))
@@ -162,8 +202,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         except BaseException as error:
             self._learner = cast("Learner", Broken("the estimator", error))
             raise
-        if letters:
-            raise DataError(complaint(letters[0], first, len(targets)))
+        return letters[0] if letters else None
 
     def _read_targets(self, targets: Sequence[Any]) -> Block:
         """Targets alone, of which there must be some."""
@@ -180,9 +219,13 @@ class OnlineEstimator(ScikitLearnEstimator):
             raise DataError("X has no samples, but must have one to be scored")
         block = self._read_targets(self._named(targets))
         for letter in block.rejected:
-            raise DataError(complaint(letter, 0, len(targets)))
+            raise DataError(complaint(letter, letter.offset if len(targets) > 1 else None))
         assert block.target is not None
         return block.target
+
+    @abstractmethod
+    def _expect_all(self, targets: Sequence[Any]) -> None:
+        """Called by `fit` with all that it will learn."""
 
     @abstractmethod
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
@@ -201,36 +244,38 @@ class OnlineEstimator(ScikitLearnEstimator):
             ConfigurationError: If there is no ``encoder={"autoencoder": ...}``.
             DataError: If a value can't be read.
         """
-        return float(self._learner.encoder.outliers(self._ask((x,), 0, 1))[0])
+        with self._lock:
+            return float(self._learner.encoder.outliers(self._ask((x,), 0, 1))[0])
 
     def _one(self, x: Sample) -> Any:
         """What is served for the next sample: shares of labels, or a number.
 
         None before the first sample, and where no network has a finite answer.
         """
-        if not self._learner.ready:
-            return None
-        block = self._ask((x,), 0, 1)
-        try:
-            found = self._learner.answer(block)[0].tolist()
-        except NoCandidateError:
-            return None
+        with self._lock:
+            if not self._learner.ready:
+                return None
+            try:
+                found = self._learner.answer(self._ask((x,), 0, 1))[0].tolist()
+            except NoCandidateError:
+                return None
         values = found if isinstance(found, list) else (found,)
         return found if all(map(isfinite, values)) else None
 
     def _many(self, X: Samples) -> NDArray[np.floating]:
         """What the model says of samples, shape=(n, labels) or (n,); NaN in place of None."""
-        rows = rows_of(X, self._reader.schema.fields)
-        labels = len(self._learner.encoder.labels)
-        shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
-        found = np.full(shape, np.nan)
-        if not self._learner.ready:
+        with self._lock:
+            rows = rows_of(X, self._reader.schema.fields)
+            labels = len(self._learner.encoder.labels)
+            shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
+            found = np.full(shape, np.nan)
+            if not self._learner.ready:
+                return found
+            for start in range(0, len(rows), BLOCK):
+                block = self._ask(rows[start : start + BLOCK], start, len(rows))
+                with suppress(NoCandidateError):
+                    found[start : start + BLOCK] = self._learner.answer(block, alone=True)
             return found
-        for start in range(0, len(rows), BLOCK):
-            block = self._ask(rows[start : start + BLOCK], start, len(rows))
-            with suppress(NoCandidateError):
-                found[start : start + BLOCK] = self._learner.answer(block, alone=True)
-        return found
 
     def _ask(self, rows: Sequence[Sample], start: int, total: int) -> Block:
         """Samples as the encoder knows them, without features that are new."""
@@ -248,8 +293,9 @@ class OnlineEstimator(ScikitLearnEstimator):
         # Without new features it is one block.
         block = self._asker.read(known)
         if block.rejected:
-            first = self._asker.records - len(known) - start
-            raise DataError(complaint(block.rejected[0], first, total))
+            letter = block.rejected[0]
+            number = letter.offset - self._asker.records + len(known) + start
+            raise DataError(complaint(letter, number if total > 1 else None))
         # The very schema that is learned with: to turn to another one would take a while.
         return Block(schema, block.source, block.numbers, block.words, None, block.marks)
 
@@ -261,7 +307,8 @@ class OnlineEstimator(ScikitLearnEstimator):
         Raises:
             NoCandidateError: If nothing was learned yet, or no network is fit to answer.
         """
-        return self._learner.model()
+        with self._lock:
+            return self._learner.model()
 
     @property
     def served(self) -> dict[str, float]:
@@ -270,7 +317,8 @@ class OnlineEstimator(ScikitLearnEstimator):
         Its numbers were scaled by what is known with that sample, as `Encoder` does, so they differ
         a little from measures of what `predict_one` said of it, which changes nothing.
         """
-        return self._learner.server.measures()
+        with self._lock:
+            return self._learner.server.measures()
 
     @property
     def champion(self) -> CandidateSettings | None:
@@ -280,13 +328,15 @@ class OnlineEstimator(ScikitLearnEstimator):
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
-        return {"learner": self._learner.export_state(), "reader": self._reader.export_state()}
+        with self._lock:
+            return {"learner": self._learner.export_state(), "reader": self._reader.export_state()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the estimator did whose state this is, and that was made with like settings."""
-        self._learner.restore_state(state["learner"])
-        self._reader.restore_state(state["reader"])
-        self._asked = None
+        with self._lock:
+            self._learner.restore_state(state["learner"])
+            self._reader.restore_state(state["reader"])
+            self._asked = None
 
 
 def _restored(
@@ -301,7 +351,7 @@ def _restored(
     return estimator
 
 
-def complaint(letter: DeadLetter, first: int, total: int) -> str:
+def complaint(letter: DeadLetter, number: int | None = None) -> str:
     """What is wrong with a sample, and which of several it is."""
     what = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
-    return f"sample {letter.offset - first}: {what}" if total > 1 else what
+    return what if number is None else f"sample {number}: {what}"

@@ -29,8 +29,8 @@ class OnlineRegressor(OnlineEstimator):
     A sample is a dict of numbers, texts, dates or None by name; features may be absent, and new
     ones may come at any time. Many samples are a list of dicts, a data frame (of polars, pandas or
     pyarrow), or a matrix, shape=(n, features), whose columns are called f0, f1, ... Learning in
-    blocks or one by one gives the same bits. Not for several threads at once, not even to answer
-    only: give other threads a `model`. `OnlineEstimator` tells the rest.
+    blocks or one by one gives the same bits. Calls from several threads come one after the other.
+    `OnlineEstimator` tells the rest.
 
     Args:
         candidates: Settings of each network; None is a population of 25 that suits most streams.

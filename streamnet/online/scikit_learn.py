@@ -66,22 +66,9 @@ class ScikitLearnEstimator(ABC):
             self._begin()
         return self
 
-    def fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
-        """Forget everything, then learn samples one after the other, once and in their order.
-
-        What came last counts most, as in a stream: shuffle samples that are sorted by the target.
-
-        Raises:
-            DataError: If a value can't be read; the samples before it were learned.
-        """
-        rows, targets = rows_and_targets(X, y)
-        self._begin()
-        self._expect_all(targets)
-        return self.partial_fit(rows, targets)
-
     @abstractmethod
-    def partial_fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
-        """Learn samples one after the other, in their order."""
+    def fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
+        """Forget everything, then learn samples."""
 
     @abstractmethod
     def score(self, X: Samples, y: Sequence[Any] | ArrayLike) -> float:
@@ -94,10 +81,6 @@ class ScikitLearnEstimator(ABC):
     @abstractmethod
     def _has_learned(self) -> bool:
         """Whether there is anything to forget."""
-
-    @abstractmethod
-    def _expect_all(self, targets: Sequence[Any]) -> None:
-        """Called by `fit` with all that it will learn."""
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._has_learned()

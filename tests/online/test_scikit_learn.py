@@ -11,6 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.base import is_classifier
 from sklearn.base import is_regressor
+from sklearn.datasets import load_iris
 from sklearn.datasets import make_classification
 from sklearn.datasets import make_regression
 from sklearn.metrics import accuracy_score
@@ -27,6 +28,9 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.online import OnlineClassifier
 from streamnet.online import OnlineRegressor
+from streamnet.online.estimator import FIT
+from streamnet.randomness import key_of
+from streamnet.randomness import permutation
 from tests.online.learners import FEW
 from tests.online.learners import flat
 
@@ -75,6 +79,15 @@ def test_it_is_the_last_step_of_a_pipeline() -> None:
     steps = make_pipeline(StandardScaler(), OnlineClassifier(FEW)).fit(X, NAMES)
     assert steps.score(X, NAMES) == accuracy_score(NAMES, steps.predict(X)) > 0.6
     assert steps.classes_.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor])
+def test_who_was_only_told_what_can_t_be_learned_has_learned_nothing(kind: type[Any]) -> None:
+    estimator = kind(FEW)
+    with pytest.raises(DataError, match="x"):
+        estimator.learn_one({"x": [1]}, 1)
+    with pytest.raises(ValueError, match="not fitted"):
+        check_is_fitted(estimator)
 
 
 @pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor])
@@ -134,12 +147,20 @@ def test_settings_that_break_a_rule_change_nothing(wrong: dict[str, Any]) -> Non
 # ------------------------------------------------------------------ fit, score
 
 
-def test_a_fit_forgets_all_and_knows_all_labels_sorted_from_the_start() -> None:
-    estimator = OnlineClassifier(FEW).partial_fit(X[:100], ["z"] * 100)
+def test_a_fit_forgets_all_knows_all_labels_and_learns_in_an_order_of_the_seed() -> None:
+    estimator = OnlineClassifier(FEW, seed=2).partial_fit(X[:100], ["z"] * 100)
     assert estimator.fit(X, NAMES) is estimator
     assert estimator.classes_.tolist() == ["a", "b", "c"]
-    told = OnlineClassifier(FEW).partial_fit(X, NAMES, classes=["a", "b", "c"])
+    order = permutation(key_of(2, FIT), len(X))
+    told = OnlineClassifier(FEW, seed=2)
+    told.partial_fit(X[order], NAMES[order], classes=["a", "b", "c"])
     assert flat(estimator.export_state()) == flat(told.export_state())
+
+
+def test_samples_sorted_by_their_label_are_fitted_as_well_as_others() -> None:
+    flowers, kinds = load_iris(return_X_y=True)
+    assert (np.diff(kinds) >= 0).all()
+    assert OnlineClassifier(seed=1).fit(flowers, kinds).score(flowers, kinds) > 0.9
 
 
 def test_what_can_t_be_fitted_is_refused_before_anything_is_forgotten() -> None:
