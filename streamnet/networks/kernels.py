@@ -34,7 +34,7 @@ from streamnet.networks.seats import RESTS
 from streamnet.networks.seats import SEAT
 from streamnet.networks.seats import SEATS
 from streamnet.networks.seats import Seats
-from streamnet.networks.seats import take_seat
+from streamnet.networks.seats import take_seats
 from streamnet.networks.subnormals import flush_subnormals
 from streamnet.networks.subnormals import restore_subnormals
 from streamnet.networks.topology import FACTORS
@@ -103,11 +103,9 @@ def learn(
     control = flush_subnormals()
     # Who seats several must not leave other threads without any.
     most = SEATS if order.size >= SEATS * turns[1] else 1
-    busy = 0
     for s in range(SEATS):
         simd.put(seats.now[s], SEAT.phase, EMPTY)
-        if s < most:
-            busy += take_seat(order, turns, seats, s)
+    busy = take_seats(plans, order, turns, seats, most, 0)
     while busy > 0:
         for s in range(SEATS):
             _ask(plans, weights, seats, s, memory, known, first, inputs, seed, healthy, alive)
@@ -117,9 +115,13 @@ def learn(
             _differentiate(plans, factors, weights, seats, s, memory)
         for s in range(SEATS):
             _move(plans, factors, taken, weights, state, seats, s, inputs)
+        left = busy
         for s in range(SEATS):
             if _goes_on(plans, seats, s, memory, first) == known.size:
-                busy += take_seat(order, turns, seats, s) - 1
+                simd.put(seats.now[s], SEAT.phase, EMPTY)
+                left -= 1
+        if left < busy:
+            busy = take_seats(plans, order, turns, seats, most, left)
     restore_subnormals(control)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from streamnet.jit import inlined
 from streamnet.networks import simd
 from streamnet.networks.aligned import aligned_zeros
+from streamnet.networks.topology import PLAN
 from streamnet.networks.touched import Touched
 from streamnet.networks.turns import take_turn
 
@@ -31,11 +32,12 @@ __all__ = (
     "Seats",
     "new_seats",
     "seats_of",
-    "take_seat",
+    "take_seats",
 )
 
 SeatArrays = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64], NDArray[Any]]
 SEATS = 2
+NEAR = 28 << 10  # bytes that surely stay in the nearest cache, which is at least 32 kB
 EMPTY, RESTS, ASKED, LEARNS = range(4)  # phases of a seat
 
 
@@ -50,6 +52,7 @@ class _Seat(NamedTuple):
     active: int = 5  # outputs in use
     touched: int = 6  # how many rows the sample touches
     ahead: int = 7  # slot of the next rehearsal, if there is one
+    alone: int = 8  # 1 for a candidate that takes the nearest cache for itself
 
 
 SEAT = _Seat()
@@ -86,19 +89,44 @@ def seats_of(kept: local, size: int, touched: int, dtype: DTypeLike) -> SeatArra
 
 
 @inlined
-def take_seat(order, turns, seats, s):
+def take_seats(plans, order, turns, seats, most, busy):
+    """Let the next candidates sit down in free seats, unless one wants to be alone; how many sit.
+
+    Two large ones would push each other's weights out of the nearest cache at every step, which
+    takes twice as long as to do one after the other.
+    """
+    for s in range(most):
+        if simd.pick(turns, 0) >= order.size or _one_is_alone(seats):
+            break
+        if simd.pick(seats.now[s], SEAT.phase) == EMPTY:
+            busy += _take_seat(plans, order, turns, seats, s)
+    return busy
+
+
+@inlined
+def _one_is_alone(seats):
+    for s in range(SEATS):
+        now = seats.now[s]
+        if simd.pick(now, SEAT.phase) != EMPTY and simd.pick(now, SEAT.alone) == 1:
+            return True
+    return False
+
+
+@inlined
+def _take_seat(plans, order, turns, seats, s):
     """Let the next candidate sit down in seat ``s``; 1, or 0 if there is none."""
-    now = seats.now[s]
     turn = take_turn(turns)
     if turn >= order.size:
-        simd.put(now, SEAT.phase, EMPTY)
         return 0
-    scratch = seats.scratch[s]
+    now, scratch = seats.now[s], seats.scratch[s]
+    candidate = simd.pick(order, turn)
     # What lies beyond the outputs in use, and fills up vectors, must be zero.
     for j in range(scratch.size):
         simd.put(scratch, j, 0)
+    moved = simd.fact(plans[np.uint64(candidate)], PLAN.moved)
+    simd.put(now, SEAT.alone, SEATS * moved * scratch.itemsize > NEAR)
     simd.put(now, SEAT.phase, RESTS)
-    simd.put(now, SEAT.candidate, simd.pick(order, turn))
+    simd.put(now, SEAT.candidate, candidate)
     simd.put(now, SEAT.sample, 0)
     simd.put(now, SEAT.repeat, 0)
     return 1

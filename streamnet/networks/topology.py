@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -85,7 +86,8 @@ class _Plan(NamedTuple):
     splines: int = 25  # where the section starts
     early_rehearsal: int = 26
     transform: int = 27  # of numbers before they are learned: a code
-    layers: int = 28
+    moved: int = 28  # numbers that every step moves: weights, and the optimiser's for each
+    layers: int = 29
 
 
 class _PlanLayer(NamedTuple):
@@ -131,6 +133,7 @@ class _Factors(NamedTuple):
 PLAN, PLAN_LAYER, PLAN_MOVE, FACTORS = _Plan(), _PlanLayer(), _PlanMove(), _Factors()
 MOVES = PLAN.layers + len(PLAN_LAYER) * MOST_LAYERS  # where the first section to move is
 ALL_OUTPUTS = -1
+TOUCHED = ("splines", "sparse")  # sections of which a step moves a few rows
 
 
 def _columns(first: int, step: int, number: int, column: int) -> list[int]:
@@ -231,7 +234,7 @@ def plan_of(settings: CandidateSettings, task: Task, capacity: Capacity) -> NDAr
     """
     sections = sections_of(settings, capacity)
     at = {section.name: section.offset for section in sections}
-    facts = _facts_of(settings, task, capacity, at, sum(s.rows * s.width for s in sections))
+    facts = _facts_of(settings, task, capacity, sections)
     plan = np.zeros(MOVES + len(PLAN_MOVE) * (MOST_LAYERS + 2), np.int64)
     plan[: PLAN.layers] = facts[: PLAN.layers]
     for layer, places in enumerate(_layers(settings, capacity, at)):
@@ -244,9 +247,11 @@ def plan_of(settings: CandidateSettings, task: Task, capacity: Capacity) -> NDAr
 
 
 def _facts_of(
-    settings: CandidateSettings, task: Task, capacity: Capacity, at: Mapping[str, int], size: int
+    settings: CandidateSettings, task: Task, capacity: Capacity, sections: Sequence[Section]
 ) -> _Plan:
     """A plan's values up to its layers; what a linear model does not have stays 0."""
+    at = {section.name: section.offset for section in sections}
+    size = sum(section.rows * section.width for section in sections)
     values, deltas, end = _scratch(settings, capacity)
     width = padded(capacity.outputs)
     linear = not settings.hidden
@@ -279,6 +284,8 @@ def _facts_of(
         splines=at.get("splines", 0),
         early_rehearsal=settings.early_rehearsal,
         transform=TRANSFORMS.index(settings.target_transform),
+        moved=sum(s.rows * s.width for s in sections if s.name not in TOUCHED)
+        * (1 + states_of(settings)),
     )
 
 

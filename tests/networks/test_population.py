@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +12,6 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.committee import Committee
 from streamnet.networks.committee import Network
 from streamnet.networks.population import Population
-from streamnet.networks.seats import SEATS
-from streamnet.networks.turns import new_turns
 from streamnet.samples import Inputs
 from streamnet.samples import Task
 
@@ -91,27 +88,6 @@ def test_cutting_the_stream_changes_no_bit(dtype: str, cut: int) -> None:
     assert np.array_equal(np.concatenate(parts, axis=1), answers)
     assert np.array_equal(whole.weights, pieces.weights)
     assert np.array_equal(whole.state, pieces.state)
-
-
-@pytest.mark.parametrize("threads", [1, 5, 8, 9])
-def test_threads_that_share_their_turns_come_to_the_same_bits(threads: int) -> None:
-    inputs, label, goal, known = samples(200)
-    alone = Population(SETTINGS * 4, task=Task.CLASSIFICATION, seed=3)
-    expected = alone.prepare(0, inputs, label, goal, 3)
-    alone.run(0, known, expected)
-    shared = Population(SETTINGS * 4, task=Task.CLASSIFICATION, seed=3)
-    answers = shared.prepare(0, inputs, label, goal, 3)
-    turns = new_turns(threads)
-    with ThreadPoolExecutor(threads) as pool:
-        for run in [pool.submit(shared.run, 0, known, answers, turns) for _ in range(threads)]:
-            run.result()
-    # Each of the 16 candidates was taken once, and each seat found once that none was left. With
-    # nine threads each has one seat, so that none takes two while another one has nothing.
-    assert turns.tolist() == [16 + threads * (1 if threads > 8 else SEATS), threads]
-    assert np.array_equal(answers.outputs, expected.outputs)
-    assert np.array_equal(shared.weights, alone.weights)
-    assert np.array_equal(shared.state, alone.state)
-    assert np.array_equal(shared.taken, alone.taken)
 
 
 def test_growing_keeps_what_was_learned_to_the_bit() -> None:
