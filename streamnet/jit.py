@@ -147,7 +147,7 @@ def _compiled(function: F, *, fastmath: bool | set[str] = FASTMATH, **options: b
         if config.CACHE_DIR.startswith(NOWHERE):  # numba would take the working folder instead
             raise RuntimeError
         return _decorated(function, fastmath=fastmath, **options)
-    except RuntimeError:  # numba found no folder that it may write to
+    except RuntimeError:  # numba found no folder that it may write to, or no file that it is from
         _tell_unkept(config.CACHE_DIR)
         return _decorated(function, fastmath=fastmath, **options | {"cache": False})
     finally:

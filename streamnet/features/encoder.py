@@ -222,10 +222,7 @@ class Encoder:
         return replace(block.part(0, good), rejected=(self._labels.refusal(block, good),))
 
     def expect(self, block: Block) -> None:
-        """Let a block's classes be known before their first samples come; nothing else is learned.
-
-        What is new and can't be learned as well is left out.
-        """
+        """Let a block's classes be known before their first samples come."""
         if block.target is not None:
             self._labels.number(block.target)
 

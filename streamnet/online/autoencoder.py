@@ -130,13 +130,14 @@ class AutoEncoder:
             DataError: If a value can't be read; the samples before it were learned.
         """
         rows = rows_of(X)
-        scores = []
-        for start in range(0, len(rows), BLOCK):
-            with self._lock, Uninterrupted():
-                for block in self._reader.blocks(rows[start : start + BLOCK]):
-                    good = int(block.places()[0]) if block.rejected else len(block)
-                    scores.append(self._learned(block.part(0, good)))
-                    _check(block, sum(map(len, scores)), len(rows))
+        scores: list[NDArray[np.float64]] = []
+        with self._lock:
+            for start in range(0, len(rows), BLOCK):
+                with Uninterrupted():
+                    for block in self._reader.blocks(rows[start : start + BLOCK]):
+                        good = int(block.places()[0]) if block.rejected else len(block)
+                        scores.append(self._learned(block.part(0, good)))
+                        _check(block, sum(map(len, scores)), len(rows))
         return np.concatenate(scores) if scores else np.empty(0)
 
     def _learned(self, block: Block) -> NDArray[np.float64]:
@@ -186,7 +187,8 @@ class AutoEncoder:
         Raises:
             DataError: If a value can't be read.
         """
-        return self.decode(self.encode(X))
+        with self._lock:
+            return self.decode(self.encode(X))
 
     def reconstruct_one(self, x: Sample) -> Sample:
         """One sample as its code tells it, see `decode`.

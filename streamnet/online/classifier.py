@@ -78,7 +78,8 @@ class OnlineClassifier(OnlineEstimator):
 
         The array has the type of the labels if they all have the same, else it is one of objects.
         """
-        return _array(self._classes)
+        with self._lock:
+            return _array(self._classes)
 
     def partial_fit(
         self,
@@ -91,11 +92,13 @@ class OnlineClassifier(OnlineEstimator):
         Args:
             X: The samples.
             y: A label for each.
-            classes: Labels that are known from now on, in this order. Nobody has to tell any: one
-                becomes known with its first sample, and others than these may still come.
+            classes: Before the first sample: labels that are known from it on, in this order.
+                Nobody has to tell any: one becomes known with its first sample, and others than
+                these may still come.
 
         Raises:
-            ConfigurationError: If one of the classes can't be a label, or they are too many.
+            ConfigurationError: If one of the classes can't be a label, they are too many, or it is
+                too late to tell a new one.
             DataError: If a value can't be read; the samples before it were learned.
         """
         with self._lock:
@@ -111,8 +114,9 @@ class OnlineClassifier(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        shares = self._one(x)
-        return None if shares is None else self._classes[shares.index(max(shares))]
+        with self._lock:
+            shares = self._one(x)
+            return None if shares is None else self._classes[shares.index(max(shares))]
 
     def predict_proba_one(self, x: Sample) -> dict[Any, float]:
         """The share of each label for the next sample; empty where `predict_one` is None.
@@ -120,8 +124,9 @@ class OnlineClassifier(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        shares = self._one(x)
-        return {} if shares is None else dict(zip(self._classes, shares, strict=True))
+        with self._lock:
+            shares = self._one(x)
+            return {} if shares is None else dict(zip(self._classes, shares, strict=True))
 
     def predict(self, X: Samples) -> NDArray[Any]:
         """The label of each of some samples that may come from anywhere, shape=(n,).
@@ -131,13 +136,14 @@ class OnlineClassifier(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        shares = self.predict_proba(X)
-        best = shares.argmax(axis=1) if self._classes else np.zeros(len(shares), np.intp)
-        silent = np.isnan(shares).any(axis=1) if self._classes else np.ones(len(shares), np.bool_)
+        with self._lock:
+            shares, known = self.predict_proba(X), self._classes.copy()
+        best = shares.argmax(axis=1) if known else np.zeros(len(shares), np.intp)
+        silent = np.isnan(shares).any(axis=1) if known else np.ones(len(shares), np.bool_)
         if not silent.any():
-            named: NDArray[Any] = _array(self._classes)[best]
+            named: NDArray[Any] = _array(known)[best]
             return named
-        labels = [None if s else self._classes[b] for s, b in zip(silent, best, strict=True)]
+        labels = [None if s else known[b] for s, b in zip(silent, best, strict=True)]
         return np.array([*labels, None], object)[:-1]
 
     def predict_proba(self, X: Samples) -> NDArray[np.floating]:
@@ -148,7 +154,8 @@ class OnlineClassifier(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        return self._many(X)[:, : len(self._classes)]
+        with self._lock:
+            return self._many(X)[:, : len(self._classes)]
 
     def score(self, X: Samples, y: Sequence[Any] | ArrayLike) -> float:
         """Accuracy of `predict`: the share of samples whose label it names.
@@ -157,10 +164,11 @@ class OnlineClassifier(OnlineEstimator):
             DataError: If a value can't be read, or there are no samples.
         """
         rows, targets = rows_and_targets(X, y)
-        truths, shares = self._targets(targets), self.predict_proba(rows)
-        if not self._classes:
+        with self._lock:
+            truths, shares = self._targets(targets), self.predict_proba(rows)
+            numbers = {label: number for number, label in enumerate(self._learner.encoder.labels)}
+        if not numbers:
             return 0.0
-        numbers = {label: number for number, label in enumerate(self._learner.encoder.labels)}
         truth = [numbers.get(printable(text), -1) for text in truths.tolist()]
         named = ~np.isnan(shares).any(axis=1)
         return float(np.mean(named & (shares.argmax(axis=1) == truth)))
@@ -168,8 +176,10 @@ class OnlineClassifier(OnlineEstimator):
     def _expect_all(self, targets: Sequence[Any]) -> None:
         """Know all labels from the start, sorted if they can be: so scikit-learn's scores want it.
 
-        What is no label is refused with its sample.
+        What is no label is refused with its sample. A model to go on learning has its own order.
         """
+        if self._learner.ready:
+            return
         labels = list({repr(y): y for y in targets}.values())
         with suppress(TypeError, ValueError):
             labels.sort()
@@ -185,8 +195,19 @@ class OnlineClassifier(OnlineEstimator):
         for letter in (*block.rejected, *fitting.rejected) if strict else ():
             what = complaint(letter)
             raise ConfigurationError(f"classes[{letter.offset}] can't be a label: {what}")
-        encoder.expect(fitting)
-        self._note(fitting, labels, 0)
+        if self._learner.ready:
+            # The outputs of new ones would answer before they have learned to be silent.
+            assert block.target is not None
+            for text in block.target.tolist():
+                if printable(text) not in encoder.labels:
+                    raise ConfigurationError(
+                        f"classes has {text!r}, but must have no new label once samples were "
+                        "learned: each becomes known with its first sample"
+                    )
+            return
+        with self._whole():
+            encoder.expect(fitting)
+            self._note(fitting, labels, 0)
 
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
         """Numbers that are equal as the one that came first: a column of them may become floats."""

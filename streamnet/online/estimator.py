@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from contextlib import suppress
 from copy import deepcopy
 from math import isfinite
-from threading import RLock
 from typing import Any
 from typing import Self
 from typing import cast
@@ -96,7 +97,6 @@ class OnlineEstimator(ScikitLearnEstimator):
             candidates = candidates_of(candidates)  # an iterator can be read only once
         given = {"candidates": candidates, "seed": seed, "kinds": kinds, "start": start}
         super().__init__({**given, **learning})
-        self._lock = RLock()
         self._begin()
 
     def _begin(self) -> None:
@@ -116,7 +116,8 @@ class OnlineEstimator(ScikitLearnEstimator):
         self._names: frozenset[str] = frozenset()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), self._settings, self._params, self.export_state())
+        with self._lock:
+            return _restored, (type(self), self._settings, self._params, self.export_state())
 
     def _has_learned(self) -> bool:
         learner: object = self._learner
@@ -158,11 +159,22 @@ class OnlineEstimator(ScikitLearnEstimator):
         """
         rows, targets = rows_and_targets(X, y)
         with self._lock:
-            self._begin()
-            self._expect_all(targets)
+            with self._whole():
+                self._begin()
+                self._expect_all(targets)
             order = permutation(key_of(self._learner.seed, FIT), len(rows))
             self._learn_all(rows, targets, order.tolist())
         return self
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Of work that must not be left half-done; Ctrl-C waits for its end."""
+        with Uninterrupted():
+            try:
+                yield
+            except BaseException as error:
+                self._learner = cast("Learner", Broken("the estimator", error))
+                raise
 
     def _learn_all(
         self, rows: Sequence[Sample], targets: Sequence[Any], order: Sequence[int]

@@ -59,8 +59,9 @@ class OnlineRegressor(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        number = self._one(x)
-        return float(self._learner.encoder.scale[0] if number is None else number)
+        with self._lock:
+            number = self._one(x)
+            return float(self._learner.encoder.scale[0] if number is None else number)
 
     def predict(self, X: Samples) -> NDArray[np.float64]:
         """The number for each of some samples that may come from anywhere, shape=(n,).
@@ -68,8 +69,9 @@ class OnlineRegressor(OnlineEstimator):
         Raises:
             DataError: If a value can't be read.
         """
-        numbers = self._many(X)
-        return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
+        with self._lock:
+            numbers = self._many(X)
+            return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
 
     def score(self, X: Samples, y: Sequence[Any] | ArrayLike) -> float:
         """R² of `predict`: 1 less the squared errors' share of the targets' squared deviations.

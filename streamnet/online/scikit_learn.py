@@ -6,6 +6,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence
+from threading import RLock
 from typing import Any
 from typing import ClassVar
 from typing import Self
@@ -36,6 +37,7 @@ class ScikitLearnEstimator(ABC):
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self._params = dict(params)
+        self._lock = RLock()
 
     def __repr__(self) -> str:
         given = {name: value for name, value in self._params.items() if value is not None}
@@ -56,14 +58,17 @@ class ScikitLearnEstimator(ABC):
     def set_params(self, **params: Any) -> Self:
         """Change settings: for the first sample, or for the next `fit` if some were learned.
 
+        Classes that were told before the first sample have to be told again.
+
         Raises:
             ConfigurationError: If a setting is unknown or breaks its rule; nothing changes then.
         """
-        changed = {**self._params, **params}
-        type(self)(**changed)  # refuses what must not be
-        self._params = changed
-        if not self._has_learned():
-            self._begin()
+        with self._lock:
+            changed = {**self._params, **params}
+            type(self)(**changed)  # refuses what must not be
+            self._params = changed
+            if not self._has_learned():
+                self._begin()
         return self
 
     @abstractmethod

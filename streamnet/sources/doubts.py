@@ -15,6 +15,7 @@ from streamnet.sources.kinds import is_not_finite
 from streamnet.sources.kinds import is_number
 from streamnet.sources.kinds import strays_of
 from streamnet.sources.reasons import shown
+from streamnet.sources.times import is_time
 
 __all__ = ("tell_doubts",)
 
@@ -56,8 +57,10 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
             _tell_strays(file, name, texts, target=name == schema.target)
         elif (found := _as_number(texts)) is not None:
             words[name] = found
-        elif sum(FOREIGN_DATE.fullmatch(text) is not None for text in texts) > MOSTLY * len(texts):
-            dates[name] = texts[0], "2023-12-31"
+        else:
+            foreign = [t for t in texts if FOREIGN_DATE.fullmatch(t) and not is_time(t)]
+            if foreign and len(foreign) > MOSTLY * len(texts):
+                dates[name] = foreign[0], "2023-12-31"
     _tell_words(file, "numbers are written", words)
     _tell_words(file, "dates are read", dates)
 

@@ -74,6 +74,7 @@ class FolderSource(Source):
         self._changes: dict[str, _Change] = {}  # of files that were not taken yet, in order
         self._folder_time = 0  # of the folder's own last change before the last look at all files
         self._look_again = 0.0  # when the next one is due
+        self._empty = ""  # the first file without content, which it may get unseen; "" for none
         self._source: Source | None = None  # of the file that is read
         self._giver: Source | None = None  # of the last block
         self._end = Position()  # of the last block
@@ -166,21 +167,26 @@ class FolderSource(Source):
         now = monotonic()
         if (name := self._as_seen(now)) is not None:
             return None, name
-        self._folder_time = _status(self._folder).st_mtime_ns
+        folder_time = _status(self._folder).st_mtime_ns
         last = self._taken[-1] if self._taken else ""
         taken = frozenset(self._taken)
         coming: dict[str, _Change] = {}
+        empty = ""
         for name, status in _files(self._folder):
+            size, time = status.st_size, status.st_mtime_ns
+            if not size:
+                empty = empty or (name if name > last else "")
+                continue
             if name <= last:
                 remembered = len(self._taken) < MOST_NAMES or name > self._taken[0]
                 if remembered and name not in taken:
                     return name, None
                 continue
-            size, time = status.st_size, status.st_mtime_ns
             before = self._changes.get(name)
             same = before is not None and (before.size, before.time) == (size, time)
             coming[name] = before if before and same else _Change(size, time, now)
-        self._changes = coming
+        # Only a look at all of them is one to go by.
+        self._changes, self._folder_time, self._empty = coming, folder_time, empty
         done = monotonic()
         self._look_again = done + max(PAUSE, done - now)
         first = next(iter(coming), None)
@@ -194,7 +200,7 @@ class FolderSource(Source):
         A look at all files before each of thousands would take time by their square.
         """
         first = next(iter(self._changes), None)
-        if first is None or now > self._look_again:
+        if first is None or now > self._look_again or "" < self._empty < first:
             return None
         before = self._changes[first]
         try:
@@ -218,13 +224,13 @@ class FolderSource(Source):
 
 
 def _files(folder: str) -> list[tuple[str, os.stat_result]]:
-    """Names of the files with content, in order."""
+    """Names of the files, in order."""
     try:
         with os.scandir(folder) as entries:
             found = [(entry.name, entry.stat()) for entry in entries if _counts(entry)]
     except OSError as error:
         raise unreadable(folder, error) from None
-    return sorted((name, status) for name, status in found if status.st_size)
+    return sorted(found)
 
 
 def _status(folder: str) -> os.stat_result:

@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
+from streamnet.errors import StateError
 from streamnet.online import OnlineClassifier
 from streamnet.online import OnlineRegressor
 from streamnet.online.estimator import FIT
@@ -184,13 +185,47 @@ def test_a_missing_label_is_refused_with_its_sample() -> None:
 def test_classes_are_known_before_their_samples_and_others_may_come() -> None:
     estimator = OnlineClassifier(FEW).partial_fit(X[:5], ["b"] * 5, classes=["d", "b"])
     assert estimator.predict_proba(X[:7]).shape == (7, 2)
-    estimator.partial_fit(X[5:10], ["a"] * 5, classes=np.array(["b", "d"]))
+    estimator.partial_fit(X[5:10], ["a"] * 5, classes=np.array(["b", "d"]))  # as it was before
     assert estimator.classes_.tolist() == ["d", "b", "a"]
     assert estimator.model().labels == ("d", "b", "a")
     again = pickle.loads(pickle.dumps(estimator))
     for learner in (estimator, again):
         learner.learn_one({f"f{column}": 0.0 for column in range(6)}, "d")
     assert flat(again.export_state()) == flat(estimator.export_state())
+
+
+def test_new_classes_can_t_be_told_once_samples_were_learned() -> None:
+    estimator = OnlineClassifier(FEW).partial_fit(X, NAMES)
+    before = flat(estimator.export_state())
+    with pytest.raises(ConfigurationError, match="classes has 'new', but must have no new label"):
+        estimator.partial_fit(X, NAMES, classes=["a", "new"])
+    assert flat(estimator.export_state()) == before
+    estimator.partial_fit(X, NAMES, classes=["a", "b", "c"])
+    assert estimator.classes_.tolist() == ["c", "b", "a"]
+
+
+def test_a_fit_goes_on_from_a_model_with_its_labels_first() -> None:
+    start = OnlineClassifier(FEW).partial_fit(X, NAMES).model()
+    estimator = OnlineClassifier(start=start)
+    with pytest.raises(DataError, match="f0"):
+        estimator.fit([{"f0": object()}], ["other"])
+    assert estimator.predict_proba(X).shape == (600, 3)
+    estimator.fit(X, ["other"] * 600)
+    assert estimator.classes_.tolist() == ["c", "b", "a", "other"]
+    assert set(estimator.predict(X)) == {"other"}
+
+
+def test_a_fit_that_is_broken_off_leaves_nothing_that_answers_wrongly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    estimator = OnlineClassifier(FEW).fit(X, NAMES)
+    with monkeypatch.context() as patch:
+        patch.setattr("streamnet.online.estimator.RowReader", None)  # as a signal may break in
+        with pytest.raises(TypeError):
+            estimator.fit(X, y)
+    with pytest.raises(StateError, match="was broken off"):
+        estimator.predict(X)
+    assert estimator.fit(X, y).classes_.tolist() == [0, 1, 2]
 
 
 def test_classes_that_are_numbers_are_the_labels_that_equal_them() -> None:

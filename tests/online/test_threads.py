@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
 
+from streamnet.learning.learner import Learner
 from streamnet.online import AutoEncoder
+from streamnet.online import OnlineClassifier
 from tests.online.learners import KINDS
 from tests.online.learners import Estimator
+from tests.online.learners import classifier
 from tests.online.learners import samples
+from tests.online.learners import taught
 
 THREADS, EACH = 4, 150
 
@@ -35,6 +41,53 @@ def test_threads_that_learn_and_ask_at_once_share_an_estimator(
     assert estimator._learner.trainer.number == estimator._reader.records == 2 * THREADS * EACH
     assert estimator._learner.server.scored == 2 * THREADS * EACH
     assert estimator._learner.trainer.population.healthy.all()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda e: e.predict_one({"x": 1.0}),
+        lambda e: e.predict_proba_one({"x": 1.0}),
+        lambda e: e.predict([{"x": 1.0}] * 3),
+        lambda e: e.predict_proba([{"x": 1.0}] * 3),
+        lambda e: e.score([{"x": 1.0}] * 3, ["yes", "no", "no"]),
+    ],
+    ids=["predict_one", "predict_proba_one", "predict", "predict_proba", "score"],
+)
+def test_a_label_that_comes_while_one_asks_is_not_half_there(
+    ask: Callable[[OnlineClassifier], Any],
+) -> None:
+    estimator, before = taught(), taught()
+    started: list[Thread] = []
+
+    def interrupted(learner: Learner, *arguments: Any, **named: Any) -> Any:
+        if not started:
+            started.append(Thread(target=estimator.learn_one, args=({"x": 1.0}, "a new one")))
+            started[0].start()
+        found = answer(learner, *arguments, **named)
+        started[0].join(0.2)  # it waits, so this does not end it
+        return found
+
+    answer = Learner.answer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "answer", interrupted)
+        found = ask(estimator)
+    started[0].join()
+    assert np.array_equal(found, ask(before))
+    assert estimator.classes_.tolist()[-1] == "a new one"
+
+
+def test_settings_are_not_changed_while_others_learn() -> None:
+    estimator = classifier()
+    with ThreadPoolExecutor(1) as pool:
+        with estimator._lock:
+            change = pool.submit(estimator.set_params, seed=9)
+            with pytest.raises(TimeoutError):
+                change.result(timeout=0.2)
+            estimator.learn_one({"x": 1.0}, "yes")
+        change.result()
+    assert estimator.get_params()["seed"] == 9
+    assert estimator._learner.seed == 3
 
 
 def test_threads_share_an_auto_encoder() -> None:

@@ -84,6 +84,15 @@ def test_dates_that_are_not_iso_8601_are_told(caplog: pytest.LogCaptureFixture, 
     ]
 
 
+def test_a_date_is_shown_that_is_one_and_those_that_can_be_read_are_no_doubt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (line,) = told(caplog, {"t": ["tbd", *(f"{day}.1.2023" for day in range(1, 31))]})
+    assert "such as '1.1.2023'; dates are read like" in line
+    caplog.clear()
+    assert told(caplog, {"t": ["tbd", *(f"2023-01-{day:02}" for day in range(1, 31))]}) == []
+
+
 def test_columns_that_share_a_doubt_share_a_line(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = told(caplog, {"u": ["5%"], "v": ["$7"]})
     assert line.startswith("f.csv: 'u', 'v' are taken as words, such as '5%'; ")

@@ -17,6 +17,7 @@ from streamnet.sources import Columns
 from streamnet.sources import Source
 from streamnet.sources import folder
 from streamnet.sources import open_files
+from streamnet.sources.folder import FolderSource
 from tests.sources.live import SECONDS
 from tests.sources.live import firsts
 from tests.sources.live import go_on
@@ -267,3 +268,39 @@ def test_a_file_that_comes_before_those_that_wait_is_read_before_them(
         return found
 
     assert anyio.run(main, backend=backend) == [1, 2, 2, 3, 4]
+
+
+def settled(path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderSource:
+    """A source that has looked at a and c, which are complete, and taken a."""
+    monkeypatch.setattr(folder, "PAUSE", 60.0)  # so long would a look count
+    monkeypatch.setattr(folder, "SETTLED", 0.0)
+    source = FolderSource(str(path), lambda name: follow(Path(name)), on_gap="go_on")
+    assert source._scanned() == (None, "a")
+    source._take("a")
+    return source
+
+
+def test_a_file_that_came_with_one_too_late_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "c"):
+        put(tmp_path / name, 1)
+    source = settled(tmp_path, monkeypatch)
+    for name in ("0late", "b"):
+        put(tmp_path / name, 1)
+    assert source._scanned() == ("0late", None)
+    source._take("0late")
+    assert source._scanned() == (None, "b")
+
+
+def test_a_file_that_was_empty_is_not_passed_over_once_it_is_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "c"):
+        put(tmp_path / name, 1)
+    (tmp_path / "b").touch()
+    source = settled(tmp_path, monkeypatch)
+    put(tmp_path / "b", 1)
+    assert source._scanned() == (None, "b")
+    source._take("b")
+    assert source._scanned() == (None, "c")
