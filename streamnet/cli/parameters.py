@@ -82,8 +82,9 @@ def pairs(kind: Any, tokens: Sequence[Token]) -> tuple[tuple[str, str], ...]:  #
 
 def several(converter: Any, metavar: str, text: str, group: Group | None = None) -> Parameter:
     """An option that takes texts with commas, and may be repeated."""
+    placed: dict[str, Any] = {} if group is None else {"group": group}  # None itself would hide it
     return Parameter(
-        converter=converter, n_tokens=1, negative="", metavar=metavar, help=text, group=group
+        converter=converter, n_tokens=1, negative="", metavar=metavar, help=text, **placed
     )
 
 
