@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from streamnet.sources import IterableSource
     from streamnet.sources import open_files
 
+    __version__: str
+
 __all__ = (
     "AutoEncoder",
     "CandidateSettings",
@@ -91,6 +93,8 @@ _HOMES = {
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return import_module("importlib.metadata").version("streamnet")
         if name not in _HOMES:
             raise AttributeError(f"module 'streamnet' has no attribute {name!r}")
         return getattr(import_module(_HOMES[name]), name)

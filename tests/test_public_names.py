@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
@@ -160,3 +161,8 @@ def test_private_names_constants_and_imports_need_not_be_public() -> None:
     source = "import a\n__all__ = ('C', 'Aa', 'f')\nC: int = 1\nD = 2\n"
     source += "class Aa: pass\ndef f(): pass\ndef _g(): pass"
     assert faults(source) == []
+
+
+def test_the_package_tells_its_version() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert streamnet.__version__ == project["version"]
