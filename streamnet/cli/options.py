@@ -14,11 +14,11 @@ from cyclopts import Parameter
 
 from streamnet.cli.parameters import count
 from streamnet.cli.parameters import counts
-from streamnet.cli.parameters import file_of
 from streamnet.cli.parameters import numbers
 from streamnet.cli.parameters import one
 from streamnet.cli.parameters import pairs
 from streamnet.cli.parameters import several
+from streamnet.cli.parameters import text_of
 from streamnet.cli.parameters import texts
 from streamnet.cli.parameters import word
 
@@ -50,7 +50,7 @@ Files = Annotated[
     str,
     Parameter(
         name="FILE",
-        converter=file_of,
+        converter=text_of,
         n_tokens=1,
         help="Files in the order given, glob patterns in quotes, or - for standard input; plain or "
         "packed with gzip, zstd or xz.",

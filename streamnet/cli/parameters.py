@@ -13,11 +13,11 @@ __all__ = (
     "STANDARD_INPUT",
     "count",
     "counts",
-    "file_of",
     "numbers",
     "one",
     "pairs",
     "several",
+    "text_of",
     "texts",
     "word",
 )
@@ -26,8 +26,8 @@ __all__ = (
 STANDARD_INPUT = ".//-"
 
 
-def file_of(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type
-    """A file's name, or whatever else may be ``-``."""
+def text_of(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type
+    """A text that may be ``-``, such as the name of a file."""
     (token,) = tokens
     return _typed(token)
 
@@ -95,7 +95,7 @@ def one(metavar: str, text: str, name: str | None = None) -> Parameter:
 
 def word(metavar: str, text: str) -> Parameter:
     """An option of one text, which may be ``-``."""
-    return Parameter(converter=file_of, n_tokens=1, metavar=metavar, help=text)
+    return Parameter(converter=text_of, n_tokens=1, metavar=metavar, help=text)
 
 
 def count(text: str, name: str | None = None, *, metavar: str = "N") -> Parameter:

@@ -234,7 +234,7 @@ def plan_of(settings: CandidateSettings, task: Task, capacity: Capacity) -> NDAr
     """
     sections = sections_of(settings, capacity)
     at = {section.name: section.offset for section in sections}
-    facts = _facts_of(settings, task, capacity, sections)
+    facts = _facts_of(settings, task, capacity, sections, at)
     plan = np.zeros(MOVES + len(PLAN_MOVE) * (MOST_LAYERS + 2), np.int64)
     plan[: PLAN.layers] = facts[: PLAN.layers]
     for layer, places in enumerate(_layers(settings, capacity, at)):
@@ -247,10 +247,13 @@ def plan_of(settings: CandidateSettings, task: Task, capacity: Capacity) -> NDAr
 
 
 def _facts_of(
-    settings: CandidateSettings, task: Task, capacity: Capacity, sections: Sequence[Section]
+    settings: CandidateSettings,
+    task: Task,
+    capacity: Capacity,
+    sections: Sequence[Section],
+    at: Mapping[str, int],
 ) -> _Plan:
     """A plan's values up to its layers; what a linear model does not have stays 0."""
-    at = {section.name: section.offset for section in sections}
     size = sum(section.rows * section.width for section in sections)
     values, deltas, end = _scratch(settings, capacity)
     width = padded(capacity.outputs)

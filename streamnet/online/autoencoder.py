@@ -60,8 +60,7 @@ class AutoEncoder:
     in `score_and_learn`: what is only asked about changes nothing, and so has no place for it.
 
     Copied or pickled, it goes on to the same bits. Ctrl-C, and any other exception that breaks into
-    it, are as for the online estimators. Calls from several threads come
-    one after the other.
+    it, are as for the online estimators. Calls from several threads come one after the other.
 
     Args:
         code: Units of the code.

@@ -16,12 +16,12 @@ from streamnet.errors import ConfigurationError
 from streamnet.features.categories import printable
 from streamnet.online.estimator import OnlineEstimator
 from streamnet.online.estimator import complaint
-from streamnet.online.scikit_learn import rows_and_targets
 from streamnet.samples import Block
 from streamnet.samples import Sample
 from streamnet.samples import Task
 from streamnet.sources.frames import Samples
 from streamnet.sources.frames import listed
+from streamnet.sources.frames import rows_and_targets
 from streamnet.sources.kinds import WHITESPACE
 
 __all__ = ("OnlineClassifier",)
@@ -37,22 +37,6 @@ class OnlineClassifier(OnlineEstimator):
     Labels are what the user gave: texts, numbers, booleans. Two that are equal, such as 1, 1.0 and
     True, or have the same text, are the same label, and the one that came first is answered. In a
     model file labels are texts.
-
-    A sample is a dict of numbers, texts, dates or None by name; features may be absent, and new
-    ones may come at any time. Many samples are a list of dicts, a data frame (of polars, pandas or
-    pyarrow), or a matrix, shape=(n, features), whose columns are called f0, f1, ... Learning in
-    blocks or one by one gives the same bits. Calls from several threads come one after the other.
-    `OnlineEstimator` tells the rest.
-
-    Args:
-        candidates: Settings of each network; None is a population of 25 that suits most streams.
-        seed: Key of all random numbers; the same seed and samples give the same bits.
-        kinds: How columns are understood, for those whose first value would mislead.
-        start: Model to go on learning, instead of candidates.
-        learning: More settings, as of `streamnet.learning.Learner`: criterion, serve, encoder, ...
-
-    Raises:
-        ConfigurationError: If a setting is unknown or breaks its rule.
 
     >>> classifier = OnlineClassifier(seed=1)
     >>> for i in range(300):
@@ -198,8 +182,9 @@ class OnlineClassifier(OnlineEstimator):
         if self._learner.ready:
             # The outputs of new ones would answer before they have learned to be silent.
             assert block.target is not None
+            known = set(encoder.labels)
             for text in block.target.tolist():
-                if printable(text) not in encoder.labels:
+                if printable(text) not in known:
                     raise ConfigurationError(
                         f"classes has {text!r}, but must have no new label once samples were "
                         "learned: each becomes known with its first sample"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from copy import deepcopy
+from inspect import cleandoc
 from math import isfinite
 from typing import Any
 from typing import Self
@@ -29,7 +30,6 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.broken import Broken
 from streamnet.online.interrupts import Uninterrupted
 from streamnet.online.scikit_learn import ScikitLearnEstimator
-from streamnet.online.scikit_learn import rows_and_targets
 from streamnet.randomness import key_of
 from streamnet.randomness import permutation
 from streamnet.samples import Block
@@ -41,6 +41,7 @@ from streamnet.samples import Task
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import only
 from streamnet.sources.frames import Samples
+from streamnet.sources.frames import rows_and_targets
 from streamnet.sources.frames import rows_of
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.rows import RowReader
@@ -62,8 +63,9 @@ class OnlineEstimator(ScikitLearnEstimator):
     absent, and new ones may come at any time. Learning in blocks or one by one gives the same bits.
 
     Many samples are a list of dicts, a data frame (of polars, pandas or pyarrow), or a matrix,
-    whose columns are called f0, f1, ... Where nothing is learned, at least one column of a frame
-    must be known, and a matrix must have the columns that are, or `SchemaError` is raised.
+    shape=(n, features), whose columns are called f0, f1, ... Where nothing is learned, at least one
+    column of a frame must be known, and a matrix must have the columns that are, or `SchemaError`
+    is raised.
 
     Copied or pickled, it goes on to the same bits. Ctrl-C waits until what is being learned, at
     most 1,024 samples, is whole. Any other exception that breaks into it, such as one of a signal
@@ -73,15 +75,22 @@ class OnlineEstimator(ScikitLearnEstimator):
     learned with a `model`.
 
     Args:
-        candidates: Settings of each candidate; None is `default_population`.
+        candidates: Settings of each network; None is a population of 25 that suits most streams.
         seed: Key of all random numbers; the same seed and samples give the same bits.
         kinds: How columns are understood, for those whose first value would mislead.
         start: Model to go on learning, instead of candidates; see `Learner`.
-        learning: More settings of `Learner`.
+        learning: More settings, as of `streamnet.learning.Learner`: criterion, serve, encoder, ...
 
     Raises:
         ConfigurationError: If a setting is unknown or breaks its rule.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__doc__ and OnlineEstimator.__doc__:
+            # `help` tells a class's own docstring alone: all but the first line of this follows it.
+            _, shared = cleandoc(OnlineEstimator.__doc__).split("\n\n", 1)
+            cls.__doc__ = f"{cleandoc(cls.__doc__)}\n\n{shared}\n"
 
     def __init__(
         self,
@@ -335,7 +344,8 @@ class OnlineEstimator(ScikitLearnEstimator):
     @property
     def champion(self) -> CandidateSettings | None:
         """Settings of the candidate that answers now; None before the first sample."""
-        member = self._learner.server.champion
+        with self._lock:
+            member = self._learner.server.champion
         return None if member is None else member.settings
 
     def export_state(self) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from streamnet.online.estimator import OnlineEstimator
-from streamnet.online.scikit_learn import rows_and_targets
 from streamnet.samples import Block
 from streamnet.samples import Sample
 from streamnet.samples import Task
 from streamnet.sources.frames import Samples
+from streamnet.sources.frames import rows_and_targets
 
 __all__ = ("OnlineRegressor",)
 
@@ -25,22 +25,6 @@ class OnlineRegressor(OnlineEstimator):
     """A population of networks that predicts a number and learns sample by sample.
 
     The target is standardised online: any range will do.
-
-    A sample is a dict of numbers, texts, dates or None by name; features may be absent, and new
-    ones may come at any time. Many samples are a list of dicts, a data frame (of polars, pandas or
-    pyarrow), or a matrix, shape=(n, features), whose columns are called f0, f1, ... Learning in
-    blocks or one by one gives the same bits. Calls from several threads come one after the other.
-    `OnlineEstimator` tells the rest.
-
-    Args:
-        candidates: Settings of each network; None is a population of 25 that suits most streams.
-        seed: Key of all random numbers; the same seed and samples give the same bits.
-        kinds: How columns are understood, for those whose first value would mislead.
-        start: Model to go on learning, instead of candidates.
-        learning: More settings, as of `streamnet.learning.Learner`: criterion, serve, encoder, ...
-
-    Raises:
-        ConfigurationError: If a setting is unknown or breaks its rule.
 
     >>> regressor = OnlineRegressor(seed=1)
     >>> for i in range(2000):

@@ -13,13 +13,10 @@ from typing import Self
 
 from numpy.typing import ArrayLike
 
-from streamnet.errors import DataError
 from streamnet.samples import Task
 from streamnet.sources.frames import Samples
-from streamnet.sources.frames import listed
-from streamnet.sources.frames import rows_of
 
-__all__ = ("ScikitLearnEstimator", "rows_and_targets")
+__all__ = ("ScikitLearnEstimator",)
 
 
 class ScikitLearnEstimator(ABC):
@@ -106,17 +103,3 @@ class ScikitLearnEstimator(ABC):
             regressor_tags=None if labels else RegressorTags(),
             input_tags=InputTags(string=True, dict=True, categorical=True, allow_nan=True),
         )
-
-
-def rows_and_targets(
-    X: Samples, y: Sequence[Any] | ArrayLike
-) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Samples as dicts, and a target for each.
-
-    Raises:
-        DataError: If they are not as many.
-    """
-    rows, targets = rows_of(X), listed(y)
-    if len(rows) != len(targets):
-        raise DataError(f"X has {len(rows)} samples, but y has {len(targets)}")
-    return rows, targets

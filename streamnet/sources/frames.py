@@ -20,7 +20,7 @@ from streamnet.samples import Sample
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import as_sample
 
-__all__ = ("Samples", "listed", "one_or_more", "rows_of")
+__all__ = ("Samples", "listed", "one_or_more", "rows_and_targets", "rows_of")
 
 Samples = Sequence[Sample] | ArrayLike
 """Many samples: dicts, a data frame, or a matrix whose columns are called f0, f1, ..."""
@@ -97,6 +97,20 @@ def listed(targets: Any) -> list[Any]:
         return list(_plain(targets))
     except TypeError:
         raise DataError(f"y is {targets!r}, but must be several: one for each sample") from None
+
+
+def rows_and_targets(
+    X: Samples, y: Sequence[Any] | ArrayLike
+) -> tuple[Sequence[Sample], list[Any]]:
+    """Samples as dicts, and a target for each.
+
+    Raises:
+        DataError: If they are not as many.
+    """
+    rows, targets = rows_of(X), listed(y)
+    if len(rows) != len(targets):
+        raise DataError(f"X has {len(rows)} samples, but y has {len(targets)}")
+    return rows, targets
 
 
 def _in_a_line(samples: Any) -> bool:
