@@ -38,6 +38,7 @@ __all__ = (
     "positive_part",
     "prefetch",
     "put",
+    "reciprocal_root",
     "splat",
     "splat_four",
     "square_root",
@@ -251,6 +252,30 @@ def square_root(typing_context, vector):
 
     def generate(context, builder, signature, args):
         return llvm(builder, "sqrt", signature.return_type, args[0].type, args)
+
+    return vector(vector), generate
+
+
+@intrinsic
+def reciprocal_root(typing_context, vector):
+    """One over the square root of each lane, which must be positive, finite, not subnormal.
+
+    In float32 its relative error is below 2**-14 where the processor has an instruction for that,
+    which takes a third of the time of an exact one, and as exact as LLVM makes it elsewhere.
+    """
+
+    def generate(context, builder, signature, args):
+        kind = args[0].type
+        if vector.dtype == types.float32 and "+avx512f" in context.codegen().magic_tuple()[2]:
+            mask = ir.Constant(ir.IntType(16), -1)
+            arguments = [args[0], ir.Constant(kind, [0.0] * LANES), mask]
+            signature = ir.FunctionType(kind, [argument.type for argument in arguments])
+            name = "llvm.x86.avx512.rsqrt14.ps.512"
+            function = cgutils.get_or_insert_function(builder.module, signature, name)
+            return builder.call(function, arguments)
+        one = ir.Constant(kind, [1.0] * vector.lanes)
+        root = llvm(builder, "sqrt", vector, kind, args)
+        return builder.fdiv(one, root, flags=FLAGS)
 
     return vector(vector), generate
 

@@ -50,9 +50,15 @@ def correction_of(plan, factor, taken):
     """What Adam multiplies the rate with, since its averages start at zero."""
     if simd.fact(plan, PLAN.optimiser) != ADAM:
         return 1.0
-    first = 1.0 - math.exp((taken + 1) * simd.fact(factor, FACTORS.log_momentum))
-    second = 1.0 - math.exp((taken + 1) * simd.fact(factor, FACTORS.log_second_momentum))
+    first = _share_seen((taken + 1) * simd.fact(factor, FACTORS.log_momentum))
+    second = _share_seen((taken + 1) * simd.fact(factor, FACTORS.log_second_momentum))
     return math.sqrt(second) / first
+
+
+@inlined
+def _share_seen(logarithm):
+    """``1 - exp(logarithm)``; exactly 1 once the rest is below half a unit in its last place."""
+    return 1.0 if logarithm < -37.5 else 1.0 - math.exp(logarithm)
 
 
 @inlined
@@ -227,17 +233,17 @@ def _step(optimiser, plan, factor, weights, at, state, g, rate):
     elif optimiser == RMSPROP:
         v = simd.multiply_add(g, g, simd.multiply(beta2, simd.load(state, first)))
         simd.store(state, first, v)
-        move = simd.divide(g, simd.square_root(simd.add(v, epsilon)))
+        move = simd.multiply(g, simd.reciprocal_root(simd.add(v, epsilon)))
         pace = -rate / root
     elif optimiser == ADAGRAD:
         v = simd.multiply_add(g, g, simd.load(state, first))
         simd.store(state, first, v)
-        move = simd.divide(g, simd.square_root(simd.add(v, epsilon)))
+        move = simd.multiply(g, simd.reciprocal_root(simd.add(v, epsilon)))
     elif optimiser == ADAM:
         m = simd.multiply_add(rest, g, simd.multiply(beta, simd.load(state, first)))
         simd.store(state, first, m)
         v = simd.multiply_add(g, g, simd.multiply(beta2, simd.load(state, second)))
         simd.store(state, second, v)
-        move = simd.divide(m, simd.square_root(simd.add(v, epsilon)))
+        move = simd.multiply(m, simd.reciprocal_root(simd.add(v, epsilon)))
     w = simd.load(weights, at)
     simd.store(weights, at, simd.multiply_add(simd.splat(number(pace)), move, w))

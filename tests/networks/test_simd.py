@@ -33,6 +33,20 @@ def arithmetic(a, b, c, out):
     simd.put(out, 177, simd.lane(y))
 
 
+@kernel
+def roots(numbers, out):
+    for j in range(0, numbers.size, 16):
+        simd.store(out, j, simd.reciprocal_root(simd.load(numbers, j)))
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 2.0**-14), (np.float64, 1e-15)])
+def test_one_over_the_root_is_exact_to_the_stated_error(dtype: Any, error: float) -> None:
+    numbers = np.logspace(-37, 38, 1 << 14).astype(dtype)
+    out = np.zeros_like(numbers)
+    roots(numbers, out)
+    np.testing.assert_allclose(out * np.sqrt(numbers.astype(float)), 1.0, rtol=0, atol=error)
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_operation_does_to_each_lane_what_numpy_does(dtype: Any) -> None:
     rng = np.random.default_rng(0)

@@ -43,12 +43,13 @@ def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(run: Runne
     source = Playing(stream(Task.REGRESSION, 4000), largest=60)
 
     async def look() -> None:
-        # Till nothing moves any more: all channels are full, or the source is at its end.
+        # Till all channels are full, or the source is at its end; and whatever moves after that.
         while min(pipeline.statistics().waiting) < 4 and source.given < len(source.block):
             await checkpoint()
+        waiting.append(pipeline.statistics().waiting)
         for _ in range(20):
             await checkpoint()
-        waiting.append(pipeline.statistics().waiting)
+            waiting.append(pipeline.statistics().waiting)
 
     def sink(served: Served) -> None:
         from_thread.run(look)
