@@ -34,6 +34,7 @@ __all__ = (
     "load_four",
     "multiply",
     "multiply_add",
+    "multiply_first",
     "pick",
     "positive_part",
     "prefetch",
@@ -211,11 +212,11 @@ def _splatting(lanes: int):
 splat, splat_four = _splatting(LANES), _splatting(FOUR)
 
 
-def _binary(name: str):
+def _binary(name: str, flags: tuple[str, ...] = FLAGS):
     @intrinsic
     def operation(typing_context, left, right):
         def generate(context, builder, signature, args):
-            return getattr(builder, name)(args[0], args[1], flags=FLAGS)
+            return getattr(builder, name)(args[0], args[1], flags=flags)
 
         return left(left, right), generate
 
@@ -226,6 +227,9 @@ add = _binary("fadd")
 subtract = _binary("fsub")
 multiply = _binary("fmul")
 divide = _binary("fdiv")
+# A product that is made where it is written: compilers may take (a * b) * c apart and make a * c in
+# each turn of a loop. Without any flags it would be given all of them.
+multiply_first = _binary("fmul", ("nsz",))
 
 
 def llvm(builder, name, kind, result, arguments):

@@ -134,7 +134,7 @@ def _move(optimiser, plan, factor, weights, state, scratch, touched, count, acti
     for j in range(0, width, LANES):
         delta = _scaled(optimiser, factor, scratch, vector + j)
         for r in range(count):
-            g = simd.multiply(simd.broadcast(touched.share, r), delta)
+            g = simd.multiply_first(simd.broadcast(touched.share, r), delta)
             at = simd.pick(touched.place, r) + j
             _step(optimiser, plan, factor, weights, at, state, g, rate)
     for number in range(simd.fact(plan, PLAN.moves)):
@@ -153,7 +153,7 @@ def _move(optimiser, plan, factor, weights, state, scratch, touched, count, acti
             delta = _scaled(optimiser, factor, scratch, vector + j)
             at = start + j
             for i in range(rows):
-                g = simd.multiply(simd.broadcast(scratch, source + i), delta)
+                g = simd.multiply_first(simd.broadcast(scratch, source + i), delta)
                 _step(optimiser, plan, factor, weights, at, state, g, rate)
                 at += width
 
@@ -210,7 +210,8 @@ def _scaled(optimiser, factor, scratch, at):
     """Deltas, or gradients, multiplied with `_root`: once, and not again for each weight."""
     vector = simd.load(scratch, at)
     if optimiser in (RMSPROP, ADAM):
-        return simd.multiply(simd.splat(scratch.dtype.type(_root(optimiser, factor))), vector)
+        root = simd.splat(scratch.dtype.type(_root(optimiser, factor)))
+        return simd.multiply_first(root, vector)
     return vector
 
 
