@@ -18,6 +18,8 @@ from streamnet.networks import simd
 from streamnet.networks.simd import FOUR
 from streamnet.networks.simd_functions import exponential
 from streamnet.networks.simd_functions import logarithm
+from streamnet.networks.subnormals import flush_subnormals
+from streamnet.networks.subnormals import restore_subnormals
 from streamnet.selection.mixing import FINAL_RATE
 from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import fade
@@ -252,6 +254,8 @@ def pool(
 ) -> None:
     """Answer n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
     scratch = Scratch(opinions, rows, flags)  # a named tuple would take a while to come in
+    # Counts of labels that don't come any more fade for long, and what fills up vectors is anything.
+    control = flush_subnormals()
     candidates, labels = heard.shape[2], heard.shape[1]
     take_priors(truth, known, learns, fading, transitions, frequencies, last, labels, priors)
     able = scratch.flags[: members.size]
@@ -288,6 +292,7 @@ def pool(
             _move_final(final, final_squares, names, y, scratch)
         if counts.size > 0:
             counts[y] += 1.0
+    restore_subnormals(control)
 
 
 @exact_inlined

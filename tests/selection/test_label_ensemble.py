@@ -52,6 +52,19 @@ def test_every_answer_is_that_of_the_plain_version(
     assert ensemble.weights == pytest.approx(weights, rel=1e3 * slack, abs=1e3 * slack)
 
 
+def test_counts_of_labels_that_came_long_ago_end_at_zero_and_not_at_subnormal_numbers() -> None:
+    # Processors work on those a hundred times as long, and they would never get smaller.
+    stream = said(Task.CLASSIFICATION, N, 3, seed=0, dtype="float64")
+    ensemble = LabelEnsemble(3)
+    serve(ensemble, stream)
+    ensemble.frequencies[:] = np.finfo(float).tiny
+    ensemble.transitions[:] = np.finfo(float).tiny
+    serve(ensemble, stream)
+    for counts in (ensemble.frequencies, ensemble.transitions):
+        assert ((counts == 0) | (counts >= np.finfo(float).tiny)).all()
+    assert (ensemble.transitions == 0).any()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_balanced_ensemble_answers_as_if_labels_were_equally_frequent(seed: int) -> None:
     stream = said(Task.CLASSIFICATION, N, 3, seed=seed, dtype="float64")
