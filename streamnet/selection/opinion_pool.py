@@ -184,7 +184,7 @@ def _move(
         square = simd.multiply(adaptive, slope)
         square = simd.multiply_add(square, slope, simd.load_four(squares, at))
         simd.store(squares, at, square)
-        step = simd.divide(slope, simd.square_root(simd.add(square, dampings)))
+        step = simd.multiply(slope, simd.reciprocal_root(simd.add(square, dampings)))
         step = simd.multiply(rates, step)
         simd.store(weights, at, simd.subtract(simd.load_four(weights, at), step))
 

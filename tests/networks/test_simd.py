@@ -39,11 +39,27 @@ def roots(numbers, out):
         simd.store(out, j, simd.reciprocal_root(simd.load(numbers, j)))
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 2.0**-14), (np.float64, 1e-15)])
-def test_one_over_the_root_is_exact_to_the_stated_error(dtype: Any, error: float) -> None:
+@kernel
+def roots_of_four(numbers, out):
+    for j in range(0, numbers.size, 4):
+        simd.store(out, j, simd.reciprocal_root(simd.load_four(numbers, j)))
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype", "error"),
+    [
+        (roots, np.float32, 2.0**-14),
+        (roots, np.float64, 1e-15),
+        (roots_of_four, np.float32, 1e-6),
+        (roots_of_four, np.float64, 1e-15),
+    ],
+)
+def test_one_over_the_root_is_exact_to_the_stated_error(
+    function: Any, dtype: Any, error: float
+) -> None:
     numbers = np.logspace(-37, 38, 1 << 14).astype(dtype)
     out = np.zeros_like(numbers)
-    roots(numbers, out)
+    function(numbers, out)
     np.testing.assert_allclose(out * np.sqrt(numbers.astype(float)), 1.0, rtol=0, atol=error)
 
 
