@@ -266,6 +266,7 @@ _ESTIMATES = {
     (types.float32, LANES): ("+avx512f", "ps.512", 16, 0),
     (types.float64, FOUR): ("+avx512vl", "pd.256", 8, 2),
 }
+_NO_ESTIMATE = ("no processor's", "", 0, 0)
 
 
 @intrinsic
@@ -279,7 +280,7 @@ def reciprocal_root(typing_context, vector):
 
     def generate(context, builder, signature, args):
         kind = args[0].type
-        feature, name, bits, steps = _ESTIMATES.get((vector.dtype, vector.lanes), ("none", "", 0, 0))
+        feature, name, bits, steps = _ESTIMATES.get((vector.dtype, vector.lanes), _NO_ESTIMATE)
         if feature in context.codegen().magic_tuple()[2].split(","):
             arguments = [args[0], ir.Constant(kind, [0.0] * vector.lanes), ir.IntType(bits)(-1)]
             signature = ir.FunctionType(kind, [argument.type for argument in arguments])

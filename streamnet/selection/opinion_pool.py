@@ -254,7 +254,7 @@ def pool(
 ) -> None:
     """Answer n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
     scratch = Scratch(opinions, rows, flags)  # a named tuple would take a while to come in
-    # Counts of labels that don't come any more fade for long, and what fills up vectors is anything.
+    # Counts of labels that don't come any more fade for long; what fills up vectors is anything.
     control = flush_subnormals()
     candidates, labels = heard.shape[2], heard.shape[1]
     take_priors(truth, known, learns, fading, transitions, frequencies, last, labels, priors)
