@@ -62,14 +62,24 @@ class Endless(Source):
 
 
 class Weather:
-    """Lets the disk fail for a fifth of the time, in one way after the other."""
+    """Lets the disk fail for a fifth of the time, in one way after the other.
+
+    Not before the first block: what can't begin to keep a state ends, and that takes as long as
+    kernels take to be there.
+    """
 
     def __init__(self, period: float) -> None:
         self.period = period
-        self.begun = monotonic()
+        self.begun: float | None = None
         self.faults: set[int] = set()
 
+    def __call__(self, served: Served) -> None:
+        if self.begun is None:
+            self.begun = monotonic()
+
     def check(self) -> None:
+        if self.begun is None:
+            return
         turn, part = divmod(monotonic() - self.begun, self.period)
         if turn and part < self.period / 5:
             self.faults.add(int(turn))
@@ -125,7 +135,7 @@ def soaked(folder: Path, samples: int, period: float) -> tuple[Probe, Pipeline, 
         Endless(samples),
         candidates=[candidate(), candidate(learning_rate=1e6, optimiser="sgd", activation="relu")],
         rejections=Rejections(folder / "rejected.jsonl"),
-        sinks=[probe],
+        sinks=[weather, probe],
         state=state,
     )
     anyio.run(pipeline.run)
