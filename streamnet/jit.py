@@ -22,6 +22,7 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba import config
+from numba.core.registry import cpu_target
 from numba.extending import register_jitable
 
 __all__ = (
@@ -73,13 +74,14 @@ def numerics() -> dict[str, str]:
     >>> sorted(numerics())
     ['cpu', 'kernels', 'llvmlite', 'numba', 'numpy']
     """
-    features = str(config.CPU_FEATURES or llvm.get_host_cpu_features().flatten())
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    here = llvm.get_host_cpu_name()
+    name = name if name == here else f"{name} on {here}"
     return {
         "numpy": np.__version__,
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
-        "cpu": f"{config.CPU_NAME or llvm.get_host_cpu_name()} "
-        + hashlib.sha256(features.encode()).hexdigest()[:16],
+        "cpu": f"{name} {hashlib.sha256(features.encode()).hexdigest()[:16]}",
         "kernels": cache_folder().name,
     }
 
@@ -88,7 +90,7 @@ def jit(function: F) -> F:
     """Compile ``function`` on first use for the types it is called with; it runs without the GIL.
 
     Floating-point sums may be reassociated and contracted, so a result is the same for the same
-    compiled code, but not to the bit that of another CPU family.
+    compiled code on the same kind of processor, but not to the bit that of another kind.
     """
     return _compiled(function, cache=True)
 
@@ -96,6 +98,7 @@ def jit(function: F) -> F:
 def exact(function: F) -> F:
     """Like `jit`, with floating-point arithmetic just as written: to the bit what Python computes.
 
+    That goes for numbers one by one; vectors of `networks.simd` are reckoned as told there.
     For sums that decide, where no cut of the samples into blocks may move a rounding.
     """
     return _compiled(function, cache=True, fastmath=False)

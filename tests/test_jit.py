@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from streamnet.jit import exact
+from streamnet.jit import numerics
 from tests.conftest import REPOSITORY
 from tests.untraced import environment
 
@@ -81,3 +83,25 @@ def test_where_no_kernel_can_be_kept_they_are_compiled_anew_and_it_is_told_once(
     home = program if named else os.devnull
     assert line.startswith(f"compiled kernels can't be kept, since {home}/.cache/streamnet/")
     assert not list(here.iterdir())
+
+
+def told(**more: str) -> str:
+    """What a program says its kernels are compiled for."""
+    program = "from streamnet.jit import numerics; print(numerics()['cpu'])"
+    given = {**environment(), "PYTHONPATH": str(REPOSITORY), **more}
+    return subprocess.run(
+        [sys.executable, "-c", program], env=given, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_numerics_tell_what_kernels_are_compiled_for_and_where_they_run() -> None:
+    here = told()
+    assert here == numerics()["cpu"]
+    name = here.split()[0]
+    chosen = told(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
+    assert chosen.startswith(f"generic on {name} ")
+    if "avx" in llvm.get_host_cpu_features().flatten():
+        # It is the same processor, but its kernels use fewer of its instructions.
+        less = told(NUMBA_ENABLE_AVX="0")
+        assert less.split()[0] == name
+        assert less != here

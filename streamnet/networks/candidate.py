@@ -58,7 +58,7 @@ _NOT_NEGATIVE = (
 _BELOW_ONE = ("momentum", "second_momentum")
 _WHOLE = ("decay_steps", "batch_size", "rehearsal", "early_rehearsal", "memory", "knots")
 _MOST = 1 << 31  # of a whole number
-_LEAST_EPSILON = 1e-18  # whose square float32 can still tell from zero
+_LEAST_EPSILON, _MOST_EPSILON = 1e-18, 1e18  # whose squares float32 tells from zero and infinity
 
 
 @final
@@ -212,6 +212,8 @@ class CandidateSettings:
             raise ConfigurationError(f"{name} is {value}, but must be >= 0")
         if name == "epsilon" and value < _LEAST_EPSILON:
             raise ConfigurationError(f"{name} is {value}, but must be >= {_LEAST_EPSILON}")
+        if name == "epsilon" and value > _MOST_EPSILON:
+            raise ConfigurationError(f"{name} is {value}, but must be <= {_MOST_EPSILON}")
         if name in _BELOW_ONE and value >= 1:
             raise ConfigurationError(f"{name} is {value}, but must be < 1")
 

@@ -1,7 +1,8 @@
 """Subnormal numbers count as zero while a kernel runs.
 
 What an optimiser averages fades where no gradient comes any more, a float32 below 1e-38 in a few
-hundred steps, and then stays there: most processors work on such numbers several times slower.
+hundred steps, and then stays there; so do faded counts of what no longer comes, in float64 in some
+hundred thousand samples. Most processors work on such numbers many times slower.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def correction_of(plan, factor, taken):
 
 @inlined
 def _share_seen(logarithm):
-    """``1 - exp(logarithm)``; exactly 1 once the rest is below half a unit in its last place."""
+    """``1 - exp(logarithm)``, which is exactly 1 once the power is below 2**-54, from -37.43 on."""
     return 1.0 if logarithm < -37.5 else 1.0 - math.exp(logarithm)
 
 
@@ -193,7 +193,7 @@ def one_row(plan, factor, weights, at, state, scratch, x, vector, width, rate):
     optimiser = simd.fact(plan, PLAN.optimiser)
     share = simd.splat(scratch.dtype.type(x))
     for j in range(0, width, LANES):
-        g = simd.multiply(share, _scaled(optimiser, factor, scratch, vector + j))
+        g = simd.multiply_first(share, _scaled(optimiser, factor, scratch, vector + j))
         _step(optimiser, plan, factor, weights, at + j, state, g, rate)
 
 
@@ -217,7 +217,11 @@ def _scaled(optimiser, factor, scratch, at):
 
 @inlined
 def _step(optimiser, plan, factor, weights, at, state, g, rate):
-    """One optimiser step on the weights from ``at`` on, whose gradient is ``g`` over `_root`."""
+    """One optimiser step on the weights from ``at`` on, whose gradient is ``g`` over `_root`.
+
+    In float32 the root may be an estimate: what it is wrong by, a 16,000th of the step, is far less
+    than what a sample's gradient says at random.
+    """
     number = weights.dtype.type
     first = at - simd.fact(plan, PLAN.start) + simd.fact(plan, PLAN.state)
     second = first + simd.fact(plan, PLAN.size)

@@ -28,6 +28,7 @@ from streamnet.samples import Task
         ({"momentum": 1.0}, "momentum is 1.0, but must be < 1"),
         ({"clip": -1.0}, "clip is -1.0, but must be >= 0"),
         ({"epsilon": 1e-19}, "epsilon is 1e-19, but must be >= 1e-18"),
+        ({"epsilon": 1e20}, r"epsilon is 1e\+20, but must be <= 1e\+18"),
         ({"target_transform": "root"}, "target_transform is 'root', but must be one of none, log"),
         ({"class_weight": 1.5}, "class_weight is 1.5, but must be <= 1"),
         ({"rehearsal": -1}, "rehearsal is -1, but must be >= 0"),
