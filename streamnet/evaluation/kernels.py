@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.evaluation.fading import faded
 from streamnet.jit import exact
 from streamnet.jit import inlined
 
@@ -174,8 +175,8 @@ def score_numbers(
         near_y = min(max(y, -LARGEST_SQUARED), LARGEST_SQUARED)
         for k in range(tracks):
             if counted:
-                means[1, k, MASS] *= fading
-                means[1, k, NON_ZERO] *= fading
+                means[1, k, MASS] = faded(means[1, k, MASS] * fading)
+                means[1, k, NON_ZERO] = faded(means[1, k, NON_ZERO] * fading)
             losses[i, k] = np.inf
             a = answers[k, i]
             if alive[k, i] == 0 or not known or not math.isfinite(a):
@@ -194,15 +195,15 @@ def score_numbers(
                 m = means[h, k]
                 m[MASS] += 1.0
                 share = 1.0 / m[MASS]
-                m[ABSOLUTE] += (loss - m[ABSOLUTE]) * share
-                m[SQUARE] += (miss * miss - m[SQUARE]) * share
+                m[ABSOLUTE] = faded(m[ABSOLUTE] + (loss - m[ABSOLUTE]) * share)
+                m[SQUARE] = faded(m[SQUARE] + (miss * miss - m[SQUARE]) * share)
                 away = near_y - m[CENTRE]
-                m[CENTRE] += away * share
+                m[CENTRE] = faded(m[CENTRE] + away * share)
                 changed = share < 1.0 and away != 0.0
                 if math.isnan(m[VARIANCE]):
                     changed = True
                     m[VARIANCE] = 0.0
-                m[VARIANCE] = (1.0 - share) * (m[VARIANCE] + share * (away * away))
+                m[VARIANCE] = faded((1.0 - share) * (m[VARIANCE] + share * (away * away)))
                 if near_y != y:
                     m[VARIANCE] = np.inf
                 elif changed and m[VARIANCE] == 0.0:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.evaluation.fading import faded
+from streamnet.features.moments import LONGEST
 from streamnet.jit import exact
 
 __all__ = ("Duplicates",)
@@ -49,13 +51,15 @@ def _drop(
     for n in range(dense.shape[0]):
         if learn:
             count += 1
+            weight = min(count, LONGEST)  # earlier samples fade, as in moments
             for j in range(compared):
                 delta[j] = min(max(dense[n, j] - means[j], -LARGEST), LARGEST)
-                means[j] += delta[j] / count
-            share = (count - 1.0) / count
+                means[j] += delta[j] / weight
+            share = (weight - 1.0) / weight
+            kept = share if count > LONGEST else 1.0
             for i in range(compared):
                 for j in range(i, compared):
-                    products[i, j] += share * delta[i] * delta[j]
+                    products[i, j] = faded(kept * products[i, j] + share * delta[i] * delta[j])
             if count % EVERY == 0:
                 _decide(count, products, dropped)
         for j in range(compared):
@@ -66,10 +70,10 @@ def _drop(
 
 @final
 class Duplicates:
-    """Compares the dense inputs of all samples so far, and zeroes those that add nothing.
+    """Compares the dense inputs of the last million samples, and zeroes those that add nothing.
 
     After every 1,024 samples, and at the end of a batch, an input is dropped while it was constant,
-    or its correlation with an earlier input that is kept was beyond 0.999 over all samples so far.
+    or its correlation with an earlier input that is kept was beyond 0.999 over these samples.
     It comes back when that is no longer so. Only the first 64 dense inputs are compared, at a cost
     of some 2,000 products a sample. What is missing counts as the 0 it is as an input.
 

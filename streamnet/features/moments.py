@@ -1,9 +1,10 @@
 """Running moments of a number, which one wild value does not rule and a new scale does not outlive.
 
-Moments are Welford's (1962), with two guards. A value farther from the mean than `WILD` standard
-deviations enters as one that far away. And the last `WINDOW` values have moments of their own: if
+Moments are Welford's (1962), with three guards. A value farther from the mean than `WILD` standard
+deviations enters as one that far away. The last `WINDOW` values have moments of their own: if
 most of them were wild, or they are spread over less than a `SHRUNK` part of what is usual, the
-number is on another scale now, and the window's moments take the place of the old ones.
+number is on another scale now, and the window's moments take the place of the old ones. And from
+`LONGEST` values on, earlier ones fade: the mean of months would not come to a new level for days.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.evaluation.fading import faded
 from streamnet.jit import jit
 
 __all__ = (
     "COLUMNS",
     "COUNT",
     "LARGEST",
+    "LONGEST",
     "MEAN",
     "ORIGIN",
     "SQUARES",
@@ -32,6 +35,7 @@ COUNT, MEAN, SQUARES, ORIGIN, RECENT, RECENT_MEAN, RECENT_SQUARES, RECENT_WILD =
 COLUMNS = 8
 
 LARGEST = 1e100  # beyond it a value counts as this large, so that no square overflows
+LONGEST = 1e6  # values that moments are of at most, as it were
 TRUSTED = 10.0  # values from which on moments are trusted to tell wild values
 WILD = 30.0
 WINDOW = 64.0
@@ -60,6 +64,10 @@ def take_in(moments: NDArray[np.float64], m: int, x: float) -> None:
             moments[m, RECENT_WILD] += 1.0
             if farthest > 0.0:
                 delta = farthest if delta > 0.0 else -farthest
+    if count >= LONGEST:
+        moments[m, MEAN] = faded(moments[m, MEAN])
+        moments[m, SQUARES] = faded(moments[m, SQUARES] * ((LONGEST - 1.0) / count))
+        count = LONGEST - 1.0
     count += 1.0
     moments[m, COUNT] = count
     moments[m, MEAN] += delta / count

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.evaluation.fading import faded
+from streamnet.features.moments import LARGEST
+from streamnet.features.moments import LONGEST
 from streamnet.jit import jit
 
 __all__ = ("FIELD_BITS", "NO_LAGS", "ROWS", "SHARED", "TRUNCATED", "Lagged", "RowTable")
@@ -17,7 +20,6 @@ FIELD_BITS = 40  # a key is the number of its field << 40 | the code of its valu
 MAX_ACTIVE = 1024  # entries of one sample
 
 ROWS, SHARED, TRUNCATED = range(3)  # places in the counters
-LARGEST = 1e100  # beyond it a value counts as this large, so that no square overflows
 
 
 class Lagged(NamedTuple):
@@ -66,9 +68,12 @@ def _row_of(
 
 @jit
 def _scaled(x: float, squares: NDArray[np.float64], row: int, clip: float, learn: bool) -> float:
-    """``x`` over the root mean square of the row's values so far, clipped."""
+    """``x`` over the root mean square of the row's values, clipped."""
     x = min(max(x, -LARGEST), LARGEST)
     if learn:
+        if squares[row, 0] >= LONGEST:  # earlier ones fade, as in moments
+            squares[row, 1] = faded(squares[row, 1] * ((LONGEST - 1.0) / squares[row, 0]))
+            squares[row, 0] = LONGEST - 1.0
         squares[row, 0] += 1.0
         squares[row, 1] += x * x
     if not squares[row, 1] > 0.0:

@@ -95,14 +95,17 @@ class Layout(NamedTuple):
         """The layout with another candidate in ``slot``.
 
         If there is room for it `rooms` is the same array, and all others are where they were.
-        Otherwise what it takes the place of gets more room, and those behind move.
+        Otherwise its slot gets more room. If half of all is not used then, as slots had large ones
+        before, all get what they need.
         """
         drafts = (*self.drafts[:slot], draft, *self.drafts[slot + 1 :])
         if (np.array(draft.sizes) > self.rooms[:, slot]).any():
             rooms, serials = self.rooms.copy(), self.plans[:, PLAN.serial].copy()
             rooms[:, slot] = np.maximum(draft.sizes, rooms[:, slot])
+            needed = np.array([each.sizes for each in drafts]).T
+            spared = (rooms.sum(axis=1) > 2 * needed.sum(axis=1)).any()
             serials[slot] = serial
-            return layout_of(drafts, serials, rooms)
+            return layout_of(drafts, serials, needed if spared else rooms)
         plans, factors = self.plans.copy(), self.factors.copy()
         own, theirs = self.places(slot)
         plans[slot] = draft.plan

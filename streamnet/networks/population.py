@@ -317,12 +317,12 @@ class Population:
             self._adopt(layout)
             return
         self._lay_out(layout)
-        # Those in front stay where they are, and those behind move together.
-        rooms = zip(before.rooms_of(slot), layout.rooms_of(slot), strict=True)
-        pairs = zip(pools, (self.weights, self.state), strict=True)
-        for (source, target), (old, new) in zip(pairs, rooms, strict=True):
-            target[: new.start] = source[: old.start]
-            target[new.stop :] = source[old.stop :]
+        for other in range(len(self.members)):
+            if other != slot:
+                places = zip(before.places(other), layout.places(other), strict=True)
+                pairs = zip(pools, (self.weights, self.state), strict=True)
+                for (source, target), (old, new) in zip(pairs, places, strict=True):
+                    target[new] = source[old]
 
     def _inherited(self, settings: CandidateSettings, parent: int) -> Parts:
         arrays = parts_of(self._matrices(parent))

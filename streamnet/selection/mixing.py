@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
+from streamnet.evaluation.fading import faded
 from streamnet.jit import exact_inlined
 
 __all__ = (
@@ -72,7 +73,7 @@ def least(
 @exact_inlined
 def fade(losses: NDArray[np.float64], k: int, loss: float, fading: float) -> None:
     """Take a loss into the faded total and count of expert ``k``."""
-    losses[TOTAL, k] = losses[TOTAL, k] * fading + loss
+    losses[TOTAL, k] = faded(losses[TOTAL, k] * fading + loss)
     losses[COUNT, k] = losses[COUNT, k] * fading + 1.0
 
 

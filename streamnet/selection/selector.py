@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.jit import exact_inlined
 from streamnet.jit import exact_kernel
+from streamnet.networks.subnormals import flush_subnormals
+from streamnet.networks.subnormals import restore_subnormals
 
 __all__ = ("Selector", "Switch")
 
@@ -56,6 +58,8 @@ def _choose(
     chosen: NDArray[np.int32],
     record: NDArray[np.float64],  # shape=(n, 6): place, slots, losses and evidence of each switch
 ) -> int:
+    # Losses fade for long where nobody errs any more, and evidence where two are always alike.
+    control = flush_subnormals()
     switched = 0
     for i in range(losses.shape[0]):
         current = champion[0]
@@ -90,6 +94,7 @@ def _choose(
         champion[1] = 0
         for k in range(able.size):
             _forget(evidence, k)
+    restore_subnormals(control)
     return switched
 
 

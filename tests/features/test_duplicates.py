@@ -146,3 +146,14 @@ def test_comparisons_that_do_not_fit_are_refused(name: str, value: NDArray[np.ge
     duplicates = learned(np.arange(80.0).reshape(40, 2))
     with pytest.raises(ModelFileError, match="comparisons do not fit"):
         Duplicates().restore_state(duplicates.export_state() | {name: value})
+
+
+def test_however_old_they_are_inputs_that_differ_now_are_soon_no_duplicates() -> None:
+    rng = np.random.default_rng(6)
+    duplicates = Duplicates()
+    x = rng.normal(size=(1000 * EVERY, 1))
+    for _ in range(4):
+        duplicates.drop(np.hstack((x, x)), learn=True)
+    assert duplicates.dropped == [1]
+    duplicates.drop(rng.normal(size=(2 * EVERY, 2)), learn=True)
+    assert duplicates.dropped == []

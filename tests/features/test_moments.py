@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ModelFileError
 from streamnet.features.moments import COLUMNS
 from streamnet.features.moments import COUNT
+from streamnet.features.moments import LONGEST
 from streamnet.features.moments import MEAN
 from streamnet.features.moments import RECENT
 from streamnet.features.moments import SQUARES
@@ -82,3 +83,26 @@ def test_moments_of_an_earlier_release_begin_with_an_empty_window() -> None:
     for shape in ((2, 4), (1, 3), (8,)):
         with pytest.raises(ModelFileError, match="the moments of the encoder do not fit"):
             restored(np.zeros(shape), 1, "the encoder")
+
+
+@pytest.mark.parametrize("age", [LONGEST, 1e10])
+def test_however_old_they_come_to_a_new_level_within_some_ten_thousand_values(age: float) -> None:
+    moments = np.zeros((1, COLUMNS))
+    moments[0, [COUNT, SQUARES]] = age
+    for value in (np.random.default_rng(4).normal(size=30_000) + 20.0).tolist():
+        take_in(moments, 0, value)
+    found = moments[0]
+    assert found[COUNT] == LONGEST
+    assert (20.0 - found[MEAN]) / deviation(found) < 8.0
+
+
+def test_from_a_million_values_on_all_weigh_as_they_do_in_a_mean_that_fades() -> None:
+    moments = np.zeros((1, COLUMNS))
+    moments[0, [COUNT, MEAN, SQUARES]] = LONGEST, 1.0, 4.0 * LONGEST
+    mean, square = 1.0, 5.0
+    for value in np.random.default_rng(5).normal(1.0, 2.0, 5000).tolist():
+        take_in(moments, 0, value)
+        mean += (value - mean) / LONGEST
+        square += (value * value - square) / LONGEST
+    assert moments[0, MEAN] == pytest.approx(mean, rel=1e-12)
+    assert deviation(moments[0]) == pytest.approx(np.sqrt(square - mean * mean), rel=1e-9)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from streamnet.features.moments import LONGEST
 from streamnet.features.quantiles import CELLS
 from streamnet.features.quantiles import COLUMNS
 from streamnet.features.quantiles import SAME
@@ -122,3 +123,15 @@ def test_no_numbers_have_no_quantiles() -> None:
     summary = np.zeros((CELLS, COLUMNS))
     assert np.isnan(value_at(summary, 0, 0.5))
     assert count_below(summary, 0, 1.0) == 0.0
+
+
+def test_however_old_a_summary_is_new_numbers_count_as_in_one_of_a_million() -> None:
+    rng = np.random.default_rng(7)
+    summary, used = summary_of(rng.normal(size=1000))
+    summary[:, [WEIGHT, SPAN, SAME]] *= 1e7
+    for x in (rng.normal(size=10_000) + 20.0).tolist():
+        used = insert(summary, used, x)
+    count = summary[:used, WEIGHT].sum()
+    assert 0.5 * LONGEST <= count <= LONGEST
+    assert count_below(summary, used, 10.0) == pytest.approx(count - 10_000, rel=0.01)
+    assert abs(value_at(summary, used, 0.5 * count)) < 0.2

@@ -148,3 +148,12 @@ def test_a_table_that_contradicts_itself_is_refused(
         RowTable(max_rows=2).restore_state(
             np.array(keys), np.array(counters), np.zeros((squares, 2))
         )
+
+
+def test_however_old_a_row_is_it_comes_to_a_new_scale_within_some_ten_thousand_values() -> None:
+    table = RowTable(max_rows=8)
+    weigh(table, np.ones(1))
+    table.squares[0] = 1e10
+    assert weigh(table, np.full(30_000, 20.0))[[0, -1]].tolist() == pytest.approx(
+        [8.0, 5.5], abs=0.1
+    )

@@ -58,7 +58,9 @@ def test_who_needs_no_more_than_the_one_before_takes_its_room_and_no_other(
     fits = all(new <= old for new, old in zip(draft.sizes, drafts[slot].sizes, strict=True))
     assert (after.rooms is layout.rooms) == fits
     if not fits:
-        assert (after.rooms >= layout.rooms).all()
+        others = np.arange(len(drafts)) != slot
+        assert np.array_equal(after.rooms[:, others], layout.rooms[:, others])
+        assert (after.rooms[:, slot] >= draft.sizes).all()
         return
     for before, own, size in zip(layout.places(slot), after.places(slot), draft.sizes, strict=True):
         assert own.start == before.start
@@ -88,3 +90,19 @@ def test_places_of_a_later_candidate_lie_behind_those_of_the_first(
             assert alone.plans[0, column] == section.offset
     assert both.plans[1, PLAN.state] == states.start
     assert both.plans[:, PLAN.serial].tolist() == [3, 7]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), settings), max_size=60), capacities)
+def test_however_often_candidates_are_replaced_room_is_never_made_for_more_than_twice_their_needs(
+    newcomers: list[tuple[int, CandidateSettings]], capacity: Capacity
+) -> None:
+    start = draft_of(CandidateSettings(), Task.REGRESSION, capacity)
+    layout = layout_of([start] * 3, range(3))
+    for slot, given_settings in newcomers:
+        before = layout
+        draft = draft_of(given_settings, Task.REGRESSION, capacity)
+        layout = before.replaced(slot, draft, 99)
+        needed = np.array([each.sizes for each in layout.drafts]).T
+        assert (layout.rooms >= needed).all()
+        if layout.rooms is not before.rooms:
+            assert (layout.rooms.sum(axis=1) <= 2 * needed.sum(axis=1)).all()

@@ -209,6 +209,22 @@ def test_newcomers_of_any_size_learn_as_in_a_population_that_has_exactly_their_r
     assert one.weights.size > twin.weights.size
 
 
+def test_room_that_large_candidates_had_is_given_up_and_the_others_keep_their_weights() -> None:
+    small, large = SETTINGS[0], replace(SETTINGS[3], hidden=(256,))
+    population = Population([small] * 8, task=Task.CLASSIFICATION, seed=8)
+    block = samples(40)
+    feed(population, 0, block)
+    least = largest = population.weights.size
+    for slot in range(8):
+        for newcomer in (large, small):
+            before = weights(population)
+            population.replace(slot, newcomer, born=40)
+            now = weights(population)
+            assert all(equal(before[k], now[k]) for k in range(8) if k != slot)
+            largest = max(largest, population.weights.size)
+    assert largest < 6 * least, "of eight large ones it would be sixteen times as much"
+
+
 def test_a_replacement_may_not_remember_more_than_there_is_room_for() -> None:
     population = Population(SETTINGS, task=Task.CLASSIFICATION)
     with pytest.raises(ConfigurationError, match="memory is 51, but must be <= 50"):

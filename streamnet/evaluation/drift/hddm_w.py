@@ -16,6 +16,7 @@ from streamnet.evaluation.drift.running import MEAN
 from streamnet.evaluation.drift.running import TOWARDS
 from streamnet.evaluation.drift.running import WARNING
 from streamnet.evaluation.drift.settings import number
+from streamnet.evaluation.fading import faded
 from streamnet.jit import exact
 
 __all__ = ("HDDMW",)
@@ -36,7 +37,7 @@ def _average(
         average[squares] = 1.0
     else:
         rest = 1.0 - weight
-        average[mean] = weight * x + rest * average[mean]
+        average[mean] = faded(weight * x + rest * average[mean])
         average[squares] = weight * weight + rest * rest * average[squares]
 
 

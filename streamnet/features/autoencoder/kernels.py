@@ -30,6 +30,8 @@ from streamnet.features.autoencoder.plan import Plan
 from streamnet.features.autoencoder.plan import Weights
 from streamnet.jit import inlined
 from streamnet.jit import kernel
+from streamnet.networks.subnormals import flush_subnormals
+from streamnet.networks.subnormals import restore_subnormals
 from streamnet.randomness import mix
 
 __all__ = ("run",)
@@ -66,6 +68,7 @@ def run(
     inputs = dense.shape[1]
     seen = 2 * (plan.layers[depth - 1, VALUES] + plan.layers[depth - 1, WIDTH])
     middle = plan.layers[plan.middle, VALUES]
+    control = flush_subnormals()  # what RMSprop averages fades where no gradient comes any more
     for i in range(start, count.size):
         key = mix(np.uint64(plan.key), np.uint64(first + i))
         entries = count[i] - lags
@@ -78,6 +81,7 @@ def run(
             if turn == 0:
                 loss = loss_of(plan, weights, scratch, seen, inputs, row, i, entries)
                 if not loss < np.inf:
+                    restore_subnormals(control)
                     return i
                 for j in range(code.shape[1]):
                     code[i, j] = scratch[middle + j]
@@ -88,6 +92,7 @@ def run(
                 counters[KNOWN] = max(counters[KNOWN], row[i, q] + 1)
             restore(plan, weights, squares, scratch, dense, row, i, entries, key, counters[KNOWN])
             backward(plan, weights, squares, scratch, seen, inputs, row, i, entries)
+    restore_subnormals(control)
     return count.size
 
 
