@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.evaluation.fading import faded
+from streamnet.fading import faded
 from streamnet.jit import exact
 from streamnet.jit import inlined
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.evaluation.fading import faded
+from streamnet.fading import faded
 from streamnet.jit import jit
 
 __all__ = (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.evaluation.fading import faded
+from streamnet.fading import faded
 from streamnet.features.moments import LARGEST
 from streamnet.features.moments import LONGEST
 from streamnet.jit import jit

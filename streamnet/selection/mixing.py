@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
-from streamnet.evaluation.fading import faded
+from streamnet.fading import faded
 from streamnet.jit import exact_inlined
 
 __all__ = (

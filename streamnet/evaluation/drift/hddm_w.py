@@ -16,7 +16,7 @@ from streamnet.evaluation.drift.running import MEAN
 from streamnet.evaluation.drift.running import TOWARDS
 from streamnet.evaluation.drift.running import WARNING
 from streamnet.evaluation.drift.settings import number
-from streamnet.evaluation.fading import faded
+from streamnet.fading import faded
 from streamnet.jit import exact
 
 __all__ = ("HDDMW",)

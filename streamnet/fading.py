@@ -13,9 +13,9 @@ LEAST = float(np.finfo(np.float64).tiny)  # a smaller one is subnormal
 
 @exact_inlined
 def faded(x: float) -> float:
-    """``x``, or 0 in place of a subnormal number.
+    """``x``, or 0 in place of a subnormal number; NaN stays NaN.
 
     Rounding keeps one that is multiplied by 0.999 for ever, and most processors work on it ten
     times slower: after 700,000 samples for good.
     """
-    return x if abs(x) >= LEAST else 0.0
+    return 0.0 if abs(x) < LEAST else x

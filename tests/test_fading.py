@@ -6,6 +6,7 @@ import numpy as np
 
 from streamnet.evaluation import HDDMW
 from streamnet.evaluation import RegressionEvaluator
+from streamnet.fading import faded
 from streamnet.features.autoencoder import AutoEncoderNetwork
 from streamnet.features.autoencoder import AutoEncoderSettings
 from streamnet.samples import Inputs
@@ -19,6 +20,13 @@ NEARLY = 4.0 * LEAST  # where a sum of losses is that fades since 700,000 sample
 
 def subnormals(numbers: np.ndarray) -> int:
     return int(((numbers != 0) & (np.abs(numbers) < np.finfo(numbers.dtype).tiny)).sum())
+
+
+def test_only_subnormal_numbers_become_zero() -> None:
+    for x in (0.0, LEAST, -LEAST, 1.0, -np.inf):
+        assert faded(x) == x
+    assert faded(LEAST / 2) == faded(-LEAST / 2) == 0.0
+    assert np.isnan(faded(np.nan))
 
 
 def test_rounding_alone_would_keep_what_fades() -> None:
