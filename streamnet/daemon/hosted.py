@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
-from time import time
 from typing import Any
 from typing import final
 
@@ -15,6 +14,7 @@ from streamnet.daemon.answers import Answer
 from streamnet.daemon.answers import Outcome
 from streamnet.daemon.answers import Predictions
 from streamnet.daemon.answers import Receipt
+from streamnet.daemon.clock import now
 from streamnet.daemon.events import EventLog
 from streamnet.daemon.life import MOST_QUEUED
 from streamnet.daemon.life import Life
@@ -245,7 +245,7 @@ class Hosted:
             committer = self._lifecycle.living().committer
             committer.check()
             found, frame = committer.intake.remember(
-                ids[piece], lines[piece], answers[piece], time()
+                ids[piece], lines[piece], answers[piece], now()
             )
             kept += found
             await committer.commit(frame, durable=durable and piece.stop >= len(lines))
@@ -268,7 +268,7 @@ class Hosted:
         outcomes = []
         for piece in _pieces(len(labels)):
             committer = self._with_room().committer
-            found, frame = committer.intake.label(labels[piece], time())
+            found, frame = committer.intake.label(labels[piece], now())
             outcomes += found
             await committer.commit(frame, durable=durable and piece.stop >= len(labels))
         return outcomes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from time import monotonic
-from time import time
 from typing import final
 
 from anyio import sleep
 
+from streamnet.daemon.clock import now
 from streamnet.daemon.committing import Committer
 from streamnet.daemon.events import EventLog
 from streamnet.daemon.rate import Rate
@@ -172,6 +172,6 @@ class Watch:
     async def _expire(self) -> None:
         try:
             self._committer.check()
-            await self._committer.commit(self._committer.intake.tick(time()), durable=False)
+            await self._committer.commit(self._committer.intake.tick(now()), durable=False)
         except OutputError:
             return  # said by the committer; it is tried again at once

@@ -1,0 +1,34 @@
+"""Ages are counted by a clock that nobody sets anew."""
+
+from __future__ import annotations
+
+from time import time
+
+import pytest
+
+from streamnet.daemon.answers import Answer
+from streamnet.daemon.clock import Clock
+from streamnet.daemon.clock import now
+from streamnet.daemon.intake import Intake
+
+YEARS = 10 * 365 * 24 * 3600.0
+
+
+def test_the_clock_of_the_process_tells_the_time() -> None:
+    assert now() == pytest.approx(time(), abs=5.0)
+    assert now() <= now()
+
+
+@pytest.mark.parametrize("jump", [YEARS, -YEARS])
+def test_what_waits_for_its_label_ages_as_before_when_the_machine_s_time_is_set(
+    jump: float,
+) -> None:
+    wall, steady = [1e9], [0.0]
+    clock = Clock(wall=lambda: wall[0], steady=lambda: steady[0])
+    intake = Intake(target="y", max_age=100.0)
+    intake.remember(["monday"], ['{"x": 1}'], [Answer("a", None, 0)], clock())
+    wall[0] += jump
+    steady[0] += 99.0
+    assert intake.tick(clock()) is None
+    steady[0] += 2.0
+    assert intake.tick(clock()) is not None
