@@ -123,7 +123,8 @@ def _trained_parts(report: dict[str, Any]) -> list[RenderableType]:
     for member in report["members"]:
         words = CandidateSettings.from_dict(member["settings"]).describe()
         rows.append(("network", f"#{member['candidate']} {words}, of epoch {member['epoch']}"))
-    return [_grid(rows), "", measures_table({report["reported"]: report["evaluation"]["measures"]})]
+    measures = {report["reported"]: report["evaluation"]["measures"], **report.get("baselines", {})}
+    return [_grid(rows), "", measures_table(measures)]
 
 
 def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -104,9 +104,16 @@ def confusion_table(labels: Sequence[str], confusion: NDArray[np.float64]) -> Ta
     return table
 
 
-def regression_table(evaluation: RegressionEvaluation) -> Table:
-    """Measures of a regression; with a threshold also how many answers were correct and wrong."""
-    table = _table("", "")
+def regression_table(
+    evaluation: RegressionEvaluation,
+    baselines: Mapping[str, Mapping[str, float | None]] | None = None,
+) -> Table:
+    """Measures of a regression, and of baselines in columns of their own.
+
+    With a threshold also how many answers were correct and wrong.
+    """
+    others = baselines or {}
+    table = _table("", "model" if others else "", *others)
     table.add_row("samples", f"{len(evaluation):,}")
     if evaluation.unanswered:
         table.add_row("unanswered", f"{evaluation.unanswered:,}")
@@ -114,7 +121,8 @@ def regression_table(evaluation: RegressionEvaluation) -> Table:
         table.add_row(f"correct (within {evaluation.threshold:g})", f"{evaluation.correct:,}")
         table.add_row("wrong", f"{evaluation.wrong:,}")
     for name, value in evaluation.measures().items():
-        table.add_row(name.replace("_", " "), number(value))
+        cells = [number(one.get(name)) for one in others.values()]
+        table.add_row(name.replace("_", " "), number(value), *cells)
     return table
 
 

@@ -206,10 +206,11 @@ class Training:
         terminal.print(_summary(engine, trained))
         terminal.say(f"\non the {told['reported']} part")
         if isinstance(trained.evaluation, RegressionEvaluation):
-            terminal.print(regression_table(trained.evaluation))
+            terminal.print(regression_table(trained.evaluation, told["baselines"]))
         else:
             labels, confusion = trained.evaluation.labels, trained.evaluation.confusion
-            terminal.print(measures_table({"model": trained.evaluation.measures()}), "")
+            measures = {"model": trained.evaluation.measures(), **told["baselines"]}
+            terminal.print(measures_table(measures), "")
             for table in class_tables(labels, confusion, terminal.width):
                 terminal.print(table, "")
             terminal.print(confusion_table(labels, confusion))

@@ -20,6 +20,7 @@ from streamnet.engine.parts import Parts
 from streamnet.engine.parts import parts_of
 from streamnet.engine.parts import whole_of
 from streamnet.engine.report import AnyEvaluation
+from streamnet.engine.report import baselines_of
 from streamnet.engine.report import evaluation_of
 from streamnet.engine.report import report_of
 from streamnet.engine.settings import EngineSettings
@@ -229,7 +230,8 @@ class Engine:
     ) -> Trained:
         reported = parts.validation if parts.test is None else parts.test
         evaluation = evaluation_of(model, reported, self.settings.regression_threshold)
-        report = report_of(contest, parts, evaluation, len(self.rejected), times)
+        baselines = baselines_of(parts.training, reported, evaluation)
+        report = report_of(contest, parts, evaluation, baselines, len(self.rejected), times)
         return Trained(model, evaluation, report)
 
 

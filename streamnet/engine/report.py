@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib.metadata import version
 from typing import Any
+
+import numpy as np
 
 from streamnet.engine.contest import Contest
 from streamnet.engine.parts import Parts
 from streamnet.evaluation import Evaluation
 from streamnet.evaluation import RegressionEvaluation
+from streamnet.evaluation.measures import for_json
 from streamnet.modelfiles.model import Model
 from streamnet.samples import Block
 from streamnet.samples import Task
 
-__all__ = ("AnyEvaluation", "evaluation_of", "report_of")
+__all__ = ("AnyEvaluation", "baselines_of", "evaluation_of", "report_of")
 
 AnyEvaluation = Evaluation | RegressionEvaluation
 
@@ -29,10 +33,34 @@ def evaluation_of(model: Model, block: Block, threshold: float) -> AnyEvaluation
     return Evaluation.of(block.target.tolist(), answers, probabilities=shares, labels=model.labels)
 
 
+def baselines_of(
+    training: Block, reported: Block, evaluation: AnyEvaluation
+) -> dict[str, dict[str, float | None]]:
+    """Measures of who always answers the training part's most frequent label, or its mean.
+
+    Args:
+        training: What decides the answer.
+        reported: The samples of ``evaluation``.
+        evaluation: Of a model.
+    """
+    assert training.target is not None
+    assert reported.target is not None
+    size = len(reported)
+    if isinstance(evaluation, RegressionEvaluation):
+        mean = float(np.sum(training.target / len(training)))  # no sum of large ones overflows
+        answers, threshold = np.full(size, mean), evaluation.threshold
+        baseline = RegressionEvaluation.of(reported.target, answers, threshold=threshold)
+        return {"mean": for_json(baseline.measures())}
+    ((label, _),) = Counter(training.target.tolist()).most_common(1)
+    same = Evaluation.of(reported.target.tolist(), [label] * size, labels=evaluation.labels)
+    return {"majority": for_json(same.measures())}
+
+
 def report_of(
     contest: Contest,
     parts: Parts,
     evaluation: AnyEvaluation,
+    baselines: dict[str, dict[str, float | None]],
     rejected: int,
     times: tuple[float, float],
 ) -> dict[str, Any]:
@@ -42,6 +70,7 @@ def report_of(
         contest: What was run.
         parts: The samples.
         evaluation: Of the outcome.
+        baselines: Measures by name, see `baselines_of`.
         rejected: Records that could not be read.
         times: Seconds before the first sample could be learned, and since.
     """
@@ -68,6 +97,7 @@ def report_of(
         ],
         "reported": "validation" if parts.test is None else "test",
         "evaluation": evaluation.as_dict(),
+        "baselines": baselines,
         "settings": settings.as_dict(),
         "seed": settings.seed,
     }

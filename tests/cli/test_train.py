@@ -39,8 +39,10 @@ def test_a_model_and_a_report_are_left_and_tables_shown(
     assert (told["candidates"], told["epochs"], told["passes"]) == (4, 5, 20)
     assert "70 training, 15 validation, 15 test" in done.out
     assert "truth \\ answer" in done.out
-    for name in ("accuracy", "informedness", "roc auc"):
+    for name in ("accuracy", "informedness", "roc auc", "model  majority"):
         assert name in done.out
+    assert told["baselines"]["majority"]["accuracy"] < told["evaluation"]["measures"]["accuracy"]
+    assert "test  majority" in cli("inspect", report).out
     assert Model.load(model).labels == tuple(told["evaluation"]["labels"])
 
 
@@ -71,6 +73,7 @@ def test_numbers_get_the_table_of_a_regression(cli: Cli, tmp_path: Path) -> None
     assert done.code == 0
     assert "correct (within 0.5)" in done.out
     assert "rmse" in done.out
+    assert done.out.count("mean") == 1  # beside the model
 
 
 def test_gophers_protocol_says_that_it_reports_the_part_that_chose(cli: Cli, file: Path) -> None:
