@@ -36,6 +36,7 @@ __all__ = ("JsonLinesFormat",)
 MANY = 1 << 20  # more than a chunk has
 FEW = 16
 SCALARS = (int, float, str, bool)
+NO_OBJECT = Problem(Reason.JSON, "the line is JSON, but not an object")
 
 
 @final
@@ -74,16 +75,18 @@ class JsonLinesFormat(TextFormat):
         records = head.records(self._rules, self._columns.head)
         if not records.begin.size:
             raise head.empty(self._rules)
-        if head.data[records.begin[0] :].lstrip().startswith(b"["):
-            raise DataError(
-                f"{head.file} is a JSON array, but must have one JSON object a line"
-                " (jq -c '.[]' makes that of it)"
-            )
         values: dict[str, list[Any]] = {}
         for begin, end in zip(records.begin.tolist(), records.end.tolist(), strict=True):
             sample = self._object(head.data[begin:end])
             if isinstance(sample, dict):
                 self._collect(sample, values)
+        first = head.data[records.begin[0] : records.end[0]].strip()
+        # An array in a line of its own among objects is a bad record, as any other.
+        if first.startswith(b"[") and not (values and self._object(first) == NO_OBJECT):
+            raise DataError(
+                f"{head.file} is a JSON array, but must have one JSON object a line"
+                " (jq -c '.[]' makes that of it)"
+            )
         if not values:
             raise self._no_object(head, records)
         schema = self._schema_of(head.file, values)
@@ -141,7 +144,7 @@ class JsonLinesFormat(TextFormat):
             return Problem(Reason.JSON, "a text in the JSON is not Unicode")
         if isinstance(found, dict):
             return found
-        return Problem(Reason.JSON, "the line is JSON, but not an object")
+        return NO_OBJECT
 
     def _no_object(self, head: Head, records: Records) -> DataError:
         """The error that says why none of the first lines holds an object."""

@@ -141,9 +141,19 @@ def test_more_features_than_there_may_be_are_rejected(tmp_path: Path) -> None:
         blocks_of(tmp_path, lines, Columns(most_fields=3))
 
 
-def test_an_array_is_refused_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="one JSON object a line"):
-        blocks_of(tmp_path, ['[{"a":1},', '{"a":2}]'])
+@pytest.mark.parametrize(
+    "lines",
+    [['[{"a":1},', '{"a":2}]'], ["[", '{"a":1},', '{"a":2}', "]"], ['[{"a":1}, {"a":2}]'], ["[]"]],
+)
+def test_an_array_is_refused_with_advice(tmp_path: Path, lines: list[str]) -> None:
+    with pytest.raises(DataError, match=r"is a JSON array, .* one JSON object a line"):
+        blocks_of(tmp_path, lines)
+
+
+def test_an_array_in_a_line_of_its_own_is_a_bad_record_also_as_the_first(tmp_path: Path) -> None:
+    _, blocks = blocks_of(tmp_path, ["[1, 2]", '{"a":1}', "[3]", '{"a":2}'])
+    assert reasons(blocks) == [(1, "json"), (3, "json")]
+    assert sum(map(len, blocks)) == 2
 
 
 def test_a_file_without_objects_is_refused(tmp_path: Path) -> None:
