@@ -177,16 +177,26 @@ class CsvFormat(TextFormat):
         header = bool(self._header) and not (again and sample)
         if header and head.records(self._rules, 1).begin.size:
             if sample and set(self._names).isdisjoint(_all_named(rows[0])):
-                raise SchemaError(
-                    f"{head.file} has no header, but the first file has: none of its names, "
-                    f"{columns_named(self._names)}, is in the first record"
-                )
+                raise self._other_form(head)
             names = self._header_of(head, chr(self._rules.delimiter))
             self._check_names(head.file, names)
         self._rules = self._rules._replace(fields=len(names))
         self._layout = Layout(names, self._schema, self._columns, self._rules, self._decimal)
         top = head.records(self._rules, 1 if header else 0)
         return top if told is None else top._replace(lines=top.lines + 1)
+
+    def _other_form(self, head: Head) -> SchemaError:
+        """The error that says why the first record of a later file has none of the names."""
+        for table in tables_of(head, self._rules, DELIMITERS, 1):
+            if table.rows and not set(self._names).isdisjoint(table.rows[0]):
+                return SchemaError(
+                    f"{head.file} is delimited by {table.delimiter!r}, but the first file by "
+                    f"{chr(self._rules.delimiter)!r}; all files must be written alike"
+                )
+        return SchemaError(
+            f"{head.file} has no header, but the first file has: none of its names, "
+            f"{columns_named(self._names)}, is in the first record"
+        )
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
         """The samples of a chunk: all its records are used."""

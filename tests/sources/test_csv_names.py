@@ -92,6 +92,13 @@ def test_an_empty_name_becomes_one_that_is_free(tmp_path: Path) -> None:
     assert schema.numbers == ("f0", "f1")
 
 
+def test_a_later_file_with_another_delimiter_is_refused_by_that(tmp_path: Path) -> None:
+    first = write(tmp_path, "1.csv", "a,b,y\n1,2,u\n")
+    second = write(tmp_path, "2.csv", "y;a;b\nu;0;0\nv;1;2\n")
+    with pytest.raises(SchemaError, match=r"2\.csv is delimited by ';', but the first file by ','"):
+        read(open_files([first, second], columns=Columns(target="y")))
+
+
 def test_a_later_file_without_a_header_is_refused_by_that(tmp_path: Path) -> None:
     first = write(tmp_path, "1.csv", "a,b,y\n1,2,u\n")
     second = write(tmp_path, "2.csv", "0,0,u\n1,2,v\n")
