@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
@@ -63,7 +64,8 @@ from tests.pipeline.playing import plain
 FOLDER = Path("/tmp")  # a name only: nothing is written there
 SCHEMA = Schema((Field("x", Kind.NUMBER), Field("z", Kind.NUMBER)), "y", Task.CLASSIFICATION)
 REPLACED = 3  # rounds after that of an explosion another candidate has learned
-MOST_CLASSES = 6  # four are learned; with many more, most records would be refused, and end a run
+CLASSES = 4  # that are learned
+MOST_CLASSES = 6  # with many more, most records would be refused, and end a run
 HUGE = (1e38, -1e300, 5e-324, 0.0, 1e6)
 
 Record = tuple[float, str] | None  # a number and its label, or a record that is broken
@@ -183,6 +185,15 @@ class Machine(RuleBasedStateMachine):
         self.pace += 1
         self.found = None
         return pipeline_on(files, tuple(self.records), tuple(self.explosions), self.pace)
+
+    def _learned(self) -> list[int]:
+        """How many samples were learned before each good record, and in all.
+
+        Those of too many classes are refused within the rounds that they are part of.
+        """
+        labels = [record[1] for record in self.records if record is not None]
+        known = list(dict.fromkeys(labels))[:CLASSES]
+        return [0, *accumulate(label in known for label in labels)]
 
     def _good(self) -> int:
         return sum(record is not None for record in self.records)
@@ -308,7 +319,7 @@ class Machine(RuleBasedStateMachine):
         assert report["samples"] == len(self.records)
         assert report["rejected_reasons"].get("arity", 0) == broken
         assert report["learned"] + report["rejected"] == report["samples"]
-        assert report["encoder"]["classes"] == min(classes, 4)
+        assert report["encoder"]["classes"] == min(classes, CLASSES)
         assert report["champion"] is not None
         self._check_explosions(report)
         self.found = None  # once is enough
@@ -324,10 +335,10 @@ class Machine(RuleBasedStateMachine):
         gone = sum(row["quarantined"] for row in rows if "left" in row)
         replaced = [e for e in self.explosions if e.round + REPLACED <= rounds]
         assert gone >= len(replaced)
-        # Samples of too many classes are refused within a round, and are no part of the numbers.
-        refused = report["rejected"] - sum(record is None for record in self.records)
+        learned = self._learned()
+        assert learned[-1] == report["learned"]
         for explosion in replaced:
-            since = [row for row in rows if row["born"] > explosion.round * ROUND - refused]
+            since = [row for row in rows if row["born"] > learned[explosion.round * ROUND]]
             assert any("left" in row or row["loss"] is not None for row in since)
 
     def teardown(self) -> None:
