@@ -20,7 +20,6 @@ from streamnet.engine.parts import Parts
 from streamnet.engine.parts import parts_of
 from streamnet.engine.parts import whole_of
 from streamnet.engine.report import AnyEvaluation
-from streamnet.engine.report import baselines_of
 from streamnet.engine.report import evaluation_of
 from streamnet.engine.report import report_of
 from streamnet.engine.settings import EngineSettings
@@ -228,10 +227,8 @@ class Engine:
     def _result(
         self, model: Model, parts: Parts, contest: Contest, times: tuple[float, float]
     ) -> Trained:
-        reported = parts.validation if parts.test is None else parts.test
-        evaluation = evaluation_of(model, reported, self.settings.regression_threshold)
-        baselines = baselines_of(parts.training, reported, evaluation)
-        report = report_of(contest, parts, evaluation, baselines, len(self.rejected), times)
+        evaluation = evaluation_of(model, parts.reported, self.settings.regression_threshold)
+        report = report_of(contest, parts, evaluation, len(self.rejected), times)
         return Trained(model, evaluation, report)
 
 

@@ -44,6 +44,11 @@ class Parts(NamedTuple):
     validation: Block
     test: Block | None  # None where validation is reported
 
+    @property
+    def reported(self) -> Block:
+        """The part that tells how good the outcome is."""
+        return self.validation if self.test is None else self.test
+
     def sizes(self) -> dict[str, int]:
         """How many samples each part has."""
         parts = self._asdict().items()

@@ -60,7 +60,6 @@ def report_of(
     contest: Contest,
     parts: Parts,
     evaluation: AnyEvaluation,
-    baselines: dict[str, dict[str, float | None]],
     rejected: int,
     times: tuple[float, float],
 ) -> dict[str, Any]:
@@ -70,7 +69,6 @@ def report_of(
         contest: What was run.
         parts: The samples.
         evaluation: Of the outcome.
-        baselines: Measures by name, see `baselines_of`.
         rejected: Records that could not be read.
         times: Seconds before the first sample could be learned, and since.
     """
@@ -97,7 +95,7 @@ def report_of(
         ],
         "reported": "validation" if parts.test is None else "test",
         "evaluation": evaluation.as_dict(),
-        "baselines": baselines,
+        "baselines": baselines_of(parts.training, parts.reported, evaluation),
         "settings": settings.as_dict(),
         "seed": settings.seed,
     }

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streamnet.features.moments import LONGEST
 from streamnet.jit import exact
 
-__all__ = ("CELLS", "COLUMNS", "count_below", "insert", "value_at")
+__all__ = ("CELLS", "COLUMNS", "count_below", "count_of", "insert", "value_at")
 
 CELLS = 128
 
@@ -58,12 +58,18 @@ def _give_up_one(summary: NDArray[np.float64], used: int) -> int:
 
 
 @exact
-def _fade(summary: NDArray[np.float64], used: int) -> None:
-    """Halve what all cells stand for once that is `LONGEST` numbers, so that new ones count."""
+def count_of(summary: NDArray[np.float64], used: int) -> float:
+    """How many numbers all cells stand for."""
     count = 0.0
     for i in range(used):
         count += summary[i, WEIGHT]
-    if count >= LONGEST:
+    return count
+
+
+@exact
+def _fade(summary: NDArray[np.float64], used: int) -> None:
+    """Halve what all cells stand for once that is `LONGEST` numbers, so that new ones count."""
+    if count_of(summary, used) >= LONGEST:
         for i in range(used):
             for k in (WEIGHT, SPAN, SAME):
                 summary[i, k] *= 0.5

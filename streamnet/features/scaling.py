@@ -17,6 +17,7 @@ from streamnet.features.quantiles import COLUMNS
 from streamnet.features.quantiles import VALUE
 from streamnet.features.quantiles import WEIGHT
 from streamnet.features.quantiles import count_below
+from streamnet.features.quantiles import count_of
 from streamnet.features.quantiles import insert
 from streamnet.features.quantiles import value_at
 from streamnet.jit import exact
@@ -74,9 +75,7 @@ def _robust_units(summary: NDArray[np.float64], used: int) -> tuple[float, float
     Where the quartiles are the same, it is the root mean square distance from the median; 0 where
     there is none to speak of.
     """
-    count = 0.0
-    for i in range(used):
-        count += summary[i, WEIGHT]
+    count = count_of(summary, used)
     if count < 2.0:
         return value_at(summary, used, 0.5) if used else 0.0, 0.0
     median = value_at(summary, used, 0.5 * (count - 1.0) + 0.5)
@@ -94,9 +93,7 @@ def _robust_units(summary: NDArray[np.float64], used: int) -> tuple[float, float
 
 @exact
 def _ranked(x: float, summary: NDArray[np.float64], used: int) -> float:
-    count = 0.0
-    for i in range(used):
-        count += summary[i, WEIGHT]
+    count = count_of(summary, used)
     return 2.0 * (count_below(summary, used, x) / count) - 1.0 if count > 0.0 else 0.0
 
 
@@ -143,7 +140,7 @@ def _values_at(
     ranks: NDArray[np.float64], summary: NDArray[np.float64], used: int
 ) -> NDArray[np.float64]:
     """The numbers that have these ranks, as `_ranked` gives them."""
-    count = summary[:used, WEIGHT].sum()
+    count = count_of(summary, used)
     found = np.empty(len(ranks))
     for i in range(len(ranks)):
         found[i] = value_at(summary, used, 0.5 * (ranks[i] + 1.0) * count)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from time import time
 
 import pytest
 
+import streamnet.daemon
 from streamnet.daemon.answers import Answer
 from streamnet.daemon.clock import Clock
 from streamnet.daemon.clock import now
 from streamnet.daemon.intake import Intake
 
 YEARS = 10 * 365 * 24 * 3600.0
+
+
+def test_of_the_daemon_only_events_which_tell_people_the_time_read_what_may_be_set_anew() -> None:
+    folder = Path(streamnet.daemon.__file__).parent
+    wall = re.compile(r"from time import time$|\btime\.time\(", re.MULTILINE)
+    found = {path.name for path in folder.glob("*.py") if wall.search(path.read_text())}
+    assert found == {"clock.py", "events.py"}
 
 
 def test_the_clock_of_the_process_tells_the_time() -> None:
