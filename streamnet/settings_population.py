@@ -74,6 +74,7 @@ class CandidateTable(Section):
     early_rehearsal: int | None = None
     class_weight: float | None = None
     target_transform: str | None = None
+    rehearsal_tolerance: float | None = None
 
     def candidate(self) -> CandidateSettings:
         """The candidate's settings, with the defaults of `CandidateSettings`."""

@@ -157,12 +157,15 @@ class Network:
             self._step(key, g, rate)
         self.steps += 1
 
+    def errors(self, output: list[float], label: int, goal: float) -> list[float]:
+        """By how much each output is too large."""
+        numbers = self.task is Task.REGRESSION
+        return [y - (goal if numbers else float(o == label)) for o, y in enumerate(output)]
+
     def _output_delta(self, output: list[float], label: int, goal: float) -> list[float]:
         loss = self.settings.loss_for(self.task)
         delta = []
-        for o, y in enumerate(output):
-            truth = goal if self.task is Task.REGRESSION else float(o == label)
-            error = y - truth
+        for y, error in zip(output, self.errors(output, label, goal), strict=True):
             if loss == "absolute":
                 error = math.copysign(1.0, error) if error else 0.0
             elif loss == "huber":

@@ -33,7 +33,7 @@ MOST_WEIGHT = 16.0  # of a sample of a rare class, so that no step explodes
 
 @inlined
 def gradient(plan, factor, scratch, memory, slot, active):
-    """Derivative of the loss by each score."""
+    """Derivative of the loss by each score; returns the largest error of an output."""
     label = simd.fact(memory.label, slot)
     goals = memory.goal.shape[1]
     start = simd.fact(plan, PLAN.score)
@@ -44,6 +44,7 @@ def gradient(plan, factor, scratch, memory, slot, active):
     # An untyped 1 would make all of it float64.
     one = scratch.dtype.type(1)
     delta = scratch.dtype.type(simd.fact(factor, FACTORS.huber_delta))
+    largest = scratch.dtype.type(0)
     for o in range(active):
         y = simd.pick(scratch, start + o)
         # Outputs of numbers have a goal each; a label's outputs have 1 at the label.
@@ -53,6 +54,7 @@ def gradient(plan, factor, scratch, memory, slot, active):
         if not math.isfinite(truth):
             truth = scratch.dtype.type(1 if o == label else 0)
         error = y - truth
+        largest = max(largest, abs(error))
         if loss == ABSOLUTE:
             error = scratch.dtype.type((error > 0) - (error < 0))
         elif loss == HUBER:
@@ -65,6 +67,7 @@ def gradient(plan, factor, scratch, memory, slot, active):
             elif code == RELU and not y > 0:
                 error = scratch.dtype.type(0)
         simd.put(scratch, target + o, error)
+    return largest
 
 
 @inlined

@@ -58,6 +58,7 @@ _NOT_NEGATIVE = (
 _BELOW_ONE = ("momentum", "second_momentum")
 _WHOLE = ("decay_steps", "batch_size", "rehearsal", "early_rehearsal", "memory", "knots")
 _MOST = 1 << 31  # of a whole number
+_TOLERANCE = 0.1  # of labels: fewer steps by a third or so, and no worse on any stream measured
 _LEAST_EPSILON, _MOST_EPSILON = 1e-18, 1e18  # whose squares float32 tells from zero and infinity
 
 
@@ -97,6 +98,10 @@ class CandidateSettings:
             few: so many of the first 1,024, half as many by the 2,048th, and so on, but never fewer
             than ``rehearsal``.
         memory: How many of the last samples rehearsal draws from.
+        rehearsal_tolerance: Of an earlier sample no output is wrong by this much: then it is known
+            well enough, and not learned again (Jiang et al. 2019, Accelerating deep learning by
+            focusing on the biggest losers). 0 is to learn all; None is 0.1 for labels, and 0 for
+            numbers, whose errors are in standard deviations.
         bias: Whether units have a bias.
         lags: Whether the last targets that are known are inputs as well, which helps where targets
             resemble those before them. Such a network can't answer well where nobody tells it
@@ -151,6 +156,7 @@ class CandidateSettings:
     early_rehearsal: int = 0
     class_weight: float = 0.0
     target_transform: str = "none"
+    rehearsal_tolerance: float | None = None
 
     def __post_init__(self) -> None:
         hidden: Any = self.hidden
@@ -162,6 +168,8 @@ class CandidateSettings:
             object.__setattr__(self, "activation", tuple(self.activation))
         for name in (*_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE):
             self._check_number(name)
+        if self.rehearsal_tolerance is not None:
+            self._check_number("rehearsal_tolerance")
         self._check_topology()
         _check_name("optimiser", self.optimiser, OPTIMISERS)
         _check_name("schedule", self.schedule, SCHEDULES)
@@ -265,6 +273,12 @@ class CandidateSettings:
     def loss_for(self, task: Task) -> str:
         """Loss for ``task``."""
         return self.loss or ("cross_entropy" if task is Task.CLASSIFICATION else "huber")
+
+    def rehearsal_tolerance_for(self, task: Task) -> float:
+        """Error of an output below which an earlier sample is not learned again in ``task``."""
+        if self.rehearsal_tolerance is not None:
+            return self.rehearsal_tolerance
+        return _TOLERANCE if task is Task.CLASSIFICATION else 0.0
 
     def suited_to(self, task: Task) -> CandidateSettings:
         """These settings, without what has no meaning for ``task``.

@@ -24,6 +24,8 @@ _ENTRIES = 16  # active rows that a sample is taken to have, of those given out
 def cost_of(settings: CandidateSettings, capacity: Capacity) -> float:
     """Microseconds a sample, answering, learning and rehearsing, once early rehearsal is over.
 
+    As if every rehearsed sample were learned again, whatever is known well enough.
+
     >>> small = CandidateSettings(hidden=(8,), optimiser="sgd")
     >>> wide = CandidateSettings(hidden=(128,), rehearsal=4)
     >>> room = Capacity(dense=8, rows=0, outputs=2)

@@ -164,13 +164,17 @@ def _answer(plans, factors, seats, s, memory, known, healthy, answers, alive):
 
 @inlined
 def _differentiate(plans, factors, weights, seats, s, memory):
-    """The third: deltas of all layers."""
+    """The third: deltas of all layers, unless an earlier sample is known well enough."""
     now = seats.now[s]
     if simd.pick(now, SEAT.phase) == LEARNS:
         k = np.uint64(simd.pick(now, SEAT.candidate))
         scratch, active = seats.scratch[s], simd.pick(now, SEAT.active)
         slot = simd.pick(now, SEAT.slot)
-        gradient(plans[k], factors[k], scratch, memory, slot, active)
+        error = gradient(plans[k], factors[k], scratch, memory, slot, active)
+        tolerance = simd.fact(factors[k], FACTORS.rehearsal_tolerance)
+        if simd.pick(now, SEAT.repeat) > 0 and error < tolerance:
+            simd.put(now, SEAT.phase, RESTS)
+            return
         if simd.fact(factors[k], FACTORS.class_weight) > 0.0:
             weigh(plans[k], factors[k], scratch, memory, slot, active)
         backward(plans[k], weights, scratch, active)

@@ -50,7 +50,7 @@ def draft_of(settings: CandidateSettings, task: Task, capacity: Capacity) -> Dra
     """What a candidate with these settings needs."""
     return Draft(
         plan_of(settings, task, capacity),
-        factors_of(settings),
+        factors_of(settings, task),
         sections_of(settings, capacity),
         states_of(settings),
         scratch_size(settings, capacity),

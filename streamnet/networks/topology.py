@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -126,8 +127,9 @@ class _Factors(NamedTuple):
     huber_delta: int = 8
     score_limit: int = 9
     class_weight: int = 10
-    log_momentum: int = 11  # logarithms of two of these
-    log_second_momentum: int = 12
+    rehearsal_tolerance: int = 11
+    log_momentum: int = 12  # logarithms of two of these
+    log_second_momentum: int = 13
 
 
 PLAN, PLAN_LAYER, PLAN_MOVE, FACTORS = _Plan(), _PlanLayer(), _PlanMove(), _Factors()
@@ -348,8 +350,9 @@ def _moves(
     return moves
 
 
-def factors_of(settings: CandidateSettings) -> NDArray[np.float64]:
+def factors_of(settings: CandidateSettings, task: Task) -> NDArray[np.float64]:
     """The row of numbers that belongs to a plan."""
+    settings = replace(settings, rehearsal_tolerance=settings.rehearsal_tolerance_for(task))
     logarithms = [
         math.log(share) if share > 0.0 else -math.inf
         for share in (settings.momentum, settings.second_momentum)

@@ -35,6 +35,8 @@ from streamnet.samples import Task
         ({"rehearsal": 10**20}, "rehearsal is 1[0]+, but must be <= 2147483648"),
         ({"early_rehearsal": 10**400}, "early_rehearsal is 1[0]+, but must be <= 2147483648"),
         ({"early_rehearsal": 1.5}, "early_rehearsal is 1.5, but must be a whole number"),
+        ({"rehearsal_tolerance": -0.1}, "rehearsal_tolerance is -0.1, but must be >= 0"),
+        ({"rehearsal_tolerance": "0"}, "rehearsal_tolerance is '0', but must be a number"),
         ({"hidden": (8.0,)}, "hidden is 8.0, but must be a whole number"),
         ({"knots": 5.0}, "knots is 5.0, but must be a whole number"),
         ({"knots": "5"}, "knots is '5', but must be a whole number"),

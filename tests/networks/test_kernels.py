@@ -74,7 +74,12 @@ def expected(
                 draw = naive.mix(naive.mix(naive.mix(SEED, serial), i), repeat)
                 at = i - draw % (min(settings.memory, i) + 1)
             dense, rows, splined, rarity = samples[at]
-            network.learn(dense, rows, active, int(label[at]), float(goal[at]), splined, rarity)
+            truth = int(label[at]), float(goal[at])
+            if repeat:
+                errors = network.errors(network.forward(dense, rows, active, splined)[-1], *truth)
+                if max(map(abs, errors)) < settings.rehearsal_tolerance_for(task):
+                    continue
+            network.learn(dense, rows, active, *truth, splined, rarity)
     return network, answers
 
 
@@ -215,6 +220,32 @@ def test_rehearsal_learns_earlier_samples_drawn_by_key(memory: int) -> None:
         CandidateSettings(hidden=(6,), optimiser="adagrad", rehearsal=3, memory=memory),
         Task.CLASSIFICATION,
     )
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize(
+    ("task", "output", "loss"),
+    [
+        (Task.CLASSIFICATION, "softmax", "cross_entropy"),
+        (Task.CLASSIFICATION, "logistic", "squared"),
+        (Task.REGRESSION, "identity", "huber"),
+    ],
+)
+def test_what_is_known_well_enough_is_not_learned_again(task, output, loss, tolerance) -> None:
+    settings = CandidateSettings(
+        hidden=(6,),
+        output=output,
+        loss=loss,
+        optimiser="adam",
+        learning_rate=0.05,
+        rehearsal=4,
+        rehearsal_tolerance=tolerance,
+    )
+    check(settings, task)
+    population, _, _ = learn([settings], task)
+    given = settings.rehearsal_tolerance_for(task)
+    assert (population.taken[0] == SAMPLES * 5) == (given == 0.0)
+    assert population.taken[0] >= SAMPLES  # new ones are always learned
 
 
 @pytest.mark.parametrize("seed", [2**63, 2**64 - 3, np.uint64(2**64 - 1), np.int8(5)])

@@ -16,7 +16,9 @@ from streamnet.samples import Inputs
 from streamnet.samples import Task
 
 SETTINGS = [
-    CandidateSettings(hidden=(9,), optimiser="adam", rehearsal=2, memory=50),
+    CandidateSettings(
+        hidden=(9,), optimiser="adam", rehearsal=2, memory=50, rehearsal_tolerance=0.0
+    ),
     CandidateSettings(hidden=(20, 4), activation="relu", optimiser="momentum"),
     CandidateSettings(hidden=(), optimiser="adagrad", knots=9, class_weight=0.5),
     CandidateSettings(hidden=(70,), optimiser="sgd", learning_rate=0.05),

@@ -24,7 +24,13 @@ def settings_of(sizes: list[tuple[int, ...]]) -> list[CandidateSettings]:
     """Of various optimisers; some rehearse, so that they take longer than others."""
     optimisers = ["sgd", "adam", "rmsprop"]
     return [
-        CandidateSettings(hidden=hidden, rehearsal=i % 3, memory=50, optimiser=optimisers[i % 3])
+        CandidateSettings(
+            hidden=hidden,
+            rehearsal=i % 3,
+            rehearsal_tolerance=0.1 * (i % 2),
+            memory=50,
+            optimiser=optimisers[i % 3],
+        )
         for i, hidden in enumerate(sizes)
     ]
 
@@ -60,4 +66,6 @@ def test_each_candidate_learns_as_it_does_alone(sizes: list[tuple[int, ...]], th
         expected, _ = learned(alone, 1)
         assert np.array_equal(answers.outputs[slot], expected.outputs[0]), one
         assert np.array_equal(together.extract(slot)["first"], alone.extract(0)["first"]), one
-        assert together.taken[slot] == alone.taken[0] == N + one.rehearsal * N
+        assert together.taken[slot] == alone.taken[0]
+        if not one.rehearsal_tolerance:
+            assert together.taken[slot] == N + one.rehearsal * N
