@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 
 __all__ = (
+    "NUMERIC",
+    "TIMES",
     "Block",
     "Choice",
     "DeadLetter",
@@ -48,13 +50,23 @@ class Kind(Choice):
     """How the values of a column are understood.
 
     NUMBER is scaled, each value of a CATEGORY has an input of its own, a TEXT is read as words, and
-    a TIME (ISO 8601, or a number since 1970) is a number and a place in day, week and year.
+    a TIME is a number and a place in day, week and year. So are DAY_FIRST and MONTH_FIRST, which
+    tell how to read dates such as 3/4/2026; all three differ in nothing else.
     """
 
     NUMBER = "number"
     TIME = "time"
+    DAY_FIRST = "day_first"
+    MONTH_FIRST = "month_first"
     CATEGORY = "category"
     TEXT = "text"
+
+
+TIMES = frozenset({Kind.TIME, Kind.DAY_FIRST, Kind.MONTH_FIRST})
+"""Kinds whose values are moments."""
+
+NUMERIC = TIMES | {Kind.NUMBER}
+"""Kinds whose values are numbers in a block; those of times are seconds."""
 
 
 class Task(Choice):
@@ -86,13 +98,12 @@ class Schema:
     fields: tuple[Field, ...]
     target: str | None = None
     task: Task | None = None
-    numbers: tuple[str, ...] = ()  # derived: names whose kind is NUMBER or TIME
+    numbers: tuple[str, ...] = ()  # derived: names whose kind is NUMBER or a time
     words: tuple[str, ...] = ()  # derived: names whose kind is CATEGORY or TEXT
 
     def __post_init__(self) -> None:
-        numeric = (Kind.NUMBER, Kind.TIME)
-        numbers = tuple(f.name for f in self.fields if f.kind in numeric)
-        words = tuple(f.name for f in self.fields if f.kind not in numeric)
+        numbers = tuple(f.name for f in self.fields if f.kind in NUMERIC)
+        words = tuple(f.name for f in self.fields if f.kind not in NUMERIC)
         object.__setattr__(self, "numbers", numbers)
         object.__setattr__(self, "words", words)
 

@@ -32,7 +32,7 @@ from streamnet.sources.files import FORMATS
 
 CONFIG = Path(__file__).parent.parent / "config"
 WHOLE = CONFIG / "replay.toml"
-KINDS = "'number', 'time', 'category' or 'text'"
+KINDS = "'number', 'time', 'day_first', 'month_first', 'category' or 'text'"
 
 
 def error_of(text: str) -> str:

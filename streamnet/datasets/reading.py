@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
+from streamnet.samples import TIMES
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 from streamnet.samples import Field
@@ -118,8 +119,8 @@ def _of_numbers(path: str, schema: Schema, target: str | None) -> Schema:
         fields, name = tuple(front), last.name
     if not fields and schema.fields:
         raise DataError(f"{path} has one column only, {name!r}: there must be inputs beside it")
-    kinds = {Kind.TIME: Kind.TIME}
-    return Schema(tuple(Field(f.name, kinds.get(f.kind, Kind.NUMBER)) for f in fields), name)
+    kinds = [f.kind if f.kind in TIMES else Kind.NUMBER for f in fields]
+    return Schema(tuple(Field(f.name, kind) for f, kind in zip(fields, kinds, strict=True)), name)
 
 
 def _complete(block: Block) -> Block:

@@ -37,6 +37,7 @@ from streamnet.features.textcolumn import TextColumn
 from streamnet.features.textcolumn import TextMode
 from streamnet.features.times import place_in_calendar
 from streamnet.repeated import repeated
+from streamnet.samples import TIMES
 from streamnet.samples import Block
 from streamnet.samples import Field
 from streamnet.samples import Inputs
@@ -103,7 +104,7 @@ class InputEncoder:
         if kind is Kind.NUMBER:
             self.measures.append(category=True, origin=0.0)
             self.scales.append(field.name, measure=place.measure)
-        elif kind is Kind.TIME:
+        elif kind in TIMES:
             self.measures.append(category=False, origin=np.nan)
             self.clocks = np.append(self.clocks, 0)
         elif kind is Kind.CATEGORY:

@@ -13,6 +13,7 @@ from streamnet.features.moments import spread_of
 from streamnet.features.numbers import FIRST
 from streamnet.features.rows import FIELD_BITS
 from streamnet.features.textcolumn import VOCABULARY
+from streamnet.samples import NUMERIC
 from streamnet.samples import Inputs
 from streamnet.samples import Kind
 from streamnet.samples import Sample
@@ -31,7 +32,7 @@ def numbers_of(inputs: InputEncoder, dense: NDArray[np.floating]) -> dict[str, N
     """Numbers and times in their columns' units, by name; NaN where none was ever learned."""
     found = {}
     for place in inputs.layout.places:
-        if place.field.kind in (Kind.NUMBER, Kind.TIME):
+        if place.field.kind in NUMERIC:
             scaled = dense[:, place.dense].astype(np.float64)
             found[place.field.name] = _in_units(inputs, place.measure, scaled)
     return found

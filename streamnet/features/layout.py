@@ -12,6 +12,8 @@ from streamnet.errors import SchemaError
 from streamnet.features.rows import FIELD_BITS
 from streamnet.features.times import CALENDAR_DENSE
 from streamnet.features.times import CALENDAR_KEYS
+from streamnet.samples import NUMERIC
+from streamnet.samples import TIMES
 from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
@@ -20,8 +22,8 @@ __all__ = ("LAG_BASE", "SPARSE_BASE", "Layout", "Place", "Plan", "WordColumn")
 
 SPARSE_BASE = 1 << (FIELD_BITS + 22)  # keys of numbered inputs, beyond those of any field
 LAG_BASE = SPARSE_BASE + (1 << (FIELD_BITS + 21))  # keys of earlier targets, beyond both
-STANDARDISED = {Kind.NUMBER: 1, Kind.TIME: 1, Kind.CATEGORY: 0, Kind.TEXT: 2}
-DENSE = STANDARDISED | {Kind.TIME: 1 + CALENDAR_DENSE}
+STANDARDISED = {kind: int(kind in NUMERIC) for kind in Kind} | {Kind.TEXT: 2}
+DENSE = {kind: n + CALENDAR_DENSE * (kind in TIMES) for kind, n in STANDARDISED.items()}
 
 
 class Place(NamedTuple):
@@ -31,7 +33,7 @@ class Place(NamedTuple):
     base: int  # first key
     measure: int
     dense: int
-    nth: int  # fields of the same kind before it
+    nth: int  # fields of the same kind before it; all times are alike
 
 
 class WordColumn(NamedTuple):
@@ -80,8 +82,9 @@ class Layout:
     def append(self, field: Field) -> Place:
         """Give a new field its inputs, after all others."""
         field = Field(field.name, Kind(field.kind))
-        nth = self._counts[field.kind]
-        self._counts[field.kind] += 1
+        alike = Kind.TIME if field.kind in TIMES else field.kind
+        nth = self._counts[alike]
+        self._counts[alike] += 1
         base = len(self.places) << FIELD_BITS
         place = Place(field, base, self.measures, self.dense, nth)
         self.places.append(place)
@@ -99,12 +102,12 @@ class Layout:
         source = {name: i for i, name in enumerate(schema.numbers)}
         source |= {name: i for i, name in enumerate(schema.words)}
         numbers, times, texts, categories, words = [], [], [], [], []
-        measured = [p for p in self.places if p.field.kind in (Kind.NUMBER, Kind.TIME)]
+        measured = [p for p in self.places if p.field.kind in NUMERIC]
         for key, place in enumerate(measured):
             column = source.get(place.field.name, -1)
             numbers.append((column, place.measure, place.dense, key, place.base))
         width = len(numbers)
-        for place in (p for p in measured if p.field.kind is Kind.TIME):
+        for place in (p for p in measured if p.field.kind in TIMES):
             column = source.get(place.field.name, -1)
             times.append((column, place.nth, place.dense + 1, width, place.base))
             width += CALENDAR_KEYS

@@ -13,6 +13,7 @@ from streamnet.features.inverse import numbers_of
 from streamnet.features.layout import Place
 from streamnet.features.numbers import MISSING
 from streamnet.features.rows import FIELD_BITS
+from streamnet.samples import NUMERIC
 from streamnet.samples import Kind
 from streamnet.samples import Sample
 
@@ -32,7 +33,7 @@ def samples_from(inputs: InputEncoder, restored: Reconstruction) -> list[Sample]
         of_field = np.flatnonzero(keys >> FIELD_BITS == number)
         codes = keys[of_field] & ((1 << FIELD_BITS) - 1)
         active = restored.active[:, of_field]
-        if place.field.kind in (Kind.NUMBER, Kind.TIME):
+        if place.field.kind in NUMERIC:
             missing: NDArray[np.bool_] = np.any(active[:, codes == MISSING] > 0.0, axis=1)
             columns[place.field.name] = _numbers(numbers[place.field.name], missing)
         elif place.field.kind is Kind.CATEGORY:

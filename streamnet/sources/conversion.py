@@ -14,6 +14,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.samples import NUMERIC
 from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Sample
@@ -237,7 +238,7 @@ class Conversion:
         at = 0
         for order, (name, kind) in enumerate(schema.fields):
             column = [sample.get(name) for sample in rows] if name in present else None
-            if kind in (Kind.NUMBER, Kind.TIME):
+            if kind in NUMERIC:
                 if column is not None:
                     numbers[:, at] = self._numbers(name, kind, column, order, problems)
                 at += 1

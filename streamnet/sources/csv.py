@@ -14,6 +14,7 @@ import numpy as np
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import SchemaError
+from streamnet.samples import TIMES
 from streamnet.samples import Block
 from streamnet.samples import Kind
 from streamnet.samples import Schema
@@ -304,7 +305,7 @@ class CsvFormat(TextFormat):
             lambda: task_of(values(str(self._columns.target))),
         )
         for name, kind in self._columns.kinds.items():
-            if kind == Kind.TIME:
+            if kind in TIMES:
                 values(name)
         tell_doubts(file, schema, found)
         return schema

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from streamnet.samples import TIMES
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
@@ -16,15 +17,14 @@ from streamnet.sources.kinds import is_number
 from streamnet.sources.kinds import strays_of
 from streamnet.sources.reasons import shown
 from streamnet.sources.times import is_time
+from streamnet.sources.times import seconds_of_text
 
 __all__ = ("tell_doubts",)
 
 MOSTLY = 0.95
 FEWEST_LABELS = 20
 DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[0-9]{4,6})?")
-_DAY_FIRST = r"[0-3]?[0-9]([./ -])(?:[0-3]?[0-9]|[A-Za-z]{3,9})\1(?:19|20)[0-9]{2}"  # or the month
-_YEAR_FIRST = r"(?:19|20)[0-9]{2}([./-])[01]?[0-9]\2[0-3]?[0-9]"
-FOREIGN_DATE = re.compile(rf"(?:{_DAY_FIRST}|{_YEAR_FIRST})(?:[ T].*)?")
+ORDERS = (Kind.DAY_FIRST, Kind.MONTH_FIRST)
 DISTINCT = 0.9  # share of different labels above which they are hardly labels
 
 logger = logging.getLogger("streamnet.sources")
@@ -51,18 +51,25 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
         labels = name == schema.target and schema.task is Task.CLASSIFICATION
         if labels:
             _tell_labels(file, name, texts)
-        elif kinds.get(name) is Kind.TIME:
+        elif kinds.get(name) in TIMES:
             _tell_dates(file, name, texts)
         elif kinds.get(name, Kind.NUMBER) is Kind.NUMBER:
             _tell_strays(file, name, texts, target=name == schema.target)
         elif (found := _as_number(texts)) is not None:
             words[name] = found
         else:
-            foreign = [t for t in texts if FOREIGN_DATE.fullmatch(t) and not is_time(t)]
-            if foreign and len(foreign) > MOSTLY * len(texts):
-                dates[name] = foreign[0], "2023-12-31"
+            unclear = [text for text in texts if _is_unclear(text)]
+            if unclear and len(unclear) > MOSTLY * len(texts):
+                orders = " or ".join(f"{name}={kind}" for kind in ORDERS)
+                dates[name] = unclear[0], f"2023-12-31, or with --kind {orders}"
     _tell_words(file, "numbers are written", words)
     _tell_words(file, "dates are read", dates)
+
+
+def _is_unclear(text: str) -> bool:
+    """Whether a text is a date of which nobody can tell what comes first, the day or the month."""
+    orders = (seconds_of_text(text, kind) for kind in ORDERS)
+    return any(seconds is not None for seconds in orders) and not is_time(text)
 
 
 def _tell_words(file: str, what: str, doubted: Mapping[str, tuple[str, str]]) -> None:

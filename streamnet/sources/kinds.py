@@ -13,7 +13,7 @@ import numpy as np
 
 from streamnet.samples import Kind
 from streamnet.samples import Task
-from streamnet.sources.times import is_time
+from streamnet.sources.times import kind_of_times
 
 __all__ = (
     "MISSING",
@@ -71,9 +71,10 @@ def number_from(value: Any) -> float:
 def kind_of(values: Iterable[object], *, typed: bool = False) -> Kind:
     """The kind of a column by its first values, those that stand for missing left out.
 
-    Numbers only, or with few strays, see `strays_of`: NUMBER. ISO 8601 dates and timestamps only:
-    TIME. Otherwise words: TEXT where the median value has at least four of them, else CATEGORY,
-    also for truth values and for no values at all. The words for NaN and infinity decide nothing.
+    Numbers only, or with few strays, see `strays_of`: NUMBER. Dates and timestamps only, see
+    `seconds_of_text`: TIME, or DAY_FIRST or MONTH_FIRST if that is the only way to read them.
+    Otherwise words: TEXT where the median value has at least four of them, else CATEGORY, also for
+    truth values and for no values at all. The words for NaN and infinity decide nothing.
 
     Args:
         values: Texts (stripped), or values of Python and numpy types.
@@ -87,8 +88,8 @@ def kind_of(values: Iterable[object], *, typed: bool = False) -> Kind:
         return _kind_of_objects(known) if not texts else Kind.CATEGORY
     if not typed and strays_of(texts) is not None:
         return Kind.NUMBER
-    if all(map(is_time, texts)):
-        return Kind.TIME
+    if (kind := kind_of_times(texts)) is not None:
+        return kind
     words = sorted(len(text.split()) for text in texts)
     return Kind.TEXT if words[len(words) // 2] >= WORDS_OF_A_TEXT else Kind.CATEGORY
 

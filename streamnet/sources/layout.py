@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.samples import TIMES
 from streamnet.samples import Block
 from streamnet.samples import Kind
 from streamnet.samples import Schema
@@ -23,7 +24,7 @@ from streamnet.sources.reasons import Reason
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Chunk
 from streamnet.sources.values import column_of
-from streamnet.sources.values import time_of
+from streamnet.sources.values import reader_of
 
 __all__ = ("Layout",)
 
@@ -61,7 +62,7 @@ class Layout:
         kinds = dict(schema.fields)
         real = schema.target if schema.task is Task.REGRESSION else None
         label = schema.target if schema.task is Task.CLASSIFICATION else None
-        times = [name for name, kind in schema.fields if kind is Kind.TIME]
+        times = [name for name, kind in schema.fields if kind in TIMES]
         self._numbers = [name for name in schema.numbers if kinds[name] is Kind.NUMBER]
         self._words = [*schema.words, *times]
         if real is not None:
@@ -69,6 +70,7 @@ class Layout:
         if label is not None:
             self._words.append(label)
         self._schema = schema
+        self._kinds = kinds
         self._columns = columns
         self._reading = columns.reading()
         self._decimal = decimal
@@ -160,11 +162,11 @@ class Layout:
         good: NDArray[np.bool_],
         found: dict[int, tuple[int, Problem]],
     ) -> list[float]:
-        seconds = [np.nan] * len(column)
+        seconds, read = [np.nan] * len(column), reader_of(self._kinds[name])
         for row, text in enumerate(column):
             if text is None or not good[row]:
                 continue
-            moment = time_of(text.replace(self._decimal, "."), self._reading)
+            moment = read(text.replace(self._decimal, "."), self._reading)
             if isinstance(moment, Reason):
                 problem = Problem.of_value(moment, name, text)
                 self._note(found, row, self._order[name], problem)

@@ -31,7 +31,7 @@ class Reason(StrEnum):
     arity            the record has more or fewer fields than the file has columns
     number           a word where a number is needed
     not-finite       NaN, infinity, or a number too large for 64 bits
-    time             no ISO 8601 date or timestamp, and no seconds since 1970, where one is needed
+    time             no date or timestamp, and no seconds since 1970, where one is needed
     quote            a quote that is never closed, or text right behind a closing quote
     json             not a JSON object
     encoding         not UTF-8
@@ -68,7 +68,7 @@ class Reason(StrEnum):
 RULES = {
     Reason.NUMBER: "which is not a number",
     Reason.NOT_FINITE: "which is not a finite number",
-    Reason.TIME: "which is not an ISO 8601 date or time, nor a number of seconds since 1970",
+    Reason.TIME: "which is not a date or time, nor a number of seconds since 1970",
     Reason.TYPE: "which is no number, text, truth value or time",
     Reason.TARGET_NUMBER: "which is not a finite number, as the target of a regression must be",
 }

@@ -11,8 +11,8 @@ from typing import final
 import numpy as np
 from msgspec import json
 
+from streamnet.samples import TIMES
 from streamnet.samples import Block
-from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Schema
 from streamnet.sources.columns import Columns
@@ -119,7 +119,7 @@ class RowReader:
         schema = self._conversion.schema
         learns = schema.target is not None
         known = schema.task is not None or not learns
-        plain = bool(schema.fields) and all(kind is not Kind.TIME for _, kind in schema.fields)
+        plain = bool(schema.fields) and all(kind not in TIMES for _, kind in schema.fields)
         self._fast_schema = schema if plain and known else None
 
     def _read_one(self, sample: Sample, targets: Sequence[Any] | None) -> Block | None:

@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.samples import TIMES
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
@@ -21,8 +22,8 @@ from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
 from streamnet.sources.values import column_of
 from streamnet.sources.values import number_of
+from streamnet.sources.values import reader_of
 from streamnet.sources.values import target_number_of
-from streamnet.sources.values import time_of
 from streamnet.sources.values import word_of
 
 if TYPE_CHECKING:
@@ -69,10 +70,9 @@ class Table:
         self._columns = columns
         self._reading = columns.reading(typed=True)
         self.problems: dict[int, Problem] = {}
-        kinds = dict(schema.fields)
         numeric = {
-            name: self._times(name) if kinds[name] is Kind.TIME else self._numbers(name)
-            for name, _ in schema.fields
+            name: self._times(name, kind) if kind in TIMES else self._numbers(name)
+            for name, kind in schema.fields
             if name in schema.numbers
         }
         self.numbers = np.empty((frame.height, len(schema.numbers)), np.float64)
@@ -96,12 +96,12 @@ class Table:
                 self._note(row, Problem.of_value(Reason.NOT_FINITE, name, numbers[row]))
         return numbers
 
-    def _times(self, name: str) -> NDArray[np.float64]:
+    def _times(self, name: str, kind: Kind) -> NDArray[np.float64]:
         import polars as pl
 
         column = self._frame[name]
         if column.dtype not in (pl.Date, pl.Datetime):
-            return self._one_by_one(name, time_of)
+            return self._one_by_one(name, reader_of(kind))
         moments = column.cast(pl.Datetime("us")).to_physical().to_list()
         return np.array([math.nan if m is None else m / MICROSECONDS for m in moments])
 

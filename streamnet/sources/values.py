@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.samples import TIMES
 from streamnet.samples import Kind
 from streamnet.sources.kinds import WHITESPACE
 from streamnet.sources.kinds import is_not_finite
@@ -65,16 +67,16 @@ def number_of(value: object, reading: Reading) -> float | Reason:
     return Reason.NUMBER if isinstance(value, WORDS) else Reason.TYPE
 
 
-def time_of(value: object, reading: Reading) -> float | Reason:
-    """Seconds since 1970 UTC of a time, a date, an ISO text, or a number of seconds or parts of it.
+def time_of(value: object, reading: Reading, kind: Kind = Kind.TIME) -> float | Reason:
+    """Seconds since 1970 UTC of a time, a date, a text, or a number of seconds or parts of it.
 
-    See `seconds_of_number` for numbers.
+    See `seconds_of_text` for texts and kinds of times, and `seconds_of_number` for numbers.
     """
     if reading.is_missing(value):
         return math.nan
     if isinstance(value, str):
         text = value.strip(WHITESPACE)
-        seconds = seconds_of_text(text)
+        seconds = seconds_of_text(text, kind)
         if seconds is not None:
             return seconds
         if reading.typed or not is_number(text):
@@ -120,7 +122,7 @@ def column_of(words: Sequence[object]) -> NDArray[np.object_]:
 
 def reader_of(kind: Kind) -> Number:
     """What reads the values of a numeric kind."""
-    return time_of if kind is Kind.TIME else number_of
+    return partial(time_of, kind=kind) if kind in TIMES else number_of
 
 
 def _number_of_text(text: str, reading: Reading) -> float | Reason:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from datetime import date
 from datetime import datetime
+from datetime import timedelta
+from datetime import timezone
 from decimal import Decimal
 
 import numpy as np
@@ -120,6 +123,47 @@ def test_every_time_is_read_back(moment: datetime) -> None:
     assert seconds_of(moment) == seconds_of_text(moment.isoformat())
 
 
+DATES = {
+    Kind.TIME: (
+        *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d %b %Y", "%d-%B-%Y", "%a, %d %b %Y"),
+        *("%B %d, %Y", "%b. %d %Y", "%A %B %d, %Y"),
+    ),
+    Kind.DAY_FIRST: ("%d/%m/%Y", "%d-%m-%Y", "%Y-%m-%d", "%d.%m.%Y"),
+    Kind.MONTH_FIRST: ("%m/%d/%Y", "%m-%d-%Y", "%b %d, %Y"),
+}
+CLOCKS = ("", " %H:%M", "T%H:%M:%S", ", %H:%M:%S.%f", " %I:%M:%S %p", " %H:%M:%S%z", " %H:%M UTC")
+LEADING_ZERO = re.compile(r"\b0(?=[0-9](?:[ ,./-]|$))")  # of a day or month
+
+
+@given(
+    st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 30)),  # noqa: DTZ001 - gets a zone
+    st.timedeltas(timedelta(hours=-23), timedelta(hours=23)),
+    st.sampled_from([(kind, date) for kind, dates in DATES.items() for date in dates]),
+    st.sampled_from(CLOCKS),
+    st.booleans(),
+)
+def test_every_way_to_write_a_time_is_read_back(
+    moment: datetime, offset: timedelta, written: tuple[Kind, str], clock: str, bare: bool
+) -> None:
+    kind, form = written
+    moment = moment.replace(tzinfo=timezone(timedelta(minutes=offset // timedelta(minutes=1))))
+    day, time = moment.strftime(form), moment.strftime(clock)
+    if bare and not form.startswith("%Y."):
+        day = LEADING_ZERO.sub("", day)
+    told = datetime.strptime(moment.strftime(form + clock), form + clock)  # noqa: DTZ007 - see below
+    seconds = seconds_of_text((day + time).upper() if bare else day + time, kind)
+    assert seconds == pytest.approx(told.replace(tzinfo=told.tzinfo or UTC).timestamp())
+
+
+def test_a_column_of_dates_tells_what_comes_first_unless_it_may_be_both() -> None:
+    assert kind_of(["3/4/2023", "13/4/2023"]) is Kind.DAY_FIRST
+    assert kind_of(["3/4/2023", "4/13/2023", "2023-04-05"]) is Kind.MONTH_FIRST
+    assert kind_of(["3.4.2023", "13 Apr 2023", "2023-04-05T9:05"]) is Kind.TIME
+    assert kind_of(["3/4/2023", "12/12/2023"]) is Kind.CATEGORY
+    assert kind_of(["13/4/2023", "4/13/2023"]) is Kind.CATEGORY
+    assert kind_of(["13/4/2023", "soon"]) is Kind.CATEGORY
+
+
 def test_offsets_and_dates_are_understood() -> None:
     assert seconds_of_text("1970-01-02") == 86400.0
     assert seconds_of(date(1970, 1, 2)) == 86400.0
@@ -129,7 +173,29 @@ def test_offsets_and_dates_are_understood() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["20150202", "2015-2-2", "2015-02-02 25:00", "2015-02-02X10:00", "15-02-02", "0000-01-01"],
+    [
+        "20150202",
+        "2015-02-02 25:00",
+        "2015-02-02 9:60",
+        "2015-02-02 13:00 pm",
+        "2015-02-02 0:30 am",
+        "2015-02-02 9 pm",
+        "2015-02-02X10:00",
+        "2015-02-02 10:00 +24:00",
+        "2015-02-02 10:00 CET",
+        "15-02-02",
+        "0000-01-01",
+        "2015-02/02",
+        "2015.2.2",
+        "30.2.2015",
+        "2.2.15",
+        "2 Feb 15",
+        "2 Mai 2015",
+        "Feb 2015",
+        "2 Feb-2015",
+        "1.2.3.2015",
+        "2/2/2015",
+    ],
 )
 def test_other_texts_are_no_times(text: str) -> None:
     assert not is_time(text)

@@ -2,6 +2,7 @@
 // Trying: a form of the model's own columns, and the answer to one sample.
 
 const MOST_FIELDS = 200; // in the form; the others count as missing
+const EXAMPLES = { time: "2026-01-31", day_first: "31/1/2026", month_first: "1/31/2026" };
 
 class TryForm {
   constructor({ card, form, fields, answer }, ask) {
@@ -92,7 +93,7 @@ function inputOf(field, place) {
     ...attributes,
     type: "text",
     list: field.values?.length ? `values-${place}` : null,
-    placeholder: field.kind === "time" ? "2026-01-31" : null,
+    placeholder: EXAMPLES[field.kind] ?? null,
   });
 }
 
