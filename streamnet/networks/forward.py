@@ -86,93 +86,92 @@ def forward(plan, weights, scratch, touched, count, active):
 def _layer(plan, layer, weights, rows, scratch, source, touched, count):
     """Values of a layer, with four vectors or one of it in registers at once."""
     width = layer_of(plan, layer, PLAN_LAYER.width)
-    start = layer_of(plan, layer, PLAN_LAYER.weights)
     target = layer_of(plan, layer, PLAN_LAYER.value)
     units = layer_of(plan, layer, PLAN_LAYER.units)
     code = layer_of(plan, layer, PLAN_LAYER.activation)
+    start = layer_of(plan, layer, PLAN_LAYER.weights)
+    j = 0
+    while j + 4 * LANES <= width:
+        sums = _four_sums(weights, start, width, rows, scratch, source, touched, count, j)
+        for n in range(4):
+            value = _activated(code, sums[n], units - j - n * LANES)
+            simd.store(scratch, target + j + n * LANES, value)
+        j += 4 * LANES
+    while j < width:
+        total = _one_sum(weights, start, width, rows, scratch, source, touched, count, j)
+        simd.store(scratch, target + j, _activated(code, total, units - j))
+        j += LANES
+
+
+# Odd and even rows are summed apart, which halves the wait for the last addition. Both of these
+# functions add up in the same order, so that a sum does not depend on how wide a layer has grown.
+@inlined
+def _four_sums(weights, start, width, rows, scratch, source, touched, count, j):
+    """Scores of the four vectors of a layer's units from ``j`` on."""
     zero = simd.splat(scratch.dtype.type(0))
     odd = (rows - 1) // 2 * 2 + 1
     pairs = count // 2 * 2
-    j = 0
-    # Odd and even rows are summed apart, which halves the wait for the last addition. Both loops
-    # add up in the same order, so that a sum does not depend on how wide a layer has grown.
-    while j + 4 * LANES <= width:
-        x = simd.broadcast(scratch, source)
-        at = start + j
-        a = simd.multiply(x, simd.load(weights, at))
-        b = simd.multiply(x, simd.load(weights, at + 16))
-        c = simd.multiply(x, simd.load(weights, at + 32))
-        d = simd.multiply(x, simd.load(weights, at + 48))
-        e = f = g = h = zero
-        for i in range(1, odd, 2):
-            at += width
-            x = simd.broadcast(scratch, source + i)
-            a = simd.multiply_add(x, simd.load(weights, at), a)
-            b = simd.multiply_add(x, simd.load(weights, at + 16), b)
-            c = simd.multiply_add(x, simd.load(weights, at + 32), c)
-            d = simd.multiply_add(x, simd.load(weights, at + 48), d)
-            at += width
-            x = simd.broadcast(scratch, source + i + 1)
-            e = simd.multiply_add(x, simd.load(weights, at), e)
-            f = simd.multiply_add(x, simd.load(weights, at + 16), f)
-            g = simd.multiply_add(x, simd.load(weights, at + 32), g)
-            h = simd.multiply_add(x, simd.load(weights, at + 48), h)
-        if odd < rows:
-            at += width
-            x = simd.broadcast(scratch, source + odd)
-            e = simd.multiply_add(x, simd.load(weights, at), e)
-            f = simd.multiply_add(x, simd.load(weights, at + 16), f)
-            g = simd.multiply_add(x, simd.load(weights, at + 32), g)
-            h = simd.multiply_add(x, simd.load(weights, at + 48), h)
-        for r in range(0, pairs, 2):
-            at = simd.pick(touched.place, r) + j
-            x = simd.broadcast(touched.share, r)
-            a = simd.multiply_add(x, simd.load(weights, at), a)
-            b = simd.multiply_add(x, simd.load(weights, at + 16), b)
-            c = simd.multiply_add(x, simd.load(weights, at + 32), c)
-            d = simd.multiply_add(x, simd.load(weights, at + 48), d)
-            at = simd.pick(touched.place, r + 1) + j
-            x = simd.broadcast(touched.share, r + 1)
-            e = simd.multiply_add(x, simd.load(weights, at), e)
-            f = simd.multiply_add(x, simd.load(weights, at + 16), f)
-            g = simd.multiply_add(x, simd.load(weights, at + 32), g)
-            h = simd.multiply_add(x, simd.load(weights, at + 48), h)
-        if pairs < count:
-            at = simd.pick(touched.place, pairs) + j
-            x = simd.broadcast(touched.share, pairs)
-            a = simd.multiply_add(x, simd.load(weights, at), a)
-            b = simd.multiply_add(x, simd.load(weights, at + 16), b)
-            c = simd.multiply_add(x, simd.load(weights, at + 32), c)
-            d = simd.multiply_add(x, simd.load(weights, at + 48), d)
-        to = target + j
-        simd.store(scratch, to, _activated(code, simd.add(a, e), units - j))
-        simd.store(scratch, to + 16, _activated(code, simd.add(b, f), units - j - 16))
-        simd.store(scratch, to + 32, _activated(code, simd.add(c, g), units - j - 32))
-        simd.store(scratch, to + 48, _activated(code, simd.add(d, h), units - j - 48))
-        j += 4 * LANES
-    while j < width:
-        at = start + j
-        a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, at))
-        e = zero
-        for i in range(1, odd, 2):
-            at += width
-            a = simd.multiply_add(simd.broadcast(scratch, source + i), simd.load(weights, at), a)
-            at += width
-            x = simd.broadcast(scratch, source + i + 1)
-            e = simd.multiply_add(x, simd.load(weights, at), e)
-        if odd < rows:
-            x = simd.broadcast(scratch, source + odd)
-            e = simd.multiply_add(x, simd.load(weights, at + width), e)
-        for r in range(0, pairs, 2):
-            at = simd.pick(touched.place, r) + j
-            a = simd.multiply_add(simd.broadcast(touched.share, r), simd.load(weights, at), a)
-            at = simd.pick(touched.place, r + 1) + j
-            e = simd.multiply_add(simd.broadcast(touched.share, r + 1), simd.load(weights, at), e)
-        if pairs < count:
-            at = simd.pick(touched.place, pairs) + j
-            a = simd.multiply_add(simd.broadcast(touched.share, pairs), simd.load(weights, at), a)
-        simd.store(scratch, target + j, _activated(code, simd.add(a, e), units - j))
-        j += LANES
+    at = start + j
+    evens = odds = (zero, zero, zero, zero)
+    evens = _with_row(simd.broadcast(scratch, source), weights, at, evens)
+    for i in range(1, odd, 2):
+        at += width
+        evens = _with_row(simd.broadcast(scratch, source + i), weights, at, evens)
+        at += width
+        odds = _with_row(simd.broadcast(scratch, source + i + 1), weights, at, odds)
+    if odd < rows:
+        odds = _with_row(simd.broadcast(scratch, source + odd), weights, at + width, odds)
+    for r in range(0, pairs, 2):
+        at = simd.pick(touched.place, r) + j
+        evens = _with_row(simd.broadcast(touched.share, r), weights, at, evens)
+        at = simd.pick(touched.place, r + 1) + j
+        odds = _with_row(simd.broadcast(touched.share, r + 1), weights, at, odds)
+    if pairs < count:
+        at = simd.pick(touched.place, pairs) + j
+        evens = _with_row(simd.broadcast(touched.share, pairs), weights, at, evens)
+    a, b, c, d = evens
+    e, f, g, h = odds
+    return simd.add(a, e), simd.add(b, f), simd.add(c, g), simd.add(d, h)
+
+
+@inlined
+def _with_row(x, weights, at, sums):
+    """Four sums, each with ``x`` times a vector of weights added."""
+    a, b, c, d = sums
+    return (
+        simd.multiply_add(x, simd.load(weights, at), a),
+        simd.multiply_add(x, simd.load(weights, at + LANES), b),
+        simd.multiply_add(x, simd.load(weights, at + 2 * LANES), c),
+        simd.multiply_add(x, simd.load(weights, at + 3 * LANES), d),
+    )
+
+
+@inlined
+def _one_sum(weights, start, width, rows, scratch, source, touched, count, j):
+    """Scores of the vector of a layer's units from ``j`` on."""
+    odd = (rows - 1) // 2 * 2 + 1
+    pairs = count // 2 * 2
+    at = start + j
+    a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, at))
+    e = simd.splat(scratch.dtype.type(0))
+    for i in range(1, odd, 2):
+        at += width
+        a = simd.multiply_add(simd.broadcast(scratch, source + i), simd.load(weights, at), a)
+        at += width
+        x = simd.broadcast(scratch, source + i + 1)
+        e = simd.multiply_add(x, simd.load(weights, at), e)
+    if odd < rows:
+        x = simd.broadcast(scratch, source + odd)
+        e = simd.multiply_add(x, simd.load(weights, at + width), e)
+    for r in range(0, pairs, 2):
+        at = simd.pick(touched.place, r) + j
+        a = simd.multiply_add(simd.broadcast(touched.share, r), simd.load(weights, at), a)
+        at = simd.pick(touched.place, r + 1) + j
+        e = simd.multiply_add(simd.broadcast(touched.share, r + 1), simd.load(weights, at), e)
+    if pairs < count:
+        at = simd.pick(touched.place, pairs) + j
+        a = simd.multiply_add(simd.broadcast(touched.share, pairs), simd.load(weights, at), a)
+    return simd.add(a, e)
 
 
 @inlined
