@@ -40,6 +40,15 @@ def _layers(text: str) -> tuple[int, ...]:
     return hidden_of(text)
 
 
+def _as_text(value: object) -> object:
+    """The units of one layer as any other shape is written."""
+    return str(value) if type(value) is int else value
+
+
+# Of several numbers nobody could tell whether they are networks, or layers of one.
+Shapes = Annotated[Texts, BeforeValidator(_as_text)]
+
+
 @final
 class CandidateTable(Section):
     """One candidate; keys and rules are those of `CandidateSettings`.
@@ -113,14 +122,14 @@ class PopulationSection(Section):
     ``rehearsal``, ``knots``, ``class_weight`` and ``target_transform`` list values to try in every
     combination.
 
-    >>> PopulationSection(candidates=16, hidden=["20", "64-32"]).hidden
-    ('20', '64-32')
+    >>> PopulationSection(hidden=20).hidden, PopulationSection(hidden=["20", "64-32"]).hidden
+    (('20',), ('20', '64-32'))
     """
 
     start: Text | None = None
     candidates: Count | None = None
     dtype: Literal["float32", "float64"] | None = None
-    hidden: Texts | None = None
+    hidden: Shapes | None = None
     activation: Texts | None = None
     optimiser: Texts | None = None
     learning_rate: Numbers | None = None
