@@ -31,6 +31,7 @@ __all__ = (
     "Schema",
     "SparseRows",
     "Task",
+    "alike",
 )
 
 Sample = Mapping[str, Any]
@@ -67,6 +68,11 @@ TIMES = frozenset({Kind.TIME, Kind.DAY_FIRST, Kind.MONTH_FIRST})
 
 NUMERIC = TIMES | {Kind.NUMBER}
 """Kinds whose values are numbers in a block; those of times are seconds."""
+
+
+def alike(kind: Kind, other: Kind) -> bool:
+    """Whether a column of one kind goes where one of the other is known: all times are seconds."""
+    return kind == other or (kind in TIMES and other in TIMES)
 
 
 class Task(Choice):

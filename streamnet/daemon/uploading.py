@@ -17,6 +17,7 @@ from streamnet.modelfiles.document import verify
 from streamnet.modelfiles.files import SUFFIXES
 from streamnet.modelfiles.model import CONTRADICTIONS
 from streamnet.modelfiles.model import Model
+from streamnet.samples import alike
 from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import model_settings
 
@@ -103,7 +104,7 @@ def begun_with(settings: ModelSettings, start: Model | None) -> ModelSettings:
         if name in kinds:
             raise ConfigurationError(f"source.drop has {name!r}, but that is an input of the start")
     for name, kind in (source.kinds or {}).items():
-        if kind != kinds.get(name, kind):
+        if not alike(kind, kinds.get(name, kind)):
             raise ConfigurationError(
                 f"source.kinds has {str(kind)!r} for {name!r}, but must be {str(kinds[name])!r}, "
                 "as the start reads it"

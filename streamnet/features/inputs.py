@@ -207,6 +207,7 @@ class InputEncoder:
         self.layout.check(schema)
         if learn:
             self._check_named(schema)
+            self.layout.tell(schema)
             for field in self.layout.unknown(schema):
                 self.append(field)
         self._plan = self.layout.plan(schema)

@@ -17,6 +17,7 @@ from streamnet.samples import TIMES
 from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
+from streamnet.samples import alike
 
 __all__ = ("LAG_BASE", "SPARSE_BASE", "Layout", "Place", "Plan", "WordColumn")
 
@@ -82,9 +83,9 @@ class Layout:
     def append(self, field: Field) -> Place:
         """Give a new field its inputs, after all others."""
         field = Field(field.name, Kind(field.kind))
-        alike = Kind.TIME if field.kind in TIMES else field.kind
-        nth = self._counts[alike]
-        self._counts[alike] += 1
+        counted = Kind.TIME if field.kind in TIMES else field.kind
+        nth = self._counts[counted]
+        self._counts[counted] += 1
         base = len(self.places) << FIELD_BITS
         place = Place(field, base, self.measures, self.dense, nth)
         self.places.append(place)
@@ -92,6 +93,15 @@ class Layout:
         self.measures += STANDARDISED[field.kind]
         self.dense += DENSE[field.kind]
         return place
+
+    def tell(self, schema: Schema) -> None:
+        """Take over which of day and month comes first, where a known column of times has told."""
+        told = dict(schema.fields)
+        for number, place in enumerate(self.places):
+            name, kind = place.field
+            if kind is Kind.TIME and (kind := told.get(name, kind)) is not Kind.TIME:
+                self.places[number] = place._replace(field=Field(name, kind))
+                self._kinds[name] = kind
 
     def field_of(self, dense: int) -> str:
         """Name of the field that has this dense input."""
@@ -127,5 +137,5 @@ class Layout:
     def check(self, schema: Schema) -> None:
         """Raise `SchemaError` if a field's kind is not the one it had when it first came."""
         for name, kind in schema.fields:
-            if (known := self._kinds.get(name, kind)) != kind:
+            if not alike(known := self._kinds.get(name, kind), kind):
                 raise SchemaError(f"column {name!r} is of kind {kind}, but was {known} before")

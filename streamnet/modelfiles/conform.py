@@ -12,6 +12,7 @@ from streamnet.samples import Block
 from streamnet.samples import Field
 from streamnet.samples import Kind
 from streamnet.samples import Schema
+from streamnet.samples import alike
 
 __all__ = ("check_columns", "conform", "fields_of")
 
@@ -27,7 +28,7 @@ def conform(block: Block, fields: Sequence[Field]) -> Block:
     schema = Schema(tuple(fields), block.schema.target, block.schema.task)
     kinds = dict(block.schema.fields)
     for name, kind in fields:
-        if kinds.get(name, kind) != kind:
+        if not alike(kinds.get(name, kind), kind):
             raise SchemaError(
                 f"{block.source}: column {name!r} is a {kinds[name]}, but the model learned it as "
                 f"a {kind}"

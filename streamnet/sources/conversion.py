@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ from streamnet.sources.kinds import WHITESPACE
 from streamnet.sources.kinds import kind_of
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import shown
+from streamnet.sources.times import may_be_time
 from streamnet.sources.times import seconds_of_number
 from streamnet.sources.values import Reading
 from streamnet.sources.values import column_of
@@ -36,6 +39,11 @@ from streamnet.sources.values import word_of
 __all__ = ("Conversion", "Rows", "as_sample", "only")
 
 PLAIN = {float, int}
+UNCLEAR = (
+    "%r is taken as words, since %s may be a date in two ways: its kind, day_first or month_first, "
+    "tells what comes first"
+)
+logger = logging.getLogger("streamnet.sources")
 WORDS = {str, int}  # types of labels that can always be read
 GAPS = {float, int, type(None)}
 Problems = dict[int, tuple[int, Problem]]  # by row: the column that comes first, and what it has
@@ -220,7 +228,10 @@ class Conversion:
         if word_of(value, self._reading) is Reason.TYPE:
             raise TypeError(Problem.of_value(Reason.TYPE, name, value).detail)
         text = value.strip(WHITESPACE) if isinstance(value, str) else value
-        kind = self._columns.kinds.get(name) or kind_of((text,), typed=self._reading.typed)
+        if (kind := self._columns.kinds.get(name)) is None:
+            kind = kind_of((text,), typed=self._reading.typed)
+            if kind is Kind.CATEGORY and isinstance(text, str) and may_be_time(text):
+                logger.warning(UNCLEAR, name, shown(text))
         return Field(name, Kind(kind))
 
     def _columns_of(self, samples: Sequence[Sample], targets: Sequence[Any] | None) -> Rows:

@@ -24,6 +24,9 @@ __all__ = ("tell_doubts",)
 MOSTLY = 0.95
 FEWEST_LABELS = 20
 DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[0-9]{4,6})?")
+_DAY_FIRST = r"[0-3]?[0-9]([./ -])(?:[0-3]?[0-9]|[^\W\d_]{3,9})\1(?:19|20)[0-9]{2}"  # or the month
+_YEAR_FIRST = r"(?:19|20)[0-9]{2}([./-])[01]?[0-9]\2[0-3]?[0-9]"
+FOREIGN_DATE = re.compile(rf"(?:{_DAY_FIRST}|{_YEAR_FIRST})(?:[,:]?[ T:].*)?")
 ORDERS = (Kind.DAY_FIRST, Kind.MONTH_FIRST)
 DISTINCT = 0.9  # share of different labels above which they are hardly labels
 
@@ -58,18 +61,22 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
         elif (found := _as_number(texts)) is not None:
             words[name] = found
         else:
-            unclear = [text for text in texts if _is_unclear(text)]
-            if unclear and len(unclear) > MOSTLY * len(texts):
-                orders = " or ".join(f"{name}={kind}" for kind in ORDERS)
-                dates[name] = unclear[0], f"2023-12-31, or with --kind {orders}"
+            plain = [text for text in texts if is_time(text)]
+            foreign = [t for t in texts if FOREIGN_DATE.fullmatch(t) and not is_time(t)]
+            if foreign and len(plain) + len(foreign) > MOSTLY * len(texts):
+                dates[name] = foreign[0], f"2023-12-31{_orders_of(name, foreign)}"
     _tell_words(file, "numbers are written", words)
     _tell_words(file, "dates are read", dates)
 
 
-def _is_unclear(text: str) -> bool:
-    """Whether a text is a date of which nobody can tell what comes first, the day or the month."""
-    orders = (seconds_of_text(text, kind) for kind in ORDERS)
-    return any(seconds is not None for seconds in orders) and not is_time(text)
+def _orders_of(name: str, dates: Sequence[str]) -> str:
+    """How to say what comes first, the day or the month, where that makes these dates times."""
+    kinds = [
+        f"{name}={kind}"
+        for kind in ORDERS
+        if sum(seconds_of_text(t, kind) is not None for t in dates) > MOSTLY * len(dates)
+    ]
+    return f", or with --kind {' or '.join(kinds)}" if kinds else ""
 
 
 def _tell_words(file: str, what: str, doubted: Mapping[str, tuple[str, str]]) -> None:

@@ -10,7 +10,7 @@ from streamnet.samples import Kind
 from streamnet.sources.kinds import MISSING
 from streamnet.sources.kinds import is_not_finite
 from streamnet.sources.kinds import kind_of
-from streamnet.sources.times import is_time
+from streamnet.sources.times import may_be_time
 
 __all__ = ("has_header",)
 
@@ -50,7 +50,7 @@ def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names) or not all(map(_is_name, names)):
         return False
-    return not any(name in values for name, values in pairs)
+    return not any(name in values or _is_date_of(name, values) for name, values in pairs)
 
 
 def _counts(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
@@ -85,7 +85,12 @@ def _is_run(values: Sequence[str]) -> bool:
 
 
 def _is_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None and not _is_gap(text) and not is_time(text)
+    return _NAME.fullmatch(text) is not None and not _is_gap(text)
+
+
+def _is_date_of(name: str, values: Sequence[str]) -> bool:
+    """Whether a text that could be a name is one more date above dates."""
+    return may_be_time(name) and any(map(may_be_time, values))
 
 
 def _are_numbers(values: Sequence[str]) -> bool:

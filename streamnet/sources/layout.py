@@ -166,7 +166,9 @@ class Layout:
         for row, text in enumerate(column):
             if text is None or not good[row]:
                 continue
-            moment = read(text.replace(self._decimal, "."), self._reading)
+            moment = read(text, self._reading)
+            if isinstance(moment, Reason):  # of seconds, as a comma is no point in April 3, 2026
+                moment = read(text.replace(self._decimal, "."), self._reading)
             if isinstance(moment, Reason):
                 problem = Problem.of_value(moment, name, text)
                 self._note(found, row, self._order[name], problem)

@@ -15,6 +15,7 @@ from streamnet.samples import DeadLetter
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.samples import Task
+from streamnet.sources.times import may_be_time
 
 __all__ = ("Problem", "Reason", "only_rejected", "printed", "shown", "text_of", "without")
 
@@ -73,6 +74,8 @@ RULES = {
     Reason.TARGET_NUMBER: "which is not a finite number, as the target of a regression must be",
 }
 
+ORDER = "which is not a date or time in the order of its kind: day_first or month_first tells it"
+
 
 class Problem(NamedTuple):
     """What is wrong with a record: a code and a sentence."""
@@ -86,7 +89,10 @@ class Problem(NamedTuple):
         if reason is Reason.TARGET_MISSING:
             why = "" if value is None else f": {shown(value)} stands for a missing value"
             return cls(reason, f"the target {column!r} is missing{why}")
-        return cls(reason, f"column {column!r} has {shown(value)}, {RULES[reason]}")
+        rule = RULES[reason]
+        if reason is Reason.TIME and isinstance(value, str) and may_be_time(value.strip()):
+            rule = ORDER
+        return cls(reason, f"column {column!r} has {shown(value)}, {rule}")
 
     def letter(self, source: str, mark: np.ndarray, raw: str | bytes) -> DeadLetter:
         """The dead letter of the record that starts at ``mark`` (offset, record, line)."""

@@ -13,7 +13,14 @@ from datetime import timedelta
 
 from streamnet.samples import Kind
 
-__all__ = ("is_time", "kind_of_times", "seconds_of", "seconds_of_number", "seconds_of_text")
+__all__ = (
+    "is_time",
+    "kind_of_times",
+    "may_be_time",
+    "seconds_of",
+    "seconds_of_number",
+    "seconds_of_text",
+)
 
 _LEAST = (1e11, 1e14, 1e17)  # of a number of milliseconds, microseconds, nanoseconds
 _PARTS = (1.0, 1e3, 1e6, 1e9)  # of a second
@@ -33,24 +40,30 @@ _NUMBER_OF_MONTH = {name[:3]: number for number, name in enumerate(_MONTHS, star
 _NUMBER_OF_MONTH |= {name: number for number, name in enumerate(_MONTHS, start=1)} | {"sept": 9}
 
 _YEAR, _MONTH, _DAY = r"(?P<year>[0-9]{4})", r"(?P<month>[0-9]{1,2})", r"(?P<day>[0-9]{1,2})"
-_NAME, _WEEKDAY = r"(?P<name>[a-z]{3,9})\.?", r"(?:(?:sun|mon|tue|wed|thu|fri|sat)[a-z]{0,6},? )?"
-_CLOCK = (
-    r"(?:(?:T|[.,]? )(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})"
-    r"(?::(?P<second>[0-9]{2})(?:\.(?P<part>[0-9]+))?)?(?: ?(?P<half>[ap])\.?m\.?)?"
-    r"(?: ?(?P<zone>Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}))?)?"
+_NAME, _NTH = r"(?P<name>[a-z]{3,9})[.,]?", rf"{_DAY}(?:st|nd|rd|th|\.)?"
+_WEEKDAY = r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?[.,]? )?"
+_HOURS = (
+    r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<part>[0-9]+))?)?"
+    r"(?:[ \u202f]?(?P<half>[ap])\.?m\.?)?(?: ?(?P<zone>Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?))?"
 )
 
 
-def _forms(*dates: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(date + _CLOCK, re.IGNORECASE) for date in dates)
+_CLOCK = rf"(?:(?:T|:|[.,]? ){_HOURS})?"
 
 
-_CLEAR = _forms(
-    rf"{_YEAR}(?P<mark>[-/]){_MONTH}(?P=mark){_DAY}",
-    rf"{_YEAR}\.(?P<month>[0-9]{{2}})\.(?P<day>[0-9]{{2}})",
-    rf"{_DAY}\.{_MONTH}\.{_YEAR}",  # with dots nobody puts the month first
-    rf"{_WEEKDAY}{_DAY}(?P<mark>[ -]){_NAME}(?P=mark){_YEAR}",
-    rf"{_WEEKDAY}{_NAME} {_DAY}[.,]? {_YEAR}",
+def _forms(*dates: str, clock: str = _CLOCK) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(date + clock, re.IGNORECASE | re.ASCII) for date in dates)
+
+
+_CLEAR = (
+    *_forms(
+        rf"{_YEAR}(?P<mark>[-/]){_MONTH}(?P=mark){_DAY}",
+        rf"{_YEAR}\.(?P<month>[0-9]{{2}})\.(?P<day>[0-9]{{2}})",
+        rf"{_DAY}\.{_MONTH}\.{_YEAR}",  # with dots nobody puts the month first
+        rf"{_WEEKDAY}{_NTH}(?P<mark>[ /-]){_NAME}(?P=mark){_YEAR}",
+        rf"{_WEEKDAY}{_NAME} {_NTH},? {_YEAR}",
+    ),
+    *_forms(rf"{_WEEKDAY}{_NAME}  ?{_DAY} {_HOURS} {_YEAR}", clock=""),
 )
 _FORMS = {
     Kind.TIME: _CLEAR,
@@ -62,6 +75,11 @@ _FORMS = {
 def is_time(text: str) -> bool:
     """Whether a stripped text is a date or timestamp that exists and can be read in one way."""
     return seconds_of_text(text) is not None
+
+
+def may_be_time(text: str) -> bool:
+    """Whether a stripped text is a date or timestamp of any kind: one may have to say which."""
+    return any(seconds_of_text(text, kind) is not None for kind in _FORMS)
 
 
 def kind_of_times(texts: Collection[str]) -> Kind | None:
@@ -78,9 +96,10 @@ def seconds_of_text(text: str, kind: Kind = Kind.TIME) -> float | None:
     """Seconds of a stripped text that is a date, maybe with a time; None if it is none.
 
     Dates are those of ISO 8601, with or without zeros: 2026-04-03, 2026/4/3; with dots 3.4.2026 or
-    2026.04.03; with an English month 3 Apr 2026, 3-Apr-2026, Fri, 3 April 2026, April 3, 2026; and
-    3/4/2026 or 3-4-2026 where ``kind`` tells what comes first. A time follows a T or a blank: 9:05,
-    09:05:30.5, 9:05 pm; then an offset may, as Z, UTC, GMT, +02:00 or +0200; without one it is UTC.
+    2026.04.03; with an English month 3 Apr 2026, 3-Apr-2026, Fri, 3 April 2026, April 3rd, 2026, or
+    Fri Apr  3 09:05:30 2026; and 3/4/2026 or 3-4-2026 where ``kind`` tells what comes first. A time
+    follows a T, a blank or a colon: 9:05, 09:05:30.5, 9:05 pm; then an offset may, as Z, UTC, GMT,
+    +02, +02:00 or +0200; without one it is UTC.
 
     >>> seconds_of_text("1970-01-02"), seconds_of_text("1970-01-01T01:00:00.5+01:00")
     (86400.0, 0.5)
@@ -120,7 +139,7 @@ def _offset(zone: str | None) -> float:
     """Seconds that clocks of a zone are ahead of UTC."""
     if zone is None or zone.isalpha():
         return 0.0
-    hours, minutes = int(zone[1:3]), int(zone[-2:])
+    hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
     if hours > 23 or minutes > 59:
         raise ValueError(f"{zone} is no offset")
     ahead = timedelta(hours=hours, minutes=minutes).total_seconds()

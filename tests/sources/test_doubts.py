@@ -11,7 +11,9 @@ from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources import Columns
 from streamnet.sources import open_files
+from streamnet.sources.doubts import ORDERS
 from streamnet.sources.doubts import tell_doubts
+from streamnet.sources.times import seconds_of_text
 from tests.sources.reading import read
 from tests.sources.reading import write
 
@@ -81,7 +83,27 @@ def test_dates_are_told_where_one_must_say_what_comes_first(
 ) -> None:
     (line,) = told(caplog, {"t": [day, day]})
     assert line.startswith(f"f.csv: column 't' is taken as words, such as '{day}'; dates are read ")
-    assert line.endswith(" like 2023-12-31, or with --kind t=day_first or t=month_first")
+    orders = [kind for kind in ORDERS if seconds_of_text(day, kind) is not None]
+    said = " or ".join(f"t={kind}" for kind in orders)
+    assert line.endswith(f" like 2023-12-31, or with --kind {said}")
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        ["04.13.2023", "04.01.2023"],
+        ["5 Mai 2024"],
+        ["2023.1.5"],
+        ["2023/12/31 23:59 CET"],
+        ["31/12/2023", "12/31/2023"],
+    ],
+)
+def test_dates_that_no_kind_reads_are_told(
+    caplog: pytest.LogCaptureFixture, days: list[str]
+) -> None:
+    assert told(caplog, {"t": days}) == [
+        f"f.csv: column 't' is taken as words, such as '{days[0]}'; dates are read like 2023-12-31"
+    ]
 
 
 def test_a_date_is_shown_that_is_one_and_those_that_can_be_read_are_no_doubt(

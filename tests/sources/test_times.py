@@ -6,7 +6,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from streamnet.features.encoder import Encoder
+from streamnet.modelfiles.model import Model
+from streamnet.networks.candidate import CandidateSettings
+from streamnet.online.regressor import OnlineRegressor
+from streamnet.samples import Field
 from streamnet.samples import Kind
+from streamnet.samples import Task
 from streamnet.sources import Columns
 from streamnet.sources import IterableSource
 from streamnet.sources import Source
@@ -14,6 +20,7 @@ from streamnet.sources import open_files
 from streamnet.sources.times import seconds_of_number
 from tests.sources.reading import read
 
+SMALL = CandidateSettings(hidden=(4,))
 MOMENTS = [1_700_000_000, 1_700_000_000.25, -86_400, 0, 1_700_000_000_250, 1_700_000_000_250_000]
 MOMENTS += [1_700_000_000_500_000_000]
 SECONDS = [1.7e9, 1.7e9 + 0.25, -86_400.0, 0.0, 1.7e9 + 0.25, 1.7e9 + 0.25, 1.7e9 + 0.5]
@@ -91,3 +98,67 @@ def test_what_is_no_date_in_the_columns_order_is_rejected_with_its_place(tmp_pat
     (letter,) = (letter for block in read(source)[1] for letter in block.rejected)
     assert (letter.line, letter.reason) == (20, "time")
     assert "'1/13/2024', which is not a date or time" in letter.detail
+
+
+def test_a_date_with_a_comma_is_read_where_numbers_have_decimal_commas(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [("Fri, 03 April 2026", "0,5"), ("April 4th, 2026 9:05", "1,5"), ("1775347200,5", "2,5")]
+    path.write_text("t;x;y\n" + "".join(f"{t};{x};a\n" for t, x in rows))
+    blocks = read(open_files([path], columns=Columns(target="y", kinds={"t": Kind.TIME})))[1]
+    assert [row for block in blocks for row in block.numbers.tolist()] == [
+        [1775174400.0, 0.5],
+        [1775293500.0, 1.5],
+        [1775347200.5, 2.5],
+    ]
+
+
+def test_names_that_are_dates_are_a_header_unless_dates_follow(tmp_path: Path) -> None:
+    names = ["1-Jan-2020", "2-Jan-2020", "y"]
+    for header, below, names_found in (
+        (",".join(names), "0.5,1.5,2.5\n0.7,1.7,2.7\n", names[:2]),
+        ("4/13/2026 9:05 PM,0.5,ab", "4/14/2026 9:05 PM,0.7,cd\n", ["f0", "f1"]),
+    ):
+        path = tmp_path / f"{len(header)}.csv"
+        path.write_text(f"{header}\n{below}")
+        blocks = read(open_files([path], columns=Columns(target="last")))[1]
+        assert [field.name for field in blocks[-1].schema.fields] == names_found
+
+
+def test_all_kinds_of_times_go_on_with_a_model_of_another(tmp_path: Path) -> None:
+    def learned(days: list[str], start: Model | None = None) -> OnlineRegressor:
+        regressor = OnlineRegressor(start=start, candidates=None if start else [SMALL])
+        return regressor.partial_fit([{"t": day} for day in days], [float(i) for i in range(99)])
+
+    iso = [f"2026-{1 + i // 28:02}-{1 + i % 28:02}" for i in range(99)]
+    slashed = [f"{d}/{m}/{y}" for y, m, d in (day.split("-") for day in reversed(iso))]
+    model = learned(slashed).model()
+    assert model.fields == (Field("t", Kind.DAY_FIRST),)
+    both = model.predict([{"t": "2026-01-05"}, {"t": "5/1/2026"}])
+    assert both[0] == both[1]
+    assert learned(iso, model).model().fields == model.fields
+    again = learned(iso).model()
+    (block,) = read(IterableSource([{"t": slashed[0]}, {"t": slashed[-1]}], columns=Columns()))[1]
+    of_iso = again.predict([{"t": iso[-1]}, {"t": iso[0]}])
+    assert again.predict(block).tolist() == of_iso.tolist()
+
+
+def test_a_column_of_times_learns_what_comes_first_once_it_is_told() -> None:
+    encoder = Encoder(task=Task.REGRESSION)
+    known = []
+    for day in ("2026-04-03", "13/4/2026", "2026-04-05", "4/13/2026"):
+        rows = [{"t": day, "y": 0.5}]
+        for block in read(IterableSource(rows, columns=Columns(target="y")))[1]:
+            encoder.encode(block)
+        known += encoder.snapshot().fields
+    assert [kind for _, kind in known] == [Kind.TIME, *[Kind.DAY_FIRST] * 3]
+
+
+def test_a_first_date_that_may_be_two_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"t": "3/4/2026", "u": "3.4.2026", "v": "v1"}]
+    read(IterableSource(rows, columns=Columns()))
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("'t' is taken as words, since '3/4/2026' may be a date in two ways: ")
+    assert line.endswith("its kind, day_first or month_first, tells what comes first")
+    caplog.clear()
+    read(IterableSource(rows, columns=Columns(kinds={"t": Kind.CATEGORY})))
+    assert not caplog.records
