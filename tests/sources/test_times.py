@@ -144,7 +144,7 @@ def test_all_kinds_of_times_go_on_with_a_model_of_another(tmp_path: Path) -> Non
 
 def test_a_column_of_times_learns_what_comes_first_once_it_is_told() -> None:
     encoder = Encoder(task=Task.REGRESSION)
-    known = []
+    known: list[Field] = []
     for day in ("2026-04-03", "13/4/2026", "2026-04-05", "4/13/2026"):
         rows = [{"t": day, "y": 0.5}]
         for block in read(IterableSource(rows, columns=Columns(target="y")))[1]:
