@@ -311,8 +311,8 @@ class OnlineEstimator(ScikitLearnEstimator):
         schema = self._reader.schema
         if schema is not self._asked:
             self._names = frozenset(field.name for field in schema.fields)
-            state = self._reader.export_state()
-            self._asker.restore_state({**state, "target": None, "task": None})
+            # The very fields that are learned with: to turn to others would take a while.
+            self._asker.turn_to(schema.fields)
             self._asked = schema
         names = self._names
         known = [
@@ -325,8 +325,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             letter = block.rejected[0]
             number = letter.offset - self._asker.records + len(known) + start
             raise DataError(complaint(letter, number if total > 1 else None))
-        # The very schema that is learned with: to turn to another one would take a while.
-        return Block(schema, block.source, block.numbers, block.words, None, block.marks)
+        return block
 
     # ------------------------------------------------------------------ state
 
