@@ -137,6 +137,7 @@ class Server:
         self.evolution = evolution
         self.drift = DriftWatch() if drift is None else drift
         self.serves = SERVABLE.index(serve)
+        self.ensemble = serve == "ensemble"  # or the champion alone is served
         self.alternatives = Alternatives(
             members,
             task=task,
@@ -202,11 +203,6 @@ class Server:
         self._add_to_curve(answered, answers)
         serials = np.full(len(chosen), BY_ENSEMBLE) if self.ensemble else self._serials[chosen]
         return answers[self.serves], serials
-
-    @property
-    def ensemble(self) -> bool:
-        """Whether the ensemble is served, and not the champion alone."""
-        return self.serves == SERVABLE.index("ensemble")
 
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Every measure of what was served."""

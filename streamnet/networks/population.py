@@ -127,13 +127,13 @@ class Population:
         """Make room for inputs and outputs; what is learned keeps its values to the bit."""
         self.rows = max(self.rows, rows)
         now = self.capacity
+        if dense <= now.dense and rows <= now.rows and outputs <= now.outputs and lags <= now.lags:
+            return
         wanted = Capacity(max(dense, now.dense), now.rows, now.outputs, max(lags, now.lags))
         if rows > now.rows:
             wanted = wanted._replace(rows=max(64, 1 << (rows - 1).bit_length()))
         if outputs > now.outputs:
             wanted = wanted._replace(outputs=max(outputs, min(2 * now.outputs, outputs + 64)))
-        if wanted == now:
-            return
         before = [parts_of(matrices) for matrices in self._all_matrices()]
         if not any(now):
             # Nothing was learned: what there is are zeros that no start weight was written over.
