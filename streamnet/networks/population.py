@@ -26,8 +26,8 @@ from streamnet.networks.members import Answers
 from streamnet.networks.members import Member
 from streamnet.networks.members import Weights
 from streamnet.networks.members import first_members
+from streamnet.networks.memory import NO_NUMBERS
 from streamnet.networks.memory import InputMemory
-from streamnet.networks.memory import no_targets
 from streamnet.networks.packing import Copied
 from streamnet.networks.packing import Matrices
 from streamnet.networks.packing import Packed
@@ -170,16 +170,16 @@ class Population:
         label: NDArray[np.int32],
         goal: NDArray[np.float64],
         outputs: int,
-        log_goal: NDArray[np.float64] | None = None,
+        log_goal: NDArray[np.float64] = NO_NUMBERS,
     ) -> Answers:
-        """Take a block in and return its answers, to be filled by `run`."""
+        """Take a block in, as `InputMemory.write` does; its answers are to be filled by `run`."""
         self.reserve(
             dense=inputs.dense.shape[1],
             rows=inputs.rows,
             outputs=max(outputs, 1),
             lags=inputs.lags,
         )
-        n, candidates = len(label), len(self.members)
+        n, candidates = len(inputs.count), len(self.members)
         self.memory.write(first, inputs, label, goal, log_goal, self.classes.update(label))
         return Answers(
             np.empty((candidates, n, self.capacity.outputs), self.dtype),
@@ -236,7 +236,7 @@ class Population:
             outputs: Outputs that may be named.
         """
         n = len(inputs.count)
-        self.memory.write(first, inputs, *no_targets(n))
+        self.memory.write(first, inputs)
         asked = slice(None) if slot is None else slice(slot, slot + 1)
         healthy = self.healthy[asked].copy()
         outcome = np.empty((len(healthy), n, self.capacity.outputs), self.dtype)
