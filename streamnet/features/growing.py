@@ -30,15 +30,11 @@ class Growing:
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self._room = np.zeros((0, *shape), dtype)
-        self._rows = self._room
+        # All rows, shape=(n, ...), to be read and written; after `append` they may be a copy.
+        self.rows: NDArray[Any] = self._room
 
     def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def rows(self) -> NDArray[Any]:
-        """All rows, shape=(n, ...), to be read and written; after `append` they may be a copy."""
-        return self._rows
+        return len(self.rows)
 
     def append(self, row: Any) -> None:
         """Add a row."""
@@ -47,5 +43,5 @@ class Growing:
             room = np.zeros((max(2 * used, 1), *self._room.shape[1:]), self._room.dtype)
             room[:used] = self._room
             self._room = room
-        self._rows = self._room[: used + 1]
-        self._rows[used] = row
+        self.rows = self._room[: used + 1]
+        self.rows[used] = row

@@ -253,18 +253,19 @@ class Learner:
         known = len(self.encoder.labels)
         slot = None if server.ensemble else self.best()
         said = population.answer(slot, self.trainer.number, inputs, max(known, 1))
-        answers: NDArray[Any] = said.outputs[:, :, : max(known, 1)]
+        answers: NDArray[Any] = said.outputs
         scale = None
         if self.task is Task.REGRESSION:
             answers = self.encoder.units.numbers(answers[:, :, 0], said.logarithmic)
             scale = self.encoder.scale
         if server.ensemble:
-            return server.alternatives.combine(
+            found = server.alternatives.combine(
                 answers, said.alive, known=known, scale=scale, alone=alone
             )
-        alone_answers: NDArray[Any] = answers[0]
-        alone_answers[said.alive[0] == 0] = np.nan
-        return alone_answers
+        else:
+            found = answers[0]
+            found[said.alive[0] == 0] = np.nan
+        return found if self.task is Task.REGRESSION else found[:, : max(known, 1)]
 
     def _ranked(self) -> Iterator[int]:
         """Slots that may be champion, healthy and not new: the champion, then by faded loss.

@@ -138,7 +138,7 @@ class LabelEnsemble(Mixing):
     def _scratch(self, width: int) -> Scratch:
         """Working memory that this thread keeps: several may ask at once."""
         kept: Scratch | None = getattr(self._local, "scratch", None)
-        if kept is None or len(kept.opinions) != width:
+        if kept is None or len(kept.opinions) < width:
             kept = self._local.scratch = new_scratch(self.candidates, width)
         return kept
 

@@ -256,7 +256,7 @@ def test_a_reader_that_is_turned_to_fields_knows_these_and_no_other_ones() -> No
 
 @pytest.mark.parametrize("names", ["", "x", "xy"])
 def test_a_sum_that_overflows_says_nothing_of_its_numbers(names: str) -> None:
-    rows = [{name: 1.7e308 for name in names} | {"w": "a"} for _ in range(2)]
+    rows = [dict.fromkeys(names, 1.7e308) | {"w": "a"} for _ in range(2)]
     whole = RowReader(Columns()).read(rows)
     one_by_one = RowReader(Columns())
     for i, row in enumerate(rows):
