@@ -47,8 +47,6 @@ from streamnet.samples import Task
 
 __all__ = ("Population",)
 
-_FIRST = np.zeros(1, np.int64)
-
 
 @final
 class Population:
@@ -173,12 +171,8 @@ class Population:
         log_goal: NDArray[np.float64] = NO_NUMBERS,
     ) -> Answers:
         """Take a block in, as `InputMemory.write` does; its answers are to be filled by `run`."""
-        self.reserve(
-            dense=inputs.dense.shape[1],
-            rows=inputs.rows,
-            outputs=max(outputs, 1),
-            lags=inputs.lags,
-        )
+        dense = inputs.dense.shape[1]
+        self.reserve(dense=dense, rows=inputs.rows, outputs=max(outputs, 1), lags=inputs.lags)
         n, candidates = len(inputs.count), len(self.members)
         self.memory.write(first, inputs, label, goal, log_goal, self.classes.update(label))
         return Answers(
@@ -205,24 +199,8 @@ class Population:
             turns: Threads with the same turns share the candidates out among them, the longest work
                 first. None leaves all to this thread.
         """
-        learn(
-            self.layout.order,
-            new_turns() if turns is None else turns,
-            self.layout.plans,
-            self.layout.factors,
-            self.taken,
-            self.healthy,
-            self.weights,
-            self.state,
-            known,
-            first,
-            self.capacity.dense,
-            self.seed,
-            answers.outputs,
-            answers.alive,
-            *self.seats(self.memory.ring),
-            *self.memory.ring,
-        )
+        turns = new_turns() if turns is None else turns
+        self._work(self.layout.order, turns, self.healthy, first, known, answers)
 
     def answer(self, slot: int | None, first: int, inputs: Inputs, outputs: int) -> Answers:
         """What candidates say about samples that are not learned; nothing changes.
@@ -235,30 +213,49 @@ class Population:
             inputs: Of the samples.
             outputs: Outputs that may be named.
         """
-        n = len(inputs.count)
+        n, candidates = len(inputs.count), len(self.members)
         self.memory.write(first, inputs)
-        asked = slice(None) if slot is None else slice(slot, slot + 1)
-        healthy = self.healthy[asked].copy()
-        outcome = np.empty((len(healthy), n, self.capacity.outputs), self.dtype)
-        answers = Answers(outcome, np.zeros(outcome.shape[:2], np.uint8), self.logarithmic[asked])
+        answers = Answers(
+            np.empty((candidates, n, self.capacity.outputs), self.dtype),
+            np.zeros((candidates, n), np.uint8),
+            self.logarithmic,
+        )
+        order = self.layout.order if slot is None else np.array([slot], np.int64)
+        known = repeated(outputs, n, np.int32)
+        self._work(order, new_turns(), self.healthy.copy(), first, known, answers)
+        if slot is None:
+            return answers
+        asked = slice(slot, slot + 1)
+        return Answers(answers.outputs[asked], answers.alive[asked], self.logarithmic[asked])
+
+    def _work(
+        self,
+        order: NDArray[np.int64],
+        turns: NDArray[np.int64],
+        healthy: NDArray[np.uint8],
+        first: int,
+        known: NDArray[np.int32],
+        answers: Answers,
+    ) -> None:
+        """Let candidates answer what is in memory from sample ``first`` on, and learn it."""
         learn(
-            self.layout.order if slot is None else _FIRST,
-            new_turns(),
-            self.layout.plans[asked],
-            self.layout.factors[asked],
-            self.taken[asked],
+            order,
+            turns,
+            self.layout.plans,
+            self.layout.factors,
+            self.taken,
             healthy,
             self.weights,
             self.state,
-            repeated(outputs, n, np.int32),
+            known,
             first,
             self.capacity.dense,
             self.seed,
-            *answers[:2],
+            answers.outputs,
+            answers.alive,
             *self.seats(self.memory.ring),
             *self.memory.ring,
         )
-        return answers
 
     def seats(self, memory: Memory) -> SeatArrays:
         """Working memory for the kernels on samples in ``memory``: the arrays of `Seats`."""
