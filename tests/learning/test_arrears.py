@@ -126,7 +126,7 @@ def test_a_state_that_is_gone_on_from_takes_the_place_of_what_was_put_off() -> N
 
 
 def test_no_kernel_is_compiled_for_it() -> None:
-    learner = learner_of(Task.CLASSIFICATION, [candidate()])
+    learner = learner_of(Task.CLASSIFICATION)
     block = stream(Task.CLASSIFICATION, 140, gaps=False)
     learner.learn(block.part(0, 10))
     compiled = len(pool.signatures)  # type: ignore[attr-defined]
