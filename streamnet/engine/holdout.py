@@ -9,8 +9,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.learning.evaluator import answers_of
-from streamnet.learning.evaluator import numbers_of
+from streamnet.learning.answered import answers_of
+from streamnet.learning.answered import numbers_of
 from streamnet.learning.trainer import Scored
 from streamnet.pipeline.parts import Stateless
 from streamnet.samples import Task

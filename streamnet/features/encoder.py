@@ -196,7 +196,7 @@ class Encoder:
         if self._regression:
             target = np.full(len(block), np.nan) if block.target is None else block.target
             scaled = self._scaler.update(target)
-            lagged = self._lags.numbers(plain(target), *scaled[1:3]) if self.lags else NO_LAGS
+            lagged = self._lags.numbers(plain(target), *scaled[1:3]) if self._lags else NO_LAGS
             inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
             return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier, self._raw)
         target = np.full(len(block), None) if block.target is None else block.target
@@ -208,7 +208,7 @@ class Encoder:
             label, known = label[kept], known[kept]
             rejected = sorted((*block.rejected, *refused), key=lambda letter: letter.offset)
             block = replace(block.take(kept), rejected=tuple(rejected))
-        lagged = self._lags.classes(label) if self.lags else NO_LAGS
+        lagged = self._lags.classes(label) if self._lags else NO_LAGS
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
         return Encoded(block, inputs, label, known, *NO_TARGETS, outlier)
 
@@ -285,7 +285,7 @@ class Encoder:
             SchemaError: a field's kind is not the one it had when it first came.
         """
         lagged = NO_LAGS
-        if self.lags:
+        if self._lags:
             lagged = self._lags.of_next(len(block), self.scale if self._regression else None)
         inputs = self._inputs.inputs(block, lagged=lagged, learn=False)
         return inputs if self._coding is None else self._coding.transform(inputs)

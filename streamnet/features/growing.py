@@ -30,21 +30,18 @@ class Growing:
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self._room = np.zeros((0, *shape), dtype)
-        self._used = 0
+        # All rows, shape=(n, ...), to be read and written; after `append` they may be a copy.
+        self.rows: NDArray[Any] = self._room
 
     def __len__(self) -> int:
-        return self._used
-
-    @property
-    def rows(self) -> NDArray[Any]:
-        """All rows, shape=(n, ...), to be read and written; after `append` they may be a copy."""
-        return self._room[: self._used]
+        return len(self.rows)
 
     def append(self, row: Any) -> None:
         """Add a row."""
-        if self._used == len(self._room):
-            room = np.zeros((max(2 * self._used, 1), *self._room.shape[1:]), self._room.dtype)
-            room[: self._used] = self._room
+        used = len(self)
+        if used == len(self._room):
+            room = np.zeros((max(2 * used, 1), *self._room.shape[1:]), self._room.dtype)
+            room[:used] = self._room
             self._room = room
-        self._room[self._used] = row
-        self._used += 1
+        self.rows = self._room[: used + 1]
+        self.rows[used] = row

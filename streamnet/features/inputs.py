@@ -93,7 +93,7 @@ class InputEncoder:
         self._clip = float(clip)
         self._max_categories = max_categories
         self._hasher = TextHasher(buckets=text_buckets, max_words=max_words, digits=text_digits)
-        self._schema: Schema | None = None  # that the plan was made for
+        self._fields: tuple[Field, ...] | None = None  # that the plan was made for
         self._plan = self.layout.plan(Schema(()))
         self._scaled = self.scales.plan(self._plan.numbers)
 
@@ -193,16 +193,16 @@ class InputEncoder:
         return Inputs(dense, *entries, len(self.rows), lags, splined)
 
     def turn_to(self, schema: Schema, *, learn: bool) -> None:
-        """Get ready for blocks of ``schema``; with ``learn`` its new fields get their inputs.
+        """Get ready for the fields of ``schema``; with ``learn`` new ones get their inputs.
 
         Raises:
             SchemaError: a field's kind is not the one it had when it first came; then nothing
                 has changed.
         """
-        if schema is self._schema:
+        if schema.fields is self._fields:
             return
-        if schema == self._schema:
-            self._schema = schema
+        if schema.fields == self._fields:
+            self._fields = schema.fields
             return
         self.layout.check(schema)
         if learn:
@@ -213,7 +213,7 @@ class InputEncoder:
         self._plan = self.layout.plan(schema)
         self._scaled = self.scales.plan(self._plan.numbers)
         # A plan that left out unknown fields does not serve for learning.
-        self._schema = None if self.layout.unknown(schema) else schema
+        self._fields = None if self.layout.unknown(schema) else schema.fields
 
     def _check_named(self, schema: Schema) -> None:
         """Raise `ConfigurationError` if a setting for a field is not for fields of its kind."""

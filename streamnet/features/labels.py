@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.features.categories import printable
+from streamnet.repeated import repeated
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 
@@ -24,7 +25,7 @@ class Numbered(NamedTuple):
     """Class numbers of consecutive samples."""
 
     label: NDArray[np.int32]  # shape=(n,), -1 without a target
-    known: NDArray[np.int32]  # shape=(n,), classes known before the sample
+    known: NDArray[np.int32]  # shape=(n,), classes known before the sample; not to be changed
     refused: tuple[int, ...]  # samples whose label was one too many
 
 
@@ -49,9 +50,7 @@ class ClassLabels:
         if None in found:
             return self._number_new(target)
         label = np.array(found, np.int32)
-        known = np.empty(len(found), np.int32)
-        known.fill(len(self.names))
-        return Numbered(label, known, ())
+        return Numbered(label, repeated(len(self.names), len(found), np.int32), ())
 
     def look_up(self, target: NDArray[Any]) -> NDArray[np.int32]:
         """Numbers of labels without learning any: -1 for new ones, as without a target."""

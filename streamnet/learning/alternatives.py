@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from typing import NamedTuple
 from typing import final
 
 import numpy as np
@@ -13,9 +14,8 @@ from numpy.typing import NDArray
 from streamnet.evaluation import ClassificationBaselines
 from streamnet.evaluation import Horizon
 from streamnet.evaluation import RegressionBaselines
-from streamnet.learning.evaluator import Judged
+from streamnet.learning.answered import Answered
 from streamnet.learning.evaluator import Scores
-from streamnet.learning.evaluator import numbers_of
 from streamnet.networks.members import Member
 from streamnet.samples import Task
 from streamnet.selection.ensemble import Ensemble
@@ -25,11 +25,19 @@ from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.selection.number_ensemble import NumberEnsemble
 from streamnet.selection.opinions import logarithms_of
 
-__all__ = ("BASELINES", "CHAMPION", "ENSEMBLE", "MODEL", "SERVABLE", "Alternatives")
+__all__ = ("BASELINES", "CHAMPION", "ENSEMBLE", "MODEL", "SERVABLE", "Alternatives", "Said")
 
 ENSEMBLE, CHAMPION, MODEL = range(3)
 BASELINES = (3, 4)
 SERVABLE = ("ensemble", "champion")
+_NOTHING = np.empty(0)
+
+
+class Said(NamedTuple):
+    """What the ensemble answered to samples."""
+
+    answers: NDArray[np.float64]  # shares (n, outputs), or numbers (n,)
+    heard: NDArray[Any]  # `logarithms_of` the candidates' answers, of which others have a use, too
 
 
 @final
@@ -83,34 +91,31 @@ class Alternatives:
         """Of all tracks."""
         return ("ensemble", "champion", "model", *self._baselines.names)
 
-    def answer(self, judged: Judged, chosen: NDArray[np.int32]) -> NDArray[Any]:
-        """What each would answer to a block, shape=(5, n, ...); all is scored and learned.
+    def say(self, answered: Answered) -> Said:
+        """What the ensemble answers to samples, each before it is learned."""
+        labels = self.task is Task.CLASSIFICATION
+        heard = logarithms_of(answered.answers) if labels else _NOTHING
+        return Said(_serve(self.ensemble, answered, heard), heard)
+
+    def score(self, answered: Answered, said: Said, chosen: NDArray[np.int32]) -> NDArray[Any]:
+        """What each would answer to samples, shape=(5, n, ...); all is scored and learned.
 
         Args:
-            judged: The block.
+            answered: The samples.
+            said: What the ensemble answered to them, which it has learned.
             chosen: shape=(n,): slot of the champion at each sample, -1 for none.
         """
-        scored = judged.scored
-        encoded, alive = scored.encoded, scored.answers.alive
-        answers = np.zeros((5, *judged.answers.shape[1:]), judged.answers.dtype)
+        answers = np.zeros((5, *answered.answers.shape[1:]), answered.answers.dtype)
         if isinstance(self._baselines, ClassificationBaselines):
             width = answers.shape[2]
-            simple: NDArray[Any] = self._baselines.answers(encoded.label, encoded.known, width)
+            simple: NDArray[Any] = self._baselines.answers(answered.truth, answered.terms[0], width)
         else:
-            simple = self._baselines.answers(numbers_of(encoded))
-        labels = self.task is Task.CLASSIFICATION
-        heard = logarithms_of(judged.answers) if labels else None
-        for track, ensemble in ((ENSEMBLE, self.ensemble), (MODEL, self.model)):
-            if isinstance(ensemble, LabelEnsemble):
-                about = encoded.label, encoded.known
-                answers[track] = ensemble.serve(judged.answers, alive, *about, heard=heard)
-            else:
-                units = encoded.centre, encoded.spread
-                truth = numbers_of(encoded)
-                answers[track] = ensemble.serve(judged.answers, alive, truth, *units)
+            simple = self._baselines.answers(answered.truth)
+        answers[ENSEMBLE] = said.answers
+        answers[MODEL] = _serve(self.model, answered, said.heard)
         answers[BASELINES[0] :] = simple
-        answers[CHAMPION] = _chosen(judged.answers, chosen, simple[0])
-        self.scores.update(scored, answers)
+        answers[CHAMPION] = _chosen(answered.answers, chosen, simple[0])
+        self.scores.update(answered, answers)
         return answers
 
     def combine(
@@ -174,6 +179,14 @@ class Alternatives:
                 ensemble.balance()
         self.scores.evaluator = type(self.scores.evaluator).restore_state(state["scores"])
         self._baselines = type(self._baselines).restore_state(state["baselines"])
+
+
+def _serve(ensemble: Ensemble, answered: Answered, heard: NDArray[Any]) -> NDArray[np.float64]:
+    """What an ensemble answers to samples, each before it is learned."""
+    answers, alive, about = answered.answers, answered.alive, (answered.truth, *answered.terms)
+    if isinstance(ensemble, LabelEnsemble):
+        return ensemble.serve(answers, alive, *about, heard=heard)
+    return ensemble.serve(answers, alive, *about)
 
 
 def _chosen(

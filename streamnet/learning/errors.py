@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.features.encoded import Encoded
 from streamnet.jit import inlined
 from streamnet.jit import kernel
-from streamnet.learning.evaluator import numbers_of
+from streamnet.learning.answered import Answered
 
 __all__ = ("add_errors",)
 
@@ -18,23 +17,23 @@ _LARGEST = 1e300  # anything larger counts as this, so that sums stay finite
 
 
 def add_errors(
-    encoded: Encoded,
+    answered: Answered,
     answers: NDArray[Any],
     tracks: NDArray[np.int64],
     sums: NDArray[np.float64],
     scored: int,
     every: int,
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
-    """Add a block's errors, one sample after the other, so that cuts change no bit of a sum.
+    """Add errors, one sample after the other, so that cuts change no bit of a sum.
 
     An error is 1 for a wrong label and 0 for a right one, or the absolute error of a number.
 
     Args:
-        encoded: The block; samples without a target are left out.
+        answered: The samples; those without a target are left out.
         answers: Shares (tracks, n, outputs) or numbers (tracks, n).
         tracks: shape=(3,), of what was served and of two baselines.
         sums: shape=(3,), of these; changed.
-        scored: Samples summed before this block.
+        scored: Samples summed before these.
         every: Sums are noted whenever this many samples more were summed.
 
     Returns:
@@ -45,14 +44,9 @@ def add_errors(
     n = answers.shape[1]
     notes = np.empty((n // every + 1, 3))
     losses = np.empty(n)
-    if answers.ndim == 3:
-        label, known = encoded.label, encoded.known
-        now = _add_wrong(answers, tracks, label, known, sums, scored, every, notes, losses)
-    else:
-        truth = numbers_of(encoded)
-        now = _add_distances(
-            answers, tracks, truth, encoded.spread, sums, scored, every, notes, losses
-        )
+    add = _add_wrong if answers.ndim == 3 else _add_distances
+    terms = answered.terms[-1]  # classes known, or the spread of numbers
+    now = add(answers, tracks, answered.truth, terms, sums, scored, every, notes, losses)
     return now, notes[: now // every - scored // every], losses
 
 

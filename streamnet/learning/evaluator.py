@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from streamnet.evaluation import ClassificationEvaluator
 from streamnet.evaluation import Horizon
 from streamnet.evaluation import RegressionEvaluator
-from streamnet.features.encoded import Encoded
+from streamnet.learning.answered import Answered
+from streamnet.learning.answered import answered_of
 from streamnet.learning.trainer import Scored
 from streamnet.samples import Task
 
-__all__ = ("Evaluator", "Judged", "Scores", "answers_of", "numbers_of")
+__all__ = ("Evaluator", "Judged", "Scores")
 
 
 class Judged(NamedTuple):
     """A block with the loss of every candidate at every sample."""
 
     scored: Scored
-    answers: NDArray[Any]  # shares (candidates, n, outputs), or numbers (candidates, n)
+    answered: Answered
     losses: NDArray[np.float64]  # shape=(n, candidates); inf where none was scored
 
 
@@ -53,13 +54,12 @@ class Scores:
         )
 
     def update(
-        self, scored: Scored, answers: NDArray[Any], alive: NDArray[np.uint8] | None = None
+        self, answered: Answered, answers: NDArray[Any], alive: NDArray[np.uint8] | None = None
     ) -> NDArray[np.float64]:
-        """Score a block's answers; the loss of each track at each sample, shape=(n, tracks)."""
-        encoded = scored.encoded
+        """Score answers to these samples; the loss of each track at each, shape=(n, tracks)."""
         if isinstance(self.evaluator, ClassificationEvaluator):
-            return self.evaluator.update(answers, encoded.label, encoded.known, alive)
-        return self.evaluator.update(answers, numbers_of(encoded), alive)
+            return self.evaluator.update(answers, answered.truth, answered.terms[0], alive)
+        return self.evaluator.update(answers, answered.truth, alive)
 
     def measures(self, track: int, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Every measure of a track by name."""
@@ -94,13 +94,15 @@ class Evaluator:
         """Score a block; samples of a later epoch are passed through unscored."""
         for slot, _ in scored.joined:
             self.candidates.evaluator.reset(slot)
-        answers = answers_of(scored, self.task)
-        encoded = scored.encoded
-        n = len(encoded.block)
-        if not n or not encoded.block.scored:
-            return Judged(scored, answers, np.full((n, len(answers)), np.inf))
-        losses = self.candidates.update(scored, answers, scored.answers.alive)
-        return Judged(scored, answers, losses)
+        answered = answered_of(scored, self.task)
+        n = len(answered.truth)
+        if n and scored.encoded.block.scored:
+            return Judged(scored, answered, self.losses(answered))
+        return Judged(scored, answered, np.full((n, len(answered.answers)), np.inf))
+
+    def losses(self, answered: Answered) -> NDArray[np.float64]:
+        """Score samples; the loss of each candidate at each, shape=(n, candidates)."""
+        return self.candidates.update(answered, answered.answers, answered.alive)
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
@@ -110,20 +112,3 @@ class Evaluator:
         """Go on as the evaluator did whose state this is."""
         kind = type(self.candidates.evaluator)
         self.candidates.evaluator = kind.restore_state(state["candidates"])
-
-
-def answers_of(scored: Scored, task: Task) -> NDArray[Any]:
-    """Candidates' answers as a user understands them: shares, or numbers in the target's units.
-
-    What stands for a candidate that gave no answer means nothing.
-    """
-    outputs = scored.answers.outputs
-    if task is Task.CLASSIFICATION:
-        return outputs
-    return scored.encoded.units.numbers(outputs[:, :, 0], scored.answers.logarithmic)
-
-
-def numbers_of(encoded: Encoded) -> NDArray[np.float64]:
-    """The numbers to predict, NaN where there is none; shape=(n,)."""
-    target = encoded.block.target
-    return np.full(len(encoded.block), np.nan) if target is None else target

@@ -22,6 +22,8 @@ from streamnet.evaluation.measures import for_json
 from streamnet.features.encoder import Encoder
 from streamnet.features.settings import SINCE
 from streamnet.features.settings import is_raw
+from streamnet.learning.answered import answered_of
+from streamnet.learning.arrears import Arrears
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.evolution import Evolution
@@ -126,9 +128,9 @@ class Learner:
         if start is not None:
             self.trainer.start_from([network.weights for network in start.networks], self.encoder)
         count = len(settings)
-        self.evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
+        self._evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
         balanced = SampleLoss(self.task, criterion).balanced
-        self.server = Server(
+        self._server = Server(
             self.trainer.population.members,
             task=self.task,
             selector=Selector(count, fading=fading, margin=margin, alpha=alpha),
@@ -144,6 +146,19 @@ class Learner:
             window=window,
             fading=fading,
         )
+        self._arrears = Arrears()
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The evaluator, after it has scored all that was learned."""
+        self.judge()
+        return self._evaluator
+
+    @property
+    def server(self) -> Server:
+        """The server, after it has judged all that was learned."""
+        self.judge()
+        return self._server
 
     def learn(self, block: Block, *, ends_round: bool = False) -> Served:
         """Take a block, of which no sample lies beyond the round's end, through all four parts."""
@@ -153,6 +168,29 @@ class Learner:
         if served.decision is not None:
             self.trainer.decide(served.decision)
         return served
+
+    def take(self, block: Block, *, ends_round: bool = False) -> None:
+        """Learn a block as `learn` does, but judge it later, with others, unless that can't wait.
+
+        The ensemble has learned it at once. `judge` makes up for the rest before anything that
+        depends on it: whoever asks for the evaluator or the server gets them up to date.
+        """
+        plain = block.scored and not ends_round and not self.trainer.at_start
+        if not plain or not self._server.ensemble:
+            self.learn(block, ends_round=ends_round)
+            return
+        answered = answered_of(self.trainer.learn(self.encoder.encode(block), None), self.task)
+        if not self._arrears.fits(answered):
+            self.judge()
+        self._arrears.add(answered, self._server.alternatives.say(answered))
+        if self._arrears.full:
+            self.judge()
+
+    def judge(self) -> None:
+        """Judge what `take` has put off."""
+        if self._arrears:
+            answered, said = self._arrears.taken()
+            self._server.judge(answered, self._evaluator.losses(answered), said)
 
     def model(self) -> Model:
         """What is served, as it is now, but for what only helps while targets are told.
@@ -211,22 +249,23 @@ class Learner:
             NoCandidateError: If the champion alone is served, and there is none.
         """
         inputs = self.encoder.transform(block)
-        server, population = self.server, self.trainer.population
+        server, population = self.server if alone else self._server, self.trainer.population
         known = len(self.encoder.labels)
         slot = None if server.ensemble else self.best()
         said = population.answer(slot, self.trainer.number, inputs, max(known, 1))
-        answers: NDArray[Any] = said.outputs[:, :, : max(known, 1)]
+        answers: NDArray[Any] = said.outputs
         scale = None
         if self.task is Task.REGRESSION:
             answers = self.encoder.units.numbers(answers[:, :, 0], said.logarithmic)
             scale = self.encoder.scale
         if server.ensemble:
-            return server.alternatives.combine(
+            found = server.alternatives.combine(
                 answers, said.alive, known=known, scale=scale, alone=alone
             )
-        alone_answers: NDArray[Any] = answers[0]
-        alone_answers[said.alive[0] == 0] = np.nan
-        return alone_answers
+        else:
+            found = answers[0]
+            found[said.alive[0] == 0] = np.nan
+        return found if self.task is Task.REGRESSION else found[:, : max(known, 1)]
 
     def _ranked(self) -> Iterator[int]:
         """Slots that may be champion, healthy and not new: the champion, then by faded loss.
@@ -267,6 +306,7 @@ class Learner:
         """
         encoder = Encoder.restore_state(state["encoder"])
         _check_same(encoder.settings, self.encoder.settings)
+        self._arrears.clear()
         self.encoder = encoder
         self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
         self.evaluator.restore_state(state["evaluator"])

@@ -18,10 +18,11 @@ from streamnet.evaluation import Horizon
 from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.alternatives import SERVABLE
 from streamnet.learning.alternatives import Alternatives
+from streamnet.learning.alternatives import Said
+from streamnet.learning.answered import Answered
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.errors import add_errors
 from streamnet.learning.evaluator import Judged
-from streamnet.learning.evaluator import numbers_of
 from streamnet.learning.evolution import Evolution
 from streamnet.learning.evolution import Standing
 from streamnet.learning.search import replacements_of
@@ -136,6 +137,7 @@ class Server:
         self.evolution = evolution
         self.drift = DriftWatch() if drift is None else drift
         self.serves = SERVABLE.index(serve)
+        self.ensemble = serve == "ensemble"  # or the champion alone is served
         self.alternatives = Alternatives(
             members,
             task=task,
@@ -175,27 +177,32 @@ class Server:
         scored = judged.scored
         for slot, member in scored.joined:
             self._welcome(slot, member, scored.first)
-        chosen = self._choose(judged)
-        self._note_dead(scored)
-        if scored.encoded.block.scored and len(chosen):
-            answers = self.alternatives.answer(judged, chosen)
-            self._add_to_curve(judged, answers)
-            served = answers[self.serves]
+        answered, losses = judged.answered, judged.losses
+        if scored.encoded.block.scored and len(losses):
+            served, serials = self.judge(answered, losses, self.alternatives.say(answered))
         else:
-            chosen = chosen[:0]
-            served = np.empty((0, *judged.answers.shape[2:]))
-        if self.ensemble:
-            serials = np.empty(len(chosen), np.int64)
-            serials.fill(BY_ENSEMBLE)
-        else:
-            serials = self._serials[chosen]
+            self._choose(answered, losses)
+            served, serials = np.empty((0, *answered.answers.shape[2:])), np.empty(0, np.int64)
         decision = self._decide(scored) if scored.ends_round else None
         return Served(scored, serials, served, decision, scored.emitted)
 
-    @property
-    def ensemble(self) -> bool:
-        """Whether the ensemble is served, and not the champion alone."""
-        return self.serves == SERVABLE.index("ensemble")
+    def judge(
+        self, answered: Answered, losses: NDArray[np.float64], said: Said
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Choose and score the answers to samples; what was served, and by whom.
+
+        Args:
+            answered: The samples.
+            losses: shape=(n, candidates), as the evaluator scored them.
+            said: What the ensemble answered to them.
+        """
+        given, known = answered.answers, answered.terms[0]  # that is read of labels alone
+        losses = self.sample_loss.update(given, answered.truth, known, losses)
+        chosen = self._choose(answered, losses)
+        answers = self.alternatives.score(answered, said, chosen)
+        self._add_to_curve(answered, answers)
+        serials = np.full(len(chosen), BY_ENSEMBLE) if self.ensemble else self._serials[chosen]
+        return answers[self.serves], serials
 
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Every measure of what was served."""
@@ -211,10 +218,10 @@ class Server:
         self.alternatives.welcome(slot, member)
         self.selector.reset(slot, eligible=self.alternatives.portable(member))
 
-    def _choose(self, judged: Judged) -> NDArray[np.int32]:
+    def _choose(self, answered: Answered, losses: NDArray[np.float64]) -> NDArray[np.int32]:
+        self._note_dead(answered)
         before = self.selector.switched
-        losses = self._losses(judged)
-        chosen = self.selector.choose(judged.scored.first, losses, judged.scored.answers.alive)
+        chosen = self.selector.choose(answered.first, losses, answered.alive)
         new = self.selector.switched - before
         for switch in list(self.selector.switches)[-new:] if new else ():
             old = None if switch.before < 0 else self.members[switch.before]
@@ -222,33 +229,25 @@ class Server:
             self.changes.append(change)
         return chosen
 
-    def _losses(self, judged: Judged) -> NDArray[np.float64]:
-        """What the answers cost under the criterion."""
-        encoded = judged.scored.encoded
-        if not encoded.block.scored:
-            return judged.losses
-        truth = encoded.label if self.task is Task.CLASSIFICATION else numbers_of(encoded)
-        return self.sample_loss.update(judged.answers, truth, encoded.known, judged.losses)
-
-    def _note_dead(self, scored: Scored) -> None:
-        """Note who did not answer to the block's end, and since when."""
-        alive = scored.answers.alive
+    def _note_dead(self, answered: Answered) -> None:
+        """Note who did not answer to the end, and since when."""
+        alive = answered.alive
         if np.count_nonzero(alive) == alive.size:
             return
         for slot in np.flatnonzero(~alive.all(axis=1)).tolist():
             if slot not in self._dead:
                 self.quarantines += 1
-                self._dead[slot] = scored.first + int(np.argmin(alive[slot]))
+                self._dead[slot] = answered.first + int(np.argmin(alive[slot]))
 
-    def _add_to_curve(self, judged: Judged, answers: NDArray[Any]) -> None:
+    def _add_to_curve(self, answered: Answered, answers: NDArray[Any]) -> None:
         """Note the summed errors of what was served and of the baselines, now and then."""
         first = self.scored // CURVE_EVERY + 1
         self.scored, notes, losses = add_errors(
-            judged.scored.encoded, answers, self._tracks, self.errors, self.scored, CURVE_EVERY
+            answered, answers, self._tracks, self.errors, self.scored, CURVE_EVERY
         )
         for place, sums in enumerate(notes.tolist(), start=first):
             self.curve.add(place * CURVE_EVERY, *sums)
-        self.drift.add(judged.scored.first, losses)
+        self.drift.add(answered.first, losses)
 
     def _decide(self, scored: Scored) -> Decision:
         self._look_for_drift()

@@ -20,7 +20,8 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.members import Answers
 from streamnet.networks.members import Member
 from streamnet.networks.members import Weights
-from streamnet.networks.memory import no_targets
+from streamnet.networks.memory import NO_LABELS
+from streamnet.networks.memory import NO_NUMBERS
 from streamnet.networks.packing import Copied
 from streamnet.networks.population import Population
 from streamnet.networks.turns import new_turns
@@ -177,14 +178,14 @@ class Trainer:
             # The first sample is yet to come: its inputs decide how start weights are drawn.
             return Job(np.empty(0, np.int32), self._no_answers(), new_turns(threads))
         # What is held out looks to the kernels like samples whose targets nobody knows.
-        label, goal = (encoded.label, encoded.goal) if encoded.block.learned else no_targets(n)
-        logs = None
+        label, goal, logs = encoded.label, encoded.goal, encoded.log_goal
+        if not encoded.block.learned:
+            label, goal = NO_LABELS, NO_NUMBERS
         if self.population.task is Task.REGRESSION:
-            logs = encoded.log_goal
             label = np.where(np.isfinite(goal), 0, -1).astype(np.int32)
             known, outputs = np.ones(n, np.int32), 1
         else:
-            known, goal = encoded.known, no_targets(n)[1]
+            known = encoded.known
             # Classes are numbered as they come, so the last sample tells how many there are: also
             # one that is held out, which the ensemble learns.
             outputs = max(int(known[-1]), int(encoded.label[-1]) + 1) if n else 1

@@ -14,10 +14,12 @@ from streamnet.jit import kernel
 from streamnet.networks.kernels import Memory
 from streamnet.networks.spare_memory import SPARE
 from streamnet.networks.topology import padded
-from streamnet.repeated import repeated
 from streamnet.samples import Inputs
 
-__all__ = ("InputMemory", "no_targets")
+__all__ = ("NO_LABELS", "NO_NUMBERS", "InputMemory")
+
+NO_LABELS = np.empty(0, np.int32)  # this and the next stand for targets that nobody tells
+NO_NUMBERS = np.empty(0)
 
 
 @kernel
@@ -34,7 +36,10 @@ def _put(
     rarity: NDArray[np.float64],
     *arrays: NDArray[Any],
 ) -> None:
-    """Copy samples to where their numbers say in ``arrays``, those of a `Memory`."""
+    """Copy samples to where their numbers say in ``arrays``, those of a `Memory`.
+
+    Of the samples' targets those are written that are there.
+    """
     ring = Memory(*arrays)
     mask = ring.count.size - 1
     for i in range(count.size):
@@ -42,21 +47,16 @@ def _put(
         for j in range(dense.shape[1]):
             ring.dense[at, j] = dense[i, j]
         for j in range(goal.shape[1]):
-            ring.goal[at, j] = goal[i, j]
+            ring.goal[at, j] = goal[i, j] if i < goal.shape[0] else np.nan
         for j in range(row.shape[1]):
             ring.row[at, j] = row[i, j]
             ring.value[at, j] = value[i, j]
         for j in range(ring.splined.shape[1]):
             ring.splined[at, j] = splined[i, j] if j < splined.shape[1] else -1
         ring.count[at] = count[i]
-        ring.label[at] = label[i]
-        ring.log_goal[at] = log_goal[i]
-        ring.rarity[at] = rarity[i]
-
-
-def no_targets(n: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Labels and goals of samples that are answered and not learned; not to be changed."""
-    return repeated(-1, n, np.int32), repeated(np.nan, n, np.float64)
+        ring.label[at] = label[i] if i < label.size else -1
+        ring.log_goal[at] = log_goal[i] if i < log_goal.size else np.nan
+        ring.rarity[at] = rarity[i] if i < rarity.size else 1.0
 
 
 @final
@@ -81,17 +81,17 @@ class InputMemory:
         self,
         first: int,
         inputs: Inputs,
-        label: NDArray[np.int32],
-        goal: NDArray[np.float64],
-        log_goal: NDArray[np.float64] | None = None,
-        rarity: NDArray[np.float64] | None = None,
+        label: NDArray[np.int32] = NO_LABELS,
+        goal: NDArray[np.float64] = NO_NUMBERS,
+        log_goal: NDArray[np.float64] = NO_NUMBERS,
+        rarity: NDArray[np.float64] = NO_NUMBERS,
     ) -> None:
-        """Put a block whose first sample has the number ``first`` into the ring."""
+        """Put a block whose first sample has the number ``first`` into the ring.
+
+        Each of the last four has something for every sample, or is empty.
+        """
         self._reserve(first, inputs)
-        n = len(label)
-        goals = goal.reshape(n, self.goals)
-        log_goal = repeated(np.nan, n, np.float64) if log_goal is None else log_goal
-        rarity = repeated(1.0, n, np.float64) if rarity is None else rarity
+        goals = goal.reshape(-1, self.goals)
         new = *inputs[:4], label, goals, inputs.splined, log_goal, rarity
         _put(first, *new, *self.ring)
 

@@ -26,8 +26,8 @@ from streamnet.networks.members import Answers
 from streamnet.networks.members import Member
 from streamnet.networks.members import Weights
 from streamnet.networks.members import first_members
+from streamnet.networks.memory import NO_NUMBERS
 from streamnet.networks.memory import InputMemory
-from streamnet.networks.memory import no_targets
 from streamnet.networks.packing import Copied
 from streamnet.networks.packing import Matrices
 from streamnet.networks.packing import Packed
@@ -46,8 +46,6 @@ from streamnet.samples import Inputs
 from streamnet.samples import Task
 
 __all__ = ("Population",)
-
-_FIRST = np.zeros(1, np.int64)
 
 
 @final
@@ -127,13 +125,13 @@ class Population:
         """Make room for inputs and outputs; what is learned keeps its values to the bit."""
         self.rows = max(self.rows, rows)
         now = self.capacity
+        if dense <= now.dense and rows <= now.rows and outputs <= now.outputs and lags <= now.lags:
+            return
         wanted = Capacity(max(dense, now.dense), now.rows, now.outputs, max(lags, now.lags))
         if rows > now.rows:
             wanted = wanted._replace(rows=max(64, 1 << (rows - 1).bit_length()))
         if outputs > now.outputs:
             wanted = wanted._replace(outputs=max(outputs, min(2 * now.outputs, outputs + 64)))
-        if wanted == now:
-            return
         before = [parts_of(matrices) for matrices in self._all_matrices()]
         if not any(now):
             # Nothing was learned: what there is are zeros that no start weight was written over.
@@ -170,16 +168,12 @@ class Population:
         label: NDArray[np.int32],
         goal: NDArray[np.float64],
         outputs: int,
-        log_goal: NDArray[np.float64] | None = None,
+        log_goal: NDArray[np.float64] = NO_NUMBERS,
     ) -> Answers:
-        """Take a block in and return its answers, to be filled by `run`."""
-        self.reserve(
-            dense=inputs.dense.shape[1],
-            rows=inputs.rows,
-            outputs=max(outputs, 1),
-            lags=inputs.lags,
-        )
-        n, candidates = len(label), len(self.members)
+        """Take a block in, as `InputMemory.write` does; its answers are to be filled by `run`."""
+        dense = inputs.dense.shape[1]
+        self.reserve(dense=dense, rows=inputs.rows, outputs=max(outputs, 1), lags=inputs.lags)
+        n, candidates = len(inputs.count), len(self.members)
         self.memory.write(first, inputs, label, goal, log_goal, self.classes.update(label))
         return Answers(
             np.empty((candidates, n, self.capacity.outputs), self.dtype),
@@ -205,24 +199,8 @@ class Population:
             turns: Threads with the same turns share the candidates out among them, the longest work
                 first. None leaves all to this thread.
         """
-        learn(
-            self.layout.order,
-            new_turns() if turns is None else turns,
-            self.layout.plans,
-            self.layout.factors,
-            self.taken,
-            self.healthy,
-            self.weights,
-            self.state,
-            known,
-            first,
-            self.capacity.dense,
-            self.seed,
-            answers.outputs,
-            answers.alive,
-            *self.seats(self.memory.ring),
-            *self.memory.ring,
-        )
+        turns = new_turns() if turns is None else turns
+        self._work(self.layout.order, turns, self.healthy, first, known, answers)
 
     def answer(self, slot: int | None, first: int, inputs: Inputs, outputs: int) -> Answers:
         """What candidates say about samples that are not learned; nothing changes.
@@ -235,30 +213,49 @@ class Population:
             inputs: Of the samples.
             outputs: Outputs that may be named.
         """
-        n = len(inputs.count)
-        self.memory.write(first, inputs, *no_targets(n))
-        asked = slice(None) if slot is None else slice(slot, slot + 1)
-        healthy = self.healthy[asked].copy()
-        outcome = np.empty((len(healthy), n, self.capacity.outputs), self.dtype)
-        answers = Answers(outcome, np.zeros(outcome.shape[:2], np.uint8), self.logarithmic[asked])
+        n, candidates = len(inputs.count), len(self.members)
+        self.memory.write(first, inputs)
+        answers = Answers(
+            np.empty((candidates, n, self.capacity.outputs), self.dtype),
+            np.zeros((candidates, n), np.uint8),
+            self.logarithmic,
+        )
+        order = self.layout.order if slot is None else np.array([slot], np.int64)
+        known = repeated(outputs, n, np.int32)
+        self._work(order, new_turns(), self.healthy.copy(), first, known, answers)
+        if slot is None:
+            return answers
+        asked = slice(slot, slot + 1)
+        return Answers(answers.outputs[asked], answers.alive[asked], self.logarithmic[asked])
+
+    def _work(
+        self,
+        order: NDArray[np.int64],
+        turns: NDArray[np.int64],
+        healthy: NDArray[np.uint8],
+        first: int,
+        known: NDArray[np.int32],
+        answers: Answers,
+    ) -> None:
+        """Let candidates answer what is in memory from sample ``first`` on, and learn it."""
         learn(
-            self.layout.order if slot is None else _FIRST,
-            new_turns(),
-            self.layout.plans[asked],
-            self.layout.factors[asked],
-            self.taken[asked],
+            order,
+            turns,
+            self.layout.plans,
+            self.layout.factors,
+            self.taken,
             healthy,
             self.weights,
             self.state,
-            repeated(outputs, n, np.int32),
+            known,
             first,
             self.capacity.dense,
             self.seed,
-            *answers[:2],
+            answers.outputs,
+            answers.alive,
             *self.seats(self.memory.ring),
             *self.memory.ring,
         )
-        return answers
 
     def seats(self, memory: Memory) -> SeatArrays:
         """Working memory for the kernels on samples in ``memory``: the arrays of `Seats`."""

@@ -27,6 +27,8 @@ from streamnet.sources.kinds import WHITESPACE
 __all__ = ("OnlineClassifier",)
 
 TRUTHS = {"false": False, "true": True}  # by what the encoder calls them
+TIMES = np.datetime64, np.timedelta64
+LABELS = str, int, float
 DIGITS = frozenset("-0123456789")  # what the text of a finite number begins with
 
 
@@ -235,10 +237,10 @@ class OnlineClassifier(OnlineEstimator):
 
 def _label(given: object, text: str) -> Any:
     """The label to answer: the user's own, unless it is of a kind that a state can't hold."""
-    if isinstance(given, np.datetime64 | np.timedelta64):
+    if isinstance(given, TIMES):
         return text  # the finest of them would become numbers
     value = given.item() if isinstance(given, np.generic) else given
-    return value if isinstance(value, str | int | float) else text
+    return value if isinstance(value, LABELS) else text
 
 
 def _number(label: int | float | str) -> int | float | None:

@@ -217,7 +217,7 @@ class OnlineEstimator(ScikitLearnEstimator):
                 left = ROUND - learner.trainer.number % ROUND
                 stop = min(size, start + left)
                 part = block if stop - start == size else block.part(start, stop)
-                learner.learn(part, ends_round=stop - start == left)
+                learner.take(part, ends_round=stop - start == left)
                 start = stop
             self._note(block, targets, first)
         except BaseException as error:
@@ -243,6 +243,13 @@ class OnlineEstimator(ScikitLearnEstimator):
             raise DataError(complaint(letter, letter.offset if len(targets) > 1 else None))
         assert block.target is not None
         return block.target
+
+    def _judged(self) -> Learner:
+        """The learner, after it has judged all that it learned."""
+        judge = self._learner.judge  # which a broken one refuses
+        with self._whole():
+            judge()
+        return self._learner
 
     @abstractmethod
     def _expect_all(self, targets: Sequence[Any]) -> None:
@@ -292,10 +299,11 @@ class OnlineEstimator(ScikitLearnEstimator):
             found = np.full(shape, np.nan)
             if not self._learner.ready:
                 return found
+            learner = self._judged()
             for start in range(0, len(rows), BLOCK):
                 block = self._ask(rows[start : start + BLOCK], start, len(rows))
                 with suppress(NoCandidateError):
-                    found[start : start + BLOCK] = self._learner.answer(block, alone=True)
+                    found[start : start + BLOCK] = learner.answer(block, alone=True)
             return found
 
     def _ask(self, rows: Sequence[Sample], start: int, total: int) -> Block:
@@ -303,8 +311,8 @@ class OnlineEstimator(ScikitLearnEstimator):
         schema = self._reader.schema
         if schema is not self._asked:
             self._names = frozenset(field.name for field in schema.fields)
-            state = self._reader.export_state()
-            self._asker.restore_state({**state, "target": None, "task": None})
+            # The very fields that are learned with: to turn to others would take a while.
+            self._asker.turn_to(schema.fields)
             self._asked = schema
         names = self._names
         known = [
@@ -317,8 +325,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             letter = block.rejected[0]
             number = letter.offset - self._asker.records + len(known) + start
             raise DataError(complaint(letter, number if total > 1 else None))
-        # The very schema that is learned with: to turn to another one would take a while.
-        return Block(schema, block.source, block.numbers, block.words, None, block.marks)
+        return block
 
     # ------------------------------------------------------------------ state
 
@@ -329,7 +336,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             NoCandidateError: If nothing was learned yet, or no network is fit to answer.
         """
         with self._lock:
-            return self._learner.model()
+            return self._judged().model()
 
     @property
     def served(self) -> dict[str, float]:
@@ -339,19 +346,19 @@ class OnlineEstimator(ScikitLearnEstimator):
         a little from measures of what `predict_one` said of it, which changes nothing.
         """
         with self._lock:
-            return self._learner.server.measures()
+            return self._judged().server.measures()
 
     @property
     def champion(self) -> CandidateSettings | None:
         """Settings of the candidate that answers now; None before the first sample."""
         with self._lock:
-            member = self._learner.server.champion
+            member = self._judged().server.champion
         return None if member is None else member.settings
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
         with self._lock:
-            return {"learner": self._learner.export_state(), "reader": self._reader.export_state()}
+            return {"learner": self._judged().export_state(), "reader": self._reader.export_state()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the estimator did whose state this is, and that was made with like settings."""

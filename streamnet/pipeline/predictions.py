@@ -17,7 +17,7 @@ from streamnet.durability.appending import AppendedFile
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.errors import ConfigurationError
-from streamnet.learning.evaluator import numbers_of
+from streamnet.learning.answered import numbers_of
 from streamnet.learning.serving import Served
 from streamnet.pipeline.outputs import Output
 from streamnet.samples import Task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import local
 from typing import Any
 from typing import Self
 from typing import final
@@ -15,6 +16,7 @@ from streamnet.repeated import repeated
 from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import Mixing
 from streamnet.selection.opinion_pool import MIXERS
+from streamnet.selection.opinion_pool import Scratch
 from streamnet.selection.opinion_pool import new_scratch
 from streamnet.selection.opinion_pool import pool
 from streamnet.selection.opinions import logarithms_of
@@ -56,7 +58,7 @@ class LabelEnsemble(Mixing):
     def _begin(self) -> None:
         self.weights = np.asfortranarray(self.weights)  # those of an expert side by side
         self.squares = np.asfortranarray(self.squares)
-        self._working = new_scratch(self.candidates, 2)
+        self._local = local()
         # By the last label, and a row for none; nothing where that expert is not heard.
         self.transitions = np.zeros((3 if self.members[self.candidates] else 0, 2))
         self.frequencies = np.zeros(2)
@@ -88,10 +90,6 @@ class LabelEnsemble(Mixing):
         """
         _, n, width = answers.shape
         self._make_room(width)
-        # Several threads may ask at once, and only one learns.
-        working = self._working if learns else new_scratch(self.candidates, width)
-        if working.opinions.shape[0] != width:
-            working = self._working = new_scratch(self.candidates, width)
         served = np.zeros((n, width))
         pool(
             logarithms_of(answers) if heard is None else heard,
@@ -114,7 +112,7 @@ class LabelEnsemble(Mixing):
             self.last,
             self.counts,
             np.empty(n * width * PRIORS + FOUR),
-            *working,
+            *self._scratch(width),
             served,
         )
         return served
@@ -136,6 +134,13 @@ class LabelEnsemble(Mixing):
         # Room for more labels is made aside.
         asked = self if width <= len(self.frequencies) else self._aside()
         return asked.serve(answers, alive, nothing, names, learns=False)
+
+    def _scratch(self, width: int) -> Scratch:
+        """Working memory that this thread keeps: several may ask at once."""
+        kept: Scratch | None = getattr(self._local, "scratch", None)
+        if kept is None or len(kept.opinions) < width:
+            kept = self._local.scratch = new_scratch(self.candidates, width)
+        return kept
 
     def _make_room(self, classes: int) -> None:
         room = len(self.frequencies)

@@ -45,7 +45,7 @@ SCORES, SHARES, BEST_SCORES, BEST_SHARES, SAID = range(5)  # rows of working mem
 
 
 class Scratch(NamedTuple):
-    """Working memory for C labels; where vectors are stored, there is room for whole ones."""
+    """Working memory for up to C labels; where vectors are stored, there is room for whole ones."""
 
     opinions: NDArray[np.float64]  # shape=(C, experts): logarithms of shares, 0 of the silent
     # Of the mixers, label by label, SCORES, shape=(C * MIXERS,), which are logarithms of SHARES;

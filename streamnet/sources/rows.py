@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
+from operator import itemgetter
 from typing import Any
 from typing import final
 
@@ -13,6 +16,7 @@ from msgspec import json
 
 from streamnet.samples import TIMES
 from streamnet.samples import Block
+from streamnet.samples import Field
 from streamnet.samples import Sample
 from streamnet.samples import Schema
 from streamnet.sources.columns import Columns
@@ -25,10 +29,6 @@ from streamnet.sources.reasons import without
 __all__ = ("RowReader",)
 
 PLAIN = {float, int}
-
-# The marks of a block of one sample, and what each record before it adds to them.
-_FIRST_MARKS = np.array([[0, 0, 0], [1, 1, 0]])
-_A_RECORD = np.array([1, 1, 0])
 
 
 @final
@@ -90,6 +90,11 @@ class RowReader:
             yield self.read(samples[start:], None if targets is None else targets[start:])
             start += self._records - before
 
+    def turn_to(self, fields: tuple[Field, ...]) -> None:
+        """Know these features and no other ones."""
+        self._conversion.schema = replace(self.schema, fields=fields)
+        self._prepare()
+
     def export_state(self) -> dict[str, Any]:
         """The schema and the number of the next sample."""
         return {**plain_schema(self.schema), "records": self._records}
@@ -121,13 +126,14 @@ class RowReader:
         known = schema.task is not None or not learns
         plain = bool(schema.fields) and all(kind not in TIMES for _, kind in schema.fields)
         self._fast_schema = schema if plain and known else None
+        self._numbers, self._words = map(_taking, (schema.numbers, schema.words))
 
     def _read_one(self, sample: Sample, targets: Sequence[Any] | None) -> Block | None:
         """The block of a dict of finite numbers and texts only; None sends it the long way."""
         if type(sample) is not dict:
             return None  # it may have values for names that aren't in it, as a Counter does
-        schema = self._conversion.schema
-        target = None
+        schema, target = self._fast_schema, None
+        assert schema is not None
         names = len(schema.fields)
         try:
             if schema.target is not None:
@@ -137,17 +143,25 @@ class RowReader:
                 target = self._conversion.target_array(targets[0])
             if len(sample) != names or (target is None) != (schema.target is None):
                 return None
-            numbers = [sample[name] for name in schema.numbers]
-            texts = [sample[name] for name in schema.words]
-            if not (PLAIN.issuperset(map(type, numbers)) and all(map(isfinite, numbers))):
+            numbers = self._numbers(sample)
+            # No sum is finite with a number in it that is not.
+            if not (PLAIN.issuperset(map(type, numbers)) and isfinite(sum(numbers))):
                 return None
             array = np.array((numbers,), np.float64)
-            words = tuple([self._conversion.word_array(text) for text in texts])
+            words = tuple(map(self._conversion.word_array, self._words(sample)))
         except (KeyError, TypeError, OverflowError, AttributeError):
             return None
-        marks = _FIRST_MARKS + self._records * _A_RECORD
-        self._records += 1
+        record = self._records
+        self._records = after = record + 1
+        marks = np.array(((record, record, 0), (after, after, 0)), np.int64)
         return Block(schema, self._name, array, words, target, marks)
+
+
+def _taking(names: Sequence[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """What takes the values of these names out of a sample."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda sample: tuple([sample[name] for name in names])
 
 
 def _raw(sample: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,3 +74,18 @@ def test_a_restored_memory_holds_the_same_window(reach, blocks) -> None:
     left, right = memory.export_state(first + 7), other.export_state(first + 7)
     for name, array in left.items():
         assert np.array_equal(array, right[name], equal_nan=True), name
+
+
+@given(n=st.integers(1, 20), told=st.sets(st.integers(0, 3)))
+def test_targets_that_nobody_tells_are_as_good_as_none(n: int, told: set[int]) -> None:
+    untold = -np.ones(n, np.int32), np.full(n, np.nan), np.full(n, np.nan), np.ones(n)
+    inputs, *targets = block(0, n, 2, 2)
+    memory, other = (InputMemory(reach=20, dtype=np.float32) for _ in range(2))
+    for written in (memory, other):
+        written.write(0, *block(50, 20, 2, 2))  # what is left of earlier samples shows nowhere
+    short: list[Any] = [targets[i] if i in told else untold[i][:0] for i in range(4)]
+    whole: list[Any] = [targets[i] if i in told else untold[i] for i in range(4)]
+    memory.write(0, inputs, *short)
+    other.write(0, inputs, *whole)
+    for left, right in zip(memory.ring, other.ring, strict=True):
+        assert left.tobytes() == right.tobytes()

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -180,3 +181,22 @@ def test_a_handler_that_an_exception_left_behind_is_found_out_by_the_next_block(
         assert signal.getsignal(signal.SIGINT) is before
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("at", range(0, 60, 7))
+def test_who_presses_ctrl_c_while_it_is_asked_for_scores_goes_on_to_the_same_bits(at: int) -> None:
+    estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
+    with suppress(KeyboardInterrupt), interrupted_at_call(at, signal.SIGINT, "served"):
+        assert estimator.served
+    learned(estimator, 50, 300)
+    whole = learned(OnlineClassifier(FEW, seed=1), 0, 300)
+    assert pickle.dumps(estimator.export_state()) == pickle.dumps(whole.export_state())
+
+
+def test_an_exception_while_it_is_asked_for_scores_leaves_an_estimator_that_says_so() -> None:
+    estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
+    with broken_off_at_call(3, "taken"):
+        assert estimator.served
+    for _ in range(2):
+        with pytest.raises(StateError, match="broken off while it learned, by TimeoutError"):
+            assert estimator.served

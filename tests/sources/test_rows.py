@@ -237,3 +237,29 @@ def test_of_thousands_of_features_only_those_of_a_sample_are_read(
     last = blocks[-1]
     assert np.flatnonzero(~np.isnan(last.numbers[0])).tolist() == [199]
     assert [column[0] for column in last.words[-2:]] == [None, "word 199"]
+
+
+def test_a_reader_that_is_turned_to_fields_knows_these_and_no_other_ones() -> None:
+    fields = (Field("b", Kind.NUMBER), Field("a", Kind.CATEGORY))
+    reader = RowReader(Columns())
+    reader.read([{"z": 1.0, "b": "a word"}])
+    reader.turn_to(fields)
+    assert reader.schema.fields is fields
+    for row in ({"a": "x", "b": 2.0}, {"b": 2, "a": " x"}):
+        block = reader.read([row])
+        assert (block.numbers.tolist(), block.words[0].tolist()) == ([[2.0]], ["x"])
+    reader.turn_to(fields[:1])
+    assert reader.read([{"b": 3.0}]).numbers.tolist() == [[3.0]]
+    assert reader.schema.words == ()
+    assert reader.records == 4
+
+
+@pytest.mark.parametrize("names", ["", "x", "xy"])
+def test_a_sum_that_overflows_says_nothing_of_its_numbers(names: str) -> None:
+    rows = [dict.fromkeys(names, 1.7e308) | {"w": "a"} for _ in range(2)]
+    whole = RowReader(Columns()).read(rows)
+    one_by_one = RowReader(Columns())
+    for i, row in enumerate(rows):
+        block = one_by_one.read([row])
+        assert block.numbers.tolist() == whole.numbers[i : i + 1].tolist()
+        assert not block.rejected

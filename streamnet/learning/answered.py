@@ -1,0 +1,67 @@
+"""Answered: what candidates said about samples, beside what was true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.features.encoded import Encoded
+from streamnet.learning.trainer import Scored
+from streamnet.samples import Task
+
+__all__ = ("Answered", "answered_of", "answers_of", "joined", "numbers_of")
+
+
+class Answered(NamedTuple):
+    """Consecutive samples with all that it takes to judge what was said about them."""
+
+    first: int  # number of the first sample
+    answers: NDArray[Any]  # shares (candidates, n, outputs), or numbers (candidates, n)
+    alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a candidate had no finite answer
+    truth: NDArray[Any]  # shape=(n,): class numbers, -1 for none; or numbers, NaN for none
+    # Each shape=(n,), before the sample: classes known; or centre and spread of the numbers.
+    terms: tuple[NDArray[Any], ...]
+
+
+def answered_of(scored: Scored, task: Task) -> Answered:
+    """A block as it is judged."""
+    encoded, alive = scored.encoded, scored.answers.alive
+    answers = answers_of(scored, task)
+    if task is Task.CLASSIFICATION:
+        return Answered(scored.first, answers, alive, encoded.label, (encoded.known,))
+    terms = encoded.centre, encoded.spread
+    return Answered(scored.first, answers, alive, numbers_of(encoded), terms)
+
+
+def joined(parts: Sequence[Answered]) -> Answered:
+    """Parts that follow each other as one."""
+    firsts, answers, alive, truths, terms = zip(*parts, strict=True)
+    return Answered(
+        firsts[0],
+        # In C order, which numpy does not promise: kernels are compiled for no other.
+        np.ascontiguousarray(np.concatenate(answers, axis=1)),
+        np.ascontiguousarray(np.concatenate(alive, axis=1)),
+        np.concatenate(truths),
+        tuple(map(np.concatenate, zip(*terms, strict=True))),
+    )
+
+
+def answers_of(scored: Scored, task: Task) -> NDArray[Any]:
+    """Candidates' answers as a user understands them: shares, or numbers in the target's units.
+
+    What stands for a candidate that gave no answer means nothing.
+    """
+    outputs = scored.answers.outputs
+    if task is Task.CLASSIFICATION:
+        return outputs
+    return scored.encoded.units.numbers(outputs[:, :, 0], scored.answers.logarithmic)
+
+
+def numbers_of(encoded: Encoded) -> NDArray[np.float64]:
+    """The numbers to predict, NaN where there is none; shape=(n,)."""
+    target = encoded.block.target
+    return np.full(len(encoded.block), np.nan) if target is None else target

@@ -1,0 +1,59 @@
+"""Arrears: samples that were answered and learned, and are judged later, many at a time."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from streamnet.learning.alternatives import Said
+from streamnet.learning.answered import Answered
+from streamnet.learning.answered import joined
+
+__all__ = ("Arrears",)
+
+_MOST = 64  # samples: to judge one more among so many takes no time to speak of
+
+
+@final
+class Arrears:
+    """What is yet to be judged, in order.
+
+    >>> Arrears().full, bool(Arrears())
+    (False, False)
+    """
+
+    def __init__(self) -> None:
+        self._answered: list[Answered] = []
+        self._said: list[Said] = []
+        self._samples = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._answered)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to judge them."""
+        return self._samples >= _MOST
+
+    def fits(self, answered: Answered) -> bool:
+        """Whether samples can be judged together with these: room for labels may have grown."""
+        before = self._answered
+        return not before or before[0].answers.shape[2:] == answered.answers.shape[2:]
+
+    def add(self, answered: Answered, said: Said) -> None:
+        """Put off samples that come next after these and fit, and what the ensemble said."""
+        self._answered.append(answered)
+        self._said.append(said)
+        self._samples += len(answered.truth)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._answered, self._said, self._samples = [], [], 0
+
+    def taken(self) -> tuple[Answered, Said]:
+        """All of them as one, of which there must be some; then none are left."""
+        parts = zip(*self._said, strict=True)
+        answered, said = joined(self._answered), Said(*map(np.concatenate, parts))
+        self.clear()
+        return answered, said
