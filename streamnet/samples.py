@@ -154,9 +154,8 @@ class DeadLetter:
     raw_base64: str | None = None  # its bytes where they are not UTF-8, cut to 16,384, as base64
 
 
-# Not to be changed, and not frozen: to freeze a block of one sample takes as long as to read it.
 @final
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True)
 class Block:
     """Consecutive samples of one file or stream, as columns.
 
