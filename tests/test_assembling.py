@@ -38,10 +38,17 @@ def test_the_candidates_are_those_asked_for() -> None:
     assert candidates_of(parse("population.hidden = '64-32'")) == [
         CandidateSettings(hidden=(64, 32))
     ]
+    assert candidates_of(parse("population.hidden = 20")) == [CandidateSettings(hidden=(20,))]
     tables = "population.candidate = [{ hidden = [3] }, { optimiser = 'sgd' }]"
     first, second, third = candidates_of(parse(f"{tables}\npopulation.candidates = 3"))
     assert first == third == CandidateSettings(hidden=(3,))
     assert second == CandidateSettings(optimiser="sgd")
+
+
+@pytest.mark.parametrize("hidden", ["[20]", "[64, 32]", "[[64, 32]]", "20.0", "true"])
+def test_several_numbers_may_be_networks_or_layers_and_so_are_refused(hidden: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be text in quotes"):
+        parse(f"population.hidden = {hidden}")
 
 
 @pytest.fixture

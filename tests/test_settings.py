@@ -117,12 +117,6 @@ def test_one_value_may_stand_for_a_list_of_one() -> None:
     }
 
 
-def test_one_number_may_stand_for_a_layer_but_not_several() -> None:
-    assert parse("population.hidden = 20").population.hidden == ("20",)
-    for several in ("[20]", "[64, 32]", "[[64, 32]]", "[20.0]", "20.0", "true"):
-        assert "must be text in quotes" in error_of(f"population.hidden = {several}")
-
-
 def test_settings_cannot_be_changed() -> None:
     settings = parse("run.seed = 1")
     with pytest.raises(ValueError, match="frozen"):

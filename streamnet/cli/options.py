@@ -71,9 +71,8 @@ Kinds = Annotated[
         negative="",
         metavar="COLUMN=KIND",
         help="What a column's values are, where what is found out from them is wrong: number, "
-        "category, time (dates and times, or numbers of seconds, milli-, micro- or nanoseconds "
-        "since 1970), day_first or month_first (times whose dates are like 3/4/2026) or text; "
-        "may be repeated.",
+        "category, time (dates, or numbers of seconds, milli-, micro- or nanoseconds since 1970), "
+        "day_first or month_first (dates like 3/4/2026) or text; may be repeated.",
     ),
 ]
 

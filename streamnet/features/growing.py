@@ -33,6 +33,10 @@ class Growing:
         # All rows, shape=(n, ...), to be read and written; after `append` they may be a copy.
         self.rows: NDArray[Any] = self._room
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copied or pickled view is no view any more: what is written to rows must be in the room.
+        self._room = self.rows = state["rows"]
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -108,7 +108,7 @@ class Alternatives:
         answers = np.zeros((5, *answered.answers.shape[1:]), answered.answers.dtype)
         if isinstance(self._baselines, ClassificationBaselines):
             width = answers.shape[2]
-            simple: NDArray[Any] = self._baselines.answers(answered.truth, answered.terms[0], width)
+            simple: NDArray[Any] = self._baselines.answers(answered.truth, answered.known, width)
         else:
             simple = self._baselines.answers(answered.truth)
         answers[ENSEMBLE] = said.answers
@@ -183,10 +183,10 @@ class Alternatives:
 
 def _serve(ensemble: Ensemble, answered: Answered, heard: NDArray[Any]) -> NDArray[np.float64]:
     """What an ensemble answers to samples, each before it is learned."""
-    answers, alive, about = answered.answers, answered.alive, (answered.truth, *answered.terms)
+    given = answered.answers, answered.alive, answered.truth
     if isinstance(ensemble, LabelEnsemble):
-        return ensemble.serve(answers, alive, *about, heard=heard)
-    return ensemble.serve(answers, alive, *about)
+        return ensemble.serve(*given, answered.known, heard=heard)
+    return ensemble.serve(*given, answered.centre, answered.spread)
 
 
 def _chosen(

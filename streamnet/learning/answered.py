@@ -23,30 +23,34 @@ class Answered(NamedTuple):
     answers: NDArray[Any]  # shares (candidates, n, outputs), or numbers (candidates, n)
     alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a candidate had no finite answer
     truth: NDArray[Any]  # shape=(n,): class numbers, -1 for none; or numbers, NaN for none
-    # Each shape=(n,), before the sample: classes known; or centre and spread of the numbers.
-    terms: tuple[NDArray[Any], ...]
+    known: NDArray[np.int32]  # this and the next two as in Encoded: empty for the other task
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
 
 
 def answered_of(scored: Scored, task: Task) -> Answered:
     """A block as it is judged."""
-    encoded, alive = scored.encoded, scored.answers.alive
-    answers = answers_of(scored, task)
-    if task is Task.CLASSIFICATION:
-        return Answered(scored.first, answers, alive, encoded.label, (encoded.known,))
-    terms = encoded.centre, encoded.spread
-    return Answered(scored.first, answers, alive, numbers_of(encoded), terms)
+    encoded = scored.encoded
+    return Answered(
+        scored.first,
+        answers_of(scored, task),
+        scored.answers.alive,
+        encoded.label if task is Task.CLASSIFICATION else numbers_of(encoded),
+        encoded.known,
+        encoded.centre,
+        encoded.spread,
+    )
 
 
 def joined(parts: Sequence[Answered]) -> Answered:
     """Parts that follow each other as one."""
-    firsts, answers, alive, truths, terms = zip(*parts, strict=True)
+    firsts, answers, alive, *others = zip(*parts, strict=True)
     return Answered(
         firsts[0],
         # In C order, which numpy does not promise: kernels are compiled for no other.
         np.ascontiguousarray(np.concatenate(answers, axis=1)),
         np.ascontiguousarray(np.concatenate(alive, axis=1)),
-        np.concatenate(truths),
-        tuple(map(np.concatenate, zip(*terms, strict=True))),
+        *map(np.concatenate, others),
     )
 
 

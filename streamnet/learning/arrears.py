@@ -10,9 +10,9 @@ from streamnet.learning.alternatives import Said
 from streamnet.learning.answered import Answered
 from streamnet.learning.answered import joined
 
-__all__ = ("Arrears",)
+__all__ = ("MOST", "Arrears")
 
-_MOST = 64  # samples: to judge one more among so many takes no time to speak of
+MOST = 64  # samples: to judge one more among so many takes no time to speak of
 
 
 @final
@@ -34,7 +34,7 @@ class Arrears:
     @property
     def full(self) -> bool:
         """Whether it is time to judge them."""
-        return self._samples >= _MOST
+        return self._samples >= MOST
 
     def fits(self, answered: Answered) -> bool:
         """Whether samples can be judged together with these: room for labels may have grown."""
@@ -53,7 +53,10 @@ class Arrears:
 
     def taken(self) -> tuple[Answered, Said]:
         """All of them as one, of which there must be some; then none are left."""
-        parts = zip(*self._said, strict=True)
-        answered, said = joined(self._answered), Said(*map(np.concatenate, parts))
+        if len(self._answered) == 1:  # as it is where somebody looks after each sample
+            answered, said = self._answered[0], self._said[0]
+        else:
+            parts = zip(*self._said, strict=True)
+            answered, said = joined(self._answered), Said(*map(np.concatenate, parts))
         self.clear()
         return answered, said

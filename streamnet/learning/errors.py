@@ -44,9 +44,11 @@ def add_errors(
     n = answers.shape[1]
     notes = np.empty((n // every + 1, 3))
     losses = np.empty(n)
-    add = _add_wrong if answers.ndim == 3 else _add_distances
-    terms = answered.terms[-1]  # classes known, or the spread of numbers
-    now = add(answers, tracks, answered.truth, terms, sums, scored, every, notes, losses)
+    truth, others = answered.truth, (sums, scored, every, notes, losses)
+    if answers.ndim == 3:
+        now = _add_wrong(answers, tracks, truth, answered.known, *others)
+    else:
+        now = _add_distances(answers, tracks, truth, answered.spread, *others)
     return now, notes[: now // every - scored // every], losses
 
 

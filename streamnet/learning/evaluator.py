@@ -58,7 +58,7 @@ class Scores:
     ) -> NDArray[np.float64]:
         """Score answers to these samples; the loss of each track at each, shape=(n, tracks)."""
         if isinstance(self.evaluator, ClassificationEvaluator):
-            return self.evaluator.update(answers, answered.truth, answered.terms[0], alive)
+            return self.evaluator.update(answers, answered.truth, answered.known, alive)
         return self.evaluator.update(answers, answered.truth, alive)
 
     def measures(self, track: int, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:

@@ -23,6 +23,7 @@ from streamnet.features.encoder import Encoder
 from streamnet.features.settings import SINCE
 from streamnet.features.settings import is_raw
 from streamnet.learning.answered import answered_of
+from streamnet.learning.arrears import MOST
 from streamnet.learning.arrears import Arrears
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.evaluator import Evaluator
@@ -170,13 +171,15 @@ class Learner:
         return served
 
     def take(self, block: Block, *, ends_round: bool = False) -> None:
-        """Learn a block as `learn` does, but judge it later, with others, unless that can't wait.
+        """Learn a block as `learn` does; if it is small and can wait, judge it later, with others.
 
         The ensemble has learned it at once. `judge` makes up for the rest before anything that
-        depends on it: whoever asks for the evaluator or the server gets them up to date.
+        depends on it: whoever asks for the evaluator or the server gets them up to date. So asking
+        changes the learner, too: one thread at a time may, and after an exception nobody.
         """
         plain = block.scored and not ends_round and not self.trainer.at_start
-        if not plain or not self._server.ensemble:
+        # Many need no others, and to join them would take their memory twice.
+        if not plain or not self._server.ensemble or len(block) >= MOST:
             self.learn(block, ends_round=ends_round)
             return
         answered = answered_of(self.trainer.learn(self.encoder.encode(block), None), self.task)
@@ -249,6 +252,7 @@ class Learner:
             NoCandidateError: If the champion alone is served, and there is none.
         """
         inputs = self.encoder.transform(block)
+        # The ensemble has learned what is yet to be judged; the model has not.
         server, population = self.server if alone else self._server, self.trainer.population
         known = len(self.encoder.labels)
         slot = None if server.ensemble else self.best()
@@ -309,8 +313,8 @@ class Learner:
         self._arrears.clear()
         self.encoder = encoder
         self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
-        self.evaluator.restore_state(state["evaluator"])
-        self.server.restore_state(state["server"])
+        self._evaluator.restore_state(state["evaluator"])
+        self._server.restore_state(state["server"])
 
 
 def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:

@@ -196,13 +196,14 @@ class Server:
             losses: shape=(n, candidates), as the evaluator scored them.
             said: What the ensemble answered to them.
         """
-        given, known = answered.answers, answered.terms[0]  # that is read of labels alone
-        losses = self.sample_loss.update(given, answered.truth, known, losses)
+        about = answered.answers, answered.truth, answered.known
+        losses = self.sample_loss.update(*about, losses)
         chosen = self._choose(answered, losses)
         answers = self.alternatives.score(answered, said, chosen)
         self._add_to_curve(answered, answers)
-        serials = np.full(len(chosen), BY_ENSEMBLE) if self.ensemble else self._serials[chosen]
-        return answers[self.serves], serials
+        if self.ensemble:
+            return answers[self.serves], np.full(len(chosen), BY_ENSEMBLE, np.int64)
+        return answers[self.serves], self._serials[chosen]
 
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Every measure of what was served."""

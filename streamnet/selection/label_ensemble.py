@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import local
 from typing import Any
 from typing import Self
 from typing import final
@@ -16,9 +15,8 @@ from streamnet.repeated import repeated
 from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import Mixing
 from streamnet.selection.opinion_pool import MIXERS
-from streamnet.selection.opinion_pool import Scratch
-from streamnet.selection.opinion_pool import new_scratch
 from streamnet.selection.opinion_pool import pool
+from streamnet.selection.opinion_pool import scratch_of
 from streamnet.selection.opinions import logarithms_of
 
 __all__ = ("LabelEnsemble",)
@@ -58,7 +56,6 @@ class LabelEnsemble(Mixing):
     def _begin(self) -> None:
         self.weights = np.asfortranarray(self.weights)  # those of an expert side by side
         self.squares = np.asfortranarray(self.squares)
-        self._local = local()
         # By the last label, and a row for none; nothing where that expert is not heard.
         self.transitions = np.zeros((3 if self.members[self.candidates] else 0, 2))
         self.frequencies = np.zeros(2)
@@ -112,7 +109,7 @@ class LabelEnsemble(Mixing):
             self.last,
             self.counts,
             np.empty(n * width * PRIORS + FOUR),
-            *self._scratch(width),
+            *scratch_of(self.candidates, width),
             served,
         )
         return served
@@ -134,13 +131,6 @@ class LabelEnsemble(Mixing):
         # Room for more labels is made aside.
         asked = self if width <= len(self.frequencies) else self._aside()
         return asked.serve(answers, alive, nothing, names, learns=False)
-
-    def _scratch(self, width: int) -> Scratch:
-        """Working memory that this thread keeps: several may ask at once."""
-        kept: Scratch | None = getattr(self._local, "scratch", None)
-        if kept is None or len(kept.opinions) < width:
-            kept = self._local.scratch = new_scratch(self.candidates, width)
-        return kept
 
     def _make_room(self, classes: int) -> None:
         room = len(self.frequencies)

@@ -7,6 +7,7 @@ each expert after the one before: experts that have no weight may be left out, a
 from __future__ import annotations
 
 import math
+from threading import local
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ from streamnet.selection.opinions import FLOOR
 from streamnet.selection.opinions import LOG_FLOOR
 from streamnet.selection.opinions import take_priors
 
-__all__ = ("MIXERS", "Scratch", "new_scratch", "pool")
+__all__ = ("MIXERS", "pool", "scratch_of")
 
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
 # How fast the weights of each mixer move, whether by AdaGrad, and what divides a step's square.
@@ -54,8 +55,18 @@ class Scratch(NamedTuple):
     flags: NDArray[np.uint8]  # shape=(experts + MIXERS + 2,)
 
 
-def new_scratch(candidates: int, labels: int) -> Scratch:
-    """Working memory for so many labels."""
+_KEPT = local()
+
+
+def scratch_of(candidates: int, labels: int) -> Scratch:
+    """Working memory that this thread keeps, for so many candidates and at least so many labels."""
+    kept: Scratch | None = getattr(_KEPT, "scratch", None)
+    if kept is None or len(kept.opinions) < labels or kept.opinions.shape[1] != candidates + PRIORS:
+        kept = _KEPT.scratch = _new_scratch(candidates, labels)
+    return kept
+
+
+def _new_scratch(candidates: int, labels: int) -> Scratch:
     experts = candidates + PRIORS
     # Nobody looks at what becomes of numbers that only fill up a vector.
     return Scratch(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from operator import itemgetter
 from typing import Any
@@ -161,7 +162,11 @@ def _taking(names: Sequence[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]
     """What takes the values of these names out of a sample."""
     if len(names) > 1:
         return itemgetter(*names)
-    return lambda sample: tuple([sample[name] for name in names])
+    return partial(_values, names)
+
+
+def _values(names: Sequence[str], sample: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple([sample[name] for name in names])
 
 
 def _raw(sample: Any) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from copy import deepcopy
+from pickle import dumps
+from pickle import loads
 
 import numpy as np
 import pytest
@@ -20,6 +24,22 @@ def test_rows_are_kept_in_order() -> None:
         growing.rows[-1, 1] += 1
     assert growing.rows.tolist() == [[i, 1 - i] for i in range(100)]
     assert growing.rows.flags.c_contiguous
+
+
+@pytest.mark.parametrize("copied", [copy, deepcopy, lambda growing: loads(dumps(growing))])
+@pytest.mark.parametrize("rows", [0, 1, 3, 4])
+def test_a_copy_keeps_what_is_written_to_it_as_it_grows(
+    copied: Callable[[Growing], Growing], rows: int
+) -> None:
+    growing = Growing((2,), np.int64)
+    for _ in range(rows):
+        growing.append(1)
+    other = copied(growing)
+    other.rows[:] = 2
+    for _ in range(3):
+        other.append(2)
+    assert other.rows.tolist() == [[2, 2]] * (rows + 3)
+    assert other.rows.dtype == np.int64
 
 
 def _measures() -> tuple[Callable[[int], None], Callable[[], list[NDArray[np.generic]]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +52,20 @@ def test_every_answer_is_that_of_the_plain_version(
     assert ensemble.chosen.tolist() == [naive.best, naive.served]
     weights = np.array([mixer.weights for mixer in naive.mixers])
     assert ensemble.weights == pytest.approx(weights, rel=1e3 * slack, abs=1e3 * slack)
+
+
+def test_copies_and_ensembles_of_other_sizes_that_share_a_threads_memory_go_on_alone() -> None:
+    stream = said(Task.CLASSIFICATION, N, 3, seed=0, dtype="float64")
+    other = said(Task.CLASSIFICATION, N, 5, seed=1, dtype="float64")
+    ensemble, larger = LabelEnsemble(3), LabelEnsemble(5)
+    whole, apart = serve(LabelEnsemble(3), stream), serve(LabelEnsemble(5), other)
+    found, found_too = [], []
+    for start in range(0, N, 50):
+        found.append(serve(ensemble, stream.part(start, start + 50)))
+        found_too.append(serve(larger, other.part(start, start + 50)))
+        ensemble, larger = deepcopy(ensemble), pickle.loads(pickle.dumps(larger))
+    assert np.array_equal(np.concatenate(found), whole)
+    assert np.array_equal(np.concatenate(found_too), apart)
 
 
 def test_counts_of_labels_that_came_long_ago_end_at_zero_and_not_at_subnormal_numbers() -> None:
