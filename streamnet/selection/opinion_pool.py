@@ -29,7 +29,7 @@ from streamnet.selection.opinions import FLOOR
 from streamnet.selection.opinions import LOG_FLOOR
 from streamnet.selection.opinions import take_priors
 
-__all__ = ("MIXERS", "pool", "scratch_of")
+__all__ = ("MIXERS", "Scratch", "pool", "scratch_of")
 
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
 # How fast the weights of each mixer move, whether by AdaGrad, and what divides a step's square.
