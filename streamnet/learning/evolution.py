@@ -93,6 +93,15 @@ class Evolution:
         self._balanced = balanced or any(s.class_weight for s in start)
         self._logs = any(s.target_transform != "none" for s in start)
 
+    def is_due(self, round_number: int, *, surge: bool = False) -> bool:
+        """Whether somebody may make room after a round.
+
+        Args:
+            round_number: Of the round that ended.
+            surge: Whether the stream has changed: then there is a newcomer after every round.
+        """
+        return self._every > 0 and (surge or (round_number + 1) % self._every == 0)
+
     def replacements(
         self,
         round_number: int,
@@ -100,19 +109,16 @@ class Evolution:
         *,
         number: int,
         capacity: Capacity,
-        surge: bool = False,
     ) -> tuple[Replacement, ...]:
-        """Who takes whose place after a round.
+        """Who takes whose place after a round in which it is due.
 
         Args:
             round_number: Of the round that ended.
             standings: Of candidates that are healthy and stay.
             number: Of the next sample.
             capacity: For which the costs are reckoned.
-            surge: Whether the stream has changed: then there is a newcomer after every round.
         """
-        due = surge or (self._every and (round_number + 1) % self._every == 0)
-        if not self._every or not due or len(standings) < 2:
+        if len(standings) < 2:
             return ()
         # So many samples were in each round until now.
         grace = self._grace * (number // (round_number + 1))

@@ -276,6 +276,8 @@ class Server:
 
     def _evolve(self, scored: Scored) -> tuple[Replacement, ...]:
         """Who makes room for a better idea."""
+        if not self.evolution.is_due(self._round, surge=self._surge > 0):
+            return ()
         losses = self.selector.losses()
         weights = self.alternatives.ensemble.influence()
         standings = [
@@ -294,9 +296,7 @@ class Server:
             inputs.dense.shape[1], inputs.rows, scored.answers.outputs.shape[2], inputs.lags
         )
         number = scored.first + len(scored.encoded.block)
-        return self.evolution.replacements(
-            self._round, standings, number=number, capacity=capacity, surge=self._surge > 0
-        )
+        return self.evolution.replacements(self._round, standings, number=number, capacity=capacity)
 
     def emission(self, champion: int, among: Collection[int]) -> Emission:
         """The champion alone, or all that the model to take home is made of, the champion first.

@@ -30,14 +30,13 @@ def standings(born: int = 0, stays: int = -1) -> list[Standing]:
     ]
 
 
-def asked(evolution: Evolution, rounds: int, size: int = 100, **given: bool) -> list[int]:
+def asked(evolution: Evolution, rounds: int, size: int = 100, *, surge: bool = False) -> list[int]:
     """The rounds after which somebody makes room."""
     return [
         number
         for number in range(rounds)
-        if evolution.replacements(
-            number, standings(), number=(number + 1) * size, capacity=ROOM, **given
-        )
+        if evolution.is_due(number, surge=surge)
+        and evolution.replacements(number, standings(), number=(number + 1) * size, capacity=ROOM)
     ]
 
 
