@@ -16,6 +16,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.evaluation import Curve
 from streamnet.evaluation import Horizon
 from streamnet.learning.alternatives import BASELINES
+from streamnet.learning.alternatives import ENSEMBLE
 from streamnet.learning.alternatives import SERVABLE
 from streamnet.learning.alternatives import Alternatives
 from streamnet.learning.alternatives import Said
@@ -137,7 +138,6 @@ class Server:
         self.evolution = evolution
         self.drift = DriftWatch() if drift is None else drift
         self.serves = SERVABLE.index(serve)
-        self.ensemble = serve == "ensemble"  # or the champion alone is served
         self.alternatives = Alternatives(
             members,
             task=task,
@@ -204,6 +204,11 @@ class Server:
         if self.ensemble:
             return answers[self.serves], np.full(len(chosen), BY_ENSEMBLE, np.int64)
         return answers[self.serves], self._serials[chosen]
+
+    @property
+    def ensemble(self) -> bool:
+        """Whether the ensemble is served, and not the champion alone."""
+        return self.serves == ENSEMBLE
 
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Every measure of what was served."""

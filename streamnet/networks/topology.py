@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -352,10 +351,10 @@ def _moves(
 
 def factors_of(settings: CandidateSettings, task: Task) -> NDArray[np.float64]:
     """The row of numbers that belongs to a plan."""
-    settings = replace(settings, rehearsal_tolerance=settings.rehearsal_tolerance_for(task))
     logarithms = [
         math.log(share) if share > 0.0 else -math.inf
         for share in (settings.momentum, settings.second_momentum)
     ]
-    plain = FACTORS._fields[: FACTORS.log_momentum]
-    return np.array([*(getattr(settings, name) for name in plain), *logarithms], np.float64)
+    plain = [getattr(settings, name) for name in FACTORS._fields[: FACTORS.rehearsal_tolerance]]
+    tolerance = settings.rehearsal_tolerance_for(task)
+    return np.array([*plain, tolerance, *logarithms], np.float64)

@@ -27,7 +27,7 @@ from streamnet.sources.kinds import WHITESPACE
 __all__ = ("OnlineClassifier",)
 
 TRUTHS = {"false": False, "true": True}  # by what the encoder calls them
-TIMES = np.datetime64, np.timedelta64
+MOMENTS = np.datetime64, np.timedelta64
 LABELS = str, int, float
 DIGITS = frozenset("-0123456789")  # what the text of a finite number begins with
 
@@ -237,7 +237,7 @@ class OnlineClassifier(OnlineEstimator):
 
 def _label(given: object, text: str) -> Any:
     """The label to answer: the user's own, unless it is of a kind that a state can't hold."""
-    if isinstance(given, TIMES):
+    if isinstance(given, MOMENTS):
         return text  # the finest of them would become numbers
     value = given.item() if isinstance(given, np.generic) else given
     return value if isinstance(value, LABELS) else text

@@ -61,9 +61,8 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
         elif (found := _as_number(texts)) is not None:
             words[name] = found
         else:
-            plain = [text for text in texts if is_time(text)]
             foreign = [t for t in texts if FOREIGN_DATE.fullmatch(t) and not is_time(t)]
-            if foreign and len(plain) + len(foreign) > MOSTLY * len(texts):
+            if foreign and len(foreign) + sum(map(is_time, texts)) > MOSTLY * len(texts):
                 dates[name] = foreign[0], f"2023-12-31{_orders_of(name, foreign)}"
     _tell_words(file, "numbers are written", words)
     _tell_words(file, "dates are read", dates)

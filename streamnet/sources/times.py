@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from datetime import UTC
 from datetime import date
 from datetime import datetime
-from datetime import timedelta
 
 from streamnet.samples import Kind
 
@@ -46,8 +45,6 @@ _HOURS = (
     r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<part>[0-9]+))?)?"
     r"(?:[ \u202f]?(?P<half>[ap])\.?m\.?)?(?: ?(?P<zone>Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?))?"
 )
-
-
 _CLOCK = rf"(?:(?:T|:|[.,]? ){_HOURS})?"
 
 
@@ -109,6 +106,8 @@ def seconds_of_text(text: str, kind: Kind = Kind.TIME) -> float | None:
     try:
         if _ISO.fullmatch(text) is not None:
             return seconds_of(datetime.fromisoformat(text))
+        if text.replace(".", "", 1).isdigit():  # seconds since 1970: to try all forms takes longer
+            return None
         for form in _FORMS[kind]:
             if (found := form.fullmatch(text)) is not None:
                 return _seconds_of_parts(found.groupdict())
@@ -142,7 +141,7 @@ def _offset(zone: str | None) -> float:
     hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
     if hours > 23 or minutes > 59:
         raise ValueError(f"{zone} is no offset")
-    ahead = timedelta(hours=hours, minutes=minutes).total_seconds()
+    ahead = 3600.0 * hours + 60.0 * minutes
     return -ahead if zone[0] == "-" else ahead
 
 

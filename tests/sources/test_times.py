@@ -124,7 +124,7 @@ def test_names_that_are_dates_are_a_header_unless_dates_follow(tmp_path: Path) -
         assert [field.name for field in blocks[-1].schema.fields] == names_found
 
 
-def test_all_kinds_of_times_go_on_with_a_model_of_another(tmp_path: Path) -> None:
+def test_all_kinds_of_times_go_on_with_a_model_of_another() -> None:
     def learned(days: list[str], start: Model | None = None) -> OnlineRegressor:
         regressor = OnlineRegressor(start=start, candidates=None if start else [SMALL])
         return regressor.partial_fit([{"t": day} for day in days], [float(i) for i in range(99)])
