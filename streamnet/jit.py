@@ -34,6 +34,7 @@ __all__ = (
     "jit",
     "kernel",
     "numerics",
+    "was_compiled",
 )
 
 logger = logging.getLogger("streamnet.jit")
@@ -84,6 +85,12 @@ def numerics() -> dict[str, str]:
         "cpu": f"{name} {hashlib.sha256(features.encode()).hexdigest()[:16]}",
         "kernels": cache_folder().name,
     }
+
+
+def was_compiled(function: Any) -> bool:
+    """Whether a compiled function is on disk, for some types; True where none can be kept."""
+    folder, name = function.stats.cache_path, function.__name__
+    return folder is None or any(Path(folder).glob(f"*.{name}-*.nbi"))
 
 
 def jit(function: F) -> F:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from streamnet.evaluation import ADWIN
 from streamnet.features.settings import is_raw
+from streamnet.jit import was_compiled
 from streamnet.learning.learner import Learner
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.networks.kernels import learn
+from streamnet.networks.population import Population
+from streamnet.pipeline.compiling import helped
+from streamnet.pipeline.compiling import processors
 from streamnet.samples import Block
 from streamnet.samples import Field
+from streamnet.samples import Inputs
 from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
 
 __all__ = ("warm_up",)
+
+_ONE = Lock()  # several models of a daemon start at a time, and the first one compiles for all
 
 
 def warm_up(
@@ -29,6 +38,9 @@ def warm_up(
 ) -> bool:
     """Take a few made-up samples through every stage: seconds at first, then a fraction of one.
 
+    The kernel that learns takes longer to compile than all others. The first time of all another
+    process compiles them meanwhile, if there is a processor for it.
+
     Args:
         task: Classification or regression.
         dtype: Of the networks.
@@ -38,19 +50,70 @@ def warm_up(
     Returns:
         True: kernels are ready.
     """
+    with _ONE:
+        if not was_compiled(learn) and processors() > 1:
+            with helped(_make_up, task, dtype, encoder, tuple(kinds)):
+                _learn_alone(task, dtype)
+        _take_through(task, dtype, encoder, kinds, learns=True)
+    return True
+
+
+def _take_through(
+    task: Task,
+    dtype: str,
+    encoder: dict[str, Any] | None,
+    kinds: Collection[Kind],
+    *,
+    learns: bool,
+) -> None:
+    """Take samples through every stage; without ``learns`` the answers are made up as well."""
+    learner = Learner(task=task, candidates=_candidates(encoder), dtype=dtype, encoder=encoder)
+    trainer = learner.trainer
+    encoded = learner.encoder.encode(_block(task, kinds))
+    job = trainer.begin(encoded)
+    if learns:
+        trainer.run(job)
+    else:
+        job.answers.outputs.fill(0.5)
+        job.answers.alive.fill(1)
+    scored = trainer.finish(encoded, job, learner.encoder.snapshot())
+    learner.server.serve(learner.evaluator.evaluate(scored))
+    learner.model()
+    ADWIN().update(np.repeat([0.0, 1.0], 100))  # until it forgets
+
+
+def _make_up(task: str, dtype: str, encoder: dict[str, Any] | None, kinds: list[str]) -> None:
+    """What the other process does."""
+    _take_through(Task(task), dtype, encoder, list(map(Kind, kinds)), learns=False)
+
+
+def _learn_alone(task: Task, dtype: str) -> None:
+    """Learn a sample without any of the other stages."""
+    settings = [candidate.suited_to(task) for candidate in _candidates(None)]
+    population = Population(settings, task=task, dtype=dtype)
+    one, nothing = np.zeros((1, 1)), np.zeros((1, 1), np.int32)
+    inputs = Inputs(one.astype(np.float32), nothing, one.astype(np.float32), nothing[0], 1, 1)
+    answers = population.prepare(0, inputs, nothing[0], one[0], 2)
+    population.run(0, np.array([2], np.int32), answers)
+
+
+def _candidates(encoder: dict[str, Any] | None) -> list[CandidateSettings]:
     transform = "none" if is_raw(encoder) else "log"
-    candidates = [
+    return [
         # A layer that fills whole vectors, and one that does not: these are kernels of their own.
         CandidateSettings(hidden=(16,), lags=True),
         CandidateSettings(hidden=(4,), target_transform=transform),
     ]
-    learner = Learner(task=task, candidates=candidates, dtype=dtype, encoder=encoder)
+
+
+def _block(task: Task, kinds: Collection[Kind]) -> Block:
+    """Two samples with a column of each kind."""
     fields = [
         Field(str(kind), kind) for kind in dict.fromkeys((Kind.NUMBER, Kind.CATEGORY, *kinds))
     ]
     schema = Schema(tuple(fields), "y", task)
     target = np.array([0.0, 1.0]) if task is Task.REGRESSION else np.array(["a", "b"], object)
-    block = Block(
+    return Block(
         schema,
         "warm-up",
         np.array([[0.0] * len(schema.numbers), [1.0] * len(schema.numbers)]),
@@ -58,7 +121,3 @@ def warm_up(
         target,
         np.zeros((3, 3), np.int64),
     )
-    learner.learn(block, ends_round=True)
-    learner.model()
-    ADWIN().update(np.repeat([0.0, 1.0], 100))  # until it forgets
-    return True

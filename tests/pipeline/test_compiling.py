@@ -1,0 +1,166 @@
+"""A helper compiles what it is told, ends with who started it, and is no harm where it fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamnet.jit import was_compiled
+from streamnet.networks.kernels import learn
+from streamnet.pipeline import warmup
+from streamnet.pipeline.compiling import helped
+from streamnet.pipeline.compiling import processors
+from streamnet.pipeline.warmup import warm_up
+from streamnet.samples import Task
+from tests.conftest import REPOSITORY
+from tests.untraced import environment
+
+HANGS = 60.0
+
+COMPILES = """
+import sys
+from numba.core.dispatcher import Dispatcher
+from streamnet.pipeline.warmup import warm_up
+from streamnet.samples import Task
+
+compile_ = Dispatcher.compile
+compiled = []
+
+def noted(self, signature):
+    misses = self._cache_misses[signature]
+    entry = compile_(self, signature)
+    if self.stats.cache_path and self._cache_misses[signature] > misses:
+        compiled.append(self.py_func.__name__)
+    return entry
+
+Dispatcher.compile = noted
+warm_up(Task(sys.argv[1]))
+print(*compiled)
+"""
+
+
+def waits_for(path: str) -> None:
+    """Work that is never done."""
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(10 * HANGS)
+
+
+def appears(path: Path) -> bool:
+    end = time.monotonic() + HANGS
+    while not (path.exists() and path.read_text()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return path.exists()
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return "zombie" not in Path(f"/proc/{process}/status").read_text()
+
+
+def write(path: str, text: str) -> None:
+    Path(path).write_text(f"{text} by {os.getpid()}")
+
+
+def fails(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    raise ValueError("no")
+
+
+def test_another_process_does_the_work_and_is_waited_for(tmp_path: Path) -> None:
+    with helped(write, str(tmp_path / "done"), "work"):
+        pass
+    text = (tmp_path / "done").read_text()
+    assert text.startswith("work by ")
+    assert text != f"work by {os.getpid()}"
+
+
+def test_a_helper_that_fails_is_no_harm(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with helped(fails, str(tmp_path / "failed")):
+        assert appears(tmp_path / "failed")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("given", ["", "nowhere/python", "/bin/false", "/bin/sh"])
+def test_where_no_helper_can_be_started_there_is_none(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if given == "/bin/false":  # an interpreter that ends at once
+        (tmp_path / "python").symlink_to(given)
+        given = str(tmp_path / "python")
+    monkeypatch.setattr(sys, "executable", given)
+    with helped(write, str(tmp_path / "done"), "work"):
+        pass
+    assert not (tmp_path / "done").exists()
+
+
+def test_arguments_that_cannot_be_handed_over_make_no_helper(tmp_path: Path) -> None:
+    with helped(write, tmp_path / "done", "work"):
+        pass
+    assert not (tmp_path / "done").exists()
+
+
+def test_it_ends_where_its_work_is_not_wanted_any_more(tmp_path: Path) -> None:
+    with suppress(KeyboardInterrupt), helped(waits_for, str(tmp_path / "helper")):
+        assert appears(tmp_path / "helper")
+        raise KeyboardInterrupt
+    assert not is_alive(int((tmp_path / "helper").read_text()))
+
+
+def test_it_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\n"
+        "from streamnet.pipeline.compiling import helped\n"
+        "from tests.pipeline.test_compiling import waits_for\n"
+        "with helped(waits_for, sys.argv[1]):\n"
+        "    time.sleep(600)\n"
+    )
+    path = tmp_path / "helper"
+    started = subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=REPOSITORY)
+    try:
+        assert appears(path)
+    finally:
+        started.kill()
+        started.wait()
+    helper, end = int(path.read_text()), time.monotonic() + HANGS
+    while is_alive(helper) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not is_alive(helper)
+
+
+@pytest.mark.parametrize("task", Task)
+def test_the_first_start_compiles_nothing_but_what_learns(task: Task, tmp_path: Path) -> None:
+    """Beside that only what puts samples where it finds them; the second one compiles nothing."""
+    inherited = {k: v for k, v in environment().items() if k != "NUMBA_CACHE_DIR"}
+    given = {**inherited, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", COMPILES, task]
+    for expected in ({"learn", "_put", "_count", "fill_rows", "mix"}, set()):
+        done = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
+        assert set(done.stdout.split()) <= expected, done.stdout
+
+
+@pytest.mark.parametrize(("compiled", "on"), [(True, 2), (False, 1)])
+def test_there_is_none_at_later_starts_and_where_there_is_one_processor(
+    compiled: bool, on: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: Any) -> None:
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr(warmup, "helped", refused)
+    monkeypatch.setattr(warmup, "was_compiled", lambda _: compiled)
+    monkeypatch.setattr(warmup, "processors", lambda: on)
+    assert warm_up(Task.CLASSIFICATION)
+    assert was_compiled(learn)
+
+
+def test_processors_are_those_that_this_process_may_run_on() -> None:
+    assert 1 <= processors() <= (os.cpu_count() or 1)
