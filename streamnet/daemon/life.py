@@ -34,6 +34,7 @@ from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
 from streamnet.durability.lock import WriterLock
 from streamnet.learning.serving import Served
+from streamnet.learning.warmup import warm_up
 from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.limit import letter_of
@@ -42,7 +43,6 @@ from streamnet.pipeline.outputs import Output
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.state import State
-from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import DeadLetter
 from streamnet.samples import Task
 from streamnet.settings_daemon import FEEDING

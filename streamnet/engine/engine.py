@@ -27,9 +27,9 @@ from streamnet.engine.winners import Improvement
 from streamnet.errors import ConfigurationError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.given import check_settings
+from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.abandoning import abandonable
-from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import DeadLetter
 from streamnet.samples import Kind
 from streamnet.samples import Task

@@ -25,6 +25,7 @@ from streamnet.learning.given import candidates_of
 from streamnet.learning.given import check_settings
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
+from streamnet.learning.warmup import compile_first
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.broken import Broken
@@ -71,8 +72,9 @@ class OnlineEstimator(ScikitLearnEstimator):
     most 1,024 samples, is whole. Any other exception that breaks into it, such as one of a signal
     handler, leaves an estimator that says so and can't be used any more.
 
-    Calls from several threads come one after the other. Who only asks need not wait for what is
-    learned with a `model`.
+    The first sample ever learned on a machine waits for kernels to be compiled: some 20 seconds, in
+    this process and one that it starts. Calls from several threads come one after the other. Who
+    only asks need not wait for what is learned with a `model`.
 
     Args:
         candidates: Settings of each network; None is a population of 25 that suits most streams.
@@ -213,6 +215,8 @@ class OnlineEstimator(ScikitLearnEstimator):
         letters = block.rejected or letters
         start, size = 0, len(block)
         try:
+            if learner.trainer.number == 0:
+                self._compile(block)
             while start < size:
                 left = ROUND - learner.trainer.number % ROUND
                 stop = min(size, start + left)
@@ -224,6 +228,13 @@ class OnlineEstimator(ScikitLearnEstimator):
             self._learner = cast("Learner", Broken("the estimator", error))
             raise
         return letters[0] if letters else None
+
+    def _compile(self, block: Block) -> None:
+        """The first time of all, which takes a while."""
+        given, start = self._settings, self._settings["start"]
+        dtype = given.get("dtype", "float32") if start is None else start.dtype
+        kinds = [kind for _, kind in block.schema.fields]
+        compile_first(self._task, np.dtype(dtype).name, given.get("encoder"), kinds=kinds)
 
     def _read_targets(self, targets: Sequence[Any]) -> Block:
         """Targets alone, of which there must be some."""

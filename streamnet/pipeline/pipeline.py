@@ -30,6 +30,7 @@ from streamnet.learning.given import check_settings
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
 from streamnet.learning.trainer import Snapshot
+from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline.abandoning import abandonable
@@ -62,7 +63,6 @@ from streamnet.pipeline.state import State
 from streamnet.pipeline.statistics import PipelineStatistics
 from streamnet.pipeline.threads import BRIEF
 from streamnet.pipeline.training import train
-from streamnet.pipeline.warmup import warm_up
 from streamnet.randomness import seed_of
 from streamnet.samples import Schema
 from streamnet.sources.base import Source

@@ -25,7 +25,7 @@ import anyio
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.folder import StateFolder
 from streamnet.errors import NotReadyError
-from streamnet.pipeline.warmup import warm_up
+from streamnet.learning.warmup import warm_up
 from streamnet.samples import Task
 from tests.daemon.hosting import hosting
 from tests.daemon.hosting import rows

@@ -20,7 +20,7 @@ import anyio
 
 from streamnet.daemon.hosted import Hosted
 from streamnet.errors import BusyError
-from streamnet.pipeline.warmup import warm_up
+from streamnet.learning.warmup import warm_up
 from streamnet.samples import Task
 from streamnet.settings_daemon import ModelSettings
 from tests.daemon.hosting import TABLES

@@ -22,9 +22,9 @@ from streamnet.errors import ClosedError
 from streamnet.errors import NotReadyError
 from streamnet.errors import OutputError
 from streamnet.errors import StreamnetError
+from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles import as_json
 from streamnet.pipeline import pipeline
-from streamnet.pipeline.warmup import warm_up
 from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import model_settings
 from tests.conftest import Runner

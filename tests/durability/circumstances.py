@@ -23,7 +23,7 @@ from anyio import sleep
 from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectSendStream
 
-from streamnet.pipeline.warmup import warm_up
+from streamnet.learning.warmup import warm_up
 from streamnet.samples import Task
 from streamnet.settings import RunSettings
 from tests.durability.killing import Killer

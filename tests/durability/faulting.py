@@ -21,9 +21,9 @@ from typing import Any
 from typing import final
 
 from streamnet.cli.app import run as streamnet
+from streamnet.learning.warmup import warm_up
 from streamnet.pipeline import cadence
 from streamnet.pipeline import state
-from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import Task
 from tests.durability.killing import CONFIG
 from tests.durability.killing import left

@@ -24,7 +24,7 @@ import anyio
 
 from streamnet.durability.files import DiskFiles
 from streamnet.durability.folder import StateFolder
-from streamnet.pipeline.warmup import warm_up
+from streamnet.learning.warmup import warm_up
 from streamnet.replaying import Replay
 from streamnet.samples import Task
 from streamnet.settings import RunSettings

@@ -23,7 +23,7 @@ PATIENCE = 60.0  # seconds after which a helper is not waited for any more
 PROGRAM = """
 import json, sys
 sys.path[:] = {path}
-from streamnet.pipeline.compiling import end_with_parent
+from streamnet.learning.compiling import end_with_parent
 end_with_parent()
 from {module} import {name}
 {name}(*json.loads({arguments}))

@@ -11,12 +11,12 @@ import numpy as np
 from streamnet.evaluation import ADWIN
 from streamnet.features.settings import is_raw
 from streamnet.jit import was_compiled
+from streamnet.learning.compiling import helped
+from streamnet.learning.compiling import processors
 from streamnet.learning.learner import Learner
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.kernels import learn
 from streamnet.networks.population import Population
-from streamnet.pipeline.compiling import helped
-from streamnet.pipeline.compiling import processors
 from streamnet.samples import Block
 from streamnet.samples import Field
 from streamnet.samples import Inputs
@@ -24,7 +24,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
 
-__all__ = ("warm_up",)
+__all__ = ("compile_first", "warm_up")
 
 _ONE = Lock()  # several models of a daemon start at a time, and the first one compiles for all
 
@@ -56,6 +56,25 @@ def warm_up(
                 _learn_alone(task, dtype)
         _take_through(task, dtype, encoder, kinds, learns=True)
     return True
+
+
+def compile_first(
+    task: Task,
+    dtype: str = "float32",
+    encoder: dict[str, Any] | None = None,
+    *,
+    kinds: Collection[Kind] = (),
+) -> None:
+    """`warm_up` if no kernel that learns was compiled before; else each is loaded when needed.
+
+    Args:
+        task: As for `warm_up`, and so are the others.
+        dtype: Of the networks.
+        encoder: Settings of the encoder.
+        kinds: Of the columns.
+    """
+    if not was_compiled(learn):
+        warm_up(task, dtype, encoder, kinds=kinds)
 
 
 def _take_through(

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from streamnet.jit import was_compiled
+from streamnet.learning import warmup
+from streamnet.learning.compiling import helped
+from streamnet.learning.compiling import processors
+from streamnet.learning.warmup import warm_up
 from streamnet.networks.kernels import learn
-from streamnet.pipeline import warmup
-from streamnet.pipeline.compiling import helped
-from streamnet.pipeline.compiling import processors
-from streamnet.pipeline.warmup import warm_up
 from streamnet.samples import Task
 from tests.conftest import REPOSITORY
 from tests.untraced import environment
@@ -27,7 +27,7 @@ HANGS = 60.0
 COMPILES = """
 import sys
 from numba.core.dispatcher import Dispatcher
-from streamnet.pipeline.warmup import warm_up
+from streamnet.learning.warmup import warm_up
 from streamnet.samples import Task
 
 compile_ = Dispatcher.compile
@@ -119,8 +119,8 @@ def test_it_ends_where_its_work_is_not_wanted_any_more(tmp_path: Path) -> None:
 def test_it_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
-        "from streamnet.pipeline.compiling import helped\n"
-        "from tests.pipeline.test_compiling import waits_for\n"
+        "from streamnet.learning.compiling import helped\n"
+        "from tests.learning.test_compiling import waits_for\n"
         "with helped(waits_for, sys.argv[1]):\n"
         "    time.sleep(600)\n"
     )
