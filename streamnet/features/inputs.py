@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
+from typing import NamedTuple
 from typing import final
 
 import numpy as np
@@ -24,6 +25,7 @@ from streamnet.features.numbers import plain
 from streamnet.features.numbers import standardise
 from streamnet.features.rows import FIELD_BITS
 from streamnet.features.rows import NO_LAGS
+from streamnet.features.rows import NO_WEIGHTS
 from streamnet.features.rows import TRUNCATED
 from streamnet.features.rows import Lagged
 from streamnet.features.rows import RowTable
@@ -46,6 +48,18 @@ from streamnet.samples import Schema
 from streamnet.samples import SparseRows
 
 __all__ = ("InputEncoder",)
+
+
+class _Weighted(NamedTuple):
+    """Keys that have a weight: those of hashed words, then those of numbered inputs."""
+
+    texts: list[list[HashedText]]  # of each text column
+    segments: list[int]  # key columns of each
+    numbered: int  # key columns of numbered inputs
+    width: int  # of all of them
+
+
+NONE = _Weighted([], [], 0, 0)
 
 
 @final
@@ -143,54 +157,38 @@ class InputEncoder:
         """
         self.turn_to(block.schema, learn=learn)
         plan, n = self._plan, len(block)
-        texts: list[list[HashedText]] = []
-        segments: list[int] = []
-        for column in plan.words:
-            texts.append(self._hashed(block, column, learn))
-            segments.append(max((len(text.codes) for text in texts[-1]), default=0))
-        numbered = 0 if block.sparse is None else block.sparse.index.shape[1]
-        weighted = sum(segments) + numbered
+        weighted = NONE
+        if plan.words or block.sparse is not None:
+            weighted = self._weighted(block, plan.words, learn)
         # Numbers that nothing scales keep all their digits.
         dense = np.empty((n, self.layout.dense), np.float64 if self._raw else np.float32)
-        keys = np.empty((n, plan.width + weighted), np.int64)
-        weights = np.empty((n, weighted), np.float64)
+        keys = np.empty((n, plan.width + weighted.width), np.int64)
         splined = np.empty((n, len(plan.numbers) + len(plan.texts)), np.int32)
         splined.fill(-1)
-        active = (
-            self._numbers(block, plan, dense, keys, splined, learn)
-            + len(plan.categories)
-            + weighted
-        )
+        active = self._numbers(block, plan, dense, keys, splined, learn) + weighted.width
         for column in plan.categories:
             self._categories(block, column, keys, learn)
-        if texts:
-            self._measure_texts(texts, plan, dense, keys, splined, learn)
+            active += 1
+        if weighted.texts:
+            self._measure_texts(weighted.texts, plan, dense, keys, splined, learn)
         if self.duplicates is not None:
             self.duplicates.drop(dense, learn=learn)
-        first = 0
-        for nth, column in enumerate(plan.words):
-            columns = slice(first, first + segments[nth])
-            place = keys[:, plan.width :][:, columns], weights[:, columns]
-            fill_texts(texts[nth], column.base, *place)
-            first += segments[nth]
-        if block.sparse is not None:
-            _fill_sparse(block.sparse, keys[:, plan.width + first :], weights[:, first:])
-            if self._raw:
-                np.clip(weights[:, first:], -LARGEST_INPUT, LARGEST_INPUT, out=weights[:, first:])
-
-        lags = len(lagged.missing)
-        if not active and not lags:
+        if not active and not len(lagged.missing):
             return Inputs(dense, *_no_entries(n), len(self.rows), 0, splined)
+        weights = NO_WEIGHTS
+        if weighted.width:
+            weights = np.empty((n, weighted.width), np.float64)
+            self._fill_weighted(block, weighted, plan.words, keys[:, plan.width :], weights)
         entries = self.rows.activate(
             keys,
             weights,
-            weighted=weighted,
-            scaled=0 if self._raw else numbered,
+            weighted=weighted.width,
+            scaled=0 if self._raw else weighted.numbered,
             clip=self._clip,
             lagged=lagged,
             learn=learn,
         )
-        return Inputs(dense, *entries, len(self.rows), lags, splined)
+        return Inputs(dense, *entries, len(self.rows), len(lagged.missing), splined)
 
     def turn_to(self, schema: Schema, *, learn: bool) -> None:
         """Get ready for the fields of ``schema``; with ``learn`` new ones get their inputs.
@@ -292,6 +290,31 @@ class InputEncoder:
         found = vocabulary.learn(values) if learn else vocabulary.look_up(values)
         keys[:, column.key] = np.fromiter(found, np.int64, len(values))
 
+    def _weighted(self, block: Block, columns: tuple[WordColumn, ...], learn: bool) -> _Weighted:
+        texts = [self._hashed(block, column, learn) for column in columns]
+        segments = [max((len(t.codes) for t in column), default=0) for column in texts]
+        numbered = 0 if block.sparse is None else block.sparse.index.shape[1]
+        return _Weighted(texts, segments, numbered, sum(segments) + numbered)
+
+    def _fill_weighted(
+        self,
+        block: Block,
+        weighted: _Weighted,
+        columns: tuple[WordColumn, ...],
+        keys: NDArray[np.int64],
+        weights: NDArray[np.float64],
+    ) -> None:
+        """Write keys and weights, shape=(n, weighted.width) each."""
+        first = 0
+        for column, texts, width in zip(columns, weighted.texts, weighted.segments, strict=True):
+            own = slice(first, first + width)
+            fill_texts(texts, column.base, keys[:, own], weights[:, own])
+            first += width
+        if block.sparse is not None:
+            _fill_sparse(block.sparse, keys[:, first:], weights[:, first:])
+            if self._raw:
+                np.clip(weights[:, first:], -LARGEST_INPUT, LARGEST_INPUT, out=weights[:, first:])
+
     def _hashed(self, block: Block, column: WordColumn, learn: bool) -> list[HashedText]:
         if column.source < 0:
             return [self._hasher.hashed(None)] * len(block)
@@ -329,8 +352,7 @@ class InputEncoder:
 
 def _no_entries(n: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
     """Rows, values and counts of samples that have none; not to be changed."""
-    row, value = repeated(0, n, np.int32), repeated(0, n, np.float32)
-    return row.reshape(n, 1), value.reshape(n, 1), row
+    return repeated(0, (n, 1), np.int32), repeated(0, (n, 1), np.float32), repeated(0, n, np.int32)
 
 
 def _fill_sparse(sparse: SparseRows, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
