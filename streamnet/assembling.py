@@ -19,6 +19,7 @@ from streamnet.outputs import Output
 from streamnet.outputs import check_outputs
 from streamnet.pipeline.state import State
 from streamnet.samples import Block
+from streamnet.samples import Kind
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.settings import RunSettings
@@ -161,15 +162,19 @@ def check_named(settings: RunSettings, schema: Schema) -> None:
                 )
 
 
-def source_of(settings: RunSettings | ModelSettings) -> Source:
+def source_of(settings: RunSettings | ModelSettings, start: Model | None = None) -> Source:
     """The source that a run file asks for.
+
+    Args:
+        settings: What it says.
+        start: The model that is gone on with.
 
     Raises:
         ConfigurationError: If its settings contradict each other.
         DataError: If no file matches.
     """
     section = settings.source
-    columns = columns_of(settings)
+    columns = columns_of(settings, start)
     shape = {name: value for name in _SHAPE if (value := getattr(section, name)) is not None}
 
     def files() -> Source:
@@ -220,18 +225,26 @@ def dead_letters_of(settings: RunSettings) -> str:
     return DEAD_LETTERS if folder is None else str(Path(folder, STATE_DEAD_LETTERS))
 
 
-def columns_of(settings: RunSettings | ModelSettings) -> Columns:
+def columns_of(settings: RunSettings | ModelSettings, start: Model | None = None) -> Columns:
     """Which columns a run file asks for, and as what.
+
+    Args:
+        settings: What it says.
+        start: The model that is gone on with: its task, and its columns as it has learned them.
 
     Raises:
         ConfigurationError: If settings contradict each other.
     """
-    section = settings.source
+    section, task, known = settings.source, settings.source.task, dict[str, Kind]()
+    if start is not None:
+        task, known = task or start.task, dict(start.fields)
+    kinds = section.kinds or {}
     columns = Columns(
         target=section.target,
-        task=section.task,
+        task=task,
         drop=section.drop or (),
-        kinds=section.kinds or {},
+        kinds={name: kind for name, kind in kinds.items() if kind != known.get(name)},
+        known=known,
     )
     given: dict[str, Any] = {
         name: value

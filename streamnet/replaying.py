@@ -98,7 +98,7 @@ class Replay:
             else [network.settings for network in self._start.networks]
         )
         self.pipeline = Pipeline(
-            source_of(settings),
+            source_of(settings, self._start),
             rejections=self.rejections,
             prepare=self._prepare,
             settings=settings.model_dump(mode="json", exclude_none=True),

@@ -70,7 +70,9 @@ async def verify(path: Path, generation: int | None = None) -> Verified:
 
 async def _learned_again(kept: Tree) -> Tree:
     settings = RunSettings.model_validate(kept["settings"], strict=False)
-    source = _Until(source_of(settings), kept["reading"]["number"], kept["reading"]["records"])
+    networks, reading = networks_of(settings), kept["reading"]
+    source = source_of(settings, networks.get("start"))
+    source = _Until(source, reading["number"], reading["records"])
     with TemporaryDirectory() as folder:
         state = State(folder, every_seconds=None)
         pipeline = Pipeline(
@@ -81,7 +83,7 @@ async def _learned_again(kept: Tree) -> Tree:
             **settings.evaluation.given(),
             **settings.selection.given(),
             **encoder_of(settings),
-            **networks_of(settings),
+            **networks,
             evolution=search_of(settings),
         )
         try:
@@ -90,7 +92,7 @@ async def _learned_again(kept: Tree) -> Tree:
                     pass
         except DataError:
             # To a run, having nothing to learn is an error; the state before it is there.
-            if kept["reading"]["number"]:
+            if reading["number"]:
                 raise
         newest = state.folder.generations.newest()
     assert newest is not None

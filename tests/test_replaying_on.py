@@ -89,6 +89,50 @@ def test_a_start_that_knows_none_of_the_columns_is_refused() -> None:
         replay("b.csv", target="x", task="regression", start="gopher.json")
 
 
+def lines_of(form: str, rows: list[dict[str, Any]]) -> str:
+    if form == "jsonl":
+        return "".join(json.dumps(row) + "\n" for row in rows)
+    lines = [",".join(map(str, row.values())) for row in rows]
+    return "\n".join([",".join(rows[0]), *lines]) + "\n"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_columns_are_read_as_the_start_has_learned_them(form: str) -> None:
+    """Whatever their values look like now, and also where some are not there any more."""
+    before = [
+        {
+            "day": f"{1 + i % 28}/{1 + i % 12}/2026",
+            "code": "a1",
+            "size": i % 5,
+            "y": ["no", "yes"][i % 2],
+        }
+        for i in range(400)
+    ]
+    kinds = {"day": "day_first", "code": "category", "size": "number"}
+    Path(f"a.{form}").write_text(lines_of(form, before))
+    common: dict[str, Any] = {"target": "y", "candidates": 2}
+    replay(f"a.{form}", **common, kinds=kinds, model="a.safetensors")
+    after = [{"day": "3/4/2026", "code": i % 30, "y": "yes"} for i in range(400)]
+    Path(f"b.{form}").write_text(lines_of(form, after))
+    result = replay(f"b.{form}", target="y", start="a.safetensors", state="state")
+    assert {field.name: str(field.kind) for field in result.model.fields} == kinds
+    assert result.report["learned"] == 400
+    assert anyio.run(verify, Path("state")).differences == ()
+    with pytest.raises(SchemaError, match=r"'size' \(asked for by --kind"):
+        replay(f"b.{form}", target="y", start="a.safetensors", kinds={"size": "text"})
+
+
+def test_targets_are_read_as_the_start_has_learned_them() -> None:
+    rows = [{"x": i % 7, "y": i % 7 / 2} for i in range(300)]
+    Path("a.csv").write_text(lines_of("csv", rows))
+    replay("a.csv", target="y", task="classification", candidates=2, model="a.json")
+    result = replay("a.csv", target="y", start="a.json")
+    assert result.report["task"] == "classification"
+    assert result.model.labels[:2] == ("0.0", "0.5")
+    with pytest.raises(ConfigurationError, match="start is for classification"):
+        replay("a.csv", target="y", start="a.json", task="regression")
+
+
 def test_a_run_file_alone_makes_networks_like_gopher_neurals() -> None:
     X, Y = gopher_file(300)
     Path("run.toml").write_text(

@@ -35,6 +35,7 @@ from streamnet.durability.files import Files
 from streamnet.durability.lock import WriterLock
 from streamnet.learning.serving import Served
 from streamnet.learning.warmup import warm_up
+from streamnet.modelfiles.model import Model
 from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.limit import RejectionLimit
 from streamnet.pipeline.limit import letter_of
@@ -107,10 +108,10 @@ class Life:
             **({"segment_bytes": given["segment_bytes"]} if "segment_bytes" in given else {}),
         )
         self.committer = Committer(journal, lambda: Intake(target=target, **bounds))
-        self.source = JournalSource(journal, self.committer.grown, columns_of(settings))
+        self.source = JournalSource(journal, self.committer.grown, columns_of(settings, start))
         self.keeper = _Keeper(journal)
         self.max_queued = given.get("max_queued", MOST_QUEUED)
-        self.feeder = self._feeder_of(settings, events) if source.files else None
+        self.feeder = self._feeder_of(settings, start, events) if source.files else None
         # A model must not be stopped by who sends what can't be learned, unless that is wanted.
         limited = "max_rejected" in source.model_fields_set
         files.make_dir(folder / "state")
@@ -154,11 +155,11 @@ class Life:
             queued=lambda: self.queued,
         )
 
-    def _feeder_of(self, settings: ModelSettings, events: EventLog) -> Feeder:
+    def _feeder_of(self, settings: ModelSettings, start: Model | None, events: EventLog) -> Feeder:
         check_source(settings)
         source = settings.source
         return Feeder(
-            partial(source_of, settings),
+            partial(source_of, settings, start),
             self.committer,
             limit=lambda: RejectionLimit(share=source.max_rejected, window=source.rejected_window),
             queued=lambda: self.queued,

@@ -44,6 +44,8 @@ class Columns:
     task: Task | None = None  # None: told by the target's first values
     drop: tuple[str, ...] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)  # overrides what the values suggest
+    # So does how a model reads what it knows, but none of these columns has to be there.
+    known: Mapping[str, Kind] = field(default_factory=dict)
     missing: tuple[str, ...] = MISSING  # texts that stand for a missing value
     target_optional: bool = False  # the target column and any target may be absent
     schema: Schema | None = None  # of an earlier run or a model: nothing is guessed then
@@ -76,6 +78,10 @@ class Columns:
     def reading(self, *, typed: bool = False) -> Reading:
         """How single values are read."""
         return Reading(frozenset(self.missing), typed)
+
+    def kind_for(self, name: str) -> Kind | None:
+        """As what a column of this name is to be read; None if its values tell."""
+        return self.kinds.get(name) or self.known.get(name)
 
     @property
     def grows(self) -> bool:
@@ -118,9 +124,7 @@ class Columns:
                     raise missing_column(file, name, setting, names)
         if self.schema is None:
             unused = {target, *self.drop}
-            fields = [
-                Field(n, Kind(self.kinds.get(n) or kind(n))) for n in names if n not in unused
-            ]
+            fields = [Field(n, Kind(self.kind_for(n) or kind(n))) for n in names if n not in unused]
         else:
             fields = [f for f in self.schema.fields if f.name not in self.drop]
             for name, _ in fields:

@@ -228,7 +228,7 @@ class Conversion:
         if word_of(value, self._reading) is Reason.TYPE:
             raise TypeError(Problem.of_value(Reason.TYPE, name, value).detail)
         text = value.strip(WHITESPACE) if isinstance(value, str) else value
-        if (kind := self._columns.kinds.get(name)) is None:
+        if (kind := self._columns.kind_for(name)) is None:
             kind = kind_of((text,), typed=self._reading.typed)
             if kind is Kind.CATEGORY and isinstance(text, str) and may_be_time(text):
                 logger.warning(UNCLEAR, name, shown(text))

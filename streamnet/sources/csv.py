@@ -304,8 +304,8 @@ class CsvFormat(TextFormat):
             lambda name: kind_of(values(name)),
             lambda: task_of(values(str(self._columns.target))),
         )
-        for name, kind in self._columns.kinds.items():
-            if kind in TIMES:
+        for name, kind in schema.fields:
+            if kind in TIMES and name not in found:
                 values(name)
         tell_doubts(file, schema, found)
         return schema

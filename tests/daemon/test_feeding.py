@@ -29,6 +29,7 @@ from tests.daemon.hosting import learned
 from tests.daemon.hosting import rows
 from tests.daemon.hosting import until
 from tests.daemon.killing import left
+from tests.daemon.standing_in import learned_model
 from tests.durability.disks import Faulty
 
 HEADER = "x,day,w,note,y\n"
@@ -276,6 +277,23 @@ def test_a_disk_that_is_full_for_a_while_loses_no_sample(run: Runner, tmp_path: 
             await ended(hosted)
             assert files.refused > 0
             assert hosted.status()["learned"] == feed_of(hosted)["records"] == 1000
+
+    run(main)
+
+
+def test_files_need_not_have_all_columns_of_a_start(run: Runner, tmp_path: Path) -> None:
+    learned_model().save(tmp_path / "start.json")
+    lines = (f"{i % 30},red,{'on' if i % 30 > 20 else 'off'}\n" for i in range(90))
+    (tmp_path / "a.csv").write_text("x,shade,lit\n" + "".join(lines))
+    source = {"target": "lit", "files": [str(tmp_path / "a.csv")]}
+    start = {"start": str(tmp_path / "start.json")}
+    settings = ModelSettings.model_validate({"source": source, "population": start})
+
+    async def main() -> None:
+        async with hosting(tmp_path / "model", settings) as hosted:
+            await ended(hosted)
+            await learned(hosted, 90)
+            assert feed_of(hosted)["records"] == 90
 
     run(main)
 
