@@ -55,7 +55,7 @@ __all__ = ("Life",)
 MOST_QUEUED = 100_000
 MOST_BYTES = 64 << 20  # of rejected records
 _LETTERS = 100
-_BOUNDS = ("max_pending", "max_age", "max_keys")
+_BOUNDS = {name: name for name in ("max_pending", "max_age", "max_keys")}
 
 
 @final
@@ -93,43 +93,48 @@ class Life:
         dtype = networks["dtype"] if start is None else start.dtype.name
         settings = begun_with(settings, start)
         given, source = settings.intake.given(), settings.source
-        target = str(source.target)
-        bounds = {name: given[name] for name in _BOUNDS if name in given}
         self._folder, self._files = folder, files
-        self._warm_up = partial(
-            warm_up,
-            dtype=dtype,
-            **encoder_of(settings),
-        )
+        self._has_start = start is not None
+        self._warm_up = partial(warm_up, dtype=dtype, **encoder_of(settings))
         self._tasks = tuple(Task) if source.task is None else (source.task,)
-        journal = Journal(
-            folder / "journal",
-            files=files,
-            **({"segment_bytes": given["segment_bytes"]} if "segment_bytes" in given else {}),
-        )
-        self.committer = Committer(journal, lambda: Intake(target=target, **bounds))
+        self.max_queued = given.get("max_queued", MOST_QUEUED)
+        segments = _chosen(given, segment_bytes="segment_bytes")
+        journal = Journal(folder / "journal", files=files, **segments)
+        intake = partial(Intake, target=str(source.target), **_chosen(given, **_BOUNDS))
+        self.committer = Committer(journal, intake)
         self.source = JournalSource(journal, self.committer.grown, columns_of(settings, start))
         self.keeper = _Keeper(journal)
-        self.max_queued = given.get("max_queued", MOST_QUEUED)
         self.feeder = self._feeder_of(settings, start, events) if source.files else None
-        # A model must not be stopped by who sends what can't be learned, unless that is wanted.
-        limited = "max_rejected" in source.model_fields_set
         files.make_dir(folder / "state")
-        rejections = Rejections(
-            folder / "state" / STATE_DEAD_LETTERS,
-            most_bytes=given.get("dead_letters_bytes", MOST_BYTES),
-            files=files,
-            share=source.max_rejected if limited else 1.0,
-            window=source.rejected_window,
-        )
-        self._has_start = start is not None
         self._state = State(
             folder / "state",
             identity={"source": _columns_alone(source)},
             files=files,
             **settings.state.given(),
         )
-        self.pipeline = Pipeline(
+        self.pipeline = self._pipeline_of(settings, networks)
+        self.publication = Publication(start=start, **_chosen(given, every="publish_seconds"))
+        self.watch = Watch(
+            self.pipeline,
+            self._state,
+            self.committer,
+            events,
+            answered=lambda: self.publication.answered,
+            queued=lambda: self.queued,
+        )
+
+    def _pipeline_of(self, settings: ModelSettings, networks: Mapping[str, Any]) -> Pipeline:
+        source, given = settings.source, settings.intake.given()
+        # A model must not be stopped by who sends what can't be learned, unless that is wanted.
+        limited = "max_rejected" in source.model_fields_set
+        rejections = Rejections(
+            self._folder / "state" / STATE_DEAD_LETTERS,
+            most_bytes=given.get("dead_letters_bytes", MOST_BYTES),
+            files=self._files,
+            share=source.max_rejected if limited else 1.0,
+            window=source.rejected_window,
+        )
+        return Pipeline(
             self.source,
             rejections=rejections,
             sinks=(self.keeper,),
@@ -141,18 +146,6 @@ class Life:
             **encoder_of(settings),
             evolution=search_of(settings),
             **networks,
-        )
-        self.publication = Publication(
-            start=start,
-            **({"every": given["publish_seconds"]} if "publish_seconds" in given else {}),
-        )
-        self.watch = Watch(
-            self.pipeline,
-            self._state,
-            self.committer,
-            events,
-            answered=lambda: self.publication.answered,
-            queued=lambda: self.queued,
         )
 
     def _feeder_of(self, settings: ModelSettings, start: Model | None, events: EventLog) -> Feeder:
@@ -241,6 +234,11 @@ class Life:
     async def _warm_up_all(self) -> None:
         for task in self._tasks:
             await abandonable(partial(self._warm_up, task))
+
+
+def _chosen(given: Mapping[str, Any], **keys: str) -> dict[str, Any]:
+    """Arguments by name of those keys that were given: all others have their defaults."""
+    return {name: given[key] for name, key in keys.items() if key in given}
 
 
 def _columns_alone(source: SourceSection) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 from typing import get_args
 
 from streamnet.errors import ConfigurationError
@@ -51,6 +52,32 @@ SUFFIXES = {
 PACKED = (".gz", ".zst", ".xz")
 COLUMNAR_MAGIC = {b"PAR1": "parquet", b"ARROW1": "ipc"}
 _LIBSVM = re.compile(rb"\s*[^\s:,]+(?:\s+(?:qid|[0-9]+):[^\s:,]+)+\s*(?:#.*)?")
+
+
+class _TextShape(NamedTuple):
+    """How files of text are read, as `open_files` is told."""
+
+    kind: str | None
+    columns: Columns
+    delimiter: str | None
+    header: bool | None
+    quote: str | None
+    most: int  # bytes of a record
+
+    def choose(self, _: str, first_line: bytes, known: str | None = None) -> TextFormat:
+        """The format of a file by its first line, unless it is told or known."""
+        told = self.kind or known or _format_of_line(first_line)
+        if told == "jsonl":
+            return JsonLinesFormat(self.columns, max_record_bytes=self.most)
+        if told == "libsvm":
+            return LibsvmFormat(self.columns, max_record_bytes=self.most)
+        return CsvFormat(
+            self.columns,
+            delimiter="\t" if told == "tsv" and self.delimiter is None else self.delimiter,
+            header=self.header,
+            quote=self.quote,
+            max_record_bytes=self.most,
+        )
 
 
 def open_files(
@@ -118,25 +145,12 @@ def open_files(
             raise ConfigurationError(f"format is {kind}, but that can't be standard input")
         return _guarded(ColumnarSource(names, columns, kind=columnar), columns)
 
-    def choose(_: str, first_line: bytes, known: str | None = None) -> TextFormat:
-        told = kind or known or _format_of_line(first_line)
-        if told == "jsonl":
-            return JsonLinesFormat(columns, max_record_bytes=max_record_bytes)
-        if told == "libsvm":
-            return LibsvmFormat(columns, max_record_bytes=max_record_bytes)
-        return CsvFormat(
-            columns,
-            delimiter="\t" if told == "tsv" and delimiter is None else delimiter,
-            header=header,
-            quote=quote,
-            max_record_bytes=max_record_bytes,
-        )
-
+    shape = _TextShape(kind, columns, delimiter, header, quote, max_record_bytes)
     if kind in (None, "csv", "tsv"):
-        choose("", b"")  # to refuse a wrong setting now rather than when the file is opened
+        shape.choose("", b"")  # to refuse a wrong setting now rather than when the file is opened
     text = TextSource(
         names,
-        choose,
+        shape.choose,
         head=columns.head,
         chunk_bytes=chunk_bytes,
         follow=follow,
