@@ -34,10 +34,10 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.page import single_file
 from streamnet.page import view_of
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
 from streamnet.pipeline.rejections import MOST_BYTES
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.report import Result
 from streamnet.pipeline.sinks import Sink
 from streamnet.samples import Schema
 from streamnet.settings import RunSettings

@@ -200,10 +200,10 @@ class EncoderSection(Section):
     @classmethod
     def _obeys_the_rule_of_its_key(cls, value: Any, info: Any) -> Any:
         # Imported late: it brings numba with it, for which a run file's errors should not wait.
-        from streamnet.features.settings import check_ranges
+        from streamnet.features.settings import within_ranges
 
         if value is not None:
-            check_ranges({info.field_name: value})
+            within_ranges({info.field_name: value})
         return value
 
 

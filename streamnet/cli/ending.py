@@ -14,7 +14,7 @@ from streamnet.cli.figures import plural
 from streamnet.cli.summaries import measures_table
 from streamnet.cli.terminal import printable
 from streamnet.cli.view import WIDE
-from streamnet.pipeline.pipeline import Result
+from streamnet.pipeline.report import Result
 from streamnet.replaying import Replay
 
 __all__ = ("ending",)

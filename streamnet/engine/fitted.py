@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 
+from streamnet.errors import DataError
 from streamnet.features.encoded import Encoded
 from streamnet.features.encoder import Encoder
 from streamnet.features.snapshot import EncoderSnapshot
@@ -27,6 +28,9 @@ class FittedEncoder:
         encoder: What learns ``training``.
         training: The only samples that anything is learned from.
 
+    Raises:
+        DataError: If they have more labels than there may be.
+
     >>> from streamnet.sources.columns import Columns
     >>> from streamnet.sources.rows import RowReader
     >>> rows = [{"x": 1.0, "y": "a"}, {"x": 3.0, "y": "b"}, {"x": 9.0, "y": "c"}]
@@ -38,7 +42,13 @@ class FittedEncoder:
     """
 
     def __init__(self, encoder: Encoder, training: Block) -> None:
-        encoder.encode(training)
+        if len(encoder.encode(training).block) < len(training):
+            assert training.target is not None
+            raise DataError(
+                f"target {training.schema.target!r} has {len(set(training.target.tolist())):,} "
+                f"labels in the training part, but there may be {len(encoder.labels):,}; "
+                "task regression predicts numbers"
+            )
         self._encoder = encoder
         self._numbers = {label: number for number, label in enumerate(encoder.labels)}
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.checked import real
+from streamnet.checked import whole
 from streamnet.errors import ConfigurationError
 
 __all__ = ("Horizon", "check_horizons", "growing_weights")
@@ -40,9 +42,9 @@ def check_horizons(tracks: int, window: int, fading: float) -> None:
     """
     if tracks < 1:
         raise ConfigurationError(f"tracks is {tracks}, but must be >= 1")
-    if window < 1:
+    if whole("window", window) < 1:
         raise ConfigurationError(f"window is {window}, but must be >= 1")
-    if not 0.01 <= fading <= 1.0:
+    if not 0.01 <= real("fading", fading) <= 1.0:
         raise ConfigurationError(f"fading is {fading}, but must be >= 0.01 and <= 1")
 
 

@@ -26,8 +26,8 @@ from streamnet.features.reconstruction import samples_from
 from streamnet.features.rows import NO_LAGS
 from streamnet.features.settings import CHOICES
 from streamnet.features.settings import SINCE
-from streamnet.features.settings import check_ranges
 from streamnet.features.settings import chosen
+from streamnet.features.settings import within_ranges
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.features.snapshot import Grown
 from streamnet.features.statistics import EncoderStatistics
@@ -118,22 +118,19 @@ class Encoder:
         autoencoder: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = Task(task)
-        settings: dict[str, Any] = {
-            "clip": clip,
-            "max_rows": max_rows,
-            "category_limit": category_limit,
-            "max_categories": max_categories,
-            "text_buckets": text_buckets,
-            "max_words": max_words,
-            "text_digits": text_digits,
-        }
-        self._settings = {
-            "task": str(self.task),
-            **settings,
-            "max_classes": max_classes,
-            "lags": lags,
-        }
-        check_ranges(self._settings)
+        settings = within_ranges(
+            {
+                "clip": clip,
+                "max_rows": max_rows,
+                "category_limit": category_limit,
+                "max_categories": max_categories,
+                "text_buckets": text_buckets,
+                "max_words": max_words,
+                "text_digits": text_digits,
+            }
+        )
+        others = within_ranges({"max_classes": max_classes, "lags": lags})
+        self._settings = {"task": str(self.task), **settings, **others}
         choices = {
             "scaling": scaling,
             "scalings": scalings,
@@ -142,17 +139,17 @@ class Encoder:
             "duplicates": duplicates,
             "target_scaling": target_scaling,
         }
-        others = chosen(choices)
-        self._settings |= others
+        chosen_ones = chosen(choices)
+        self._settings |= chosen_ones
         self._coding = None
         if autoencoder is not None:
             self._coding = Coding(autoencoder, clip=float(clip))
             self._settings["autoencoder"] = self._coding.settings.as_dict()
-        self._raw = others.pop("target_scaling", "standard") == "none"
-        self._inputs = InputEncoder(**settings, **others)
-        self._labels = ClassLabels(max_classes=max_classes)
+        self._raw = chosen_ones.pop("target_scaling", "standard") == "none"
+        self._inputs = InputEncoder(**settings, **chosen_ones)
+        self._labels = ClassLabels(max_classes=others["max_classes"])
         self._scaler = TargetScaler(clip=float(clip), raw=self._raw)
-        self._lags = TargetLags(lags=lags, clip=float(clip))
+        self._lags = TargetLags(lags=others["lags"], clip=float(clip))
         self._regression = self.task is Task.REGRESSION
 
     @property

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from streamnet.checked import real
 from streamnet.errors import ConfigurationError
 from streamnet.features.scaling import Scaling
 from streamnet.features.textcolumn import AUTO
 from streamnet.features.textcolumn import TextMode
 
-__all__ = ("CHOICES", "RANGES", "SINCE", "check_ranges", "chosen", "is_raw")
+__all__ = ("CHOICES", "RANGES", "SINCE", "chosen", "is_raw", "within_ranges")
 
 # The least and the greatest value of each setting.
 RANGES = {
@@ -39,16 +40,23 @@ SINCE = {"text_digits": 4}
 BY_FIELD = {"scalings": "scaling", "texts": "text"}
 
 
-def check_ranges(settings: Mapping[str, Any]) -> None:
-    """Raise `ConfigurationError` for a setting of those given that is out of its range."""
+def within_ranges(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that have a range, as Python's own numbers.
+
+    Raises:
+        ConfigurationError: a setting is out of its range.
+    """
+    found = {}
     for name in (name for name in RANGES if name in settings):
-        value, (least, greatest) = settings[name], RANGES[name]
+        value, (least, greatest) = real(name, settings[name]), RANGES[name]
         if not least <= value <= greatest:
             raise ConfigurationError(
                 f"{name} is {value}, but must be from {least:g} to {greatest:g}"
             )
         if name != "clip" and value != int(value):
             raise ConfigurationError(f"{name} is {value}, but must be a whole number")
+        found[name] = value if name == "clip" else int(value)
+    return found
 
 
 def chosen(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import NamedTuple
 from typing import final
 
+from streamnet.checked import real
+from streamnet.checked import whole
 from streamnet.errors import ConfigurationError
 from streamnet.learning.trainer import Replacement
 from streamnet.networks.candidate import CandidateSettings
@@ -79,9 +81,9 @@ class Evolution:
         balanced: bool = False,
     ) -> None:
         for name, value in (("every", every), ("grace", grace)):
-            if value < 0:
+            if whole(name, value) < 0:
                 raise ConfigurationError(f"{name} is {value}, but must be >= 0")
-        if budget is not None and not budget > 0.0:
+        if budget is not None and not real("budget", budget) > 0.0:
             raise ConfigurationError(f"budget is {budget}, but must be > 0")
         self._start = list(start)
         self._seed = seed

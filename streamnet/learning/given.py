@@ -68,6 +68,11 @@ def check_part(name: str, given: object, *besides: str) -> None:
         raise ConfigurationError(f"{name} is {given!r}, but must be a dict of settings by name")
     part, inner = _PARTS[name]
     _check(given, (part,), (*inner, *besides), within=f"{name}.")
+    coding = given.get("autoencoder")
+    if coding is not None and not isinstance(coding, Mapping):
+        raise ConfigurationError(
+            f"{name}.autoencoder is {coding!r}, but must be a dict of settings by name"
+        )
 
 
 def candidates_of(given: Any) -> tuple[CandidateSettings, ...] | None:

@@ -103,6 +103,12 @@ def _room_for(labels: int) -> int:
     return 1 << max(labels - 1, 1).bit_length()
 
 
+def _last_class(encoded: Encoded) -> int:
+    """The largest class number of a block that is not empty, or one below the known ones."""
+    # Classes are numbered as they come, unless all those that are learned were known before.
+    return int(encoded.label[-1] if encoded.block.learned else encoded.label.max())
+
+
 @final
 class Trainer:
     """Learns encoded blocks with all candidates and applies decisions between rounds.
@@ -186,10 +192,7 @@ class Trainer:
             known, outputs = np.ones(n, np.int32), 1
         else:
             known = encoded.known
-            # Classes are numbered as they come, so the last sample tells how many there are: also
-            # one that is held out, which the ensemble learns.
-            outputs = max(int(known[-1]), int(encoded.label[-1]) + 1) if n else 1
-            outputs = _room_for(outputs)
+            outputs = _room_for(max(int(known[-1]), _last_class(encoded) + 1) if n else 1)
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs, logs)
         return Job(known, answers, new_turns(threads))
 

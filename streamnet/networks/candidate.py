@@ -7,10 +7,10 @@ from dataclasses import fields
 from dataclasses import replace
 from math import isfinite
 from numbers import Integral
-from numbers import Real
 from typing import Any
 from typing import final
 
+from streamnet import checked
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Task
 
@@ -160,12 +160,15 @@ class CandidateSettings:
 
     def __post_init__(self) -> None:
         hidden: Any = self.hidden
-        if isinstance(hidden, int):
+        if isinstance(hidden, Integral):
             rule = f"must be the units of each layer, as in ({hidden},)"
             raise ConfigurationError(f"hidden is {hidden}, but {rule}")
-        object.__setattr__(self, "hidden", tuple(hidden))
+        units = tuple(_number("hidden", layer, whole=True) for layer in hidden)
+        object.__setattr__(self, "hidden", units)
         if not isinstance(self.activation, str):
             object.__setattr__(self, "activation", tuple(self.activation))
+        for name in ("bias", "lags"):
+            object.__setattr__(self, name, checked.flag(name, getattr(self, name)))
         for name in (*_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE):
             self._check_number(name)
         if self.rehearsal_tolerance is not None:
@@ -198,7 +201,6 @@ class CandidateSettings:
                 f"hidden has {len(self.hidden)} layers, but must have <= {MOST_LAYERS}"
             )
         for units in self.hidden:
-            _check_kind("hidden", units, whole=True)
             if not 1 <= units <= 4096:
                 raise ConfigurationError(f"hidden has {units} units, but must have 1 to 4096")
         for name in self.activations:
@@ -210,8 +212,8 @@ class CandidateSettings:
             )
 
     def _check_number(self, name: str) -> None:
-        value = getattr(self, name)
-        _check_kind(name, value, whole=name in _WHOLE)
+        value = _number(name, getattr(self, name), whole=name in _WHOLE)
+        object.__setattr__(self, name, value)
         if not isfinite(value):
             raise ConfigurationError(f"{name} is {value}, but must be finite")
         if name in _POSITIVE and value <= 0:
@@ -345,13 +347,11 @@ class CandidateSettings:
         return cls(**values)
 
 
-def _check_kind(name: str, value: object, *, whole: bool) -> None:
-    kinds = Integral if whole else Real
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        kind = "a whole number" if whole else "a number"
-        raise ConfigurationError(f"{name} is {value!r}, but must be {kind}")
-    if isinstance(value, Integral) and abs(int(value)) > _MOST:
+def _number(name: str, given: object, *, whole: bool) -> float:
+    value = checked.whole(name, given) if whole else checked.real(name, given)
+    if isinstance(value, int) and abs(value) > _MOST:
         raise ConfigurationError(f"{name} is {value}, but must be <= {_MOST}")
+    return value
 
 
 def _check_name(setting: str, name: str, names: tuple[str, ...]) -> None:

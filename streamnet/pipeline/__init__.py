@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.pipeline import Result
 from streamnet.pipeline.predictions import Predictions
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.report import Result
 from streamnet.pipeline.state import State
 from streamnet.pipeline.statistics import PipelineStatistics
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from typing import Protocol
 from typing import final
 
+from streamnet.checked import whole
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Block
 from streamnet.samples import Kind
@@ -50,7 +51,7 @@ class Cutter:
 
     def __init__(self, *, block_size: int, round_size: int) -> None:
         for name, value in (("block_size", block_size), ("round_size", round_size)):
-            if value < 1:
+            if whole(name, value) < 1:
                 raise ConfigurationError(f"{name} is {value}, but must be >= 1")
         self.block_size = block_size
         self.round_size = round_size

@@ -10,7 +10,6 @@ from functools import partial
 from time import perf_counter
 from types import TracebackType
 from typing import Any
-from typing import NamedTuple
 from typing import Self
 from typing import final
 
@@ -21,6 +20,7 @@ from anyio import create_task_group
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from streamnet.checked import native
 from streamnet.durability.ledger import Ledger
 from streamnet.durability.tree import Tree
 from streamnet.errors import ConfigurationError
@@ -44,12 +44,14 @@ from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.champions import Champions
 from streamnet.pipeline.champions import about_of
 from streamnet.pipeline.cutting import Cutter
+from streamnet.pipeline.given import check_parts
 from streamnet.pipeline.glance import Glance
 from streamnet.pipeline.identity import identity_of
 from streamnet.pipeline.reading import Reader
 from streamnet.pipeline.recording import Recorder
 from streamnet.pipeline.recording import check_records
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.report import Result
 from streamnet.pipeline.report import Times
 from streamnet.pipeline.report import report_of
 from streamnet.pipeline.sinks import Sink
@@ -67,17 +69,10 @@ from streamnet.randomness import seed_of
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
 
-__all__ = ("Pipeline", "Result")
+__all__ = ("Pipeline",)
 
 _CHANNEL = 4  # blocks that may wait before a stage
 _UNWRITTEN = 16  # emitted models and cuts that may wait to be written
-
-
-class Result(NamedTuple):
-    """What a run leaves: `report`, whose keys README.md tells, and `model`, what to take home."""
-
-    report: dict[str, Any]
-    model: Model
 
 
 @final
@@ -97,8 +92,7 @@ class Pipeline:
         dtype: float32 or float64, of the networks.
         sinks: Called with every served block, in order, in a worker thread.
         rejections: Where rejected records go; None counts them.
-        prepare: Called with the learner and the schema before the first sample; may return more
-            sinks.
+        prepare: Called with learner and schema before the first sample; may return sinks.
         settings: Passed through to the report.
         state: Where checkpoints go, and what an earlier run is gone on from; None keeps nothing.
         start: Model to go on learning, instead of candidates; see `Learner`.
@@ -140,9 +134,8 @@ class Pipeline:
         brief: float = BRIEF,
         **learning: Any,
     ) -> None:
-        if threads < 1:
-            raise ConfigurationError(f"threads is {threads}, but must be >= 1")
         check_settings(learning, type(self), Learner)
+        check_parts(threads, brief, state, start, rejections, sinks)
         seed, candidates = seed_of(seed), candidates_of(candidates)
         self.source = source
         self.rejections = rejections or Rejections()
@@ -158,11 +151,13 @@ class Pipeline:
         if start is not None:
             dtype = start.networks[0].dtype.name
         learning |= {"candidates": candidates, "seed": seed, "dtype": dtype, "start": start}
+        learning = native(learning)
         self._make = partial(Learner, **learning)
         window = self.rejections.limit.window
         self._identity = identity_of(round_size=round_size, rejected_window=window, **learning)
         self._encoder, self._settings = learning.get("encoder"), settings or {}
-        self._dtype, self._seed, self._threads, self._brief = dtype, seed, threads, brief
+        self._dtype, self._seed, self._threads = learning["dtype"], seed, int(threads)
+        self._brief = brief
         self.sinks, self._prepare = list(sinks), prepare
         self._champions = Champions()
         self._glances: list[Glance] = []  # on their way
@@ -225,8 +220,10 @@ class Pipeline:
         if self.ready.is_set() and not self._ended:
             self._glances.append(glance)
             self._reader.send_glance(glance)
-            await glance.done.wait()
-            self._glances.remove(glance)
+            try:
+                await glance.done.wait()
+            finally:
+                self._glances.remove(glance)
         return glance.snapshot and self._champion(glance.snapshot)
 
     def checkpoint(self) -> None:
@@ -293,7 +290,7 @@ class Pipeline:
         if saved is not None:
             restore_learning(learner, recorder, saved)
         if self._prepare is not None:
-            recorder.add(self._prepare(learner, schema))
+            recorder.add(self._prepare(learner, schema) or ())
         if state is not None:
             state.forget_abandoned(saved or {})
         begin_outputs(recorder, saved)

@@ -17,10 +17,18 @@ from streamnet.learning.alternatives import SERVABLE
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Change
 from streamnet.learning.serving import Departed
+from streamnet.modelfiles.model import Model
 from streamnet.networks.members import Member
 from streamnet.pipeline.outcomes import outcomes_of
 
-__all__ = ("Times", "report_of")
+__all__ = ("Result", "Times", "report_of")
+
+
+class Result(NamedTuple):
+    """What a run leaves: `report`, whose keys README.md tells, and `model`, what to take home."""
+
+    report: dict[str, Any]
+    model: Model
 
 
 class Times(NamedTuple):

@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.checked import real
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.fading import faded
@@ -110,9 +111,9 @@ class Mixing(ABC):
         starting: NDArray[np.uint8] | None = None,
     ) -> None:
         mixers = self._mixers
-        if not 0.0 <= fading <= 1.0:
+        if not 0.0 <= real("fading", fading) <= 1.0:
             raise ConfigurationError(f"fading is {fading}, but must be from 0 to 1")
-        if not 0.0 <= margin <= 1.0:
+        if not 0.0 <= real("margin", margin) <= 1.0:
             raise ConfigurationError(f"margin is {margin}, but must be from 0 to 1")
         self.fading = float(fading)
         self.margin = float(margin)

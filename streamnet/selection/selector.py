@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.checked import real
 from streamnet.errors import ConfigurationError
 from streamnet.jit import exact_inlined
 from streamnet.jit import exact_kernel
@@ -239,7 +240,7 @@ class Selector:
             ("margin", margin, 0.0, 1.0),
             ("alpha", alpha, 1e-300, 1.0),
         ):
-            if not low <= value <= high:
+            if not low <= real(name, value) <= high:
                 raise ConfigurationError(f"{name} is {value}, but must be from {low} to {high}")
         if dwell < 0:
             raise ConfigurationError(f"dwell is {dwell}, but must be >= 0")

@@ -66,6 +66,10 @@ class Columns:
             object.__setattr__(self, "task", Task(self.task))
         if self.target is not None and self.target in self.drop:
             raise ConfigurationError(f"drop has {self.target!r}, but that is the target")
+        if not isinstance(self.kinds, Mapping):
+            raise ConfigurationError(f"kinds is {self.kinds!r}, but must be a dict by column")
+        if not isinstance(self.target, str | None):
+            raise ConfigurationError(f"target is {self.target!r}, but must be the name of a column")
         for name, kind in self.kinds.items():
             if name in self.drop or name == self.target:
                 role = "the target" if name == self.target else "dropped"

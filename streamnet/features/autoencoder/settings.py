@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from dataclasses import fields
 from math import isfinite
 from numbers import Integral
-from numbers import Real
 from typing import Any
 from typing import final
 
+from streamnet.checked import real
+from streamnet.checked import whole
 from streamnet.errors import ConfigurationError
 from streamnet.randomness import seed_of
 
@@ -72,21 +73,21 @@ class AutoEncoderSettings:
 
     def __post_init__(self) -> None:
         hidden: Any = self.hidden
-        if isinstance(hidden, int):
+        if isinstance(hidden, Integral):
             rule = f"must be the units of each layer, as in ({hidden},)"
             raise ConfigurationError(f"hidden is {hidden}, but {rule}")
-        object.__setattr__(self, "hidden", tuple(hidden))
-        _whole("code", self.code, 1, MOST_UNITS)
-        for units in self.hidden:
-            _whole("hidden", units, 1, MOST_UNITS)
+        layers = tuple(_whole("hidden", units, 1, MOST_UNITS) for units in hidden)
+        object.__setattr__(self, "hidden", layers)
+        object.__setattr__(self, "code", _whole("code", self.code, 1, MOST_UNITS))
         if len(self.hidden) > MOST_LAYERS:
             raise ConfigurationError(
                 f"hidden has {len(self.hidden)} layers, but must have <= {MOST_LAYERS}"
             )
-        _whole("negatives", self.negatives, 1, MOST_NEGATIVES)
+        negatives = _whole("negatives", self.negatives, 1, MOST_NEGATIVES)
+        object.__setattr__(self, "negatives", negatives)
         object.__setattr__(self, "seed", seed_of(self.seed))
         for name in ("noise", "learning_rate", "fading"):
-            _number(name, getattr(self, name))
+            object.__setattr__(self, name, real(name, getattr(self, name)))
         if not 0.0 <= self.noise < 1.0:
             raise ConfigurationError(f"noise is {self.noise}, but must be >= 0 and < 1")
         if not (self.learning_rate > 0.0 and isfinite(self.learning_rate)):
@@ -123,16 +124,11 @@ class AutoEncoderSettings:
         return cls(**given)
 
 
-def _whole(name: str, value: Any, least: int, greatest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ConfigurationError(f"{name} is {value!r}, but must be a whole number")
-    if not least <= int(value) <= greatest:
+def _whole(name: str, given: object, least: int, greatest: int) -> int:
+    value = whole(name, given)
+    if not least <= value <= greatest:
         raise ConfigurationError(f"{name} is {value}, but must be from {least} to {greatest}")
-
-
-def _number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ConfigurationError(f"{name} is {value!r}, but must be a number")
+    return value
 
 
 def _one_of(name: str, value: str, choice: tuple[str, ...]) -> None:
