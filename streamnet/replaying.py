@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from typing import final
 
+import numpy as np
 from anyio.from_thread import start_blocking_portal
 
 from streamnet.assembling import check_files
@@ -240,16 +241,32 @@ def replay(
     """
     keys = _keys()
     _check_known(options, keys)
-    given: dict[str, object] = {"source.files": [os.fspath(file) for file in files] or None}
+    given: dict[str, object] = {"source.files": list(map(_name_of, files)) or None}
     for name, value in {"target": target, "state": state, **options}.items():
-        plain = os.fspath(value) if isinstance(value, os.PathLike) else value
-        given[keys.get(name, name)] = list(plain) if isinstance(plain, tuple) else plain
+        given[keys.get(name, name)] = _plain(value)
     settings = load(Path(config)) if config else RunSettings()
     called = {key: name for name, key in keys.items()}
     run = Replay(merged(settings, given, "replay()", called), resume=resume)
     with start_blocking_portal() as portal:
         result: Result = portal.call(run.run)
     return result
+
+
+def _name_of(file: Any) -> str:
+    if not isinstance(file, str | os.PathLike):
+        raise ConfigurationError(
+            f"files has {file!r}, but must have names, each an argument of its own"
+        )
+    return os.fspath(file)
+
+
+def _plain(value: Any) -> object:
+    """A value as a run file would have it."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple | set | frozenset) else value
 
 
 def _check_known(options: Mapping[str, object], keys: Mapping[str, str]) -> None:

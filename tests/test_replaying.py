@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import numpy as np
 import pytest
 
 from streamnet.assembling import source_of
@@ -349,3 +350,16 @@ def test_each_epoch_of_a_replay_shuffles_in_an_order_of_its_own(tmp_path: Path) 
     found = anyio.run(main)
     assert sorted(found[:50]) == sorted(found[50:]) == list(range(50))
     assert found[:50] != found[50:]
+
+
+def test_options_may_be_numbers_and_sets_of_other_libraries(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,z,y\n" + "".join(f"{i % 5},{i},{'ab'[i % 2]}\n" for i in range(300)))
+    plain = replay(path, target="y", seed=3, limit=200, candidates=2, drop=["z"])
+    other = replay(
+        path, target="y", seed=np.int64(3), limit=np.uint8(200), candidates=np.int32(2), drop={"z"}
+    )
+    assert other.report["settings"] == plain.report["settings"]
+    assert other.model.document()["checksum"] == plain.model.document()["checksum"]
+    with pytest.raises(ConfigurationError, match=r"files has \[.*\], but must have names"):
+        replay([str(path)], target="y")  # type: ignore[arg-type]

@@ -175,10 +175,16 @@ class AutoEncoder:
         absent.
 
         Raises:
-            ConfigurationError: If codes have another shape.
+            ConfigurationError: If codes have another shape, or are no numbers.
         """
         with self._lock:
-            return self._encoder.decode(np.asarray(codes, np.float64))
+            try:
+                array = np.asarray(codes, np.float64)
+            except (TypeError, ValueError):
+                raise ConfigurationError(
+                    f"codes is {codes!r:.80}, but must have numbers, as many in each row"
+                ) from None
+            return self._encoder.decode(array)
 
     def reconstruct(self, X: Samples) -> list[Sample]:
         """Each sample as its code tells it, see `decode`.
@@ -244,9 +250,13 @@ class AutoEncoder:
         Raises:
             ModelFileError: If the state contradicts itself.
         """
-        with self._lock:
-            self._encoder = Encoder.restore_state(state["encoder"])
-            self._reader.restore_state(state["reader"])
+        try:
+            with self._lock:
+                encoder = Encoder.restore_state(state["encoder"])
+                self._reader.restore_state(state["reader"])
+                self._encoder = encoder
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ModelFileError(f"the auto-encoder's state is damaged: {error!r}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it, whole or not at all, in the format of the suffix: .safetensors, .json.
@@ -269,8 +279,8 @@ class AutoEncoder:
         document: Document = read_document(path, FORMAT)
         try:
             return _restored(document["kinds"], document)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{path} is damaged: {error!r}") from error
+        except (ModelFileError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{path} is damaged: {error}") from error
 
 
 def _restored(kinds: Mapping[str, Kind], state: Mapping[str, Any]) -> AutoEncoder:

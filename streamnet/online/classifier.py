@@ -89,7 +89,7 @@ class OnlineClassifier(OnlineEstimator):
         """
         with self._lock:
             if classes is not None:
-                self._expect(listed(classes), strict=True)
+                self._expect(listed(classes, "classes"), strict=True)
             return super().partial_fit(X, y)
 
     def predict_one(self, x: Sample) -> Any:
@@ -270,5 +270,7 @@ def _firsts(labels: Sequence[Any], texts: Sequence[str]) -> dict[Any, str]:
 def _array(labels: Sequence[Any]) -> NDArray[Any]:
     """Labels as an array of their own type if they have one in common, else of objects."""
     if len({type(label) for label in labels}) == 1:
-        return np.array(labels)
+        array = np.array(labels)
+        if array.tolist() == list(labels):  # no type of numpy has all large whole numbers
+            return array
     return np.array([*labels, None], object)[:-1]

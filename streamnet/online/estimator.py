@@ -117,7 +117,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         self._settings = {**deepcopy({**given, "kinds": kinds}), "start": start}
         self._learner = Learner(task=self._task, start=start, **given)
         fields = () if start is None else start.fields
-        kinds = dict(fields) | dict(kinds or {})
+        kinds = {**dict(fields), **Columns(kinds=kinds or {}).kinds}
         self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds))
         self._asker = RowReader(Columns(kinds=kinds))
         if start is not None:

@@ -166,11 +166,12 @@ class Conversion:
         if not self._columns.grows and (self._columns.schema or self._schema.fields):
             return len(samples)
         known = self._known
-        for row, sample in enumerate(samples):
-            try:
-                if sample.keys() <= known:
-                    continue
-            except (AttributeError, TypeError):
+        given: Sequence[Any] = samples
+        for row, sample in enumerate(given):
+            # What is none is complained about as it is converted; a frame has keys, too.
+            if type(sample) is not dict and not isinstance(sample, Mapping):
+                continue
+            if sample.keys() <= known:
                 continue
             if any(not self._reading.is_missing(sample[k]) for k in sample if k not in known):
                 return row

@@ -26,6 +26,7 @@ Samples = Sequence[Sample] | ArrayLike
 """Many samples: dicts, a data frame, or a matrix whose columns are called f0, f1, ..."""
 
 MOST = 10  # names in a message
+RAGGED = "X is neither a list of dicts nor a matrix, whose rows all have one length"
 READING = Columns().reading()
 _WAYS = (("to_dicts",), ("to_dict", "records"), ("to_pylist",))  # of polars, pandas and pyarrow
 
@@ -45,8 +46,8 @@ def rows_of(
 
     Raises:
         DataError: If it is none of them.
-        SchemaError: If no column of a frame is known; if a matrix lacks one that is, or has more,
-            where the known ones are final.
+        SchemaError: If no column of a frame is known, or two have one name; if a matrix lacks one
+            that is known, or has more, where the known ones are final.
     """
     if isinstance(as_sample(samples), Mapping):
         raise DataError("X is one sample, but must be several: a list of dicts, or a matrix")
@@ -59,6 +60,7 @@ def rows_of(
     fields = [field.name for field in known]
     for way, *orientation in _WAYS:
         if hasattr(frame, way):
+            _check_names(frame)
             rows = list(getattr(frame, way)(*orientation))
             _check_frame(rows, fields)
             return rows
@@ -82,21 +84,26 @@ def one_or_more(samples: Any, known: Sequence[Field]) -> Sequence[Sample]:
     return [one]
 
 
-def listed(targets: Any) -> list[Any]:
+def listed(targets: Any, name: str = "y") -> list[Any]:
     """The targets one by one, wherever they have come from.
+
+    Args:
+        targets: What was given.
+        name: Of the argument, for messages.
 
     Raises:
         DataError: If it is one target, or a table.
     """
     dimensions = len(getattr(targets, "shape", ()))
     if dimensions > 1:
-        raise DataError(f"y has {dimensions} dimensions, but must have 1")
+        raise DataError(f"{name} has {dimensions} dimensions, but must have 1")
     try:
         if isinstance(targets, str | Mapping):  # whose letters or names are no targets
             raise TypeError
         return list(_plain(targets))
     except TypeError:
-        raise DataError(f"y is {targets!r}, but must be several: one for each sample") from None
+        rule = "must be several: one for each sample" if name == "y" else "must be several"
+        raise DataError(f"{name} is {targets!r}, but {rule}") from None
 
 
 def rows_and_targets(
@@ -118,6 +125,14 @@ def _in_a_line(samples: Any) -> bool:
     if isinstance(samples, str | bytes) or any(hasattr(samples, way) for way, *_ in _WAYS):
         return False
     return isinstance(samples, Iterable) and len(getattr(samples, "shape", (0,))) == 1
+
+
+def _check_names(frame: Any) -> None:
+    """Refuse a frame with two columns of one name, of which a dict has room for one."""
+    names = list(getattr(frame, "column_names", getattr(frame, "columns", ())))
+    double = [name for place, name in enumerate(names) if name in names[:place]]
+    if double:
+        raise SchemaError(f"X has two columns that are called {double[0]!r}")
 
 
 def _check_frame(rows: Sequence[Sample], known: Sequence[str]) -> None:
@@ -152,12 +167,15 @@ def _listed(names: Collection[Any]) -> str:
 
 
 def _matrix(samples: Any) -> NDArray[Any]:
+    # Of rows of Python's own values each one stays what it is: numpy would make them all texts
+    # where one is. What is an array stays one, also a masked one.
+    rows = isinstance(samples, list | tuple) and not any(hasattr(s, "dtype") for s in samples)
     try:
-        matrix: NDArray[Any] = np.asanyarray(samples)  # a masked one stays so
+        matrix: NDArray[Any] = np.asanyarray(samples, object if rows else None)
     except ValueError:
-        raise DataError(
-            "X is neither a list of dicts nor a matrix, whose rows all have one length"
-        ) from None
+        raise DataError(RAGGED) from None
+    if rows and matrix.ndim == 1 and any(isinstance(row, list | tuple) for row in samples):
+        raise DataError(RAGGED)
     if matrix.ndim == 0:
         raise DataError(
             f"X is of type {type(samples).__name__}, but must be a list of dicts, a data frame or "
@@ -172,4 +190,7 @@ def _plain(values: Any) -> Any:
     """Values as Python's own objects, but times of numpy, which may be finer than Python's."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return np.ma.filled(values, np.datetime64("NaT", "s"))
-    return values.tolist() if hasattr(values, "tolist") else values
+    for way in ("tolist", "to_pylist"):  # the latter of pyarrow's columns
+        if hasattr(values, way):
+            return getattr(values, way)()
+    return values

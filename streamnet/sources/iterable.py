@@ -244,7 +244,9 @@ class IterableSource(Source):
     def _end(self) -> None:
         self._ended = True
         if self._failure is not None:
-            why = f"{type(self._failure).__name__}: {self._failure}"
+            why = str(self._failure)
+            if not isinstance(self._failure, DataError):
+                why = f"{type(self._failure).__name__}: {why}"
             raise DataError(f"{self._name} broke off ({why})") from self._failure
 
     def _convert_first(self, most: int) -> None:

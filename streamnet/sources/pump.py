@@ -17,9 +17,10 @@ from anyio import CancelScope
 from anyio import Event
 from anyio import RunFinishedError
 from anyio import from_thread
-from anyio import get_cancelled_exc_class
 from anyio.lowlevel import EventLoopToken
 from anyio.lowlevel import current_token
+
+from streamnet.errors import DataError
 
 __all__ = ("Pump",)
 
@@ -98,10 +99,13 @@ class Pump(Generic[T]):
         try:
             with self._scope:
                 await self._iterate()
-        except get_cancelled_exc_class():
-            pass  # the event loop ends, and nothing is left to be told
         except Exception as error:  # noqa: BLE001 - `take` raises it
             self._failure = error
+        except BaseException as error:  # noqa: BLE001 - likewise
+            # Not by us, whose scope keeps that to itself: the iterable was cancelled from outside,
+            # wants to exit, or the event loop ends, and nobody is there to be told.
+            self._failure = DataError(f"{type(error).__name__} was raised in it")
+            self._failure.__cause__ = error
         finally:
             self._ended = True
             self._arrived.set()

@@ -53,7 +53,9 @@ class Reading(NamedTuple):
         """Whether ``value`` stands for a missing one. NaN does."""
         if isinstance(value, str):
             return value.strip(WHITESPACE) in self.missing
-        return value is None or (isinstance(value, UNORDERED) and bool(value != value))
+        if isinstance(value, UNORDERED):
+            return bool(value != value)
+        return value is None or type(value).__name__ == "NAType"  # that of pandas
 
 
 def number_of(value: object, reading: Reading) -> float | Reason:

@@ -380,3 +380,13 @@ def test_raw_inputs_of_any_size_do_not_make_a_constant() -> None:
     """Sulphur dioxide in the hundreds and chlorides in the hundredths: gopher's units saturate."""
     engine = Engine("regression", epochs=6, tries=1)
     assert engine.fit(WINE, target="quality").evaluation.measures()["r2"] > 0.25
+
+
+def test_a_training_part_with_more_labels_than_there_may_be_is_refused() -> None:
+    """Whatever the order in which they come: a label that was refused has no output."""
+    labels = [f"user{i}" for i in range(1400)]
+    block = moons(1400).block()
+    block = replace(block, target=np.array(labels, object))
+    message = r"has 1,120 labels in the training part, but there may be 1,000"
+    with pytest.raises(DataError, match=message):
+        quick(training_split=0.8).fit(block)

@@ -168,3 +168,14 @@ def test_a_time_as_a_label_is_answered_as_the_model_calls_it(unit: str) -> None:
         single.learn_one({"x": x}, day)
     for estimator in (many, single):
         assert estimator.classes_.tolist() == list(estimator.model().labels) == list(map(str, days))
+
+
+def test_large_whole_numbers_are_labels_as_they_are() -> None:
+    """No type of numpy holds 2**64 - 1 beside 5, but float64, in which two of them are equal."""
+    labels = [2**64 - 1, 2**64 - 2, 5]
+    rows = [{"x": i} for i in range(3)]
+    classifier = OnlineClassifier(seed=1).partial_fit(rows * 100, labels * 100)
+    assert classifier.predict(rows).tolist() == labels
+    assert classifier.classes_.tolist() == labels
+    nul = OnlineClassifier().partial_fit([{"x": 1}, {"x": 2}], ["a\0", "b"])
+    assert nul.classes_.tolist() == ["a\0", "b"]

@@ -119,3 +119,26 @@ def test_a_stop_while_a_glance_is_sent_ends_reading(run: Runner) -> None:
             await source.aclose()
 
     run(main)
+
+
+def test_a_glance_that_nobody_waits_for_any_more_is_forgotten(run: Runner) -> None:
+    waiting: list[anyio.Event] = []
+
+    async def main() -> None:
+        source = IterableSource(
+            slowly((200,), waiting), columns=Columns(target="y", task=Task.CLASSIFICATION)
+        )
+        pipeline = Pipeline(source, candidates=CANDIDATES, round_size=ROUND)
+        async with anyio.create_task_group() as group:
+            group.start_soon(pipeline.run)
+            await pipeline.ready.wait()
+            for _ in range(20):
+                with anyio.move_on_after(0):
+                    await pipeline.glance()
+            assert not pipeline._glances
+            while not waiting or pipeline.statistics().samples < 200:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            assert await pipeline.glance() is not None
+            waiting[0].set()
+
+    run(main)

@@ -16,6 +16,8 @@ from streamnet.errors import SchemaError
 from streamnet.online import AutoEncoder
 from streamnet.online import OnlineClassifier
 from streamnet.samples import Kind
+from streamnet.sources.frames import listed
+from streamnet.sources.frames import rows_of
 from tests.online.learners import FEW
 from tests.online.learners import classifier
 from tests.online.learners import flat
@@ -155,3 +157,39 @@ def test_a_matrix_or_frame_that_is_asked_about_must_have_the_columns_that_were_l
 def test_dicts_may_come_in_whatever_can_be_gone_through(gathered: Any) -> None:
     estimator, rows = taught(), samples(10)
     assert estimator.predict(gathered(rows)).tolist() == estimator.predict(rows).tolist()
+
+
+def test_rows_of_a_list_keep_their_own_values() -> None:
+    """Numpy would make texts of all: of true and of 1.0 too, and of what is missing."""
+    values: list[list[Any]] = [[True, 1.5, None, "u"], [False, float("nan"), 2, "v"]]
+    expected = [dict(zip(("f0", "f1", "f2", "f3"), row, strict=True)) for row in values]
+    assert str(rows_of(values)) == str(expected)
+    assert str(rows_of(tuple(map(tuple, values)))) == str(expected)
+    arrays = [np.array([1.0, 2.0]), np.array([3.0, 4.0])]
+    assert rows_of(arrays) == [{"f0": 1.0, "f1": 2.0}, {"f0": 3.0, "f1": 4.0}]
+    ragged: Any
+    for ragged in ([[1, 2], [3]], [[1, 2], 3], [np.ones(2), np.ones(3)]):
+        with pytest.raises(DataError, match="whose rows all have one length"):
+            rows_of(ragged)
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    class Table:
+        column_names = ("a", "b", "a")
+
+        def to_pylist(self) -> list[dict[str, Any]]:
+            return [{"a": 1, "b": 2}]
+
+    table: Any = Table()
+    with pytest.raises(SchemaError, match="X has two columns that are called 'a'"):
+        rows_of(table)
+
+
+def test_a_column_of_pyarrow_is_a_list_of_targets() -> None:
+    class Column:
+        def to_pylist(self) -> list[str]:
+            return ["a", "b"]
+
+    assert listed(Column()) == ["a", "b"]
+    with pytest.raises(DataError, match="classes is 'ab', but must be several"):
+        listed("ab", "classes")

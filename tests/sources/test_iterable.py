@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import threading
+from asyncio import CancelledError
 from collections.abc import AsyncIterator
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -321,3 +322,41 @@ def test_kinds_may_be_chosen() -> None:
     source = IterableSource([{"x": 1, "y": 1}], target="y", kinds={"x": Kind.CATEGORY})
     _, (block,) = read(source)
     assert block.words[0].tolist() == ["1"]
+
+
+@pytest.mark.parametrize("error", [CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_an_iterable_that_is_broken_off_is_no_whole_stream(
+    run: Callable[..., Any], error: type[BaseException]
+) -> None:
+    """Whatever it awaits may be cancelled by others: what comes behind it is not learned."""
+
+    async def broken() -> AsyncIterator[Any]:
+        for row in ROWS[:300]:
+            yield row
+        raise error
+
+    blocks: list[Block] = []
+
+    async def main() -> None:
+        source = IterableSource(broken(), target="y", task=Task.CLASSIFICATION)
+        try:
+            await source.open()
+            while (block := await source.receive()) is not None:
+                blocks.append(block)
+        finally:
+            await source.aclose()
+
+    with pytest.raises(DataError, match=rf"iterable broke off \({error.__name__} was raised in it"):
+        run(main)
+    assert numbers(blocks) == list(range(300))
+
+
+def test_a_frame_in_place_of_a_sample_is_one_rejected_record(run: Callable[..., Any]) -> None:
+    class Frame:
+        def keys(self) -> object:
+            return object()  # like an index of columns, which can't be compared
+
+    rows: list[Any] = [*ROWS[:5], Frame(), *ROWS[5:9]]
+    blocks = run(drained, IterableSource(rows, target="y", task=Task.CLASSIFICATION))[1]
+    assert numbers(blocks) == list(range(9))
+    assert [reason for _, reason in reasons(blocks)] == ["type"]

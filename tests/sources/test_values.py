@@ -11,6 +11,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from streamnet.sources.columns import Columns
 from streamnet.sources.reasons import Reason
 from streamnet.sources.reasons import printed
 from streamnet.sources.values import Reading
@@ -73,3 +74,16 @@ def test_a_text_is_no_number_where_the_format_tells_them_apart() -> None:
     assert number_of(1.5, typed) == 1.5
     assert time_of("1.5", typed) is Reason.TIME
     assert time_of(1.5, typed) == 1.5
+
+
+def test_the_missing_value_of_pandas_is_missing() -> None:
+    class NAType:
+        """Like that of pandas, which has no truth."""
+
+        def __bool__(self) -> bool:
+            raise TypeError("boolean value of NA is ambiguous")
+
+    reading = Columns().reading()
+    assert reading.is_missing(NAType())
+    assert np.isnan(number_of(NAType(), reading))
+    assert word_of(NAType(), reading) is None
