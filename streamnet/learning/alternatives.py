@@ -118,6 +118,12 @@ class Alternatives:
         self.scores.update(answered, answers)
         return answers
 
+    def start_from(self, state: dict[str, Any]) -> None:
+        """Begin with how a model's networks answered together; they are the candidates."""
+        start = restored_ensemble(self.task, state)
+        for ensemble in (self.ensemble, self.model):
+            ensemble.adopt(start)
+
     def combine(
         self,
         answers: NDArray[Any],

@@ -71,7 +71,7 @@ class Learner:
         evolution: Settings of the search for better candidates; None is no search among
             ``candidates`` that were given.
         start: Model to go on learning: its networks are the candidates, with their weights and
-            dtype, and its encoder goes on. Optimisers, scores and the ensemble begin anew.
+            dtype, its encoder and its ensemble go on. Optimisers and scores begin anew.
 
     Raises:
         ConfigurationError: If a setting breaks its rule.
@@ -147,6 +147,8 @@ class Learner:
             window=window,
             fading=fading,
         )
+        if start is not None:
+            self._server.alternatives.start_from(start.together)
         self._arrears = Arrears()
 
     @property

@@ -40,6 +40,7 @@ from streamnet.samples import Field
 from streamnet.samples import Inputs
 from streamnet.samples import Sample
 from streamnet.samples import Task
+from streamnet.selection.ensemble import averaging
 from streamnet.selection.ensemble import restored_ensemble
 from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.sources.columns import Columns
@@ -122,6 +123,13 @@ class Model:
     def networks(self) -> tuple[Network, ...]:
         """Settings and weights of each, the best one first."""
         return self._committee.networks
+
+    @property
+    def together(self) -> dict[str, Any]:
+        """How the networks answer together, as an ensemble's `export_state` gives it."""
+        if self._ensemble_state is None:
+            return averaging(self.task, len(self.networks))
+        return self._ensemble_state
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -146,6 +146,16 @@ class LabelEnsemble(Mixing):
         if self.last[0] == room:
             self.last = np.array([classes], np.int64)  # of this one alone: see `_aside`
 
+    def adopt(self, other: Mixing) -> None:
+        """As of any ensemble, and how frequent each label is."""
+        assert isinstance(other, LabelEnsemble)
+        super().adopt(other)
+        self._make_room(len(other.frequencies))
+        self.frequencies[: len(other.frequencies)] = other.frequencies
+        if self._balanced:
+            counts = other.counts if other._balanced else other.frequencies
+            self.counts[: len(counts)] = counts
+
     def balance(self) -> None:
         """Be balanced from now on, with what was counted so far, faded, in place of all."""
         if not self._balanced:

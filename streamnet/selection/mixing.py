@@ -166,6 +166,19 @@ class Mixing(ABC):
         if self.chosen[0] == slot:
             self.chosen[0] = -1
 
+    def adopt(self, other: Mixing) -> None:
+        """Begin with what another ensemble of the same candidates has learned.
+
+        Who is not heard there, such as what knows the last target, has to earn its weight.
+        """
+        heard = (self.members & other.members) != 0
+        for name in ("weights", "squares", "losses"):
+            getattr(self, name)[:] = np.where(heard, getattr(other, name), 0.0)
+        for name in ("final", "final_squares", "combined", "chosen"):
+            getattr(self, name)[:] = getattr(other, name)
+        if not heard[self.chosen[0]]:
+            self.chosen[0] = -1
+
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
         arrays = {name: getattr(self, name).copy() for name in self._arrays}

@@ -77,13 +77,34 @@ def test_it_answers_as_the_model_before_anything_was_learned() -> None:
         start = like_gopher(8, 16, 1)
         regressor = OnlineRegressor(start=start, serve=serve)
         expected = start.predict(samples(X)).tolist()
-        if serve == "champion":
-            assert regressor.predict(np.array(X)).tolist() == expected
-            assert [regressor.predict_one(row) for row in samples(X)] == expected
+        exactly = 0.0 if serve == "champion" else 1e-12
+        one_by_one = [regressor.predict_one(row) for row in samples(X)]
+        np.testing.assert_allclose(regressor.predict(np.array(X)), expected, rtol=exactly)
+        np.testing.assert_allclose(one_by_one, expected, rtol=exactly)
     classifier = OnlineClassifier(start=like_gopher(8, 16, 3), serve="champion")
     expected = like_gopher(8, 16, 3).predict(samples(X)).tolist()
     assert classifier.predict(np.array(X)).tolist() == expected
     assert classifier.classes_.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor])
+def test_networks_go_on_answering_together_as_they_did(kind: Any) -> None:
+    """Not as if each was as good as any other, which it takes hundreds of samples to find out."""
+    random = np.random.default_rng(3)
+    X = random.normal(size=(1500, 3))
+    y = X[:, 0] + X[:, 1] * X[:, 2]
+    targets = (y > 0).tolist() if kind is OnlineClassifier else y
+    rates = (0.03, 0.0001, 0.3)  # of which one learns well
+    first = kind([CandidateSettings(hidden=(8,), learning_rate=rate) for rate in rates], seed=1)
+    start = first.partial_fit(X, targets).model()
+    second, rows = kind(start=start), samples(X[:50].tolist())
+    if kind is OnlineClassifier:
+        ours = [list(second.predict_proba_one(row).values()) for row in rows]
+        theirs = start.predict_proba(rows)
+    else:
+        ours, theirs = [second.predict_one(row) for row in rows], start.predict(rows)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    np.testing.assert_allclose(second.model().outputs(rows), start.outputs(rows), rtol=1e-9)
 
 
 def test_any_model_is_learned_on_with_its_encoder_columns_and_labels() -> None:

@@ -157,6 +157,25 @@ def test_who_takes_a_slot_without_being_a_member_is_never_heard(task: Task) -> N
 
 
 @TASKS
+def test_what_adopts_another_goes_on_like_it(task: Task) -> None:
+    """But for what only the other one hears, or only this one."""
+    stream, rest = said(task, N, 3, seed=3), said(task, N, 3, seed=4)
+    kind = type(ensemble_of(task, 3))
+    # Without what knows the last target, which is that of another stream.
+    learned, other = (kind(3, members=members_of([False] * 3)) for _ in range(2))
+    serve(learned, stream)
+    other.adopt(learned)
+    assert differences(same(task, other).export_state(), other.export_state()) == []
+    np.testing.assert_array_equal(other.influence(), learned.influence())
+    np.testing.assert_array_equal(serve(other, rest), serve(same(task, learned), rest))
+    third = ensemble_of(task, 3)
+    third.adopt(learned)
+    assert not third.weights[:, 3].any()
+    assert third.members[3] == 1
+    np.testing.assert_array_equal(third.weights[:, :3], learned.weights[:, :3])
+
+
+@TASKS
 def test_influence_is_what_moves_the_final_mixer(task: Task) -> None:
     ensemble = ensemble_of(task, 2)
     ensemble.weights[:] = [[1.0, -2.0, 9.0, 9.0]] * 4
