@@ -104,7 +104,8 @@ def test_replay_goes_on_only_if_it_is_told_to(cli: Cli, run_file: Path) -> None:
     assert cli("replay", *files, *STATE, "--limit", 1000) == (0, "", "")
     refused = cli("replay", *files, *STATE)
     assert refused.code == 1
-    assert refused.complaint == "state state holds an earlier run; --resume goes on with it"
+    hint = "--resume, or resume=True in Python, goes on with it"
+    assert refused.complaint == f"state state holds an earlier run; {hint}"
     report = ("--report", "report.json")
     unlimited = cli("replay", *files, *STATE, "--resume", *report)
     assert unlimited.code == 1
