@@ -151,8 +151,8 @@ class State:
             return None
         if not self.resume:
             raise StateError(
-                f"state {self.folder.path} holds an earlier run; --resume, or resume=True in Python, "
-                "goes on with it"
+                f"state {self.folder.path} holds an earlier run; --resume, or resume=True in "
+                "Python, goes on with it"
             )
         for sentence in loaded.damaged:
             logger.warning("%s; going on from generation %d", sentence, loaded.number)
