@@ -63,10 +63,17 @@ class Daemon:
     ] = "STREAMNET_TOKEN"  # noqa: S105 - a name
 
     @contextmanager
-    def asked(self) -> Iterator[Client]:
-        """A client of it."""
-        from streamnet.cli.extras import check_extra
+    def asked(self, name: str | None = None) -> Iterator[Client]:
+        """A client of it, to be asked about the model of a name.
 
+        Raises:
+            ConfigurationError: If no model may have the name: it would ask for something else.
+        """
+        from streamnet.cli.extras import check_extra
+        from streamnet.settings_daemon import check_name
+
+        if name is not None:
+            check_name(name)
         check_extra("serve", "httpx")
         from streamnet.daemon.client import Client
 
@@ -99,7 +106,7 @@ def models(*, daemon: Daemon = HERE) -> int:
 @client.command
 def status(name: Name, /, *, daemon: Daemon = HERE) -> int:
     """Show where a model stands."""
-    with daemon.asked() as asked:
+    with daemon.asked(name) as asked:
         return _show(asked.status(name))
 
 
@@ -112,7 +119,7 @@ def show(
     daemon: Daemon = HERE,
 ) -> int:
     """Show what a model tells of its champion, its candidates, its scores, its errors."""
-    with daemon.asked() as asked:
+    with daemon.asked(name) as asked:
         return _show(getattr(asked, part)(name))
 
 
@@ -125,12 +132,8 @@ def create(
     daemon: Daemon = HERE,
 ) -> int:
     """Make a model."""
-    from streamnet.settings_daemon import check_name
-
-    check_name(name)
-    values = _tables(settings)
-    with daemon.asked() as asked:
-        return _show(asked.create(name, values))
+    with daemon.asked(name) as asked:
+        return _show(asked.create(name, _tables(settings)))
 
 
 @client.command(usage="Usage: streamnet client upload [OPTIONS] NAME FILE [SETTINGS]")
@@ -146,13 +149,10 @@ def upload(
     daemon: Daemon = HERE,
 ) -> int:
     """Make a model that goes on with a model file, and answers from the start."""
-    from streamnet.settings_daemon import check_name
-
-    check_name(name)
-    with _opened(str(file)) as opened:
-        data = opened.read()
-    values = {} if settings is None else _tables(settings)
-    with daemon.asked() as asked:
+    with daemon.asked(name) as asked:
+        with _opened(str(file)) as opened:
+            data = opened.read()
+        values = {} if settings is None else _tables(settings)
         return _show(asked.upload(name, data, file.suffix.removeprefix("."), values))
 
 
@@ -161,14 +161,14 @@ def change(
     verb: Literal["pause", "resume", "reset"], name: Name, /, *, daemon: Daemon = HERE
 ) -> int:
     """Pause a model, let it learn on, or let it forget everything."""
-    with daemon.asked() as asked:
+    with daemon.asked(name) as asked:
         return _show(getattr(asked, verb)(name))
 
 
 @client.command
 def delete(name: Name, /, *, daemon: Daemon = HERE) -> int:
     """Delete a model and its state."""
-    with daemon.asked() as asked:
+    with daemon.asked(name) as asked:
         asked.delete(name)
     return 0
 
@@ -187,7 +187,7 @@ def learn(
     daemon: Daemon = HERE,
 ) -> int:
     """Let a model learn samples, one a line, as fast as it is able to."""
-    with daemon.asked() as asked, _opened(file) as lines:
+    with daemon.asked(name) as asked, _opened(file) as lines:
         return _show(asked.learn_lines(name, _pieces(lines), key=key, durable=not queued))
 
 
@@ -210,7 +210,7 @@ def predict(
     lines = _decoded(file)
     named = None if ids is None else [_taken(line, ids, file) for line in lines]
     samples = [line.value for line in lines]
-    with daemon.asked() as asked, _placed(file, [line.number for line in lines]):
+    with daemon.asked(name) as asked, _placed(file, [line.number for line in lines]):
         return _show(asked.predict(name, samples, ids=named, explain=explain))
 
 
@@ -219,7 +219,7 @@ def label(name: Name, file: Lines, /, *, queued: Queued = False, daemon: Daemon 
     """Tell the truth for predictions; a line is {"id": ..., "label": ...}."""
     lines = _decoded(file)
     labels = [(_taken(line, "id", file), line.value.get("label")) for line in lines]
-    with daemon.asked() as asked, _placed(file, [line.number for line in lines]):
+    with daemon.asked(name) as asked, _placed(file, [line.number for line in lines]):
         return _show(asked.label(name, labels, durable=not queued))
 
 
@@ -234,7 +234,7 @@ def events(
     """Tell what happens in a model, a line for each event, until the daemon stops."""
     import msgspec
 
-    with daemon.asked() as asked:
+    with daemon.asked(name) as asked:
         for event in asked.events(name, after):
             print(msgspec.json.encode(event).decode(), flush=True)
     return 0
@@ -245,7 +245,7 @@ def dead_letters(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
     """Take home all records that a model rejected, as JSON lines."""
     from streamnet.durability.writing import write_durably
 
-    with daemon.asked() as asked:
+    with daemon.asked(name) as asked:
         write_durably(to, asked.dead_letters(name))
     return 0
 
@@ -255,7 +255,7 @@ def download(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
     """Take a model home, in the format of the file's suffix: .safetensors or .json."""
     from streamnet.durability.writing import write_durably
 
-    with daemon.asked() as asked:
+    with daemon.asked(name) as asked:
         write_durably(to, asked.download(name, to.suffix.removeprefix(".")))
     return 0
 

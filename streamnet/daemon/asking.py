@@ -31,6 +31,7 @@ __all__ = (
     "download",
     "events",
     "history",
+    "is_answered",
     "label",
     "leaders",
     "learn",
@@ -212,20 +213,33 @@ def events(name: str, after: int | None) -> Ask[bytes]:
     return Ask("GET", _path(name, "events"), bytes, None, headers)
 
 
-def answer_of(ask: Ask[T], status: int, content: bytes) -> T:
+def answer_of(
+    ask: Ask[T], status: int, content: bytes, headers: Mapping[str, str] | None = None
+) -> T:
     """The answer, by its type.
+
+    Args:
+        ask: The request.
+        status: What came of it.
+        content: Of the answer.
+        headers: Likewise.
 
     Raises:
         RefusedError: If it is a problem, or not what was promised.
     """
-    if status >= 400:
-        raise _refused(status, content)
+    if not is_answered(status):
+        raise _refused(status, content, headers or {})
     if ask.shape is bytes or ask.shape is type(None):
         return content if ask.shape is bytes else None  # type: ignore[return-value]
     try:
         return msgspec.json.decode(content, type=ask.shape)
     except msgspec.DecodeError as error:
         raise RefusedError(f"the answer is not what a daemon says: {error}", status) from error
+
+
+def is_answered(status: int) -> bool:
+    """Whether the daemon did what was asked; a redirect is no answer, since it is not followed."""
+    return 200 <= status < 300
 
 
 def pause_before_next(
@@ -287,7 +301,11 @@ def _ack(durable: bool) -> dict[str, str]:
     return {} if durable else {"ack": "queued"}
 
 
-def _refused(status: int, content: bytes) -> RefusedError:
+def _refused(status: int, content: bytes, headers: Mapping[str, str]) -> RefusedError:
+    if 300 <= status < 400:
+        to = headers.get("location", "an address that it doesn't name")
+        rule = "but redirects are not followed: ask at the daemon's own address"
+        return RefusedError(f"the answer is {status}, which leads to {to}, {rule}", status)
     try:
         problem = msgspec.json.decode(content, type=shapes.Problem)
     except msgspec.DecodeError:

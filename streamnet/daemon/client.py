@@ -125,8 +125,9 @@ class Client(Blocking):
         ask = asking.events(name, after)
         try:
             with self._http.stream(ask.method, ask.path, **_request(ask)) as response:
-                if response.is_error:
-                    asking.answer_of(ask, response.status_code, response.read())
+                if not asking.is_answered(response.status_code):
+                    content = response.read()
+                    asking.answer_of(ask, response.status_code, content, response.headers)
                 for line in response.iter_lines():
                     if line.startswith(_DATA):
                         yield _EVENT.decode(line.removeprefix(_DATA))
@@ -149,7 +150,7 @@ class Client(Blocking):
             elif failure is not None:
                 raise _unreached(self._http, failure) from failure
             else:
-                return asking.answer_of(ask, status, content)
+                return asking.answer_of(ask, status, content, headers)
 
 
 @final
@@ -207,8 +208,9 @@ class AsyncClient(Awaiting):
         ask = asking.events(name, after)
         try:
             async with self._http.stream(ask.method, ask.path, **_request(ask)) as response:
-                if response.is_error:
-                    asking.answer_of(ask, response.status_code, await response.aread())
+                if not asking.is_answered(response.status_code):
+                    content = await response.aread()
+                    asking.answer_of(ask, response.status_code, content, response.headers)
                 async for line in response.aiter_lines():
                     if line.startswith(_DATA):
                         yield _EVENT.decode(line.removeprefix(_DATA))
@@ -231,4 +233,4 @@ class AsyncClient(Awaiting):
             elif failure is not None:
                 raise _unreached(self._http, failure) from failure
             else:
-                return asking.answer_of(ask, status, content)
+                return asking.answer_of(ask, status, content, headers)

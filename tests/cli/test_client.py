@@ -118,12 +118,31 @@ def test_what_goes_wrong_is_one_line(
     assert all(phrase in outcome.complaint for phrase in phrases)
 
 
-@pytest.mark.parametrize("command", ["create", "upload"])
-def test_a_name_that_no_model_may_have_is_told_with_its_rule(cli: Cli, command: str) -> None:
-    write("m.toml", "source.target = 'number'\n")
-    outcome = cli("client", command, "Mine", "m.toml")
+@pytest.mark.parametrize("name", ["Mine", ""])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "create NAME m.toml",
+        "upload NAME m.json",
+        "status NAME",
+        "show NAME leaders",
+        "change reset NAME",
+        "delete NAME",
+        "learn NAME m.jsonl",
+        "predict NAME m.jsonl",
+        "label NAME m.jsonl",
+        "events NAME",
+        "dead-letters NAME m.out",
+        "download NAME m.json",
+    ],
+)
+def test_a_name_that_no_model_may_have_is_told_with_its_rule(
+    cli: Cli, command: str, name: str
+) -> None:
+    write("m.jsonl", "")
+    outcome = cli("client", *(name if word == "NAME" else word for word in command.split()))
     assert outcome.code == 2
-    assert outcome.err.startswith("streamnet: model is 'Mine', but must be lower-case letters, ")
+    assert outcome.err.startswith(f"streamnet: model is {name!r}, but must be lower-case letters, ")
 
 
 def test_who_is_refused_in_the_middle_of_a_file_is_told_where_to_go_on(cli: Cli) -> None:

@@ -8,7 +8,10 @@ import re
 import signal
 import ssl
 from collections.abc import AsyncIterator
+from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import anyio
 import httpx
@@ -286,3 +289,39 @@ def test_an_answer_of_somebody_else_is_told(content: bytes) -> None:
         asking.answer_of(ask, 200, content)
     with pytest.raises(RefusedError, match="502"):
         asking.answer_of(ask, 502, content)
+
+
+def test_a_redirect_is_refused_by_each_call_of_both_clients(backend: str) -> None:
+    """As of a proxy in front, whose page must be taken neither for done nor for a file."""
+    to = "https://elsewhere.example/login"
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(307, headers={"location": to}, content=b"<html>")
+
+    calls: list[Callable[[Any], Any]] = [
+        lambda client: client.delete("wine"),
+        lambda client: client.download("wine"),
+        lambda client: client.dead_letters("wine"),
+        lambda client: client.status("wine"),
+    ]
+    told = f"the answer is 307, which leads to {to}, but redirects are not followed"
+    refused = partial(pytest.raises, RefusedError, match=told)
+
+    async def main() -> None:
+        async with AsyncClient("http://daemon.example") as client:
+            client._http._transport, client._http._mounts = httpx.MockTransport(handler), {}
+            for call in calls:
+                with refused():
+                    await call(client)
+            with refused():
+                [event async for event in client.events("wine")]
+
+    with Client("http://daemon.example") as client:
+        client._http._transport, client._http._mounts = httpx.MockTransport(handler), {}
+        for call in calls:
+            with refused() as caught:
+                call(client)
+            assert caught.value.status == 307
+        with refused():
+            list(client.events("wine"))
+    anyio.run(main, backend=backend)
