@@ -19,16 +19,18 @@ _SOONEST, _LATEST = 1.0, 60.0  # seconds until the next try after a failure
 class Cadence:
     """Counts samples and seconds since the last cut; at most one cut is on its way.
 
+    Rejected records are no samples, but news all the same: what holds them waits for a cut, too.
+
     Args:
         every_samples: Samples between two cuts; None: their number does not matter.
-        every_seconds: Seconds between two cuts; None: time does not matter.
+        every_seconds: Seconds between two cuts, if a record came; None: time does not matter.
         clock: Seconds that only ever grow.
 
     Raises:
         ConfigurationError: If a number breaks its rule.
 
     >>> cadence = Cadence(every_samples=100, every_seconds=None)
-    >>> cadence.due(99), cadence.due(100)
+    >>> cadence.due(99, 120), cadence.due(100, 121)
     (False, True)
     """
 
@@ -45,7 +47,7 @@ class Cadence:
         self.failures = 0  # in a row
         self._clock = clock
         self._busy = False
-        self._number = 0
+        self._number = self._records = 0
         self._time = clock()
         self._not_before = -inf
         self._overdue = False  # since the last one failed
@@ -64,40 +66,40 @@ class Cadence:
         self.every_samples = inf if every_samples is None else every_samples
         self.every_seconds = inf if every_seconds is None else every_seconds
 
-    def begin_at(self, number: int) -> None:
-        """A state of so many samples is durable already."""
-        self._number = number
+    def begin_at(self, number: int, records: int) -> None:
+        """A state of so many samples, and records in all, is durable already."""
+        self._number, self._records = number, records
         self._time = self._clock()
 
     def ask(self) -> None:
         """Let the next one be due at once, even if nothing is new."""
         self._asked = True
 
-    def due(self, number: int) -> bool:
-        """Whether to cut behind sample ``number``."""
+    def due(self, number: int, records: int) -> bool:
+        """Whether to cut behind sample ``number``, which is one of so many records."""
         if self._busy:
             return False
         if not self._overdue and number - self._number >= self.every_samples:
             return True
-        return self.seconds_left(number) <= 0
+        return self.seconds_left(records) <= 0
 
-    def seconds_left(self, number: int) -> float:
-        """Seconds until a cut may be due, even if no further sample comes."""
+    def seconds_left(self, records: int) -> float:
+        """Seconds until a cut may be due, even if no further record comes."""
         if self._busy:
             return _BUSY  # it may fail, so that another one is due
         if self._overdue:
             return self._not_before - self._clock()
         if self._asked:
             return 0.0
-        if number == self._number:
+        if records == self._records:
             return inf
         return self._time + self.every_seconds - self._clock()
 
-    def cut(self, number: int) -> None:
-        """A cut was made behind sample ``number``."""
+    def cut(self, number: int, records: int) -> None:
+        """A cut was made behind sample ``number``, and so many records in all."""
         self._busy = True
         self._overdue = self._asked = False
-        self._number = number
+        self._number, self._records = number, records
         self._time = self._clock()
 
     def done(self, *, failed: bool) -> None:

@@ -181,11 +181,12 @@ class Reader:
         return None
 
     def _seconds_left(self, cadence: Cadence) -> float:
-        return max(0.0, cadence.seconds_left(self._cutter.number))
+        return max(0.0, cadence.seconds_left(self.records))
 
     async def _cut_if_due(self, send: Send) -> None:
-        if self._cadence is not None and self._cadence.due(self._cutter.number):
-            self._cadence.cut(self._cutter.number)
+        number, cadence = self._cutter.number, self._cadence
+        if cadence is not None and cadence.due(number, self.records):
+            cadence.cut(number, self.records)
             await send.send(self.barrier())
 
     async def _send(self, send: Send, block: Block) -> None:

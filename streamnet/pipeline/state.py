@@ -198,7 +198,7 @@ class State:
             logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
         self.lineage = saved["lineage"]
         self.emitted = saved["emitted"]
-        self.cadence.begin_at(self._samples)
+        self.cadence.begin_at(self._samples, self._records)
 
     def forget_abandoned(self, saved: Tree) -> None:
         """Remove what a rollback left behind, which needs outputs that are about to be cut.

@@ -127,3 +127,24 @@ def test_a_journal_of_predictions_alone_is_trimmed_though_nothing_is_learned(
             assert hosted.status()["pending"] == 20
 
     run(main)
+
+
+def test_a_journal_of_rejected_lines_alone_is_trimmed_though_some_always_wait(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        settings = settings_of(source={"max_rejected": 1.0}, intake={"segment_bytes": 4096})
+        async with hosting(tmp_path, settings) as hosted:
+            await hosted.learn(drifting(10))
+            await learned(hosted, 10)
+
+            life = hosted._life
+            assert life is not None
+            life.watch._queued = lambda: 1  # as at every look, if senders are quick enough
+            with anyio.fail_after(30):
+                while not life.committer.journal.begin:  # the first segment is still there
+                    await hosted.learn(b'{"x": "no number", "y": "a"}\n' * 50)
+                    await anyio.sleep(0.02)
+            assert hosted.status()["learned"] == 10
+
+    run(main)
