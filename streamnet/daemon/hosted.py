@@ -142,7 +142,7 @@ class Hosted:
         Twice is allowed.
 
         Raises:
-            OutputError: If it can't be written down for the next start.
+            OutputError: If it can't be written down; StateError, if another process is at it.
         """
         await self._lifecycle.pause()
 
@@ -150,7 +150,7 @@ class Hosted:
         """Learn on, also after a failure. Twice is allowed.
 
         Raises:
-            OutputError: If it can't be written down for the next start.
+            OutputError: If it can't be written down; StateError, if another process is at it.
         """
         await self._lifecycle.resume()
 

@@ -161,6 +161,8 @@ class Lifecycle:
         self._enter("failed")
         self._opened.set()
         await self._until.wait()
+        async with self._noting:  # which holds the lock that is needed next
+            pass
 
     async def _clear(self, reset: _Reset) -> None:
         """Begin with an empty folder; the state first, since it needs the journal."""
@@ -220,6 +222,7 @@ class Lifecycle:
         Raises:
             NotReadyError: If it has stopped.
             OutputError: If it can't be written down for the next start.
+            StateError: If another process is at it.
         """
         if self._stopping:
             raise NotReadyError(f"model {self.name} is {self.state}")
@@ -232,6 +235,7 @@ class Lifecycle:
 
         Raises:
             OutputError: If it can't be written down for the next start.
+            StateError: If another process is at it, and it was paused.
         """
         await self._note_pause(paused=False)
         if self.life is not None:
@@ -245,6 +249,7 @@ class Lifecycle:
         path = self.folder / PAUSED
         try:
             async with self._noting:  # two at once are one after the other
+                await self.opened()  # before, nobody knows who is at the folder
                 if paused != self._paused:
                     await to_thread.run_sync(self._note, path, paused)
                     before, self._paused = self.state, paused
@@ -254,12 +259,18 @@ class Lifecycle:
             raise OutputError(f"{path}: {error.strerror}") from error
 
     def _note(self, path: Path, paused: bool) -> None:
-        if paused:
-            self._files.make_dir(self.folder)
-            write_durably(path, b"", files=self._files)
-        else:
-            self._files.unlink(path)
-            self._files.fsync_dir(self.folder)
+        self._files.make_dir(self.folder)
+        # As in `_empty`: the folder of a life that failed may be another process's.
+        lock = WriterLock(self.folder, files=self._files) if self.life is None else None
+        try:
+            if paused:
+                write_durably(path, b"", files=self._files)
+            else:
+                self._files.unlink(path)
+                self._files.fsync_dir(self.folder)
+        finally:
+            if lock is not None:
+                lock.release()
 
     async def reset(self, *, keep_old: bool = True) -> None:
         """Forget everything and begin anew; the old state is moved aside, or deleted.

@@ -250,7 +250,7 @@ OPERATIONS = (
         _change(lambda hosted: hosted.pause()),
         "Learn no more for now; samples are accepted until too many wait",
         reply=Status,
-        errors=(507,),
+        errors=(409, 507),
     ),
     _on_one(
         "resume",
@@ -260,7 +260,7 @@ OPERATIONS = (
         _change(lambda hosted: hosted.resume()),
         "Learn on",
         reply=Status,
-        errors=(507,),
+        errors=(409, 507),
     ),
     _on_one(
         "reset",

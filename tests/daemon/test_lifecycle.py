@@ -177,6 +177,42 @@ def test_a_failure_is_told_and_others_settings_are_refused(run: Runner, tmp_path
     run(main)
 
 
+def test_a_model_that_another_process_is_at_is_not_paused_for_it(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path) as owners:
+            await owners.create("spam", settings_of())
+            await owners.models["spam"].opened()
+            async with hosting_all(tmp_path) as others, client_beside(others) as http:
+                await others.models["spam"].opened()
+                refused = await http.post("/v1/models/spam/pause")
+                assert is_problem(refused, 409, "is in use by process", "only one may write")
+                assert others.models["spam"].state == "failed"
+            assert not (tmp_path / "spam" / "paused").exists()
+        async with hosting_all(tmp_path) as models:
+            await models.models["spam"].opened()
+            assert models.models["spam"].state == "learning"
+
+    run(main)
+
+
+def test_a_model_that_failed_for_itself_is_paused_when_it_learns_again(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        (tmp_path / "journal").touch()
+        async with hosting(tmp_path) as hosted:
+            assert hosted.state == "failed"
+            await hosted.pause()
+            assert (tmp_path / "paused").exists()
+            (tmp_path / "journal").unlink()
+        async with hosting(tmp_path) as hosted:
+            assert hosted.state == "paused"
+
+    run(main)
+
+
 def test_senders_of_a_model_that_fails_are_told_and_none_waits(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
