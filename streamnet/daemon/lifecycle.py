@@ -233,6 +233,8 @@ class Lifecycle:
     async def resume(self) -> None:
         """Learn on, also after a failure, one of its files included. Twice is allowed.
 
+        After a failure it waits until samples can be taken again, or it has failed anew.
+
         Raises:
             OutputError: If it can't be written down for the next start.
             StateError: If another process is at it, and it was paused.
@@ -244,19 +246,28 @@ class Lifecycle:
                 self.life.feeder.resume()
         if self._state == "failed":
             self._until.set()
+            self._close()  # what there was is known
+            await self.opened()
 
     async def _note_pause(self, *, paused: bool) -> None:
+        done = False
+        while not done:  # another life may have begun
+            await self.opened()  # before, nobody knows who is at the folder
+            async with self._noting:  # two at once are one after the other
+                if done := self._opened.is_set():
+                    await self._note_once(paused)
+
+    async def _note_once(self, paused: bool) -> None:
+        if paused == self._paused:
+            return
         path = self.folder / PAUSED
         try:
-            async with self._noting:  # two at once are one after the other
-                await self.opened()  # before, nobody knows who is at the folder
-                if paused != self._paused:
-                    await to_thread.run_sync(self._note, path, paused)
-                    before, self._paused = self.state, paused
-                    if self.state != before:
-                        self.events.add("state", state=self.state, failure=self.failure)
+            await to_thread.run_sync(self._note, path, paused)
         except OSError as error:
             raise OutputError(f"{path}: {error.strerror}") from error
+        before, self._paused = self.state, paused
+        if self.state != before:
+            self.events.add("state", state=self.state, failure=self.failure)
 
     def _note(self, path: Path, paused: bool) -> None:
         self._files.make_dir(self.folder)

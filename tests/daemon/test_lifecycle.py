@@ -213,6 +213,31 @@ def test_a_model_that_failed_for_itself_is_paused_when_it_learns_again(
     run(main)
 
 
+def test_who_resumes_a_failed_model_is_told_what_came_of_it_however_many_do(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        (tmp_path / "journal").touch()
+        async with hosting(tmp_path) as hosted:
+            lives = hosted.lives
+            await hosted.resume()
+            assert (hosted.state, hosted.lives) == ("failed", lives + 1)
+            (tmp_path / "journal").unlink()
+            states: list[str] = []
+
+            async def resume() -> None:
+                await hosted.resume()
+                states.append(hosted.state)
+
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as group:
+                    for _ in range(3):
+                        group.start_soon(resume)
+            assert states == ["learning"] * 3
+
+    run(main)
+
+
 def test_senders_of_a_model_that_fails_are_told_and_none_waits(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
