@@ -116,7 +116,7 @@ class Hosted:
     async def run(self) -> None:
         """Learn until `stop`; a failure is kept in `failure`, and nothing is raised.
 
-        After a failure it waits for `reset`, `resume`, which tries again, or `stop`.
+        After a failure it waits for somebody, or for the disk: see `Lifecycle.run`.
         """
         await self._lifecycle.run()
 

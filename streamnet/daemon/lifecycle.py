@@ -6,12 +6,14 @@ import logging
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Literal
 from typing import final
 
 from anyio import Event
 from anyio import Lock
+from anyio import move_on_after
 from anyio import to_thread
 
 from streamnet.assembling import networks_of
@@ -35,6 +37,7 @@ __all__ = ("HostedState", "Lifecycle")
 logger = logging.getLogger("streamnet.daemon")
 
 PAUSED = "paused"
+_SOONEST, _LATEST = 1.0, 60.0  # seconds until the next try after the disk failed
 HostedState = Literal["starting", "learning", "paused", "failed", "stopped"]
 
 
@@ -82,6 +85,7 @@ class Lifecycle:
         self._noting = Lock()
         self._stopping = False
         self.lives = 0  # begun so far
+        self._failures = 0  # of the disk, since it last learned
         self._reset: _Reset | None = None  # that comes behind this life
         self._opened = Event()
         self._until = Event()  # ends the life
@@ -95,6 +99,8 @@ class Lifecycle:
 
     def _enter(self, state: HostedState) -> None:
         before, self._state = self.state, state
+        if state == "learning":
+            self._failures = 0
         if self.state != before:
             logger.info("model %s: %s", self.name, self.state)
             self.events.add("state", state=self.state, failure=self.failure)
@@ -102,7 +108,8 @@ class Lifecycle:
     async def run(self) -> None:
         """Learn until `stop`; a failure is kept in `failure`, and nothing is raised.
 
-        After a failure it waits for `reset`, `resume`, which tries again, or `stop`.
+        After a failure it waits for `reset`, `resume`, which tries again, or `stop`. What failed
+        for the disk is tried again by itself, at first after a second, at last each minute.
         """
         try:
             while not self._stopping:
@@ -151,18 +158,33 @@ class Lifecycle:
             life.publication.first.set()  # none will come for those that still wait
 
     async def _fail(self, error: BaseException) -> None:
-        """Say it, and wait for somebody who knows better; other models go on."""
+        """Say it, and wait for somebody who knows better, or for the disk; other models go on."""
         if not isinstance(error, Exception):
             raise error
-        known = isinstance(error, StreamnetError | OSError)
-        logger.error("model %s failed: %s", self.name, error, exc_info=None if known else error)
-        self.failure = str(error) if known else f"internal error: {error!r}"
+        known, told = isinstance(error, StreamnetError), str(error)
+        if isinstance(error, OSError):
+            known, told = True, f"{error.filename or self.folder}: {error.strerror or error}"
+        logger.error("model %s failed: %s", self.name, told, exc_info=None if known else error)
+        self.failure = told if known else f"internal error: {error!r}"
         self._end_life()
         self._enter("failed")
         self._opened.set()
-        await self._until.wait()
+        with move_on_after(self._seconds_after(error)):
+            await self._until.wait()
         async with self._noting:  # which holds the lock that is needed next
             pass
+
+    def _seconds_after(self, error: Exception) -> float:
+        """Seconds until it is tried again: a disk that was full, or away, may have recovered.
+
+        Parts of a model tell what the disk said in words of their own, as its cause.
+        """
+        if not isinstance(error, OSError) and not (
+            isinstance(error, StateError) and isinstance(error.__cause__, OSError)
+        ):
+            return inf
+        self._failures += 1
+        return min(_SOONEST * 2.0 ** min(self._failures - 1, 10), _LATEST)
 
     async def _clear(self, reset: _Reset) -> None:
         """Begin with an empty folder; the state first, since it needs the journal."""

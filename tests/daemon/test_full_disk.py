@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+from math import inf
 from pathlib import Path
 
 import pytest
 
+from streamnet.daemon import lifecycle
 from streamnet.daemon.hosted import Hosted
 from streamnet.durability.files import DiskFiles
 from streamnet.durability.files import Files
 from streamnet.errors import OutputError
+from streamnet.errors import StateError
 from tests.conftest import Runner
 from tests.daemon.hosting import hosting
 from tests.daemon.hosting import learned
 from tests.daemon.hosting import rows
+from tests.daemon.hosting import settings_of
 from tests.daemon.hosting import until
 from tests.durability.disks import Faulty
 
@@ -57,6 +61,40 @@ def test_a_full_disk_refuses_samples_and_nothing_else(run: Runner, tmp_path: Pat
             assert hosted.status()["accepted"] == 151
 
     run(main)
+
+
+def test_a_model_that_starts_on_a_full_disk_names_it_and_starts_by_itself_when_there_is_room(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "_SOONEST", 0.05)
+
+    async def main() -> None:
+        files = Filling(DiskFiles())
+        files.full = True
+        async with hosting(tmp_path, files=files) as hosted:
+            assert hosted.state == "failed"
+            assert str(hosted.failure).endswith(f"{tmp_path}: No space left on device")
+            await until(lambda: hosted.lives >= 3)  # it fails again, and is not given up
+            assert hosted.state in ("failed", "starting")
+            files.full = False
+            await until(lambda: hosted.state == "learning")
+            assert hosted.failure is None
+            await hosted.learn(rows(50))
+            await learned(hosted, 50)
+
+    run(main)
+
+
+def test_tries_after_the_disk_failed_grow_rarer_and_other_failures_wait_for_somebody(
+    tmp_path: Path,
+) -> None:
+    tried = lifecycle.Lifecycle("spam", settings_of(), tmp_path)._seconds_after
+    full = OSError(errno.ENOSPC, "No space left on device")
+    told = StateError("state: No space left on device")
+    told.__cause__ = full
+    waits = [tried(error) for error in (full, told, full, full, full, full, full, full)]
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert tried(StateError("the state can't be gone on from: seed")) == inf
 
 
 def refuses(hosted: Hosted) -> bool:
