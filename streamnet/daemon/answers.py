@@ -25,10 +25,10 @@ class Outcome(StrEnum):
 class Receipt(NamedTuple):
     """What became of samples that were sent."""
 
-    accepted: int  # samples in the journal
-    rejected: int  # samples that were not taken, since they have no target
+    accepted: int  # samples to be learned; of lines, nobody has looked yet whether they can be
+    rejected: int  # samples that are in the journal, too, but can't be learned without a target
     duplicate: bool  # whether the key was seen before: then the numbers are those of that time
-    first: int | None  # number of the first accepted sample in the journal, from 0
+    first: int | None  # number of the first sample in the journal, from 0
     last: int | None  # number of the last one
 
 

@@ -174,8 +174,8 @@ class Hosted:
     ) -> Receipt:
         """Take samples with their target: dicts, or JSON lines as they came.
 
-        Dicts without target are refused at once; lines that are no samples are rejected when they
-        are read.
+        What has no target, or is no sample, is rejected when it is read; the receipt tells how
+        many dicts that will be.
 
         Args:
             samples: They are learned in this order.
@@ -195,7 +195,7 @@ class Hosted:
             target = str(self.settings.source.target)
             lines = await self._worker.run(len(samples), lines_of, samples, target)
         life = self._with_room()
-        if key is None and not (lines.samples or lines.rejected):
+        if key is None and not lines.samples:
             return Receipt(0, 0, False, None, None)
         receipt, frame = life.committer.intake.take(*lines[:2], rejected=lines.rejected, key=key)
         self.duplicates += receipt.duplicate

@@ -79,7 +79,7 @@ class Intake:
         self.pending = PendingTable(max_pending=max_pending, max_age=max_age)
         self.delivered = DeliveredScore()
         self.samples = 0  # accepted so far
-        self.rejected = 0  # refused at once, for want of a target
+        self.rejected = 0  # refused by earlier releases, which kept none that had no target
         self.remembered = 0  # predictions
         self.generation = 0  # of the last published model
         self.outcomes: Counter[str] = Counter()  # of labels
@@ -112,14 +112,14 @@ class Intake:
         Args:
             lines: Each with its line end.
             samples: How many there are.
-            rejected: How many more were refused.
+            rejected: How many of them have no target, as the receipt is to tell.
             key: Text by which the sender would send the same again.
 
         Raises:
             ConflictError: If the key was used for others.
         """
         if key is None:
-            more = {"rejected": rejected} if rejected else None
+            more = {"rejected": 0, "targetless": rejected} if rejected else None
             frame = Frame(Kind.SAMPLES, json.encode(more) if more else b"", lines, samples)
             return self._accept(frame, more), frame
         digest = sha256(lines).hexdigest()[:32]
@@ -128,17 +128,18 @@ class Intake:
             if known[0] != digest:
                 raise ConflictError(f"key {key!r} was used for other samples")
             return known[1]._replace(duplicate=True), None
-        about = {"key": key, "digest": digest, "rejected": rejected}
+        about = {"key": key, "digest": digest, "rejected": 0, "targetless": rejected}
         frame = Frame(Kind.SAMPLES, json.encode(about), lines, samples)
         return self._accept(frame, about), frame
 
     def _accept(self, frame: Frame, about: dict[str, Any] | None) -> Receipt:
         first, count = self.samples, frame.samples
         self.samples += count
-        rejected = about["rejected"] if about else 0
-        self.rejected += rejected
+        absent = about["rejected"] if about else 0  # from the frame, as earlier releases wrote it
+        self.rejected += absent
+        targetless = about.get("targetless", 0) if about else 0
         span = (first, first + count - 1) if count else (None, None)
-        receipt = Receipt(count, rejected, False, *span)
+        receipt = Receipt(count - targetless, absent + targetless, False, *span)
         if about and "key" in about:
             self._keys[about["key"]] = about["digest"], receipt
             if len(self._keys) > self.bounds.max_keys:

@@ -28,7 +28,7 @@ class Lines(NamedTuple):
 
     data: bytes  # each line with its end
     samples: int
-    rejected: int  # those that have no target, and are not in it
+    rejected: int  # those of them that are known to have no target
 
 
 def counted(data: bytes) -> Lines:
@@ -51,22 +51,23 @@ def counted(data: bytes) -> Lines:
 
 
 def lines_of(samples: Sequence[Any], target: str) -> Lines:
-    r"""Samples with their target as JSON lines, without those that have none.
+    r"""Samples with their target as JSON lines; those that have none are counted, and in it, too.
+
+    Whoever reads them rejects these as any other line, so that they are kept and told.
 
     Raises:
         ConfigurationError: If one can't be written as JSON, or is too long.
 
     >>> lines_of([{"x": 1, "y": "a"}, {"x": 1}], "y")
-    Lines(data=b'{"x":1,"y":"a"}\n', samples=1, rejected=1)
+    Lines(data=b'{"x":1,"y":"a"}\n{"x":1}\n', samples=2, rejected=1)
     """
-    good = [
-        sample
+    good = sum(
+        isinstance(sample, Mapping) and not _READING.is_missing(sample.get(target))
         for sample in samples
-        if isinstance(sample, Mapping) and not _READING.is_missing(sample.get(target))
-    ]
-    data = b"".join(_encoded(number, sample) + b"\n" for number, sample in enumerate(good))
+    )
+    data = b"".join(_encoded(number, sample) + b"\n" for number, sample in enumerate(samples))
     lines = counted(data) if data else Lines(b"", 0, 0)
-    return lines._replace(rejected=len(samples) - len(good))
+    return lines._replace(rejected=len(samples) - good)
 
 
 def line_of(number: int, sample: Any, target: str) -> str:

@@ -145,8 +145,9 @@ def _rows(one: Sample | None, many: list[Sample] | None) -> list[Sample]:
 class Receipt(_Reply):
     """What became of samples that were sent.
 
-    ``first`` and ``last`` are their numbers in the model's journal, from 0; null if none was
-    accepted. ``duplicate``: the idempotency key was seen before, and nothing is learned twice.
+    ``rejected`` have no target; of lines, that shows later. ``first`` and ``last`` are numbers of
+    all of them in the model's journal, from 0; null if there is none. ``duplicate``: the
+    idempotency key was seen before, and nothing is learned twice.
     """
 
     accepted: Count

@@ -284,3 +284,21 @@ def test_bounds_of_a_snapshot_hold_for_what_follows_it_until_there_are_others() 
 def test_bounds_have_rules(bound: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Intake(target="y", **bound)
+
+
+def test_samples_without_target_are_told_by_the_receipt_and_counted_by_who_rejects_them() -> None:
+    intake = make()
+    receipt, frame = intake.take(b"{}\n" * 3, 3, rejected=2, key="k")
+    assert receipt == Receipt(1, 2, False, 0, 2)
+    assert frame is not None
+    for known in (intake, again([frame])):
+        assert (known.samples, known.rejected) == (3, 0)
+        assert known.take(b"{}\n" * 3, 3, rejected=2, key="k")[0] == receipt._replace(
+            duplicate=True
+        )
+
+
+def test_a_frame_of_an_earlier_release_which_left_such_samples_out_is_understood() -> None:
+    about = json.encode({"key": "k", "digest": "", "rejected": 2})
+    intake = again([Frame(Kind.SAMPLES, about, b'{"y":1}\n', 1)])
+    assert (intake.samples, intake.rejected) == (1, 2)

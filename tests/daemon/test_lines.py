@@ -44,7 +44,8 @@ def test_what_is_no_sample_can_not_be_remembered(sample: Any, message: str) -> N
         line_of(3, sample, "y")
 
 
-def test_samples_without_target_are_counted_apart() -> None:
+def test_samples_without_target_are_kept_and_counted_apart() -> None:
     lines = lines_of([{"y": 1}, {"y": None}, {"y": " "}, {}, [], {"y": False}], "y")
-    assert lines == (b'{"y":1}\n{"y":false}\n', 2, 4)
-    assert lines_of([{}], "y") == (b"", 0, 1)
+    assert lines.data == b'{"y":1}\n{"y":null}\n{"y":" "}\n{}\n[]\n{"y":false}\n'
+    assert lines[1:] == (6, 4)
+    assert lines_of([], "y") == (b"", 0, 0)
