@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,8 @@ from streamnet.settings_daemon import model_settings
 __all__ = ("Registry",)
 
 SETTINGS = "model.json"
+TRIAL = ".trial-"  # begins the name of a folder in which a model is tried before it is made
+_FORGOTTEN = 3600.0  # seconds after which no process is at work any more in such a one
 START = "start"  # its file, with the suffix of its format; and its name in the settings
 
 
@@ -156,6 +159,7 @@ class Registry:
     def _stored(self) -> dict[str, ModelSettings]:
         """Models that were made while an earlier daemon ran."""
         self._files.make_dir(self.folder)
+        self._remove_trials()
         found = {}
         # Others' files and folders may lie there, such as lost+found, which nobody may read.
         for name in filter(NAME.fullmatch, self._files.names(self.folder)):
@@ -163,6 +167,15 @@ class Registry:
             with suppress(FileNotFoundError, NotADirectoryError):
                 found[name] = _settings_in(path, self._files.read(path))
         return found
+
+    def _remove_trials(self) -> None:
+        """Remove what processes left that were killed while they made a model."""
+        for name in self._files.names(self.folder):
+            path = self.folder / name
+            # Others' may be at work. One that can't be removed does no harm, and stays.
+            with suppress(OSError):
+                if name.startswith(TRIAL) and path.stat().st_mtime < time.time() - _FORGOTTEN:
+                    shutil.rmtree(path)
 
     def _start(self, name: str, settings: ModelSettings) -> Hosted:
         assert self._group is not None
@@ -216,7 +229,7 @@ class Registry:
         left = {"journal", "state"} & set(self._files.names(folder))
         if left:
             raise ConflictError(f"{folder} holds what is left of a deleted model: remove it first")
-        with TemporaryDirectory(prefix=".", dir=self.folder) as trial:
+        with TemporaryDirectory(prefix=TRIAL, dir=self.folder) as trial:
             check_settings(self._begun(Path(trial), settings, start), Path(trial))
         self._files.make_dir(folder)
         self._files.fsync_dir(self.folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Awaitable
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import anyio
 import pytest
 from anyio import from_thread
 
+from streamnet.daemon.checking import check_settings
 from streamnet.daemon.hosted import Hosted
 from streamnet.daemon.registry import Registry
 from streamnet.errors import ConfigurationError
@@ -101,6 +104,35 @@ def test_settings_that_make_no_sense_are_named(run: Runner, tmp_path: Path) -> N
         (folder / "model.json").write_text(text)
         with pytest.raises(DamagedStateError, match=message):
             run(Registry(tmp_path).run)
+
+
+def test_trials_of_a_killed_process_are_removed_and_those_of_one_that_runs_are_not(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    young = [".trial-young", "trial-notes", ".other"]
+
+    def checked(settings: ModelSettings, folder: Path) -> None:
+        seen.append(folder.name)
+        check_settings(settings, folder)
+
+    monkeypatch.setattr("streamnet.daemon.registry.check_settings", checked)
+
+    async def main() -> None:
+        async with hosting_all(tmp_path) as registry:
+            await registry.create("spam", settings_of())
+        (trial,) = seen  # as it would lie there if the process had been killed just then
+        for name in (trial, *young):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "start.json").touch()
+        old = time.time() - 3700
+        for name in (trial, *young[1:]):
+            os.utime(tmp_path / name, (old, old))
+        async with hosting_all(tmp_path):
+            pass
+
+    run(main)
+    assert {path.name for path in tmp_path.iterdir()} == {"spam", *young}
 
 
 def test_what_is_no_model_is_left_alone(run: Runner, tmp_path: Path) -> None:
