@@ -12,6 +12,7 @@ from typing import final
 
 from pydantic import BaseModel
 from pydantic import Field
+from pydantic import field_validator
 from pydantic import model_validator
 
 from streamnet.errors import ConfigurationError
@@ -59,6 +60,11 @@ FEEDING = (
 STANDARD_INPUT = "-"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """Names of models: those of folders, and parts of addresses."""
+_CALLED = r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)"  # a name or number, as it stands in an address
+_PORT = r"(?::[0-9]{1,5})?"
+_HOST = re.compile(_CALLED + _PORT, re.IGNORECASE)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://" + _CALLED + _PORT, re.IGNORECASE)
+_STANDARD = re.compile(r"http://.*:80|https://.*:443", re.IGNORECASE)  # which browsers leave out
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -93,6 +99,36 @@ class ServeSection(Section):
     body_seconds: Seconds | None = None
     min_body_rate: Count | None = None
     drain_seconds: Seconds | None = None
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts_can_be_called(cls, hosts: Texts | None) -> Texts | None:
+        for host in hosts or ():
+            if not _HOST.fullmatch(host):
+                rule = "must be a name or NAME:PORT, as in models.example.org"
+                raise ValueError(f"hosts has {host!r}, but each {rule}")
+        return hosts
+
+    @field_validator("origins")
+    @classmethod
+    def _origins_can_be_told(cls, origins: Texts | None) -> Texts | None:
+        for origin in origins or ():
+            if not _ORIGIN.fullmatch(origin) or _STANDARD.fullmatch(origin):
+                rule = (
+                    "must be as browsers tell it: https://NAME or https://NAME:PORT, without a "
+                    "standard port and without / at the end"
+                )
+                raise ValueError(f"origins has {origin!r}, but each {rule}")
+        return origins
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        pair = ("tls_certificate", "tls_key")
+        for name, other in (pair, pair[::-1]):
+            if getattr(self, name) is not None and getattr(self, other) is None:
+                rule = f"then {other} must be given, too"
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but {rule}")
+        return self
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from inspect import signature
 from pathlib import Path
 
@@ -67,6 +68,10 @@ def test_each_model_has_its_own_tables(tmp_path: Path) -> None:
             "model is 'Spam', but must be lower-case letters, digits, - and _",
         ),
         ("[serve]\nport = 70000\n", "d.toml:2: serve.port is 70000, but must be <= 65535"),
+        (
+            "[serve]\ntls_key = 'k.pem'\n",
+            "d.toml:2: serve.tls_key is 'k.pem', but then tls_certificate must be given, too",
+        ),
         ("[serve]\nprot = 1\n", "d.toml:2: serve.prot is not a known key; did you mean 'port'?"),
         ("[source]\n", "d.toml:1: source is not a known key; did you mean model.NAME.source?"),
         ("[model.spam\n", "d.toml:1"),
@@ -105,3 +110,31 @@ def test_a_model_over_http_is_checked_alike() -> None:
         model_settings({"source": {"target": "y"}, "run": {"seed": -1}})
     with pytest.raises(ConfigurationError, match=r"^source\.target is not given"):
         model_settings({})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("origins", "https://other.example/"),
+        ("origins", "foo"),
+        ("origins", "*"),
+        ("origins", "https://other.example:443"),
+        ("origins", "https://me@other.example"),
+        ("hosts", "http://foo/"),
+        ("hosts", "foo/"),
+        ("hosts", "*.example.org"),
+        ("hosts", "foo:"),
+    ],
+)
+def test_a_host_or_an_origin_that_no_client_can_send_is_refused(key: str, value: str) -> None:
+    told = f"d.toml:3: serve.{key} has {value!r}, but each must be "
+    good = {"origins": "https://Good.example", "hosts": "Good.example"}[key]
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}"):
+        parse(f"[serve]\nport = 1\n{key} = {[good, value]}\n", "d.toml")
+
+
+def test_hosts_and_origins_may_have_ports_and_be_numbers() -> None:
+    hosts = ["a.example:8443", "[fd00::7]:443", "10.0.0.7"]
+    origins = ["http://localhost:5173", "https://[fd00::7]", "app-extension://abc"]
+    given = parse(f"[serve]\nhosts = {hosts}\norigins = {origins}\n").serve.given()
+    assert (list(given["hosts"]), list(given["origins"])) == (hosts, origins)

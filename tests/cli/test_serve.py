@@ -67,7 +67,7 @@ def test_tokens_are_read_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("[serve]\nport = 70000\n", ("serve.port", "65535")),
         ("[serve]\nhost = '0.0.0.0'\nport = 0\n", ("0.0.0.0", "token")),
-        ("[serve]\ntls_key = 'k'\n", ("certificate and key",)),
+        ("[serve]\ntls_key = 'k'\n", ("serve.tls_key is 'k'", "tls_certificate")),
         ("[model.UP]\nsource.target = 'y'\n", ("UP",)),
     ],
 )
