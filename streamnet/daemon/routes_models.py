@@ -66,8 +66,7 @@ async def _create(request: Request, service: Service) -> Response:
 async def _upload(request: Request, service: Service) -> Response:
     name, registry = request.path_params["name"], service.registry
     suffix = _suffix_of(request)
-    values = decoded(request.query_params.get("settings", "{}").encode(), _TABLES)
-    _check_depth(values)
+    values = _tables_of(request)
     if name in registry.models:  # before its file is read
         raise ConflictError(f"there is a model {name} already")
     with service.batch():
@@ -75,6 +74,16 @@ async def _upload(request: Request, service: Service) -> Response:
         settings = await run_sync(_settings_of, data, suffix, values, limiter=service.worker)
         hosted = await registry.create(name, settings, (suffix, data))
     return _made(request, hosted)
+
+
+def _tables_of(request: Request) -> dict[str, Any]:
+    """The settings that stand in the address, since the body is a file."""
+    try:
+        values = _TABLES.decode(request.query_params.get("settings", "{}"))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise refusal(422, f"settings is no JSON object: {error}") from error
+    _check_depth(values)
+    return values
 
 
 def _suffix_of(request: Request) -> str:
