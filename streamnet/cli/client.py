@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -150,10 +151,11 @@ def upload(
 ) -> int:
     """Make a model that goes on with a model file, and answers from the start."""
     with daemon.asked(name) as asked:
+        suffix = _format_of(file)
         with _opened(str(file)) as opened:
             data = opened.read()
         values = {} if settings is None else _tables(settings)
-        return _show(asked.upload(name, data, file.suffix.removeprefix("."), values))
+        return _show(asked.upload(name, data, suffix, values))
 
 
 @client.command
@@ -243,21 +245,49 @@ def events(
 @client.command
 def dead_letters(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
     """Take home all records that a model rejected, as JSON lines."""
-    from streamnet.durability.writing import write_durably
-
-    with daemon.asked(name) as asked:
-        write_durably(to, asked.dead_letters(name))
+    with daemon.asked(name) as asked, _written(to) as write:
+        write(asked.dead_letters(name))
     return 0
 
 
 @client.command
 def download(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
     """Take a model home, in the format of the file's suffix: .safetensors or .json."""
-    from streamnet.durability.writing import write_durably
-
     with daemon.asked(name) as asked:
-        write_durably(to, asked.download(name, to.suffix.removeprefix(".")))
+        suffix = _format_of(to)
+        with _written(to) as write:
+            write(asked.download(name, suffix))
     return 0
+
+
+def _format_of(path: Path) -> str:
+    """The format of a model file, by its suffix: known before a daemon is asked."""
+    from streamnet.daemon.asking import FORMATS
+    from streamnet.errors import ConfigurationError
+
+    suffix = path.suffix.removeprefix(".")
+    if suffix not in FORMATS:
+        rule = f"must end in {' or '.join(f'.{name}' for name in FORMATS)}"
+        raise ConfigurationError(f"{path} ends in {path.suffix!r}, but {rule}")
+    return suffix
+
+
+@contextmanager
+def _written(to: Path) -> Iterator[Callable[[bytes], None]]:
+    """Writes a file that could be written before anybody was asked."""
+    from streamnet.durability.writing import write_durably
+    from streamnet.errors import OutputError
+    from streamnet.outputs import Output
+    from streamnet.outputs import check_outputs
+
+    def write(data: bytes) -> None:
+        try:
+            write_durably(to, data)
+        except OSError as error:  # which names the file that was to become this one
+            raise OutputError(f"{to} can't be written: {error.strerror}") from error
+
+    check_outputs([Output("file", to)])
+    yield write
 
 
 def _tables(path: Path) -> dict[str, Any]:

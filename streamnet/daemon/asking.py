@@ -22,6 +22,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import RefusedError
 
 __all__ = (
+    "FORMATS",
     "answer_of",
     "champion",
     "confusion",
@@ -51,7 +52,8 @@ T = TypeVar("T")
 _LATER = frozenset({429, 503})
 _ENCODER = msgspec.json.Encoder()
 _JSON = "application/json"
-_FORMATS = {"safetensors": "application/octet-stream", "json": _JSON}
+FORMATS = {"safetensors": "application/octet-stream", "json": _JSON}
+"""Of model files: by the suffix, what a request says of it."""
 
 
 def models() -> Ask[list[shapes.ModelLine]]:
@@ -72,7 +74,7 @@ def upload(
     settings: Mapping[str, Any] | None = None,
 ) -> Ask[shapes.Status]:
     """Make a model that goes on with a model file, in the format safetensors or json."""
-    headers = {"Content-Type": _FORMATS.get(suffix, suffix)}
+    headers = {"Content-Type": FORMATS.get(suffix, suffix)}
     params = {"settings": _ENCODER.encode(dict(settings or {})).decode()}
     path = _path(name, "model")
     return Ask("PUT", path, shapes.Status, file, headers, params, repeatable=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from tests.daemon.processes import Server
 from tests.daemon.processes import running
 from tests.daemon.standing_in import learned_model
 
+NOBODY = "--url http://127.0.0.1:1"  # asked only if nothing is wrong before
 SAMPLES = '{"x": 25, "number": 1}\n{"x": 2, "number": 2}\n'
 
 
@@ -87,7 +89,7 @@ def test_each_line_of_labels_is_told_also_of_an_id_that_was_there_before(cli: Cl
         ("show wine history", 1, ("not learned anything",)),
         ("show wine everything", 2, ("everything", "champion")),
         (
-            "models --url http://127.0.0.1:1",
+            f"models {NOBODY}",
             1,
             ("at http://127.0.0.1:1 can't be reached",),
         ),
@@ -96,8 +98,11 @@ def test_each_line_of_labels_is_told_also_of_an_id_that_was_there_before(cli: Cl
         ("predict wine good.jsonl --ids key", 1, ("good.jsonl, line 2 has no 'key'",)),
         ("predict wine wrong.jsonl", 1, ("wrong.jsonl, line 1503: sample 1500: ", "'x'")),
         ("label wine labels.jsonl", 1, ("labels.jsonl, line 4: label 1: ",)),
-        ("download wine wine.pkl", 1, ("safetensors or json",)),
-        ("upload beer good.jsonl", 1, ("Content-Type must be",)),
+        (f"download wine wine.pkl {NOBODY}", 2, ("wine.pkl ends in '.pkl', but must end in .s",)),
+        (f"upload beer good.jsonl {NOBODY}", 2, ("good.jsonl ends in '.jsonl', but must",)),
+        (f"upload beer good {NOBODY}", 2, ("good ends in '', but must end in .safetensors or .j",)),
+        (f"download wine nodir/x.json {NOBODY}", 2, ("'nodir/x.json', but its folder does not",)),
+        (f"dead-letters wine nodir/x {NOBODY}", 2, ("'nodir/x', but its folder does not exist",)),
         ("upload beer absent.json", 1, ("absent.json",)),
         ("create beer bad.toml", 2, ("bad.toml",)),
         ("create beer empty.toml", 1, ("source.target",)),
@@ -143,6 +148,18 @@ def test_a_name_that_no_model_may_have_is_told_with_its_rule(
     outcome = cli("client", *(name if word == "NAME" else word for word in command.split()))
     assert outcome.code == 2
     assert outcome.err.startswith(f"streamnet: model is {name!r}, but must be lower-case letters, ")
+
+
+def test_a_file_that_can_not_be_written_in_the_end_is_told_by_its_own_name(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", ".wine.json.12-34.part")
+
+    monkeypatch.setattr("streamnet.durability.writing.write_durably", full)
+    outcome = cli("client", "download", "wine", "wine.json")
+    assert outcome.code == 1
+    assert outcome.err == "streamnet: wine.json can't be written: No space left on device\n"
 
 
 def test_who_is_refused_in_the_middle_of_a_file_is_told_where_to_go_on(cli: Cli) -> None:
