@@ -23,11 +23,11 @@ from streamnet.daemon.lifecycle import Lifecycle
 from streamnet.daemon.lines import counted
 from streamnet.daemon.lines import line_of
 from streamnet.daemon.lines import lines_of
+from streamnet.daemon.room import check_room
 from streamnet.daemon.standing import letters_of
 from streamnet.daemon.standing import status_of
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
-from streamnet.errors import BusyError
 from streamnet.errors import ConfigurationError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.files import SUFFIXES
@@ -44,7 +44,6 @@ __all__ = ("Hosted",)
 
 _UNIT = 128  # bytes that are reckoned as one sample
 _PIECE = 1000  # labels or predictions that are taken at once
-_SOONEST, _UNKNOWN, _LATEST = 0.1, 1.0, 60.0  # seconds until a sender is asked to come again
 
 
 @final
@@ -194,7 +193,9 @@ class Hosted:
         else:
             target = str(self.settings.source.target)
             lines = await self._worker.run(len(samples), lines_of, samples, target)
-        life = self._with_room()
+        life = self._writable()
+        if key is None or not life.committer.intake.knows(key):  # what is taken needs no room
+            self._check_room(life)
         if key is None and not lines.samples:
             return Receipt(0, 0, False, None, None)
         receipt, frame = life.committer.intake.take(*lines[:2], rejected=lines.rejected, key=key)
@@ -267,7 +268,10 @@ class Hosted:
         """
         outcomes = []
         for piece in _pieces(len(labels)):
-            committer = self._with_room().committer
+            life = self._writable()
+            committer = life.committer
+            if not committer.intake.knows_all(labels[piece]):
+                self._check_room(life)
             found, frame = committer.intake.label(labels[piece], now())
             outcomes += found
             await committer.commit(frame, durable=durable and piece.stop >= len(labels))
@@ -278,21 +282,15 @@ class Hosted:
         """Samples that were accepted and not learned."""
         return 0 if self._life is None else self._life.queued
 
-    def _with_room(self) -> Life:
-        """What is alive, if it may take more to learn."""
+    def _writable(self) -> Life:
+        """What is alive, if its journal can be written."""
         life = self._lifecycle.living()
         life.committer.check()
-        queued = self.queued
-        if queued >= self.max_queued:
-            # When a tenth of the room is free, at the pace of late.
-            pace = life.watch.pace.value
-            seconds = (queued - 0.9 * self.max_queued) / pace if pace else _UNKNOWN
-            raise BusyError(
-                f"model {self.name} has {queued:,} samples to learn, and may have "
-                f"{self.max_queued:,}",
-                min(max(seconds, _SOONEST), _LATEST),
-            )
         return life
+
+    def _check_room(self, life: Life) -> None:
+        most, pace = self.max_queued, life.watch.pace.value
+        check_room(self.name, queued=self.queued, most=most, pace=pace)
 
     # ------------------------------------------------------------ what there is
 

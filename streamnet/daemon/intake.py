@@ -132,6 +132,10 @@ class Intake:
         frame = Frame(Kind.SAMPLES, json.encode(about), lines, samples)
         return self._accept(frame, about), frame
 
+    def knows(self, key: str) -> bool:
+        """Whether `take` would take nothing new under a key."""
+        return key in self._keys
+
     def _accept(self, frame: Frame, about: dict[str, Any] | None) -> Receipt:
         first, count = self.samples, frame.samples
         self.samples += count
@@ -217,6 +221,10 @@ class Intake:
         outcomes, lines = self._join(about)
         body = "".join(lines).encode()
         return outcomes, Frame(Kind.LABELS, json.encode(about), body, len(lines))
+
+    def knows_all(self, labels: Sequence[tuple[str, Any]]) -> bool:
+        """Whether `label` would complete no sample, since all of them came before."""
+        return all(self.pending.is_settled(identity) for identity, _ in labels)
 
     def _told(self, identity: str, value: Any) -> str | float:
         """A label as it is kept and compared: a text, or a number."""
