@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 from msgspec import json
 
+from streamnet.daemon import keys
 from streamnet.daemon.answers import Answer
 from streamnet.daemon.answers import Outcome
 from streamnet.daemon.answers import Receipt
@@ -123,10 +124,10 @@ class Intake:
             frame = Frame(Kind.SAMPLES, json.encode(more) if more else b"", lines, samples)
             return self._accept(frame, more), frame
         digest = sha256(lines).hexdigest()[:32]
-        known = self._keys.get(key)
+        known = self._keys.get(key) or self._known_earlier(key, digest)
         if known is not None:
             if known[0] != digest:
-                raise ConflictError(f"key {key!r} was used for other samples")
+                raise ConflictError(f"key {keys.shown(key)!r} was used for other samples")
             return known[1]._replace(duplicate=True), None
         about = {"key": key, "digest": digest, "rejected": 0, "targetless": rejected}
         frame = Frame(Kind.SAMPLES, json.encode(about), lines, samples)
@@ -134,7 +135,13 @@ class Intake:
 
     def knows(self, key: str) -> bool:
         """Whether `take` would take nothing new under a key."""
-        return key in self._keys
+        return key in self._keys or keys.earlier(key) in self._keys
+
+    def _known_earlier(self, key: str, digest: str) -> tuple[str, Receipt] | None:
+        """What an earlier release kept of a part; other samples may be of a sender's own key."""
+        earlier = keys.earlier(key)
+        known = None if earlier is None else self._keys.get(earlier)
+        return known if known is not None and known[0] == digest else None
 
     def _accept(self, frame: Frame, about: dict[str, Any] | None) -> Receipt:
         first, count = self.samples, frame.samples

@@ -22,6 +22,7 @@ from streamnet.daemon.bodies import decoded
 from streamnet.daemon.bodies import is_lines
 from streamnet.daemon.bodies import lines_of
 from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.keys import part_of
 from streamnet.daemon.operations import Operation
 from streamnet.daemon.operations import Parameter
 from streamnet.daemon.operations import replied
@@ -122,7 +123,7 @@ class _Taking:
         self._last: int | None = None
 
     async def take(self, part: bytes) -> None:
-        key = None if self._key is None else f"{self._key}#{self._parts}"
+        key = None if self._key is None else part_of(self._key, self._parts)
         taken = await self._patiently(part, key)
         self._parts += 1
         self._lines += part.count(b"\n")

@@ -20,6 +20,7 @@ from streamnet.daemon.frames import Kind
 from streamnet.daemon.frames import encode
 from streamnet.daemon.frames import frames_of
 from streamnet.daemon.intake import Intake
+from streamnet.daemon.keys import part_of
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ConflictError
 
@@ -302,3 +303,22 @@ def test_a_frame_of_an_earlier_release_which_left_such_samples_out_is_understood
     about = json.encode({"key": "k", "digest": "", "rejected": 2})
     intake = again([Frame(Kind.SAMPLES, about, b'{"y":1}\n', 1)])
     assert (intake.samples, intake.rejected) == (1, 2)
+
+
+def test_a_part_of_a_stream_is_not_taken_for_what_a_sender_gave_a_key_of_the_same_look() -> None:
+    intake = make()
+    for key, lines in (("k#0", b"{}\n"), (part_of("k", 0), b"[]\n"), ("k", b"1\n")):
+        assert not intake.take(lines, 1, key=key)[0].duplicate
+        assert intake.knows(key)
+    with pytest.raises(ConflictError, match="key 'k' was used for other samples"):
+        intake.take(b"2\n", 1, key=part_of("k", 0))
+
+
+def test_a_part_that_an_earlier_release_took_is_not_learned_again() -> None:
+    """Whose keys are in its journals as they were."""
+    kept = make().take(b"{}\n", 1, key="k#0")[1]
+    assert kept is not None
+    intake = again([kept])
+    assert intake.knows(part_of("k", 0))
+    assert intake.take(b"{}\n", 1, key=part_of("k", 0))[0] == Receipt(1, 0, True, 0, 0)
+    assert not intake.knows(part_of("k", 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,16 @@ def test_a_stream_with_a_key_is_cut_alike_however_it_comes(registry: StandInRegi
         receipts.append(reply.json())
     assert [receipt["duplicate"] for receipt in receipts] == [False, True, True]
     assert receipts[1]["accepted"] == len(registry.models["wine"].taken) == 18_000
+
+
+def test_the_parts_of_a_stream_have_no_keys_that_a_sender_may_give(
+    http: TestClient, wine: StandIn
+) -> None:
+    headers = {"content-type": "application/x-ndjson", "idempotency-key": "k"}
+    http.post("/v1/models/wine/samples", content=lines(SAMPLES * 600), headers=headers)
+    assert len(wine.keys) > 1
+    for key in wine.keys:
+        assert not re.fullmatch("[!-~]*", key), "the documented pattern"
 
 
 def test_who_is_too_fast_is_told_when_to_come_again(http: TestClient, wine: StandIn) -> None:
