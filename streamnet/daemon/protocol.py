@@ -91,6 +91,10 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle.scope[READER_LEFT] = True
         return not cycle.scope.get(ENDS_WITH_READER, False)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        # WebSockets are off on purpose: anybody could fill the log with advice to install them.
+        self.logger.debug("a request for another protocol is answered as one of HTTP/1.1")
+
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self.limits.header_seconds, self._too_slow)
 

@@ -160,9 +160,10 @@ class Address:
         try:
             listener = socket.create_server((self.host, self.port), family=family, backlog=2048)
         except OSError as error:
-            told = f"{self.host}:{self.port} can't be listened on: {error.strerror}"
+            # Behind a bracket Python repeats the address.
+            why = str(error.strerror or error).partition(" (while ")[0]
+            told = f"{_shown(self.host)}:{self.port} can't be listened on: {why}"
             if error.errno == EADDRINUSE:
-                told = told.partition(" (")[0]  # behind which Python repeats the address
                 raise StreamnetError(told) from error
             raise ConfigurationError(told) from error
         # Connections inherit it. asyncio would set it only where a socket names its protocol, and

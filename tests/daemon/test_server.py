@@ -242,6 +242,23 @@ def test_a_port_that_is_taken_is_told_as_what_may_pass() -> None:
     assert not isinstance(caught.value, ConfigurationError)  # after which no service is restarted
 
 
+def test_an_address_of_somebody_else_is_told_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Address(host="8.8.8.8", port=18412).listen()
+    told = "8.8.8.8:18412 can't be listened on: Cannot assign requested address"
+    assert str(caught.value) == told
+
+
+def test_who_asks_for_a_websocket_fills_no_log_with_advice() -> None:
+    wish = b"GET /healthz HTTP/1.1\r\nhost: %s\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    with running() as server:
+        with connected(server) as connection:
+            connection.sendall(wish % f"{server.host}:{server.port}".encode())
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        logged = server.end(signal.SIGTERM)[1]
+    assert not [line for line in logged.splitlines() if "warning" in line.lower()]
+
+
 @pytest.mark.parametrize(
     ("address", "names"),
     [
