@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -210,7 +211,7 @@ def predict(
 ) -> int:
     """Answer samples, one a line."""
     lines = _decoded(file)
-    named = None if ids is None else [_taken(line, ids, file) for line in lines]
+    named = None if ids is None else [str(_taken(line, ids, file)) for line in lines]
     samples = [line.value for line in lines]
     with daemon.asked(name) as asked, _placed(file, [line.number for line in lines]):
         return _show(asked.predict(name, samples, ids=named, explain=explain))
@@ -220,7 +221,7 @@ def predict(
 def label(name: Name, file: Lines, /, *, queued: Queued = False, daemon: Daemon = HERE) -> int:
     """Tell the truth for predictions; a line is {"id": ..., "label": ...}."""
     lines = _decoded(file)
-    labels = [(_taken(line, "id", file), line.value.get("label")) for line in lines]
+    labels = [(str(_taken(line, "id", file)), _taken(line, "label", file)) for line in lines]
     with daemon.asked(name) as asked, _placed(file, [line.number for line in lines]):
         return _show(asked.label(name, labels, durable=not queued))
 
@@ -350,17 +351,17 @@ def _decoded(file: str) -> list[_Line]:
     return decoded
 
 
-def _taken(line: _Line, column: str, file: str) -> str:
+def _taken(line: _Line, column: str, file: str) -> Any:
     from streamnet.errors import DataError
 
     if column not in line.value:
         raise DataError(f"{file}, line {line.number} has no {column!r}")
-    return str(line.value.pop(column))
+    return line.value.pop(column)
 
 
 @contextmanager
 def _placed(file: str, numbers: Sequence[int]) -> Iterator[None]:
-    """Tell on which line stands what a daemon refuses."""
+    """Tell on which line stands what a daemon refuses, in place of its number in the request."""
     from streamnet.errors import DataError
     from streamnet.errors import RefusedError
 
@@ -369,4 +370,6 @@ def _placed(file: str, numbers: Sequence[int]) -> Iterator[None]:
     except RefusedError as error:
         if error.number is None:
             raise
-        raise DataError(f"{file}, line {numbers[error.number]}: {error}") from error
+        told = re.sub(rf"^\w+ {error.number}: ", "", str(error))
+        told = re.sub(rf"^(\w+) {error.number} ", r"the \1 ", told)
+        raise DataError(f"{file}, line {numbers[error.number]}: {told}") from error

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,8 +97,9 @@ def test_each_line_of_labels_is_told_also_of_an_id_that_was_there_before(cli: Cl
         ("learn wine absent.jsonl", 1, ("absent.jsonl", "No such file")),
         ("predict wine bad.jsonl", 1, ("bad.jsonl, line 3 is no JSON object",)),
         ("predict wine good.jsonl --ids key", 1, ("good.jsonl, line 2 has no 'key'",)),
-        ("predict wine wrong.jsonl", 1, ("wrong.jsonl, line 1503: sample 1500: ", "'x'")),
-        ("label wine labels.jsonl", 1, ("labels.jsonl, line 4: label 1: ",)),
+        ("predict wine wrong.jsonl", 1, ("wrong.jsonl, line 1503: ", "'x'")),
+        ("label wine labels.jsonl", 1, ("labels.jsonl, line 4: ", "length")),
+        ("label wine unlabelled.jsonl", 1, ("unlabelled.jsonl, line 2 has no 'label'",)),
         (f"download wine wine.pkl {NOBODY}", 2, ("wine.pkl ends in '.pkl', but must end in .s",)),
         (f"upload beer good.jsonl {NOBODY}", 2, ("good.jsonl ends in '.jsonl', but must",)),
         (f"upload beer good {NOBODY}", 2, ("good ends in '', but must end in .safetensors or .j",)),
@@ -116,11 +118,13 @@ def test_what_goes_wrong_is_one_line(
     write("good.jsonl", '\n{"x": 1}\n')
     write("wrong.jsonl", "\n\n" + '{"x": 1}\n' * 1500 + '{"x": "many"}\n{"x": 1}\n')
     write("labels.jsonl", '{"id": 1, "label": 1}\n\n\n{"id": "", "label": 1}\n')
+    write("unlabelled.jsonl", '{"id": 1, "label": 1}\n{"id": "zz"}\n')
     write("bad.toml", "source = [\n")
     write("empty.toml", "")
     outcome = cli("client", *arguments.split())
     assert outcome.code == code
     assert all(phrase in outcome.complaint for phrase in phrases)
+    assert not re.search(r"line \d+: (sample|label) \d", outcome.err), "numbered twice"
 
 
 @pytest.mark.parametrize("name", ["Mine", ""])
