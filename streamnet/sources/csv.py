@@ -29,6 +29,7 @@ from streamnet.sources.dialect import tables_of
 from streamnet.sources.dialect import told_delimiter
 from streamnet.sources.dialect import with_points
 from streamnet.sources.doubts import tell_doubts
+from streamnet.sources.doubts import tell_marks
 from streamnet.sources.fields import load_kernel
 from streamnet.sources.headers import has_header
 from streamnet.sources.kinds import kind_of
@@ -124,6 +125,7 @@ class CsvFormat(TextFormat):
             self._delimiters = (told,)
         table = self._table(head)
         self._decimal = decimal_of(table, self._columns.missing)
+        written = table
         if self._decimal == ",":
             table = with_points(table)
         if self._header is None:
@@ -145,6 +147,9 @@ class CsvFormat(TextFormat):
                     f" but {table.fields} fields in its records"
                 )
             self._schema = self._schema_of(head.file, rows)
+            if self._decimal == ",":
+                columns = zip(*(r for r in written.rows if len(r) == fields), strict=True)
+                tell_marks(head.file, self._schema, dict(zip(self._names, columns, strict=False)))
         except SchemaError as error:
             raise SchemaError(f"{error}{self._hint(head)}") from None
         load_kernel()

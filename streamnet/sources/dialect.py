@@ -20,6 +20,7 @@ __all__ = (
     "DELIMITERS",
     "Table",
     "decimal_of",
+    "grouped_of",
     "table_of",
     "tables_of",
     "told_delimiter",
@@ -31,6 +32,7 @@ DELIMITERS = (",", "\t", ";", "|")
 
 _SEP = re.compile(rb'"?sep=([\x20-\x7e\t])"?\r?\n', re.IGNORECASE)
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+(?:,[0-9]*)?")  # points are marks
 
 
 class Table(NamedTuple):
@@ -84,33 +86,53 @@ def told_delimiter(head: Head) -> tuple[Head, str | None]:
 
 
 def decimal_of(table: Table, missing: Collection[str]) -> str:
-    """What the numbers of a file have before their fraction: a comma or a point.
+    r"""What the numbers of a file have before their fraction: a comma or a point.
 
     It is a comma if no comma separates the fields, and some column is one of numbers, see
-    `kind_of`, if a comma is read as a point, but not as one between thousands.
+    `kind_of`, if a comma is read as a point, but not as one between thousands. Then points are
+    marks between thousands; so a column whose points can't be that speaks against it.
 
     >>> decimal_of(Table(";", [["a", "z"], ["1", "1,5"]], 1.0), ())
     ','
     >>> decimal_of(Table(";", [["a", "z"], ["1", "1,500"]], 1.0), ())
     '.'
+    >>> decimal_of(Table("\t", [["price", "items"], ["1.21", "2,5"]], 1.0), ())
+    '.'
     """
     if table.delimiter == ",":
         return "."
     body = [row for row in table.rows[1:] if len(row) == table.fields] or table.rows[:1]
+    found = "."
     for column in zip(*body, strict=True):
         values = [value for value in column if value not in missing]
-        clear = (_with_point(v) != v and not _THOUSANDS.fullmatch(v) for v in values)
-        if any(clear) and kind_of(map(_with_point, values)) is Kind.NUMBER:
-            return ","
-    return "."
+        if kind_of(map(_with_point, values)) is not Kind.NUMBER:
+            continue
+        commas = sum("," in v and not _THOUSANDS.fullmatch(v) for v in values)
+        points = sum("." in v and not _GROUPED.fullmatch(v) for v in values)
+        if points > commas:
+            return "."
+        if commas:
+            found = ","
+    return found
 
 
 def with_points(table: Table) -> Table:
-    """The same table, its decimal commas as points."""
+    """The same table, its decimal commas as points, and without points between thousands."""
     return table._replace(rows=[list(map(_with_point, row)) for row in table.rows])
 
 
+def grouped_of(values: Sequence[str]) -> str | None:
+    """The first value that were a fraction if its point were no mark between thousands, or None.
+
+    >>> grouped_of(["446", "1.234,5", "2.784"])
+    '2.784'
+    """
+    return next((v for v in values if is_number(v) and _GROUPED.fullmatch(v)), None)
+
+
 def _with_point(text: str) -> str:
+    if _GROUPED.fullmatch(text):
+        return text.replace(".", "").replace(",", ".")
     pointed = text.replace(",", ".", 1) if "," in text else text
     return pointed if pointed is text or is_number(pointed) else text
 

@@ -12,6 +12,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.columns import columns_named
+from streamnet.sources.dialect import grouped_of
 from streamnet.sources.kinds import is_not_finite
 from streamnet.sources.kinds import is_number
 from streamnet.sources.kinds import strays_of
@@ -19,7 +20,7 @@ from streamnet.sources.reasons import shown
 from streamnet.sources.times import is_time
 from streamnet.sources.times import seconds_of_text
 
-__all__ = ("tell_doubts",)
+__all__ = ("tell_doubts", "tell_marks")
 
 MOSTLY = 0.95
 FEWEST_LABELS = 20
@@ -66,6 +67,24 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
                 dates[name] = foreign[0], f"2023-12-31{_orders_of(name, foreign)}"
     _tell_words(file, "numbers are written", words)
     _tell_words(file, "dates are read", dates)
+
+
+def tell_marks(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) -> None:
+    """Say, once a file with decimal commas, that points between its thousands are read as such.
+
+    Args:
+        file: Its name.
+        schema: Its columns.
+        values: Texts of the columns as they stand there.
+    """
+    numbers = [name for name, kind in schema.fields if kind is Kind.NUMBER]
+    if schema.task is Task.REGRESSION:
+        numbers.append(str(schema.target))
+    for name in numbers:
+        if (text := grouped_of(values.get(name, ()))) is not None:
+            rule = "%s: column %r has %s, which is read as %s: numbers have decimal commas there"
+            logger.warning(rule, file, name, shown(text), text.replace(".", ""))
+            return
 
 
 def _orders_of(name: str, dates: Sequence[str]) -> str:

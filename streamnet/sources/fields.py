@@ -17,6 +17,7 @@ SKIPPED = -1  # in a plan: 0 and above is a column of numbers, -2 and below one 
 NUMBER, HARD, WORD = 0, 1, 2  # what a field of numbers holds
 
 SPACE, TAB, FORM_FEED, RETURN, DOT, PLUS, MINUS, ZERO, NINE = 32, 9, 12, 13, 46, 43, 45, 48, 57
+GROUP = 3  # digits between two marks of thousands
 EXPONENT = 101
 DIGITS_KEPT = 19  # in 64 bits
 EXACT = np.uint64(2**53)  # below it, whole numbers are exact, as are powers of ten up to 10**22
@@ -64,7 +65,8 @@ class FieldReader:
             delimiter: The byte between fields.
             quote: The byte around them, -1 for none.
             missing: What stands for a missing number, in capitals or not.
-            decimal: The byte before the fraction of a number, where it is no dot.
+            decimal: The byte before the fraction of a number; if it is no dot, dots are marks
+                between thousands.
         """
         self._plan = plan
         self._numbers = int(max(0, plan.max(initial=-1) + 1))
@@ -106,14 +108,15 @@ class FieldReader:
         troubles = self._hard(data, numbers, trouble[:found])
         return Fields(numbers, span, escaped, troubles)
 
-    @staticmethod
     def _hard(
-        data: bytes, numbers: NDArray[np.float64], trouble: NDArray[np.int64]
+        self, data: bytes, numbers: NDArray[np.float64], trouble: NDArray[np.int64]
     ) -> list[Trouble]:
         """Read the numbers that are not simple; what is left is no finite number."""
         hard = trouble[:, 4] == HARD
         found = trouble[hard]
-        texts = [data[low:high].replace(b",", b".") for low, high in found[:, 2:4].tolist()]
+        texts = [data[low:high] for low, high in found[:, 2:4].tolist()]
+        if self._decimal != DOT:
+            texts = [text.replace(b".", b"").replace(b",", b".") for text in texts]
         values = np.array([float(text) for text in texts])
         huge = np.isinf(values)
         numbers[found[:, 0], found[:, 1]] = np.where(huge, np.nan, values)
@@ -223,8 +226,10 @@ def _number(data: Bytes, low: int, high: int, decimal: int) -> tuple[int, float]
             else:
                 scale += 0 if behind else 1
                 kept = DIGITS_KEPT + 1  # a digit was left out: not simple
-        elif byte in (DOT, decimal) and not behind:
+        elif byte == decimal and not behind:
             behind = True
+        elif byte == DOT and not behind and _is_mark(data, low, at, high):
+            pass
         else:
             break
         at += 1
@@ -240,6 +245,24 @@ def _number(data: Bytes, low: int, high: int, decimal: int) -> tuple[int, float]
     number = float(mantissa)
     number = number * POWERS[scale] if scale >= 0 else number / POWERS[-scale]
     return NUMBER, -number if negative else number
+
+
+@kernel
+def _is_mark(data: Bytes, low: int, at: int, high: int) -> bool:
+    """Whether the dot at ``at`` stands between thousands, as in 1.234.567,8; no dot before is bad.
+
+    A number that begins with 0 has none.
+    """
+    first = low + 1 if data[low] in (PLUS, MINUS) else low
+    before = at - first
+    dotted = before > GROUP and data[at - GROUP - 1] == DOT
+    if data[first] == ZERO or not (0 < before <= GROUP or dotted):
+        return False
+    for place in range(at + 1, at + 1 + GROUP):
+        if place >= high or not ZERO <= data[place] <= NINE:
+            return False
+    place = at + 1 + GROUP
+    return place == high or not ZERO <= data[place] <= NINE
 
 
 @kernel

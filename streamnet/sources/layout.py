@@ -19,6 +19,7 @@ from streamnet.sources.columns import Columns
 from streamnet.sources.fields import FieldReader
 from streamnet.sources.fields import Fields
 from streamnet.sources.kinds import is_not_finite
+from streamnet.sources.kinds import is_number
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
 from streamnet.sources.records import Rules
@@ -112,7 +113,10 @@ class Layout:
                 reason = Reason.NOT_FINITE
             if name == self._schema.target:
                 reason = Reason.TARGET_NUMBER
-            yield trouble.row, (order[name], Problem.of_value(reason, name, text))
+            problem = Problem.of_value(reason, name, text)
+            if self._decimal != "." and not trouble.huge and is_number(text):
+                problem = problem._replace(detail=f"{problem.detail} with a decimal comma")
+            yield trouble.row, (order[name], problem)
 
     def _texts(self, chunk: Chunk, fields: Fields, column: int) -> list[str | None]:
         """The words of a column, None where missing."""

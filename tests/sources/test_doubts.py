@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from streamnet.samples import Field
@@ -65,16 +66,44 @@ def test_words_that_are_numbers_in_disguise_are_told(
     ]
 
 
-def test_thousands_beside_decimal_commas_are_told(
+def test_points_between_thousands_are_read_as_such_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lines = (f"{n}.381,48;x{n}" if n % 3 else f"{n}40,6;x{n}" for n in range(1, 99))
-    path = write(tmp_path, "f.csv", "revenue;y\n" + "".join(f"{line}\n" for line in lines))
-    read(open_files([path], columns=Columns(target="y")))
-    assert (
-        "f.csv: column 'revenue' is taken as words, such as '1.381,48'; "
-        "numbers are written like 1381.48"
-    ) in caplog.messages[-1]
+    shares, revenues = [n / 100 for n in range(11, 99)], [n * 7 + 990 for n in range(11, 99)]
+    text = "share;revenue;plain\n"
+    for share, revenue in zip(shares, revenues, strict=True):
+        text += f"{share};{revenue:,};1,381.48\n".translate(str.maketrans(",.", ".,"))
+    path = write(tmp_path, "f.csv", text)
+    expected = {"share": shares, "revenue": revenues, "plain": [1381.48] * len(shares)}
+    for columns in (Columns(target="revenue"), Columns(kinds={"revenue": Kind.NUMBER})):
+        caplog.clear()
+        schema, (block,) = read(open_files([path], columns=columns))
+        for name, column in zip(schema.numbers, block.numbers.T, strict=True):
+            assert column.tolist() == expected[name]
+        assert block.target is None or block.target.tolist() == revenues
+        (line,) = caplog.messages
+        assert line.endswith(
+            "f.csv: column 'revenue' has '1.067', which is read as 1067: "
+            "numbers have decimal commas there"
+        )
+
+
+def test_numbers_with_a_point_are_rejected_among_decimal_commas(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", "x;y\n0,5;a\n1,25;b\n2.5;a\n1,5;a\n")
+    _, blocks = read(open_files([path], columns=Columns(target="y")))
+    (letter,) = (letter for block in blocks for letter in block.rejected)
+    assert letter.detail == "column 'x' has '2.5', which is not a number with a decimal comma"
+
+
+def test_pairs_do_not_turn_points_of_other_columns_to_commas(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "".join(f"{n}.21\t{n % 4},5\tu\n" for n in range(50))
+    path = write(tmp_path, "f.tsv", f"price\titems\ty\n{text}")
+    schema, blocks = read(open_files([path], columns=Columns(target="y")))
+    assert schema.fields == (Field("price", Kind.NUMBER), Field("items", Kind.CATEGORY))
+    assert blocks[0].numbers[:, 0].tolist() == pl.read_csv(path, separator="\t")["price"].to_list()
+    assert "column 'items' is taken as words, such as '0,5'" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize("day", ["3/4/2023", "03-04-2023 23:59", "12/31/2023", "31/12/2023"])

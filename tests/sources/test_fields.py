@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,14 +44,38 @@ def test_a_missing_number_may_be_in_capitals_or_not(text: str) -> None:
 
 
 def test_a_decimal_comma_is_read_where_there_are_some() -> None:
-    data = b"x;1,5\nx;-,25e1\nx;7\nx;2.5\nx;12345678901234567890,5\nx;1,2,3\nx;1.234,5\n"
+    data = b"x;1,5\nx;-,25e1\nx;7\nx;2.5\nx;12345678901234567890,5\nx;1,2,3\nx;1.23,5\n"
     records = find_records(data, 0, True, Rules(ord(";"), QUOTE, fields=2), 10)
     plan, good = np.array([-1, 0]), np.ones(len(records.begin), np.bool_)
     fields = FieldReader(plan, ord(";"), QUOTE, (), COMMA).read(data, records, good)
-    assert fields.numbers[:5, 0].tolist() == [1.5, -2.5, 7.0, 2.5, 12345678901234567890.5]
-    assert sorted(trouble.row for trouble in fields.troubles) == [5, 6]
+    assert fields.numbers[[0, 1, 2, 4], 0].tolist() == [1.5, -2.5, 7.0, 12345678901234567890.5]
+    assert sorted(trouble.row for trouble in fields.troubles) == [3, 5, 6]
     fields = FieldReader(plan, ord(";"), QUOTE, ()).read(data, records, good)
     assert sorted(trouble.row for trouble in fields.troubles) == [0, 1, 4, 5, 6]
+
+
+@given(
+    st.text("0123456789.", min_size=1, max_size=24),
+    st.sampled_from(["", "-", "+"]),
+    st.sampled_from(["", ",", ",5", ",25e3"]),
+)
+@example("1.234.567.890.123.456.789", "-", ",5")
+def test_points_stand_between_thousands_where_commas_are_decimal(
+    whole: str, sign: str, part: str
+) -> None:
+    text = f"{sign}{whole}{part}"
+    data = text.encode()
+    records = find_records(data, 0, True, Rules(ord(";"), QUOTE, fields=1), 10)
+    good = np.ones(1, np.bool_)
+    fields = FieldReader(np.array([0]), ord(";"), QUOTE, (), COMMA).read(data, records, good)
+    first, *groups = whole.split(".")
+    marked = first[:1] in "123456789" and len(first) in (1, 2, 3) and {3} == {*map(len, groups)}
+    if marked or not groups:
+        assert not fields.troubles
+        expected = float(f"{sign}{first}{''.join(groups)}{part.replace(',', '.')}")
+        assert same(fields.numbers[0, 0], expected)
+    else:
+        assert len(fields.troubles) == 1
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
