@@ -31,6 +31,7 @@ from streamnet.evaluation import RegressionEvaluation
 from streamnet.evaluation import RegressionEvaluator
 from streamnet.evaluation.evaluation import class_measures
 from streamnet.evaluation.measures import for_json
+from streamnet.features.categories import as_spelled
 from streamnet.modelfiles import Model
 from streamnet.samples import Task
 
@@ -103,14 +104,15 @@ class _Tracks:
                 for pair in zip(truth.tolist(), outputs[:, 0].tolist(), strict=True):
                     self.pairs.add(*pair)
             return
-        for name in truth.tolist():
+        names = [as_spelled(name, self.numbers) for name in truth.tolist()]
+        for name in names:
             if name not in self.numbers:
                 self.numbers[name] = len(self.labels)
                 self.labels.append(name)
         if self.shares is not None:
-            for name, row in zip(truth.tolist(), outputs, strict=True):
+            for name, row in zip(names, outputs, strict=True):
                 self.shares.add(name, probabilities=row)
-        label = np.array([self.numbers[name] for name in truth.tolist()], np.int32)
+        label = np.array([self.numbers[name] for name in names], np.int32)
         known = np.full(len(label), len(self.model.labels), np.int32)
         self.classes[0].update(outputs[None].astype(np.float32), label, known)
         simple = self.class_baselines.answers(label, known, len(self.labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import final
@@ -9,10 +10,15 @@ from zlib import crc32
 
 from streamnet.errors import ModelFileError
 
-__all__ = ("Vocabulary", "printable")
+__all__ = ("Vocabulary", "as_spelled", "printable")
 
 BUCKETS = 256
 LONGEST = 256  # characters of a value that are kept
+TRUTHS = {
+    spelling: (word, word.title(), word.upper())
+    for word in ("true", "false")
+    for spelling in (word, word.title(), word.upper())
+}
 
 
 def printable(value: str) -> str:
@@ -22,6 +28,20 @@ def printable(value: str) -> str:
     except UnicodeEncodeError:
         return value.encode(errors="backslashreplace").decode()
     return value
+
+
+def as_spelled(value: str, known: Container[str | None]) -> str:
+    """``value``, or if it is a truth value that is known in another spelling only, that one.
+
+    Delimited text has them as its writer spells them, all else has true and false: what was
+    learned of the one is to be known of the other.
+
+    >>> as_spelled("true", {"False", "True"}), as_spelled("true", {"yes"})
+    ('True', 'true')
+    """
+    if value in known or value not in TRUTHS:
+        return value
+    return next((other for other in TRUTHS[value] if other in known), value)
 
 
 def _bounded(value: str) -> str:
@@ -36,7 +56,8 @@ class Vocabulary(dict[str | None, int]):
     """Keys of the values of one field, numbered in order of appearance.
 
     Looking up a new value with ``vocabulary[value]`` appends it; beyond ``limit`` values, new ones
-    share 256 hashed keys. `key` looks up only. ``None`` is the missing value.
+    share 256 hashed keys. `key` looks up only, and knows true as True, see `as_spelled`. ``None``
+    is the missing value.
 
     >>> jobs = Vocabulary(base=1 << 40, limit=1000)
     >>> [jobs[job] - (1 << 40) for job in ("cook", None, "smith", "cook")]
@@ -65,6 +86,8 @@ class Vocabulary(dict[str | None, int]):
         if value is None:
             return self._base
         found = self.get(value)
+        if found is None and value in TRUTHS:
+            found = self.get(as_spelled(value, self))
         return self._known(value) if found is None else found
 
     def learn(self, column: Sequence[str | None]) -> Iterable[int]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.features.categories import as_spelled
 from streamnet.features.categories import printable
 from streamnet.repeated import repeated
 from streamnet.samples import Block
@@ -112,7 +113,7 @@ class ClassLabels:
     def _known(self, label: str | None) -> int:
         found = self._numbers.get(label)
         if found is None:
-            found = self._numbers.get(printable(label or ""), -1)
+            found = self._numbers.get(as_spelled(printable(label or ""), self._numbers), -1)
         return found
 
     def _learn(self, label: str) -> int:

@@ -44,6 +44,14 @@ def test_looking_up_learns_nothing() -> None:
     assert (len(vocabulary), vocabulary.values_seen) == (2, ["a"])
 
 
+def test_truth_values_are_known_in_each_spelling_unless_both_were_seen() -> None:
+    vocabulary = Vocabulary(base=0, limit=9)
+    list(vocabulary.learn(["False", "True", "yes"]))
+    assert list(vocabulary.look_up(["true", "FALSE", "True", "YES", "tRUE"])) == [2, 1, 2, -1, -1]
+    assert list(vocabulary.learn(["true"])) == [4]
+    assert list(vocabulary.look_up(["true", "True", "false"])) == [4, 2, 1]
+
+
 def test_very_long_values_are_kept_short_but_told_apart() -> None:
     vocabulary = Vocabulary(base=0, limit=10)
     values = ["x" * 1_000_000 + "a", "x" * 1_000_000 + "b", "x" * 256]
