@@ -12,6 +12,7 @@ from typing import final
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.errors import SchemaError
 from streamnet.modelfiles import Model
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
@@ -42,6 +43,7 @@ async def answers(
     Raises:
         ConfigurationError: If there are no files.
         DataError: If a file can't be read or lacks a column.
+        SchemaError: If it has columns with names, but the model knows none.
     """
     if not files:
         raise ConfigurationError("no file is given, but there must be one with samples")
@@ -52,6 +54,11 @@ async def answers(
     async with aclosing(open_files(files, columns=columns, **given)) as source:
         await source.open()
         while (block := await source.receive()) is not None:
+            if not model.fields and block.sparse is None:
+                raise SchemaError(
+                    f"{block.source} is no libSVM file, but the model knows no column by name, "
+                    "only numbered ones"
+                )
             yield block, model.outputs(block)
 
 

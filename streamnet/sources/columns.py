@@ -109,6 +109,8 @@ class Columns:
         names: Sequence[str],
         kind: Callable[[str], Kind],
         task: Callable[[], Task] = lambda: Task.CLASSIFICATION,
+        *,
+        sparse: bool = False,
     ) -> Schema:
         """The schema of a source whose columns have these names.
 
@@ -117,22 +119,29 @@ class Columns:
             names: Its columns in order.
             kind: Tells the kind of the column of a name by its values.
             task: Tells the task by the target's values.
+            sparse: Whether a sample may lack a name: one of those of a given schema is enough.
 
         Raises:
             SchemaError: if a column that is asked for does not exist.
         """
         target = self._checked_target(file, names)
+        lacked = () if self.schema is None or not sparse else [f.name for f in self.schema.fields]
         for setting, wanted in (("drop", self.drop), ("kinds", tuple(self.kinds))):
             for name in wanted:
-                if name not in names:
+                if name not in names and name not in lacked:
                     raise missing_column(file, name, setting, names)
         if self.schema is None:
             unused = {target, *self.drop}
             fields = [Field(n, Kind(self.kind_for(n) or kind(n))) for n in names if n not in unused]
         else:
             fields = [f for f in self.schema.fields if f.name not in self.drop]
+            if lacked and set(lacked).isdisjoint(names):
+                raise SchemaError(
+                    f"{file} has only {columns_named(names)}: no column is one that the model "
+                    f"knows: {columns_named(sorted(lacked))}"
+                )
             for name, _ in fields:
-                if name not in names:
+                if name not in names and name not in lacked:
                     raise missing_column(file, name, "which the model asks for", names)
         if target is None:
             return Schema(tuple(fields))

@@ -168,13 +168,12 @@ class JsonLinesFormat(TextFormat):
                 known.append(value.strip(WHITESPACE) if isinstance(value, str) else value)
 
     def _schema_of(self, file: str, values: dict[str, list[Any]]) -> Schema:
-        known = () if self._columns.schema is None else self._columns.schema.fields
-        names = list(dict.fromkeys([*values, *(field.name for field in known)]))
         return self._columns.schema_of(
             file,
-            names,
+            list(values),
             lambda name: kind_of(values[name], typed=True),
             lambda: task_of(values[str(self._columns.target)], typed=True),
+            sparse=True,
         )
 
     def _conversion_of_none(self, chunk: Chunk, problems: dict[int, Problem]) -> Block:

@@ -100,6 +100,37 @@ def test_json_lines_may_lack_keys(cli: Cli, model: Path) -> None:
     assert [row["answer"] for row in read_csv(outcome.out)] == ["high", "low"]
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_json_lines_without_a_column_of_the_model_are_refused(
+    cli: Cli, model: Path, command: str
+) -> None:
+    path = write("new.jsonl", '{"label": "high", "other": 1}\n')
+    outcome = cli(command, model, path)
+    assert outcome.code == 1
+    assert outcome.out == ""
+    assert outcome.complaint == (
+        "new.jsonl has only 'label', 'other': no column is one that the model knows: "
+        "'number', 'shade'"
+    )
+
+
+def test_a_missing_truth_is_told_with_the_names_of_the_file_alone(cli: Cli, model: Path) -> None:
+    outcome = cli("evaluate", model, write("new.jsonl", '{"number": 6, "other": 1}\n'))
+    assert "has no column 'label'" in outcome.complaint
+    assert "but only 'number', 'other'." in outcome.complaint
+
+
+def test_a_model_of_numbered_columns_is_refused_where_they_have_names(cli: Cli) -> None:
+    lines = "".join(f"{i % 2} 1:{i % 2} 2:{i % 3}\n" for i in range(300))
+    replay(write("f.svm", lines), candidates=2).model.save("svm.json")
+    assert cli("predict", "svm.json", "f.svm").code == 0
+    outcome = cli("predict", "svm.json", write("f.csv", "a,b\n1,2\n"))
+    assert outcome.code == 1
+    assert outcome.complaint == (
+        "f.csv is no libSVM file, but the model knows no column by name, only numbered ones"
+    )
+
+
 def test_bad_records_are_left_out_counted_and_make_the_exit_code_one(cli: Cli, model: Path) -> None:
     path = write("new.csv", "number,shade\n1,red\n2,red,3\n5,blue\n6,a,b,c\n")
     outcome = cli("predict", model, path)
