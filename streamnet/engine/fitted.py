@@ -57,6 +57,11 @@ class FittedEncoder:
         """Every label met so far, those that can be answered first."""
         return tuple(self._numbers)
 
+    def refused(self, block: Block) -> list[int]:
+        """The samples that `encode` would refuse: none, a new label is no target."""
+        del block
+        return []
+
     def encode(self, block: Block) -> Encoded:
         """Inputs and targets of samples; all of them must have a target."""
         assert block.target is not None

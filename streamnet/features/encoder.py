@@ -209,6 +209,12 @@ class Encoder:
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
         return Encoded(block, inputs, label, known, *NO_TARGETS, outlier)
 
+    def refused(self, block: Block) -> list[int]:
+        """The samples that `encode` would refuse; nothing is learned."""
+        if self._regression or block.target is None:
+            return []
+        return self._labels.refused(block.target)
+
     def accepted(self, block: Block) -> Block:
         """The first samples, up to one that `encode` would refuse, which is then all it rejects."""
         if self._regression or block.target is None:

@@ -59,19 +59,26 @@ class ClassLabels:
 
     def fitting(self, target: NDArray[Any]) -> int:
         """How many of the first samples have a label for which there is a place."""
+        return next(iter(self.refused(target)), len(target))
+
+    def refused(self, target: NDArray[Any]) -> list[int]:
+        """The samples that `number` would refuse; nothing is learned."""
         room = self._max_classes - len(self.names)
         if len(target) <= room:
-            return len(target)
-        new = set()
+            return []
+        new: set[str] = set()
+        refused = []
         for i, label in enumerate(target.tolist()):
             if label in self._numbers:
                 continue
             name = printable(label)
-            if name not in self._numbers:
+            if name in self._numbers or name in new:
+                continue
+            if len(new) < room:
                 new.add(name)
-            if len(new) > room:
-                return i
-        return len(target)
+            else:
+                refused.append(i)
+        return refused
 
     def refusal(self, block: Block, i: int) -> DeadLetter:
         """The rejected record of a block's sample whose label is one too many."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from streamnet.errors import TooManyRejectedError
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 
-__all__ = ("RejectionLimit", "letter_of", "values_of")
+__all__ = ("RejectionLimit", "letter_of", "places_of", "values_of")
 
 
 class _Excess(NamedTuple):
@@ -64,18 +66,36 @@ class RejectionLimit:
         _check_share(share)
         self._share = share
 
-    def cut(self, block: Block) -> Block:
-        """The block, up to the record at which too many will have been rejected; counts nothing."""
+    def cut(self, block: Block, refused: Sequence[int] = ()) -> Block:
+        """The block, up to the record at which too many will have been rejected; counts nothing.
+
+        Args:
+            block: Samples, and what was rejected by now.
+            refused: The rows of the samples that will be rejected as well, ascending.
+        """
         self.share = self._share
-        excess = self._excess(block, self._recent.copy())
+        places = places_of(block, refused)
+        excess = self._excess(len(block) - len(refused), places, self._recent.copy())
         if excess is None:
             return block
-        part = block.part(0, excess.samples)
-        return replace(part, rejected=block.rejected[: excess.rejected])
+        # The last record is a rejected one, or a sample if it fills the first window.
+        records = excess.samples + excess.rejected
+        own = [place + number for number, place in enumerate(_own_places(block))]
+        rejected = bisect_left(own, records)
+        return replace(block.part(0, records - rejected), rejected=block.rejected[:rejected])
 
-    def count(self, block: Block) -> TooManyRejectedError | None:
-        """Take a block's records in; the error if too many were rejected."""
-        excess = self._excess(block, self._recent)
+    def count(
+        self, block: Block, places: Sequence[int] | None = None
+    ) -> TooManyRejectedError | None:
+        """Take a block's records in; the error if too many were rejected.
+
+        Args:
+            block: All that was made of the records.
+            places: How many of its samples come before each rejected one, if that is known better
+                than the block tells, see `places_of`.
+        """
+        places = _own_places(block) if places is None else places
+        excess = self._excess(len(block), places, self._recent)
         self._read += len(block) + len(block.rejected)
         if block.rejected:
             self._last = block.rejected[(excess.rejected if excess else 0) - 1]
@@ -95,13 +115,13 @@ class RejectionLimit:
         self._recent = deque(state["recent"].tolist())
         self._last = None if state["last"] is None else letter_of(state["last"])
 
-    def _excess(self, block: Block, recent: deque[int]) -> _Excess | None:
+    def _excess(self, samples: int, places: Sequence[int], recent: deque[int]) -> _Excess | None:
         """Find the record, adding the block's rejected ones to ``recent`` on the way."""
         most = self.share * self.window
         # The record of this block, counted from 1, with which the first window is full.
         full = self.window - self._read
         rejected = 0
-        for place in block.places().tolist() if block.rejected else ():
+        for place in places:
             record = place + rejected + 1
             if 0 < full < record and len(recent) > most:
                 break
@@ -111,7 +131,7 @@ class RejectionLimit:
                 recent.popleft()
             if record >= full and len(recent) > most:
                 return _Excess(place, rejected, len(recent))
-        if 0 < full <= len(block) + rejected and len(recent) > most:
+        if 0 < full <= samples + rejected and len(recent) > most:
             return _Excess(full - rejected, rejected, len(recent))
         return None
 
@@ -125,6 +145,31 @@ class RejectionLimit:
             f"rejected, but at most {self.share:.0%} (max_rejected) may be{kept}. "
             f"The last one: {last.detail}"
         )
+
+
+def places_of(block: Block, refused: Sequence[int] = ()) -> Sequence[int]:
+    """How many samples come before each rejected record of a block, once more were rejected.
+
+    Args:
+        block: Samples, and what was rejected by now.
+        refused: The rows of the samples that will be rejected as well, ascending.
+
+    >>> from streamnet.sources import Columns, RowReader
+    >>> places_of(RowReader(Columns()).read([{"x": i} for i in range(4)]), [1, 3])
+    [1, 2]
+    """
+    own = _own_places(block)
+    refused = [row for row in refused if row < len(block)]
+    if not refused:
+        return own
+    # A record that was rejected in front of a sample comes before it.
+    places = sorted([*((place, False) for place in own), *((row, True) for row in refused)])
+    return [place - bisect_left(refused, place) for place, _ in places]
+
+
+def _own_places(block: Block) -> list[int]:
+    places: list[int] = block.places().tolist() if block.rejected else []
+    return places
 
 
 def _check_share(share: float) -> None:

@@ -43,6 +43,9 @@ C_co = TypeVar("C_co", bound=Chosen, covariant=True)
 class BlockEncoder(Protocol):
     """Turns blocks into inputs and targets."""
 
+    def refused(self, block: Block) -> list[int]:
+        """The samples, by row, that `encode` would refuse."""
+
     def encode(self, block: Block) -> Encoded:
         """Inputs and targets of the next samples."""
 

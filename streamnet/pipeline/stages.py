@@ -40,6 +40,7 @@ from streamnet.pipeline.barrier import pending
 from streamnet.pipeline.cutting import Arrival
 from streamnet.pipeline.glance import Glance
 from streamnet.pipeline.limit import RejectionLimit
+from streamnet.pipeline.limit import places_of
 from streamnet.pipeline.parts import BlockEncoder
 from streamnet.pipeline.parts import Chooser
 from streamnet.pipeline.parts import Chosen
@@ -77,11 +78,14 @@ async def encode(
     """Turn blocks into inputs and targets; end the stream if too many records are rejected."""
 
     def work(arrival: Arrival) -> tuple[Coded, TooManyRejectedError | None]:
-        block = limit.cut(arrival.block)
+        # What is encoded is learned, so the record at which to stop must be known before.
+        refused = encoder.refused(arrival.block)
+        block = limit.cut(arrival.block, refused)
+        places = places_of(block, refused)
         encoded = encoder.encode(block)
         whole = arrival.ends_round and block is arrival.block
         coded = Coded(encoded, encoder.snapshot() if whole else None)
-        return coded, limit.count(encoded.block)
+        return coded, limit.count(encoded.block, places)
 
     worker = Worker(brief)
     with receive, send:

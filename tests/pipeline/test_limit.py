@@ -6,14 +6,17 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError
 from streamnet.pipeline.limit import RejectionLimit
+from streamnet.pipeline.limit import places_of
 from tests.test_samples import block_of
 
+LETTER = block_of("-+").rejected[0]
 RECORDS = st.lists(st.sampled_from("+++-"), max_size=60).map("".join).map(lambda s: f"{s}+")
 
 
@@ -54,6 +57,45 @@ def test_the_record_is_that_of_the_plain_rule_however_blocks_are_cut(
         assert str(error).startswith(
             f"a.csv, record at {10 * last}: {head[-window:].count('-')} of the last {window} "
         )
+
+
+@given(
+    st.lists(st.sampled_from("++++-x"), max_size=60).map("".join).map(lambda s: f"{s}+"),
+    st.sampled_from([0.0, 0.1, 0.25, 0.5]),
+    st.integers(1, 20),
+    st.lists(st.integers(0, 60), max_size=5),
+)
+def test_samples_that_will_be_refused_count_as_rejected_however_blocks_are_cut(
+    records: str, share: float, window: int, cuts: list[int]
+) -> None:
+    """An x is a sample by now, and a rejected record once it was encoded."""
+    block = block_of(records.replace("x", "+"))
+    refused = [row for row, sign in enumerate(records.replace("-", "")) if sign == "x"]
+    limit = RejectionLimit(share=share, window=window)
+    edges = [0, *sorted({cut % len(block) for cut in cuts} - {0}), len(block)]
+    used, samples = 0, 0
+    error = None
+    for start, stop in pairwise(edges):
+        bad = [row - start for row in refused if start <= row < stop]
+        part = limit.cut(block.part(start, stop), bad)
+        used += len(part) + len(part.rejected)
+        places = places_of(part, bad)
+        bad = [row for row in bad if row < len(part)]
+        kept = part.take(np.delete(np.arange(len(part)), bad))
+        letters = (*part.rejected, *(replace(LETTER, offset=part.marks[row, 0]) for row in bad))
+        ordered = tuple(sorted(letters, key=lambda letter: letter.offset))
+        error = limit.count(replace(kept, rejected=ordered), places)
+        samples += len(kept)
+        if error is not None:
+            break
+    plain = records.replace("x", "-")
+    expected = naive(plain, share, window)
+    assert (error is not None) == (expected is not None)
+    assert used == (len(records) if expected is None else expected)
+    assert samples == plain[:used].count("+")
+    if error is not None:
+        last = plain[:expected].rindex("-")
+        assert str(error).startswith(f"a.csv, record at {10 * last}: ")
 
 
 @given(RECORDS, st.integers(1, 20))

@@ -112,9 +112,10 @@ def broken_off(run: Runner, folder: Path, **settings: Any) -> tuple[Any, ...]:
     folder.mkdir(exist_ok=True)
     numbers: list[int] = []
     source = Playing(stream(Task.CLASSIFICATION, N), seed=settings.pop("pauses"))
+    share = settings.pop("share", 0.14)
     pipeline = pipeline_of(
         source,
-        rejections=Rejections(folder / "bad.jsonl", share=0.14, window=300),
+        rejections=Rejections(folder / "bad.jsonl", share=share, window=300),
         sinks=[lambda served: numbers.extend(served.serials.tolist())],
         **settings,
     )
@@ -139,6 +140,22 @@ def test_too_many_end_the_run_at_the_same_record_and_with_the_same_outputs_whate
     for block_size, threads, pauses in ((1, 1, 2), (7, 2, 3), (64, 2, 4)):
         settings = {"block_size": block_size, "threads": threads, "pauses": pauses}
         assert broken_off(run, folder, **settings) == expected
+
+
+@pytest.mark.parametrize("share", [0.16, 0.3])
+def test_labels_beyond_the_most_classes_end_the_run_at_the_same_record_whatever_the_cuts(
+    tmp_path: Path, run: Runner, share: float
+) -> None:
+    folder, encoder = tmp_path / "f", {"max_classes": 2}
+    expected = broken_off(run, folder, encoder=encoder, share=share, block_size=1, pauses=1)
+    letters = [json.loads(line)["reason"] for line in expected[1].splitlines()]
+    assert {"arity", "too-many-classes"} == set(letters)
+    assert expected[2]["rejected"] == len(letters)
+    for block_size, pauses in ((1000, 2), (7, 3), (64, 4)):
+        left = broken_off(
+            run, folder, encoder=encoder, share=share, block_size=block_size, pauses=pauses
+        )
+        assert left == expected
 
 
 def test_labels_beyond_the_most_classes_count_as_rejected_records(
