@@ -83,6 +83,16 @@ class Columns:
         """How single values are read."""
         return Reading(frozenset(self.missing), typed)
 
+    def reading_of(self, name: str, reading: Reading) -> Reading:
+        """How the values of one column are read, where the format tells numbers from texts.
+
+        Where somebody said what it is (the user, a model, the task), a text may be a number too.
+        """
+        told = self.task is not None if name == self.target else self.kind_for(name) is not None
+        if reading.typed and (told or self.schema is not None):
+            return reading._replace(typed=False)
+        return reading
+
     def kind_for(self, name: str) -> Kind | None:
         """As what a column of this name is to be read; None if its values tell."""
         return self.kinds.get(name) or self.known.get(name)

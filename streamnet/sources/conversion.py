@@ -283,7 +283,8 @@ class Conversion:
                 if not np.isinf(array).any():
                     return array if kind is Kind.NUMBER else list(map(seconds_of_number, array))
         read = reader_of(kind)
-        found = [read(value, self._reading) for value in column]
+        reading = self._columns.reading_of(name, self._reading)
+        found = [read(value, reading) for value in column]
         return self._separated(name, column, found, order, problems, math.nan)
 
     def _words(
@@ -304,7 +305,8 @@ class Conversion:
         if schema.task is Task.REGRESSION:
             if set(map(type, column)) == {float} and all(map(math.isfinite, column)):
                 return np.array(column, np.float64)
-            found = [target_number_of(value, self._reading) for value in column]
+            reading = self._columns.reading_of(name, self._reading)
+            found = [target_number_of(value, reading) for value in column]
             numbers = self._separated(name, column, found, order, problems, math.nan)
             self._require(name, column, [n != n for n in numbers], order, problems)
             return np.array(numbers, np.float64)

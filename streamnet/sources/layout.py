@@ -22,6 +22,7 @@ from streamnet.sources.kinds import is_not_finite
 from streamnet.sources.kinds import is_number
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
+from streamnet.sources.reasons import shown
 from streamnet.sources.records import Rules
 from streamnet.sources.textformat import Chunk
 from streamnet.sources.values import column_of
@@ -114,8 +115,9 @@ class Layout:
             if name == self._schema.target:
                 reason = Reason.TARGET_NUMBER
             problem = Problem.of_value(reason, name, text)
-            if self._decimal != "." and not trouble.huge and is_number(text):
-                problem = problem._replace(detail=f"{problem.detail} with a decimal comma")
+            if not trouble.huge and is_number(text):  # 1.5 among decimal commas
+                rule = "which is not a number with a decimal comma"
+                problem = Problem(reason, f"column {name!r} has {shown(text)}, {rule}")
             yield trouble.row, (order[name], problem)
 
     def _texts(self, chunk: Chunk, fields: Fields, column: int) -> list[str | None]:

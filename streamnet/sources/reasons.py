@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +16,8 @@ from streamnet.samples import DeadLetter
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.samples import Task
+from streamnet.sources.kinds import WHITESPACE
+from streamnet.sources.kinds import is_number
 from streamnet.sources.times import may_be_time
 
 __all__ = ("Problem", "Reason", "only_rejected", "printed", "shown", "text_of", "without")
@@ -74,6 +77,9 @@ RULES = {
     Reason.TARGET_NUMBER: "which is not a finite number, as the target of a regression must be",
 }
 
+TEXT = "which is a text where the first ones are numbers"
+SAYING = {Reason.NUMBER: "--kind {}=number", Reason.TARGET_NUMBER: "--task regression"}
+
 ORDER = "which is not a date or time in the order of its kind: day_first or month_first tells it"
 
 
@@ -90,6 +96,8 @@ class Problem(NamedTuple):
             why = "" if value is None else f": {shown(value)} stands for a missing value"
             return cls(reason, f"the target {column!r} is missing{why}")
         rule = RULES[reason]
+        if reason in SAYING and isinstance(value, str) and _is_finite(value):
+            rule = f"{TEXT}: {SAYING[reason].format(column)} reads it as a number"
         if reason is Reason.TIME and isinstance(value, str) and may_be_time(value.strip()):
             rule = ORDER
         return cls(reason, f"column {column!r} has {shown(value)}, {rule}")
@@ -100,6 +108,11 @@ class Problem(NamedTuple):
         text = text_of(raw) if isinstance(raw, bytes) else raw[:RAW_CHARACTERS]
         exact = _base64_of(raw, text) if isinstance(raw, bytes) else None
         return DeadLetter(source, int(mark[0]), line, str(self.reason), self.detail, text, exact)
+
+
+def _is_finite(text: str) -> bool:
+    """Whether a text is a number, so that at most its type is wrong."""
+    return is_number(text.strip(WHITESPACE)) and math.isfinite(float(text))
 
 
 def shown(value: object) -> str:

@@ -130,8 +130,9 @@ class Table:
     def _one_by_one(self, name: str, read: Any) -> NDArray[np.float64]:
         values: Sequence[Any] = _plain(self._frame[name]).to_list()
         numbers = np.full(len(values), math.nan)
+        reading = self._columns.reading_of(name, self._reading)
         for row, value in enumerate(values):
-            number = read(value, self._reading)
+            number = read(value, reading)
             if isinstance(number, Reason):
                 self._note(row, Problem.of_value(number, name, value))
             else:

@@ -1,0 +1,70 @@
+"""Numbers written as texts, in formats that tell the two apart: read where somebody says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
+from streamnet.samples import Task
+from streamnet.sources import Columns
+from streamnet.sources import open_files
+from tests.sources.reading import read
+
+FRAME = pl.DataFrame({"x": ["233.82", " 1e3 ", "NA", "word"], "y": ["0.5", "1.5", "2", "7"]})
+RULE = "which is a text where the first ones are numbers"
+X, Y = Field("x", Kind.NUMBER), Field("y", Kind.NUMBER)
+TOLD = {
+    "kind": Columns(kinds={"x": Kind.NUMBER, "y": Kind.NUMBER}),
+    "known": Columns(known={"x": Kind.NUMBER, "y": Kind.NUMBER}),
+    "model": Columns(schema=Schema((X, Y))),
+}
+
+
+def blocks_of(folder: Path, suffix: str, frame: pl.DataFrame, columns: Columns) -> list[Block]:
+    path = folder / f"f.{suffix}"
+    if suffix == "jsonl":
+        frame.write_ndjson(path)
+    else:
+        frame.write_parquet(path)
+    return read(open_files([path], columns=columns))[1]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize("told", TOLD)
+def test_texts_are_numbers_where_the_column_is_said_to_be_one(
+    tmp_path: Path, suffix: str, told: str
+) -> None:
+    blocks = blocks_of(tmp_path, suffix, FRAME, TOLD[told])
+    rows = [row for block in blocks for row in block.numbers.tolist()]
+    assert str(rows) == str([[233.82, 0.5], [1000.0, 1.5], [float("nan"), 2.0]])
+    (letter,) = (letter for block in blocks for letter in block.rejected)
+    assert letter.detail == "column 'x' has 'word', which is not a number"
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize("told", [True, False])
+def test_texts_are_targets_of_a_regression_that_was_asked_for(
+    tmp_path: Path, suffix: str, told: bool
+) -> None:
+    columns = Columns(target="y", task=Task.REGRESSION if told else None)
+    (block,) = blocks_of(tmp_path, suffix, FRAME, columns)
+    expected = [0.5, 1.5, 2.0, 7.0] if told else ["0.5", "1.5", "2", "7"]
+    assert block.target is not None
+    assert block.target.tolist() == expected
+
+
+def test_a_text_among_numbers_is_rejected_with_the_way_to_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    path.write_text('{"x": 1, "y": 0.5}\n{"x": "233.82", "y": 0.5}\n{"x": 2, "y": "1.5"}\n')
+    _, blocks = read(open_files([path], columns=Columns(target="y", head=1)))
+    details = [letter.detail for block in blocks for letter in block.rejected]
+    assert details == [
+        f"column 'x' has '233.82', {RULE}: --kind x=number reads it as a number",
+        f"column 'y' has '1.5', {RULE}: --task regression reads it as a number",
+    ]
