@@ -61,6 +61,8 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
             _tell_strays(file, name, texts, target=name == schema.target)
         elif (found := _as_number(texts)) is not None:
             words[name] = found
+        elif sum(map(is_time, texts)) > MOSTLY * len(texts):
+            _tell_no_times(file, name, texts)
         else:
             foreign = [t for t in texts if FOREIGN_DATE.fullmatch(t) and not is_time(t)]
             if foreign and len(foreign) + sum(map(is_time, texts)) > MOSTLY * len(texts):
@@ -143,6 +145,24 @@ def _tell_strays(file: str, name: str, texts: Sequence[str], *, target: bool) ->
         shown(strays[0]),
         strays[0],
         words,
+    )
+
+
+def _tell_no_times(file: str, name: str, texts: Sequence[str]) -> None:
+    """Say which words made a column of dates one of words."""
+    strays = [text for text in texts if not is_time(text)]
+    if not strays:
+        return  # somebody said that they are words
+    logger.warning(
+        "%s: column %r is taken as words, but %d of its first %d values are dates: all but such as "
+        "%s (--missing %s reads it as missing, --kind %s=time rejects such records)",
+        file,
+        name,
+        len(texts) - len(strays),
+        len(texts),
+        shown(strays[0]),
+        strays[0],
+        name,
     )
 
 

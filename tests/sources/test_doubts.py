@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC
+from datetime import date
+from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +18,7 @@ from streamnet.sources import Columns
 from streamnet.sources import open_files
 from streamnet.sources.doubts import ORDERS
 from streamnet.sources.doubts import tell_doubts
+from streamnet.sources.kinds import MISSING
 from streamnet.sources.times import seconds_of_text
 from tests.sources.reading import read
 from tests.sources.reading import write
@@ -141,7 +146,28 @@ def test_a_date_is_shown_that_is_one_and_those_that_can_be_read_are_no_doubt(
     (line,) = told(caplog, {"t": ["tbd", *(f"{day}/1/2023" for day in range(1, 31))]})
     assert "such as '1/1/2023'; dates are read like" in line
     caplog.clear()
-    assert told(caplog, {"t": ["tbd", *(f"{day}.1.2023" for day in range(1, 31))]}) == []
+    assert told(caplog, {"t": [f"{day}.1.2023" for day in range(1, 31)]}) == []
+
+
+@pytest.mark.parametrize("stray", ["TBD", "-", "0000-00-00"])
+def test_a_word_that_makes_words_of_dates_is_told_with_a_way_to_read_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, stray: str
+) -> None:
+    days = [date(2023, 1, 1) + timedelta(n) for n in range(499)]
+    text = "".join(f"{day},a\n" for day in days)
+    path = write(tmp_path, "f.csv", f"day,y\n{text}{stray},b\n")
+    schema, _ = read(open_files([path], columns=Columns(target="y")))
+    assert schema.fields == (Field("day", Kind.CATEGORY),)
+    line = caplog.messages[-1]
+    assert line.endswith(
+        f"column 'day' is taken as words, but 499 of its first 500 values are dates: all but such "
+        f"as '{stray}' (--missing {stray} reads it as missing, --kind day=time rejects such "
+        "records)"
+    )
+    columns = Columns(target="y", missing=(*MISSING, stray))
+    _, blocks = read(open_files([path], columns=columns))
+    seconds = [datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() for day in days]
+    assert blocks[0].numbers[:-1, 0].tolist() == seconds
 
 
 def test_columns_that_share_a_doubt_share_a_line(caplog: pytest.LogCaptureFixture) -> None:
