@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -56,7 +57,9 @@ __all__ = ("ColumnarSource",)
 BLOCK_ROWS = 8192
 Result = TypeVar("Result")
 
+STREAM = b"\xff\xff\xff\xff"  # how one of Arrow begins
 CELLS = 1 << 20  # of the rows that are read at once
+logger = logging.getLogger("streamnet.sources")
 _SYSTEM_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 
 
@@ -143,6 +146,8 @@ class ColumnarSource(Source):
         return min(1.0, done / whole) if whole else None
 
     def _begin(self) -> None:
+        # Times are stored as UTC, so that of a zone which polars lacks, such as +05:30, are known.
+        os.environ.setdefault("POLARS_IGNORE_TIMEZONE_PARSE_ERROR", "1")
         import polars as pl
 
         for path in self._paths:
@@ -250,7 +255,12 @@ class ColumnarSource(Source):
             return act()
         except OSError as error:
             raise _failed(path, error) from None
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        except pl.exceptions.PanicException as error:
+            logger.debug("%s: %s", path, error)  # of the code of polars, not of the file
+            raise DataError(f"{path} can't be read: polars fails at what it holds") from None
+        except pl.exceptions.PolarsError as error:
+            if _begins_with(path, STREAM):
+                raise DataError(f"{path} is an Arrow stream, but must be an Arrow file") from None
             why = str(error).partition("\n")[0]
             raise DataError(f"{path} can't be read: {why}") from None
 
@@ -267,6 +277,14 @@ def _failed(path: str, error: OSError) -> DataError:
         return DataError(f"{path} can't be read: {error}")
     code = int(number[1])
     return unreadable(path, OSError(code, os.strerror(code)))
+
+
+def _begins_with(path: str, start: bytes) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(start)) == start
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def _mark(path: str) -> list[Any]:

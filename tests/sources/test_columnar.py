@@ -207,7 +207,7 @@ def test_what_polars_panics_over_is_an_error_by_name(
         raise pl.exceptions.PanicException("range end index 8 out of range")
 
     monkeypatch.setattr(pl.LazyFrame, "collect", panic)
-    with pytest.raises(DataError, match=r"f\.parquet can't be read: range end index 8"):
+    with pytest.raises(DataError, match=r"f\.parquet can't be read: polars fails at"):
         blocks_of(path, Columns())
 
 
@@ -248,3 +248,23 @@ def test_a_name_without_suffix_does_not_hide_what_is_inside(tmp_path: Path) -> N
     path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1, 2]}))
     other = write(tmp_path, "data", Path(path).read_bytes())
     assert numbers(read(open_files([other]))[1]) == [1.0, 2.0]
+
+
+def test_times_of_a_zone_that_is_but_an_offset_are_read(tmp_path: Path) -> None:
+    moments = [datetime(2024, 1, day, 12, tzinfo=UTC) for day in (1, 2)]
+    column = pl.Series("t", moments).dt.convert_time_zone("Israel")
+    path = tmp_path / "f.arrow"
+    pl.DataFrame({"t": column}).write_ipc(path)
+    data = path.read_bytes()
+    assert data.count(b"Israel") == 2
+    path.write_bytes(data.replace(b"Israel", b"+05:30"))
+    schema, (block,) = read(open_files([path]))
+    assert schema.fields == (Field("t", Kind.TIME),)
+    assert block.numbers[:, 0].tolist() == [moment.timestamp() for moment in moments]
+
+
+def test_an_arrow_stream_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "f.arrow"
+    pl.DataFrame({"x": [1]}).write_ipc_stream(path)
+    with pytest.raises(DataError, match=r"is an Arrow stream, but must be an Arrow file$"):
+        read(open_files([path]))
