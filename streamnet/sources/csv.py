@@ -312,7 +312,7 @@ class CsvFormat(TextFormat):
         for name, kind in schema.fields:
             if kind in TIMES and name not in found:
                 values(name)
-        tell_doubts(file, schema, found)
+        tell_doubts(file, schema, found, self._columns.missing)
         return schema
 
     def _check_names(self, file: str, names: tuple[str, ...]) -> None:

@@ -6,6 +6,9 @@ import logging
 import re
 from collections.abc import Mapping
 from collections.abc import Sequence
+from shlex import quote
+
+from msgspec import json
 
 from streamnet.samples import TIMES
 from streamnet.samples import Kind
@@ -13,6 +16,7 @@ from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.columns import columns_named
 from streamnet.sources.dialect import grouped_of
+from streamnet.sources.kinds import MISSING
 from streamnet.sources.kinds import is_not_finite
 from streamnet.sources.kinds import is_number
 from streamnet.sources.kinds import strays_of
@@ -39,7 +43,9 @@ STYLES = ((",' ", "."), ("", ","), (".' ", ","))
 _WRITTEN = "; numbers are written like "
 
 
-def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) -> None:
+def tell_doubts(
+    file: str, schema: Schema, values: Mapping[str, Sequence[str]], missing: Sequence[str] = MISSING
+) -> None:
     """Say, once a file, which of its columns may not be what their first values made of them.
 
     Args:
@@ -47,6 +53,7 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
         schema: Its columns.
         values: Texts of the columns whose kind or task was found out, or that were said to be
             times, but for missing ones.
+        missing: Texts that stand for a missing value.
     """
     kinds = dict(schema.fields)
     words: dict[str, tuple[str, str]] = {}
@@ -58,11 +65,11 @@ def tell_doubts(file: str, schema: Schema, values: Mapping[str, Sequence[str]]) 
         elif kinds.get(name) in TIMES:
             _tell_dates(file, name, texts)
         elif kinds.get(name, Kind.NUMBER) is Kind.NUMBER:
-            _tell_strays(file, name, texts, target=name == schema.target)
+            _tell_strays(file, name, texts, missing, target=name == schema.target)
         elif (found := _as_number(texts)) is not None:
             words[name] = found
         elif sum(map(is_time, texts)) > MOSTLY * len(texts):
-            _tell_no_times(file, name, texts)
+            _tell_no_times(file, name, texts, missing)
         else:
             foreign = [t for t in texts if FOREIGN_DATE.fullmatch(t) and not is_time(t)]
             if foreign and len(foreign) + sum(map(is_time, texts)) > MOSTLY * len(texts):
@@ -129,7 +136,9 @@ def _tell_dates(file: str, name: str, texts: Sequence[str]) -> None:
     logger.warning(rule, file, name, shown(day), day[:4], day[4:6], day[6:8])
 
 
-def _tell_strays(file: str, name: str, texts: Sequence[str], *, target: bool) -> None:
+def _tell_strays(
+    file: str, name: str, texts: Sequence[str], missing: Sequence[str], *, target: bool
+) -> None:
     """Say which words are no numbers among numbers."""
     strays = strays_of(text for text in texts if not is_not_finite(text))
     if not strays:
@@ -137,31 +146,43 @@ def _tell_strays(file: str, name: str, texts: Sequence[str], *, target: bool) ->
     words = "--task classification" if target else f"--kind {name}=category"
     logger.warning(
         "%s: column %r is taken as numbers, but %d of its first %d values are not, such as %s: "
-        "such records are rejected (--missing %s reads it as missing, %s all as words)",
+        "such records are rejected (%s reads it as missing, %s all as words)",
         file,
         name,
         len(strays),
         len(texts),
         shown(strays[0]),
-        strays[0],
+        _as_missing(strays[0], missing),
         words,
     )
 
 
-def _tell_no_times(file: str, name: str, texts: Sequence[str]) -> None:
+def _as_missing(text: str, missing: Sequence[str]) -> str:
+    """How to say that one more text stands for a missing value: beside those that do already.
+
+    >>> _as_missing("-", ("", "?", "NA"))
+    "--missing='?,NA,-'"
+    """
+    texts = [*filter(None, missing), text]
+    if "," in text:  # which the option would take for two
+        return f"source.missing = {json.encode(['', *texts]).decode()}"
+    return f"--missing={quote(','.join(texts))}"
+
+
+def _tell_no_times(file: str, name: str, texts: Sequence[str], missing: Sequence[str]) -> None:
     """Say which words made a column of dates one of words."""
     strays = [text for text in texts if not is_time(text)]
     if not strays:
         return  # somebody said that they are words
     logger.warning(
         "%s: column %r is taken as words, but %d of its first %d values are dates: all but such as "
-        "%s (--missing %s reads it as missing, --kind %s=time rejects such records)",
+        "%s (%s reads it as missing, --kind %s=time rejects such records)",
         file,
         name,
         len(texts) - len(strays),
         len(texts),
         shown(strays[0]),
-        strays[0],
+        _as_missing(strays[0], missing),
         name,
     )
 

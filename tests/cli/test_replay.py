@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 from collections import Counter
 from dataclasses import fields
 from itertools import pairwise
@@ -236,6 +237,16 @@ def test_an_empty_field_is_missing_whatever_words_mean_missing_too(cli: Cli) -> 
     path = write("gaps.csv", "".join(["number,label\n", *lines]))
     options = ("--task", "classification", "--kind", "number=number", "--missing", "none")
     report = cli.report(path, *options)
+    assert (report["learned"], report["rejected"]) == (60, 0)
+
+
+def test_the_advice_on_a_word_among_numbers_reads_it_as_missing_beside_the_others(cli: Cli) -> None:
+    words = {7: "-", 9: "NA", 30: "NA"}
+    lines = [f"{words.get(i, i * 3)},{i % 3}\n" for i in range(60)]
+    path = write("gaps.csv", "".join(["number,label\n", *lines]))
+    said = cli.replay(path).err
+    (option,) = (word for word in shlex.split(said) if "--missing" in word)
+    report = cli.report(path, option.removeprefix("("))
     assert (report["learned"], report["rejected"]) == (60, 0)
 
 

@@ -161,8 +161,8 @@ def test_a_word_that_makes_words_of_dates_is_told_with_a_way_to_read_them(
     line = caplog.messages[-1]
     assert line.endswith(
         f"column 'day' is taken as words, but 499 of its first 500 values are dates: all but such "
-        f"as '{stray}' (--missing {stray} reads it as missing, --kind day=time rejects such "
-        "records)"
+        f"as '{stray}' (--missing='?,NA,N/A,n/a,NULL,null,None,\\N,{stray}' reads it as missing, "
+        "--kind day=time rejects such records)"
     )
     columns = Columns(target="y", missing=(*MISSING, stray))
     _, blocks = read(open_files([path], columns=columns))
@@ -186,6 +186,19 @@ def test_strays_among_numbers_are_told(caplog: pytest.LogCaptureFixture) -> None
     caplog.clear()
     (line,) = told(caplog, {"y": values}, task=Task.REGRESSION)
     assert "--task classification" in line
+
+
+def test_advice_for_one_more_missing_word_keeps_those_that_are_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    schema = Schema((Field("x", Kind.NUMBER),))
+    for word, missing, advice in (
+        ("-", ("", "NA"), "(--missing=NA,- reads"),
+        ("not known", ("", "NA", "?"), "(--missing='NA,?,not known' reads"),
+        ("none, yet", ("", "NA"), '(source.missing = ["","NA","none, yet"] reads'),
+    ):
+        tell_doubts("f.csv", schema, {"x": [*map(str, range(50)), word]}, missing)
+        assert advice in caplog.messages[-1]
 
 
 def test_nothing_is_told_of_what_is_plain(caplog: pytest.LogCaptureFixture) -> None:
