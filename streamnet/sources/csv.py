@@ -91,6 +91,7 @@ class CsvFormat(TextFormat):
         self._columns = columns
         self._delimiters = DELIMITERS if delimiter is None else (delimiter,)
         self._header = header
+        self._is_told = header is not None
         self._rules = Rules(
             quote=-1 if quote is None else ord(quote), longest=max_record_bytes, fields=0
         )
@@ -278,6 +279,8 @@ class CsvFormat(TextFormat):
         """
         records = head.records(self._rules, HEADER_LOOKED_FOR)
         wanted = [name for name in self._columns.named if name not in self._names]
+        if self._is_told or len(wanted) < len(self._columns.named):
+            wanted = []  # the header is where it should be
         for begin, line in zip(records.begin.tolist(), records.line.tolist(), strict=True):
             rows = table_of(head._replace(start=begin), self._rules, 1).rows
             for name in wanted:

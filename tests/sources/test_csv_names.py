@@ -104,3 +104,20 @@ def test_a_later_file_without_a_header_is_refused_by_that(tmp_path: Path) -> Non
     second = write(tmp_path, "2.csv", "0,0,u\n1,2,v\n")
     with pytest.raises(SchemaError, match=r"2\.csv has no header, but the first file has"):
         read(open_files([first, second], columns=Columns(target="y")))
+
+
+@pytest.mark.parametrize(("drop", "header"), [(("q",), None), ((), True)])
+def test_a_value_that_is_asked_for_as_a_column_is_no_header_where_there_is_one(
+    tmp_path: Path, drop: tuple[str, ...], header: bool | None
+) -> None:
+    path = write(tmp_path, "f.csv", "x,y,t\n1,q,p\n2,p,q\n")
+    columns = Columns(target="t" if drop else "q", drop=drop)
+    with pytest.raises(SchemaError, match="has no column 'q'") as error:
+        read(open_files([path], columns=columns, header=header))
+    assert "above the header" not in str(error.value)
+
+
+def test_a_title_above_the_header_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", "Report,of,May\nx,y,t\n1,q,p\n2,p,q\n")
+    with pytest.raises(SchemaError, match="Line 2 has 't': nothing may stand above the header"):
+        read(open_files([path], columns=Columns(target="t", drop=("x",))))
