@@ -30,15 +30,21 @@ MOSTLY = 0.95
 FEWEST_LABELS = 20
 DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[0-9]{4,6})?")
 _DAY_FIRST = r"[0-3]?[0-9]([./ -])(?:[0-3]?[0-9]|[^\W\d_]{3,9})\1(?:19|20)[0-9]{2}"  # or the month
+_SHORT_YEAR = r"(?:[0-3]?[0-9]/[0-3]?[0-9]/|[0-3][0-9]([.-])[0-3][0-9]\3)[0-9]{2}"
 _YEAR_FIRST = r"(?:19|20)[0-9]{2}([./-])[01]?[0-9]\2[0-3]?[0-9]"
-FOREIGN_DATE = re.compile(rf"(?:{_DAY_FIRST}|{_YEAR_FIRST})(?:[,:]?[ T:].*)?")
+FOREIGN_DATE = re.compile(rf"(?:{_DAY_FIRST}|{_YEAR_FIRST}|{_SHORT_YEAR})(?:[,:]?[ T:].*)?")
 ORDERS = (Kind.DAY_FIRST, Kind.MONTH_FIRST)
 DISTINCT = 0.9  # share of different labels above which they are hardly labels
 
 logger = logging.getLogger("streamnet.sources")
 
-UNITS = "$€£¥% "
-STYLES = ((",' ", "."), ("", ","), (".' ", ","))
+SPACES = " \u00a0\u202f\u2009"  # of which some do not break a line
+QUOTES = "'\u2019"
+UNITS = f"$€£¥₹₽₩₺%{SPACES}"
+MINUS = str.maketrans("\u2212\u2013", "--")  # signs of typesetters
+CODES = "EUR|USD|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|RUB|BRL|ZAR|TRY|MXN|NZD"
+_CODE = re.compile(rf"^(?:{CODES})(?![A-Z])|(?<![A-Z])(?:{CODES})$")
+STYLES = ((f",{QUOTES}{SPACES}", "."), ("", ","), (f".{QUOTES}{SPACES}", ","))
 """Marks between thousands, and what is before the fraction; the likelier ones first."""
 _WRITTEN = "; numbers are written like "
 
@@ -204,9 +210,15 @@ def _plain(text: str, marks: str, decimal: str) -> str | None:
 
     >>> _plain("-$1,234.50", ",' ", "."), _plain("12 %", "", "."), _plain("0,5", "", ",")
     ('-1234.50', '12', '0.5')
+    >>> _plain("(12.50)", ",", "."), _plain("15.00 EUR", ",", ".")
+    ('-12.50', '15.00')
     """
+    text = text.translate(MINUS)
+    if text.startswith("(") and text.endswith(")"):  # as accountants write what is owed
+        text = f"-{text[1:-1]}"
     sign = text[:1] if text[:1] in ("+", "-") else ""
-    whole, point, part = text.removeprefix(sign).strip(UNITS).partition(decimal)
+    amount = _CODE.sub("", text.removeprefix(sign).strip(UNITS), count=1)
+    whole, point, part = amount.strip(UNITS).partition(decimal)
     groups = re.split(f"[{marks}]", whole) if marks else [whole]
     if len(groups) > 1 and (groups[0].startswith("0") or any(len(g) != 3 for g in groups[1:])):
         return None

@@ -61,6 +61,13 @@ def test_labels_of_which_nearly_all_differ_are_told(caplog: pytest.LogCaptureFix
         ("1.234,5", "1234.5"),
         ("-5 €", "-5"),
         ("1 234 567", "1234567"),
+        ("1\u202f234,5", "1234.5"),
+        ("1\u00a0234.5\u00a0€", "1234.5"),
+        ("45\u2019296.72", "45296.72"),
+        ("(12.50)", "-12.50"),
+        ("\u221212.50", "-12.50"),
+        ("15.00 EUR", "15.00"),
+        ("CHF 1'500", "1500"),
     ],
 )
 def test_words_that_are_numbers_in_disguise_are_told(
@@ -129,6 +136,8 @@ def test_dates_are_told_where_one_must_say_what_comes_first(
         ["5 Mai 2024"],
         ["2023.1.5"],
         ["2023/12/31 23:59 CET"],
+        ["1/2/24"],
+        ["31.12.24 23:59"],
         ["31/12/2023", "12/31/2023"],
     ],
 )
@@ -202,7 +211,8 @@ def test_advice_for_one_more_missing_word_keeps_those_that_are_there(
 
 
 def test_nothing_is_told_of_what_is_plain(caplog: pytest.LogCaptureFixture) -> None:
-    plain = {"x": ["red", "12%"], "w": [], "v": ["1.2.3", "10.0.2000.1"], "y": ["0", "1", "2"]}
+    words = {"x": ["red", "12%"], "w": [], "v": ["1.2.3", "10.0.2000.1"], "u": ["12 MAR", "(a)"]}
+    plain = {**words, "y": ["0", "1", "2"]}
     assert told(caplog, plain) == []
     assert told(caplog, {"x": ["1", "nan"]}, kind=Kind.NUMBER) == []
 
