@@ -32,6 +32,7 @@ from streamnet.sources.bytestreams import unreadable
 from streamnet.sources.columns import Columns
 from streamnet.sources.columns import columns_named
 from streamnet.sources.columns import missing_column
+from streamnet.sources.doubts import tell_doubts
 from streamnet.sources.kinds import task_of
 from streamnet.sources.marks import REMEMBERED
 from streamnet.sources.marks import check_names
@@ -178,7 +179,17 @@ class ColumnarSource(Source):
             raise DataError(f"{path} is not the same file any more: it has another content")
 
     def _schema_of(self, file: str, head: DataFrame) -> Schema:
+        import polars as pl
+
         columns = self._columns
+        found: dict[str, list[str]] = {}
+
+        def values(name: str) -> list[Any]:
+            """The values of a column whose kind or task is asked for; texts may be doubted."""
+            known = values_of(head[name], columns)
+            if head[name].dtype == pl.String:
+                found[name] = known
+            return known
 
         def kind(name: str) -> Kind:
             if not is_feature(head[name]):
@@ -186,14 +197,13 @@ class ColumnarSource(Source):
                     f"{file} has {head[name].dtype} in column {name!r}, which can't be learned "
                     "from: drop it"
                 )
-            return kind_of_column(head[name], columns)
+            return kind_of_column(head[name], lambda: values(name))
 
-        return columns.schema_of(
-            file,
-            head.columns,
-            kind,
-            lambda: task_of(values_of(head[str(columns.target)], columns), typed=True),
+        schema = columns.schema_of(
+            file, head.columns, kind, lambda: task_of(values(str(columns.target)), typed=True)
         )
+        tell_doubts(file, schema, found, columns.missing, typed=True)
+        return schema
 
     def _check(self, path: str, first: list[str]) -> None:
         """Compare the columns of a later file with the first one's."""

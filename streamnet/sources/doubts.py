@@ -50,7 +50,12 @@ _WRITTEN = "; numbers are written like "
 
 
 def tell_doubts(
-    file: str, schema: Schema, values: Mapping[str, Sequence[str]], missing: Sequence[str] = MISSING
+    file: str,
+    schema: Schema,
+    values: Mapping[str, Sequence[str]],
+    missing: Sequence[str] = MISSING,
+    *,
+    typed: bool = False,
 ) -> None:
     """Say, once a file, which of its columns may not be what their first values made of them.
 
@@ -60,13 +65,17 @@ def tell_doubts(
         values: Texts of the columns whose kind or task was found out, or that were said to be
             times, but for missing ones.
         missing: Texts that stand for a missing value.
+        typed: The format tells numbers from texts, so these may be numbers, with fractions; whole
+            ones are likelier to be the codes that the format says they are.
     """
     kinds = dict(schema.fields)
     words: dict[str, tuple[str, str]] = {}
     dates: dict[str, tuple[str, str]] = {}
     for name, texts in values.items():
         labels = name == schema.target and schema.task is Task.CLASSIFICATION
-        if labels:
+        if typed and (text := _fraction_of(texts)) is not None:
+            _tell_fraction(file, name, text, labels=labels)
+        elif labels:
             _tell_labels(file, name, texts)
         elif kinds.get(name) in TIMES:
             _tell_dates(file, name, texts)
@@ -120,6 +129,21 @@ def _tell_words(file: str, what: str, doubted: Mapping[str, tuple[str, str]]) ->
     which = f"column {name!r} is" if len(doubted) == 1 else f"{columns_named(list(doubted))} are"
     rule = "%s: %s taken as words, such as %s; %s like %s"
     logger.warning(rule, file, which, shown(text), what, plain)
+
+
+def _fraction_of(texts: Sequence[str]) -> str | None:
+    """The first fraction if nearly all texts are numbers, else None."""
+    if strays_of(texts) is None:
+        return None
+    return next((text for text in texts if is_number(text) and not text.isdecimal()), None)
+
+
+def _tell_fraction(file: str, name: str, text: str, *, labels: bool) -> None:
+    """Doubt texts that are numbers."""
+    what, taken = ("target", "labels") if labels else ("column", "words")
+    hint = "--task regression" if labels else f"--kind {name}=number"
+    rule = "%s: %s %r is taken as %s, such as %s, since they are texts: %s reads them as numbers"
+    logger.warning(rule, file, what, name, taken, shown(text), hint)
 
 
 def _tell_labels(file: str, name: str, texts: Sequence[str]) -> None:
@@ -195,13 +219,21 @@ def _tell_no_times(file: str, name: str, texts: Sequence[str], missing: Sequence
 
 def _as_number(texts: Sequence[str]) -> tuple[str, str] | None:
     """A word and the number that it is, None unless nearly all words are numbers in disguise."""
+    fewest = MOSTLY * len(texts)
     for marks, decimal in STYLES:
-        # Where commas are read as points, what has no mark between thousands is a number already.
-        found = [(t, t if is_number(t) else _plain(t, marks, decimal)) for t in texts]
-        numbers = [(text, number) for text, number in found if number is not None]
-        disguised = [(text, number) for text, number in numbers if text != number]
-        if disguised and len(numbers) >= MOSTLY * len(texts):
-            return disguised[0]
+        first, others = None, 0
+        for text in texts:
+            # Where commas are read as points, what has no mark is a number already.
+            number = text if is_number(text) else _plain(text, marks, decimal)
+            if number is None:
+                others += 1
+                if len(texts) - others < fewest:
+                    break
+            elif first is None and number != text:
+                first = text, number
+        else:
+            if first is not None:
+                return first
     return None
 
 

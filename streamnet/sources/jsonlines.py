@@ -18,6 +18,7 @@ from streamnet.samples import Schema
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import Conversion
 from streamnet.sources.conversion import Rows
+from streamnet.sources.doubts import tell_doubts
 from streamnet.sources.kinds import WHITESPACE
 from streamnet.sources.kinds import kind_of
 from streamnet.sources.kinds import task_of
@@ -168,13 +169,23 @@ class JsonLinesFormat(TextFormat):
                 known.append(value.strip(WHITESPACE) if isinstance(value, str) else value)
 
     def _schema_of(self, file: str, values: dict[str, list[Any]]) -> Schema:
-        return self._columns.schema_of(
+        found: dict[str, list[str]] = {}
+
+        def known(name: str) -> list[Any]:
+            """The values of a column whose kind or task is asked for; texts may be doubted."""
+            if all(isinstance(value, str) for value in values[name]):
+                found[name] = values[name]
+            return values[name]
+
+        schema = self._columns.schema_of(
             file,
             list(values),
-            lambda name: kind_of(values[name], typed=True),
-            lambda: task_of(values[str(self._columns.target)], typed=True),
+            lambda name: kind_of(known(name), typed=True),
+            lambda: task_of(known(str(self._columns.target)), typed=True),
             sparse=True,
         )
+        tell_doubts(file, schema, found, self._columns.missing, typed=True)
+        return schema
 
     def _conversion_of_none(self, chunk: Chunk, problems: dict[int, Problem]) -> Block:
         rows = _spread(self._conversion.none(), np.empty(0, np.int64), len(chunk))

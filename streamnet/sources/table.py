@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -42,7 +43,7 @@ def is_feature(column: Series) -> bool:
     return not column.dtype.is_nested() and column.dtype not in (pl.Binary, pl.Object)
 
 
-def kind_of_column(head: Series, columns: Columns) -> Kind:
+def kind_of_column(head: Series, values: Callable[[], Sequence[Any]]) -> Kind:
     """The kind of a column by its type; of texts, by the first values."""
     import polars as pl
 
@@ -50,7 +51,7 @@ def kind_of_column(head: Series, columns: Columns) -> Kind:
         return Kind.NUMBER
     if head.dtype in (pl.Date, pl.Datetime):
         return Kind.TIME
-    return kind_of(values_of(head, columns), typed=True)
+    return kind_of(values(), typed=True)
 
 
 def values_of(head: Series, columns: Columns) -> list[Any]:

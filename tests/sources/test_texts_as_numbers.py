@@ -68,3 +68,41 @@ def test_a_text_among_numbers_is_rejected_with_the_way_to_read_it(tmp_path: Path
         f"column 'x' has '233.82', {RULE}: --kind x=number reads it as a number",
         f"column 'y' has '1.5', {RULE}: --task regression reads it as a number",
     ]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_texts_that_look_like_something_else_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str
+) -> None:
+    frame = pl.DataFrame(
+        {
+            "price": [f"${1000 + n:,}.50" for n in range(30)],
+            "day": [f"{1 + n % 9}/4/2024" for n in range(30)],
+            "amount": [f"{n}.82" for n in range(30)],
+            "zip": [str(10_000 + n * 37) for n in range(30)],
+            "colour": ["red", "green", "blue"] * 10,
+            "y": [f"{n}.5" for n in range(30)],
+        }
+    )
+    blocks_of(tmp_path, suffix, frame, Columns(target="y"))
+    said = [message.partition(f"f.{suffix}: ")[2] for message in caplog.messages]
+    assert said == [
+        (
+            "column 'amount' is taken as words, such as '0.82', since they are texts: "
+            "--kind amount=number reads them as numbers"
+        ),
+        (
+            "target 'y' is taken as labels, such as '0.5', since they are texts: "
+            "--task regression reads them as numbers"
+        ),
+        "column 'price' is taken as words, such as '$1,000.50'; numbers are written like 1000.50",
+        (
+            "column 'day' is taken as words, such as '1/4/2024'; dates are read like 2023-12-31, "
+            "or with --kind day=day_first or day=month_first"
+        ),
+    ]
+    caplog.clear()
+    kinds = {"price": Kind.CATEGORY, "day": Kind.CATEGORY, "amount": Kind.NUMBER}
+    columns = Columns(target="y", task=Task.CLASSIFICATION, kinds=kinds)
+    blocks_of(tmp_path, suffix, frame, columns)
+    assert caplog.messages == []
