@@ -64,11 +64,12 @@ class ClassLabels:
     def refused(self, target: NDArray[Any]) -> list[int]:
         """The samples that `number` would refuse; nothing is learned."""
         room = self._max_classes - len(self.names)
-        if len(target) <= room:
+        labels = target.tolist()
+        if len(labels) <= room or len(set(labels) - self._numbers.keys()) <= room:
             return []
         new: set[str] = set()
         refused = []
-        for i, label in enumerate(target.tolist()):
+        for i, label in enumerate(labels):
             if label in self._numbers:
                 continue
             name = printable(label)
