@@ -18,6 +18,7 @@ NUMBER, HARD, WORD = 0, 1, 2  # what a field of numbers holds
 
 SPACE, TAB, FORM_FEED, RETURN, DOT, PLUS, MINUS, ZERO, NINE = 32, 9, 12, 13, 46, 43, 45, 48, 57
 GROUP = 3  # digits between two marks of thousands
+LONGEST = 512  # bytes of a number with such marks
 EXPONENT = 101
 DIGITS_KEPT = 19  # in 64 bits
 EXACT = np.uint64(2**53)  # below it, whole numbers are exact, as are powers of ten up to 10**22
@@ -103,7 +104,7 @@ class FieldReader:
             (records.begin, records.end, good),
             (self._plan, self._delimiter, self._quote, self._decimal),
             (self._missing, self._missing_ends, self._starts_missing),
-            (numbers, span, escaped, trouble),
+            (numbers, span, escaped, trouble, np.empty(LONGEST, np.uint8)),
         )
         troubles = self._hard(data, numbers, trouble[:found])
         return Fields(numbers, span, escaped, troubles)
@@ -139,12 +140,12 @@ def _read(
     records: tuple[Whole, Whole, NDArray[np.bool_]],
     form: tuple[Whole, int, int, int],
     missing: Missing,
-    out: tuple[NDArray[np.float64], Whole, Bytes, Whole],
+    out: tuple[NDArray[np.float64], Whole, Bytes, Whole, Bytes],
 ) -> int:
     begin, end, good = records
     plan, delimiter, quote, decimal = form
     texts, ends, starts = missing
-    numbers, span, escaped, trouble = out
+    numbers, span, escaped, trouble, text = out
     found = 0
     for row in range(len(begin)):
         if not good[row]:
@@ -167,6 +168,8 @@ def _read(
             if (low == high or starts[data[low]]) and _is_missing(data, low, high, texts, ends):
                 continue
             what, number = _number(data, low, high, decimal)
+            if what == WORD and decimal != DOT and _is_grouped(data, low, high):
+                what, number = _number(text, 0, _without_dots(data, low, high, text), decimal)
             if what == NUMBER:
                 numbers[row, column] = number
             else:
@@ -228,8 +231,6 @@ def _number(data: Bytes, low: int, high: int, decimal: int) -> tuple[int, float]
                 kept = DIGITS_KEPT + 1  # a digit was left out: not simple
         elif byte == decimal and not behind:
             behind = True
-        elif byte == DOT and not behind and _is_mark(data, low, at, high):
-            pass
         else:
             break
         at += 1
@@ -248,21 +249,37 @@ def _number(data: Bytes, low: int, high: int, decimal: int) -> tuple[int, float]
 
 
 @kernel
-def _is_mark(data: Bytes, low: int, at: int, high: int) -> bool:
-    """Whether the dot at ``at`` stands between thousands, as in 1.234.567,8; no dot before is bad.
-
-    A number that begins with 0 has none.
-    """
-    first = low + 1 if data[low] in (PLUS, MINUS) else low
-    before = at - first
-    dotted = before > GROUP and data[at - GROUP - 1] == DOT
-    if data[first] == ZERO or not (0 < before <= GROUP or dotted):
+def _is_grouped(data: Bytes, low: int, high: int) -> bool:
+    """Whether dots stand between thousands, and nowhere else, as in 1.234.567,8."""
+    if not 0 < high - low <= LONGEST:
         return False
-    for place in range(at + 1, at + 1 + GROUP):
-        if place >= high or not ZERO <= data[place] <= NINE:
-            return False
-    place = at + 1 + GROUP
-    return place == high or not ZERO <= data[place] <= NINE
+    at = low + 1 if data[low] in (PLUS, MINUS) else low
+    if at == high or data[at] == ZERO:
+        return False
+    digits, dots = 0, 0
+    while at < high and (data[at] == DOT or ZERO <= data[at] <= NINE):
+        if data[at] == DOT:
+            if digits == 0 or digits > GROUP or (dots and digits < GROUP):
+                return False
+            digits = 0
+            dots += 1
+        else:
+            digits += 1
+        at += 1
+    while at < high and data[at] != DOT:
+        at += 1
+    return dots > 0 and digits == GROUP and at == high
+
+
+@kernel
+def _without_dots(data: Bytes, low: int, high: int, text: Bytes) -> int:
+    """Copy all but the dots from ``low`` to ``high``; the length of that."""
+    size = 0
+    for at in range(low, high):
+        if data[at] != DOT:
+            text[size] = data[at]
+            size += 1
+    return size
 
 
 @kernel
