@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from msgspec import DecodeError
 from msgspec import json
 
 from streamnet.daemon.checking import check_settings
+from streamnet.daemon.clock import now
 from streamnet.daemon.hosted import Hosted
 from streamnet.durability.files import DISK
 from streamnet.durability.files import Files
@@ -174,7 +174,7 @@ class Registry:
             path = self.folder / name
             # Others' may be at work. One that can't be removed does no harm, and stays.
             with suppress(OSError):
-                if name.startswith(TRIAL) and path.stat().st_mtime < time.time() - _FORGOTTEN:
+                if name.startswith(TRIAL) and path.stat().st_mtime < now() - _FORGOTTEN:
                     shutil.rmtree(path)
 
     def _start(self, name: str, settings: ModelSettings) -> Hosted:
