@@ -107,6 +107,8 @@ class Model:
         for settings, weights in networks:
             check_weights(weights, settings, dtype, self._encoder)
         self._ensemble_state = None if ensemble is None else dict(ensemble)
+        # The state of an ensemble of all networks, for who goes on with them.
+        self.together = self._ensemble_state or averaging(self.task, len(networks))
         self._ensemble = None if ensemble is None else restored_ensemble(self.task, dict(ensemble))
         heard = 1 if self._ensemble is None else self._ensemble.candidates
         if len(networks) != heard:
@@ -123,13 +125,6 @@ class Model:
     def networks(self) -> tuple[Network, ...]:
         """Settings and weights of each, the best one first."""
         return self._committee.networks
-
-    @property
-    def together(self) -> dict[str, Any]:
-        """How the networks answer together, as an ensemble's `export_state` gives it."""
-        if self._ensemble_state is None:
-            return averaging(self.task, len(self.networks))
-        return self._ensemble_state
 
     @property
     def dtype(self) -> np.dtype[Any]:
