@@ -35,7 +35,7 @@ def _start_lightly() -> None:
 
 
 def _exit(code: int) -> None:
-    """End the process, also while kernels are being compiled, which takes most of a minute.
+    """End the process, also while kernels are being compiled, which takes half a minute.
 
     All that was to be written is. But that thread, which nothing interrupts, would meet an
     interpreter that is being taken down, in the middle of foreign code.

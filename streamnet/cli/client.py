@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -246,8 +245,9 @@ def events(
 @client.command
 def dead_letters(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
     """Take home all records that a model rejected, as JSON lines."""
-    with daemon.asked(name) as asked, _written(to) as write:
-        write(asked.dead_letters(name))
+    with daemon.asked(name) as asked:
+        _check_written(to)
+        _write(to, asked.dead_letters(name))
     return 0
 
 
@@ -256,8 +256,8 @@ def download(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
     """Take a model home, in the format of the file's suffix: .safetensors or .json."""
     with daemon.asked(name) as asked:
         suffix = _format_of(to)
-        with _written(to) as write:
-            write(asked.download(name, suffix))
+        _check_written(to)
+        _write(to, asked.download(name, suffix))
     return 0
 
 
@@ -273,22 +273,22 @@ def _format_of(path: Path) -> str:
     return suffix
 
 
-@contextmanager
-def _written(to: Path) -> Iterator[Callable[[bytes], None]]:
-    """Writes a file that could be written before anybody was asked."""
-    from streamnet.durability.writing import write_durably
-    from streamnet.errors import OutputError
+def _check_written(to: Path) -> None:
+    """Refuse a file that can't be written, before anybody is asked."""
     from streamnet.outputs import Output
     from streamnet.outputs import check_outputs
 
-    def write(data: bytes) -> None:
-        try:
-            write_durably(to, data)
-        except OSError as error:  # which names the file that was to become this one
-            raise OutputError(f"{to} can't be written: {error.strerror}") from error
-
     check_outputs([Output("file", to)])
-    yield write
+
+
+def _write(to: Path, data: bytes) -> None:
+    from streamnet.durability.writing import write_durably
+    from streamnet.errors import OutputError
+
+    try:
+        write_durably(to, data)
+    except OSError as error:  # which names the file that was to become this one
+        raise OutputError(f"{to} can't be written: {error.strerror}") from error
 
 
 def _tables(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
 
-__all__ = ("compile_first", "warm_up")
+__all__ = ("never_compiled", "warm_up")
 
 _ONE = Lock()  # several models of a daemon start at a time, and the first one compiles for all
 
@@ -51,30 +51,16 @@ def warm_up(
         True: kernels are ready.
     """
     with _ONE:
-        if not was_compiled(learn) and processors() > 1:
+        if never_compiled() and processors() > 1:
             with helped(_make_up, task, dtype, encoder, tuple(kinds)):
                 _learn_alone(task, dtype)
         _take_through(task, dtype, encoder, kinds, learns=True)
     return True
 
 
-def compile_first(
-    task: Task,
-    dtype: str = "float32",
-    encoder: dict[str, Any] | None = None,
-    *,
-    kinds: Collection[Kind] = (),
-) -> None:
-    """`warm_up` if no kernel that learns was compiled before; else each is loaded when needed.
-
-    Args:
-        task: As for `warm_up`, and so are the others.
-        dtype: Of the networks.
-        encoder: Settings of the encoder.
-        kinds: Of the columns.
-    """
-    if not was_compiled(learn):
-        warm_up(task, dtype, encoder, kinds=kinds)
+def never_compiled() -> bool:
+    """Whether the kernel that learns, which takes longest, is yet to be compiled."""
+    return not was_compiled(learn)
 
 
 def _take_through(

@@ -25,7 +25,8 @@ from streamnet.learning.given import candidates_of
 from streamnet.learning.given import check_settings
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
-from streamnet.learning.warmup import compile_first
+from streamnet.learning.warmup import never_compiled
+from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.broken import Broken
@@ -215,7 +216,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         letters = block.rejected or letters
         start, size = 0, len(block)
         try:
-            if learner.trainer.number == 0:
+            if learner.trainer.number == 0 and never_compiled():
                 self._compile(block)
             while start < size:
                 left = ROUND - learner.trainer.number % ROUND
@@ -234,7 +235,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         given, start = self._settings, self._settings["start"]
         dtype = given.get("dtype", "float32") if start is None else start.dtype
         kinds = [kind for _, kind in block.schema.fields]
-        compile_first(self._task, np.dtype(dtype).name, given.get("encoder"), kinds=kinds)
+        warm_up(self._task, np.dtype(dtype).name, given.get("encoder"), kinds=kinds)
 
     def _read_targets(self, targets: Sequence[Any]) -> Block:
         """Targets alone, of which there must be some."""

@@ -130,9 +130,9 @@ def _in_a_line(samples: Any) -> bool:
 def _check_names(frame: Any) -> None:
     """Refuse a frame with two columns of one name, of which a dict has room for one."""
     names = list(getattr(frame, "column_names", getattr(frame, "columns", ())))
-    double = [name for place, name in enumerate(names) if name in names[:place]]
-    if double:
-        raise SchemaError(f"X has two columns that are called {double[0]!r}")
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise SchemaError(f"X has two columns that are called {double!r}")
 
 
 def _check_frame(rows: Sequence[Sample], known: Sequence[str]) -> None:

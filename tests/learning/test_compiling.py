@@ -156,7 +156,7 @@ def test_there_is_none_at_later_starts_and_where_there_is_one_processor(
         raise AssertionError(arguments)
 
     monkeypatch.setattr(warmup, "helped", refused)
-    monkeypatch.setattr(warmup, "was_compiled", lambda _: compiled)
+    monkeypatch.setattr(warmup, "never_compiled", lambda: not compiled)
     monkeypatch.setattr(warmup, "processors", lambda: on)
     assert warm_up(Task.CLASSIFICATION)
     assert was_compiled(learn)
