@@ -150,7 +150,7 @@ def test_if_nobody_reads_our_words_any_more_the_model_is_written_all_the_same(
 
 
 def test_a_terminal_shows_a_bar_and_then_the_tables(file: Path) -> None:
-    code, sent = on_a_terminal("train", file, "--epochs", 3000, "--hidden", "8", "--tries", 2)
+    code, sent = on_a_terminal("train", file, "--epochs", 800, "--hidden", "8", "--tries", 2)
     assert code == 0
-    assert "of 3000, 6 networks" in sent
+    assert "of 800, 6 networks" in sent
     assert "truth" in sent

@@ -137,7 +137,9 @@ def test_it_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     assert not is_alive(helper)
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize(
+    "task", [Task.CLASSIFICATION, pytest.param(Task.REGRESSION, marks=pytest.mark.long)]
+)
 def test_the_first_start_compiles_nothing_but_what_learns(task: Task, tmp_path: Path) -> None:
     """Beside that only what puts samples where it finds them; the second one compiles nothing."""
     inherited = {k: v for k, v in environment().items() if k != "NUMBA_CACHE_DIR"}

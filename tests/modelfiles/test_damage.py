@@ -105,7 +105,7 @@ TREES = {task: json.loads(as_json.encode(small(task).document())) for task in Ta
 
 
 @pytest.mark.no_cover
-@settings(max_examples=2000)
+@settings(max_examples=600)
 @given(st.sampled_from(list(Task)), st.data())
 def test_a_hostile_document_is_refused_or_a_model_whatever_was_put_where(
     task: Task, data: st.DataObject

@@ -32,7 +32,7 @@ from tests.pipeline.playing import plain
 
 pytestmark = pytest.mark.no_cover
 
-SAMPLES = 420
+SAMPLES = 330
 FOLDER = Path("/tmp")  # a name only: nothing is written there
 
 

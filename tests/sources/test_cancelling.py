@@ -115,7 +115,7 @@ def test_a_cancelled_call_loses_nothing(
     count = COUNT if name == "folder" else None
     whole = anyio.run(Cancelling(0).read, SOURCES[name](tmp_path), count, backend=backend)
     cancelled = 0
-    for seed in range(16):
+    for seed in range(8):
         cancelling = Cancelling(seed)
         with monkeypatch.context() as patched:
             patched.setattr(to_thread, "run_sync", cancelling)
