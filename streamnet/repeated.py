@@ -4,30 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import prod
+from functools import wraps
 from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
-__all__ = ("repeated",)
+__all__ = ("few_kept", "repeated")
 
-_MOST = 1024  # numbers in an array that is kept, so that all of them take a megabyte or two
+T = TypeVar("T")
+
+_MOST = 1024  # samples for which arrays are kept, so that all of them take a megabyte or two
 
 
-def repeated(number: float, shape: int | tuple[int, int], dtype: DTypeLike) -> NDArray[Any]:
-    """The number over and over. Not to be changed: others may have been given it, too.
+def few_kept(make: Callable[..., T]) -> Callable[..., T]:
+    """Let ``make``, whose first argument is a number of samples, keep what it makes for few.
 
-    >>> repeated(-1, 3, np.int32)
+    What it makes is not to be changed: others may have been given it, too.
+
+    >>> zeros = few_kept(np.zeros)
+    >>> zeros(1024) is zeros(1024), zeros(1025) is zeros(1025)
+    (True, False)
+    """
+    kept = lru_cache(maxsize=256)(make)
+
+    @wraps(make)
+    def made(count: int, *others: Any) -> T:
+        return kept(count, *others) if count <= _MOST else make(count, *others)
+
+    return made
+
+
+@few_kept
+def repeated(count: int, number: float, dtype: DTypeLike) -> NDArray[Any]:
+    """The number so many times; see `few_kept`.
+
+    >>> repeated(3, -1, np.int32)
     array([-1, -1, -1], dtype=int32)
     """
-    size = shape if isinstance(shape, int) else prod(shape)
-    return _kept(number, shape, dtype) if size <= _MOST else _made(number, shape, dtype)
-
-
-def _made(number: float, shape: int | tuple[int, int], dtype: DTypeLike) -> NDArray[Any]:
-    return np.full(shape, number, dtype)
-
-
-_kept: Callable[..., NDArray[Any]] = lru_cache(maxsize=256)(_made)
+    return np.full(count, number, dtype)

@@ -155,9 +155,9 @@ class DeadLetter:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # frozen it would take twice as long to make
 class Block:
-    """Consecutive samples of one file or stream, as columns.
+    """Consecutive samples of one file or stream, as columns; not to be changed.
 
     ``marks[i]`` says where sample i starts and ``marks[n]`` where the block ends, each as offset
     (bytes after decompression, or rows), record (0-based, good and bad ones counted, a header not)

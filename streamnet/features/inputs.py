@@ -38,7 +38,7 @@ from streamnet.features.text import fill_texts
 from streamnet.features.textcolumn import TextColumn
 from streamnet.features.textcolumn import TextMode
 from streamnet.features.times import place_in_calendar
-from streamnet.repeated import repeated
+from streamnet.repeated import few_kept
 from streamnet.samples import TIMES
 from streamnet.samples import Block
 from streamnet.samples import Field
@@ -350,9 +350,10 @@ class InputEncoder:
         )
 
 
+@few_kept
 def _no_entries(n: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
     """Rows, values and counts of samples that have none; not to be changed."""
-    return repeated(0, (n, 1), np.int32), repeated(0, (n, 1), np.float32), repeated(0, n, np.int32)
+    return np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32), np.zeros(n, np.int32)
 
 
 def _fill_sparse(sparse: SparseRows, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:

@@ -51,7 +51,7 @@ class ClassLabels:
         if None in found:
             return self._number_new(target)
         label = np.array(found, np.int32)
-        return Numbered(label, repeated(len(self.names), len(found), np.int32), ())
+        return Numbered(label, repeated(len(found), len(self.names), np.int32), ())
 
     def look_up(self, target: NDArray[Any]) -> NDArray[np.int32]:
         """Numbers of labels without learning any: -1 for new ones, as without a target."""

@@ -171,7 +171,7 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         np.ones(networks, np.uint8),
         population.weights,
         population.state,
-        repeated(known, n, np.int32),
+        repeated(n, known, np.int32),
         0,
         population.capacity.dense,
         0,

@@ -221,7 +221,7 @@ class Population:
             self.logarithmic,
         )
         order = self.layout.order if slot is None else np.array([slot], np.int64)
-        known = repeated(outputs, n, np.int32)
+        known = repeated(n, outputs, np.int32)
         self._work(order, new_turns(), self.healthy.copy(), first, known, answers)
         if slot is None:
             return answers

@@ -127,7 +127,7 @@ class LabelEnsemble(Mixing):
             known: Classes known.
         """
         _, n, width = answers.shape
-        nothing, names = repeated(-1, n, np.int32), repeated(known, n, np.int32)
+        nothing, names = repeated(n, -1, np.int32), repeated(n, known, np.int32)
         # Room for more labels is made aside.
         asked = self if width <= len(self.frequencies) else self._aside()
         return asked.serve(answers, alive, nothing, names, learns=False)

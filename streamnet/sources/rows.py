@@ -14,6 +14,7 @@ from typing import final
 
 import numpy as np
 from msgspec import json
+from numpy.typing import NDArray
 
 from streamnet.samples import TIMES
 from streamnet.samples import Block
@@ -30,6 +31,7 @@ from streamnet.sources.reasons import without
 __all__ = ("RowReader",)
 
 PLAIN = {float, int}
+MARKED = 256  # records whose marks are made at a time, for those that come one by one
 
 
 @final
@@ -53,6 +55,7 @@ class RowReader:
         self._name = name
         self._records = 0
         self._fast_schema: Schema | None = None
+        self._marks, self._marked = _marks_from(0, MARKED), 0  # of records from which number on
         self._prepare()
 
     @property
@@ -110,8 +113,7 @@ class RowReader:
         rows = self._conversion.convert(samples, targets)
         if rows.schema is not self._fast_schema:
             self._prepare()
-        marks = np.zeros((rows.used + 1, 3), np.int64)
-        marks[:, :2] = np.arange(self._records, self._records + rows.used + 1)[:, None]
+        marks = _marks_from(self._records, rows.used)
         self._records += rows.used
         block = Block(rows.schema, self._name, rows.numbers, rows.words, rows.target, marks)
         letters = {
@@ -152,10 +154,22 @@ class RowReader:
             words = tuple(map(self._conversion.word_array, self._words(sample)))
         except (KeyError, TypeError, OverflowError, AttributeError):
             return None
+        return Block(schema, self._name, array, words, target, self._next_marks())
+
+    def _next_marks(self) -> NDArray[np.int64]:
+        """The marks of one record, which is counted."""
         record = self._records
-        self._records = after = record + 1
-        marks = np.array(((record, record, 0), (after, after, 0)), np.int64)
-        return Block(schema, self._name, array, words, target, marks)
+        if not 0 <= (at := record - self._marked) < MARKED:
+            self._marks, self._marked, at = _marks_from(record, MARKED), record, 0
+        self._records = record + 1
+        return self._marks[at : at + 2]
+
+
+def _marks_from(record: int, count: int) -> NDArray[np.int64]:
+    """Marks of so many records; see `Block`."""
+    marks = np.zeros((count + 1, 3), np.int64)
+    marks[:, :2] = np.arange(record, record + count + 1)[:, None]
+    return marks
 
 
 def _taking(names: Sequence[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
