@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import le
 from typing import Any
 from typing import final
 
@@ -25,29 +24,40 @@ NO_NUMBERS = np.empty(0)
 @kernel
 def _put(
     first: int,
+    reach: int,
     dense: NDArray[np.floating],
     row: NDArray[np.int32],
     value: NDArray[np.floating],
     count: NDArray[np.int32],
     label: NDArray[np.int32],
-    goal: NDArray[np.float64],  # shape=(n, goals)
+    goal: NDArray[np.float64],  # shape=(n * goals,)
     splined: NDArray[np.int32],
     log_goal: NDArray[np.float64],
     rarity: NDArray[np.float64],
     *arrays: NDArray[Any],
-) -> None:
+) -> bool:
     """Copy samples to where their numbers say in ``arrays``, those of a `Memory`.
 
-    Of the samples' targets those are written that are there.
+    Of the samples' targets those are written that are there. Returns whether there is room for all
+    samples besides ``reach`` earlier ones; if not, nothing is copied.
     """
     ring = Memory(*arrays)
     mask = ring.count.size - 1
+    if (
+        reach + count.size > ring.count.size
+        or dense.shape[1] > ring.dense.shape[1]
+        or row.shape[1] > ring.row.shape[1]
+        or splined.shape[1] > ring.splined.shape[1]
+    ):
+        return False
+    goals = ring.goal.shape[1]
     for i in range(count.size):
         at = (first + i) & mask
         for j in range(dense.shape[1]):
             ring.dense[at, j] = dense[i, j]
-        for j in range(goal.shape[1]):
-            ring.goal[at, j] = goal[i, j] if i < goal.shape[0] else np.nan
+        for j in range(goals):
+            k = i * goals + j
+            ring.goal[at, j] = goal[k] if k < goal.size else np.nan
         for j in range(row.shape[1]):
             ring.row[at, j] = row[i, j]
             ring.value[at, j] = value[i, j]
@@ -57,6 +67,7 @@ def _put(
         ring.label[at] = label[i] if i < label.size else -1
         ring.log_goal[at] = log_goal[i] if i < log_goal.size else np.nan
         ring.rarity[at] = rarity[i] if i < rarity.size else 1.0
+    return True
 
 
 @final
@@ -88,22 +99,19 @@ class InputMemory:
     ) -> None:
         """Put a block whose first sample has the number ``first`` into the ring.
 
-        Each of the last four has something for every sample, or is empty.
+        Each of the last four has something for every sample, or is empty; the goals of a sample
+        that has several come one after the other.
         """
-        self._reserve(first, inputs)
-        goals = goal.reshape(-1, self.goals)
-        new = *inputs[:4], label, goals, inputs.splined, log_goal, rarity
-        _put(first, *new, *self.ring)
+        new = *inputs[:4], label, goal, inputs.splined, log_goal, rarity
+        while not _put(first, self.reach, *new, *self.ring):
+            self._make_room(first, inputs)
 
-    def _reserve(self, first: int, inputs: Inputs) -> None:
+    def _make_room(self, first: int, inputs: Inputs) -> None:
         old = self.ring
         slots, room = old.count.size, (old.dense.shape[1], old.row.shape[1], old.splined.shape[1])
-        wanted = inputs.dense.shape[1], inputs.row.shape[1], inputs.splined.shape[1]
-        if slots >= self.reach + len(inputs.count) and all(map(le, wanted, room)):
-            return
         while slots < self.reach + len(inputs.count):
             slots *= 2
-        wanted = padded(wanted[0]), *wanted[1:]
+        wanted = padded(inputs.dense.shape[1]), inputs.row.shape[1], inputs.splined.shape[1]
         stride, width, splined = map(max, wanted, room)
         self.ring = self._empty(slots, stride, width, splined)
         numbers = np.arange(max(0, first - len(old.count)), first)

@@ -243,7 +243,7 @@ class NeuralNetwork:
         taken = population.taken.copy()
         before = population.layout.factors[0, FACTORS.learning_rate]
         population.layout.factors[0, FACTORS.learning_rate] = before if rate is None else rate
-        answers = population.prepare(0, _inputs(samples), np.zeros(n, np.int32), goals, 1)
+        answers = population.prepare(0, _inputs(samples), np.zeros(n, np.int32), goals.ravel(), 1)
         population.run(0, np.full(n, self.outputs, np.int32), answers)
         population.layout.factors[0, FACTORS.learning_rate] = before
         population.check()
