@@ -44,7 +44,6 @@ from streamnet.selection.ensemble import averaging
 from streamnet.selection.ensemble import restored_ensemble
 from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.sources.columns import Columns
-from streamnet.sources.conversion import only
 from streamnet.sources.frames import Samples
 from streamnet.sources.frames import one_or_more
 from streamnet.sources.rows import RowReader
@@ -260,8 +259,7 @@ class Model:
         rows = one_or_more(samples, self.fields)
         reader = self._reader()
         first = reader.records
-        names = frozenset(field.name for field in self.fields)
-        blocks = list(reader.blocks([only(names, row) for row in rows]))
+        blocks = list(reader.blocks(rows))
         for block in blocks:
             for letter in block.rejected:
                 raise SampleError(letter.offset - first, letter.detail)
@@ -271,7 +269,7 @@ class Model:
         """This thread's reader of rows, which knows the model's columns."""
         reader: RowReader | None = getattr(self._local, "reader", None)
         if reader is None:
-            reader = RowReader(Columns(kinds=dict(self.fields)), name="samples")
+            reader = RowReader(Columns(kinds=dict(self.fields)), name="samples", closed=True)
             fields = self._encoder_state["fields"]
             reader.restore_state({"fields": fields, "target": None, "task": None, "records": 0})
             self._local.reader = reader

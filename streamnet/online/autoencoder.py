@@ -33,7 +33,6 @@ from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
-from streamnet.sources.conversion import only
 from streamnet.sources.frames import Samples
 from streamnet.sources.frames import rows_of
 from streamnet.sources.rows import RowReader
@@ -227,12 +226,10 @@ class AutoEncoder:
     def _asked(self, X: Samples) -> Iterator[Block]:
         """Samples in columns that are known; others are left out."""
         rows = rows_of(X, self._reader.schema.fields)
-        asker = RowReader(Columns(kinds=self._kinds))
+        asker = RowReader(Columns(kinds=self._kinds), closed=True)
         asker.restore_state(self._reader.export_state())
-        names = {field.name for field in self._reader.schema.fields}
         for start in range(0, len(rows), BLOCK):
-            known = [only(names, row) for row in rows[start : start + BLOCK]]
-            block = asker.read(known)
+            block = asker.read(rows[start : start + BLOCK])
             good = int(block.places()[0]) if block.rejected else len(block)
             _check(block, start + good, len(rows))
             yield block

@@ -41,7 +41,6 @@ from streamnet.samples import Sample
 from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
-from streamnet.sources.conversion import only
 from streamnet.sources.frames import Samples
 from streamnet.sources.frames import rows_and_targets
 from streamnet.sources.frames import rows_of
@@ -120,12 +119,11 @@ class OnlineEstimator(ScikitLearnEstimator):
         fields = () if start is None else start.fields
         kinds = {**dict(fields), **Columns(kinds=kinds or {}).kinds}
         self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds))
-        self._asker = RowReader(Columns(kinds=kinds))
+        self._asker = RowReader(Columns(kinds=kinds), closed=True)
         if start is not None:
             known = plain_schema(Schema(fields, TARGET, self._task))
             self._reader.restore_state({**known, "records": 0})
         self._asked: Schema | None = None  # what the asker knows
-        self._names: frozenset[str] = frozenset()
 
     def __reduce__(self) -> tuple[Any, ...]:
         with self._lock:
@@ -322,20 +320,13 @@ class OnlineEstimator(ScikitLearnEstimator):
         """Samples as the encoder knows them, without features that are new."""
         schema = self._reader.schema
         if schema is not self._asked:
-            self._names = frozenset(field.name for field in schema.fields)
             # The very fields that are learned with: to turn to others would take a while.
             self._asker.turn_to(schema.fields)
             self._asked = schema
-        names = self._names
-        known = [
-            row if isinstance(row, dict) and names.issuperset(row) else only(names, row)
-            for row in rows
-        ]
-        # Without new features it is one block.
-        block = self._asker.read(known)
+        block = self._asker.read(rows)  # all of them: it does not grow
         if block.rejected:
             letter = block.rejected[0]
-            number = letter.offset - self._asker.records + len(known) + start
+            number = letter.offset - self._asker.records + len(rows) + start
             raise DataError(complaint(letter, number if total > 1 else None))
         return block
 

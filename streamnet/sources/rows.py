@@ -23,6 +23,7 @@ from streamnet.samples import Sample
 from streamnet.samples import Schema
 from streamnet.sources.columns import Columns
 from streamnet.sources.conversion import Conversion
+from streamnet.sources.conversion import only
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.plainschema import schema_from
 from streamnet.sources.reasons import printed
@@ -44,13 +45,18 @@ class RowReader:
     first target tells it: a float is a regression, anything else a label. Values that can't be
     read raise nothing; their samples become `Block.rejected` and change nothing.
 
+    A reader that is ``closed`` leaves out features that it does not know.
+
     >>> reader = RowReader(Columns(target="y"))
     >>> block = reader.read([{"age": 39, "job": "clerk", "y": True}])
     >>> block.numbers, block.words[0].tolist(), block.target.tolist()
     (array([[39.]]), ['clerk'], ['true'])
     """
 
-    def __init__(self, columns: Columns, *, name: str = "rows", typed: bool = False) -> None:
+    def __init__(
+        self, columns: Columns, *, name: str = "rows", typed: bool = False, closed: bool = False
+    ) -> None:
+        self._closed = closed
         self._conversion = Conversion(columns, columns.reading(typed=typed))
         self._name = name
         self._records = 0
@@ -82,6 +88,9 @@ class RowReader:
             block = self._read_one(samples[0], targets)
             if block is not None:
                 return block
+        if self._closed:
+            names = frozenset(field.name for field in self.schema.fields)
+            samples = [only(names, sample) for sample in samples]
         return self._read(samples, targets)
 
     def blocks(
@@ -95,7 +104,7 @@ class RowReader:
             start += self._records - before
 
     def turn_to(self, fields: tuple[Field, ...]) -> None:
-        """Know these features and no other ones."""
+        """Know these features, in place of those that were known."""
         self._conversion.schema = replace(self.schema, fields=fields)
         self._prepare()
 
@@ -129,7 +138,8 @@ class RowReader:
         known = schema.task is not None or not learns
         plain = bool(schema.fields) and all(kind not in TIMES for _, kind in schema.fields)
         self._fast_schema = schema if plain and known else None
-        self._numbers, self._words = map(_taking, (schema.numbers, schema.words))
+        self._numbers = _taking(schema.numbers)
+        self._words = _taking(schema.words) if schema.words else None
 
     def _read_one(self, sample: Sample, targets: Sequence[Any] | None) -> Block | None:
         """The block of a dict of finite numbers and texts only; None sends it the long way."""
@@ -151,7 +161,9 @@ class RowReader:
             if not (PLAIN.issuperset(map(type, numbers)) and isfinite(sum(numbers))):
                 return None
             array = np.array((numbers,), np.float64)
-            words = tuple(map(self._conversion.word_array, self._words(sample)))
+            words: tuple[NDArray[np.object_], ...] = ()
+            if self._words is not None:
+                words = tuple(map(self._conversion.word_array, self._words(sample)))
         except (KeyError, TypeError, OverflowError, AttributeError):
             return None
         return Block(schema, self._name, array, words, target, self._next_marks())
