@@ -29,6 +29,7 @@ __all__ = ("OnlineClassifier",)
 TRUTHS = {"false": False, "true": True}  # by what the encoder calls them
 MOMENTS = np.datetime64, np.timedelta64
 LABELS = str, int, float
+NUMBERS = {int, float}
 DIGITS = frozenset("-0123456789")  # what the text of a finite number begins with
 
 
@@ -200,7 +201,9 @@ class OnlineClassifier(OnlineEstimator):
         """Numbers that are equal as the one that came first: a column of them may become floats."""
         firsts, new = self._firsts, dict[Any, Any]()
 
-        def named(y: object) -> object:
+        def named(y: Any) -> object:
+            if type(y) in NUMBERS:
+                return firsts.get(y, new.setdefault(y, y))
             value = _label(y, str(y))
             number = _number(value)
             if number is None:

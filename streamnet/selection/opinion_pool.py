@@ -81,18 +81,19 @@ def _listen(
     heard: NDArray[np.floating],
     priors: NDArray[np.float64],
     i: int,
+    labels: int,
     known: int,
     able: NDArray[np.uint8],
     scratch: Scratch,
 ) -> None:
     """Put together what each expert says about sample ``i``; 0 for one that is not able."""
-    opinions, candidates = scratch.opinions, heard.shape[2]
+    opinions, candidates = scratch.opinions, able.size - PRIORS
     for c in range(known):
-        at = (i * heard.shape[1] + c) * PRIORS
+        at = i * labels + c
         for k in range(candidates):
-            opinions[c, k] = heard[i, c, k]
+            opinions[c, k] = heard[at * candidates + k]
         for prior in range(PRIORS):
-            opinions[c, candidates + prior] = priors[at + prior]
+            opinions[c, candidates + prior] = priors[at * PRIORS + prior]
     for k in range(able.size):
         if able[k] == 0:
             for c in range(known):
@@ -238,7 +239,7 @@ def _share(scratch: Scratch, m: int, c: int) -> float:
 
 @exact_kernel
 def pool(
-    heard: NDArray[np.floating],  # shape=(n, C, candidates), see opinions
+    heard: NDArray[np.floating],  # shape=(n * C * candidates,), see opinions
     alive: NDArray[np.uint8],  # shape=(candidates, n)
     truth: NDArray[np.int32],
     known: NDArray[np.int32],
@@ -267,7 +268,7 @@ def pool(
     scratch = Scratch(opinions, rows, flags)  # a named tuple would take a while to come in
     # Counts of labels that don't come any more fade for long; what fills up vectors is anything.
     control = flush_subnormals()
-    candidates, labels = heard.shape[2], heard.shape[1]
+    candidates, labels = alive.shape[0], served.shape[1]
     take_priors(truth, known, learns, fading, transitions, frequencies, last, labels, priors)
     able = scratch.flags[: members.size]
     everyone = scratch.flags[members.size :]
@@ -280,7 +281,7 @@ def pool(
         for k in range(candidates):
             able[k] = members[k] if alive[k, i] != 0 else 0
         if names > 0:
-            _listen(heard, priors, i, names, able, scratch)
+            _listen(heard, priors, i, labels, names, able, scratch)
             best = least(losses, able, chosen[0], margin)
             chosen[0] = best if learns else chosen[0]
             _mix(weights, names, scratch)

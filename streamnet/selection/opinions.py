@@ -32,23 +32,22 @@ def logarithms_of(answers: NDArray[np.floating]) -> NDArray[Any]:
         answers: shape=(candidates, n, C), float32 or float64.
 
     Returns:
-        shape=(n, C, candidates), of the same dtype.
+        shape=(n * C * candidates,), of the same dtype: samples, of each its labels, of each what
+        the candidates say.
 
     >>> logarithms_of(np.array([[[1.0, 0.0]], [[0.5, 0.5]]])).round(2).tolist()
-    [[[0.0, -0.69], [-9.21, -0.69]]]
+    [0.0, -0.69, -9.21, -0.69]
     """
-    candidates, n, labels = answers.shape
-    vectors = np.empty(answers.size + LANES, answers.dtype)
-    logarithms = vectors[: answers.size].reshape(n, labels, candidates)
-    _take_logarithms(answers, vectors, logarithms)
-    return logarithms
+    size = answers.size
+    logarithms = np.empty(size + LANES, answers.dtype)
+    _take_logarithms(answers, logarithms)
+    return logarithms[:size]
 
 
 @exact_kernel
 def _take_logarithms(
     answers: NDArray[np.floating],
-    vectors: NDArray[np.floating],
-    logarithms: NDArray[np.floating],  # the same memory, shape=(n, C, candidates)
+    logarithms: NDArray[np.floating],  # with room for whole vectors, written
 ) -> None:
     candidates, n, labels = answers.shape
     floor = answers.dtype.type(FLOOR)
@@ -58,9 +57,9 @@ def _take_logarithms(
             for i in range(start, min(start + AT_ONCE, n)):
                 for c in range(labels):
                     share = answers[k, i, c]
-                    logarithms[i, c, k] = max(floor, share)
+                    logarithms[(i * labels + c) * candidates + k] = max(floor, share)
     for j in range(0, answers.size, LANES):
-        simd.store(vectors, j, logarithm(simd.load(vectors, j)))
+        simd.store(logarithms, j, logarithm(simd.load(logarithms, j)))
 
 
 @exact_inlined
