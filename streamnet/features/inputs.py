@@ -99,6 +99,8 @@ class InputEncoder:
         self.texts: list[TextColumn] = []  # by text field
         self.duplicates = Duplicates() if duplicates == "drop" else None
         self._raw = scaling == Scaling.NONE
+        # Numbers that nothing scales keep all their digits.
+        self._dtype = np.dtype(np.float64 if self._raw else np.float32)
         self._text = text
         self._named: dict[str, Mapping[str, str]] = {
             "scalings": scalings or {},
@@ -160,10 +162,9 @@ class InputEncoder:
         weighted = NONE
         if plan.words or block.sparse is not None:
             weighted = self._weighted(block, plan.words, learn)
-        # Numbers that nothing scales keep all their digits.
-        dense = np.empty((n, self.layout.dense), np.float64 if self._raw else np.float32)
+        dense = np.empty((n, self.layout.dense), self._dtype)
         keys = np.empty((n, plan.width + weighted.width), np.int64)
-        splined = np.empty((n, len(plan.numbers) + len(plan.texts)), np.int32)
+        splined = np.empty((n, plan.curves), np.int32)
         splined.fill(-1)
         active = self._numbers(block, plan, dense, keys, splined, learn) + weighted.width
         for column in plan.categories:

@@ -55,6 +55,7 @@ class Plan(NamedTuple):
     categories: tuple[WordColumn, ...]
     words: tuple[WordColumn, ...]
     width: int  # key columns of all fields but texts
+    curves: int  # dense inputs that may have more than two values, those of the calendar left out
 
 
 @final
@@ -132,7 +133,8 @@ class Layout:
                 input_ = place.dense + nth
                 texts.append((2 * place.nth + nth, place.measure + nth, input_, -1, place.base))
         arrays = [np.array(rows, np.int64).reshape(-1, 5) for rows in (numbers, times, texts)]
-        return Plan(arrays[0], arrays[1], arrays[2], tuple(categories), tuple(words), width)
+        curves = len(numbers) + len(texts)
+        return Plan(arrays[0], arrays[1], arrays[2], tuple(categories), tuple(words), width, curves)
 
     def check(self, schema: Schema) -> None:
         """Raise `SchemaError` if a field's kind is not the one it had when it first came."""

@@ -33,10 +33,9 @@ class Uninterrupted:
     then interrupted
     """
 
-    def __init__(self) -> None:
-        self._handler: Any = None
-        self._frame: FrameType | None = None
-        self._came = False
+    _handler: Any = None  # until it is entered, and where there is nothing to hold back
+    _frame: FrameType | None = None
+    _came = False
 
     def __enter__(self) -> None:
         if threading.get_ident() == threading.main_thread().ident:

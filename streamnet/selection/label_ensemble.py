@@ -85,7 +85,7 @@ class LabelEnsemble(Mixing):
         Returns:
             shape=(n, C), shares of the known classes; all 0 where none is known.
         """
-        _, n, width = answers.shape
+        candidates, n, width = answers.shape
         self._make_room(width)
         served = np.zeros((n, width))
         pool(
@@ -109,7 +109,7 @@ class LabelEnsemble(Mixing):
             self.last,
             self.counts,
             np.empty(n * width * PRIORS + FOUR),
-            *scratch_of(self.candidates, width),
+            *scratch_of(candidates, width),
             served,
         )
         return served
