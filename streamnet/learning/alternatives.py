@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from typing import NamedTuple
 from typing import final
 
 import numpy as np
@@ -23,21 +22,12 @@ from streamnet.selection.ensemble import members_of
 from streamnet.selection.ensemble import restored_ensemble
 from streamnet.selection.label_ensemble import LabelEnsemble
 from streamnet.selection.number_ensemble import NumberEnsemble
-from streamnet.selection.opinions import logarithms_of
 
-__all__ = ("BASELINES", "CHAMPION", "ENSEMBLE", "MODEL", "SERVABLE", "Alternatives", "Said")
+__all__ = ("BASELINES", "CHAMPION", "ENSEMBLE", "MODEL", "SERVABLE", "Alternatives")
 
 ENSEMBLE, CHAMPION, MODEL = range(3)
 BASELINES = (3, 4)
 SERVABLE = ("ensemble", "champion")
-_NOTHING = np.empty(0)
-
-
-class Said(NamedTuple):
-    """What the ensemble answered to samples."""
-
-    answers: NDArray[np.float64]  # shares (n, outputs), or numbers (n,)
-    heard: NDArray[Any]  # `logarithms_of` the candidates' answers, of which others have a use, too
 
 
 @final
@@ -91,13 +81,13 @@ class Alternatives:
         """Of all tracks."""
         return ("ensemble", "champion", "model", *self._baselines.names)
 
-    def say(self, answered: Answered) -> Said:
-        """What the ensemble answers to samples, each before it is learned."""
-        labels = self.task is Task.CLASSIFICATION
-        heard = logarithms_of(answered.answers) if labels else _NOTHING
-        return Said(_serve(self.ensemble, answered, heard), heard)
+    def say(self, answered: Answered) -> NDArray[np.float64]:
+        """What the ensemble answers to samples, each before it is learned: shares, or numbers."""
+        return _serve(self.ensemble, answered)
 
-    def score(self, answered: Answered, said: Said, chosen: NDArray[np.int32]) -> NDArray[Any]:
+    def score(
+        self, answered: Answered, said: NDArray[np.float64], chosen: NDArray[np.int32]
+    ) -> NDArray[Any]:
         """What each would answer to samples, shape=(5, n, ...); all is scored and learned.
 
         Args:
@@ -111,8 +101,8 @@ class Alternatives:
             simple: NDArray[Any] = self._baselines.answers(answered.truth, answered.known, width)
         else:
             simple = self._baselines.answers(answered.truth)
-        answers[ENSEMBLE] = said.answers
-        answers[MODEL] = _serve(self.model, answered, said.heard)
+        answers[ENSEMBLE] = said
+        answers[MODEL] = _serve(self.model, answered)
         answers[BASELINES[0] :] = simple
         answers[CHAMPION] = _chosen(answered.answers, chosen, simple[0])
         self.scores.update(answered, answers)
@@ -187,11 +177,11 @@ class Alternatives:
         self._baselines = type(self._baselines).restore_state(state["baselines"])
 
 
-def _serve(ensemble: Ensemble, answered: Answered, heard: NDArray[Any]) -> NDArray[np.float64]:
+def _serve(ensemble: Ensemble, answered: Answered) -> NDArray[np.float64]:
     """What an ensemble answers to samples, each before it is learned."""
     given = answered.answers, answered.alive, answered.truth
     if isinstance(ensemble, LabelEnsemble):
-        return ensemble.serve(*given, answered.known, heard=heard)
+        return ensemble.serve(*given, answered.known)
     return ensemble.serve(*given, answered.centre, answered.spread)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streamnet.learning.alternatives import Said
 from streamnet.learning.answered import Answered
 from streamnet.learning.answered import joined
 
@@ -25,7 +25,7 @@ class Arrears:
 
     def __init__(self) -> None:
         self._answered: list[Answered] = []
-        self._said: list[Said] = []
+        self._said: list[NDArray[np.float64]] = []
         self._samples = 0
 
     def __bool__(self) -> bool:
@@ -41,7 +41,7 @@ class Arrears:
         before = self._answered
         return not before or before[0].answers.shape[2:] == answered.answers.shape[2:]
 
-    def add(self, answered: Answered, said: Said) -> None:
+    def add(self, answered: Answered, said: NDArray[np.float64]) -> None:
         """Put off samples that come next after these and fit, and what the ensemble said."""
         self._answered.append(answered)
         self._said.append(said)
@@ -51,12 +51,10 @@ class Arrears:
         """Forget all."""
         self._answered, self._said, self._samples = [], [], 0
 
-    def taken(self) -> tuple[Answered, Said]:
+    def taken(self) -> tuple[Answered, NDArray[np.float64]]:
         """All of them as one, of which there must be some; then none are left."""
-        if len(self._answered) == 1:  # as it is where somebody looks after each sample
-            answered, said = self._answered[0], self._said[0]
-        else:
-            parts = zip(*self._said, strict=True)
-            answered, said = joined(self._answered), Said(*map(np.concatenate, parts))
+        answered, said = self._answered, self._said
         self.clear()
-        return answered, said
+        if len(answered) == 1:  # as it is where somebody looks after each sample
+            return answered[0], said[0]
+        return joined(answered), np.concatenate(said)

@@ -19,7 +19,6 @@ from streamnet.learning.alternatives import BASELINES
 from streamnet.learning.alternatives import ENSEMBLE
 from streamnet.learning.alternatives import SERVABLE
 from streamnet.learning.alternatives import Alternatives
-from streamnet.learning.alternatives import Said
 from streamnet.learning.answered import Answered
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.errors import add_errors
@@ -187,7 +186,7 @@ class Server:
         return Served(scored, serials, served, decision, scored.emitted)
 
     def judge(
-        self, answered: Answered, losses: NDArray[np.float64], said: Said
+        self, answered: Answered, losses: NDArray[np.float64], said: NDArray[np.float64]
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Choose and score the answers to samples; what was served, and by whom.
 

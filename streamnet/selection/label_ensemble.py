@@ -17,7 +17,7 @@ from streamnet.selection.mixing import Mixing
 from streamnet.selection.opinion_pool import MIXERS
 from streamnet.selection.opinion_pool import pool
 from streamnet.selection.opinion_pool import scratch_of
-from streamnet.selection.opinions import logarithms_of
+from streamnet.selection.opinions import room_for_logarithms
 
 __all__ = ("LabelEnsemble",)
 
@@ -69,7 +69,6 @@ class LabelEnsemble(Mixing):
         truth: NDArray[np.int32],
         known: NDArray[np.int32],
         *,
-        heard: NDArray[np.floating] | None = None,
         learns: bool = True,
     ) -> NDArray[np.float64]:
         """Answer n samples in order, each before its truth is learned.
@@ -79,7 +78,6 @@ class LabelEnsemble(Mixing):
             alive: shape=(candidates, n), 0 where a candidate has no finite answer.
             truth: shape=(n,), class numbers; -1 where there is none.
             known: shape=(n,), classes known before each sample.
-            heard: `logarithms_of` the answers, from who has more than one use for them.
             learns: Whether weights move and losses are noted.
 
         Returns:
@@ -89,7 +87,7 @@ class LabelEnsemble(Mixing):
         self._make_room(width)
         served = np.zeros((n, width))
         pool(
-            logarithms_of(answers) if heard is None else heard,
+            answers,
             alive,
             truth,
             known,
@@ -108,6 +106,7 @@ class LabelEnsemble(Mixing):
             self.frequencies,
             self.last,
             self.counts,
+            room_for_logarithms(answers),
             np.empty(n * width * PRIORS + FOUR),
             *scratch_of(candidates, width),
             served,

@@ -27,6 +27,7 @@ from streamnet.selection.mixing import fade
 from streamnet.selection.mixing import least
 from streamnet.selection.opinions import FLOOR
 from streamnet.selection.opinions import LOG_FLOOR
+from streamnet.selection.opinions import take_logarithms
 from streamnet.selection.opinions import take_priors
 
 __all__ = ("MIXERS", "Scratch", "pool", "scratch_of")
@@ -239,7 +240,7 @@ def _share(scratch: Scratch, m: int, c: int) -> float:
 
 @exact_kernel
 def pool(
-    heard: NDArray[np.floating],  # shape=(n * C * candidates,), see opinions
+    answers: NDArray[np.floating],  # shape=(candidates, n, C)
     alive: NDArray[np.uint8],  # shape=(candidates, n)
     truth: NDArray[np.int32],
     known: NDArray[np.int32],
@@ -258,8 +259,9 @@ def pool(
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
     counts: NDArray[np.float64],  # shape=(C,), or empty, see LabelEnsemble
-    priors: NDArray[np.float64],  # this and the next three are working memory, see opinions
-    opinions: NDArray[np.float64],  # and Scratch
+    heard: NDArray[np.floating],  # this and the next four are working memory, see opinions
+    priors: NDArray[np.float64],
+    opinions: NDArray[np.float64],  # see Scratch
     rows: NDArray[np.float64],
     flags: NDArray[np.uint8],
     served: NDArray[np.float64],  # shape=(n, C), written
@@ -268,7 +270,8 @@ def pool(
     scratch = Scratch(opinions, rows, flags)  # a named tuple would take a while to come in
     # Counts of labels that don't come any more fade for long; what fills up vectors is anything.
     control = flush_subnormals()
-    candidates, labels = alive.shape[0], served.shape[1]
+    candidates, _, labels = answers.shape
+    take_logarithms(answers, heard)
     take_priors(truth, known, learns, fading, transitions, frequencies, last, labels, priors)
     able = scratch.flags[: members.size]
     everyone = scratch.flags[members.size :]

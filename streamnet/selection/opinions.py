@@ -9,46 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_inlined
-from streamnet.jit import exact_kernel
 from streamnet.networks import simd
 from streamnet.networks.simd import FOUR
 from streamnet.networks.simd import LANES
 from streamnet.networks.simd_functions import logarithm
 from streamnet.selection.mixing import PRIORS
 
-__all__ = ("FLOOR", "LOG_FLOOR", "logarithms_of", "take_priors")
+__all__ = ("FLOOR", "LOG_FLOOR", "room_for_logarithms", "take_logarithms", "take_priors")
 
 FLOOR = 1e-4  # least probability in a logarithm
 LOG_FLOOR = math.log(FLOOR)
 AT_ONCE = 32  # samples
 
 
-def logarithms_of(answers: NDArray[np.floating]) -> NDArray[Any]:
+def room_for_logarithms(answers: NDArray[np.floating]) -> NDArray[Any]:
+    """What `take_logarithms` of these shares writes to."""
+    return np.empty(answers.size + LANES, answers.dtype)
+
+
+@exact_inlined
+def take_logarithms(
+    answers: NDArray[np.floating],  # shape=(candidates, n, C)
+    logarithms: NDArray[np.floating],  # shape=(n * C * candidates,) and whole vectors, written
+) -> None:
     """Logarithms of shares, none below that of `FLOOR`, with an error of 4 units in the last place.
 
     Of a share that is not finite it is any number.
-
-    Args:
-        answers: shape=(candidates, n, C), float32 or float64.
-
-    Returns:
-        shape=(n * C * candidates,), of the same dtype: samples, of each its labels, of each what
-        the candidates say.
-
-    >>> logarithms_of(np.array([[[1.0, 0.0]], [[0.5, 0.5]]])).round(2).tolist()
-    [0.0, -0.69, -9.21, -0.69]
     """
-    size = answers.size
-    logarithms = np.empty(size + LANES, answers.dtype)
-    _take_logarithms(answers, logarithms)
-    return logarithms[:size]
-
-
-@exact_kernel
-def _take_logarithms(
-    answers: NDArray[np.floating],
-    logarithms: NDArray[np.floating],  # with room for whole vectors, written
-) -> None:
     candidates, n, labels = answers.shape
     floor = answers.dtype.type(FLOOR)
     # A few samples at once: equal samples of all candidates lie in each other's way in a cache.

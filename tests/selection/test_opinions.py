@@ -1,4 +1,4 @@
-"""Logarithms of shares, and what comes of handing them to an ensemble."""
+"""Logarithms of shares."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from streamnet.samples import Task
-from streamnet.selection.label_ensemble import LabelEnsemble
+from streamnet.jit import exact_kernel
 from streamnet.selection.opinions import FLOOR
-from streamnet.selection.opinions import logarithms_of
-from tests.learning.streams import differences
-from tests.selection.answering import said
+from streamnet.selection.opinions import room_for_logarithms
+from streamnet.selection.opinions import take_logarithms
 
 TYPES = ("float32", "float64")
+
+
+@exact_kernel
+def take(answers: NDArray[np.floating], logarithms: NDArray[np.floating]) -> None:
+    take_logarithms(answers, logarithms)
+
+
+def logarithms_of(answers: NDArray[np.floating]) -> NDArray[np.floating]:
+    logarithms = room_for_logarithms(answers)
+    take(answers, logarithms)
+    return logarithms[: answers.size]
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -40,13 +50,3 @@ def test_samples_have_the_same_ones_in_whichever_block_they_come(dtype: str) -> 
     for start, stop in ((0, 1), (1, 40), (40, 73), (73, 100)):
         part = logarithms_of(np.ascontiguousarray(shares[:, start:stop]))
         assert np.array_equal(part, whole[start:stop].ravel())
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-def test_an_ensemble_that_is_handed_them_answers_and_learns_as_one_that_is_not(dtype: str) -> None:
-    stream = said(Task.CLASSIFICATION, 300, 3, seed=1, dtype=dtype)
-    about = stream.answers, stream.alive, stream.truth, stream.known
-    one, other = LabelEnsemble(3), LabelEnsemble(3)
-    heard = logarithms_of(stream.answers)
-    assert one.serve(*about).tobytes() == other.serve(*about, heard=heard).tobytes()
-    assert differences(one.export_state(), other.export_state()) == []
