@@ -19,8 +19,8 @@ MOST = 64  # samples: to judge one more among so many takes no time to speak of
 class Arrears:
     """What is yet to be judged, in order.
 
-    >>> Arrears().full, bool(Arrears())
-    (False, False)
+    >>> bool(Arrears())
+    False
     """
 
     def __init__(self) -> None:
@@ -31,21 +31,20 @@ class Arrears:
     def __bool__(self) -> bool:
         return bool(self._answered)
 
-    @property
-    def full(self) -> bool:
-        """Whether it is time to judge them."""
-        return self._samples >= MOST
-
     def fits(self, answered: Answered) -> bool:
         """Whether samples can be judged together with these: room for labels may have grown."""
         before = self._answered
         return not before or before[0].answers.shape[2:] == answered.answers.shape[2:]
 
-    def add(self, answered: Answered, said: NDArray[np.float64]) -> None:
-        """Put off samples that come next after these and fit, and what the ensemble said."""
+    def add(self, answered: Answered, said: NDArray[np.float64]) -> bool:
+        """Put off samples that come next after these and fit, and what the ensemble said.
+
+        Returns whether it is time to judge them.
+        """
         self._answered.append(answered)
         self._said.append(said)
         self._samples += len(answered.truth)
+        return self._samples >= MOST
 
     def clear(self) -> None:
         """Forget all."""

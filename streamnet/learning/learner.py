@@ -187,8 +187,7 @@ class Learner:
         answered = answered_of(self.trainer.learn(self.encoder.encode(block), None), self.task)
         if not self._arrears.fits(answered):
             self.judge()
-        self._arrears.add(answered, self._server.alternatives.say(answered))
-        if self._arrears.full:
+        if self._arrears.add(answered, self._server.alternatives.say(answered)):
             self.judge()
 
     def judge(self) -> None:
