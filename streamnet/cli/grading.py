@@ -65,7 +65,7 @@ class Grades(NamedTuple):
 
     @property
     def warning(self) -> str | None:
-        """What is odd about the truths: 1 and 1.0 are two labels, and so are 1 and true."""
+        """What is odd about the truths: 1 and true are two labels, and so are a and A."""
         if self.confusion is None or self.confusion[: self.known].any():
             return None
         told, known = self.labels[self.known :], self.labels[: self.known]

@@ -10,6 +10,7 @@ import numpy as np
 from streamnet.daemon.answers import Answer
 from streamnet.evaluation import ClassificationEvaluator
 from streamnet.evaluation import RegressionEvaluator
+from streamnet.features.categories import as_spelled
 
 __all__ = ("DeliveredScore",)
 
@@ -55,7 +56,7 @@ class DeliveredScore:
             if number >= 0:
                 row[0, 0, number] = share
         alive = np.full((1, 1), answer.value is not None, np.uint8)
-        self._evaluator.update(row, [self._number_of(truth)], [known], alive)
+        self._evaluator.update(row, [self._number_of(as_spelled(truth, shares))], [known], alive)
 
     def _number_of(self, label: str) -> int:
         if label not in self._labels and len(self._labels) == MOST_LABELS:

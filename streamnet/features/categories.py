@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ TRUTHS = {
     for word in ("true", "false")
     for spelling in (word, word.title(), word.upper())
 }
+_WHOLE = re.compile(r"(0|-?[1-9][0-9]*)(?:\.0)?")
 
 
 def printable(value: str) -> str:
@@ -31,17 +33,31 @@ def printable(value: str) -> str:
 
 
 def as_spelled(value: str, known: Container[str | None]) -> str:
-    """``value``, or if it is a truth value that is known in another spelling only, that one.
+    """``value``, or if it is known in another spelling only, that one.
 
-    Delimited text has them as its writer spells them, all else has true and false: what was
-    learned of the one is to be known of the other.
+    Delimited text has truth values as its writer spells them, all else has true and false; whole
+    numbers may have been floats when they were written. What was learned of the one is to be known
+    of the other.
+
+    Args:
+        value: A word as it was read.
+        known: The words that were learned.
 
     >>> as_spelled("true", {"False", "True"}), as_spelled("true", {"yes"})
     ('True', 'true')
+    >>> as_spelled("7.0", {"7", "8"}), as_spelled("7", {"7.0"}), as_spelled("7.5", {"7"})
+    ('7', '7.0', '7.5')
     """
-    if value in known or value not in TRUTHS:
+    if value in known:
         return value
-    return next((other for other in TRUTHS[value] if other in known), value)
+    return next((other for other in _spellings(value) if other in known), value)
+
+
+def _spellings(value: str) -> Sequence[str]:
+    """How a truth value or a whole number is spelled; of all other words nothing."""
+    if (whole := _WHOLE.fullmatch(value)) is not None:
+        return whole[1], f"{whole[1]}.0"
+    return TRUTHS.get(value, ())
 
 
 def _bounded(value: str) -> str:
@@ -56,8 +72,8 @@ class Vocabulary(dict[str | None, int]):
     """Keys of the values of one field, numbered in order of appearance.
 
     Looking up a new value with ``vocabulary[value]`` appends it; beyond ``limit`` values, new ones
-    share 256 hashed keys. `key` looks up only, and knows true as True, see `as_spelled`. ``None``
-    is the missing value.
+    share 256 hashed keys. `key` looks up only, and knows true as True and 7.0 as 7, see
+    `as_spelled`. ``None`` is the missing value.
 
     >>> jobs = Vocabulary(base=1 << 40, limit=1000)
     >>> [jobs[job] - (1 << 40) for job in ("cook", None, "smith", "cook")]
@@ -86,7 +102,7 @@ class Vocabulary(dict[str | None, int]):
         if value is None:
             return self._base
         found = self.get(value)
-        if found is None and value in TRUTHS:
+        if found is None:
             found = self.get(as_spelled(value, self))
         return self._known(value) if found is None else found
 

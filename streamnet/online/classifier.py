@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.features.categories import as_spelled
 from streamnet.features.categories import printable
 from streamnet.online.estimator import OnlineEstimator
 from streamnet.online.estimator import complaint
@@ -38,8 +39,8 @@ class OnlineClassifier(OnlineEstimator):
     """A population of networks that names labels and learns sample by sample.
 
     Labels are what the user gave: texts, numbers, booleans. Two that are equal, such as 1, 1.0 and
-    True, or have the same text, are the same label, and the one that came first is answered. In a
-    model file labels are texts.
+    True, or have the same text, which is "1" for 1.0 too, are the same label, and the one that came
+    first is answered. In a model file labels are texts.
 
     >>> classifier = OnlineClassifier(seed=1)
     >>> for i in range(300):
@@ -156,7 +157,7 @@ class OnlineClassifier(OnlineEstimator):
             numbers = {label: number for number, label in enumerate(self._learner.encoder.labels)}
         if not numbers:
             return 0.0
-        truth = [numbers.get(printable(text), -1) for text in truths.tolist()]
+        truth = [numbers.get(as_spelled(printable(text), numbers), -1) for text in truths.tolist()]
         named = ~np.isnan(shares).any(axis=1)
         return float(np.mean(named & (shares.argmax(axis=1) == truth)))
 

@@ -100,7 +100,10 @@ def target_number_of(value: object, reading: Reading) -> float | Reason:
 
 
 def word_of(value: object, reading: Reading) -> str | Reason | None:
-    """A word or text, None for a missing one, or the reason why it is none."""
+    """A word or text, None for a missing one, or the reason why it is none.
+
+    A whole number is the same word whichever type it has: one gap makes floats of a whole column.
+    """
     if isinstance(value, str):
         text = str(value.strip(WHITESPACE))
         return None if text in reading.missing else text
@@ -141,8 +144,9 @@ def _moment(value: object) -> float | Reason:
 
 
 def _written(number: object) -> str | Reason:
+    whole = isinstance(number, float | np.floating) and number.is_integer()
     try:
-        return str(number)
+        return str(int(number) if whole else number)  # type: ignore[call-overload]  # a float
     except ValueError:  # more digits than Python writes
         return Reason.NOT_FINITE
 

@@ -267,13 +267,13 @@ def test_more_measures_of_numbers_are_those_of_scikit_learn(cli: Cli, line: Path
 
 
 def test_truths_of_which_the_model_knows_none_are_told(cli: Cli) -> None:
-    """A column of whole numbers that became one of fractions, as it does once a value is absent."""
+    """A column of 0 and 1 that became one of truth values."""
     write("whole.csv", "x,y\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(100)))
-    write("other.csv", "x,y\n" + "".join(f"{i % 7},{i % 2}.0\n" for i in range(100)))
+    write("other.csv", "x,y\n" + "".join(f"{i % 7},{i % 2 == 1}\n" for i in range(100)))
     assert cli("replay", "whole.csv", "--target", "y", "--quiet", "--model", "m.json").code == 0
     assert evaluated(cli, Path("m.json"), Path("whole.csv"))["measures"]["model"]["accuracy"] > 0.4
     outcome = cli("evaluate", "m.json", "other.csv")
     assert outcome.code == 0
     assert outcome.complaint == (
-        "no truth is a label of the model: there are '0.0', '1.0', but it knows '0', '1'"
+        "no truth is a label of the model: there are 'False', 'True', but it knows '0', '1'"
     )

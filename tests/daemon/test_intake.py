@@ -246,6 +246,14 @@ def test_a_text_is_no_number() -> None:
         intake.label([("a", "high")], 1.0)
 
 
+@pytest.mark.parametrize(("known", "told"), [("True", True), ("7", 7.0), ("7.0", 7)])
+def test_a_label_that_a_model_spells_otherwise_is_scored_as_the_same(known: str, told: Any) -> None:
+    intake = make()
+    intake.remember(["a"], ["{}"], [Answer(known, {known: 0.9, "u": 0.1}, 1)], 0.0)
+    intake.label([("a", told)], 1.0)
+    assert intake.delivered.measures()["accuracy"] == 1.0
+
+
 def test_labels_beyond_the_most_are_not_scored() -> None:
     intake = Intake(target="y", max_pending=5000)
     ids = [str(number) for number in range(1100)]

@@ -52,6 +52,17 @@ def test_truth_values_are_known_in_each_spelling_unless_both_were_seen() -> None
     assert list(vocabulary.look_up(["true", "True", "false"])) == [4, 2, 1]
 
 
+def test_whole_numbers_are_known_as_floats_and_the_reverse_unless_both_were_seen() -> None:
+    vocabulary = Vocabulary(base=0, limit=9)
+    list(vocabulary.learn(["12345.0", "7", "0", "-3.0", "1.50"]))
+    known = {"12345": 1, "7.0": 2, "0.0": 3, "-3": 4}
+    assert list(vocabulary.look_up(list(known))) == list(known.values())
+    strange = ["012345", "7.00", "7.", "-7", "-0", "1.5", "+7", "7.0.0"]
+    assert list(vocabulary.look_up(strange)) == [-1] * len(strange)
+    assert list(vocabulary.learn(["7.0"])) == [6]
+    assert list(vocabulary.look_up(["7", "7.0"])) == [2, 6]
+
+
 def test_very_long_values_are_kept_short_but_told_apart() -> None:
     vocabulary = Vocabulary(base=0, limit=10)
     values = ["x" * 1_000_000 + "a", "x" * 1_000_000 + "b", "x" * 256]

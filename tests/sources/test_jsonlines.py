@@ -108,11 +108,11 @@ def test_a_new_name_extends_the_schema_exactly_at_its_sample(tmp_path: Path) -> 
     assert [block.end.record for block in blocks] == [2, 4, 5]
 
 
-def test_labels_keep_their_own_text(tmp_path: Path) -> None:
+def test_labels_are_texts_and_whole_numbers_have_one(tmp_path: Path) -> None:
     lines = [{"x": 1, "y": label} for label in (1, True, "1", " a ", 2.0)]
     _, (block,) = blocks_of(tmp_path, lines, Columns(target="y"))
     assert block.target is not None
-    assert block.target.tolist() == ["1", "true", "1", "a", "2.0"]
+    assert block.target.tolist() == ["1", "true", "1", "a", "2"]
 
 
 def test_unused_names_are_not_looked_at(tmp_path: Path) -> None:
