@@ -122,6 +122,20 @@ def test_columns_are_read_as_the_start_has_learned_them(form: str) -> None:
         replay(f"b.{form}", target="y", start="a.safetensors", kinds={"size": "text"})
 
 
+def test_labels_and_categories_are_learned_as_the_start_spells_them_also_after_a_stop() -> None:
+    rows = [{"x": i % 7, "b": i % 2 == 0, "y": i % 7 < 3} for i in range(600)]
+    Path("a.csv").write_text(lines_of("csv", rows))
+    Path("b.jsonl").write_text(lines_of("jsonl", rows))
+    replay("a.csv", target="y", candidates=2, model="a.safetensors")
+    whole = replay("b.jsonl", target="y", start="a.safetensors")
+    assert whole.model.labels == ("True", "False")
+    common: dict[str, Any] = {"target": "y", "start": "a.safetensors", "state": "state"}
+    replay("b.jsonl", **common, limit=300)
+    resumed = replay("b.jsonl", **common, limit=600, resume=True)
+    assert resumed.model.labels == ("True", "False")
+    assert resumed.report["served"] == whole.report["served"]
+
+
 def test_targets_are_read_as_the_start_has_learned_them() -> None:
     rows = [{"x": i % 7, "y": i % 7 / 2} for i in range(300)]
     Path("a.csv").write_text(lines_of("csv", rows))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 from collections.abc import Iterable
+from collections.abc import MutableMapping
 from collections.abc import Sequence
 from typing import final
 from zlib import crc32
 
 from streamnet.errors import ModelFileError
 
-__all__ = ("Vocabulary", "as_spelled", "printable")
+__all__ = ("Vocabulary", "add_spellings", "as_spelled", "printable")
 
 BUCKETS = 256
 LONGEST = 256  # characters of a value that are kept
@@ -53,6 +54,22 @@ def as_spelled(value: str, known: Container[str | None]) -> str:
     return next((other for other in _spellings(value) if other in known), value)
 
 
+def add_spellings(numbers: MutableMapping[str | None, int], names: Iterable[str]) -> None:
+    """Give words that are spelled otherwise the numbers that `as_spelled` finds for them.
+
+    Args:
+        numbers: Numbers of words that are known, which stay as they are.
+        names: Those of them whose other spellings are to be known, too.
+
+    >>> numbers = {"True": 0, "7.0": 1}
+    >>> add_spellings(numbers, ["True", "7.0"])
+    >>> numbers
+    {'True': 0, '7.0': 1, '7': 1, 'TRUE': 0, 'true': 0}
+    """
+    others = {other for name in names for other in _spellings(name)} - numbers.keys()
+    numbers.update({other: numbers[as_spelled(other, numbers)] for other in sorted(others)})
+
+
 def _spellings(value: str) -> Sequence[str]:
     """How a truth value or a whole number is spelled; of all other words nothing."""
     if (whole := _WHOLE.fullmatch(value)) is not None:
@@ -73,7 +90,8 @@ class Vocabulary(dict[str | None, int]):
 
     Looking up a new value with ``vocabulary[value]`` appends it; beyond ``limit`` values, new ones
     share 256 hashed keys. `key` looks up only, and knows true as True and 7.0 as 7, see
-    `as_spelled`. ``None`` is the missing value.
+    `as_spelled`; who learns tells them apart, but for what was inherited. ``None`` is the missing
+    value.
 
     >>> jobs = Vocabulary(base=1 << 40, limit=1000)
     >>> [jobs[job] - (1 << 40) for job in ("cook", None, "smith", "cook")]
@@ -87,6 +105,7 @@ class Vocabulary(dict[str | None, int]):
         self._base = base
         self._limit = limit
         self.values_seen: list[str] = []
+        self.inherited = 0  # values that an earlier stream brought, known in each spelling
         self[None] = base
 
     def __missing__(self, value: str) -> int:
@@ -114,11 +133,24 @@ class Vocabulary(dict[str | None, int]):
         """Keys of ``column`` in order, -1 for new values."""
         return map(self.key, column)
 
-    def restore_state(self, values: Sequence[str]) -> None:
-        """Take over the values that were seen, in order of appearance."""
+    def inherit(self) -> None:
+        """Learn values as those of so far that another stream spells otherwise."""
+        self.inherited = len(self.values_seen)
+        add_spellings(self, self.values_seen)
+
+    def restore_state(self, values: Sequence[str], inherited: int = 0) -> None:
+        """Take over what was learned.
+
+        Args:
+            values: That were seen, in order of appearance.
+            inherited: How many of them an earlier stream brought.
+        """
         if len(values) > self._limit:
             raise ModelFileError(f"a field has {len(values)} categories, more than its cap")
-        for value in values:
+        for value in values[:inherited]:
+            self[value]
+        self.inherit()
+        for value in values[inherited:]:
             self[value]
         if self.values_seen != list(values):
             raise ModelFileError("the categories of a field are not distinct")

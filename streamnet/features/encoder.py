@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
 from streamnet.features.autoencoder.coding import Coding
+from streamnet.features.categories import Vocabulary
 from streamnet.features.encoded import NO_SCORES
 from streamnet.features.encoded import Encoded
 from streamnet.features.inputs import InputEncoder
@@ -36,9 +37,7 @@ from streamnet.features.target import NO_TARGETS
 from streamnet.features.target import TargetScaler
 from streamnet.features.target import TargetUnits
 from streamnet.samples import Block
-from streamnet.samples import Field
 from streamnet.samples import Inputs
-from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Task
 
@@ -197,14 +196,10 @@ class Encoder:
             inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
             return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier, self._raw)
         target = np.full(len(block), None) if block.target is None else block.target
-        numbered = self._labels.number(target)
-        label, known = numbered.label, numbered.known
-        if numbered.refused:
-            refused = [self._labels.refusal(block, i) for i in numbered.refused]
-            kept = np.delete(np.arange(len(block)), numbered.refused)
-            label, known = label[kept], known[kept]
-            rejected = sorted((*block.rejected, *refused), key=lambda letter: letter.offset)
-            block = replace(block.take(kept), rejected=tuple(rejected))
+        label, known, refused = self._labels.number(target)
+        if refused:
+            kept = np.delete(np.arange(len(block)), refused)
+            label, known, block = label[kept], known[kept], self._labels.kept(block, kept, refused)
         lagged = self._lags.classes(label) if self._lags else NO_LAGS
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
         return Encoded(block, inputs, label, known, *NO_TARGETS, outlier)
@@ -228,6 +223,14 @@ class Encoder:
         """Let a block's classes be known before their first samples come."""
         if block.target is not None:
             self._labels.number(block.target)
+
+    def inherit(self) -> None:
+        """Go on with another stream, which may spell labels and categories otherwise.
+
+        Truth values and whole numbers that were learned so far are known in each spelling then.
+        """
+        for known in self._words:
+            known.inherit()
 
     def fit(self, blocks: Iterable[Block]) -> Self:
         """Learn a whole data set: all its samples, then what is decided once.
@@ -332,19 +335,17 @@ class Encoder:
             distinct_count=measures.tables[:, 0].copy(),
             tables=measures.tables,
             clocks=inputs.clocks.copy(),
-            vocabularies=tuple(
-                Grown(v.values_seen, len(v.values_seen)) for v in inputs.vocabularies
-            ),
+            vocabularies=tuple(Grown.of(known.values_seen) for known in inputs.vocabularies),
             row_keys=rows.keys,
             counters=rows.counters.copy(),
             squares=rows.squares[: len(rows)].copy(),
-            labels=Grown(self.labels, len(self.labels)),
+            labels=Grown.of(self.labels),
+            inherited=[known.inherited for known in self._words],
             target=self._scaler.moments.copy(),
             last=self._lags.last.copy(),
             optional=inputs.export_optional(),
             text_vocabularies=tuple(
-                Grown(column.vocabulary.values_seen, len(column.vocabulary.values_seen))
-                for column in inputs.learning_texts
+                Grown.of(column.vocabulary.values_seen) for column in inputs.learning_texts
             ),
             autoencoder=None if self._coding is None else self._coding.network.export_state(),
         )
@@ -371,24 +372,23 @@ class Encoder:
 
     def _take_over(self, state: Mapping[str, Any]) -> None:
         inputs = self._inputs
-        for name, kind in state["fields"]:
-            inputs.append(Field(name, Kind(kind)))
-        inputs.measures.restore_state(state["moments"], state["distinct_count"], state["distinct"])
-        clocks = np.array(state["clocks"], np.int64)
-        if clocks.shape != inputs.clocks.shape:
-            raise ModelFileError("the encoder's clocks do not fit its time fields")
-        inputs.clocks = clocks
-        for vocabulary, values in zip(inputs.vocabularies, state["vocabularies"], strict=True):
-            vocabulary.restore_state(values)
-        inputs.restore_optional(state)
-        inputs.rows.restore_state(state["row_keys"], state["counters"], state["squares"])
-        self._labels.restore_state(state["labels"])
+        inputs.restore_state(state)
+        words = [state["labels"], *state["vocabularies"]]
+        # Earlier releases spelled floats in another way: what they learned is as if inherited.
+        inherited = state.get("inherited", [len(values) for values in words])
+        for known, values, count in zip(self._words, words, inherited, strict=True):
+            known.restore_state(values, count)
         self._scaler.restore_state(state["target"])
         self._lags.restore_state(state["last"])
         if self._coding is not None:
             self._coding.network.restore_state(
                 state["autoencoder"], dense=inputs.layout.dense, rows=len(inputs.rows)
             )
+
+    @property
+    def _words(self) -> list[ClassLabels | Vocabulary]:
+        """What learns words: labels, and categories by field."""
+        return [self._labels, *self._inputs.vocabularies]
 
     def _dense(self) -> int:
         """Dense inputs of the networks."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.errors import ModelFileError
 from streamnet.features.categories import Vocabulary
 from streamnet.features.duplicates import Duplicates
 from streamnet.features.layout import SPARSE_BASE
@@ -237,6 +238,22 @@ class InputEncoder:
         if columns := self.learning_texts:
             state["texts"] = [column.export_state() for column in columns]
         return state
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what an encoder exported, but for the vocabularies of categories.
+
+        Raises:
+            ModelFileError: the state contradicts itself.
+        """
+        for name, kind in state["fields"]:
+            self.append(Field(name, Kind(kind)))
+        self.measures.restore_state(state["moments"], state["distinct_count"], state["distinct"])
+        clocks = np.array(state["clocks"], np.int64)
+        if clocks.shape != self.clocks.shape:
+            raise ModelFileError("the encoder's clocks do not fit its time fields")
+        self.clocks = clocks
+        self.restore_optional(state)
+        self.rows.restore_state(state["row_keys"], state["counters"], state["squares"])
 
     def restore_optional(self, state: Mapping[str, Any]) -> None:
         """Take over what `export_optional` gave, and the vocabularies of texts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from typing import NamedTuple
 from typing import final
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.features.categories import add_spellings
 from streamnet.features.categories import as_spelled
 from streamnet.features.categories import printable
 from streamnet.repeated import repeated
@@ -44,6 +46,7 @@ class ClassLabels:
         self._max_classes = max_classes
         self._numbers: dict[str | None, int] = {None: -1}
         self.names: list[str] = []  # append-only
+        self.inherited = 0  # names that an earlier stream brought, known in each spelling
 
     def number(self, target: NDArray[Any]) -> Numbered:
         """Number the labels of a block in order, learning new ones."""
@@ -81,6 +84,18 @@ class ClassLabels:
                 refused.append(i)
         return refused
 
+    def kept(self, block: Block, kept: NDArray[np.intp], refused: Sequence[int]) -> Block:
+        """A block of the samples that were not refused; the others are among its rejected records.
+
+        Args:
+            block: What was numbered.
+            kept: Samples that were not refused.
+            refused: All others.
+        """
+        letters = (*block.rejected, *(self.refusal(block, i) for i in refused))
+        rejected = sorted(letters, key=lambda letter: letter.offset)
+        return replace(block.take(kept), rejected=tuple(rejected))
+
     def refusal(self, block: Block, i: int) -> DeadLetter:
         """The rejected record of a block's sample whose label is one too many."""
         label = block.target[i]  # type: ignore[index]  # it has one
@@ -95,11 +110,24 @@ class ClassLabels:
             raw=label[:RAW_LENGTH],
         )
 
-    def restore_state(self, names: Sequence[str]) -> None:
-        """Take over the names of the classes, in order of appearance."""
+    def inherit(self) -> None:
+        """Learn labels as those of so far that another stream spells otherwise."""
+        self.inherited = len(self.names)
+        add_spellings(self._numbers, self.names)
+
+    def restore_state(self, names: Sequence[str], inherited: int = 0) -> None:
+        """Take over the classes.
+
+        Args:
+            names: In order of appearance.
+            inherited: How many of them an earlier stream brought.
+        """
         if len(names) > self._max_classes:
             raise ModelFileError(f"the model has {len(names)} classes, more than its cap")
-        for name in names:
+        for name in names[:inherited]:
+            self._learn(name)
+        self.inherit()
+        for name in names[inherited:]:
             self._learn(name)
         if self.names != list(names):
             raise ModelFileError("the model's class labels are not distinct")

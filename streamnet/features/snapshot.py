@@ -23,6 +23,11 @@ class Grown:
     entries: list[str]
     length: int
 
+    @classmethod
+    def of(cls, entries: list[str]) -> Grown:
+        """All entries that are there by now."""
+        return cls(entries, len(entries))
+
     def names(self) -> list[str]:
         """These entries."""
         return self.entries[: self.length]
@@ -48,6 +53,7 @@ class EncoderSnapshot:
     counters: NDArray[np.int64]  # shape=(3,)
     squares: NDArray[np.float64]  # shape=(rows or 0, 2)
     labels: Grown
+    inherited: list[int]  # labels, and categories by field, that an earlier stream brought
     target: NDArray[np.float64]  # shape=(2, 8): moments of the target and of its logarithm
     last: NDArray[np.float64]  # shape=(lags,): the last targets, the latest first
     optional: dict[str, Any]  # what is kept for settings that are not the default
@@ -73,6 +79,7 @@ class EncoderSnapshot:
             "counters": self.counters.copy(),
             "squares": self.squares.copy(),
             "labels": self.labels.names(),
+            "inherited": self.inherited,
             "target": self.target.copy(),
             "last": self.last.copy(),
             **self.optional,

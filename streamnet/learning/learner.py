@@ -124,6 +124,7 @@ class Learner:
             self.encoder = Encoder(task=self.task, **given)
         else:
             self.encoder = start.encoder()
+            self.encoder.inherit()
         check_transforms(settings, self.encoder)
         self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:

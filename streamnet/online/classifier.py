@@ -188,7 +188,7 @@ class OnlineClassifier(OnlineEstimator):
             assert block.target is not None
             known = set(encoder.labels)
             for text in block.target.tolist():
-                if printable(text) not in known:
+                if as_spelled(printable(text), known) not in known:
                     raise ConfigurationError(
                         f"classes has {text!r}, but must have no new label once samples were "
                         "learned: each becomes known with its first sample"

@@ -63,6 +63,19 @@ def test_whole_numbers_are_known_as_floats_and_the_reverse_unless_both_were_seen
     assert list(vocabulary.look_up(["7", "7.0"])) == [2, 6]
 
 
+def test_values_of_an_earlier_stream_are_learned_in_each_spelling() -> None:
+    vocabulary = Vocabulary(base=0, limit=9)
+    list(vocabulary.learn(["True", "7", "8", "8.0"]))
+    vocabulary.inherit()
+    assert list(vocabulary.learn(["true", "TRUE", "7.0", "8.0", "false", "False"])) == [
+        *(1, 1, 2, 4, 5, 6),
+    ]
+    restored = Vocabulary(base=0, limit=9)
+    restored.restore_state(vocabulary.values_seen, vocabulary.inherited)
+    assert restored == vocabulary
+    assert restored.values_seen == ["True", "7", "8", "8.0", "false", "False"]
+
+
 def test_very_long_values_are_kept_short_but_told_apart() -> None:
     vocabulary = Vocabulary(base=0, limit=10)
     values = ["x" * 1_000_000 + "a", "x" * 1_000_000 + "b", "x" * 256]

@@ -59,6 +59,23 @@ def test_restored_labels_go_on_with_the_same_numbers() -> None:
     assert (label.tolist(), known.tolist()) == ([1, 2, 0], [2, 2, 3])
 
 
+def test_labels_of_an_earlier_stream_are_learned_in_each_spelling_however_it_is_cut() -> None:
+    target = np.array(["true", "7", "yes", "FALSE", "False", "0", "Yes", "true", "0.0"], object)
+    expected = [0, 1, 2, 3, 4, 5, 6, 0, -1]
+    for cut in range(len(target)):
+        labels = ClassLabels(max_classes=7)
+        labels.restore_state(["True", "7.0", "yes"])
+        assert labels.refused(np.array(["true", *"abcd"], object)) == [4]
+        labels.inherit()
+        assert labels.refused(np.array(["true", *"abcd"], object)) == []
+        parts = [labels.number(part).label for part in (target[:cut], target[cut:])]
+        assert np.concatenate(parts).tolist() == expected
+        assert (labels.names[3:], labels.inherited) == (["FALSE", "False", "0", "Yes"], 3)
+        restored = ClassLabels(max_classes=7)
+        restored.restore_state(labels.names, labels.inherited)
+        assert restored.number(target).label.tolist() == expected
+
+
 @pytest.mark.parametrize("names", [["a", "a"], ["a", "b", "c"]])
 def test_labels_that_contradict_themselves_are_refused(names: list[str]) -> None:
     with pytest.raises(ModelFileError, match="class"):

@@ -13,7 +13,9 @@ from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.neural import NeuralNetwork
 from streamnet.online.classifier import OnlineClassifier
 from streamnet.online.regressor import OnlineRegressor
+from streamnet.samples import Kind
 from tests import gopher
+from tests.online.learners import flat
 
 LETTERS = "abcdefg"
 
@@ -123,6 +125,24 @@ def test_any_model_is_learned_on_with_its_encoder_columns_and_labels() -> None:
     assert model.labels == ("yes", "no", "new")
     assert model.predict({"x": 0.3, "job": "smith"}).tolist() == ["yes"]
     assert start.predict({"x": 0.3, "job": "smith"}).tolist() == ["no"], "the start stays as it is"
+
+
+def test_truth_values_and_whole_numbers_are_learned_as_the_start_spells_them() -> None:
+    def rows(*words: Any) -> list[dict[str, Any]]:
+        return [{"x": 0.1 * (i % 10), "b": words[i % 2]} for i in range(200)]
+
+    kinds = {"b": Kind.CATEGORY}
+    first = OnlineClassifier([CandidateSettings(hidden=(8,))] * 2, seed=1, kinds=kinds)
+    start = first.partial_fit(rows("7.0", "8.0"), ["False", "True"] * 100).model()
+    one, other = OnlineClassifier(start=start), OnlineClassifier(start=start)
+    truths = [False, True] * 100
+    one.partial_fit(rows(7, 8.0), truths, classes=truths[:2])
+    other.partial_fit(rows("7.0", "8.0"), ["False", "True"] * 100)
+    assert one.classes_.tolist() == ["False", "True"]
+    assert flat(one.model().document()["encoder"]) == flat(other.model().document()["encoder"])
+    assert one.score(rows(7.0, 8), truths) == 1.0
+    one.partial_fit(rows("7.5", "7"), ["false", "maybe"] * 100)
+    assert one.classes_.tolist() == ["False", "True", "maybe"]
 
 
 def test_going_on_is_the_same_however_it_is_cut_and_restored() -> None:
