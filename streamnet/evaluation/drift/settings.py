@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from numbers import Integral
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet import checked
 from streamnet.errors import ConfigurationError
 
 __all__ = (
@@ -56,14 +55,22 @@ def signs(towards: Direction) -> NDArray[np.float64]:
 def whole(detector: str, name: str, value: int, *, least: int, most: int = MOST) -> int:
     """A whole number from ``least`` to ``most``.
 
+    Args:
+        detector: Whose setting it is.
+        name: Of the setting.
+        value: What was given.
+        least: The smallest that it may be.
+        most: The largest.
+
     Raises:
         ConfigurationError: if the value isn't one.
     """
-    given: object = value  # whatever a caller or a file gave
-    if isinstance(given, bool) or not isinstance(given, Integral) or not least <= value <= most:
-        rule = f"a whole number from {least} to {most}"
-        raise ConfigurationError(f"{detector}: {name} is {value!r}, but must be {rule}")
-    return int(value)
+    known = checked.whole(f"{detector}: {name}", value)
+    if not least <= known <= most:
+        raise ConfigurationError(
+            f"{detector}: {name} is {known}, but must be a whole number from {least} to {most}"
+        )
+    return known
 
 
 def number(
@@ -71,20 +78,24 @@ def number(
 ) -> float:
     """A number between ``above`` and ``below``, or one of the two if ``inclusive``.
 
+    Args:
+        detector: Whose setting it is.
+        name: Of the setting.
+        value: What was given.
+        above: The lower end.
+        below: The upper end.
+        inclusive: Whether it may be an end.
+
     Raises:
         ConfigurationError: if the value isn't one.
     """
-    given: object = value  # whatever a caller or a file gave
-    try:
-        known = np.nan if isinstance(given, bool) or not isinstance(given, Real) else float(value)
-    except OverflowError:
-        known = np.inf
+    known = checked.real(f"{detector}: {name}", value)
     if not (above <= known <= below if inclusive else above < known < below):
         least, most = (">=", "<=") if inclusive else (">", "<")
         raise ConfigurationError(
-            f"{detector}: {name} is {value!r}, but must be {least} {above:g} and {most} {below:g}"
+            f"{detector}: {name} is {known!r}, but must be {least} {above:g} and {most} {below:g}"
         )
-    return known
+    return float(known)
 
 
 def check_confidences(detector: str, drift: float, warning: float) -> None:

@@ -20,7 +20,8 @@ from streamnet.evaluation import PageHinkley
     [
         (ADWIN, {"confidence": 1.0}, "ADWIN: confidence is 1.0, but must be > 0 and < 1"),
         (ADWIN, {"confidence": float("nan")}, "ADWIN: confidence is nan, but must be > 0 and < 1"),
-        (ADWIN, {"confidence": "0.1"}, "ADWIN: confidence is '0.1', but must be > 0 and < 1"),
+        (ADWIN, {"confidence": "0.1"}, "ADWIN: confidence is '0.1', but must be a number"),
+        (ADWIN, {"span": True}, "ADWIN: span is True, but must be a number"),
         (ADWIN, {"clock": 0}, "ADWIN: clock is 0, but must be a whole number from 1 to 2147483648"),
         (ADWIN, {"clock": 2.5}, "ADWIN: clock is 2.5, but must be a whole number"),
         (ADWIN, {"clock": True}, "ADWIN: clock is True, but must be a whole number"),
