@@ -133,15 +133,22 @@ class RefusedError(StreamnetError):
         status: That of HTTP; 0 if there was no answer.
         receipt: What was accepted before, of a stream of lines; see `streamnet.daemon.shapes`.
         number: Which of the samples or labels is refused, from 0, where it is one of them.
+        detail: What is wrong with that one, where it is one of them.
     """
 
     def __init__(
-        self, message: str, status: int = 0, receipt: Any = None, number: int | None = None
+        self,
+        message: str,
+        status: int = 0,
+        receipt: Any = None,
+        number: int | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.receipt = receipt
         self.number = number
+        self.detail = detail
 
 
 class StateError(StreamnetError):

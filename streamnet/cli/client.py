@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -370,6 +369,4 @@ def _placed(file: str, numbers: Sequence[int]) -> Iterator[None]:
     except RefusedError as error:
         if error.number is None:
             raise
-        told = re.sub(rf"^\w+ {error.number}: ", "", str(error))
-        told = re.sub(rf"^(\w+) {error.number} ", r"the \1 ", told)
-        raise DataError(f"{file}, line {numbers[error.number]}: {told}") from error
+        raise DataError(f"{file}, line {numbers[error.number]}: {error.detail}") from error

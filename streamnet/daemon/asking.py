@@ -313,4 +313,8 @@ def _refused(status: int, content: bytes, headers: Mapping[str, str]) -> Refused
     except msgspec.DecodeError:
         told = f"the answer is {status}, and no problem that a daemon would tell"
         return RefusedError(told, status)
-    return RefusedError(problem.detail, status, problem.receipt)
+    if (sample := problem.sample) is None:
+        return RefusedError(problem.detail, status, problem.receipt)
+    return RefusedError(
+        problem.detail, status, problem.receipt, number=sample.number, detail=sample.detail
+    )

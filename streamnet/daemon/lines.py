@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec import json
 
 from streamnet.errors import ConfigurationError
+from streamnet.errors import SampleError
 from streamnet.sources.kinds import MISSING
 from streamnet.sources.records import Rules
 from streamnet.sources.records import find_records
@@ -56,7 +57,7 @@ def lines_of(samples: Sequence[Any], target: str) -> Lines:
     Whoever reads them rejects these as any other line, so that they are kept and told.
 
     Raises:
-        ConfigurationError: If one can't be written as JSON, or is too long.
+        SampleError: If one can't be written as JSON, or is too long.
 
     >>> lines_of([{"x": 1, "y": "a"}, {"x": 1}], "y")
     Lines(data=b'{"x":1,"y":"a"}\n{"x":1}\n', samples=2, rejected=1)
@@ -74,18 +75,17 @@ def line_of(number: int, sample: Any, target: str) -> str:
     """A sample without target as JSON, without line end.
 
     Raises:
-        ConfigurationError: If it can't be written as JSON, or is too long.
+        SampleError: If it can't be written as JSON, or is too long.
 
     >>> line_of(0, {"x": 1, "y": "a"}, "y")
     '{"x":1}'
     """
     if not isinstance(sample, Mapping):
-        raise ConfigurationError(f"sample {number} is {sample!r}, but must be names with values")
+        raise SampleError(number, f"it is {sample!r}, but must be names with values")
     line = _encoded(number, {name: v for name, v in sample.items() if name != target})
     if len(line) > LONGEST_SAMPLE:
-        raise ConfigurationError(
-            f"sample {number} has {len(line):,} bytes, but must have <= {LONGEST_SAMPLE:,}"
-        )
+        rule = f"must have <= {LONGEST_SAMPLE:,}"
+        raise SampleError(number, f"it has {len(line):,} bytes, but {rule}")
     return line.decode()
 
 
@@ -93,4 +93,4 @@ def _encoded(number: int, sample: Any) -> bytes:
     try:
         return json.encode(sample)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ConfigurationError(f"sample {number} can't be written as JSON: {error}") from error
+        raise SampleError(number, f"it can't be written as JSON: {error}") from error

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from streamnet.daemon.shapes import Problem
 from streamnet.daemon.shapes import Receipt
+from streamnet.daemon.shapes import SampleProblem
 from streamnet.errors import BusyError
 from streamnet.errors import ClosedError
 from streamnet.errors import ConfigurationError
@@ -27,6 +28,7 @@ from streamnet.errors import ModelFileError
 from streamnet.errors import NoCandidateError
 from streamnet.errors import NotReadyError
 from streamnet.errors import OutputError
+from streamnet.errors import SampleError
 from streamnet.errors import StateError
 from streamnet.errors import StreamnetError
 
@@ -53,13 +55,21 @@ def problem(
     detail: str,
     headers: Mapping[str, str] | None = None,
     receipt: Receipt | None = None,
+    sample: SampleProblem | None = None,
 ) -> Response:
     """An error as a response.
+
+    Args:
+        status: That of HTTP.
+        detail: What is told.
+        headers: Of the response.
+        receipt: What was accepted before it.
+        sample: Which sample it is about, where it is about one.
 
     >>> problem(404, "there is no model of that name").body
     b'{"title":"Not Found","status":404,"detail":"there is no model of that name"}'
     """
-    body = Problem(HTTPStatus(status).phrase, status, detail, receipt)
+    body = Problem(HTTPStatus(status).phrase, status, detail, receipt, sample)
     return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE)
 
 
@@ -77,7 +87,8 @@ def problem_of(
         return problem(error.status_code, error.detail + more, error.headers, receipt)
     for kind, status in _STATUSES.items():
         if isinstance(error, kind):
-            return problem(status, f"{error}{more}", _retrying(error, status), receipt)
+            headers, sample = _retrying(error, status), _sample_of(error)
+            return problem(status, f"{error}{more}", headers, receipt, sample)
     _LOG.error("a request failed", exc_info=error)
     return problem(500, "an error of the daemon itself; its log says more")
 
@@ -92,6 +103,12 @@ async def not_routed(_: Request, error: Exception) -> Response:
     """The problem of a path or a method that nobody answers to, for Starlette."""
     assert isinstance(error, HTTPException)
     return problem_of(error)
+
+
+def _sample_of(error: StreamnetError) -> SampleProblem | None:
+    if isinstance(error, SampleError):
+        return SampleProblem(error.number, error.detail)
+    return None
 
 
 def _retrying(error: StreamnetError, status: int) -> dict[str, str] | None:

@@ -79,7 +79,7 @@ class Parts(NamedTuple, Generic[T]):
         return end
 
     def _numbered(self, error: RefusedError, number: int) -> RefusedError:
-        detail = str(error).removeprefix(f"{self.thing} 0").removeprefix(": ")
-        own = f"{self.thing} {number}"
-        told = f"{own}{detail}" if detail.startswith(" ") else f"{own}: {detail}"
-        return RefusedError(told, error.status, number=number)
+        """What is said of the only thing of a part, by its number among all."""
+        detail = str(error) if error.detail is None else error.detail
+        told = f"{self.thing} {number}: {detail}"
+        return RefusedError(told, error.status, number=number, detail=detail)

@@ -38,13 +38,14 @@ __all__ = (
     "Rejected",
     "RejectedLine",
     "Residuals",
+    "SampleProblem",
     "Status",
 )
 
 Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
 Identity = Annotated[str, Meta(min_length=1, max_length=200)]
 Count = Annotated[int, Meta(ge=0)]
-# Whole numbers beside others: a label 1 is the class of the samples that say 1, not 1.0.
+# Whole numbers beside others: a label that is one keeps all its digits.
 Value = Annotated[str, Meta(max_length=100_000)] | int | float | bool | None
 Sample = dict[str, Any]
 ModelState = Literal["starting", "learning", "paused", "failed", "stopped"]
@@ -361,13 +362,22 @@ class Health(_Reply):
     status: Literal["ok", "starting", "stopping"]
 
 
+class SampleProblem(_Reply):
+    """Which sample of a request is refused, from 0, and what is wrong with it."""
+
+    number: Count
+    detail: str
+
+
 class Problem(_Reply, omit_defaults=True):
     """An error as RFC 9457 has it; its type is about:blank, so ``title`` is the status's name.
 
-    ``receipt`` says what was accepted before the error, of a stream of lines.
+    ``receipt`` says what was accepted before the error, of a stream of lines; ``sample`` which one
+    is refused, where it is one of those in a request.
     """
 
     title: str
     status: int
     detail: str
     receipt: Receipt | None = None
+    sample: SampleProblem | None = None

@@ -207,7 +207,7 @@ def test_what_can_not_be_learned_is_counted_and_kept(run: Runner, tmp_path: Path
             assert (await hosted.learn([])).accepted == 0
             with pytest.raises(ConfigurationError, match="line 2 has more than 1,048,576 bytes"):
                 await hosted.learn(b'{"x": 1}\n' + b" " * 10 + b"1" * (1 << 21))
-            with pytest.raises(ConfigurationError, match="sample 0 can't be written as JSON"):
+            with pytest.raises(ConfigurationError, match="sample 0: it can't be written as JSON"):
                 await hosted.learn([{"x": object(), "y": "a"}])
 
     run(main)

@@ -34,9 +34,9 @@ def test_a_line_is_the_sample_without_target(sample: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        (7, "sample 3 is 7, but must be names with values"),
-        ({"x": object()}, "sample 3 can't be written as JSON: "),
-        ({"x": "a" * (1 << 20)}, "sample 3 has 1,048,584 bytes, but must have <= 524,288"),
+        (7, "sample 3: it is 7, but must be names with values"),
+        ({"x": object()}, "sample 3: it can't be written as JSON: "),
+        ({"x": "a" * (1 << 20)}, "sample 3: it has 1,048,584 bytes, but must have <= 524,288"),
     ],
 )
 def test_what_is_no_sample_can_not_be_remembered(sample: Any, message: str) -> None:

@@ -40,6 +40,19 @@ def test_answers_are_those_of_the_model(http: TestClient) -> None:
     assert told["generations"] == [7] * 30
 
 
+@pytest.mark.parametrize("count", [3, 100])
+def test_a_problem_tells_which_sample_is_refused_and_why(http: TestClient, count: int) -> None:
+    samples = [{"x": 1}] * (count - 1) + [{"x": "many"}]
+    refused = http.post("/v1/models/wine/predict", json={"samples": samples})
+    assert is_problem(refused, 422, f"sample {count - 1}: column 'x'")
+    problem = refused.json()
+    assert problem["sample"]["number"] == count - 1
+    assert problem["detail"] == f"sample {count - 1}: {problem['sample']['detail']}"
+    absent = http.post("/v1/models/absent/predict", json={"samples": samples})
+    assert is_problem(absent, 404)
+    assert "sample" not in absent.json()
+
+
 def test_many_lines_are_answered_in_their_order(http: TestClient) -> None:
     samples = SAMPLES * 400
     headers = {"content-type": "application/x-ndjson"}
