@@ -129,6 +129,8 @@ class ByteStream:
                 break
             if self.size is None:
                 break
+        if self.failure is not None:
+            return  # a packed file of which nothing came yet is no text
         clear = len(self._head) >= LONGEST_MAGIC or self.ended
         if clear or not any(magic.startswith(self._head) for magic in MAGIC):
             self._begun = True
