@@ -115,6 +115,7 @@ class Learner:
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
         self.task = Task(task)
+        self._regression = self.task is Task.REGRESSION
         self.seed = seed = seed_of(seed)
         lags = LAGS[self.task] if any(given.lags for given in settings) else 0
         if start is None:
@@ -261,7 +262,7 @@ class Learner:
         said = population.answer(slot, self.trainer.number, inputs, max(known, 1))
         answers: NDArray[Any] = said.outputs
         scale = None
-        if self.task is Task.REGRESSION:
+        if self._regression:
             answers = self.encoder.units.numbers(answers[:, :, 0], said.logarithmic)
             scale = self.encoder.scale
         if server.ensemble:
@@ -271,7 +272,7 @@ class Learner:
         else:
             found = answers[0]
             found[said.alive[0] == 0] = np.nan
-        return found if self.task is Task.REGRESSION else found[:, : max(known, 1)]
+        return found if self._regression else found[:, : max(known, 1)]
 
     def _ranked(self) -> Iterator[int]:
         """Slots that may be champion, healthy and not new: the champion, then by faded loss.

@@ -106,7 +106,7 @@ def _room_for(labels: int) -> int:
 def _last_class(encoded: Encoded) -> int:
     """The largest class number of a block that is not empty, or one below the known ones."""
     # Classes are numbered as they come, unless all those that are learned were known before.
-    return int(encoded.label[-1] if encoded.block.learned else encoded.label.max())
+    return encoded.label.item(-1) if encoded.block.learned else int(encoded.label.max())
 
 
 @final
@@ -141,6 +141,7 @@ class Trainer:
         keeps_weights: bool = False,
     ) -> None:
         self.population = Population(settings, task=task, seed=seed, dtype=dtype, serials=serials)
+        self._regression = Task(task) is Task.REGRESSION
         self.number = 0  # of the next sample
         self.round = 0
         self._decisions: deque[Decision] = deque()
@@ -167,8 +168,7 @@ class Trainer:
     def start_from(self, networks: Sequence[Weights], encoder: Encoder) -> None:
         """Give every candidate weights to start with, for what ``encoder`` knows by now."""
         known = encoder.statistics()
-        regression = self.population.task is Task.REGRESSION
-        outputs = 1 if regression else _room_for(known.classes)
+        outputs = 1 if self._regression else _room_for(known.classes)
         self.population.reserve(
             dense=known.dense, rows=known.rows, outputs=outputs, lags=encoder.lags
         )
@@ -187,12 +187,12 @@ class Trainer:
         label, goal, logs = encoded.label, encoded.goal, encoded.log_goal
         if not encoded.block.learned:
             label, goal = NO_LABELS, NO_NUMBERS
-        if self.population.task is Task.REGRESSION:
+        if self._regression:
             label = np.where(np.isfinite(goal), 0, -1).astype(np.int32)
             known, outputs = np.ones(n, np.int32), 1
         else:
             known = encoded.known
-            outputs = _room_for(max(int(known[-1]), _last_class(encoded) + 1) if n else 1)
+            outputs = _room_for(max(known.item(-1), _last_class(encoded) + 1) if n else 1)
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs, logs)
         return Job(known, answers, new_turns(threads))
 

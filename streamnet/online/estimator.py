@@ -297,8 +297,9 @@ class OnlineEstimator(ScikitLearnEstimator):
                 found = self._learner.answer(self._ask((x,), 0, 1))[0].tolist()
             except NoCandidateError:
                 return None
-        values = found if isinstance(found, list) else (found,)
-        return found if all(map(isfinite, values)) else None
+        # No sum is finite with a number in it that is not.
+        total = sum(found) if isinstance(found, list) else found
+        return found if isfinite(total) else None
 
     def _many(self, X: Samples) -> NDArray[np.floating]:
         """What the model says of samples, shape=(n, labels) or (n,); NaN in place of None."""

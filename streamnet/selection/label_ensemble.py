@@ -21,6 +21,8 @@ from streamnet.selection.opinions import room_for_logarithms
 
 __all__ = ("LabelEnsemble",)
 
+_NOTHING = np.empty(0, np.int32)  # stands for truths that nobody knows
+
 
 @final
 class LabelEnsemble(Mixing):
@@ -76,7 +78,7 @@ class LabelEnsemble(Mixing):
         Args:
             answers: shape=(candidates, n, C), shares; of sample i the first ``known[i]`` count.
             alive: shape=(candidates, n), 0 where a candidate has no finite answer.
-            truth: shape=(n,), class numbers; -1 where there is none.
+            truth: shape=(n,), class numbers; -1 where there is none. Needed only to learn.
             known: shape=(n,), classes known before each sample.
             learns: Whether weights move and losses are noted.
 
@@ -126,10 +128,10 @@ class LabelEnsemble(Mixing):
             known: Classes known.
         """
         _, n, width = answers.shape
-        nothing, names = repeated(n, -1, np.int32), repeated(n, known, np.int32)
+        names = repeated(n, known, np.int32)
         # Room for more labels is made aside.
         asked = self if width <= len(self.frequencies) else self._aside()
-        return asked.serve(answers, alive, nothing, names, learns=False)
+        return asked.serve(answers, alive, _NOTHING, names, learns=False)
 
     def _make_room(self, classes: int) -> None:
         room = len(self.frequencies)

@@ -242,7 +242,7 @@ def _share(scratch: Scratch, m: int, c: int) -> float:
 def pool(
     answers: NDArray[np.floating],  # shape=(candidates, n, C)
     alive: NDArray[np.uint8],  # shape=(candidates, n)
-    truth: NDArray[np.int32],
+    truth: NDArray[np.int32],  # nobody looks at it who does not learn
     known: NDArray[np.int32],
     learns: bool,
     fading: float,
@@ -279,8 +279,8 @@ def pool(
         able[k] = members[k]
     for m in range(WIDTH + 1):
         everyone[m] = 1
-    for i in range(truth.size):
-        names, y = min(known[i], labels), truth[i]
+    for i in range(known.size):
+        names, y = min(known[i], labels), truth[i] if learns else -1
         for k in range(candidates):
             able[k] = members[k] if alive[k, i] != 0 else 0
         if names > 0:
@@ -293,7 +293,7 @@ def pool(
             for c in range(names):
                 served[i, c] = _share(scratch, chosen[1], c)
             _balance(served[i], counts, names)
-        if not learns or y < 0:
+        if y < 0:
             continue
         if names > 0:
             _judge(scratch.opinions, able, members, names, y, losses, fading)

@@ -51,7 +51,7 @@ def take_logarithms(
 
 @exact_inlined
 def take_priors(
-    truth: NDArray[np.int32],
+    truth: NDArray[np.int32],  # nobody looks at it who does not learn
     known: NDArray[np.int32],
     learns: bool,
     fading: float,
@@ -66,7 +66,7 @@ def take_priors(
     They count what followed the last label, and all labels, both faded; each label counts as one
     part of a sample more, so that none is ruled out.
     """
-    for i in range(truth.size):
+    for i in range(known.size):
         names = min(known[i], width)
         for prior in range(PRIORS):
             counts = frequencies
@@ -80,7 +80,7 @@ def take_priors(
                 priors[(i * width + c) * PRIORS + prior] = max(share, FLOOR)
         if learns and truth[i] >= 0:
             _note(transitions, frequencies, last, truth[i], fading)
-    for j in range(0, truth.size * width * PRIORS, FOUR):
+    for j in range(0, known.size * width * PRIORS, FOUR):
         simd.store(priors, j, logarithm(simd.load_four(priors, j)))
 
 
