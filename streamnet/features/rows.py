@@ -183,7 +183,7 @@ class RowTable:
         self._slots = np.zeros(1 << (2 * max_rows - 1).bit_length(), np.int32)
 
     def __len__(self) -> int:
-        return int(self.counters[ROWS])
+        return self.counters.item(ROWS)
 
     def activate(
         self,

@@ -82,10 +82,11 @@ def new_seats(size: int, touched: int, dtype: DTypeLike) -> Seats:
 
 def seats_of(kept: local, size: int, touched: int, dtype: DTypeLike) -> SeatArrays:
     """The arrays of the seats that this thread keeps, large enough for these; see `new_seats`."""
-    seats: Seats | None = getattr(kept, "seats", None)
-    if seats is None or seats.touched.place.shape[1] < touched:
-        seats = kept.seats = new_seats(size, touched, dtype)
-    return seats.now, seats.scratch, *seats.touched
+    if getattr(kept, "most", -1) < touched:
+        seats = new_seats(size, touched, dtype)
+        kept.most, kept.arrays = touched, (seats.now, seats.scratch, *seats.touched)
+    arrays: SeatArrays = kept.arrays
+    return arrays
 
 
 @inlined
