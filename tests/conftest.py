@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -17,6 +18,10 @@ from hypothesis import settings
 
 # Read by polars when it is first imported.
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
+
+# A shell starts what is to run in the background with SIGINT ignored, and Python leaves it so.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parent.parent
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")

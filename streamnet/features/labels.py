@@ -62,13 +62,16 @@ class ClassLabels:
 
     def fitting(self, target: NDArray[Any]) -> int:
         """How many of the first samples have a label for which there is a place."""
-        return next(iter(self.refused(target)), len(target))
+        refused = self.refused(target)
+        return refused[0] if refused else len(target)
 
     def refused(self, target: NDArray[Any]) -> list[int]:
         """The samples that `number` would refuse; nothing is learned."""
         room = self._max_classes - len(self.names)
+        if len(target) <= room:
+            return []
         labels = target.tolist()
-        if len(labels) <= room or len(set(labels) - self._numbers.keys()) <= room:
+        if len(set(labels) - self._numbers.keys()) <= room:
             return []
         new: set[str] = set()
         refused = []

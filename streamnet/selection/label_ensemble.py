@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.networks.simd import FOUR
 from streamnet.repeated import repeated
-from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import Mixing
 from streamnet.selection.opinion_pool import MIXERS
 from streamnet.selection.opinion_pool import pool
 from streamnet.selection.opinion_pool import scratch_of
-from streamnet.selection.opinions import room_for_logarithms
 
 __all__ = ("LabelEnsemble",)
 
@@ -108,9 +105,7 @@ class LabelEnsemble(Mixing):
             self.frequencies,
             self.last,
             self.counts,
-            room_for_logarithms(answers),
-            np.empty(n * width * PRIORS + FOUR),
-            *scratch_of(candidates, width),
+            *scratch_of(candidates, width, answers.dtype),
             served,
         )
         return served

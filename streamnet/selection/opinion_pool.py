@@ -11,12 +11,14 @@ from threading import local
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_inlined
 from streamnet.jit import exact_kernel
 from streamnet.networks import simd
 from streamnet.networks.simd import FOUR
+from streamnet.networks.simd import LANES
 from streamnet.networks.simd_functions import exponential
 from streamnet.networks.simd_functions import logarithm
 from streamnet.networks.subnormals import flush_subnormals
@@ -25,6 +27,7 @@ from streamnet.selection.mixing import FINAL_RATE
 from streamnet.selection.mixing import PRIORS
 from streamnet.selection.mixing import fade
 from streamnet.selection.mixing import least
+from streamnet.selection.opinions import AT_ONCE
 from streamnet.selection.opinions import FLOOR
 from streamnet.selection.opinions import LOG_FLOOR
 from streamnet.selection.opinions import take_logarithms
@@ -49,6 +52,8 @@ SCORES, SHARES, BEST_SCORES, BEST_SHARES, SAID = range(5)  # rows of working mem
 class Scratch(NamedTuple):
     """Working memory for up to C labels; where vectors are stored, there is room for whole ones."""
 
+    heard: NDArray[np.floating]  # of `AT_ONCE` samples, see `take_logarithms`
+    priors: NDArray[np.float64]  # likewise, see `take_priors`
     opinions: NDArray[np.float64]  # shape=(C, experts): logarithms of shares, 0 of the silent
     # Of the mixers, label by label, SCORES, shape=(C * MIXERS,), which are logarithms of SHARES;
     # likewise of the best expert, shape=(C,); SAID, shape=(C,): shares by the final mixer.
@@ -59,18 +64,25 @@ class Scratch(NamedTuple):
 _KEPT = local()
 
 
-def scratch_of(candidates: int, labels: int) -> Scratch:
+def scratch_of(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
     """Working memory that this thread keeps, for so many candidates and at least so many labels."""
     kept: Scratch | None = getattr(_KEPT, "scratch", None)
-    if kept is None or len(kept.opinions) < labels or kept.opinions.shape[1] != candidates + PRIORS:
-        kept = _KEPT.scratch = _new_scratch(candidates, labels)
+    if (
+        kept is None
+        or len(kept.opinions) < labels
+        or kept.opinions.shape[1] != candidates + PRIORS
+        or kept.heard.dtype != dtype
+    ):
+        kept = _KEPT.scratch = _new_scratch(candidates, labels, dtype)
     return kept
 
 
-def _new_scratch(candidates: int, labels: int) -> Scratch:
+def _new_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
     experts = candidates + PRIORS
     # Nobody looks at what becomes of numbers that only fill up a vector.
     return Scratch(
+        np.empty(AT_ONCE * labels * candidates + LANES, dtype),
+        np.empty(AT_ONCE * labels * PRIORS + FOUR),
         np.empty((labels, experts)),
         np.empty((SAID + 1, labels * MIXERS + FOUR)),
         np.empty(experts + MIXERS + 2, np.uint8),
@@ -78,17 +90,19 @@ def _new_scratch(candidates: int, labels: int) -> Scratch:
 
 
 @exact_inlined
-def _listen(
-    heard: NDArray[np.floating],
-    priors: NDArray[np.float64],
-    i: int,
-    labels: int,
-    known: int,
-    able: NDArray[np.uint8],
-    scratch: Scratch,
+def _note_able(
+    members: NDArray[np.uint8], alive: NDArray[np.uint8], i: int, able: NDArray[np.uint8]
 ) -> None:
-    """Put together what each expert says about sample ``i``; 0 for one that is not able."""
-    opinions, candidates = scratch.opinions, able.size - PRIORS
+    """Which experts are heard on sample ``i``: of the candidates those that have an answer."""
+    for k in range(members.size):
+        able[k] = members[k] if k >= alive.shape[0] or alive[k, i] != 0 else 0
+
+
+@exact_inlined
+def _listen(i: int, labels: int, known: int, able: NDArray[np.uint8], scratch: Scratch) -> None:
+    """Put together what each expert says about the i-th that was heard; 0 for who is not able."""
+    heard, priors, opinions = scratch.heard, scratch.priors, scratch.opinions
+    candidates = able.size - PRIORS
     for c in range(known):
         at = i * labels + c
         for k in range(candidates):
@@ -259,32 +273,33 @@ def pool(
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
     counts: NDArray[np.float64],  # shape=(C,), or empty, see LabelEnsemble
-    heard: NDArray[np.floating],  # this and the next four are working memory, see opinions
+    heard: NDArray[np.floating],  # this and the next four: see Scratch
     priors: NDArray[np.float64],
-    opinions: NDArray[np.float64],  # see Scratch
+    opinions: NDArray[np.float64],
     rows: NDArray[np.float64],
     flags: NDArray[np.uint8],
     served: NDArray[np.float64],  # shape=(n, C), written
 ) -> None:
     """Answer n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
-    scratch = Scratch(opinions, rows, flags)  # a named tuple would take a while to come in
+    # A named tuple would take a while to come in.
+    scratch = Scratch(heard, priors, opinions, rows, flags)
     # Counts of labels that don't come any more fade for long; what fills up vectors is anything.
     control = flush_subnormals()
-    candidates, _, labels = answers.shape
-    take_logarithms(answers, heard)
-    take_priors(truth, known, learns, fading, transitions, frequencies, last, labels, priors)
-    able = scratch.flags[: members.size]
-    everyone = scratch.flags[members.size :]
-    for k in range(members.size):
-        able[k] = members[k]
+    labels = answers.shape[2]
+    able = flags[: members.size]
+    everyone = flags[members.size :]
     for m in range(WIDTH + 1):
         everyone[m] = 1
     for i in range(known.size):
+        if i % AT_ONCE == 0:
+            stop = min(i + AT_ONCE, known.size)
+            take_logarithms(answers, i, stop, heard)
+            counted = transitions, frequencies, last
+            take_priors(truth, known, i, stop, learns, fading, *counted, labels, priors)
         names, y = min(known[i], labels), truth[i] if learns else -1
-        for k in range(candidates):
-            able[k] = members[k] if alive[k, i] != 0 else 0
+        _note_able(members, alive, i, able)
         if names > 0:
-            _listen(heard, priors, i, labels, names, able, scratch)
+            _listen(i % AT_ONCE, labels, names, able, scratch)
             best = least(losses, able, chosen[0], margin)
             chosen[0] = best if learns else chosen[0]
             _mix(weights, names, scratch)
@@ -296,7 +311,7 @@ def pool(
         if y < 0:
             continue
         if names > 0:
-            _judge(scratch.opinions, able, members, names, y, losses, fading)
+            _judge(opinions, able, members, names, y, losses, fading)
             for m in range(WIDTH):
                 fade(combined, m, -_score(scratch, m, y) if y < names else -LOG_FLOOR, fading)
             share = _share(scratch, FINAL, y) if y < names else FLOOR

@@ -1,9 +1,8 @@
-"""Opinions: logarithms of the shares that experts give to labels, for a block at once."""
+"""Opinions: logarithms of the shares that experts give to labels, for a few samples at once."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,37 +14,33 @@ from streamnet.networks.simd import LANES
 from streamnet.networks.simd_functions import logarithm
 from streamnet.selection.mixing import PRIORS
 
-__all__ = ("FLOOR", "LOG_FLOOR", "room_for_logarithms", "take_logarithms", "take_priors")
+__all__ = ("AT_ONCE", "FLOOR", "LOG_FLOOR", "take_logarithms", "take_priors")
 
 FLOOR = 1e-4  # least probability in a logarithm
 LOG_FLOOR = math.log(FLOOR)
-AT_ONCE = 32  # samples
-
-
-def room_for_logarithms(answers: NDArray[np.floating]) -> NDArray[Any]:
-    """What `take_logarithms` of these shares writes to."""
-    return np.empty(answers.size + LANES, answers.dtype)
+AT_ONCE = 32  # samples: equal ones of all candidates lie in each other's way in a cache
 
 
 @exact_inlined
 def take_logarithms(
     answers: NDArray[np.floating],  # shape=(candidates, n, C)
-    logarithms: NDArray[np.floating],  # shape=(n * C * candidates,) and whole vectors, written
+    start: int,
+    stop: int,
+    logarithms: NDArray[np.floating],  # shape=(samples * C * candidates,) and a vector, written
 ) -> None:
-    """Logarithms of shares, none below that of `FLOOR`, with an error of 4 units in the last place.
+    """Logarithms of the shares in samples from ``start`` on to ``stop``, none below `FLOOR`'s.
 
-    Of a share that is not finite it is any number.
+    They have an error of 4 units in the last place. Of a share that is not finite it is any number.
     """
-    candidates, n, labels = answers.shape
+    candidates, _, labels = answers.shape
     floor = answers.dtype.type(FLOOR)
-    # A few samples at once: equal samples of all candidates lie in each other's way in a cache.
-    for start in range(0, n, AT_ONCE):
-        for k in range(candidates):
-            for i in range(start, min(start + AT_ONCE, n)):
-                for c in range(labels):
-                    share = answers[k, i, c]
-                    logarithms[(i * labels + c) * candidates + k] = max(floor, share)
-    for j in range(0, answers.size, LANES):
+    for k in range(candidates):
+        for i in range(start, stop):
+            for c in range(labels):
+                share = answers[k, i, c]
+                at = ((i - start) * labels + c) * candidates + k
+                logarithms[at] = max(floor, share)
+    for j in range(0, (stop - start) * labels * candidates, LANES):
         simd.store(logarithms, j, logarithm(simd.load(logarithms, j)))
 
 
@@ -53,20 +48,23 @@ def take_logarithms(
 def take_priors(
     truth: NDArray[np.int32],  # nobody looks at it who does not learn
     known: NDArray[np.int32],
+    start: int,
+    stop: int,
     learns: bool,
     fading: float,
     transitions: NDArray[np.float64],  # shape=(C + 1, C), or empty, see LabelEnsemble
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
     width: int,  # most labels that are asked about
-    priors: NDArray[np.float64],  # shape=(n * width * PRIORS,) and whole vectors, written
+    priors: NDArray[np.float64],  # shape=(samples * width * PRIORS,) and a vector, written
 ) -> None:
     """What the experts say that need no network, each before its truth is noted, as logarithms.
 
-    They count what followed the last label, and all labels, both faded; each label counts as one
-    part of a sample more, so that none is ruled out.
+    That is of samples from ``start`` on to ``stop``, after all before them. They count what
+    followed the last label, and all labels, both faded; each label counts as one part of a sample
+    more, so that none is ruled out.
     """
-    for i in range(known.size):
+    for i in range(start, stop):
         names = min(known[i], width)
         for prior in range(PRIORS):
             counts = frequencies
@@ -77,10 +75,10 @@ def take_priors(
                 total += counts[c]
             for c in range(width):
                 share = (counts[c] + 1.0 / names) / total if c < names else 1.0
-                priors[(i * width + c) * PRIORS + prior] = max(share, FLOOR)
+                priors[((i - start) * width + c) * PRIORS + prior] = max(share, FLOOR)
         if learns and truth[i] >= 0:
             _note(transitions, frequencies, last, truth[i], fading)
-    for j in range(0, known.size * width * PRIORS, FOUR):
+    for j in range(0, (stop - start) * width * PRIORS, FOUR):
         simd.store(priors, j, logarithm(simd.load_four(priors, j)))
 
 

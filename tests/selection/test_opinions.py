@@ -9,22 +9,27 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_kernel
+from streamnet.networks.simd import LANES
 from streamnet.selection.opinions import FLOOR
-from streamnet.selection.opinions import room_for_logarithms
 from streamnet.selection.opinions import take_logarithms
 
 TYPES = ("float32", "float64")
 
 
 @exact_kernel
-def take(answers: NDArray[np.floating], logarithms: NDArray[np.floating]) -> None:
-    take_logarithms(answers, logarithms)
+def take(answers: NDArray[np.floating], start: int, stop: int, room: NDArray[np.floating]) -> None:
+    take_logarithms(answers, start, stop, room)
 
 
-def logarithms_of(answers: NDArray[np.floating]) -> NDArray[np.floating]:
-    logarithms = room_for_logarithms(answers)
-    take(answers, logarithms)
-    return logarithms[: answers.size]
+def logarithms_of(
+    answers: NDArray[np.floating], start: int = 0, stop: int | None = None
+) -> NDArray[np.floating]:
+    candidates, n, labels = answers.shape
+    stop = n if stop is None else stop
+    size = (stop - start) * labels * candidates
+    room = np.empty(size + LANES, answers.dtype)
+    take(answers, start, stop, room)
+    return room[:size]
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -50,3 +55,4 @@ def test_samples_have_the_same_ones_in_whichever_block_they_come(dtype: str) -> 
     for start, stop in ((0, 1), (1, 40), (40, 73), (73, 100)):
         part = logarithms_of(np.ascontiguousarray(shares[:, start:stop]))
         assert np.array_equal(part, whole[start:stop].ravel())
+        assert np.array_equal(logarithms_of(shares, start, stop), part)
