@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,30 @@ settings.load_profile("ci" if IN_CI else "local")
 
 Runner = Callable[..., Any]
 Counted = Callable[..., None]
+
+TRACED = 2  # cases of a test that coverage looks at
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trace no further cases of a test: they go over the same lines, but for few, and take long."""
+    cases = Counter[str]()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        cases[test] += 1
+        if cases[test] > TRACED:
+            item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """What is not traced starts no processes that are."""
+    variable = "COVERAGE_PROCESS_CONFIG"
+    kept = os.environ.pop(variable, None) if item.get_closest_marker("no_cover") else None
+    try:
+        return (yield)
+    finally:
+        if kept is not None:
+            os.environ[variable] = kept
 
 
 @pytest.fixture(scope="session")

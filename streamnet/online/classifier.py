@@ -200,9 +200,10 @@ class OnlineClassifier(OnlineEstimator):
 
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
         """Numbers that are equal as the one that came first: a column of them may become floats."""
-        firsts, new = self._firsts, dict[Any, Any]()
+        firsts = self._firsts
         if len(targets) == 1 and type(only := targets[0]) in NUMBERS and only in firsts:
             return (firsts[only],)
+        new = dict[Any, Any]()
 
         def named(y: Any) -> object:
             if type(y) in NUMBERS:
