@@ -21,6 +21,7 @@ from streamnet.errors import StateError
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.state import State
+from streamnet.pipeline.state import other_versions
 from streamnet.samples import Block
 from streamnet.samples import Position
 from streamnet.samples import Schema
@@ -38,6 +39,7 @@ class Verified(NamedTuple):
     generation: int
     samples: int
     differences: tuple[str, ...]  # names of values that are not the same, to the bit
+    versions: tuple[str, ...] = ()  # what bits depend on and is not as it was, as phrases
 
 
 async def verify(path: Path, generation: int | None = None) -> Verified:
@@ -65,7 +67,8 @@ async def verify(path: Path, generation: int | None = None) -> Verified:
     found = [
         difference for name in _COMPARED for difference in _differ(kept[name], again[name], name)
     ]
-    return Verified(number, kept["reading"]["number"], tuple(found))
+    versions = tuple(other_versions(kept, again))
+    return Verified(number, kept["reading"]["number"], tuple(found), versions)
 
 
 async def _learned_again(kept: Tree) -> Tree:

@@ -60,5 +60,9 @@ def verify(
         Terminal().say(f"{what}: the same to the bit")
         return 0
     names = ", ".join(found.differences[:5])
-    complain(f"{what}: {plural(len(found.differences), 'value')} differ: {printable(names)}")
+    told = f"{what}, differs in {plural(len(found.differences), 'value')}: {printable(names)}"
+    if found.versions:
+        others = "; ".join(found.versions)
+        told += f" (bits may differ for other versions than it was learned with: {others})"
+    complain(told)
     return DIFFERENT

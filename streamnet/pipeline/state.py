@@ -30,7 +30,7 @@ from streamnet.pipeline.cadence import Cadence
 from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.identity import changes
 
-__all__ = ("Emission", "State", "StateStatistics")
+__all__ = ("Emission", "State", "StateStatistics", "other_versions")
 
 logger = logging.getLogger("streamnet.durability")
 
@@ -193,8 +193,7 @@ class State:
             self.lineage = root(identity)
             return
         self.check(identity, saved)
-        known = {name: here for name, here in self._numerics.items() if name in saved["numerics"]}
-        for sentence in differences(saved["numerics"], known):
+        for sentence in other_versions(saved, self._about):
             logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
         self.lineage = saved["lineage"]
         self.emitted = saved["emitted"]
@@ -354,3 +353,9 @@ class State:
             len(self._waiting),
             self._records,
         )
+
+
+def other_versions(saved: Tree, now: Tree) -> list[str]:
+    """What bits depend on and is not as a state has it, as phrases; older ones name less of it."""
+    known = {name: here for name, here in now["numerics"].items() if name in saved["numerics"]}
+    return differences(saved["numerics"], known)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from streamnet.durability.folder import StateFolder
 from tests.cli.calling import Cli
 from tests.conftest import REPOSITORY
 from tests.durability.killing import CONFIG
@@ -215,7 +216,22 @@ def test_verify_compares_every_bit(ran: Cli, run_file: Path) -> None:
     Path("stream.csv").write_text("".join(text))
     outcome = ran("verify", "state")
     assert outcome.code == 1
-    assert "differ: learner." in outcome.complaint
+    assert re.search(r" samples, differs in \d+ values: learner\.", outcome.complaint)
+    assert "versions" not in outcome.complaint
+
+
+def test_what_differs_since_versions_do_is_told(ran: Cli) -> None:
+    generations = StateFolder(Path("state")).generations
+    newest = generations.newest()
+    assert newest is not None
+    older = {**newest.tree["numerics"], "numpy": "0.1"}
+    learner = {**newest.tree["learner"], "unknown": 1}
+    tree = {**newest.tree, "numerics": older, "learner": learner}
+    generations.save(tree)
+    outcome = ran("verify", "state")
+    assert outcome.code == 1
+    assert "differs in 1 value: learner.unknown (" in outcome.complaint
+    assert ", but was 0.1)" in outcome.complaint
 
 
 def test_dead_letters_are_listed_shown_and_written_out(ran: Cli) -> None:
