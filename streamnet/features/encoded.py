@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from streamnet.features.target import RAW
@@ -17,7 +18,8 @@ __all__ = ("NO_SCORES", "Encoded")
 NO_SCORES = np.empty(0, np.float64)
 
 
-class Encoded(NamedTuple):
+@final
+class Encoded(Struct, frozen=True, eq=False, gc=False):
     """A block, its inputs and its targets; arrays of the other task have length 0."""
 
     block: Block  # without the samples that were refused

@@ -196,10 +196,10 @@ class Encoder:
             inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
             return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier, self._raw)
         target = np.full(len(block), None) if block.target is None else block.target
-        label, known, refused = self._labels.number(target)
-        if refused:
-            kept = np.delete(np.arange(len(block)), refused)
-            label, known, block = label[kept], known[kept], self._labels.kept(block, kept, refused)
+        numbered = self._labels.number(target)
+        if numbered.refused:
+            numbered, block = self._labels.without_refused(numbered, block)
+        label, known = numbered.label, numbered.known
         lagged = self._lags.classes(label) if self._lags else NO_LAGS
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
         return Encoded(block, inputs, label, known, *NO_TARGETS, outlier)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from typing import NamedTuple
 from typing import final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
@@ -24,7 +24,8 @@ __all__ = ("ClassLabels", "Numbered")
 RAW_LENGTH = 4096
 
 
-class Numbered(NamedTuple):
+@final
+class Numbered(Struct, frozen=True, eq=False, gc=False):
     """Class numbers of consecutive samples."""
 
     label: NDArray[np.int32]  # shape=(n,), -1 without a target
@@ -87,17 +88,13 @@ class ClassLabels:
                 refused.append(i)
         return refused
 
-    def kept(self, block: Block, kept: NDArray[np.intp], refused: Sequence[int]) -> Block:
-        """A block of the samples that were not refused; the others are among its rejected records.
-
-        Args:
-            block: What was numbered.
-            kept: Samples that were not refused.
-            refused: All others.
-        """
-        letters = (*block.rejected, *(self.refusal(block, i) for i in refused))
+    def without_refused(self, numbered: Numbered, block: Block) -> tuple[Numbered, Block]:
+        """A block that was numbered, of which those that were refused are rejected records now."""
+        kept = np.delete(np.arange(len(block)), numbered.refused)
+        letters = (*block.rejected, *(self.refusal(block, i) for i in numbered.refused))
         rejected = sorted(letters, key=lambda letter: letter.offset)
-        return replace(block.take(kept), rejected=tuple(rejected))
+        rest = Numbered(numbered.label[kept], numbered.known[kept], ())
+        return rest, replace(block.take(kept), rejected=tuple(rejected))
 
     def refusal(self, block: Block, i: int) -> DeadLetter:
         """The rejected record of a block's sample whose label is one too many."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from typing import NamedTuple
+from typing import final
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from streamnet.features.encoded import Encoded
@@ -16,7 +18,8 @@ from streamnet.samples import Task
 __all__ = ("Answered", "answered_of", "answers_of", "joined", "numbers_of")
 
 
-class Answered(NamedTuple):
+@final
+class Answered(Struct, frozen=True, eq=False, gc=False):
     """Consecutive samples with all that it takes to judge what was said about them."""
 
     first: int  # number of the first sample
@@ -44,14 +47,14 @@ def answered_of(scored: Scored, task: Task) -> Answered:
 
 def joined(parts: Sequence[Answered]) -> Answered:
     """Parts that follow each other as one."""
-    firsts, answers, alive, *others = zip(*parts, strict=True)
+    firsts, answers, alive, *targets = zip(*map(astuple, parts), strict=True)
     return Answered(
         firsts[0],
         # In C order, which numpy does not promise: kernels are compiled for no other.
         np.ascontiguousarray(np.concatenate(answers, axis=1)),
         np.ascontiguousarray(np.concatenate(alive, axis=1)),
         # Of the other task there is nothing, over and over.
-        *(np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in others),
+        *(np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets),
     )
 
 

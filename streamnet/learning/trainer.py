@@ -10,6 +10,7 @@ from typing import NamedTuple
 from typing import final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
@@ -78,7 +79,8 @@ class Snapshot(NamedTuple):
         return [(settings, copied.weights()) for settings, copied in self.copies]
 
 
-class Scored(NamedTuple):
+@final
+class Scored(Struct, frozen=True, eq=False, gc=False):
     """A block with what every candidate answered before learning it."""
 
     encoded: Encoded
@@ -90,7 +92,8 @@ class Scored(NamedTuple):
     weights: NDArray[Any] | None = None  # of all candidates at the round's end, if they are kept
 
 
-class Job(NamedTuple):
+@final
+class Job(Struct, frozen=True, eq=False, gc=False):
     """A block that is being learned."""
 
     known: NDArray[np.int32]  # outputs that may be named before each sample

@@ -241,11 +241,12 @@ class Model:
         return np.concatenate(parts) if parts else np.empty(0)
 
     def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
-        said, alive, logarithmic = self._committee.answer(inputs)
+        asked = self._committee.answer(inputs)
+        said, alive = asked.outputs, asked.alive
         if isinstance(self._ensemble, LabelEnsemble):
             return self._ensemble.answer(said, alive, len(self.labels))
         if self.task is Task.REGRESSION:
-            answers = self._encoder.units.numbers(said[:, :, 0], logarithmic)[:, :, None]
+            answers = self._encoder.units.numbers(said[:, :, 0], asked.logarithmic)[:, :, None]
         else:
             answers = said.astype(np.float64)
         if self._ensemble is None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from typing import final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
@@ -110,7 +111,7 @@ class Committee:
         )
         for start in range(0, n, _BLOCK):
             self._block(inputs, start, min(n, start + _BLOCK), self._everyone, answers)
-        return answers._replace(outputs=answers.outputs[:, :, : self.outputs])
+        return replace(answers, outputs=answers.outputs[:, :, : self.outputs])
 
     def _block(
         self,
@@ -175,7 +176,8 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         0,
         population.capacity.dense,
         0,
-        *answers[:2],
+        answers.outputs,
+        answers.alive,
         *population.seats(memory),
         *memory,
     )
@@ -184,7 +186,8 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
 
 def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
     part = slice(start, stop)
-    return inputs._replace(
+    return replace(
+        inputs,
         dense=inputs.dense[part],
         row=inputs.row[part],
         value=inputs.value[part],

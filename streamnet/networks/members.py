@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
+from typing import final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from streamnet.networks.candidate import CandidateSettings
@@ -18,7 +20,8 @@ Weights = dict[str, NDArray[Any]]
 """A network's weights: a matrix for each section, with nothing that only fills up memory."""
 
 
-class Answers(NamedTuple):
+@final
+class Answers(Struct, frozen=True, eq=False, gc=False):
     """What each candidate said about each sample of a block before learning it."""
 
     outputs: NDArray[np.floating]  # shape=(candidates, n, outputs): shares, or a standard number

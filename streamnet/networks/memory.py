@@ -102,7 +102,8 @@ class InputMemory:
         Each of the last four has something for every sample, or is empty; the goals of a sample
         that has several come one after the other.
         """
-        new = *inputs[:4], label, goal, inputs.splined, log_goal, rarity
+        given = inputs.dense, inputs.row, inputs.value, inputs.count
+        new = *given, label, goal, inputs.splined, log_goal, rarity
         while not _put(first, self.reach, *new, *self.ring):
             self._make_room(first, inputs)
 

@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from msgspec.structs import asdict
+from msgspec.structs import astuple
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
@@ -151,7 +154,7 @@ def test_a_sample_is_coded_before_it_is_learned_and_asking_changes_nothing() -> 
 
 def test_earlier_targets_are_not_looked_at() -> None:
     inputs = inputs_of(100, lags=2)
-    others = inputs._replace(row=inputs.row.copy())
+    others = replace(inputs, row=inputs.row.copy())
     at = inputs.count[:, None] - 2 + np.arange(2)
     np.put_along_axis(others.row, at, 0, axis=1)
     first, second = network().learn(inputs), network().learn(others)
@@ -206,7 +209,7 @@ def test_rows_that_come_together_are_restored_together() -> None:
     _, active = real.decode(coded.code[-100:])
     assert (active[:, 4:].argmax(axis=1) == pair[-100:]).mean() > 0.95
     parted = np.stack((pair, 4 + (pair + 1) % 4), axis=1).astype(np.int32)
-    broken = part(inputs._replace(row=parted), n - 100, n)
+    broken = part(replace(inputs, row=parted), n - 100, n)
     assert np.median(real.transform(broken).score) > np.median(coded.score[-100:]) + 2
 
 
@@ -269,7 +272,10 @@ def test_the_code_comes_before_all_inputs_or_in_their_place(use: str) -> None:
     assert coding.statistics().dense == inputs.dense.shape[1]
     if use == "add":
         assert np.array_equal(inputs.dense[:, 4:], plain.dense)
-        assert all(np.array_equal(*pair) for pair in zip(inputs[1:4], plain[1:4], strict=True))
+        assert all(
+            np.array_equal(*pair)
+            for pair in zip(astuple(inputs)[1:4], astuple(plain)[1:4], strict=True)
+        )
         return
     assert inputs.dense.shape == (300, 4)
     assert (inputs.count == 2).all()
@@ -313,8 +319,8 @@ def test_an_encoder_restored_half_way_codes_to_the_same_bits() -> None:
     asked = coding.transform(second).dense
     assert restored.transform(second).dense.tobytes() == asked.tobytes()
     assert restored.outliers(second).tobytes() == coding.outliers(second).tobytes()
-    assert flat(restored.encode(second).inputs._asdict()) == flat(
-        coding.encode(second).inputs._asdict()
+    assert flat(asdict(restored.encode(second).inputs)) == flat(
+        asdict(coding.encode(second).inputs)
     )
     assert flat(restored.export_state()) == flat(coding.export_state())
     assert flat(Encoder.restore_state(snapshot.materialise()).export_state()) == flat(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamnet.features import Encoder
 from streamnet.features.inputs import InputEncoder
@@ -81,7 +82,8 @@ def test_lags_are_no_part_of_a_sample() -> None:
     encoder = Encoder(task=Task.CLASSIFICATION, lags=2)
     inputs = encoder.encode(block).inputs
     assert encoder.inverse(inputs) == [{"job": "a"}, {"job": "b"}, {"job": "a"}]
-    none = inputs._replace(
+    none = replace(
+        inputs,
         row=inputs.row[:0],
         value=inputs.value[:0],
         count=np.empty(0, np.int32),

@@ -14,7 +14,8 @@ def test_classes_are_numbered_by_first_appearance_and_known_only_afterwards(
     target: list[str | None], most: int
 ) -> None:
     labels = ClassLabels(max_classes=most)
-    label, known, refused = labels.number(np.array([*target, None], object)[:-1])
+    numbered = labels.number(np.array([*target, None], object)[:-1])
+    label, known, refused = numbered.label, numbered.known, numbered.refused
     names: list[str] = []
     for i, name in enumerate(target):
         assert known[i] == len(names)
@@ -55,8 +56,8 @@ def test_labels_fit_up_to_the_first_that_would_be_refused(
 def test_restored_labels_go_on_with_the_same_numbers() -> None:
     labels = ClassLabels(max_classes=3)
     labels.restore_state(["spam", "ham"])
-    label, known, _ = labels.number(np.array(["ham", "eggs", "spam"], object))
-    assert (label.tolist(), known.tolist()) == ([1, 2, 0], [2, 2, 3])
+    numbered = labels.number(np.array(["ham", "eggs", "spam"], object))
+    assert (numbered.label.tolist(), numbered.known.tolist()) == ([1, 2, 0], [2, 2, 3])
 
 
 def test_labels_of_an_earlier_stream_are_learned_in_each_spelling_however_it_is_cut() -> None:

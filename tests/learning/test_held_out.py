@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from streamnet.features.encoder import Encoder
 from streamnet.learning.trainer import Trainer
@@ -31,7 +32,7 @@ def test_a_held_out_block_changes_no_weight_and_is_answered_as_a_learned_one(tas
 
     learning, holding = trainer(), trainer()
     before = holding.population.weights.copy()
-    held = second._replace(block=replace(second.block, learned=False))
+    held = structs.replace(second, block=replace(second.block, learned=False))
     said = holding.learn(held, None).answers
     assert (holding.population.weights == before).all()
     assert (holding.population.taken == 150).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from streamnet.networks.candidate import CandidateSettings
@@ -25,7 +26,7 @@ def inputs_of(dense: Array, rows: int = 6) -> Inputs:
 
 
 def part_of(inputs: Inputs, part: slice) -> Inputs:
-    dense, row, value, count, rows, lags, splined = inputs
+    dense, row, value, count, rows, lags, splined = astuple(inputs)
     return Inputs(dense[part], row[part], value[part], count[part], rows, lags, splined[part])
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from streamnet.errors import ConfigurationError
 from streamnet.networks.candidate import CandidateSettings
@@ -40,7 +41,7 @@ def samples(n: int, *, dense: int = 4, rows: int = 12, seed: int = 0) -> tuple:
 
 
 def part(inputs: Inputs, rows: slice) -> Inputs:
-    dense, row, value, count, given, lags, splined = inputs
+    dense, row, value, count, given, lags, splined = structs.astuple(inputs)
     return Inputs(dense[rows], row[rows], value[rows], count[rows], given, lags, splined[rows])
 
 
@@ -281,11 +282,11 @@ def test_networks_on_their_own_answer_as_in_the_population(task: Task, slots: li
         [Network(SETTINGS[k], population.extract(k, rows=12, outputs=outputs)) for k in slots],
         task=task,
     )
-    told, alive, _ = committee.answer(inputs)
-    assert alive.all()
+    answers = committee.answer(inputs)
+    assert answers.alive.all()
     for place, slot in enumerate(slots):
         asked = population.answer(slot, 150, inputs, outputs).outputs[0, :, :outputs]
-        assert np.array_equal(told[place], asked)
+        assert np.array_equal(answers.outputs[place], asked)
 
 
 def test_networks_that_explode_on_one_sample_answer_the_others() -> None:
@@ -302,7 +303,7 @@ def test_networks_that_explode_on_one_sample_answer_the_others() -> None:
     inputs.dense[[0, 700, 2999]] = 1e30
     inputs.dense[1500, :2] = 1e9, -1e9  # which cancel out where all weights are one
     committee = Committee(list(map(Network, settings, weights)), task=Task.REGRESSION)
-    _, alive, _ = committee.answer(inputs)
+    alive = committee.answer(inputs).alive
     assert np.flatnonzero(alive[0] == 0).tolist() == [0, 700, 1500, 2999]
     assert alive[1].all()
     assert np.flatnonzero(alive[2] == 0).tolist() == [0, 700, 2999]
@@ -329,12 +330,14 @@ def with_lags(block: tuple, lags: int = 2) -> tuple:
     inputs, *others = block
     rng = np.random.default_rng(1)
     n, width = inputs.row.shape
-    row, value = (np.zeros((n, width + lags), array.dtype) for array in inputs[1:3])
+    row, value = (np.zeros((n, width + lags), array.dtype) for array in (inputs.row, inputs.value))
     for i, count in enumerate(inputs.count.tolist()):
         row[i, :count], value[i, :count] = inputs.row[i, :count], inputs.value[i, :count]
         row[i, count : count + lags] = 12 + rng.permutation(4)[:lags]
         value[i, count : count + lags] = rng.normal(size=lags)
-    more = inputs._replace(row=row, value=value, count=inputs.count + lags, rows=16, lags=lags)
+    more = structs.replace(
+        inputs, row=row, value=value, count=inputs.count + lags, rows=16, lags=lags
+    )
     return (more, *others)
 
 
@@ -362,7 +365,7 @@ def test_who_looks_at_no_lags_learns_as_if_there_were_none() -> None:
 def test_who_looks_at_lags_learns_as_from_any_other_entries() -> None:
     inputs, *others = with_lags(samples(300))
     ones = [*LAGGED, replace(CLIPPED, lags=True)]
-    plain, expected = learned(ones, (inputs._replace(lags=0), *others))
+    plain, expected = learned(ones, (structs.replace(inputs, lags=0), *others))
     other, answers = learned(ones, (inputs, *others))
     assert answers.tobytes() == expected.tobytes()
     assert without_memory(other) == without_memory(plain)

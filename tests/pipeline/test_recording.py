@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from streamnet.durability.ledger import Ledger
 from streamnet.learning.learner import Learner
-from streamnet.learning.trainer import Scored
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.members import Member
 from streamnet.pipeline.recording import Recorder
@@ -47,7 +47,7 @@ def ledger_of(blocks: Sequence[Block], joins: int) -> str:
         first = served.scored.first
         newcomer = (0, Member(CandidateSettings(), 7, joins))
         comes = len(block) and first == joins
-        scored: Scored = served.scored._replace(joined=(newcomer,) if comes else ())
+        scored = structs.replace(served.scored, joined=(newcomer,) if comes else ())
         recorder.write(served._replace(scored=scored))
     return recorder.ledger.value()
 

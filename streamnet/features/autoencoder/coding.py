@@ -7,6 +7,7 @@ from typing import Any
 from typing import final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
@@ -69,14 +70,14 @@ class Coding:
                 "inputs is 'replace', but must be 'add' to know what was coded"
             )
         code = self.settings.code
-        return inputs._replace(dense=inputs.dense[:, code:], splined=_moved(inputs.splined, -code))
+        return replace(inputs, dense=inputs.dense[:, code:], splined=_moved(inputs.splined, -code))
 
     def _with(self, inputs: Inputs, coded: Coded) -> Inputs:
         code = coded.code.clip(-self._clip, self._clip).astype(np.float32)
         if self._adds:
             splined = _moved(inputs.splined, code.shape[1])
-            return inputs._replace(dense=np.hstack((code, inputs.dense)), splined=splined)
-        return _only_lags(inputs)._replace(dense=code, splined=_moved(inputs.splined[:, :0], 0))
+            return replace(inputs, dense=np.hstack((code, inputs.dense)), splined=splined)
+        return replace(_only_lags(inputs), dense=code, splined=_moved(inputs.splined[:, :0], 0))
 
 
 def _moved(splined: NDArray[np.int32], by: int) -> NDArray[np.int32]:
@@ -96,4 +97,4 @@ def _only_lags(inputs: Inputs) -> Inputs:
         row[:] = np.take_along_axis(inputs.row, places, axis=1)
         value[:] = np.take_along_axis(inputs.value, places, axis=1)
     count = np.full(len(inputs.count), lags, np.int32)
-    return inputs._replace(row=row, value=value, count=count)
+    return replace(inputs, row=row, value=value, count=count)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from typing import final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
@@ -326,7 +327,7 @@ def _layers_of(units: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
 
 def _bounded(inputs: Inputs) -> Inputs:
     dense = inputs.dense.clip(-FARTHEST, FARTHEST).astype(np.float32, copy=False)
-    return inputs._replace(dense=dense)
+    return replace(inputs, dense=dense)
 
 
 def _zeros_like(weights: Weights) -> Weights:
