@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 from typing import NamedTuple
@@ -36,7 +37,7 @@ from streamnet.sources.values import reader_of
 from streamnet.sources.values import target_number_of
 from streamnet.sources.values import word_of
 
-__all__ = ("Conversion", "Rows", "as_sample", "only")
+__all__ = ("Conversion", "Rows", "as_kept", "as_sample", "only")
 
 PLAIN = {float, int}
 UNCLEAR = (
@@ -55,6 +56,14 @@ def as_sample(given: Any) -> Any:
         return given
     is_row = getattr(given, "ndim", None) == 1 and hasattr(given, "to_dict")
     return given.to_dict() if is_row else given
+
+
+def as_kept(given: Any) -> Any:
+    """A dict that nobody else can change any more; all else as it is.
+
+    Whoever gives samples one after the other may fill the same dict again and again.
+    """
+    return copy(given) if isinstance(given, dict) else given
 
 
 def only(names: Collection[str], row: Any) -> Any:

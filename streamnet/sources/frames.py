@@ -18,6 +18,7 @@ from streamnet.errors import SchemaError
 from streamnet.samples import Field
 from streamnet.samples import Sample
 from streamnet.sources.columns import Columns
+from streamnet.sources.conversion import as_kept
 from streamnet.sources.conversion import as_sample
 
 __all__ = ("Samples", "listed", "one_or_more", "rows_and_targets", "rows_of")
@@ -53,7 +54,7 @@ def rows_of(
         raise DataError("X is one sample, but must be several: a list of dicts, or a matrix")
     frame: Any = samples
     if _in_a_line(frame):
-        frame = frame if isinstance(frame, list | tuple) else list(frame)
+        frame = frame if isinstance(frame, list | tuple) else list(map(as_kept, frame))
         if not frame or isinstance(as_sample(frame[0]), Mapping):
             row_by_row: Sequence[Sample] = frame
             return row_by_row

@@ -24,6 +24,7 @@ from streamnet.samples import Task
 from streamnet.sources.base import Source
 from streamnet.sources.columns import Columns
 from streamnet.sources.columns import missing_target
+from streamnet.sources.conversion import as_kept
 from streamnet.sources.conversion import as_sample
 from streamnet.sources.kinds import WHITESPACE
 from streamnet.sources.kinds import task_of
@@ -265,10 +266,17 @@ class IterableSource(Source):
 
 def _supply_of(iterable: Iterable[Item] | AsyncIterable[Item]) -> Supply:
     if isinstance(iterable, AsyncIterable):
-        return Pump(iterable, MOST_ITEMS)
+        return Pump(iterable, MOST_ITEMS, _kept)
     if type(iterable) in (list, tuple):
         return Stock(iter(iterable), MOST_ITEMS)
-    return ThreadPump(iter(iterable), MOST_ITEMS)
+    return ThreadPump(map(_kept, iterable), MOST_ITEMS)
+
+
+def _kept(item: Any) -> Any:
+    """An item as it was given, though it waits: its dict may be filled anew meanwhile."""
+    if isinstance(item, tuple) and len(item) == 2:
+        return as_kept(item[0]), item[1]
+    return as_kept(item)
 
 
 def _target_of(item: Any, name: str | None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from contextvars import copy_context
@@ -33,25 +34,26 @@ class Pump(Generic[T]):
 
     The task is no child of the one that starts it, since a source may be opened by one task and
     closed by another, which no task group could bear: `aclose` ends it, or else the event loop.
-    At most ``most`` items are kept; the iterable then has to wait.
+    At most ``most`` items are kept, each as ``keep`` returns it; the iterable then has to wait.
 
     >>> import anyio
     >>> async def letters():
     ...     yield "a"
     ...     yield "b"
     >>> async def main():
-    ...     pump = Pump(letters(), 10)
+    ...     pump = Pump(letters(), 10, str.upper)
     ...     pump.start()
     ...     found = await pump.take()
     ...     await pump.aclose()
     ...     return found
     >>> anyio.run(main)
-    ['a', 'b']
+    ['A', 'B']
     """
 
-    def __init__(self, iterable: AsyncIterable[T], most: int) -> None:
+    def __init__(self, iterable: AsyncIterable[T], most: int, keep: Callable[[T], T]) -> None:
         self._iterable = iterable
         self._most = most
+        self._keep = keep
         self._items: deque[T] = deque()
         self._failure: Exception | None = None
         self._running = False
@@ -115,7 +117,7 @@ class Pump(Generic[T]):
         iterator = aiter(self._iterable)
         try:
             async for item in iterator:
-                self._items.append(item)
+                self._items.append(self._keep(item))
                 self._arrived.set()
                 if len(self._items) >= self._most:
                     self._room = Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,17 @@ def test_a_data_frame_is_read_by_the_names_of_its_columns() -> None:
     by_rows.partial_fit(rows, targets.to_list())
     by_frame.partial_fit(frame, targets.to_numpy())
     assert by_rows.predict(rows).tolist() == by_frame.predict(frame).tolist()
+
+
+def test_a_generator_may_fill_one_dict_again_and_again() -> None:
+    def refilled() -> Iterator[dict[str, Any]]:
+        sample: dict[str, Any] = {}
+        for row in samples(10):
+            sample |= row
+            yield sample
+
+    given: Any = refilled()
+    assert rows_of(given) == samples(10)
 
 
 def test_a_frame_of_pandas_is_read_by_rows_too() -> None:

@@ -53,6 +53,24 @@ def test_plain_and_asynchronous_iterables_give_the_same(run: Callable[..., Any])
     assert max(map(len, [*plain, *other, *later])) <= 1024
 
 
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_dict_may_be_filled_again_and_again(asynchronous: bool, pairs: bool) -> None:
+    def refilled() -> Iterator[Any]:
+        sample: dict[str, Any] = {}
+        for row in ROWS:
+            sample |= {"x": row["x"]} if pairs else row
+            yield (sample, row["y"]) if pairs else sample
+
+    async def later() -> AsyncIterator[Any]:
+        for item in refilled():
+            yield item
+
+    columns = Columns(target="y", task=Task.CLASSIFICATION)
+    found = read(IterableSource(later() if asynchronous else refilled(), columns=columns))[1]
+    assert content(found) == content(read(IterableSource(ROWS, columns=columns))[1])
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_source_resumes_behind_every_sample(asynchronous: bool) -> None:
     rows: list[Any] = [{"x": 1, "y": "a"}, {"y": "a", "z": 2}, 5, {"x": "w", "y": "a"}]
