@@ -169,7 +169,7 @@ class OnlineClassifier(OnlineEstimator):
         if self._learner.ready:
             return
         labels = list({repr(y): y for y in targets}.values())
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, ArithmeticError):  # the last of huge whole numbers
             labels.sort()
         self._expect(labels, strict=False)
 

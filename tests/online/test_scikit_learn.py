@@ -177,6 +177,11 @@ def test_labels_of_several_types_are_fitted_in_their_own_order() -> None:
     assert OnlineClassifier(FEW).fit(X, labels).classes_.tolist() == [1, "b", 2.5]
 
 
+def test_labels_that_numpy_can_not_compare_are_fitted_in_their_own_order() -> None:
+    labels = [2**2000, np.float64(1.5)] * 20
+    assert OnlineClassifier(FEW).fit(X[:40], labels).classes_.tolist() == [2**2000, 1.5]
+
+
 def test_a_missing_label_is_refused_with_its_sample() -> None:
     with pytest.raises(DataError, match="sample 2: the target is missing"):
         OnlineClassifier(FEW).fit(X[:3], ["a", "b", None])
