@@ -157,7 +157,8 @@ class Replay:
         try:
             return await self.pipeline.run()
         except OSError as error:
-            raise StreamnetError(f"the run broke off: {error.strerror or error}") from error
+            where = f"{error.filename}: " if error.filename else ""
+            raise StreamnetError(f"the run broke off: {where}{error.strerror or error}") from error
         finally:
             if self._predictions is not None:
                 with _writing(f"predictions {self.settings.output.predictions}"):

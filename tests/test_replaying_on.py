@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from errno import EACCES
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import anyio
 import numpy as np
 import pytest
 
+from streamnet.durability.generations import Generations
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import SchemaError
 from streamnet.errors import StateError
+from streamnet.errors import StreamnetError
 from streamnet.modelfiles import Model
 from streamnet.replaying import replay
 from streamnet.verifying import verify
@@ -56,6 +59,18 @@ def test_a_replay_from_gopher_neurals_weights_ends_with_its_weights(block_size: 
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-12)
     assert result.report["learned"] == 1000
     assert [row["settings"]["learning_rate"] for row in result.report["candidates"]] == [0.05]
+
+
+def test_what_can_not_be_read_while_a_run_begins_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(generations: Generations) -> None:
+        raise PermissionError(EACCES, "Permission denied", str(generations.folder))
+
+    gopher_file(10)
+    monkeypatch.setattr(Generations, "newest", refuse)
+    with pytest.raises(StreamnetError, match=r"broke off: state.checkpoints: Permission denied$"):
+        replay("stream.csv", target="y", state="state", resume=True)
 
 
 def test_a_replay_with_a_start_goes_on_from_its_state_to_the_bit() -> None:
