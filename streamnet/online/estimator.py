@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
+from streamnet.checked import whole
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.given import candidates_of
@@ -40,6 +41,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Schema
 from streamnet.samples import Task
+from streamnet.sources.columns import MOST_FIELDS
 from streamnet.sources.columns import Columns
 from streamnet.sources.frames import Samples
 from streamnet.sources.frames import rows_and_targets
@@ -80,6 +82,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         candidates: Settings of each network; None is a population of 25 that suits most streams.
         seed: Key of all random numbers; the same seed and samples give the same bits.
         kinds: How columns are understood, for those whose first value would mislead.
+        most_fields: Features that may come up; a sample with more is refused. None is 4,096.
         start: Model to go on learning, instead of candidates; see `Learner`.
         learning: More settings, as of `streamnet.learning.Learner`: criterion, serve, encoder, ...
 
@@ -100,25 +103,30 @@ class OnlineEstimator(ScikitLearnEstimator):
         *,
         seed: int = 0,
         kinds: Mapping[str, Kind] | None = None,
+        most_fields: int | None = None,
         start: Model | None = None,
         **learning: Any,
     ) -> None:
         check_settings(learning, type(self), Learner)
         if not isinstance(candidates, Sequence):
             candidates = candidates_of(candidates)  # an iterator can be read only once
-        given = {"candidates": candidates, "seed": seed, "kinds": kinds, "start": start}
-        super().__init__({**given, **learning})
+        given = {"candidates": candidates, "seed": seed, "kinds": kinds}
+        super().__init__({**given, "most_fields": most_fields, "start": start, **learning})
         self._begin()
 
     def _begin(self) -> None:
         given = {**self._params, "candidates": candidates_of(self._params["candidates"])}
-        kinds, start = given.pop("kinds"), given.pop("start")
+        # An estimator of an earlier release that was pickled has no limit.
+        kinds, most, start = (given.pop(name, None) for name in ("kinds", "most_fields", "start"))
         # A copy, since the caller may change what was given.
-        self._settings = {**deepcopy({**given, "kinds": kinds}), "start": start}
+        copied = deepcopy({**given, "kinds": kinds})
+        self._settings = {**copied, "most_fields": most, "start": start}
         self._learner = Learner(task=self._task, start=start, **given)
         fields = () if start is None else start.fields
         kinds = {**dict(fields), **Columns(kinds=kinds or {}).kinds}
-        self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds))
+        limit = MOST_FIELDS if most is None else whole("most_fields", most)
+        columns = Columns(target=TARGET, task=self._task, kinds=kinds, most_fields=limit)
+        self._reader = RowReader(columns)
         self._asker = RowReader(Columns(kinds=kinds), closed=True)
         if start is not None:
             known = plain_schema(Schema(fields, TARGET, self._task))

@@ -63,6 +63,8 @@ def as_kept(given: Any) -> Any:
 
     Whoever gives samples one after the other may fill the same dict again and again.
     """
+    if type(given) is dict:  # most of them, and in a third of the time
+        return given.copy()
     return copy(given) if isinstance(given, dict) else given
 
 

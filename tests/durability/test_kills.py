@@ -22,7 +22,6 @@ def test_killed_at_random_instants(memory_folder: Path, seed: int, counted: Coun
     assert found["differs"] == []
     assert found["kills"] >= 75
     assert found["before the first checkpoint"] > 0
-    assert found["within a checkpoint"] > 0
     counted("kills", found["kills"], [seed])
 
 
@@ -32,4 +31,5 @@ def test_killed_at_two_thousand_random_instants(memory_folder: Path, counted: Co
     found = killed(2000, 3, memory_folder)
     assert found["differs"] == []
     assert found["kills"] >= 2000
+    assert found["within a checkpoint"] > 0  # of fewer kills it may be that none is
     counted("kills", found["kills"], [3])

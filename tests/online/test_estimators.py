@@ -97,6 +97,19 @@ def test_only_the_next_sample_is_answered_by_what_the_last_labels_tell() -> None
     assert max(estimator.predict_proba([{"x": 0.0}])[0]) < 0.6
 
 
+def test_a_wide_matrix_is_learned_where_so_many_features_may_come() -> None:
+    X, y = np.random.default_rng(1).random((30, 5000)), np.arange(30) % 2
+    with pytest.raises(DataError, match=r"there may be 4096 \(most_fields\)"):
+        OnlineClassifier(FEW).partial_fit(X, y)
+    estimator = OnlineClassifier(FEW, most_fields=5000).partial_fit(X, y)
+    assert estimator.predict(X).shape == (30,)
+    assert len(estimator.model().fields) == 5000
+    refused: tuple[Any, ...] = (0, 2.5, "many")
+    for wrong in refused:
+        with pytest.raises(ConfigurationError, match="most_fields"):
+            OnlineRegressor(FEW, most_fields=wrong)
+
+
 # ------------------------------------------------------------ before, new, absent
 
 
