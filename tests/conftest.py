@@ -18,6 +18,9 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings
 
+# Hundreds of processes would each compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Read by polars when it is first imported.
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
 
@@ -37,7 +40,7 @@ settings.load_profile("ci" if IN_CI else "local")
 Runner = Callable[..., Any]
 Counted = Callable[..., None]
 
-TRACED = 2  # cases of a test that coverage looks at
+TRACED = 1  # cases of a test that coverage looks at
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
