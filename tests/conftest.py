@@ -41,6 +41,7 @@ Runner = Callable[..., Any]
 Counted = Callable[..., None]
 
 TRACED = 1  # cases of a test that coverage looks at
+TRACING = "COVERAGE_PROCESS_CONFIG"  # the variable that lets coverage trace a process
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,13 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """What is not traced starts no processes that are."""
-    variable = "COVERAGE_PROCESS_CONFIG"
-    kept = os.environ.pop(variable, None) if item.get_closest_marker("no_cover") else None
+    kept = os.environ.pop(TRACING, None) if item.get_closest_marker("no_cover") else None
     try:
         return (yield)
     finally:
         if kept is not None:
-            os.environ[variable] = kept
+            os.environ[TRACING] = kept
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,14 @@ import sys
 from typing import Any
 
 from tests.conftest import REPOSITORY
+from tests.conftest import TRACING
 
 __all__ = ("environment", "found_by")
-
-_TRACING = "COVERAGE_PROCESS"
-"""How variables begin that let coverage trace a process."""
 
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment and ``more``, for one that is not to be traced."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_TRACING)}
+    kept = {name: value for name, value in os.environ.items() if name != TRACING}
     return {**kept, **more}
 
 

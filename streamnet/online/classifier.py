@@ -202,7 +202,7 @@ class OnlineClassifier(OnlineEstimator):
         """Numbers that are equal as the one that came first: a column of them may become floats."""
         firsts = self._firsts
         if len(targets) == 1 and type(only := targets[0]) in NUMBERS and only in firsts:
-            return (firsts[only],)
+            return (firsts[only],)  # the short way for one sample at a time
         new = dict[Any, Any]()
 
         def named(y: Any) -> object:

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
-from streamnet.checked import whole
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
 from streamnet.learning.given import candidates_of
@@ -41,7 +40,6 @@ from streamnet.samples import Kind
 from streamnet.samples import Sample
 from streamnet.samples import Schema
 from streamnet.samples import Task
-from streamnet.sources.columns import MOST_FIELDS
 from streamnet.sources.columns import Columns
 from streamnet.sources.frames import Samples
 from streamnet.sources.frames import rows_and_targets
@@ -116,17 +114,16 @@ class OnlineEstimator(ScikitLearnEstimator):
 
     def _begin(self) -> None:
         given = {**self._params, "candidates": candidates_of(self._params["candidates"])}
-        # An estimator of an earlier release that was pickled has no limit.
+        # One that an earlier release has pickled does not know most_fields.
         kinds, most, start = (given.pop(name, None) for name in ("kinds", "most_fields", "start"))
         # A copy, since the caller may change what was given.
-        copied = deepcopy({**given, "kinds": kinds})
-        self._settings = {**copied, "most_fields": most, "start": start}
+        copied = deepcopy({**given, "kinds": kinds, "most_fields": most})
+        self._settings = {**copied, "start": start}
         self._learner = Learner(task=self._task, start=start, **given)
         fields = () if start is None else start.fields
         kinds = {**dict(fields), **Columns(kinds=kinds or {}).kinds}
-        limit = MOST_FIELDS if most is None else whole("most_fields", most)
-        columns = Columns(target=TARGET, task=self._task, kinds=kinds, most_fields=limit)
-        self._reader = RowReader(columns)
+        limit = {} if most is None else {"most_fields": most}
+        self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit))
         self._asker = RowReader(Columns(kinds=kinds), closed=True)
         if start is not None:
             known = plain_schema(Schema(fields, TARGET, self._task))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import final
 
+from streamnet.checked import whole
 from streamnet.errors import ConfigurationError
 from streamnet.errors import SchemaError
 from streamnet.samples import Field
@@ -54,10 +55,10 @@ class Columns:
     most_fields: int = MOST_FIELDS  # features that may come up by name, as in JSON lines and dicts
 
     def __post_init__(self) -> None:
-        if self.head < 1:
-            raise ConfigurationError(f"head is {self.head}, but must be >= 1")
-        if self.most_fields < 1:
-            raise ConfigurationError(f"most_fields is {self.most_fields}, but must be >= 1")
+        for name in ("head", "most_fields"):
+            if (value := whole(name, getattr(self, name))) < 1:
+                raise ConfigurationError(f"{name} is {value}, but must be >= 1")
+            object.__setattr__(self, name, value)
         if self.schema is not None:
             target = self.schema.target if self.target is None else self.target
             object.__setattr__(self, "target", target)

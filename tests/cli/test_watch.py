@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import logging
-import os
 import re
 import resource
 import signal
@@ -20,6 +19,7 @@ from streamnet.modelfiles import Model
 from streamnet.replaying import Replay
 from streamnet.settings import RunSettings
 from streamnet.settings import merged
+from tests import untraced
 from tests.cli.calling import csv_text
 from tests.cli.calling import rows
 from tests.cli.calling import write
@@ -229,9 +229,7 @@ def seconds_of(command: list[str], environment: dict[str, str]) -> float:
 
 
 def test_help_takes_hardly_longer_than_that_of_a_program_with_one_command(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment.pop("COVERAGE_PROCESS_CONFIG", None)
+    environment = untraced.environment(PYTHONPYCACHEPREFIX=str(tmp_path))
     bare = seconds_of([sys.executable, "-c", BARE], environment)
     assert seconds_of([*COMMAND, "--help"], environment) < 2 * bare
 

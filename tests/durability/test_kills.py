@@ -18,10 +18,11 @@ def killed(kills: int, seed: int, folder: Path) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_random_instants(memory_folder: Path, seed: int, counted: Counted) -> None:
-    found = killed(75, seed, memory_folder)
+    found = killed(100, seed, memory_folder)
     assert found["differs"] == []
-    assert found["kills"] >= 75
+    assert found["kills"] >= 100
     assert found["before the first checkpoint"] > 0
+    assert found["within a checkpoint"] > 0
     counted("kills", found["kills"], [seed])
 
 
@@ -31,5 +32,4 @@ def test_killed_at_two_thousand_random_instants(memory_folder: Path, counted: Co
     found = killed(2000, 3, memory_folder)
     assert found["differs"] == []
     assert found["kills"] >= 2000
-    assert found["within a checkpoint"] > 0  # of fewer kills it may be that none is
     counted("kills", found["kills"], [3])

@@ -51,8 +51,8 @@ def prove(memory_folder: Path, shim: Path, counted: Counted) -> Proof:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_system_call_in_six_goes_wrong(prove: Proof, fault: str) -> None:
-    prove(fault, 6)
+def test_a_system_call_in_four_goes_wrong(prove: Proof, fault: str) -> None:
+    prove(fault, 4)
 
 
 @pytest.mark.long
