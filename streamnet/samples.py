@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
@@ -116,7 +116,7 @@ class Schema:
 
     def extended(self, fields: Sequence[Field]) -> Schema:
         """This schema with more fields at its end."""
-        return replace(self, fields=(*self.fields, *fields))
+        return Schema((*self.fields, *fields), self.target, self.task)
 
 
 class Position(NamedTuple):
@@ -155,10 +155,11 @@ class DeadLetter:
     raw_base64: str | None = None  # its bytes where they are not UTF-8, cut to 16,384, as base64
 
 
+# What is made anew for every block is a Struct: that takes a quarter of a dataclass's time, which
+# counts where samples come one by one.
 @final
-@dataclass(slots=True, eq=False)  # frozen it would take twice as long to make
-class Block:
-    """Consecutive samples of one file or stream, as columns; not to be changed.
+class Block(Struct, frozen=True, eq=False, gc=False):
+    """Consecutive samples of one file or stream, as columns.
 
     ``marks[i]`` says where sample i starts and ``marks[n]`` where the block ends, each as offset
     (bytes after decompression, or rows), record (0-based, good and bad ones counted, a header not)
@@ -233,8 +234,6 @@ class Block:
 NO_INPUTS = np.empty((0, 0), np.int32)
 
 
-# What is made anew for every block is a Struct: that takes a quarter of a named tuple's time, which
-# counts where samples come one by one.
 @final
 class Inputs(Struct, frozen=True, eq=False, gc=False):
     """Network inputs of n samples: dense numbers and a few active rows of the first layer."""

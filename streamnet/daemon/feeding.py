@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 from typing import Literal
 from typing import final
@@ -13,6 +12,7 @@ import numpy as np
 from anyio import CancelScope
 from anyio import Event
 from anyio import sleep
+from msgspec.structs import replace
 
 from streamnet.daemon.committing import Committer
 from streamnet.daemon.events import EventLog

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from typing import final
 
 import numpy as np
 from anyio import Event
 from anyio import to_thread
+from msgspec.structs import replace
 
 from streamnet.daemon.fed import Fed
 from streamnet.daemon.fed import letter_at
@@ -87,7 +87,8 @@ class JournalSource(Source):
             place = Position(NAME, self._journal.begin, self._journal.samples_before)
         await to_thread.run_sync(self._go_to, place)
         if self._schema.task is None:
-            self._schema = replace(self._schema, task=await self._told_task())
+            fields, target = self._schema.fields, self._schema.target
+            self._schema = Schema(fields, target, await self._told_task())
         self._format.restore_state({}, self._schema)
         return self._schema
 

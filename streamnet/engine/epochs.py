@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import final
+
+from msgspec.structs import replace
 
 from streamnet.pipeline.cutting import Arrival
 from streamnet.randomness import key_of

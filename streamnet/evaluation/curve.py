@@ -58,7 +58,7 @@ class Curve:
                 raise ValueError(f"{len(values)} values, but {len(self._last[1])} before")
             if sample <= self._last[0]:
                 return
-        self._last = int(sample), tuple(float(value) for value in values)
+        self._last = int(sample), tuple(map(float, values))
         if self._kept and sample // self._stride == self._kept[-1][0] // self._stride:
             return
         self._kept.append(self._last)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from typing import final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
@@ -28,7 +28,7 @@ RAW_LENGTH = 4096
 class Numbered(Struct, frozen=True, eq=False, gc=False):
     """Class numbers of consecutive samples."""
 
-    label: NDArray[np.int32]  # shape=(n,), -1 without a target
+    label: NDArray[np.int32]  # shape=(n,), -1 without a target; not to be changed
     known: NDArray[np.int32]  # shape=(n,), classes known before the sample; not to be changed
     refused: tuple[int, ...]  # samples whose label was one too many
 
@@ -51,11 +51,15 @@ class ClassLabels:
 
     def number(self, target: NDArray[Any]) -> Numbered:
         """Number the labels of a block in order, learning new ones."""
-        found = [self._numbers.get(label) for label in target.tolist()]
-        if None in found:
+        n, numbers = len(target), self._numbers
+        try:
+            if n == 1:  # the short way for one sample at a time
+                label = repeated(1, numbers[target.item()], np.int32)
+            else:
+                label = np.fromiter(map(numbers.__getitem__, target.tolist()), np.int32, n)
+        except KeyError:
             return self._number_new(target)
-        label = np.array(found, np.int32)
-        return Numbered(label, repeated(len(found), len(self.names), np.int32), ())
+        return Numbered(label, repeated(n, len(self.names), np.int32), ())
 
     def look_up(self, target: NDArray[Any]) -> NDArray[np.int32]:
         """Numbers of labels without learning any: -1 for new ones, as without a target."""

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from streamnet.learning.answered import Answered
 from streamnet.learning.answered import joined
 
-__all__ = ("MOST", "Arrears")
+__all__ = ("CELLS", "MANY", "MOST", "Arrears")
 
-MOST = 64  # samples: to judge one more among so many takes no time to speak of
+MANY = 64  # samples that come together need no others: joined, they would take their memory twice
+MOST = 256  # samples: to judge one more among so many takes no time to speak of
+CELLS = 1 << 20  # of answers: with many labels fewer samples are kept, for their memory
 
 
 @final
@@ -26,7 +28,7 @@ class Arrears:
     def __init__(self) -> None:
         self._answered: list[Answered] = []
         self._said: list[NDArray[np.float64]] = []
-        self._samples = 0
+        self._samples = self._cells = 0
 
     def __bool__(self) -> bool:
         return bool(self._answered)
@@ -44,11 +46,13 @@ class Arrears:
         self._answered.append(answered)
         self._said.append(said)
         self._samples += len(answered.truth)
-        return self._samples >= MOST
+        self._cells += answered.answers.size
+        return self._samples >= MOST or self._cells >= CELLS
 
     def clear(self) -> None:
         """Forget all."""
-        self._answered, self._said, self._samples = [], [], 0
+        self._answered, self._said = [], []
+        self._samples = self._cells = 0
 
     def taken(self) -> tuple[Answered, NDArray[np.float64]]:
         """All of them as one, of which there must be some; then none are left."""

@@ -23,7 +23,7 @@ from streamnet.features.encoder import Encoder
 from streamnet.features.settings import SINCE
 from streamnet.features.settings import is_raw
 from streamnet.learning.answered import answered_of
-from streamnet.learning.arrears import MOST
+from streamnet.learning.arrears import MANY
 from streamnet.learning.arrears import Arrears
 from streamnet.learning.drift import DriftWatch
 from streamnet.learning.evaluator import Evaluator
@@ -182,8 +182,7 @@ class Learner:
         changes the learner, too: one thread at a time may, and after an exception nobody.
         """
         plain = block.scored and not ends_round and not self.trainer.at_start
-        # Many need no others, and to join them would take their memory twice.
-        if not plain or not self._server.ensemble or len(block) >= MOST:
+        if not plain or not self._server.ensemble or len(block) >= MANY:
             self.learn(block, ends_round=ends_round)
             return
         answered = answered_of(self.trainer.learn(self.encoder.encode(block), None), self.task)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 from typing import final
 
 import numpy as np
+from msgspec.structs import replace
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import TooManyRejectedError

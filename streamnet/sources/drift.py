@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import fields
-from dataclasses import replace
 from typing import Any
 from typing import Literal
 from typing import final
+
+from msgspec.structs import replace
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from typing import final
 
 import numpy as np
+from msgspec.structs import replace
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import numpy as np
+from msgspec.structs import replace
 
 from streamnet.engine import Engine
 from streamnet.engine.parts import whole_of

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.datasets import Sample

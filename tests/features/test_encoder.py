@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -11,6 +10,7 @@ from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import ModelFileError
@@ -238,7 +238,7 @@ def test_a_field_that_changes_its_kind_is_an_error() -> None:
 def test_a_class_too_many_is_refused_and_nothing_is_learned_from_it() -> None:
     letter = DeadLetter("a.csv", 15, 2, "number", "bad", "x")
     block = block_of({AGE: [1.5, 99.0, 2.5, 98.0]}, ["a", "b", "c", "d"])
-    block = dataclasses.replace(block, rejected=(letter,))
+    block = structs.replace(block, rejected=(letter,))
     encoder = Encoder(task=Task.CLASSIFICATION, max_classes=2)
     other = Encoder(task=Task.CLASSIFICATION, max_classes=2)
     encoded = encoder.encode(block)

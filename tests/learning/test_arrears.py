@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 
 from streamnet.learning import Learner
 from streamnet.learning.alternatives import SERVABLE
+from streamnet.learning.answered import Answered
+from streamnet.learning.arrears import CELLS
+from streamnet.learning.arrears import MANY
 from streamnet.learning.arrears import MOST
+from streamnet.learning.arrears import Arrears
 from streamnet.pipeline.cutting import Cutter
 from streamnet.samples import Block
 from streamnet.samples import Task
@@ -26,7 +30,7 @@ from tests.learning.streams import learner_of
 from tests.learning.streams import state_of
 from tests.learning.streams import stream
 
-ROUND = 150  # so that what is put off is judged in the midst of a round, too
+ROUND = 300  # so that what is put off is judged in the midst of a round, too
 WILD = candidate(learning_rate=1e6)  # explodes, so that others come
 CANDIDATES = [candidate(), candidate(rehearsal=1, lags=True), candidate(hidden=()), WILD]
 LOOKS: list[Callable[[Learner], object]] = [
@@ -111,18 +115,32 @@ def test_what_is_answered_next_does_not_wait_for_it(task: Task) -> None:
 
 def test_it_does_wait_until_there_are_many() -> None:
     learner, judged = learner_of(Task.CLASSIFICATION), []
-    for i in range(140):
-        learner.take(stream(Task.CLASSIFICATION, 200, gaps=False).part(i, i + 1))
+    block = stream(Task.CLASSIFICATION, 3 * MOST, gaps=False)
+    for i in range(len(block)):
+        learner.take(block.part(i, i + 1))
         judged.append(learner._server.scored)
     assert judged[:3] == [1, 1, 1], "the first of a round is judged at once"
     assert len(set(judged)) < 8
-    assert max(np.arange(1, 141) - judged) < 64
-    assert learner.server.scored == 140
+    assert max(np.arange(1, len(block) + 1) - judged) < MOST
+    assert learner.server.scored == len(block)
+
+
+def test_with_many_labels_fewer_are_kept() -> None:
+    arrears = Arrears()
+    samples, labels = 10, CELLS // (4 * 10 * 5)
+    said, none = np.zeros((samples, labels)), np.empty(0)
+    shares, alive = np.zeros((4, samples, labels), np.float32), np.ones((4, samples), np.uint8)
+    truth = np.zeros(samples, np.int32)
+    answered = Answered(0, shares, alive, truth, truth, none, none)
+    waited = [arrears.add(answered, said) for _ in range(6)]
+    assert waited == [False] * 5 + [True]
+    assert arrears.taken()[0].answers.shape[1] == 6 * samples
+    assert not arrears.add(answered, said), "they are counted anew"
 
 
 def test_many_are_judged_at_once_with_what_waited() -> None:
     learner, block = learner_of(Task.CLASSIFICATION), stream(Task.CLASSIFICATION, 200, gaps=False)
-    for start, stop, judged in ((0, 1, 1), (1, 4, 1), (4, 4 + MOST, 4 + MOST)):
+    for start, stop, judged in ((0, 1, 1), (1, 4, 1), (4, 4 + MANY, 4 + MANY)):
         learner.take(block.part(start, stop))
         assert learner._server.scored == judged
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from msgspec import structs
@@ -32,7 +30,7 @@ def test_a_held_out_block_changes_no_weight_and_is_answered_as_a_learned_one(tas
 
     learning, holding = trainer(), trainer()
     before = holding.population.weights.copy()
-    held = structs.replace(second, block=replace(second.block, learned=False))
+    held = structs.replace(second, block=structs.replace(second.block, learned=False))
     said = holding.learn(held, None).answers
     assert (holding.population.weights == before).all()
     assert (holding.population.taken == 150).all()
@@ -43,7 +41,7 @@ def test_a_held_out_block_changes_no_weight_and_is_answered_as_a_learned_one(tas
 
 
 def test_a_class_that_a_held_out_sample_brings_has_room_however_blocks_are_cut() -> None:
-    block = replace(stream(Task.CLASSIFICATION, 60, classes=7, gaps=False), learned=False)
+    block = structs.replace(stream(Task.CLASSIFICATION, 60, classes=7, gaps=False), learned=False)
     states = []
     for sizes in ((60,), (1,)):
         learner = learner_of(Task.CLASSIFICATION, [candidate(), candidate(hidden=())])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from streamnet.errors import ConfigurationError
 from streamnet.learning.learner import Learner
@@ -32,7 +33,7 @@ MIXED = [
 def powers(n: int = 1500) -> Block:
     """Targets whose logarithm is a line, as prices are."""
     block = stream(NUMBERS, n, gaps=False)
-    return replace(block, target=np.exp(1.0 + 1.5 * block.numbers[:, 0]))
+    return structs.replace(block, target=np.exp(1.0 + 1.5 * block.numbers[:, 0]))
 
 
 def test_answers_are_those_of_a_learner_of_logarithms_turned_back() -> None:
@@ -48,7 +49,7 @@ def test_answers_are_those_of_a_learner_of_logarithms_turned_back() -> None:
     )
     said = np.concatenate([part.answers for part in feed(own, block)])
     logs = np.concatenate(
-        [part.answers for part in feed(given, replace(block, target=np.log1p(target)))]
+        [part.answers for part in feed(given, structs.replace(block, target=np.log1p(target)))]
     )
     for i in (50, 500, 1499):
         bound = target[:i].mean() + 10.0 * target[:i].std()
@@ -118,7 +119,7 @@ def test_targets_that_are_learned_as_they_are_may_be_large(serve: str) -> None:
     target = 125.0 + 10.0 * block.numbers[:, 0]
     linear = candidate(hidden=(), optimiser="adam", learning_rate=0.3)
     learner = learner_of(NUMBERS, [linear], serve=serve, encoder={"target_scaling": "none"})
-    said = np.concatenate([p.answers for p in feed(learner, replace(block, target=target))])
+    said = np.concatenate([p.answers for p in feed(learner, structs.replace(block, target=target))])
     assert np.abs(said - target)[-500:].mean() < 0.3 * target.std()
     loaded = Model.from_document(learner.model().document())
     assert np.abs(loaded.predict(block) - target)[-500:].mean() < 0.3 * target.std()

@@ -9,7 +9,6 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 import safetensors.numpy
+from msgspec import structs
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
@@ -314,7 +314,7 @@ def test_a_block_of_other_columns_is_put_in_the_models_order() -> None:
     model = trained(Task.REGRESSION)
     block = block_of(Task.REGRESSION)
     other = block.schema.fields[::-1]
-    swapped = replace(
+    swapped = structs.replace(
         block,
         schema=Schema(other, "y", Task.REGRESSION),
         numbers=np.ascontiguousarray(block.numbers[:, ::-1]),
@@ -339,7 +339,7 @@ def test_a_column_that_a_block_lacks_counts_as_missing(absent: str) -> None:
 def test_a_column_of_another_kind_is_refused() -> None:
     block = block_of(Task.REGRESSION)
     fields = (Field("colour", Kind.TEXT), Field("note", Kind.TEXT))
-    other = replace(block, schema=Schema(fields, "y"), numbers=np.empty((len(block), 0)))
+    other = structs.replace(block, schema=Schema(fields, "y"), numbers=np.empty((len(block), 0)))
     with pytest.raises(SchemaError, match="column 'colour' is a text, but the model learned it"):
         trained(Task.REGRESSION).predict(other)
 

@@ -6,13 +6,13 @@ import random
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from anyio import Event
 from anyio import from_thread
 from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
 
 from streamnet.errors import DataError
 from streamnet.learning.serving import Served

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from streamnet.errors import ConfigurationError
 from streamnet.pipeline.limit import RejectionLimit
@@ -84,7 +85,7 @@ def test_samples_that_will_be_refused_count_as_rejected_however_blocks_are_cut(
         kept = part.take(np.delete(np.arange(len(part)), bad))
         letters = (*part.rejected, *(replace(LETTER, offset=part.marks[row, 0]) for row in bad))
         ordered = tuple(sorted(letters, key=lambda letter: letter.offset))
-        error = limit.count(replace(kept, rejected=ordered), places)
+        error = limit.count(structs.replace(kept, rejected=ordered), places)
         samples += len(kept)
         if error is not None:
             break
@@ -111,7 +112,7 @@ def test_the_error_names_the_last_record_the_rule_and_the_file_that_keeps_them()
     block = block_of("+-+-")
     letters = tuple(replace(letter, line=7) for letter in block.rejected)
     limit = RejectionLimit(share=0.25, window=4, kept=Path("bad.jsonl"))
-    error = limit.count(replace(block, rejected=letters))
+    error = limit.count(structs.replace(block, rejected=letters))
     assert str(error) == (
         "a.csv, line 7: 2 of the last 4 records were rejected, but at most 25% (max_rejected) may "
         "be; they are in bad.jsonl. The last one: one field too many"

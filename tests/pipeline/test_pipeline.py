@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from queue import Queue
 from typing import Any
 
@@ -12,6 +11,7 @@ import anyio
 import pytest
 from anyio import from_thread
 from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
 
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError

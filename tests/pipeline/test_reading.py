@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from streamnet.pipeline.cutting import Cutter
 from streamnet.pipeline.reading import Reader
