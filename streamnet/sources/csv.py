@@ -30,11 +30,11 @@ from streamnet.sources.dialect import told_delimiter
 from streamnet.sources.dialect import with_points
 from streamnet.sources.doubts import tell_doubts
 from streamnet.sources.doubts import tell_marks
-from streamnet.sources.fields import load_kernel
 from streamnet.sources.headers import has_header
 from streamnet.sources.kinds import kind_of
 from streamnet.sources.kinds import task_of
 from streamnet.sources.layout import Layout
+from streamnet.sources.layout import load_kernels
 from streamnet.sources.reasons import Problem
 from streamnet.sources.reasons import Reason
 from streamnet.sources.reasons import shown
@@ -153,7 +153,7 @@ class CsvFormat(TextFormat):
                 tell_marks(head.file, self._schema, dict(zip(self._names, columns, strict=False)))
         except SchemaError as error:
             raise SchemaError(f"{error}{self._hint(head)}") from None
-        load_kernel()
+        load_kernels()
         return self._schema
 
     def export_state(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class CsvFormat(TextFormat):
         self._names = tuple(state["names"])
         self._columns = self._columns.with_target(schema.target)
         self._schema = schema
-        load_kernel()
+        load_kernels()
 
     def start(self, head: Head, *, again: bool = False) -> Records:
         """Read the header of a file, whose columns may stand in another order."""

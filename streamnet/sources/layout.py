@@ -16,8 +16,10 @@ from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
 from streamnet.sources.columns import Columns
+from streamnet.sources.distinct import distinct
 from streamnet.sources.fields import FieldReader
 from streamnet.sources.fields import Fields
+from streamnet.sources.fields import load_kernel
 from streamnet.sources.kinds import is_not_finite
 from streamnet.sources.kinds import is_number
 from streamnet.sources.reasons import Problem
@@ -28,7 +30,9 @@ from streamnet.sources.textformat import Chunk
 from streamnet.sources.values import column_of
 from streamnet.sources.values import reader_of
 
-__all__ = ("Layout",)
+__all__ = ("Layout", "load_kernels")
+
+Column = NDArray[np.object_]  # of words: each a str, or None where missing
 
 REMEMBERED = 4096  # different words of a column that are kept, so that equal ones are one object
 
@@ -78,6 +82,7 @@ class Layout:
         self._decimal = decimal
         self._order = {name: number for number, name in enumerate(names)}
         self._memory = [_Words(self._reading.missing) for _ in self._words]
+        self._few = [kinds.get(name, Kind.CATEGORY) is Kind.CATEGORY for name in self._words]
         plan = np.full(len(names), -1, np.int64)
         for column, name in enumerate(self._numbers):
             plan[self._order[name]] = FieldReader.number(column)
@@ -92,14 +97,14 @@ class Layout:
         good = chunk.good()
         fields = self._reader.read(chunk.data, chunk.records, good)
         found = dict(self._troubles(chunk, fields))
-        words = [self._texts(chunk, fields, at) for at in range(len(self._words))]
+        words = [self._column(chunk, fields, at) for at in range(len(self._words))]
         schema = self._schema
         numbers = fields.numbers
         if len(self._numbers) != len(schema.numbers) or len(self._words) > len(schema.words):
             numbers = self._arranged(fields, words, good, found)
         target = self._target(fields, words, good, found)
         problems = {row: problem for row, (_, problem) in found.items()}
-        columns = tuple(map(column_of, words[: len(schema.words)]))
+        columns = tuple(words[: len(schema.words)])
         return chunk.block(schema, numbers, columns, target, problems)
 
     def _troubles(self, chunk: Chunk, fields: Fields) -> Iterator[tuple[int, tuple[int, Problem]]]:
@@ -120,12 +125,21 @@ class Layout:
                 problem = Problem(reason, f"column {name!r} has {shown(text)}, {rule}")
             yield trouble.row, (order[name], problem)
 
-    def _texts(self, chunk: Chunk, fields: Fields, column: int) -> list[str | None]:
+    def _column(self, chunk: Chunk, fields: Fields, column: int) -> Column:
         """The words of a column, None where missing."""
-        data, memory = chunk.data, self._memory[column]
-        spans = fields.span[column]
-        if fields.escaped[column].any():
-            return self._escaped_texts(data, spans, fields.escaped[column])
+        data, spans, escaped = chunk.data, fields.span[column], fields.escaped[column]
+        if escaped.any():
+            return column_of(self._escaped_texts(data, spans, escaped))
+        found = distinct(data, spans) if self._few[column] else None
+        if found is None:
+            self._few[column] = False
+            return column_of(self._texts(data, spans, column))
+        first, number = found
+        few: Column = column_of(self._texts(data, spans[first], column))[number]
+        return few
+
+    def _texts(self, data: bytes, spans: NDArray[np.int64], column: int) -> list[str | None]:
+        memory = self._memory[column]
         if len(memory) > REMEMBERED:
             memory.clear()
         ends = spans[:, 1].tolist()
@@ -146,7 +160,7 @@ class Layout:
     def _arranged(
         self,
         fields: Fields,
-        words: list[list[str | None]],
+        words: list[Column],
         good: NDArray[np.bool_],
         found: dict[int, tuple[int, Problem]],
     ) -> NDArray[np.float64]:
@@ -164,12 +178,12 @@ class Layout:
     def _times(
         self,
         name: str,
-        column: list[str | None],
+        column: Column,
         good: NDArray[np.bool_],
         found: dict[int, tuple[int, Problem]],
     ) -> list[float]:
         seconds, read = [np.nan] * len(column), reader_of(self._kinds[name])
-        for row, text in enumerate(column):
+        for row, text in enumerate(column.tolist()):
             if text is None or not good[row]:
                 continue
             moment = read(text, self._reading)
@@ -185,7 +199,7 @@ class Layout:
     def _target(
         self,
         fields: Fields,
-        words: list[list[str | None]],
+        words: list[Column],
         good: NDArray[np.bool_],
         found: dict[int, tuple[int, Problem]],
     ) -> NDArray[Any] | None:
@@ -197,8 +211,8 @@ class Layout:
             target = fields.numbers[:, -1].copy()
             gaps = np.isnan(target)
         else:
-            target = column_of(words[-1])
-            gaps = np.array([word is None for word in words[-1]], np.bool_)
+            target = words[-1]
+            gaps = np.array([word is None for word in target.tolist()], np.bool_)
         if not self._columns.target_optional:
             problem = Problem.of_value(Reason.TARGET_MISSING, name, None)
             for row in np.flatnonzero(gaps & good).tolist():
@@ -212,3 +226,9 @@ class Layout:
         """Keep the problem of the column that comes first."""
         if row not in found or order < found[row][0]:
             found[row] = order, problem
+
+
+def load_kernels() -> None:
+    """Load what reads records, or compile it, so that the first ones don't wait for that."""
+    load_kernel()
+    distinct(b"", np.empty((0, 2), np.int64))

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +150,19 @@ def test_a_number_column_may_be_read_as_words(tmp_path: Path) -> None:
     assert block.words[0].tolist() == ["01234", "02345"]
     assert block.target is not None
     assert block.target.tolist() == ["1.0", "2"]
+
+
+def test_words_are_the_same_however_many_are_different(tmp_path: Path) -> None:
+    numbers = [n % 5000 for n in range(20_000)]  # of few in a block each is looked at once
+    ids, states = [f"n{n}" for n in numbers], [["on", "off", "?"][n % 3] for n in numbers]
+    lines = [f"{one}, {two} ,{two}{one}\n" for one, two in zip(ids, states, strict=True)]
+    kinds = {"id": Kind.CATEGORY, "state": Kind.CATEGORY}
+    columns = Columns(target="y", kinds=kinds)
+    _, blocks = blocks_of(tmp_path, "id,state,y\n" + "".join(lines), columns)
+    found = [np.concatenate([block.words[at] for block in blocks]).tolist() for at in range(2)]
+    assert found == [ids, [None if state == "?" else state for state in states]]
+    targets = np.concatenate([block.target for block in blocks if block.target is not None])
+    assert targets.tolist() == [two + one for one, two in zip(ids, states, strict=True)]
 
 
 def test_kinds_are_told_by_the_head_alone(tmp_path: Path) -> None:
