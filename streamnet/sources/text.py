@@ -30,6 +30,7 @@ from streamnet.sources.textformat import TextFormat
 __all__ = ("TextSource",)
 
 BLOCK_ROWS = 8192
+FIRST_ROWS = 1024  # of the first block, so that learning need not wait for more
 FEWEST_ROWS = 32
 HEAD_BYTES = 16 << 20
 FIRST_LOOK = 1 << 16  # bytes that tell the format, if no line ends before
@@ -88,7 +89,7 @@ class TextSource(Source):
         self._format: TextFormat | None = None  # None until the first line is there
         self._schema = Schema(())
         self._started: TextFile | None = None  # the file whose top was read
-        self._rows = BLOCK_ROWS  # to look for next
+        self._rows = FIRST_ROWS  # to look for next
         self._trace = Trace(b"", 0, b"", None)  # of the file at the last block
         self._known: Mapping[str, Any] = {}  # what another source exported
 
