@@ -64,7 +64,9 @@ def least(
             best = k if old else best
         elif losses[TOTAL, k] * losses[COUNT, best] < losses[TOTAL, best] * losses[COUNT, k]:
             best = k
-    if current >= 0 and best >= 0 and able[current] != 0 and losses[COUNT, current] > 0.0:
+    if best in (current, -1):  # as it is nearly always: divisions take as long as all above
+        return best
+    if current >= 0 and able[current] != 0 and losses[COUNT, current] > 0.0:
         now = losses[TOTAL, current] / losses[COUNT, current]
         if losses[TOTAL, best] / losses[COUNT, best] >= now * (1.0 - margin):
             return current
