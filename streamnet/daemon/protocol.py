@@ -2,13 +2,21 @@
 
 Who opens connections and sends headers slowly, or without an end, would else keep them for ever; so
 would who goes on with a body, byte by byte, that was answered unread.
+
+And who offers another protocol in passing, as every client of Java's library does with HTTP/2, is
+answered in this one: uvicorn would lose the body of such a request, and take it for the next one.
+
+References:
+    R. Fielding, M. Nottingham, J. Reschke. HTTP Semantics. RFC 9110, 2022, section 7.8.
 """
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 from typing import Any
 
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from streamnet.daemon.event_stream import ENDS_WITH_READER
@@ -28,6 +36,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_head = True
     _size = 0  # of the head, but for what came in one piece with the request before
     _is_behind = False  # a request that ended in this piece
+    _piece = b""  # that is read just now
+    _again = b""  # what of it is to be read once more
     _timer: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -41,7 +51,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes; a head that is still not whole must not be large."""
         self._is_behind = False
-        super().data_received(data)
+        self._piece = data
+        while self._piece:
+            self._again = b""
+            super().data_received(self._piece)
+            self._piece = self._again
         if self._in_head and not self._is_behind and not self.transport.is_closing():
             self._size += len(data)
             if self._size > _MOST_HEAD:
@@ -61,6 +75,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """They came in time."""
+        if self._is_offer:
+            return  # they come again without it
         self._in_head = False
         self._disarm()
         super().on_headers_complete()
@@ -74,6 +90,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """It came in time."""
+        if self._is_offer:
+            return
         self._is_behind = True
         self._disarm()
         super().on_message_complete()
@@ -91,9 +109,31 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle.scope[READER_LEFT] = True
         return not cycle.scope.get(ENDS_WITH_READER, False)
 
+    @property
+    def _is_offer(self) -> bool:
+        """Whether the request offers another protocol, and so the parser would skip its body."""
+        is_left = self.parser.should_upgrade()
+        return is_left and self.parser.get_method() != b"CONNECT"  # which has none
+
     def _unsupported_upgrade_warning(self) -> None:
-        # WebSockets are off on purpose: anybody could fill the log with advice to install them.
+        # This is called as the parser has stopped behind the head of such a request. No warning:
+        # anybody could fill the log with advice to install what is off on purpose.
+        stopped: Any = sys.exception()
+        if self._is_offer:
+            behind = self._piece[stopped.args[0] :]
+            self._again = self._head_without_offer() + behind
+            self.parser = self._new_parser()  # where no more is to come, the old one drops it
         self.logger.debug("a request for another protocol is answered as one of HTTP/1.1")
+
+    def _new_parser(self) -> HttpRequestParser:
+        parser = HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        return parser
+
+    def _head_without_offer(self) -> bytes:
+        line = (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        headers = [b"%s: %s\r\n" % pair for pair in self.headers if pair[0] != b"upgrade"]
+        return b"%s %s HTTP/%s\r\n%s\r\n" % (*line, b"".join(headers))
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self.limits.header_seconds, self._too_slow)
