@@ -27,7 +27,7 @@ def check_settings(settings: ModelSettings, folder: Path) -> None:
         folder: An empty one, to be thrown away.
 
     Raises:
-        ConfigurationError: If they contradict each other, or fit no task.
+        ConfigurationError: If they contradict each other, fit no task, or don't fit into memory.
         ModelFileError: If the start can't be read.
 
     >>> import tempfile
@@ -37,11 +37,14 @@ def check_settings(settings: ModelSettings, folder: Path) -> None:
     Traceback (most recent call last):
     streamnet.errors.ConfigurationError: candidates is 1000, but must be from 1 to 512
     """
-    networks = networks_of(settings)
-    Life(folder, settings, networks, EventLog())
-    start = networks.get("start")
-    told = settings.source.task or (start and start.task)
-    _check_tasks(settings, networks, tuple(Task) if told is None else (told,))
+    try:
+        networks = networks_of(settings)
+        Life(folder, settings, networks, EventLog())
+        start = networks.get("start")
+        told = settings.source.task or (start and start.task)
+        _check_tasks(settings, networks, tuple(Task) if told is None else (told,))
+    except MemoryError as error:
+        raise ConfigurationError(f"a model like this does not fit into memory: {error}") from error
 
 
 def _check_tasks(

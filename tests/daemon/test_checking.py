@@ -74,3 +74,9 @@ def test_settings_that_do_not_fit_a_start_make_no_model(
 def test_settings_need_to_fit_one_task_where_none_is_told(tmp_path: Path) -> None:
     """A target that is not known yet tells the task: it may be the one that they fit."""
     check_settings(model_settings(with_target({"selection": {"criterion": "mae"}})), tmp_path)
+
+
+def test_settings_that_need_more_memory_than_there_is_are_refused(tmp_path: Path) -> None:
+    settings = model_settings(with_target({"evaluation": {"window": 10**13}}))
+    with pytest.raises(ConfigurationError, match=r"does not fit into memory: Unable to allocate"):
+        check_settings(settings, tmp_path)
