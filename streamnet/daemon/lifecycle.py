@@ -115,6 +115,8 @@ class Lifecycle:
             while not self._stopping:
                 self._go_on()
                 await self._live()
+                async with self._noting:  # which may hold the lock that is needed next
+                    pass
                 if self._reset is not None:
                     await self._clear(self._reset)
         finally:
@@ -171,8 +173,6 @@ class Lifecycle:
         self._opened.set()
         with move_on_after(self._seconds_after(error)):
             await self._until.wait()
-        async with self._noting:  # which holds the lock that is needed next
-            pass
 
     def _seconds_after(self, error: Exception) -> float:
         """Seconds until it is tried again: a disk that was full, or away, may have recovered.
@@ -246,8 +246,6 @@ class Lifecycle:
             OutputError: If it can't be written down for the next start.
             StateError: If another process is at it.
         """
-        if self._stopping:
-            raise NotReadyError(f"model {self.name} is {self.state}")
         await self._note_pause(paused=True)
         if self.life is not None:
             self.life.source.pause()
@@ -258,6 +256,7 @@ class Lifecycle:
         After a failure it waits until samples can be taken again, or it has failed anew.
 
         Raises:
+            NotReadyError: If it has stopped.
             OutputError: If it can't be written down for the next start.
             StateError: If another process is at it, and it was paused.
         """
@@ -275,6 +274,8 @@ class Lifecycle:
         done = False
         while not done:  # another life may have begun
             await self.opened()  # before, nobody knows who is at the folder
+            if self._stopping:  # perhaps since it is deleted: its folder must not come back
+                raise NotReadyError(f"model {self.name} is {self.state}")
             async with self._noting:  # two at once are one after the other
                 if done := self._opened.is_set():
                     await self._note_once(paused)
