@@ -280,10 +280,14 @@ class Registry:
 
     def _remove(self, name: str) -> None:
         folder = self.folder / name
-        lock = WriterLock(folder, files=self._files)  # another process may be at it
+        try:
+            lock = WriterLock(folder, files=self._files)  # another process may be at it
+        except FileNotFoundError:
+            return  # somebody has removed it by hand
         try:
             # Without it the rest is not taken for a model at the next start.
-            self._files.unlink(folder / SETTINGS)
+            with suppress(FileNotFoundError):
+                self._files.unlink(folder / SETTINGS)
             shutil.rmtree(folder)
         finally:
             lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Awaitable
 from collections.abc import Callable
@@ -213,6 +214,22 @@ def test_deleting_is_finished_also_when_who_asked_is_cancelled(run: Runner, tmp_
             with anyio.CancelScope() as scope:
                 scope.cancel()
                 await registry.delete("spam")
+            assert not (tmp_path / "all/spam").exists()
+            await (await registry.create("spam", settings_of())).opened()
+
+    with_limit(run, main)
+
+
+@pytest.mark.parametrize("removed", ["", "model.json"])
+def test_a_model_is_deleted_though_somebody_removed_its_files(
+    run: Runner, tmp_path: Path, removed: str
+) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path / "all") as registry:
+            await (await registry.create("spam", settings_of())).opened()
+            path = tmp_path / "all/spam" / removed
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            await registry.delete("spam")
             assert not (tmp_path / "all/spam").exists()
             await (await registry.create("spam", settings_of())).opened()
 
