@@ -234,6 +234,7 @@ class Committer:
                 self.failure = None
 
     async def _sync(self) -> None:
+        failing = False
         while not (self._ended and self._synced == self._written):
             await self._dirty.wait()
             self._dirty = Event()
@@ -245,14 +246,16 @@ class Committer:
             try:
                 await to_thread.run_sync(self.journal.sync)
             except OSError as error:
-                logger.warning("%s; it is tried again", self._why(error))
+                if not failing:  # once, though it may be tried for days
+                    logger.warning("%s; it is tried again", self._why(error))
+                failing = True
                 _fail(self._to_sync, error)
                 if self._ended:
                     return
                 await sleep(_PAUSE)
                 self._dirty.set()
                 continue
-            self._synced = written
+            failing, self._synced = False, written
             while self._to_sync and self._to_sync[0].number <= written:
                 self._to_sync.popleft().done.set()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import suppress
+from errno import ESTALE
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -209,7 +210,7 @@ class Journal:
         """Put all that was appended before on the disk.
 
         Raises:
-            OSError: If that fails.
+            OSError: If that fails, or what is on the disk could not be found again.
         """
         with self._syncing:
             with self._lock:
@@ -219,12 +220,23 @@ class Journal:
                 return
             try:
                 self._files.fsync(handle)
+                self._check_there()
             except OSError:
                 self._is_lost = True
                 raise
             with self._lock:
                 del self._unsynced[: end - self.synced]
                 self.synced = end
+
+    def _check_there(self) -> None:
+        """See that a file is written that somebody who opens the journal would find.
+
+        Raises:
+            OSError: If it was removed or replaced.
+        """
+        path = self.folder / self._segments[-1].name
+        if self._handle is not None and not self._files.is_there(self._handle, path):
+            raise OSError(ESTALE, f"{path.name} was replaced")
 
     def roll(self, snapshot: bytes) -> None:
         """Begin another segment; ``snapshot`` is what all frames so far have led to.
@@ -246,6 +258,7 @@ class Journal:
         if self._handle is None:
             return
         if self._is_lost:
+            self._check_there()  # another one of its name would be spoilt
             # What an fsync that failed may have lost is still in memory.
             self._reopen(self.synced)
             write_all(self._files, self._handle, bytes(self._unsynced))

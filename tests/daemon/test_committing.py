@@ -29,6 +29,7 @@ class Moody(Memory):
         super().__init__()
         self.full = False
         self.failing = False
+        self.tries = 0  # of syncs that failed
 
     def write(self, handle: int, data: bytes) -> int:
         if self.full:
@@ -37,6 +38,7 @@ class Moody(Memory):
 
     def fsync(self, handle: int) -> None:
         if self.failing:
+            self.tries += 1
             raise OSError(errno.EIO, "Input/output error")
         super().fsync(handle)
 
@@ -146,6 +148,24 @@ def test_a_failing_sync_acknowledges_nothing_and_loses_nothing(run: Runner) -> N
 
     run(played, files, story)
     assert numbers(files) == [0, 1, 2]
+
+
+def test_a_sync_that_fails_for_long_is_told_once(
+    run: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = Moody()
+
+    async def story(committer: Committer, outcomes: dict[int, Any]) -> None:
+        for number in (0, 1):
+            files.failing, files.tries = True, 0
+            await send(committer, number, outcomes)
+            await until(lambda: files.tries >= 3)
+            files.failing = False
+            await until(lambda: committer.journal.synced == committer.journal.end)
+            await send(committer, 10 + number, outcomes)
+
+    run(played, files, story)
+    assert caplog.text.count("it is tried again") == 2  # for each time that it failed
 
 
 def test_a_disk_that_fails_to_the_end_does_not_hold_up_the_stop(run: Runner) -> None:

@@ -336,3 +336,31 @@ def calls_before_fsync() -> int:
     counting = Faulty(Memory(), -1, "kill")
     opened(counting).append([frame(0)])
     return counting.count
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_safe_in_a_file_that_somebody_removed(tmp_path: Path, replaced: bool) -> None:
+    journal = Journal(tmp_path)
+    journal.open(b"begin")
+    journal.append([frame(0)])
+    journal.sync()
+    segment = next(tmp_path.glob("*.segment"))
+    aside = segment.rename(tmp_path / "aside")
+    if replaced:
+        segment.write_bytes(b"of somebody else")
+    journal.append([frame(1)])
+    for _ in range(2):
+        with pytest.raises(OSError, match="was replaced" if replaced else "No such file"):
+            journal.sync()
+    with pytest.raises(OSError, match="segment"):
+        journal.append([frame(2)])
+    assert not replaced or segment.read_bytes() == b"of somebody else"
+
+    aside.replace(segment)
+    journal.append([frame(2)])
+    journal.sync()
+    journal.close()
+    again = Journal(tmp_path)
+    again.open(b"begin")
+    assert numbers(again) == [0, 1, 2]
+    again.close()

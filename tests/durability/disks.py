@@ -137,7 +137,11 @@ class Memory(Files):
         return handle
 
     def is_there(self, handle: int, path: Path) -> bool:
-        return self._locks.get(handle) == path
+        if handle in self._locks:
+            return self._locks[handle] == path
+        if path not in self.names_seen:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return self.names_seen[path] is self._handles[handle][0]
 
     def _name(self, path: Path, inode: Inode) -> None:
         self.names_seen[path] = inode
