@@ -101,6 +101,8 @@ class _Watcher:
                 await self.run.run()
             except StreamnetError as error:
                 failure = error
+            except MemoryError as error:
+                failure = StreamnetError(f"there is too little memory: {error}")
             group.cancel_scope.cancel()
         return failure
 

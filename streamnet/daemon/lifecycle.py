@@ -166,6 +166,8 @@ class Lifecycle:
         known, told = isinstance(error, StreamnetError), str(error)
         if isinstance(error, OSError):
             known, told = True, f"{error.filename or self.folder}: {error.strerror or error}"
+        elif isinstance(error, MemoryError):
+            known, told = True, f"there is too little memory: {error}"
         logger.error("model %s failed: %s", self.name, told, exc_info=None if known else error)
         self.failure = told if known else f"internal error: {error!r}"
         self._end_life()

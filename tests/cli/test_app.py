@@ -249,3 +249,13 @@ def test_a_reader_that_goes_away_ends_the_command_in_silence(cli: Cli, model: Pa
     assert process.wait(timeout=60) == 141
     assert process.stderr.read() == ""
     process.communicate()
+
+
+def test_a_run_that_does_not_fit_into_memory_says_so_in_a_line(cli: Cli) -> None:
+    write("stream.csv", csv_text(rows(50)))
+    config = (
+        "[source]\nfiles = 'stream.csv'\ntarget = 'label'\n[evaluation]\nwindow = 10000000000000"
+    )
+    outcome = cli("replay", "--config", write("run.toml", config), "--quiet")
+    assert outcome.code == 1
+    assert outcome.complaint.startswith("there is too little memory: Unable to allocate")

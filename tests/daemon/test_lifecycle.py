@@ -178,6 +178,20 @@ def test_a_failure_is_told_and_others_settings_are_refused(run: Runner, tmp_path
     run(main)
 
 
+def test_a_model_that_does_not_fit_into_memory_says_so(
+    run: Runner, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path, settings_of(evaluation={"window": 10**13})) as hosted:
+            await hosted.learn(rows(1))
+            await until(lambda: hosted.state == "failed")
+            told = "there is too little memory: Unable to allocate"
+            assert str(hosted.failure).startswith(told)
+
+    run(main)
+    assert "Traceback" not in caplog.text
+
+
 def test_a_model_that_another_process_is_at_is_not_paused_for_it(
     run: Runner, tmp_path: Path
 ) -> None:
