@@ -320,6 +320,8 @@ class _Daemon:
         self.say(f"listening on {place}")
         while not self._is_ready():  # noqa: ASYNC110 - models tell a state, no event
             await anyio.sleep(_TICK)
+        if self.stopping.is_set():  # before all of them were
+            return
         gc.freeze()  # what start-up made stays: a search for garbage takes 50 ms with it
         _LOG.info("ready", extra={"port": self.port, "models": len(self.registry.models)})
         notify("READY=1")

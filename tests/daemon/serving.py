@@ -33,8 +33,10 @@ async def main(options: dict[str, Any]) -> None:
         access.take_over(Access.read(file))
         return "tokens were read again"
 
+    registry = StandInRegistry("wine")
+    registry.models["wine"].state = options.get("state", "learning")
     await serve(
-        StandInRegistry("wine"),  # type: ignore[arg-type]
+        registry,  # type: ignore[arg-type]
         Address(**{"port": 0, **address}),
         access=access,
         limits=Limits(**options.get("limits", {})),

@@ -190,6 +190,8 @@ class StandInRegistry:
         await self._stopped.wait()
 
     def stop(self) -> None:
+        for model in self.models.values():
+            model.state = "stopped"
         self._stopped.set()
 
     async def create(self, name: str, settings: Any, start: Any = None) -> StandIn:

@@ -119,6 +119,15 @@ def test_a_server_ends_in_time_and_tells_those_who_follow(tmp_path: Path) -> Non
     assert messages == ["ready", "stopping"]
 
 
+def test_a_server_whose_models_are_still_starting_ends_as_well() -> None:
+    with running({"state": "starting"}) as server:
+        code, logged = server.end(signal.SIGTERM)
+    assert (code, [json.loads(line)["message"] for line in logged.splitlines()]) == (
+        0,
+        ["stopping"],
+    )
+
+
 def test_what_is_at_work_is_answered_before_the_end() -> None:
     with running() as server, connected(server) as connection:
         body = b'{"sample": {"x": 1}}'
