@@ -10,6 +10,10 @@ from math import isfinite
 from typing import Any
 from typing import final
 
+from streamnet.checked import flag
+from streamnet.checked import native
+from streamnet.checked import real
+from streamnet.checked import whole
 from streamnet.engine.rates import rates_of
 from streamnet.errors import ConfigurationError
 from streamnet.networks.candidate import CandidateSettings
@@ -23,6 +27,9 @@ TOGETHER = 10  # networks that answer together
 _OWN = ("hidden", "learning_rate", "decay", "schedule", "decay_steps", "batch_size", "lags")
 _NETWORK = {"activation": "relu", "optimiser": "sgd", "weight_decay": 0.003}
 _AT_LEAST_ONE = ("tries", "epochs", "threads", "iterations", "batch_size", "ensemble")
+_NUMBERS = ("training_split", "learning_rate", "decay", "half_life", "regression_threshold")
+_MAY_BE_NONE = ("iterations", "ensemble", "refit")
+_DTYPES = ("float32", "float64")
 
 
 @final
@@ -96,7 +103,18 @@ class EngineSettings:
             value = getattr(self, name)
             if value not in names:
                 raise ConfigurationError(f"{name} is {value!r}, but must be {' or '.join(names)}")
+        for name in ("network", "encoder"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping):
+                raise ConfigurationError(
+                    f"{name} is {value!r}, but must be a dict of settings by name"
+                )
+        dtype = native({"dtype": self.dtype})["dtype"]
+        if dtype not in _DTYPES:
+            raise ConfigurationError(f"dtype is {dtype!r}, but must be {' or '.join(_DTYPES)}")
+        object.__setattr__(self, "dtype", dtype)
         object.__setattr__(self, "seed", seed_of(self.seed))
+        self._check_types()
         self._check_numbers()
         if self.refit and self.is_gophers:
             raise ConfigurationError("refit is True, but must be False with protocol gopher")
@@ -106,6 +124,15 @@ class EngineSettings:
                     f"network has {name!r}, but that is not for an engine's networks alone"
                 )
         self.template()
+
+    def _check_types(self) -> None:
+        """Keep Python's own numbers, which a report can hold, and refuse what is none."""
+        checks = (whole, _AT_LEAST_ONE), (real, _NUMBERS), (flag, ("ordered", "refit"))
+        for check, names in checks:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None or name not in _MAY_BE_NONE:
+                    object.__setattr__(self, name, check(name, value))
 
     def _check_numbers(self) -> None:
         for name in _AT_LEAST_ONE:
