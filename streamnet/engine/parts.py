@@ -65,17 +65,15 @@ async def whole_of(data: Data, columns: Columns, **shape: Any) -> Whole:
 
     Raises:
         DataError: If a file can't be read, or there is no sample with a target.
-        ConfigurationError: If no target is known.
+        ConfigurationError: If no target is known, or the data are something else.
     """
     if isinstance(data, Set):
         blocks: Sequence[Block] = [data.block()]
     elif isinstance(data, Block):
         blocks = [data]
     else:
-        given: Sequence[Block | Path] = [data] if isinstance(data, str | os.PathLike) else data
-        blocks = [block for block in given if isinstance(block, Block)]
+        blocks, files = _told_apart([data] if isinstance(data, str | os.PathLike) else data)
         if not blocks:
-            files = [path for path in given if not isinstance(path, Block)]
             blocks = await _read(files, columns, shape)
     rejected = tuple(letter for block in blocks for letter in block.rejected)
     full = [block for block in blocks if len(block)]
@@ -83,6 +81,25 @@ async def whole_of(data: Data, columns: Columns, **shape: Any) -> Whole:
         first = f": {rejected[0].source}, {rejected[0].detail}" if rejected else ""
         raise DataError(f"there are no samples to learn{first}")
     return Whole(_labelled(joined(full, _widest(full))), rejected)
+
+
+def _told_apart(data: Any) -> tuple[list[Block], list[Path]]:
+    """The blocks, or the files: there can't be both, of which the schemas may differ."""
+    if not isinstance(data, Sequence):
+        raise ConfigurationError(
+            f"data is of type {type(data).__name__}, but must be a Set, blocks, or names of files"
+        )
+    blocks = [block for block in data if isinstance(block, Block)]
+    for other in data:
+        if not isinstance(other, str | os.PathLike | Block):
+            raise ConfigurationError(
+                f"data has {other!r:.80}, but must have blocks or names of files"
+            )
+        if blocks and not isinstance(other, Block):
+            raise ConfigurationError(
+                f"data has {os.fspath(other)!r} beside blocks, but must be all blocks or all files"
+            )
+    return blocks, [] if blocks else list(data)
 
 
 async def _read(files: Sequence[Path], columns: Columns, shape: dict[str, Any]) -> list[Block]:
