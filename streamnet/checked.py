@@ -8,10 +8,12 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 
-__all__ = ("flag", "native", "real", "whole")
+__all__ = ("flag", "native", "numbers", "real", "whole")
 
 
 def whole(name: str, value: object) -> int:
@@ -61,6 +63,27 @@ def flag(name: str, value: object) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ConfigurationError(f"{name} is {value!r}, but must be True or False")
     return bool(value)
+
+
+def numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
+    """Numbers as an array, whichever shape they have.
+
+    Args:
+        name: Of the argument.
+        given: What was given.
+
+    Raises:
+        ConfigurationError: If one is none, or rows differ in length.
+
+    >>> numbers("answers", [1, 2.5])
+    array([1. , 2.5])
+    """
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"{name} is {given!r:.80}, but must be numbers, as many in each row"
+        ) from error
 
 
 def native(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
+from streamnet.checked import numbers
 from streamnet.durability.writing import write_durably
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StreamnetError
@@ -44,24 +45,24 @@ def check_matplotlib() -> None:
         raise ConfigurationError(INSTALL)
 
 
-def confusion_figure(labels: Sequence[str], confusion: ArrayLike) -> Figure:
+def confusion_figure(labels: Sequence[Any], confusion: ArrayLike) -> Figure:
     """A heat map of a confusion matrix: a row for each truth, a column for each answer.
 
     The colour is the share of the row, so that rare classes are seen as well as frequent ones; the
     number is that of samples. A last column is there if answers are missing.
 
     Args:
-        labels: Labels by class number.
+        labels: Labels by class number, texts or not.
         confusion: Shape (C, C + 1), rows truths, columns answers, the last for none.
 
     Raises:
-        ConfigurationError: If there are no labels, the shape does not fit, or matplotlib is not
-            installed.
+        ConfigurationError: If there are no labels, the confusion is no matrix that fits them, or
+            matplotlib is not installed.
 
     >>> confusion_figure(("R", "M"), [[23, 8, 0], [0, 30, 0]]).axes[0].get_xlabel()
     'answer'
     """
-    counts = np.asarray(confusion, np.float64)
+    counts = numbers("confusion", confusion)
     classes = len(labels)
     if not classes:
         raise ConfigurationError("labels is empty, but a plot needs one")
@@ -77,7 +78,7 @@ def confusion_figure(labels: Sequence[str], confusion: ArrayLike) -> Figure:
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     figure.colorbar(image, ax=axes, label="share of the truth", fraction=0.046)
-    names = [_short(label) for label in labels]
+    names = [_short(str(label)) for label in labels]
     columns = [*names, NO_ANSWER][: answered.shape[1]]
     slanted = max(map(len, columns)) > 3
     axes.set_xticks(
@@ -99,22 +100,24 @@ def confusion_figure(labels: Sequence[str], confusion: ArrayLike) -> Figure:
 
 
 def residual_figure(truths: ArrayLike, answers: ArrayLike) -> Figure:
-    """Answers beside truths, and how the errors are distributed; what is not finite is left out.
+    """Answers beside truths, and how the errors are distributed; those not finite are left out.
 
     Args:
         truths: Shape (n,).
         answers: Shape (n,).
 
     Raises:
-        ConfigurationError: If the shapes differ, no pair is finite, or matplotlib is not installed.
+        ConfigurationError: If the shapes differ, no error is finite, or matplotlib is not
+            installed.
 
     >>> residual_figure([1.0, 2.0], [1.5, 2.0]).axes[1].get_xlabel()
     'truth - answer'
     """
-    y, a = np.asarray(truths, np.float64), np.asarray(answers, np.float64)
+    y, a = numbers("truths", truths), numbers("answers", answers)
     if y.ndim != 1 or y.shape != a.shape:
         raise ConfigurationError(f"answers has shape {a.shape}, but must have (n,) = {y.shape}")
-    known = np.isfinite(y) & np.isfinite(a)
+    with np.errstate(over="ignore", invalid="ignore"):
+        known = np.isfinite(y - a)  # of huge numbers it may not be, where both are
     if not known.any():
         raise ConfigurationError("answers has no finite number, but a plot needs one")
     y, a = y[known], a[known]

@@ -114,3 +114,21 @@ def test_without_matplotlib_the_message_says_how_to_get_it(
     monkeypatch.setattr(sys, "meta_path", [Hidden])
     with pytest.raises(ConfigurationError, match=r"pip install 'streamnet\[report\]'"):
         confusion_figure(("R", "M"), CONFUSION)
+
+
+def test_labels_of_a_confusion_may_be_numbers() -> None:
+    figure = confusion_figure([1, 2.5], [[3, 1, 0], [0, 2, 0]])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["1", "2.5"]
+
+
+def test_errors_too_large_for_a_number_are_left_out(tmp_path: Path) -> None:
+    figure = residual_figure([1e308, 1.0, 2.0], [-1e308, 1.5, 2.5])
+    save_figure(figure, tmp_path / "errors.svg")
+    assert sum(bar.get_height() for bar in figure.axes[1].patches) == 2  # type: ignore[attr-defined]
+
+
+def test_what_is_no_number_is_not_drawn() -> None:
+    with pytest.raises(ConfigurationError, match=r"confusion is \[\[1\], \[2, 3\]\], but must be"):
+        confusion_figure(["a", "b"], [[1], [2, 3]])
+    with pytest.raises(ConfigurationError, match=r"answers is \['a'\], but must be numbers"):
+        residual_figure([1.0], ["a"])

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
+from streamnet.checked import numbers
+from streamnet.checked import real
 from streamnet.errors import ConfigurationError
 from streamnet.evaluation import gopher
 from streamnet.evaluation import measures
@@ -39,7 +41,8 @@ class Evaluation:
             than ``-log(floor)``, 9.2 by default.
 
     Raises:
-        ConfigurationError: If a label is there twice, or the floor is not between 0 and 1.
+        ConfigurationError: If a label is there twice, some are texts and others not, or the floor
+            is not between 0 and 1.
 
     >>> evaluation = Evaluation.of(list("RRMM"), list("RMMM"), labels=("R", "M"))
     >>> evaluation.measures()["accuracy"], evaluation.confusion.tolist()
@@ -49,11 +52,12 @@ class Evaluation:
     """
 
     def __init__(self, labels: Iterable[str] = (), *, floor: float = 1e-4) -> None:
-        if not 0.0 < floor < 1.0:
+        if not 0.0 < real("floor", floor) < 1.0:
             raise ConfigurationError(f"floor is {floor}, but must be > 0 and < 1")
         self._floor = floor
-        self._numbers: dict[str, int] = {}
-        for label in labels:
+        self._numbers: dict[Any, int] = {}
+        for given in labels:
+            label = self._checked("label", given, given)
             if label in self._numbers:
                 raise ConfigurationError(f"labels has {label!r} twice, but each must be there once")
             self._numbers[label] = len(self._numbers)
@@ -81,12 +85,13 @@ class Evaluation:
             floor: Least probability in a log-loss.
 
         Raises:
-            ConfigurationError: If lengths differ, or neither answers nor probabilities are given.
+            ConfigurationError: If lengths differ, neither answers nor probabilities are given, or
+                one of them is refused as by `add`.
         """
         made = cls(labels, floor=floor)
         rows: Any = [None] * len(truths)
         if probabilities is not None:
-            rows = np.asarray(probabilities, np.float64)
+            rows = numbers("probabilities", probabilities)
         given = [None] * len(truths) if answers is None else answers
         if answers is None and probabilities is None:
             raise ConfigurationError("answers is None, but must be given unless probabilities are")
@@ -111,20 +116,22 @@ class Evaluation:
 
         Raises:
             ConfigurationError: If probabilities are of another shape or not from 0 to 1, or only
-                some samples have them.
+                some samples have them; if truth or answer is a text and other labels are not, or
+                the other way round.
         """
         if self._truths and (probabilities is None) == bool(self._probabilities):
             raise ConfigurationError("probabilities must be given for all samples or for none")
-        if probabilities is not None:
-            row, told = self._read(probabilities)
+        given = [("truth", truth)] if answer is None else [("truth", truth), ("answer", answer)]
+        labels = [self._checked(name, label, truth) for name, label in given]
+        row, told = (None, NONE) if probabilities is None else self._read(probabilities)
+        if row is not None:
             self._probabilities.append(row)
-        else:
-            told = NONE
-        self._truths.append(self._number(truth))
-        self._answers.append(told if answer is None else self._number(answer))
+        found = [self._numbers.setdefault(label, len(self._numbers)) for label in labels]
+        self._truths.append(found[0])
+        self._answers.append(told if answer is None else found[1])
 
     def _read(self, probabilities: ArrayLike) -> tuple[NDArray[np.float64], int]:
-        row = np.array(probabilities, np.float64)
+        row = numbers("probabilities", probabilities).copy()
         if row.ndim != 1 or len(row) > len(self._numbers):
             raise ConfigurationError(
                 f"probabilities has shape {row.shape}, but there are {len(self._numbers)} classes"
@@ -137,8 +144,23 @@ class Evaluation:
             )
         return row, int(row.argmax())
 
-    def _number(self, label: str) -> int:
-        return self._numbers.setdefault(label, len(self._numbers))
+    def _checked(self, name: str, label: Any, first: Any) -> Any:
+        """A label as Python's own, of the kind that the known ones are of, or else the first."""
+        label = label.item() if isinstance(label, np.generic) else label
+        try:
+            if label in self._numbers:
+                return label
+        except TypeError:
+            raise ConfigurationError(
+                f"{name} is {label!r}, but must be a label, which can be hashed"
+            ) from None
+        if label is None or label != label:  # NaN is unlike itself
+            raise ConfigurationError(f"{name} is {label}, but must be a label")
+        texts = isinstance(next(iter(self._numbers), first), str)
+        if isinstance(label, str) is not texts:
+            rule = "a text" if texts else "no text"
+            raise ConfigurationError(f"{name} is {label!r}, but must be {rule}, as the others are")
+        return label
 
     def __len__(self) -> int:
         return len(self._truths)

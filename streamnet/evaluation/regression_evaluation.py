@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
+from streamnet.checked import numbers
+from streamnet.checked import real
 from streamnet.errors import ConfigurationError
 from streamnet.evaluation import measures
 
@@ -44,8 +46,13 @@ class RegressionEvaluation:
     def __init__(
         self, *, threshold: float | None = None, quantiles: Sequence[float] = QUANTILES
     ) -> None:
-        if threshold is not None and not (isfinite(threshold) and threshold > 0.0):
-            raise ConfigurationError(f"threshold is {threshold}, but must be > 0")
+        if threshold is not None:
+            threshold = real("threshold", threshold)
+            if not (isfinite(threshold) and threshold > 0.0):
+                raise ConfigurationError(f"threshold is {threshold}, but must be > 0")
+        quantiles = numbers("quantiles", quantiles).tolist()
+        if not isinstance(quantiles, list):
+            raise ConfigurationError(f"quantiles is {quantiles}, but must be a list of numbers")
         for quantile in quantiles:
             if not 0.0 < quantile < 1.0:
                 raise ConfigurationError(f"quantiles has {quantile}, but must be > 0 and < 1")
@@ -72,10 +79,10 @@ class RegressionEvaluation:
             quantiles: As for the class.
 
         Raises:
-            ConfigurationError: If the shapes differ, or a truth is not finite.
+            ConfigurationError: If the shapes differ, anything is no number, or a truth not finite.
         """
         made = cls(threshold=threshold, quantiles=quantiles)
-        y, a = np.asarray(truths, np.float64), np.asarray(answers, np.float64)
+        y, a = numbers("truths", truths), numbers("answers", answers)
         if y.ndim != 1 or y.shape != a.shape:
             raise ConfigurationError(f"answers has shape {a.shape}, but must have (n,) = {y.shape}")
         for truth, answer in zip(y.tolist(), a.tolist(), strict=True):

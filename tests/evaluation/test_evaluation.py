@@ -191,3 +191,42 @@ def mixed() -> None:
 def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         call()
+
+
+def test_labels_may_be_numbers_of_numpy_and_leave_plain_data() -> None:
+    truths, answers = np.array([1, 2, 1, 2]), np.array([1, 1, 1, 2])
+    evaluation = Evaluation.of(truths, answers)
+    assert json.loads(json.dumps(evaluation.as_dict()))["labels"] == [1, 2]
+    assert evaluation.measures()["accuracy"] == metrics.accuracy_score(truths, answers)
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        # The labels of a model are texts: numbers beside them would all be wrong in silence.
+        (
+            {"truths": [0, 1], "probabilities": [[0.9, 0.1], [0.2, 0.8]], "labels": ("0", "1")},
+            "truth is 0, but must be a text, as the others are",
+        ),
+        ({"truths": [0, 1], "answers": ["0", "1"]}, "answer is '0', but must be no text, as"),
+        ({"truths": ["a"], "answers": ["a"], "labels": ["a", 1]}, "label is 1, but must be a text"),
+        ({"truths": [None], "answers": ["a"]}, "truth is None, but must be a label"),
+        ({"truths": [[1]], "answers": [[1]]}, r"truth is \[1\], but must be a label"),
+        ({"truths": [0.5], "answers": [np.nan]}, "answer is nan, but must be a label"),
+        (
+            {"truths": ["a"], "probabilities": [["x"]], "labels": ("a",)},
+            r"probabilities is \[\['x'\]\], but must be numbers",
+        ),
+        ({"truths": ["a"], "answers": ["a"], "floor": "x"}, "floor is 'x', but must be a number"),
+    ],
+)
+def test_what_is_no_label_or_number_is_refused(given: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigurationError, match=what):
+        Evaluation.of(**given)
+
+
+def test_a_sample_that_is_refused_leaves_nothing() -> None:
+    evaluation = Evaluation.of(["a", "b"], ["a", "a"])
+    with pytest.raises(ConfigurationError, match="answer is 1"):
+        evaluation.add("c", 1)  # type: ignore[arg-type]
+    assert (len(evaluation), evaluation.labels) == (2, ("a", "b"))

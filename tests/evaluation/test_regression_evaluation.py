@@ -106,3 +106,18 @@ def test_it_is_plain_data() -> None:
 def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"truths": ["a"], "answers": [1.0]}, r"truths is \['a'\], but must be numbers"),
+        ({"truths": [1.0], "answers": [[1.0], [1.0, 2.0]]}, "answers is .*, as many in each row"),
+        ({"truths": [1.0], "answers": [1.0], "threshold": "x"}, "threshold is 'x', but must be a"),
+        ({"truths": [1.0], "answers": [1.0], "quantiles": 0.5}, "quantiles is 0.5, but must be a"),
+        ({"truths": [1.0], "answers": [1.0], "quantiles": ["a"]}, "quantiles is .*must be numbers"),
+    ],
+)
+def test_what_is_no_number_is_refused(given: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigurationError, match=what):
+        RegressionEvaluation.of(**given)
