@@ -28,7 +28,8 @@ class Sample:
         value: The number to predict, where it is one of a regression.
 
     Raises:
-        ConfigurationError: If the vector is empty, has another shape, or anything is not finite.
+        ConfigurationError: If the vector is empty, has another shape, or anything is no finite
+            number.
 
     >>> Sample([1, 0.5], label="rock") == Sample([1.0, 0.5], label="rock")
     True
@@ -47,7 +48,11 @@ class Sample:
     ) -> None:
         if label is not None:
             check_text("label", label)
-        if value is not None and not isfinite(value):
+        try:
+            finite = value is None or isfinite(value)
+        except (TypeError, OverflowError):
+            raise ConfigurationError(f"value is {value!r:.80}, but must be a number") from None
+        if not finite:
             raise ConfigurationError(f"value is {value}, but must be finite")
         # The fields of a frozen class can only be set this way.
         object.__setattr__(self, "vector", _vector(vector))

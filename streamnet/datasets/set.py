@@ -135,9 +135,11 @@ class Set:
         """Append a sample.
 
         Raises:
-            ConfigurationError: If it lacks a label or value, or its vector has another length. The
-                set is unchanged then.
+            ConfigurationError: If it is no sample, lacks a label or value, or its vector has
+                another length. The set is unchanged then.
         """
+        if not isinstance(sample, Sample):
+            raise ConfigurationError(f"sample is {sample!r:.80}, but must be a Sample")
         needed = "label" if self.task is Task.CLASSIFICATION else "value"
         if getattr(sample, needed) is None:
             raise ConfigurationError(f"{needed} is None, but a {self.task} needs one")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+from collections.abc import Sized
 from fractions import Fraction
 from math import isfinite
 from math import lcm
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
+from streamnet.checked import whole
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.randomness import key_of
@@ -101,6 +104,7 @@ def kfold(
     >>> [(training.tolist(), held_out.tolist()) for training, held_out in pairs]
     [([2, 3], [0, 1]), ([0, 1], [2, 3])]
     """
+    folds = whole("folds", folds)
     if folds < 2:
         raise ConfigurationError(f"folds is {folds}, but must be >= 2")
     seed = seed_of(seed)
@@ -116,13 +120,15 @@ def kfold(
     return tuple(pairs)
 
 
-def _weights(shares: Sequence[float]) -> list[int]:
+def _weights(shares: Any) -> list[int]:
     """Whole numbers in the ratio of the shares."""
+    if isinstance(shares, str) or not isinstance(shares, Sized):
+        raise ConfigurationError(f"shares is {shares!r}, but must be numbers, one for each part")
     if len(shares) < 2:
         raise ConfigurationError(f"shares is {tuple(shares)}, but must have two parts or more")
     for share in shares:
-        if not (isfinite(share) and share > 0):
-            raise ConfigurationError(f"shares has {share}, but each must be > 0 and < 1")
+        if isinstance(share, str | None) or not (isfinite(share) and share > 0):
+            raise ConfigurationError(f"shares has {share!r}, but each must be > 0 and < 1")
     # As written: 0.57 of 100 samples are 57, though the float is a little less.
     exact = [Fraction(str(float(share))) for share in shares]
     if abs(float(sum(exact)) - 1.0) > 1e-9:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from typing import cast
 
 import numpy as np
 import pytest
@@ -195,6 +196,9 @@ def test_classes_can_be_added_without_a_sample() -> None:
         (lambda: Sample(["x"]), "must be numbers"),
         (lambda: Sample([1.0, float("inf")]), "has inf as number 1"),
         (lambda: Sample([1.0], value=float("nan")), "value is nan"),
+        (lambda: Sample([1.0], value=cast("float", "a")), "value is 'a', but must be a number"),
+        (lambda: Sample([1.0], value=10**400), "but must be a number"),
+        (lambda: rocks().add(cast("Sample", {"x": 1.0})), "sample is {'x': 1.0}, but must be a"),
         (lambda: Sample([1.0], label="\ud800"), "must be valid Unicode"),
         (lambda: Set("classification", labels=["\ud800"]), "must be valid Unicode"),
         (lambda: Set("regression", columns=["\ud800"]), "column is .* must be valid Unicode"),

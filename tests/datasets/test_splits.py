@@ -172,11 +172,14 @@ def test_folds_hold_as_many_of_each_class_as_those_of_scikit_learn() -> None:
         ((1.0, 0.0), "shares has 0.0, but each must be > 0"),
         ((1.2, -0.2), "shares has -0.2"),
         ((float("nan"), 0.5), "shares has nan"),
+        (("a", "b"), "shares has 'a', but each must be > 0"),
+        ("ab", "shares is 'ab', but must be numbers, one for each part"),
+        (0.5, "shares is 0.5, but must be numbers"),
         ((0.99, 0.01), "leave part 2 of 2 without a sample: there are only 10"),
     ],
 )
 def test_shares_that_make_no_sense_or_an_empty_part_are_refused(
-    given_shares: tuple[float, ...], message: str
+    given_shares: Any, message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         split(["a"] * 10, given_shares, task=LABELS)
@@ -187,8 +190,8 @@ def test_nothing_can_not_be_split() -> None:
         split([], (0.5, 0.5), task=LABELS)
 
 
-@pytest.mark.parametrize("folds", [1, 0, 4])
-def test_folds_have_to_be_two_and_not_more_than_samples(folds: int) -> None:
+@pytest.mark.parametrize("folds", [1, 0, 4, "a", 2.5, None])
+def test_folds_have_to_be_two_and_not_more_than_samples(folds: Any) -> None:
     with pytest.raises(ConfigurationError):
         kfold(["a", "b", "a"], folds, task=LABELS)
 
