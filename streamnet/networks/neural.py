@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 from numpy.typing import DTypeLike
 from numpy.typing import NDArray
 
+from streamnet.checked import real
+from streamnet.checked import whole
 from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
@@ -87,8 +89,12 @@ class NeuralNetwork:
         self._population = self._started(seed)
 
     def _check(self) -> None:
+        if not isinstance(self.settings, CandidateSettings):
+            raise ConfigurationError(
+                f"settings is {self.settings!r}, but must be a CandidateSettings"
+            )
         for name, value in (("inputs", self.inputs), ("outputs", self.outputs)):
-            if value < 1:
+            if whole(name, value) < 1:
                 raise ConfigurationError(f"{name} is {value}, but must be >= 1")
         if self.labels and self.outputs != len(self.labels):
             raise ConfigurationError(
@@ -216,7 +222,7 @@ class NeuralNetwork:
                 "there must be an ideal for each sample"
             )
         self._check_reach(goals)
-        if rate is not None and not (isfinite(rate) and rate > 0):
+        if rate is not None and not (isfinite(real("rate", rate)) and rate > 0):
             raise ConfigurationError(f"rate is {rate}, but must be > 0")
         if not len(samples):
             return np.empty((0, self.outputs), self.dtype)

@@ -279,6 +279,8 @@ def test_a_rate_that_is_not_above_0_is_refused(rate: float) -> None:
     [
         ({"inputs": 0}, "inputs is 0, but must be >= 1"),
         ({"inputs": 1, "outputs": 0}, "outputs is 0, but must be >= 1"),
+        ({"inputs": "2"}, "inputs is '2', but must be a whole number"),
+        ({"inputs": 1, "settings": {"hidden": (3,)}}, "settings is .*must be a CandidateSettings"),
         ({"inputs": 1, "labels": "ab", "outputs": 3}, "outputs is 3, but there are 2 labels"),
         ({"inputs": 1, "labels": "aa"}, "must have no name twice"),
         (
