@@ -70,6 +70,9 @@ class IterableSource(Source):
         columns: All of these settings and more, in place of the three.
         name: What positions and rejected samples call this source.
 
+    Raises:
+        ConfigurationError: If it is no iterable, or a setting breaks its rule.
+
     >>> import anyio
     >>> async def main():
     ...     source = IterableSource([({"age": 39, "job": "clerk"}, "low")])
@@ -269,6 +272,13 @@ def _supply_of(iterable: Iterable[Item] | AsyncIterable[Item]) -> Supply:
         return Pump(iterable, MOST_ITEMS, _kept)
     if type(iterable) in (list, tuple):
         return Stock(iter(iterable), MOST_ITEMS)
+    given: Any = iterable
+    if not isinstance(given, Iterable):
+        call = "; call it, to hand over what it gives" if callable(given) else ""
+        raise ConfigurationError(
+            f"iterable is of type {type(given).__name__}, but must be a plain or asynchronous "
+            f"iterable of samples{call}"
+        )
     return ThreadPump(map(_kept, iterable), MOST_ITEMS)
 
 

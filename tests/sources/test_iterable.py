@@ -336,6 +336,13 @@ def test_settings_are_given_once() -> None:
         IterableSource([], target="y", columns=Columns())
 
 
+def test_what_can_not_be_gone_through_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="iterable is of type NoneType, but must be a "):
+        IterableSource(None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="iterable of samples; call it, to hand over"):
+        IterableSource(numbers)  # type: ignore[arg-type]
+
+
 def test_kinds_may_be_chosen() -> None:
     source = IterableSource([{"x": 1, "y": 1}], target="y", kinds={"x": Kind.CATEGORY})
     _, (block,) = read(source)
