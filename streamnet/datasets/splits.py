@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
-from collections.abc import Sized
 from fractions import Fraction
 from math import isfinite
 from math import lcm
@@ -122,7 +122,7 @@ def kfold(
 
 def _weights(shares: Any) -> list[int]:
     """Whole numbers in the ratio of the shares."""
-    if isinstance(shares, str) or not isinstance(shares, Sized):
+    if isinstance(shares, str) or not isinstance(shares, Collection):
         raise ConfigurationError(f"shares is {shares!r}, but must be numbers, one for each part")
     if len(shares) < 2:
         raise ConfigurationError(f"shares is {tuple(shares)}, but must have two parts or more")
