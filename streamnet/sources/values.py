@@ -40,6 +40,8 @@ Number = Callable[[object, "Reading"], "float | Reason"]
 FLOATS = (float, np.floating)
 TRUTHS = (bool, np.bool_)
 
+FIRST, BEHIND = -62_135_596_800, 253_402_300_800  # seconds of the years 1 and 10000
+
 UNORDERED = (*FLOATS, date, np.datetime64)
 """Types with a value that is not equal to itself: NaN and NaT."""
 
@@ -89,6 +91,10 @@ def time_of(value: object, reading: Reading, kind: Kind = Kind.TIME) -> float | 
             return Reason.TIME
         return _moment(text)
     if isinstance(value, np.datetime64):
+        whole = int(value.astype("M8[s]").astype(np.int64))
+        # Beyond the years 1 to 9999 there is no `date`, and microseconds would overflow.
+        if not FIRST <= whole < BEHIND:
+            return float(whole)
         value = value.astype("M8[us]").item()
     if isinstance(value, date):
         return seconds_of(value)

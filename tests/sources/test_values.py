@@ -53,6 +53,10 @@ VALUES: list[tuple[object, float | Reason, float | Reason, str | Reason | None]]
     (datetime(2024, 2, 29, 1, tzinfo=UTC), Reason.NUMBER, DAY + 3600, "2024-02-29T01:00:00+00:00"),
     (np.datetime64("2024-02-29"), Reason.NUMBER, DAY, "2024-02-29"),
     (np.datetime64("2024-02-29T00:00:00.5"), Reason.NUMBER, DAY + 0.5, "2024-02-29T00:00:00.500"),
+    # No `date` has these years: their microseconds were taken for nanoseconds, for 1978 and 1963.
+    (np.datetime64("10000-01-01"), Reason.NUMBER, 253_402_300_800.0, "10000-01-01"),
+    (np.datetime64("-5000-01-01"), Reason.NUMBER, -219_951_936_000.0, "-5000-01-01"),
+    (np.datetime64("300000000-01-01"), Reason.NUMBER, 9_467_023_432_780_800.0, "300000000-01-01"),
     (np.datetime64("NaT", "s"), NAN, NAN, None),
     (np.timedelta64(5, "s"), Reason.TYPE, Reason.TYPE, Reason.TYPE),
     ([1], Reason.TYPE, Reason.TYPE, Reason.TYPE),
