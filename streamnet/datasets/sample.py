@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 from typing import final
 
 import numpy as np
@@ -58,6 +59,10 @@ class Sample:
         object.__setattr__(self, "vector", _vector(vector))
         object.__setattr__(self, "label", label)
         object.__setattr__(self, "value", None if value is None else float(value))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through `__init__`: an array of numpy comes back from a pickle as one that can be changed.
+        return Sample, (self.vector, self.label, self.value)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sample):

@@ -351,6 +351,12 @@ class Set:
         part.extend(self._samples[number] for number in numbers)
         return part
 
+    def __copy__(self) -> Set:
+        # By itself it would share lists with this one, so that what is added to one is in both.
+        part = self[:]
+        part.rejected = self.rejected
+        return part
+
     def _chosen(self, index: Sequence[int] | NDArray[Any]) -> Iterable[int]:
         """Several numbers, or those of the samples that a mask has."""
         mask = np.asarray(index)

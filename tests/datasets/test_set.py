@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Callable
+from copy import copy
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from typing import cast
@@ -170,6 +174,20 @@ def test_a_set_can_not_be_changed_through_what_it_gives() -> None:
     sample = Sample(given_vector, label="rock")
     given_vector[0] = 9.0
     assert sample.vector.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("copied", [copy, deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_copy_is_the_same_and_changes_alone(copied: Callable[[Any], Any]) -> None:
+    made = Set("classification", columns=("x", "y"), labels=("sand",))
+    made.extend(rocks())
+    other = copied(made)
+    assert other == made
+    sample = Sample([7, 7], label="new")
+    other.add(sample)
+    assert (len(made), sample in made, "new" in made.labels) == (4, False, False)
+    with pytest.raises(ValueError, match="read-only"):
+        other[0].vector[0] = 7.0
+    assert copied(made[0]) in made
 
 
 def test_classes_can_be_added_without_a_sample() -> None:
