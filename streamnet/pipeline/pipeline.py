@@ -207,7 +207,8 @@ class Pipeline:
     def champions(self) -> AsyncIterator[Champion]:
         """Each emitted champion, the last one at the end of the stream.
 
-        Each call gives a new reader. One that is late gets the latest 16.
+        Each call gives a new reader. One that is late gets the latest 16; one that is early waits
+        for the run to begin, by ``async with`` or `run` in another task.
         """
         return self._champions.follow()
 
