@@ -136,7 +136,8 @@ class SampleLoss:
         if self.name == "balanced_accuracy":
             wrong *= (n / (np.maximum(classes, 1) * own))[:, None]
             return wrong
-        of_answer = np.where(answered >= 0, counts[rows, answered], 0).T
+        # What nobody had yet may be answered all the same, where labels were known from the start.
+        of_answer = counts[rows, np.minimum(answered, counts.shape[1] - 1)].T
         others = np.maximum(n[:, None] - of_answer, 1)
         missed = np.where(answered.T >= 0, 1.0 / others, 0.0)
         scale = n / (2.0 * np.maximum(classes, 1))
