@@ -80,7 +80,7 @@ class Contest:
         self.epochs = settings.epochs * (len(settings.rates()) if settings.is_gophers else 1)
         self._parts = parts
         self._reader: Reader | None = None
-        self._encoder = self._fitted(parts.training)
+        self._encoder = self._fitted(parts.training, parts.validation)
         self._trainer = self._trainer_of(self.contestants)
         self.winners = Winners(self._trainer.population, criterion, heard)
         self.chooser: Winners | Finishers = self.winners
@@ -170,10 +170,10 @@ class Contest:
     def _scheduled(self, one: Contestant, samples: int) -> CandidateSettings:
         return scheduled(one.settings, self.settings.half_life, samples)
 
-    def _fitted(self, training: Block) -> FittedEncoder:
+    def _fitted(self, training: Block, held_out: Block | None = None) -> FittedEncoder:
         encoder = Encoder(task=self.task, **self.settings.encoder)
         check_transforms([self.settings.template().suited_to(self.task)], encoder)
-        return FittedEncoder(encoder, training)
+        return FittedEncoder(encoder, training, held_out)
 
     def _trainer_of(self, contestants: Sequence[Contestant]) -> Trainer:
         return Trainer(
@@ -198,15 +198,14 @@ class Contest:
         self._reader = Reader(source, cutter)
         if self.stopped:
             return
-        encoder = self._encoder
         evaluator = HoldoutEvaluator(
             self.task,
-            lambda: len(encoder.labels),
+            len(self._encoder.labels),
             threshold=self.settings.regression_threshold,
         )
         await flow(
             self._reader,
-            encoder,
+            self._encoder,
             self._trainer,
             evaluator,
             self.chooser,

@@ -27,6 +27,7 @@ class FittedEncoder:
     Args:
         encoder: What learns ``training``.
         training: The only samples that anything is learned from.
+        held_out: Samples that will be encoded as well, whose labels are to have numbers.
 
     Raises:
         DataError: If they have more labels than there may be.
@@ -35,13 +36,14 @@ class FittedEncoder:
     >>> from streamnet.sources.rows import RowReader
     >>> rows = [{"x": 1.0, "y": "a"}, {"x": 3.0, "y": "b"}, {"x": 9.0, "y": "c"}]
     >>> block = RowReader(Columns(target="y")).read(rows)
-    >>> fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block.part(0, 2))
+    >>> parts = block.part(0, 2), block.part(2, 3)
+    >>> fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), *parts)
     >>> encoded = fitted.encode(block)
     >>> encoded.label.tolist(), encoded.known.tolist(), encoded.inputs.dense[:, 0].tolist()
     ([0, 1, 2], [2, 2, 2], [-1.0, 1.0, 7.0])
     """
 
-    def __init__(self, encoder: Encoder, training: Block) -> None:
+    def __init__(self, encoder: Encoder, training: Block, held_out: Block | None = None) -> None:
         if len(encoder.encode(training).block) < len(training):
             assert training.target is not None
             raise DataError(
@@ -50,11 +52,15 @@ class FittedEncoder:
                 "task regression predicts numbers"
             )
         self._encoder = encoder
-        self._numbers = {label: number for number, label in enumerate(encoder.labels)}
+        labels = dict.fromkeys(encoder.labels)
+        if encoder.task is Task.CLASSIFICATION and held_out is not None:
+            assert held_out.target is not None
+            labels |= dict.fromkeys(held_out.target.tolist())
+        self._numbers = {label: number for number, label in enumerate(labels)}
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Every label met so far, those that can be answered first."""
+        """Every label, those that can be answered first."""
         return tuple(self._numbers)
 
     def refused(self, block: Block) -> list[int]:
@@ -68,10 +74,9 @@ class FittedEncoder:
         if self._encoder.task is Task.REGRESSION:
             return self._encoder.apply(block)
         inputs, n = self._encoder.transform(block), len(block)
-        numbers = self._numbers
-        label = np.array([numbers.setdefault(name, len(numbers)) for name in block.target.tolist()])
+        label = np.fromiter(map(self._numbers.__getitem__, block.target.tolist()), np.int32, n)
         known = np.full(n, len(self._encoder.labels), np.int32)
-        return Encoded(block, inputs, label.astype(np.int32), known, *NO_TARGETS)
+        return Encoded(block, inputs, label, known, *NO_TARGETS)
 
     def snapshot(self) -> EncoderSnapshot:
         """What was learned from the training part."""

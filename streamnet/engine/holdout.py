@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 from typing import final
 
@@ -36,11 +35,11 @@ class HoldoutEvaluator(Stateless):
 
     Args:
         task: Classification or regression.
-        classes: Tells how many labels there are by now.
+        classes: How many labels there are, of numbers 0.
         threshold: Numbers closer than this to the truth are correct.
     """
 
-    def __init__(self, task: Task, classes: Callable[[], int], *, threshold: float) -> None:
+    def __init__(self, task: Task, classes: int, *, threshold: float) -> None:
         self._task = task
         self._classes = classes
         self._threshold = threshold
@@ -63,7 +62,7 @@ class HoldoutEvaluator(Stateless):
         samples = np.full(len(alive), float(alive.shape[1]))
         if self._task is Task.REGRESSION:
             return _of_numbers(scored, alive, samples, self._threshold)
-        return _of_labels(scored, alive, samples, self._classes())
+        return _of_labels(scored, alive, samples, self._classes)
 
 
 def _of_numbers(

@@ -30,7 +30,7 @@ def test_labels_are_counted_as_scikit_learn_does() -> None:
     random = np.random.default_rng(1)
     block = moons(30).block()
     fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block)
-    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, lambda: len(fitted.labels), threshold=0.0)
+    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, len(fitted.labels), threshold=0.0)
     shares = random.dirichlet([1.0, 1.0], (3, 30))
     alive = np.ones((3, 30), np.uint8)
     first = scored_of(fitted, block.part(0, 11), shares[:, :11], alive[:, :11], ends_round=False)
@@ -52,7 +52,7 @@ def test_numbers_are_measured_in_units_of_the_target_as_scikit_learn_does() -> N
     random = np.random.default_rng(1)
     block = slope(20).block()
     fitted = FittedEncoder(Encoder(task=Task.REGRESSION), block)
-    evaluator = HoldoutEvaluator(Task.REGRESSION, lambda: 0, threshold=1.0)
+    evaluator = HoldoutEvaluator(Task.REGRESSION, 0, threshold=1.0)
     outputs = random.normal(0, 1, (2, 20, 1))
     scored = scored_of(fitted, block, outputs, np.ones((2, 20), np.uint8), ends_round=True)
     tally = evaluator.evaluate(scored).tally
@@ -70,7 +70,7 @@ def test_numbers_are_measured_in_units_of_the_target_as_scikit_learn_does() -> N
 def test_a_candidate_without_an_answer_misses_by_an_infinite_distance() -> None:
     block = moons(4).block()
     fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block)
-    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, lambda: 2, threshold=0.0)
+    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, 2, threshold=0.0)
     shares = np.full((2, 4, 2), np.nan)
     shares[0] = 0.5
     alive = np.array([[1, 1, 1, 1], [1, 0, 0, 0]], np.uint8)
@@ -83,11 +83,27 @@ def test_a_candidate_without_an_answer_misses_by_an_infinite_distance() -> None:
 
 def test_a_class_that_training_lacks_is_missed_and_counted() -> None:
     block = moons(4).block()
-    fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block.take(np.array([0, 2])))
-    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, lambda: len(fitted.labels), threshold=0.0)
+    training = block.take(np.array([0, 2]))
+    fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), training, block)
+    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, len(fitted.labels), threshold=0.0)
     shares = np.ones((1, 4, 1))
     scored = scored_of(fitted, block, shares, np.ones((1, 4), np.uint8), ends_round=True)
     tally = evaluator.evaluate(scored).tally
     assert tally is not None
     assert tally.confusion[0].tolist() == [[2, 0, 0], [2, 0, 0]]
     assert tally.correct.tolist() == [2]
+
+
+def test_a_class_that_only_the_last_held_out_block_has_is_counted_with_the_others() -> None:
+    block = moons(4).block()
+    training, rest = block.take(np.array([0, 2])), block.take(np.array([0, 2, 1, 3]))
+    fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), training, rest)
+    evaluator = HoldoutEvaluator(Task.CLASSIFICATION, len(fitted.labels), threshold=0.0)
+    shares, alive = np.ones((1, 2, 1)), np.ones((1, 2), np.uint8)
+    # The first block is graded before the last one is encoded, as it may be with many of them.
+    first = scored_of(fitted, rest.part(0, 2), shares, alive, ends_round=False)
+    assert evaluator.evaluate(first).tally is None
+    last = scored_of(fitted, rest.part(2, 4), shares, alive, ends_round=True)
+    tally = evaluator.evaluate(last).tally
+    assert tally is not None
+    assert tally.confusion[0].tolist() == [[2, 0, 0], [2, 0, 0]]
