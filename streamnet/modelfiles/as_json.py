@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,26 @@ __all__ = ("decode", "encode")
 
 
 def encode(document: Document) -> bytes:
-    """JSON text; an array is its type, shape and numbers, each in full, with null for NaN."""
+    """JSON text; an array is its type, shape and numbers, each in full.
+
+    What JSON lacks is null for NaN, and for infinity, as the extremes of no numbers are, a text.
+    """
     return (json.dumps(document, default=_array, allow_nan=False, indent=1) + "\n").encode()
 
 
 def _array(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{type(value).__name__} can't be kept in a model file")
-    values = [None if number != number else number for number in value.ravel().tolist()]
+    values = value.ravel().tolist()
+    if not np.isfinite(value).all():
+        values = list(map(_plain, values))
     return {"dtype": value.dtype.name, "shape": list(value.shape), "values": values}
+
+
+def _plain(number: float) -> float | str | None:
+    if isfinite(number):
+        return number
+    return None if isnan(number) else str(number)
 
 
 def decode(data: bytes, where: str) -> Document:

@@ -13,6 +13,10 @@ from streamnet.errors import ModelFileError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles import Model
 from streamnet.networks.candidate import CandidateSettings
+from streamnet.samples import Block
+from streamnet.samples import Field
+from streamnet.samples import Kind
+from streamnet.samples import Schema
 from streamnet.samples import Task
 from tests.learning.streams import differences
 from tests.modelfiles.models import SAMPLES
@@ -44,6 +48,26 @@ def test_a_model_keeps_its_way_to_encode(tmp_path: Path, way: str, suffix: str) 
     again = Model.load(path)
     assert differences(again.document(), model.document()) == []
     assert np.array_equal(again.outputs(SAMPLES), model.outputs(SAMPLES))
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_a_column_without_any_number_has_extremes_that_a_file_keeps(
+    tmp_path: Path, suffix: str
+) -> None:
+    schema = Schema((Field("x", Kind.NUMBER), Field("gap", Kind.NUMBER)), "y", Task.REGRESSION)
+    numbers = np.array([[0.0, np.nan], [1.0, np.nan]])
+    block = Block(schema, "-", numbers, (), np.array([0.0, 1.0]), np.zeros((3, 3), np.int64))
+    learner = Learner(
+        task=Task.REGRESSION,
+        candidates=[CandidateSettings(hidden=(4,))],
+        encoder={"scaling": "minmax"},
+    )
+    learner.learn(block)
+    model = learner.model()
+    model.save(tmp_path / f"model.{suffix}")
+    again = Model.load(tmp_path / f"model.{suffix}")
+    assert again.document()["encoder"]["extremes"].tolist() == [[0.0, 1.0], [np.inf, -np.inf]]
+    assert again.document()["checksum"] == model.document()["checksum"]
 
 
 @pytest.mark.parametrize(
