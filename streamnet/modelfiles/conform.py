@@ -34,15 +34,14 @@ def conform(block: Block, fields: Sequence[Field]) -> Block:
                 f"a {kind}"
             )
     n = len(block)
+    given = {name: column for column, name in enumerate(block.schema.numbers)}
     numbers = np.full((n, len(schema.numbers)), np.nan)
     for column, name in enumerate(schema.numbers):
-        if name in kinds:
-            numbers[:, column] = block.numbers[:, block.schema.numbers.index(name)]
+        if name in given:
+            numbers[:, column] = block.numbers[:, given[name]]
+    said = dict(zip(block.schema.words, block.words, strict=True))
     absent = np.full(n, None, object)
-    words = tuple(
-        block.words[block.schema.words.index(name)] if name in kinds else absent
-        for name in schema.words
-    )
+    words = tuple(said.get(name, absent) for name in schema.words)
     return replace(block, schema=schema, numbers=numbers, words=words)
 
 

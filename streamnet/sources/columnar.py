@@ -209,10 +209,11 @@ class ColumnarSource(Source):
         """Compare the columns of a later file with the first one's."""
         lazy = self._scan(path)
         names = self._guarded(path, lambda: lazy.collect_schema().names())
+        there, known = frozenset(names), frozenset(first)
         for name in self._names:
-            if name not in names:
+            if name not in there:
                 raise missing_column(path, name, "which the first file has", names)
-        other = [name for name in names if name not in first]
+        other = [name for name in names if name not in known]
         if other and self._columns.grows:
             raise SchemaError(
                 f"{path} has {columns_named(other)}, but the first file has only "

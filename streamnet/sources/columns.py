@@ -137,9 +137,10 @@ class Columns:
         """
         target = self._checked_target(file, names)
         lacked = () if self.schema is None or not sparse else [f.name for f in self.schema.fields]
+        there = frozenset((*names, *lacked))
         for setting, wanted in (("drop", self.drop), ("kinds", tuple(self.kinds))):
             for name in wanted:
-                if name not in names and name not in lacked:
+                if name not in there:
                     raise missing_column(file, name, setting, names)
         if self.schema is None:
             unused = {target, *self.drop}
@@ -152,7 +153,7 @@ class Columns:
                     f"knows: {columns_named(sorted(lacked))}"
                 )
             for name, _ in fields:
-                if name not in names and name not in lacked:
+                if name not in there:
                     raise missing_column(file, name, "which the model asks for", names)
         if target is None:
             return Schema(tuple(fields))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Sequence
 from itertools import count
@@ -267,7 +268,7 @@ class CsvFormat(TextFormat):
         if not rows:
             raise SchemaError(f"the header of {head.file} has a quote that is not closed")
         names = _all_named(rows[0])
-        double = sorted({name for name in names if names.count(name) > 1})
+        double = sorted(name for name, times in Counter(names).items() if times > 1)
         if double:
             raise SchemaError(f"the header of {head.file} has {columns_named(double)} twice")
         return names
@@ -295,11 +296,12 @@ class CsvFormat(TextFormat):
     def _schema_of(self, file: str, rows: list[list[str]]) -> Schema:
         missing = frozenset(self._columns.missing)
         gaps = frozenset(text.lower() for text in missing)
+        places = {name: at for at, name in enumerate(self._names)}
         found: dict[str, list[str]] = {}
 
         def values(name: str) -> list[str]:
             """What may be numbers if it is mostly that, else all words."""
-            at = self._names.index(name)
+            at = places[name]
             numbers = [row[at] for row in rows if row[at].lower() not in gaps]
             if kind_of(numbers) is not Kind.NUMBER:
                 numbers = [row[at] for row in rows if row[at] not in missing]
@@ -321,10 +323,11 @@ class CsvFormat(TextFormat):
     def _check_names(self, file: str, names: tuple[str, ...]) -> None:
         """Compare the header of a later file with the first one's."""
         used = {self._schema.target, *(field.name for field in self._schema.fields)}
+        there, known = frozenset(names), frozenset(self._names)
         for name in self._names:
-            if name in used and name not in names:
+            if name in used and name not in there:
                 raise missing_column(file, name, "which the first file has", names)
-        other = [name for name in names if name not in self._names]
+        other = [name for name in names if name not in known]
         if other and self._columns.grows:
             raise SchemaError(
                 f"{file} has {columns_named(other)}, but the first file has only "
@@ -348,10 +351,11 @@ def _all_named(header: Sequence[str]) -> tuple[str, ...]:
     >>> _all_named(("", "f0", "", "y"))
     ('f1', 'f0', 'f2', 'y')
     """
-    names = list(header)
+    names, taken = list(header), set(header)
     for number, name in enumerate(names):
         if not name:
-            names[number] = next(n for n in map("f{}".format, count(number)) if n not in names)
+            names[number] = next(n for n in map("f{}".format, count(number)) if n not in taken)
+            taken.add(names[number])
     return tuple(names)
 
 

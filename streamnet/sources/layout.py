@@ -80,7 +80,8 @@ class Layout:
         self._columns = columns
         self._reading = columns.reading()
         self._decimal = decimal
-        self._order = {name: number for number, name in enumerate(names)}
+        self._order = _places(names)
+        self._number_of, self._word_of = _places(self._numbers), _places(self._words)
         self._memory = [_Words(self._reading.missing) for _ in self._words]
         self._few = [kinds.get(name, Kind.CATEGORY) is Kind.CATEGORY for name in self._words]
         plan = np.full(len(names), -1, np.int64)
@@ -168,10 +169,10 @@ class Layout:
         names = self._schema.numbers
         numbers = np.empty((len(good), len(names)), np.float64)
         for at, name in enumerate(names):
-            if name in self._numbers:
-                numbers[:, at] = fields.numbers[:, self._numbers.index(name)]
+            if name in self._number_of:
+                numbers[:, at] = fields.numbers[:, self._number_of[name]]
             else:
-                column = words[self._words.index(name)]
+                column = words[self._word_of[name]]
                 numbers[:, at] = self._times(name, column, good, found)
         return numbers
 
@@ -226,6 +227,11 @@ class Layout:
         """Keep the problem of the column that comes first."""
         if row not in found or order < found[row][0]:
             found[row] = order, problem
+
+
+def _places(names: Sequence[str]) -> dict[str, int]:
+    """Where each name stands: to look for each of thousands takes time by their square."""
+    return {name: place for place, name in enumerate(names)}
 
 
 def load_kernels() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -141,8 +142,8 @@ def distinct(paths: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigurationError: If one is there twice.
     """
-    for path in paths:
-        if paths.count(path) > 1:
+    for path, times in Counter(paths).items():
+        if times > 1:
             raise ConfigurationError(
                 f"{path!r} is given twice (by FILE or source.files), but each file must be another"
             )

@@ -121,3 +121,15 @@ def test_a_title_above_the_header_is_told(tmp_path: Path) -> None:
     path = write(tmp_path, "f.csv", "Report,of,May\nx,y,t\n1,q,p\n2,p,q\n")
     with pytest.raises(SchemaError, match="Line 2 has 't': nothing may stand above the header"):
         read(open_files([path], columns=Columns(target="t", drop=("x",))))
+
+
+@pytest.mark.timeout(30)  # it takes one second, and took a minute when names were looked for
+def test_the_time_for_a_wide_table_does_not_grow_with_the_square_of_its_columns(
+    tmp_path: Path,
+) -> None:
+    names = [f"column{number}" for number in range(40_000)]
+    rows = (names, ["0.5"] * len(names), ["1.5"] * len(names))
+    text = "".join(",".join(row) + "\n" for row in rows)
+    schema, (block,) = blocks_of(tmp_path, text, Columns(target="column39999"))
+    assert len(schema.numbers) == 39_999
+    assert block.numbers[:, -1].tolist() == [0.5, 1.5]
