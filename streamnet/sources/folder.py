@@ -6,6 +6,7 @@ import os
 from bisect import insort
 from collections.abc import Callable
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -225,9 +226,12 @@ class FolderSource(Source):
 
 def _files(folder: str) -> list[tuple[str, os.stat_result]]:
     """Names of the files, in order."""
+    found = []
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, entry.stat()) for entry in entries if _counts(entry)]
+            for entry in filter(_counts, entries):
+                with suppress(FileNotFoundError):  # files that were read may be taken away
+                    found.append((entry.name, entry.stat()))
     except OSError as error:
         raise unreadable(folder, error) from None
     return sorted(found)

@@ -192,6 +192,29 @@ def test_files_that_were_read_may_be_taken_away(tmp_path: Path) -> None:
     assert (numbers, letter.reason) == ([2], "gap")
 
 
+def test_a_file_may_be_taken_away_while_the_folder_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = folder._counts
+
+    def taking_away(entry: Any) -> bool:
+        counted = counts(entry)
+        if entry.name == "a.csv":
+            Path(entry.path).unlink()
+        return counted
+
+    async def main() -> list[float]:
+        put(tmp_path / "a.csv", 1)
+        put(tmp_path / "b.csv", 2)
+        source = await opened(follow(tmp_path))
+        found = firsts(await take(source, 1))
+        await source.aclose()
+        return found
+
+    monkeypatch.setattr(folder, "_counts", taking_away)
+    assert anyio.run(main) == [2]
+
+
 def test_a_packed_file_that_was_cut_off_is_gone_on_with_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
 
