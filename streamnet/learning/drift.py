@@ -94,9 +94,10 @@ class DriftWatch:
             return False
         self._detector.update(losses)
         rises = [change for change in self._detector.changes if change.after > change.before]
+        scored = numbers[np.isfinite(losses)]
         for change in rises:
             number = int(numbers[change.position])
-            since = max(number - change.age + 1, 0)
+            since = _since(scored, number, change.age)
             self.events.append(DriftEvent(number, since, change.before, change.after))
         self.noticed += len(rises)
         return bool(rises)
@@ -133,3 +134,12 @@ class DriftWatch:
             self.events.append(DriftEvent(int(number), int(since), before, after))
         if self._detector is not None:
             self._detector = type(self._detector).restore_state(state["detector"])
+
+
+def _since(scored: NDArray[np.int64], number: int, age: int) -> int:
+    """The first of the last ``age`` scored samples up to ``number``, as detectors count them.
+
+    Those before the first of ``scored`` are not remembered: it is as if all of them were.
+    """
+    place = int(np.searchsorted(scored, number)) - age + 1
+    return int(scored[place]) if place >= 0 else max(int(scored[0]) + place, 0)

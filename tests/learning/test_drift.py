@@ -24,6 +24,18 @@ def test_a_rise_is_told_with_where_it_was_noticed_and_its_size(name: str) -> Non
     assert last.after > last.before
 
 
+@pytest.mark.parametrize("name", ["adwin", "hddm_a"])
+def test_samples_without_a_target_count_in_numbers_alone(name: str) -> None:
+    whole, half = DriftWatch(name), DriftWatch(name)
+    whole.add(0, LOSSES)
+    whole.look()
+    half.add(0, np.stack((LOSSES, np.full(4000, np.nan)), axis=1).ravel())
+    half.look()
+    expected = [(2 * event.number, 2 * event.since) for event in whole.events]
+    assert expected
+    assert [(event.number, event.since) for event in half.events] == expected
+
+
 def test_a_fall_is_no_drift_and_none_watches_nothing() -> None:
     for name, losses in (("adwin", LOSSES[::-1].copy()), ("none", LOSSES)):
         watch = DriftWatch(name)
