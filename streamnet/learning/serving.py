@@ -247,9 +247,11 @@ class Server:
     def _add_to_curve(self, answered: Answered, answers: NDArray[Any]) -> None:
         """Note the summed errors of what was served and of the baselines, now and then."""
         first = self.scored // CURVE_EVERY + 1
-        self.scored, notes, losses = add_errors(
-            answered, answers, self._tracks, self.errors, self.scored, CURVE_EVERY
+        errors = self.errors.copy()  # who looks at them meanwhile sees no sums of half a block
+        scored, notes, losses = add_errors(
+            answered, answers, self._tracks, errors, self.scored, CURVE_EVERY
         )
+        self.scored, self.errors = scored, errors
         for place, sums in enumerate(notes.tolist(), start=first):
             self.curve.add(place * CURVE_EVERY, *sums)
         self.drift.add(answered.first, losses)

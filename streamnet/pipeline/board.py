@@ -49,9 +49,9 @@ class Board(NamedTuple):
 def scores_of(learner: Learner) -> ServedScores:
     """The scores of a learner, which may be learning meanwhile."""
     server = learner.server
-    samples = server.scored
+    sums, samples = server.errors, server.scored  # in this order, so that no error is ahead
     accuracy = learner.task is Task.CLASSIFICATION
-    errors = (server.errors / (samples or nan)).tolist()
+    errors = (sums / (samples or nan)).tolist()
     scores = [1.0 - error for error in errors] if accuracy else errors
     return ServedScores(
         samples=samples,

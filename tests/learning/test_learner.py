@@ -326,6 +326,17 @@ def test_the_curve_holds_the_summed_errors_of_what_was_served_and_of_the_baselin
     assert learner.server.scored == scored
 
 
+def test_sums_that_somebody_looks_at_do_not_change_while_more_is_learned() -> None:
+    block = stream(Task.REGRESSION, 200)
+    learner = learner_of(Task.REGRESSION)
+    list(feed(learner, block.part(0, 100), (50,)))
+    looked_at = learner.server.errors
+    before = looked_at.tolist()
+    list(feed(learner, block.part(100, 200), (50,)))
+    assert looked_at.tolist() == before
+    assert (learner.server.errors > looked_at).all()
+
+
 def test_one_class_alone_can_be_learned() -> None:
     block = stream(Task.CLASSIFICATION, 200, gaps=False)
     block = replace(block, target=np.full(200, "only", object))
