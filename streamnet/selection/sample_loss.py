@@ -104,14 +104,15 @@ class SampleLoss:
         """
         if self.name == DEFAULTS[self._task]:
             return losses
-        if self._task is Task.REGRESSION:
-            with np.errstate(over="ignore", invalid="ignore"):
+        # What stands for a candidate that gave no answer may be anything.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self._task is Task.REGRESSION:
                 squared = np.minimum((truth - answers) ** 2, LARGEST).T
-            found = squared if self.name == "mse" else squared / 2.0
-        elif self.name in DISTANCES:
-            found = _distance(answers, truth, known)
-        else:
-            found = self._of_answers(_answered(answers, known), truth)
+                found = squared if self.name == "mse" else squared / 2.0
+            elif self.name in DISTANCES:
+                found = _distance(answers, truth, known)
+            else:
+                found = self._of_answers(_answered(answers, known), truth)
         return np.where(np.isfinite(losses), found, losses)
 
     def export_state(self) -> dict[str, Any]:

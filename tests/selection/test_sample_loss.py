@@ -143,6 +143,13 @@ def test_those_of_numbers_are_errors() -> None:
     assert halves[0].tolist() == [0.125, 0.5]
 
 
+def test_what_stands_for_a_silent_candidate_may_be_anything() -> None:
+    answers = np.array([[[1e200, np.nan]], [[0.25, 0.75]]])
+    truth, known = np.array([1], np.int32), np.array([2], np.int32)
+    found = SampleLoss(LABELS, "distance").update(answers, truth, known, np.array([[np.inf, 0.3]]))
+    assert found.tolist() == [[np.inf, 0.0625]]
+
+
 @pytest.mark.parametrize(("task", "name"), [(LABELS, "log_loss"), (NUMBERS, "mae")])
 def test_the_default_hands_on_what_was_scored(task: Task, name: str) -> None:
     scored = np.array([[0.5]])
