@@ -183,7 +183,7 @@ class Evolution:
             settings = replace(settings, hidden=(width, *settings.hidden[1:]))
         elif change == 1:
             other = _OPTIMISERS[draw.below(len(_OPTIMISERS))]
-            factor = _SCALES[other] / _SCALES.get(settings.optimiser, 1.0)
+            factor = _SCALES[other] / _SCALES[settings.optimiser]
             settings = _at_rate(replace(settings, optimiser=other), factor)
         elif change == 2 and self._lags:
             settings = replace(settings, lags=not settings.lags)

@@ -16,7 +16,7 @@ __all__ = ("FieldReader", "Fields", "Trouble", "load_kernel")
 SKIPPED = -1  # in a plan: 0 and above is a column of numbers, -2 and below one of words
 NUMBER, HARD, WORD = 0, 1, 2  # what a field of numbers holds
 
-SPACE, TAB, FORM_FEED, RETURN, DOT, PLUS, MINUS, ZERO, NINE = 32, 9, 12, 13, 46, 43, 45, 48, 57
+SPACE, TAB, RETURN, DOT, PLUS, MINUS, ZERO, NINE = 32, 9, 13, 46, 43, 45, 48, 57
 GROUP = 3  # digits between two marks of thousands
 LONGEST = 512  # bytes of a number with such marks
 EXPONENT = 101
