@@ -154,6 +154,16 @@ class DeadLetter:
     raw: str  # the record's text, cut to 4,096 characters
     raw_base64: str | None = None  # its bytes where they are not UTF-8, cut to 16,384, as base64
 
+    @property
+    def place(self) -> str:
+        """Where the record stands, for a message.
+
+        >>> DeadLetter("f.csv", 120, 7, "arity", "...", "1,2").place
+        'f.csv, line 7'
+        """
+        where = f"line {self.line}" if self.line else f"record at {self.offset}"
+        return f"{self.source}, {where}"
+
 
 # What is made anew for every block is a Struct: that takes a quarter of a dataclass's time, which
 # counts where samples come one by one.

@@ -99,7 +99,7 @@ async def _read(
         while (block := await source.receive()) is not None:
             block = _complete(block)
             if block.rejected and rejected == "raise":
-                raise DataError(_place(block.rejected[0]))
+                raise DataError(_told(block.rejected[0]))
             blocks.append(block)
     return schema, blocks
 
@@ -154,13 +154,12 @@ def _complete(block: Block) -> Block:
     )
 
 
-def _place(letter: DeadLetter) -> str:
-    where = f"line {letter.line}" if letter.line else f"record at {letter.offset}"
-    return f"{letter.source}, {where}: {letter.detail}"
+def _told(letter: DeadLetter) -> str:
+    return f"{letter.place}: {letter.detail}"
 
 
 def _why(letters: tuple[DeadLetter, ...]) -> str:
-    return f": all were rejected, the first at {_place(letters[0])}" if letters else ""
+    return f": all were rejected, the first at {_told(letters[0])}" if letters else ""
 
 
 def _dense(

@@ -138,10 +138,9 @@ class RejectionLimit:
     def _error(self, excess: _Excess) -> TooManyRejectedError:
         last = self._last
         assert last is not None
-        where = f"line {last.line}" if last.line else f"record at {last.offset}"
         kept = f"; they are in {self._kept}" if self._kept else ""
         return TooManyRejectedError(
-            f"{last.source}, {where}: {excess.recent} of the last {self.window} records were "
+            f"{last.place}: {excess.recent} of the last {self.window} records were "
             f"rejected, but at most {self.share:.0%} (max_rejected) may be{kept}. "
             f"The last one: {last.detail}"
         )

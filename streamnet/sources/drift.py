@@ -142,5 +142,4 @@ def _before(block: Block, number: int) -> Block:
 
 
 def _error_of(letter: DeadLetter) -> DataError:
-    where = f"line {letter.line}" if letter.line else f"record at {letter.offset}"
-    return DataError(f"{letter.source}, {where}: {letter.detail} (source.drift says stop)")
+    return DataError(f"{letter.place}: {letter.detail} (source.drift says stop)")
