@@ -29,7 +29,7 @@ def ending(run: Replay, result: Result, width: int = WIDE) -> Padding:
     """The summary of a run, for so many columns."""
     report: dict[str, Any] = result.report
     learned = Table.grid(padding=(0, 2))
-    learned.add_row("learned", _learned(report))
+    learned.add_row("learned", _learned(report, run.pipeline.statistics().earlier))
     if width < WIDE:
         rest = Table.grid(padding=(0, 2))
         _add_rest(rest, run, result)
@@ -61,10 +61,11 @@ def _add_rest(table: Table, run: Replay, result: Result) -> None:
             table.add_row(name, Text(printable(path)))
 
 
-def _learned(report: dict[str, Any]) -> str:
+def _learned(report: dict[str, Any], earlier: int) -> str:
     rate = report["samples_per_second"] or 0.0
+    now = f", {report['learned'] - earlier:,} of them" if earlier else ""
     return (
-        f"{plural(report['learned'], 'sample')} in {report['seconds']:.2f} s ({rate:,.0f}/s), "
+        f"{plural(report['learned'], 'sample')}{now} in {report['seconds']:.2f} s ({rate:,.0f}/s), "
         f"after {report['startup_seconds']:.1f} s to start"
     )
 

@@ -37,9 +37,18 @@ def plural(count: int, thing: str) -> str:
     return f"{count:,} {thing}{ending}"
 
 
-def remaining(seconds: float, progress: float) -> float:
-    """Seconds left if it goes on as it went, infinite if nothing tells."""
-    return seconds * (1.0 - progress) / progress if progress > 0 else float("inf")
+def remaining(seconds: float, progress: float, earlier: float = 0.0) -> float:
+    """Seconds left if it goes on as it went, infinite if nothing tells.
+
+    Args:
+        seconds: Since it goes on.
+        progress: Share that is done.
+        earlier: Share that was done before these seconds.
+    """
+    if progress >= 1.0:
+        return 0.0
+    done = progress - earlier
+    return seconds * (1.0 - progress) / done if done > 0 else float("inf")
 
 
 def span(seconds: float) -> str:

@@ -204,12 +204,14 @@ def _over_time(board: Board) -> str:
 
 
 def _rate(now: PipelineStatistics) -> str:
-    rate = now.samples / now.seconds if now.seconds > 0 else 0.0
+    rate = (now.samples - now.earlier) / now.seconds if now.seconds > 0 else 0.0
     return f"{rate:,.0f}/s"
 
 
 def _left(now: PipelineStatistics) -> str:
-    return span(remaining(now.seconds, now.progress or 0.0))
+    progress = now.progress or 0.0
+    earlier = progress * now.earlier / now.samples if now.samples else 0.0
+    return span(remaining(now.seconds, progress, earlier))
 
 
 def _spoken(name: str) -> str:

@@ -162,6 +162,7 @@ class Pipeline:
         self._champions = Champions()
         self._glances: list[Glance] = []  # on their way
         self._begun = self._started = self._ended = 0.0
+        self._earlier = 0  # samples that the runs before this one learned
         self._channels: list[Any] = []
         self._group: TaskGroup | None = None
 
@@ -270,7 +271,7 @@ class Pipeline:
             return
         self.schema, self.learner = schema, self._make(task=schema.task)
         recorder = await to_thread.run_sync(self._begin, self.learner, schema, saved)
-        self._started = perf_counter()
+        self._earlier, self._started = self.learner.trainer.number, perf_counter()
         self.ready.set()
         await self._flow(self.learner, recorder)
         self._ended = perf_counter()
@@ -375,7 +376,7 @@ class Pipeline:
     def _times(self) -> Times:
         now = self._ended or perf_counter()
         started = self._started or now
-        return Times(started - (self._begun or now), now - started)
+        return Times(started - (self._begun or now), now - started, self._earlier)
 
     def board(self) -> Board | None:
         """Scores and leaders of this moment; None before the first sample could be learned."""
@@ -395,4 +396,5 @@ class Pipeline:
             champion=champion.settings.describe() if champion else "",
             switches=learner.server.selector.switched if learner else 0,
             waiting=tuple(r.statistics().current_buffer_used for r in self._channels),
+            earlier=times.earlier,
         )

@@ -32,10 +32,11 @@ class Result(NamedTuple):
 
 
 class Times(NamedTuple):
-    """How long a run took, in seconds of wall time."""
+    """How long a run took, in seconds of wall time, and what was there before it."""
 
     startup: float
     running: float
+    earlier: int  # samples that the runs before it learned
 
 
 def report_of(
@@ -52,6 +53,7 @@ def report_of(
     server = learner.server
     alternatives = server.alternatives
     learned = learner.trainer.number
+    new, seconds = learned - times.earlier, times.running
     champion = server.champion
     tracks = {
         name: for_json(alternatives.measures(track))
@@ -72,7 +74,7 @@ def report_of(
         "rejected_not_kept": rejected["not_kept"],
         "seconds": round(times.running, 6),
         "startup_seconds": round(times.startup, 6),
-        "samples_per_second": round(learned / times.running, 1) if times.running > 0 else None,
+        "samples_per_second": round(new / seconds, 1) if seconds > 0 else None,
         "serves": SERVABLE[server.serves],
         "served": for_json(server.measures()),
         "served_sliding": for_json(server.measures(Horizon.SLIDING)),

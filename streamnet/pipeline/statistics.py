@@ -18,3 +18,4 @@ class PipelineStatistics(NamedTuple):
     champion: str  # settings of the champion in words, empty before there is one
     switches: int
     waiting: tuple[int, ...]  # blocks waiting before each stage
+    earlier: int = 0  # samples that the runs before this one learned

@@ -76,6 +76,12 @@ def test_what_remains_goes_as_it_went() -> None:
     assert remaining(10.0, 0.0) == inf
 
 
+def test_what_remains_does_not_count_on_what_was_done_before() -> None:
+    assert remaining(10.0, 0.75, 0.5) == pytest.approx(10.0)
+    assert remaining(10.0, 0.5, 0.5) == inf
+    assert remaining(10.0, 1.0, 1.0) == 0.0
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

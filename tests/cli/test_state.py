@@ -120,6 +120,20 @@ def test_replay_goes_on_only_if_it_is_told_to(cli: Cli, run_file: Path) -> None:
     assert gone_on["samples"] == whole["samples"] == 3000
 
 
+def test_the_speed_of_a_run_that_goes_on_is_its_own(cli: Cli, run_file: Path) -> None:
+    files = ("stream.csv", "--target", "y", "--candidates", 2, "--max-rejected", 0.5)
+    told, reports = [], []
+    for limit in (1000, 1300):
+        run = ("--limit", limit, "--resume", "--report", "report.json")
+        told.append(cli("replay", *files, *STATE, *run).out)
+        reports.append(json.loads(Path("report.json").read_text()))
+    first, second = (report["learned"] for report in reports)
+    speed = (second - first) / reports[1]["seconds"]
+    assert reports[1]["samples_per_second"] == pytest.approx(speed, rel=0.01)
+    assert f"{first:,} samples in " in told[0]
+    assert f"{second:,} samples, {second - first} of them in " in told[1]
+
+
 def test_predictions_that_the_state_does_not_know_are_not_lost(cli: Cli, run_file: Path) -> None:
     files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet", "--max-rejected", 0.5)
     predictions, going_on = ("--predictions", "answers.csv"), (*files, *STATE, "--resume")
