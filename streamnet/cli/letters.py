@@ -20,6 +20,7 @@ from streamnet.cli.terminal import complain
 from streamnet.cli.terminal import printable
 from streamnet.errors import ConfigurationError
 from streamnet.errors import StateError
+from streamnet.features.labels import TOO_MANY_CLASSES
 from streamnet.pipeline.standing import standing_of
 from streamnet.sources.reasons import Reason
 
@@ -81,7 +82,8 @@ def replay_letters(folder: Path, to: Path | None) -> None:
         raise ConfigurationError("--to is missing: which file are the records to be written to?")
     letters = list(_letters(folder))
     records = [letter for letter in letters if letter["reason"] != Reason.GAP]
-    whole = [letter | {"raw": _exactly(letter)} for letter in records if _is_whole(letter)]
+    texts = [letter for letter in records if letter["reason"] != TOO_MANY_CLASSES]
+    whole = [letter | {"raw": _exactly(letter)} for letter in texts if _is_whole(letter)]
     header, lines = _under_one_header(folder, whole)
     try:
         with to.open("x", encoding="utf-8", errors="surrogateescape") as file:
@@ -91,8 +93,11 @@ def replay_letters(folder: Path, to: Path | None) -> None:
     if len(records) < len(letters):
         gaps = plural(len(letters) - len(records), "gap")
         complain(f"{gaps} left out: of what was lost there, only a beginning is kept")
-    if len(whole) < len(records):
-        cut = plural(len(records) - len(whole), "record")
+    if len(texts) < len(records):
+        late = plural(len(records) - len(texts), "record")
+        complain(f"{late} left out: of those with one label too many, only the label is kept")
+    if len(whole) < len(texts):
+        cut = plural(len(texts) - len(whole), "record")
         complain(f"{cut} left out: of long ones only the beginning is kept")
     if len(lines) < len(whole):
         odd = plural(len(whole) - len(lines), "record")

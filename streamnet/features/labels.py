@@ -19,8 +19,9 @@ from streamnet.repeated import repeated
 from streamnet.samples import Block
 from streamnet.samples import DeadLetter
 
-__all__ = ("ClassLabels", "Numbered")
+__all__ = ("TOO_MANY_CLASSES", "ClassLabels", "Numbered")
 
+TOO_MANY_CLASSES = "too-many-classes"  # why a record is rejected; of it only the label is kept
 RAW_LENGTH = 4096
 
 
@@ -109,7 +110,7 @@ class ClassLabels:
             source=block.source,
             offset=offset,
             line=line or None,
-            reason="too-many-classes",
+            reason=TOO_MANY_CLASSES,
             detail=f"label {label[:80]!r} {rule}",
             raw=label[:RAW_LENGTH],
         )

@@ -125,3 +125,15 @@ def test_the_beginning_of_a_record_is_not_written_out_as_if_it_were_all(cli: Cli
     written = cli("dead-letters", "replay", "state", "--to", "again.csv")
     assert written.complaint == "1 record left out: of long ones only the beginning is kept"
     assert Path("again.csv").read_text() == "x,y\noops\n"
+
+
+def test_a_label_is_not_written_out_as_if_it_were_the_record(cli: Cli) -> None:
+    Path("run.toml").write_text("[encoder]\nmax_classes = 2\n")
+    letters = rejecting(cli, b"3,c", b"oops", b"4,d", options=("--config", "run.toml"))
+    assert [letter["raw"] for letter in letters] == ["c", "oops", "d"]
+    written = cli("dead-letters", "replay", "state", "--to", "again.csv")
+    assert written.out == "1 record written to again.csv\n"
+    assert written.complaint == (
+        "2 records left out: of those with one label too many, only the label is kept"
+    )
+    assert Path("again.csv").read_text() == "x,y\noops\n"
