@@ -39,6 +39,7 @@ _RULES = {
     "string_too_long": "must be a single character",
     "string_too_short": "must not be empty",
     "string_type": "must be text in quotes",
+    "string_unicode": "must be text in UTF-8",
     "tuple_type": "must be a list",
 }
 

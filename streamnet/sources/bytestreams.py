@@ -24,7 +24,15 @@ from streamnet.sources.compression import MAGIC
 from streamnet.sources.compression import Decoder
 from streamnet.sources.compression import decoder_for
 
-__all__ = ("STANDARD_INPUT", "ByteStream", "is_plain_file", "shown_name", "size_of", "unreadable")
+__all__ = (
+    "STANDARD_INPUT",
+    "ByteStream",
+    "check_name",
+    "is_plain_file",
+    "shown_name",
+    "size_of",
+    "unreadable",
+)
 
 STANDARD_INPUT = "-"
 PIECE = 4096  # unpacked bytes a step: all that a damaged file can lose in front of the damage
@@ -208,6 +216,19 @@ class ByteStream:
 def shown_name(path: str) -> str:
     """A path as it stands in a message."""
     return "standard input" if path == STANDARD_INPUT else path
+
+
+def check_name(path: str) -> None:
+    """Refuse a name that predictions and rejected records, which are UTF-8, could not tell.
+
+    Raises:
+        DataError: If it is such a name.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise DataError(f"the name of {shown} is not UTF-8, but must be") from None
 
 
 def size_of(path: str) -> int | None:

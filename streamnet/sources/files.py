@@ -19,6 +19,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.sources.base import Source
 from streamnet.sources.bytestreams import STANDARD_INPUT
+from streamnet.sources.bytestreams import check_name
 from streamnet.sources.columnar import ColumnarSource
 from streamnet.sources.columns import Columns
 from streamnet.sources.csv import CsvFormat
@@ -188,6 +189,7 @@ def _expanded(paths: Sequence[str | os.PathLike[str]], *, follow: bool) -> list[
     if not names:
         raise DataError("no file is given")
     for name in names:
+        check_name(name)
         # A followed file may be gone for a moment: that is seen when it is opened.
         if not (follow and name == names[-1]) or Path(name).exists():
             _check(name)

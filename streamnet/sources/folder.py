@@ -22,6 +22,7 @@ from streamnet.samples import DeadLetter
 from streamnet.samples import Position
 from streamnet.samples import Schema
 from streamnet.sources.base import Source
+from streamnet.sources.bytestreams import check_name
 from streamnet.sources.bytestreams import unreadable
 from streamnet.sources.opening import opened
 from streamnet.sources.plainschema import schema_from
@@ -234,6 +235,8 @@ def _files(folder: str) -> list[tuple[str, os.stat_result]]:
                     found.append((entry.name, entry.stat()))
     except OSError as error:
         raise unreadable(folder, error) from None
+    for name, _ in found:
+        check_name(str(Path(folder, name)))
     return sorted(found)
 
 

@@ -259,3 +259,10 @@ def test_a_run_that_does_not_fit_into_memory_says_so_in_a_line(cli: Cli) -> None
     outcome = cli("replay", "--config", write("run.toml", config), "--quiet")
     assert outcome.code == 1
     assert outcome.complaint.startswith("there is too little memory: Unable to allocate")
+
+
+def test_a_name_that_is_not_utf_8_is_refused_in_own_words(cli: Cli) -> None:
+    outcome = cli("replay", "a.csv", "--target", "caf\udce9")
+    assert outcome.code == 2
+    assert outcome.complaint.endswith("', but must be text in UTF-8")
+    assert outcome.complaint.startswith("--target is 'caf")

@@ -66,6 +66,16 @@ def test_one_file_needs_no_list(tmp_path: Path, kind: type[str | Path]) -> None:
     assert numbers(read(open_files(path, columns=COLUMNS))[1]) == [1.0]
 
 
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    named = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")
+    Path(named).write_text("x,y\n1,a\n")
+    for given in (named, tmp_path / "c*.csv"):
+        with pytest.raises(
+            DataError, match=r"the name of .*caf\\xe9.csv is not UTF-8, but must be"
+        ):
+            open_files([given], columns=COLUMNS)
+
+
 def test_a_name_with_brackets_is_first_of_all_a_name(tmp_path: Path) -> None:
     path = write(tmp_path, "f[1].csv", TEXTS["csv"])
     assert numbers(read(open_files([path], columns=COLUMNS))[1]) == [1.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,12 @@ def test_a_folder_that_went_or_a_place_without_a_state_is_refused(tmp_path: Path
     path.rmdir()
     with pytest.raises(DataError, match="in can't be read: No such file"):
         anyio.run(source.open)
+
+
+def test_a_file_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")).write_text("x,y\n1,a\n")
+    with pytest.raises(DataError, match=r"caf\\xe9.csv is not UTF-8, but must be"):
+        anyio.run(follow(tmp_path).open)
 
 
 def test_waiting_files_are_not_all_looked_at_before_each(
