@@ -116,8 +116,9 @@ class _Tracks:
         known = np.full(len(label), len(self.model.labels), np.int32)
         self.classes[0].update(outputs[None].astype(np.float32), label, known)
         simple = self.class_baselines.answers(label, known, len(self.labels))
-        everything = np.full(len(label), len(self.labels), np.int32)
-        self.classes[1].update(simple, label, everything)
+        # Before the first truth the baselines have no answer, not that of the first label.
+        answered = simple.any(axis=(0, 2))
+        self.classes[1].update(simple, label, (answered * len(self.labels)).astype(np.int32))
 
     def grades(self, samples: int, note: str | None) -> Grades:
         model, simple = self.classes if self.classify else self.values
