@@ -20,6 +20,7 @@ from streamnet.cli import view
 from streamnet.cli.ending import ending
 from streamnet.cli.terminal import Terminal
 from streamnet.cli.terminal import complain
+from streamnet.errors import NoCandidateError
 from streamnet.errors import StreamnetError
 from streamnet.replaying import Replay
 
@@ -78,7 +79,8 @@ class _Watcher:
             self.terminal.say(view.headline(self.run))
         failure: StreamnetError | None = anyio.run(self._watch)
         if self.signal == signal.SIGPIPE and self.unsaid is not None:
-            raise failure or self.unsaid
+            # That nothing was learned by then is no failure of its own.
+            raise self.unsaid if isinstance(failure, NoCandidateError) else failure or self.unsaid
         if self.broken_off:
             raise KeyboardInterrupt
         if self.signal and self.run.result is None:

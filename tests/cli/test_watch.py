@@ -144,6 +144,20 @@ def test_a_watcher_that_goes_away_ends_reading_and_what_was_learned_is_written()
     process.communicate()
 
 
+def test_a_watcher_that_goes_away_before_the_first_sample_is_no_failure_of_the_run() -> None:
+    process = start(*STREAM)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()  # the headline: the stream is opened, and nothing comes
+    process.stdout.close()
+    process.stdin.write(csv_text(rows(5)))
+    process.stdin.flush()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr.read() == ""
+    process.communicate()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_costs_one_line() -> None:
     samples(100)
