@@ -14,6 +14,7 @@ from streamnet.errors import ConfigurationError
 
 __all__ = ("Horizon", "check_horizons", "growing_weights")
 
+MOST_REMEMBERED = 1 << 25  # scored samples of all tracks together, which take a gigabyte
 LONGEST_PERIOD = 1024
 LARGEST_WEIGHT = 1e12
 
@@ -44,6 +45,9 @@ def check_horizons(tracks: int, window: int, fading: float) -> None:
         raise ConfigurationError(f"tracks is {tracks}, but must be >= 1")
     if whole("window", window) < 1:
         raise ConfigurationError(f"window is {window}, but must be >= 1")
+    if window * tracks > MOST_REMEMBERED:
+        most = MOST_REMEMBERED // tracks
+        raise ConfigurationError(f"window is {window}, but must be <= {most} of {tracks} tracks")
     if not 0.01 <= real("fading", fading) <= 1.0:
         raise ConfigurationError(f"fading is {fading}, but must be >= 0.01 and <= 1")
 

@@ -10,6 +10,7 @@ import pytest
 from streamnet.daemon.checking import check_settings
 from streamnet.durability.files import DISK
 from streamnet.errors import ConfigurationError
+from streamnet.evaluation import classification
 from streamnet.modelfiles import as_json
 from streamnet.settings_daemon import model_settings
 from tests.conftest import Runner
@@ -76,7 +77,10 @@ def test_settings_need_to_fit_one_task_where_none_is_told(tmp_path: Path) -> Non
     check_settings(model_settings(with_target({"selection": {"criterion": "mae"}})), tmp_path)
 
 
-def test_settings_that_need_more_memory_than_there_is_are_refused(tmp_path: Path) -> None:
+def test_settings_that_need_more_memory_than_there_is_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classification, "check_horizons", lambda *_: None)
     settings = model_settings(with_target({"evaluation": {"window": 10**13}}))
     with pytest.raises(ConfigurationError, match=r"does not fit into memory: Unable to allocate"):
         check_settings(settings, tmp_path)

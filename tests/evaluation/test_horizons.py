@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from streamnet.errors import ConfigurationError
 from streamnet.evaluation import Horizon
+from streamnet.evaluation.horizons import check_horizons
 from streamnet.evaluation.horizons import growing_weights
 
 
@@ -17,6 +19,12 @@ def test_weights_grow_by_the_inverse_of_fading_up_to_a_limit(fading: float) -> N
     assert weights[-1] <= 1e12 * (1 + 1e-9)
     np.testing.assert_allclose(weights[1:] * fading, weights[:-1], rtol=1e-14)
     assert len(weights) == 1025 or weights[-1] / fading > 1e12
+
+
+def test_no_window_takes_more_memory_than_a_machine_may_have() -> None:
+    check_horizons(25, 1_342_177, 0.999)
+    with pytest.raises(ConfigurationError, match="window is 1342178, but must be <= 1342177 of 25"):
+        check_horizons(25, 1_342_178, 0.999)
 
 
 def test_a_horizon_is_its_name() -> None:
