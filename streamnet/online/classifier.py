@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.features.categories import as_spelled
 from streamnet.features.categories import printable
+from streamnet.online.complaint import complaint
 from streamnet.online.estimator import OnlineEstimator
-from streamnet.online.estimator import complaint
 from streamnet.samples import Block
 from streamnet.samples import Sample
 from streamnet.samples import Task
@@ -234,12 +234,10 @@ class OnlineClassifier(OnlineEstimator):
         with self._lock:
             return {**super().export_state(), "classes": list(self._classes)}
 
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the classifier did whose state this is, and that was made with like settings."""
-        with self._lock:
-            super().restore_state(state)
-            self._classes = list(state["classes"])
-            self._firsts = _firsts(self._classes, self._learner.encoder.labels)
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        self._classes = list(state["classes"])
+        self._firsts = _firsts(self._classes, self._learner.encoder.labels)
 
 
 def _label(given: object, text: str) -> Any:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
+from streamnet.errors import StateError
 from streamnet.learning.given import candidates_of
 from streamnet.learning.given import check_settings
 from streamnet.learning.learner import ROUND
@@ -30,6 +31,8 @@ from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.online.broken import Broken
+from streamnet.online.complaint import TARGET
+from streamnet.online.complaint import complaint
 from streamnet.online.interrupts import Uninterrupted
 from streamnet.online.scikit_learn import ScikitLearnEstimator
 from streamnet.randomness import key_of
@@ -47,9 +50,8 @@ from streamnet.sources.frames import rows_of
 from streamnet.sources.plainschema import plain_schema
 from streamnet.sources.rows import RowReader
 
-__all__ = ("OnlineEstimator", "complaint")
+__all__ = ("OnlineEstimator",)
 
-TARGET = "(target)"  # no feature is called so
 BLOCK = 1024  # most samples that are learned or answered at a time
 FIT = 1  # part of the key of the order in which `fit` learns
 
@@ -212,12 +214,11 @@ class OnlineEstimator(ScikitLearnEstimator):
 
         The target of record r is targets[r - first].
         """
-        learner, letters = self._learner, block.rejected
+        learner, letters, start = self._learner, block.rejected, 0
         if letters:
             block = block.part(0, int(block.places()[0]))
         block = learner.encoder.accepted(block)
-        letters = block.rejected or letters
-        start, size = 0, len(block)
+        letters, size = block.rejected or letters, len(block)
         try:
             if learner.trainer.number == 0 and never_compiled():
                 self._compile(block)
@@ -370,11 +371,21 @@ class OnlineEstimator(ScikitLearnEstimator):
             return {"learner": self._judged().export_state(), "reader": self._reader.export_state()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the estimator did whose state this is, and that was made with like settings."""
-        with self._lock:
-            self._learner.restore_state(state["learner"])
-            self._reader.restore_state(state["reader"])
-            self._asked = None
+        """Go on as the estimator did whose state this is, and that was made with like settings.
+
+        Raises:
+            StateError: If it is no such state, or damaged; this estimator is broken then.
+        """
+        with self._lock, self._whole():
+            try:
+                self._restore(state)
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise StateError(f"the estimator's state is damaged: {error!r}") from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._learner.restore_state(state["learner"])
+        self._reader.restore_state(state["reader"])
+        self._asked = None
 
 
 def _restored(
@@ -387,9 +398,3 @@ def _restored(
     estimator._params = params  # those of the next `fit`
     estimator.restore_state(state)
     return estimator
-
-
-def complaint(letter: DeadLetter, number: int | None = None) -> str:
-    """What is wrong with a sample, and which of several it is."""
-    what = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
-    return what if number is None else f"sample {number}: {what}"

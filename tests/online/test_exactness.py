@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamnet.errors import StateError
 from streamnet.online import OnlineClassifier
 from tests.online.learners import FEW
 from tests.online.learners import KINDS
@@ -65,6 +66,23 @@ def test_a_state_taken_anywhere_goes_on_to_the_bit(
         second.learn_one(row, target(row))
     assert flat(whole.export_state()) == flat(second.export_state())
     assert whole.predict(rows).tolist() == second.predict(rows).tolist()
+
+
+@pytest.mark.parametrize(("make", "target"), KINDS)
+def test_a_state_that_is_damaged_is_told_and_leaves_nothing_half_restored(
+    make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
+) -> None:
+    estimator = make()
+    for row in samples(60):
+        estimator.learn_one(row, target(row))
+    state = estimator.export_state()
+    learner = {name: part for name, part in state["learner"].items() if name != "server"}
+    for damaged in ({}, {**state, "learner": learner}, {**state, "reader": {}}):
+        other = make()
+        with pytest.raises(StateError, match="the estimator's state is damaged: KeyError"):
+            other.restore_state(damaged)
+        with pytest.raises(StateError, match="go on with a copy"):
+            other.predict_one(samples(1)[0])
 
 
 def test_the_order_of_a_samples_features_does_not_matter() -> None:
