@@ -6,9 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
@@ -16,8 +14,9 @@ from subprocess import PIPE
 from subprocess import Popen
 from subprocess import TimeoutExpired
 from threading import Thread
+from typing import final
 
-__all__ = ("end_with_parent", "helped", "processors")
+__all__ = ("Helper", "end_with_parent", "processors")
 
 PATIENCE = 60.0  # seconds after which a helper is not waited for any more
 PROGRAM = """
@@ -37,27 +36,32 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-@contextmanager
-def helped(work: Callable[..., object], *arguments: object) -> Iterator[None]:
-    """Another process calls ``work`` while what is within the block is done; both are waited for.
+@final
+class Helper:
+    """Another process that calls a function, to fill the cache of kernels.
 
-    It is to fill the cache of kernels. Where it can't be started, or fails, they are compiled here,
-    as they would have been without it. It ends when this process does, however that ends.
+    Where it can't be started, or fails, they are compiled here, as they would have been without it.
+    It ends when this process does, however that ends.
 
     Args:
         work: A function of a module.
         arguments: What it is called with: what JSON can hold.
     """
-    helper = _started(work, arguments)
-    try:
-        yield
-        if helper is not None:
+
+    def __init__(self, work: Callable[..., object], *arguments: object) -> None:
+        self._process = _started(work, arguments)
+
+    def wait(self) -> None:
+        """Wait until it is done."""
+        if self._process is not None:
             with suppress(TimeoutExpired):
-                helper.wait(PATIENCE)
-    finally:
-        if helper is not None:
-            helper.kill()
-            helper.communicate()
+                self._process.wait(PATIENCE)
+
+    def end(self) -> None:
+        """End it, whatever it is at; to be called in any case, and no harm if it is again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
 
 
 def _started(work: Callable[..., object], arguments: Sequence[object]) -> Popen[bytes] | None:

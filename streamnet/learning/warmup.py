@@ -11,7 +11,7 @@ import numpy as np
 from streamnet.evaluation import ADWIN
 from streamnet.features.settings import is_raw
 from streamnet.jit import was_compiled
-from streamnet.learning.compiling import helped
+from streamnet.learning.compiling import Helper
 from streamnet.learning.compiling import processors
 from streamnet.learning.learner import Learner
 from streamnet.networks.candidate import CandidateSettings
@@ -24,7 +24,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import Task
 
-__all__ = ("never_compiled", "warm_up")
+__all__ = ("compile_ahead", "never_compiled", "warm_up")
 
 _ONE = Lock()  # several models of a daemon start at a time, and the first one compiles for all
 
@@ -35,27 +35,42 @@ def warm_up(
     encoder: dict[str, Any] | None = None,
     *,
     kinds: Collection[Kind] = (),
+    ahead: Helper | None = None,
 ) -> bool:
     """Take a few made-up samples through every stage: seconds at first, then a fraction of one.
 
     The kernel that learns takes longer to compile than all others. The first time of all another
-    process compiles them meanwhile, if there is a processor for it.
+    process compiles it meanwhile, if there is a processor for it.
 
     Args:
         task: Classification or regression.
         dtype: Of the networks.
         encoder: Settings of the encoder.
         kinds: Of the columns, besides numbers and categories.
+        ahead: What `compile_ahead` began, whoever ends it.
 
     Returns:
         True: kernels are ready.
     """
     with _ONE:
-        if never_compiled() and processors() > 1:
-            with helped(_make_up, task, dtype, encoder, tuple(kinds)):
-                _learn_alone(task, dtype)
+        helper = compile_ahead(dtype) if ahead is None else ahead
+        if helper is not None:
+            try:
+                _take_through(task, dtype, encoder, kinds, learns=False)
+                helper.wait()
+            finally:
+                if ahead is None:
+                    helper.end()
         _take_through(task, dtype, encoder, kinds, learns=True)
     return True
+
+
+def compile_ahead(dtype: str = "float32") -> Helper | None:
+    """Begin with the kernel that learns, in another process, while it is yet to be known what.
+
+    None where it was compiled before, or where there is one processor alone.
+    """
+    return Helper(_learn_alone, dtype) if never_compiled() and processors() > 1 else None
 
 
 def never_compiled() -> bool:
@@ -87,13 +102,9 @@ def _take_through(
     ADWIN().update(np.repeat([0.0, 1.0], 100))  # until it forgets
 
 
-def _make_up(task: str, dtype: str, encoder: dict[str, Any] | None, kinds: list[str]) -> None:
-    """What the other process does."""
-    _take_through(Task(task), dtype, encoder, list(map(Kind, kinds)), learns=False)
-
-
-def _learn_alone(task: Task, dtype: str) -> None:
-    """Learn a sample without any of the other stages."""
+def _learn_alone(dtype: str) -> None:
+    """Learn a sample without any of the other stages; kernels are the same for both tasks."""
+    task = Task.CLASSIFICATION
     settings = [candidate.suited_to(task) for candidate in _candidates(None)]
     population = Population(settings, task=task, dtype=dtype)
     one, nothing = np.zeros((1, 1)), np.zeros((1, 1), np.int32)

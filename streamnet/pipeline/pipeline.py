@@ -30,13 +30,13 @@ from streamnet.learning.given import check_settings
 from streamnet.learning.learner import ROUND
 from streamnet.learning.learner import Learner
 from streamnet.learning.trainer import Snapshot
-from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.networks.candidate import CandidateSettings
-from streamnet.pipeline.abandoning import abandonable
 from streamnet.pipeline.beginning import begin_outputs
+from streamnet.pipeline.beginning import compiling_ahead
 from streamnet.pipeline.beginning import first_cut
 from streamnet.pipeline.beginning import restore_learning
+from streamnet.pipeline.beginning import warming_up
 from streamnet.pipeline.board import Board
 from streamnet.pipeline.board import board_of
 from streamnet.pipeline.causes import raise_cause
@@ -260,15 +260,15 @@ class Pipeline:
             # First of all: what the source remembers may not fit other settings.
             self.state.check(self._identity, saved)
             self._reader.restore_state(saved["reading"])
-        schema = await self._reader.open()
-        if schema is None:
-            return
-        if schema.task is None:
-            raise ConfigurationError("the source has no target, but learning needs one")
-        kinds = [kind for _, kind in schema.fields]
-        warm = partial(warm_up, schema.task, self._dtype, self._encoder, kinds=kinds)
-        if not await self._reader.unless_stopped(partial(abandonable, warm)):
-            return
+        async with compiling_ahead(self._dtype) as ahead:
+            schema = await self._reader.open()
+            if schema is None:
+                return
+            if schema.task is None:
+                raise ConfigurationError("the source has no target, but learning needs one")
+            warm = warming_up(schema.task, schema.fields, self._dtype, self._encoder, ahead)
+            if not await self._reader.unless_stopped(warm):
+                return
         self.schema, self.learner = schema, self._make(task=schema.task)
         recorder = await to_thread.run_sync(self._begin, self.learner, schema, saved)
         self._earlier, self._started = self.learner.trainer.number, perf_counter()

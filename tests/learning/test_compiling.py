@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from streamnet.jit import was_compiled
 from streamnet.learning import warmup
-from streamnet.learning.compiling import helped
+from streamnet.learning.compiling import Helper
 from streamnet.learning.compiling import processors
 from streamnet.learning.warmup import warm_up
 from streamnet.networks.kernels import learn
@@ -76,17 +76,23 @@ def fails(path: str) -> None:
     raise ValueError("no")
 
 
+def done(work: Callable[..., object], *arguments: object) -> None:
+    """Let a helper do some work to its end."""
+    helper = Helper(work, *arguments)
+    helper.wait()
+    helper.end()
+
+
 def test_another_process_does_the_work_and_is_waited_for(tmp_path: Path) -> None:
-    with helped(write, str(tmp_path / "done"), "work"):
-        pass
+    done(write, str(tmp_path / "done"), "work")
     text = (tmp_path / "done").read_text()
     assert text.startswith("work by ")
     assert text != f"work by {os.getpid()}"
 
 
 def test_a_helper_that_fails_is_no_harm(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with helped(fails, str(tmp_path / "failed")):
-        assert appears(tmp_path / "failed")
+    done(fails, str(tmp_path / "failed"))
+    assert appears(tmp_path / "failed")
     assert capfd.readouterr() == ("", "")
 
 
@@ -98,31 +104,29 @@ def test_where_no_helper_can_be_started_there_is_none(
         (tmp_path / "python").symlink_to(given)
         given = str(tmp_path / "python")
     monkeypatch.setattr(sys, "executable", given)
-    with helped(write, str(tmp_path / "done"), "work"):
-        pass
+    done(write, str(tmp_path / "done"), "work")
     assert not (tmp_path / "done").exists()
 
 
 def test_arguments_that_cannot_be_handed_over_make_no_helper(tmp_path: Path) -> None:
-    with helped(write, tmp_path / "done", "work"):
-        pass
+    done(write, tmp_path / "done", "work")
     assert not (tmp_path / "done").exists()
 
 
 def test_it_ends_where_its_work_is_not_wanted_any_more(tmp_path: Path) -> None:
-    with suppress(KeyboardInterrupt), helped(waits_for, str(tmp_path / "helper")):
-        assert appears(tmp_path / "helper")
-        raise KeyboardInterrupt
+    helper = Helper(waits_for, str(tmp_path / "helper"))
+    assert appears(tmp_path / "helper")
+    helper.end()
+    helper.end()
     assert not is_alive(int((tmp_path / "helper").read_text()))
 
 
 def test_it_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     program = (
-        "import sys, time\n"
-        "from streamnet.learning.compiling import helped\n"
+        "import sys\n"
+        "from streamnet.learning.compiling import Helper\n"
         "from tests.learning.test_compiling import waits_for\n"
-        "with helped(waits_for, sys.argv[1]):\n"
-        "    time.sleep(600)\n"
+        "Helper(waits_for, sys.argv[1]).wait()\n"
     )
     path = tmp_path / "helper"
     started = subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=REPOSITORY)
@@ -140,14 +144,17 @@ def test_it_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "task", [Task.CLASSIFICATION, pytest.param(Task.REGRESSION, marks=pytest.mark.long)]
 )
-def test_the_first_start_compiles_nothing_but_what_learns(task: Task, tmp_path: Path) -> None:
-    """Beside that only what puts samples where it finds them; the second one compiles nothing."""
+def test_the_first_start_compiles_all_but_what_learns(task: Task, tmp_path: Path) -> None:
+    """The helper does that meanwhile; the second start compiles nothing."""
     inherited = {k: v for k, v in environment().items() if k != "NUMBA_CACHE_DIR"}
     given = {**inherited, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "-c", COMPILES, task]
-    for expected in ({"learn", "_put", "_count", "fill_rows", "mix"}, set()):
-        done = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
-        assert set(done.stdout.split()) <= expected, done.stdout
+    for first in (True, False):
+        ended = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
+        compiled = set(ended.stdout.split())
+        assert "learn" not in compiled
+        assert ("pool" in compiled or "_serve" in compiled) is first, compiled
+        assert bool(compiled) is first, compiled
 
 
 @pytest.mark.parametrize(("compiled", "on"), [(True, 2), (False, 1)])
@@ -157,7 +164,7 @@ def test_there_is_none_at_later_starts_and_where_there_is_one_processor(
     def refused(*arguments: Any) -> None:
         raise AssertionError(arguments)
 
-    monkeypatch.setattr(warmup, "helped", refused)
+    monkeypatch.setattr(warmup, "Helper", refused)
     monkeypatch.setattr(warmup, "never_compiled", lambda: not compiled)
     monkeypatch.setattr(warmup, "processors", lambda: on)
     assert warm_up(Task.CLASSIFICATION)
