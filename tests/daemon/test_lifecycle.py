@@ -25,7 +25,7 @@ from streamnet.errors import StreamnetError
 from streamnet.evaluation import classification
 from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles import as_json
-from streamnet.pipeline import pipeline
+from streamnet.pipeline import beginning
 from streamnet.settings_daemon import ModelSettings
 from streamnet.settings_daemon import model_settings
 from tests.conftest import Runner
@@ -345,7 +345,7 @@ def test_a_model_is_ready_when_what_there_was_answers_and_takes_samples_before(
             await spam.published()
 
     async def taken_up() -> None:
-        monkeypatch.setattr(pipeline, "warm_up", held_up)
+        monkeypatch.setattr(beginning, "warm_up", held_up)
         async with hosting_all(tmp_path) as models, client_beside(models) as http:
             spam = models.models["spam"]
             await spam.opened()
