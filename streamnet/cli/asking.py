@@ -87,10 +87,6 @@ class Rejected:
         first = self.first
         if first is None:
             return None
-        where = f"line {first.line}" if first.line else f"record at {first.offset}"
         if self.total == 1:
-            return f"1 record was rejected: {first.source}, {where}: {first.detail}"
-        return (
-            f"{self.total:,} records were rejected; the first, {first.source}, {where}: "
-            f"{first.detail}"
-        )
+            return f"1 record was rejected: {first.place}: {first.detail}"
+        return f"{self.total:,} records were rejected; the first, {first.place}: {first.detail}"
