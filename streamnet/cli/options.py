@@ -230,7 +230,7 @@ class PopulationOptions(_Options):
         str | None,
         one("MODEL", "Model file to go on learning, instead of networks that start anew."),
     ] = None
-    candidates: Annotated[int | None, count("How many networks learn at once; default 25.")] = None
+    candidates: Annotated[int | None, count("How many networks learn at once; default 23.")] = None
     hidden: Annotated[
         tuple[str, ...] | None, several(texts, "A,B,C", "Hidden layers to try: 20,64-32,linear.")
     ] = None

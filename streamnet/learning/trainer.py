@@ -99,6 +99,7 @@ class Job(Struct, frozen=True, eq=False, gc=False):
     known: NDArray[np.int32]  # outputs that may be named before each sample
     answers: Answers
     turns: NDArray[np.int64]  # among the threads that run it
+    ends_round: bool
 
 
 def _room_for(labels: int) -> int:
@@ -178,14 +179,15 @@ class Trainer:
         for slot, weights in enumerate(networks):
             self.population.insert(slot, weights)
 
-    def begin(self, encoded: Encoded, threads: int = 1) -> Job:
-        """Take a block in; then `run` it, in so many threads."""
+    def begin(self, encoded: Encoded, threads: int = 1, ends_round: bool = False) -> Job:
+        """Take a block in; then `run` it, in so many threads, and `finish` it."""
         n = len(encoded.block)
         if n:
             self._begin_round()
         if not n and self.population.capacity.outputs == 0:
             # The first sample is yet to come: its inputs decide how start weights are drawn.
-            return Job(np.empty(0, np.int32), self._no_answers(), new_turns(threads))
+            known = np.empty(0, np.int32)
+            return Job(known, self._no_answers(), new_turns(threads), ends_round)
         # What is held out looks to the kernels like samples whose targets nobody knows.
         label, goal, logs = encoded.label, encoded.goal, encoded.log_goal
         if not encoded.block.learned:
@@ -197,7 +199,7 @@ class Trainer:
             known = encoded.known
             outputs = _room_for(max(known.item(-1), _last_class(encoded) + 1) if n else 1)
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs, logs)
-        return Job(known, answers, new_turns(threads))
+        return Job(known, answers, new_turns(threads), ends_round)
 
     def _no_answers(self) -> Answers:
         candidates, dtype = len(self.population.members), self.population.dtype
@@ -206,7 +208,8 @@ class Trainer:
     def run(self, job: Job) -> None:
         """Let every candidate answer and learn the block, together with other threads."""
         if len(job.known):
-            self.population.run(self.number, job.known, job.answers, job.turns)
+            at = self.number, job.known, job.answers, job.turns
+            self.population.run(*at, ends=job.ends_round)
 
     def finish(self, encoded: Encoded, job: Job, ending: EncoderSnapshot | None) -> Scored:
         """Close a block that every candidate has learned; see `learn` for ``ending``."""
@@ -225,7 +228,8 @@ class Trainer:
         self._joined, self._emitted = (), None
         self.number += len(encoded.block)
         if ending is not None:
-            self.population.check()
+            if not len(encoded.block):  # of one that was learned, `run` has done it
+                self.population.check()
             self._encoder = ending
             self._at_start = True
             self.round += 1
@@ -238,7 +242,7 @@ class Trainer:
             encoded: The next samples, none beyond the round's end.
             ending: If the block ends a round, what the encoder knew after it.
         """
-        job = self.begin(encoded)
+        job = self.begin(encoded, ends_round=ending is not None)
         self.run(job)
         return self.finish(encoded, job, ending)
 

@@ -174,6 +174,7 @@ def ask(population: Population, inputs: Inputs, known: int, members: NDArray[np.
         population.state,
         repeated(n, known, np.int32),
         0,
+        False,
         population.capacity.dense,
         0,
         answers.outputs,

@@ -53,7 +53,7 @@ def fetch(memory, slot, inputs, scratch):
     start = slot * memory.dense.shape[1]
     simd.put(scratch, LANES - 1, 1)
     for j in range(0, inputs, LANES):
-        simd.store(scratch, LANES + j, simd.load(memory.dense, start + j))
+        simd.store_in_parts(scratch, LANES + j, simd.load(memory.dense, start + j))
 
 
 @inlined
@@ -84,94 +84,64 @@ def forward(plan, weights, scratch, touched, count, active):
 
 @inlined
 def _layer(plan, layer, weights, rows, scratch, source, touched, count):
-    """Values of a layer, with four vectors or one of it in registers at once."""
+    """Values of a layer, with four vectors, two or one of it in registers at once."""
     width = layer_of(plan, layer, PLAN_LAYER.width)
     target = layer_of(plan, layer, PLAN_LAYER.value)
-    units = layer_of(plan, layer, PLAN_LAYER.units)
-    code = layer_of(plan, layer, PLAN_LAYER.activation)
-    start = layer_of(plan, layer, PLAN_LAYER.weights)
+    zero = scratch.dtype.type(0)
+    one, two, four = simd.splat(zero), simd.splat_two_wide(zero), simd.splat_four_wide(zero)
     j = 0
     while j + 4 * LANES <= width:
-        sums = _four_sums(weights, start, width, rows, scratch, source, touched, count, j)
-        for n in range(4):
-            value = _activated(code, sums[n], units - j - n * LANES)
-            simd.store(scratch, target + j + n * LANES, value)
+        value = _strip(four, plan, layer, weights, rows, scratch, source, touched, count, j)
+        simd.store(scratch, target + j, value)
         j += 4 * LANES
-    while j < width:
-        total = _one_sum(weights, start, width, rows, scratch, source, touched, count, j)
-        simd.store(scratch, target + j, _activated(code, total, units - j))
-        j += LANES
+    if j + 2 * LANES <= width:
+        value = _strip(two, plan, layer, weights, rows, scratch, source, touched, count, j)
+        simd.store(scratch, target + j, value)
+        j += 2 * LANES
+    if j < width:
+        # These may be scores, of which single ones are needed at once.
+        value = _strip(one, plan, layer, weights, rows, scratch, source, touched, count, j)
+        simd.store_in_parts(scratch, target + j, value)
 
 
-# Odd and even rows are summed apart, which halves the wait for the last addition. Both of these
-# functions add up in the same order, so that a sum does not depend on how wide a layer has grown.
 @inlined
-def _four_sums(weights, start, width, rows, scratch, source, touched, count, j):
-    """Scores of the four vectors of a layer's units from ``j`` on."""
-    zero = simd.splat(scratch.dtype.type(0))
+def _strip(zero, plan, layer, weights, rows, scratch, source, touched, count, j):
+    """Values of the units of a layer from ``j`` on, as many as ``zero`` has lanes.
+
+    Odd and even rows are summed apart, which halves the wait for the last addition. A sum does not
+    depend on how many there are at once, and so not on how wide a layer has grown.
+    """
+    width = layer_of(plan, layer, PLAN_LAYER.width)
     odd = (rows - 1) // 2 * 2 + 1
     pairs = count // 2 * 2
-    at = start + j
-    evens = odds = (zero, zero, zero, zero)
-    evens = _with_row(simd.broadcast(scratch, source), weights, at, evens)
+    at = layer_of(plan, layer, PLAN_LAYER.weights) + j
+    even_sums = _with_row(scratch, source, weights, at, zero)
+    odd_sums = zero
     for i in range(1, odd, 2):
         at += width
-        evens = _with_row(simd.broadcast(scratch, source + i), weights, at, evens)
+        even_sums = _with_row(scratch, source + i, weights, at, even_sums)
         at += width
-        odds = _with_row(simd.broadcast(scratch, source + i + 1), weights, at, odds)
+        odd_sums = _with_row(scratch, source + i + 1, weights, at, odd_sums)
     if odd < rows:
-        odds = _with_row(simd.broadcast(scratch, source + odd), weights, at + width, odds)
+        odd_sums = _with_row(scratch, source + odd, weights, at + width, odd_sums)
     for r in range(0, pairs, 2):
         at = simd.pick(touched.place, r) + j
-        evens = _with_row(simd.broadcast(touched.share, r), weights, at, evens)
+        even_sums = _with_row(touched.share, r, weights, at, even_sums)
         at = simd.pick(touched.place, r + 1) + j
-        odds = _with_row(simd.broadcast(touched.share, r + 1), weights, at, odds)
+        odd_sums = _with_row(touched.share, r + 1, weights, at, odd_sums)
     if pairs < count:
         at = simd.pick(touched.place, pairs) + j
-        evens = _with_row(simd.broadcast(touched.share, pairs), weights, at, evens)
-    a, b, c, d = evens
-    e, f, g, h = odds
-    return simd.add(a, e), simd.add(b, f), simd.add(c, g), simd.add(d, h)
+        even_sums = _with_row(touched.share, pairs, weights, at, even_sums)
+    code = layer_of(plan, layer, PLAN_LAYER.activation)
+    units = layer_of(plan, layer, PLAN_LAYER.units)
+    return _activated(code, simd.add(even_sums, odd_sums), units - j)
 
 
 @inlined
-def _with_row(x, weights, at, sums):
-    """Four sums, each with ``x`` times a vector of weights added."""
-    a, b, c, d = sums
-    return (
-        simd.multiply_add(x, simd.load(weights, at), a),
-        simd.multiply_add(x, simd.load(weights, at + LANES), b),
-        simd.multiply_add(x, simd.load(weights, at + 2 * LANES), c),
-        simd.multiply_add(x, simd.load(weights, at + 3 * LANES), d),
-    )
-
-
-@inlined
-def _one_sum(weights, start, width, rows, scratch, source, touched, count, j):
-    """Scores of the vector of a layer's units from ``j`` on."""
-    odd = (rows - 1) // 2 * 2 + 1
-    pairs = count // 2 * 2
-    at = start + j
-    a = simd.multiply(simd.broadcast(scratch, source), simd.load(weights, at))
-    e = simd.splat(scratch.dtype.type(0))
-    for i in range(1, odd, 2):
-        at += width
-        a = simd.multiply_add(simd.broadcast(scratch, source + i), simd.load(weights, at), a)
-        at += width
-        x = simd.broadcast(scratch, source + i + 1)
-        e = simd.multiply_add(x, simd.load(weights, at), e)
-    if odd < rows:
-        x = simd.broadcast(scratch, source + odd)
-        e = simd.multiply_add(x, simd.load(weights, at + width), e)
-    for r in range(0, pairs, 2):
-        at = simd.pick(touched.place, r) + j
-        a = simd.multiply_add(simd.broadcast(touched.share, r), simd.load(weights, at), a)
-        at = simd.pick(touched.place, r + 1) + j
-        e = simd.multiply_add(simd.broadcast(touched.share, r + 1), simd.load(weights, at), e)
-    if pairs < count:
-        at = simd.pick(touched.place, pairs) + j
-        a = simd.multiply_add(simd.broadcast(touched.share, pairs), simd.load(weights, at), a)
-    return simd.add(a, e)
+def _with_row(factors, index, weights, at, sums):
+    """Sums with a number times a row of weights added."""
+    x = simd.broadcast_like(sums, factors, index)
+    return simd.multiply_add(x, simd.load_like(sums, weights, at), sums)
 
 
 @inlined

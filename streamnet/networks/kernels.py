@@ -78,6 +78,7 @@ def learn(
     state: NDArray[np.floating],
     known: NDArray[np.int32],  # shape=(n,): outputs that may be named before sample i
     first: int,  # number of the block's first sample
+    ends: bool,  # whether weights are to be checked once the block is learned
     inputs: int,  # dense inputs in use
     seed: int,
     answers: NDArray[np.floating],  # shape=(candidates, n, outputs), written
@@ -91,7 +92,8 @@ def learn(
     """Test-then-train: answer each sample, then learn it and rehearse earlier ones.
 
     A sample without a target is answered and not learned. A candidate whose scores are not finite
-    or exceed its limit is marked unhealthy at that sample and does nothing from there on.
+    or exceed its limit is marked unhealthy at that sample and does nothing from there on; at the
+    end of a round so is one with a weight that is not finite.
 
     Threads that share ``turns`` share the candidates out among them, each as a seat gets free.
     """
@@ -120,6 +122,8 @@ def learn(
             if _goes_on(plans, seats, s, memory, first) == known.size:
                 simd.put(seats.now[s], SEAT.phase, EMPTY)
                 left -= 1
+                if ends:
+                    _check(plans, weights, healthy, simd.pick(seats.now[s], SEAT.candidate))
         if left < busy:
             busy = take_seats(plans, order, turns, seats, most, left)
     restore_subnormals(control)
@@ -138,7 +142,7 @@ def _ask(plans, weights, seats, s, memory, known, first, inputs, seed, healthy, 
     scratch, slot = seats.scratch[s], simd.pick(now, SEAT.slot)
     touched = Touched(seats.touched.place[s], seats.touched.share[s])
     fetch(memory, slot, inputs, scratch)
-    count = touch(plans[k], memory, slot, scratch, touched)
+    count = touch(plans[k], memory, slot, inputs, touched)
     simd.put(now, SEAT.touched, count)
     forward(plans[k], weights, scratch, touched, count, simd.pick(now, SEAT.active))
 
@@ -260,13 +264,18 @@ def finite(
     """Mark candidates with a weight that is not finite as unhealthy; return how many were."""
     found = 0
     for k in range(healthy.size):
-        if healthy[k] == 0:
-            continue
-        start = plans[k, PLAN.start]
-        total = weights[start] * 0
-        for w in range(start, start + plans[k, PLAN.size]):
-            total += weights[w] * 0
-        if total != 0:
-            healthy[k] = 0
-            found += 1
+        if healthy[k] == 1:
+            _check(plans, weights, healthy, k)
+            found += healthy[k] == 0
     return found
+
+
+@inlined
+def _check(plans, weights, healthy, k):
+    """Mark a candidate with a weight that is not finite as unhealthy."""
+    start = plans[k, PLAN.start]
+    total = weights[start] * 0
+    for w in range(start, start + plans[k, PLAN.size]):
+        total += weights[w] * 0
+    if total != 0:
+        healthy[k] = 0

@@ -187,20 +187,20 @@ class Population:
         known: NDArray[np.int32],
         answers: Answers,
         turns: NDArray[np.int64] | None = None,
+        ends: bool = False,
     ) -> None:
-        """Let all candidates answer and learn the prepared block.
-
-        Raises nothing: a candidate that explodes is marked in `healthy` at that sample.
+        """Let all candidates answer and learn the prepared block; who explodes becomes unhealthy.
 
         Args:
             first: Number of the block's first sample.
             known: shape=(n,), outputs that may be named before each sample.
             answers: What `prepare` gave.
-            turns: Threads with the same turns share the candidates out among them, the longest work
-                first. None leaves all to this thread.
+            turns: Threads with the same turns share the candidates out, the longest work first.
+                None leaves all to this thread.
+            ends: Whether to `check` each candidate once it has learned the block.
         """
         turns = new_turns() if turns is None else turns
-        self._work(self.layout.order, turns, self.healthy, first, known, answers)
+        self._work(self.layout.order, turns, self.healthy, first, known, answers, ends)
 
     def answer(self, slot: int | None, first: int, inputs: Inputs, outputs: int) -> Answers:
         """What candidates say about samples that are not learned; nothing changes.
@@ -236,6 +236,7 @@ class Population:
         first: int,
         known: NDArray[np.int32],
         answers: Answers,
+        ends: bool = False,
     ) -> None:
         """Let candidates answer what is in memory from sample ``first`` on, and learn it."""
         learn(
@@ -249,6 +250,7 @@ class Population:
             self.state,
             known,
             first,
+            ends,
             self.capacity.dense,
             self.seed,
             answers.outputs,
@@ -259,7 +261,7 @@ class Population:
 
     def seats(self, memory: Memory) -> SeatArrays:
         """Working memory for the kernels on samples in ``memory``: the arrays of `Seats`."""
-        most = memory.row.shape[1] + 2 * memory.splined.shape[1]
+        most = memory.row.shape[1] + 2 * (memory.splined.shape[1] + memory.dense.shape[1])
         return seats_of(self._local, self.layout.scratch, most, self.dtype)
 
     def check(self) -> int:

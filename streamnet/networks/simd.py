@@ -8,15 +8,32 @@ in `simd_functions`.
 
 from __future__ import annotations
 
-from typing import Any
 from typing import NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils
 from numba.core import types
-from numba.core.datamodel import PrimitiveModel
-from numba.core.datamodel import register_default
 from numba.extending import intrinsic
+
+from streamnet.networks.simd_memory import broadcast
+from streamnet.networks.simd_memory import broadcast_like
+from streamnet.networks.simd_memory import fact
+from streamnet.networks.simd_memory import gather_four
+from streamnet.networks.simd_memory import load
+from streamnet.networks.simd_memory import load_four
+from streamnet.networks.simd_memory import load_like
+from streamnet.networks.simd_memory import pick
+from streamnet.networks.simd_memory import prefetch
+from streamnet.networks.simd_memory import put
+from streamnet.networks.simd_memory import store
+from streamnet.networks.simd_memory import store_in_parts
+from streamnet.networks.simd_type import ELEMENTS
+from streamnet.networks.simd_type import FLAGS
+from streamnet.networks.simd_type import FOUR
+from streamnet.networks.simd_type import LANES
+from streamnet.networks.simd_type import Vector
+from streamnet.networks.simd_type import llvm
+from streamnet.networks.simd_type import spread
 
 __all__ = (
     "FLAGS",
@@ -24,15 +41,18 @@ __all__ = (
     "LANES",
     "add",
     "broadcast",
+    "broadcast_like",
     "divide",
     "fact",
     "gate",
+    "gather_four",
     "keep",
     "lane",
     "larger",
     "llvm",
     "load",
     "load_four",
+    "load_like",
     "multiply",
     "multiply_add",
     "multiply_first",
@@ -41,151 +61,18 @@ __all__ = (
     "prefetch",
     "put",
     "reciprocal_root",
+    "smaller",
     "splat",
     "splat_four",
+    "splat_four_wide",
+    "splat_two_wide",
     "square_root",
     "store",
+    "store_in_parts",
     "subtract",
     "total",
+    "truncated",
 )
-
-LANES, FOUR = 16, 4
-FLAGS = ("reassoc", "nsz", "contract", "arcp", "afn")
-_ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
-_SUFFIX = {types.float32: "f32", types.float64: "f64"}
-
-
-class _Vector(types.Type):
-    """Numba's name for numbers of one type; it lives only inside compiled functions."""
-
-    def __init__(self, dtype: Any, lanes: int) -> None:
-        self.dtype, self.lanes = dtype, lanes
-        super().__init__(name=f"vector{lanes}x{dtype}")
-
-
-@register_default(_Vector)
-class _VectorModel(PrimitiveModel):  # type: ignore[misc]
-    """A vector is an LLVM vector."""
-
-    def __init__(self, manager: Any, kind: _Vector) -> None:
-        super().__init__(manager, kind, ir.VectorType(_ELEMENTS[kind.dtype], kind.lanes))
-
-
-def _element_pointer(context, builder, signature, args):
-    array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0])
-    return builder.gep(array.data, [args[1]], inbounds=True)
-
-
-def _vector_pointer(context, builder, signature, args, lanes):
-    element = _ELEMENTS[signature.args[0].dtype]
-    pointer = _element_pointer(context, builder, signature, args)
-    return builder.bitcast(pointer, ir.VectorType(element, lanes).as_pointer())
-
-
-def _bytes(dtype) -> int:
-    return int(dtype.bitwidth) // 8
-
-
-def _spread(builder, value, lanes):
-    kind = ir.VectorType(value.type, lanes)
-    empty = ir.Constant(kind, ir.Undefined)
-    one = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-    return builder.shuffle_vector(one, empty, zeros)
-
-
-def _loading(lanes: int):
-    @intrinsic
-    def operation(typing_context, array, index):
-        def generate(context, builder, signature, args):
-            pointer = _vector_pointer(context, builder, signature, args, lanes)
-            return builder.load(pointer, align=_bytes(signature.args[0].dtype))
-
-        return _Vector(array.dtype, lanes)(array, types.intp), generate
-
-    return operation
-
-
-# So many numbers of an array, which is contiguous, from an index on.
-load, load_four = _loading(LANES), _loading(FOUR)
-
-
-@intrinsic
-def store(typing_context, array, index, vector):
-    """Write ``vector`` to ``array`` from ``index`` on."""
-
-    def generate(context, builder, signature, args):
-        pointer = _vector_pointer(context, builder, signature, args, vector.lanes)
-        builder.store(args[2], pointer, align=_bytes(signature.args[0].dtype))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector), generate
-
-
-@intrinsic
-def pick(typing_context, array, index):
-    """One number of ``array``, with no test of the index."""
-
-    def generate(context, builder, signature, args):
-        return builder.load(_element_pointer(context, builder, signature, args))
-
-    return array.dtype(array, types.intp), generate
-
-
-@intrinsic
-def fact(typing_context, array, index):
-    """One number of ``array``, which nobody writes while the kernel runs.
-
-    Compilers can't see that writing a weight leaves plans alone, so they would read all facts anew.
-    """
-
-    def generate(context, builder, signature, args):
-        number = builder.load(_element_pointer(context, builder, signature, args))
-        number.set_metadata("invariant.load", builder.module.add_metadata([]))
-        return number
-
-    return array.dtype(array, types.intp), generate
-
-
-@intrinsic
-def put(typing_context, array, index, number):
-    """Write one number to ``array``, with no test of the index."""
-
-    def generate(context, builder, signature, args):
-        pointer = _element_pointer(context, builder, signature, args)
-        value = context.cast(builder, args[2], signature.args[2], signature.args[0].dtype)
-        builder.store(value, pointer)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, number), generate
-
-
-@intrinsic
-def prefetch(typing_context, array, index):
-    """Ask for a number of ``array`` and its neighbours to come to the nearest cache."""
-
-    def generate(context, builder, signature, args):
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        pointer = _element_pointer(context, builder, signature, args)
-        # To be read, kept in all caches, data.
-        hints = [ir.Constant(number, hint) for hint in (0, 3, 1)]
-        builder.call(function, [builder.bitcast(pointer, byte), *hints])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
-
-
-@intrinsic
-def broadcast(typing_context, array, index):
-    """One number of ``array`` in all lanes."""
-
-    def generate(context, builder, signature, args):
-        pointer = _element_pointer(context, builder, signature, args)
-        return _spread(builder, builder.load(pointer), LANES)
-
-    return _Vector(array.dtype, LANES)(array, types.intp), generate
 
 
 @intrinsic
@@ -202,15 +89,16 @@ def _splatting(lanes: int):
     @intrinsic
     def operation(typing_context, number):
         def generate(context, builder, signature, args):
-            return _spread(builder, args[0], lanes)
+            return spread(builder, args[0], lanes)
 
-        return _Vector(number, lanes)(number), generate
+        return Vector(number, lanes)(number), generate
 
     return operation
 
 
 # One number in all lanes.
 splat, splat_four = _splatting(LANES), _splatting(FOUR)
+splat_two_wide, splat_four_wide = _splatting(2 * LANES), _splatting(4 * LANES)
 
 
 def _binary(name: str, flags: tuple[str, ...] = FLAGS):
@@ -233,14 +121,6 @@ divide = _binary("fdiv")
 multiply_first = _binary("fmul", ("nsz",))
 
 
-def llvm(builder, name, kind, result, arguments):
-    """Call LLVM's own function ``name`` for vectors of ``kind``, which `_Vector` names."""
-    signature = ir.FunctionType(result, [argument.type for argument in arguments])
-    suffix = f"v{kind.lanes}{_SUFFIX[kind.dtype]}"
-    function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.{suffix}")
-    return builder.call(function, arguments, fastmath=FLAGS)
-
-
 @intrinsic
 def multiply_add(typing_context, left, right, addend):
     """``left * right + addend``, rounded once."""
@@ -251,14 +131,19 @@ def multiply_add(typing_context, left, right, addend):
     return left(left, right, addend), generate
 
 
-@intrinsic
-def square_root(typing_context, vector):
-    """Square root of each lane."""
+def _unary(name: str):
+    @intrinsic
+    def operation(typing_context, vector):
+        def generate(context, builder, signature, args):
+            return llvm(builder, name, vector, args[0].type, args)
 
-    def generate(context, builder, signature, args):
-        return llvm(builder, "sqrt", signature.return_type, args[0].type, args)
+        return vector(vector), generate
 
-    return vector(vector), generate
+    return operation
+
+
+square_root = _unary("sqrt")
+truncated = _unary("trunc")  # without what is behind the point
 
 
 class _Estimate(NamedTuple):
@@ -321,7 +206,7 @@ def total(typing_context, vector):
     """Sum of the lanes."""
 
     def generate(context, builder, signature, args):
-        zero = ir.Constant(_ELEMENTS[vector.dtype], 0.0)
+        zero = ir.Constant(ELEMENTS[vector.dtype], 0.0)
         return llvm(builder, "vector.reduce.fadd", vector, zero.type, [zero, args[0]])
 
     return vector.dtype(vector), generate
@@ -333,22 +218,28 @@ def keep(typing_context, vector, count):
 
     def generate(context, builder, signature, args):
         number = ir.IntType(32)
-        lanes = ir.Constant(ir.VectorType(number, LANES), list(range(LANES)))
+        lanes = ir.Constant(ir.VectorType(number, vector.lanes), list(range(vector.lanes)))
         count = builder.trunc(args[1], number)
-        kept = builder.icmp_signed("<", lanes, _spread(builder, count, LANES))
-        return builder.select(kept, args[0], ir.Constant(args[0].type, [0.0] * LANES))
+        kept = builder.icmp_signed("<", lanes, spread(builder, count, vector.lanes))
+        return builder.select(kept, args[0], ir.Constant(args[0].type, [0.0] * vector.lanes))
 
     return vector(vector, types.intp), generate
 
 
-@intrinsic
-def larger(typing_context, left, right):
-    """The larger one in each lane; ``right`` where one of them is NaN."""
+def _choosing(compare: str):
+    @intrinsic
+    def operation(typing_context, left, right):
+        def generate(context, builder, signature, args):
+            chosen = builder.fcmp_ordered(compare, args[0], args[1])
+            return builder.select(chosen, args[0], args[1])
 
-    def generate(context, builder, signature, args):
-        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
+        return left(left, right), generate
 
-    return left(left, right), generate
+    return operation
+
+
+# The larger one in each lane, or the smaller one; the right one where one of them is NaN.
+larger, smaller = _choosing(">"), _choosing("<")
 
 
 @intrinsic

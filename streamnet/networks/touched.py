@@ -28,20 +28,18 @@ class Touched(NamedTuple):
     """Working memory of one thread, for one sample of one candidate."""
 
     place: NDArray[np.int64]  # where each row starts in the weights
-    share: NDArray[np.floating]  # what its weights are multiplied with
+    # What its weights are multiplied with; at the end two numbers for each dense input, see
+    # `_touch_knots`.
+    share: NDArray[np.floating]
 
 
 @inlined
-def touch(plan, memory, slot, scratch, touched):
-    """Find the rows that a sample touches, whose dense inputs are fetched; how many there are."""
+def touch(plan, memory, slot, inputs, touched):
+    """Find the rows that a sample touches; how many there are."""
     width = layer_of(plan, 0, PLAN_LAYER.width)
     count = 0
     if simd.fact(plan, PLAN.knots) > 0:
-        most = memory.splined.shape[1]
-        while 2 * most > count and simd.fact(memory.splined, slot * most + count // 2) >= 0:
-            i = simd.fact(memory.splined, slot * most + count // 2)
-            _touch_knots(plan, simd.pick(scratch, LANES + i), i, width, touched, count)
-            count += 2
+        count = _touch_knots(plan, memory, slot, inputs, width, touched)
     entry = slot * memory.row.shape[1]
     for q in range(entry, entry + simd.fact(memory.count, slot) - simd.fact(plan, PLAN.unseen)):
         at = simd.fact(plan, PLAN.sparse) + simd.fact(memory.row, q) * width
@@ -52,17 +50,34 @@ def touch(plan, memory, slot, scratch, touched):
 
 
 @inlined
-def _touch_knots(plan, z, i, width, touched, count):
-    """The rows of the knots around ``z``, the value of dense input ``i``."""
+def _touch_knots(plan, memory, slot, inputs, width, touched):
+    """The rows of the knots around those dense inputs that have a spline; how many there are.
+
+    All inputs are reckoned at once: the knot below each, and how far above it they lie.
+    """
     number = touched.share.dtype.type
-    knots = simd.fact(plan, PLAN.knots)
-    reach = number(REACH)
-    clipped = max(-reach, min(z, reach))
-    place = (clipped + reach) * (number(knots - 1) / (reach + reach))
-    below = min(np.int64(place), knots - 2)
-    above = place - number(below)
-    at = simd.fact(plan, PLAN.splines) + (i * knots + below) * width
-    simd.put(touched.place, count, at)
-    simd.put(touched.share, count, number(1) - above)
-    simd.put(touched.place, count + 1, at + width)
-    simd.put(touched.share, count + 1, above)
+    knots, stride = simd.fact(plan, PLAN.knots), memory.dense.shape[1]
+    aboves = touched.share.size - stride
+    belows = aboves - stride
+    reach, last = simd.splat(number(REACH)), simd.splat(number(knots - 2))
+    scale, middle = simd.splat(number(0.5 / REACH)), simd.splat(number(0.5))
+    for j in range(0, inputs, LANES):
+        z = simd.load(memory.dense, slot * stride + j)
+        clipped = simd.smaller(simd.larger(z, simd.splat(number(-REACH))), reach)
+        share = simd.multiply_add(clipped, scale, middle)
+        place = simd.multiply_first(share, simd.splat(number(knots - 1)))
+        below = simd.smaller(simd.truncated(place), last)
+        simd.store_in_parts(touched.share, belows + j, below)
+        simd.store_in_parts(touched.share, aboves + j, simd.subtract(place, below))
+    most, count = memory.splined.shape[1], 0
+    while 2 * most > count and simd.fact(memory.splined, slot * most + count // 2) >= 0:
+        i = np.int64(simd.fact(memory.splined, slot * most + count // 2))
+        below = np.int64(simd.pick(touched.share, belows + i))
+        above = simd.pick(touched.share, aboves + i)
+        at = simd.fact(plan, PLAN.splines) + (i * knots + below) * width
+        simd.put(touched.place, count, at)
+        simd.put(touched.share, count, number(1) - above)
+        simd.put(touched.place, count + 1, at + width)
+        simd.put(touched.share, count + 1, above)
+        count += 2
+    return count

@@ -79,7 +79,7 @@ class OnlineEstimator(ScikitLearnEstimator):
     only asks need not wait for what is learned with a `model`.
 
     Args:
-        candidates: Settings of each network; None is a population of 25 that suits most streams.
+        candidates: Settings of each network; None is a population of 23 that suits most streams.
         seed: Key of all random numbers; the same seed and samples give the same bits.
         kinds: How columns are understood, for those whose first value would mislead.
         most_fields: Features that may come up; a sample with more is refused. None is 4,096.

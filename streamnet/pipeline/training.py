@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait
 from functools import partial
+from threading import get_native_id
 from time import perf_counter
 from typing import final
 
@@ -23,6 +24,7 @@ from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.glance import Glance
+from streamnet.pipeline.processors import send_away
 from streamnet.pipeline.stages import Coded
 from streamnet.pipeline.threads import BRIEF
 from streamnet.pipeline.threads import Worker
@@ -84,7 +86,10 @@ class _Learning:
         self._trainer, self._send = trainer, send
         self._threads = min(threads, len(trainer.population.members))
         self._leader = ThreadPoolExecutor(1, "learning")
-        self._others = ThreadPoolExecutor(max(self._threads - 1, 1), "learning-too")
+        self._numbers: list[int] = []  # of the threads of the next
+        self._others = ThreadPoolExecutor(
+            max(self._threads - 1, 1), "learning-too", initializer=self._note_thread
+        )
         self._before, self._worker, self._after = Worker(brief), Worker(brief), Worker(brief)
         self._last: Future[Scored] | None = None  # handed over, and not passed on yet
         self._broken = False
@@ -148,7 +153,8 @@ class _Learning:
 
         They would only take turns with the event loop at what is brief.
         """
-        job = await self._before.run(1, self._trainer.begin, coded.encoded, self._threads)
+        ends = coded.ending is not None
+        job = await self._before.run(1, self._trainer.begin, coded.encoded, self._threads, ends)
         await to_thread.run_sync(self._share, job)
         return await self._after.run(1, self._trainer.finish, coded.encoded, job, coded.ending)
 
@@ -157,7 +163,8 @@ class _Learning:
         if self._broken:
             raise RuntimeError("the block before could not be learned")
         self._broken = True
-        job = self._trainer.begin(coded.encoded, self._threads)
+        ends = coded.ending is not None
+        job = self._trainer.begin(coded.encoded, self._threads, ends)
         self._share(job)
         scored = self._trainer.finish(coded.encoded, job, coded.ending)
         self._broken = False
@@ -166,6 +173,7 @@ class _Learning:
     def _share(self, job: Job) -> None:
         """Let all threads learn."""
         others = [self._others.submit(self._run, job) for _ in range(self._threads - 1)]
+        send_away(self._numbers)
         try:
             seconds = self._run(job)
         finally:
@@ -173,6 +181,9 @@ class _Learning:
         # What one thread would need: one of several may have found nothing left to do.
         seconds += sum(other.result() for other in others)
         self._worker.note(len(job.known), seconds)
+
+    def _note_thread(self) -> None:
+        self._numbers.append(get_native_id())
 
     def _run(self, job: Job) -> float:
         start = perf_counter()

@@ -164,7 +164,7 @@ def _shares_of(scores: NDArray[np.float64], known: int, shares: NDArray[np.float
     for c in range(known):
         scores[c] -= peak
     for c in range(0, known, FOUR):
-        simd.store(shares, c, exponential(simd.load_four(scores, c)))
+        simd.store(shares, c, exponential(simd.gather_four(scores, c)))
     return _normalise(shares, known)
 
 

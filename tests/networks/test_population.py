@@ -172,6 +172,21 @@ def test_a_weight_that_is_not_finite_is_found_by_the_check() -> None:
     assert population.healthy.tolist() == [1, 0, 1, 1]
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_who_learns_the_end_of_a_round_checks_its_weights(ends: bool) -> None:
+    population = Population(SETTINGS, task=Task.CLASSIFICATION)
+    inputs, label, goal, known = samples(20)
+    feed(population, 0, (inputs, label, goal, known))
+    poisoned = population.extract(1)
+    poisoned["sparse"][11, 3] = np.inf  # of a value that no sample has
+    population.insert(1, poisoned)
+    inputs.count[:] = 0
+    answers = population.prepare(20, inputs, label, goal, 3)
+    population.run(20, known, answers, ends=ends)
+    assert answers.alive.all()
+    assert population.healthy.tolist() == [1, 0 if ends else 1, 1, 1]
+
+
 def test_a_replacement_starts_fresh_and_leaves_the_others_alone() -> None:
     block = samples(100)
     population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=5)

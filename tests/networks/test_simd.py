@@ -88,6 +88,33 @@ def test_the_positive_part_of_nan_is_nan() -> None:
 
 
 @kernel
+def parts(a, out):
+    zero = a.dtype.type(0)
+    one, two, four = simd.splat(zero), simd.splat_two_wide(zero), simd.splat_four_wide(zero)
+    simd.store(out, 0, simd.truncated(simd.load_like(one, a, 3)))
+    simd.store_in_parts(out, 16, simd.smaller(simd.load_like(two, a, 3), two))
+    simd.store(out, 48, simd.keep(simd.larger(simd.load_like(four, a, 3), four), 20))
+    simd.store_in_parts(out, 112, simd.broadcast_like(four, a, 5))
+    simd.store(out, 176, simd.gather_four(a, 7))
+    simd.store_in_parts(out, 180, simd.load_four(a, 9))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_vectors_of_any_width_do_what_numpy_does_and_touch_nothing_else(dtype: Any) -> None:
+    a = (5 * np.random.default_rng(2).normal(size=80)).astype(dtype)
+    out = np.full(192, 7, dtype)
+    parts(a, out)
+    assert np.array_equal(out[:16], np.trunc(a[3:19]))
+    assert np.array_equal(out[16:48], np.minimum(a[3:35], 0))
+    assert np.array_equal(out[48:68], np.maximum(a[3:23], 0))
+    assert not out[68:112].any()
+    assert (out[112:176] == a[5]).all()
+    assert np.array_equal(out[176:180], a[7:11])
+    assert np.array_equal(out[180:184], a[9:13])
+    assert (out[184:] == 7).all()
+
+
+@kernel
 def four(a, b, out):
     x, y = simd.load_four(a, 1), simd.splat_four(simd.pick(b, 2))
     simd.store(out, 0, simd.multiply_add(x, y, x))

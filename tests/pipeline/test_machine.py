@@ -109,9 +109,9 @@ def pipeline_on(
 def explode(trainer: Trainer, explosions: tuple[Explosion, ...]) -> None:
     """Let candidates lose all their weights at the beginnings of rounds."""
 
-    def begin(encoded: Encoded, threads: int = 1) -> Job:
+    def begin(encoded: Encoded, threads: int = 1, ends_round: bool = False) -> Job:
         starts = trainer._at_start and len(encoded.block)
-        job = real(encoded, threads)
+        job = real(encoded, threads, ends_round)
         for explosion in explosions:
             if starts and explosion.round == trainer.round:
                 for _, arrays in trainer.population._matrices(explosion.slot):

@@ -63,7 +63,7 @@ def test_a_state_is_durable_before_the_first_sample_is_used(tmp_path: Path) -> N
         ({"window": 51}, "window is 51, but was 50"),
         ({"dtype": "float64"}, "dtype is float64, but was float32"),
         ({"encoder": {"max_classes": 5}}, "encoder.max_classes is 5, but was 4"),
-        ({"candidates": None}, "candidates.count is 25, but was 4"),
+        ({"candidates": None}, "candidates.count is 23, but was 4"),
     ],
 )
 def test_a_setting_that_may_not_change_is_refused_by_its_name(

@@ -43,7 +43,7 @@ class FakeTrainer:
     def decide(self, decision: Decision) -> None:
         self.heard.append(f"decision {decision.round}")
 
-    def begin(self, encoded: Any, threads: int) -> Any:
+    def begin(self, encoded: Any, threads: int, ends_round: bool) -> Any:
         self.heard.append(f"begin {self.number}")
         if self.number == self._fails_at:
             raise ValueError("it fails")
@@ -67,7 +67,7 @@ class FakeTrainer:
         return self.number - 1
 
     def learn(self, encoded: Any, ending: Any) -> int:
-        self.run(self.begin(encoded, 1))
+        self.run(self.begin(encoded, 1, ending is not None))
         return self.finish(encoded, "job", ending)
 
     def export_state(self) -> dict[str, int]:

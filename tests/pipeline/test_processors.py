@@ -1,0 +1,119 @@
+"""Threads that compute together do not begin on one processor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from threading import Thread
+from threading import get_native_id
+
+import pytest
+
+from streamnet.pipeline import processors
+from streamnet.pipeline.processors import processor
+from streamnet.pipeline.processors import send_away
+
+if sys.platform != "linux":
+    pytest.skip("only Linux lets threads be moved", allow_module_level=True)
+
+
+class Busy(Thread):
+    """Counts until it is told to stop, and tells where it runs."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.number, self.where, self.goes_on = 0, -1, True
+        self.began, self.looked = Event(), Event()
+
+    def place_after_a_while(self) -> int:
+        """Where it runs once it has looked again."""
+        self.looked.clear()
+        assert self.looked.wait(10)
+        return self.where
+
+    def run(self) -> None:
+        self.number = get_native_id()
+        self.began.set()
+        while self.goes_on:
+            self.where = processor()
+            self.looked.set()
+
+
+@contextmanager
+def busy(count: int) -> Iterator[list[Busy]]:
+    threads = [Busy() for _ in range(count)]
+    try:
+        for thread in threads:
+            thread.start()
+            assert thread.began.wait(10)
+        yield threads
+    finally:
+        for thread in threads:
+            thread.goes_on = False
+            thread.join(10)
+
+
+def test_a_thread_knows_on_which_of_its_processors_it_runs() -> None:
+    assert processor() in os.sched_getaffinity(0)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
+def test_a_thread_is_moved_from_here_and_may_go_anywhere_afterwards() -> None:
+    allowed = os.sched_getaffinity(0)
+    with busy(1) as (thread,):
+        here = min(allowed)
+        asked: list[tuple[int, set[int]]] = []
+        found: list[int] = []
+        real = os.sched_setaffinity
+
+        def moved(number: int, places: Iterable[int]) -> None:
+            asked.append((number, set(places)))
+            real(number, places)
+            if set(places) != allowed:
+                found.append(thread.place_after_a_while())
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "sched_setaffinity", moved)
+            patch.setattr(processors, "processor", lambda: here)
+            send_away([thread.number])
+        assert here not in found
+        assert len(found) == 1
+        assert asked == [(thread.number, allowed - {here}), (thread.number, allowed)]
+        assert os.sched_getaffinity(thread.number) == allowed
+
+
+def test_several_threads_get_processors_of_their_own_if_there_are_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, list[int]]] = []
+    monkeypatch.setattr(processors, "processor", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda n, to: asked.append((n, sorted(to))))
+    send_away([11, 12])
+    everywhere = [0, 1, 2, 3, 4]
+    assert asked == [(11, [0, 3]), (11, everywhere), (12, [1, 4]), (12, everywhere)]
+    asked.clear()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2})
+    send_away([11, 12])
+    assert [to for _, to in asked] == [[1], [1, 2], [1], [1, 2]]
+    asked.clear()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2})
+    send_away([11])
+    assert asked == []
+
+
+def test_a_thread_that_has_ended_is_left_alone() -> None:
+    with busy(1) as (thread,):
+        pass
+    send_away([thread.number])
+
+
+def test_where_nobody_tells_the_processor_nothing_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processors, "_getcpu", lambda: None)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("a thread was moved"))
+    assert processor() == -1
+    send_away([get_native_id()])
