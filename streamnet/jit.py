@@ -42,7 +42,7 @@ logger = logging.getLogger("streamnet.jit")
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Folders of which every file is part of a kernel, also those that only hold numbers.
-COMPILED = ("autoencoder", "networks")
+COMPILED = ("autoencoder", "networks", "simd")
 
 NOWHERE = f"{os.devnull}/"  # where nothing can be kept
 

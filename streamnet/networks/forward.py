@@ -16,9 +16,9 @@ from streamnet.networks.plan import SOFTMAX
 from streamnet.networks.plan import TANH
 from streamnet.networks.plan import layer_of
 from streamnet.networks.simd import LANES
-from streamnet.networks.simd_functions import exponential
-from streamnet.networks.simd_functions import hyperbolic_tangent
-from streamnet.networks.simd_functions import logistic
+from streamnet.networks.simd.functions import exponential
+from streamnet.networks.simd.functions import hyperbolic_tangent
+from streamnet.networks.simd.functions import logistic
 from streamnet.networks.topology import PLAN
 from streamnet.networks.topology import PLAN_LAYER
 

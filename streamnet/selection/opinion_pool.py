@@ -19,8 +19,8 @@ from streamnet.jit import exact_kernel
 from streamnet.networks import simd
 from streamnet.networks.simd import FOUR
 from streamnet.networks.simd import LANES
-from streamnet.networks.simd_functions import exponential
-from streamnet.networks.simd_functions import logarithm
+from streamnet.networks.simd.functions import exponential
+from streamnet.networks.simd.functions import logarithm
 from streamnet.networks.subnormals import flush_subnormals
 from streamnet.networks.subnormals import restore_subnormals
 from streamnet.selection.mixing import FINAL_RATE

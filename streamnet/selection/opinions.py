@@ -11,7 +11,7 @@ from streamnet.jit import exact_inlined
 from streamnet.networks import simd
 from streamnet.networks.simd import FOUR
 from streamnet.networks.simd import LANES
-from streamnet.networks.simd_functions import logarithm
+from streamnet.networks.simd.functions import logarithm
 from streamnet.selection.mixing import PRIORS
 
 __all__ = ("AT_ONCE", "FLOOR", "LOG_FLOOR", "take_logarithms", "take_priors")

@@ -161,30 +161,21 @@ def test_an_exploding_candidate_is_marked_at_its_sample_and_others_do_not_notice
         assert equal(one, other)
 
 
-def test_a_weight_that_is_not_finite_is_found_by_the_check() -> None:
-    population = Population(SETTINGS, task=Task.CLASSIFICATION)
-    feed(population, 0, samples(20))
-    assert population.check() == 0
-    poisoned = population.extract(1)
-    poisoned["sparse"][11, 3] = np.inf
-    population.insert(1, poisoned)
-    assert population.check() == 1
-    assert population.healthy.tolist() == [1, 0, 1, 1]
-
-
 @pytest.mark.parametrize("ends", [False, True])
-def test_who_learns_the_end_of_a_round_checks_its_weights(ends: bool) -> None:
+def test_a_weight_that_is_not_finite_is_found_by_a_check_or_at_a_round_s_end(ends: bool) -> None:
     population = Population(SETTINGS, task=Task.CLASSIFICATION)
     inputs, label, goal, known = samples(20)
     feed(population, 0, (inputs, label, goal, known))
     poisoned = population.extract(1)
-    poisoned["sparse"][11, 3] = np.inf  # of a value that no sample has
+    poisoned["sparse"][11, 3] = np.inf
     population.insert(1, poisoned)
-    inputs.count[:] = 0
+    inputs.count[:] = 0  # nobody touches it
     answers = population.prepare(20, inputs, label, goal, 3)
     population.run(20, known, answers, ends=ends)
     assert answers.alive.all()
     assert population.healthy.tolist() == [1, 0 if ends else 1, 1, 1]
+    assert population.check() == (0 if ends else 1)
+    assert population.healthy.tolist() == [1, 0, 1, 1]
 
 
 def test_a_replacement_starts_fresh_and_leaves_the_others_alone() -> None:

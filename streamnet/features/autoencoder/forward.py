@@ -16,7 +16,7 @@ from streamnet.features.autoencoder.plan import WIDTH
 from streamnet.jit import inlined
 from streamnet.networks import simd
 from streamnet.networks.simd import LANES
-from streamnet.networks.simd_functions import hyperbolic_tangent
+from streamnet.networks.simd.functions import hyperbolic_tangent
 from streamnet.randomness import mix
 
 __all__ = ("forward", "loss_of", "output", "see")

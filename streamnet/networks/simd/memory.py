@@ -10,12 +10,12 @@ from numba.core import cgutils
 from numba.core import types
 from numba.extending import intrinsic
 
-from streamnet.networks.simd_type import ELEMENTS
-from streamnet.networks.simd_type import FOUR
-from streamnet.networks.simd_type import LANES
-from streamnet.networks.simd_type import Vector
-from streamnet.networks.simd_type import size_of
-from streamnet.networks.simd_type import spread
+from streamnet.networks.simd.vector import ELEMENTS
+from streamnet.networks.simd.vector import FOUR
+from streamnet.networks.simd.vector import LANES
+from streamnet.networks.simd.vector import Vector
+from streamnet.networks.simd.vector import size_of
+from streamnet.networks.simd.vector import spread
 
 __all__ = (
     "broadcast",
@@ -77,6 +77,7 @@ def gather_four(typing_context, array, index):
         vector = ir.Constant(ir.VectorType(ELEMENTS[array.dtype], FOUR), ir.Undefined)
         for lane in range(FOUR):
             place = ir.Constant(ir.IntType(32), lane)
+            # Of four plain loads compilers make one again.
             number = builder.load_atomic(
                 builder.gep(pointer, [place]), "unordered", size_of(array.dtype)
             )

@@ -1,10 +1,4 @@
-"""Sixteen numbers in one register, or four: a small numba extension for explicit SIMD.
-
-Plain loops over a network's units load and store the units for every input. A vector keeps them
-in registers: LLVM maps its sixteen lanes to one 512-bit register, or splits it where the
-processor has narrower ones. Indices are not checked and never wrap around. Functions of vectors are
-in `simd_functions`.
-"""
+"""What is done to each lane of a vector, or to all of them."""
 
 from __future__ import annotations
 
@@ -15,51 +9,25 @@ from numba.core import cgutils
 from numba.core import types
 from numba.extending import intrinsic
 
-from streamnet.networks.simd_memory import broadcast
-from streamnet.networks.simd_memory import broadcast_like
-from streamnet.networks.simd_memory import fact
-from streamnet.networks.simd_memory import gather_four
-from streamnet.networks.simd_memory import load
-from streamnet.networks.simd_memory import load_four
-from streamnet.networks.simd_memory import load_like
-from streamnet.networks.simd_memory import pick
-from streamnet.networks.simd_memory import prefetch
-from streamnet.networks.simd_memory import put
-from streamnet.networks.simd_memory import store
-from streamnet.networks.simd_memory import store_in_parts
-from streamnet.networks.simd_type import ELEMENTS
-from streamnet.networks.simd_type import FLAGS
-from streamnet.networks.simd_type import FOUR
-from streamnet.networks.simd_type import LANES
-from streamnet.networks.simd_type import Vector
-from streamnet.networks.simd_type import llvm
-from streamnet.networks.simd_type import spread
+from streamnet.networks.simd.vector import ELEMENTS
+from streamnet.networks.simd.vector import FLAGS
+from streamnet.networks.simd.vector import FOUR
+from streamnet.networks.simd.vector import LANES
+from streamnet.networks.simd.vector import Vector
+from streamnet.networks.simd.vector import llvm
+from streamnet.networks.simd.vector import spread
 
 __all__ = (
-    "FLAGS",
-    "FOUR",
-    "LANES",
     "add",
-    "broadcast",
-    "broadcast_like",
     "divide",
-    "fact",
     "gate",
-    "gather_four",
     "keep",
     "lane",
     "larger",
-    "llvm",
-    "load",
-    "load_four",
-    "load_like",
     "multiply",
     "multiply_add",
     "multiply_first",
-    "pick",
     "positive_part",
-    "prefetch",
-    "put",
     "reciprocal_root",
     "smaller",
     "splat",
@@ -67,8 +35,6 @@ __all__ = (
     "splat_four_wide",
     "splat_two_wide",
     "square_root",
-    "store",
-    "store_in_parts",
     "subtract",
     "total",
     "truncated",

@@ -49,7 +49,7 @@ def spread(builder, value, lanes):
 
 
 def llvm(builder, name, kind, result, arguments):
-    """Call LLVM's own function ``name`` for vectors of ``kind``, which `_Vector` names."""
+    """Call LLVM's own function ``name`` for vectors of ``kind``, a `Vector`."""
     signature = ir.FunctionType(result, [argument.type for argument in arguments])
     suffix = f"v{kind.lanes}{_SUFFIX[kind.dtype]}"
     function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.{suffix}")

@@ -8,8 +8,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from streamnet.networks.simd_type import FLAGS
-from streamnet.networks.simd_type import llvm
+from streamnet.networks.simd.vector import FLAGS
+from streamnet.networks.simd.vector import llvm
 
 __all__ = ("exponential", "hyperbolic_tangent", "logarithm", "logistic")
 
