@@ -43,9 +43,9 @@ def send_away(threads: Sequence[int]) -> None:
         return
     # A thread may have ended, and a sandbox may forbid it: then they stay where they are.
     with suppress(OSError):
-        allowed = os.sched_getaffinity(0)
-        free = sorted(allowed - {here})
         for place, thread in enumerate(threads):
+            allowed = os.sched_getaffinity(thread)
+            free = sorted(allowed - {here})
             own = free[place :: len(threads)] or free
             if own:
                 os.sched_setaffinity(thread, own)

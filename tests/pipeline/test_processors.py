@@ -104,6 +104,9 @@ def test_several_threads_get_processors_of_their_own_if_there_are_enough(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2})
     send_away([11])
     assert asked == []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda number: {11: {2, 3}, 12: {5, 6}}[number])
+    send_away([11, 12])
+    assert asked == [(11, [3]), (11, [2, 3]), (12, [6]), (12, [5, 6])], "each by its own"
 
 
 def test_a_thread_that_has_ended_is_left_alone() -> None:
