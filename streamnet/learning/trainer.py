@@ -99,7 +99,7 @@ class Job(Struct, frozen=True, eq=False, gc=False):
     known: NDArray[np.int32]  # outputs that may be named before each sample
     answers: Answers
     turns: NDArray[np.int64]  # among the threads that run it
-    ends_round: bool
+    checks: bool  # whether `run` looks at weights as well
 
 
 def _room_for(labels: int) -> int:
@@ -180,14 +180,16 @@ class Trainer:
             self.population.insert(slot, weights)
 
     def begin(self, encoded: Encoded, threads: int = 1, ends_round: bool = False) -> Job:
-        """Take a block in; then `run` it, in so many threads, and `finish` it."""
+        """Take a block in; then `run` it, in so many threads, and `finish` it.
+
+        Who runs a block checks the weights that it has learned, if the block ends a round.
+        """
         n = len(encoded.block)
         if n:
             self._begin_round()
         if not n and self.population.capacity.outputs == 0:
             # The first sample is yet to come: its inputs decide how start weights are drawn.
-            known = np.empty(0, np.int32)
-            return Job(known, self._no_answers(), new_turns(threads), ends_round)
+            return Job(np.empty(0, np.int32), self._no_answers(), new_turns(threads), False)
         # What is held out looks to the kernels like samples whose targets nobody knows.
         label, goal, logs = encoded.label, encoded.goal, encoded.log_goal
         if not encoded.block.learned:
@@ -199,7 +201,7 @@ class Trainer:
             known = encoded.known
             outputs = _room_for(max(known.item(-1), _last_class(encoded) + 1) if n else 1)
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs, logs)
-        return Job(known, answers, new_turns(threads), ends_round)
+        return Job(known, answers, new_turns(threads), ends_round and n > 0)
 
     def _no_answers(self) -> Answers:
         candidates, dtype = len(self.population.members), self.population.dtype
@@ -208,8 +210,7 @@ class Trainer:
     def run(self, job: Job) -> None:
         """Let every candidate answer and learn the block, together with other threads."""
         if len(job.known):
-            at = self.number, job.known, job.answers, job.turns
-            self.population.run(*at, ends=job.ends_round)
+            self.population.run(self.number, job.known, job.answers, job.turns, job.checks)
 
     def finish(self, encoded: Encoded, job: Job, ending: EncoderSnapshot | None) -> Scored:
         """Close a block that every candidate has learned; see `learn` for ``ending``."""
@@ -228,7 +229,7 @@ class Trainer:
         self._joined, self._emitted = (), None
         self.number += len(encoded.block)
         if ending is not None:
-            if not len(encoded.block):  # of one that was learned, `run` has done it
+            if not job.checks:
                 self.population.check()
             self._encoder = ending
             self._at_start = True

@@ -140,8 +140,8 @@ def _strip(zero, plan, layer, weights, rows, scratch, source, touched, count, j)
 @inlined
 def _with_row(factors, index, weights, at, sums):
     """Sums with a number times a row of weights added."""
-    x = simd.broadcast_like(sums, factors, index)
-    return simd.multiply_add(x, simd.load_like(sums, weights, at), sums)
+    x = simd.broadcast_like(factors, index, sums)
+    return simd.multiply_add(x, simd.load_like(weights, at, sums), sums)
 
 
 @inlined

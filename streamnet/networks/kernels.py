@@ -78,7 +78,7 @@ def learn(
     state: NDArray[np.floating],
     known: NDArray[np.int32],  # shape=(n,): outputs that may be named before sample i
     first: int,  # number of the block's first sample
-    ends: bool,  # whether weights are to be checked once the block is learned
+    checks: bool,  # whether weights are looked at once the block is learned
     inputs: int,  # dense inputs in use
     seed: int,
     answers: NDArray[np.floating],  # shape=(candidates, n, outputs), written
@@ -92,8 +92,8 @@ def learn(
     """Test-then-train: answer each sample, then learn it and rehearse earlier ones.
 
     A sample without a target is answered and not learned. A candidate whose scores are not finite
-    or exceed its limit is marked unhealthy at that sample and does nothing from there on; at the
-    end of a round so is one with a weight that is not finite.
+    or exceed its limit is marked unhealthy at that sample and does nothing from there on; with
+    ``checks`` one with a weight that is not finite is marked at the end.
 
     Threads that share ``turns`` share the candidates out among them, each as a seat gets free.
     """
@@ -122,7 +122,7 @@ def learn(
             if _goes_on(plans, seats, s, memory, first) == known.size:
                 simd.put(seats.now[s], SEAT.phase, EMPTY)
                 left -= 1
-                if ends:
+                if checks:
                     _check(plans, weights, healthy, simd.pick(seats.now[s], SEAT.candidate))
         if left < busy:
             busy = take_seats(plans, order, turns, seats, most, left)

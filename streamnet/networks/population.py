@@ -187,7 +187,7 @@ class Population:
         known: NDArray[np.int32],
         answers: Answers,
         turns: NDArray[np.int64] | None = None,
-        ends: bool = False,
+        checks: bool = False,
     ) -> None:
         """Let all candidates answer and learn the prepared block; who explodes becomes unhealthy.
 
@@ -197,10 +197,10 @@ class Population:
             answers: What `prepare` gave.
             turns: Threads with the same turns share the candidates out, the longest work first.
                 None leaves all to this thread.
-            ends: Whether to `check` each candidate once it has learned the block.
+            checks: Whether to `check` each candidate once it has learned the block.
         """
         turns = new_turns() if turns is None else turns
-        self._work(self.layout.order, turns, self.healthy, first, known, answers, ends)
+        self._work(self.layout.order, turns, self.healthy, first, known, answers, checks)
 
     def answer(self, slot: int | None, first: int, inputs: Inputs, outputs: int) -> Answers:
         """What candidates say about samples that are not learned; nothing changes.
@@ -236,7 +236,7 @@ class Population:
         first: int,
         known: NDArray[np.int32],
         answers: Answers,
-        ends: bool = False,
+        checks: bool = False,
     ) -> None:
         """Let candidates answer what is in memory from sample ``first`` on, and learn it."""
         learn(
@@ -250,7 +250,7 @@ class Population:
             self.state,
             known,
             first,
-            ends,
+            checks,
             self.capacity.dense,
             self.seed,
             answers.outputs,

@@ -66,6 +66,11 @@ class Coded(NamedTuple):
     encoded: Encoded
     ending: EncoderSnapshot | None
 
+    @property
+    def ends_round(self) -> bool:
+        """Whether it is the last of its round."""
+        return self.ending is not None
+
 
 async def encode(
     encoder: BlockEncoder,

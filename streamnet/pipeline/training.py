@@ -86,7 +86,7 @@ class _Learning:
         self._trainer, self._send = trainer, send
         self._threads = min(threads, len(trainer.population.members))
         self._leader = ThreadPoolExecutor(1, "learning")
-        self._numbers: list[int] = []  # of the threads of the next
+        self._numbers: list[int] = []  # native ones, of the threads of `_others`
         self._others = ThreadPoolExecutor(
             max(self._threads - 1, 1), "learning-too", initializer=self._note_thread
         )
@@ -120,7 +120,7 @@ class _Learning:
             coded: The block.
             last: Whether none waits behind it; then it is passed on before this returns.
         """
-        samples, ends = len(coded.encoded.block), coded.ending is not None
+        samples, ends = len(coded.encoded.block), coded.ends_round
         if self._at_start and (samples or ends):
             self._decided -= self._round >= 2
             self._at_start = False
@@ -153,8 +153,8 @@ class _Learning:
 
         They would only take turns with the event loop at what is brief.
         """
-        ends = coded.ending is not None
-        job = await self._before.run(1, self._trainer.begin, coded.encoded, self._threads, ends)
+        given = coded.encoded, self._threads, coded.ends_round
+        job = await self._before.run(1, self._trainer.begin, *given)
         await to_thread.run_sync(self._share, job)
         return await self._after.run(1, self._trainer.finish, coded.encoded, job, coded.ending)
 
@@ -163,8 +163,7 @@ class _Learning:
         if self._broken:
             raise RuntimeError("the block before could not be learned")
         self._broken = True
-        ends = coded.ending is not None
-        job = self._trainer.begin(coded.encoded, self._threads, ends)
+        job = self._trainer.begin(coded.encoded, self._threads, coded.ends_round)
         self._share(job)
         scored = self._trainer.finish(coded.encoded, job, coded.ending)
         self._broken = False

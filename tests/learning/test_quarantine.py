@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from streamnet.errors import NoCandidateError
+from streamnet.features.encoder import Encoder
 from streamnet.learning import Learner
 from streamnet.learning.search import replacements_of
 from streamnet.learning.serving import Served
+from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.cutting import Cutter
 from streamnet.samples import Task
 from tests.learning.streams import ROUND
@@ -51,6 +53,21 @@ def joined(served: list[Served]) -> list[tuple[int, int, int]]:
 
 def weights_of(learner: Learner, slot: int) -> list[NDArray[Any]]:
     return list(learner.trainer.population.extract(slot).values())
+
+
+@pytest.mark.parametrize("last", [0, 20])
+def test_a_weight_that_is_not_finite_is_found_at_the_round_s_end_also_if_no_sample_is_left(
+    last: int,
+) -> None:
+    encoder = Encoder(task=Task.REGRESSION)
+    block = stream(Task.REGRESSION, 80, gaps=False)
+    trainer = Trainer(SANE, task=Task.REGRESSION)
+    trainer.learn(encoder.encode(block.part(0, 60)), None)
+    poisoned = trainer.population.extract(1)
+    poisoned["sparse"][-1, 0] = np.nan  # of a value that did not come
+    trainer.population.insert(1, poisoned)
+    trainer.learn(encoder.encode(block.part(60, 60 + last)), encoder.snapshot())
+    assert trainer.population.healthy.tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("task", list(Task))

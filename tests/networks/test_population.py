@@ -161,8 +161,8 @@ def test_an_exploding_candidate_is_marked_at_its_sample_and_others_do_not_notice
         assert equal(one, other)
 
 
-@pytest.mark.parametrize("ends", [False, True])
-def test_a_weight_that_is_not_finite_is_found_by_a_check_or_at_a_round_s_end(ends: bool) -> None:
+@pytest.mark.parametrize("checks", [False, True])
+def test_a_weight_that_is_not_finite_is_found_by_a_check_or_at_a_round_s_end(checks: bool) -> None:
     population = Population(SETTINGS, task=Task.CLASSIFICATION)
     inputs, label, goal, known = samples(20)
     feed(population, 0, (inputs, label, goal, known))
@@ -171,10 +171,10 @@ def test_a_weight_that_is_not_finite_is_found_by_a_check_or_at_a_round_s_end(end
     population.insert(1, poisoned)
     inputs.count[:] = 0  # nobody touches it
     answers = population.prepare(20, inputs, label, goal, 3)
-    population.run(20, known, answers, ends=ends)
+    population.run(20, known, answers, checks=checks)
     assert answers.alive.all()
-    assert population.healthy.tolist() == [1, 0 if ends else 1, 1, 1]
-    assert population.check() == (0 if ends else 1)
+    assert population.healthy.tolist() == [1, 0 if checks else 1, 1, 1]
+    assert population.check() == (0 if checks else 1)
     assert population.healthy.tolist() == [1, 0, 1, 1]
 
 

@@ -36,14 +36,12 @@ PART = 16  # bytes
 
 
 def _element_pointer(context, builder, signature, args):
-    kind = next(kind for kind in signature.args if isinstance(kind, types.Array))
-    array = cgutils.create_struct_proxy(kind)(context, builder, value=args[0])
+    array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0])
     return builder.gep(array.data, [args[1]], inbounds=True)
 
 
 def _vector_pointer(context, builder, signature, args, lanes):
-    kind = next(kind for kind in signature.args if isinstance(kind, types.Array))
-    element = ELEMENTS[kind.dtype]
+    element = ELEMENTS[signature.args[0].dtype]
     pointer = _element_pointer(context, builder, signature, args)
     return builder.bitcast(pointer, ir.VectorType(element, lanes).as_pointer())
 
@@ -108,7 +106,7 @@ def store_in_parts(typing_context, array, index, vector):
     """
 
     def generate(context, builder, signature, args):
-        pointer = _element_pointer(context, builder, signature, args[:2])
+        pointer = _element_pointer(context, builder, signature, args)
         element = ELEMENTS[vector.dtype]
         lanes = PART // size_of(vector.dtype)
         for first in range(0, vector.lanes, lanes):
@@ -190,22 +188,22 @@ def broadcast(typing_context, array, index):
 
 
 @intrinsic
-def load_like(typing_context, vector, array, index):
+def load_like(typing_context, array, index, vector):
     """As many numbers of ``array`` from an index on as ``vector`` has lanes."""
 
     def generate(context, builder, signature, args):
-        pointer = _vector_pointer(context, builder, signature, args[1:], vector.lanes)
+        pointer = _vector_pointer(context, builder, signature, args, vector.lanes)
         return builder.load(pointer, align=size_of(vector.dtype))
 
-    return vector(vector, array, types.intp), generate
+    return vector(array, types.intp, vector), generate
 
 
 @intrinsic
-def broadcast_like(typing_context, vector, array, index):
+def broadcast_like(typing_context, array, index, vector):
     """One number of ``array`` in as many lanes as ``vector`` has."""
 
     def generate(context, builder, signature, args):
-        pointer = _element_pointer(context, builder, signature, args[1:])
+        pointer = _element_pointer(context, builder, signature, args)
         return spread(builder, builder.load(pointer), vector.lanes)
 
-    return vector(vector, array, types.intp), generate
+    return vector(array, types.intp, vector), generate

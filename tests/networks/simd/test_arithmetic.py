@@ -91,10 +91,10 @@ def test_the_positive_part_of_nan_is_nan() -> None:
 def parts(a, out):
     zero = a.dtype.type(0)
     one, two, four = simd.splat(zero), simd.splat_two_wide(zero), simd.splat_four_wide(zero)
-    simd.store(out, 0, simd.truncated(simd.load_like(one, a, 3)))
-    simd.store_in_parts(out, 16, simd.smaller(simd.load_like(two, a, 3), two))
-    simd.store(out, 48, simd.keep(simd.larger(simd.load_like(four, a, 3), four), 20))
-    simd.store_in_parts(out, 112, simd.broadcast_like(four, a, 5))
+    simd.store(out, 0, simd.truncated(simd.load_like(a, 3, one)))
+    simd.store_in_parts(out, 16, simd.smaller(simd.load_like(a, 3, two), two))
+    simd.store(out, 48, simd.keep(simd.larger(simd.load_like(a, 3, four), four), 20))
+    simd.store_in_parts(out, 112, simd.broadcast_like(a, 5, four))
     simd.store(out, 176, simd.gather_four(a, 7))
     simd.store_in_parts(out, 180, simd.load_four(a, 9))
 
