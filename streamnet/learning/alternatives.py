@@ -21,6 +21,7 @@ from streamnet.selection.ensemble import Ensemble
 from streamnet.selection.ensemble import members_of
 from streamnet.selection.ensemble import restored_ensemble
 from streamnet.selection.label_ensemble import LabelEnsemble
+from streamnet.selection.label_ensemble import go_together
 from streamnet.selection.number_ensemble import NumberEnsemble
 
 __all__ = ("BASELINES", "CHAMPION", "ENSEMBLE", "MODEL", "SERVABLE", "Alternatives")
@@ -71,10 +72,15 @@ class Alternatives:
         count = len(members)
         self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=portable)
         self.model: Ensemble = kind(count, fading=fading, margin=margin, members=portable)
+        self._go_together()
         self.scores = Scores(5, task=task, window=window, fading=fading, whole=True)
         self._baselines: ClassificationBaselines | RegressionBaselines = (
             ClassificationBaselines() if task is Task.CLASSIFICATION else RegressionBaselines()
         )
+
+    def _go_together(self) -> None:
+        if isinstance(self.ensemble, LabelEnsemble) and isinstance(self.model, LabelEnsemble):
+            go_together(self.ensemble, self.model)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,8 +88,14 @@ class Alternatives:
         return ("ensemble", "champion", "model", *self._baselines.names)
 
     def say(self, answered: Answered) -> NDArray[np.float64]:
-        """What the ensemble answers to samples, each before it is learned: shares, or numbers."""
-        return _serve(self.ensemble, answered)
+        """What the ensemble answers to samples, each before it is learned: shares, or numbers.
+
+        Shape (1, n, ...), or (2, n, ...) with what the model answers, where that is reckoned along.
+        """
+        about = answered.answers, answered.alive, answered.truth
+        if isinstance(self.ensemble, LabelEnsemble):
+            return self.ensemble.serve_both(*about, answered.known)
+        return self.ensemble.serve(*about, answered.centre, answered.spread)[np.newaxis]
 
     def score(
         self, answered: Answered, said: NDArray[np.float64], chosen: NDArray[np.int32]
@@ -92,7 +104,7 @@ class Alternatives:
 
         Args:
             answered: The samples.
-            said: What the ensemble answered to them, which it has learned.
+            said: What `say` told of them, which is learned already.
             chosen: shape=(n,): slot of the champion at each sample, -1 for none.
         """
         answers = np.zeros((5, *answered.answers.shape[1:]), answered.answers.dtype)
@@ -101,12 +113,18 @@ class Alternatives:
             simple: NDArray[Any] = self._baselines.answers(answered.truth, answered.known, width)
         else:
             simple = self._baselines.answers(answered.truth)
-        answers[ENSEMBLE] = said
-        answers[MODEL] = _serve(self.model, answered)
+        answers[ENSEMBLE] = said[0]
+        answers[MODEL] = said[1] if len(said) > 1 else self._model_says(answered)
         answers[BASELINES[0] :] = simple
         answers[CHAMPION] = _chosen(answered.answers, chosen, simple[0])
         self.scores.update(answered, answers)
         return answers
+
+    def _model_says(self, answered: Answered) -> NDArray[np.float64]:
+        """What the model answers where it is reckoned later, many samples at a time."""
+        assert isinstance(self.model, NumberEnsemble)
+        about = answered.answers, answered.alive, answered.truth
+        return self.model.serve(*about, answered.centre, answered.spread)
 
     def start_from(self, state: dict[str, Any]) -> None:
         """Begin with how a model's networks answered together; they are the candidates."""
@@ -174,15 +192,8 @@ class Alternatives:
             if self._balanced and isinstance(ensemble, LabelEnsemble):
                 ensemble.balance()
         self.scores.evaluator = type(self.scores.evaluator).restore_state(state["scores"])
+        self._go_together()
         self._baselines = type(self._baselines).restore_state(state["baselines"])
-
-
-def _serve(ensemble: Ensemble, answered: Answered) -> NDArray[np.float64]:
-    """What an ensemble answers to samples, each before it is learned."""
-    given = answered.answers, answered.alive, answered.truth
-    if isinstance(ensemble, LabelEnsemble):
-        return ensemble.serve(*given, answered.known)
-    return ensemble.serve(*given, answered.centre, answered.spread)
 
 
 def _chosen(

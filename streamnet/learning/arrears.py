@@ -39,7 +39,7 @@ class Arrears:
         return not before or before[0].answers.shape[2:] == answered.answers.shape[2:]
 
     def add(self, answered: Answered, said: NDArray[np.float64]) -> bool:
-        """Put off samples that come next after these and fit, and what the ensemble said.
+        """Put off samples that come next after these and fit, and what `Alternatives.say` told.
 
         Returns whether it is time to judge them.
         """
@@ -60,4 +60,4 @@ class Arrears:
         self.clear()
         if len(answered) == 1:  # as it is where somebody looks after each sample
             return answered[0], said[0]
-        return joined(answered), np.concatenate(said)
+        return joined(answered), np.concatenate(said, axis=1)

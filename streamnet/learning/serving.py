@@ -193,7 +193,7 @@ class Server:
         Args:
             answered: The samples.
             losses: shape=(n, candidates), as the evaluator scored them.
-            said: What the ensemble answered to them.
+            said: What `Alternatives.say` told of them.
         """
         about = answered.answers, answered.truth, answered.known
         losses = self.sample_loss.update(*about, losses)

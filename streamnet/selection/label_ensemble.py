@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from typing import Self
 from typing import final
@@ -11,12 +12,11 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.repeated import repeated
+from streamnet.selection.label_mixers import MIXERS
+from streamnet.selection.label_pool import LabelPool
 from streamnet.selection.mixing import Mixing
-from streamnet.selection.opinion_pool import MIXERS
-from streamnet.selection.opinion_pool import pool
-from streamnet.selection.opinion_pool import scratch_of
 
-__all__ = ("LabelEnsemble",)
+__all__ = ("LabelEnsemble", "go_together")
 
 _NOTHING = np.empty(0, np.int32)  # stands for truths that nobody knows
 
@@ -53,13 +53,53 @@ class LabelEnsemble(Mixing):
         super().__init__(candidates, **others)
 
     def _begin(self) -> None:
-        self.weights = np.asfortranarray(self.weights)  # those of an expert side by side
-        self.squares = np.asfortranarray(self.squares)
-        # By the last label, and a row for none; nothing where that expert is not heard.
-        self.transitions = np.zeros((3 if self.members[self.candidates] else 0, 2))
-        self.frequencies = np.zeros(2)
-        self.last = np.array([2], np.int64)  # row of the last label
-        self.counts = np.zeros(2 if self._balanced else 0)  # of all labels so far
+        self._move(_pool_for([self]), 0)
+
+    def _move(self, pool: LabelPool, place: int) -> None:
+        """Have one's arrays in a pool from now on."""
+        own = {name: getattr(self, name) for name in Mixing._arrays}
+        self._pool, self._place = pool, place
+        self._look()
+        for name, array in own.items():
+            getattr(self, name)[...] = array
+
+    def _look(self) -> None:
+        """Know one's part of the pool's arrays."""
+        pool, place = self._pool, self._place
+        self.members = pool.members[place]
+        self.weights, self.squares = pool.weights[:, place].T, pool.squares[:, place].T
+        self.final, self.final_squares = pool.final[place], pool.final_squares[place]
+        self.losses, self.combined = pool.losses[place], pool.combined[place]
+        self.chosen = pool.chosen[place]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._look()  # copies of parts are no parts of the copy
+
+    @property
+    def follows(self) -> bool:
+        """Whether the expert is heard that looks at the last label."""
+        return bool(self.members[self.candidates])
+
+    @property
+    def transitions(self) -> NDArray[np.float64]:
+        """Labels by the one before, and a row for none; no row where nobody is to hear of them."""
+        return self._pool.transitions if self.follows else self._pool.transitions[:0]
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """Labels, faded as they are."""
+        return self._pool.frequencies
+
+    @property
+    def last(self) -> NDArray[np.int64]:
+        """Row of the last label."""
+        return self._pool.last
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        """Labels so far, of a balanced one."""
+        return self._pool.counts
 
     def serve(
         self,
@@ -82,33 +122,24 @@ class LabelEnsemble(Mixing):
         Returns:
             shape=(n, C), shares of the known classes; all 0 where none is known.
         """
-        candidates, n, width = answers.shape
-        self._make_room(width)
-        served = np.zeros((n, width))
-        pool(
-            answers,
-            alive,
-            truth,
-            known,
-            learns,
-            self.fading,
-            self.margin,
-            self.members,
-            self.weights,
-            self.squares,
-            self.final,
-            self.final_squares,
-            self.losses,
-            self.combined,
-            self.chosen,
-            self.transitions,
-            self.frequencies,
-            self.last,
-            self.counts,
-            *scratch_of(candidates, width, answers.dtype),
-            served,
-        )
-        return served
+        settings = self.fading, self.margin
+        served = self._pool.serve(answers, alive, truth, known, *settings, learns=learns)
+        own: NDArray[np.float64] = served[self._place]
+        return own
+
+    def serve_both(
+        self,
+        answers: NDArray[np.floating],
+        alive: NDArray[np.uint8],
+        truth: NDArray[np.int32],
+        known: NDArray[np.int32],
+    ) -> NDArray[np.float64]:
+        """What this one serves and the other one that goes with it, see `go_together`.
+
+        Takes little longer than one alone. Like `serve`, but shape=(2, n, C).
+        """
+        settings = self.fading, self.margin
+        return self._pool.serve(answers, alive, truth, known, *settings, learns=True)
 
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int
@@ -128,25 +159,14 @@ class LabelEnsemble(Mixing):
         asked = self if width <= len(self.frequencies) else self._aside()
         return asked.serve(answers, alive, _NOTHING, names, learns=False)
 
-    def _make_room(self, classes: int) -> None:
-        room = len(self.frequencies)
-        if classes <= room:
-            return
-        self.frequencies = np.append(self.frequencies, np.zeros(classes - room))
-        if self._balanced:
-            self.counts = np.append(self.counts, np.zeros(classes - room))
-        old = self.transitions
-        self.transitions = np.zeros((classes + 1 if len(old) else 0, classes))
-        self.transitions[:room, :room] = old[:room]
-        self.transitions[-1:, :room] = old[-1:]
-        if self.last[0] == room:
-            self.last = np.array([classes], np.int64)  # of this one alone: see `_aside`
+    def _aside(self) -> Self:
+        return self.restore_state(self.export_state())
 
     def adopt(self, other: Mixing) -> None:
         """As of any ensemble, and how frequent each label is."""
         assert isinstance(other, LabelEnsemble)
         super().adopt(other)
-        self._make_room(len(other.frequencies))
+        self._pool.make_room(len(other.frequencies))
         self.frequencies[: len(other.frequencies)] = other.frequencies
         if self._balanced:
             counts = other.counts if other._balanced else other.frequencies
@@ -157,7 +177,7 @@ class LabelEnsemble(Mixing):
         if not self._balanced:
             self._balanced = True
             self._arrays = (*self._arrays, "counts")
-            self.counts = self.frequencies.copy()
+            self._pool.counts = self.frequencies.copy()
 
     @classmethod
     def _restored(cls, state: dict[str, Any]) -> Self:
@@ -165,8 +185,33 @@ class LabelEnsemble(Mixing):
         classes = np.size(state["frequencies"])
         if not 2 <= classes <= 1 << 16:
             raise ModelFileError(f"ensemble: it counts {classes} classes")
-        self._make_room(classes)
+        self._pool.make_room(classes)
         self._take_over(state)
         if not 0 <= self.last[0] <= classes:
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
         return self
+
+
+def go_together(first: LabelEnsemble, second: LabelEnsemble) -> None:
+    """Let two ensembles of the same candidates learn together; see `LabelEnsemble.serve_both`.
+
+    Both have counted the same labels, with the same settings, as two do that saw the same samples.
+    """
+    pool = _pool_for([first, second])
+    pool.make_room(len(first.frequencies))
+    for name in ("frequencies", "last", "counts"):
+        getattr(pool, name)[...] = getattr(first, name)
+    for ensemble in (first, second):
+        if ensemble.follows:
+            pool.transitions[...] = ensemble.transitions
+    for place, ensemble in enumerate((first, second)):
+        ensemble._move(pool, place)
+
+
+def _pool_for(ensembles: Sequence[LabelEnsemble]) -> LabelPool:
+    return LabelPool(
+        ensembles[0].experts,
+        ensembles=len(ensembles),
+        follows=any(ensemble.follows for ensemble in ensembles),
+        balanced=ensembles[0]._balanced,
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamnet.samples import Task
 from streamnet.selection.label_ensemble import LabelEnsemble
+from streamnet.selection.label_ensemble import go_together
 from tests.learning.streams import differences
 from tests.selection.answering import Said
 from tests.selection.answering import said
@@ -135,6 +136,41 @@ def test_who_is_no_member_is_not_heard() -> None:
     twin = LabelEnsemble(3, members=np.array(members, np.uint8))
     assert serve(twin, replace(stream, answers=others)).tobytes() == served.tobytes()
     assert not ensemble.weights[:, [1, 3]].any()
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_two_that_go_together_serve_and_learn_what_each_would_alone(balanced: bool) -> None:
+    candidates = 3
+    stream = said(Task.CLASSIFICATION, N, candidates, seed=8)
+    members = [None, np.array([1, 0, 1, 0, 1], np.uint8)]
+
+    def pair() -> list[LabelEnsemble]:
+        return [LabelEnsemble(candidates, balanced=balanced, members=who) for who in members]
+
+    alone, together = pair(), pair()
+    for ensemble in (*alone, *together):  # as each may have before it was kept
+        serve(ensemble, stream.part(0, 100))
+    go_together(*together)
+    for start in range(100, N, 40):
+        part = stream.part(start, start + 40)
+        about = part.answers, part.alive, part.truth, part.known
+        both = together[0].serve_both(*about)
+        for ensemble, one, other in zip(alone, both, together, strict=True):
+            assert one.tobytes() == serve(ensemble, part).tobytes()
+            known = int(part.known[0])
+            asked = ensemble.answer(part.answers, part.alive, known)
+            assert other.answer(part.answers, part.alive, known).tobytes() == asked.tobytes()
+        if start == 140:  # what happens to one of them is nothing to the other one
+            for first, second in (alone, together):
+                first.reset(1)
+                second.reset(0, member=False)
+                second.shorten()
+        if start == 180:
+            together = deepcopy(together)
+        if start == 220:
+            together = pickle.loads(pickle.dumps(together))
+        for ensemble, other in zip(alone, together, strict=True):
+            assert differences(other.export_state(), ensemble.export_state()) == []
 
 
 SHARE = st.floats(0.0, 1.0, width=32)

@@ -18,18 +18,21 @@ from streamnet.networks.simd.arithmetic import positive_part
 from streamnet.networks.simd.arithmetic import reciprocal_root
 from streamnet.networks.simd.arithmetic import smaller
 from streamnet.networks.simd.arithmetic import splat
+from streamnet.networks.simd.arithmetic import splat_eight
 from streamnet.networks.simd.arithmetic import splat_four
 from streamnet.networks.simd.arithmetic import splat_four_wide
 from streamnet.networks.simd.arithmetic import splat_two_wide
 from streamnet.networks.simd.arithmetic import square_root
 from streamnet.networks.simd.arithmetic import subtract
 from streamnet.networks.simd.arithmetic import total
+from streamnet.networks.simd.arithmetic import total_of_fours
 from streamnet.networks.simd.arithmetic import truncated
 from streamnet.networks.simd.memory import broadcast
 from streamnet.networks.simd.memory import broadcast_like
 from streamnet.networks.simd.memory import fact
 from streamnet.networks.simd.memory import gather_four
 from streamnet.networks.simd.memory import load
+from streamnet.networks.simd.memory import load_eight
 from streamnet.networks.simd.memory import load_four
 from streamnet.networks.simd.memory import load_like
 from streamnet.networks.simd.memory import pick
@@ -37,10 +40,12 @@ from streamnet.networks.simd.memory import prefetch
 from streamnet.networks.simd.memory import put
 from streamnet.networks.simd.memory import store
 from streamnet.networks.simd.memory import store_in_parts
+from streamnet.networks.simd.vector import EIGHT
 from streamnet.networks.simd.vector import FOUR
 from streamnet.networks.simd.vector import LANES
 
 __all__ = (
+    "EIGHT",
     "FOUR",
     "LANES",
     "add",
@@ -54,6 +59,7 @@ __all__ = (
     "lane",
     "larger",
     "load",
+    "load_eight",
     "load_four",
     "load_like",
     "multiply",
@@ -66,6 +72,7 @@ __all__ = (
     "reciprocal_root",
     "smaller",
     "splat",
+    "splat_eight",
     "splat_four",
     "splat_four_wide",
     "splat_two_wide",
@@ -74,5 +81,6 @@ __all__ = (
     "store_in_parts",
     "subtract",
     "total",
+    "total_of_fours",
     "truncated",
 )

@@ -10,6 +10,7 @@ from numba.core import cgutils
 from numba.core import types
 from numba.extending import intrinsic
 
+from streamnet.networks.simd.vector import EIGHT
 from streamnet.networks.simd.vector import ELEMENTS
 from streamnet.networks.simd.vector import FOUR
 from streamnet.networks.simd.vector import LANES
@@ -23,6 +24,7 @@ __all__ = (
     "fact",
     "gather_four",
     "load",
+    "load_eight",
     "load_four",
     "load_like",
     "pick",
@@ -59,7 +61,7 @@ def _loading(lanes: int):
 
 
 # So many numbers of an array, which is contiguous, from an index on.
-load, load_four = _loading(LANES), _loading(FOUR)
+load, load_eight, load_four = _loading(LANES), _loading(EIGHT), _loading(FOUR)
 
 
 @intrinsic

@@ -10,9 +10,9 @@ from numba.core import types
 from numba.core.datamodel import PrimitiveModel
 from numba.core.datamodel import register_default
 
-__all__ = ("ELEMENTS", "FLAGS", "FOUR", "LANES", "Vector", "llvm", "size_of", "spread")
+__all__ = ("EIGHT", "ELEMENTS", "FLAGS", "FOUR", "LANES", "Vector", "llvm", "size_of", "spread")
 
-LANES, FOUR = 16, 4
+LANES, EIGHT, FOUR = 16, 8, 4
 FLAGS = ("reassoc", "nsz", "contract", "arcp", "afn")
 ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 _SUFFIX = {types.float32: "f32", types.float64: "f64"}

@@ -1,4 +1,4 @@
-"""Vectors of sixteen lanes, and of four, against numpy."""
+"""Vectors of sixteen lanes, of eight and of four, against numpy."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def roots(numbers, out):
 
 
 @kernel
-def roots_of_four(numbers, out):
-    for j in range(0, numbers.size, 4):
-        simd.store(out, j, simd.reciprocal_root(simd.load_four(numbers, j)))
+def roots_of_eight(numbers, out):
+    for j in range(0, numbers.size, 8):
+        simd.store(out, j, simd.reciprocal_root(simd.load_eight(numbers, j)))
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def roots_of_four(numbers, out):
     [
         (roots, np.float32, 2.0**-14),
         (roots, np.float64, 1e-15),
-        (roots_of_four, np.float32, 1e-6),
-        (roots_of_four, np.float64, 1e-15),
+        (roots_of_eight, np.float32, 1e-6),
+        (roots_of_eight, np.float64, 1e-15),
     ],
 )
 def test_one_over_the_root_is_exact_to_the_stated_error(
@@ -130,3 +130,23 @@ def test_four_lanes_do_what_numpy_does_and_touch_nothing_else(dtype: Any) -> Non
     x = a[1:5]
     rows = [x * b[2] + x, b[2] / np.abs(x), np.maximum(x, 0), np.full(4, 7)]
     np.testing.assert_allclose(out.reshape(4, 4), rows, rtol=1e-5 if dtype is np.float32 else 1e-13)
+
+
+@kernel
+def eight(a, b, out):
+    x = simd.load_eight(a, 1)
+    simd.store(out, 0, simd.multiply(x, simd.splat_eight(simd.pick(b, 2))))
+    simd.store_in_parts(out, 8, simd.total_of_fours(x))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_eight_lanes_do_what_numpy_does_and_touch_nothing_else(dtype: Any) -> None:
+    a, b = np.random.default_rng(3).normal(size=(2, 10)).astype(dtype)
+    out = np.full(20, 7, dtype)
+    eight(a, b, out)
+    x = a[1:9]
+    rows = [x * b[2], np.repeat(x.reshape(2, 4).sum(axis=1), 4)]
+    np.testing.assert_allclose(
+        out[:16].reshape(2, 8), rows, rtol=1e-5 if dtype is np.float32 else 1e-13
+    )
+    assert (out[16:] == 7).all()
