@@ -23,6 +23,7 @@ from streamnet.sources import compression
 from streamnet.sources.compression import MAGIC
 from streamnet.sources.compression import Decoder
 from streamnet.sources.compression import decoder_for
+from streamnet.sources.compression import piece_of
 
 __all__ = (
     "STANDARD_INPUT",
@@ -35,7 +36,6 @@ __all__ = (
 )
 
 STANDARD_INPUT = "-"
-PIECE = 4096  # unpacked bytes a step: all that a damaged file can lose in front of the damage
 PACKED_BYTES = 1 << 16  # of a packed file that are read at once
 LONGEST_MAGIC = max(map(len, MAGIC))
 LASTING = (ENOENT, EACCES, EPERM, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG)
@@ -178,10 +178,11 @@ class ByteStream:
                 if not given:
                     self._fail("is cut off in the middle of its compressed data")
                     break
-            fed = given[:PIECE] if decoder.needs_input else b""
+            most = piece_of(decoder)
+            fed = given[:most] if decoder.needs_input else b""
             given = given[len(fed) :]
             try:
-                piece = decoder.decompress(fed, max_length=min(PIECE, wanted))
+                piece = decoder.decompress(fed, max_length=min(most, wanted))
             except compression.errors as error:
                 self._fail(f"is damaged ({error})")
                 break

@@ -6,6 +6,7 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 if sys.version_info >= (3, 14):
@@ -13,7 +14,10 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ("MAGIC", "Decoder", "decoder_for", "errors")
+__all__ = ("MAGIC", "Decoder", "decoder_for", "errors", "piece_of")
+
+PIECE = 4096  # unpacked bytes: all that a damaged file can lose in front of the damage
+GZIP_PIECE = 1 << 16
 
 GZIP_FORMAT = 16 + zlib.MAX_WBITS
 SKIPPABLE = tuple(bytes((number, 0x2A, 0x4D, 0x18)) for number in range(0x50, 0x60))
@@ -44,7 +48,7 @@ class Decoder(Protocol):
 
 
 class _GzipDecoder:
-    """`zlib` with the interface of a `Decoder`."""
+    """`zlib` with the interface of a `Decoder`; it can go back in front of a damage."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(GZIP_FORMAT)
@@ -67,9 +71,27 @@ class _GzipDecoder:
 
     def decompress(self, data: bytes, /, max_length: int) -> bytes:
         """At most ``max_length`` bytes."""
-        found = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        before = self._inner.copy()
+        given = before.unconsumed_tail + data
+        try:
+            found = self._inner.decompress(given, max_length)
+        except zlib.error:
+            self._inner = before
+            if found := self._up_to_damage(given):
+                return found
+            raise
         self._full = len(found) == max_length  # more may wait inside zlib
         return found
+
+    def _up_to_damage(self, given: bytes) -> bytes:
+        """What can be had of data that is damaged; what unpacks is broken from then on."""
+        pieces: list[bytes] = []
+        with suppress(zlib.error):
+            while given:
+                pieces.append(self._inner.decompress(given, PIECE))
+                given = self._inner.unconsumed_tail
+        self._full = True  # so that the damage is met again before more is read
+        return b"".join(pieces)
 
 
 MAGIC: dict[bytes, Callable[[], Decoder]] = {
@@ -94,3 +116,12 @@ def decoder_for(head: bytes) -> Decoder | None:
         if head.startswith(magic):
             return make()
     return None
+
+
+def piece_of(decoder: Decoder) -> int:
+    """Bytes that are given to it and wanted of it in a step.
+
+    Each step gives other threads a turn at Python and has to wait for its own. Who can't go back in
+    front of a damage loses what a step would have given.
+    """
+    return GZIP_PIECE if isinstance(decoder, _GzipDecoder) else PIECE

@@ -3,7 +3,9 @@ from __future__ import annotations
 import gzip
 import lzma
 import random
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -15,6 +17,7 @@ from streamnet.sources import Columns
 from streamnet.sources import open_files
 from streamnet.sources.bytestreams import ByteStream
 from streamnet.sources.compression import MAGIC
+from streamnet.sources.compression import PIECE
 from streamnet.sources.compression import decoder_for
 from tests.sources.reading import content
 from tests.sources.reading import read
@@ -112,6 +115,25 @@ def test_a_damaged_file_breaks_off_by_name(tmp_path: Path, pack: Packer) -> None
     path = write(tmp_path, "f.csv", bytes(packed))
     _, message = blocks_before_a_break(path)
     assert message.startswith(f"{path} is damaged (")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_hardly_anything_in_front_of_a_damage_is_lost(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    whole = TEXT.encode()[: chance.choice((20_000, 300_000, len(TEXT)))]
+    packed = bytearray(gzip.compress(whole, mtime=0))
+    packed[chance.randrange(10, len(packed))] ^= 1 << chance.randrange(8)
+    found, failure = everything(write(tmp_path, "f.gz", bytes(packed)), 1 << 20)
+    # What there is to be had: zlib gives it bit by bit until it meets the damage.
+    unpacker, bare = zlib.decompressobj(16 + zlib.MAX_WBITS), bytearray()
+    with suppress(zlib.error):
+        rest = bytes(packed)
+        while rest and not unpacker.eof:
+            bare += unpacker.decompress(rest, 64)
+            rest = unpacker.unconsumed_tail
+    assert found[: len(bare)] == bare[: len(found)]
+    assert len(found) > len(bare) - PIECE
+    assert (failure is None) == unpacker.eof
 
 
 def test_a_file_that_is_damaged_from_the_start_is_refused(tmp_path: Path) -> None:
