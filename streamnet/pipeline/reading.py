@@ -20,6 +20,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.errors import DataError
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.cadence import Cadence
+from streamnet.pipeline.channels import put
 from streamnet.pipeline.cutting import Arrival
 from streamnet.pipeline.cutting import Cuts
 from streamnet.pipeline.glance import Glance
@@ -165,14 +166,14 @@ class Reader:
                 logger.error("the source broke off: %s", error)
                 self.broken = error
             if self._cadence is not None and self.records != self._cut:
-                await send.send(self.barrier(last=True))
+                await put(send, self.barrier(last=True))
 
     async def _receive(self, send: Send) -> Block | None:
         """The next block, None at the end; meanwhile cut if time demands it."""
         # A stop cancels only the wait for a block, so it is looked for after every other one.
         while not self.stopped:
             if self._glances:
-                await send.send(self._glances.popleft())
+                await put(send, self._glances.popleft())
                 continue
             left = inf if self._cadence is None else self._seconds_left(self._cadence)
             with CancelScope(deadline=current_time() + left) as self._waiting:
@@ -187,12 +188,12 @@ class Reader:
         number, cadence = self._cutter.number, self._cadence
         if cadence is not None and cadence.due(number, self.records):
             cadence.cut(number, self.records)
-            await send.send(self.barrier())
+            await put(send, self.barrier())
 
     async def _send(self, send: Send, block: Block) -> None:
         self._unsent = records_of(block)
         for arrival in self._cutter.cut(block):
-            await send.send(arrival)
+            await put(send, arrival)
             self._unsent -= records_of(arrival.block)
             self.records += records_of(arrival.block)
             self._end = arrival.block.end

@@ -37,6 +37,7 @@ from streamnet.learning.trainer import Snapshot
 from streamnet.learning.trainer import plain_decisions
 from streamnet.pipeline.barrier import Barrier
 from streamnet.pipeline.barrier import pending
+from streamnet.pipeline.channels import put
 from streamnet.pipeline.cutting import Arrival
 from streamnet.pipeline.glance import Glance
 from streamnet.pipeline.limit import RejectionLimit
@@ -97,15 +98,15 @@ async def encode(
         async for arrival in receive:
             if isinstance(arrival, Glance):
                 arrival.encoder = encoder.snapshot()
-                await send.send(arrival)
+                await put(send, arrival)
                 continue
             if isinstance(arrival, Barrier):
                 arrival.encoder = encoder.snapshot()
                 arrival.parts["limit"] = limit.export_state()
-                await send.send(arrival)
+                await put(send, arrival)
                 continue
             coded, error = await worker.run(len(arrival.block), work, arrival)
-            await send.send(coded)
+            await put(send, coded)
             if error is not None:
                 reader.give_up(error, arrival.block, coded.encoded.block)
                 async for unused in receive:
@@ -124,14 +125,14 @@ async def evaluate(
     with receive, send:
         async for scored in receive:
             if isinstance(scored, Glance):
-                await send.send(scored)
+                await put(send, scored)
                 continue
             if isinstance(scored, Barrier):
                 scored.parts["evaluator"] = await to_thread.run_sync(evaluator.export_state)
-                await send.send(scored)
+                await put(send, scored)
                 continue
             samples = len(scored.encoded.block)
-            await send.send(await worker.run(samples, evaluator.evaluate, scored))
+            await put(send, await worker.run(samples, evaluator.evaluate, scored))
 
 
 async def serve(
@@ -158,13 +159,13 @@ async def serve(
                 trainer = judged.parts["trainer"]
                 trainer["decisions"] = plain_decisions(pending(latest, trainer))
                 judged.parts["server"] = await to_thread.run_sync(server.export_state)
-                await send.send(judged)
+                await put(send, judged)
                 continue
             served = await worker.run(len(judged.scored.encoded.block), server.serve, judged)
             if served.decision is not None:
                 latest.append(served.decision)
-                await decisions.send(served.decision)
-            await send.send(served)
+                await put(decisions, served.decision)
+            await put(send, served)
 
 
 async def record(
@@ -187,7 +188,7 @@ async def record(
                     state.failed(error)
                     continue
                 served.parts["emitted"] = state.emitted
-                await send.send(served)
+                await put(send, served)
                 continue
             block = served.scored.encoded.block
             work = records_of(block) if recorder.is_busy else 1 + len(block.rejected)
@@ -195,7 +196,7 @@ async def record(
             if served.emitted is not None:
                 emission = publish(served.emitted)
                 if emission is not None:
-                    await send.send(emission)
+                    await put(send, emission)
 
 
 async def keep(state: State, receive: MemoryObjectReceiveStream[Emission | Barrier]) -> None:

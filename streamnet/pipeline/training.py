@@ -23,6 +23,7 @@ from streamnet.learning.trainer import Job
 from streamnet.learning.trainer import Scored
 from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.barrier import Barrier
+from streamnet.pipeline.channels import put
 from streamnet.pipeline.glance import Glance
 from streamnet.pipeline.processors import send_away
 from streamnet.pipeline.stages import Coded
@@ -49,12 +50,12 @@ async def train(
                 if isinstance(coded, Glance):
                     await learning.pass_on()
                     await to_thread.run_sync(coded.pass_trainer, trainer)
-                    await send.send(coded)
+                    await put(send, coded)
                     continue
                 if isinstance(coded, Barrier):
                     await learning.pass_on()
                     coded.parts["trainer"] = await to_thread.run_sync(trainer.export_state)
-                    await send.send(coded)
+                    await put(send, coded)
                     continue
                 if learning.awaits_decision:
                     # It is on a round all of which was passed on before the block in work.
@@ -130,11 +131,11 @@ class _Learning:
         if self._worker.is_brief(samples):
             await self.pass_on()
             learn = partial(self._trainer.learn, coded.encoded, coded.ending)
-            await self._send.send(self._worker.measure(samples, learn))
+            await put(self._send, self._worker.measure(samples, learn))
             return
         if last:
             await self.pass_on()
-            await self._send.send(await self._learn_alone(coded))
+            await put(self._send, await self._learn_alone(coded))
             return
         before, self._last = self._last, self._leader.submit(self._learn, coded)
         await self._pass(before)
@@ -146,7 +147,7 @@ class _Learning:
 
     async def _pass(self, learned: Future[Scored] | None) -> None:
         if learned is not None:
-            await self._send.send(await to_thread.run_sync(learned.result))
+            await put(self._send, await to_thread.run_sync(learned.result))
 
     async def _learn_alone(self, coded: Coded) -> Scored:
         """Learn a block that none waits behind: threads do only what takes long.
