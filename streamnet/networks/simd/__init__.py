@@ -1,4 +1,4 @@
-"""Sixteen numbers in one register, or four: a small numba extension for explicit SIMD.
+"""Sixteen numbers in one register, or fewer: a small numba extension for explicit SIMD.
 
 Plain loops over a network's units load and store the units for every input. A vector keeps them
 in registers: LLVM maps its sixteen lanes to one 512-bit register, or splits it where the
@@ -19,7 +19,6 @@ from streamnet.networks.simd.arithmetic import reciprocal_root
 from streamnet.networks.simd.arithmetic import smaller
 from streamnet.networks.simd.arithmetic import splat
 from streamnet.networks.simd.arithmetic import splat_eight
-from streamnet.networks.simd.arithmetic import splat_four
 from streamnet.networks.simd.arithmetic import splat_four_wide
 from streamnet.networks.simd.arithmetic import splat_two_wide
 from streamnet.networks.simd.arithmetic import square_root
@@ -30,7 +29,6 @@ from streamnet.networks.simd.arithmetic import truncated
 from streamnet.networks.simd.memory import broadcast
 from streamnet.networks.simd.memory import broadcast_like
 from streamnet.networks.simd.memory import fact
-from streamnet.networks.simd.memory import gather_four
 from streamnet.networks.simd.memory import load
 from streamnet.networks.simd.memory import load_eight
 from streamnet.networks.simd.memory import load_four
@@ -54,7 +52,6 @@ __all__ = (
     "divide",
     "fact",
     "gate",
-    "gather_four",
     "keep",
     "lane",
     "larger",
@@ -73,7 +70,6 @@ __all__ = (
     "smaller",
     "splat",
     "splat_eight",
-    "splat_four",
     "splat_four_wide",
     "splat_two_wide",
     "square_root",

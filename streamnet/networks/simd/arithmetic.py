@@ -12,7 +12,6 @@ from numba.extending import intrinsic
 from streamnet.networks.simd.vector import EIGHT
 from streamnet.networks.simd.vector import ELEMENTS
 from streamnet.networks.simd.vector import FLAGS
-from streamnet.networks.simd.vector import FOUR
 from streamnet.networks.simd.vector import LANES
 from streamnet.networks.simd.vector import Vector
 from streamnet.networks.simd.vector import llvm
@@ -33,7 +32,6 @@ __all__ = (
     "smaller",
     "splat",
     "splat_eight",
-    "splat_four",
     "splat_four_wide",
     "splat_two_wide",
     "square_root",
@@ -66,7 +64,7 @@ def _splatting(lanes: int):
 
 
 # One number in all lanes.
-splat, splat_eight, splat_four = _splatting(LANES), _splatting(EIGHT), _splatting(FOUR)
+splat, splat_eight = _splatting(LANES), _splatting(EIGHT)
 splat_two_wide, splat_four_wide = _splatting(2 * LANES), _splatting(4 * LANES)
 
 

@@ -22,7 +22,6 @@ __all__ = (
     "broadcast",
     "broadcast_like",
     "fact",
-    "gather_four",
     "load",
     "load_eight",
     "load_four",
@@ -62,29 +61,6 @@ def _loading(lanes: int):
 
 # So many numbers of an array, which is contiguous, from an index on.
 load, load_eight, load_four = _loading(LANES), _loading(EIGHT), _loading(FOUR)
-
-
-@intrinsic
-def gather_four(typing_context, array, index):
-    """Four numbers of ``array`` from an index on, read one by one.
-
-    A vector of numbers that were just written one by one can't be read before they are in the
-    cache.
-    """
-
-    def generate(context, builder, signature, args):
-        pointer = _element_pointer(context, builder, signature, args)
-        vector = ir.Constant(ir.VectorType(ELEMENTS[array.dtype], FOUR), ir.Undefined)
-        for lane in range(FOUR):
-            place = ir.Constant(ir.IntType(32), lane)
-            # Of four plain loads compilers make one again.
-            number = builder.load_atomic(
-                builder.gep(pointer, [place]), "unordered", size_of(array.dtype)
-            )
-            vector = builder.insert_element(vector, number, place)
-        return vector
-
-    return Vector(array.dtype, FOUR)(array, types.intp), generate
 
 
 @intrinsic
