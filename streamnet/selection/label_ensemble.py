@@ -187,6 +187,7 @@ class LabelEnsemble(Mixing):
             raise ModelFileError(f"ensemble: it counts {classes} classes")
         self._pool.make_room(classes)
         self._take_over(state)
+        self.weights *= self.members  # only by them is anybody left out: see `label_mixers.mix`
         if not 0 <= self.last[0] <= classes:
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
         return self

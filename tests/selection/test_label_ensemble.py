@@ -138,6 +138,20 @@ def test_who_is_no_member_is_not_heard() -> None:
     assert not ensemble.weights[:, [1, 3]].any()
 
 
+def test_who_is_no_member_is_not_heard_whatever_weight_a_file_gives_it() -> None:
+    stream = said(Task.CLASSIFICATION, N, 3, seed=5)
+    ensemble = LabelEnsemble(3, members=np.array([1, 0, 1, 0, 1], np.uint8))
+    serve(ensemble, stream.part(0, 200))
+    state = ensemble.export_state()
+    state["weights"][:, [1, 3]] = 3.0
+    restored = LabelEnsemble.restore_state(state)
+    rest = stream.part(200, N)
+    about = rest.answers, rest.alive, int(stream.known[-1])
+    assert restored.answer(*about).tobytes() == ensemble.answer(*about).tobytes()
+    assert serve(restored, rest).tobytes() == serve(ensemble, rest).tobytes()
+    assert restored.influence().tolist() == ensemble.influence().tolist()
+
+
 @pytest.mark.parametrize("balanced", [False, True])
 def test_two_that_go_together_serve_and_learn_what_each_would_alone(balanced: bool) -> None:
     candidates = 3
