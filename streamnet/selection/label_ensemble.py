@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 from typing import Self
 from typing import final
@@ -160,7 +161,9 @@ class LabelEnsemble(Mixing):
         return asked.serve(answers, alive, _NOTHING, names, learns=False)
 
     def _aside(self) -> Self:
-        return self.restore_state(self.export_state())
+        aside = copy(self)
+        aside._pool = copy(self._pool)  # which makes room by new arrays
+        return aside
 
     def adopt(self, other: Mixing) -> None:
         """As of any ensemble, and how frequent each label is."""

@@ -49,7 +49,7 @@ class LabelPool:
         self.counts = np.zeros(2 if balanced else 0)  # of all labels so far
 
     def make_room(self, classes: int) -> None:
-        """Be able to count so many labels."""
+        """Be able to count so many labels; arrays that have to grow are made anew."""
         room = len(self.frequencies)
         if classes <= room:
             return
@@ -61,7 +61,7 @@ class LabelPool:
         self.transitions[:room, :room] = old[:room]
         self.transitions[-1:, :room] = old[-1:]
         if self.last[0] == room:
-            self.last[0] = classes
+            self.last = np.array([classes], np.int64)  # of this one alone: a copy may be asked
 
     def serve(
         self,

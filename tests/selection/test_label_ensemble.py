@@ -112,6 +112,15 @@ def test_who_is_asked_about_more_labels_than_it_knows_stays_as_it_was() -> None:
     LabelEnsemble.restore_state(ensemble.export_state())
 
 
+def test_to_be_asked_about_more_labels_it_is_not_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of `streamnet train` are asked so each time; that took ten times as long."""
+    ensemble = LabelEnsemble(2)
+    monkeypatch.setattr(LabelEnsemble, "restore_state", None)
+    answers = np.array([[[0.1, 0.2, 0.7]], [[0.3, 0.3, 0.4]]])
+    found = ensemble.answer(answers, np.ones((2, 1), np.uint8), 3)
+    assert found.argmax(axis=1).tolist() == [2]
+
+
 def test_one_that_was_not_balanced_can_become_so() -> None:
     """As states of before there was balance do; the first answers count what was not faded yet."""
     stream = said(Task.CLASSIFICATION, N, 3, seed=4, dtype="float64")
