@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,6 +45,7 @@ __all__ = ("Registry",)
 SETTINGS = "model.json"
 TRIAL = ".trial-"  # begins the name of a folder in which a model is tried before it is made
 _FORGOTTEN = 3600.0  # seconds after which no process is at work any more in such a one
+LOCK = ".lock"  # no model can be called so
 START = "start"  # its file, with the suffix of its format; and its name in the settings
 
 
@@ -99,6 +102,24 @@ class Registry:
     def get(self, name: str) -> Hosted | None:
         """The model of that name, None if there is none."""
         return self.models.get(name)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other daemons away from the folder, which is made if it is absent.
+
+        Raises:
+            StateError: If another one is at it.
+        """
+        lock = None
+        # `run` tells what is wrong. Models have locks of their own, and wait for a disk to recover.
+        with suppress(OSError):
+            self._files.make_dir(self.folder)
+            lock = WriterLock(self.folder, name=LOCK, files=self._files)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Start all models, and run them until `stop`.

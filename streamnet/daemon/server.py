@@ -203,7 +203,8 @@ async def serve(
 
     Raises:
         ConfigurationError: If it can't listen there, or must not without a token.
-        StateError: If the models' folder can't be read, or settings in it make no sense.
+        StateError: If the models' folder can't be read, settings in it make no sense, or another
+            daemon is at it.
     """
     address = Address() if address is None else address
     access = Access() if access is None else access
@@ -211,7 +212,7 @@ async def serve(
         place = f"host is {address.host!r}, which others can reach"
         raise ConfigurationError(f"{place}, but then a token is needed: token_file or token_env")
     address.check_certificate()
-    with address.listen() as listener:
+    with registry.locked(), address.listen() as listener:
         daemon = _Daemon(registry, address, access, limits or Limits(), listener, reload, say)
         try:
             await daemon.run()

@@ -24,6 +24,7 @@ class WriterLock:
 
     Args:
         folder: An existing folder.
+        name: Of its file there.
         files: The file system.
 
     Raises:
@@ -42,9 +43,9 @@ class WriterLock:
 
     NAME = "lock"
 
-    def __init__(self, folder: Path, *, files: Files = DISK) -> None:
+    def __init__(self, folder: Path, *, name: str = NAME, files: Files = DISK) -> None:
         self._files = files
-        self._path = path = folder / self.NAME
+        self._path = path = folder / name
         handle = files.lock(path)
         if handle is None:
             who = ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
@@ -184,6 +186,9 @@ class StandInRegistry:
         self.settings: dict[str, Any] = {}
         self.starts: dict[str, Any] = {}
         self._stopped = anyio.Event()
+
+    def locked(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         task_status.started()

@@ -139,6 +139,21 @@ def test_what_was_acknowledged_survives_kill_9(run_file: Path, kills: int) -> No
         assert status.rejected == {}
 
 
+def test_a_second_daemon_on_the_same_folder_is_refused_before_it_listens(run_file: Path) -> None:
+    with daemon(run_file) as server, Client(server.url) as client:
+        client.learn("lamp", samples(50))
+        command = [sys.executable, "-m", "streamnet", "serve", str(run_file)]
+        second = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=IN_TIME
+        )
+        assert (second.returncode, second.stdout) == (1, "")
+        assert len(second.stderr.splitlines()) == 1
+        told = f"/models is in use by process {server.process.pid}: only one may write there\n"
+        assert second.stderr.endswith(told)
+        until_learned(client, 50)
+        assert client.status("lamp").state == "learning"
+
+
 def test_a_run_file_with_faults_is_told(run_file: Path) -> None:
     run_file.write_text("[serve]\nprt = 1\n[model.lamp]\nsource.targt = 'x'\n")
     with pytest.raises(AssertionError, match=r"serve\.prt(.|\n)*targt"):

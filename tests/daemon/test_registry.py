@@ -249,6 +249,19 @@ def test_a_new_model_takes_over_nothing_that_is_left_of_another(
     with_limit(run, main)
 
 
+def test_one_daemon_at_a_time_is_at_a_folder_and_one_that_cannot_be_locked_is_no_obstacle(
+    tmp_path: Path,
+) -> None:
+    folder, file = tmp_path / "all", tmp_path / "file"
+    file.touch()
+    with Registry(folder).locked():
+        told = f"all is in use by process {os.getpid()}: only one may write there"
+        with pytest.raises(StateError, match=told), Registry(folder).locked():
+            pass
+    with Registry(folder).locked(), Registry(file).locked():
+        assert file.read_bytes() == b""
+
+
 def test_what_another_daemon_is_at_is_neither_reset_nor_deleted(
     run: Runner, tmp_path: Path
 ) -> None:
