@@ -30,6 +30,7 @@ logger = logging.getLogger("streamnet.daemon")
 _SYNC_WITHIN = 0.1  # seconds until what nobody waits for is on the disk
 _PAUSE = 0.25  # seconds until the next try after a failure
 _CLOSED = "the model ends, and takes nothing more"
+_TRIED = 1 << 16  # bytes: a large batch for which there is no room keeps out no small ones
 _UNIT = 4096  # bytes that are reckoned as one piece of work
 
 
@@ -81,6 +82,8 @@ class Committer:
         self._make = make
         self._frames: list[Frame] = []  # taken, not written
         self._taken = self._written = self._synced = 0  # frames so far
+        self._size = 0  # bytes that were to be written last
+        self._sync_fails = False
         self._to_write: deque[_Waiting] = deque()
         self._to_sync: deque[_Waiting] = deque()
         self._stopping = False
@@ -125,6 +128,11 @@ class Committer:
             raise ClosedError(_CLOSED)
         if self.failure is not None:
             raise OutputError(self._why(self.failure))
+
+    @property
+    def refuses(self) -> bool:
+        """Whether what is to be on the disk would be refused just now."""
+        return self.failure is not None or self._sync_fails
 
     async def commit(self, frame: Frame | None, *, durable: bool) -> None:
         """Take a frame that the intake has just given, and wait until it is written.
@@ -198,10 +206,10 @@ class Committer:
         frames, self._frames = self._frames, []
         # Now, since meanwhile the intake goes on.
         state = self.intake.export_state() if self.journal.is_full else None
-        work = sum(frame.size for frame in frames) / _UNIT
+        self._size = sum(frame.size for frame in frames)
         if self.journal.waits_for_sync:
             await to_thread.run_sync(self.journal.sync)
-        await self._worker.run(work, self.journal.append, frames)
+        await self._worker.run(self._size / _UNIT, self.journal.append, frames)
         self._written += len(frames)
         self._tell_written()
         if state is not None:
@@ -230,11 +238,11 @@ class Committer:
         while self.failure is not None and not self._stopping:
             await sleep(_PAUSE)
             with suppress(OSError):
+                await to_thread.run_sync(self.journal.try_out, min(self._size, _TRIED))
                 self.intake = await to_thread.run_sync(self._folded)
                 self.failure = None
 
     async def _sync(self) -> None:
-        failing = False
         while not (self._ended and self._synced == self._written):
             await self._dirty.wait()
             self._dirty = Event()
@@ -246,16 +254,16 @@ class Committer:
             try:
                 await to_thread.run_sync(self.journal.sync)
             except OSError as error:
-                if not failing:  # once, though it may be tried for days
+                if not self._sync_fails:  # once, though it may be tried for days
                     logger.warning("%s; it is tried again", self._why(error))
-                failing = True
+                self._sync_fails = True
                 _fail(self._to_sync, error)
                 if self._ended:
                     return
                 await sleep(_PAUSE)
                 self._dirty.set()
                 continue
-            failing, self._synced = False, written
+            self._sync_fails, self._synced = False, written
             while self._to_sync and self._to_sync[0].number <= written:
                 self._to_sync.popleft().done.set()
 

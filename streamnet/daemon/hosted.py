@@ -103,6 +103,11 @@ class Hosted:
         return self._lifecycle.failure
 
     @property
+    def waits_for_disk(self) -> bool:
+        """Whether nothing can be taken until the disk recovers; it goes on by itself then."""
+        return self._lifecycle.waits_for_disk
+
+    @property
     def lives(self) -> int:
         """How many have begun: generations of models may begin anew with each."""
         return self._lifecycle.lives
@@ -289,8 +294,7 @@ class Hosted:
         return life
 
     def _check_room(self, life: Life) -> None:
-        most, pace = self.max_queued, life.watch.pace.value
-        check_room(self.name, queued=self.queued, most=most, pace=pace)
+        check_room(self.name, queued=self.queued, most=self.max_queued, pace=life.watch.pace.value)
 
     # ------------------------------------------------------------ what there is
 
@@ -333,9 +337,7 @@ class Hosted:
     @property
     def _learner(self) -> Learner | None:
         life = self._life
-        if life is None or not life.pipeline.ready.is_set():
-            return None
-        return life.pipeline.learner
+        return life.pipeline.learner if life and life.pipeline.ready.is_set() else None
 
     def board(self) -> Board | None:
         """Scores and leaders of this moment; None before the first sample could be learned."""

@@ -206,6 +206,19 @@ class Journal:
             self.samples += sum(frame.samples for frame in frames)
             self.end += len(data)
 
+    def try_out(self, size: int) -> None:
+        """See whether so many bytes could be appended: zeros, which are no frame, come and go.
+
+        Raises:
+            OSError: If not.
+        """
+        with self._syncing, self._lock:
+            self._mend()
+            if self._handle is not None:
+                self._is_torn = True
+                write_all(self._files, self._handle, bytes(size))
+                self._mend()
+
     def sync(self) -> None:
         """Put all that was appended before on the disk.
 

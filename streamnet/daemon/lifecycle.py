@@ -97,6 +97,11 @@ class Lifecycle:
             return "paused"
         return self._state
 
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether nothing can be taken until the disk recovers; it goes on by itself then."""
+        return self._failures > 0 or (self.life is not None and self.life.committer.refuses)
+
     def _enter(self, state: HostedState) -> None:
         before, self._state = self.state, state
         if state == "learning":
@@ -184,6 +189,7 @@ class Lifecycle:
         if not isinstance(error, OSError) and not (
             isinstance(error, StateError) and isinstance(error.__cause__, OSError)
         ):
+            self._failures = 0
             return inf
         self._failures += 1
         return min(_SOONEST * 2.0 ** min(self._failures - 1, 10), _LATEST)

@@ -34,14 +34,19 @@ async def _alive(_: Request, service: Service) -> Response:
 
 
 async def _ready(_: Request, service: Service) -> Response:
-    states = {name: hosted.state for name, hosted in service.registry.models.items()}
+    models = service.registry.models.values()
     if service.stopping.is_set():
         return replied(Health("stopping"), 503)
-    if "starting" in states.values():
+    # Both pass by themselves. What waits for a person, such as a model that failed for another
+    # reason, would keep the others from being asked for as long.
+    if any(hosted.waits_for_disk for hosted in models):
+        response = replied(Health("refusing"), 503)
+    elif any(hosted.state == "starting" for hosted in models):
         response = replied(Health("starting"), 503)
-        response.headers["retry-after"] = "1"
-        return response
-    return replied(Health("ok"))
+    else:
+        return replied(Health("ok"))
+    response.headers["retry-after"] = "1"
+    return response
 
 
 async def _metrics(_: Request, service: Service) -> Response:
@@ -71,7 +76,7 @@ OPERATIONS = (
         "/readyz",
         None,
         _ready,
-        "Whether all models have been taken up again",
+        "Whether all models have been taken up again, and the disk takes their samples",
         reply=Health,
     ),
     Operation(

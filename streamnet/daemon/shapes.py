@@ -357,9 +357,9 @@ class Event(_Reply):
 
 
 class Health(_Reply):
-    """Whether the daemon is well."""
+    """Whether the daemon is well; ``refusing``, it takes no samples until the disk recovers."""
 
-    status: Literal["ok", "starting", "stopping"]
+    status: Literal["ok", "starting", "refusing", "stopping"]
 
 
 class SampleProblem(_Reply):

@@ -45,6 +45,7 @@ class StandIn:
         self.name = name
         self.state = "learning"
         self.lives = 1
+        self.waits_for_disk = False
         self.events = EventLog(100, clock=lambda: 0.0)
         self.events.add("state", state=self.state)
         self.taken: list[Any] = []

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from streamnet.daemon import committing
 from streamnet.daemon.committing import Committer
 from streamnet.daemon.intake import Intake
 from streamnet.daemon.journal import Journal
@@ -30,8 +31,10 @@ class Moody(Memory):
         self.full = False
         self.failing = False
         self.tries = 0  # of syncs that failed
+        self.writes = 0
 
     def write(self, handle: int, data: bytes) -> int:
+        self.writes += 1
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().write(handle, data)
@@ -130,6 +133,36 @@ def test_a_full_disk_refuses_and_recovers_by_itself(
     assert numbers(files) == [*range(10), 10, 21]
     assert outcomes[21] == 11
     assert "nothing more is taken until it can be written" in caplog.text
+
+
+def test_a_disk_refuses_until_it_takes_what_it_did_not_and_nobody_has_to_try(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(committing, "_PAUSE", 0.002)
+    files = Moody()
+
+    async def story(committer: Committer, outcomes: dict[int, Any]) -> None:
+        await send(committer, 0, outcomes)
+        await until(lambda: not committer.refuses)
+        files.full = True
+        await send(committer, 1, outcomes)
+        writes = files.writes
+        await until(lambda: files.writes > writes + 5)
+        assert committer.refuses
+        await send(committer, 2, outcomes)
+        files.full = False
+        await until(lambda: not committer.refuses)
+        await send(committer, 3, outcomes)
+        files.failing = True
+        await send(committer, 4, outcomes)
+        assert committer.refuses
+        files.failing = False
+        await until(lambda: not committer.refuses)
+
+    outcomes = run(played, files, story)
+    assert [number for number, outcome in outcomes.items() if isinstance(outcome, str)] == [1, 2, 4]
+    assert numbers(files) == [0, 3, 4]
+    assert caplog.text.count("nothing more is taken until it can be written") == 1
 
 
 def test_a_failing_sync_acknowledges_nothing_and_loses_nothing(run: Runner) -> None:

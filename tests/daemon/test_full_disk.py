@@ -6,15 +6,19 @@ import errno
 from math import inf
 from pathlib import Path
 
+import anyio
+import httpx2
 import pytest
 
 from streamnet.daemon import lifecycle
 from streamnet.daemon.hosted import Hosted
+from streamnet.daemon.registry import Registry
 from streamnet.durability.files import DiskFiles
 from streamnet.durability.files import Files
 from streamnet.errors import OutputError
 from streamnet.errors import StateError
 from tests.conftest import Runner
+from tests.daemon.calling import client_beside
 from tests.daemon.hosting import hosting
 from tests.daemon.hosting import learned
 from tests.daemon.hosting import rows
@@ -85,16 +89,54 @@ def test_a_model_that_starts_on_a_full_disk_names_it_and_starts_by_itself_when_t
     run(main)
 
 
+def test_readiness_tells_of_a_disk_that_takes_nothing_as_long_as_it_does(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "_SOONEST", 0.05)
+    files = Filling(DiskFiles())
+    registry = Registry(tmp_path, {"spam": settings_of()}, files=files)
+
+    async def ready(http: httpx2.AsyncClient) -> tuple[int, str]:
+        told = await http.get("/readyz")
+        return told.status_code, told.json()["status"]
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group, client_beside(registry) as http:
+            files.full = True  # at the start
+            await group.start(registry.run)
+            spam = registry.models["spam"]
+            await until(lambda: spam.lives >= 3)
+            assert await ready(http) == (503, "refusing")
+            files.full = False
+            await until(lambda: spam.state == "learning")
+            assert await ready(http) == (200, "ok")
+            files.full = True  # later
+            body = {"samples": rows(5)}
+            assert (await http.post("/v1/models/spam/samples", json=body)).status_code == 507
+            for _ in range(20):
+                await anyio.sleep(0.05)
+                assert await ready(http) == (503, "refusing")
+            files.full = False
+            await until(lambda: not spam.waits_for_disk)
+            assert await ready(http) == (200, "ok")
+            registry.stop()
+
+    run(main)
+
+
 def test_tries_after_the_disk_failed_grow_rarer_and_other_failures_wait_for_somebody(
     tmp_path: Path,
 ) -> None:
-    tried = lifecycle.Lifecycle("spam", settings_of(), tmp_path)._seconds_after
+    waiting = lifecycle.Lifecycle("spam", settings_of(), tmp_path)
+    tried = waiting._seconds_after
     full = OSError(errno.ENOSPC, "No space left on device")
     told = StateError("state: No space left on device")
     told.__cause__ = full
     waits = [tried(error) for error in (full, told, full, full, full, full, full, full)]
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert waiting.waits_for_disk
     assert tried(StateError("the state can't be gone on from: seed")) == inf
+    assert not waiting.waits_for_disk  # but for somebody
 
 
 def refuses(hosted: Hosted) -> bool:

@@ -222,6 +222,23 @@ def test_a_flipped_bit_in_the_middle_is_noticed_when_it_is_read() -> None:
         numbers(opened(files))
 
 
+def test_what_is_tried_out_leaves_nothing_wherever_it_goes_wrong() -> None:
+    for fault in FAULTS:
+        for at in range(4):
+            disk = Memory()
+            journal = opened(disk)
+            journal.append([frame(0)])
+            files = journal._files = Faulty(disk, at, fault)
+            with suppress(OSError, Killed):
+                journal.try_out(500)
+            journal._files = disk
+            if not files.dead:
+                journal.append([frame(1)])
+                journal.sync()
+                assert numbers(journal) == [0, 1]
+            assert numbers(opened(disk)) == ([0] if files.dead else [0, 1])
+
+
 def test_a_segment_has_a_least_size() -> None:
     with pytest.raises(ConfigurationError, match="segment_bytes is 1023, but must be >= 1024"):
         Journal(FOLDER, segment_bytes=1023)

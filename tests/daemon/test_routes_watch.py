@@ -26,6 +26,19 @@ def test_health_and_metrics_are_told(http: TestClient, wine: StandIn) -> None:
     assert 'streamnet_baseline{baseline="no_change",model="wine"} NaN' in text
 
 
+def test_a_daemon_whose_disk_takes_nothing_is_alive_and_answers_but_is_not_ready(
+    http: TestClient, wine: StandIn
+) -> None:
+    wine.waits_for_disk = True
+    told = http.get("/readyz")
+    assert (told.status_code, told.json()) == (503, {"status": "refusing"})
+    assert told.headers["retry-after"] == "1"
+    assert http.get("/healthz").status_code == 200
+    assert http.post("/v1/models/wine/predict", json={"sample": {"x": 1}}).status_code == 200
+    wine.waits_for_disk = False
+    assert http.get("/readyz").status_code == 200
+
+
 def test_readiness_ends_with_the_daemon(registry: StandInRegistry) -> None:
     stopping = anyio.Event()
     http = client(registry, stopping=stopping)
