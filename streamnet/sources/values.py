@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
@@ -61,6 +62,8 @@ class Reading(NamedTuple):
             return value.strip(WHITESPACE) in self.missing
         if isinstance(value, UNORDERED):
             return bool(value != value)
+        if isinstance(value, Decimal):
+            return value.is_nan()  # a signalling one can't be compared
         return value is None or type(value).__name__ == "NAType"  # that of pandas
 
 
