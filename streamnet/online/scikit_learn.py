@@ -61,9 +61,8 @@ class ScikitLearnEstimator(ABC):
             ConfigurationError: If a setting is unknown or breaks its rule; nothing changes then.
         """
         with self._lock:
-            changed = {**self._params, **params}
-            type(self)(**changed)  # refuses what must not be
-            self._params = changed
+            # Another one refuses what must not be, and reads what can be read only once.
+            self._params = type(self)(**{**self._params, **params}).get_params()
             if not self._has_learned():
                 self._begin()
         return self

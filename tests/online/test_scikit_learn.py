@@ -121,6 +121,15 @@ def test_candidates_that_can_be_read_only_once_serve_every_fit() -> None:
     assert flat(estimator.fit(X, y).export_state()) == first
 
 
+def test_candidates_that_can_be_read_only_once_can_be_set() -> None:
+    first = flat(OnlineClassifier(FEW).fit(X, y).export_state())
+    before = OnlineClassifier().set_params(candidates=iter(FEW))
+    behind = OnlineClassifier().partial_fit(X[:9], y[:9]).set_params(candidates=iter(FEW))
+    for estimator in (before, behind):
+        assert flat(estimator.fit(X, y).export_state()) == first
+        assert flat(estimator.fit(X, y).export_state()) == first
+
+
 def test_settings_change_before_the_first_sample_or_with_the_next_fit() -> None:
     changed = OnlineClassifier(FEW, seed=1).set_params(seed=2).partial_fit(X, y)
     other = OnlineClassifier(FEW, seed=2).partial_fit(X, y)
