@@ -18,9 +18,12 @@ from anyio import Event
 from anyio import RunFinishedError
 from anyio import current_time
 from anyio import from_thread
+from anyio import get_cancelled_exc_class
 from anyio import move_on_after
 from anyio import sleep
 from anyio.lowlevel import current_token
+
+from streamnet.errors import DataError
 
 __all__ = ("ThreadPump",)
 
@@ -81,6 +84,10 @@ class ThreadPump(Generic[T]):
                 await sleep(GATHER)
         self._taken = current_time()
         if not self._items and self._failure is not None:
+            if isinstance(self._failure, get_cancelled_exc_class()):
+                # Raised here it would end the task that asks, as if somebody had cancelled it.
+                name = type(self._failure).__name__
+                raise DataError(f"{name} was raised in it") from self._failure
             raise self._failure
         # One after the other, since the thread may append meanwhile.
         items = [self._items.popleft() for _ in range(len(self._items))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from asyncio import CancelledError
 from collections.abc import Iterator
 from queue import Queue
 from time import sleep
@@ -12,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from streamnet.errors import DataError
 from streamnet.samples import Block
 from streamnet.samples import Task
 from streamnet.sources import IterableSource
@@ -91,3 +93,24 @@ def test_only_one_thread_asks_a_plain_iterable_and_none_once_it_is_closed(backen
     thread.join(SECONDS)
     assert not thread.is_alive()
     assert len(threads) == asked <= 6 * 1024
+
+
+def test_a_plain_iterable_whose_own_work_is_cancelled_is_no_whole_stream() -> None:
+    """It may ask an event loop of its own for each sample: no task of ours was cancelled."""
+
+    def broken() -> Iterator[dict[str, Any]]:
+        for number in range(300):
+            yield {"x": number, "y": "a"}
+        raise CancelledError
+
+    blocks: list[Block] = []
+
+    async def main() -> None:
+        source = IterableSource(broken(), target="y", task=Task.CLASSIFICATION)
+        await source.open()
+        while (block := await source.receive()) is not None:
+            blocks.append(block)
+
+    with pytest.raises(DataError, match=r"iterable broke off \(CancelledError was raised in it\)"):
+        anyio.run(main)
+    assert numbers(blocks) == list(range(300))
