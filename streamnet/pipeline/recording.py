@@ -52,6 +52,11 @@ class Recorder:
         """Whether good samples make work, too."""
         return bool(self.sinks) or self.ledger is not None
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether a sink is none of ours: it may wait, also for what the event loop has to do."""
+        return any(not isinstance(sink, Output) for sink in self.sinks)
+
     def write(self, served: Served) -> None:
         """Take a served block."""
         self.rejections(served)

@@ -53,6 +53,7 @@ from streamnet.pipeline.recording import Recorder
 from streamnet.pipeline.state import Emission
 from streamnet.pipeline.state import State
 from streamnet.pipeline.threads import BRIEF
+from streamnet.pipeline.threads import NEVER_BRIEF
 from streamnet.pipeline.threads import Worker
 
 __all__ = ("Coded", "encode", "evaluate", "keep", "record", "serve")
@@ -177,7 +178,7 @@ async def record(
     brief: float = BRIEF,
 ) -> None:
     """Write down what was rejected and served, publish emitted champions, complete the cuts."""
-    worker = Worker(brief)
+    worker = Worker(NEVER_BRIEF if recorder.may_wait else brief)
     with receive, send:
         async for served in receive:
             if isinstance(served, Barrier):

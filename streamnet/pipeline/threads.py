@@ -10,7 +10,7 @@ from typing import final
 
 from anyio import to_thread
 
-__all__ = ("BRIEF", "Worker")
+__all__ = ("BRIEF", "NEVER_BRIEF", "Worker")
 
 T = TypeVar("T")
 
@@ -18,6 +18,7 @@ T = TypeVar("T")
 # in seconds, is done at once: the event loop waits no longer than that. Where nobody else needs
 # the loop more is better: threads that take turns with each other at Python are slower than one.
 BRIEF = 0.0005
+NEVER_BRIEF = -inf  # all work is done in threads
 SLOWER = 1.1
 
 

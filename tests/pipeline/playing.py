@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -145,11 +144,8 @@ def counting() -> tuple[list[int], Callable[[Served], None]]:
 
 
 def in_loop(function: Callable[[], None]) -> None:
-    """Call from a sink in the event loop's thread, where brief work is done anyway."""
-    if threading.current_thread() is threading.main_thread():
-        function()
-    else:
-        from_thread.run_sync(function)
+    """Call from a sink, which has a thread of its own, in the event loop's."""
+    from_thread.run_sync(function)
 
 
 def checksum(model: Model) -> str:

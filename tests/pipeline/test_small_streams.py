@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import numpy as np
 import pytest
+from anyio import from_thread
 
 from streamnet.errors import DataError
 from streamnet.errors import NoCandidateError
@@ -113,6 +114,22 @@ def test_a_thousand_blocks_of_one_sample_come_through_one_by_one(run: Runner) ->
     )
     assert checksum(result.model) == checksum(at_once.model)
     assert plain(result.report) == plain(at_once.report)
+
+
+def test_a_sink_can_wait_for_the_event_loop_however_brief_its_work_is(run: Runner) -> None:
+    """It always has a thread of its own; in the loop it would wait for itself."""
+    firsts: list[int] = []
+
+    async def take(first: int) -> None:
+        firsts.append(first)
+
+    def sink(served: Served) -> None:
+        from_thread.run(take, served.scored.first)
+
+    source = Playing(stream(Task.REGRESSION, N), largest=20)
+    run(pipeline_of(source, sinks=[sink], block_size=20, brief=10.0).run)
+    assert len(firsts) >= N // 20
+    assert firsts == sorted(firsts)
 
 
 def test_statistics_and_board_agree_with_the_report_at_the_end(run: Runner) -> None:
