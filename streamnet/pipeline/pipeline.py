@@ -45,6 +45,7 @@ from streamnet.pipeline.champions import Champions
 from streamnet.pipeline.champions import about_of
 from streamnet.pipeline.cutting import Cutter
 from streamnet.pipeline.given import check_parts
+from streamnet.pipeline.given import sinks_of
 from streamnet.pipeline.glance import Glance
 from streamnet.pipeline.identity import identity_of
 from streamnet.pipeline.reading import Reader
@@ -135,14 +136,13 @@ class Pipeline:
         **learning: Any,
     ) -> None:
         check_settings(learning, type(self), Learner)
-        check_parts(threads, brief, state, start, rejections, sinks)
+        check_parts(threads, brief, state, start, rejections)
         seed, candidates = seed_of(seed), candidates_of(candidates)
-        self.source = source
+        self.source, self.state = source, state
         self.rejections = rejections or Rejections()
         self.learner: Learner | None = None
         self.schema: Schema | None = None
         self.ready = Event()
-        self.state = state
         self._reader = Reader(
             source,
             Cutter(block_size=block_size, round_size=round_size),
@@ -158,7 +158,7 @@ class Pipeline:
         self._encoder, self._settings = learning.get("encoder"), settings or {}
         self._dtype, self._seed, self._threads = learning["dtype"], seed, int(threads)
         self._brief = brief
-        self.sinks, self._prepare = list(sinks), prepare
+        self.sinks, self._prepare = sinks_of(sinks), prepare
         self._champions = Champions()
         self._glances: list[Glance] = []  # on their way
         self._begun = self._started = self._ended = 0.0
@@ -292,7 +292,7 @@ class Pipeline:
         if saved is not None:
             restore_learning(learner, recorder, saved)
         if self._prepare is not None:
-            recorder.add(self._prepare(learner, schema) or ())
+            recorder.add(sinks_of(self._prepare(learner, schema) or ()))
         if state is not None:
             state.forget_abandoned(saved or {})
         begin_outputs(recorder, saved)

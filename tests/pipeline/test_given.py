@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streamnet.errors import ConfigurationError
+from streamnet.learning.serving import Served
 from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline.state import State
@@ -25,6 +26,13 @@ async def late(_: object) -> None:
     """A sink that nobody would await."""
 
 
+class Late:
+    """Another one."""
+
+    async def __call__(self, _: object) -> None:
+        """Do nothing."""
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -37,6 +45,9 @@ async def late(_: object) -> None:
         ({"block_size": 2.5}, r"block_size is 2\.5, but must be a whole number"),
         ({"sinks": [5]}, "sinks has 5, but must have functions"),
         ({"sinks": [late]}, "sinks has <function late .*, but must have functions"),
+        ({"sinks": [Late()]}, "sinks has <.*Late object .*, but must have functions"),
+        ({"sinks": print}, "sinks is <built-in function print>, but must be a list of functions"),
+        ({"prepare": lambda *_: print}, "sinks is <built-in function print>, but must be a list"),
         ({"window": "9"}, "window is '9', but must be a whole number"),
         ({"alpha": "0.1"}, r"alpha is '0\.1', but must be a number"),
         ({"encoder": {"autoencoder": 4}}, r"encoder\.autoencoder is 4, but must be a dict"),
@@ -48,6 +59,15 @@ def test_a_part_of_another_type_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         run(Pipeline(source(), **given).run)
+
+
+def test_sinks_that_can_be_read_only_once_are_called(run: Runner) -> None:
+    given: list[Served] = []
+    prepared: list[Served] = []
+    once: Any = (iter(sinks) for sinks in ([given.append], [prepared.append]))
+    run(Pipeline(source(), sinks=next(once), prepare=lambda *_: next(once)).run)
+    assert sum(len(served.serials) for served in given) == 100
+    assert prepared == given
 
 
 def test_a_run_with_numbers_of_numpy_is_that_with_pythons(run: Runner, tmp_path: Path) -> None:
