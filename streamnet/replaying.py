@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 from typing import final
 
@@ -256,7 +257,7 @@ def replay(
 def _name_of(file: Any) -> str:
     if not isinstance(file, str | os.PathLike):
         raise ConfigurationError(
-            f"files has {file!r}, but must have names, each an argument of its own"
+            f"files has {shortened(file)}, but must have names, each an argument of its own"
         )
     return os.fspath(file)
 

@@ -363,3 +363,9 @@ def test_options_may_be_numbers_and_sets_of_other_libraries(tmp_path: Path) -> N
     assert other.model.document()["checksum"] == plain.model.document()["checksum"]
     with pytest.raises(ConfigurationError, match=r"files has \[.*\], but must have names"):
         replay([str(path)], target="y")  # type: ignore[arg-type]
+
+
+def test_samples_in_place_of_files_are_told_in_few_words() -> None:
+    with pytest.raises(ConfigurationError, match="files has ") as caught:
+        replay([{"x": i, "y": "ab"[i % 2]} for i in range(5000)], target="y")  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 300

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from itertools import islice
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def listed(targets: Any, name: str = "y") -> list[Any]:
         return list(_plain(targets))
     except TypeError:
         rule = "must be several: one for each sample" if name == "y" else "must be several"
-        raise DataError(f"{name} is {targets!r}, but {rule}") from None
+        raise DataError(f"{name} is {shortened(targets)}, but {rule}") from None
 
 
 def rows_and_targets(

@@ -205,3 +205,9 @@ def test_a_column_of_pyarrow_is_a_list_of_targets() -> None:
     assert listed(Column()) == ["a", "b"]
     with pytest.raises(DataError, match="classes is 'ab', but must be several"):
         listed("ab", "classes")
+
+
+def test_what_is_no_list_of_targets_is_told_in_few_words() -> None:
+    with pytest.raises(DataError, match=r"y is 'aaa.*aaa', but must be several") as caught:
+        listed("a" * 100_000)
+    assert len(str(caught.value)) < 100
