@@ -71,6 +71,10 @@ class Columns:
             raise ConfigurationError(f"kinds is {self.kinds!r}, but must be a dict by column")
         if not isinstance(self.target, str | None):
             raise ConfigurationError(f"target is {self.target!r}, but must be the name of a column")
+        if self.schema is not None and self.target in [f.name for f in self.schema.fields]:
+            # Each column of a file is read once, as an input or as the truth.
+            why = "that is an input of the model"
+            raise ConfigurationError(f"target is {self.target!r}, but {why}")
         for name, kind in self.kinds.items():
             if name in self.drop or name == self.target:
                 role = "the target" if name == self.target else "dropped"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn import metrics
 
@@ -105,6 +106,24 @@ def test_the_truth_may_be_in_another_column(cli: Cli, model: Path) -> None:
     renamed = [{"number": r["number"], "shade": r["shade"], "truth": r["label"]} for r in rows(50)]
     report = evaluated(cli, model, write("new.csv", csv_text(renamed)), "--target", "truth")
     assert report["measures"]["model"]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("column", ["number", "shade"])
+def test_what_the_model_reads_can_not_be_the_truth(
+    cli: Cli, model: Path, column: str, suffix: str
+) -> None:
+    frame = pl.DataFrame(rows(50))
+    path = Path(f"new.{suffix}")
+    if suffix == "csv":
+        frame.write_csv(path)
+    elif suffix == "jsonl":
+        frame.write_ndjson(path)
+    else:
+        frame.write_parquet(path)
+    outcome = cli("evaluate", model, path, "--target", column)
+    assert outcome.code == 2
+    assert outcome.complaint == f"target is {column!r}, but that is an input of the model"
 
 
 def test_a_label_that_the_model_never_saw_counts_as_a_mistake(cli: Cli, model: Path) -> None:

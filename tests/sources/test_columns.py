@@ -80,6 +80,13 @@ def test_a_setting_that_makes_no_sense_is_refused(settings: dict[str, Any], mess
         Columns(**settings)
 
 
+@pytest.mark.parametrize("target", ["b", "last"])
+def test_an_input_of_a_model_can_not_be_its_target(target: str) -> None:
+    known = Schema((Field("a", Kind.NUMBER), Field("b", Kind.CATEGORY)), target, Task.REGRESSION)
+    with pytest.raises(ConfigurationError, match="target is 'b', but that is an input of the mod"):
+        Columns(schema=known).with_target("b")
+
+
 def test_a_task_may_be_given_as_text() -> None:
     text: Any = "regression"
     assert Columns(task=text).task is Task.REGRESSION
