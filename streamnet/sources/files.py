@@ -137,6 +137,8 @@ def open_files(
         folder = FolderSource(os.fspath(paths[0]), partial(_one_file, given), on_gap=on_gap)
         return _guarded(folder, columns)
     names = _expanded(paths, follow=follow)
+    if follow and STANDARD_INPUT in names[-1:]:
+        raise ConfigurationError("follow is True, but standard input is read to its end anyway")
     kind = format or _common_format(names)
     if kind in ("parquet", "ipc") and follow:
         raise ConfigurationError(f"format is {kind}, but such a file can't grow: follow its folder")

@@ -133,6 +133,8 @@ def test_settings_are_checked_before_anything_is_read(tmp_path: Path) -> None:
         open_files([path], max_record_bytes=0)
     with pytest.raises(ConfigurationError, match="standard input"):
         open_files(["-"], format="parquet")
+    with pytest.raises(ConfigurationError, match="follow is True, but standard input is read to"):
+        open_files([path, "-"], follow=True)
 
 
 SCRIPT = """
