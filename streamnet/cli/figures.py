@@ -33,7 +33,7 @@ def plural(count: int, thing: str) -> str:
     >>> plural(1, "switch"), plural(1200, "sample")
     ('1 switch', '1,200 samples')
     """
-    ending = "" if count == 1 else "es" if thing.endswith(("ch", "s")) else "s"
+    ending = "" if count == 1 else "es" if thing.endswith(("tch", "s")) else "s"
     return f"{count:,} {thing}{ending}"
 
 

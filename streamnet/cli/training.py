@@ -97,7 +97,7 @@ class Training:
             first = engine.rejected[0]
             complain(
                 f"left out: {plural(len(engine.rejected), 'record')} that could not be read; "
-                f"the first one, line {first.line}: {printable(first.detail)}"
+                f"the first one, {printable(first.place)}: {printable(first.detail)}"
             )
         if not self._quiet:
             self._tell(engine)
@@ -234,8 +234,8 @@ def _summary(engine: Engine, trained: Trained) -> Table:
     table.add_row("samples", sizes)
     table.add_row(
         "learned",
-        f"{plural(report['candidates'], 'network')}, {report['epochs']:,} epochs in "
-        f"{span(report['seconds'])}, {report['passes']:,} passes",
+        f"{plural(report['candidates'], 'network')}, {plural(report['epochs'], 'epoch')} in "
+        f"{span(report['seconds'])}, {plural(report['passes'], 'pass')}",
     )
     table.add_row(
         "winner",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from streamnet.modelfiles import Model
@@ -118,8 +120,23 @@ def test_records_that_cannot_be_read_are_told(cli: Cli, file: Path) -> None:
     file.write_text(file.read_text() + "1,2,3,4\n")
     done = cli("train", file, *QUICK, "--quiet")
     assert done.code == 0
-    what = "left out: 1 record that could not be read; the first one, line 102: "
+    what = f"left out: 1 record that could not be read; the first one, {file}, line 102: "
     assert done.complaint.startswith(what)
+
+
+def test_of_several_files_it_is_told_which_one_holds_a_bad_record(cli: Cli) -> None:
+    good = pl.DataFrame({"x": [float(i % 9) for i in range(100)], "y": ["a", "b"] * 50})
+    good.write_parquet("good.parquet")
+    good[:3].with_columns(x=pl.Series([1.0, math.inf, 2.0])).write_parquet("bad.parquet")
+    done = cli("train", "good.parquet", "bad.parquet", *QUICK, "--quiet")
+    assert done.code == 0
+    assert "the first one, bad.parquet, record at 1: column 'x'" in done.complaint
+
+
+def test_one_epoch_is_told_in_the_singular(cli: Cli, file: Path) -> None:
+    done = cli("train", file, "--tries", 1, "--epochs", 1, "--decay", 0)
+    assert "1 network, 1 epoch in" in done.out
+    assert done.out.splitlines()[1].rstrip().endswith(", 1 pass")
 
 
 def test_control_c_keeps_the_best_so_far(file: Path, tmp_path: Path) -> None:
