@@ -121,7 +121,7 @@ async def _last_column(
 ) -> str | None:
     """The name of the last column; None where the format knows its target, as libSVM does."""
     if STANDARD_INPUT in files:
-        return "last"  # it can't be read twice; of delimited text the source finds it itself
+        return "last"  # it can't be read twice; of most formats the source finds it itself
     source = open_files(files, columns=columns, **shape)
     try:
         schema = await source.open()

@@ -22,7 +22,10 @@ from streamnet.sources.drift import Drift
 from streamnet.sources.kinds import MISSING
 from streamnet.sources.values import Reading
 
-__all__ = ("Columns", "columns_named", "missing_column", "missing_target")
+__all__ = ("LAST", "Columns", "columns_named", "missing_column", "missing_target")
+
+LAST = ("last", "-1")
+"""What stands for the last column where a target is named."""
 
 NAMES_SHOWN = 40
 MOST_FIELDS = 4096

@@ -19,6 +19,7 @@ from streamnet.samples import TIMES
 from streamnet.samples import Block
 from streamnet.samples import Kind
 from streamnet.samples import Schema
+from streamnet.sources.columns import LAST
 from streamnet.sources.columns import Columns
 from streamnet.sources.columns import columns_named
 from streamnet.sources.columns import missing_column
@@ -48,7 +49,6 @@ from streamnet.sources.textformat import TextFormat
 
 __all__ = ("CsvFormat",)
 
-LAST = ("last", "-1")
 HEADER_LOOKED_FOR = 3  # records that may be the header which somebody meant
 
 logger = logging.getLogger("streamnet.sources")

@@ -19,6 +19,7 @@ from streamnet.samples import Kind
 from streamnet.samples import Schema
 from streamnet.samples import SparseRows
 from streamnet.samples import Task
+from streamnet.sources.columns import LAST
 from streamnet.sources.columns import Columns
 from streamnet.sources.kinds import is_number
 from streamnet.sources.kinds import task_of
@@ -95,7 +96,8 @@ class LibsvmFormat(TextFormat):
             if isinstance(line, _Line) and line.label is not None
         ]
         columns = self._columns
-        if columns.target is None and not columns.target_optional:
+        unnamed = columns.target is None and not columns.target_optional
+        if unnamed or columns.target in LAST:  # there is no other column
             columns = columns.with_target(LABEL)
         names = (LABEL,) if labels or not columns.target_optional else ()
         self._schema = columns.schema_of(

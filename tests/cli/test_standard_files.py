@@ -63,6 +63,13 @@ def test_a_closed_standard_input_holds_no_samples(cli: Cli, model: Path) -> None
         assert done.stderr == "streamnet: standard input holds no samples\n"
 
 
+def test_train_needs_no_target_for_libsvm_from_standard_input(cli: Cli) -> None:
+    path = write("moons.svm", "".join(f"{i % 2} 1:{i % 2}.{i % 7} 2:{i % 5}\n" for i in range(60)))
+    done = redirected(f"<{path}", "train", "-", "--tries", 1, "--epochs", 1, "--decay", 0)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "42 training, 9 validation, 9 test" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("command", "says"),
     [

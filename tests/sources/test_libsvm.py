@@ -131,3 +131,9 @@ def test_one_wide_row_does_not_make_all_rows_wide(tmp_path: Path) -> None:
 def test_there_is_no_column_but_the_label(tmp_path: Path, columns: Columns) -> None:
     with pytest.raises(SchemaError, match=r"no column 'y' .* only 'label'"):
         blocks_of(tmp_path, "1 1:1\n", columns)
+
+
+def test_the_label_is_the_last_column(tmp_path: Path) -> None:
+    schema, blocks = blocks_of(tmp_path, "1 1:1\n-1 1:2\n", Columns(target="last"))
+    assert schema.target == "label"
+    assert [list(block.target) for block in blocks if block.target is not None] == [["1", "-1"]]
