@@ -201,8 +201,10 @@ def state_of(settings: RunSettings, *, resume: bool) -> State | None:
     given = settings.state.given()
     folder = given.pop("dir", None)
     if folder is None:
-        if resume or given:
+        if resume:
             raise ConfigurationError("state is not given, but there must be one to go on from")
+        for name in given:
+            raise ConfigurationError(f"{name} is given, but state is not, so nothing is kept")
         return None
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)

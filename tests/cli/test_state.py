@@ -158,6 +158,14 @@ def test_resume_without_a_state_is_refused(cli: Cli, run_file: Path) -> None:
     assert "state is not given" in outcome.complaint
 
 
+@pytest.mark.parametrize("name", ["every_samples", "every_seconds"])
+def test_when_to_keep_a_state_is_refused_without_one(cli: Cli, run_file: Path, name: str) -> None:
+    option = f"--{name.replace('_', '-')}"
+    outcome = cli("replay", "stream.csv", "--target", "y", option, 5)
+    complaint = f"{name} is given, but state is not, so nothing is kept"
+    assert (outcome.code, outcome.complaint) == (2, complaint)
+
+
 def test_a_changed_setting_is_named(ran: Cli, run_file: Path) -> None:
     run_file.write_text(run_file.read_text().replace("seed = 3", "seed = 4"))
     outcome = ran("run", run_file, "--quiet")
