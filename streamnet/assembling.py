@@ -54,7 +54,7 @@ __all__ = (
 DEAD_LETTERS = "rejected.jsonl"
 STATE_DEAD_LETTERS = "dead-letters.jsonl"
 MAY_CHANGE = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
-"""Keys of a source that a run may go on with otherwise."""
+"""Keys of a source that a run may go on with otherwise, if the order of samples stays."""
 STANDARD_INPUT = "-"
 _SHAPE = ("format", "delimiter", "header", "max_record_bytes", "follow", "on_gap")
 _GRID = (
@@ -211,10 +211,12 @@ def state_of(settings: RunSettings, *, resume: bool) -> State | None:
     except OSError as error:
         raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
     source = settings.source.model_dump(mode="json", exclude=MAY_CHANGE) | {"limit": None}
+    # Behind the limit and the last file a shuffle buffer has emptied itself, and the next epoch has
+    # begun. Else they may be others, but what a source under a limit remembers is of another kind.
+    fixed = settings.source.shuffle_buffer or (settings.source.epochs or 1) > 1
+    if fixed:
+        source["files"] = settings.source.files
     if settings.source.limit is not None:
-        # Behind the limit a shuffle buffer has emptied itself, and the next epoch has begun. Else
-        # it may be another one, but what a source under a limit remembers is of another kind.
-        fixed = settings.source.shuffle_buffer or (settings.source.epochs or 1) > 1
         source["limit"] = settings.source.limit if fixed else "given"
     return State(folder, resume=resume, identity={"source": source}, **given)
 

@@ -200,6 +200,19 @@ def test_a_limit_behind_which_order_would_differ_is_kept(more: dict[str, Any]) -
     replay("stream.csv", **common, limit=300, resume=True)
 
 
+@pytest.mark.parametrize("more", [{"shuffle_buffer": 50}, {"epochs": 2}])
+def test_files_behind_which_order_would_differ_are_kept(more: dict[str, Any]) -> None:
+    """With another one behind them its samples would come in the last epoch alone, unscored."""
+    gopher_file(300)
+    Path("later.csv").write_text(Path("stream.csv").read_text())
+    common: dict[str, Any] = {"target": "y", "candidates": 2, "state": "one", **more}
+    replay("stream.csv", **common)
+    what = r"source\.files is \['stream.csv', 'later.csv'\], but was \['stream.csv'\]"
+    with pytest.raises(StateError, match=what):
+        replay("stream.csv", "later.csv", **common, resume=True)
+    replay("stream.csv", **common, resume=True)
+
+
 def test_a_run_that_a_drift_stopped_goes_on_as_if_it_had_been_told_so_from_the_beginning() -> None:
     lines = [f"{i % 7},{'ab'[i % 7 > 3]}" for i in range(600)]
     lines[400] = "many,a"

@@ -119,7 +119,15 @@ def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ['alpha is 0.5, but was 0.05']
     """
     saved, now = _plainly(in_full(saved)), _plainly(now)
-    return differences(_relaxed(_known(saved, now), now), now)
+    return differences(_relaxed(_known(_with_files(saved, now), now), now), now)
+
+
+def _with_files(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was saved, with the files of now where a state of before does not tell its own."""
+    source = now.get("source") or {}
+    if "files" not in source or not saved.get("source"):
+        return saved
+    return {**saved, "source": {"files": source["files"], **saved["source"]}}
 
 
 def _plainly(identity: Mapping[str, Any]) -> dict[str, Any]:

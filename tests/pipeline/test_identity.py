@@ -124,3 +124,11 @@ def test_a_drift_that_would_have_stopped_the_run_may_be_taken_otherwise_from_now
 def test_all_is_filled_in_once() -> None:
     full = identity(encoder={"autoencoder": {"code": 4}})
     assert in_full(full) == full
+
+
+def test_a_state_that_does_not_tell_its_files_had_those_of_now() -> None:
+    now = identity(source={"epochs": 2, "files": ["a.csv"]})
+    assert changes(identity(source={"epochs": 2}), now) == []
+    assert changes(identity(source={"epochs": 2, "files": ["b.csv"]}), now) == [
+        "source.files is ['a.csv'], but was ['b.csv']"
+    ]
