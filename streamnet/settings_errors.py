@@ -29,11 +29,11 @@ _RULES = {
     "enum": "must be {expected}",
     "finite_number": "must be a finite number",
     "float_type": "must be a number",
-    "greater_than": "must be > {gt:g}",
-    "greater_than_equal": "must be >= {ge:g}",
+    "greater_than": "must be > {gt}",
+    "greater_than_equal": "must be >= {ge}",
     "int_type": "must be a whole number",
-    "less_than": "must be < {lt:g}",
-    "less_than_equal": "must be <= {le:g}",
+    "less_than": "must be < {lt}",
+    "less_than_equal": "must be <= {le}",
     "literal_error": "must be {expected}",
     "model_type": "must be a table",
     "string_too_long": "must be a single character",
@@ -75,6 +75,7 @@ def _located(error: ErrorDetails, tables: Tables, called: Mapping[str, str]) -> 
         key = message.split(" ", 1)[0]
         path = path if path[-1:] == (key,) else (*path, *key.split("."))
         return path, f"{_called(path, called)}{message.removeprefix(key)}"
+    context = {name: _bound(value) for name, value in context.items()}
     rule = _RULES[error["type"]].format(**context) if error["type"] in _RULES else error["msg"]
     return path, f"{_called(path, called)} is {_shown(error['input'])}, but {rule}"
 
@@ -94,6 +95,11 @@ def _suggestion(path: KeyPath, tables: Tables) -> str:
         place = ("NAME" if part == "*" else part for part in elsewhere[close[0]])
         return f"did you mean {_dotted((*place, close[0]))}?"
     return f"known here: {', '.join(known)}"
+
+
+def _bound(value: object) -> object:
+    """A bound as it is written: 1 rather than 1.0, and all digits of a whole number."""
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 def _shown(value: object) -> str:

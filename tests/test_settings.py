@@ -186,6 +186,7 @@ def test_one_activation_is_for_all_layers() -> None:
         ("run.seed = 1.0", "run.seed is 1.0, but must be a whole number"),
         ("run.seed = true", "run.seed is true, but must be a whole number"),
         ("run.seed = -1", "run.seed is -1, but must be >= 0"),
+        (f"run.seed = {2**64}", f"run.seed is {2**64}, but must be <= {2**64 - 1}"),
         ("selection.margin = '1'", "selection.margin is '1', but must be a number"),
         (
             "source.task = 'regresion'",
