@@ -13,6 +13,7 @@ from pydantic import BeforeValidator
 from pydantic import field_validator
 from pydantic import model_validator
 
+from streamnet.errors import ConfigurationError
 from streamnet.settings_sections import Count
 from streamnet.settings_sections import Counts
 from streamnet.settings_sections import Numbers
@@ -151,6 +152,10 @@ class PopulationSection(Section):
     )
     @classmethod
     def _obey_the_rule_of_the_key(cls, values: Any, info: Any) -> Any:
+        if values == ():
+            # The default population would learn, and not what somebody may have meant by it.
+            none = ", or 'linear' for none" if info.field_name == "hidden" else ""
+            raise ConfigurationError(f"{info.field_name} is [], but must list what to try{none}")
         for value in values or ():
             _candidate({info.field_name: _layers(value) if info.field_name == "hidden" else value})
         return values
