@@ -212,11 +212,6 @@ def test_one_activation_is_for_all_layers() -> None:
             "population.hidden = '20x'",
             "population.hidden is '20x', but must be like 20, 64-32 or linear",
         ),
-        (
-            "population.hidden = []",
-            "population.hidden is [], but must list what to try, or 'linear' for none",
-        ),
-        ("population.knots = []", "population.knots is [], but must list what to try"),
         ("run.sed = 1", "run.sed is not a known key; did you mean 'seed'?"),
         ("source.seed = 1", "source.seed is not a known key; did you mean run.seed?"),
         (

@@ -21,8 +21,9 @@ async def put(send: MemoryObjectSendStream[T], item: T) -> None:
 
     >>> import anyio
     >>> send, receive = anyio.create_memory_object_stream(1)
-    >>> anyio.run(put, send, "block")
-    >>> receive.receive_nowait()
+    >>> with send, receive:
+    ...     anyio.run(put, send, "block")
+    ...     receive.receive_nowait()
     'block'
     """
     await checkpoint_if_cancelled()  # who is to receive may have been cancelled first, and be gone
