@@ -203,7 +203,8 @@ def state_of(settings: RunSettings, *, resume: bool) -> State | None:
     if folder is None:
         if resume:
             raise ConfigurationError("state is not given, but there must be one to go on from")
-        for name in given:
+        if given:
+            name = next(iter(given))
             raise ConfigurationError(f"{name} is given, but state is not, so nothing is kept")
         return None
     try:

@@ -92,10 +92,7 @@ class Alternatives:
 
         Shape (1, n, ...), or (2, n, ...) with what the model answers, where that is reckoned along.
         """
-        about = answered.answers, answered.alive, answered.truth
-        if isinstance(self.ensemble, LabelEnsemble):
-            return self.ensemble.serve_both(*about, answered.known)
-        return self.ensemble.serve(*about, answered.centre, answered.spread)[np.newaxis]
+        return _serve(self.ensemble, answered)
 
     def score(
         self, answered: Answered, said: NDArray[np.float64], chosen: NDArray[np.int32]
@@ -114,17 +111,11 @@ class Alternatives:
         else:
             simple = self._baselines.answers(answered.truth)
         answers[ENSEMBLE] = said[0]
-        answers[MODEL] = said[1] if len(said) > 1 else self._model_says(answered)
+        answers[MODEL] = said[1] if len(said) > 1 else _serve(self.model, answered)[0]
         answers[BASELINES[0] :] = simple
         answers[CHAMPION] = _chosen(answered.answers, chosen, simple[0])
         self.scores.update(answered, answers)
         return answers
-
-    def _model_says(self, answered: Answered) -> NDArray[np.float64]:
-        """What the model answers where it is reckoned later, many samples at a time."""
-        assert isinstance(self.model, NumberEnsemble)
-        about = answered.answers, answered.alive, answered.truth
-        return self.model.serve(*about, answered.centre, answered.spread)
 
     def start_from(self, state: dict[str, Any]) -> None:
         """Begin with how a model's networks answered together; they are the candidates."""
@@ -194,6 +185,14 @@ class Alternatives:
         self.scores.evaluator = type(self.scores.evaluator).restore_state(state["scores"])
         self._go_together()
         self._baselines = type(self._baselines).restore_state(state["baselines"])
+
+
+def _serve(ensemble: Ensemble, answered: Answered) -> NDArray[np.float64]:
+    """What an ensemble answers, and with labels the one that goes with it, before it is learned."""
+    about = answered.answers, answered.alive, answered.truth
+    if isinstance(ensemble, LabelEnsemble):
+        return ensemble.serve_both(*about, answered.known)
+    return ensemble.serve(*about, answered.centre, answered.spread)[np.newaxis]
 
 
 def _chosen(
