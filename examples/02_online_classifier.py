@@ -21,9 +21,9 @@ with gzip.open(DATA / "sms_spam.csv.gz", "rt", encoding="utf-8", newline="") as 
 
 classifier = streamnet.OnlineClassifier(
     [
-        streamnet.CandidateSettings(hidden=(), optimiser="adagrad", learning_rate=0.1),
-        streamnet.CandidateSettings(hidden=(32,), optimiser="adagrad", learning_rate=0.1),
-        streamnet.CandidateSettings(hidden=(32,), optimiser="rmsprop", learning_rate=0.003),
+        streamnet.CandidateSettings(hidden=(), optimizer="adagrad", learning_rate=0.1),
+        streamnet.CandidateSettings(hidden=(32,), optimizer="adagrad", learning_rate=0.1),
+        streamnet.CandidateSettings(hidden=(32,), optimizer="rmsprop", learning_rate=0.003),
     ],
     kinds={"text": streamnet.Kind.TEXT},
     seed=1,

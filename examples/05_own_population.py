@@ -18,9 +18,9 @@ from streamnet.sources import Columns
 FILE = Path(__file__).parent / "data" / "wine_red.csv.gz"
 
 candidates = [
-    streamnet.CandidateSettings(hidden=hidden, optimiser=optimiser, learning_rate=rate)
+    streamnet.CandidateSettings(hidden=hidden, optimizer=optimizer, learning_rate=rate)
     for hidden in ((), (32,), (64, 32))
-    for optimiser, rate in (("sgd", 0.01), ("adam", 0.003), ("adagrad", 0.03))
+    for optimizer, rate in (("sgd", 0.01), ("adam", 0.003), ("adagrad", 0.03))
 ]
 # The same network once with, and once without learning a few earlier wines again each time.
 candidates += [

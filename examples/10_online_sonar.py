@@ -20,7 +20,7 @@ SONAR = Path(__file__).parent / "data" / "sonar.data"
 ORDERS = range(5)
 candidates = [
     streamnet.CandidateSettings(
-        hidden=hidden, activation="relu", optimiser="sgd", learning_rate=rate, rehearsal=32
+        hidden=hidden, activation="relu", optimizer="sgd", learning_rate=rate, rehearsal=32
     )
     for hidden in ((64, 32), (100,))
     for rate in (0.01, 0.03)

@@ -9,32 +9,19 @@ that they raise on purpose are in `streamnet.errors`, below `StreamnetError`.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamnet.datasets import Sample
-    from streamnet.datasets import Set
-    from streamnet.datasets import kfold
-    from streamnet.datasets import split
+    from streamnet.datasets import Sample, Set, kfold, split
     from streamnet.engine import Engine
-    from streamnet.evaluation import Evaluation
-    from streamnet.evaluation import RegressionEvaluation
+    from streamnet.metrics import Evaluation, RegressionEvaluation
     from streamnet.modelfiles import Model
-    from streamnet.networks import CandidateSettings
-    from streamnet.networks import NeuralNetwork
-    from streamnet.online import AutoEncoder
-    from streamnet.online import OnlineClassifier
-    from streamnet.online import OnlineRegressor
-    from streamnet.pipeline import Champion
-    from streamnet.pipeline import Pipeline
-    from streamnet.pipeline import Result
-    from streamnet.pipeline import State
-    from streamnet.replaying import replay
-    from streamnet.samples import Kind
-    from streamnet.samples import Task
-    from streamnet.sources import IterableSource
-    from streamnet.sources import open_files
+    from streamnet.networks import CandidateSettings, NeuralNetwork
+    from streamnet.online import AutoEncoder, OnlineClassifier, OnlineRegressor
+    from streamnet.pipeline import Champion, Pipeline, Result, State
+    from streamnet.runs.replay import replay
+    from streamnet.samples import Kind, Task
+    from streamnet.sources import IterableSource, open_files
 
     __version__: str
 
@@ -69,7 +56,7 @@ _HOMES = {
     "CandidateSettings": "streamnet.networks",
     "Champion": "streamnet.pipeline",
     "Engine": "streamnet.engine",
-    "Evaluation": "streamnet.evaluation",
+    "Evaluation": "streamnet.metrics",
     "IterableSource": "streamnet.sources",
     "Kind": "streamnet.samples",
     "Model": "streamnet.modelfiles",
@@ -77,7 +64,7 @@ _HOMES = {
     "OnlineClassifier": "streamnet.online",
     "OnlineRegressor": "streamnet.online",
     "Pipeline": "streamnet.pipeline",
-    "RegressionEvaluation": "streamnet.evaluation",
+    "RegressionEvaluation": "streamnet.metrics",
     "Result": "streamnet.pipeline",
     "Sample": "streamnet.datasets",
     "Set": "streamnet.datasets",
@@ -85,7 +72,7 @@ _HOMES = {
     "Task": "streamnet.samples",
     "kfold": "streamnet.datasets",
     "open_files": "streamnet.sources",
-    "replay": "streamnet.replaying",
+    "replay": "streamnet.runs.replay",
     "split": "streamnet.datasets",
 }
 

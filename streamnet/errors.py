@@ -131,7 +131,7 @@ class RefusedError(StreamnetError):
     Args:
         message: What the daemon says.
         status: That of HTTP; 0 if there was no answer.
-        receipt: What was accepted before, of a stream of lines; see `streamnet.daemon.shapes`.
+        receipt: What was accepted before, of a stream of lines; see `streamnet.client.schemas`.
         number: Which of the samples or labels is refused, from 0, where it is one of them.
         detail: What is wrong with that one, where it is one of them.
     """

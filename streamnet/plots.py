@@ -1,4 +1,4 @@
-"""Plots: a confusion matrix and the errors of a regression as pictures; needs matplotlib."""
+"""Plots of a confusion matrix and of regression residuals; they need matplotlib."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from streamnet.checked import numbers
-from streamnet.durability.writing import write_durably
-from streamnet.errors import ConfigurationError
-from streamnet.errors import StreamnetError
+from streamnet.durability.files import write_durably
+from streamnet.errors import ConfigurationError, StreamnetError
+from streamnet.validation import check_array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,8 +26,8 @@ SUFFIXES = (".png", ".svg")
 """Endings of picture files."""
 
 INSTALL = "a plot needs matplotlib, which is not installed: pip install 'streamnet[report]'"
-MOST_COUNTS = 30  # classes, before there is no room for a number in each cell
-LONGEST = 16  # characters of a label
+MAX_ANNOTATED_CLASSES = 30  # classes, before there is no room for a number in each cell
+MAX_LABEL_LENGTH = 16  # characters of a label
 NO_ANSWER = "(none)"
 BINS = 40
 
@@ -62,7 +59,7 @@ def confusion_figure(labels: Sequence[Any], confusion: ArrayLike) -> Figure:
     >>> confusion_figure(("R", "M"), [[23, 8, 0], [0, 30, 0]]).axes[0].get_xlabel()
     'answer'
     """
-    counts = numbers("confusion", confusion)
+    counts = check_array("confusion", confusion)
     classes = len(labels)
     if not classes:
         raise ConfigurationError("labels is empty, but a plot needs one")
@@ -78,7 +75,7 @@ def confusion_figure(labels: Sequence[Any], confusion: ArrayLike) -> Figure:
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     figure.colorbar(image, ax=axes, label="share of the truth", fraction=0.046)
-    names = [_short(str(label)) for label in labels]
+    names = [_shorten(str(label)) for label in labels]
     columns = [*names, NO_ANSWER][: answered.shape[1]]
     slanted = max(map(len, columns)) > 3
     axes.set_xticks(
@@ -91,7 +88,7 @@ def confusion_figure(labels: Sequence[Any], confusion: ArrayLike) -> Figure:
     axes.set_yticks(range(classes), names, parse_math=False)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
-    if classes <= MOST_COUNTS:
+    if classes <= MAX_ANNOTATED_CLASSES:
         for (row, column), share in np.ndenumerate(shares):
             colour = "white" if share > 0.5 else "black"
             text = f"{answered[row, column]:,.0f}"
@@ -113,7 +110,7 @@ def residual_figure(truths: ArrayLike, answers: ArrayLike) -> Figure:
     >>> residual_figure([1.0, 2.0], [1.5, 2.0]).axes[1].get_xlabel()
     'truth - answer'
     """
-    y, a = numbers("truths", truths), numbers("answers", answers)
+    y, a = check_array("truths", truths), check_array("answers", answers)
     if y.ndim != 1 or y.shape != a.shape:
         raise ConfigurationError(f"answers has shape {a.shape}, but must have (n,) = {y.shape}")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -123,7 +120,7 @@ def residual_figure(truths: ArrayLike, answers: ArrayLike) -> Figure:
     y, a = y[known], a[known]
     figure = _figure(9.0, 4.2)
     beside, errors = figure.subplots(1, 2)
-    _draw_beside(beside, y, a)
+    _draw_scatter(beside, y, a)
     errors.hist(y - a, bins=BINS, color="tab:blue")
     errors.axvline(0.0, color="black", linewidth=0.8)
     errors.set_xlabel("truth - answer")
@@ -170,7 +167,7 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _draw_beside(axes: Any, y: NDArray[np.float64], a: NDArray[np.float64]) -> None:
+def _draw_scatter(axes: Any, y: NDArray[np.float64], a: NDArray[np.float64]) -> None:
     ends = [min(y.min(), a.min()), max(y.max(), a.max())]
     axes.plot(ends, ends, color="black", linewidth=0.8, label="exact")
     axes.scatter(y, a, s=8, alpha=0.4, linewidths=0, rasterized=True)
@@ -179,6 +176,6 @@ def _draw_beside(axes: Any, y: NDArray[np.float64], a: NDArray[np.float64]) -> N
     axes.legend(loc="upper left")
 
 
-def _short(label: str) -> str:
+def _shorten(label: str) -> str:
     text = "".join(c if c.isprintable() else "\ufffd" for c in label)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_LABEL_LENGTH else f"{text[: MAX_LABEL_LENGTH - 1]}…"

@@ -1,57 +1,30 @@
-"""Random numbers that are a pure function of their key, so nothing depends on who draws first.
+"""Counter-based random numbers: a pure function of their key, independent of drawing order.
 
-A key is made of whole numbers such as (seed, candidate, sample number, draw). They are mixed by the
-finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-OOPSLA 2014), whose every input bit flips every output bit with probability about one half.
+A key is a sequence of integers such as (seed, candidate, sample, draw), mixed by the finalizer of
+SplitMix64 (Steele, Lea and Flood 2014), in which every input bit flips every output bit with
+probability about one half.
 """
 
 from __future__ import annotations
 
-from operator import index
 from typing import Any
-from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.errors import ConfigurationError
 from streamnet.jit import jit
 
-__all__ = ("fill_rows", "fill_uniform", "key_of", "mix", "permutation", "seed_of", "signed_seed_of")
-
-
-def seed_of(given: SupportsIndex) -> int:
-    """A seed as a whole number of Python, whichever type of whole number it has.
-
-    Raises:
-        ConfigurationError: It is no whole number, or not from 0 to 2**64 - 1.
-    """
-    try:
-        seed = index(given)
-    except TypeError:
-        seed = -1
-    if not 0 <= seed < 1 << 64:
-        raise ConfigurationError(
-            f"seed is {given!r}, but must be a whole number from 0 to 2**64 - 1"
-        )
-    return seed
-
-
-def signed_seed_of(given: SupportsIndex) -> int:
-    """A seed as kernels take whole numbers: the one with the same 64 bits where they are signed.
-
-    Raises:
-        ConfigurationError: As for `seed_of`.
-
-    >>> signed_seed_of(7), signed_seed_of(2**64 - 7)
-    (7, -7)
-    """
-    seed = seed_of(given)
-    return seed - (1 << 64) if seed >> 63 else seed
+__all__ = (
+    "derive_key",
+    "fill_rows",
+    "fill_uniform",
+    "mix_key",
+    "permutation",
+)
 
 
 @jit
-def mix(key: Any, part: Any) -> Any:
+def mix_key(key: Any, part: Any) -> Any:
     """The key that stands for ``key`` followed by ``part``."""
     z = np.uint64(key) ^ (np.uint64(part) + np.uint64(0x9E3779B97F4A7C15))
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -70,7 +43,7 @@ def fill_uniform(out: NDArray[np.float64], key: int, first: int) -> None:
 @jit
 def _fill(out: NDArray[np.float64], key: Any, first: int) -> None:
     for i in range(out.size):
-        bits = mix(np.uint64(key), np.uint64(first + i)) >> np.uint64(11)
+        bits = mix_key(np.uint64(key), np.uint64(first + i)) >> np.uint64(11)
         out[i] = np.float64(bits) * (2.0 / 9007199254740992.0) - 1.0
 
 
@@ -80,21 +53,21 @@ def fill_rows(out: NDArray[Any], key: Any, first: int, limit: float) -> None:
 
     Args:
         out: shape=(rows, n), float32 or float64.
-        key: uint64; row i has what `fill_uniform` gives for the key ``mix(key, first + i)``.
+        key: uint64; row i has what `fill_uniform` gives for the key ``mix_key(key, first + i)``.
         first: Number of the first row.
         limit: Scale of all.
     """
     for i in range(out.shape[0]):
-        row = mix(np.uint64(key), np.uint64(first + i))
+        row = mix_key(np.uint64(key), np.uint64(first + i))
         for j in range(out.shape[1]):
-            bits = mix(row, np.uint64(j)) >> np.uint64(11)
+            bits = mix_key(row, np.uint64(j)) >> np.uint64(11)
             out[i, j] = (np.float64(bits) * (2.0 / 9007199254740992.0) - 1.0) * limit
 
 
-def key_of(*parts: int) -> int:
+def derive_key(*parts: int) -> int:
     """The key that stands for a sequence of whole numbers.
 
-    >>> key_of(0, 1) == key_of(0, 1), key_of(0, 1) == key_of(1, 0)
+    >>> derive_key(0, 1) == derive_key(0, 1), derive_key(0, 1) == derive_key(1, 0)
     (True, False)
     """
     key = 0

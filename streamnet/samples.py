@@ -1,20 +1,21 @@
-"""Schema, Block and what travels with them: the samples of a stream as columns."""
+"""Samples of a stream as columns: schema, block, position, and the operations on them.
+
+A `Schema` converts to plain values and back; blocks of an earlier schema can be widened to a
+later one and concatenated. Small constant columns are cached and shared.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-from typing import NamedTuple
-from typing import NoReturn
-from typing import final
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, NoReturn, TypeVar, final
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError
 
@@ -32,8 +33,15 @@ __all__ = (
     "Schema",
     "SparseRows",
     "Task",
-    "alike",
+    "are_compatible",
+    "cache_small",
+    "concatenate_blocks",
+    "constant_column",
+    "schema_from_dict",
+    "schema_to_dict",
+    "widen_block",
 )
+
 
 Sample = Mapping[str, Any]
 """One observation: a value by feature name."""
@@ -71,7 +79,7 @@ NUMERIC = TIMES | {Kind.NUMBER}
 """Kinds whose values are numbers in a block; those of times are seconds."""
 
 
-def alike(kind: Kind, other: Kind) -> bool:
+def are_compatible(kind: Kind, other: Kind) -> bool:
     """Whether a column of one kind goes where one of the other is known: all times are seconds."""
     return kind == other or (kind in TIMES and other in TIMES)
 
@@ -256,3 +264,98 @@ class Inputs(Struct, frozen=True, eq=False, gc=False):
     lags: int = 0  # how many of a sample's entries, the last ones in use, tell earlier targets
     # shape=(n, at most d): numbers of the dense inputs of more than two values, ascending, then -1
     splined: NDArray[np.int32] = NO_INPUTS
+
+
+def schema_to_dict(schema: Schema) -> dict[str, Any]:
+    """The schema as plain values.
+
+    >>> schema_to_dict(Schema((Field("age", Kind.NUMBER),), "income"))
+    {'fields': [['age', 'number']], 'target': 'income', 'task': None}
+    """
+    return {
+        "fields": [[name, str(kind)] for name, kind in schema.fields],
+        "target": schema.target,
+        "task": None if schema.task is None else str(schema.task),
+    }
+
+
+def schema_from_dict(values: Mapping[str, Any]) -> Schema:
+    """The schema that `schema_to_dict` made these values of."""
+    fields = tuple(Field(name, Kind(kind)) for name, kind in values["fields"])
+    task = None if values["task"] is None else Task(values["task"])
+    return Schema(fields, values["target"], task)
+
+
+def widen_block(block: Block, schema: Schema) -> Block:
+    """``block`` with the fields that ``schema`` has more: missing values, all of them."""
+    if block.schema == schema:
+        return block if block.schema is schema else replace(block, schema=schema)
+    rows = len(block)
+    more = len(schema.numbers) - len(block.schema.numbers)
+    numbers = np.hstack((block.numbers, np.full((rows, more), np.nan)))
+    words = [np.full(rows, None, np.object_) for _ in schema.words[len(block.words) :]]
+    return replace(block, schema=schema, numbers=numbers, words=(*block.words, *words))
+
+
+def concatenate_blocks(blocks: Sequence[Block], schema: Schema) -> Block:
+    """The samples of some blocks, at least one, as one block; it rejects nothing."""
+    wide = [widen_block(block, schema) for block in blocks]
+    last = wide[-1]
+    target = None
+    if last.target is not None:
+        target = np.concatenate([block.target for block in wide if block.target is not None])
+    return replace(
+        last,
+        numbers=np.concatenate([block.numbers for block in wide]),
+        words=tuple(map(np.concatenate, zip(*(block.words for block in wide), strict=True))),
+        target=target,
+        marks=np.concatenate([*(block.marks[:-1] for block in wide), last.marks[-1:]]),
+        sparse=_concatenate_rows([block.sparse for block in wide if block.sparse is not None]),
+        rejected=(),
+    )
+
+
+def _concatenate_rows(rows: Sequence[SparseRows]) -> SparseRows | None:
+    if not rows:
+        return None
+    width = max(part.index.shape[1] for part in rows)
+    index = np.concatenate([_pad_columns(part.index, width) for part in rows])
+    value = np.concatenate([_pad_columns(part.value, width) for part in rows])
+    return SparseRows(index, value, np.concatenate([part.count for part in rows]))
+
+
+def _pad_columns(array: NDArray[np.generic], width: int) -> NDArray[np.generic]:
+    return np.pad(array, ((0, 0), (0, width - array.shape[1])))
+
+
+T = TypeVar("T")
+
+_MAX_CACHED = 1024  # samples for which arrays are kept, so that all of them take a megabyte or two
+
+
+def cache_small(make: Callable[..., T]) -> Callable[..., T]:
+    """Let ``make``, whose first argument is a number of samples, keep what it makes for few.
+
+    What it makes is not to be changed: others may have been given it, too.
+
+    >>> zeros = cache_small(np.zeros)
+    >>> zeros(1024) is zeros(1024), zeros(1025) is zeros(1025)
+    (True, False)
+    """
+    kept = lru_cache(maxsize=256)(make)
+
+    @wraps(make)
+    def made(count: int, *others: Any) -> T:
+        return kept(count, *others) if count <= _MAX_CACHED else make(count, *others)
+
+    return made
+
+
+@cache_small
+def constant_column(count: int, number: float, dtype: DTypeLike) -> NDArray[Any]:
+    """The number so many times; see `cache_small`.
+
+    >>> constant_column(3, -1, np.int32)
+    array([-1, -1, -1], dtype=int32)
+    """
+    return np.full(count, number, dtype)

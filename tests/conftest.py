@@ -6,17 +6,13 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Awaitable
-from collections.abc import Callable
-from collections.abc import Generator
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from hypothesis import HealthCheck
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Hundreds of processes would each compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -84,7 +80,8 @@ def shared_data() -> Path:
 def counted(
     record_property: Callable[[str, object], None], request: pytest.FixtureRequest
 ) -> Counted:
-    """Tell how much a proof has tried, for `tests.durability.figures`: ``counted("kills", 150)``.
+    """Tell how much a proof has tried, for `tests.durability.proof_figures`: ``counted("kills",
+    150)``.
 
     ``seeds`` are those that chance was drawn from.
     """

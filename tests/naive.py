@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.members import Weights
+from streamnet.networks.parameters import Weights
 from streamnet.samples import Task
+from streamnet.settings.candidate import CandidateSettings
 
 __all__ = ("Network", "mix")
 
@@ -194,15 +194,15 @@ class Network:
             w *= 1.0 - rate * settings.weight_decay
         move = g
         beta, beta2 = settings.momentum, settings.second_momentum
-        if settings.optimiser == "momentum":
+        if settings.optimizer == "momentum":
             move = self.first[key] = beta * self.first.get(key, 0.0) + g
-        elif settings.optimiser == "rmsprop":
+        elif settings.optimizer == "rmsprop":
             self.second[key] = beta2 * self.second.get(key, 0.0) + (1.0 - beta2) * g * g
             move = g / math.sqrt(self.second[key] + settings.epsilon**2)
-        elif settings.optimiser == "adagrad":
+        elif settings.optimizer == "adagrad":
             self.second[key] = self.second.get(key, 0.0) + g * g
             move = g / math.sqrt(self.second[key] + settings.epsilon**2)
-        elif settings.optimiser == "adam":
+        elif settings.optimizer == "adam":
             self.first[key] = beta * self.first.get(key, 0.0) + (1.0 - beta) * g
             self.second[key] = beta2 * self.second.get(key, 0.0) + (1.0 - beta2) * g * g
             t = self.steps + 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.untraced import environment
+from tests.processes import environment
 
 REPOSITORY = Path(__file__).parent.parent
 FOLDER = REPOSITORY / "examples"

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamnet.jit import exact
-from streamnet.jit import numerics
+from streamnet.jit import exact, numerics
 from tests.conftest import REPOSITORY
-from tests.untraced import environment
+from tests.processes import environment
 
 
 @exact

@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 
 from streamnet import plots
-from streamnet.errors import ConfigurationError
-from streamnet.errors import StreamnetError
-from streamnet.plots import confusion_figure
-from streamnet.plots import residual_figure
-from streamnet.plots import save_figure
+from streamnet.errors import ConfigurationError, StreamnetError
+from streamnet.plots import confusion_figure, residual_figure, save_figure
 
 CONFUSION = [[23.0, 8.0, 0.0], [0.0, 30.0, 0.0]]
 

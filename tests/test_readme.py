@@ -18,8 +18,8 @@ from urllib.parse import unquote
 import pytest
 
 from streamnet.cli.app import app
-from streamnet.replaying import replay
-from tests.untraced import environment
+from streamnet.runs.replay import replay
+from tests.processes import environment
 
 REPOSITORY = Path(__file__).parent.parent
 LONGEST = 240  # seconds; kernels may have to be compiled first

@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamnet.errors import ConfigurationError
-from streamnet.samples import Block
-from streamnet.samples import DeadLetter
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Position
-from streamnet.samples import Schema
-from streamnet.samples import SparseRows
-from streamnet.samples import Task
+from streamnet.samples import Block, DeadLetter, Field, Kind, Position, Schema, SparseRows, Task
 
 SCHEMA = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y")
 

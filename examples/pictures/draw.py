@@ -18,11 +18,9 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from streamnet.cli.view import Picture
-from streamnet.cli.view import headline
-from streamnet.replaying import Replay
-from streamnet.settings import RunSettings
-from streamnet.settings import merged
+from streamnet.cli.views.run import LiveView, headline
+from streamnet.runs.replay import Replay
+from streamnet.settings.run import RunSettings, apply_overrides
 
 DATA = Path(__file__).parent.parent / "data" / "adult.csv.gz"
 COMMAND = "$ streamnet replay adult.csv --target income"
@@ -38,12 +36,12 @@ async def draw(run: Replay, console: Console) -> None:
         await run.pipeline.ready.wait()
         while run.pipeline.statistics().samples < SAMPLES:  # noqa: ASYNC110 - as the view does
             await anyio.sleep(0.01)
-        console.print(Picture(run.pipeline))
+        console.print(LiveView(run.pipeline))
 
 
 def main(folder: Path) -> None:
     """Write the picture into a folder."""
-    settings = merged(
+    settings = apply_overrides(
         RunSettings(),
         {
             "source.files": ["adult.csv"],

@@ -10,8 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import ViewportSize
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 SIZE = ViewportSize(width=1120, height=1040)
 SETTLED = 5000  # milliseconds after which a daemon's page has looked more than once

@@ -1,4 +1,4 @@
-"""The command ``streamnet``: finds the command asked for and turns errors into one clear line."""
+"""The `streamnet` command: dispatches to its subcommands and prints errors as single lines."""
 
 from __future__ import annotations
 
@@ -7,34 +7,25 @@ import re
 import sys
 from collections.abc import Callable
 
-from cyclopts import App
-from cyclopts import CoercionError
-from cyclopts import CycloptsError
-from cyclopts import Group
-from cyclopts import UnusedCliTokensError
+from cyclopts import App, CoercionError, CycloptsError, Group, UnusedCliTokensError
 
 from streamnet.cli.client import client
 from streamnet.cli.dead_letters import dead_letters
 from streamnet.cli.evaluate import evaluate
-from streamnet.cli.exchange import export_model
-from streamnet.cli.exchange import import_model
+from streamnet.cli.exchange import export_model, import_model
 from streamnet.cli.inspect import inspect
-from streamnet.cli.parameters import STANDARD_INPUT
+from streamnet.cli.options import STANDARD_INPUT
 from streamnet.cli.predict import predict
 from streamnet.cli.replay import replay
 from streamnet.cli.run import run as run_file
 from streamnet.cli.serve import serve
-from streamnet.cli.state import rollback
-from streamnet.cli.state import status
-from streamnet.cli.state import verify
+from streamnet.cli.state import rollback, status, verify
 from streamnet.cli.train import train
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DamagedStateError
-from streamnet.errors import StreamnetError
+from streamnet.errors import ConfigurationError, DamagedStateError, StreamnetError
 
 __all__ = ("app", "run")
 
-FAILED, WRONGLY_CALLED, INTERRUPTED, UNREAD = 1, 2, 130, 141
+FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 DAMAGED = 78  # no state can be gone on from: starting again and again would not help
 USAGES: dict[Callable[..., int], str] = {
     replay: "replay [OPTIONS] FILE...",
@@ -53,7 +44,7 @@ USAGES: dict[Callable[..., int], str] = {
 }
 
 
-def _flowing(text: str | None) -> str:
+def _unwrap(text: str | None) -> str:
     """A docstring's paragraphs, each on one line: the terminal's width breaks them."""
     paragraphs = re.split(r"\n\s*\n", text or "")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
@@ -81,7 +72,7 @@ for command, usage in USAGES.items():
     app.command(
         command,
         name=usage.split()[0],
-        help=_flowing(command.__doc__),
+        help=_unwrap(command.__doc__),
         usage=f"Usage: streamnet {usage}",
         help_epilogue="",
     )
@@ -101,9 +92,9 @@ def run(arguments: list[str]) -> int:
         code = _call(arguments)
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(_wrong(error), WRONGLY_CALLED)
+        return _fail(_format_error(error), USAGE_ERROR)
     except ConfigurationError as error:
-        return _fail(str(error), WRONGLY_CALLED)
+        return _fail(str(error), USAGE_ERROR)
     except DamagedStateError as error:
         return _fail(str(error), DAMAGED)
     except StreamnetError as error:
@@ -113,7 +104,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter must not try to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNREAD
+        return BROKEN_PIPE
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}", FAILED)
@@ -143,7 +134,7 @@ def _call(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _wrong(error: CycloptsError) -> str:
+def _format_error(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         return f"{', '.join(error.unused_tokens or ())}: that is more than the command takes"
     text = " ".join(str(error).split()).removesuffix(".")
@@ -156,7 +147,7 @@ def _wrong(error: CycloptsError) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    from streamnet.cli.terminal import complain
+    from streamnet.cli.terminal import write_error
 
-    complain(message.replace(STANDARD_INPUT, "-"))
+    write_error(message.replace(STANDARD_INPUT, "-"))
     return code

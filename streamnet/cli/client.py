@@ -1,32 +1,24 @@
-"""``streamnet client``: a command for each operation of a daemon; answers are JSON."""
+"""``streamnet client``: a subcommand for each operation of the daemon's API; answers are JSON."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Annotated
-from typing import Any
-from typing import BinaryIO
-from typing import Literal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
 
-from cyclopts import App
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-from streamnet.cli.parameters import count
+from streamnet.cli.options import integer_option
 
 if TYPE_CHECKING:
-    from streamnet.daemon.client import Client
+    from streamnet.client.clients import Client
 
 __all__ = (
-    "PATIENCE",
+    "RETRY_SECONDS",
     "Daemon",
     "change",
     "client",
@@ -45,8 +37,8 @@ __all__ = (
 )
 
 _URL, _URL_VARIABLE = "http://localhost:8000", "STREAMNET_URL"
-PATIENCE = 30.0  # seconds in which a request is sent again
-_PIECE = 1 << 18  # bytes of a file that are sent at a time
+RETRY_SECONDS = 30.0  # seconds in which a request is sent again
+_CHUNK_BYTES = 1 << 18  # bytes of a file that are sent at a time
 
 
 @Parameter(name="*")
@@ -69,23 +61,25 @@ class Daemon:
         Raises:
             ConfigurationError: If no model may have the name: it would ask for something else.
         """
-        from streamnet.cli.extras import check_extra
-        from streamnet.settings_daemon import check_name
+        from streamnet.settings.daemon import check_model_name
+        from streamnet.validation import check_extra
 
         if name is not None:
-            check_name(name)
+            check_model_name(name)
         check_extra("serve", "httpx")
-        from streamnet.daemon.client import Client
+        from streamnet.client.clients import Client
 
         url = self.url or os.environ.get(_URL_VARIABLE) or _URL
-        with Client(url, token=os.environ.get(self.token_env) or None, patience=PATIENCE) as found:
+        with Client(
+            url, token=os.environ.get(self.token_env) or None, patience=RETRY_SECONDS
+        ) as found:
             yield found
 
 
-HERE = Daemon()
+DEFAULT_DAEMON = Daemon()
 Name = Annotated[str, Parameter(metavar="MODEL", help="Name of the model.")]
 Lines = Annotated[str, Parameter(metavar="FILE", help="JSON lines; - is standard input.")]
-Written = Annotated[Path, Parameter(metavar="FILE", help="The file to write.")]
+OutputFile = Annotated[Path, Parameter(metavar="FILE", help="The file to write.")]
 Queued = Annotated[bool, Parameter(negative="", help="Don't wait until it is on the disk.")]
 
 client = App(
@@ -97,14 +91,14 @@ client = App(
 
 
 @client.command
-def models(*, daemon: Daemon = HERE) -> int:
+def models(*, daemon: Daemon = DEFAULT_DAEMON) -> int:
     """List all models."""
     with daemon.asked() as asked:
         return _show(asked.models())
 
 
 @client.command
-def status(name: Name, /, *, daemon: Daemon = HERE) -> int:
+def status(name: Name, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
     """Show where a model stands."""
     with daemon.asked(name) as asked:
         return _show(asked.status(name))
@@ -116,7 +110,7 @@ def show(
     part: Literal["champion", "leaders", "history", "confusion", "rejected"],
     /,
     *,
-    daemon: Daemon = HERE,
+    daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
     """Show what a model tells of its champion, its candidates, its scores, its errors."""
     with daemon.asked(name) as asked:
@@ -129,11 +123,11 @@ def create(
     settings: Annotated[Path, Parameter(help="TOML file: what stands below [model.NAME].")],
     /,
     *,
-    daemon: Daemon = HERE,
+    daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
     """Make a model."""
     with daemon.asked(name) as asked:
-        return _show(asked.create(name, _tables(settings)))
+        return _show(asked.create(name, _read_tables(settings)))
 
 
 @client.command(usage="Usage: streamnet client upload [OPTIONS] NAME FILE [SETTINGS]")
@@ -146,20 +140,20 @@ def upload(
     ] = None,
     /,
     *,
-    daemon: Daemon = HERE,
+    daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
     """Make a model that goes on with a model file, and answers from the start."""
     with daemon.asked(name) as asked:
-        suffix = _format_of(file)
-        with _opened(str(file)) as opened:
+        suffix = _check_format(file)
+        with _open_input(str(file)) as opened:
             data = opened.read()
-        values = {} if settings is None else _tables(settings)
+        values = {} if settings is None else _read_tables(settings)
         return _show(asked.upload(name, data, suffix, values))
 
 
 @client.command
 def change(
-    verb: Literal["pause", "resume", "reset"], name: Name, /, *, daemon: Daemon = HERE
+    verb: Literal["pause", "resume", "reset"], name: Name, /, *, daemon: Daemon = DEFAULT_DAEMON
 ) -> int:
     """Pause a model, let it learn on, or let it forget everything."""
     with daemon.asked(name) as asked:
@@ -167,7 +161,7 @@ def change(
 
 
 @client.command
-def delete(name: Name, /, *, daemon: Daemon = HERE) -> int:
+def delete(name: Name, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
     """Delete a model and its state."""
     with daemon.asked(name) as asked:
         asked.delete(name)
@@ -185,11 +179,11 @@ def learn(
         Parameter(metavar="KEY", help="The same file under the same key is learned once."),
     ] = None,
     queued: Queued = False,
-    daemon: Daemon = HERE,
+    daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
     """Let a model learn samples, one a line, as fast as it is able to."""
-    with daemon.asked(name) as asked, _opened(file) as lines:
-        return _show(asked.learn_lines(name, _pieces(lines), key=key, durable=not queued))
+    with daemon.asked(name) as asked, _open_input(file) as lines:
+        return _show(asked.learn_lines(name, _read_chunks(lines), key=key, durable=not queued))
 
 
 @client.command
@@ -205,22 +199,26 @@ def predict(
     explain: Annotated[
         bool, Parameter(negative="", help="Tell which inputs moved each answer.")
     ] = False,
-    daemon: Daemon = HERE,
+    daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
     """Answer samples, one a line."""
-    lines = _decoded(file)
-    named = None if ids is None else [str(_taken(line, ids, file)) for line in lines]
+    lines = _read_json_lines(file)
+    named = None if ids is None else [str(_pop_column(line, ids, file)) for line in lines]
     samples = [line.value for line in lines]
-    with daemon.asked(name) as asked, _placed(file, [line.number for line in lines]):
+    with daemon.asked(name) as asked, _map_line_numbers(file, [line.number for line in lines]):
         return _show(asked.predict(name, samples, ids=named, explain=explain))
 
 
 @client.command
-def label(name: Name, file: Lines, /, *, queued: Queued = False, daemon: Daemon = HERE) -> int:
+def label(
+    name: Name, file: Lines, /, *, queued: Queued = False, daemon: Daemon = DEFAULT_DAEMON
+) -> int:
     """Tell the truth for predictions; a line is {"id": ..., "label": ...}."""
-    lines = _decoded(file)
-    labels = [(str(_taken(line, "id", file)), _taken(line, "label", file)) for line in lines]
-    with daemon.asked(name) as asked, _placed(file, [line.number for line in lines]):
+    lines = _read_json_lines(file)
+    labels = [
+        (str(_pop_column(line, "id", file)), _pop_column(line, "label", file)) for line in lines
+    ]
+    with daemon.asked(name) as asked, _map_line_numbers(file, [line.number for line in lines]):
         return _show(asked.label(name, labels, durable=not queued))
 
 
@@ -229,8 +227,10 @@ def events(
     name: Name,
     /,
     *,
-    after: Annotated[int | None, count("Begin behind the event of this id.", metavar="ID")] = None,
-    daemon: Daemon = HERE,
+    after: Annotated[
+        int | None, integer_option("Begin behind the event of this id.", metavar="ID")
+    ] = None,
+    daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
     """Tell what happens in a model, a line for each event, until the daemon stops."""
     import msgspec
@@ -242,27 +242,27 @@ def events(
 
 
 @client.command
-def dead_letters(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
+def dead_letters(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
     """Take home all records that a model rejected, as JSON lines."""
     with daemon.asked(name) as asked:
-        _check_written(to)
+        _check_writable(to)
         _write(to, asked.dead_letters(name))
     return 0
 
 
 @client.command
-def download(name: Name, to: Written, /, *, daemon: Daemon = HERE) -> int:
+def download(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
     """Take a model home, in the format of the file's suffix: .safetensors or .json."""
     with daemon.asked(name) as asked:
-        suffix = _format_of(to)
-        _check_written(to)
+        suffix = _check_format(to)
+        _check_writable(to)
         _write(to, asked.download(name, suffix))
     return 0
 
 
-def _format_of(path: Path) -> str:
+def _check_format(path: Path) -> str:
     """The format of a model file, by its suffix: known before a daemon is asked."""
-    from streamnet.daemon.asking import FORMATS
+    from streamnet.client.requests import FORMATS
     from streamnet.errors import ConfigurationError
 
     suffix = path.suffix.removeprefix(".")
@@ -272,16 +272,15 @@ def _format_of(path: Path) -> str:
     return suffix
 
 
-def _check_written(to: Path) -> None:
+def _check_writable(to: Path) -> None:
     """Refuse a file that can't be written, before anybody is asked."""
-    from streamnet.outputs import Output
-    from streamnet.outputs import check_outputs
+    from streamnet.durability.output_paths import OutputPath, check_output_paths
 
-    check_outputs([Output("file", to)])
+    check_output_paths([OutputPath("file", to)])
 
 
 def _write(to: Path, data: bytes) -> None:
-    from streamnet.durability.writing import write_durably
+    from streamnet.durability.files import write_durably
     from streamnet.errors import OutputError
 
     try:
@@ -290,11 +289,10 @@ def _write(to: Path, data: bytes) -> None:
         raise OutputError(f"{to} can't be written: {error.strerror}") from error
 
 
-def _tables(path: Path) -> dict[str, Any]:
-    from streamnet.settings import read_text
-    from streamnet.settings import toml_values
+def _read_tables(path: Path) -> dict[str, Any]:
+    from streamnet.settings.run import parse_toml, read_text
 
-    return toml_values(read_text(path), str(path))
+    return parse_toml(read_text(path), str(path))
 
 
 def _show(answer: Any) -> int:
@@ -305,8 +303,8 @@ def _show(answer: Any) -> int:
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[BinaryIO]:
-    from streamnet.cli.parameters import STANDARD_INPUT
+def _open_input(file: str) -> Iterator[BinaryIO]:
+    from streamnet.cli.options import STANDARD_INPUT
     from streamnet.errors import DataError
 
     if file in ("-", STANDARD_INPUT):
@@ -320,9 +318,9 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield opened
 
 
-def _pieces(file: BinaryIO) -> Iterable[bytes]:
+def _read_chunks(file: BinaryIO) -> Iterable[bytes]:
     # What is there, since more of a pipe may come late or never.
-    while piece := file.read1(_PIECE):  # type: ignore[attr-defined]
+    while piece := file.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]
         yield piece
 
 
@@ -331,7 +329,7 @@ class _Line(NamedTuple):
     value: dict[str, Any]
 
 
-def _decoded(file: str) -> list[_Line]:
+def _read_json_lines(file: str) -> list[_Line]:
     """The lines of a file that are not blank."""
     import msgspec
 
@@ -339,7 +337,7 @@ def _decoded(file: str) -> list[_Line]:
 
     decoder = msgspec.json.Decoder(dict[str, Any])
     decoded = []
-    with _opened(file) as lines:
+    with _open_input(file) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -350,7 +348,7 @@ def _decoded(file: str) -> list[_Line]:
     return decoded
 
 
-def _taken(line: _Line, column: str, file: str) -> Any:
+def _pop_column(line: _Line, column: str, file: str) -> Any:
     from streamnet.errors import DataError
 
     if column not in line.value:
@@ -359,10 +357,9 @@ def _taken(line: _Line, column: str, file: str) -> Any:
 
 
 @contextmanager
-def _placed(file: str, numbers: Sequence[int]) -> Iterator[None]:
+def _map_line_numbers(file: str, numbers: Sequence[int]) -> Iterator[None]:
     """Tell on which line stands what a daemon refuses, in place of its number in the request."""
-    from streamnet.errors import DataError
-    from streamnet.errors import RefusedError
+    from streamnet.errors import DataError, RefusedError
 
     try:
         yield

@@ -1,14 +1,13 @@
-"""``streamnet dead-letters``: the records of a run that could not be learned."""
+"""``streamnet dead-letters``: list, show or write out the rejected records of a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-from typing import Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from streamnet.cli.parameters import count
+from streamnet.cli.options import integer_option
 
 __all__ = ("dead_letters",)
 
@@ -23,7 +22,7 @@ def dead_letters(
     ],
     folder: Annotated[Path, Parameter(name="DIR", help="A state directory.")],
     number: Annotated[
-        int | None, count("Of the record that is shown, from 1.", metavar="NUMBER")
+        int | None, integer_option("Of the record that is shown, from 1.", metavar="NUMBER")
     ] = None,
     /,
     *,
@@ -32,14 +31,16 @@ def dead_letters(
     ] = None,
 ) -> int:
     """List or show the records that were rejected, or write them out to be learned after all."""
-    from streamnet.cli.letters import list_letters
-    from streamnet.cli.letters import replay_letters
-    from streamnet.cli.letters import show_letter
+    from streamnet.cli.views.dead_letters import (
+        list_dead_letters,
+        show_dead_letter,
+        write_dead_letters,
+    )
 
     if action == "list":
-        list_letters(folder)
+        list_dead_letters(folder)
     elif action == "show":
-        show_letter(folder, number)
+        show_dead_letter(folder, number)
     else:
-        replay_letters(folder, to)
+        write_dead_letters(folder, to)
     return 0

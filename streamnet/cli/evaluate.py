@@ -1,4 +1,4 @@
-"""``streamnet evaluate``: how good a saved model is on labelled files."""
+"""``streamnet evaluate``: score a saved model on labeled files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from streamnet.cli.options import DATA
-from streamnet.cli.options import OUTPUT
-from streamnet.cli.options import Files
-from streamnet.cli.options import ReadingOptions
+from streamnet.cli.options import DATA, OUTPUT, Files, ReadingOptions
 
 __all__ = ("evaluate",)
 
@@ -80,31 +77,28 @@ def evaluate(
     """
     import anyio
 
-    from streamnet.cli.grading import Shown
-    from streamnet.cli.grading import grade
-    from streamnet.cli.grading import show
-    from streamnet.cli.notices import notices
-    from streamnet.cli.terminal import complain
+    from streamnet.cli.terminal import log_to_stderr, write_error
+    from streamnet.cli.views.evaluation import DisplayOptions, evaluate_files, show_evaluation
+    from streamnet.durability.output_paths import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
-    from streamnet.outputs import Output
-    from streamnet.outputs import check_outputs
-    from streamnet.plots import SUFFIXES
-    from streamnet.plots import check_matplotlib
+    from streamnet.plots import SUFFIXES, check_matplotlib
 
     outputs = [
-        Output(name, path, suffixes)
+        OutputPath(name, path, suffixes)
         for name, path, suffixes in (("report", report, (".json",)), ("plot", plot, SUFFIXES))
         if path is not None
     ]
-    check_outputs(outputs, {str(model): "the model", **dict.fromkeys(files, "a file to evaluate")})
+    check_output_paths(
+        outputs, {str(model): "the model", **dict.fromkeys(files, "a file to evaluate")}
+    )
     if plot is not None:
         check_matplotlib()
-    shown = Shown(per_class, confusion, plot, threshold, all_measures)
+    shown = DisplayOptions(per_class, confusion, plot, threshold, all_measures)
     options = reading.given() if reading else {}
-    with notices():
-        grades = anyio.run(grade, Model.load(model), files, target, options, shown)
-    show(grades, report, shown)
+    with log_to_stderr():
+        grades = anyio.run(evaluate_files, Model.load(model), files, target, options, shown)
+    show_evaluation(grades, report, shown)
     for sentence in (grades.warning, grades.note):
         if sentence:
-            complain(sentence)
+            write_error(sentence)
     return 1 if grades.note else 0

@@ -25,11 +25,10 @@ def export_model(
     inputs, categories. To learn a model that can be exported, start from one that was imported, or
     see population.candidate and encoder.scaling in a run file.
     """
+    from streamnet.durability.output_paths import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
-    from streamnet.outputs import Output
-    from streamnet.outputs import check_outputs
 
-    check_outputs([Output("to", to, (".json",), replaced=True)], {str(model): "the model"})
+    check_output_paths([OutputPath("to", to, (".json",), replaced=True)], {str(model): "the model"})
     Model.load(model).export(to)
     return 0
 
@@ -58,13 +57,13 @@ def import_model(
     Inputs are taken as they are, and the network learns as it did there: one step of gradient
     descent a sample, in float64. See: streamnet replay --start MODEL
     """
+    from streamnet.durability.output_paths import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
     from streamnet.modelfiles.files import SUFFIXES
-    from streamnet.outputs import Output
-    from streamnet.outputs import check_outputs
 
-    check_outputs(
-        [Output("model", model, tuple(SUFFIXES), replaced=True)], {str(file): "the file to import"}
+    check_output_paths(
+        [OutputPath("model", model, tuple(SUFFIXES), replaced=True)],
+        {str(file): "the file to import"},
     )
     called = None if names is None else [name.strip() for name in names.split(",")]
     Model.from_gopher(file, names=called, learning_rate=learning_rate).save(model)

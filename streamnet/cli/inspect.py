@@ -1,4 +1,4 @@
-"""``streamnet inspect``: what is in a model file or a report."""
+"""``streamnet inspect``: show a model file or a report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def inspect(
     /,
 ) -> int:
     """Show what is in a model file or in a report."""
-    from streamnet.cli.showing import show
+    from streamnet.cli.views.report import show_file
 
-    show(file)
+    show_file(file)
     return 0

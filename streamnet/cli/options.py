@@ -1,31 +1,18 @@
-"""Options of the commands, by group."""
+"""Options of the commands by group, and the converters that parse their values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import fields
-from typing import Annotated
-from typing import Any
-from typing import Literal
-from typing import final
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, final
 
-from cyclopts import Group
-from cyclopts import Parameter
-
-from streamnet.cli.parameters import count
-from streamnet.cli.parameters import counts
-from streamnet.cli.parameters import numbers
-from streamnet.cli.parameters import one
-from streamnet.cli.parameters import pairs
-from streamnet.cli.parameters import several
-from streamnet.cli.parameters import text_of
-from streamnet.cli.parameters import texts
-from streamnet.cli.parameters import word
+from cyclopts import Group, Parameter, Token
 
 __all__ = (
     "DATA",
     "OUTPUT",
     "RUN",
+    "STANDARD_INPUT",
     "DataOptions",
     "Drop",
     "EncoderOptions",
@@ -38,7 +25,98 @@ __all__ = (
     "SearchOptions",
     "SelectionOptions",
     "StateOptions",
+    "convert_counts",
+    "convert_numbers",
+    "convert_pairs",
+    "convert_text",
+    "convert_texts",
+    "integer_option",
+    "list_option",
+    "text_option",
+    "value_option",
 )
+
+
+# Stands for "-", which cyclopts would take for an option; a path of it is that of a file named so.
+STANDARD_INPUT = ".//-"
+
+
+def convert_text(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type
+    """A text that may be ``-``, such as the name of a file."""
+    (token,) = tokens
+    return _token_text(token)
+
+
+def convert_texts(kind: Any, tokens: Sequence[Token]) -> tuple[str, ...]:  # noqa: ARG001
+    """Values from texts with commas, such as ``--drop a,b --drop c``."""
+    words = (word.strip() for token in tokens for word in _token_text(token).split(","))
+    return tuple(word for word in words if word)
+
+
+def convert_numbers(kind: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
+    """Numbers from texts with commas."""
+    return tuple(_parse_number(text, float, "a number") for text in convert_texts(kind, tokens))
+
+
+def convert_counts(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """Whole numbers from texts with commas."""
+    return tuple(_parse_number(text, int, "a whole number") for text in convert_texts(kind, tokens))
+
+
+def _token_text(token: Token) -> str:
+    return "-" if token.value == STANDARD_INPUT else token.value
+
+
+def _convert_integer(kind: Any, tokens: Sequence[Token]) -> int:  # noqa: ARG001
+    """A whole number as it stands: cyclopts would cut 1.5 down to 1."""
+    (token,) = tokens
+    return _parse_number(token.value, int, "a whole number")  # type: ignore[no-any-return]
+
+
+def _parse_number(text: str, kind: type, what: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {what}") from None
+
+
+def convert_pairs(kind: Any, tokens: Sequence[Token]) -> tuple[tuple[str, str], ...]:  # noqa: ARG001
+    """Names and values from texts such as ``--kind column=category --kind other=text``.
+
+    A tuple, since cyclopts refuses to repeat an option that is a dict.
+    """
+    result: dict[str, str] = {}
+    for token in tokens:
+        name, sign, value = token.value.rpartition("=")
+        if not sign:
+            raise ValueError(f"{token.value!r} must have the form COLUMN=KIND")
+        if result.setdefault(name, value) != value:
+            raise ValueError(f"{name!r} can't be both {result[name]} and {value}")
+    return tuple(result.items())
+
+
+def list_option(converter: Any, metavar: str, text: str, group: Group | None = None) -> Parameter:
+    """An option that takes texts with commas, and may be repeated."""
+    placed: dict[str, Any] = {} if group is None else {"group": group}  # None itself would hide it
+    return Parameter(
+        converter=converter, n_tokens=1, negative="", metavar=metavar, help=text, **placed
+    )
+
+
+def value_option(metavar: str, text: str, name: str | None = None) -> Parameter:
+    """An option of one value."""
+    return Parameter(name=name, metavar=metavar, help=text)
+
+
+def text_option(metavar: str, text: str) -> Parameter:
+    """An option of one text, which may be ``-``."""
+    return Parameter(converter=convert_text, n_tokens=1, metavar=metavar, help=text)
+
+
+def integer_option(text: str, name: str | None = None, *, metavar: str = "N") -> Parameter:
+    """An option of one whole number."""
+    return Parameter(name=name, converter=_convert_integer, n_tokens=1, metavar=metavar, help=text)
+
 
 DATA = Group("Data", sort_key=1)
 READING = Group("Reading", sort_key=2)
@@ -50,7 +128,7 @@ Files = Annotated[
     str,
     Parameter(
         name="FILE",
-        converter=text_of,
+        converter=convert_text,
         n_tokens=1,
         help="Files in the order given, glob patterns in quotes, or - for standard input; plain or "
         "packed with gzip, zstd or xz.",
@@ -59,14 +137,14 @@ Files = Annotated[
 
 
 Drop = Annotated[
-    tuple[str, ...] | None, several(texts, "A,B,C", "Columns to leave out.", group=DATA)
+    tuple[str, ...] | None, list_option(convert_texts, "A,B,C", "Columns to leave out.", group=DATA)
 ]
 Kinds = Annotated[
     tuple[tuple[str, str], ...] | None,
     Parameter(
         name="--kind",
         group=DATA,
-        converter=pairs,
+        converter=convert_pairs,
         n_tokens=1,
         negative="",
         metavar="COLUMN=KIND",
@@ -96,21 +174,23 @@ class DataOptions(_Options):
     """
 
     target: Annotated[
-        str | None, word("COLUMN", "Column to predict; needed for all but libSVM.")
+        str | None, text_option("COLUMN", "Column to predict; needed for all but libSVM.")
     ] = None
     task: Annotated[
         Literal["auto", "classification", "regression"],
-        one("TASK", "What is predicted; auto looks at the target's values."),
+        value_option("TASK", "What is predicted; auto looks at the target's values."),
     ] = "auto"
     drop: Drop = None
     kinds: Kinds = None
     epochs: Annotated[
-        int | None, count("Passes over the files; only the first is scored; default 1.")
+        int | None, integer_option("Passes over the files; only the first is scored; default 1.")
     ] = None
     shuffle_buffer: Annotated[
-        int | None, count("Samples that wait, to come out in random order; default 0.")
+        int | None, integer_option("Samples that wait, to come out in random order; default 0.")
     ] = None
-    limit: Annotated[int | None, count("Most samples to read, in each epoch; default all.")] = None
+    limit: Annotated[
+        int | None, integer_option("Most samples to read, in each epoch; default all.")
+    ] = None
     follow: Annotated[
         bool | None,
         Parameter(
@@ -122,14 +202,14 @@ class DataOptions(_Options):
     ] = None
     on_gap: Annotated[
         Literal["stop", "go_on"] | None,
-        one(
+        value_option(
             "WHAT",
             "Where a followed file was cut and something is lost: stop (the default), or go on.",
         ),
     ] = None
     max_rejected: Annotated[
         float | None,
-        one(
+        value_option(
             "SHARE",
             "Largest share of bad records among the last 1,000, from the 1,000th on; default 0.1.",
         ),
@@ -154,18 +234,20 @@ class ReadingOptions(_Options):
 
     format: Annotated[
         Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"] | None,
-        one("FORMAT", "Format of the files, if neither name nor content tells; ipc is Arrow's."),
+        value_option(
+            "FORMAT", "Format of the files, if neither name nor content tells; ipc is Arrow's."
+        ),
     ] = None
     delimiter: Annotated[
-        str | None, word("CHAR", "What stands between the fields of a CSV file.")
+        str | None, text_option("CHAR", "What stands between the fields of a CSV file.")
     ] = None
     header: Annotated[
         bool | None, Parameter(help="Whether the first record of a CSV file names its columns.")
     ] = None
     missing: Annotated[
         tuple[str, ...] | None,
-        several(
-            texts,
+        list_option(
+            convert_texts,
             "A,B,C",
             "Words that mean missing, beside none at all; default ?, NA, N/A, n/a, NULL, null, "
             "None, \\N.",
@@ -191,19 +273,21 @@ class EncoderOptions(_Options):
 
     scaling: Annotated[
         Literal["standard", "minmax", "robust", "rank", "none"] | None,
-        one("HOW", "How numbers are scaled, by all of them so far; default standard."),
+        value_option("HOW", "How numbers are scaled, by all of them so far; default standard."),
     ] = None
     text: Annotated[
         Literal["words", "tokens", "ngrams", "dictionary", "auto"] | None,
-        one("HOW", "What is read from texts; auto looks at the first 100; default words."),
+        value_option("HOW", "What is read from texts; auto looks at the first 100; default words."),
     ] = None
     duplicates: Annotated[
         Literal["keep", "drop"] | None,
-        one("WHAT", "What happens to columns that repeat others in other units; default keep."),
+        value_option(
+            "WHAT", "What happens to columns that repeat others in other units; default keep."
+        ),
     ] = None
     autoencoder: Annotated[
         int | None,
-        count(
+        integer_option(
             "Compress all inputs into N numbers, which are inputs too; predictions then tell how "
             "unusual a sample is."
         ),
@@ -228,42 +312,52 @@ class PopulationOptions(_Options):
 
     start: Annotated[
         str | None,
-        one("MODEL", "Model file to go on learning, instead of networks that start anew."),
+        value_option("MODEL", "Model file to go on learning, instead of networks that start anew."),
     ] = None
-    candidates: Annotated[int | None, count("How many networks learn at once; default 23.")] = None
+    candidates: Annotated[
+        int | None, integer_option("How many networks learn at once; default 23.")
+    ] = None
     hidden: Annotated[
-        tuple[str, ...] | None, several(texts, "A,B,C", "Hidden layers to try: 20,64-32,linear.")
+        tuple[str, ...] | None,
+        list_option(convert_texts, "A,B,C", "Hidden layers to try: 20,64-32,linear."),
     ] = None
     activation: Annotated[
         tuple[str, ...] | None,
-        several(texts, "A,B,C", "Activations to try: tanh, relu, logistic, identity."),
+        list_option(convert_texts, "A,B,C", "Activations to try: tanh, relu, logistic, identity."),
     ] = None
-    optimiser: Annotated[
+    optimizer: Annotated[
         tuple[str, ...] | None,
-        several(texts, "A,B,C", "Optimisers to try: sgd, momentum, rmsprop, adagrad, adam."),
+        list_option(
+            convert_texts, "A,B,C", "Optimizers to try: sgd, momentum, rmsprop, adagrad, adam."
+        ),
     ] = None
     learning_rate: Annotated[
-        tuple[float, ...] | None, several(numbers, "A,B,C", "Learning rates to try: 0.1,0.01.")
+        tuple[float, ...] | None,
+        list_option(convert_numbers, "A,B,C", "Learning rates to try: 0.1,0.01."),
     ] = None
     rehearsal: Annotated[
         tuple[int, ...] | None,
-        several(counts, "A,B,C", "Earlier samples to learn again with each new one: 0,4."),
+        list_option(
+            convert_counts, "A,B,C", "Earlier samples to learn again with each new one: 0,4."
+        ),
     ] = None
     knots: Annotated[
         tuple[int, ...] | None,
-        several(counts, "A,B,C", "Knots of a spline of each number to try: 0,9."),
+        list_option(convert_counts, "A,B,C", "Knots of a spline of each number to try: 0,9."),
     ] = None
     class_weight: Annotated[
         tuple[float, ...] | None,
-        several(numbers, "A,B,C", "How much more rare classes weigh, 0 to 1, to try: 0,0.5."),
+        list_option(
+            convert_numbers, "A,B,C", "How much more rare classes weigh, 0 to 1, to try: 0,0.5."
+        ),
     ] = None
     target_transform: Annotated[
         tuple[str, ...] | None,
-        several(texts, "A,B", "What of a number to learn, to try: none (itself), log."),
+        list_option(convert_texts, "A,B", "What of a number to learn, to try: none (itself), log."),
     ] = None
     dtype: Annotated[
         Literal["float32", "float64"] | None,
-        one("TYPE", "Numbers that networks are made of; default float32."),
+        value_option("TYPE", "Numbers that networks are made of; default float32."),
     ] = None
 
 
@@ -279,11 +373,11 @@ class SelectionOptions(_Options):
 
     serve: Annotated[
         Literal["ensemble", "champion"] | None,
-        one("WHO", "Who answers: all together, or the best one alone; default ensemble."),
+        value_option("WHO", "Who answers: all together, or the best one alone; default ensemble."),
     ] = None
     criterion: Annotated[
         str | None,
-        one(
+        value_option(
             "CRITERION",
             "By what the best one is chosen: log_loss (in which no share is less than 0.0001), "
             "accuracy, balanced_accuracy (then all together answer as if classes were equally "
@@ -305,7 +399,7 @@ class SearchOptions(_Options):
 
     every: Annotated[
         int | None,
-        count(
+        integer_option(
             "Rounds of 1,024 samples between two new networks; 0 for none; default 4, or 0 if you "
             "say which networks learn.",
             name="--search-every",
@@ -313,7 +407,7 @@ class SearchOptions(_Options):
     ] = None
     budget: Annotated[
         float | None,
-        one(
+        value_option(
             "US",
             "Microseconds a sample that all networks together may take, by a model of their cost; "
             "default what those of the start take.",
@@ -334,15 +428,19 @@ class RunOptions(_Options):
 
     seed: Annotated[
         int | None,
-        count("Start of all random numbers; the same gives the same, to the bit; default 0."),
+        integer_option(
+            "Start of all random numbers; the same gives the same, to the bit; default 0."
+        ),
     ] = None
     block_size: Annotated[
         int | None,
-        count("Most samples that travel together; changes speed, never results; default 1024."),
+        integer_option(
+            "Most samples that travel together; changes speed, never results; default 1024."
+        ),
     ] = None
     threads: Annotated[
         int | None,
-        count("Most threads that learn at once; changes speed, never results; default 2."),
+        integer_option("Most threads that learn at once; changes speed, never results; default 2."),
     ] = None
 
 
@@ -366,10 +464,12 @@ class StateOptions(_Options):
     ] = None
     every_samples: Annotated[
         int | None,
-        count("Samples after which a checkpoint is written, if time is not up yet; default none."),
+        integer_option(
+            "Samples after which a checkpoint is written, if time is not up yet; default none."
+        ),
     ] = None
     every_seconds: Annotated[
-        float | None, one("S", "Seconds after which a checkpoint is written; default 10.")
+        float | None, value_option("S", "Seconds after which a checkpoint is written; default 10.")
     ] = None
 
 
@@ -383,16 +483,19 @@ class OutputOptions(_Options):
     'm.json'
     """
 
-    model: Annotated[str | None, one("FILE", "Write the model: .safetensors or .json.")] = None
+    model: Annotated[
+        str | None, value_option("FILE", "Write the model: .safetensors or .json.")
+    ] = None
     predictions: Annotated[
-        str | None, one("FILE", "Write every served answer: .csv or .jsonl.")
+        str | None, value_option("FILE", "Write every served answer: .csv or .jsonl.")
     ] = None
     report: Annotated[
-        str | None, one("FILE", "Write all scores and settings: .json, or .html to look at.")
+        str | None,
+        value_option("FILE", "Write all scores and settings: .json, or .html to look at."),
     ] = None
     dead_letters: Annotated[
         str | None,
-        one(
+        value_option(
             "FILE",
             "Where bad records go, if there are any; default rejected.jsonl, or dead-letters.jsonl "
             "in the folder of --state.",

@@ -1,4 +1,4 @@
-"""``streamnet predict``: what a saved model says of new samples."""
+"""``streamnet predict``: predictions of a saved model for new samples."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from streamnet.cli.options import OUTPUT
-from streamnet.cli.options import Files
-from streamnet.cli.options import ReadingOptions
+from streamnet.cli.options import OUTPUT, Files, ReadingOptions
 
 __all__ = ("predict",)
 
@@ -36,19 +34,17 @@ def predict(
     """
     import anyio
 
-    from streamnet.cli.answering import write_answers
-    from streamnet.cli.notices import notices
-    from streamnet.cli.terminal import complain
+    from streamnet.cli.terminal import log_to_stderr, write_error
+    from streamnet.cli.views.predictions import write_predictions
+    from streamnet.durability.output_paths import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
-    from streamnet.outputs import Output
-    from streamnet.outputs import check_outputs
 
     if output is not None:
         inputs = {str(model): "the model", **dict.fromkeys(files, "a file to predict")}
-        check_outputs([Output("output", output, (".csv", ".jsonl"))], inputs)
+        check_output_paths([OutputPath("output", output, (".csv", ".jsonl"))], inputs)
     options = reading.given() if reading else {}
-    with notices():
-        note = anyio.run(write_answers, Model.load(model), files, output, options)
+    with log_to_stderr():
+        note = anyio.run(write_predictions, Model.load(model), files, output, options)
     if note:
-        complain(note)
+        write_error(note)
     return 1 if note else 0

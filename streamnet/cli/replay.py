@@ -1,25 +1,26 @@
-"""``streamnet replay``: learn data files as if they were a stream."""
+"""``streamnet replay``: learn data files as a stream."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-from typing import Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from streamnet.cli.options import OUTPUT
-from streamnet.cli.options import RUN
-from streamnet.cli.options import DataOptions
-from streamnet.cli.options import EncoderOptions
-from streamnet.cli.options import Files
-from streamnet.cli.options import OutputOptions
-from streamnet.cli.options import PopulationOptions
-from streamnet.cli.options import ReadingOptions
-from streamnet.cli.options import RunOptions
-from streamnet.cli.options import SearchOptions
-from streamnet.cli.options import SelectionOptions
-from streamnet.cli.options import StateOptions
+from streamnet.cli.options import (
+    OUTPUT,
+    RUN,
+    DataOptions,
+    EncoderOptions,
+    Files,
+    OutputOptions,
+    PopulationOptions,
+    ReadingOptions,
+    RunOptions,
+    SearchOptions,
+    SelectionOptions,
+    StateOptions,
+)
 
 __all__ = ("replay",)
 
@@ -70,12 +71,10 @@ def replay(
     A population of networks learns at once and answers together, or by the best one alone. At the
     end they are yours to keep (--model). Ctrl-C ends reading; what was learned is still written.
     """
-    from streamnet.cli.notices import notices
-    from streamnet.cli.watch import watch
-    from streamnet.replaying import Replay
-    from streamnet.settings import RunSettings
-    from streamnet.settings import load
-    from streamnet.settings import merged
+    from streamnet.cli.terminal import log_to_stderr
+    from streamnet.cli.views.watcher import watch
+    from streamnet.runs.replay import Replay
+    from streamnet.settings.run import RunSettings, apply_overrides, load
 
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
@@ -86,8 +85,8 @@ def replay(
             found_out = (name, value) == ("task", "auto")
             overrides[f"{section}.{name}"] = None if found_out else value
             called[f"{section}.{name}"] = _option(f"search_{name}" if section == "search" else name)
-    settings = merged(load(config) if config else RunSettings(), overrides, called=called)
-    with notices():
+    settings = apply_overrides(load(config) if config else RunSettings(), overrides, called=called)
+    with log_to_stderr():
         return watch(Replay(settings, resume=resume), quiet=quiet)
 
 

@@ -1,28 +1,27 @@
-"""``streamnet run``: what a run file says, again and again, from where it was left."""
+"""``streamnet run``: run a run file, resuming from its state directory."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from streamnet.cli.options import OUTPUT
 
 if TYPE_CHECKING:
-    from streamnet.replaying import Replay
+    from streamnet.runs.replay import Replay
 
 __all__ = ("reload", "run")
 
-_MAY_CHANGE = (
+_RELOADABLE_KEYS = (
     "state.every_samples",
     "state.every_seconds",
     "state.generations",
     "state.models",
     "source.max_rejected",
 )
-_MOST_SAID = 10  # settings that can't change: a table of a candidate alone has more
+_MAX_DIFFERENCES = 10  # settings that can't change: a table of a candidate alone has more
 
 
 def run(
@@ -39,17 +38,17 @@ def run(
     Ctrl-C or SIGTERM ends reading; what was read is learned, and a last checkpoint is written. A
     second one ends at once. SIGHUP reads the run file again and takes over what may change.
     """
-    from streamnet.cli.notices import notices
-    from streamnet.cli.watch import watch
+    from streamnet.cli.terminal import log_to_stderr
+    from streamnet.cli.views.watcher import watch
     from streamnet.errors import ConfigurationError
-    from streamnet.replaying import Replay
-    from streamnet.settings import load
+    from streamnet.runs.replay import Replay
+    from streamnet.settings.run import load
 
     settings = load(config)
     if settings.state.dir is None:
         raise ConfigurationError(f"{config}: state.dir is not given, but a run goes on from there")
     replay = Replay(settings, resume=True)
-    with notices():
+    with log_to_stderr():
         return watch(replay, quiet=quiet, reload=lambda: reload(replay, config))
 
 
@@ -60,19 +59,22 @@ def reload(replay: Replay, config: Path) -> str:
         ConfigurationError: If it has a fault, or a key has changed that can't; then nothing is
             changed.
     """
-    from streamnet.durability.identity import differences
-    from streamnet.durability.identity import flat
+    from streamnet.durability.provenance import describe_differences, flatten_settings
     from streamnet.errors import ConfigurationError
-    from streamnet.settings import load
+    from streamnet.settings.run import load
 
     settings = load(config)
     before = replay.settings.model_dump(mode="json")
     now = settings.model_dump(mode="json")
-    fixed = [d for d in differences(before, now) if not d.startswith(_MAY_CHANGE)]
+    fixed = [d for d in describe_differences(before, now) if not d.startswith(_RELOADABLE_KEYS)]
     if fixed:
         raise ConfigurationError(
-            f"{config}: {'; '.join(fixed[:_MOST_SAID])}: that can't change in a run"
+            f"{config}: {'; '.join(fixed[:_MAX_DIFFERENCES])}: that can't change in a run"
         )
-    changed = {name for name in _MAY_CHANGE if flat(before).get(name) != flat(now).get(name)}
+    changed = {
+        name
+        for name in _RELOADABLE_KEYS
+        if flatten_settings(before).get(name) != flatten_settings(now).get(name)
+    }
     replay.change(settings)
     return f"{config} was read again: {', '.join(sorted(changed)) or 'nothing'} changed"

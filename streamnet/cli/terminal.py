@@ -1,15 +1,22 @@
-"""The terminal, or whatever else our words go to: what can be shown there, and how."""
+"""Output to the terminal or a pipe, and warnings and errors on standard error."""
 
 from __future__ import annotations
 
+import logging
 import sys
-from typing import NoReturn
-from typing import TextIO
-from typing import final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn, TextIO, final
 
 from rich.console import Console
 
-__all__ = ("Terminal", "complain", "printable")
+__all__ = (
+    "Terminal",
+    "escape_text",
+    "log_to_stderr",
+    "write_error",
+)
+
 
 PIPE_WIDTH = 100
 
@@ -50,7 +57,7 @@ class Terminal(Console):
         return not self.encoding.lower().startswith("utf")
 
 
-def complain(message: str) -> None:
+def write_error(message: str) -> None:
     """Say what is wrong: a line on standard error for each line of the message."""
     if sys.stderr is None:  # closed by the caller; print would take standard output instead
         return
@@ -58,12 +65,44 @@ def complain(message: str) -> None:
         print(f"streamnet: {line}", file=sys.stderr)
 
 
-def printable(text: str) -> str:
+def escape_text(text: str) -> str:
     r"""A text from outside, with nothing in it that a terminal would obey.
 
-    >>> printable("a\x1b[31mb")
+    >>> escape_text("a\x1b[31mb")
     'a\\x1b[31mb'
     """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+STATE, FILES = "streamnet.durability", "streamnet.sources"
+
+
+@final
+class _StderrHandler(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sentence = escape_text(record.getMessage())
+        if record.name != FILES:
+            write_error(sentence)
+        elif sentence not in self._said:  # a file may be looked at twice
+            self._said.add(sentence)
+            write_error(sentence)
+
+
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Say what becomes of the state, and what files are taken as, while the block runs."""
+    handler = _StderrHandler()
+    loggers = [logging.getLogger(name) for name in (STATE, FILES)]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)

@@ -1,25 +1,14 @@
-"""``streamnet train``: learn files in epochs, choose on one part, report another."""
+"""``streamnet train``: train on files in epochs, with a validation and a test part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Annotated
-from typing import Any
-from typing import Literal
-from typing import final
+from typing import TYPE_CHECKING, Annotated, Any, Literal, final
 
-from cyclopts import Group
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
-from streamnet.cli.options import DATA
-from streamnet.cli.options import OUTPUT
-from streamnet.cli.options import Drop
-from streamnet.cli.options import Files
-from streamnet.cli.options import Kinds
-from streamnet.cli.options import ReadingOptions
-from streamnet.cli.parameters import count
+from streamnet.cli.options import DATA, OUTPUT, Drop, Files, Kinds, ReadingOptions, integer_option
 
 if TYPE_CHECKING:
     from streamnet.samples import Kind
@@ -52,8 +41,12 @@ class EngineOptions:
             "numbers mse, mae; or gopher-neural's formula, such as gopher.accuracy.",
         ),
     ] = None
-    tries: Annotated[int | None, count("Restarts with other start weights; default 5.")] = None
-    epochs: Annotated[int | None, count("Passes over the training part; default 60.")] = None
+    tries: Annotated[
+        int | None, integer_option("Restarts with other start weights; default 5.")
+    ] = None
+    epochs: Annotated[int | None, integer_option("Passes over the training part; default 60.")] = (
+        None
+    )
     training_split: Annotated[
         float | None,
         _option("SHARE", "Share of the samples to learn; half of the rest chooses; default 0.7."),
@@ -69,7 +62,7 @@ class EngineOptions:
     activation: Annotated[
         str | None, _option("NAME", "relu (the default), tanh, logistic or identity.")
     ] = None
-    optimiser: Annotated[
+    optimizer: Annotated[
         str | None, _option("NAME", "sgd (the default), momentum, rmsprop, adagrad or adam.")
     ] = None
     regression_threshold: Annotated[
@@ -77,10 +70,10 @@ class EngineOptions:
         _option("NUMBER", "Numbers closer than this to the truth are correct; default 0.05."),
     ] = None
     iterations: Annotated[
-        int | None, count("Most samples that a network learns, over all epochs.")
+        int | None, integer_option("Most samples that a network learns, over all epochs.")
     ] = None
     batch_size: Annotated[
-        int | None, count("Samples whose mean gradient makes one step; default 1.")
+        int | None, integer_option("Samples whose mean gradient makes one step; default 1.")
     ] = None
     order: Annotated[
         Literal["random", "file"] | None,
@@ -96,7 +89,9 @@ class EngineOptions:
     ] = None
     ensemble: Annotated[
         int | None,
-        count("How many of the best answer together; default 10, or 1 with protocol gopher."),
+        integer_option(
+            "How many of the best answer together; default 10, or 1 with protocol gopher."
+        ),
     ] = None
     refit: Annotated[
         bool | None,
@@ -114,17 +109,19 @@ class EngineOptions:
             help="Learn the earliest samples and hold out the latest, as suits a stream.",
         ),
     ] = None
-    seed: Annotated[int | None, count("Key of all random numbers; default 0.")] = None
-    threads: Annotated[int | None, count("Most threads that learn at once; default 2.")] = None
+    seed: Annotated[int | None, integer_option("Key of all random numbers; default 0.")] = None
+    threads: Annotated[
+        int | None, integer_option("Most threads that learn at once; default 2.")
+    ] = None
 
     def given(self) -> dict[str, Any]:
         """What was given, by name of the engine's setting."""
-        from streamnet.learning.grid import hidden_of
+        from streamnet.settings.grid import parse_hidden
 
         values = {name: value for name, value in vars(self).items() if value is not None}
-        network = {n: values.pop(n) for n in ("activation", "optimiser") if n in values}
+        network = {n: values.pop(n) for n in ("activation", "optimizer") if n in values}
         if "hidden" in values:
-            values["hidden"] = hidden_of(values["hidden"])
+            values["hidden"] = parse_hidden(values["hidden"])
         return {**values, "network": network} if network else values
 
 
@@ -165,35 +162,34 @@ def train(
     the last one, which nobody has seen, tells how good the choice is. Ctrl-C ends learning; the
     best so far is still written.
     """
-    from streamnet.cli.notices import notices
-    from streamnet.cli.training import Training
+    from streamnet.cli.terminal import log_to_stderr
+    from streamnet.cli.views.engine import EngineWatcher
+    from streamnet.durability.output_paths import OutputPath, check_output_paths
     from streamnet.engine import Engine
     from streamnet.errors import ConfigurationError
-    from streamnet.outputs import Output
-    from streamnet.outputs import check_outputs
 
     if not files:
         raise ConfigurationError("no file is given, but there must be one to learn from")
     outputs = [("model", model, (".safetensors", ".json")), ("report", report, (".json",))]
-    check_outputs(
-        [Output(name, path, suffixes) for name, path, suffixes in outputs if path is not None],
+    check_output_paths(
+        [OutputPath(name, path, suffixes) for name, path, suffixes in outputs if path is not None],
         dict.fromkeys(files, "a file to learn from"),
     )
     shape = {
         n: value for n, value in (reading.given() if reading else {}).items() if value is not None
     }
-    training = Training(verbose=verbose, quiet=quiet)
+    training = EngineWatcher(verbose=verbose, quiet=quiet)
     learner = Engine(
         None if task == "auto" else task,
         heard=training.hear,
         **(engine.given() if engine else {}),
     )
-    named = {"target": target, "drop": drop or (), "kinds": _kinds_of(kinds), **shape}
-    with notices():
+    named = {"target": target, "drop": drop or (), "kinds": _parse_kinds(kinds), **shape}
+    with log_to_stderr():
         return training.watch(learner, files, named, model=model, report=report)
 
 
-def _kinds_of(named: tuple[tuple[str, str], ...] | None) -> dict[str, Kind]:
+def _parse_kinds(named: tuple[tuple[str, str], ...] | None) -> dict[str, Kind]:
     from streamnet.errors import ConfigurationError
     from streamnet.samples import Kind
 

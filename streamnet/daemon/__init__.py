@@ -1,4 +1,4 @@
-"""The daemon: models that learn and answer over HTTP, for months."""
+"""A daemon that hosts models which learn and predict over HTTP."""
 
 from __future__ import annotations
 

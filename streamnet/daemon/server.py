@@ -1,52 +1,83 @@
-"""The server: the application on a socket, from readiness to the last answer.
+"""The daemon's process: listening socket, signals, service manager notifications and JSON logs.
 
-Signals belong to the daemon, not to uvicorn, which would end the process before the models are
-saved. At SIGTERM no connection is taken any more, what is at work is answered, event streams end,
-and then the models put away what they have learned; all that within bounds.
+The daemon handles signals itself, since uvicorn would exit before the models are saved. On SIGTERM
+it stops accepting connections, finishes open requests, closes event streams and then saves the
+models, all within time limits.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable
-from collections.abc import Collection
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from errno import EADDRINUSE
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic_ns
-from typing import final
+from typing import Any, TextIO, final
 
 import anyio
+import msgspec
 import uvicorn
-from anyio import CancelScope
-from anyio import create_task_group
-from anyio import open_signal_receiver
+from anyio import CancelScope, create_task_group, open_signal_receiver
 
-from streamnet.daemon.access import Access
-from streamnet.daemon.app import create_app
-from streamnet.daemon.limits import Limits
-from streamnet.daemon.metrics import Metrics
-from streamnet.daemon.notify import notify
-from streamnet.daemon.notify import watchdog_seconds
-from streamnet.daemon.protocol import protocol_of
-from streamnet.daemon.registry import Registry
-from streamnet.errors import ConfigurationError
-from streamnet.errors import StreamnetError
-from streamnet.pipeline.causes import first_cause
+from streamnet.daemon.hosting.registry import Registry
+from streamnet.daemon.http.access import Access, Limits
+from streamnet.daemon.http.app import create_app
+from streamnet.daemon.http.protocol import build_protocol
+from streamnet.daemon.prometheus import Metrics
+from streamnet.errors import ConfigurationError, StreamnetError
+from streamnet.pipeline.concurrency import first_cause
 
-__all__ = ("Address", "serve")
+__all__ = (
+    "Address",
+    "JsonFormatter",
+    "log_as_json",
+    "notify",
+    "serve",
+    "watchdog_seconds",
+)
+
+
+def notify(state: str) -> bool:
+    """Tell a service manager; False if there is none, or it doesn't listen.
+
+    >>> notify("READY=1")
+    False
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):  # a name without a file
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.connect(address)
+            sender.sendall(state.encode())
+    except OSError:
+        return False
+    return True
+
+
+def watchdog_seconds() -> float | None:
+    """The time after which a service manager takes silence for a failure; None: it doesn't."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    given = os.environ.get("WATCHDOG_USEC", "")
+    return int(given) / 1e6 if given.isdecimal() and int(given) else None
+
 
 _LOG = logging.getLogger("streamnet.daemon")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_TICK = 0.05  # seconds between two looks at what has no event of its own
+_POLL_SECONDS = 0.05  # seconds between two looks at what has no event of its own
 _STANDARD_PORTS = {"http": 80, "https": 443}
 
 
@@ -109,7 +140,7 @@ class Address:
         """What the Host header may be."""
         own = set(_LOOPBACK if self.is_loopback else ())
         if self.host not in ("", "0.0.0.0", "::"):  # noqa: S104 - not bound, only compared
-            own.add(_shown(self.host).lower())
+            own.add(_format_host(self.host).lower())
         names = {f"{host}:{port}" for host in own}
         if port == _STANDARD_PORTS[self.scheme]:
             names |= own
@@ -131,13 +162,13 @@ class Address:
         if self.certificate is None:
             return
         try:
-            context.load_cert_chain(self.certificate, self.key, self._refuse_pass_phrase)
+            context.load_cert_chain(self.certificate, self.key, self._reject_passphrase)
         except OSError as error:  # of which an SSLError is one
             files = f"{self.certificate} and {self.key}"
             why = error.strerror or error
             raise ConfigurationError(f"certificate and key in {files}: {why}") from error
 
-    def _refuse_pass_phrase(self) -> str:
+    def _reject_passphrase(self) -> str:
         """What is asked where a key is encrypted; without it a terminal would be."""
         raise ConfigurationError(f"{self.key} is encrypted, but must be a key without pass phrase")
 
@@ -162,7 +193,7 @@ class Address:
         except OSError as error:
             # Behind a bracket Python repeats the address.
             why = str(error.strerror or error).partition(" (while ")[0]
-            told = f"{_shown(self.host)}:{self.port} can't be listened on: {why}"
+            told = f"{_format_host(self.host)}:{self.port} can't be listened on: {why}"
             if error.errno == EADDRINUSE:
                 raise StreamnetError(told) from error
             raise ConfigurationError(told) from error
@@ -221,7 +252,7 @@ async def serve(
     return daemon.signal
 
 
-def _shown(host: str) -> str:
+def _format_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
@@ -290,7 +321,7 @@ class _Daemon:
         )
         return uvicorn.Config(
             app,
-            http=protocol_of(self.limits),
+            http=build_protocol(self.limits),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -317,10 +348,10 @@ class _Daemon:
         await server.listening.wait()
         # A hang-up that came before waits, see `streamnet.__main__`.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        place = f"{self.address.scheme}://{_shown(self.address.host)}:{self.port}"
+        place = f"{self.address.scheme}://{_format_host(self.address.host)}:{self.port}"
         self.say(f"listening on {place}")
         while not self._is_ready():  # noqa: ASYNC110 - models tell a state, no event
-            await anyio.sleep(_TICK)
+            await anyio.sleep(_POLL_SECONDS)
         if self.stopping.is_set():  # before all of them were
             return
         gc.freeze()  # what start-up made stays: a search for garbage takes 50 ms with it
@@ -367,3 +398,58 @@ class _Daemon:
             if self.config.ssl is not None:
                 self.address.certify(self.config.ssl)
         notify("READY=1")
+
+
+_STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {
+    "asctime",
+    "color_message",
+    "message",
+}
+
+
+@final
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON; ``extra`` becomes fields of their own.
+
+    >>> record = logging.makeLogRecord({"msg": "%d samples", "args": (3,), "model": "a"})
+    >>> line = msgspec.json.decode(JsonFormatter().format(record))
+    >>> line["message"], line["model"]
+    ('3 samples', 'a')
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": time,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {
+            name: value for name, value in record.__dict__.items() if name not in _STANDARD_FIELDS
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
+    """Write what streamnet and the server log, from this level on, to ``out`` (standard error)."""
+    handler = logging.StreamHandler(sys.stderr if out is None else out)
+    handler.setFormatter(JsonFormatter())
+    handler.addFilter(_is_relevant)
+    for name in ("streamnet", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+    logging.getLogger("streamnet").setLevel(level.upper())
+    # Of each start and stop we say more ourselves.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """Not what the server says of a request that it gave up at its end: it tells their number."""
+    kind = record.exc_info[0] if record.exc_info else None
+    cancelled = kind is not None and not issubclass(kind, Exception)
+    return not (cancelled and record.name.startswith("uvicorn"))

@@ -1,10 +1,8 @@
-"""Sets of samples: loaded, split by class or quantile, and kept."""
+"""Data sets that are held in memory: loading, saving and splitting."""
 
 from __future__ import annotations
 
-from streamnet.datasets.sample import Sample
-from streamnet.datasets.set import Set
-from streamnet.datasets.splits import kfold
-from streamnet.datasets.splits import split
+from streamnet.datasets.set import Sample, Set
+from streamnet.datasets.splits import kfold, split
 
 __all__ = ("Sample", "Set", "kfold", "split")

@@ -1,43 +1,212 @@
-"""Set: samples that all are there at once, to split, to learn again and again, and to keep."""
+"""`Set`: labeled vectors held in memory, saved as CSV, libSVM or JSON."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections import Counter
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Any
-from typing import Self
-from typing import final
-from typing import overload
+from typing import Any, Self, final, overload
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from streamnet.datasets.document import Document
-from streamnet.datasets.document import Row
-from streamnet.datasets.document import as_csv
-from streamnet.datasets.document import as_libsvm
-from streamnet.datasets.document import parse
-from streamnet.datasets.reading import Header
-from streamnet.datasets.reading import Rejected
-from streamnet.datasets.reading import read_vectors
-from streamnet.datasets.sample import Sample
-from streamnet.datasets.sample import check_text
-from streamnet.durability.writing import write_durably
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import StreamnetError
-from streamnet.samples import Block
-from streamnet.samples import DeadLetter
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.datasets.loader import Header, Rejected, read_vectors
+from streamnet.durability.files import write_durably
+from streamnet.errors import ConfigurationError, DataError, StreamnetError
+from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
+from streamnet.sources.text.dialect import has_header
 
-__all__ = ("Set",)
+__all__ = (
+    "Document",
+    "Row",
+    "Sample",
+    "Set",
+    "check_text",
+    "encode_csv",
+    "encode_libsvm",
+    "parse_document",
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class Sample:
+    """One observation of a `Set`, which never changes.
+
+    Equal samples have the same vector, label and value; they hash alike.
+
+    Args:
+        vector: The inputs, shape (d,) with d >= 1; a read-only float64 copy is kept.
+        label: The class, where it is one of a classification.
+        value: The number to predict, where it is one of a regression.
+
+    Raises:
+        ConfigurationError: If the vector is empty, has another shape, or anything is no finite
+            number.
+
+    >>> Sample([1, 0.5], label="rock") == Sample([1.0, 0.5], label="rock")
+    True
+    >>> Sample([float("nan")], value=1.0)
+    Traceback (most recent call last):
+        ...
+    streamnet.errors.ConfigurationError: vector has nan as number 0, but must be finite
+    """
+
+    vector: NDArray[np.float64]
+    label: str | None
+    value: float | None
+
+    def __init__(
+        self, vector: ArrayLike, label: str | None = None, value: float | None = None
+    ) -> None:
+        if label is not None:
+            check_text("label", label)
+        try:
+            finite = value is None or isfinite(value)
+        except (TypeError, OverflowError):
+            raise ConfigurationError(f"value is {value!r:.80}, but must be a number") from None
+        if not finite:
+            raise ConfigurationError(f"value is {value}, but must be finite")
+        # The fields of a frozen class can only be set this way.
+        object.__setattr__(self, "vector", _check_vector(vector))
+        object.__setattr__(self, "label", label)
+        object.__setattr__(self, "value", None if value is None else float(value))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through `__init__`: an array of numpy comes back from a pickle as one that can be changed.
+        return Sample, (self.vector, self.label, self.value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sample):
+            return NotImplemented
+        same = self.label == other.label and self.value == other.value
+        return same and np.array_equal(self.vector, other.vector)
+
+    def __hash__(self) -> int:
+        return hash((self.vector.tobytes(), self.label, self.value))
+
+
+def check_text(what: str, text: object) -> None:
+    """Refuse a name that no file could hold.
+
+    Raises:
+        ConfigurationError: If it is no text, or has lone surrogates, which UTF-8 does not have.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{what} is {text!r}, but must be a text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"{what} is {text!r}, but must be valid Unicode") from error
+
+
+def _check_vector(given: ArrayLike) -> NDArray[np.float64]:
+    try:
+        vector = np.array(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"vector is {given!r}, but must be numbers") from error
+    if vector.ndim != 1 or not vector.size:
+        raise ConfigurationError(f"vector has shape {vector.shape}, but must have one axis of >= 1")
+    if not np.isfinite(vector).all():
+        at = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise ConfigurationError(f"vector has {vector[at]} as number {at}, but must be finite")
+    vector += 0.0  # no negative zero, so that equal vectors have equal bytes
+    vector.flags.writeable = False
+    return vector
+
+
+VERSION = 1
+WHITESPACE = " \t\r\n\v\f"  # what a source strips
+
+
+class Row(msgspec.Struct, forbid_unknown_fields=True):
+    """A sample in a document."""
+
+    vector: list[float]
+    label: str | None = None
+    value: float | None = None
+
+
+class Document(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", tag="streamnet set"):
+    """A whole set, as its JSON file holds it."""
+
+    task: Task
+    target: str
+    columns: list[str]
+    labels: list[str]
+    samples: list[Row]
+    version: int = VERSION
+
+    def encoded(self) -> bytes:
+        """The file's bytes."""
+        return msgspec.json.encode(self) + b"\n"
+
+
+def parse_document(path: str, data: bytes) -> Document:
+    """The document in a file.
+
+    Raises:
+        DataError: If it is no such document, or of another version.
+    """
+    try:
+        document = msgspec.json.decode(data, type=Document)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DataError(f"{path} is no saved set: {error}") from error
+    if document.version != VERSION:
+        raise DataError(f"{path} has version {document.version}, but only {VERSION} is known")
+    return document
+
+
+def encode_csv(columns: Sequence[str], target: str, samples: Iterable[Sample]) -> bytes:
+    """Delimited text with a header, the target last.
+
+    Raises:
+        ConfigurationError: If a name or label would be read as another one, or all names as a
+            sample.
+    """
+    for name in (*columns, target):
+        _check_representable("column", name, "CSV", name.strip(WHITESPACE) == name)
+    rows = [(*columns, target)]
+    for sample in samples:
+        truth = repr(sample.value) if sample.label is None else sample.label
+        _check_representable("label", truth, "CSV", truth.strip(WHITESPACE) == truth)
+        rows.append((*map(repr, sample.vector.tolist()), truth))
+    if not has_header(rows, ()):
+        raise ConfigurationError(
+            f"columns are {columns}, which CSV would take for a sample: save the set as .json"
+        )
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue().encode()
+
+
+def encode_libsvm(samples: Iterable[Sample]) -> bytes:
+    """Lines ``label index:value ...`` from index 1 on, zeros left out.
+
+    Raises:
+        ConfigurationError: If a label would be read as something else.
+    """
+    lines = []
+    for sample in samples:
+        truth = repr(sample.value) if sample.label is None else sample.label
+        plain = not any(c.isspace() or c in ":#,\0" for c in truth)
+        _check_representable("label", truth, "libSVM", plain)
+        pairs = [f"{i}:{x!r}" for i, x in enumerate(sample.vector.tolist(), 1) if x]
+        lines.append(" ".join((truth, *pairs)) + "\n")
+    return "".join(lines).encode()
+
+
+def _check_representable(what: str, text: str, format_name: str, kept: bool) -> None:
+    if not (kept and text):
+        raise ConfigurationError(
+            f"{what} is {text!r}, which {format_name} would not keep: save the set as .json"
+        )
 
 
 @final
@@ -248,7 +417,7 @@ class Set:
         if task is not None and task not in list(Task):
             raise ConfigurationError(f"task is {task!r}, but must be one of {', '.join(Task)}")
         if Path(path).suffix == ".json" and format is None:
-            return cls._of_document(os.fspath(path))
+            return cls._load_document(os.fspath(path))
         found = read_vectors(
             path,
             task=None if task is None else Task(task),
@@ -285,9 +454,9 @@ class Set:
         """
         suffix = Path(path).suffix
         if suffix == ".csv":
-            data = as_csv(self._columns, self.target, self._samples)
+            data = encode_csv(self._columns, self.target, self._samples)
         elif suffix in (".libsvm", ".svm"):
-            data = as_libsvm(self._samples)
+            data = encode_libsvm(self._samples)
         elif suffix == ".json":
             data = self._document().encoded()
         else:
@@ -304,12 +473,12 @@ class Set:
         return Document(self.task, self.target, list(self._columns), list(self.labels), rows)
 
     @classmethod
-    def _of_document(cls, path: str) -> Self:
+    def _load_document(cls, path: str) -> Self:
         try:
             data = Path(path).read_bytes()
         except OSError as error:
             raise DataError(f"{path} can't be read: {error.strerror}") from error
-        document = parse(path, data)
+        document = parse_document(path, data)
         try:
             made = cls(
                 document.task,

@@ -1,32 +1,25 @@
-"""Splits: samples dealt to parts by class or by quantile, in exact numbers."""
+"""Stratified splits and k-fold cross-validation with exact part sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
-from math import isfinite
-from math import lcm
+from math import isfinite, lcm
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from streamnet.checked import whole
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.randomness import key_of
-from streamnet.randomness import permutation
-from streamnet.randomness import seed_of
+from streamnet.errors import ConfigurationError, DataError
+from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Task
+from streamnet.validation import check_integer, check_seed
 
 __all__ = ("kfold", "split")
 
 Indices = NDArray[np.int64]
 
-MOST_QUANTILES = 32
+MAX_QUANTILES = 32
 SALT = 0x53504C4954  # keeps these random numbers apart from others of the same seed
 
 
@@ -70,7 +63,7 @@ def split(
     ...     ordered=True)]
     [[0, 1], [2, 3]]
     """
-    return _parts(target, _weights(shares), task, seed_of(seed), ordered)
+    return _split(target, _to_integer_weights(shares), task, check_seed(seed), ordered)
 
 
 def kfold(
@@ -104,23 +97,23 @@ def kfold(
     >>> [(training.tolist(), held_out.tolist()) for training, held_out in pairs]
     [([2, 3], [0, 1]), ([0, 1], [2, 3])]
     """
-    folds = whole("folds", folds)
+    folds = check_integer("folds", folds)
     if folds < 2:
         raise ConfigurationError(f"folds is {folds}, but must be >= 2")
-    seed = seed_of(seed)
-    parts = _parts(target, [1] * folds, task, seed, ordered)
+    seed = check_seed(seed)
+    parts = _split(target, [1] * folds, task, seed, ordered)
     pairs = []
     for number, held_out in enumerate(parts):
         training = np.concatenate([*parts[:number], *parts[number + 1 :]])
         if ordered:
             training.sort()
         else:
-            training = training[permutation(key_of(seed, SALT, number), len(training))]
+            training = training[permutation(derive_key(seed, SALT, number), len(training))]
         pairs.append((training, held_out))
     return tuple(pairs)
 
 
-def _weights(shares: Any) -> list[int]:
+def _to_integer_weights(shares: Any) -> list[int]:
     """Whole numbers in the ratio of the shares."""
     if isinstance(shares, str) or not isinstance(shares, Collection):
         raise ConfigurationError(f"shares is {shares!r}, but must be numbers, one for each part")
@@ -139,24 +132,28 @@ def _weights(shares: Any) -> list[int]:
     return [int(share * common) for share in exact]
 
 
-def _parts(
+def _split(
     target: ArrayLike, weights: Sequence[int], task: Task | str, seed: int, ordered: bool
 ) -> tuple[Indices, ...]:
-    values = _checked(target, Task(task))
+    values = _check_target(target, Task(task))
     n = len(values)
-    sizes = _rounded(n, weights)
+    sizes = _round_sizes(n, weights)
     if min(sizes) == 0:
         raise ConfigurationError(
             f"shares leave part {sizes.index(0) + 1} of {len(weights)} without a sample: "
             f"there are only {n}"
         )
-    order = np.arange(n) if ordered else permutation(key_of(seed, SALT), n)
-    quantiles = min(MOST_QUANTILES, max(1, n * min(weights) // sum(weights)))
-    stratum = _classes(values) if task == Task.CLASSIFICATION else _quantiles(values, quantiles)
-    return _dealt(stratum[order], order, _controlled(np.bincount(stratum).tolist(), weights))
+    order = np.arange(n) if ordered else permutation(derive_key(seed, SALT), n)
+    quantiles = min(MAX_QUANTILES, max(1, n * min(weights) // sum(weights)))
+    stratum = (
+        _number_classes(values)
+        if task == Task.CLASSIFICATION
+        else _number_quantiles(values, quantiles)
+    )
+    return _deal(stratum[order], order, _round_table(np.bincount(stratum).tolist(), weights))
 
 
-def _checked(target: ArrayLike, task: Task) -> NDArray[np.object_] | NDArray[np.float64]:
+def _check_target(target: ArrayLike, task: Task) -> NDArray[np.object_] | NDArray[np.float64]:
     values = np.asarray(target)
     if values.ndim != 1:
         raise ConfigurationError(f"target has shape {values.shape}, but must have one axis")
@@ -174,13 +171,13 @@ def _checked(target: ArrayLike, task: Task) -> NDArray[np.object_] | NDArray[np.
     return values.astype(np.object_)
 
 
-def _classes(labels: NDArray[np.object_] | NDArray[np.float64]) -> NDArray[np.int64]:
+def _number_classes(labels: NDArray[np.object_] | NDArray[np.float64]) -> NDArray[np.int64]:
     numbers: dict[object, int] = {}
     found = [numbers.setdefault(label, len(numbers)) for label in labels.tolist()]
     return np.array(found, np.int64)
 
 
-def _quantiles(
+def _number_quantiles(
     numbers: NDArray[np.float64] | NDArray[np.object_], quantiles: int
 ) -> NDArray[np.int64]:
     stratum = np.empty(len(numbers), np.int64)
@@ -190,7 +187,7 @@ def _quantiles(
     return stratum
 
 
-def _rounded(count: int, weights: Sequence[int]) -> list[int]:
+def _round_sizes(count: int, weights: Sequence[int]) -> list[int]:
     """``count`` cut in the ratio of the weights, by largest remainder."""
     whole = sum(weights)
     sizes = [count * weight // whole for weight in weights]
@@ -200,7 +197,7 @@ def _rounded(count: int, weights: Sequence[int]) -> list[int]:
     return sizes
 
 
-def _controlled(counts: Sequence[int], weights: Sequence[int]) -> list[list[int]]:
+def _round_table(counts: Sequence[int], weights: Sequence[int]) -> list[list[int]]:
     """Samples of each stratum in each part: all sums exact, each number within 1 of its share.
 
     What is left of a stratum after rounding down is given, one each, to those parts that still
@@ -209,7 +206,7 @@ def _controlled(counts: Sequence[int], weights: Sequence[int]) -> list[list[int]
     """
     whole = sum(weights)
     table = [[count * weight // whole for weight in weights] for count in counts]
-    sizes = _rounded(sum(counts), weights)
+    sizes = _round_sizes(sum(counts), weights)
     lacking = [
         size - sum(column) for size, column in zip(sizes, zip(*table, strict=True), strict=True)
     ]
@@ -225,7 +222,7 @@ def _controlled(counts: Sequence[int], weights: Sequence[int]) -> list[list[int]
     return table
 
 
-def _dealt(
+def _deal(
     stratum: NDArray[np.int64], order: NDArray[np.intp], table: Iterable[Sequence[int]]
 ) -> tuple[Indices, ...]:
     """Deal samples in ``order``: of each stratum so many to the first part, then to the next."""

@@ -1,7 +1,7 @@
-"""State that outlives its process: files that are whole or absent, checkpoints, one writer.
+"""State that outlives its process: atomic files, checkpoints, a single writer.
 
-Pure: no event loop. Every call to the file system goes through `Files`, so that a test can let
-each of them fail.
+Pure: no event loop. Every file system call goes through `FileSystem`, so tests can make each of
+them fail.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Checkpoint: a tree of values and arrays as one file in which no damage goes unnoticed.
+"""Checkpoint: a state dict as one file whose every corruption is detected.
 
 The format, version 1; all numbers little-endian and without sign:
 
@@ -14,25 +14,158 @@ then B bytes              body: the arrays' raw numbers, each padded with zeros 
 the last 32 bytes         SHA-256 of all bytes before
 ========================  =========================================================
 
-In the header ``{"$array": [dtype, shape]}`` stands for the next array of the body, in the order of
-the text; ``{"$float": "nan"}`` (``"inf"``, ``"-inf"``) for what JSON can't write; and
-``{"$items": [[key, value], ...]}`` for a dict whose keys are not plain texts. Nothing in a file is
-ever run: no pickle.
+In the header ``{"$array": [dtype, shape]}`` stands for the next array of the body, in the order
+of the text; ``{"$float": "nan"}`` (``"inf"``, ``"-inf"``) for what JSON can't write; and
+``{"$items": [[key, value], ...]}`` for a dict whose keys are not plain texts. Nothing in a file
+is ever executed: no pickle. Values are None, booleans, integers, floats, strings, lists, dicts
+and numeric arrays; tuples come back as lists.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import struct
+from collections.abc import Iterable, Mapping
+from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streamnet.durability.tree import Tree
-from streamnet.durability.tree import flatten
-from streamnet.durability.tree import unflatten
-from streamnet.durability.writing import joined
+from streamnet.durability.files import joined
 
-__all__ = ("MAGIC", "VERSION", "DamagedError", "decode", "encode", "encode_parts")
+__all__ = (
+    "MAGIC",
+    "VERSION",
+    "CorruptCheckpointError",
+    "StateDict",
+    "decode",
+    "encode",
+    "encode_parts",
+    "flatten",
+    "unflatten",
+)
+
+
+StateDict = dict[str, Any]
+"""Plain values and arrays by name."""
+
+# In the JSON text a dict with one of these single keys stands for what JSON lacks.
+_ARRAY, _FLOAT, _ITEMS = "$array", "$float", "$items"
+_DTYPE_KINDS = "biuf"
+_PLAIN_TYPES = frozenset({type(None), bool, int, str})
+_ARRAY_ALIGNMENT = 8
+
+
+def flatten(tree: StateDict) -> tuple[bytes, list[NDArray[Any]]]:
+    """JSON text of a tree in which numbers stand for arrays, and the arrays by number.
+
+    Raises:
+        TypeError: If it holds anything else.
+    """
+    packer = _Packer()
+    text = json.dumps(packer.pack(tree), allow_nan=False, separators=(",", ":"))
+    return text.encode(), packer.arrays
+
+
+def unflatten(text: bytes, body: memoryview) -> StateDict:
+    """The tree that `flatten` took apart; ``body`` is its arrays one after the other.
+
+    Raises:
+        ValueError: If the two are not exactly what a tree was made into.
+    """
+    unpacker = _Unpacker(body)
+    try:
+        tree = unpacker.unpack(json.loads(text))
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"its header makes no sense: {error}") from error
+    if not isinstance(tree, dict) or unpacker.used != len(body):
+        raise ValueError("its header and its body do not fit together")
+    return tree
+
+
+@final
+class _Packer:
+    def __init__(self) -> None:
+        self.arrays: list[NDArray[Any]] = []
+
+    def pack(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _PLAIN_TYPES:
+            return value
+        # By far the most of what is not plain, and asking for less takes longer.
+        if kind is float and math.isfinite(value):
+            return value
+        if kind is dict:
+            return self._mapping(value)
+        if isinstance(value, int | str):
+            # A subclass, as of an enumeration, comes back as what it is made of.
+            return _to_builtin(value)
+        if isinstance(value, float):
+            return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
+        if isinstance(value, np.generic):
+            return self.pack(value.item())
+        if isinstance(value, np.ndarray):
+            return self._array(value)
+        if isinstance(value, Mapping):
+            return self._mapping(value)
+        if isinstance(value, Iterable) and not isinstance(value, bytes):
+            return [entry if type(entry) in _PLAIN_TYPES else self.pack(entry) for entry in value]
+        raise TypeError(f"{type(value).__name__} can't be kept in a checkpoint")
+
+    def _mapping(self, value: Mapping[Any, Any]) -> Any:
+        if all(type(name) is str and name[:1] != "$" for name in value):
+            return {
+                name: entry if type(entry) in _PLAIN_TYPES else self.pack(entry)
+                for name, entry in value.items()
+            }
+        return {_ITEMS: [[self.pack(name), self.pack(entry)] for name, entry in value.items()]}
+
+    def _array(self, value: NDArray[Any]) -> Any:
+        if value.dtype.kind not in _DTYPE_KINDS:
+            raise TypeError(f"an array of {value.dtype} can't be kept in a checkpoint")
+        little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+        self.arrays.append(little)
+        return {_ARRAY: [little.dtype.str, list(value.shape)]}
+
+
+def _to_builtin(value: Any) -> Any:
+    return str.__str__(value) if isinstance(value, str) else int(value)
+
+
+@final
+class _Unpacker:
+    def __init__(self, body: memoryview) -> None:
+        self.used = 0  # bytes of the body: arrays stand one behind the other, so none overlap
+        self._body = body
+
+    def unpack(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.unpack(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            ((name, entry),) = value.items()
+            if name == _ARRAY:
+                return self._array(*entry)
+            if name == _FLOAT:
+                return float(entry)
+            if name == _ITEMS:
+                return {self.unpack(key): self.unpack(item) for key, item in entry}
+        return {name: self.unpack(entry) for name, entry in value.items()}
+
+    def _array(self, code: str, shape: list[int]) -> NDArray[Any]:
+        dtype = np.dtype(code)
+        if dtype.kind not in _DTYPE_KINDS or dtype.str != code or min([*shape, 0]) < 0:
+            raise ValueError(f"its header has an array of {code!r} and shape {shape}")
+        length = dtype.itemsize * math.prod(shape)
+        if self.used + length > len(self._body):
+            raise ValueError("its header and its body do not fit together")
+        array = np.frombuffer(self._body, dtype, math.prod(shape), self.used).reshape(shape)
+        self.used += length + -length % _ARRAY_ALIGNMENT
+        return array.astype(dtype.newbyteorder("="), copy=True)
+
 
 MAGIC = b"\x89SNET\r\n\x1a"
 VERSION = 1
@@ -41,11 +174,11 @@ _DIGEST = 32
 _ALIGNMENT = 8
 
 
-class DamagedError(ValueError):
+class CorruptCheckpointError(ValueError):
     """Raised when bytes are not exactly a checkpoint as it was written."""
 
 
-def encode(tree: Tree) -> bytes:
+def encode(tree: StateDict) -> bytes:
     """A tree as the content of a file.
 
     Raises:
@@ -57,7 +190,7 @@ def encode(tree: Tree) -> bytes:
     return b"".join(encode_parts(tree))
 
 
-def encode_parts(tree: Tree) -> list[bytes | memoryview]:
+def encode_parts(tree: StateDict) -> list[bytes | memoryview]:
     """What `encode` gives, in parts: large arrays as they are in the tree, not copied.
 
     Raises:
@@ -76,26 +209,28 @@ def encode_parts(tree: Tree) -> list[bytes | memoryview]:
     return joined([*parts, digest.digest()])
 
 
-def decode(data: bytes) -> Tree:
+def decode(data: bytes) -> StateDict:
     """The tree that a file's content stands for.
 
     Raises:
         DamagedError: If a single bit is not as it was written, or the version is not known.
     """
     if len(data) < _FRAME.size + _DIGEST:
-        raise DamagedError(f"it has only {len(data)} bytes")
+        raise CorruptCheckpointError(f"it has only {len(data)} bytes")
     magic, version, header, body = _FRAME.unpack_from(data)
     if magic != MAGIC:
-        raise DamagedError("it is not a checkpoint of streamnet")
+        raise CorruptCheckpointError("it is not a checkpoint of streamnet")
     whole = memoryview(data)
     if hashlib.sha256(whole[:-_DIGEST]).digest() != whole[-_DIGEST:]:
-        raise DamagedError("its content does not match its checksum")
+        raise CorruptCheckpointError("its content does not match its checksum")
     if version != VERSION:
-        raise DamagedError(f"it has format version {version}, but this streamnet reads {VERSION}")
+        raise CorruptCheckpointError(
+            f"it has format version {version}, but this streamnet reads {VERSION}"
+        )
     start = _FRAME.size + header
     if len(data) != start + body + _DIGEST:
-        raise DamagedError("its length is not the one that it tells")
+        raise CorruptCheckpointError("its length is not the one that it tells")
     try:
         return unflatten(bytes(whole[_FRAME.size : start]), whole[start : start + body])
     except ValueError as error:
-        raise DamagedError(str(error)) from error
+        raise CorruptCheckpointError(str(error)) from error

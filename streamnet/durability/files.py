@@ -1,23 +1,34 @@
-"""Files: the few calls to the file system that durable writing is made of.
+"""File system calls behind one interface, and atomic, durable writes on top of it.
 
-All that streamnet keeps goes through this seam, so a test can put a disk in its place that fails,
-tears or forgets at any call.
+Everything streamnet persists goes through this interface, so tests can substitute a disk that
+fails, tears writes or loses data at any call.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from abc import ABC
-from abc import abstractmethod
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import final
 
-__all__ = ("DISK", "DiskFiles", "Files", "write_all")
+__all__ = (
+    "DISK",
+    "PARTIAL_SUFFIX",
+    "FileSystem",
+    "LocalFileSystem",
+    "joined",
+    "remove_partial_files",
+    "write_all",
+    "write_durably",
+)
 
 
-class Files(ABC):
+class FileSystem(ABC):
     """Calls to a file system; each raises OSError if it fails."""
 
     @abstractmethod
@@ -25,7 +36,7 @@ class Files(ABC):
         """Open an empty file for writing, in place of what was there."""
 
     @abstractmethod
-    def open_end(self, path: Path, length: int) -> int:
+    def open_truncated_at(self, path: Path, length: int) -> int:
         """Open a file for writing behind its first ``length`` bytes; what follows them is cut."""
 
     @abstractmethod
@@ -77,16 +88,16 @@ class Files(ABC):
         """Open and lock a file, made if absent; None if another process or handle has the lock."""
 
     @abstractmethod
-    def is_there(self, handle: int, path: Path) -> bool:
+    def is_same_file(self, handle: int, path: Path) -> bool:
         """Whether an open file is the one that has this name; it is an error if none has."""
 
 
 @final
-class DiskFiles(Files):
+class LocalFileSystem(FileSystem):
     """The real file system.
 
     >>> import tempfile
-    >>> files, folder = DiskFiles(), Path(tempfile.mkdtemp())
+    >>> files, folder = LocalFileSystem(), Path(tempfile.mkdtemp())
     >>> handle = files.open_new(folder / "a")
     >>> files.write(handle, b"text"), files.names(folder)
     (4, ['a'])
@@ -96,7 +107,7 @@ class DiskFiles(Files):
     def open_new(self, path: Path) -> int:  # noqa: D102
         return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o666)
 
-    def open_end(self, path: Path, length: int) -> int:  # noqa: D102
+    def open_truncated_at(self, path: Path, length: int) -> int:  # noqa: D102
         handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(handle, length)
@@ -162,15 +173,15 @@ class DiskFiles(Files):
             raise
         return handle
 
-    def is_there(self, handle: int, path: Path) -> bool:  # noqa: D102
+    def is_same_file(self, handle: int, path: Path) -> bool:  # noqa: D102
         return os.path.samestat(os.fstat(handle), path.stat())
 
 
-DISK = DiskFiles()
+DISK = LocalFileSystem()
 """The real file system."""
 
 
-def write_all(files: Files, handle: int, data: bytes | memoryview) -> None:
+def write_all(files: FileSystem, handle: int, data: bytes | memoryview) -> None:
     """Write all of ``data``, however little a single call takes.
 
     Raises:
@@ -180,3 +191,80 @@ def write_all(files: Files, handle: int, data: bytes | memoryview) -> None:
     while rest:
         taken = files.write(handle, rest)  # type: ignore[arg-type]
         rest = rest[taken:]
+
+
+PARTIAL_SUFFIX = ".part"
+"""How the name of a file ends that is not complete; one that a crash left may be removed."""
+_LARGE_PART_BYTES = 1 << 16  # bytes
+
+
+def write_durably(
+    path: str | os.PathLike[str], *data: bytes | memoryview, files: FileSystem = DISK
+) -> None:
+    """Write ``data``, one behind the other, to ``path`` in place of what was there.
+
+    A reader at any moment finds the old content or the new one. When this returns, the new one is
+    on the disk. If it fails, either may be there, but nothing else. A file whose fsync failed is
+    never used: what it holds is not known.
+
+    Raises:
+        OSError: If the file can't be written.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "number.txt")
+    >>> write_durably(path, b"1")
+    >>> path.read_bytes(), [file.name for file in path.parent.iterdir()]
+    (b'1', ['number.txt'])
+    """
+    path = Path(path)
+    # Named for its writer, so that two at once don't write into the same one.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL_SUFFIX}")
+    try:
+        handle = files.open_new(part)
+        try:
+            for piece in data:
+                write_all(files, handle, piece)
+            files.fsync(handle)
+        finally:
+            files.close(handle)
+        files.rename(part, path)
+    except BaseException:
+        with suppress(OSError):
+            files.unlink(part)
+        raise
+    files.fsync_dir(path.parent)
+
+
+def remove_partial_files(folder: Path, *, files: FileSystem = DISK) -> None:
+    """Remove files of a folder that a crash left incomplete; only its one writer may do so.
+
+    One that can't be removed does no harm, and stays.
+
+    Raises:
+        OSError: If the folder can't be read.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("kept", ".new.1-2.part"):
+    ...     _ = (folder / name).write_bytes(b"")
+    >>> remove_partial_files(folder)
+    >>> [path.name for path in folder.iterdir()]
+    ['kept']
+    """
+    for name in files.names(folder):
+        if name.endswith(PARTIAL_SUFFIX):
+            with suppress(OSError):
+                files.unlink(folder / name)
+
+
+def joined(parts: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Parts of a file with small ones in a row made one, since each will be a write of its own.
+
+    >>> joined([b"a", b"b", bytes(1 << 16)])[0]
+    b'ab'
+    """
+    fewer: list[bytes | memoryview] = []
+    for large, row in groupby(parts, lambda part: len(part) >= _LARGE_PART_BYTES):
+        pieces = list(row)
+        fewer += pieces if large else [b"".join(pieces)]
+    return fewer

@@ -1,11 +1,9 @@
-"""The engine: sets learned in epochs by many networks at once, with a part held out."""
+"""The batch engine: trains many networks for several epochs on a data set, with a holdout part."""
 
 from __future__ import annotations
 
-from streamnet.engine.engine import Engine
-from streamnet.engine.engine import EngineProgress
-from streamnet.engine.engine import Trained
-from streamnet.engine.settings import EngineSettings
-from streamnet.engine.winners import Improvement
+from streamnet.engine.engine import Engine, EngineProgress, Trained
+from streamnet.engine.holdout import Improvement
+from streamnet.settings.engine import EngineSettings
 
 __all__ = ("Engine", "EngineProgress", "EngineSettings", "Improvement", "Trained")

@@ -1,46 +1,177 @@
-"""Contest: all candidates against each other, and then perhaps the best once more."""
+"""The contest: trains all candidates against each other, then optionally refits the best."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
 
-from anyio import to_thread
+from anyio import create_memory_object_stream, create_task_group, to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream
 
-from streamnet.engine.candidates import Contestant
-from streamnet.engine.candidates import contestants_of
-from streamnet.engine.candidates import falling_contestants_of
-from streamnet.engine.candidates import scheduled
-from streamnet.engine.epochs import EpochCutter
-from streamnet.engine.epochs import Epochs
-from streamnet.engine.fitted import FittedEncoder
-from streamnet.engine.flow import flow
-from streamnet.engine.holdout import HoldoutEvaluator
-from streamnet.engine.parts import Parts
-from streamnet.engine.settings import EngineSettings
-from streamnet.engine.winners import Finishers
-from streamnet.engine.winners import Improvement
-from streamnet.engine.winners import Winners
-from streamnet.errors import NoCandidateError
+from streamnet.engine.data import DataSplit, EpochCutter, Epochs, FittedEncoder
+from streamnet.engine.holdout import (
+    BestEpochs,
+    EpochOutcome,
+    FixedEpochs,
+    HoldoutEvaluator,
+    HoldoutScored,
+    Improvement,
+)
+from streamnet.errors import ConfigurationError, NoCandidateError
 from streamnet.features.encoder import Encoder
-from streamnet.learning.learner import check_transforms
-from streamnet.learning.learner import model_of
-from streamnet.learning.trainer import Emission
-from streamnet.learning.trainer import Trainer
+from streamnet.learning.learner import build_model, check_transforms
+from streamnet.learning.trainer import ModelComposition, Trainer
 from streamnet.modelfiles.model import Model
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.pipeline.reading import Reader
-from streamnet.samples import Block
-from streamnet.samples import Task
+from streamnet.pipeline.concurrency import raise_cause
+from streamnet.pipeline.outputs.rejections import RejectionLimit
+from streamnet.pipeline.stages.driver import BlockServer, encode, evaluate, serve
+from streamnet.pipeline.stages.reader import Reader
+from streamnet.pipeline.stages.trainer import train
+from streamnet.samples import Block, Task, concatenate_blocks
 from streamnet.selection.criteria import Criterion
-from streamnet.selection.ensemble import averaging
-from streamnet.sources.widening import joined
+from streamnet.selection.ensemble.registry import build_averaging_state
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.engine import EngineSettings
 
-__all__ = ("Contest",)
+__all__ = (
+    "MAX_CANDIDATES",
+    "Contest",
+    "Contestant",
+    "build_contestants",
+    "build_decaying_contestants",
+    "flow",
+    "with_half_life",
+)
 
-BLOCK = 1024  # most samples that travel together
+
+MAX_CANDIDATES = 10_000
+
+
+@final
+@dataclass(frozen=True)
+class Contestant:
+    """A candidate, and from which start weights it sets out.
+
+    >>> Contestant(CandidateSettings(hidden=(8,), optimizer="sgd"), 2).describe()
+    'try 3: tanh 8, sgd 0.01'
+    """
+
+    settings: CandidateSettings
+    attempt: int  # number of the try: equal ones have equal start weights
+
+    def describe(self) -> str:
+        """A few words for a leader board."""
+        return f"try {self.attempt + 1}: {self.settings.describe()}"
+
+
+def build_contestants(
+    template: CandidateSettings, rates: Sequence[float], tries: int
+) -> list[Contestant]:
+    """Each try with each rate: the tries start anew, the rates of a try from the same weights.
+
+    Raises:
+        ConfigurationError: If there is no try, or there are too many candidates.
+    """
+    if tries < 1:
+        raise ConfigurationError(f"tries is {tries}, but must be >= 1")
+    if tries * len(rates) > MAX_CANDIDATES:
+        raise ConfigurationError(
+            f"tries is {tries} with {len(rates):,} rates each, but must make <= "
+            f"{MAX_CANDIDATES:,} candidates"
+        )
+    return [
+        Contestant(replace(template, learning_rate=rate), attempt)
+        for attempt in range(tries)
+        for rate in rates
+    ]
+
+
+def build_decaying_contestants(
+    template: CandidateSettings, rates: Sequence[float], tries: int, steps: int
+) -> list[Contestant]:
+    """Each try once: its rate falls from the first to the last of ``rates``, which are even steps.
+
+    Args:
+        template: Everything but rate and schedule.
+        rates: As `rates_of` gives them.
+        tries: How many.
+        steps: Samples that are learned at each rate.
+    """
+    decay = rates[0] - rates[1] if len(rates) > 1 else 0.0
+    batches = max(1, steps // template.batch_size)
+    falling = replace(template, schedule="linear", decay=decay, decay_steps=batches)
+    return build_contestants(falling, rates[:1], tries)
+
+
+def with_half_life(
+    settings: CandidateSettings, half_life: float, samples: int
+) -> CandidateSettings:
+    """The settings with a rate that is halved after ``half_life`` epochs, a third after two, ...
+
+    Args:
+        settings: Of a candidate.
+        half_life: In epochs; 0 leaves the rate as it is.
+        samples: Of an epoch.
+
+    >>> with_half_life(CandidateSettings(), 5, 200).decay
+    0.001
+    """
+    if not half_life:
+        return settings
+    steps = half_life * samples / settings.batch_size
+    return replace(settings, schedule="inverse", decay=1.0 / steps)
+
+
+_CHANNEL = 4  # blocks that may wait before a stage
+
+
+async def flow(
+    reader: Reader,
+    encoder: FittedEncoder,
+    trainer: Trainer,
+    evaluator: HoldoutEvaluator,
+    chooser: BlockServer[HoldoutScored, EpochOutcome],
+    *,
+    threads: int,
+) -> None:
+    """Let all candidates learn what the reader gives, until it ends or is stopped.
+
+    Training goes on while the epoch before is judged: at most two epochs ahead, since the trainer
+    waits for what was decided on the epoch before the last.
+
+    Raises:
+        StreamnetError: If a part fails.
+    """
+    channels = [create_memory_object_stream[Any](_CHANNEL) for _ in range(5)]
+    decisions_send, decisions = create_memory_object_stream[Any](_CHANNEL)
+    sends = [send for send, _ in channels]
+    receives = [receive for _, receive in channels]
+    limit = RejectionLimit(share=0.0, window=1)  # what can't be read was refused before
+    await reader.open()
+    try:
+        # The last two decisions come when training has ended: their channel stays open so long.
+        with decisions_send, decisions:
+            async with create_task_group() as group:
+                start = group.start_soon
+                start(reader.read, sends[0])
+                start(encode, encoder, reader, limit, receives[0], sends[1])
+                start(train, trainer, threads, receives[1], sends[2], decisions)
+                start(evaluate, evaluator, receives[2], sends[3])
+                start(serve, chooser, (), receives[3], sends[4], decisions_send)
+                start(_consume, receives[4])
+    except BaseExceptionGroup as group:
+        raise_cause(group)
+
+
+async def _consume(receive: MemoryObjectReceiveStream[EpochOutcome]) -> None:
+    """Take what comes out at the end, so that nothing stops behind it."""
+    with receive:
+        async for _ in receive:
+            pass
+
+
+BLOCK_SIZE = 1024  # most samples that travel together
 
 
 @final
@@ -66,7 +197,7 @@ class Contest:
     def __init__(
         self,
         task: Task,
-        parts: Parts,
+        parts: DataSplit,
         criterion: Criterion,
         settings: EngineSettings,
         heard: Callable[[Improvement], None],
@@ -76,15 +207,15 @@ class Contest:
         self.settings = settings
         self.refitting = False
         self.stopped = False
-        self.contestants = _contestants(settings, len(parts.training))
-        self.epochs = settings.epochs * (len(settings.rates()) if settings.is_gophers else 1)
+        self.contestants = _enter_contestants(settings, len(parts.training))
+        self.epochs = settings.epochs * (len(settings.rates()) if settings.follows_gopher else 1)
         self._parts = parts
         self._reader: Reader | None = None
         self._encoder = self._fitted(parts.training, parts.validation)
-        self._trainer = self._trainer_of(self.contestants)
-        self.winners = Winners(self._trainer.population, criterion, heard)
-        self.chooser: Winners | Finishers = self.winners
-        self._shelf = self.winners.shelf
+        self._trainer = self._build_trainer(self.contestants)
+        self.winners = BestEpochs(self._trainer.population, criterion, heard)
+        self.chooser: BestEpochs | FixedEpochs = self.winners
+        self._saved_weights = self.winners.shelf
         self.members: tuple[int, ...] = ()
         self._slots: tuple[int, ...] = ()  # where the trainer has these
 
@@ -97,14 +228,14 @@ class Contest:
         await self._flow(self._parts.training, self._parts.validation)
         best = self.winners.ranking()[: self.settings.together]
         if not best:
-            raise NoCandidateError(self._why_none())
+            raise NoCandidateError(self._explain_no_candidate())
         self.members = self._slots = self._finite(best)
         if not self.members:
             raise NoCandidateError("no network was finite at its best")
         if self.settings.refits and not self.stopped:
             await self._refit(self.members)
 
-    def _why_none(self) -> str:
+    def _explain_no_candidate(self) -> str:
         if self.stopped:
             return "it was stopped before an epoch was judged"
         rates = self.settings.rates()
@@ -116,23 +247,23 @@ class Contest:
 
     async def _refit(self, best: Sequence[int]) -> None:
         """Let the best learn training and validation part, each for as long as was best."""
-        before = self._encoder, self._trainer, self._shelf
-        training = joined(
+        before = self._encoder, self._trainer, self._saved_weights
+        training = concatenate_blocks(
             [self._parts.training, self._parts.validation], self._parts.training.schema
         )
         chosen = [self.contestants[slot] for slot in best]
-        if not self.settings.is_gophers:
+        if not self.settings.follows_gopher:
             chosen = [replace(one, settings=self._scheduled(one, len(training))) for one in chosen]
         epochs = [int(self.winners.epochs[slot]) for slot in best]
         self._encoder = await to_thread.run_sync(self._fitted, training)
-        self._trainer = self._trainer_of(chosen)
-        finishers = Finishers(self._trainer.population, epochs)
+        self._trainer = self._build_trainer(chosen)
+        finishers = FixedEpochs(self._trainer.population, epochs)
         self.chooser, self.epochs, self.refitting = finishers, max(epochs), True
         await self._flow(training, None)
-        self._shelf = finishers.shelf
+        self._saved_weights = finishers.shelf
         finite = self._finite(range(len(best)))
         if self.stopped or not finite:  # what was chosen before stands
-            self._encoder, self._trainer, self._shelf = before
+            self._encoder, self._trainer, self._saved_weights = before
             self.refitting = False
             return
         self._slots = finite
@@ -146,10 +277,10 @@ class Contest:
 
     def model(self) -> Model:
         """The best together, or the winner alone."""
-        self._shelf.put_back()
+        self._saved_weights.restore_weights()
         count = len(self._slots)
-        together = averaging(self.task, count) if count > 1 else None
-        emission = Emission(self._slots[0], self._slots, together)
+        together = build_averaging_state(self.task, count) if count > 1 else None
+        emission = ModelComposition(self._slots[0], self._slots, together)
         snapshot = self._trainer.snapshot(emission, self._encoder.snapshot())
         about = {
             "candidate": self.members[0],
@@ -157,25 +288,25 @@ class Contest:
             "seed": self.settings.seed,
             "target": self._parts.training.schema.target,
         }
-        return model_of(snapshot, about)
+        return build_model(snapshot, about)
 
     def _finite(self, slots: Sequence[int]) -> tuple[int, ...]:
         """Of these, those that are finite as they were at their best."""
-        self._shelf.put_back()
+        self._saved_weights.restore_weights()
         population = self._trainer.population
         population.healthy[:] = 1  # whatever became of them later on
-        finite = population.finite_slots()
+        finite = population.find_finite_slots()
         return tuple(slot for slot in slots if slot in finite)
 
     def _scheduled(self, one: Contestant, samples: int) -> CandidateSettings:
-        return scheduled(one.settings, self.settings.half_life, samples)
+        return with_half_life(one.settings, self.settings.half_life, samples)
 
     def _fitted(self, training: Block, held_out: Block | None = None) -> FittedEncoder:
         encoder = Encoder(task=self.task, **self.settings.encoder)
-        check_transforms([self.settings.template().suited_to(self.task)], encoder)
+        check_transforms([self.settings.template().for_task(self.task)], encoder)
         return FittedEncoder(encoder, training, held_out)
 
-    def _trainer_of(self, contestants: Sequence[Contestant]) -> Trainer:
+    def _build_trainer(self, contestants: Sequence[Contestant]) -> Trainer:
         return Trainer(
             [one.settings for one in contestants],
             task=self.task,
@@ -194,7 +325,7 @@ class Contest:
             seed=self.settings.seed,
             iterations=self.settings.iterations,
         )
-        cutter = EpochCutter(block_size=BLOCK, held_out=held_out is not None)
+        cutter = EpochCutter(block_size=BLOCK_SIZE, held_out=held_out is not None)
         self._reader = Reader(source, cutter)
         if self.stopped:
             return
@@ -213,9 +344,11 @@ class Contest:
         )
 
 
-def _contestants(settings: EngineSettings, samples: int) -> list[Contestant]:
+def _enter_contestants(settings: EngineSettings, samples: int) -> list[Contestant]:
     rates, tries = settings.rates(), settings.tries
-    if settings.is_gophers:
+    if settings.follows_gopher:
         steps = settings.epochs * samples
-        return falling_contestants_of(settings.template(), rates, tries, steps)
-    return contestants_of(scheduled(settings.template(), settings.half_life, samples), rates, tries)
+        return build_decaying_contestants(settings.template(), rates, tries, steps)
+    return build_contestants(
+        with_half_life(settings.template(), settings.half_life, samples), rates, tries
+    )

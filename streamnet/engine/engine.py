@@ -1,41 +1,29 @@
-"""Engine: learn a set in epochs with many networks at once, and take the best of them home."""
+"""The engine: trains on a data set for several epochs and returns the best networks as a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any
-from typing import NamedTuple
-from typing import final
+from typing import Any, NamedTuple, final
 
 from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
 from streamnet.engine.contest import Contest
-from streamnet.engine.parts import Data
-from streamnet.engine.parts import Parts
-from streamnet.engine.parts import parts_of
-from streamnet.engine.parts import whole_of
-from streamnet.engine.report import AnyEvaluation
-from streamnet.engine.report import evaluation_of
-from streamnet.engine.report import report_of
-from streamnet.engine.settings import EngineSettings
-from streamnet.engine.winners import Improvement
-from streamnet.errors import ConfigurationError
-from streamnet.errors import NoCandidateError
-from streamnet.learning.given import check_settings
+from streamnet.engine.data import Data, DataSplit, read_data, split_data
+from streamnet.engine.holdout import Improvement
+from streamnet.engine.report import AnyEvaluation, build_report, evaluate_model
+from streamnet.errors import ConfigurationError, NoCandidateError
+from streamnet.learning.validation import check_settings
 from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
-from streamnet.pipeline.abandoning import abandonable
-from streamnet.samples import DeadLetter
-from streamnet.samples import Kind
-from streamnet.samples import Task
-from streamnet.selection.criteria import criterion
+from streamnet.pipeline.concurrency import run_abandonable
+from streamnet.samples import DeadLetter, Kind, Task
+from streamnet.selection.criteria import find_criterion
+from streamnet.settings.engine import EngineSettings
 from streamnet.sources import Columns
-from streamnet.sources.kinds import MISSING
+from streamnet.sources.inference import MISSING
 
 __all__ = ("Engine", "EngineProgress", "Trained")
 
@@ -99,9 +87,9 @@ class Engine:
         check_settings(settings, Engine, EngineSettings)
         self.settings = EngineSettings(**settings)
         self.task = None if task is None else Task(task)
-        criterion(self.settings.criterion, self.task)
+        find_criterion(self.settings.criterion, self.task)
         if self.task is not None:
-            self.settings.template().suited_to(self.task)
+            self.settings.template().for_task(self.task)
         self.rejected: tuple[DeadLetter, ...] = ()
         self.trained: Trained | None = None
         self._heard = heard
@@ -150,17 +138,17 @@ class Engine:
             kinds=dict(kinds or {}),
             missing=tuple(missing),
         )
-        block, self.rejected = await whole_of(data, columns, **shape)
+        block, self.rejected = await read_data(data, columns, **shape)
         task = block.schema.task
         assert task is not None
         if self.task not in (None, task):
             raise ConfigurationError(f"task is '{self.task}', but that of the data is '{task}'")
-        judge = criterion(self.settings.criterion, task)
-        self.settings.template().suited_to(task)
-        parts = parts_of(block, self.settings)
-        await abandonable(partial(warm_up, task, self.settings.dtype))
+        judge = find_criterion(self.settings.criterion, task)
+        self.settings.template().for_task(task)
+        parts = split_data(block, self.settings)
+        await run_abandonable(partial(warm_up, task, self.settings.dtype))
         self._started = perf_counter()
-        self._contest = Contest(task, parts, judge, self.settings, self._heard or _nobody)
+        self._contest = Contest(task, parts, judge, self.settings, self._heard or _ignore)
         if self._stopped:
             self._contest.stop()
         await self._contest.run()
@@ -225,12 +213,12 @@ class Engine:
         return self.trained
 
     def _result(
-        self, model: Model, parts: Parts, contest: Contest, times: tuple[float, float]
+        self, model: Model, parts: DataSplit, contest: Contest, times: tuple[float, float]
     ) -> Trained:
-        evaluation = evaluation_of(model, parts.reported, self.settings.regression_threshold)
-        report = report_of(contest, parts, evaluation, len(self.rejected), times)
+        evaluation = evaluate_model(model, parts.reported, self.settings.regression_threshold)
+        report = build_report(contest, parts, evaluation, len(self.rejected), times)
         return Trained(model, evaluation, report)
 
 
-def _nobody(_: Improvement) -> None:
+def _ignore(_: Improvement) -> None:
     """Nobody wants to hear of improvements."""

@@ -1,29 +1,38 @@
-"""HoldoutEvaluator: what all candidates answer to the held-out samples, counted at each epoch."""
+"""Holdout evaluation after each epoch, and the best epoch of each candidate."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.learning.answered import answers_of
-from streamnet.learning.answered import numbers_of
-from streamnet.learning.trainer import Scored
-from streamnet.pipeline.parts import Stateless
+from streamnet.learning.evaluator import decode_predictions, get_target_numbers
+from streamnet.learning.trainer import Decision, Predicted
+from streamnet.networks.population import Population
+from streamnet.pipeline.stages.driver import Stateless
 from streamnet.samples import Task
-from streamnet.selection.criteria import Tally
+from streamnet.selection.criteria import Criterion, Tally
 
-__all__ = ("Graded", "HoldoutEvaluator")
+__all__ = (
+    "BestEpochs",
+    "EpochOutcome",
+    "FixedEpochs",
+    "HoldoutEvaluator",
+    "HoldoutScored",
+    "Improvement",
+    "SavedWeights",
+)
+
 
 FLOOR = 1e-4  # least probability in a logarithm
 
 
-class Graded(NamedTuple):
+class HoldoutScored(NamedTuple):
     """A block, and how the candidates did in the epoch that it ends."""
 
-    scored: Scored
+    scored: Predicted
     tally: Tally | None  # None inside of an epoch, and where nothing is held out
 
 
@@ -45,31 +54,31 @@ class HoldoutEvaluator(Stateless):
         self._threshold = threshold
         self._tallies: list[Tally] = []
 
-    def evaluate(self, scored: Scored) -> Graded:
+    def evaluate(self, scored: Predicted) -> HoldoutScored:
         """Take in a block; the epoch's tally with its last held-out one."""
         if scored.encoded.block.learned:
-            return Graded(scored, None)
+            return HoldoutScored(scored, None)
         self._tallies.append(self._tally(scored))
         if not scored.ends_round:
-            return Graded(scored, None)
+            return HoldoutScored(scored, None)
         tallies, self._tallies = self._tallies, []
-        return Graded(
+        return HoldoutScored(
             scored, Tally(*(np.sum(parts, axis=0) for parts in zip(*tallies, strict=True)))
         )
 
-    def _tally(self, scored: Scored) -> Tally:
+    def _tally(self, scored: Predicted) -> Tally:
         alive = scored.answers.alive != 0
         samples = np.full(len(alive), float(alive.shape[1]))
         if self._task is Task.REGRESSION:
-            return _of_numbers(scored, alive, samples, self._threshold)
-        return _of_labels(scored, alive, samples, self._classes)
+            return _tally_numbers(scored, alive, samples, self._threshold)
+        return _tally_labels(scored, alive, samples, self._classes)
 
 
-def _of_numbers(
-    scored: Scored, alive: NDArray[np.bool_], samples: NDArray[np.float64], threshold: float
+def _tally_numbers(
+    scored: Predicted, alive: NDArray[np.bool_], samples: NDArray[np.float64], threshold: float
 ) -> Tally:
-    answers = np.where(alive, answers_of(scored, Task.REGRESSION), np.inf)
-    error = np.abs(answers - numbers_of(scored.encoded))
+    answers = np.where(alive, decode_predictions(scored, Task.REGRESSION), np.inf)
+    error = np.abs(answers - get_target_numbers(scored.encoded))
     with np.errstate(over="ignore"):  # infinity says what it is
         squared = (error**2).sum(axis=1)
     return Tally(
@@ -83,8 +92,8 @@ def _of_numbers(
     )
 
 
-def _of_labels(
-    scored: Scored, alive: NDArray[np.bool_], samples: NDArray[np.float64], classes: int
+def _tally_labels(
+    scored: Predicted, alive: NDArray[np.bool_], samples: NDArray[np.float64], classes: int
 ) -> Tally:
     truth, known = scored.encoded.label, int(scored.encoded.known[0])
     said = np.where(alive[:, :, None], scored.answers.outputs[:, :, :known], 0.0)
@@ -105,3 +114,131 @@ def _of_labels(
         absolute=np.zeros(len(alive)),
         squared=np.zeros(len(alive)),
     )
+
+
+class Improvement(NamedTuple):
+    """A candidate that did better on the held-out samples than any before it."""
+
+    epoch: int  # after which it did, from 1 on
+    candidate: int
+    value: float  # of the criterion
+
+
+class EpochOutcome(NamedTuple):
+    """What became of a block."""
+
+    scored: Predicted
+    decision: Decision | None
+
+
+@final
+class SavedWeights:
+    """Weights of candidates as they were at some epoch, each at its own.
+
+    Training is further on when an epoch has been judged, so weights come as copies.
+    """
+
+    def __init__(self, population: Population) -> None:
+        self._population = population
+        self._weights: NDArray[np.floating[Any]] | None = None
+
+    def keep(self, slots: NDArray[np.intp], weights: NDArray[np.floating[Any]]) -> None:
+        """Keep the weights of some candidates, of a copy of all."""
+        if self._weights is None:
+            self._weights = np.zeros_like(weights)
+        for slot in slots.tolist():
+            own, _ = self._population.layout.places(slot)
+            self._weights[own] = weights[own]
+
+    def restore_weights(self) -> None:
+        """Give the candidates the weights that were kept; training must have ended."""
+        if self._weights is not None:
+            self._population.weights[:] = self._weights
+
+
+@final
+class BestEpochs(Stateless):
+    """Notes each candidate's best epoch by a criterion; the older of equals stays.
+
+    A candidate that had no finite answer to a sample is never ranked again.
+
+    Args:
+        population: The candidates.
+        criterion: What is better.
+        heard: Called with each improvement.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        criterion: Criterion,
+        heard: Callable[[Improvement], None] = lambda _: None,
+    ) -> None:
+        count = len(population.members)
+        self.shelf = SavedWeights(population)
+        self.epoch = 0  # how many were judged
+        self.values = np.full(count, np.nan)  # of the criterion at each candidate's best epoch
+        self.epochs = np.zeros(count, np.int64)  # and that epoch, from 1 on
+        self.history: list[Improvement] = []
+        self._criterion = criterion
+        self._heard = heard
+
+    def serve(self, graded: HoldoutScored) -> EpochOutcome:
+        """Compare the candidates if the block ends an epoch."""
+        if not graded.scored.ends_round:
+            return EpochOutcome(graded.scored, None)
+        assert graded.tally is not None
+        assert graded.scored.weights is not None
+        self.epoch += 1
+        values = np.where(
+            np.isfinite(graded.tally.distance), self._criterion.values(graded.tally), np.nan
+        )
+        best = self._criterion.best(self.values)
+        before = self.values[best] if best >= 0 else np.nan
+        improved = self._improved(values)
+        self.values[improved] = values[improved]
+        self.epochs[improved] = self.epoch
+        self.shelf.keep(improved, graded.scored.weights)
+        leader = self._criterion.best(values)
+        if leader >= 0 and self._criterion.better(values[leader], before):
+            self.history.append(Improvement(self.epoch, leader, float(values[leader])))
+            self._heard(self.history[-1])
+        return EpochOutcome(graded.scored, Decision(self.epoch - 1))
+
+    def ranking(self) -> list[int]:
+        """Slots of all candidates that were ever ranked, the best first."""
+        order = np.lexsort((self.epochs, self._losses(self.values)))
+        return [slot for slot in order.tolist() if np.isfinite(self.values[slot])]
+
+    def _losses(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Smaller is better; infinite where there is no value."""
+        signed = -values if self._criterion.larger_is_better else values
+        return np.where(np.isfinite(signed), signed, np.inf)
+
+    def _improved(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
+        return np.flatnonzero(self._losses(values) < self._losses(self.values))
+
+
+@final
+class FixedEpochs(Stateless):
+    """Lets each candidate finish at an epoch of its own: keeps its weights of that moment.
+
+    Args:
+        population: The candidates.
+        epochs: The epoch of each, from 1 on.
+    """
+
+    def __init__(self, population: Population, epochs: Sequence[int]) -> None:
+        self.shelf = SavedWeights(population)
+        self.epoch = 0
+        self._epochs = np.array(epochs)
+
+    def serve(self, graded: HoldoutScored) -> EpochOutcome:
+        """Keep the weights of those whose epoch has not gone by."""
+        if not graded.scored.ends_round:
+            return EpochOutcome(graded.scored, None)
+        assert graded.scored.weights is not None
+        self.epoch += 1
+        # Who has not finished yet is kept as well: there may be fewer epochs than were wanted.
+        self.shelf.keep(np.flatnonzero(self._epochs >= self.epoch), graded.scored.weights)
+        return EpochOutcome(graded.scored, Decision(self.epoch - 1))

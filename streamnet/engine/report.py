@@ -1,4 +1,4 @@
-"""The report of an engine: what it did, and how good the outcome is."""
+"""The engine's report: how training went and how good the result is."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from typing import Any
 import numpy as np
 
 from streamnet.engine.contest import Contest
-from streamnet.engine.parts import Parts
-from streamnet.evaluation import Evaluation
-from streamnet.evaluation import RegressionEvaluation
-from streamnet.evaluation.measures import for_json
+from streamnet.engine.data import DataSplit
+from streamnet.metrics import Evaluation, RegressionEvaluation
+from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles.model import Model
-from streamnet.samples import Block
-from streamnet.samples import Task
+from streamnet.samples import Block, Task
 
-__all__ = ("AnyEvaluation", "baselines_of", "evaluation_of", "report_of")
+__all__ = ("AnyEvaluation", "build_report", "evaluate_baselines", "evaluate_model")
 
 AnyEvaluation = Evaluation | RegressionEvaluation
 
 
-def evaluation_of(model: Model, block: Block, threshold: float) -> AnyEvaluation:
+def evaluate_model(model: Model, block: Block, threshold: float) -> AnyEvaluation:
     """How good a model is on samples that have targets."""
     assert block.target is not None
     if model.task is Task.REGRESSION:
@@ -33,7 +31,7 @@ def evaluation_of(model: Model, block: Block, threshold: float) -> AnyEvaluation
     return Evaluation.of(block.target.tolist(), answers, probabilities=shares, labels=model.labels)
 
 
-def baselines_of(
+def evaluate_baselines(
     training: Block, reported: Block, evaluation: AnyEvaluation
 ) -> dict[str, dict[str, float | None]]:
     """Measures of who always answers the training part's most frequent label, or its mean.
@@ -50,15 +48,15 @@ def baselines_of(
         mean = float(np.sum(training.target / len(training)))  # no sum of large ones overflows
         answers, threshold = np.full(size, mean), evaluation.threshold
         baseline = RegressionEvaluation.of(reported.target, answers, threshold=threshold)
-        return {"mean": for_json(baseline.measures())}
+        return {"mean": nan_to_none(baseline.measures())}
     ((label, _),) = Counter(training.target.tolist()).most_common(1)
     same = Evaluation.of(reported.target.tolist(), [label] * size, labels=evaluation.labels)
-    return {"majority": for_json(same.measures())}
+    return {"majority": nan_to_none(same.measures())}
 
 
-def report_of(
+def build_report(
     contest: Contest,
-    parts: Parts,
+    parts: DataSplit,
     evaluation: AnyEvaluation,
     rejected: int,
     times: tuple[float, float],
@@ -90,12 +88,12 @@ def report_of(
         "refitted": contest.refitting,
         "members": [_member(contest, slot) for slot in contest.members],
         "history": [
-            {**improvement._asdict(), "settings": _words(contest, improvement.candidate)}
+            {**improvement._asdict(), "settings": _describe(contest, improvement.candidate)}
             for improvement in winners.history
         ],
         "reported": "validation" if parts.test is None else "test",
         "evaluation": evaluation.as_dict(),
-        "baselines": baselines_of(parts.training, parts.reported, evaluation),
+        "baselines": evaluate_baselines(parts.training, parts.reported, evaluation),
         "settings": settings.as_dict(),
         "seed": settings.seed,
     }
@@ -114,5 +112,5 @@ def _member(contest: Contest, slot: int) -> dict[str, Any]:
     }
 
 
-def _words(contest: Contest, slot: int) -> str:
+def _describe(contest: Contest, slot: int) -> str:
     return contest.contestants[slot].describe()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from streamnet.features.encoded import Encoded
-from streamnet.features.encoder import Encoder
-from streamnet.features.scaling import Scaling
-from streamnet.features.snapshot import EncoderSnapshot
-from streamnet.features.statistics import EncoderStatistics
-from streamnet.features.textcolumn import TextMode
+from streamnet.features.encoder import Encoded, Encoder, EncoderSnapshot, EncoderStatistics
+from streamnet.settings.encoder import Scaling, TextMode
 
 __all__ = (
     "Encoded",

@@ -1,39 +1,37 @@
-"""Near-duplicates: inputs that say what another one says already, found online and zeroed."""
+"""Duplicate inputs: near-perfectly correlated or constant inputs, detected online and zeroed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.fading import faded
-from streamnet.features.moments import LONGEST
-from streamnet.jit import exact
+from streamnet.features.columns.number import MAX_COUNT
+from streamnet.jit import exact, flush_subnormal
 
-__all__ = ("Duplicates",)
+__all__ = ("DuplicateFilter",)
 
-AMONG = 64  # dense inputs that are compared with each other: the first ones
-EVERY = 1024  # samples between two decisions
-ALIKE = 0.999  # correlation, of either sign, beyond which the later input is a duplicate
-FEWEST = 32  # samples that a correlation is believed from
-LARGEST = 1e100  # beyond it a difference counts as this large, so that no product overflows
+MAX_COMPARED = 64  # dense inputs that are compared with each other: the first ones
+DECISION_INTERVAL = 1024  # samples between two decisions
+MIN_CORRELATION = 0.999  # correlation, of either sign, beyond which the later input is a duplicate
+MIN_SAMPLES = 32  # samples that a correlation is believed from
+MAX_DIFFERENCE = 1e100  # beyond it a difference counts as this large, so that no product overflows
 
 
 @exact
 def _decide(count: int, products: NDArray[np.float64], dropped: NDArray[np.int64]) -> None:
     """Drop inputs that are constant, or correlate with an earlier one that isn't dropped."""
-    if count < FEWEST:
+    if count < MIN_SAMPLES:
         return
     for j in range(dropped.size):
         dropped[j] = not products[j, j] > 0.0
         for i in range(j):
             if dropped[i] == 0 and dropped[j] == 0:
                 most = np.sqrt(products[i, i]) * np.sqrt(products[j, j])
-                dropped[j] = abs(products[i, j]) > ALIKE * most
+                dropped[j] = abs(products[i, j]) > MIN_CORRELATION * most
 
 
 @exact
@@ -51,16 +49,18 @@ def _drop(
     for n in range(dense.shape[0]):
         if learn:
             count += 1
-            weight = min(count, LONGEST)  # earlier samples fade, as in moments
+            weight = min(count, MAX_COUNT)  # earlier samples fade, as in moments
             for j in range(compared):
-                delta[j] = min(max(dense[n, j] - means[j], -LARGEST), LARGEST)
+                delta[j] = min(max(dense[n, j] - means[j], -MAX_DIFFERENCE), MAX_DIFFERENCE)
                 means[j] += delta[j] / weight
             share = (weight - 1.0) / weight
-            kept = share if count > LONGEST else 1.0
+            kept = share if count > MAX_COUNT else 1.0
             for i in range(compared):
                 for j in range(i, compared):
-                    products[i, j] = faded(kept * products[i, j] + share * delta[i] * delta[j])
-            if count % EVERY == 0:
+                    products[i, j] = flush_subnormal(
+                        kept * products[i, j] + share * delta[i] * delta[j]
+                    )
+            if count % DECISION_INTERVAL == 0:
                 _decide(count, products, dropped)
         for j in range(compared):
             if dropped[j] == 1:
@@ -69,7 +69,7 @@ def _drop(
 
 
 @final
-class Duplicates:
+class DuplicateFilter:
     """Compares the dense inputs of the last million samples, and zeroes those that add nothing.
 
     After every 1,024 samples, and at the end of a batch, an input is dropped while it was constant,
@@ -77,7 +77,7 @@ class Duplicates:
     It comes back when that is no longer so. Only the first 64 dense inputs are compared, at a cost
     of some 2,000 products a sample. What is missing counts as the 0 it is as an input.
 
-    >>> duplicates = Duplicates()
+    >>> duplicates = DuplicateFilter()
     >>> celsius = np.arange(-50.0, 50.0)
     >>> dense = np.stack((celsius, 1.8 * celsius + 32.0), axis=1)
     >>> duplicates.drop(dense, learn=True)
@@ -101,7 +101,7 @@ class Duplicates:
 
     def drop(self, dense: NDArray[np.floating], *, learn: bool) -> None:
         """Zero the inputs of a block that are dropped, in place."""
-        grown = min(dense.shape[1], AMONG) - len(self._dropped)
+        grown = min(dense.shape[1], MAX_COMPARED) - len(self._dropped)
         if learn and grown > 0:
             self._means = np.pad(self._means, (0, grown))
             self._products = np.pad(self._products, (0, grown))
@@ -129,5 +129,9 @@ class Duplicates:
         self._products = np.array(state["compared_products"], np.float64)
         self._dropped = np.array(state["dropped"], np.int64)
         inputs = len(self._dropped)
-        if inputs > AMONG or self._products.shape != (inputs, inputs) or len(self._means) != inputs:
+        if (
+            inputs > MAX_COMPARED
+            or self._products.shape != (inputs, inputs)
+            or len(self._means) != inputs
+        ):
             raise ModelFileError("the encoder's comparisons do not fit its inputs")

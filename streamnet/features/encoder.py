@@ -1,47 +1,189 @@
-"""The encoder: blocks of a stream to network inputs and targets, learned in one pass."""
+"""The encoder: turns blocks of a stream into network inputs and targets, learning in one pass.
+
+Its snapshot is a frozen view that takes only a few copies; its statistics report how much of each
+limit is in use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Mapping
-from typing import Any
-from typing import Self
-from typing import final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self, final
 
 import numpy as np
+from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import ModelFileError
-from streamnet.features.autoencoder.coding import Coding
-from streamnet.features.categories import Vocabulary
-from streamnet.features.encoded import NO_SCORES
-from streamnet.features.encoded import Encoded
+from streamnet.errors import ConfigurationError, ModelFileError
+from streamnet.features.autoencoder.transformer import AutoEncoderTransformer
+from streamnet.features.columns.category import Vocabulary
+from streamnet.features.columns.number import FIRST_VALUE, as_float64
+from streamnet.features.columns.target import (
+    NO_TARGETS,
+    RAW_UNITS,
+    LabelEncoder,
+    TargetScaler,
+    TargetUnits,
+)
 from streamnet.features.inputs import InputEncoder
-from streamnet.features.inverse import samples_of
-from streamnet.features.labels import ClassLabels
+from streamnet.features.inverse import decode_reconstruction, decode_samples
 from streamnet.features.lags import TargetLags
-from streamnet.features.numbers import plain
-from streamnet.features.reconstruction import samples_from
-from streamnet.features.rows import NO_LAGS
-from streamnet.features.settings import CHOICES
-from streamnet.features.settings import SINCE
-from streamnet.features.settings import chosen
-from streamnet.features.settings import within_ranges
-from streamnet.features.snapshot import EncoderSnapshot
-from streamnet.features.snapshot import Grown
-from streamnet.features.statistics import EncoderStatistics
-from streamnet.features.statistics import statistics_of
-from streamnet.features.target import NO_TARGETS
-from streamnet.features.target import TargetScaler
-from streamnet.features.target import TargetUnits
-from streamnet.samples import Block
-from streamnet.samples import Inputs
-from streamnet.samples import Sample
-from streamnet.samples import Task
+from streamnet.features.layout import NO_LAGS, SHARED, TRUNCATED
+from streamnet.samples import Block, Field, Inputs, Kind, Sample, Task
+from streamnet.settings.encoder import CHOICES, SINCE, validate_choices, validate_ranges
 
-__all__ = ("Encoder",)
+__all__ = (
+    "NO_SCORES",
+    "Encoded",
+    "Encoder",
+    "EncoderSnapshot",
+    "EncoderStatistics",
+    "ListPrefix",
+    "collect_statistics",
+)
+
+
+NO_SCORES = np.empty(0, np.float64)
+
+
+@final
+class Encoded(Struct, frozen=True, eq=False, gc=False):
+    """A block, its inputs and its targets; arrays of the other task have length 0."""
+
+    block: Block  # without the samples that were refused
+    inputs: Inputs
+    label: NDArray[np.int32]  # shape=(n,), class by order of first appearance, -1 = no target
+    known: NDArray[np.int32]  # shape=(n,), number of classes known before the sample
+    goal: NDArray[np.float64]  # shape=(n,), target in standard units or raw, NaN = no target
+    center: NDArray[np.float64]  # shape=(n,), mean of the targets before the sample
+    spread: NDArray[np.float64]  # shape=(n,), their standard deviation, see target
+    log_goal: NDArray[np.float64]  # this and the next two: the same of the target's logarithm, for
+    log_center: NDArray[np.float64]  # networks that learn it
+    log_spread: NDArray[np.float64]
+    outlier: NDArray[np.float64] = NO_SCORES  # shape=(n,), how unusual; empty without auto-encoder
+    raw: bool = False  # whether networks learn numbers as they are
+
+    @property
+    def units(self) -> TargetUnits:
+        """In which each sample is answered, where targets are numbers."""
+        if self.raw:
+            return RAW_UNITS
+        return TargetUnits(self.center, self.spread, self.log_center, self.log_spread)
+
+
+@final
+@dataclass(frozen=True)
+class ListPrefix:
+    """The first ``length`` entries of a list that is only ever appended to."""
+
+    entries: list[str]
+    length: int
+
+    @classmethod
+    def of(cls, entries: list[str]) -> ListPrefix:
+        """All entries that are there by now."""
+        return cls(entries, len(entries))
+
+    def names(self) -> list[str]:
+        """These entries."""
+        return self.entries[: self.length]
+
+
+@final
+@dataclass(frozen=True)
+class EncoderSnapshot:
+    """What an encoder had learned at one moment; the encoder may go on meanwhile.
+
+    Small arrays and an auto-encoder's weights are copies; what is only ever appended to is shared,
+    with its length.
+    """
+
+    settings: dict[str, Any]
+    fields: tuple[Field, ...]
+    moments: NDArray[np.float64]  # shape=(measures, 8), see `features.moments`
+    distinct_count: NDArray[np.int64]  # shape=(measures,), -1 = never again a category
+    tables: NDArray[np.int64]  # shape=(measures, ...), shared
+    clocks: NDArray[np.int64]  # shape=(time fields,)
+    vocabularies: tuple[ListPrefix, ...]
+    row_keys: NDArray[np.int64]  # shape=(max_rows,), shared
+    counters: NDArray[np.int64]  # shape=(3,)
+    squares: NDArray[np.float64]  # shape=(rows or 0, 2)
+    labels: ListPrefix
+    inherited: list[int]  # labels, and categories by field, that an earlier stream brought
+    target: NDArray[np.float64]  # shape=(2, 8): moments of the target and of its logarithm
+    last: NDArray[np.float64]  # shape=(lags,): the last targets, the latest first
+    optional: dict[str, Any]  # what is kept for settings that are not the default
+    text_vocabularies: tuple[ListPrefix, ...]
+    autoencoder: dict[str, Any] | None = None  # state of the network, None without one
+
+    def materialize(self) -> dict[str, Any]:
+        """The state as `Encoder.export_state` gave it at the moment of the snapshot."""
+        counts = self.distinct_count
+        distinct = [
+            self.tables[m, FIRST_VALUE : FIRST_VALUE + max(count, 0)].view(np.float64)
+            for m, count in enumerate(counts)
+        ]
+        state = {
+            "settings": dict(self.settings),
+            "fields": [[field.name, str(field.kind)] for field in self.fields],
+            "moments": self.moments.copy(),
+            "distinct_count": counts.copy(),
+            "distinct": np.concatenate((np.empty(0), *distinct)),
+            "clocks": self.clocks.copy(),
+            "vocabularies": [vocabulary.names() for vocabulary in self.vocabularies],
+            "row_keys": self.row_keys[: self.counters[0]].copy(),
+            "counters": self.counters.copy(),
+            "squares": self.squares.copy(),
+            "labels": self.labels.names(),
+            "inherited": self.inherited,
+            "target": self.target.copy(),
+            "last": self.last.copy(),
+            **self.optional,
+        }
+        if self.text_vocabularies:
+            state["text_vocabularies"] = [known.names() for known in self.text_vocabularies]
+        if self.autoencoder is not None:
+            state["autoencoder"] = self.autoencoder
+        return state
+
+
+class EncoderStatistics(NamedTuple):
+    """How full an encoder is."""
+
+    dense: int  # dense inputs
+    rows: int  # rows given out
+    max_rows: int
+    shared: int  # active entries so far that shared a row, since all had been given out
+    truncated: int  # active entries so far that were left out, since a sample had too many
+    classes: int
+    categories: dict[str, int]  # distinct values by category field
+    texts: dict[str, str]  # mode by text field
+    dropped: list[str]  # fields of which an input is dropped as a duplicate
+
+
+def collect_statistics(inputs: InputEncoder, *, dense: int, classes: int) -> EncoderStatistics:
+    """The statistics of an encoder with these inputs, of which ``dense`` are dense ones."""
+    places = [p for p in inputs.layout.places if p.field.kind is Kind.CATEGORY]
+    return EncoderStatistics(
+        dense=dense,
+        rows=len(inputs.rows),
+        max_rows=len(inputs.rows.keys),
+        shared=int(inputs.rows.counters[SHARED]),
+        truncated=int(inputs.rows.counters[TRUNCATED]),
+        classes=classes,
+        categories={
+            place.field.name: len(vocabulary.values_seen)
+            for place, vocabulary in zip(places, inputs.vocabularies, strict=True)
+        },
+        texts={
+            place.field.name: str(inputs.texts[place.nth].mode)
+            for place in inputs.layout.places
+            if place.field.kind is Kind.TEXT
+        },
+        dropped=inputs.dropped(),
+    )
+
 
 NO_CLASSES = np.empty(0, np.int32)
 
@@ -59,7 +201,7 @@ class Encoder:
 
     Args:
         task: what is predicted.
-        clip: bound of every standardised input and target.
+        clip: bound of every standardized input and target.
         max_rows: rows given out; later keys share them by hash.
         category_limit: distinct values up to which a number is a category as well: whole numbers
             from the third value on, fractions up to 12 values and once each came twice on average.
@@ -72,7 +214,7 @@ class Encoder:
         lags: how many of the last targets before a sample are inputs, for networks that want them.
         scaling: how numbers become inputs, see `Scaling`; with "none" they are neither clipped nor
             cut to float32, which numbered inputs of libSVM are only as a whole. Dates and measures
-            of texts are always standardised, and numbered inputs divided by their root mean square.
+            of texts are always standardized, and numbered inputs divided by their root mean square.
         scalings: the scaling of single fields, by name.
         text: how texts become active rows, see `TextMode`; "auto" decides by a column's first 100
             texts, see `mode_of`, and takes words until then.
@@ -117,7 +259,7 @@ class Encoder:
         autoencoder: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = Task(task)
-        settings = within_ranges(
+        settings = validate_ranges(
             {
                 "clip": clip,
                 "max_rows": max_rows,
@@ -128,7 +270,7 @@ class Encoder:
                 "text_digits": text_digits,
             }
         )
-        others = within_ranges({"max_classes": max_classes, "lags": lags})
+        others = validate_ranges({"max_classes": max_classes, "lags": lags})
         self._settings = {"task": str(self.task), **settings, **others}
         choices = {
             "scaling": scaling,
@@ -138,15 +280,15 @@ class Encoder:
             "duplicates": duplicates,
             "target_scaling": target_scaling,
         }
-        chosen_ones = chosen(choices)
+        chosen_ones = validate_choices(choices)
         self._settings |= chosen_ones
         self._coding = None
         if autoencoder is not None:
-            self._coding = Coding(autoencoder, clip=float(clip))
+            self._coding = AutoEncoderTransformer(autoencoder, clip=float(clip))
             self._settings["autoencoder"] = self._coding.settings.as_dict()
         self._raw = chosen_ones.pop("target_scaling", "standard") == "none"
         self._inputs = InputEncoder(**settings, **chosen_ones)
-        self._labels = ClassLabels(max_classes=others["max_classes"])
+        self._labels = LabelEncoder(max_classes=others["max_classes"])
         self._scaler = TargetScaler(clip=float(clip), raw=self._raw)
         self._lags = TargetLags(lags=others["lags"], clip=float(clip))
         self._regression = self.task is Task.REGRESSION
@@ -192,13 +334,13 @@ class Encoder:
         if self._regression:
             target = np.full(len(block), np.nan) if block.target is None else block.target
             scaled = self._scaler.update(target)
-            lagged = self._lags.numbers(plain(target), *scaled[1:3]) if self._lags else NO_LAGS
+            lagged = self._lags.numbers(as_float64(target), *scaled[1:3]) if self._lags else NO_LAGS
             inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
             return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier, self._raw)
         target = np.full(len(block), None) if block.target is None else block.target
         numbered = self._labels.number(target)
         if numbered.refused:
-            numbered, block = self._labels.without_refused(numbered, block)
+            numbered, block = self._labels.drop_refused(numbered, block)
         label, known = numbered.label, numbered.known
         lagged = self._lags.classes(label) if self._lags else NO_LAGS
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
@@ -281,8 +423,8 @@ class Encoder:
         >>> encoder.inverse(encoder.transform(block))[1:]
         [{'x': 2.0, 'job': None}, {'x': 4.0, 'job': 'smith'}]
         """
-        uncoded = inputs if self._coding is None else self._coding.uncoded(inputs)
-        return samples_of(self._inputs, uncoded)
+        without_code = inputs if self._coding is None else self._coding.without_code(inputs)
+        return decode_samples(self._inputs, without_code)
 
     def transform(self, block: Block) -> Inputs:
         """Inputs to predict from; nothing is learned, and what is new has no row.
@@ -292,7 +434,7 @@ class Encoder:
         """
         lagged = NO_LAGS
         if self._lags:
-            lagged = self._lags.of_next(len(block), self.scale if self._regression else None)
+            lagged = self._lags.build_next(len(block), self.scale if self._regression else None)
         inputs = self._inputs.inputs(block, lagged=lagged, learn=False)
         return inputs if self._coding is None else self._coding.transform(inputs)
 
@@ -318,11 +460,11 @@ class Encoder:
         size = self._coding.settings.code
         if code.ndim != 2 or code.shape[1] != size:
             raise ConfigurationError(f"code has shape {code.shape}, but must have (n, {size})")
-        return samples_from(self._inputs, self._coding.network.decode(code))
+        return decode_reconstruction(self._inputs, self._coding.network.decode(code))
 
     def statistics(self) -> EncoderStatistics:
         """How full the encoder is."""
-        return statistics_of(self._inputs, dense=self._dense(), classes=len(self.labels))
+        return collect_statistics(self._inputs, dense=self._dense(), classes=len(self.labels))
 
     def snapshot(self) -> EncoderSnapshot:
         """What was learned so far, in time proportional to the number of fields."""
@@ -335,24 +477,24 @@ class Encoder:
             distinct_count=measures.tables[:, 0].copy(),
             tables=measures.tables,
             clocks=inputs.clocks.copy(),
-            vocabularies=tuple(Grown.of(known.values_seen) for known in inputs.vocabularies),
+            vocabularies=tuple(ListPrefix.of(known.values_seen) for known in inputs.vocabularies),
             row_keys=rows.keys,
             counters=rows.counters.copy(),
             squares=rows.squares[: len(rows)].copy(),
-            labels=Grown.of(self.labels),
+            labels=ListPrefix.of(self.labels),
             inherited=[known.inherited for known in self._words],
             target=self._scaler.moments.copy(),
             last=self._lags.last.copy(),
             optional=inputs.export_optional(),
             text_vocabularies=tuple(
-                Grown.of(column.vocabulary.values_seen) for column in inputs.learning_texts
+                ListPrefix.of(column.vocabulary.values_seen) for column in inputs.stateful_texts
             ),
             autoencoder=None if self._coding is None else self._coding.network.export_state(),
         )
 
     def export_state(self) -> dict[str, Any]:
         """All that was learned, as arrays and values that JSON can hold."""
-        return self.snapshot().materialise()
+        return self.snapshot().materialize()
 
     @classmethod
     def restore_state(cls, state: Mapping[str, Any]) -> Encoder:
@@ -386,7 +528,7 @@ class Encoder:
             )
 
     @property
-    def _words(self) -> list[ClassLabels | Vocabulary]:
+    def _words(self) -> list[LabelEncoder | Vocabulary]:
         """What learns words: labels, and categories by field."""
         return [self._labels, *self._inputs.vocabularies]
 

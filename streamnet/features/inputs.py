@@ -1,57 +1,45 @@
-"""Network inputs from the feature columns of a block."""
+"""Network inputs computed from the feature columns of a block."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
-from typing import NamedTuple
-from typing import final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import ModelFileError
-from streamnet.features.categories import Vocabulary
-from streamnet.features.duplicates import Duplicates
-from streamnet.features.layout import SPARSE_BASE
-from streamnet.features.layout import Layout
-from streamnet.features.layout import Plan
-from streamnet.features.layout import WordColumn
-from streamnet.features.numbers import MISSING
-from streamnet.features.numbers import Measures
-from streamnet.features.numbers import plain
-from streamnet.features.numbers import standardise
-from streamnet.features.rows import FIELD_BITS
-from streamnet.features.rows import NO_LAGS
-from streamnet.features.rows import NO_WEIGHTS
-from streamnet.features.rows import TRUNCATED
-from streamnet.features.rows import Lagged
-from streamnet.features.rows import RowTable
-from streamnet.features.scaling import LARGEST_INPUT
-from streamnet.features.scaling import FieldScales
-from streamnet.features.scaling import Scaling
-from streamnet.features.text import HashedText
-from streamnet.features.text import TextHasher
-from streamnet.features.text import fill_texts
-from streamnet.features.textcolumn import TextColumn
-from streamnet.features.textcolumn import TextMode
-from streamnet.features.times import place_in_calendar
-from streamnet.repeated import few_kept
-from streamnet.samples import TIMES
-from streamnet.samples import Block
-from streamnet.samples import Field
-from streamnet.samples import Inputs
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import SparseRows
+from streamnet.errors import ConfigurationError, ModelFileError
+from streamnet.features.columns.category import Vocabulary
+from streamnet.features.columns.number import MISSING, NumberStatistics, as_float64, standardize
+from streamnet.features.columns.text import (
+    HashedText,
+    TextColumn,
+    TextHasher,
+    write_text_keys,
+)
+from streamnet.features.columns.time import encode_calendar
+from streamnet.features.duplicates import DuplicateFilter
+from streamnet.features.layout import (
+    FIELD_BITS,
+    NO_LAGS,
+    NO_WEIGHTS,
+    SPARSE_BASE,
+    TRUNCATED,
+    ColumnPlan,
+    InputLayout,
+    LagEntries,
+    RowTable,
+    WordColumn,
+)
+from streamnet.features.scaling import MAX_INPUT, FieldScalers
+from streamnet.samples import TIMES, Block, Field, Inputs, Kind, Schema, SparseRows, cache_small
+from streamnet.settings.encoder import Scaling, TextMode
 
 __all__ = ("InputEncoder",)
 
 
-class _Weighted(NamedTuple):
+class _WeightedKeys(NamedTuple):
     """Keys that have a weight: those of hashed words, then those of numbered inputs."""
 
     texts: list[list[HashedText]]  # of each text column
@@ -60,7 +48,7 @@ class _Weighted(NamedTuple):
     width: int  # of all of them
 
 
-NONE = _Weighted([], [], 0, 0)
+_NO_WEIGHTED_KEYS = _WeightedKeys([], [], 0, 0)
 
 
 @final
@@ -91,14 +79,14 @@ class InputEncoder:
         texts: Mapping[str, str] | None = None,
         duplicates: str = "keep",
     ) -> None:
-        self.layout = Layout()
-        self.measures = Measures(category_limit=category_limit)
+        self.layout = InputLayout()
+        self.measures = NumberStatistics(category_limit=category_limit)
         self.clocks = np.zeros(0, np.int64)  # by time field: 1 once it had a time of day
         self.vocabularies: list[Vocabulary] = []  # by category field
         self.rows = RowTable(max_rows=max_rows)
-        self.scales = FieldScales(scaling=scaling, scalings=scalings or {})
+        self.scales = FieldScalers(scaling=scaling, scalings=scalings or {})
         self.texts: list[TextColumn] = []  # by text field
-        self.duplicates = Duplicates() if duplicates == "drop" else None
+        self.duplicates = DuplicateFilter() if duplicates == "drop" else None
         self._raw = scaling == Scaling.NONE
         # Numbers that nothing scales keep all their digits.
         self._dtype = np.dtype(np.float64 if self._raw else np.float32)
@@ -133,7 +121,7 @@ class InputEncoder:
             self.texts.append(TextColumn(mode=mode, hasher=self._hasher, limit=limit))
 
     @property
-    def learning_texts(self) -> list[TextColumn]:
+    def stateful_texts(self) -> list[TextColumn]:
         """The text columns if any of them may have something to remember, else none."""
         return self.texts if self._text != TextMode.WORDS or self._named["texts"] else []
 
@@ -152,7 +140,7 @@ class InputEncoder:
         if self.duplicates is not None:
             self.duplicates.settle()
 
-    def inputs(self, block: Block, *, lagged: Lagged = NO_LAGS, learn: bool) -> Inputs:
+    def inputs(self, block: Block, *, lagged: LagEntries = NO_LAGS, learn: bool) -> Inputs:
         """Inputs of a block; without ``learn`` nothing changes and what is new has no row.
 
         Raises:
@@ -160,7 +148,7 @@ class InputEncoder:
         """
         self.turn_to(block.schema, learn=learn)
         plan, n = self._plan, len(block)
-        weighted = NONE
+        weighted = _NO_WEIGHTED_KEYS
         if plan.words or block.sparse is not None:
             weighted = self._weighted(block, plan.words, learn)
         dense = np.empty((n, self.layout.dense), self._dtype)
@@ -228,14 +216,14 @@ class InputEncoder:
     def dropped(self) -> list[str]:
         """Names of the fields of which an input is dropped as a duplicate."""
         inputs = [] if self.duplicates is None else self.duplicates.dropped
-        return list(dict.fromkeys(map(self.layout.field_of, inputs)))
+        return list(dict.fromkeys(map(self.layout.find_field_name, inputs)))
 
     def export_optional(self) -> dict[str, Any]:
         """What is kept for settings that are not the default, as copies."""
         state = self.scales.export_state()
         if self.duplicates is not None:
             state |= self.duplicates.export_state()
-        if columns := self.learning_texts:
+        if columns := self.stateful_texts:
             state["texts"] = [column.export_state() for column in columns]
         return state
 
@@ -260,7 +248,7 @@ class InputEncoder:
         self.scales.restore_state(state)
         if self.duplicates is not None:
             self.duplicates.restore_state(state)
-        if columns := self.learning_texts:
+        if columns := self.stateful_texts:
             kept = zip(columns, state["texts"], state["text_vocabularies"], strict=True)
             for column, known, values in kept:
                 column.restore_state(known, values)
@@ -268,7 +256,7 @@ class InputEncoder:
     def _numbers(
         self,
         block: Block,
-        plan: Plan,
+        plan: ColumnPlan,
         dense: NDArray[np.floating],
         keys: NDArray[np.int64],
         splined: NDArray[np.int32],
@@ -277,8 +265,8 @@ class InputEncoder:
         if not len(plan.numbers):
             return 0
         measures = self.measures
-        values = plain(block.numbers)
-        active = standardise(
+        values = as_float64(block.numbers)
+        active = standardize(
             values,
             plan.numbers,
             measures.moments,
@@ -293,7 +281,7 @@ class InputEncoder:
         if len(self._scaled):
             self.scales.apply(values, self._scaled, clip=self._clip, learn=learn, dense=dense)
         if len(plan.times):
-            place_in_calendar(values, plan.times, self.clocks, learn, dense, keys)
+            encode_calendar(values, plan.times, self.clocks, learn, dense, keys)
             active += len(values)
         return active
 
@@ -308,16 +296,18 @@ class InputEncoder:
         found = vocabulary.learn(values) if learn else vocabulary.look_up(values)
         keys[:, column.key] = np.fromiter(found, np.int64, len(values))
 
-    def _weighted(self, block: Block, columns: tuple[WordColumn, ...], learn: bool) -> _Weighted:
+    def _weighted(
+        self, block: Block, columns: tuple[WordColumn, ...], learn: bool
+    ) -> _WeightedKeys:
         texts = [self._hashed(block, column, learn) for column in columns]
         segments = [max((len(t.codes) for t in column), default=0) for column in texts]
         numbered = 0 if block.sparse is None else block.sparse.index.shape[1]
-        return _Weighted(texts, segments, numbered, sum(segments) + numbered)
+        return _WeightedKeys(texts, segments, numbered, sum(segments) + numbered)
 
     def _fill_weighted(
         self,
         block: Block,
-        weighted: _Weighted,
+        weighted: _WeightedKeys,
         columns: tuple[WordColumn, ...],
         keys: NDArray[np.int64],
         weights: NDArray[np.float64],
@@ -326,12 +316,12 @@ class InputEncoder:
         first = 0
         for column, texts, width in zip(columns, weighted.texts, weighted.segments, strict=True):
             own = slice(first, first + width)
-            fill_texts(texts, column.base, keys[:, own], weights[:, own])
+            write_text_keys(texts, column.base, keys[:, own], weights[:, own])
             first += width
         if block.sparse is not None:
             _fill_sparse(block.sparse, keys[:, first:], weights[:, first:])
             if self._raw:
-                np.clip(weights[:, first:], -LARGEST_INPUT, LARGEST_INPUT, out=weights[:, first:])
+                np.clip(weights[:, first:], -MAX_INPUT, MAX_INPUT, out=weights[:, first:])
 
     def _hashed(self, block: Block, column: WordColumn, learn: bool) -> list[HashedText]:
         if column.source < 0:
@@ -342,7 +332,7 @@ class InputEncoder:
     def _measure_texts(
         self,
         texts: list[list[HashedText]],
-        plan: Plan,
+        plan: ColumnPlan,
         dense: NDArray[np.floating],
         keys: NDArray[np.int64],
         splined: NDArray[np.int32],
@@ -354,7 +344,7 @@ class InputEncoder:
             tuple(chain(*(text.measures for text in sample))) for sample in zip(*texts, strict=True)
         ]
         measures = self.measures
-        standardise(
+        standardize(
             np.array(rows, np.float64).reshape(len(rows), len(plan.texts)),
             plan.texts,
             measures.moments,
@@ -368,7 +358,7 @@ class InputEncoder:
         )
 
 
-@few_kept
+@cache_small
 def _no_entries(n: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
     """Rows, values and counts of samples that have none; not to be changed."""
     return np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32), np.zeros(n, np.int32)

@@ -1,25 +1,22 @@
-"""Lags: the last targets before each sample, as active rows of the first layer."""
+"""Lagged targets: the last targets before each sample, as active rows of the first layer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.layout import LAG_BASE
-from streamnet.features.rows import FIELD_BITS
-from streamnet.features.rows import Lagged
+from streamnet.features.layout import FIELD_BITS, LAG_BASE, LagEntries
 from streamnet.jit import jit
 
 __all__ = ("TargetLags",)
 
 
 @jit
-def _classes(
+def _shift_classes(
     label: NDArray[np.int32],
     last: NDArray[np.float64],
     missing: NDArray[np.int64],
@@ -36,9 +33,9 @@ def _classes(
 
 
 @jit
-def _numbers(
+def _shift_numbers(
     target: NDArray[np.float64],
-    centre: NDArray[np.float64],
+    center: NDArray[np.float64],
     spread: NDArray[np.float64],
     clip: float,
     last: NDArray[np.float64],
@@ -52,7 +49,7 @@ def _numbers(
             keys[i, k] = missing[k]
             if not np.isnan(last[k]):
                 keys[i, k] += 1
-                values[i, k] = min(max((last[k] - centre[i]) / spread[i], -clip), clip)
+                values[i, k] = min(max((last[k] - center[i]) / spread[i], -clip), clip)
         if i < target.size and np.isfinite(target[i]):
             for k in range(lags - 1, 0, -1):
                 last[k] = last[k - 1]
@@ -81,29 +78,29 @@ class TargetLags:
     def __len__(self) -> int:
         return len(self.last)
 
-    def classes(self, label: NDArray[np.int32]) -> Lagged:
+    def classes(self, label: NDArray[np.int32]) -> LagEntries:
         """Lags of samples whose classes are ``label`` (-1: none), which is learned."""
         lagged = self._empty(len(label))
-        _classes(label, self.last, self._missing, lagged.keys)
+        _shift_classes(label, self.last, self._missing, lagged.keys)
         return lagged
 
     def numbers(
-        self, target: NDArray[np.float64], centre: NDArray[np.float64], spread: NDArray[np.float64]
-    ) -> Lagged:
+        self, target: NDArray[np.float64], center: NDArray[np.float64], spread: NDArray[np.float64]
+    ) -> LagEntries:
         """Lags of samples whose targets are learned, in the units known before each."""
         lagged = self._empty(len(target))
-        _numbers(target, centre, spread, self._clip, self.last, self._missing, *lagged[:2])
+        _shift_numbers(target, center, spread, self._clip, self.last, self._missing, *lagged[:2])
         return lagged
 
-    def of_next(self, n: int, scale: tuple[float, float] | None) -> Lagged:
+    def build_next(self, n: int, scale: tuple[float, float] | None) -> LagEntries:
         """Lags of n samples of which each might be the next; ``scale`` of numbers, else None."""
         lagged = self._empty(n)
         if scale is None:
-            _classes(np.empty(0, np.int32), self.last, self._missing, lagged.keys)
+            _shift_classes(np.empty(0, np.int32), self.last, self._missing, lagged.keys)
         else:
-            centre, spread = (np.full(n, number) for number in scale)
+            center, spread = (np.full(n, number) for number in scale)
             none = np.empty(0)
-            _numbers(none, centre, spread, self._clip, self.last, self._missing, *lagged[:2])
+            _shift_numbers(none, center, spread, self._clip, self.last, self._missing, *lagged[:2])
         return lagged
 
     def restore_state(self, last: Iterable[Any]) -> None:
@@ -113,6 +110,6 @@ class TargetLags:
             raise ModelFileError(f"the encoder's last targets are not {len(self)} numbers")
         self.last = last
 
-    def _empty(self, n: int) -> Lagged:
+    def _empty(self, n: int) -> LagEntries:
         lags = len(self.last)
-        return Lagged(np.empty((n, lags), np.int64), np.ones((n, lags)), self._missing)
+        return LagEntries(np.empty((n, lags), np.int64), np.ones((n, lags)), self._missing)

@@ -1,45 +1,157 @@
-"""Scaling of numbers other than by their moments: by extremes, quartiles, ranks, or not at all."""
+"""Online scaling of numbers: min-max, robust, rank, or none.
+
+Robust and rank scaling read a quantile summary in bounded memory, after Greenwald and Khanna
+(2001) with the fixed size of GKAdaptive (Luo, Wang, Yi and Cormode 2016).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.growing import Growing
-from streamnet.features.quantiles import CELLS
-from streamnet.features.quantiles import COLUMNS
-from streamnet.features.quantiles import VALUE
-from streamnet.features.quantiles import WEIGHT
-from streamnet.features.quantiles import count_below
-from streamnet.features.quantiles import count_of
-from streamnet.features.quantiles import insert
-from streamnet.features.quantiles import value_at
+from streamnet.features.columns.number import MAX_COUNT, GrowingArray
 from streamnet.jit import exact
+from streamnet.settings.encoder import Scaling
 
-__all__ = ("LARGEST_INPUT", "FieldScales", "Scaling")
+__all__ = (
+    "MAX_CELLS",
+    "MAX_INPUT",
+    "SUMMARY_COLUMNS",
+    "FieldScalers",
+    "count_below",
+    "insert",
+    "total_weight",
+    "value_at_rank",
+)
 
 
-class Scaling(StrEnum):
-    """How a number becomes an input; all that it is compared with are the numbers up to itself.
+MAX_CELLS = 128
 
-    ``STANDARD`` is its distance from the mean in standard deviations. ``MINMAX`` is its place
-    between the least (-1) and the greatest (1). ``ROBUST`` is its distance from the median in
-    interquartile ranges, these divided by 1.349, so that of normal numbers it is the standard one.
-    ``RANK`` is the share of numbers below it, half of its equals counted, from -1 to 1. Both read a
-    bounded summary of the numbers (`streamnet.features.quantiles`). ``NONE`` is the number itself.
+# A summary has shape (CELLS, COLUMNS). Cell i stands for WEIGHT numbers: the last SAME of them are
+# VALUE itself, the others lie between the value before and this one. Besides, up to SPAN of those
+# that later cells stand for may lie below it, too.
+VALUE, WEIGHT, SPAN, SAME = range(4)
+SUMMARY_COLUMNS = 4
+
+
+@exact
+def _find_cell(summary: NDArray[np.float64], used: int, x: float) -> int:
+    """The first of the cells whose value is not below ``x``."""
+    low, high = 0, used
+    while low < high:
+        middle = (low + high) // 2
+        if summary[middle, VALUE] < x:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@exact
+def _merge_cheapest_cell(summary: NDArray[np.float64], used: int) -> int:
+    """Merge the cell that costs the least into the next one; the least number stays."""
+    cheapest, least = 1, np.inf
+    for i in range(1, used - 1):
+        cost = summary[i, WEIGHT] + summary[i + 1, WEIGHT] + summary[i + 1, SPAN]
+        if cost < least:
+            cheapest, least = i, cost
+    summary[cheapest + 1, WEIGHT] += summary[cheapest, WEIGHT]
+    for i in range(cheapest, used - 1):
+        for k in range(SUMMARY_COLUMNS):
+            summary[i, k] = summary[i + 1, k]
+    return cheapest
+
+
+@exact
+def total_weight(summary: NDArray[np.float64], used: int) -> float:
+    """How many numbers all cells stand for."""
+    count = 0.0
+    for i in range(used):
+        count += summary[i, WEIGHT]
+    return count
+
+
+@exact
+def _fade(summary: NDArray[np.float64], used: int) -> None:
+    """Halve what all cells stand for once that is `MAX_COUNT` numbers, so that new ones count."""
+    if total_weight(summary, used) >= MAX_COUNT:
+        for i in range(used):
+            for k in (WEIGHT, SPAN, SAME):
+                summary[i, k] *= 0.5
+
+
+@exact
+def insert(summary: NDArray[np.float64], used: int, x: float) -> int:
+    """Take a finite number into a summary of ``used`` cells; returns how many it has then."""
+    _fade(summary, used)
+    place = _find_cell(summary, used, x)
+    if place < used and summary[place, VALUE] == x:
+        summary[place, WEIGHT] += 1.0
+        summary[place, SAME] += 1.0
+        return used
+    if used == MAX_CELLS:
+        place -= _merge_cheapest_cell(summary, used) < place
+        used -= 1
+    for i in range(used, place, -1):
+        for k in range(SUMMARY_COLUMNS):
+            summary[i, k] = summary[i - 1, k]
+    span = 0.0
+    if 0 < place < used:
+        following = place + 1
+        span = summary[following, WEIGHT] - summary[following, SAME] + summary[following, SPAN]
+    summary[place, VALUE] = x
+    summary[place, WEIGHT] = 1.0
+    summary[place, SPAN] = span
+    summary[place, SAME] = 1.0
+    return used + 1
+
+
+@exact
+def count_below(summary: NDArray[np.float64], used: int, x: float) -> float:
+    """How many numbers lie below ``x``, half of those that equal it counted."""
+    before = end = 0.0
+    for i in range(used):
+        before += summary[i, WEIGHT]
+        middle = before + 0.5 * summary[i, SPAN]
+        start = max(middle - summary[i, SAME], end)
+        if x == summary[i, VALUE]:
+            return float(0.5 * (start + max(middle, start)))
+        if x < summary[i, VALUE]:
+            if i == 0:
+                return 0.0
+            previous = summary[i - 1, VALUE]
+            share = (x - previous) / (summary[i, VALUE] - previous)
+            return float(end + share * (start - end))
+        end = max(middle, start)
+    return before
+
+
+@exact
+def value_at_rank(summary: NDArray[np.float64], used: int, count: float) -> float:
+    """The number that has ``count`` others below it, half of those that equal it counted.
+
+    Of n numbers the quantile q is at q * (n - 1) + 0.5. Between two numbers it is interpolated.
     """
-
-    STANDARD = "standard"
-    MINMAX = "minmax"
-    ROBUST = "robust"
-    RANK = "rank"
-    NONE = "none"
+    before = end = 0.0
+    for i in range(used):
+        before += summary[i, WEIGHT]
+        middle = before + 0.5 * summary[i, SPAN]
+        start = max(middle - summary[i, SAME], end)
+        if count < start + 0.5:
+            if i == 0:
+                break
+            share = (count - (end - 0.5)) / (start - end + 1.0)
+            previous = summary[i - 1, VALUE]
+            share = min(max(share, 0.0), 1.0)
+            return float(previous + share * (summary[i, VALUE] - previous))
+        end = max(middle, start)
+        if count <= end - 0.5:
+            return float(summary[i, VALUE])
+    return float(summary[0 if count < 0.5 else used - 1, VALUE]) if used else np.nan
 
 
 STANDARD, MINMAX, ROBUST, RANK, NONE = range(len(Scaling))
@@ -48,10 +160,10 @@ CODES = {scaling: code for code, scaling in enumerate(Scaling)}
 # Columns of a plan: those of a plan of measures, but that these two say which scaling and state.
 SOURCE, DENSE, CODE, STATE = 0, 2, 3, 4
 
-LARGEST = 1e100  # beyond it a value counts as this large, so that no difference overflows
-LARGEST_INPUT = float(np.finfo(np.float32).max)  # that every network can hold
+MAX_MAGNITUDE = 1e100  # beyond it a value counts as this large, so that no difference overflows
+MAX_INPUT = float(np.finfo(np.float32).max)  # that every network can hold
 FINITE = np.finfo(np.float64).max
-NORMAL_RANGE = 1.3489795003921634  # interquartile range of standard normal numbers
+NORMAL_IQR = 1.3489795003921634  # interquartile range of standard normal numbers
 
 
 @exact
@@ -60,7 +172,7 @@ def _bounded(x: float, bound: float) -> float:
 
 
 @exact
-def _between(x: float, extremes: NDArray[np.float64]) -> float:
+def _min_max_scale(x: float, extremes: NDArray[np.float64]) -> float:
     """Place of ``x`` between the extremes as -1 to 1; 0 if they are the same."""
     least, greatest = extremes
     if not greatest > least:
@@ -69,19 +181,19 @@ def _between(x: float, extremes: NDArray[np.float64]) -> float:
 
 
 @exact
-def _robust_units(summary: NDArray[np.float64], used: int) -> tuple[float, float]:
+def _median_and_unit(summary: NDArray[np.float64], used: int) -> tuple[float, float]:
     """Median, and what takes the place of a standard deviation.
 
     Where the quartiles are the same, it is the root mean square distance from the median; 0 where
     there is none to speak of.
     """
-    count = count_of(summary, used)
+    count = total_weight(summary, used)
     if count < 2.0:
-        return value_at(summary, used, 0.5) if used else 0.0, 0.0
-    median = value_at(summary, used, 0.5 * (count - 1.0) + 0.5)
+        return value_at_rank(summary, used, 0.5) if used else 0.0, 0.0
+    median = value_at_rank(summary, used, 0.5 * (count - 1.0) + 0.5)
     least = 1e-13 * abs(median) + 1e-150
-    upper = value_at(summary, used, 0.75 * (count - 1.0) + 0.5)
-    unit = (upper - value_at(summary, used, 0.25 * (count - 1.0) + 0.5)) / NORMAL_RANGE
+    upper = value_at_rank(summary, used, 0.75 * (count - 1.0) + 0.5)
+    unit = (upper - value_at_rank(summary, used, 0.25 * (count - 1.0) + 0.5)) / NORMAL_IQR
     if unit <= least:
         square = 0.0
         for i in range(used):
@@ -92,8 +204,8 @@ def _robust_units(summary: NDArray[np.float64], used: int) -> tuple[float, float
 
 
 @exact
-def _ranked(x: float, summary: NDArray[np.float64], used: int) -> float:
-    count = count_of(summary, used)
+def _rank_scale(x: float, summary: NDArray[np.float64], used: int) -> float:
+    count = total_weight(summary, used)
     return 2.0 * (count_below(summary, used, x) / count) - 1.0 if count > 0.0 else 0.0
 
 
@@ -115,21 +227,21 @@ def _scale(
             state = plan[c, STATE]
             z = 0.0
             if abs(x) <= FINITE and plan[c, CODE] == NONE:
-                z = _bounded(x, LARGEST_INPUT)
+                z = _bounded(x, MAX_INPUT)
             elif abs(x) <= FINITE:
-                x = _bounded(x, LARGEST)
+                x = _bounded(x, MAX_MAGNITUDE)
                 if plan[c, CODE] == MINMAX:
                     if learn:
                         extremes[state, 0] = min(extremes[state, 0], x)
                         extremes[state, 1] = max(extremes[state, 1], x)
-                    z = _between(x, extremes[state])
+                    z = _min_max_scale(x, extremes[state])
                 else:
                     if learn:
                         used[state] = insert(summaries[state], used[state], x)
                     if plan[c, CODE] == RANK:
-                        z = _ranked(x, summaries[state], used[state])
+                        z = _rank_scale(x, summaries[state], used[state])
                     else:
-                        median, unit = _robust_units(summaries[state], used[state])
+                        median, unit = _median_and_unit(summaries[state], used[state])
                         z = (x - median) / unit if unit > 0.0 else 0.0
                 z = _bounded(z, clip)
             dense[i, plan[c, DENSE]] = z
@@ -139,23 +251,23 @@ def _scale(
 def _values_at(
     ranks: NDArray[np.float64], summary: NDArray[np.float64], used: int
 ) -> NDArray[np.float64]:
-    """The numbers that have these ranks, as `_ranked` gives them."""
-    count = count_of(summary, used)
+    """The numbers that have these ranks, as `_rank_scale` gives them."""
+    count = total_weight(summary, used)
     found = np.empty(len(ranks))
     for i in range(len(ranks)):
-        found[i] = value_at(summary, used, 0.5 * (ranks[i] + 1.0) * count)
+        found[i] = value_at_rank(summary, used, 0.5 * (ranks[i] + 1.0) * count)
     return found
 
 
 @final
-class FieldScales:
+class FieldScalers:
     """What the fields are scaled by that have another scaling than the standard one.
 
     Args:
         scaling: of all fields of numbers but those that are named.
         scalings: by name of the field.
 
-    >>> scales = FieldScales(scaling="minmax", scalings={})
+    >>> scales = FieldScalers(scaling="minmax", scalings={})
     >>> scales.append("height", measure=0)
     >>> plan = scales.plan(np.array([[0, 0, 0, 0, 0]]))
     >>> dense = np.empty((3, 1))
@@ -168,9 +280,11 @@ class FieldScales:
         self._scaling = Scaling(scaling)
         self._scalings = {name: Scaling(value) for name, value in scalings.items()}
         self._placed: dict[int, tuple[int, int]] = {}  # by measure: code of the scaling, state
-        self._extremes = Growing((2,), np.float64)  # by field scaled between them
-        self._summaries = Growing((CELLS, COLUMNS), np.float64)  # by field of quartiles or ranks
-        self._used = Growing((), np.int64)  # cells of each summary
+        self._extremes = GrowingArray((2,), np.float64)  # by field scaled between them
+        self._summaries = GrowingArray(
+            (MAX_CELLS, SUMMARY_COLUMNS), np.float64
+        )  # by field of quartiles or ranks
+        self._used = GrowingArray((), np.int64)  # cells of each summary
 
     def append(self, name: str, *, measure: int) -> None:
         """Make room for a field of numbers."""
@@ -214,7 +328,7 @@ class FieldScales:
         _scale(values, plan, *states, clip, learn, dense)
 
     def inverse(self, measure: int, scaled: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Numbers that have the given inputs; None if the measure is a standardised one."""
+        """Numbers that have the given inputs; None if the measure is a standardized one."""
         code, state = self._placed.get(measure, (STANDARD, -1))
         if code == STANDARD:
             return None
@@ -227,7 +341,7 @@ class FieldScales:
         summary, used = self._summaries.rows[state], int(self._used.rows[state])
         if code == RANK:
             return _values_at(scaled, summary, used)
-        median, unit = _robust_units(summary, used)
+        median, unit = _median_and_unit(summary, used)
         return median + scaled * unit
 
     def export_state(self) -> dict[str, Any]:
@@ -239,7 +353,7 @@ class FieldScales:
         return {
             "extremes": self._extremes.rows.copy(),
             "summary_cells": cells.copy(),
-            "summaries": np.concatenate((np.empty((0, COLUMNS)), *used)),
+            "summaries": np.concatenate((np.empty((0, SUMMARY_COLUMNS)), *used)),
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
@@ -251,8 +365,8 @@ class FieldScales:
         if extremes.shape != self._extremes.rows.shape or used.shape != (len(self._used),):
             raise ModelFileError("the encoder's scales do not fit its fields")
         ends = used.cumsum()
-        fits = used.size == 0 or (used.min() >= 0 and used.max() <= CELLS)
-        if not fits or cells.shape != (used.sum(), COLUMNS) or not np.isfinite(cells).all():
+        fits = used.size == 0 or (used.min() >= 0 and used.max() <= MAX_CELLS)
+        if not fits or cells.shape != (used.sum(), SUMMARY_COLUMNS) or not np.isfinite(cells).all():
             raise ModelFileError("the encoder's quantiles do not fit their cells")
         for summary, start, end in zip(self._summaries.rows, ends - used, ends, strict=True):
             if (np.diff(cells[start:end, VALUE]) <= 0.0).any():

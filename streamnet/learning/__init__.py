@@ -1,8 +1,8 @@
-"""Learning: what happens to a block, from its encoding to the champion's answer."""
+"""Learning: from an encoded block to the served answer, its score and the next decision."""
 
 from __future__ import annotations
 
 from streamnet.learning.learner import Learner
-from streamnet.learning.search import default_population
+from streamnet.learning.search.default_population import default_population
 
 __all__ = ("Learner", "default_population")

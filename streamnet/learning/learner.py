@@ -1,53 +1,44 @@
-"""Learner: encoder, trainer, evaluator and server one after the other, in one thread.
+"""The learner: encoder, trainer, evaluator and serving stage run in sequence in one thread.
 
-The pipeline lets the same four work at the same time; the result is the same to the bit.
+The pipeline runs the same four stages concurrently; the results are bit-identical.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from typing import Any
-from typing import final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, final
 
 import numpy as np
-from numpy.typing import DTypeLike
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import NoCandidateError
-from streamnet.errors import StateError
-from streamnet.evaluation.measures import for_json
+from streamnet.errors import ConfigurationError, NoCandidateError, StateError
 from streamnet.features.encoder import Encoder
-from streamnet.features.settings import SINCE
-from streamnet.features.settings import is_raw
-from streamnet.learning.answered import answered_of
-from streamnet.learning.arrears import MANY
-from streamnet.learning.arrears import Arrears
-from streamnet.learning.drift import DriftWatch
-from streamnet.learning.evaluator import Evaluator
-from streamnet.learning.evolution import Evolution
-from streamnet.learning.given import candidates_of
-from streamnet.learning.given import check_part
-from streamnet.learning.search import default_population
-from streamnet.learning.serving import Served
-from streamnet.learning.serving import Server
-from streamnet.learning.trainer import Snapshot
-from streamnet.learning.trainer import Trainer
+from streamnet.learning.drift_watch import DriftWatch
+from streamnet.learning.evaluator import (
+    LARGE_BLOCK,
+    DeferredScoring,
+    Evaluator,
+    build_scoring_batch,
+)
+from streamnet.learning.search.default_population import default_population
+from streamnet.learning.search.evolution import Evolution
+from streamnet.learning.serving import Served, ServingStage
+from streamnet.learning.trainer import Snapshot, Trainer
+from streamnet.learning.validation import check_candidates, check_part
+from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles.model import Model
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.randomness import seed_of
-from streamnet.samples import Block
-from streamnet.samples import Task
-from streamnet.selection.sample_loss import SampleLoss
-from streamnet.selection.selector import Selector
+from streamnet.samples import Block, Task
+from streamnet.selection.champion import Selector
+from streamnet.selection.criteria import SampleLoss
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.encoder import SINCE, has_raw_target
+from streamnet.validation import check_seed
 
-__all__ = ("ROUND", "Learner", "check_transforms", "model_of")
+__all__ = ("ROUND", "Learner", "build_model", "check_transforms")
 
 ROUND = 1024
 LAGS = {Task.CLASSIFICATION: 2, Task.REGRESSION: 3}  # last targets that candidates may look at
-_NO_ONE = "no sample was learned by a candidate with a finite network"
+_NO_CANDIDATE = "no sample was learned by a candidate with a finite network"
 
 
 @final
@@ -71,7 +62,7 @@ class Learner:
         evolution: Settings of the search for better candidates; None is no search among
             ``candidates`` that were given.
         start: Model to go on learning: its networks are the candidates, with their weights and
-            dtype, its encoder and its ensemble go on. Optimisers and scores begin anew.
+            dtype, its encoder and its ensemble go on. Optimizers and scores begin anew.
 
     Raises:
         ConfigurationError: If a setting breaks its rule.
@@ -105,18 +96,18 @@ class Learner:
     ) -> None:
         check_part("encoder", encoder)
         check_part("evolution", evolution)
-        candidates = candidates_of(candidates)
+        candidates = check_candidates(candidates)
         if start is not None:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
             candidates = [network.settings for network in start.networks]
             dtype = start.networks[0].dtype
         found = default_population(encoder=encoder) if candidates is None else candidates
-        settings = [given.suited_to(Task(task)) for given in found]
+        settings = [given.for_task(Task(task)) for given in found]
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
         self.task = Task(task)
         self._regression = self.task is Task.REGRESSION
-        self.seed = seed = seed_of(seed)
+        self.seed = seed = check_seed(seed)
         lags = LAGS[self.task] if any(given.lags for given in settings) else 0
         if start is None:
             given = {"lags": lags, **(encoder or {})}
@@ -133,7 +124,7 @@ class Learner:
         count = len(settings)
         self._evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
         balanced = SampleLoss(self.task, criterion).balanced
-        self._server = Server(
+        self._server = ServingStage(
             self.trainer.population.members,
             task=self.task,
             selector=Selector(count, fading=fading, margin=margin, alpha=alpha),
@@ -151,7 +142,7 @@ class Learner:
         )
         if start is not None:
             self._server.alternatives.start_from(start.together)
-        self._arrears = Arrears()
+        self._deferred = DeferredScoring()
 
     @property
     def evaluator(self) -> Evaluator:
@@ -160,7 +151,7 @@ class Learner:
         return self._evaluator
 
     @property
-    def server(self) -> Server:
+    def server(self) -> ServingStage:
         """The server, after it has judged all that was learned."""
         self.judge()
         return self._server
@@ -182,19 +173,21 @@ class Learner:
         changes the learner, too: one thread at a time may, and after an exception nobody.
         """
         plain = block.scored and not ends_round and not self.trainer.at_start
-        if not plain or not self._server.ensemble or len(block) >= MANY:
+        if not plain or not self._server.ensemble or len(block) >= LARGE_BLOCK:
             self.learn(block, ends_round=ends_round)
             return
-        answered = answered_of(self.trainer.learn(self.encoder.encode(block), None), self.task)
-        if not self._arrears.fits(answered):
+        answered = build_scoring_batch(
+            self.trainer.learn(self.encoder.encode(block), None), self.task
+        )
+        if not self._deferred.fits(answered):
             self.judge()
-        if self._arrears.add(answered, self._server.alternatives.say(answered)):
+        if self._deferred.add(answered, self._server.alternatives.say(answered)):
             self.judge()
 
     def judge(self) -> None:
         """Judge what `take` has put off."""
-        if self._arrears:
-            answered, said = self._arrears.taken()
+        if self._deferred:
+            answered, said = self._deferred.taken()
             self._server.judge(answered, self._evaluator.losses(answered), said)
 
     def model(self) -> Model:
@@ -206,7 +199,7 @@ class Learner:
             NoCandidateError: If nothing was learned, or no candidate has a finite network.
         """
         slot, snapshot = self.leader()
-        return model_of(snapshot, self.about(slot))
+        return build_model(snapshot, self.about(slot))
 
     @property
     def ready(self) -> bool:
@@ -221,7 +214,7 @@ class Learner:
         """
         for slot in self._ranked():
             return slot
-        raise NoCandidateError(_NO_ONE)
+        raise NoCandidateError(_NO_CANDIDATE)
 
     def leader(self) -> tuple[int, Snapshot]:
         """Like `best`, but surely with a finite network, of which this is a copy.
@@ -231,12 +224,12 @@ class Learner:
         Raises:
             NoCandidateError: If there is none.
         """
-        finite = self.trainer.population.finite_slots()
+        finite = self.trainer.population.find_finite_slots()
         for slot in self._ranked():
             if slot in finite:
                 emission = self.server.emission(slot, finite)
                 return slot, self.trainer.snapshot(emission, self.encoder.snapshot())
-        raise NoCandidateError(_NO_ONE)
+        raise NoCandidateError(_NO_CANDIDATE)
 
     def answer(self, block: Block, *, alone: bool = False) -> NDArray[Any]:
         """What would be served for samples of which each might be the next; nothing changes.
@@ -291,8 +284,8 @@ class Learner:
             "born": member.born,
             "samples": self.trainer.number,
             "seed": self.seed,
-            "scores": for_json(scores),
-            "served": for_json(self.server.measures()),
+            "scores": nan_to_none(scores),
+            "served": nan_to_none(self.server.measures()),
         }
 
     def export_state(self) -> dict[str, Any]:
@@ -311,8 +304,8 @@ class Learner:
             StateError: If a setting of the encoder is not as it was.
         """
         encoder = Encoder.restore_state(state["encoder"])
-        _check_same(encoder.settings, self.encoder.settings)
-        self._arrears.clear()
+        _check_unchanged(encoder.settings, self.encoder.settings)
+        self._deferred.clear()
         self.encoder = encoder
         self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
         self._evaluator.restore_state(state["evaluator"])
@@ -337,14 +330,14 @@ def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) 
         ConfigurationError: If a candidate does.
     """
     for settings in candidates:
-        if settings.target_transform != "none" and is_raw(encoder.settings):
+        if settings.target_transform != "none" and has_raw_target(encoder.settings):
             raise ConfigurationError(
                 f"target_transform is {settings.target_transform!r}, but must be 'none' where "
                 "target_scaling is"
             )
 
 
-def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+def _check_unchanged(before: dict[str, Any], now: dict[str, Any]) -> None:
     for name in before | now:
         old, new = before.get(name), now.get(name)
         if old is None and new == SINCE.get(name):
@@ -353,12 +346,12 @@ def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
             raise StateError(f"{name} of the encoder is {new}, but was {old}")
 
 
-def model_of(snapshot: Snapshot, about: dict[str, Any]) -> Model:
+def build_model(snapshot: Snapshot, about: dict[str, Any]) -> Model:
     """The model that a snapshot is."""
     networks = snapshot.networks()
     _, weights = networks[0]
     return Model(
-        encoder=snapshot.encoder.materialise(),
+        encoder=snapshot.encoder.materialize(),
         networks=networks,
         ensemble=snapshot.ensemble,
         dtype=weights["first"].dtype.name,

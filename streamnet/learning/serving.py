@@ -1,62 +1,54 @@
-"""Serving: the answer to each sample, its score, and the decision on each round."""
+"""The serving stage: the answer served for each sample, its score and the decision for each round."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
-from collections.abc import Iterator
-from typing import Any
-from typing import NamedTuple
-from typing import final
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.evaluation import Curve
-from streamnet.evaluation import Horizon
-from streamnet.learning.alternatives import BASELINES
-from streamnet.learning.alternatives import ENSEMBLE
-from streamnet.learning.alternatives import SERVABLE
-from streamnet.learning.alternatives import Alternatives
-from streamnet.learning.answered import Answered
-from streamnet.learning.drift import DriftWatch
-from streamnet.learning.errors import add_errors
-from streamnet.learning.evaluator import Judged
-from streamnet.learning.evolution import Evolution
-from streamnet.learning.evolution import Standing
-from streamnet.learning.search import replacements_of
-from streamnet.learning.trainer import Decision
-from streamnet.learning.trainer import Emission
-from streamnet.learning.trainer import Replacement
-from streamnet.learning.trainer import Scored
-from streamnet.learning.trainer import Snapshot
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.members import Member
+from streamnet.learning.contenders import (
+    BASELINES,
+    ENSEMBLE,
+    SERVABLE,
+    Contenders,
+    accumulate_errors,
+)
+from streamnet.learning.drift_watch import DriftWatch
+from streamnet.learning.evaluator import Scored, ScoringBatch
+from streamnet.learning.search.default_population import replace_exploded
+from streamnet.learning.search.evolution import CandidateStats, Evolution
+from streamnet.learning.trainer import Decision, ModelComposition, Predicted, Replacement, Snapshot
+from streamnet.metrics import Curve, Horizon
+from streamnet.networks.parameters import Member
 from streamnet.networks.topology import Capacity
 from streamnet.samples import Task
-from streamnet.selection.sample_loss import SampleLoss
-from streamnet.selection.selector import Selector
+from streamnet.selection.champion import Selector
+from streamnet.selection.criteria import SampleLoss
+from streamnet.settings.candidate import CandidateSettings
 
 __all__ = (
-    "CHANGES",
     "CURVE_EVERY",
-    "DEPARTED",
-    "Change",
-    "Departed",
+    "MAX_CHANGES",
+    "MAX_RETIRED",
+    "ChampionChange",
+    "RetiredCandidate",
     "Served",
-    "Server",
+    "ServingStage",
 )
 
 CURVE_EVERY = 64
 BY_BASELINE = -1  # the first baseline, where no candidate was able to
 BY_ENSEMBLE = -2
 _SURGE = 2  # rounds after a drift was noticed
-CHANGES = 100  # of champion, that are kept
-DEPARTED = 100  # candidates that are kept
+MAX_CHANGES = 100  # of champion, that are kept
+MAX_RETIRED = 100  # candidates that are kept
 
 
-class Departed(NamedTuple):
+class RetiredCandidate(NamedTuple):
     """A candidate that was replaced."""
 
     member: Member
@@ -64,7 +56,7 @@ class Departed(NamedTuple):
     exploded: bool
 
 
-class Change(NamedTuple):
+class ChampionChange(NamedTuple):
     """A change of champion: the new one answers from sample ``number`` on."""
 
     number: int
@@ -81,7 +73,7 @@ class Served(NamedTuple):
     Of a block that is not scored nothing is served, so both arrays are empty.
     """
 
-    scored: Scored
+    scored: Predicted
     serials: NDArray[np.int64]  # shape=(n,): who answered: a candidate, or see BY_*
     answers: NDArray[Any]  # shares (n, outputs), or numbers (n,)
     decision: Decision | None  # if the block ends a round
@@ -89,7 +81,7 @@ class Served(NamedTuple):
 
 
 @final
-class Server:
+class ServingStage:
     """Serves the ensemble, or the champion of each moment, and scores what was served.
 
     Args:
@@ -137,7 +129,7 @@ class Server:
         self.evolution = evolution
         self.drift = DriftWatch() if drift is None else drift
         self.serves = SERVABLE.index(serve)
-        self.alternatives = Alternatives(
+        self.alternatives = Contenders(
             members,
             task=task,
             window=window,
@@ -145,8 +137,8 @@ class Server:
             margin=selector.margin,
             balanced=self.sample_loss.balanced,
         )
-        self.changes: deque[Change] = deque(maxlen=CHANGES)
-        self.departed: deque[Departed] = deque(maxlen=DEPARTED)
+        self.changes: deque[ChampionChange] = deque(maxlen=MAX_CHANGES)
+        self.departed: deque[RetiredCandidate] = deque(maxlen=MAX_RETIRED)
         self.quarantines = 0
         self.curve = Curve()
         self.scored = 0  # samples that had a target and were served
@@ -171,11 +163,11 @@ class Server:
         slot = self.selector.champion
         return None if slot < 0 else self.members[slot]
 
-    def serve(self, judged: Judged) -> Served:
+    def serve(self, judged: Scored) -> Served:
         """Choose and score the answers of a block, and decide if it ends a round."""
         scored = judged.scored
         for slot, member in scored.joined:
-            self._welcome(slot, member, scored.first)
+            self._replace_member(slot, member, scored.first)
         answered, losses = judged.answered, judged.losses
         if scored.encoded.block.scored and len(losses):
             served, serials = self.judge(answered, losses, self.alternatives.say(answered))
@@ -186,7 +178,7 @@ class Server:
         return Served(scored, serials, served, decision, scored.emitted)
 
     def judge(
-        self, answered: Answered, losses: NDArray[np.float64], said: NDArray[np.float64]
+        self, answered: ScoringBatch, losses: NDArray[np.float64], said: NDArray[np.float64]
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Choose and score the answers to samples; what was served, and by whom.
 
@@ -213,28 +205,28 @@ class Server:
         """Every measure of what was served."""
         return self.alternatives.measures(self.serves, horizon)
 
-    def _welcome(self, slot: int, member: Member, number: int) -> None:
+    def _replace_member(self, slot: int, member: Member, number: int) -> None:
         died = self._dead.pop(slot, None)
         left = number if died is None else died
-        self.departed.append(Departed(self.members[slot], left, died is not None))
+        self.departed.append(RetiredCandidate(self.members[slot], left, died is not None))
         self._leaving.remove(slot)
         self.members[slot] = member
         self._serials[slot] = member.serial
-        self.alternatives.welcome(slot, member)
+        self.alternatives.reset_slot(slot, member)
         self.selector.reset(slot, eligible=self.alternatives.portable(member))
 
-    def _choose(self, answered: Answered, losses: NDArray[np.float64]) -> NDArray[np.int32]:
-        self._note_dead(answered)
+    def _choose(self, answered: ScoringBatch, losses: NDArray[np.float64]) -> NDArray[np.int32]:
+        self._record_failures(answered)
         before = self.selector.switched
         chosen = self.selector.choose(answered.first, losses, answered.alive)
         new = self.selector.switched - before
         for switch in list(self.selector.switches)[-new:] if new else ():
             old = None if switch.before < 0 else self.members[switch.before]
-            change = Change(switch.number, old, self.members[switch.after], *switch[3:])
+            change = ChampionChange(switch.number, old, self.members[switch.after], *switch[3:])
             self.changes.append(change)
         return chosen
 
-    def _note_dead(self, answered: Answered) -> None:
+    def _record_failures(self, answered: ScoringBatch) -> None:
         """Note who did not answer to the end, and since when."""
         alive = answered.alive
         if np.count_nonzero(alive) == alive.size:
@@ -244,11 +236,11 @@ class Server:
                 self.quarantines += 1
                 self._dead[slot] = answered.first + int(np.argmin(alive[slot]))
 
-    def _add_to_curve(self, answered: Answered, answers: NDArray[Any]) -> None:
+    def _add_to_curve(self, answered: ScoringBatch, answers: NDArray[Any]) -> None:
         """Note the summed errors of what was served and of the baselines, now and then."""
         first = self.scored // CURVE_EVERY + 1
         errors = self.errors.copy()  # who looks at them meanwhile sees no sums of half a block
-        scored, notes, losses = add_errors(
+        scored, notes, losses = accumulate_errors(
             answered, answers, self._tracks, errors, self.scored, CURVE_EVERY
         )
         self.scored, self.errors = scored, errors
@@ -256,12 +248,12 @@ class Server:
             self.curve.add(place * CURVE_EVERY, *sums)
         self.drift.add(answered.first, losses)
 
-    def _decide(self, scored: Scored) -> Decision:
-        self._look_for_drift()
+    def _decide(self, scored: Predicted) -> Decision:
+        self._check_drift()
         leaving = self._dead.keys() - self._leaving
         self._leaving |= leaving
         settings = {slot: self.members[slot].settings for slot in leaving}
-        replacements = replacements_of(settings) or self._evolve(scored)
+        replacements = replace_exploded(settings) or self._evolve(scored)
         self._leaving |= {replacement.slot for replacement in replacements}
         champion, slot = self.champion, self.selector.champion
         emit = None
@@ -273,21 +265,21 @@ class Server:
         self._round += 1
         return decision
 
-    def _look_for_drift(self) -> None:
+    def _check_drift(self) -> None:
         """At a round's end, so that how blocks were cut does not matter."""
         self._surge = max(self._surge - 1, 0)
         if self.drift.look():
             self._surge = _SURGE
-            self.alternatives.shorten()
+            self.alternatives.discount_losses()
 
-    def _evolve(self, scored: Scored) -> tuple[Replacement, ...]:
+    def _evolve(self, scored: Predicted) -> tuple[Replacement, ...]:
         """Who makes room for a better idea."""
         if not self.evolution.is_due(self._round, surge=self._surge > 0):
             return ()
         losses = self.selector.losses()
         weights = self.alternatives.ensemble.influence()
-        standings = [
-            Standing(
+        stats = [
+            CandidateStats(
                 slot,
                 member,
                 float(losses[slot]),
@@ -302,9 +294,9 @@ class Server:
             inputs.dense.shape[1], inputs.rows, scored.answers.outputs.shape[2], inputs.lags
         )
         number = scored.first + len(scored.encoded.block)
-        return self.evolution.replacements(self._round, standings, number=number, capacity=capacity)
+        return self.evolution.replacements(self._round, stats, number=number, capacity=capacity)
 
-    def emission(self, champion: int, among: Collection[int]) -> Emission:
+    def emission(self, champion: int, among: Collection[int]) -> ModelComposition:
         """The champion alone, or all that the model to take home is made of, the champion first.
 
         Args:
@@ -312,11 +304,11 @@ class Server:
             among: Slots of candidates that the model may be made of.
         """
         if not self.ensemble:
-            return Emission(champion, (champion,), None)
+            return ModelComposition(champion, (champion,), None)
         model = self.alternatives.model
         others = sorted(set(among) - {champion})
         slots = [champion, *(slot for slot in others if model.members[slot])]
-        return Emission(champion, tuple(slots), model.restricted(slots))
+        return ModelComposition(champion, tuple(slots), model.restricted(slots))
 
     def ranked(self, healthy: NDArray[np.uint8]) -> Iterator[int]:
         """Slots that may be champion, healthy and not new: the champion, then by faded loss."""
@@ -336,15 +328,16 @@ class Server:
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
         return {
-            "members": [_plain(member) for member in self.members],
+            "members": [_export_member(member) for member in self.members],
             "selector": self.selector.export_state(),
             "sample_loss": self.sample_loss.export_state(),
             "alternatives": self.alternatives.export_state(),
             "changes": [
-                [c.number, c.before and _plain(c.before), _plain(c.after)] for c in self.changes
+                [c.number, c.before and _export_member(c.before), _export_member(c.after)]
+                for c in self.changes
             ],
             "change_losses": np.array([c[3:] for c in self.changes]).reshape(-1, 3),
-            "departed": [[_plain(d.member), *d[1:]] for d in self.departed],
+            "departed": [[_export_member(d.member), *d[1:]] for d in self.departed],
             "quarantines": self.quarantines,
             "curve": self.curve.export_state(),
             "scored": self.scored,
@@ -360,7 +353,7 @@ class Server:
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the server did whose state this is."""
-        self.members = [_member(*values) for values in state["members"]]
+        self.members = [_restore_member(*values) for values in state["members"]]
         self._serials = self._all_serials()
         self.selector.restore_state(state["selector"])
         if "sample_loss" in state:  # release 0.1.0 had no other criterion than the default
@@ -369,11 +362,11 @@ class Server:
         self.changes.clear()
         losses = state["change_losses"].tolist()
         for (number, before, after), pair in zip(state["changes"], losses, strict=True):
-            old = None if before is None else _member(*before)
-            self.changes.append(Change(number, old, _member(*after), *pair))
+            old = None if before is None else _restore_member(*before)
+            self.changes.append(ChampionChange(number, old, _restore_member(*after), *pair))
         self.departed.clear()
         for member, number, exploded in state["departed"]:
-            self.departed.append(Departed(_member(*member), number, exploded))
+            self.departed.append(RetiredCandidate(_restore_member(*member), number, exploded))
         self.quarantines = state["quarantines"]
         self.curve = Curve.restore_state(state["curve"])
         self.scored = state["scored"]
@@ -386,9 +379,9 @@ class Server:
         self._emitted = state["emitted"]
 
 
-def _plain(member: Member) -> list[Any]:
+def _export_member(member: Member) -> list[Any]:
     return [member.settings.as_dict(), member.serial, member.born]
 
 
-def _member(settings: dict[str, Any], serial: int, born: int) -> Member:
+def _restore_member(settings: dict[str, Any], serial: int, born: int) -> Member:
     return Member(CandidateSettings.from_dict(settings), serial, born)

@@ -1,43 +1,33 @@
-"""Trainer: the population, round by round, with decisions that come one round late."""
+"""The trainer: trains the population round by round and applies decisions one round late."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from collections.abc import Sequence
-from typing import Any
-from typing import NamedTuple
-from typing import final
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import DTypeLike
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from streamnet.features.encoded import Encoded
-from streamnet.features.encoder import Encoder
-from streamnet.features.snapshot import EncoderSnapshot
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.members import Answers
-from streamnet.networks.members import Member
-from streamnet.networks.members import Weights
-from streamnet.networks.memory import NO_LABELS
-from streamnet.networks.memory import NO_NUMBERS
-from streamnet.networks.packing import Copied
+from streamnet.features.encoder import Encoded, Encoder, EncoderSnapshot
+from streamnet.networks.kernels.contexts import new_work_counter
+from streamnet.networks.parameters import Member, NetworkOutputs, Weights, WeightsCopy
 from streamnet.networks.population import Population
-from streamnet.networks.turns import new_turns
+from streamnet.networks.replay_buffer import NO_LABELS, NO_NUMBERS
 from streamnet.samples import Task
-from streamnet.selection.ensemble import restored_ensemble
+from streamnet.selection.ensemble.registry import restore_ensemble
+from streamnet.settings.candidate import CandidateSettings
 
 __all__ = (
     "Decision",
-    "Emission",
     "Job",
+    "ModelComposition",
+    "Predicted",
     "Replacement",
-    "Scored",
     "Snapshot",
     "Trainer",
-    "plain_decisions",
+    "export_decisions",
 )
 
 
@@ -49,7 +39,7 @@ class Replacement(NamedTuple):
     parent: int | None = None  # slot whose weights it starts with; None starts afresh
 
 
-class Emission(NamedTuple):
+class ModelComposition(NamedTuple):
     """Which networks are to be emitted as a model."""
 
     champion: int  # slot of the best
@@ -62,14 +52,14 @@ class Decision(NamedTuple):
 
     round: int
     replacements: tuple[Replacement, ...] = ()
-    emit: Emission | None = None
+    emit: ModelComposition | None = None
 
 
 class Snapshot(NamedTuple):
     """Networks and the encoder that goes with them, at the start of a sample."""
 
     member: Member  # the best
-    copies: tuple[tuple[CandidateSettings, Copied], ...]
+    copies: tuple[tuple[CandidateSettings, WeightsCopy], ...]
     ensemble: dict[str, Any] | None  # how they answer together; None for the best alone
     encoder: EncoderSnapshot
     number: int
@@ -80,12 +70,12 @@ class Snapshot(NamedTuple):
 
 
 @final
-class Scored(Struct, frozen=True, eq=False, gc=False):
+class Predicted(Struct, frozen=True, eq=False, gc=False):
     """A block with what every candidate answered before learning it."""
 
     encoded: Encoded
     first: int  # number of the block's first sample
-    answers: Answers
+    answers: NetworkOutputs
     ends_round: bool
     joined: tuple[tuple[int, Member], ...] = ()  # candidates that came at this block's start
     emitted: Snapshot | None = None
@@ -97,17 +87,17 @@ class Job(Struct, frozen=True, eq=False, gc=False):
     """A block that is being learned."""
 
     known: NDArray[np.int32]  # outputs that may be named before each sample
-    answers: Answers
+    answers: NetworkOutputs
     turns: NDArray[np.int64]  # among the threads that run it
     checks: bool  # whether `run` looks at weights as well
 
 
-def _room_for(labels: int) -> int:
+def _round_up_outputs(labels: int) -> int:
     """A power of two, so that room grows alike however blocks are cut."""
     return 1 << max(labels - 1, 1).bit_length()
 
 
-def _last_class(encoded: Encoded) -> int:
+def _find_largest_class(encoded: Encoded) -> int:
     """The largest class number of a block that is not empty, or one below the known ones."""
     # Classes are numbered as they come, unless all those that are learned were known before.
     return encoded.label.item(-1) if encoded.block.learned else int(encoded.label.max())
@@ -172,7 +162,7 @@ class Trainer:
     def start_from(self, networks: Sequence[Weights], encoder: Encoder) -> None:
         """Give every candidate weights to start with, for what ``encoder`` knows by now."""
         known = encoder.statistics()
-        outputs = 1 if self._regression else _room_for(known.classes)
+        outputs = 1 if self._regression else _round_up_outputs(known.classes)
         self.population.reserve(
             dense=known.dense, rows=known.rows, outputs=outputs, lags=encoder.lags
         )
@@ -189,7 +179,9 @@ class Trainer:
             self._begin_round()
         if not n and self.population.capacity.outputs == 0:
             # The first sample is yet to come: its inputs decide how start weights are drawn.
-            return Job(np.empty(0, np.int32), self._no_answers(), new_turns(threads), False)
+            return Job(
+                np.empty(0, np.int32), self._empty_answers(), new_work_counter(threads), False
+            )
         # What is held out looks to the kernels like samples whose targets nobody knows.
         label, goal, logs = encoded.label, encoded.goal, encoded.log_goal
         if not encoded.block.learned:
@@ -199,25 +191,29 @@ class Trainer:
             known, outputs = np.ones(n, np.int32), 1
         else:
             known = encoded.known
-            outputs = _room_for(max(known.item(-1), _last_class(encoded) + 1) if n else 1)
+            outputs = _round_up_outputs(
+                max(known.item(-1), _find_largest_class(encoded) + 1) if n else 1
+            )
         answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs, logs)
-        return Job(known, answers, new_turns(threads), ends_round and n > 0)
+        return Job(known, answers, new_work_counter(threads), ends_round and n > 0)
 
-    def _no_answers(self) -> Answers:
+    def _empty_answers(self) -> NetworkOutputs:
         candidates, dtype = len(self.population.members), self.population.dtype
-        return Answers(np.empty((candidates, 0, 1), dtype), np.empty((candidates, 0), np.uint8))
+        return NetworkOutputs(
+            np.empty((candidates, 0, 1), dtype), np.empty((candidates, 0), np.uint8)
+        )
 
     def run(self, job: Job) -> None:
         """Let every candidate answer and learn the block, together with other threads."""
         if len(job.known):
             self.population.run(self.number, job.known, job.answers, job.turns, job.checks)
 
-    def finish(self, encoded: Encoded, job: Job, ending: EncoderSnapshot | None) -> Scored:
+    def finish(self, encoded: Encoded, job: Job, ending: EncoderSnapshot | None) -> Predicted:
         """Close a block that every candidate has learned; see `learn` for ``ending``."""
         if ending is not None:
             self._begin_round()  # of which all samples were refused
         weights = self._keeps_weights and ending is not None
-        scored = Scored(
+        scored = Predicted(
             encoded,
             self.number,
             job.answers,
@@ -236,7 +232,7 @@ class Trainer:
             self.round += 1
         return scored
 
-    def learn(self, encoded: Encoded, ending: EncoderSnapshot | None) -> Scored:
+    def learn(self, encoded: Encoded, ending: EncoderSnapshot | None) -> Predicted:
         """Take a block through all of it, in this thread.
 
         Args:
@@ -267,16 +263,16 @@ class Trainer:
             assert self._encoder is not None
             self._emitted = self.snapshot(self._healthy(decision.emit), self._encoder)
 
-    def _healthy(self, emission: Emission) -> Emission:
+    def _healthy(self, emission: ModelComposition) -> ModelComposition:
         """The emission without networks that have exploded since it was decided."""
         champion, slots, state = emission
         kept = [place for place, slot in enumerate(slots) if self.population.healthy[slot]]
         if state is None or len(kept) == len(slots):
             return emission
-        state = restored_ensemble(self.population.task, state).restricted(kept)
-        return Emission(champion, tuple(slots[place] for place in kept), state)
+        state = restore_ensemble(self.population.task, state).restricted(kept)
+        return ModelComposition(champion, tuple(slots[place] for place in kept), state)
 
-    def snapshot(self, emission: Emission, encoder: EncoderSnapshot) -> Snapshot:
+    def snapshot(self, emission: ModelComposition, encoder: EncoderSnapshot) -> Snapshot:
         """A copy of networks as they are now."""
         rows, outputs = int(encoder.counters[0]), max(encoder.labels.length, 1)
         members = self.population.members
@@ -294,7 +290,7 @@ class Trainer:
             "round": self.round,
             "at_start": self._at_start,
             "population": self.population.export_state(self.number),
-            "decisions": plain_decisions(self._decisions),
+            "decisions": export_decisions(self._decisions),
         }
 
     def restore_state(self, state: dict[str, Any], encoder: EncoderSnapshot | None) -> None:
@@ -311,13 +307,13 @@ class Trainer:
                     Replacement(slot, CandidateSettings.from_dict(given), parent)
                     for slot, given, parent in replacements
                 ),
-                None if emit is None else Emission(emit[0], tuple(emit[1]), emit[2]),
+                None if emit is None else ModelComposition(emit[0], tuple(emit[1]), emit[2]),
             )
             for number, replacements, emit in state["decisions"]
         )
 
 
-def plain_decisions(decisions: Iterable[Decision]) -> list[Any]:
+def export_decisions(decisions: Iterable[Decision]) -> list[Any]:
     """Decisions as a trainer's state holds those that it has not applied yet."""
     return [
         [

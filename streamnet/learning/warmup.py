@@ -1,32 +1,116 @@
-"""Warm-up: compile the kernels, or load them from disk, before the first sample comes."""
+"""Warm-up: compile the kernels, or load them from the cache, before the first sample arrives.
+
+On a cold cache a second process compiles the slowest kernel in parallel.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from threading import Lock
-from typing import Any
+import json
+import os
+import sys
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
+from threading import Lock, Thread
+from typing import Any, final
 
 import numpy as np
 
-from streamnet.evaluation import ADWIN
-from streamnet.features.settings import is_raw
-from streamnet.jit import was_compiled
-from streamnet.learning.compiling import Helper
-from streamnet.learning.compiling import processors
+from streamnet.drift import ADWIN
+from streamnet.jit import is_cached
 from streamnet.learning.learner import Learner
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.kernels import learn
+from streamnet.networks.kernels.prequential import learn
 from streamnet.networks.population import Population
-from streamnet.samples import Block
-from streamnet.samples import Field
-from streamnet.samples import Inputs
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.samples import Block, Field, Inputs, Kind, Schema, Task
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.encoder import has_raw_target
 
-__all__ = ("compile_ahead", "never_compiled", "warm_up")
+__all__ = (
+    "CompileProcess",
+    "count_processors",
+    "end_with_parent",
+    "needs_compiling",
+    "start_compiling",
+    "warm_up",
+)
 
-_ONE = Lock()  # several models of a daemon start at a time, and the first one compiles for all
+
+TIMEOUT = 60.0  # seconds after which a helper is not waited for any more
+PROGRAM = """
+import json, sys
+sys.path[:] = {path}
+from streamnet.learning.warmup import end_with_parent
+end_with_parent()
+from {module} import {name}
+{name}(*json.loads({arguments}))
+"""
+
+
+def count_processors() -> int:
+    """On how many this process may run."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@final
+class CompileProcess:
+    """Another process that calls a function, to fill the cache of kernels.
+
+    Where it can't be started, or fails, they are compiled here, as they would have been without it.
+    It ends when this process does, however that ends.
+
+    Args:
+        work: A function of a module.
+        arguments: What it is called with: what JSON can hold.
+    """
+
+    def __init__(self, work: Callable[..., object], *arguments: object) -> None:
+        self._process = _start_process(work, arguments)
+
+    def wait(self) -> None:
+        """Wait until it is done."""
+        if self._process is not None:
+            with suppress(TimeoutExpired):
+                self._process.wait(TIMEOUT)
+
+    def end(self) -> None:
+        """End it, whatever it is at; to be called in any case, and no harm if it is again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def _start_process(work: Callable[..., object], arguments: Sequence[object]) -> Popen[bytes] | None:
+    if not Path(sys.executable or "").name.startswith("python"):
+        return None  # a program that Python is a part of, and that would start once more
+    try:
+        program = PROGRAM.format(
+            # What was imported here, and nothing that lies where the helper starts.
+            path=sys.path,
+            module=work.__module__,
+            name=work.__name__,
+            arguments=repr(json.dumps(arguments)),
+        )
+        command = [sys.executable, "-c", program]
+        # This interpreter with a program of ours.
+        return Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)  # noqa: S603
+    except (OSError, TypeError):  # no room for another process, or a setting of a type of its own
+        return None
+
+
+def end_with_parent() -> None:
+    """In a helper: end once nobody holds the other end of the pipe any more."""
+
+    def wait() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
+_LOCK = Lock()  # several models of a daemon start at a time, and the first one compiles for all
 
 
 def warm_up(
@@ -35,7 +119,7 @@ def warm_up(
     encoder: dict[str, Any] | None = None,
     *,
     kinds: Collection[Kind] = (),
-    ahead: Helper | None = None,
+    ahead: CompileProcess | None = None,
 ) -> bool:
     """Take a few made-up samples through every stage: seconds at first, then a fraction of one.
 
@@ -47,38 +131,42 @@ def warm_up(
         dtype: Of the networks.
         encoder: Settings of the encoder.
         kinds: Of the columns, besides numbers and categories.
-        ahead: What `compile_ahead` began, whoever ends it.
+        ahead: What `start_compiling` began, whoever ends it.
 
     Returns:
         True: kernels are ready.
     """
-    with _ONE:
-        helper = compile_ahead(dtype) if ahead is None else ahead
+    with _LOCK:
+        helper = start_compiling(dtype) if ahead is None else ahead
         if helper is not None:
             try:
-                _take_through(task, dtype, encoder, kinds, learns=False)
+                _run_stages(task, dtype, encoder, kinds, learns=False)
                 helper.wait()
             finally:
                 if ahead is None:
                     helper.end()
-        _take_through(task, dtype, encoder, kinds, learns=True)
+        _run_stages(task, dtype, encoder, kinds, learns=True)
     return True
 
 
-def compile_ahead(dtype: str = "float32") -> Helper | None:
+def start_compiling(dtype: str = "float32") -> CompileProcess | None:
     """Begin with the kernel that learns, in another process, while it is yet to be known what.
 
     None where it was compiled before, or where there is one processor alone.
     """
-    return Helper(_learn_alone, dtype) if never_compiled() and processors() > 1 else None
+    return (
+        CompileProcess(_compile_learning, dtype)
+        if needs_compiling() and count_processors() > 1
+        else None
+    )
 
 
-def never_compiled() -> bool:
+def needs_compiling() -> bool:
     """Whether the kernel that learns, which takes longest, is yet to be compiled."""
-    return not was_compiled(learn)
+    return not is_cached(learn)
 
 
-def _take_through(
+def _run_stages(
     task: Task,
     dtype: str,
     encoder: dict[str, Any] | None,
@@ -102,10 +190,10 @@ def _take_through(
     ADWIN().update(np.repeat([0.0, 1.0], 100))  # until it forgets
 
 
-def _learn_alone(dtype: str) -> None:
+def _compile_learning(dtype: str) -> None:
     """Learn a sample without any of the other stages; kernels are the same for both tasks."""
     task = Task.CLASSIFICATION
-    settings = [candidate.suited_to(task) for candidate in _candidates(None)]
+    settings = [candidate.for_task(task) for candidate in _candidates(None)]
     population = Population(settings, task=task, dtype=dtype)
     one, nothing = np.zeros((1, 1)), np.zeros((1, 1), np.int32)
     inputs = Inputs(one.astype(np.float32), nothing, one.astype(np.float32), nothing[0], 1, 1)
@@ -114,7 +202,7 @@ def _learn_alone(dtype: str) -> None:
 
 
 def _candidates(encoder: dict[str, Any] | None) -> list[CandidateSettings]:
-    transform = "none" if is_raw(encoder) else "log"
+    transform = "none" if has_raw_target(encoder) else "log"
     return [
         # A layer that fills whole vectors, and one that does not: these are kernels of their own.
         CandidateSettings(hidden=(16,), lags=True),

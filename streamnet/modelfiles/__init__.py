@@ -1,4 +1,4 @@
-"""A trained model as a file: saved and loaded by suffix."""
+"""Models and model files; the suffix selects the format."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""A model as a tree of plain values and arrays, the same for every file format."""
+"""The model document: plain values and arrays with a checksum, independent of the file format."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -15,9 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.networks.candidate import CandidateSettings
+from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("FORMAT", "PLAIN", "VERSION", "Document", "digest", "document_of", "sealed", "verify")
+__all__ = (
+    "FORMAT",
+    "PLAIN",
+    "VERSION",
+    "Document",
+    "add_checksum",
+    "build_document",
+    "digest",
+    "verify_document",
+)
 
 FORMAT = "streamnet-model"
 VERSION = 1
@@ -34,11 +42,11 @@ Document = dict[str, Any]
 def digest(document: Mapping[str, Any]) -> str:
     """SHA-256 of a document's content without its ``checksum``, whatever file it is kept in."""
     total = hashlib.sha256()
-    _feed(total, {name: value for name, value in document.items() if name != "checksum"})
+    _hash_value(total, {name: value for name, value in document.items() if name != "checksum"})
     return total.hexdigest()
 
 
-def document_of(
+def build_document(
     *,
     encoder: dict[str, Any],
     networks: Sequence[tuple[CandidateSettings, Mapping[str, NDArray[Any]]]],
@@ -62,7 +70,7 @@ def document_of(
         "ensemble": ensemble,
         "encoder": encoder,
     }
-    return sealed(document)
+    return add_checksum(document)
 
 
 @cache
@@ -70,7 +78,7 @@ def _release() -> str:
     return version("streamnet")
 
 
-def _feed(total: Any, value: Any) -> None:
+def _hash_value(total: Any, value: Any) -> None:
     if isinstance(value, Mapping):
         for name in sorted(value):
             head, entry = f"{{{_text(name)}:", value[name]
@@ -78,7 +86,7 @@ def _feed(total: Any, value: Any) -> None:
                 total.update(f"{head}{_text(entry)},".encode())
             else:
                 total.update(head.encode())
-                _feed(total, entry)
+                _hash_value(total, entry)
         total.update(b"}")
     elif isinstance(value, np.ndarray):
         total.update(f"{value.dtype.str}{value.shape}".encode())
@@ -94,32 +102,32 @@ def _text(value: Any) -> str:
     return _encode(value)
 
 
-def sealed(document: Document) -> Document:
+def add_checksum(document: Document) -> Document:
     """The document with its checksum in front."""
     return {"checksum": digest(document), **document}
 
 
-def verify(document: Document, where: str, kind: str = FORMAT) -> None:
+def verify_document(document: Document, where: str, kind: str = FORMAT) -> None:
     """Refuse a document that is not of this kind, of an unknown version, or damaged.
 
     Raises:
         ModelFileError: Naming the file and what is wrong.
     """
-    if not _same(document.get("format"), kind):
+    if not _equals(document.get("format"), kind):
         raise ModelFileError(f"{where} is not a {kind.replace('-', ' ', 1)}")
-    if not _same(document.get("version"), VERSION):
+    if not _equals(document.get("version"), VERSION):
         raise ModelFileError(
             f"{where} has format version {document.get('version')!r}, but this streamnet reads "
             f"{VERSION}"
         )
     try:
-        sound = _same(document.get("checksum"), digest(document))
+        sound = _equals(document.get("checksum"), digest(document))
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{where} is damaged: {error}") from error
     if not sound:
         raise ModelFileError(f"{where} is damaged: its content does not match its checksum")
 
 
-def _same(value: object, expected: str | int) -> bool:
+def _equals(value: object, expected: str | int) -> bool:
     """Whether they are equal and of one type: anything may stand in a file, even an array."""
     return type(value) is type(expected) and value == expected

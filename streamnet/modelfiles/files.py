@@ -1,4 +1,4 @@
-"""Documents as files, whole or not at all, in the format of the suffix."""
+"""Reading and writing documents atomically in the format that the suffix selects."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from streamnet.durability.writing import write_durably
-from streamnet.errors import ConfigurationError
-from streamnet.errors import ModelFileError
-from streamnet.modelfiles import as_json
-from streamnet.modelfiles import as_safetensors
-from streamnet.modelfiles.document import FORMAT
-from streamnet.modelfiles.document import Document
-from streamnet.modelfiles.document import verify
+from streamnet.durability.files import write_durably
+from streamnet.errors import ConfigurationError, ModelFileError
+from streamnet.modelfiles import json_format, safetensors_format
+from streamnet.modelfiles.document import FORMAT, Document, verify_document
 
 __all__ = (
     "SUFFIXES",
@@ -24,8 +20,8 @@ __all__ = (
     "write_file",
 )
 
-SUFFIXES = {".safetensors": as_safetensors, ".json": as_json}
-_LARGEST = 1 << 31
+SUFFIXES = {".safetensors": safetensors_format, ".json": json_format}
+_MAX_BYTES = 1 << 31
 
 
 def write_document(path: str | os.PathLike[str], document: Document) -> None:
@@ -35,7 +31,7 @@ def write_document(path: str | os.PathLike[str], document: Document) -> None:
         ConfigurationError: If the suffix is none of `SUFFIXES`.
         ModelFileError: If the file can't be written.
     """
-    write_file(path, _format_of(Path(path)).encode(document))
+    write_file(path, _find_format(Path(path)).encode(document))
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
@@ -57,7 +53,7 @@ def read_document(path: str | os.PathLike[str], kind: str = FORMAT) -> Document:
         ModelFileError: If the file can't be read, is damaged, of another kind or version.
     """
     document = read_file(path)
-    verify(document, str(path), kind)
+    verify_document(document, str(path), kind)
     return document
 
 
@@ -69,7 +65,7 @@ def read_file(path: str | os.PathLike[str]) -> Document:
     """
     path = Path(path)
     data = read_bytes(path)
-    document: Document = _format_of(path, data).decode(data, str(path))
+    document: Document = _find_format(path, data).decode(data, str(path))
     return document
 
 
@@ -84,17 +80,17 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         if path.exists() and not path.is_file():
             raise ModelFileError(f"{path} is no file, so no model can be read from it")
         size = path.stat().st_size
-        if size > _LARGEST:
-            raise ModelFileError(f"{path} has {size} bytes, but must have <= {_LARGEST}")
+        if size > _MAX_BYTES:
+            raise ModelFileError(f"{path} has {size} bytes, but must have <= {_MAX_BYTES}")
         return path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
 
 
-def _format_of(path: Path, data: bytes | None = None) -> Any:
+def _find_format(path: Path, data: bytes | None = None) -> Any:
     if path.suffix in SUFFIXES:
         return SUFFIXES[path.suffix]
     if data is not None:
-        return as_json if data[:1] == b"{" else as_safetensors
+        return json_format if data[:1] == b"{" else safetensors_format
     names = ", ".join(SUFFIXES)
     raise ConfigurationError(f"model file is {str(path)!r}, but must end in one of {names}")

@@ -1,54 +1,121 @@
-"""Model: encoder, networks and labels, and what is known about them: what a user takes home."""
+"""Model: encoder, networks, labels and metadata; immutable, and able to predict."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import local
-from typing import Any
-from typing import final
+from typing import Any, final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import ModelFileError
-from streamnet.errors import SampleError
-from streamnet.errors import StreamnetError
+from streamnet.errors import (
+    ConfigurationError,
+    ModelFileError,
+    SampleError,
+    SchemaError,
+    StreamnetError,
+)
 from streamnet.features.encoder import Encoder
-from streamnet.modelfiles import as_gopher
-from streamnet.modelfiles.conform import conform
-from streamnet.modelfiles.conform import fields_of
-from streamnet.modelfiles.document import Document
-from streamnet.modelfiles.document import document_of
-from streamnet.modelfiles.document import verify
-from streamnet.modelfiles.files import read_bytes
-from streamnet.modelfiles.files import read_file
-from streamnet.modelfiles.files import write_document
-from streamnet.modelfiles.files import write_file
-from streamnet.modelfiles.handmade import network_of
-from streamnet.modelfiles.handmade import parts_of
-from streamnet.modelfiles.weights import check_weights
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.committee import Committee
-from streamnet.networks.committee import Network
-from streamnet.networks.members import Weights
-from streamnet.networks.neural import NeuralNetwork
-from streamnet.samples import Block
-from streamnet.samples import Field
-from streamnet.samples import Inputs
-from streamnet.samples import Sample
-from streamnet.samples import Task
-from streamnet.selection.ensemble import averaging
-from streamnet.selection.ensemble import restored_ensemble
-from streamnet.selection.label_ensemble import LabelEnsemble
+from streamnet.modelfiles import gopher_format
+from streamnet.modelfiles.conversion import build_model_parts, to_network
+from streamnet.modelfiles.document import Document, build_document, verify_document
+from streamnet.modelfiles.files import read_bytes, read_file, write_document, write_file
+from streamnet.networks.frozen_population import FrozenPopulation, Network
+from streamnet.networks.neural_network import NeuralNetwork
+from streamnet.networks.parameters import Weights
+from streamnet.networks.topology import Capacity, build_sections
+from streamnet.samples import Block, Field, Inputs, Kind, Sample, Schema, Task, are_compatible
+from streamnet.selection.ensemble.labels import LabelEnsemble
+from streamnet.selection.ensemble.registry import build_averaging_state, restore_ensemble
+from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import Columns
-from streamnet.sources.frames import Samples
-from streamnet.sources.frames import one_or_more
+from streamnet.sources.frames import SamplesLike, to_one_or_more_rows
 from streamnet.sources.rows import RowReader
 
-__all__ = ("CONTRADICTIONS", "Model")
+__all__ = (
+    "CONTRADICTIONS",
+    "Model",
+    "align_columns",
+    "check_columns",
+    "check_weights",
+    "parse_fields",
+)
+
+
+def check_weights(
+    weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, dtype: str, encoder: Encoder
+) -> None:
+    """Refuse weights that a network of these settings, behind this encoder, can't have.
+
+    Raises:
+        ModelFileError: Naming the part, and what it must be.
+    """
+    if dtype not in ("float32", "float64"):
+        raise ModelFileError(f"dtype is {dtype!r}, but must be float32 or float64")
+    known = encoder.statistics()
+    outputs = 1 if encoder.task is Task.REGRESSION else max(known.classes, 1)
+    capacity = Capacity(known.dense, known.rows, outputs)
+    sections = build_sections(settings, capacity)
+    shapes = {section.name: (section.rows, section.units) for section in sections}
+    if weights.keys() != shapes.keys():
+        raise ModelFileError(f"the network has the parts {', '.join(sorted(weights))}")
+    for name, shape in shapes.items():
+        matrix = weights[name]
+        if matrix.shape != shape:
+            raise ModelFileError(f"{name} has shape {matrix.shape}, but its network needs {shape}")
+        if matrix.dtype != np.dtype(dtype):
+            raise ModelFileError(f"{name} has the type {matrix.dtype}, but must have {dtype}")
+        if not np.isfinite(matrix).all():
+            raise ModelFileError(f"{name} has a weight that is not finite")
+
+
+def align_columns(block: Block, fields: Sequence[Field]) -> Block:
+    """The same samples with exactly these fields: others are left out, absent ones are missing.
+
+    Raises:
+        SchemaError: If a column is of another kind than the model learned.
+    """
+    if block.schema.fields == tuple(fields):
+        return block
+    schema = Schema(tuple(fields), block.schema.target, block.schema.task)
+    kinds = dict(block.schema.fields)
+    for name, kind in fields:
+        if not are_compatible(kinds.get(name, kind), kind):
+            raise SchemaError(
+                f"{block.source}: column {name!r} is a {kinds[name]}, but the model learned it as "
+                f"a {kind}"
+            )
+    n = len(block)
+    given = {name: column for column, name in enumerate(block.schema.numbers)}
+    numbers = np.full((n, len(schema.numbers)), np.nan)
+    for column, name in enumerate(schema.numbers):
+        if name in given:
+            numbers[:, column] = block.numbers[:, given[name]]
+    said = dict(zip(block.schema.words, block.words, strict=True))
+    absent = np.full(n, None, object)
+    words = tuple(said.get(name, absent) for name in schema.words)
+    return replace(block, schema=schema, numbers=numbers, words=words)
+
+
+def check_columns(model_fields: Sequence[Field], schema: Schema) -> None:
+    """Refuse columns of which a model knows none.
+
+    Raises:
+        SchemaError: Naming those that it knows.
+    """
+    known = {field.name for field in model_fields}
+    if known and known.isdisjoint(field.name for field in schema.fields):
+        names = ", ".join(sorted(known)[:10])
+        raise SchemaError(f"no column is one that the model knows: {names}")
+
+
+def parse_fields(pairs: Sequence[Sequence[str]]) -> tuple[Field, ...]:
+    """Fields from the pairs of name and kind that a state holds."""
+    return tuple(Field(name, Kind(kind)) for name, kind in pairs)
+
 
 # What a file whose parts contradict each other makes of code that trusts them.
 CONTRADICTIONS = (
@@ -102,17 +169,17 @@ class Model:
         self.about: dict[str, Any] = dict(about or {})
         self.task = self._encoder.task
         self.labels = tuple(self._encoder.labels)
-        self.fields: tuple[Field, ...] = fields_of(encoder["fields"])
+        self.fields: tuple[Field, ...] = parse_fields(encoder["fields"])
         for settings, weights in networks:
             check_weights(weights, settings, dtype, self._encoder)
         self._ensemble_state = None if ensemble is None else dict(ensemble)
         # The state of an ensemble of all networks, for who goes on with them.
-        self.together = self._ensemble_state or averaging(self.task, len(networks))
-        self._ensemble = None if ensemble is None else restored_ensemble(self.task, dict(ensemble))
+        self.together = self._ensemble_state or build_averaging_state(self.task, len(networks))
+        self._ensemble = None if ensemble is None else restore_ensemble(self.task, dict(ensemble))
         heard = 1 if self._ensemble is None else self._ensemble.candidates
         if len(networks) != heard:
             raise ModelFileError(f"there are {len(networks)} networks, but {heard} are needed")
-        self._committee = Committee(
+        self._population = FrozenPopulation(
             [Network(settings, weights) for settings, weights in networks],
             task=self.task,
             dtype=dtype,
@@ -123,12 +190,12 @@ class Model:
     @property
     def networks(self) -> tuple[Network, ...]:
         """Settings and weights of each, the best one first."""
-        return self._committee.networks
+        return self._population.networks
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the weights."""
-        return self._committee.dtype
+        return self._population.dtype
 
     @classmethod
     def of(cls, network: NeuralNetwork, names: Sequence[str] | None = None) -> Model:
@@ -149,7 +216,7 @@ class Model:
         >>> [field.name for field in model.fields], model.labels
         (['x', 'y'], ('R', 'M'))
         """
-        return cls(**parts_of(network, names))
+        return cls(**build_model_parts(network, names))
 
     def neural_network(self) -> NeuralNetwork:
         """A copy of the one network of a model that takes raw numbers in, to calculate and learn.
@@ -158,7 +225,7 @@ class Model:
             ConfigurationError: If the model is more than that: several networks, scaled inputs,
                 categories, ...; the message says what.
         """
-        return network_of(self.networks, self._encoder_state, self._ensemble_state, self.about)
+        return to_network(self.networks, self._encoder_state, self._ensemble_state, self.about)
 
     def encoder(self) -> Encoder:
         """A copy of the encoder, to go on learning with."""
@@ -177,7 +244,7 @@ class Model:
 
     # ---------------------------------------------------------------- answers
 
-    def predict(self, samples: Sample | Samples | Block) -> NDArray[Any]:
+    def predict(self, samples: Sample | SamplesLike | Block) -> NDArray[Any]:
         """The label (object of str) or number (float64) of each sample, shape=(n,).
 
         Features that the model does not know are left out, absent ones count as missing. A label
@@ -206,7 +273,7 @@ class Model:
         names[~np.isfinite(outputs).all(axis=1)] = None
         return names
 
-    def predict_proba(self, samples: Sample | Samples | Block) -> NDArray[np.float64]:
+    def predict_proba(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
         """The share of each label, in the order of `labels`, shape=(n, labels).
 
         Raises:
@@ -217,7 +284,7 @@ class Model:
             raise ConfigurationError("task is 'regression', but probabilities need classification")
         return self.outputs(samples)
 
-    def outputs(self, samples: Sample | Samples | Block) -> NDArray[np.float64]:
+    def outputs(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
         """Shares of the labels, or one number in units of the target, shape=(n, outputs).
 
         Raises:
@@ -225,11 +292,12 @@ class Model:
         """
         blocks = [samples] if isinstance(samples, Block) else self._read(samples)
         parts = [
-            self._answer(self._encoder.transform(conform(block, self.fields))) for block in blocks
+            self._answer(self._encoder.transform(align_columns(block, self.fields)))
+            for block in blocks
         ]
-        return np.concatenate(parts) if parts else np.empty((0, self._committee.outputs))
+        return np.concatenate(parts) if parts else np.empty((0, self._population.outputs))
 
-    def outlier_scores(self, samples: Sample | Samples | Block) -> NDArray[np.float64]:
+    def outlier_scores(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
         """How unusual each sample is, shape=(n,), as `streamnet.AutoEncoder.score` tells it.
 
         Raises:
@@ -237,11 +305,11 @@ class Model:
             DataError: As `predict`, and so do SampleError and SchemaError.
         """
         blocks = [samples] if isinstance(samples, Block) else self._read(samples)
-        parts = [self._encoder.outliers(conform(block, self.fields)) for block in blocks]
+        parts = [self._encoder.outliers(align_columns(block, self.fields)) for block in blocks]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
-        asked = self._committee.answer(inputs)
+        asked = self._population.answer(inputs)
         said, alive = asked.outputs, asked.alive
         if isinstance(self._ensemble, LabelEnsemble):
             return self._ensemble.answer(said, alive, len(self.labels))
@@ -257,7 +325,7 @@ class Model:
         return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
 
     def _read(self, samples: Any) -> list[Block]:
-        rows = one_or_more(samples, self.fields)
+        rows = to_one_or_more_rows(samples, self.fields)
         reader = self._reader()
         first = reader.records
         blocks = list(reader.blocks(rows))
@@ -280,7 +348,7 @@ class Model:
 
     def document(self) -> Document:
         """All of the model as plain values and arrays, with its checksum."""
-        return document_of(
+        return build_document(
             encoder=self._encoder_state,
             networks=self.networks,
             ensemble=self._ensemble_state,
@@ -310,7 +378,7 @@ class Model:
                 why.
             ModelFileError: If the file can't be written.
         """
-        write_file(path, as_gopher.encode(self.neural_network()))
+        write_file(path, gopher_format.encode(self.neural_network()))
 
     @classmethod
     def from_gopher(
@@ -331,8 +399,8 @@ class Model:
             ConfigurationError: If the names are not one for each input, or the rate is not above 0.
             ModelFileError: If the file can't be read, or isn't one; the message says where.
         """
-        document = as_gopher.parse(read_bytes(path), str(path))
-        return cls._foreign(document, str(path), names, learning_rate)
+        document = gopher_format.parse(read_bytes(path), str(path))
+        return cls._from_gopher_document(document, str(path), names, learning_rate)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -345,20 +413,20 @@ class Model:
             ModelFileError: If the file can't be read, is foreign, damaged, or of another version.
         """
         document = read_file(path)
-        if as_gopher.recognised(document):
-            return cls._foreign(document, str(path))
-        verify(document, str(path))
+        if gopher_format.recognizes(document):
+            return cls._from_gopher_document(document, str(path))
+        verify_document(document, str(path))
         return cls.from_document(document, str(path))
 
     @classmethod
-    def _foreign(
+    def _from_gopher_document(
         cls,
         document: Document,
         where: str,
         names: Sequence[str] | None = None,
         learning_rate: float = 0.05,
     ) -> Model:
-        network = as_gopher.decode(document, where, learning_rate=learning_rate)
+        network = gopher_format.decode(document, where, learning_rate=learning_rate)
         return cls.of(network, names)
 
     @classmethod
@@ -375,7 +443,7 @@ class Model:
                     encoder=document["encoder"],
                     networks=[
                         (CandidateSettings.from_dict(part["settings"]), part["weights"])
-                        for part in _in_order(document["networks"])
+                        for part in _list_parts(document["networks"])
                     ],
                     ensemble=document["ensemble"],
                     dtype=document["dtype"],
@@ -391,6 +459,6 @@ class Model:
         return model
 
 
-def _in_order(parts: Mapping[str, Any]) -> list[Any]:
+def _list_parts(parts: Mapping[str, Any]) -> list[Any]:
     """Parts that a file keeps by number."""
     return [parts[str(number)] for number in range(len(parts))]

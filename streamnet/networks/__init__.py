@@ -1,11 +1,10 @@
-"""Networks: a whole population of them, as arrays."""
+"""Populations of neural networks, stored in a few flat arrays and trained together."""
 
 from __future__ import annotations
 
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.committee import Committee
-from streamnet.networks.committee import Network
-from streamnet.networks.neural import NeuralNetwork
+from streamnet.networks.frozen_population import FrozenPopulation, Network
+from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.networks.population import Population
+from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("CandidateSettings", "Committee", "Network", "NeuralNetwork", "Population")
+__all__ = ("CandidateSettings", "FrozenPopulation", "Network", "NeuralNetwork", "Population")

@@ -1,51 +1,116 @@
-"""Population: the networks of all candidates, in a few arrays."""
+"""Population: all candidate networks, trained on the same samples in one pass.
+
+ClassCounts, kept beside it, tells how rare each sample's class is, for ``class_weight``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import local
-from typing import Any
-from typing import final
+from typing import Any, final
 
 import numpy as np
-from numpy.typing import DTypeLike
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.networks.aligned import aligned_zeros
-from streamnet.networks.balance import ClassCounts
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.initialise import fill_section
-from streamnet.networks.kernels import Memory
-from streamnet.networks.kernels import finite
-from streamnet.networks.kernels import learn
-from streamnet.networks.layout import Layout
-from streamnet.networks.layout import draft_of
-from streamnet.networks.layout import layout_of
-from streamnet.networks.members import Answers
-from streamnet.networks.members import Member
-from streamnet.networks.members import Weights
-from streamnet.networks.members import first_members
-from streamnet.networks.memory import NO_NUMBERS
-from streamnet.networks.memory import InputMemory
-from streamnet.networks.packing import Copied
-from streamnet.networks.packing import Matrices
-from streamnet.networks.packing import Packed
-from streamnet.networks.packing import Parts
-from streamnet.networks.packing import copy_of
-from streamnet.networks.packing import pack
-from streamnet.networks.packing import parts_of
-from streamnet.networks.packing import unpack
-from streamnet.networks.seats import SeatArrays
-from streamnet.networks.seats import seats_of
+from streamnet.jit import exact_kernel
+from streamnet.networks.allocation import aligned_zeros
+from streamnet.networks.initialization import fill_section
+from streamnet.networks.kernels.contexts import ContextArrays, new_work_counter, thread_contexts
+from streamnet.networks.kernels.prequential import SampleRing, learn, mark_nonfinite
+from streamnet.networks.parameters import (
+    Matrices,
+    Member,
+    NetworkOutputs,
+    Packed,
+    Parts,
+    PopulationLayout,
+    Weights,
+    WeightsCopy,
+    build_layout,
+    copy_weights,
+    initial_members,
+    pack,
+    plan_candidate,
+    unpack,
+    view_parts,
+)
+from streamnet.networks.replay_buffer import NO_NUMBERS, ReplayBuffer
 from streamnet.networks.topology import Capacity
-from streamnet.networks.turns import new_turns
-from streamnet.randomness import signed_seed_of
-from streamnet.repeated import repeated
-from streamnet.samples import Inputs
-from streamnet.samples import Task
+from streamnet.samples import Inputs, Task, constant_column
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.validation import to_signed_seed
 
-__all__ = ("Population",)
+__all__ = (
+    "ClassCounts",
+    "Population",
+)
+
+
+@exact_kernel
+def _count(
+    label: NDArray[np.int32],
+    counts: NDArray[np.int64],  # shape=(classes,), moved on
+    rarity: NDArray[np.float64],  # shape=(n,), written
+    first: int,
+) -> int:
+    """Count from sample ``first`` on; return the first one with a class that has no room yet."""
+    samples, classes = 0, 0
+    for c in range(counts.size):
+        samples += counts[c]
+        classes += counts[c] > 0
+    for i in range(first, label.size):
+        c = label[i]
+        if c < 0:
+            rarity[i] = 1.0
+            continue
+        if c >= counts.size:
+            return i
+        samples += 1
+        classes += counts[c] == 0
+        counts[c] += 1
+        rarity[i] = samples / (classes * counts[c])
+    return int(label.size)
+
+
+@final
+class ClassCounts:
+    """Counts of the classes that were learned so far.
+
+    The rarity of a sample is ``n / (classes * n_c)`` (King and Zeng 2001): with derivatives
+    multiplied by it all classes weigh the same, and by a power of it, nearly. It is reckoned
+    by the samples up to and including its own, so it is 1 at first, and no cut of a stream into
+    blocks changes it.
+
+    >>> ClassCounts().update(np.array([0, 0, 1, 0, 1], np.int32)).tolist()
+    [1.0, 1.0, 1.5, 0.6666666666666666, 1.25]
+    """
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(1, np.int64)
+
+    def update(self, label: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Count the next samples, in order.
+
+        Args:
+            label: shape=(n,), class numbers; -1 where there is none.
+
+        Returns:
+            shape=(n,), the rarity of each sample; 1 where there is no class.
+        """
+        rarity, at = np.empty(len(label)), 0
+        while (at := _count(label, self._counts, rarity, at)) < len(label):
+            missing = int(label[at]) + 1 - len(self._counts)
+            self._counts = np.append(self._counts, np.zeros(missing, np.int64))
+        return rarity
+
+    def export_state(self) -> NDArray[np.int64]:
+        """Everything needed to go on, to the bit."""
+        return self._counts.copy()
+
+    def restore_state(self, counts: NDArray[np.int64]) -> None:
+        """Go on as the one did whose state this is."""
+        self._counts = np.array(counts, np.int64)
 
 
 @final
@@ -80,11 +145,11 @@ class Population:
         if not settings:
             raise ConfigurationError("settings is empty, but must have >= 1 candidate")
         self.task = task
-        self.seed = signed_seed_of(seed)
+        self.seed = to_signed_seed(seed)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ConfigurationError(f"dtype is {self.dtype}, but must be float32 or float64")
-        self.members = first_members(settings, serials)
+        self.members = initial_members(settings, serials)
         self.next_serial = 1 + max(member.serial for member in self.members)
         self.capacity = Capacity(0, 0, 0)
         self.rows = 0  # given out to values; there is room for more
@@ -94,23 +159,23 @@ class Population:
         self.goals = goals
         self.memory = self._new_memory()
         self.classes = ClassCounts()
-        self._arrange()
+        self._build_layout()
 
-    def _new_memory(self, least: int = 0) -> InputMemory:
+    def _new_memory(self, least: int = 0) -> ReplayBuffer:
         reach = max(least, *(m.settings.memory for m in self.members if m.settings.rehearses), 0)
-        return InputMemory(reach=reach, dtype=self.dtype, goals=self.goals)
+        return ReplayBuffer(reach=reach, dtype=self.dtype, goals=self.goals)
 
-    def _arrange(self) -> None:
-        """Lay out weights and optimiser state for the present members and capacity."""
-        drafts = [draft_of(m.settings, self.task, self.capacity) for m in self.members]
-        self._lay_out(layout_of(drafts, [member.serial for member in self.members]))
+    def _build_layout(self) -> None:
+        """Lay out weights and optimizer state for the present members and capacity."""
+        drafts = [plan_candidate(m.settings, self.task, self.capacity) for m in self.members]
+        self._allocate(build_layout(drafts, [member.serial for member in self.members]))
 
-    def _lay_out(self, layout: Layout) -> None:
+    def _allocate(self, layout: PopulationLayout) -> None:
         self._adopt(layout)
         self.weights = aligned_zeros(layout.weights, self.dtype)
         self.state = aligned_zeros(layout.states, self.dtype)
 
-    def _adopt(self, layout: Layout) -> None:
+    def _adopt(self, layout: PopulationLayout) -> None:
         self.layout, self._local = layout, local()
         # Made anew, since answers to earlier blocks keep the array of before.
         self.logarithmic = np.array([m.settings.target_transform == "log" for m in self.members])
@@ -132,13 +197,13 @@ class Population:
             wanted = wanted._replace(rows=max(64, 1 << (rows - 1).bit_length()))
         if outputs > now.outputs:
             wanted = wanted._replace(outputs=max(outputs, min(2 * now.outputs, outputs + 64)))
-        before = [parts_of(matrices) for matrices in self._all_matrices()]
+        before = [view_parts(matrices) for matrices in self._all_matrices()]
         if not any(now):
             # Nothing was learned: what there is are zeros that no start weight was written over.
             before = [{} for _ in before]
             self.fan_in[:] = max(8, dense)
         self.capacity = wanted
-        self._arrange()
+        self._build_layout()
         for slot, old in enumerate(before):
             self._fill(slot, old)
 
@@ -169,13 +234,13 @@ class Population:
         goal: NDArray[np.float64],
         outputs: int,
         log_goal: NDArray[np.float64] = NO_NUMBERS,
-    ) -> Answers:
+    ) -> NetworkOutputs:
         """Take a block in, as `InputMemory.write` does; its answers are to be filled by `run`."""
         dense = inputs.dense.shape[1]
         self.reserve(dense=dense, rows=inputs.rows, outputs=max(outputs, 1), lags=inputs.lags)
         n, candidates = len(inputs.count), len(self.members)
         self.memory.write(first, inputs, label, goal, log_goal, self.classes.update(label))
-        return Answers(
+        return NetworkOutputs(
             np.empty((candidates, n, self.capacity.outputs), self.dtype),
             np.empty((candidates, n), np.uint8),
             self.logarithmic,
@@ -185,7 +250,7 @@ class Population:
         self,
         first: int,
         known: NDArray[np.int32],
-        answers: Answers,
+        answers: NetworkOutputs,
         turns: NDArray[np.int64] | None = None,
         checks: bool = False,
     ) -> None:
@@ -199,10 +264,10 @@ class Population:
                 None leaves all to this thread.
             checks: Whether to `check` each candidate once it has learned the block.
         """
-        turns = new_turns() if turns is None else turns
+        turns = new_work_counter() if turns is None else turns
         self._work(self.layout.order, turns, self.healthy, first, known, answers, checks)
 
-    def answer(self, slot: int | None, first: int, inputs: Inputs, outputs: int) -> Answers:
+    def answer(self, slot: int | None, first: int, inputs: Inputs, outputs: int) -> NetworkOutputs:
         """What candidates say about samples that are not learned; nothing changes.
 
         An answer that is not finite, and those after it, mean nothing.
@@ -215,18 +280,18 @@ class Population:
         """
         n, candidates = len(inputs.count), len(self.members)
         self.memory.write(first, inputs)
-        answers = Answers(
+        answers = NetworkOutputs(
             np.empty((candidates, n, self.capacity.outputs), self.dtype),
             np.zeros((candidates, n), np.uint8),
             self.logarithmic,
         )
         order = self.layout.order if slot is None else np.array([slot], np.int64)
-        known = repeated(n, outputs, np.int32)
-        self._work(order, new_turns(), self.healthy.copy(), first, known, answers)
+        known = constant_column(n, outputs, np.int32)
+        self._work(order, new_work_counter(), self.healthy.copy(), first, known, answers)
         if slot is None:
             return answers
         asked = slice(slot, slot + 1)
-        return Answers(answers.outputs[asked], answers.alive[asked], self.logarithmic[asked])
+        return NetworkOutputs(answers.outputs[asked], answers.alive[asked], self.logarithmic[asked])
 
     def _work(
         self,
@@ -235,7 +300,7 @@ class Population:
         healthy: NDArray[np.uint8],
         first: int,
         known: NDArray[np.int32],
-        answers: Answers,
+        answers: NetworkOutputs,
         checks: bool = False,
     ) -> None:
         """Let candidates answer what is in memory from sample ``first`` on, and learn it."""
@@ -255,23 +320,23 @@ class Population:
             self.seed,
             answers.outputs,
             answers.alive,
-            *self.seats(self.memory.ring),
+            *self.contexts(self.memory.ring),
             *self.memory.ring,
         )
 
-    def seats(self, memory: Memory) -> SeatArrays:
+    def contexts(self, memory: SampleRing) -> ContextArrays:
         """Working memory for the kernels on samples in ``memory``: the arrays of `Seats`."""
         most = memory.row.shape[1] + 2 * (memory.splined.shape[1] + memory.dense.shape[1])
-        return seats_of(self._local, self.layout.scratch, most, self.dtype)
+        return thread_contexts(self._local, self.layout.scratch, most, self.dtype)
 
     def check(self) -> int:
         """Quarantine candidates with a weight that is not finite; return how many."""
-        return int(finite(self.layout.plans, self.weights, self.healthy))
+        return int(mark_nonfinite(self.layout.plans, self.weights, self.healthy))
 
-    def finite_slots(self) -> set[int]:
+    def find_finite_slots(self) -> set[int]:
         """Slots of healthy candidates all of whose weights are finite."""
         healthy = self.healthy.copy()
-        finite(self.layout.plans, self.weights, healthy)
+        mark_nonfinite(self.layout.plans, self.weights, healthy)
         return set(np.flatnonzero(healthy).tolist())
 
     def replace(
@@ -283,8 +348,8 @@ class Population:
             slot: Whose place is taken.
             settings: Of the newcomer.
             born: Number of the first sample that it answers.
-            parent: Slot whose weights it starts with, and whose optimiser's state if it has the
-                same optimiser; the layers must be the same. None starts afresh.
+            parent: Slot whose weights it starts with, and whose optimizer's state if it has the
+                same optimizer; the layers must be the same. None starts afresh.
 
         Raises:
             ConfigurationError: If its memory reaches farther than the population's, or its layers
@@ -301,21 +366,21 @@ class Population:
         self.members[slot] = member
         self.fan_in[slot] = max(8, self.capacity.dense)
         self.taken[slot], self.healthy[slot] = taken, 1
-        self._rearrange(slot)
+        self._replace_layout(slot)
         self._fill(slot, inherited)
         return member
 
-    def _rearrange(self, slot: int) -> None:
+    def _replace_layout(self, slot: int) -> None:
         """Lay out for another member in ``slot``; all others keep their numbers."""
         before, pools = self.layout, (self.weights, self.state)
-        draft = draft_of(self.members[slot].settings, self.task, self.capacity)
+        draft = plan_candidate(self.members[slot].settings, self.task, self.capacity)
         layout = before.replaced(slot, draft, self.members[slot].serial)
         if layout.rooms is before.rooms:
-            for pool, room in zip(pools, layout.rooms_of(slot), strict=True):
+            for pool, room in zip(pools, layout.reserved_places(slot), strict=True):
                 pool[room] = 0
             self._adopt(layout)
             return
-        self._lay_out(layout)
+        self._allocate(layout)
         for other in range(len(self.members)):
             if other != slot:
                 places = zip(before.places(other), layout.places(other), strict=True)
@@ -324,7 +389,7 @@ class Population:
                     target[new] = source[old]
 
     def _inherited(self, settings: CandidateSettings, parent: int) -> Parts:
-        arrays = parts_of(self._matrices(parent))
+        arrays = view_parts(self._matrices(parent))
         theirs = self.members[parent].settings
         if (settings.hidden, settings.activations) != (theirs.hidden, theirs.activations):
             raise ConfigurationError(
@@ -333,14 +398,16 @@ class Population:
             )
         # A row that nobody has been given yet starts as its own, not as the parent's.
         arrays = {**arrays, "sparse": [matrix[: self.rows] for matrix in arrays["sparse"]]}
-        many = None if settings.optimiser == theirs.optimiser else 1
+        many = None if settings.optimizer == theirs.optimizer else 1
         # Copies: the parent may be the one that makes room.
         return {name: [m.copy() for m in matrices[:many]] for name, matrices in arrays.items()}
 
-    def copied(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Copied:
+    def copied(
+        self, slot: int, *, rows: int | None = None, outputs: int | None = None
+    ) -> WeightsCopy:
         """A copy of a candidate's weights, cut to ``rows`` and ``outputs`` that are in use."""
         own, _ = self.layout.places(slot)
-        return copy_of(
+        return copy_weights(
             self.layout.drafts[slot].sections,
             self.weights[own],
             linear=not self.members[slot].settings.hidden,
@@ -382,7 +449,7 @@ class Population:
         ]
         self.next_serial = state["next_serial"]
         self.capacity = Capacity(*state["capacity"])
-        self._arrange()
+        self._build_layout()
         self.fan_in = np.array(state["fan_in"], np.int64)
         self.taken = np.array(state["taken"], np.int64)
         self.healthy = np.array(state["healthy"], np.uint8)

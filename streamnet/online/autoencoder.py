@@ -1,46 +1,31 @@
-"""AutoEncoder: codes, outliers and reconstructions of samples, learned without labels."""
+"""AutoEncoder: codes, outlier scores and reconstructions, learned without labels."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from threading import RLock
-from typing import Any
-from typing import Self
-from typing import cast
-from typing import final
+from typing import Any, Self, cast, final
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import ModelFileError
+from streamnet.errors import ConfigurationError, DataError, ModelFileError
 from streamnet.features.encoder import Encoder
-from streamnet.learning.given import check_part
-from streamnet.modelfiles.document import VERSION
-from streamnet.modelfiles.document import Document
-from streamnet.modelfiles.document import sealed
-from streamnet.modelfiles.files import read_document
-from streamnet.modelfiles.files import write_document
-from streamnet.online.broken import Broken
-from streamnet.online.interrupts import Uninterrupted
-from streamnet.samples import Block
-from streamnet.samples import Kind
-from streamnet.samples import Sample
-from streamnet.samples import Task
+from streamnet.learning.validation import check_part
+from streamnet.modelfiles.document import VERSION, Document, add_checksum
+from streamnet.modelfiles.files import read_document, write_document
+from streamnet.online.interrupts import Broken, Uninterrupted
+from streamnet.samples import Block, Kind, Sample, Task
 from streamnet.sources.columns import Columns
-from streamnet.sources.frames import Samples
-from streamnet.sources.frames import rows_of
+from streamnet.sources.frames import SamplesLike, to_rows
 from streamnet.sources.rows import RowReader
 
 __all__ = ("AutoEncoder",)
 
 FORMAT = "streamnet-autoencoder"
-BLOCK = 1024  # most samples that are learned or coded at a time
+BLOCK_SIZE = 1024  # most samples that are learned or coded at a time
 
 
 @final
@@ -112,7 +97,7 @@ class AutoEncoder:
         """
         self.score_and_learn((x,))
 
-    def partial_fit(self, X: Samples) -> Self:
+    def partial_fit(self, X: SamplesLike) -> Self:
         """Learn samples one after the other, in their order.
 
         Raises:
@@ -121,18 +106,18 @@ class AutoEncoder:
         self.score_and_learn(X)
         return self
 
-    def score_and_learn(self, X: Samples) -> NDArray[np.float64]:
+    def score_and_learn(self, X: SamplesLike) -> NDArray[np.float64]:
         """How unusual each sample was before it was learned, shape=(n,).
 
         Raises:
             DataError: If a value can't be read; the samples before it were learned.
         """
-        rows = rows_of(X)
+        rows = to_rows(X)
         scores: list[NDArray[np.float64]] = []
         with self._lock:
-            for start in range(0, len(rows), BLOCK):
+            for start in range(0, len(rows), BLOCK_SIZE):
                 with Uninterrupted():
-                    for block in self._reader.blocks(rows[start : start + BLOCK]):
+                    for block in self._reader.blocks(rows[start : start + BLOCK_SIZE]):
                         good = int(block.places()[0]) if block.rejected else len(block)
                         scores.append(self._learned(block.part(0, good)))
                         _check(block, sum(map(len, scores)), len(rows))
@@ -147,7 +132,7 @@ class AutoEncoder:
 
     # ---------------------------------------------------------------- answers
 
-    def encode(self, X: Samples) -> NDArray[np.float32]:
+    def encode(self, X: SamplesLike) -> NDArray[np.float32]:
         """The code of each sample, shape=(n, code).
 
         Raises:
@@ -185,7 +170,7 @@ class AutoEncoder:
                 ) from None
             return self._encoder.decode(array)
 
-    def reconstruct(self, X: Samples) -> list[Sample]:
+    def reconstruct(self, X: SamplesLike) -> list[Sample]:
         """Each sample as its code tells it, see `decode`.
 
         Raises:
@@ -202,7 +187,7 @@ class AutoEncoder:
         """
         return self.reconstruct((x,))[0]
 
-    def score(self, X: Samples) -> NDArray[np.float64]:
+    def score(self, X: SamplesLike) -> NDArray[np.float64]:
         """How unusual each sample is, shape=(n,); nothing is learned.
 
         Raises:
@@ -223,13 +208,13 @@ class AutoEncoder:
     def _no_codes(self) -> NDArray[np.float32]:
         return np.empty((0, self._encoder.statistics().dense), np.float32)
 
-    def _asked(self, X: Samples) -> Iterator[Block]:
+    def _asked(self, X: SamplesLike) -> Iterator[Block]:
         """Samples in columns that are known; others are left out."""
-        rows = rows_of(X, self._reader.schema.fields)
+        rows = to_rows(X, self._reader.schema.fields)
         asker = RowReader(Columns(kinds=self._kinds), closed=True)
         asker.restore_state(self._reader.export_state())
-        for start in range(0, len(rows), BLOCK):
-            block = asker.read(rows[start : start + BLOCK])
+        for start in range(0, len(rows), BLOCK_SIZE):
+            block = asker.read(rows[start : start + BLOCK_SIZE])
             good = int(block.places()[0]) if block.rejected else len(block)
             _check(block, start + good, len(rows))
             yield block
@@ -264,7 +249,7 @@ class AutoEncoder:
         """
         kinds = {name: str(kind) for name, kind in self._kinds.items()}
         about = {"format": FORMAT, "version": VERSION, "streamnet": version("streamnet")}
-        write_document(path, sealed({**about, "kinds": kinds, **self.export_state()}))
+        write_document(path, add_checksum({**about, "kinds": kinds, **self.export_state()}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AutoEncoder:

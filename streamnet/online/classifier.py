@@ -1,29 +1,20 @@
-"""OnlineClassifier: names labels, and learns sample by sample."""
+"""OnlineClassifier: predicts labels and learns sample by sample."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
-from typing import Self
-from typing import final
+from typing import Any, Self, final
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.features.categories import as_spelled
-from streamnet.features.categories import printable
-from streamnet.online.complaint import complaint
-from streamnet.online.estimator import OnlineEstimator
-from streamnet.samples import Block
-from streamnet.samples import Sample
-from streamnet.samples import Task
-from streamnet.sources.frames import Samples
-from streamnet.sources.frames import listed
-from streamnet.sources.frames import rows_and_targets
-from streamnet.sources.kinds import WHITESPACE
+from streamnet.features.columns.category import escape_surrogates, match_spelling
+from streamnet.online.estimator import OnlineEstimator, describe_rejection
+from streamnet.samples import Block, Sample, Task
+from streamnet.sources.frames import SamplesLike, to_rows_and_targets, to_target_list
+from streamnet.sources.inference import WHITESPACE
 
 __all__ = ("OnlineClassifier",)
 
@@ -58,7 +49,7 @@ class OnlineClassifier(OnlineEstimator):
         start = self._settings["start"]
         self._classes: list[Any] = [] if start is None else list(start.labels)
         # By number what the encoder calls it, or the equal one that came first.
-        self._firsts = _firsts(self._classes, self._classes)
+        self._firsts = _index_first_labels(self._classes, self._classes)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -67,11 +58,11 @@ class OnlineClassifier(OnlineEstimator):
         The array has the type of the labels if they all have the same, else it is one of objects.
         """
         with self._lock:
-            return _array(self._classes)
+            return _to_array(self._classes)
 
     def partial_fit(
         self,
-        X: Samples,
+        X: SamplesLike,
         y: Sequence[Any] | ArrayLike,
         classes: Sequence[Any] | ArrayLike | None = None,
     ) -> Self:
@@ -91,7 +82,7 @@ class OnlineClassifier(OnlineEstimator):
         """
         with self._lock:
             if classes is not None:
-                self._expect(listed(classes, "classes"), strict=True)
+                self._expect(to_target_list(classes, "classes"), strict=True)
             return super().partial_fit(X, y)
 
     def predict_one(self, x: Sample) -> Any:
@@ -116,7 +107,7 @@ class OnlineClassifier(OnlineEstimator):
             shares = self._one(x)
             return {} if shares is None else dict(zip(self._classes, shares, strict=True))
 
-    def predict(self, X: Samples) -> NDArray[Any]:
+    def predict(self, X: SamplesLike) -> NDArray[Any]:
         """The label of each of some samples that may come from anywhere, shape=(n,).
 
         The array has the type of the labels if they all have the same, else it is one of objects.
@@ -129,12 +120,12 @@ class OnlineClassifier(OnlineEstimator):
         best = shares.argmax(axis=1) if known else np.zeros(len(shares), np.intp)
         silent = np.isnan(shares).any(axis=1) if known else np.ones(len(shares), np.bool_)
         if not silent.any():
-            named: NDArray[Any] = _array(known)[best]
+            named: NDArray[Any] = _to_array(known)[best]
             return named
         labels = [None if s else known[b] for s, b in zip(silent, best, strict=True)]
         return np.array([*labels, None], object)[:-1]
 
-    def predict_proba(self, X: Samples) -> NDArray[np.floating]:
+    def predict_proba(self, X: SamplesLike) -> NDArray[np.floating]:
         """The share of each label, in the order of `classes_`, shape=(n, labels).
 
         NaN if no network is fit to answer.
@@ -145,19 +136,22 @@ class OnlineClassifier(OnlineEstimator):
         with self._lock:
             return self._many(X)[:, : len(self._classes)]
 
-    def score(self, X: Samples, y: Sequence[Any] | ArrayLike) -> float:
+    def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
         """Accuracy of `predict`: the share of samples whose label it names.
 
         Raises:
             DataError: If a value can't be read, or there are no samples.
         """
-        rows, targets = rows_and_targets(X, y)
+        rows, targets = to_rows_and_targets(X, y)
         with self._lock:
             truths, shares = self._targets(targets), self.predict_proba(rows)
             numbers = {label: number for number, label in enumerate(self._learner.encoder.labels)}
         if not numbers:
             return 0.0
-        truth = [numbers.get(as_spelled(printable(text), numbers), -1) for text in truths.tolist()]
+        truth = [
+            numbers.get(match_spelling(escape_surrogates(text), numbers), -1)
+            for text in truths.tolist()
+        ]
         named = ~np.isnan(shares).any(axis=1)
         return float(np.mean(named & (shares.argmax(axis=1) == truth)))
 
@@ -181,14 +175,14 @@ class OnlineClassifier(OnlineEstimator):
         block = self._read_targets(self._named(labels))
         fitting = encoder.accepted(block)
         for letter in (*block.rejected, *fitting.rejected) if strict else ():
-            what = complaint(letter)
+            what = describe_rejection(letter)
             raise ConfigurationError(f"classes[{letter.offset}] can't be a label: {what}")
         if self._learner.ready:
             # The outputs of new ones would answer before they have learned to be silent.
             assert block.target is not None
             known = set(encoder.labels)
             for text in block.target.tolist():
-                if as_spelled(printable(text), known) not in known:
+                if match_spelling(escape_surrogates(text), known) not in known:
                     raise ConfigurationError(
                         f"classes has {text!r}, but must have no new label once samples were "
                         "learned: each becomes known with its first sample"
@@ -208,8 +202,8 @@ class OnlineClassifier(OnlineEstimator):
         def named(y: Any) -> object:
             if type(y) in NUMBERS:
                 return firsts.get(y, new.setdefault(y, y))
-            value = _label(y, str(y))
-            number = _number(value)
+            value = _to_label(y, str(y))
+            number = _to_number(value)
             if number is None:
                 return y
             first = firsts.get(number, new.setdefault(number, y))
@@ -222,12 +216,14 @@ class OnlineClassifier(OnlineEstimator):
         labels = self._learner.encoder.labels
         if len(labels) == len(self._classes) or block.target is None:
             return
-        texts = [printable(text) for text in block.target.tolist()]  # as the encoder calls them
+        texts = [
+            escape_surrogates(text) for text in block.target.tolist()
+        ]  # as the encoder calls them
         before = len(self._classes)
         for label in labels[before:]:
             record = int(block.marks[texts.index(label), 1])
-            self._classes.append(_label(targets[record - first], label))
-        self._firsts = _firsts(self._classes[before:], labels[before:]) | self._firsts
+            self._classes.append(_to_label(targets[record - first], label))
+        self._firsts = _index_first_labels(self._classes[before:], labels[before:]) | self._firsts
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
@@ -237,10 +233,10 @@ class OnlineClassifier(OnlineEstimator):
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
         self._classes = list(state["classes"])
-        self._firsts = _firsts(self._classes, self._learner.encoder.labels)
+        self._firsts = _index_first_labels(self._classes, self._learner.encoder.labels)
 
 
-def _label(given: object, text: str) -> Any:
+def _to_label(given: object, text: str) -> Any:
     """The label to answer: the user's own, unless it is of a kind that a state can't hold."""
     if isinstance(given, MOMENTS):
         return text  # the finest of them would become numbers
@@ -248,7 +244,7 @@ def _label(given: object, text: str) -> Any:
     return value if isinstance(value, LABELS) else text
 
 
-def _number(label: int | float | str) -> int | float | None:
+def _to_number(label: int | float | str) -> int | float | None:
     """The number that a label is, or whose text it is; None if it is neither."""
     if not isinstance(label, str):
         return label
@@ -262,17 +258,17 @@ def _number(label: int | float | str) -> int | float | None:
     return TRUTHS.get(text)
 
 
-def _firsts(labels: Sequence[Any], texts: Sequence[str]) -> dict[Any, str]:
+def _index_first_labels(labels: Sequence[Any], texts: Sequence[str]) -> dict[Any, str]:
     """By number the text of the first label that is equal, or is the number's text."""
     found: dict[Any, str] = {}
     for label, text in zip(labels, texts, strict=True):
-        for number in (_number(label), _number(text)):
+        for number in (_to_number(label), _to_number(text)):
             if number is not None:
                 found.setdefault(number, text)
     return found
 
 
-def _array(labels: Sequence[Any]) -> NDArray[Any]:
+def _to_array(labels: Sequence[Any]) -> NDArray[Any]:
     """Labels as an array of their own type if they have one in common, else of objects."""
     if len({type(label) for label in labels}) == 1:
         array = np.array(labels)

@@ -1,59 +1,50 @@
-"""OnlineEstimator: what classifier and regressor share."""
+"""OnlineEstimator: the base class of the classifier and the regressor."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from contextlib import contextmanager
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from inspect import cleandoc
 from math import isfinite
-from typing import Any
-from typing import Self
-from typing import cast
+from typing import Any, Self, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from streamnet.errors import DataError
-from streamnet.errors import NoCandidateError
-from streamnet.errors import StateError
-from streamnet.learning.given import candidates_of
-from streamnet.learning.given import check_settings
-from streamnet.learning.learner import ROUND
-from streamnet.learning.learner import Learner
-from streamnet.learning.warmup import never_compiled
-from streamnet.learning.warmup import warm_up
+from streamnet.errors import DataError, NoCandidateError, StateError
+from streamnet.learning.learner import ROUND, Learner
+from streamnet.learning.validation import check_candidates, check_settings
+from streamnet.learning.warmup import needs_compiling, warm_up
 from streamnet.modelfiles.model import Model
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.online.broken import Broken
-from streamnet.online.complaint import TARGET
-from streamnet.online.complaint import complaint
-from streamnet.online.interrupts import Uninterrupted
+from streamnet.online.interrupts import Broken, Uninterrupted
 from streamnet.online.scikit_learn import ScikitLearnEstimator
-from streamnet.randomness import key_of
-from streamnet.randomness import permutation
-from streamnet.samples import Block
-from streamnet.samples import DeadLetter
-from streamnet.samples import Kind
-from streamnet.samples import Sample
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.randomness import derive_key, permutation
+from streamnet.samples import Block, DeadLetter, Kind, Sample, Schema, Task, schema_to_dict
+from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import Columns
-from streamnet.sources.frames import Samples
-from streamnet.sources.frames import rows_and_targets
-from streamnet.sources.frames import rows_of
-from streamnet.sources.plainschema import plain_schema
+from streamnet.sources.frames import SamplesLike, to_rows, to_rows_and_targets
 from streamnet.sources.rows import RowReader
 
-__all__ = ("OnlineEstimator",)
+__all__ = (
+    "TARGET",
+    "OnlineEstimator",
+    "describe_rejection",
+)
 
-BLOCK = 1024  # most samples that are learned or answered at a time
-FIT = 1  # part of the key of the order in which `fit` learns
+
+TARGET = "(target)"  # the column of targets: no feature is called so
+
+
+def describe_rejection(letter: DeadLetter, number: int | None = None) -> str:
+    """What is wrong with a sample, and which of several it is."""
+    what = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
+    return what if number is None else f"sample {number}: {what}"
+
+
+BLOCK_SIZE = 1024  # most samples that are learned or answered at a time
+FIT_KEY = 1  # part of the key of the order in which `fit` learns
 
 
 class OnlineEstimator(ScikitLearnEstimator):
@@ -109,13 +100,13 @@ class OnlineEstimator(ScikitLearnEstimator):
     ) -> None:
         check_settings(learning, type(self), Learner)
         if not isinstance(candidates, Sequence):
-            candidates = candidates_of(candidates)  # an iterator can be read only once
+            candidates = check_candidates(candidates)  # an iterator can be read only once
         given = {"candidates": candidates, "seed": seed, "kinds": kinds}
         super().__init__({**given, "most_fields": most_fields, "start": start, **learning})
         self._begin()
 
     def _begin(self) -> None:
-        given = {**self._params, "candidates": candidates_of(self._params["candidates"])}
+        given = {**self._params, "candidates": check_candidates(self._params["candidates"])}
         # One that an earlier release has pickled does not know most_fields.
         kinds, most, start = (given.pop(name, None) for name in ("kinds", "most_fields", "start"))
         # A copy, since the caller may change what was given.
@@ -126,9 +117,9 @@ class OnlineEstimator(ScikitLearnEstimator):
         kinds = {**dict(fields), **Columns(kinds=kinds or {}).kinds}
         limit = {} if most is None else {"most_fields": most}
         self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit))
-        self._asker = RowReader(Columns(kinds=kinds), closed=True)
+        self._query_reader = RowReader(Columns(kinds=kinds), closed=True)
         if start is not None:
-            known = plain_schema(Schema(fields, TARGET, self._task))
+            known = schema_to_dict(Schema(fields, TARGET, self._task))
             self._reader.restore_state({**known, "records": 0})
         self._asked: Schema | None = None  # what the asker knows
 
@@ -153,19 +144,19 @@ class OnlineEstimator(ScikitLearnEstimator):
             with Uninterrupted():
                 letter = self._learn(self._reader.read((x,), targets), targets, first)
         if letter is not None:
-            raise DataError(complaint(letter))
+            raise DataError(describe_rejection(letter))
 
-    def partial_fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
+    def partial_fit(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> Self:
         """Answer, score and learn samples one after the other, in their order.
 
         Raises:
             DataError: If a value can't be read; the samples before it were learned.
         """
-        rows, targets = rows_and_targets(X, y)
+        rows, targets = to_rows_and_targets(X, y)
         self._learn_all(rows, targets, range(len(rows)))
         return self
 
-    def fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
+    def fit(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> Self:
         """Forget everything, then learn samples once, in an order that the seed draws.
 
         What came last counts most, and samples of a file may be sorted; `partial_fit` keeps the
@@ -174,12 +165,12 @@ class OnlineEstimator(ScikitLearnEstimator):
         Raises:
             DataError: If a value can't be read; the samples drawn before it were learned.
         """
-        rows, targets = rows_and_targets(X, y)
+        rows, targets = to_rows_and_targets(X, y)
         with self._lock:
             with self._whole():
                 self._begin()
                 self._expect_all(targets)
-            order = permutation(key_of(self._learner.seed, FIT), len(rows))
+            order = permutation(derive_key(self._learner.seed, FIT_KEY), len(rows))
             self._learn_all(rows, targets, order.tolist())
         return self
 
@@ -199,15 +190,15 @@ class OnlineEstimator(ScikitLearnEstimator):
         """Learn rows in an order, up to one that is refused."""
         with self._lock:
             first, named = self._reader.records, self._named([targets[row] for row in order])
-            for start in range(0, len(order), BLOCK):
-                stop = start + BLOCK
+            for start in range(0, len(order), BLOCK_SIZE):
+                stop = start + BLOCK_SIZE
                 part = [rows[row] for row in order[start:stop]]
                 with Uninterrupted():
                     for block in self._reader.blocks(part, named[start:stop]):
                         letter = self._learn(block, named, first)
                         if letter is not None:
                             number = order[letter.offset - first] if len(rows) > 1 else None
-                            raise DataError(complaint(letter, number))
+                            raise DataError(describe_rejection(letter, number))
 
     def _learn(self, block: Block, targets: Sequence[Any], first: int) -> DeadLetter | None:
         """Learn up to a sample that is refused, which is returned.
@@ -220,7 +211,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         block = learner.encoder.accepted(block)
         letters, size = block.rejected or letters, len(block)
         try:
-            if learner.trainer.number == 0 and never_compiled():
+            if learner.trainer.number == 0 and needs_compiling():
                 self._compile(block)
             while start < size:
                 left = ROUND - learner.trainer.number % ROUND
@@ -256,11 +247,11 @@ class OnlineEstimator(ScikitLearnEstimator):
             raise DataError("X has no samples, but must have one to be scored")
         block = self._read_targets(self._named(targets))
         for letter in block.rejected:
-            raise DataError(complaint(letter, letter.offset if len(targets) > 1 else None))
+            raise DataError(describe_rejection(letter, letter.offset if len(targets) > 1 else None))
         assert block.target is not None
         return block.target
 
-    def _judged(self) -> Learner:
+    def _scored_learner(self) -> Learner:
         """The learner, after it has judged all that it learned."""
         judge = self._learner.judge  # which a broken one refuses
         with self._whole():
@@ -307,20 +298,20 @@ class OnlineEstimator(ScikitLearnEstimator):
         total = sum(found) if isinstance(found, list) else found
         return found if isfinite(total) else None
 
-    def _many(self, X: Samples) -> NDArray[np.floating]:
+    def _many(self, X: SamplesLike) -> NDArray[np.floating]:
         """What the model says of samples, shape=(n, labels) or (n,); NaN in place of None."""
         with self._lock:
-            rows = rows_of(X, self._reader.schema.fields)
+            rows = to_rows(X, self._reader.schema.fields)
             labels = len(self._learner.encoder.labels)
             shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
             found = np.full(shape, np.nan)
             if not self._learner.ready:
                 return found
-            learner = self._judged()
-            for start in range(0, len(rows), BLOCK):
-                block = self._ask(rows[start : start + BLOCK], start, len(rows))
+            learner = self._scored_learner()
+            for start in range(0, len(rows), BLOCK_SIZE):
+                block = self._ask(rows[start : start + BLOCK_SIZE], start, len(rows))
                 with suppress(NoCandidateError):
-                    found[start : start + BLOCK] = learner.answer(block, alone=True)
+                    found[start : start + BLOCK_SIZE] = learner.answer(block, alone=True)
             return found
 
     def _ask(self, rows: Sequence[Sample], start: int, total: int) -> Block:
@@ -328,13 +319,13 @@ class OnlineEstimator(ScikitLearnEstimator):
         schema = self._reader.schema
         if schema is not self._asked:
             # The very fields that are learned with: to turn to others would take a while.
-            self._asker.turn_to(schema.fields)
+            self._query_reader.turn_to(schema.fields)
             self._asked = schema
-        block = self._asker.read(rows)  # all of them: it does not grow
+        block = self._query_reader.read(rows)  # all of them: it does not grow
         if block.rejected:
             letter = block.rejected[0]
-            number = letter.offset - self._asker.records + len(rows) + start
-            raise DataError(complaint(letter, number if total > 1 else None))
+            number = letter.offset - self._query_reader.records + len(rows) + start
+            raise DataError(describe_rejection(letter, number if total > 1 else None))
         return block
 
     # ------------------------------------------------------------------ state
@@ -346,7 +337,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             NoCandidateError: If nothing was learned yet, or no network is fit to answer.
         """
         with self._lock:
-            return self._judged().model()
+            return self._scored_learner().model()
 
     @property
     def served(self) -> dict[str, float]:
@@ -356,19 +347,22 @@ class OnlineEstimator(ScikitLearnEstimator):
         a little from measures of what `predict_one` said of it, which changes nothing.
         """
         with self._lock:
-            return self._judged().server.measures()
+            return self._scored_learner().server.measures()
 
     @property
     def champion(self) -> CandidateSettings | None:
         """Settings of the candidate that answers now; None before the first sample."""
         with self._lock:
-            member = self._judged().server.champion
+            member = self._scored_learner().server.champion
         return None if member is None else member.settings
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to go on, to the bit."""
         with self._lock:
-            return {"learner": self._judged().export_state(), "reader": self._reader.export_state()}
+            return {
+                "learner": self._scored_learner().export_state(),
+                "reader": self._reader.export_state(),
+            }
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on as the estimator did whose state this is, and that was made with like settings.

@@ -1,14 +1,19 @@
-"""Interrupts: Ctrl-C waits until a change is whole, since half of one can't be gone on from."""
+"""Interrupted learning: Ctrl-C is deferred until a change is complete; other exceptions leave a marker."""
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
 import threading
 from types import FrameType
-from typing import Any
-from typing import final
+from typing import Any, Never, final
 
-__all__ = ("Uninterrupted",)
+from streamnet.errors import StateError
+
+__all__ = (
+    "Broken",
+    "Uninterrupted",
+)
+
 
 # The functions of `signal` are these, but for numbers that they make enumerations of: that takes
 # ten times as long, and as long as a tenth of what learning a sample does.
@@ -63,3 +68,31 @@ class Uninterrupted:
 
     def _note(self, _: int, frame: FrameType | None) -> None:
         self._came, self._frame = True, frame
+
+
+@final
+class Broken:
+    """Says so to whoever asks it for anything: arrays of what it stands for may not fit together.
+
+    Args:
+        what: What it is a part of, in words.
+        error: What broke it off.
+
+    >>> Broken("the estimator", TimeoutError("too slow")).answer
+    Traceback (most recent call last):
+        ...
+    streamnet.errors.StateError: the estimator was broken off while it learned, by
+    TimeoutError('too slow'); go on with a copy or a model that was taken before
+    """
+
+    def __init__(self, what: str, error: BaseException) -> None:
+        self._what = what
+        self._error = error
+
+    def __getattr__(self, name: str) -> Never:
+        if name.startswith("__"):  # of Python's own protocols: it may be copied and pickled
+            raise AttributeError(name)
+        raise StateError(
+            f"{self._what} was broken off while it learned, by {self._error!r}; go on with a copy "
+            "or a model that was taken before"
+        )

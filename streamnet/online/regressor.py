@@ -1,21 +1,16 @@
-"""OnlineRegressor: predicts a number, and learns sample by sample."""
+"""OnlineRegressor: predicts numbers and learns sample by sample."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-from typing import final
+from typing import Any, final
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streamnet.online.estimator import OnlineEstimator
-from streamnet.samples import Block
-from streamnet.samples import Sample
-from streamnet.samples import Task
-from streamnet.sources.frames import Samples
-from streamnet.sources.frames import rows_and_targets
+from streamnet.samples import Block, Sample, Task
+from streamnet.sources.frames import SamplesLike, to_rows_and_targets
 
 __all__ = ("OnlineRegressor",)
 
@@ -24,7 +19,7 @@ __all__ = ("OnlineRegressor",)
 class OnlineRegressor(OnlineEstimator):
     """A population of networks that predicts a number and learns sample by sample.
 
-    The target is standardised online: any range will do.
+    The target is standardized online: any range will do.
 
     >>> regressor = OnlineRegressor(seed=1)
     >>> for i in range(2000):
@@ -47,7 +42,7 @@ class OnlineRegressor(OnlineEstimator):
             number = self._one(x)
             return float(self._learner.encoder.scale[0] if number is None else number)
 
-    def predict(self, X: Samples) -> NDArray[np.float64]:
+    def predict(self, X: SamplesLike) -> NDArray[np.float64]:
         """The number for each of some samples that may come from anywhere, shape=(n,).
 
         Raises:
@@ -57,7 +52,7 @@ class OnlineRegressor(OnlineEstimator):
             numbers = self._many(X)
             return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
 
-    def score(self, X: Samples, y: Sequence[Any] | ArrayLike) -> float:
+    def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
         """R² of `predict`: 1 less the squared errors' share of the targets' squared deviations.
 
         Of equal targets it is 1 if they were predicted exactly, else 0, as in scikit-learn.
@@ -65,7 +60,7 @@ class OnlineRegressor(OnlineEstimator):
         Raises:
             DataError: If a value can't be read, or there are no samples.
         """
-        rows, targets = rows_and_targets(X, y)
+        rows, targets = to_rows_and_targets(X, y)
         truths, answers = self._targets(targets), self.predict(rows)
         squares = np.square(truths - truths.mean()).sum()
         errors = np.square(truths - answers).sum()

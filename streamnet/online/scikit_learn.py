@@ -1,20 +1,16 @@
-"""What scikit-learn asks of an estimator that it copies, tunes and scores."""
+"""The part of the scikit-learn estimator API that cloning, tuning and scoring need."""
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
-from collections.abc import Mapping
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from threading import RLock
-from typing import Any
-from typing import ClassVar
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from numpy.typing import ArrayLike
 
 from streamnet.samples import Task
-from streamnet.sources.frames import Samples
+from streamnet.sources.frames import SamplesLike
 
 __all__ = ("ScikitLearnEstimator",)
 
@@ -68,11 +64,11 @@ class ScikitLearnEstimator(ABC):
         return self
 
     @abstractmethod
-    def fit(self, X: Samples, y: Sequence[Any] | ArrayLike) -> Self:
+    def fit(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> Self:
         """Forget everything, then learn samples."""
 
     @abstractmethod
-    def score(self, X: Samples, y: Sequence[Any] | ArrayLike) -> float:
+    def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
         """How well `predict` does, 1 being perfect."""
 
     @abstractmethod
@@ -88,11 +84,7 @@ class ScikitLearnEstimator(ABC):
 
     def __sklearn_tags__(self) -> Any:
         # Only scikit-learn asks this, so it is there.
-        from sklearn.utils import ClassifierTags
-        from sklearn.utils import InputTags
-        from sklearn.utils import RegressorTags
-        from sklearn.utils import Tags
-        from sklearn.utils import TargetTags
+        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 
         labels = self._task is Task.CLASSIFICATION
         return Tags(

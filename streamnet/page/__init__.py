@@ -1,8 +1,6 @@
-"""The page that shows how well a model learns: live from a daemon, or of a report as one file."""
+"""The web page that shows how well a model learns: live from a daemon, or a report as one file."""
 
-from streamnet.page.assets import Asset
-from streamnet.page.assets import assets
-from streamnet.page.single_file import single_file
-from streamnet.page.view import view_of
+from streamnet.page.assets import Asset, load_assets, render_single_file
+from streamnet.page.view import build_view
 
-__all__ = ("Asset", "assets", "single_file", "view_of")
+__all__ = ("Asset", "build_view", "load_assets", "render_single_file")

@@ -1,14 +1,24 @@
-"""Assets: the files that the page is made of, as they are shipped in the package."""
+"""The files of the web page: served one by one, or inlined with a report into a single file."""
 
 from __future__ import annotations
 
+import json
+import re
+from base64 import b64encode
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ("INDEX", "Asset", "assets")
+__all__ = (
+    "INDEX",
+    "Asset",
+    "load_assets",
+    "render_single_file",
+)
+
 
 INDEX = "index.html"
 _MEDIA_TYPES = {
@@ -27,7 +37,7 @@ class Asset(NamedTuple):
 
 
 @cache
-def assets() -> MappingProxyType[str, Asset]:
+def load_assets() -> MappingProxyType[str, Asset]:
     """All files of the page by name, read once.
 
     ``index.html`` asks for the others below ``page/`` and for the interface below ``v1/``, both
@@ -35,7 +45,7 @@ def assets() -> MappingProxyType[str, Asset]:
     ``default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';
     img-src 'self' data:``.
 
-    >>> assets()["base.css"].media_type
+    >>> load_assets()["base.css"].media_type
     'text/css; charset=utf-8'
     """
     folder = files("streamnet.page") / "web"
@@ -45,3 +55,61 @@ def assets() -> MappingProxyType[str, Asset]:
             for file in sorted(folder.iterdir(), key=lambda file: file.name)
         }
     )
+
+
+_STYLE = re.compile(r'<link rel="stylesheet" href="page/([^"]+)">')
+_SCRIPT = re.compile(r'<script src="page/([^"]+)"></script>')
+_FIRST_SCRIPT = '<script src="page/'
+# What could end the element that the data stands in, or begin a comment there. JSON reads the
+# escapes as the same characters.
+_ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+def render_single_file(view: dict[str, Any]) -> bytes:
+    """The page of a view, see `view_of`, as an HTML file in UTF-8.
+
+    Its Content-Security-Policy names its own scripts and styles by hash (W3C, CSP Level 3, 2.3.1),
+    and allows nothing else: whatever labels or records hold, nothing runs and nothing is fetched.
+
+    Args:
+        view: What the page shows, as JSON can hold it.
+
+    Raises:
+        ValueError: If the view has a number that JSON doesn't have.
+
+    >>> page = render_single_file({"status": {"target": "</script><script>alert(1)</script>"}})
+    >>> b"alert(1)</script>" in page, b"https://" in page.partition(b"<body>")[0]
+    (False, False)
+    """
+    index = _read_asset(INDEX)
+    styles = [_read_asset(name) for name in _STYLE.findall(index)]
+    scripts = [_read_asset(name) for name in _SCRIPT.findall(index)]
+    data = json.dumps(view, allow_nan=False, separators=(",", ":")).translate(_ESCAPED)
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {' '.join(map(_csp_hash, scripts))}",
+            f"style-src {' '.join(map(_csp_hash, styles))}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    # First the places, then the texts: a text that looks like a place stays what it is.
+    index = index.replace(
+        '<meta charset="utf-8">',
+        f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">',
+    )
+    before, first, after = index.partition(_FIRST_SCRIPT)
+    index = f'{before}<script type="application/json" id="report">{data}</script>\n{first}{after}'
+    index = _STYLE.sub(lambda match: f"<style>{_read_asset(match[1])}</style>", index)
+    index = _SCRIPT.sub(lambda match: f"<script>{_read_asset(match[1])}</script>", index)
+    return index.encode()
+
+
+def _read_asset(name: str) -> str:
+    return load_assets()[name].data.decode()
+
+
+def _csp_hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"

@@ -1,16 +1,16 @@
-"""View: the report of a run in the shapes that the page reads, those of the daemon's interface."""
+"""A run's report in the JSON shapes that the page reads, which are those of the daemon's API."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
 
-from streamnet.networks.candidate import CandidateSettings
+from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("view_of",)
+__all__ = ("build_view",)
 
 
-def view_of(report: dict[str, Any]) -> dict[str, Any]:
+def build_view(report: dict[str, Any]) -> dict[str, Any]:
     r"""What the page shows of a run's report.
 
     Args:
@@ -25,14 +25,14 @@ def view_of(report: dict[str, Any]) -> dict[str, Any]:
     >>> rows = "".join(f"{i % 9},{i % 9 * 2}\n" for i in range(500))
     >>> _ = path.write_text("x,y\n" + rows)
     >>> report = streamnet.replay(path, target="y", task="regression", candidates=2).report
-    >>> view = view_of(report)
+    >>> view = build_view(report)
     >>> view["status"]["learned"], view["history"]["measure"], list(view["history"]["series"])
     (500, 'mae', ['served', 'mean', 'no_change'])
     """
     measure = "accuracy" if report["task"] == "classification" else "mae"
     leaders = [_leader(row, report["champion"]) for row in report["candidates"]]
     names = {row["candidate"]: row["settings"] for row in leaders}
-    marks = _marks(report, names)
+    marks = _build_marks(report, names)
     return {
         "status": _status(report, measure),
         "history": _history(report["curve"], measure, marks),
@@ -85,9 +85,13 @@ def _history(curve: dict[str, Any], measure: str, marks: list[dict[str, Any]]) -
     return {"measure": measure, "samples": curve["samples"], "series": series, "marks": marks}
 
 
-def _marks(report: dict[str, Any], names: dict[int, str]) -> list[dict[str, Any]]:
+def _build_marks(report: dict[str, Any], names: dict[int, str]) -> list[dict[str, Any]]:
     marks = [
-        {"number": change["sample"], "kind": "champion", "text": _named(change["to"], names)}
+        {
+            "number": change["sample"],
+            "kind": "champion",
+            "text": _describe_candidate(change["to"], names),
+        }
         for change in report["last_switches"]
     ]
     for drift in report["last_drifts"]:
@@ -96,7 +100,7 @@ def _marks(report: dict[str, Any], names: dict[int, str]) -> list[dict[str, Any]
     return sorted(marks, key=lambda mark: int(mark["number"]))
 
 
-def _named(candidate: int, names: dict[int, str]) -> str:
+def _describe_candidate(candidate: int, names: dict[int, str]) -> str:
     settings = names.get(candidate)
     return f"#{candidate}" if settings is None else f"#{candidate} {settings}"
 

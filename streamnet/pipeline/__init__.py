@@ -1,14 +1,14 @@
-"""The live system: stages, channels, and what they leave."""
+"""The live pipeline: stages joined by bounded channels, checkpoints and outputs."""
 
 from __future__ import annotations
 
-from streamnet.pipeline.champions import Champion
+from streamnet.pipeline.outputs.champions import Champion
+from streamnet.pipeline.outputs.predictions import Predictions
+from streamnet.pipeline.outputs.rejections import Rejections
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.predictions import Predictions
-from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.report import Result
-from streamnet.pipeline.state import State
-from streamnet.pipeline.statistics import PipelineStatistics
+from streamnet.pipeline.state.store import State
+from streamnet.reporting.progress import PipelineStatistics
+from streamnet.reporting.report import Result
 
 __all__ = (
     "Champion",

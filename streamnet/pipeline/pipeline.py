@@ -1,79 +1,166 @@
-"""Pipeline: the stages joined by bounded channels, in one task group."""
+"""The pipeline: test-then-train stages joined by bounded channels in one task group.
+
+Opens the source, restores a saved state or writes the first one, runs the stages, and builds the
+result.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from collections.abc import Callable
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from inspect import iscoroutinefunction
 from time import perf_counter
 from types import TracebackType
-from typing import Any
-from typing import Self
-from typing import final
+from typing import Any, Self, final
 
-from anyio import CancelScope
-from anyio import Event
-from anyio import create_memory_object_stream
-from anyio import create_task_group
-from anyio import to_thread
+from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, to_thread
 from anyio.abc import TaskGroup
 
-from streamnet.checked import native
-from streamnet.durability.ledger import Ledger
-from streamnet.durability.tree import Tree
-from streamnet.errors import ConfigurationError
-from streamnet.errors import NoCandidateError
-from streamnet.learning.given import candidates_of
-from streamnet.learning.given import check_settings
-from streamnet.learning.learner import ROUND
-from streamnet.learning.learner import Learner
+from streamnet.durability.checkpoint import StateDict
+from streamnet.durability.provenance import Ledger
+from streamnet.errors import ConfigurationError, NoCandidateError
+from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.trainer import Snapshot
+from streamnet.learning.validation import check_candidates, check_settings
+from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
 from streamnet.modelfiles.model import Model
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.pipeline.beginning import begin_outputs
-from streamnet.pipeline.beginning import compiling_ahead
-from streamnet.pipeline.beginning import first_cut
-from streamnet.pipeline.beginning import restore_learning
-from streamnet.pipeline.beginning import warming_up
-from streamnet.pipeline.board import Board
-from streamnet.pipeline.board import board_of
-from streamnet.pipeline.causes import raise_cause
-from streamnet.pipeline.champions import Champion
-from streamnet.pipeline.champions import Champions
-from streamnet.pipeline.champions import about_of
-from streamnet.pipeline.cutting import Cutter
-from streamnet.pipeline.given import check_parts
-from streamnet.pipeline.given import sinks_of
-from streamnet.pipeline.glance import Glance
-from streamnet.pipeline.identity import identity_of
-from streamnet.pipeline.reading import Reader
-from streamnet.pipeline.recording import Recorder
-from streamnet.pipeline.recording import check_records
-from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.report import Result
-from streamnet.pipeline.report import Times
-from streamnet.pipeline.report import report_of
-from streamnet.pipeline.sinks import Sink
-from streamnet.pipeline.stages import encode
-from streamnet.pipeline.stages import evaluate
-from streamnet.pipeline.stages import keep
-from streamnet.pipeline.stages import record
-from streamnet.pipeline.stages import serve
-from streamnet.pipeline.state import Emission
-from streamnet.pipeline.state import State
-from streamnet.pipeline.statistics import PipelineStatistics
-from streamnet.pipeline.threads import BRIEF
-from streamnet.pipeline.training import train
-from streamnet.randomness import seed_of
-from streamnet.samples import Schema
+from streamnet.pipeline.concurrency import INLINE_SECONDS, raise_cause, run_abandonable
+from streamnet.pipeline.control_messages import Barrier, Glance
+from streamnet.pipeline.outputs.champions import Champion, ChampionBroadcast, describe_snapshot
+from streamnet.pipeline.outputs.rejections import Rejections
+from streamnet.pipeline.outputs.sinks import Sink
+from streamnet.pipeline.stages.driver import encode, evaluate, keep, record, serve
+from streamnet.pipeline.stages.reader import BlockSplitter, Reader
+from streamnet.pipeline.stages.recorder import Recorder, check_records
+from streamnet.pipeline.stages.trainer import train
+from streamnet.pipeline.state.identity import build_identity
+from streamnet.pipeline.state.store import EmittedModel, State
+from streamnet.reporting.progress import LeaderBoard, PipelineStatistics, build_leader_board
+from streamnet.reporting.report import Result, RunTimes, build_report
+from streamnet.samples import Field, Schema, Task
+from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.base import Source
+from streamnet.validation import check_integer, check_number, check_seed, to_builtins
 
-__all__ = ("Pipeline",)
+__all__ = (
+    "Pipeline",
+    "build_first_barrier",
+    "build_warmup",
+    "check_arguments",
+    "check_sinks",
+    "compile_in_background",
+    "open_outputs",
+    "restore_stages",
+)
 
-_CHANNEL = 4  # blocks that may wait before a stage
-_UNWRITTEN = 16  # emitted models and cuts that may wait to be written
+
+@asynccontextmanager
+async def compile_in_background(dtype: str) -> AsyncIterator[CompileProcess | None]:
+    """Let another process compile, if that is to be done, while the source is opened."""
+    ahead = await to_thread.run_sync(start_compiling, dtype)
+    try:
+        yield ahead
+    finally:
+        if ahead is not None:
+            ahead.end()
+
+
+def build_warmup(
+    task: Task,
+    fields: Sequence[Field],
+    dtype: str,
+    encoder: dict[str, Any] | None,
+    ahead: CompileProcess | None,
+) -> Callable[[], Awaitable[bool]]:
+    """`warm_up` for these columns, with what `compile_in_background` gave; it may be left alone."""
+    kinds = [kind for _, kind in fields]
+    work = partial(warm_up, task, dtype, encoder, kinds=kinds, ahead=ahead)
+    return partial(run_abandonable, work)
+
+
+def restore_stages(learner: Learner, recorder: Recorder, saved: StateDict) -> None:
+    """Let the stages know what they knew at a cut."""
+    learner.restore_state(saved["learner"])
+    recorder.rejections.limit.restore_state(saved["limit"])
+    if recorder.ledger is not None:
+        recorder.ledger.restore_state(saved["ledger"])
+
+
+def open_outputs(recorder: Recorder, saved: StateDict | None) -> None:
+    """Make the outputs, or take them back to where they were at a cut.
+
+    Raises:
+        StateError: If a file is not the same any more, or holds what no state knows of.
+        ConfigurationError: If one can't be written.
+    """
+    for output in recorder.outputs:
+        if saved is None:
+            output.begin()
+        elif output.name in saved["outputs"]:
+            output.restore_state(saved["outputs"][output.name])
+        else:
+            output.begin_unsaved()
+
+
+def build_first_barrier(reader: Reader, learner: Learner, recorder: Recorder) -> Barrier:
+    """The cut before the first sample, while no stage is at work."""
+    barrier = reader.barrier()
+    barrier.encoder = learner.encoder.snapshot()
+    barrier.parts = {
+        "limit": recorder.rejections.limit.export_state(),
+        "trainer": learner.trainer.export_state(),
+        "evaluator": learner.evaluator.export_state(),
+        "server": learner.server.export_state(),
+        "emitted": 0,
+    }
+    recorder.complete(barrier)
+    return barrier
+
+
+def check_arguments(
+    threads: object,
+    inline_seconds: object,
+    state: object,
+    start: object,
+    rejections: object,
+) -> None:
+    """Check parts of a `Pipeline`, whose arguments these are.
+
+    Raises:
+        ConfigurationError: If one is of another type, or there are no threads.
+    """
+    if check_integer("threads", threads) < 1:
+        raise ConfigurationError(f"threads is {threads}, but must be >= 1")
+    check_number("inline_seconds", inline_seconds)
+    for name, part, kind in (
+        ("state", state, State),
+        ("start", start, Model),
+        ("rejections", rejections, Rejections),
+    ):
+        if part is not None and not isinstance(part, kind):
+            raise ConfigurationError(f"{name} is {part!r}, but must be a {kind.__name__} or None")
+
+
+def check_sinks(given: object) -> list[Sink]:
+    """The sinks that were given; they may be such that can be read only once.
+
+    Raises:
+        ConfigurationError: If they are something else, such as one alone, or one is to be awaited.
+    """
+    rule = "functions, which are called in a thread"
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"sinks is {given!r}, but must be a list of {rule}")
+    sinks = list(given)
+    for sink in sinks:
+        late = iscoroutinefunction(sink) or iscoroutinefunction(type(sink).__call__)
+        if late or not callable(sink):
+            raise ConfigurationError(f"sinks has {sink!r}, but must have {rule}")
+    return sinks
+
+
+_CHANNEL_BLOCKS = 4  # blocks that may wait before a stage
+_WRITE_QUEUE = 16  # emitted models and cuts that may wait to be written
 
 
 @final
@@ -132,12 +219,12 @@ class Pipeline:
         settings: dict[str, Any] | None = None,
         state: State | None = None,
         start: Model | None = None,
-        brief: float = BRIEF,
+        inline_seconds: float = INLINE_SECONDS,
         **learning: Any,
     ) -> None:
         check_settings(learning, type(self), Learner)
-        check_parts(threads, brief, state, start, rejections)
-        seed, candidates = seed_of(seed), candidates_of(candidates)
+        check_arguments(threads, inline_seconds, state, start, rejections)
+        seed, candidates = check_seed(seed), check_candidates(candidates)
         self.source, self.state = source, state
         self.rejections = rejections or Rejections()
         self.learner: Learner | None = None
@@ -145,21 +232,21 @@ class Pipeline:
         self.ready = Event()
         self._reader = Reader(
             source,
-            Cutter(block_size=block_size, round_size=round_size),
+            BlockSplitter(block_size=block_size, round_size=round_size),
             None if state is None else state.cadence,
         )
         if start is not None:
             dtype = start.networks[0].dtype.name
         learning |= {"candidates": candidates, "seed": seed, "dtype": dtype, "start": start}
-        learning = native(learning)
+        learning = to_builtins(learning)
         self._make = partial(Learner, **learning)
         window = self.rejections.limit.window
-        self._identity = identity_of(round_size=round_size, rejected_window=window, **learning)
+        self._identity = build_identity(round_size=round_size, rejected_window=window, **learning)
         self._encoder, self._settings = learning.get("encoder"), settings or {}
         self._dtype, self._seed, self._threads = learning["dtype"], seed, int(threads)
-        self._brief = brief
-        self.sinks, self._prepare = sinks_of(sinks), prepare
-        self._champions = Champions()
+        self._inline_seconds = inline_seconds
+        self.sinks, self._prepare = check_sinks(sinks), prepare
+        self._champions = ChampionBroadcast()
         self._glances: list[Glance] = []  # on their way
         self._begun = self._started = self._ended = 0.0
         self._earlier = 0  # samples that the runs before this one learned
@@ -260,14 +347,14 @@ class Pipeline:
             # First of all: what the source remembers may not fit other settings.
             self.state.check(self._identity, saved)
             self._reader.restore_state(saved["reading"])
-        async with compiling_ahead(self._dtype) as ahead:
+        async with compile_in_background(self._dtype) as ahead:
             schema = await self._reader.open()
             if schema is None:
                 return
             if schema.task is None:
                 raise ConfigurationError("the source has no target, but learning needs one")
-            warm = warming_up(schema.task, schema.fields, self._dtype, self._encoder, ahead)
-            if not await self._reader.unless_stopped(warm):
+            warm = build_warmup(schema.task, schema.fields, self._dtype, self._encoder, ahead)
+            if not await self._reader.run_unless_stopped(warm):
                 return
         self.schema, self.learner = schema, self._make(task=schema.task)
         recorder = await to_thread.run_sync(self._begin, self.learner, schema, saved)
@@ -282,7 +369,7 @@ class Pipeline:
         )
         self._finish(self.learner)
 
-    def _begin(self, learner: Learner, schema: Schema, saved: Tree | None) -> Recorder:
+    def _begin(self, learner: Learner, schema: Schema, saved: StateDict | None) -> Recorder:
         """Put everything where it was when ``saved`` was cut, or save the beginning."""
         state = self.state
         recorder = Recorder(self.rejections, self.sinks, None if state is None else Ledger())
@@ -290,46 +377,62 @@ class Pipeline:
             task = {"task": str(schema.task), "target": schema.target}
             state.begin(self._identity | task, self._settings, saved)
         if saved is not None:
-            restore_learning(learner, recorder, saved)
+            restore_stages(learner, recorder, saved)
         if self._prepare is not None:
-            recorder.add(sinks_of(self._prepare(learner, schema) or ()))
+            recorder.add(check_sinks(self._prepare(learner, schema) or ()))
         if state is not None:
-            state.forget_abandoned(saved or {})
-        begin_outputs(recorder, saved)
+            state.remove_rolled_back(saved or {})
+        open_outputs(recorder, saved)
         if state is not None and saved is None:
-            state.first(partial(first_cut, self._reader, learner, recorder))
+            state.first(partial(build_first_barrier, self._reader, learner, recorder))
         return recorder
 
     async def _flow(self, learner: Learner, recorder: Recorder) -> None:
-        channels = [create_memory_object_stream[Any](_CHANNEL) for _ in range(5)]
-        decisions_send, decisions = create_memory_object_stream[Any](_CHANNEL)
-        written_send, written = create_memory_object_stream[Any](_UNWRITTEN)
+        channels = [create_memory_object_stream[Any](_CHANNEL_BLOCKS) for _ in range(5)]
+        decisions_send, decisions = create_memory_object_stream[Any](_CHANNEL_BLOCKS)
+        written_send, written = create_memory_object_stream[Any](_WRITE_QUEUE)
         sends = [send for send, _ in channels]
         receives = [receive for _, receive in channels]
         self._channels = receives
         limit = self.rejections.limit
-        undone, brief = learner.trainer.decisions, self._brief
+        undone, inline_seconds = learner.trainer.decisions, self._inline_seconds
         # The last two decisions come when training has ended: their channel stays open so long.
         with decisions_send, decisions, written:
             async with create_task_group() as group:
                 start = group.start_soon
                 start(self._reader.read, sends[0])
-                start(encode, learner.encoder, self._reader, limit, receives[0], sends[1], brief)
+                start(
+                    encode,
+                    learner.encoder,
+                    self._reader,
+                    limit,
+                    receives[0],
+                    sends[1],
+                    inline_seconds,
+                )
                 learned = receives[1], sends[2], decisions
-                start(train, learner.trainer, self._threads, *learned, brief)
-                start(evaluate, learner.evaluator, receives[2], sends[3], brief)
+                start(train, learner.trainer, self._threads, *learned, inline_seconds)
+                start(evaluate, learner.evaluator, receives[2], sends[3], inline_seconds)
                 served = receives[3], sends[4], decisions_send
-                start(serve, learner.server, undone, *served, brief)
-                start(record, recorder, self._publish, self.state, receives[4], written_send, brief)
+                start(serve, learner.server, undone, *served, inline_seconds)
+                start(
+                    record,
+                    recorder,
+                    self._publish,
+                    self.state,
+                    receives[4],
+                    written_send,
+                    inline_seconds,
+                )
                 if self.state is not None:
                     start(keep, self.state, written)
 
-    def _publish(self, snapshot: Snapshot) -> Emission | None:
+    def _publish(self, snapshot: Snapshot) -> EmittedModel | None:
         self._champions.publish(champion := self._champion(snapshot))
         return None if self.state is None else self.state.emit(champion)
 
     def _champion(self, snapshot: Snapshot, more: dict[str, Any] | None = None) -> Champion:
-        about = about_of(snapshot, self._seed) | (more or {})
+        about = describe_snapshot(snapshot, self._seed) | (more or {})
         about["target"] = self.schema and self.schema.target
         settings, serial, _ = snapshot.member
         return Champion(serial, settings, snapshot.number, about, snapshot)
@@ -337,7 +440,7 @@ class Pipeline:
     def _finish(self, learner: Learner) -> None:
         if learner.trainer.number == 0:
             if self._reader.broken is None and not self._reader.stopped:
-                raise self.rejections.nothing_learned()
+                raise self.rejections.nothing_learned_error()
             return
         with suppress(NoCandidateError):
             slot, snapshot = learner.leader()
@@ -363,7 +466,7 @@ class Pipeline:
         """
         if self.learner is None or self.schema is None:
             raise NoCandidateError("nothing was learned yet")
-        return report_of(
+        return build_report(
             self.learner,
             target=self.schema.target,
             read=self.learner.trainer.number + self.rejections.total,
@@ -373,14 +476,14 @@ class Pipeline:
             threads=self._threads,
         )
 
-    def _times(self) -> Times:
+    def _times(self) -> RunTimes:
         now = self._ended or perf_counter()
         started = self._started or now
-        return Times(started - (self._begun or now), now - started, self._earlier)
+        return RunTimes(started - (self._begun or now), now - started, self._earlier)
 
-    def board(self) -> Board | None:
+    def board(self) -> LeaderBoard | None:
         """Scores and leaders of this moment; None before the first sample could be learned."""
-        return None if self.learner is None else board_of(self.learner)
+        return None if self.learner is None else build_leader_board(self.learner)
 
     def statistics(self) -> PipelineStatistics:
         """Where the run stands."""

@@ -1,12 +1,8 @@
-"""Selection: which candidate answers."""
+"""Selection: which candidate, or which combination of candidates, answers."""
 
 from __future__ import annotations
 
-from streamnet.selection.criteria import CRITERIA
-from streamnet.selection.criteria import Criterion
-from streamnet.selection.criteria import Tally
-from streamnet.selection.criteria import criterion
-from streamnet.selection.selector import Selector
-from streamnet.selection.selector import Switch
+from streamnet.selection.champion import Selector, Switch
+from streamnet.selection.criteria import CRITERIA, Criterion, Tally, find_criterion
 
-__all__ = ("CRITERIA", "Criterion", "Selector", "Switch", "Tally", "criterion")
+__all__ = ("CRITERIA", "Criterion", "Selector", "Switch", "Tally", "find_criterion")

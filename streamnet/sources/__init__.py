@@ -1,34 +1,32 @@
-"""Where samples come from: files, pipes and iterables, with exact positions and rejects."""
+"""Sources of samples: files, pipes and iterables, with exact positions and rejected records."""
 
 from __future__ import annotations
 
 from streamnet.sources.base import Source
-from streamnet.sources.columnar import ColumnarSource
 from streamnet.sources.columns import Columns
-from streamnet.sources.drift import Drift
-from streamnet.sources.drift import Guarded
-from streamnet.sources.files import open_files
+from streamnet.sources.files.columnar import ColumnarSource
+from streamnet.sources.files.registry import open_files
+from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.iterable import IterableSource
-from streamnet.sources.order import Limited
-from streamnet.sources.order import Repeated
-from streamnet.sources.reasons import Reason
-from streamnet.sources.retrying import Retried
+from streamnet.sources.rejection import Reason
 from streamnet.sources.rows import RowReader
-from streamnet.sources.shuffling import Shuffled
-from streamnet.sources.text import TextSource
+from streamnet.sources.wrappers.repeat import LimitedSource, RepeatedSource
+from streamnet.sources.wrappers.retry import RetryingSource
+from streamnet.sources.wrappers.schema_drift import GuardedSource, SchemaDrift
+from streamnet.sources.wrappers.shuffle import ShuffledSource
 
 __all__ = (
     "ColumnarSource",
     "Columns",
-    "Drift",
-    "Guarded",
+    "GuardedSource",
     "IterableSource",
-    "Limited",
+    "LimitedSource",
     "Reason",
-    "Repeated",
-    "Retried",
+    "RepeatedSource",
+    "RetryingSource",
     "RowReader",
-    "Shuffled",
+    "SchemaDrift",
+    "ShuffledSource",
     "Source",
     "TextSource",
     "open_files",

@@ -1,15 +1,12 @@
-"""Source: the interface of everything that samples come from."""
+"""The `Source` interface: samples of a stream, in order, resumable at any position."""
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from streamnet.samples import Block
-from streamnet.samples import Position
-from streamnet.samples import Schema
+from streamnet.samples import Block, Position, Schema
 
 __all__ = ("Source",)
 

@@ -1,40 +1,37 @@
-"""Many samples at once, in the shapes in which people have them."""
+"""Data frames, matrices and lists of dicts as rows."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from streamnet.errors import DataError
-from streamnet.errors import SchemaError
-from streamnet.samples import Field
-from streamnet.samples import Sample
+from streamnet.errors import DataError, SchemaError
+from streamnet.samples import Field, Sample
 from streamnet.sources.columns import Columns
-from streamnet.sources.conversion import as_kept
-from streamnet.sources.conversion import as_sample
+from streamnet.sources.rows import copy_sample, to_mapping
 
-__all__ = ("Samples", "listed", "one_or_more", "rows_and_targets", "rows_of")
+__all__ = ("SamplesLike", "to_one_or_more_rows", "to_rows", "to_rows_and_targets", "to_target_list")
 
-Samples = Sequence[Sample] | ArrayLike
+SamplesLike = Sequence[Sample] | ArrayLike
 """Many samples: dicts, a data frame, or a matrix whose columns are called f0, f1, ..."""
 
-MOST = 10  # names in a message
+MAX_NAMES_SHOWN = 10  # names in a message
 RAGGED = "X is neither a list of dicts nor a matrix, whose rows all have one length"
-READING = Columns().reading()
-_WAYS = (("to_dicts",), ("to_dict", "records"), ("to_pylist",))  # of polars, pandas and pyarrow
+DEFAULT_PARSE_OPTIONS = Columns().reading()
+_ROW_METHODS = (
+    ("to_dicts",),
+    ("to_dict", "records"),
+    ("to_pylist",),
+)  # of polars, pandas and pyarrow
 
 
-def rows_of(
-    samples: Samples, known: Sequence[Field] = (), *, final: bool = False
+def to_rows(
+    samples: SamplesLike, known: Sequence[Field] = (), *, final: bool = False
 ) -> Sequence[Sample]:
     """Dicts from dicts, a data frame (of polars, pandas or pyarrow), its rows, or a matrix.
 
@@ -51,42 +48,42 @@ def rows_of(
         SchemaError: If no column of a frame is known, or two have one name; if a matrix lacks one
             that is known, or has more, where the known ones are final.
     """
-    if isinstance(as_sample(samples), Mapping):
+    if isinstance(to_mapping(samples), Mapping):
         raise DataError("X is one sample, but must be several: a list of dicts, or a matrix")
     frame: Any = samples
-    if _in_a_line(frame):
-        frame = frame if isinstance(frame, list | tuple) else list(map(as_kept, frame))
-        if not frame or isinstance(as_sample(frame[0]), Mapping):
+    if _is_one_dimensional(frame):
+        frame = frame if isinstance(frame, list | tuple) else list(map(copy_sample, frame))
+        if not frame or isinstance(to_mapping(frame[0]), Mapping):
             row_by_row: Sequence[Sample] = frame
             return row_by_row
     fields = [field.name for field in known]
-    for way, *orientation in _WAYS:
+    for way, *orientation in _ROW_METHODS:
         if hasattr(frame, way):
             _check_names(frame)
             rows = list(getattr(frame, way)(*orientation))
             _check_frame(rows, fields)
             return rows
-    matrix = _matrix(frame)
+    matrix = _to_matrix(frame)
     names = [f"f{column}" for column in range(matrix.shape[1])]
     _check_matrix(matrix, names, fields, final=final)
-    return [dict(zip(names, row, strict=True)) for row in _plain(matrix)]
+    return [dict(zip(names, row, strict=True)) for row in _to_python(matrix)]
 
 
-def one_or_more(samples: Any, known: Sequence[Field]) -> Sequence[Sample]:
-    """Like `rows_of` for final columns, but one sample, a dict or a row, is a list of one.
+def to_one_or_more_rows(samples: Any, known: Sequence[Field]) -> Sequence[Sample]:
+    """Like `to_rows` for final columns, but one sample, a dict or a row, is a list of one.
 
     Raises:
-        DataError: As `rows_of`, and so does SchemaError.
+        DataError: As `to_rows`, and so does SchemaError.
     """
-    one = as_sample(samples)
+    one = to_mapping(samples)
     if not isinstance(one, Mapping):
-        return rows_of(samples, known, final=True)
+        return to_rows(samples, known, final=True)
     if one is not samples:  # a row, unless it is a column, whose names are the rows' numbers
         _check_frame([one], [field.name for field in known])
     return [one]
 
 
-def listed(targets: Any, name: str = "y") -> list[Any]:
+def to_target_list(targets: Any, name: str = "y") -> list[Any]:
     """The targets one by one, wherever they have come from.
 
     Args:
@@ -102,29 +99,29 @@ def listed(targets: Any, name: str = "y") -> list[Any]:
     try:
         if isinstance(targets, str | Mapping):  # whose letters or names are no targets
             raise TypeError
-        return list(_plain(targets))
+        return list(_to_python(targets))
     except TypeError:
         rule = "must be several: one for each sample" if name == "y" else "must be several"
         raise DataError(f"{name} is {shortened(targets)}, but {rule}") from None
 
 
-def rows_and_targets(
-    X: Samples, y: Sequence[Any] | ArrayLike
+def to_rows_and_targets(
+    X: SamplesLike, y: Sequence[Any] | ArrayLike
 ) -> tuple[Sequence[Sample], list[Any]]:
     """Samples as dicts, and a target for each.
 
     Raises:
         DataError: If they are not as many.
     """
-    rows, targets = rows_of(X), listed(y)
+    rows, targets = to_rows(X), to_target_list(y)
     if len(rows) != len(targets):
         raise DataError(f"X has {len(rows)} samples, but y has {len(targets)}")
     return rows, targets
 
 
-def _in_a_line(samples: Any) -> bool:
+def _is_one_dimensional(samples: Any) -> bool:
     """Whether samples come one after the other, as in a list, a deque, a generator, an array."""
-    if isinstance(samples, str | bytes) or any(hasattr(samples, way) for way, *_ in _WAYS):
+    if isinstance(samples, str | bytes) or any(hasattr(samples, way) for way, *_ in _ROW_METHODS):
         return False
     return isinstance(samples, Iterable) and len(getattr(samples, "shape", (0,))) == 1
 
@@ -140,7 +137,9 @@ def _check_names(frame: Any) -> None:
 def _check_frame(rows: Sequence[Sample], known: Sequence[str]) -> None:
     """Refuse a frame whose columns are all strange: each answer would be that to no sample."""
     if known and rows and rows[0] and rows[0].keys().isdisjoint(known):
-        raise SchemaError(f"X has the columns {_listed(rows[0])}, but known are: {_listed(known)}")
+        raise SchemaError(
+            f"X has the columns {_format_names(rows[0])}, but known are: {_format_names(known)}"
+        )
 
 
 def _check_matrix(
@@ -154,21 +153,21 @@ def _check_matrix(
         return
     wanted = set(known)
     beyond = max((place for place, name in enumerate(names, 1) if name in wanted), default=0)
-    strange = _plain(matrix[:, beyond:].ravel()) if final else ()
-    if not wanted.issubset(names) or not all(map(READING.is_missing, strange)):
+    strange = _to_python(matrix[:, beyond:].ravel()) if final else ()
+    if not wanted.issubset(names) or not all(map(DEFAULT_PARSE_OPTIONS.is_missing, strange)):
         raise SchemaError(
-            f"X has {len(names)} columns without names ({_listed(names)}), but must have those "
-            f"that are known: {_listed(known)}"
+            f"X has {len(names)} columns without names ({_format_names(names)}), but must have those "
+            f"that are known: {_format_names(known)}"
         )
 
 
-def _listed(names: Collection[Any]) -> str:
+def _format_names(names: Collection[Any]) -> str:
     """Names as a message has room for them."""
-    shown = ", ".join(map(str, islice(names, MOST)))
-    return f"{shown}, ..." if len(names) > MOST else shown
+    shown = ", ".join(map(str, islice(names, MAX_NAMES_SHOWN)))
+    return f"{shown}, ..." if len(names) > MAX_NAMES_SHOWN else shown
 
 
-def _matrix(samples: Any) -> NDArray[Any]:
+def _to_matrix(samples: Any) -> NDArray[Any]:
     # Of rows of Python's own values each one stays what it is: numpy would make them all texts
     # where one is. What is an array stays one, also a masked one.
     rows = isinstance(samples, list | tuple) and not any(hasattr(s, "dtype") for s in samples)
@@ -188,7 +187,7 @@ def _matrix(samples: Any) -> NDArray[Any]:
     return matrix
 
 
-def _plain(values: Any) -> Any:
+def _to_python(values: Any) -> Any:
     """Values as Python's own objects, but times of numpy, which may be finer than Python's."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return np.ma.filled(values, np.datetime64("NaT", "s"))

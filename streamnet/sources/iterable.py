@@ -1,49 +1,303 @@
-"""IterableSource: samples of any plain or asynchronous iterable."""
+"""`IterableSource`: samples of any synchronous or asynchronous iterable.
+
+Iterables are prefetched in a task, in a thread, or directly from a list.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import AsyncIterable
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import replace
-from typing import Any
-from typing import final
+from itertools import islice
+from threading import Event as ThreadEvent
+from threading import Thread
+from typing import Any, Generic, TypeVar, final
 
-from anyio import move_on_after
-from anyio import to_thread
+from anyio import (
+    CancelScope,
+    Event,
+    RunFinishedError,
+    current_time,
+    from_thread,
+    get_cancelled_exc_class,
+    move_on_after,
+    sleep,
+    to_thread,
+)
+from anyio.lowlevel import EventLoopToken, current_token
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.samples import Block
-from streamnet.samples import Kind
-from streamnet.samples import Position
-from streamnet.samples import Sample
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.errors import ConfigurationError, DataError
+from streamnet.samples import Block, Kind, Position, Sample, Schema, Task
 from streamnet.sources.base import Source
-from streamnet.sources.columns import Columns
-from streamnet.sources.columns import missing_target
-from streamnet.sources.conversion import as_kept
-from streamnet.sources.conversion import as_sample
-from streamnet.sources.kinds import WHITESPACE
-from streamnet.sources.kinds import task_of
-from streamnet.sources.pump import Pump
-from streamnet.sources.rows import RowReader
-from streamnet.sources.stock import Stock
-from streamnet.sources.threadpump import ThreadPump
+from streamnet.sources.columns import Columns, make_missing_target_error
+from streamnet.sources.inference import WHITESPACE, infer_task
+from streamnet.sources.rows import RowReader, copy_sample, to_mapping
 
-__all__ = ("IterableSource",)
+__all__ = (
+    "AsyncPrefetcher",
+    "IterableSource",
+    "ListPrefetcher",
+    "ThreadPrefetcher",
+)
 
-MOST_ITEMS = 1024  # of a block, and waiting
-ITEMS_OF_HEAD = 1000
-LOOK = 0.02  # seconds
-QUIET_LOOKS = 10  # without anything new, after which the head of a live iterable is complete
-LOOKS = 50  # after which it is complete even if it trickles on
+
+T = TypeVar("T")
+
+
+@final
+class AsyncPrefetcher(Generic[T]):
+    """Iterates in a task of its own, so that whoever waits for items can be cancelled.
+
+    The task is no child of the one that starts it, since a source may be opened by one task and
+    closed by another, which no task group could bear: `aclose` ends it, or else the event loop.
+    At most ``most`` items are kept, each as ``keep`` returns it; the iterable then has to wait.
+
+    >>> import anyio
+    >>> async def letters():
+    ...     yield "a"
+    ...     yield "b"
+    >>> async def main():
+    ...     pump = AsyncPrefetcher(letters(), 10, str.upper)
+    ...     pump.start()
+    ...     found = await pump.take()
+    ...     await pump.aclose()
+    ...     return found
+    >>> anyio.run(main)
+    ['A', 'B']
+    """
+
+    def __init__(self, iterable: AsyncIterable[T], most: int, keep: Callable[[T], T]) -> None:
+        self._iterable = iterable
+        self._most = most
+        self._keep = keep
+        self._items: deque[T] = deque()
+        self._failure: Exception | None = None
+        self._running = False
+        self._ended = False
+
+    def start(self) -> None:
+        """Begin to iterate, in the event loop of the caller."""
+        self._scope = CancelScope()
+        self._arrived = Event()
+        self._room = Event()
+        self._done = Event()
+        self._running = True
+        run = copy_context().run
+        Thread(target=run, args=(self._host, current_token()), daemon=True).start()
+
+    async def take(self) -> list[T]:
+        """The items that are there, at least one; none at the end.
+
+        Raises:
+            Exception: what the iterable raised, once all items before it were taken.
+        """
+        while not self._items and not self._ended:
+            self._arrived = Event()
+            await self._arrived.wait()
+        if not self._items and self._failure is not None:
+            raise self._failure
+        items = list(self._items)
+        self._items.clear()
+        self._room.set()
+        return items
+
+    async def aclose(self) -> None:
+        """End the task."""
+        if self._running:
+            self._scope.cancel()
+            await self._done.wait()
+            self._running = False
+
+    def _host(self, token: EventLoopToken) -> None:
+        # The loop may be gone first; then nobody waits for items any more.
+        with suppress(RunFinishedError, CancelledError):
+            from_thread.run(self._run, token=token)
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                await self._iterate()
+        except Exception as error:  # noqa: BLE001 - `take` raises it
+            self._failure = error
+        except BaseException as error:  # noqa: BLE001 - likewise
+            # Not by us, whose scope keeps that to itself: the iterable was cancelled from outside,
+            # wants to exit, or the event loop ends, and nobody is there to be told.
+            self._failure = DataError(f"{type(error).__name__} was raised in it")
+            self._failure.__cause__ = error
+        finally:
+            self._ended = True
+            self._arrived.set()
+            self._done.set()
+
+    async def _iterate(self) -> None:
+        iterator = aiter(self._iterable)
+        try:
+            async for item in iterator:
+                self._items.append(self._keep(item))
+                self._arrived.set()
+                if len(self._items) >= self._most:
+                    self._room = Event()
+                    await self._room.wait()
+        finally:
+            close: Any = getattr(iterator, "aclose", None)
+            if close is not None:
+                with CancelScope(shield=True):
+                    await close()
+
+
+PATIENCE = 0.2  # seconds in which an iterator that does not wait for anything gives its next item
+GATHER_SECONDS = 0.01  # seconds in which more is waited for where items come faster than that
+
+ThreadItem = TypeVar("ThreadItem")
+
+
+@final
+class ThreadPrefetcher(Generic[ThreadItem]):
+    """Iterates in a thread of its own, so that whoever waits for items can be cancelled.
+
+    An iterator that waits, as for a queue, can't be interrupted: its thread is left alone then. It
+    is a daemon, for whose end the interpreter does not wait. No other thread touches the iterator.
+    At most ``most`` items are kept; the iterator then is not asked for more.
+
+    >>> import anyio
+    >>> async def main():
+    ...     pump = ThreadPrefetcher(iter("ab"), 10)
+    ...     pump.start()
+    ...     found = await pump.take()
+    ...     while more := await pump.take():
+    ...         found += more
+    ...     await pump.aclose()
+    ...     return found
+    >>> anyio.run(main)
+    ['a', 'b']
+    """
+
+    def __init__(self, iterator: Iterator[ThreadItem], most: int) -> None:
+        self._iterator = iterator
+        self._most = most
+        self._items: deque[ThreadItem] = deque()
+        self._failure: BaseException | None = None
+        self._taken = -math.inf  # when items were taken last, by the event loop's clock
+        self._room = ThreadEvent()
+        self._waiting: Event | None = None  # set by who waits, looked at by the thread
+        self._running = False
+        self._closed = False
+        self._ended = False
+
+    def start(self) -> None:
+        """Begin to iterate, and tell the event loop of the caller what comes."""
+        self._token = current_token()
+        self._running = True
+        Thread(target=copy_context().run, args=(self._run,), daemon=True).start()
+
+    async def take(self) -> list[ThreadItem]:
+        """The items that are there, at least one; none at the end.
+
+        Raises:
+            BaseException: what the iterator raised, once all items before it were taken.
+        """
+        if not self._items:
+            await self._wait_until(lambda: bool(self._items) or self._ended or self._closed)
+            if current_time() - self._taken < GATHER_SECONDS:
+                await sleep(GATHER_SECONDS)
+        self._taken = current_time()
+        if not self._items and self._failure is not None:
+            if isinstance(self._failure, get_cancelled_exc_class()):
+                # Raised here it would end the task that asks, as if somebody had cancelled it.
+                name = type(self._failure).__name__
+                raise DataError(f"{name} was raised in it") from self._failure
+            raise self._failure
+        # One after the other, since the thread may append meanwhile.
+        items = [self._items.popleft() for _ in range(len(self._items))]
+        self._room.set()
+        return items
+
+    async def aclose(self) -> None:
+        """Iterate no more; an iterator that does not wait is at rest then."""
+        if self._running:
+            self._running = False
+            self._closed = True
+            self._room.set()
+            with move_on_after(PATIENCE, shield=True):
+                await self._wait_until(lambda: self._ended)
+
+    async def _wait_until(self, ready: Callable[[], bool]) -> None:
+        # Told first and looked at then, while the thread does it the other way round: whichever
+        # comes second sees what the other one did.
+        try:
+            while not ready():
+                told = self._waiting = Event()
+                if not ready():
+                    await told.wait()
+        finally:
+            self._waiting = None
+
+    def _tell(self) -> None:
+        waiting = self._waiting
+        if waiting is not None and not waiting.is_set():
+            with suppress(RunFinishedError):  # nobody waits any more
+                from_thread.run_sync(waiting.set, token=self._token)
+
+    def _run(self) -> None:
+        try:
+            for item in self._iterator:
+                self._items.append(item)
+                self._tell()
+                if len(self._items) >= self._most:
+                    self._wait_for_room()
+                if self._closed:
+                    break
+        except BaseException as error:  # noqa: BLE001 - `take` raises it
+            self._failure = error
+        self._ended = True
+        self._tell()
+
+    def _wait_for_room(self) -> None:
+        self._room.clear()
+        if len(self._items) >= self._most and not self._closed:
+            self._room.wait()
+
+
+ListItem = TypeVar("ListItem")
+
+
+@final
+class ListPrefetcher(Generic[ListItem]):
+    """Gives the items of a list like a pump, but needs neither a task nor a thread for it.
+
+    >>> import anyio
+    >>> anyio.run(ListPrefetcher(iter("abc"), 2).take)
+    ['a', 'b']
+    """
+
+    def __init__(self, iterator: Iterator[ListItem], most: int) -> None:
+        self._iterator = iterator
+        self._most = most
+
+    def start(self) -> None:
+        """Nothing has to begin."""
+
+    async def take(self) -> list[ListItem]:
+        """The next items, at most ``most``; none at the end."""
+        return list(islice(self._iterator, self._most))
+
+    async def aclose(self) -> None:
+        """Nothing has to end."""
+
+
+MAX_ITEMS = 1024  # of a block, and waiting
+HEAD_ITEMS = 1000
+POLL_SECONDS = 0.02  # seconds
+QUIET_POLLS = 10  # without anything new, after which the head of a live iterable is complete
+MAX_POLLS = 50  # after which it is complete even if it trickles on
 FEW_ITEMS = 32  # converted at once: a worker thread would take longer
 
 Item = Sample | tuple[Sample, Any]
-Supply = Pump[Item] | ThreadPump[Item] | Stock[Item]
+Prefetcher = AsyncPrefetcher[Item] | ThreadPrefetcher[Item] | ListPrefetcher[Item]
 
 
 @final
@@ -100,7 +354,7 @@ class IterableSource(Source):
         self._columns = columns
         self._name = name
         self._plain = not isinstance(iterable, AsyncIterable)
-        self._supply = _supply_of(iterable)
+        self._supply = _make_prefetcher(iterable)
         self._reader = RowReader(columns, name=name)
         self._items: list[Item] = []  # taken, but not yet converted
         self._blocks: deque[Block] = deque()
@@ -130,9 +384,9 @@ class IterableSource(Source):
                 self._end()
                 return None
             if len(self._items) < FEW_ITEMS:
-                self._convert_first(MOST_ITEMS)
+                self._convert_first(MAX_ITEMS)
             else:
-                await to_thread.run_sync(self._convert_first, MOST_ITEMS)
+                await to_thread.run_sync(self._convert_first, MAX_ITEMS)
         return self._blocks.popleft()
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
@@ -181,23 +435,23 @@ class IterableSource(Source):
         compiler, an iterator that does not wait for anything is quiet for one look at most.
         """
         quiet = 0
-        for _ in range(LOOKS):
-            with move_on_after(LOOK):
-                while len(self._items) < ITEMS_OF_HEAD and not self._ended:
+        for _ in range(MAX_POLLS):
+            with move_on_after(POLL_SECONDS):
+                while len(self._items) < HEAD_ITEMS and not self._ended:
                     await self._take()
                     quiet = 0
                 return
             quiet += 1
-            if quiet > QUIET_LOOKS:
+            if quiet > QUIET_POLLS:
                 return
 
     def _told_task(self, target: str) -> Task | None:
         reading = self._columns.reading()
-        values = [_target_of(item, target) for item in self._items[:ITEMS_OF_HEAD]]
+        values = [_get_target(item, target) for item in self._items[:HEAD_ITEMS]]
         known = [value for value in values if not reading.is_missing(value)]
         if not known:
             return None
-        return task_of(v.strip(WHITESPACE) if isinstance(v, str) else v for v in known)
+        return infer_task(v.strip(WHITESPACE) if isinstance(v, str) else v for v in known)
 
     async def _tell_task(self) -> None:
         """Read samples until the first target has told the task, where nothing else did."""
@@ -207,19 +461,21 @@ class IterableSource(Source):
                 await self._take()
             if not self._items:
                 self._end()
-                raise self._no_target(list(names), "")
-            if self._reader.records >= ITEMS_OF_HEAD:
-                raise self._no_target(list(names), f" in its first {ITEMS_OF_HEAD:,} samples")
+                raise self._make_no_target_error(list(names), "")
+            if self._reader.records >= HEAD_ITEMS:
+                raise self._make_no_target_error(
+                    list(names), f" in its first {HEAD_ITEMS:,} samples"
+                )
             first: Any = self._items[0]
             if isinstance(first, Mapping):
                 names.update((name, None) for name in first if isinstance(name, str))
             self._convert_first(1)
 
-    def _no_target(self, names: list[str], where: str) -> DataError:
+    def _make_no_target_error(self, names: list[str], where: str) -> DataError:
         """The error that says that no sample has the target, or else why the last one has none."""
         target = self._columns.target
         if target is not None and names and target not in names:
-            return missing_target(self._name, target, where, names)
+            return make_missing_target_error(self._name, target, where, names)
         letters = [letter for block in self._blocks for letter in block.rejected]
         why = letters[-1].detail if letters else f"the target {target!r} is missing"
         return DataError(f"{self._name} holds no sample with a target{where}: {why}")
@@ -263,15 +519,15 @@ class IterableSource(Source):
         if self._pairs:
             samples = [i[0] if isinstance(i, tuple) and len(i) == 2 else i for i in items]
             name = self._columns.target
-            targets = [_target_of(item, name) for item in items]
+            targets = [_get_target(item, name) for item in items]
         self._blocks.extend(self._reader.blocks(samples, targets))
 
 
-def _supply_of(iterable: Iterable[Item] | AsyncIterable[Item]) -> Supply:
+def _make_prefetcher(iterable: Iterable[Item] | AsyncIterable[Item]) -> Prefetcher:
     if isinstance(iterable, AsyncIterable):
-        return Pump(iterable, MOST_ITEMS, _kept)
+        return AsyncPrefetcher(iterable, MAX_ITEMS, _copy_item)
     if type(iterable) in (list, tuple):
-        return Stock(iter(iterable), MOST_ITEMS)
+        return ListPrefetcher(iter(iterable), MAX_ITEMS)
     given: Any = iterable
     if not isinstance(given, Iterable):
         call = "; call it, to hand over what it gives" if callable(given) else ""
@@ -279,18 +535,18 @@ def _supply_of(iterable: Iterable[Item] | AsyncIterable[Item]) -> Supply:
             f"iterable is of type {type(given).__name__}, but must be a plain or asynchronous "
             f"iterable of samples{call}"
         )
-    return ThreadPump(map(_kept, iterable), MOST_ITEMS)
+    return ThreadPrefetcher(map(_copy_item, iterable), MAX_ITEMS)
 
 
-def _kept(item: Any) -> Any:
+def _copy_item(item: Any) -> Any:
     """An item as it was given, though it waits: its dict may be filled anew meanwhile."""
     if isinstance(item, tuple) and len(item) == 2:
-        return as_kept(item[0]), item[1]
-    return as_kept(item)
+        return copy_sample(item[0]), item[1]
+    return copy_sample(item)
 
 
-def _target_of(item: Any, name: str | None) -> Any:
+def _get_target(item: Any, name: str | None) -> Any:
     if isinstance(item, tuple):
         return item[1] if len(item) == 2 else None
-    sample = as_sample(item)
+    sample = to_mapping(item)
     return sample.get(name) if isinstance(sample, Mapping) else None

@@ -21,16 +21,15 @@ from typing import Any
 
 import anyio
 
-from streamnet.replaying import Replay
-from streamnet.settings import RunSettings
-from streamnet.settings import merged
+from streamnet.runs.replay import Replay
+from streamnet.settings.run import RunSettings, apply_overrides
 
 
 def replayed(given: dict[str, Any], folder: str | None) -> tuple[float, float]:
     """Seconds of wall and of processor time."""
     if folder is not None:
         given = {**given, "state.dir": folder, "state.every_seconds": 1.0}
-    run = Replay(merged(RunSettings(), given))
+    run = Replay(apply_overrides(RunSettings(), given))
     begun = process_time()
     result = anyio.run(run.run)
     return result.report["seconds"], process_time() - begun

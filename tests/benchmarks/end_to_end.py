@@ -17,15 +17,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import process_time
 from typing import NamedTuple
 
 import streamnet
-from tests.benchmarks.pace import QUIET
-from tests.benchmarks.pace import pace
+from tests.benchmarks.pace import QUIET, pace
 
 SAMPLES = 5000  # of the library part
 
@@ -83,7 +81,7 @@ def undisturbed(made: Mapping[str, Sequence[Run]]) -> None:
 
 def one_by_one(runs: int) -> None:
     candidates = [
-        streamnet.CandidateSettings(hidden=(16,), optimiser="sgd", learning_rate=0.01 * (1 + i))
+        streamnet.CandidateSettings(hidden=(16,), optimizer="sgd", learning_rate=0.01 * (1 + i))
         for i in range(16)
     ]
     chance = random.Random(1)  # numbers of few values would be categories besides, and not 8 inputs
@@ -110,7 +108,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="of each; medians are told")
     given = parser.parse_args()
     made = {}
-    for options in ("", "--threads 1", "--candidates 1 --hidden 20 --optimiser sgd"):
+    for options in ("", "--threads 1", "--candidates 1 --hidden 20 --optimizer sgd"):
         parts = options.split()
         made[_name(parts)] = replays(given.runs, given.file, given.target, *parts)
     one_by_one(given.runs)

@@ -18,9 +18,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from streamnet.engine import Engine
-from streamnet.engine.parts import whole_of
-from streamnet.samples import Block
-from streamnet.samples import Task
+from streamnet.engine.data import read_data
+from streamnet.samples import Block, Task
 from streamnet.sources import Columns
 
 DATA = Path(__file__).parents[2] / "examples" / "data"
@@ -30,7 +29,7 @@ SCALE = 10.0  # of the quality of a wine, as gopher-neural's users have it
 def wine(path: Path) -> Block:
     """A wine set with quality from 0 to 1."""
     columns = Columns(target="quality", task=Task.REGRESSION)
-    block = anyio.run(whole_of, path, columns).block
+    block = anyio.run(read_data, path, columns).block
     assert block.target is not None
     return replace(block, target=block.target / SCALE)
 

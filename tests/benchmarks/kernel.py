@@ -17,10 +17,9 @@ from time import process_time
 
 import numpy as np
 
-from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.population import Population
-from streamnet.samples import Inputs
-from streamnet.samples import Task
+from streamnet.samples import Inputs, Task
+from streamnet.settings.candidate import CandidateSettings
 
 SHAPES = ((8, 16, 1), (20, 20, 2), (54, 100, 7))
 NETWORKS = 16
@@ -45,7 +44,7 @@ def ours(inputs: int, hidden: int, outputs: int, x: np.ndarray, y: np.ndarray):
         activation="logistic",
         output="logistic",
         loss="squared",
-        optimiser="sgd",
+        optimizer="sgd",
         learning_rate=RATE,
     )
     task = Task.REGRESSION if outputs == 1 else Task.CLASSIFICATION

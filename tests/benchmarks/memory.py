@@ -15,12 +15,7 @@ import numpy as np
 
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline
-from streamnet.samples import Block
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Position
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.samples import Block, Field, Kind, Position, Schema, Task
 from streamnet.sources import Source
 
 BLOCK = 8192

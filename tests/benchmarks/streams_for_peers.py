@@ -6,8 +6,7 @@ import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.peers.rows import Rows
-from tests.benchmarks.peers.rows import read_rows
+from tests.benchmarks.peers.rows import Rows, read_rows
 from tests.benchmarks.peers.streams import Stream
 
 

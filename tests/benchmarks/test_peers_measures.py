@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score
-from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from streamnet.errors import DataError
 from streamnet.samples import Task
-from tests.benchmarks.peers.measures import accuracy
-from tests.benchmarks.peers.measures import kappa
-from tests.benchmarks.peers.measures import kappa_temporal
-from tests.benchmarks.peers.measures import measures_of
+from tests.benchmarks.peers.measures import accuracy, kappa, kappa_temporal, measures_of
 from tests.benchmarks.peers.streams import Stream
 from tests.benchmarks.streams_for_peers import rows_of
 

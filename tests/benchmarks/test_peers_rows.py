@@ -6,22 +6,15 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
+from streamnet.errors import ConfigurationError, DataError
 from streamnet.samples import Task
 from tests.benchmarks.peers.adapters.arff import write_arff
 from tests.benchmarks.peers.adapters.vowpal_wabbit import lines_of
 from tests.benchmarks.peers.rows import read_rows
-from tests.benchmarks.peers.scales import RunningScale
-from tests.benchmarks.peers.scales import running_standardised
-from tests.benchmarks.peers.streams import Stream
-from tests.benchmarks.peers.streams import stream_of
-from tests.benchmarks.peers.views import matrix
-from tests.benchmarks.peers.views import one_hot
-from tests.benchmarks.peers.views import plain
-from tests.benchmarks.peers.views import word_counts
-from tests.benchmarks.streams_for_peers import rows_of
-from tests.benchmarks.streams_for_peers import write
+from tests.benchmarks.peers.scales import RunningScale, running_standardized
+from tests.benchmarks.peers.streams import Stream, stream_of
+from tests.benchmarks.peers.views import matrix, one_hot, plain, word_counts
+from tests.benchmarks.streams_for_peers import rows_of, write
 
 LINES = [
     "a,day,code,word,y",
@@ -133,7 +126,7 @@ def test_running_scales_are_those_of_scikit_learn(offset) -> None:
     inputs[:20, 2] = inputs[0, 2]
     scaler = StandardScaler()
     expected = [scaler.partial_fit(row[None]).transform(row[None])[0] for row in inputs]
-    np.testing.assert_allclose(running_standardised(inputs), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(running_standardized(inputs), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_answer_is_restored_without_its_own_truth(tmp_path) -> None:

@@ -10,22 +10,17 @@ import numpy as np
 import pytest
 
 import streamnet
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
+from streamnet.errors import ConfigurationError, DataError
 from tests.benchmarks.peers.adapters.ours import PEERS as OURS
-from tests.benchmarks.peers.child import TOO_SLOW
-from tests.benchmarks.peers.child import Order
+from tests.benchmarks.peers.child import TOO_SLOW, Order
 from tests.benchmarks.peers.measures import measures_of
 from tests.benchmarks.peers.process import run
-from tests.benchmarks.peers.record import Record
-from tests.benchmarks.peers.record import Records
-from tests.benchmarks.peers.registry import PEERS
-from tests.benchmarks.peers.registry import peers_of
+from tests.benchmarks.peers.record import Record, Records
+from tests.benchmarks.peers.registry import PEERS, peers_of
 from tests.benchmarks.peers.streams import REPOSITORY
 from tests.benchmarks.peers.table import markdown
 from tests.benchmarks.peers.tuning import tuned
-from tests.benchmarks.streams_for_peers import rows_of
-from tests.benchmarks.streams_for_peers import write
+from tests.benchmarks.streams_for_peers import rows_of, write
 
 LINES = ["x,is_phishing", *(f"{i % 7},{'ab'[i % 7 > 2]}" for i in range(700))]
 

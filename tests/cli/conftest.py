@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from streamnet.replaying import replay
-from tests.cli.calling import Cli
-from tests.cli.calling import csv_text
-from tests.cli.calling import rows
+from streamnet.runs.replay import replay
+from tests.cli.invocation import Cli, csv_text, rows
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import pty
 import subprocess
 import sys
 
-from tests.cli.calling import csv_text
-from tests.cli.calling import rows
+from tests.cli.invocation import csv_text, rows
 
 __all__ = ("COMMAND", "STREAM", "begin_to_learn", "on_a_terminal", "redirected", "start")
 

@@ -10,21 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.evaluation import classification
+from streamnet.metrics import classification
 from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
-from tests.cli.calling import Cli
-from tests.cli.calling import csv_text
-from tests.cli.calling import rows
-from tests.cli.calling import write
-from tests.cli.processes import STREAM
-from tests.cli.processes import begin_to_learn
-from tests.cli.processes import start
+from tests.cli.invocation import Cli, csv_text, rows, write
+from tests.cli.processes import STREAM, begin_to_learn, start
 
 READING = "--format --delimiter --header --no-header --missing"
 OPTIONS = {
     "replay": "--target --task --drop --kind --epochs --shuffle-buffer --limit --max-rejected "
-    f"{READING} --candidates --hidden --activation --optimiser --learning-rate --rehearsal --dtype "
+    f"{READING} --candidates --hidden --activation --optimizer --learning-rate --rehearsal --dtype "
     "--criterion "
     "--seed --block-size --threads --config --model --predictions --report --dead-letters --quiet",
     "predict": f"MODEL FILE {READING} --output",
@@ -147,7 +142,7 @@ def test_version_is_that_of_the_package(cli: Cli) -> None:
             ("--learning-rate", "'fast' is not a number"),
         ),
         ("replay good.csv --target label --learning-rate nan", 2, ("--learning-rate is nan",)),
-        ("replay good.csv --target label --optimiser magic", 2, ("'magic'", "adam")),
+        ("replay good.csv --target label --optimizer magic", 2, ("'magic'", "adam")),
         ("replay good.csv --target label --config absent.toml", 2, ("absent.toml",)),
         ("replay - --target label --epochs 2", 2, ("epochs is 2", "standard input")),
         ("replay good.csv --target label --model m.pkl", 2, ("m.pkl", ".safetensors or .json")),

@@ -14,12 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from streamnet.cli.client import _pieces
-from tests.cli.calling import Cli
-from tests.cli.calling import write
-from tests.daemon.processes import Server
-from tests.daemon.processes import running
-from tests.daemon.standing_in import learned_model
+from streamnet.cli.client import _read_chunks
+from tests.cli.invocation import Cli, write
+from tests.daemon.processes import Server, running
+from tests.daemon.stand_ins import learned_model
 
 NOBODY = "--url http://127.0.0.1:1"  # asked only if nothing is wrong before
 SAMPLES = '{"x": 25, "number": 1}\n{"x": 2, "number": 2}\n'
@@ -113,7 +111,7 @@ def test_each_line_of_labels_is_told_also_of_an_id_that_was_there_before(cli: Cl
 def test_what_goes_wrong_is_one_line(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: str, code: int, phrases: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("streamnet.cli.client.PATIENCE", 0.0)
+    monkeypatch.setattr("streamnet.cli.client.RETRY_SECONDS", 0.0)
     write("bad.jsonl", "{}\n\n[1]\n")
     write("good.jsonl", '\n{"x": 1}\n')
     write("wrong.jsonl", "\n\n" + '{"x": 1}\n' * 1500 + '{"x": "many"}\n{"x": 1}\n')
@@ -160,7 +158,7 @@ def test_a_file_that_can_not_be_written_in_the_end_is_told_by_its_own_name(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", ".wine.json.12-34.part")
 
-    monkeypatch.setattr("streamnet.durability.writing.write_durably", full)
+    monkeypatch.setattr("streamnet.durability.files.write_durably", full)
     outcome = cli("client", "download", "wine", "wine.json")
     assert outcome.code == 1
     assert outcome.err == "streamnet: wine.json can't be written: No space left on device\n"
@@ -196,7 +194,7 @@ def test_what_is_in_a_pipe_is_sent_though_more_may_come() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe:
         os.write(writing, b'{"x": 1}\n')
-        pieces = iter(_pieces(pipe))
+        pieces = iter(_read_chunks(pipe))
         assert next(pieces) == b'{"x": 1}\n'  # another way to read would wait for the end
         os.close(writing)
         assert list(pieces) == []

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.durability.folder import StateFolder
-from tests.cli.calling import Cli
+from streamnet.durability.state_directory import StateDirectory
+from tests.cli.invocation import Cli
 from tests.conftest import REPOSITORY
-from tests.durability.killing import CONFIG
-from tests.durability.killing import write_stream
+from tests.durability.killed_runs import CONFIG, write_stream
 
 # A process that heeds no signal is told by what it went on to compile, on machines of any speed: of
 # more than 40 kernels one was there when the signal came, and a few are before it can be heeded.
@@ -70,7 +69,7 @@ def test_a_run_ends_before_anything_was_learned(folder: Path, number: signal.Sig
     assert code == 128 + number
     assert words.splitlines()[-1] == "streamnet: interrupted"
     assert "Traceback" not in words
-    assert StateFolder(folder / "state").generations.numbers() == []
+    assert StateDirectory(folder / "state").generations.numbers() == []
     assert not list(folder.glob("**/.*.part"))
 
 

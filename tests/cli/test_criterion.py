@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cli.calling import Cli
-from tests.cli.calling import csv_text
-from tests.cli.calling import rows
-from tests.cli.calling import write
+from tests.cli.invocation import Cli, csv_text, rows, write
 
 
 def test_the_champion_is_chosen_by_the_criterion_that_is_asked_for(cli: Cli) -> None:

@@ -14,13 +14,8 @@ import pytest
 from sklearn import metrics
 
 from streamnet.modelfiles import Model
-from streamnet.replaying import replay
-from tests.cli.calling import Cli
-from tests.cli.calling import Row
-from tests.cli.calling import csv_text
-from tests.cli.calling import read_csv
-from tests.cli.calling import rows
-from tests.cli.calling import write
+from streamnet.runs.replay import replay
+from tests.cli.invocation import Cli, Row, csv_text, read_csv, rows, write
 
 FLOOR = 1e-4  # no share counts as less, so that one mistake can't ruin the log loss
 

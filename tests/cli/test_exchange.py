@@ -9,7 +9,7 @@ import numpy as np
 
 from streamnet.modelfiles import Model
 from tests import gopher
-from tests.cli.calling import Cli
+from tests.cli.invocation import Cli
 
 
 def before() -> Path:

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.cli.summaries import measures_table
-from streamnet.evaluation import ClassificationEvaluator
-from streamnet.evaluation import RegressionEvaluator
+from streamnet.cli.views.tables import measures_table
+from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 from streamnet.modelfiles import Model
-from tests.cli.calling import Cli
-from tests.cli.calling import csv_text
-from tests.cli.calling import rows
+from tests.cli.invocation import Cli, csv_text, rows
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])

@@ -10,14 +10,8 @@ from pathlib import Path
 import pytest
 
 from streamnet.modelfiles import Model
-from tests.cli.calling import Cli
-from tests.cli.calling import csv_text
-from tests.cli.calling import json_lines
-from tests.cli.calling import read_csv
-from tests.cli.calling import rows
-from tests.cli.calling import write
-from tests.cli.processes import redirected
-from tests.cli.processes import start
+from tests.cli.invocation import Cli, csv_text, json_lines, read_csv, rows, write
+from tests.cli.processes import redirected, start
 
 FULL = Path("/dev/full")
 needs_a_full_device = pytest.mark.skipif(not FULL.exists(), reason="no device that is always full")

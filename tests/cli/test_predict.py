@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 
 from streamnet.modelfiles import Model
-from streamnet.replaying import replay
-from tests.cli.calling import Cli
-from tests.cli.calling import Row
-from tests.cli.calling import csv_text
-from tests.cli.calling import json_lines
-from tests.cli.calling import read_csv
-from tests.cli.calling import rows
-from tests.cli.calling import write
+from streamnet.runs.replay import replay
+from tests.cli.invocation import Cli, Row, csv_text, json_lines, read_csv, rows, write
 
 NEW = rows(90, start=1000)
 

@@ -14,22 +14,19 @@ from typing import Any
 import pytest
 from sklearn.metrics import accuracy_score
 
-from streamnet.cli.options import DataOptions
-from streamnet.cli.options import EncoderOptions
-from streamnet.cli.options import OutputOptions
-from streamnet.cli.options import PopulationOptions
-from streamnet.cli.options import ReadingOptions
-from streamnet.cli.options import RunOptions
-from streamnet.cli.options import SearchOptions
-from streamnet.cli.options import SelectionOptions
+from streamnet.cli.options import (
+    DataOptions,
+    EncoderOptions,
+    OutputOptions,
+    PopulationOptions,
+    ReadingOptions,
+    RunOptions,
+    SearchOptions,
+    SelectionOptions,
+)
 from streamnet.modelfiles import Model
-from streamnet.settings import RunSettings
-from tests.cli.calling import Cli
-from tests.cli.calling import csv_text
-from tests.cli.calling import json_lines
-from tests.cli.calling import read_csv
-from tests.cli.calling import rows
-from tests.cli.calling import write
+from streamnet.settings.run import RunSettings
+from tests.cli.invocation import Cli, csv_text, json_lines, read_csv, rows, write
 
 TIMES = ("seconds", "startup_seconds", "samples_per_second")
 
@@ -266,11 +263,11 @@ def test_kinds_of_several_columns_are_told_by_repeating_the_option(cli: Cli) -> 
 
 
 def test_candidates_are_those_asked_for(cli: Cli) -> None:
-    arguments = "--target label --hidden 5,3-2 --activation relu --optimiser sgd,adam --quiet"
+    arguments = "--target label --hidden 5,3-2 --activation relu --optimizer sgd,adam --quiet"
     assert cli("replay", good(), *arguments.split(), "--report", "report.json").code == 0
     report = json.loads(Path("report.json").read_text(encoding="utf-8"))
     settings = [row["settings"] for row in report["candidates"]]
-    assert {(tuple(one["hidden"]), one["optimiser"]) for one in settings} == {
+    assert {(tuple(one["hidden"]), one["optimizer"]) for one in settings} == {
         ((5,), "sgd"), ((5,), "adam"), ((3, 2), "sgd"), ((3, 2), "adam")
     }  # fmt: skip
 

@@ -8,8 +8,8 @@ import pytest
 
 from streamnet.cli.run import reload
 from streamnet.errors import ConfigurationError
-from streamnet.replaying import Replay
-from streamnet.settings import load
+from streamnet.runs.replay import Replay
+from streamnet.settings.run import load
 
 CONFIG = """
 [source]

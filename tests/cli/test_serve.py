@@ -7,25 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.cli.reloading import Reloading
-from streamnet.cli.section import access_of
-from streamnet.cli.section import address_of
-from streamnet.cli.section import limits_of
-from streamnet.daemon.access import Scope
-from streamnet.daemon.limits import Limits
-from streamnet.daemon.registry import Registry
+from streamnet.cli.serve import ConfigReloader, build_address, build_limits, read_access
+from streamnet.daemon.hosting.registry import Registry
+from streamnet.daemon.http.access import Limits, Scope
 from streamnet.daemon.server import Address
 from streamnet.errors import ConfigurationError
-from streamnet.settings_daemon import ServeSection
-from streamnet.settings_daemon import load
-from tests.cli.calling import Cli
-from tests.cli.calling import write
+from streamnet.settings.daemon import ServeSection, load
+from tests.cli.invocation import Cli, write
 
 
 def test_the_example_says_the_defaults(repository: Path) -> None:
     given = load(repository / "config" / "serve.toml").serve
-    assert address_of(given) == address_of(ServeSection()) == Address()
-    assert limits_of(given) == limits_of(ServeSection()) == Limits()
+    assert build_address(given) == build_address(ServeSection()) == Address()
+    assert build_limits(given) == build_limits(ServeSection()) == Limits()
 
 
 def test_what_is_given_is_used() -> None:
@@ -38,10 +32,10 @@ def test_what_is_given_is_used() -> None:
         max_rate=5,
         drain_seconds=1.0,
     )
-    address = address_of(given)
+    address = build_address(given)
     assert (address.port, address.scheme, address.key) == (1, "https", Path("k.pem"))
     assert "a.example:1" in address.names(1)
-    limits = limits_of(given)
+    limits = build_limits(given)
     assert (limits.body, limits.rate) == (10, 5)
 
 
@@ -50,8 +44,8 @@ def test_tokens_are_read_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     write("tokens", "first-first-first read").chmod(0o600)
     config = write("serve.toml", "[serve]\ntoken_file = 'tokens'\n")
     settings = load(config)
-    access = access_of(settings.serve)
-    reload = Reloading(config, settings, Registry(Path("models")), access, Limits())
+    access = read_access(settings.serve)
+    reload = ConfigReloader(config, settings, Registry(Path("models")), access, Limits())
     write("tokens", "second-second-second learn")
     assert reload() == "serve.toml and its tokens were read again"
     assert access.allows(b"Bearer second-second-second", Scope.LEARN)
@@ -75,7 +69,7 @@ def test_a_run_file_that_cannot_be_served_is_one_line(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, text: str, phrases: tuple[str, ...]
 ) -> None:
     monkeypatch.delenv("STREAMNET_TOKEN", raising=False)
-    monkeypatch.setattr("streamnet.daemon.logs.log_as_json", lambda level: None)
+    monkeypatch.setattr("streamnet.daemon.server.log_as_json", lambda level: None)
     monkeypatch.setattr("sys.setswitchinterval", lambda seconds: None)
     write("serve.toml", text)
     outcome = cli("serve", "serve.toml")
@@ -98,7 +92,7 @@ def test_what_models_can_not_begin_with_is_one_line_and_no_other_start_helps(
     code: int,
     complaint: str,
 ) -> None:
-    monkeypatch.setattr("streamnet.daemon.logs.log_as_json", lambda level: None)
+    monkeypatch.setattr("streamnet.daemon.server.log_as_json", lambda level: None)
     monkeypatch.setattr("sys.setswitchinterval", lambda seconds: None)
     write("serve.toml", "[serve]\ndir = 'models'\nport = 0\n")
     Path(file).parent.mkdir(parents=True, exist_ok=True)

@@ -9,14 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.calling import Cli
-from tests.cli.calling import csv_text
-from tests.cli.calling import read_csv
-from tests.cli.calling import rows
-from tests.cli.calling import write
-from tests.cli.processes import COMMAND
-from tests.cli.processes import redirected
-from tests.cli.processes import start
+from tests.cli.invocation import Cli, csv_text, read_csv, rows, write
+from tests.cli.processes import COMMAND, redirected, start
 
 RUN = ("--target", "label", "--candidates", "1")
 INTERRUPTED_EARLY = """

@@ -14,12 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.durability.folder import StateFolder
-from tests.cli.calling import Cli
+from streamnet.durability.state_directory import StateDirectory
+from tests.cli.invocation import Cli
 from tests.conftest import REPOSITORY
-from tests.durability.killing import CONFIG
-from tests.durability.killing import left
-from tests.durability.killing import write_stream
+from tests.durability.killed_runs import CONFIG, left, write_stream
 
 STATE = ("--state", "state")
 
@@ -245,7 +243,7 @@ def test_verify_compares_every_bit(ran: Cli, run_file: Path) -> None:
 @pytest.mark.parametrize("inherited", [None, [2, 1]])
 def test_verify_bears_what_an_earlier_release_began(ran: Cli, inherited: list[int] | None) -> None:
     # Such a state does not tell what is inherited; one that went on from it tells all that was.
-    generations = StateFolder(Path("state")).generations
+    generations = StateDirectory(Path("state")).generations
     newest = generations.newest()
     assert newest is not None
     encoder = {**newest.tree["learner"]["encoder"], "inherited": inherited}
@@ -256,7 +254,7 @@ def test_verify_bears_what_an_earlier_release_began(ran: Cli, inherited: list[in
 
 
 def test_what_differs_since_versions_do_is_told(ran: Cli) -> None:
-    generations = StateFolder(Path("state")).generations
+    generations = StateDirectory(Path("state")).generations
     newest = generations.newest()
     assert newest is not None
     older = {**newest.tree["numerics"], "numpy": "0.1"}

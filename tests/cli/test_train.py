@@ -11,13 +11,10 @@ import polars as pl
 import pytest
 
 from streamnet.modelfiles import Model
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from tests.cli.calling import Cli
-from tests.cli.processes import on_a_terminal
-from tests.cli.processes import start
-from tests.engine.sets import moons
-from tests.engine.sets import slope
+from streamnet.samples import Field, Kind
+from tests.cli.invocation import Cli
+from tests.cli.processes import on_a_terminal, start
+from tests.engine.sets import moons, slope
 
 QUICK = ("--epochs", 5, "--tries", 2, "--hidden", "8", "--learning-rate", 0.1, "--decay", 0.05)
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from streamnet.replaying import replay
-from streamnet.samples import Kind
-from streamnet.samples import Task
-from tests.cli.calling import Cli
+from streamnet.runs.replay import replay
+from streamnet.samples import Kind, Task
+from tests.cli.invocation import Cli
 
 ROWS = [{"zip": 10_000 + i % 2, "x": i % 3, "y": int(i % 2 == (i % 3 == 1))} for i in range(800)]
 FRAME = pl.DataFrame(ROWS)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
-from tests.daemon.calling import client
-from tests.daemon.standing_in import StandIn
-from tests.daemon.standing_in import StandInRegistry
+from tests.daemon.app_client import client
+from tests.daemon.stand_ins import StandIn, StandInRegistry
 
 
 @pytest.fixture

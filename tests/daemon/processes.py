@@ -57,7 +57,7 @@ class Server:
 @contextmanager
 def running(options: dict[str, Any] | None = None, **environment: str) -> Iterator[Server]:
     """A server of stand-ins."""
-    command = [sys.executable, "-m", "tests.daemon.serving", json.dumps(options or {})]
+    command = [sys.executable, "-m", "tests.daemon.stand_in_server", json.dumps(options or {})]
     server = Server(command, **environment)
     try:
         yield server

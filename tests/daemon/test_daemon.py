@@ -10,14 +10,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 
-from streamnet.daemon.client import Client
-from streamnet.daemon.shapes import Confusion
-from streamnet.daemon.shapes import Status
+from streamnet.client.clients import Client
+from streamnet.client.schemas import Confusion, Status
 from streamnet.errors import RefusedError
 from streamnet.modelfiles import Model
 from tests.daemon.processes import Server

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamnet.daemon.logs import log_as_json
+from streamnet.daemon.server import log_as_json
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.daemon.notify import notify
-from streamnet.daemon.notify import watchdog_seconds
+from streamnet.daemon.server import notify, watchdog_seconds
 
 
 @pytest.mark.parametrize("abstract", [False, True])

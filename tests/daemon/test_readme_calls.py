@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import IN_CI
-from tests.daemon.processes import REPOSITORY
-from tests.daemon.processes import Server
+from tests.daemon.processes import REPOSITORY, Server
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 CALLS = [line for line in README.splitlines() if line.startswith("curl ")]

@@ -20,18 +20,14 @@ import anyio
 import httpx
 import pytest
 
-from streamnet.cli.reloading import Reloading
-from streamnet.daemon.access import Access
-from streamnet.daemon.client import Client
-from streamnet.daemon.limits import Limits
-from streamnet.daemon.registry import Registry
-from streamnet.errors import ConflictError
-from streamnet.errors import RefusedError
-from streamnet.settings_daemon import load
+from streamnet.cli.serve import ConfigReloader
+from streamnet.client.clients import Client
+from streamnet.daemon.hosting.registry import Registry
+from streamnet.daemon.http.access import Access, Limits
+from streamnet.errors import ConflictError, RefusedError
+from streamnet.settings.daemon import load
 from tests.conftest import Runner
-from tests.daemon.hosting import hosting_all
-from tests.daemon.hosting import settings_of
-from tests.daemon.hosting import until
+from tests.daemon.hosted_models import hosting_all, settings_of, until
 from tests.daemon.processes import Server
 
 IN_TIME = 120.0
@@ -191,7 +187,7 @@ def test_a_model_that_is_being_deleted_holds_up_the_whole_run_file(
 
     async def main() -> None:
         async with hosting_all(tmp_path / "models") as registry:
-            reload = Reloading(path, settings, registry, Access(), limits)
+            reload = ConfigReloader(path, settings, registry, Access(), limits)
             await (await registry.create("lamp", settings_of())).opened()
             write(path, "lamp", "new", serve="max_body = 300\n")
             async with anyio.create_task_group() as group:

@@ -16,15 +16,10 @@ import anyio
 import httpx2
 import pytest
 
-from streamnet.daemon.server import Address
-from streamnet.daemon.server import serve
-from streamnet.errors import ConfigurationError
-from streamnet.errors import StreamnetError
-from tests.daemon.processes import Server
-from tests.daemon.processes import connected
-from tests.daemon.processes import running
-from tests.daemon.processes import said
-from tests.daemon.standing_in import StandInRegistry
+from streamnet.daemon.server import Address, serve
+from streamnet.errors import ConfigurationError, StreamnetError
+from tests.daemon.processes import Server, connected, running, said
+from tests.daemon.stand_ins import StandInRegistry
 
 SLOW = {"header_seconds": 0.4, "body_seconds": 0.4, "connections": 5}
 

@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
-from copy import copy
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamnet.datasets import Sample
-from streamnet.datasets import Set
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import StreamnetError
+from streamnet.datasets import Sample, Set
+from streamnet.errors import ConfigurationError, DataError, StreamnetError
 from streamnet.features import Encoder
 from streamnet.samples import Task
 

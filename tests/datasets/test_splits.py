@@ -10,17 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 from sklearn.model_selection import StratifiedKFold
 
-from streamnet.datasets import kfold
-from streamnet.datasets import split
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
+from streamnet.datasets import kfold, split
+from streamnet.errors import ConfigurationError, DataError
 from streamnet.samples import Task
 
 LABELS = Task.CLASSIFICATION

@@ -11,9 +11,7 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -25,10 +23,8 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from streamnet.learning.warmup import warm_up
 from streamnet.samples import Task
-from streamnet.settings import RunSettings
-from tests.durability.killing import Killer
-from tests.durability.killing import replay_here
-from tests.durability.killing import settings_of
+from streamnet.settings.run import RunSettings
+from tests.durability.killed_runs import Killer, replay_here, settings_of
 
 __all__ = ("BLOCK_SIZES", "THREADS")
 

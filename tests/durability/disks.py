@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from streamnet.durability.files import Files
+from streamnet.durability.files import FileSystem
 
 __all__ = ("DURABLE", "FAULTS", "Faulty", "Killed", "Memory", "Power", "disk_after")
 
-DURABLE = ("open_new", "open_end", "write", "fsync", "rename", "fsync_dir", "unlink")
+DURABLE = ("open_new", "open_truncated_at", "write", "fsync", "rename", "fsync_dir", "unlink")
 FAULTS = ("kill", "torn", "ENOSPC", "EIO", "short")
 
 
@@ -35,7 +34,7 @@ class Power(NamedTuple):
     content: str  # of files not synced: synced, full, half, zeros
 
 
-class Memory(Files):
+class Memory(FileSystem):
     """A file system in memory that knows what a power cut would leave."""
 
     def __init__(self) -> None:
@@ -63,8 +62,8 @@ class Memory(Files):
         inode.seen = b""
         return self._open(inode, 0)
 
-    def open_end(self, path: Path, length: int) -> int:
-        self.calls.append("open_end")
+    def open_truncated_at(self, path: Path, length: int) -> int:
+        self.calls.append("open_truncated_at")
         if path not in self.names_seen:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
         inode = self.names_seen[path]
@@ -136,7 +135,7 @@ class Memory(Files):
         self._locks[handle] = path
         return handle
 
-    def is_there(self, handle: int, path: Path) -> bool:
+    def is_same_file(self, handle: int, path: Path) -> bool:
         if handle in self._locks:
             return self._locks[handle] == path
         if path not in self.names_seen:
@@ -190,7 +189,7 @@ def disk_after(disk: Memory) -> Memory:
     return after
 
 
-class Faulty(Files):
+class Faulty(FileSystem):
     """Passes calls on to another one, and lets durable call number ``at`` go wrong.
 
     Args:
@@ -200,7 +199,7 @@ class Faulty(Files):
         times: How many calls from there on go wrong.
     """
 
-    def __init__(self, files: Files, at: int, fault: str, *, times: int = 1) -> None:
+    def __init__(self, files: FileSystem, at: int, fault: str, *, times: int = 1) -> None:
         self._files = files
         self._at = at
         self._fault = fault
@@ -234,8 +233,8 @@ class Faulty(Files):
     def open_new(self, path: Path) -> int:
         return int(self._call("open_new", path))
 
-    def open_end(self, path: Path, length: int) -> int:
-        return int(self._call("open_end", path, length))
+    def open_truncated_at(self, path: Path, length: int) -> int:
+        return int(self._call("open_truncated_at", path, length))
 
     def write(self, handle: int, data: bytes) -> int:
         return int(self._call("write", handle, data))
@@ -275,5 +274,5 @@ class Faulty(Files):
         handle: int | None = self._call("lock", path)
         return handle
 
-    def is_there(self, handle: int, path: Path) -> bool:
-        return bool(self._call("is_there", handle, path))
+    def is_same_file(self, handle: int, path: Path) -> bool:
+        return bool(self._call("is_same_file", handle, path))

@@ -13,10 +13,9 @@ from tempfile import TemporaryDirectory
 
 import anyio
 
-from streamnet.replaying import Replay
-from streamnet.settings import RunSettings
-from streamnet.settings import parse
-from tests.durability.killing import write_stream
+from streamnet.runs.replay import Replay
+from streamnet.settings.run import RunSettings, parse
+from tests.durability.killed_runs import write_stream
 
 __all__ = ("FOLDER", "SAMPLES", "settings_of", "write_golden")
 
@@ -29,7 +28,7 @@ evaluation = {window = 50}
 state = {dir = "state", every_samples = 100}
 population.candidate = [
     {hidden = 4, rehearsal = 1, memory = 20},
-    {hidden = [4, 3], optimiser = "adam"},
+    {hidden = [4, 3], optimizer = "adam"},
 ]
 """
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from streamnet.durability.files import Files
-from streamnet.durability.generations import Generations
-from streamnet.durability.tree import Tree
+from streamnet.durability.checkpoint import StateDict
+from streamnet.durability.files import FileSystem
+from streamnet.durability.state_directory import Generations
 
 __all__ = ("FOLDER", "Writer", "found", "tree_of")
 
 FOLDER = Path("/state")
 
 
-def tree_of(step: int) -> Tree:
+def tree_of(step: int) -> StateDict:
     """A state of its own for each step, with more in it than would fit by accident."""
     return {"step": step, "weights": np.full(8, step, np.float32), "word": f"step {step}"}
 
@@ -28,7 +28,7 @@ class Writer:
         first: Number of its first state.
     """
 
-    def __init__(self, files: Files, folder: Path = FOLDER, first: int = 0) -> None:
+    def __init__(self, files: FileSystem, folder: Path = FOLDER, first: int = 0) -> None:
         self.generations = Generations(folder, files=files)
         self.acknowledged = first - 1
         self.tried = first - 1
@@ -40,7 +40,7 @@ class Writer:
         self.acknowledged = self.tried
 
 
-def found(files: Files, folder: Path = FOLDER) -> int:
+def found(files: FileSystem, folder: Path = FOLDER) -> int:
     """The step that a process finds that goes on from a disk; -1 if there is nothing yet.
 
     It fails if the state is not exactly one that was written.

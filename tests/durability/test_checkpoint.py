@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamnet.durability.checkpoint import MAGIC
-from streamnet.durability.checkpoint import DamagedError
-from streamnet.durability.checkpoint import decode
-from streamnet.durability.checkpoint import encode
-from streamnet.durability.checkpoint import encode_parts
+from streamnet.durability.checkpoint import (
+    MAGIC,
+    CorruptCheckpointError,
+    decode,
+    encode,
+    encode_parts,
+)
 from tests.conftest import Counted
 from tests.learning.streams import differences
 
@@ -58,12 +60,12 @@ def test_every_flipped_bit_and_every_cut_is_noticed(counted: Counted) -> None:
     for place in range(8 * len(data)):
         wrong = bytearray(data)
         wrong[place // 8] ^= 1 << place % 8
-        with pytest.raises(DamagedError):
+        with pytest.raises(CorruptCheckpointError):
             decode(bytes(wrong))
     for length in range(len(data)):
-        with pytest.raises(DamagedError):
+        with pytest.raises(CorruptCheckpointError):
             decode(data[:length])
-    with pytest.raises(DamagedError):
+    with pytest.raises(CorruptCheckpointError):
         decode(data + b"\0")
     counted("damage", 9 * len(data) + 1)
 
@@ -85,13 +87,13 @@ def sealed(data: bytes) -> bytes:
     ],
 )
 def test_a_file_that_was_made_wrong_on_purpose_is_refused(frame: bytes, why: str) -> None:
-    with pytest.raises(DamagedError, match=why):
+    with pytest.raises(CorruptCheckpointError, match=why):
         decode(sealed(frame))
 
 
 @pytest.mark.parametrize("content", [b"", bytes(5000), b"PK\x03\x04" * 100])
 def test_empty_zeroed_and_foreign_files_are_refused(content: bytes) -> None:
-    with pytest.raises(DamagedError):
+    with pytest.raises(CorruptCheckpointError):
         decode(content)
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from streamnet.samples import Task
 from tests.conftest import Counted
-from tests.durability.circumstances import BLOCK_SIZES
-from tests.durability.circumstances import THREADS
-from tests.untraced import found_by
+from tests.durability.circumstances import BLOCK_SIZES, THREADS
+from tests.processes import found_by
 
 
 @pytest.mark.timeout(300)

@@ -8,25 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.durability import generations as module
+from streamnet.durability import state_directory as module
 from streamnet.durability.checkpoint import encode
-from streamnet.durability.generations import Generations
-from streamnet.durability.writing import PART
-from streamnet.durability.writing import write_durably
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DamagedStateError
-from streamnet.errors import StateError
+from streamnet.durability.files import PARTIAL_SUFFIX, write_durably
+from streamnet.durability.state_directory import Generations
+from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 from tests.conftest import Counted
-from tests.durability.disks import FAULTS
-from tests.durability.disks import Faulty
-from tests.durability.disks import Killed
-from tests.durability.disks import Memory
-from tests.durability.disks import Power
-from tests.durability.disks import disk_after
-from tests.durability.histories import FOLDER
-from tests.durability.histories import Writer
-from tests.durability.histories import found
-from tests.durability.histories import tree_of
+from tests.durability.disks import FAULTS, Faulty, Killed, Memory, Power, disk_after
+from tests.durability.histories import FOLDER, Writer, found, tree_of
 
 SAVES = 8
 
@@ -63,10 +52,10 @@ def crash_cases() -> int:
             # Whatever happened, the next process goes on.
             after = disk_after(disk)
             following = Writer(after, first=step + 1)
-            following.generations.tidy()
+            following.generations.clean_up()
             following.save()
             assert found(disk_after(after)) == step + 1
-            assert not [name for name in after.names(FOLDER) if name.endswith(PART)]
+            assert not [name for name in after.names(FOLDER) if name.endswith(PARTIAL_SUFFIX)]
             cases += 1
     return cases
 
@@ -209,7 +198,7 @@ def written_in_place(path: Path, *data: bytes, files: Memory) -> None:
 
 
 def without_fsync(path: Path, *data: bytes, files: Memory) -> None:
-    part = path.with_name("new" + PART)
+    part = path.with_name("new" + PARTIAL_SUFFIX)
     handle = files.open_new(part)
     files.write(handle, b"".join(data))
     files.rename(part, path)
@@ -217,7 +206,7 @@ def without_fsync(path: Path, *data: bytes, files: Memory) -> None:
 
 
 def without_fsync_of_the_folder(path: Path, *data: bytes, files: Memory) -> None:
-    part = path.with_name("new" + PART)
+    part = path.with_name("new" + PARTIAL_SUFFIX)
     handle = files.open_new(part)
     files.write(handle, b"".join(data))
     files.fsync(handle)
@@ -274,7 +263,7 @@ def test_removing_the_old_before_the_new_is_durable_is_noticed(
 def test_keeping_one_generation_only_is_noticed(
     monkeypatch: pytest.MonkeyPatch, counted: Counted
 ) -> None:
-    monkeypatch.setattr(module, "FEWEST", 1)
+    monkeypatch.setattr(module, "MIN_GENERATIONS", 1)
     defaults = Generations.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "keep", 1)

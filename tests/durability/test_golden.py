@@ -9,13 +9,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from streamnet.durability.folder import StateFolder
-from streamnet.pipeline.standing import standing_of
-from streamnet.replaying import Replay
-from tests.durability.golden import FOLDER
-from tests.durability.golden import SAMPLES
-from tests.durability.golden import settings_of
-from tests.durability.killing import write_stream
+from streamnet.durability.state_directory import StateDirectory
+from streamnet.pipeline.state.maintenance import read_state_status
+from streamnet.runs.replay import Replay
+from tests.durability.golden import FOLDER, SAMPLES, settings_of
+from tests.durability.killed_runs import write_stream
 
 RELEASES = sorted(path.name for path in FOLDER.glob("release-*"))
 
@@ -35,13 +33,13 @@ def test_a_state_of_an_earlier_release_is_gone_on_from(
     golden = FOLDER / release
     shutil.copy(golden / "state.checkpoint", "state/checkpoints/000000000000.checkpoint")
     shutil.copy(golden / "dead-letters.jsonl", "state")
-    before = standing_of(Path("state"))
+    before = read_state_status(Path("state"))
     assert before.counts == {"read": SAMPLES + 13, "learned": SAMPLES, "rejected": 13}
     result = anyio.run(Replay(settings_of(100_000), resume=True).run)
     assert result.report["learned"] == 1470
     assert result.report["rejected"] == 30
     assert len(Path("state/dead-letters.jsonl").read_text().splitlines()) == 30
     assert result.report["served"]["accuracy"] > 0.7
-    newest = StateFolder(Path("state")).generations.newest()
+    newest = StateDirectory(Path("state")).generations.newest()
     assert newest is not None
     assert newest.tree["lineage"] == before.tree["lineage"]

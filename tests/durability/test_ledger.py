@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.durability.ledger import Ledger
+from streamnet.durability.provenance import Ledger
 
 N = 2500
 MARKS = np.arange(3 * N, dtype=np.int64).reshape(N, 3)

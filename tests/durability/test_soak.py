@@ -13,19 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamnet.durability.files import Files
-from streamnet.durability.folder import StateFolder
+from streamnet.durability.files import FileSystem
+from streamnet.durability.state_directory import StateDirectory
 from streamnet.learning.serving import Served
-from streamnet.pipeline import Pipeline
-from streamnet.pipeline import Rejections
-from streamnet.pipeline.state import State
-from streamnet.samples import Block
-from streamnet.samples import DeadLetter
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Position
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.pipeline import Pipeline, Rejections
+from streamnet.pipeline.state.store import State
+from streamnet.samples import Block, DeadLetter, Field, Kind, Position, Schema, Task
 from streamnet.sources import Source
 from tests.conftest import Counted
 from tests.durability.disks import DURABLE
@@ -86,7 +79,7 @@ class Weather:
             raise OSError((28, 5, 30)[int(turn) % 3], "weather")
 
 
-def under(weather: Weather, files: Files) -> Files:
+def under(weather: Weather, files: FileSystem) -> FileSystem:
     """The same files, of which durable calls fail when the weather is bad."""
 
     class Exposed(type(files)):  # type: ignore[misc]
@@ -100,7 +93,7 @@ def under(weather: Weather, files: Files) -> Files:
             return real(*arguments)
 
         setattr(Exposed, name, call)
-    exposed: Files = Exposed()
+    exposed: FileSystem = Exposed()
     return exposed
 
 
@@ -133,7 +126,7 @@ def soaked(folder: Path, samples: int, period: float) -> tuple[Probe, Pipeline, 
     probe = Probe(samples // 100)
     pipeline = Pipeline(
         Endless(samples),
-        candidates=[candidate(), candidate(learning_rate=1e6, optimiser="sgd", activation="relu")],
+        candidates=[candidate(), candidate(learning_rate=1e6, optimizer="sgd", activation="relu")],
         rejections=Rejections(folder / "rejected.jsonl"),
         sinks=[weather, probe],
         state=state,
@@ -146,7 +139,7 @@ def check(folder: Path, pipeline: Pipeline, samples: int) -> None:
     report = pipeline.report()
     assert report["learned"] == samples // SIZE * SIZE
     assert report["rejected"] == samples // SIZE
-    newest = StateFolder(folder / "state").generations.newest()
+    newest = StateDirectory(folder / "state").generations.newest()
     assert newest is not None
     assert newest.tree["reading"]["number"] == report["learned"]
     assert len((folder / "rejected.jsonl").read_text().splitlines()) == report["rejected"]

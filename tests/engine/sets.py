@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streamnet.datasets import Sample
-from streamnet.datasets import Set
+from streamnet.datasets import Sample, Set
 from streamnet.engine import Engine
 
 __all__ = ("SONAR", "WINE", "moons", "quick", "slope")

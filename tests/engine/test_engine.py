@@ -14,26 +14,17 @@ import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.datasets import Sample
-from streamnet.datasets import Set
-from streamnet.engine import Engine
-from streamnet.engine import Improvement
+from streamnet.datasets import Sample, Set
+from streamnet.engine import Engine, Improvement
 from streamnet.engine.contest import Contest
-from streamnet.engine.parts import Parts
-from streamnet.engine.parts import parts_of
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import NoCandidateError
+from streamnet.engine.data import DataSplit, split_data
+from streamnet.errors import ConfigurationError, DataError, NoCandidateError
 from streamnet.modelfiles import Model
-from streamnet.networks.candidate import CandidateSettings
 from streamnet.networks.population import Population
 from streamnet.samples import Task
-from streamnet.selection.criteria import criterion
-from tests.engine.sets import SONAR
-from tests.engine.sets import WINE
-from tests.engine.sets import moons
-from tests.engine.sets import quick
-from tests.engine.sets import slope
+from streamnet.selection.criteria import find_criterion
+from streamnet.settings.candidate import CandidateSettings
+from tests.engine.sets import SONAR, WINE, moons, quick, slope
 
 
 def without_times(report: dict[str, Any]) -> dict[str, Any]:
@@ -75,12 +66,12 @@ def test_the_reported_part_has_no_say_in_the_choice() -> None:
     """Whatever becomes of its targets, history and model stay the same to the bit."""
     settings = quick().settings
     block = moons(100).block()
-    parts = parts_of(block, settings)
+    parts = split_data(block, settings)
     assert parts.test is not None
     spoiled = replace(parts.test, target=np.full(len(parts.test), "up", object))
 
-    def outcome(parts: Parts) -> tuple[list[Improvement], NDArray[np.float64]]:
-        judge = criterion("distance")
+    def outcome(parts: DataSplit) -> tuple[list[Improvement], NDArray[np.float64]]:
+        judge = find_criterion("distance")
         contest = Contest(Task.CLASSIFICATION, parts, judge, settings, lambda _: None)
         anyio.run(contest.run)
         return contest.winners.history, contest.model().outputs(block)
@@ -315,10 +306,10 @@ def test_words_and_gaps_go_through_the_encoder(tmp_path: Path) -> None:
 def test_the_encoder_learns_from_the_part_to_learn_only() -> None:
     engine = quick(refit=False)
     block = moons(60).block()
-    training = parts_of(block, engine.settings).training
+    training = split_data(block, engine.settings).training
     model = engine.fit(block).model
-    centre = model.document()["encoder"]["moments"][0][1]
-    assert centre == pytest.approx(training.numbers[:, 0].mean())
+    center = model.document()["encoder"]["moments"][0][1]
+    assert center == pytest.approx(training.numbers[:, 0].mean())
 
 
 def test_records_that_cannot_be_read_are_counted(tmp_path: Path) -> None:

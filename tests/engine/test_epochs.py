@@ -3,8 +3,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from streamnet.engine.epochs import EpochCutter
-from streamnet.engine.epochs import Epochs
+from streamnet.engine.data import EpochCutter, Epochs
 from streamnet.samples import Block
 from tests.engine.sets import moons
 

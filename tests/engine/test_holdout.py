@@ -5,25 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from sklearn.metrics import accuracy_score
-from sklearn.metrics import confusion_matrix
-from sklearn.metrics import log_loss
-from sklearn.metrics import mean_absolute_error
-from sklearn.metrics import mean_squared_error
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+)
 
-from streamnet.engine.fitted import FittedEncoder
+from streamnet.engine.data import FittedEncoder
 from streamnet.engine.holdout import HoldoutEvaluator
 from streamnet.features.encoder import Encoder
-from streamnet.learning.trainer import Scored
-from streamnet.networks.members import Answers
+from streamnet.learning.trainer import Predicted
+from streamnet.networks.parameters import NetworkOutputs
 from streamnet.samples import Task
-from tests.engine.sets import moons
-from tests.engine.sets import slope
+from tests.engine.sets import moons, slope
 
 
-def scored_of(fitted: FittedEncoder, block, outputs, alive, *, ends_round: bool) -> Scored:
+def scored_of(fitted: FittedEncoder, block, outputs, alive, *, ends_round: bool) -> Predicted:
     encoded = fitted.encode(replace(block, learned=False))
-    return Scored(encoded, 0, Answers(outputs, alive), ends_round)
+    return Predicted(encoded, 0, NetworkOutputs(outputs, alive), ends_round)
 
 
 def test_labels_are_counted_as_scikit_learn_does() -> None:

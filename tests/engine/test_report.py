@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.dummy import DummyClassifier
-from sklearn.dummy import DummyRegressor
-from sklearn.metrics import accuracy_score
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.metrics import mean_absolute_error
-from sklearn.metrics import root_mean_squared_error
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    mean_absolute_error,
+    root_mean_squared_error,
+)
 
-from streamnet.datasets import Sample
-from streamnet.datasets import Set
-from streamnet.engine.report import baselines_of
-from streamnet.evaluation import Evaluation
-from streamnet.evaluation import RegressionEvaluation
+from streamnet.datasets import Sample, Set
+from streamnet.engine.report import evaluate_baselines
+from streamnet.metrics import Evaluation, RegressionEvaluation
 
 random = np.random.default_rng(0)
 
@@ -34,7 +33,7 @@ def test_labels_are_compared_with_the_most_frequent_one_of_the_training_part() -
     assert reported.target is not None
     truth = reported.target.tolist()
     model = Evaluation.of(truth, truth, labels=("a", "b", "c"))
-    (name, found), *others = baselines_of(training, reported, model).items()
+    (name, found), *others = evaluate_baselines(training, reported, model).items()
     dummy = DummyClassifier(strategy="most_frequent").fit(training.numbers, training.target)
     said = dummy.predict(reported.numbers)
     assert (name, others) == ("majority", [])
@@ -53,7 +52,7 @@ def test_numbers_are_compared_with_the_mean_of_the_training_part() -> None:
     training, reported = parts
     assert reported.target is not None
     model = RegressionEvaluation.of(reported.target, reported.target)
-    (name, found), *others = baselines_of(training, reported, model).items()
+    (name, found), *others = evaluate_baselines(training, reported, model).items()
     said = DummyRegressor().fit(training.numbers, training.target).predict(reported.numbers)
     assert (name, others) == ("mean", [])
     assert found["mae"] == pytest.approx(mean_absolute_error(reported.target, said))
@@ -65,4 +64,7 @@ def test_the_mean_of_largest_numbers_is_one() -> None:
     for _ in range(4):
         rows.add(Sample([0.0], value=1e300))
     block = rows.block()
-    assert baselines_of(block, block, RegressionEvaluation.of([1.0], [1.0]))["mean"]["mae"] == 0.0
+    assert (
+        evaluate_baselines(block, block, RegressionEvaluation.of([1.0], [1.0]))["mean"]["mae"]
+        == 0.0
+    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,13 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.features import Encoded
-from streamnet.samples import Block
-from streamnet.samples import Field
-from streamnet.samples import Inputs
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import SparseRows
-from streamnet.samples import Task
+from streamnet.samples import Block, Field, Inputs, Kind, Schema, SparseRows, Task
 
 __all__ = ("Columns", "active", "block_of", "cut", "flat", "sparse_of")
 
@@ -85,7 +78,7 @@ def flat(encoded: Sequence[Encoded]) -> list[Any]:
     for part in encoded:
         dense = [row.tobytes() for row in part.inputs.dense]
         targets = [array.tolist() for array in (part.label, part.known) if len(array)]
-        targets += [array.tobytes() for array in (part.goal, part.centre, part.spread)]
+        targets += [array.tobytes() for array in (part.goal, part.center, part.spread)]
         samples += [
             (d, a, [t[i] if isinstance(t, list) else t[8 * i : 8 * i + 8] for t in targets])
             for i, (d, a) in enumerate(zip(dense, active(part.inputs), strict=True))

@@ -2,25 +2,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.features import Encoder
-from streamnet.features.duplicates import ALIKE
-from streamnet.features.duplicates import AMONG
-from streamnet.features.duplicates import EVERY
-from streamnet.features.duplicates import Duplicates
-from streamnet.samples import Kind
-from streamnet.samples import Task
-from tests.features.blocks import Columns
-from tests.features.blocks import block_of
+from streamnet.features.duplicates import (
+    DECISION_INTERVAL,
+    MAX_COMPARED,
+    MIN_CORRELATION,
+    DuplicateFilter,
+)
+from streamnet.samples import Kind, Task
+from tests.features.blocks import Columns, block_of
 
 
-def learned(dense: NDArray[np.floating]) -> Duplicates:
-    duplicates = Duplicates()
+def learned(dense: NDArray[np.floating]) -> DuplicateFilter:
+    duplicates = DuplicateFilter()
     duplicates.drop(dense.copy(), learn=True)
     duplicates.settle()
     return duplicates
@@ -32,7 +31,7 @@ def naive(dense: NDArray[np.floating]) -> list[int]:
     for j in range(dense.shape[1]):
         column = dense[:, j]
         if np.ptp(column) > 0.0 and not any(
-            abs(np.corrcoef(dense[:, i], column)[0, 1]) > ALIKE for i in kept
+            abs(np.corrcoef(dense[:, i], column)[0, 1]) > MIN_CORRELATION for i in kept
         ):
             kept.append(j)
     return [j for j in range(dense.shape[1]) if j not in kept]
@@ -55,16 +54,18 @@ def test_what_is_dropped_is_what_correlations_of_all_samples_say(
 
 def test_an_input_is_dropped_after_so_many_samples_and_comes_back_when_it_says_more() -> None:
     rng = np.random.default_rng(1)
-    first = rng.normal(size=4 * EVERY)
+    first = rng.normal(size=4 * DECISION_INTERVAL)
     second = 2.0 * first
-    second[2 * EVERY :] = rng.normal(size=2 * EVERY)
+    second[2 * DECISION_INTERVAL :] = rng.normal(size=2 * DECISION_INTERVAL)
     dense = np.stack((first, second), axis=1)
     got = dense.copy()
-    Duplicates().drop(got, learn=True)
+    DuplicateFilter().drop(got, learn=True)
     assert got[:, 0].tolist() == first.tolist()
     zeroed = (got[:, 1] == 0.0).tolist()
-    assert zeroed == [EVERY - 1 <= i < 3 * EVERY - 1 for i in range(4 * EVERY)]
-    assert got[3 * EVERY :, 1].tolist() == second[3 * EVERY :].tolist()
+    assert zeroed == [
+        DECISION_INTERVAL - 1 <= i < 3 * DECISION_INTERVAL - 1 for i in range(4 * DECISION_INTERVAL)
+    ]
+    assert got[3 * DECISION_INTERVAL :, 1].tolist() == second[3 * DECISION_INTERVAL :].tolist()
 
 
 def test_the_cuts_of_the_stream_do_not_show_when_inputs_are_dropped() -> None:
@@ -72,7 +73,7 @@ def test_the_cuts_of_the_stream_do_not_show_when_inputs_are_dropped() -> None:
     x = rng.normal(size=2500)
     dense = np.stack((x, -x, rng.normal(size=2500), x + 0.001), axis=1)
     whole, parts = dense.copy(), dense.copy()
-    one, other = Duplicates(), Duplicates()
+    one, other = DuplicateFilter(), DuplicateFilter()
     one.drop(whole, learn=True)
     for start in range(0, 2500, 77):
         other.drop(parts[start : start + 77], learn=True)
@@ -90,11 +91,11 @@ def test_few_samples_say_nothing() -> None:
 
 
 def test_inputs_beyond_the_first_are_not_compared() -> None:
-    x = np.random.default_rng(3).normal(size=(50, AMONG + 1))
-    x[:, AMONG] = x[:, 0]
+    x = np.random.default_rng(3).normal(size=(50, MAX_COMPARED + 1))
+    x[:, MAX_COMPARED] = x[:, 0]
     assert learned(x).dropped == []
-    x[:, AMONG - 1] = x[:, 0]
-    assert learned(x).dropped == [AMONG - 1]
+    x[:, MAX_COMPARED - 1] = x[:, 0]
+    assert learned(x).dropped == [MAX_COMPARED - 1]
 
 
 def test_huge_numbers_do_not_make_duplicates() -> None:
@@ -105,7 +106,7 @@ def test_huge_numbers_do_not_make_duplicates() -> None:
 
 def test_inputs_that_appear_later_are_compared_from_there_on() -> None:
     rng = np.random.default_rng(5)
-    duplicates = Duplicates()
+    duplicates = DuplicateFilter()
     x = rng.normal(size=3000)
     duplicates.drop(x[:100, None].copy(), learn=True)
     duplicates.drop(np.stack((x, x), axis=1)[100:], learn=True)
@@ -139,21 +140,21 @@ def test_columns_in_other_units_are_dropped_from_a_data_set() -> None:
     [
         ("compared_means", np.zeros(3)),
         ("compared_products", np.zeros((2, 3))),
-        ("dropped", np.zeros(AMONG + 1, np.int64)),
+        ("dropped", np.zeros(MAX_COMPARED + 1, np.int64)),
     ],
 )
 def test_comparisons_that_do_not_fit_are_refused(name: str, value: NDArray[np.generic]) -> None:
     duplicates = learned(np.arange(80.0).reshape(40, 2))
     with pytest.raises(ModelFileError, match="comparisons do not fit"):
-        Duplicates().restore_state(duplicates.export_state() | {name: value})
+        DuplicateFilter().restore_state(duplicates.export_state() | {name: value})
 
 
 def test_however_old_they_are_inputs_that_differ_now_are_soon_no_duplicates() -> None:
     rng = np.random.default_rng(6)
-    duplicates = Duplicates()
-    x = rng.normal(size=(1000 * EVERY, 1))
+    duplicates = DuplicateFilter()
+    x = rng.normal(size=(1000 * DECISION_INTERVAL, 1))
     for _ in range(4):
         duplicates.drop(np.hstack((x, x)), learn=True)
     assert duplicates.dropped == [1]
-    duplicates.drop(rng.normal(size=(2 * EVERY, 2)), learn=True)
+    duplicates.drop(rng.normal(size=(2 * DECISION_INTERVAL, 2)), learn=True)
     assert duplicates.dropped == []

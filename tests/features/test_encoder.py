@@ -6,33 +6,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import ModelFileError
-from streamnet.errors import SchemaError
+from streamnet.errors import ConfigurationError, ModelFileError, SchemaError
 from streamnet.features import Encoder
-from streamnet.features import textcolumn
-from streamnet.features.settings import RANGES
-from streamnet.samples import Block
-from streamnet.samples import DeadLetter
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import Task
-from tests.features.blocks import Columns
-from tests.features.blocks import active
-from tests.features.blocks import block_of
-from tests.features.blocks import cut
-from tests.features.blocks import flat
-from tests.features.blocks import sparse_of
+from streamnet.features.columns import text
+from streamnet.samples import Block, DeadLetter, Kind, Schema, Task
+from streamnet.settings.encoder import RANGES
+from tests.features.blocks import Columns, active, block_of, cut, flat, sparse_of
+from tests.features.encoder_variants import made, state_of, ways
 from tests.features.naive import NaiveEncoder
-from tests.features.ways import made
-from tests.features.ways import state_of
-from tests.features.ways import ways
 
 AGE, HEIGHT = ("age", Kind.NUMBER), ("height", Kind.NUMBER)
 JOB, SEEN, NOTE = ("job", Kind.CATEGORY), ("seen", Kind.TIME), ("note", Kind.TEXT)
@@ -82,7 +67,7 @@ def test_inputs_are_those_of_a_slow_obvious_encoder(
 
 @pytest.fixture
 def quick_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(textcolumn, "FIRST", 5)
+    monkeypatch.setattr(text, "AUTO_TEXTS", 5)
 
 
 @ways
@@ -134,7 +119,7 @@ def test_a_snapshot_stays_as_it_was(way: dict[str, Any], block: Block, at: int) 
     encoder.encode(first)
     snapshot, before = encoder.snapshot(), state_of(encoder)
     encoder.encode(second)
-    assert state_of(Encoder.restore_state(snapshot.materialise())) == before
+    assert state_of(Encoder.restore_state(snapshot.materialize())) == before
 
 
 @ways
@@ -270,7 +255,7 @@ def test_samples_without_targets_are_encoded_all_the_same() -> None:
     assert (encoded.label.tolist(), encoded.known.tolist()) == ([-1, -1], [0, 0])
     scaled = Encoder(task=Task.REGRESSION).encode(block)
     assert np.isnan(scaled.goal).all()
-    assert (scaled.centre.tolist(), scaled.spread.tolist()) == ([0.0, 0.0], [1.0, 1.0])
+    assert (scaled.center.tolist(), scaled.spread.tolist()) == ([0.0, 0.0], [1.0, 1.0])
 
 
 @pytest.mark.parametrize("task", Task)

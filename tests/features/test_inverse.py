@@ -11,13 +11,9 @@ from msgspec.structs import replace
 
 from streamnet.features import Encoder
 from streamnet.features.inputs import InputEncoder
-from streamnet.features.inverse import Meaning
-from streamnet.features.inverse import meanings_of
-from streamnet.samples import Kind
-from streamnet.samples import Task
-from tests.features.blocks import Columns
-from tests.features.blocks import block_of
-from tests.features.blocks import sparse_of
+from streamnet.features.inverse import RowMeaning, decode_rows
+from streamnet.samples import Kind, Task
+from tests.features.blocks import Columns, block_of, sparse_of
 
 AGE, JOB, SEEN = ("age", Kind.NUMBER), ("job", Kind.CATEGORY), ("seen", Kind.TIME)
 SAMPLES = st.lists(
@@ -70,10 +66,10 @@ def test_rows_tell_what_they_stand_for() -> None:
     inputs = InputEncoder(max_categories=2)
     columns: Columns = {JOB: ["a", None, "b", "c"], SEEN: [math.nan, 9.0, 9.0, 9.0]}
     inputs.inputs(block_of(columns, sparse=sparse_of([{7: 1.0}] * 4)), learn=True)
-    meanings = meanings_of(inputs)
+    meanings = decode_rows(inputs)
     assert len(meanings) == len(inputs.rows)
     told = [meaning for meaning in meanings if meaning is not None]
-    expected = [Meaning("seen", None), *(Meaning("job", job) for job in ("a", None, "b"))]
+    expected = [RowMeaning("seen", None), *(RowMeaning("job", job) for job in ("a", None, "b"))]
     assert told == expected  # neither parts of a date, nor hashed categories, nor numbered inputs
 
 

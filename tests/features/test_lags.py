@@ -11,23 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import ModelFileError
+from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features import Encoder
+from streamnet.features.columns.target import TargetScaler
 from streamnet.features.lags import TargetLags
-from streamnet.features.layout import LAG_BASE
-from streamnet.features.layout import SPARSE_BASE
-from streamnet.features.rows import FIELD_BITS
-from streamnet.features.rows import Lagged
-from streamnet.features.rows import RowTable
-from streamnet.features.target import TargetScaler
-from streamnet.samples import Block
-from streamnet.samples import Kind
-from streamnet.samples import Task
-from tests.features.blocks import active
-from tests.features.blocks import block_of
-from tests.features.blocks import cut
-from tests.features.blocks import flat
+from streamnet.features.layout import FIELD_BITS, LAG_BASE, SPARSE_BASE, LagEntries, RowTable
+from streamnet.samples import Block, Kind, Task
+from tests.features.blocks import active, block_of, cut, flat
 from tests.learning.streams import differences
 
 LAGS = 3
@@ -75,14 +65,14 @@ def test_each_lag_of_a_label_has_a_key_of_its_own(names: list[str | None]) -> No
 @given(NUMBERS)
 def test_each_lag_of_a_number_is_in_the_units_known_before_the_sample(targets: list[float]) -> None:
     target = np.array(targets, np.float64)
-    _, centre, spread, *_ = TargetScaler(clip=8.0).update(target)
-    lagged = TargetLags(lags=LAGS, clip=2.0).numbers(target, centre, spread)
+    _, center, spread, *_ = TargetScaler(clip=8.0).update(target)
+    lagged = TargetLags(lags=LAGS, clip=2.0).numbers(target, center, spread)
     for i in range(len(targets)):
         for lag, number in enumerate(before(targets, i)):
             assert lagged.keys[i, lag] == key_of(lag, number is not None)
             expected = 1.0
             if number is not None:
-                expected = min(max((number - centre[i]) / spread[i], -2.0), 2.0)
+                expected = min(max((number - center[i]) / spread[i], -2.0), 2.0)
             assert lagged.values[i, lag] == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
@@ -181,7 +171,7 @@ def test_a_restored_encoder_goes_on_with_the_same_lags(
     other = Encoder.restore_state(encoder.export_state())
     expected = flat([encoder.encode(stream(others))])
     assert flat([other.encode(stream(others))]) == expected
-    taken = Encoder.restore_state(snapshot.materialise())
+    taken = Encoder.restore_state(snapshot.materialize())
     assert flat([taken.encode(stream(others))]) == expected, "a snapshot keeps its moment"
 
 
@@ -215,10 +205,10 @@ def test_a_number_of_lags_out_of_its_range_is_refused(lags: Any) -> None:
 # ------------------------------------------------------------------ the row table
 
 
-def lagged_of(codes: list[list[int]]) -> Lagged:
+def lagged_of(codes: list[list[int]]) -> LagEntries:
     keys = np.array(codes, np.int64) + LAG_BASE + (np.arange(2) << FIELD_BITS)
     missing = LAG_BASE + (np.arange(2, dtype=np.int64) << FIELD_BITS)
-    return Lagged(keys, np.full(keys.shape, 0.5), missing)
+    return LagEntries(keys, np.full(keys.shape, 0.5), missing)
 
 
 def test_where_the_table_is_full_a_lag_has_the_row_of_a_missing_target() -> None:

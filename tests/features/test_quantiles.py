@@ -6,22 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamnet.features.moments import LONGEST
-from streamnet.features.quantiles import CELLS
-from streamnet.features.quantiles import COLUMNS
-from streamnet.features.quantiles import SAME
-from streamnet.features.quantiles import SPAN
-from streamnet.features.quantiles import VALUE
-from streamnet.features.quantiles import WEIGHT
-from streamnet.features.quantiles import count_below
-from streamnet.features.quantiles import insert
-from streamnet.features.quantiles import value_at
+from streamnet.features.columns.number import MAX_COUNT
+from streamnet.features.scaling import (
+    MAX_CELLS,
+    SAME,
+    SPAN,
+    SUMMARY_COLUMNS,
+    VALUE,
+    WEIGHT,
+    count_below,
+    insert,
+    value_at_rank,
+)
 
 NUMBERS = st.floats(-1e100, 1e100) | st.integers(0, 9).map(float)
 
 
 def summary_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    summary, used = np.zeros((CELLS, COLUMNS)), 0
+    summary, used = np.zeros((MAX_CELLS, SUMMARY_COLUMNS)), 0
     for x in values.tolist():
         used = insert(summary, used, x)
     return summary, used
@@ -35,10 +37,10 @@ def middle_ranks(values: NDArray[np.float64], of: NDArray[np.float64]) -> NDArra
 
 
 def quantile(summary: NDArray[np.float64], used: int, n: int, q: float) -> float:
-    return value_at(summary, used, q * (n - 1) + 0.5)
+    return value_at_rank(summary, used, q * (n - 1) + 0.5)
 
 
-@given(st.lists(NUMBERS, min_size=1, max_size=CELLS))
+@given(st.lists(NUMBERS, min_size=1, max_size=MAX_CELLS))
 def test_few_numbers_are_counted_exactly(values: list[float]) -> None:
     column = np.array(values)
     summary, used = summary_of(column)
@@ -47,7 +49,7 @@ def test_few_numbers_are_counted_exactly(values: list[float]) -> None:
         assert count_below(summary, used, x) == middle_ranks(column, np.array([x]))[0]
 
 
-@given(st.lists(NUMBERS, min_size=1, max_size=CELLS), st.floats(0, 1))
+@given(st.lists(NUMBERS, min_size=1, max_size=MAX_CELLS), st.floats(0, 1))
 def test_quantiles_of_few_numbers_are_those_of_numpy(values: list[float], q: float) -> None:
     column = np.array(values)
     summary, used = summary_of(column)
@@ -76,7 +78,7 @@ def streams() -> dict[str, NDArray[np.float64]]:
 def test_many_numbers_are_counted_within_the_widest_cell(name: str) -> None:
     column = streams()[name]
     summary, used = summary_of(column)
-    assert used == CELLS
+    assert used == MAX_CELLS
     n = len(column)
     widest = (summary[:, WEIGHT] - summary[:, SAME] + summary[:, SPAN]).max()
     assert widest <= 0.05 * n
@@ -102,7 +104,7 @@ def test_quantiles_of_many_numbers_have_ranks_close_to_what_was_asked(name: str)
 def test_cells_are_in_order_and_stand_for_all_numbers(values: list[float]) -> None:
     summary, used = summary_of(np.array(values))
     cells = summary[:used]
-    assert used <= CELLS
+    assert used <= MAX_CELLS
     assert (np.diff(cells[:, VALUE]) > 0).all()
     assert cells[:, WEIGHT].sum() == len(values)
     assert (cells[:, SAME] <= cells[:, WEIGHT]).all()
@@ -120,8 +122,8 @@ def test_a_number_that_comes_all_the_time_keeps_its_cell() -> None:
 
 
 def test_no_numbers_have_no_quantiles() -> None:
-    summary = np.zeros((CELLS, COLUMNS))
-    assert np.isnan(value_at(summary, 0, 0.5))
+    summary = np.zeros((MAX_CELLS, SUMMARY_COLUMNS))
+    assert np.isnan(value_at_rank(summary, 0, 0.5))
     assert count_below(summary, 0, 1.0) == 0.0
 
 
@@ -132,6 +134,6 @@ def test_however_old_a_summary_is_new_numbers_count_as_in_one_of_a_million() -> 
     for x in (rng.normal(size=10_000) + 20.0).tolist():
         used = insert(summary, used, x)
     count = summary[:used, WEIGHT].sum()
-    assert 0.5 * LONGEST <= count <= LONGEST
+    assert 0.5 * MAX_COUNT <= count <= MAX_COUNT
     assert count_below(summary, used, 10.0) == pytest.approx(count - 10_000, rel=0.01)
-    assert abs(value_at(summary, used, 0.5 * count)) < 0.2
+    assert abs(value_at_rank(summary, used, 0.5 * count)) < 0.2

@@ -5,23 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.preprocessing import MinMaxScaler
-from sklearn.preprocessing import QuantileTransformer
-from sklearn.preprocessing import RobustScaler
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import ModelFileError
+from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features import Encoder
-from streamnet.features.scaling import Scaling
-from streamnet.samples import Kind
-from streamnet.samples import Task
-from tests.features.blocks import block_of
-from tests.features.blocks import sparse_of
+from streamnet.samples import Kind, Task
+from streamnet.settings.encoder import Scaling
+from tests.features.blocks import block_of, sparse_of
 from tests.features.naive import scaled
 
 HEIGHT, WEIGHT = ("height", Kind.NUMBER), ("weight", Kind.NUMBER)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,9 @@ from numpy.typing import NDArray
 
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.pipeline.cutting import Cutter
-from streamnet.samples import Block
-from streamnet.samples import DeadLetter
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
+from streamnet.settings.candidate import CandidateSettings
 
 __all__ = (
     "ROUND",
@@ -74,23 +68,27 @@ def stream(
 def learner_of(
     task: Task, candidates: Sequence[CandidateSettings] | None = None, **settings: Any
 ) -> Learner:
-    """A learner of a few small candidates, one for each optimiser, some with rehearsal."""
+    """A learner of a few small candidates, one for each optimizer, some with rehearsal."""
     if candidates is None:
         candidates = (
-            candidate(optimiser="sgd", learning_rate=0.05),
-            candidate(optimiser="momentum", learning_rate=0.02, hidden=(8, 5), clip=1.0),
-            candidate(optimiser="rmsprop", rehearsal=2, memory=50),
-            candidate(optimiser="adagrad", learning_rate=0.1, hidden=()),
-            candidate(optimiser="adam", rehearsal=1, memory=7, activation="relu"),
+            candidate(optimizer="sgd", learning_rate=0.05),
+            candidate(optimizer="momentum", learning_rate=0.02, hidden=(8, 5), clip=1.0),
+            candidate(optimizer="rmsprop", rehearsal=2, memory=50),
+            candidate(optimizer="adagrad", learning_rate=0.1, hidden=()),
+            candidate(optimizer="adam", rehearsal=1, memory=7, activation="relu"),
         )
     return Learner(task=task, candidates=candidates, **{"window": 50, "seed": 4} | settings)
 
 
 def feed(
-    learner: Learner, block: Block, sizes: Sequence[int] = (1000,), *, cutter: Cutter | None = None
+    learner: Learner,
+    block: Block,
+    sizes: Sequence[int] = (1000,),
+    *,
+    cutter: BlockSplitter | None = None,
 ) -> Iterator[Served]:
     """Let a learner take a block in pieces of the given sizes, over and over."""
-    cutter = cutter or Cutter(block_size=10_000, round_size=ROUND)
+    cutter = cutter or BlockSplitter(block_size=10_000, round_size=ROUND)
     start, turn = 0, 0
     while start < len(block):
         stop = min(len(block), start + sizes[turn % len(sizes)])

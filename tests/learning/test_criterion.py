@@ -9,14 +9,8 @@ from sklearn.metrics import recall_score
 
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.model import Model
-from streamnet.samples import Block
-from streamnet.samples import Task
-from tests.learning.streams import candidate
-from tests.learning.streams import differences
-from tests.learning.streams import feed
-from tests.learning.streams import learner_of
-from tests.learning.streams import state_of
-from tests.learning.streams import stream
+from streamnet.samples import Block, Task
+from tests.learning.streams import candidate, differences, feed, learner_of, state_of, stream
 
 LABELS = Task.CLASSIFICATION
 NUMBERS = Task.REGRESSION
@@ -92,7 +86,7 @@ def test_a_balanced_criterion_lets_the_ensemble_and_the_model_name_rare_classes(
 def test_candidates_that_weigh_classes_name_rare_ones_by_themselves() -> None:
     recalls = []
     for weight in (0.0, 0.5, 1.0):
-        alone = [candidate(hidden=(), optimiser="sgd", learning_rate=0.05, class_weight=weight)]
+        alone = [candidate(hidden=(), optimizer="sgd", learning_rate=0.05, class_weight=weight)]
         learner = learner_of(LABELS, alone, serve="champion")
         for _ in feed(learner, rare()):
             pass

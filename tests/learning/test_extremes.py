@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamnet.online import OnlineClassifier
-from streamnet.online import OnlineRegressor
+from streamnet.online import OnlineClassifier, OnlineRegressor
 
 Rows = list[dict[str, Any]]
 HOSTILE = 3000
@@ -55,7 +54,7 @@ def assert_sound(learner: OnlineClassifier | OnlineRegressor) -> None:
     population = learner._learner.trainer.population
     healthy = set(np.flatnonzero(population.healthy).tolist())
     assert healthy
-    assert population.finite_slots() == healthy
+    assert population.find_finite_slots() == healthy
 
 
 @pytest.mark.parametrize("make", INPUTS)

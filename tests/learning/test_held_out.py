@@ -9,12 +9,7 @@ from msgspec import structs
 from streamnet.features.encoder import Encoder
 from streamnet.learning.trainer import Trainer
 from streamnet.samples import Task
-from tests.learning.streams import candidate
-from tests.learning.streams import differences
-from tests.learning.streams import feed
-from tests.learning.streams import learner_of
-from tests.learning.streams import state_of
-from tests.learning.streams import stream
+from tests.learning.streams import candidate, differences, feed, learner_of, state_of, stream
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -24,7 +19,7 @@ def test_a_held_out_block_changes_no_weight_and_is_answered_as_a_learned_one(tas
     first, second = encoder.encode(block.part(0, 150)), encoder.encode(block.part(150, 200))
 
     def trainer() -> Trainer:
-        made = Trainer([candidate(optimiser="sgd"), candidate(optimiser="adam")], task=task)
+        made = Trainer([candidate(optimizer="sgd"), candidate(optimizer="adam")], task=task)
         made.learn(first, None)
         return made
 

@@ -9,22 +9,16 @@ import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.learning.alternatives import ENSEMBLE
-from streamnet.learning.alternatives import MODEL
+from streamnet.learning.contenders import ENSEMBLE, MODEL
 from streamnet.learning.learner import LAGS
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.samples import Block
-from streamnet.samples import Schema
-from streamnet.samples import Task
-from tests.learning.streams import candidate
-from tests.learning.streams import feed
-from tests.learning.streams import learner_of
-from tests.learning.streams import stream
+from streamnet.samples import Block, Schema, Task
+from streamnet.settings.candidate import CandidateSettings
+from tests.learning.streams import candidate, feed, learner_of, stream
 
-BLIND = (candidate(optimiser="adagrad", learning_rate=0.1), candidate(rehearsal=2, memory=50))
+BLIND = (candidate(optimizer="adagrad", learning_rate=0.1), candidate(rehearsal=2, memory=50))
 SEEING = (
-    candidate(optimiser="adagrad", learning_rate=0.1, lags=True),
-    candidate(hidden=(), optimiser="sgd", learning_rate=0.1, rehearsal=2, memory=50, lags=True),
+    candidate(optimizer="adagrad", learning_rate=0.1, lags=True),
+    candidate(hidden=(), optimizer="sgd", learning_rate=0.1, rehearsal=2, memory=50, lags=True),
 )
 
 

@@ -12,27 +12,24 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streamnet.errors import NoCandidateError
-from streamnet.errors import StateError
+from streamnet.errors import NoCandidateError, StateError
 from streamnet.learning import Learner
-from streamnet.learning.alternatives import BASELINES
-from streamnet.learning.alternatives import SERVABLE
-from streamnet.learning.serving import BY_ENSEMBLE
-from streamnet.learning.serving import CURVE_EVERY
-from streamnet.learning.serving import Served
-from streamnet.learning.trainer import Emission
-from streamnet.networks.candidate import OPTIMISERS
-from streamnet.pipeline.cutting import Cutter
-from streamnet.samples import Block
-from streamnet.samples import Task
-from tests.learning.streams import ROUND
-from tests.learning.streams import candidate
-from tests.learning.streams import differences
-from tests.learning.streams import feed
-from tests.learning.streams import learner_of
-from tests.learning.streams import state_of
-from tests.learning.streams import stream
-from tests.learning.streams import unscored
+from streamnet.learning.contenders import BASELINES, SERVABLE
+from streamnet.learning.serving import BY_ENSEMBLE, CURVE_EVERY, Served
+from streamnet.learning.trainer import ModelComposition
+from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.samples import Block, Task
+from streamnet.settings.candidate import OPTIMIZERS
+from tests.learning.streams import (
+    ROUND,
+    candidate,
+    differences,
+    feed,
+    learner_of,
+    state_of,
+    stream,
+    unscored,
+)
 
 FEW_CLASSES = {"max_classes": 4}  # so that the encoder refuses samples of the fifth
 
@@ -58,7 +55,7 @@ def events(served: list[Served]) -> list[tuple[Any, ...]]:
         found += [("joined", first, slot, m.serial, m.born) for slot, m in part.scored.joined]
         if part.emitted is not None:
             member, networks, ensemble, encoder, number = part.emitted
-            found.append(("emitted", number, member, networks, ensemble, encoder.materialise()))
+            found.append(("emitted", number, member, networks, ensemble, encoder.materialize()))
         if part.decision is not None:
             found.append(("decided", first + len(part.scored.encoded.block), part.decision))
     return found
@@ -93,7 +90,7 @@ def many_classes(seed: int) -> Block:
 def test_bits_do_not_depend_on_cuts_where_many_classes_come_up_at_once(
     sizes: list[int], seed: int
 ) -> None:
-    candidates = [candidate(optimiser=name) for name in OPTIMISERS]
+    candidates = [candidate(optimizer=name) for name in OPTIMIZERS]
     whole, pieces = (learner_of(Task.CLASSIFICATION, candidates) for _ in range(2))
     expected = list(feed(whole, many_classes(seed)))
     assert answers(list(feed(pieces, many_classes(seed), sizes))) == answers(expected)
@@ -131,7 +128,7 @@ def test_going_on_from_a_state_gives_the_bits_of_an_uninterrupted_run(
     expected = list(feed(whole, block, (50,)))
     head = list(feed(before, block.part(0, stop)))
     after.restore_state(before.export_state())
-    cutter = Cutter(block_size=100, round_size=ROUND)
+    cutter = BlockSplitter(block_size=100, round_size=ROUND)
     cutter.number = stop
     tail = list(feed(after, block.part(stop, len(block)), (33,), cutter=cutter))
     assert answers(head + tail) == answers(expected)
@@ -248,7 +245,7 @@ def test_a_block_without_any_target_is_answered() -> None:
 def test_samples_of_a_later_epoch_are_learned_but_neither_served_nor_scored() -> None:
     block = stream(Task.CLASSIFICATION, 2 * ROUND)
     learner = learner_of(Task.CLASSIFICATION)
-    cutter = Cutter(block_size=100, round_size=ROUND)
+    cutter = BlockSplitter(block_size=100, round_size=ROUND)
     list(feed(learner, block, cutter=cutter))
     before = learner.server.measures(), learner.server.scored
     taken = learner.trainer.population.taken.copy()
@@ -260,7 +257,7 @@ def test_samples_of_a_later_epoch_are_learned_but_neither_served_nor_scored() ->
 def test_a_new_champion_is_emitted_as_it_is_two_rounds_after_its_choice() -> None:
     block = stream(Task.REGRESSION, 12 * ROUND)
     learner = learner_of(Task.REGRESSION)
-    asked: dict[int, Emission] = {}
+    asked: dict[int, ModelComposition] = {}
     emitted: dict[int, Any] = {}
     for served in feed(learner, block, (40,)):
         if served.decision is not None and served.decision.emit is not None:
@@ -282,7 +279,7 @@ def test_a_new_champion_is_emitted_as_it_is_two_rounds_after_its_choice() -> Non
             assert settings == others
             assert differences(weights, ones) == []
         assert snapshot.networks()[0][0] == snapshot.member.settings
-        assert differences(snapshot.encoder.materialise(), twin.encoder.export_state()) == []
+        assert differences(snapshot.encoder.materialize(), twin.encoder.export_state()) == []
 
 
 @pytest.mark.parametrize("task", list(Task))

@@ -11,26 +11,28 @@ from numpy.typing import NDArray
 from streamnet.errors import NoCandidateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning import Learner
-from streamnet.learning.search import replacements_of
+from streamnet.learning.search.default_population import replace_exploded
 from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Trainer
-from streamnet.pipeline.cutting import Cutter
+from streamnet.pipeline.stages.reader import BlockSplitter
 from streamnet.samples import Task
-from tests.learning.streams import ROUND
-from tests.learning.streams import candidate
-from tests.learning.streams import differences
-from tests.learning.streams import feed
-from tests.learning.streams import learner_of
-from tests.learning.streams import state_of
-from tests.learning.streams import stream
-from tests.learning.streams import unscored
+from tests.learning.streams import (
+    ROUND,
+    candidate,
+    differences,
+    feed,
+    learner_of,
+    state_of,
+    stream,
+    unscored,
+)
 
 SANE = (
-    candidate(optimiser="sgd", learning_rate=0.05),
+    candidate(optimizer="sgd", learning_rate=0.05),
     candidate(rehearsal=2, memory=60),
-    candidate(hidden=(), optimiser="adagrad"),
+    candidate(hidden=(), optimizer="adagrad"),
 )
-WILD = candidate(optimiser="sgd", learning_rate=1e6, activation="relu")
+WILD = candidate(optimizer="sgd", learning_rate=1e6, activation="relu")
 
 
 def first_silence(served: list[Served], slot: int) -> int:
@@ -142,7 +144,7 @@ def test_where_all_explode_the_first_baseline_answers_and_the_run_goes_on() -> N
 
 def test_a_state_does_not_tell_how_blocks_were_cut_where_several_explode() -> None:
     later = [
-        candidate(optimiser="sgd", learning_rate=5.0, activation="relu", score_limit=limit)
+        candidate(optimizer="sgd", learning_rate=5.0, activation="relu", score_limit=limit)
         for limit in (9.0, 3.0)
     ]
     states = []
@@ -206,7 +208,7 @@ def test_a_broken_weight_is_found_at_the_rounds_end_even_if_no_answer_shows_it()
     weights = learner.trainer.population.extract(1)
     weights["sparse"][-1] = np.nan  # of a value that the next sample doesn't have
     learner.trainer.population.insert(1, weights)
-    cutter = Cutter(block_size=1000, round_size=ROUND)
+    cutter = BlockSplitter(block_size=1000, round_size=ROUND)
     cutter.number = ROUND - 1
     served = list(feed(learner, block.part(ROUND - 1, 6 * ROUND), cutter=cutter))
     assert first_silence(served, 1) == ROUND
@@ -216,7 +218,7 @@ def test_a_broken_weight_is_found_at_the_rounds_end_even_if_no_answer_shows_it()
 
 def test_a_candidate_that_explodes_in_a_later_epoch_is_replaced_all_the_same() -> None:
     learner = learner_of(Task.REGRESSION, [*SANE])
-    cutter = Cutter(block_size=1000, round_size=ROUND)
+    cutter = BlockSplitter(block_size=1000, round_size=ROUND)
     block = stream(Task.REGRESSION, 4 * ROUND)
     list(feed(learner, block, cutter=cutter))
     champion = learner.server.selector.champion
@@ -237,6 +239,6 @@ def test_there_is_no_model_where_no_network_is_finite() -> None:
 def test_a_replacement_learns_more_slowly_but_never_stops() -> None:
     settings = WILD
     for _ in range(100):
-        ((slot, settings, parent),) = replacements_of({5: settings})
+        ((slot, settings, parent),) = replace_exploded({5: settings})
         assert (slot, parent) == (5, None)
     assert settings.learning_rate == 1e-9

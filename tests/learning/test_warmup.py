@@ -16,8 +16,8 @@ import sys
 import anyio
 from numba.core.dispatcher import Dispatcher
 
-from streamnet.replaying import Replay
-from streamnet.settings import RunSettings, merged
+from streamnet.runs.replay import Replay
+from streamnet.settings.run import RunSettings, merged
 
 compile_ = Dispatcher.compile
 run = Replay(merged(RunSettings(), {"source.files": sys.argv[1], "source.target": "y"}))

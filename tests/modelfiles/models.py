@@ -16,14 +16,9 @@ import numpy as np
 
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles import Model
-from streamnet.modelfiles.document import verify
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.samples import Block
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import SparseRows
-from streamnet.samples import Task
+from streamnet.modelfiles.document import verify_document
+from streamnet.samples import Block, Field, Kind, Schema, SparseRows, Task
+from streamnet.settings.candidate import CandidateSettings
 
 __all__ = (
     "SAMPLES",
@@ -51,10 +46,10 @@ SAMPLES: list[dict[str, Any]] = [
 
 
 SEVERAL = (
-    CandidateSettings(hidden=(4,), optimiser="adam", rehearsal=1, memory=20),
-    CandidateSettings(hidden=(), optimiser="adagrad", learning_rate=0.1),
+    CandidateSettings(hidden=(4,), optimizer="adam", rehearsal=1, memory=20),
+    CandidateSettings(hidden=(), optimizer="adagrad", learning_rate=0.1),
     CandidateSettings(hidden=(3,), lags=True),
-    CandidateSettings(hidden=(5, 3), activation="relu", optimiser="sgd", learning_rate=0.05),
+    CandidateSettings(hidden=(5, 3), activation="relu", optimizer="sgd", learning_rate=0.05),
 )
 
 
@@ -83,7 +78,7 @@ def trained(
     task: Task, hidden: tuple[int, ...] = (4,), dtype: str = "float32", *, sparse: bool = False
 ) -> Model:
     """A model that has learned 150 samples."""
-    settings = CandidateSettings(hidden=hidden, optimiser="adam", rehearsal=1, memory=20)
+    settings = CandidateSettings(hidden=hidden, optimizer="adam", rehearsal=1, memory=20)
     learner = Learner(
         task=task, candidates=[settings], dtype=dtype, encoder={"text_buckets": 64}, seed=2
     )
@@ -131,7 +126,7 @@ def small(task: Task = Task.CLASSIFICATION) -> Model:
 def loaded(form: ModuleType, data: bytes) -> Model:
     """The model that a file named m would hold with this content."""
     document = form.decode(data, "m")
-    verify(document, "m")
+    verify_document(document, "m")
     return Model.from_document(document, "m")
 
 

@@ -10,23 +10,19 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamnet.errors import ModelFileError
-from streamnet.errors import StreamnetError
-from streamnet.modelfiles import Model
-from streamnet.modelfiles import as_json
-from streamnet.modelfiles import as_safetensors
-from streamnet.modelfiles.document import digest
-from streamnet.modelfiles.document import verify
+from streamnet.errors import ModelFileError, StreamnetError
+from streamnet.modelfiles import Model, json_format, safetensors_format
+from streamnet.modelfiles.document import digest, verify_document
 from streamnet.samples import Task
 from tests.learning.streams import differences
-from tests.modelfiles.models import loaded
-from tests.modelfiles.models import small
+from tests.modelfiles.models import loaded, small
 
-FORMATS = pytest.mark.parametrize("form", [as_json, as_safetensors], ids=["json", "safetensors"])
+FORMATS = pytest.mark.parametrize(
+    "form", [json_format, safetensors_format], ids=["json", "safetensors"]
+)
 
 
 def load(form: ModuleType, data: bytes) -> Model | None:
@@ -101,7 +97,7 @@ VALUES = st.one_of(
     st.just({"dtype": "int64", "shape": [-5], "values": []}),
     st.just({"dtype": "object", "shape": [], "values": []}),
 )
-TREES = {task: json.loads(as_json.encode(small(task).document())) for task in Task}
+TREES = {task: json.loads(json_format.encode(small(task).document())) for task in Task}
 
 
 @pytest.mark.no_cover
@@ -124,10 +120,10 @@ def test_a_hostile_document_is_refused_or_a_model_whatever_was_put_where(
         if not tree:
             return
     try:
-        document = as_json.decode(json.dumps(tree).encode(), "m")
+        document = json_format.decode(json.dumps(tree).encode(), "m")
         with suppress(TypeError):  # arrays in lists have no digest
             document["checksum"] = digest(document)  # as one would who means harm
-        verify(document, "m")
+        verify_document(document, "m")
         model = Model.from_document(document, "m")
     except ModelFileError:
         return
@@ -143,7 +139,7 @@ def test_deep_nesting_is_refused(depth: int, pair: Any) -> None:
     opening = '{"a":' if pair[0] == "{" else "["
     text = '{"format":"streamnet-model","version":1,"about":'
     text += opening * depth + "1" + pair[1] * depth + "}"
-    assert load(as_json, text.encode()) is None
+    assert load(json_format, text.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -163,12 +159,12 @@ def test_deep_nesting_is_refused(depth: int, pair: Any) -> None:
     ],
 )
 def test_an_array_or_number_that_makes_no_sense_is_refused(text: str) -> None:
-    assert load(as_json, text.encode()) is None
+    assert load(json_format, text.encode()) is None
 
 
 def test_the_error_names_the_file_and_what_is_wrong() -> None:
-    data = bytearray(as_json.encode(small().document()))
+    data = bytearray(json_format.encode(small().document()))
     at = data.index(b'"seed": 0') + 8
     data[at : at + 1] = b"1"
     with pytest.raises(ModelFileError, match=r"^m is damaged: its content does not match"):
-        verify(as_json.decode(bytes(data), "m"), "m")
+        verify_document(json_format.decode(bytes(data), "m"), "m")

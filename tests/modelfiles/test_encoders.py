@@ -12,15 +12,10 @@ import pytest
 from streamnet.errors import ModelFileError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles import Model
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.samples import Block
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.samples import Block, Field, Kind, Schema, Task
+from streamnet.settings.candidate import CandidateSettings
 from tests.learning.streams import differences
-from tests.modelfiles.models import SAMPLES
-from tests.modelfiles.models import block_of
+from tests.modelfiles.models import SAMPLES, block_of
 
 WAYS: dict[str, dict[str, Any]] = {
     "ranks": {"scaling": "rank", "scalings": {"size": "robust"}},
@@ -33,7 +28,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @cache
 def model_of(way: str) -> Model:
-    settings = CandidateSettings(hidden=(4,), optimiser="adam")
+    settings = CandidateSettings(hidden=(4,), optimizer="adam")
     learner = Learner(task=Task.CLASSIFICATION, candidates=[settings], encoder=WAYS[way], seed=2)
     learner.learn(block_of(Task.CLASSIFICATION))
     return learner.model()

@@ -19,30 +19,17 @@ import pytest
 import safetensors.numpy
 from msgspec import structs
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import ModelFileError
-from streamnet.errors import SchemaError
-from streamnet.modelfiles import Model
-from streamnet.modelfiles import as_json
-from streamnet.modelfiles import as_safetensors
+from streamnet.errors import ConfigurationError, DataError, ModelFileError, SchemaError
+from streamnet.modelfiles import Model, json_format, safetensors_format
 from streamnet.modelfiles.document import digest
-from streamnet.networks.neural import NeuralNetwork
+from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.online import OnlineClassifier
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import Task
-from streamnet.sources import Columns
-from streamnet.sources import RowReader
+from streamnet.samples import Field, Kind, Schema, Task
+from streamnet.sources import Columns, RowReader
 from tests.learning.streams import differences
-from tests.modelfiles.models import SAMPLES
-from tests.modelfiles.models import block_of
-from tests.modelfiles.models import loaded
-from tests.modelfiles.models import small
-from tests.modelfiles.models import trained
-from tests.online.learners import FEW
-from tests.sources.reading import FrameRow
+from tests.modelfiles.models import SAMPLES, block_of, loaded, small, trained
+from tests.online.estimators import FEW
+from tests.sources.harness import FrameRow
 
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIXES = ("json", "safetensors")
@@ -80,7 +67,7 @@ def test_saving_the_same_model_twice_gives_the_same_bytes(tmp_path: Path, suffix
 
 def test_both_formats_hold_the_same_checksum(tmp_path: Path) -> None:
     documents = []
-    for suffix, form in (("json", as_json), ("safetensors", as_safetensors)):
+    for suffix, form in (("json", json_format), ("safetensors", safetensors_format)):
         trained(Task.REGRESSION).save(tmp_path / f"m.{suffix}")
         data = (tmp_path / f"m.{suffix}").read_bytes()
         documents.append(form.decode(data, "m"))
@@ -149,7 +136,7 @@ def part(**values: Any) -> dict[str, Any]:
 
 def changed(**values: Any) -> bytes:
     document = small().document() | values
-    return as_json.encode(document | {"checksum": digest(document)})
+    return json_format.encode(document | {"checksum": digest(document)})
 
 
 @pytest.mark.parametrize(
@@ -174,7 +161,7 @@ def changed(**values: Any) -> bytes:
 )
 def test_a_contradiction_is_refused_and_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
-        loaded(as_json, changed(**values))
+        loaded(json_format, changed(**values))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -188,7 +175,7 @@ def test_a_network_that_is_not_finite_is_neither_made_nor_loaded(value: float) -
     document = model.document() | {"networks": {"0": part(weights=weights)}}
     document["checksum"] = digest(document)
     with pytest.raises(ModelFileError, match="not finite"):
-        loaded(as_safetensors, as_safetensors.encode(document))
+        loaded(safetensors_format, safetensors_format.encode(document))
 
 
 def test_rows_that_the_encoder_does_not_know_are_refused() -> None:
@@ -209,13 +196,13 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(
 ) -> None:
     small().save(tmp_path / "m.json")
     size = (tmp_path / "m.json").stat().st_size
-    monkeypatch.setattr("streamnet.modelfiles.files._LARGEST", size - 1)
+    monkeypatch.setattr("streamnet.modelfiles.files._MAX_BYTES", size - 1)
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
     with pytest.raises(ModelFileError, match=rf"m\.json has {size} bytes, but must have <= "):
         Model.load(tmp_path / "m.json")
 
 
-@pytest.mark.parametrize("form", [as_json, as_safetensors])
+@pytest.mark.parametrize("form", [json_format, safetensors_format])
 def test_what_a_file_can_not_keep_is_refused(form: ModuleType) -> None:
     for value in ({"a": {1, 2}}, {"a": 1 + 2j}, {"a": math.inf}):
         with pytest.raises((TypeError, ValueError)):
@@ -356,14 +343,14 @@ def test_a_safetensors_file_is_to_the_byte_what_its_own_package_writes() -> None
             "large": np.arange(50_000, dtype=np.float64),
         },
     }
-    data = as_safetensors.encode(document)
+    data = safetensors_format.encode(document)
     tensors = safetensors.numpy.load(data)
     size = int.from_bytes(data[:8], "little")
     told = json.loads(data[8 : 8 + size])["__metadata__"]
     assert len(tensors) == 16
     assert data == safetensors.numpy.save(tensors, metadata=told)
     document["shapes"]["big-endian"] = np.arange(3, dtype="i4")  # the same numbers
-    assert differences(as_safetensors.decode(data, "m"), document) == []
+    assert differences(safetensors_format.decode(data, "m"), document) == []
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

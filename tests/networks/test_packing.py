@@ -9,9 +9,7 @@ import pytest
 
 from streamnet.networks.population import Population
 from streamnet.samples import Task
-from tests.networks.test_population import SETTINGS
-from tests.networks.test_population import feed
-from tests.networks.test_population import samples
+from tests.networks.test_population import SETTINGS, feed, samples
 
 
 def packed_and_restored(population: Population, number: int) -> Population:
@@ -25,7 +23,7 @@ def packed_and_restored(population: Population, number: int) -> Population:
     return other
 
 
-UNIFORM = replace(SETTINGS[2], initialisation="uniform")
+UNIFORM = replace(SETTINGS[2], initialization="uniform")
 BATCHES = replace(SETTINGS[1], batch_size=3)
 
 

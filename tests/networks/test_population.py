@@ -9,20 +9,18 @@ import pytest
 from msgspec import structs
 
 from streamnet.errors import ConfigurationError
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.committee import Committee
-from streamnet.networks.committee import Network
+from streamnet.networks.frozen_population import FrozenPopulation, Network
 from streamnet.networks.population import Population
-from streamnet.samples import Inputs
-from streamnet.samples import Task
+from streamnet.samples import Inputs, Task
+from streamnet.settings.candidate import CandidateSettings
 
 SETTINGS = [
     CandidateSettings(
-        hidden=(9,), optimiser="adam", rehearsal=2, memory=50, rehearsal_tolerance=0.0
+        hidden=(9,), optimizer="adam", rehearsal=2, memory=50, rehearsal_tolerance=0.0
     ),
-    CandidateSettings(hidden=(20, 4), activation="relu", optimiser="momentum"),
-    CandidateSettings(hidden=(), optimiser="adagrad", knots=9, class_weight=0.5),
-    CandidateSettings(hidden=(70,), optimiser="sgd", learning_rate=0.05),
+    CandidateSettings(hidden=(20, 4), activation="relu", optimizer="momentum"),
+    CandidateSettings(hidden=(), optimizer="adagrad", knots=9, class_weight=0.5),
+    CandidateSettings(hidden=(70,), optimizer="sgd", learning_rate=0.05),
 ]
 
 
@@ -68,7 +66,7 @@ def equal(left: dict, right: dict) -> bool:
 def test_no_weight_of_a_linear_networks_classes_to_come_decays(batch: int) -> None:
     """Whether there is room for them by then depends on how blocks are cut."""
     settings = CandidateSettings(
-        hidden=(), initialisation="uniform", weight_decay=0.1, batch_size=batch, optimiser="sgd"
+        hidden=(), initialization="uniform", weight_decay=0.1, batch_size=batch, optimizer="sgd"
     )
     block, found = samples(60), []
     for outputs in (3, 20):
@@ -142,7 +140,7 @@ def test_seeds_and_places_start_differently() -> None:
 
 
 def test_an_exploding_candidate_is_marked_at_its_sample_and_others_do_not_notice() -> None:
-    wild = CandidateSettings(hidden=(8,), activation="relu", optimiser="sgd", learning_rate=1e7)
+    wild = CandidateSettings(hidden=(8,), activation="relu", optimizer="sgd", learning_rate=1e7)
     block = samples(300)
     sane = Population(SETTINGS, task=Task.CLASSIFICATION, seed=4)
     feed(sane, 0, block)
@@ -284,7 +282,7 @@ def test_networks_on_their_own_answer_as_in_the_population(task: Task, slots: li
     population = Population(SETTINGS, task=task, seed=8)
     answers = population.prepare(0, inputs, label, goal, outputs)
     population.run(0, known, answers)
-    committee = Committee(
+    committee = FrozenPopulation(
         [Network(SETTINGS[k], population.extract(k, rows=12, outputs=outputs)) for k in slots],
         task=task,
     )
@@ -299,7 +297,7 @@ def test_networks_that_explode_on_one_sample_answer_the_others() -> None:
     settings = [
         CandidateSettings(hidden=(30,), activation="relu"),
         CandidateSettings(hidden=(30,), activation="tanh"),  # which never explodes
-        CandidateSettings(hidden=(), activation="relu", optimiser="adagrad"),
+        CandidateSettings(hidden=(), activation="relu", optimizer="adagrad"),
     ]
     population = Population(settings, task=Task.REGRESSION)
     inputs, *_ = samples(3000)
@@ -308,13 +306,13 @@ def test_networks_that_explode_on_one_sample_answer_the_others() -> None:
     weights[2]["first"][:] = 1.0
     inputs.dense[[0, 700, 2999]] = 1e30
     inputs.dense[1500, :2] = 1e9, -1e9  # which cancel out where all weights are one
-    committee = Committee(list(map(Network, settings, weights)), task=Task.REGRESSION)
+    committee = FrozenPopulation(list(map(Network, settings, weights)), task=Task.REGRESSION)
     alive = committee.answer(inputs).alive
     assert np.flatnonzero(alive[0] == 0).tolist() == [0, 700, 1500, 2999]
     assert alive[1].all()
     assert np.flatnonzero(alive[2] == 0).tolist() == [0, 700, 2999]
     for k in range(3):
-        alone = Committee([Network(settings[k], weights[k])], task=Task.REGRESSION)
+        alone = FrozenPopulation([Network(settings[k], weights[k])], task=Task.REGRESSION)
         said = alone.answer(inputs).outputs[0], committee.answer(inputs).outputs[k]
         sound = alive[k] == 1
         assert np.array_equal(said[0][sound], said[1][sound])
@@ -328,7 +326,7 @@ def test_a_population_needs_candidates_and_a_known_type() -> None:
 
 
 LAGGED = [replace(settings, lags=True) for settings in SETTINGS]
-CLIPPED = CandidateSettings(hidden=(9,), clip=0.1, optimiser="momentum", weight_decay=0.01)
+CLIPPED = CandidateSettings(hidden=(9,), clip=0.1, optimizer="momentum", weight_decay=0.01)
 
 
 def with_lags(block: tuple, lags: int = 2) -> tuple:
@@ -395,6 +393,6 @@ def test_a_network_on_its_own_looks_at_lags_as_in_the_population(
     block = with_lags(samples(150))
     population, _ = learned([settings, SETTINGS[1]], block)
     weights = population.extract(0, rows=16, outputs=3)
-    committee = Committee([Network(settings, weights)], task=Task.CLASSIFICATION, lags=2)
+    committee = FrozenPopulation([Network(settings, weights)], task=Task.CLASSIFICATION, lags=2)
     asked = population.answer(0, 150, block[0], 3).outputs[0, :, :3]
     assert np.array_equal(committee.answer(block[0]).outputs[0], asked)

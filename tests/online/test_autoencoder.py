@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from copy import copy
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
-from pickle import dumps
-from pickle import loads
+from pickle import dumps, loads
 from typing import Any
 
 import numpy as np
@@ -17,18 +15,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import streamnet
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import ModelFileError
+from streamnet.errors import ConfigurationError, DataError, ModelFileError
 from streamnet.features.autoencoder import AutoEncoderSettings
-from streamnet.modelfiles import as_json
-from streamnet.modelfiles.document import sealed
+from streamnet.modelfiles import json_format
+from streamnet.modelfiles.document import add_checksum
 from streamnet.online import AutoEncoder
-from streamnet.settings import parse
-from tests.cli.calling import Cli
-from tests.online.learners import FEW
-from tests.online.learners import flat
-from tests.online.learners import samples
+from streamnet.settings.run import parse
+from tests.cli.invocation import Cli
+from tests.online.estimators import FEW, flat, samples
 
 
 def people(count: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -268,7 +262,7 @@ def test_the_command_line_turns_it_on(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_run_file_has_the_keys_of_the_settings() -> None:
-    from streamnet.settings_sections import AutoEncoderSection
+    from streamnet.settings.sections import AutoEncoderSection
 
     fields = set(AutoEncoderSettings.__dataclass_fields__) - {"seed"}  # that of the run
     assert set(AutoEncoderSection.model_fields) == fields
@@ -288,7 +282,7 @@ def test_a_sound_file_of_parts_that_contradict_each_other_is_refused(tmp_path: P
     ]
     for spoil in spoils:
         parts = {name: part for name, part in whole.items() if name != "checksum"}
-        document = as_json.decode(json.dumps({**parts, **spoil}).encode(), "x")
-        path.write_bytes(as_json.encode(sealed(document)))
+        document = json_format.decode(json.dumps({**parts, **spoil}).encode(), "x")
+        path.write_bytes(json_format.encode(add_checksum(document)))
         with pytest.raises(ModelFileError, match="damaged"):
             AutoEncoder.load(path)

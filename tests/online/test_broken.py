@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streamnet.errors import StateError
-from streamnet.online.broken import Broken
+from streamnet.online.interrupts import Broken
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from decimal import Decimal
-from pickle import dumps
-from pickle import loads
+from pickle import dumps, loads
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ import pytest
 
 from streamnet.errors import DataError
 from streamnet.online import OnlineClassifier
-from tests.online.learners import classifier
-from tests.online.learners import flat
+from tests.online.estimators import classifier, flat
 
 
 @pytest.mark.parametrize("labels", [(0, 1), (True, False), ("a", "b"), (-7, 2**70), (1.5, 2.5)])

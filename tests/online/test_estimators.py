@@ -9,35 +9,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import StandardScaler
 
 from streamnet.engine import Engine
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import NoCandidateError
+from streamnet.errors import ConfigurationError, DataError, NoCandidateError
 from streamnet.modelfiles import Model
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.networks.neural import NeuralNetwork
-from streamnet.online import AutoEncoder
-from streamnet.online import OnlineClassifier
-from streamnet.online import OnlineRegressor
+from streamnet.networks.neural_network import NeuralNetwork
+from streamnet.online import AutoEncoder, OnlineClassifier, OnlineRegressor
 from streamnet.pipeline import Pipeline
 from streamnet.samples import Kind
+from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import IterableSource
-from tests.online.learners import FEW
-from tests.online.learners import KINDS
-from tests.online.learners import Estimator
-from tests.online.learners import classifier
-from tests.online.learners import flat
-from tests.online.learners import label
-from tests.online.learners import regressor
-from tests.online.learners import samples
-from tests.online.learners import taught
+from tests.online.estimators import (
+    FEW,
+    KINDS,
+    Estimator,
+    classifier,
+    flat,
+    label,
+    regressor,
+    samples,
+    taught,
+)
 
 # -------------------------------------------------------------- scikit-learn's way
 
@@ -269,13 +266,13 @@ def test_a_seed_may_have_64_bits() -> None:
     st.floats(-1e6, 1e6),
     st.floats(1e-6, 1e6),
 )
-def test_a_target_of_any_range_is_learned(centre: float, spread: float) -> None:
+def test_a_target_of_any_range_is_learned(center: float, spread: float) -> None:
     estimator = OnlineRegressor([CandidateSettings(hidden=(), learning_rate=0.01)])
     for i in range(600):
-        estimator.learn_one({"x": i % 10}, centre + spread * (i % 10))
-    slack = 0.5 * spread + 1e-6 * abs(centre)
+        estimator.learn_one({"x": i % 10}, center + spread * (i % 10))
+    slack = 0.5 * spread + 1e-6 * abs(center)
     for x in range(10):
-        assert abs(estimator.predict_one({"x": x}) - (centre + spread * x)) < slack
+        assert abs(estimator.predict_one({"x": x}) - (center + spread * x)) < slack
 
 
 def test_a_number_as_a_target_may_be_whole_or_a_text() -> None:
@@ -291,7 +288,7 @@ def test_a_number_as_a_target_may_be_whole_or_a_text() -> None:
 
 
 def test_exploded_networks_never_answer() -> None:
-    wild = CandidateSettings(hidden=(8,), activation="relu", optimiser="sgd", learning_rate=1e30)
+    wild = CandidateSettings(hidden=(8,), activation="relu", optimizer="sgd", learning_rate=1e30)
     names, values = OnlineClassifier([wild]), OnlineRegressor([wild], seed=1)
     for i in range(300):
         sample = {"x": float(i % 17) - 8.0}

@@ -12,13 +12,7 @@ import pytest
 
 from streamnet.errors import StateError
 from streamnet.online import OnlineClassifier
-from tests.online.learners import FEW
-from tests.online.learners import KINDS
-from tests.online.learners import Estimator
-from tests.online.learners import classifier
-from tests.online.learners import flat
-from tests.online.learners import label
-from tests.online.learners import samples
+from tests.online.estimators import FEW, KINDS, Estimator, classifier, flat, label, samples
 
 
 @pytest.mark.parametrize(("make", "target"), KINDS)

@@ -7,8 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -18,10 +17,9 @@ import numpy as np
 import pytest
 
 from streamnet.errors import StateError
-from streamnet.online import AutoEncoder
-from streamnet.online import OnlineClassifier
+from streamnet.online import AutoEncoder, OnlineClassifier
 from streamnet.online.interrupts import Uninterrupted
-from tests.online.learners import FEW
+from tests.online.estimators import FEW
 
 ROWS = [{"x": i % 7 / 7, "w": "uvw"[i % 3]} for i in range(300)]
 LABELS = [f"label {i % (i // 40 + 2)}" for i in range(300)]  # new ones come again and again

@@ -8,32 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.base import clone
-from sklearn.base import is_classifier
-from sklearn.base import is_regressor
-from sklearn.datasets import load_iris
-from sklearn.datasets import make_classification
-from sklearn.datasets import make_regression
-from sklearn.metrics import accuracy_score
-from sklearn.metrics import log_loss
-from sklearn.metrics import r2_score
-from sklearn.model_selection import GridSearchCV
-from sklearn.model_selection import KFold
-from sklearn.model_selection import cross_val_score
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.datasets import load_iris, make_classification, make_regression
+from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import StateError
-from streamnet.online import OnlineClassifier
-from streamnet.online import OnlineRegressor
-from streamnet.online.estimator import FIT
-from streamnet.randomness import key_of
-from streamnet.randomness import permutation
-from tests.online.learners import FEW
-from tests.online.learners import flat
+from streamnet.errors import ConfigurationError, DataError, StateError
+from streamnet.online import OnlineClassifier, OnlineRegressor
+from streamnet.online.estimator import FIT_KEY
+from streamnet.randomness import derive_key, permutation
+from tests.online.estimators import FEW, flat
 
 X, y = make_classification(600, 6, n_informative=4, n_classes=3, random_state=1)
 NAMES = np.array(["c", "a", "b"])[y]
@@ -161,7 +148,7 @@ def test_a_fit_forgets_all_knows_all_labels_and_learns_in_an_order_of_the_seed()
     estimator = OnlineClassifier(FEW, seed=2).partial_fit(X[:100], ["z"] * 100)
     assert estimator.fit(X, NAMES) is estimator
     assert estimator.classes_.tolist() == ["a", "b", "c"]
-    order = permutation(key_of(2, FIT), len(X))
+    order = permutation(derive_key(2, FIT_KEY), len(X))
     told = OnlineClassifier(FEW, seed=2)
     told.partial_fit(X[order], NAMES[order], classes=["a", "b", "c"])
     assert flat(estimator.export_state()) == flat(told.export_state())

@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 
 from streamnet.learning.learner import Learner
-from streamnet.online import AutoEncoder
-from streamnet.online import OnlineClassifier
-from tests.online.learners import KINDS
-from tests.online.learners import Estimator
-from tests.online.learners import classifier
-from tests.online.learners import samples
-from tests.online.learners import taught
+from streamnet.online import AutoEncoder, OnlineClassifier
+from tests.online.estimators import KINDS, Estimator, classifier, samples, taught
 
 THREADS, EACH = 4, 150
 

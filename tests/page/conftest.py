@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
-from playwright.sync_api import Page
-from playwright.sync_api import expect
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.page.stand_in import StandIn
-from tests.page.stand_in import labels_model
-from tests.page.stand_in import numbers_model
+from tests.page.fake_daemon import StandIn, labels_model, numbers_model
 
 QUIET = (
     "--no-sandbox",

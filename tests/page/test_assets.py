@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from streamnet.page import assets
+from streamnet.page import load_assets
 
 MOST = 300_000  # bytes, of all files
-OWN_SCRIPTS = [name for name in assets() if name.endswith(".js") and name != "uplot.js"]
+OWN_SCRIPTS = [name for name in load_assets() if name.endswith(".js") and name != "uplot.js"]
 TEXT_TO_CODE = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
 )
@@ -34,11 +34,11 @@ class Elements(HTMLParser):
 
 
 def index() -> Elements:
-    return Elements(assets()["index.html"].data.decode())
+    return Elements(load_assets()["index.html"].data.decode())
 
 
 def test_all_of_it_is_small() -> None:
-    assert sum(len(asset.data) for asset in assets().values()) < MOST
+    assert sum(len(asset.data) for asset in load_assets().values()) < MOST
 
 
 def test_the_page_asks_for_what_is_there_and_for_nothing_else() -> None:
@@ -49,7 +49,7 @@ def test_the_page_asks_for_what_is_there_and_for_nothing_else() -> None:
     ]
     names = {str(address).removeprefix("page/") for address in asked}
     assert all(str(address).startswith("page/") for address in asked)
-    assert names == {name for name in assets() if name.endswith((".js", ".css"))}
+    assert names == {name for name in load_assets() if name.endswith((".js", ".css"))}
 
 
 def test_the_page_has_no_code_of_its_own() -> None:
@@ -60,21 +60,21 @@ def test_the_page_has_no_code_of_its_own() -> None:
 
 
 def test_no_style_fetches_anything() -> None:
-    for name, asset in assets().items():
+    for name, asset in load_assets().items():
         if name.endswith(".css"):
             assert not re.search(rb"url\(|@import", asset.data)
 
 
 @pytest.mark.parametrize("name", OWN_SCRIPTS)
 def test_no_script_makes_code_or_markup_of_text(name: str) -> None:
-    text = assets()[name].data.decode()
+    text = load_assets()[name].data.decode()
     assert text.startswith('"use strict";')
     assert not TEXT_TO_CODE.search(text)
     assert len(text.splitlines()) <= 400
 
 
 def test_the_chart_library_comes_with_its_version_and_licence() -> None:
-    assert b"(v1.6.32)" in assets()["uplot.js"].data[:100]
-    licence = assets()["uplot-LICENSE.txt"].data.decode()
+    assert b"(v1.6.32)" in load_assets()["uplot.js"].data[:100]
+    licence = load_assets()["uplot-LICENSE.txt"].data.decode()
     assert "uplot 1.6.32" in licence
     assert "The MIT License (MIT)" in licence

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from collections.abc import Iterator
-from urllib.request import Request
-from urllib.request import urlopen
+from collections.abc import Callable, Iterator
+from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Page
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
-from tests.daemon.processes import Server
-from tests.daemon.processes import running
+from tests.daemon.processes import Server, running
 
 Opener = Callable[..., Page]
 READS = "0123456789abcdef-reads"

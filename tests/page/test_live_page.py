@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
-from tests.page.stand_in import HOSTILE
-from tests.page.stand_in import StandIn
-from tests.page.stand_in import labels_model
+from tests.page.fake_daemon import HOSTILE, StandIn, labels_model
 
 Opener = Callable[..., Page]
 Server = Callable[..., StandIn]

@@ -9,12 +9,10 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamnet.page import assets
-from streamnet.page import single_file
+from streamnet.page import load_assets, render_single_file
 
 DATA = re.compile(r'<script type="application/json" id="report">(.*?)</script>', re.DOTALL)
 
@@ -28,13 +26,13 @@ def data_of(page: bytes) -> Any:
 @settings(max_examples=40)
 def test_what_is_embedded_is_read_back_and_ends_nothing(texts: dict[str, str]) -> None:
     view = {"texts": texts, "hostile": "<!--<script></script>\u2028&lt;/script>"}
-    page = single_file(view)
+    page = render_single_file(view)
     assert data_of(page) == view
-    assert page.count(b"</script>") == single_file({}).count(b"</script>")
+    assert page.count(b"</script>") == render_single_file({}).count(b"</script>")
 
 
 def test_the_policy_names_each_script_and_style_and_nothing_else() -> None:
-    text = single_file({"label": '<script src="page/app.js"></script>'}).decode()
+    text = render_single_file({"label": '<script src="page/app.js"></script>'}).decode()
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
     for tag, name in (("script", "script-src"), ("style", "style-src")):
         found = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
@@ -42,23 +40,23 @@ def test_the_policy_names_each_script_and_style_and_nothing_else() -> None:
         (sources,) = re.findall(rf"{name} ([^;]*)", policy)
         assert sources.split() == [f"'sha256-{digest.decode()}'" for digest in hashes]
         assert len(found) == sum(
-            name.endswith({"script": ".js"}.get(tag, ".css")) for name in assets()
+            name.endswith({"script": ".js"}.get(tag, ".css")) for name in load_assets()
         )
     assert "unsafe" not in policy
     assert policy.startswith("default-src 'none'; ")
 
 
 def test_nothing_is_left_to_be_fetched() -> None:
-    text = single_file({}).decode()
+    text = render_single_file({}).decode()
     assert not re.search(r'(src|href)="(?!data:|#)', text.partition("<script")[0])
     assert "<script src=" not in text
 
 
 def test_the_policy_stands_before_what_it_is_about() -> None:
-    text = single_file({}).decode()
+    text = render_single_file({}).decode()
     assert text.index("Content-Security-Policy") < text.index("<style>") < text.index("<script>")
 
 
 def test_a_number_that_json_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        single_file({"score": float("nan")})
+        render_single_file({"score": float("nan")})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import streamnet
-from streamnet.page import view_of
+from streamnet.page import build_view
 
 
 @pytest.fixture(scope="module", params=["classification", "regression"])
@@ -36,7 +36,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_it_is_json_and_has_all_that_the_page_reads(report: dict[str, Any]) -> None:
-    view = json.loads(json.dumps(view_of(report), allow_nan=False))
+    view = json.loads(json.dumps(build_view(report), allow_nan=False))
     assert set(view) == {
         "status",
         "history",
@@ -50,7 +50,7 @@ def test_it_is_json_and_has_all_that_the_page_reads(report: dict[str, Any]) -> N
 
 
 def test_the_points_of_the_history_add_up_to_the_score(report: dict[str, Any]) -> None:
-    history = view_of(report)["history"]
+    history = build_view(report)["history"]
     measure = history["measure"]
     widths = np.diff([0, *history["samples"]])
     errors = {"served": report["served"], **report["baselines"]}
@@ -64,7 +64,7 @@ def test_the_points_of_the_history_add_up_to_the_score(report: dict[str, Any]) -
 
 def test_each_change_and_each_drift_is_a_mark_and_an_event(report: dict[str, Any]) -> None:
     noticed = {"number": 2600, "since": 2510, "before": 0.1234, "after": 0.5}
-    view = view_of({**report, "last_drifts": [noticed]})
+    view = build_view({**report, "last_drifts": [noticed]})
     marks = view["history"]["marks"]
     numbers = [mark["number"] for mark in marks]
     assert numbers == sorted(numbers)
@@ -79,7 +79,7 @@ def test_each_change_and_each_drift_is_a_mark_and_an_event(report: dict[str, Any
 
 
 def test_there_is_one_champion_among_the_leaders(report: dict[str, Any]) -> None:
-    (champion,) = (row for row in view_of(report)["leaders"] if row["champion"])
+    (champion,) = (row for row in build_view(report)["leaders"] if row["champion"])
     assert champion["candidate"] == report["champion"]["candidate"]
     assert champion["state"] == "competing"
 
@@ -95,7 +95,7 @@ def test_a_candidate_is_competing_quarantined_or_replaced() -> None:
 
 
 def test_rejected_records_and_what_was_served_are_told(report: dict[str, Any]) -> None:
-    view = view_of(report)
+    view = build_view(report)
     assert view["rejected"]["total"] == sum(view["rejected"]["by_reason"].values()) == 1
     assert view["status"]["learned"] == 4999
     assert view["scores"]["served"] == report["served"]

@@ -6,30 +6,19 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
 
-from streamnet.evaluation.measures import for_json
-from streamnet.learning.learner import Learner
-from streamnet.learning.learner import model_of
-from streamnet.pipeline import Pipeline
-from streamnet.pipeline import Predictions
-from streamnet.pipeline import Rejections
-from streamnet.pipeline.cutting import Cutter
-from streamnet.pipeline.sinks import Sink
-from streamnet.samples import Schema
-from streamnet.samples import Task
-from tests.learning.streams import feed
-from tests.learning.streams import learner_of
-from tests.learning.streams import stream
-from tests.pipeline.playing import CANDIDATES
-from tests.pipeline.playing import ROUND
-from tests.pipeline.playing import Playing
-from tests.pipeline.playing import pipeline_of
-from tests.pipeline.playing import plain
+from streamnet.learning.learner import Learner, build_model
+from streamnet.metrics.formulas import nan_to_none
+from streamnet.pipeline import Pipeline, Predictions, Rejections
+from streamnet.pipeline.outputs.sinks import Sink
+from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.samples import Schema, Task
+from tests.learning.streams import feed, learner_of, stream
+from tests.pipeline.block_sources import CANDIDATES, ROUND, Playing, pipeline_of, plain
 
 SAMPLES = 1300
 FEW_CLASSES = {"max_classes": 4}  # the encoder refuses samples of the fifth
@@ -131,7 +120,7 @@ def test_the_pipeline_does_what_a_learner_does_in_one_thread(
 ) -> None:
     found = expected(task, first_folder)
     learner = learner_of(task, CANDIDATES, encoder=FEW_CLASSES)
-    cutter = Cutter(block_size=999, round_size=ROUND)
+    cutter = BlockSplitter(block_size=999, round_size=ROUND)
     emitted = [
         (served.emitted.number, served.emitted.member.serial)
         for served in feed(learner, stream(task, SAMPLES), cutter=cutter)
@@ -140,11 +129,11 @@ def test_the_pipeline_does_what_a_learner_does_in_one_thread(
     assert emitted
     assert [champion[:2] for champion in found.champions[:-1]] == emitted
     assert found.champions[-1][0] == learner.trainer.number
-    assert found.report["served"] == for_json(learner.server.measures())
+    assert found.report["served"] == nan_to_none(learner.server.measures())
     assert found.report["quarantines"] == learner.server.quarantines > 0
     slot, snapshot = learner.leader()
     about = learner.about(slot) | {"target": "y"}
-    assert model_of(snapshot, about).document()["checksum"] == found.checksum
+    assert build_model(snapshot, about).document()["checksum"] == found.checksum
 
 
 def test_a_report_can_be_written_as_json_and_holds_no_nan(first_folder: Path) -> None:

@@ -13,22 +13,16 @@ from typing import Any
 
 import pytest
 
-from streamnet.durability.files import Files
-from streamnet.durability.folder import StateFolder
+from streamnet.durability.files import FileSystem
+from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import StreamnetError
-from streamnet.pipeline import cadence
-from streamnet.pipeline import state as state_module
+from streamnet.pipeline.state import store
+from streamnet.pipeline.state import store as state_module
 from streamnet.samples import Task
 from tests.conftest import Counted
-from tests.durability.disks import FAULTS
-from tests.durability.disks import Faulty
-from tests.durability.disks import Killed
-from tests.durability.disks import Memory
-from tests.durability.disks import disk_after
-from tests.pipeline.interrupting import go
-from tests.pipeline.interrupting import made
-from tests.pipeline.playing import checksum
-from tests.pipeline.playing import plain
+from tests.durability.disks import FAULTS, Faulty, Killed, Memory, disk_after
+from tests.pipeline.block_sources import checksum, plain
+from tests.pipeline.interrupted_runs import go, made
 
 pytestmark = pytest.mark.no_cover
 
@@ -38,12 +32,12 @@ FOLDER = Path("/tmp")  # a name only: nothing is written there
 
 @pytest.fixture(autouse=True)
 def _quickly_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cadence, "_SOONEST", 0.0)
-    monkeypatch.setattr(state_module, "_LAST_WAIT", 0.0)
-    monkeypatch.setattr(state_module, "_PUBLISH_EVERY", 0.0)
+    monkeypatch.setattr(store, "_MIN_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(state_module, "_FINAL_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(state_module, "_PUBLISH_SECONDS", 0.0)
 
 
-def run(files: Files, pace: int) -> dict[str, Any]:
+def run(files: FileSystem, pace: int) -> dict[str, Any]:
     """Run or go on; what it leaves besides files."""
     pipeline = made(
         FOLDER,
@@ -62,7 +56,7 @@ def run(files: Files, pace: int) -> dict[str, Any]:
 
 def left(disk: Memory, found: dict[str, Any]) -> dict[str, Any]:
     """All that a run that has ended left."""
-    loaded = StateFolder(FOLDER / "state", files=disk).generations.newest()
+    loaded = StateDirectory(FOLDER / "state", files=disk).generations.newest()
     assert loaded is not None
     outputs = {
         str(path): inode.seen

@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 
 from streamnet.learning.learner import Learner
-from streamnet.networks.candidate import CandidateSettings
-from streamnet.pipeline import Champion
-from streamnet.pipeline import Pipeline
-from streamnet.pipeline.cutting import Cutter
-from streamnet.pipeline.glance import Glance
-from streamnet.pipeline.reading import Reader
+from streamnet.pipeline import Champion, Pipeline
+from streamnet.pipeline.control_messages import Glance
+from streamnet.pipeline.stages.reader import BlockSplitter, Reader
 from streamnet.samples import Task
+from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import IterableSource
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader
@@ -60,7 +58,7 @@ async def glanced(stops: tuple[int, ...]) -> tuple[list[Champion | None], dict[s
 def learned(count: int) -> Learner:
     """What the four parts have learned of so many rows, one after the other."""
     learner = Learner(task=Task.CLASSIFICATION, candidates=CANDIDATES, evolution={"every": 1})
-    cutter = Cutter(block_size=1024, round_size=ROUND)
+    cutter = BlockSplitter(block_size=1024, round_size=ROUND)
     reader = RowReader(Columns(target="y", task=Task.CLASSIFICATION))
     for block in reader.blocks(ROWS[:count]):
         for arrival in cutter.cut(block):
@@ -102,7 +100,7 @@ def test_a_stop_while_a_glance_is_sent_ends_reading(run: Runner) -> None:
     async def main() -> None:
         columns = Columns(target="y", task=Task.CLASSIFICATION)
         source = IterableSource(never(), columns=columns)
-        reader = Reader(source, Cutter(block_size=1024, round_size=ROUND))
+        reader = Reader(source, BlockSplitter(block_size=1024, round_size=ROUND))
         send, receive = anyio.create_memory_object_stream[Any](0)
         glance = Glance()
         with receive:

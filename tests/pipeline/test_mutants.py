@@ -7,40 +7,35 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from math import inf
-from math import nan
+from math import inf, nan
 from typing import Any
 
 import numpy as np
 import pytest
 
-from streamnet.durability.appending import AppendedFile
-from streamnet.durability.ledger import Ledger
+from streamnet.durability.appended_file import AppendedFile
+from streamnet.durability.provenance import Ledger
 from streamnet.errors import StateError
 from streamnet.learning import serving
 from streamnet.learning.evaluator import Evaluator
-from streamnet.learning.serving import Server
+from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Decision
-from streamnet.networks.memory import InputMemory
 from streamnet.networks.population import Population
-from streamnet.pipeline import cadence
-from streamnet.pipeline import stages
-from streamnet.pipeline import state as state_module
-from streamnet.pipeline.cutting import Cutter
-from streamnet.pipeline.predictions import Predictions
-from streamnet.pipeline.reading import Reader
-from streamnet.pipeline.state import State
-from streamnet.selection.selector import Selector
+from streamnet.networks.replay_buffer import ReplayBuffer
+from streamnet.pipeline.outputs.predictions import Predictions
+from streamnet.pipeline.stages import driver
+from streamnet.pipeline.stages.reader import BlockSplitter, Reader
+from streamnet.pipeline.state import store
+from streamnet.pipeline.state import store as state_module
+from streamnet.pipeline.state.store import State
+from streamnet.selection.champion import Selector
 from tests.conftest import Counted
 from tests.durability.disks import disk_after
-from tests.pipeline import test_machine
-from tests.pipeline.playing import ROUND
-from tests.pipeline.test_faults import assert_goes_on
-from tests.pipeline.test_faults import broken
-from tests.pipeline.test_faults import calls
-from tests.pipeline.test_faults import expected
-from tests.pipeline.test_machine import Machine
-from tests.selection import test_selector
+from tests.pipeline import test_state_machine as test_machine
+from tests.pipeline.block_sources import ROUND
+from tests.pipeline.test_faults import assert_goes_on, broken, calls, expected
+from tests.pipeline.test_state_machine import Machine
+from tests.selection import test_champion as test_selector
 
 pytestmark = pytest.mark.no_cover
 
@@ -49,9 +44,9 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture(autouse=True)
 def _quickly_again(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(cadence, "_SOONEST", 0.0)
-    monkeypatch.setattr(state_module, "_LAST_WAIT", 0.0)
-    monkeypatch.setattr(state_module, "_PUBLISH_EVERY", 0.0)
+    monkeypatch.setattr(store, "_MIN_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(state_module, "_FINAL_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(state_module, "_PUBLISH_SECONDS", 0.0)
 
 
 def kills(step: int = 3) -> None:
@@ -106,8 +101,8 @@ def a_decision_is_lost_at_the_cut(monkeypatch: Patch) -> None:
     def emptied(decisions: Any, trainer: Any) -> list[Decision]:
         return [Decision(d.round) for d in pending(decisions, trainer)]
 
-    pending = stages.__dict__["pending"]
-    monkeypatch.setattr(stages, "pending", emptied)
+    pending = driver.__dict__["pending"]
+    monkeypatch.setattr(driver, "pending", emptied)
 
 
 def the_optimisers_are_not_restored(monkeypatch: Patch) -> None:
@@ -127,11 +122,11 @@ def the_key_of_random_numbers_is_not_restored(monkeypatch: Patch) -> None:
 
 
 def the_rehearsals_memory_is_not_restored(monkeypatch: Patch) -> None:
-    def restore(self: InputMemory, first: int, state: dict[str, Any]) -> None:
+    def restore(self: ReplayBuffer, first: int, state: dict[str, Any]) -> None:
         real(self, first, {**state, "dense": np.zeros_like(state["dense"])})
 
-    real = InputMemory.restore_state
-    monkeypatch.setattr(InputMemory, "restore_state", restore)
+    real = ReplayBuffer.restore_state
+    monkeypatch.setattr(ReplayBuffer, "restore_state", restore)
 
 
 def an_output_is_not_cut(monkeypatch: Patch) -> None:
@@ -167,15 +162,15 @@ def a_sample_is_learned_twice_when_a_run_goes_on(monkeypatch: Patch) -> None:
 
 
 def a_sample_is_dropped_now_and_then(monkeypatch: Patch) -> None:
-    def cut(self: Cutter, block: Any) -> Any:
+    def cut(self: BlockSplitter, block: Any) -> Any:
         for arrival in real(self, block):
             part = arrival.block
             if len(part) > 1 and self.number % 3 == 0:
                 arrival = arrival._replace(block=part.part(0, len(part) - 1))
             yield arrival
 
-    real = Cutter.cut
-    monkeypatch.setattr(Cutter, "cut", cut)
+    real = BlockSplitter.cut
+    monkeypatch.setattr(BlockSplitter, "cut", cut)
 
 
 def rounds_begin_anew_when_a_run_goes_on(monkeypatch: Patch) -> None:
@@ -196,7 +191,7 @@ def models_come_after_the_checkpoint_that_counts_them(monkeypatch: Patch) -> Non
     real = State.write
     monkeypatch.setattr(State, "write", write)
     monkeypatch.setattr(State, "publish", lambda self, emission: self._waiting.append(emission))
-    monkeypatch.setattr(State, "seconds_to_wait", lambda _: inf)
+    monkeypatch.setattr(State, "seconds_until_publish", lambda _: inf)
 
 
 def a_champion_may_be_nan(monkeypatch: Patch) -> None:
@@ -209,15 +204,15 @@ def a_champion_may_be_nan(monkeypatch: Patch) -> None:
 
 
 def who_exploded_stays(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(serving, "replacements_of", lambda _: ())
+    monkeypatch.setattr(serving, "replace_exploded", lambda _: ())
 
 
 def a_quarantine_is_forgotten_when_a_run_goes_on(monkeypatch: Patch) -> None:
-    def restore(self: Server, state: dict[str, Any]) -> None:
+    def restore(self: ServingStage, state: dict[str, Any]) -> None:
         real(self, {**state, "dead": {}})
 
-    real = Server.restore_state
-    monkeypatch.setattr(Server, "restore_state", restore)
+    real = ServingStage.restore_state
+    monkeypatch.setattr(ServingStage, "restore_state", restore)
 
 
 MUTANTS: list[tuple[str, Callable[[Patch], None], Callable[[], None]]] = [

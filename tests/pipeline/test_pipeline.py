@@ -13,28 +13,27 @@ from anyio import from_thread
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import NoCandidateError
+from streamnet.errors import ConfigurationError, DataError, NoCandidateError
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
-from streamnet.networks.candidate import CandidateSettings
 from streamnet.pipeline import Pipeline
-from streamnet.pipeline.causes import first_cause as first_of
-from streamnet.pipeline.cutting import Cutter
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.pipeline.concurrency import first_cause as first_of
+from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.samples import Schema, Task
+from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
 from tests.learning.streams import stream
-from tests.pipeline.playing import CANDIDATES
-from tests.pipeline.playing import N
-from tests.pipeline.playing import Playing
-from tests.pipeline.playing import checksum
-from tests.pipeline.playing import counting
-from tests.pipeline.playing import in_loop
-from tests.pipeline.playing import pipeline_of
-from tests.pipeline.playing import plain
+from tests.pipeline.block_sources import (
+    CANDIDATES,
+    N,
+    Playing,
+    checksum,
+    counting,
+    in_loop,
+    pipeline_of,
+    plain,
+)
 
 
 def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(run: Runner) -> None:
@@ -57,7 +56,9 @@ def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(run: Runne
 
     # In one long round training need not wait for a decision, which is another bound.
     # And all work is done in threads.
-    pipeline = pipeline_of(source, sinks=[sink], block_size=20, round_size=100_000, brief=-1.0)
+    pipeline = pipeline_of(
+        source, sinks=[sink], block_size=20, round_size=100_000, inline_seconds=-1.0
+    )
     run(pipeline.run)
     assert waiting[0] == (4,) * 5
     assert max(max(blocks) for blocks in waiting) == 4
@@ -331,8 +332,8 @@ def test_a_setting_out_of_range_is_refused_at_once(setting: dict[str, int]) -> N
 
 
 def test_a_record_that_got_lost_is_noticed(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut = Cutter.cut
-    monkeypatch.setattr(Cutter, "cut", lambda self, block: [*cut(self, block)][:1])
+    cut = BlockSplitter.cut
+    monkeypatch.setattr(BlockSplitter, "cut", lambda self, block: [*cut(self, block)][:1])
     pipeline = pipeline_of(Playing(stream(Task.REGRESSION, N)))
     with pytest.raises(RuntimeError, match="records were read, but"):
         run(pipeline.run)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from threading import Event
-from threading import Thread
-from threading import get_native_id
+from threading import Event, Thread, get_native_id
 
 import pytest
 
-from streamnet.pipeline import processors
-from streamnet.pipeline.processors import processor
-from streamnet.pipeline.processors import send_away
+from streamnet.pipeline import concurrency
+from streamnet.pipeline.concurrency import processor, spread_over_cpus
 
 if sys.platform != "linux":
     pytest.skip("only Linux lets threads be moved", allow_module_level=True)
@@ -78,8 +74,8 @@ def test_a_thread_is_moved_from_here_and_may_go_anywhere_afterwards() -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "sched_setaffinity", moved)
-            patch.setattr(processors, "processor", lambda: here)
-            send_away([thread.number])
+            patch.setattr(concurrency, "processor", lambda: here)
+            spread_over_cpus([thread.number])
         assert here not in found
         assert len(found) == 1
         assert asked == [(thread.number, allowed - {here}), (thread.number, allowed)]
@@ -90,33 +86,33 @@ def test_several_threads_get_processors_of_their_own_if_there_are_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[tuple[int, list[int]]] = []
-    monkeypatch.setattr(processors, "processor", lambda: 2)
+    monkeypatch.setattr(concurrency, "processor", lambda: 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4})
     monkeypatch.setattr(os, "sched_setaffinity", lambda n, to: asked.append((n, sorted(to))))
-    send_away([11, 12])
+    spread_over_cpus([11, 12])
     everywhere = [0, 1, 2, 3, 4]
     assert asked == [(11, [0, 3]), (11, everywhere), (12, [1, 4]), (12, everywhere)]
     asked.clear()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2})
-    send_away([11, 12])
+    spread_over_cpus([11, 12])
     assert [to for _, to in asked] == [[1], [1, 2], [1], [1, 2]]
     asked.clear()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2})
-    send_away([11])
+    spread_over_cpus([11])
     assert asked == []
     monkeypatch.setattr(os, "sched_getaffinity", lambda number: {11: {2, 3}, 12: {5, 6}}[number])
-    send_away([11, 12])
+    spread_over_cpus([11, 12])
     assert asked == [(11, [3]), (11, [2, 3]), (12, [6]), (12, [5, 6])], "each by its own"
 
 
 def test_a_thread_that_has_ended_is_left_alone() -> None:
     with busy(1) as (thread,):
         pass
-    send_away([thread.number])
+    spread_over_cpus([thread.number])
 
 
 def test_where_nobody_tells_the_processor_nothing_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processors, "_getcpu", lambda: None)
+    monkeypatch.setattr(concurrency, "_getcpu", lambda: None)
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("a thread was moved"))
     assert processor() == -1
-    send_away([get_native_id()])
+    spread_over_cpus([get_native_id()])

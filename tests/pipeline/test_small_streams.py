@@ -12,23 +12,14 @@ import numpy as np
 import pytest
 from anyio import from_thread
 
-from streamnet.errors import DataError
-from streamnet.errors import NoCandidateError
+from streamnet.errors import DataError, NoCandidateError
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline
-from streamnet.samples import Block
-from streamnet.samples import Task
+from streamnet.samples import Block, Task
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
-from tests.learning.streams import candidate
-from tests.learning.streams import stream
-from tests.pipeline.playing import CANDIDATES
-from tests.pipeline.playing import N
-from tests.pipeline.playing import Playing
-from tests.pipeline.playing import checksum
-from tests.pipeline.playing import pipeline_of
-from tests.pipeline.playing import plain
-from tests.pipeline.playing import rows
+from tests.learning.streams import candidate, stream
+from tests.pipeline.block_sources import CANDIDATES, N, Playing, checksum, pipeline_of, plain, rows
 
 
 def test_an_empty_source_is_refused(run: Runner) -> None:
@@ -84,7 +75,7 @@ def test_numbers_beyond_all_bounds_give_a_report_without_nan(run: Runner) -> Non
 
 
 def test_where_all_candidates_explode_there_is_a_report_but_no_model(run: Runner) -> None:
-    wild = candidate(optimiser="sgd", learning_rate=1e6, activation="relu")
+    wild = candidate(optimizer="sgd", learning_rate=1e6, activation="relu")
     pipeline = pipeline_of(Playing(stream(Task.REGRESSION, 100)), candidates=[wild])
     with pytest.raises(NoCandidateError):
         run(pipeline.run)
@@ -127,7 +118,7 @@ def test_a_sink_can_wait_for_the_event_loop_however_brief_its_work_is(run: Runne
         from_thread.run(take, served.scored.first)
 
     source = Playing(stream(Task.REGRESSION, N), largest=20)
-    run(pipeline_of(source, sinks=[sink], block_size=20, brief=10.0).run)
+    run(pipeline_of(source, sinks=[sink], block_size=20, inline_seconds=10.0).run)
     assert len(firsts) >= N // 20
     assert firsts == sorted(firsts)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from threading import get_ident
 from time import sleep
 
-from streamnet.pipeline.threads import BRIEF
-from streamnet.pipeline.threads import Worker
+from streamnet.pipeline.concurrency import INLINE_SECONDS, Worker
 from tests.conftest import Runner
 
 
@@ -26,9 +25,9 @@ def test_work_that_takes_long_is_done_in_another_thread_from_then_on(run: Runner
     worker = Worker()
 
     async def idents() -> list[int]:
-        worker.note(1, BRIEF)
-        first = await worker.run(1, ident_after, 10 * BRIEF)
-        return [first, await worker.run(1, ident_after, 10 * BRIEF)]
+        worker.note(1, INLINE_SECONDS)
+        first = await worker.run(1, ident_after, 10 * INLINE_SECONDS)
+        return [first, await worker.run(1, ident_after, 10 * INLINE_SECONDS)]
 
     here = get_ident()
     first, second = run(idents)
@@ -39,17 +38,17 @@ def test_work_that_takes_long_is_done_in_another_thread_from_then_on(run: Runner
 def test_work_that_took_no_time_is_done_at_once(run: Runner) -> None:
     worker = Worker()
     worker.measure(100, int)
-    assert worker.is_brief(100)
+    assert worker.runs_inline(100)
     assert run(worker.run, 100, get_ident) == get_ident()
 
 
 def test_what_counts_as_brief_can_be_told(run: Runner) -> None:
-    patient, hasty = Worker(brief=10.0), Worker(brief=-1.0)
+    patient, hasty = Worker(inline_seconds=10.0), Worker(inline_seconds=-1.0)
     for worker in (patient, hasty):
         worker.note(100, 5.0)
-    assert patient.is_brief(100)
-    assert not patient.is_brief(1000)
-    assert not hasty.is_brief(100)
+    assert patient.runs_inline(100)
+    assert not patient.runs_inline(1000)
+    assert not hasty.runs_inline(100)
     assert run(patient.run, 100, get_ident) == get_ident() != run(hasty.run, 100, get_ident)
 
 

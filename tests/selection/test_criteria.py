@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
 from streamnet.errors import ConfigurationError
-from streamnet.evaluation import Evaluation
-from streamnet.evaluation import RegressionEvaluation
+from streamnet.metrics import Evaluation, RegressionEvaluation
 from streamnet.samples import Task
-from streamnet.selection.criteria import CRITERIA
-from streamnet.selection.criteria import Tally
-from streamnet.selection.criteria import criterion
+from streamnet.selection.criteria import CRITERIA, Tally, find_criterion
+from streamnet.settings.criteria import CRITERION_TASKS
 
 NAMES = ("accuracy", "balanced_accuracy", "f1", "kappa", "simple", "distance", "log_loss")
 finite = st.floats(-10, 10)
@@ -45,11 +42,11 @@ def test_those_of_labels_are_the_measures_of_an_evaluation_for_each_candidate() 
     for name in (*NAMES, "gopher.accuracy", "gopher.balanced_accuracy", "gopher.f_measure"):
         same = {"f1": "macro_f1", "simple": "accuracy"}.get(name, name)
         expected = [evaluation.measures()[same] for evaluation in evaluations]
-        found = criterion(name, "classification").values(tally)
+        found = find_criterion(name, "classification").values(tally)
         assert found.dtype == np.float64
         assert found.tolist() == pytest.approx(expected, rel=1e-12)
     answer = [["a", "b", "c"][i] for i in tables[2].argmax(1)]
-    balanced = criterion("balanced_accuracy").values(tally)[2]
+    balanced = find_criterion("balanced_accuracy").values(tally)[2]
     assert balanced == pytest.approx(metrics.balanced_accuracy_score(truth, answer))
 
 
@@ -77,7 +74,7 @@ def test_those_of_numbers_are_the_measures_of_an_evaluation() -> None:
             "gopher.simple": found["correct_ratio"],
         }
         for name, value in expected.items():
-            values = criterion(name, Task.REGRESSION).values(tally)
+            values = find_criterion(name, Task.REGRESSION).values(tally)
             assert values[k] == pytest.approx(value, rel=1e-12)
 
 
@@ -87,15 +84,15 @@ def test_the_best_is_the_first_of_the_extreme_finite_ones(values: list[float]) -
     among = [(value, i) for i, value in enumerate(values) if np.isfinite(value)]
     highest = min(((-value, i) for value, i in among), default=(0.0, -1))[1]
     lowest = min(among, default=(0.0, -1))[1]
-    assert criterion("accuracy").best(values) == highest
-    assert criterion("distance").best(values) == lowest
+    assert find_criterion("accuracy").best(values) == highest
+    assert find_criterion("distance").best(values) == lowest
 
 
 @settings(deadline=None, max_examples=80)
 @given(finite, finite)
 def test_only_a_strictly_better_value_replaces_the_older(new: float, old: float) -> None:
-    assert criterion("accuracy").better(new, old) == (new > old)
-    assert criterion("distance").better(new, old) == (new < old)
+    assert find_criterion("accuracy").better(new, old) == (new > old)
+    assert find_criterion("distance").better(new, old) == (new < old)
     for one in CRITERIA.values():
         assert not one.better(float("nan"), old)
         assert not one.better(float("inf"), old)
@@ -106,7 +103,7 @@ def test_only_a_strictly_better_value_replaces_the_older(new: float, old: float)
 @pytest.mark.parametrize("name", CRITERIA)
 def test_without_samples_nobody_is_best(name: str) -> None:
     one = CRITERIA[name]
-    classes = 2 if Task.CLASSIFICATION in one.tasks else 0
+    classes = 2 if Task.CLASSIFICATION in CRITERION_TASKS[name] else 0
     tally = Tally(np.zeros((3, classes, classes + 1)), *[np.zeros(3)] * 6)
     assert np.isnan(one.values(tally)).all()
     assert one.best(one.values(tally)) == -1
@@ -115,31 +112,35 @@ def test_without_samples_nobody_is_best(name: str) -> None:
 def test_a_candidate_that_broke_down_never_wins() -> None:
     broken = np.array([np.nan, 2.0, 3.0])
     tally = Tally(np.zeros((3, 0, 1)), np.full(3, 9.0), *[broken] * 5)
-    assert criterion("mse").best(criterion("mse").values(tally)) == 1
+    assert find_criterion("mse").best(find_criterion("mse").values(tally)) == 1
 
 
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "f1", "kappa", "log_loss"])
 def test_numbers_have_no_criterion_of_labels(name: str) -> None:
     for given_name in (name, "gopher.accuracy", "gopher.f_measure", "gopher.balanced_accuracy"):
         with pytest.raises(ConfigurationError, match=r"for a regression must be one of distance,"):
-            criterion(given_name, "regression")
+            find_criterion(given_name, "regression")
 
 
 def test_labels_have_no_criterion_of_numbers() -> None:
     with pytest.raises(ConfigurationError, match="'mse', but for a classification must be one of"):
-        criterion("mse", "classification")
+        find_criterion("mse", "classification")
 
 
 def test_an_unknown_name_is_told_with_all_there_are() -> None:
     with pytest.raises(ConfigurationError, match=r"'acc', but must be one of accuracy, .*simple"):
-        criterion("acc")
+        find_criterion("acc")
 
 
 def test_the_f_measure_is_f1_by_another_name() -> None:
-    assert criterion("f_measure") is criterion("f1")
-    assert criterion("gopher.f_measure").name == "gopher.f_measure"
+    assert find_criterion("f_measure") is find_criterion("f1")
+    assert find_criterion("gopher.f_measure").name == "gopher.f_measure"
 
 
 def test_larger_is_better_for_shares_and_smaller_for_losses() -> None:
     smaller = {name for name, one in CRITERIA.items() if not one.larger_is_better}
     assert smaller == {"distance", "gopher.distance", "log_loss", "mae", "mse"}
+
+
+def test_every_named_criterion_is_computed_and_no_other() -> None:
+    assert set(CRITERIA) == set(CRITERION_TASKS)

@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Task
-from streamnet.selection.sample_loss import SampleLoss
+from streamnet.selection.criteria import SampleLoss
 
 LABELS = Task.CLASSIFICATION
 NUMBERS = Task.REGRESSION

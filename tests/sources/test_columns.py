@@ -4,17 +4,13 @@ from typing import Any
 
 import pytest
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import SchemaError
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import Task
+from streamnet.errors import ConfigurationError, SchemaError
+from streamnet.samples import Field, Kind, Schema, Task
 from streamnet.sources.columns import Columns
 
 
 def schema(columns: Columns, *names: str) -> Schema:
-    return columns.schema_of("f.csv", names, lambda _: Kind.NUMBER)
+    return columns.build_schema("f.csv", names, lambda _: Kind.NUMBER)
 
 
 def test_every_column_but_the_target_is_a_feature_unless_dropped() -> None:

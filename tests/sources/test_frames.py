@@ -12,20 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from streamnet.errors import DataError
-from streamnet.errors import SchemaError
-from streamnet.online import AutoEncoder
-from streamnet.online import OnlineClassifier
+from streamnet.errors import DataError, SchemaError
+from streamnet.online import AutoEncoder, OnlineClassifier
 from streamnet.samples import Kind
-from streamnet.sources.frames import listed
-from streamnet.sources.frames import rows_of
-from tests.online.learners import FEW
-from tests.online.learners import classifier
-from tests.online.learners import flat
-from tests.online.learners import label
-from tests.online.learners import samples
-from tests.online.learners import taught
-from tests.sources.reading import FrameRow
+from streamnet.sources.frames import to_rows, to_target_list
+from tests.online.estimators import FEW, classifier, flat, label, samples, taught
+from tests.sources.harness import FrameRow
 
 
 def test_a_data_frame_is_read_by_the_names_of_its_columns() -> None:
@@ -46,7 +38,7 @@ def test_a_generator_may_fill_one_dict_again_and_again() -> None:
             yield sample
 
     given: Any = refilled()
-    assert rows_of(given) == samples(10)
+    assert to_rows(given) == samples(10)
 
 
 def test_a_frame_of_pandas_is_read_by_rows_too() -> None:
@@ -175,14 +167,14 @@ def test_rows_of_a_list_keep_their_own_values() -> None:
     """Numpy would make texts of all: of true and of 1.0 too, and of what is missing."""
     values: list[list[Any]] = [[True, 1.5, None, "u"], [False, float("nan"), 2, "v"]]
     expected = [dict(zip(("f0", "f1", "f2", "f3"), row, strict=True)) for row in values]
-    assert str(rows_of(values)) == str(expected)
-    assert str(rows_of(tuple(map(tuple, values)))) == str(expected)
+    assert str(to_rows(values)) == str(expected)
+    assert str(to_rows(tuple(map(tuple, values)))) == str(expected)
     arrays = [np.array([1.0, 2.0]), np.array([3.0, 4.0])]
-    assert rows_of(arrays) == [{"f0": 1.0, "f1": 2.0}, {"f0": 3.0, "f1": 4.0}]
+    assert to_rows(arrays) == [{"f0": 1.0, "f1": 2.0}, {"f0": 3.0, "f1": 4.0}]
     ragged: Any
     for ragged in ([[1, 2], [3]], [[1, 2], 3], [np.ones(2), np.ones(3)]):
         with pytest.raises(DataError, match="whose rows all have one length"):
-            rows_of(ragged)
+            to_rows(ragged)
 
 
 def test_two_columns_of_one_name_are_refused() -> None:
@@ -194,7 +186,7 @@ def test_two_columns_of_one_name_are_refused() -> None:
 
     table: Any = Table()
     with pytest.raises(SchemaError, match="X has two columns that are called 'a'"):
-        rows_of(table)
+        to_rows(table)
 
 
 def test_a_column_of_pyarrow_is_a_list_of_targets() -> None:
@@ -202,12 +194,12 @@ def test_a_column_of_pyarrow_is_a_list_of_targets() -> None:
         def to_pylist(self) -> list[str]:
             return ["a", "b"]
 
-    assert listed(Column()) == ["a", "b"]
+    assert to_target_list(Column()) == ["a", "b"]
     with pytest.raises(DataError, match="classes is 'ab', but must be several"):
-        listed("ab", "classes")
+        to_target_list("ab", "classes")
 
 
 def test_what_is_no_list_of_targets_is_told_in_few_words() -> None:
     with pytest.raises(DataError, match=r"y is 'aaa.*aaa', but must be several") as caught:
-        listed("a" * 100_000)
+        to_target_list("a" * 100_000)
     assert len(str(caught.value)) < 100

@@ -3,9 +3,7 @@ from __future__ import annotations
 import re
 import threading
 from asyncio import CancelledError
-from collections.abc import AsyncIterator
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -15,22 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.errors import ConfigurationError
-from streamnet.errors import DataError
-from streamnet.errors import SchemaError
-from streamnet.samples import Block
-from streamnet.samples import Kind
-from streamnet.samples import Position
-from streamnet.samples import Task
-from streamnet.sources import Columns
-from streamnet.sources import IterableSource
-from tests.sources.reading import FrameRow
-from tests.sources.reading import content
-from tests.sources.reading import drained
-from tests.sources.reading import drained_in_moments
-from tests.sources.reading import numbers
-from tests.sources.reading import read
-from tests.sources.reading import reasons
+from streamnet.errors import ConfigurationError, DataError, SchemaError
+from streamnet.samples import Block, Kind, Position, Task
+from streamnet.sources import Columns, IterableSource
+from tests.sources.harness import (
+    FrameRow,
+    content,
+    drained,
+    drained_in_moments,
+    numbers,
+    read,
+    reasons,
+)
 
 ROWS = [{"x": n, "y": n % 3} for n in range(2500)]
 

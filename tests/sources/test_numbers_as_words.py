@@ -9,13 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from streamnet.samples import Block
-from streamnet.samples import Kind
-from streamnet.samples import Task
-from streamnet.sources import Columns
-from streamnet.sources import open_files
+from streamnet.samples import Block, Kind, Task
+from streamnet.sources import Columns, open_files
 from streamnet.sources.rows import RowReader
-from tests.sources.reading import read
+from tests.sources.harness import read
 
 COLUMNS = Columns(target="y", task=Task.CLASSIFICATION, kinds={"zip": Kind.CATEGORY})
 ROWS: list[dict[str, Any]] = [

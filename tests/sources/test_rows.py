@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -14,15 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Task
-from streamnet.sources import Columns
-from streamnet.sources import RowReader
-from streamnet.sources.conversion import Conversion
-from tests.sources.reading import FrameRow
-from tests.sources.reading import bits
-from tests.sources.reading import content
+from streamnet.samples import Field, Kind, Task
+from streamnet.sources import Columns, RowReader
+from streamnet.sources.rows import RowConverter
+from tests.sources.harness import FrameRow, bits, content
 
 values = st.one_of(
     st.integers(-(2**70), 2**70),
@@ -223,13 +217,13 @@ def test_of_thousands_of_features_only_those_of_a_sample_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read = Counter[str]()
-    convert = Conversion._numbers
+    convert = RowConverter._numbers
 
-    def counted(self: Conversion, name: str, *given: Any) -> Any:
+    def counted(self: RowConverter, name: str, *given: Any) -> Any:
         read[name] += 1
         return convert(self, name, *given)
 
-    monkeypatch.setattr(Conversion, "_numbers", counted)
+    monkeypatch.setattr(RowConverter, "_numbers", counted)
     reader = RowReader(Columns(target="y", task=Task.CLASSIFICATION))
     given = [{f"x{i}": i / 2, f"w{i}": f"word {i}", "y": "a"} for i in range(200)]
     blocks = list(reader.blocks(given))

@@ -7,14 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from streamnet.samples import Block
-from streamnet.samples import Field
-from streamnet.samples import Kind
-from streamnet.samples import Schema
-from streamnet.samples import Task
-from streamnet.sources import Columns
-from streamnet.sources import open_files
-from tests.sources.reading import read
+from streamnet.samples import Block, Field, Kind, Schema, Task
+from streamnet.sources import Columns, open_files
+from tests.sources.harness import read
 
 FRAME = pl.DataFrame({"x": ["233.82", " 1e3 ", "NA", "word"], "y": ["0.5", "1.5", "2", "7"]})
 RULE = "which is a text where the first ones are numbers"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 from numpy.typing import NDArray
 
 import streamnet
-from streamnet.daemon import shapes
-from streamnet.daemon.client import AsyncClient
-from streamnet.daemon.client import Client
+from streamnet.client import schemas
+from streamnet.client.clients import AsyncClient, Client
 
 # Asked for, not assigned: a name that were `Any` would pass every other check.
 assert_type(streamnet.OnlineClassifier(seed=1), streamnet.OnlineClassifier)
@@ -96,9 +94,9 @@ def engine() -> None:
 
 async def daemon() -> None:
     blocking, awaiting = Client(), AsyncClient()
-    assert_type(blocking.predict("a", [{"x": 1}], ids=["b"]), shapes.Answers)
-    assert_type(blocking.leaders("a"), list[shapes.CandidateLine])
-    assert_type(await awaiting.confusion("a"), shapes.Confusion | shapes.Residuals)
+    assert_type(blocking.predict("a", [{"x": 1}], ids=["b"]), schemas.Answers)
+    assert_type(blocking.leaders("a"), list[schemas.CandidateLine])
+    assert_type(await awaiting.confusion("a"), schemas.Confusion | schemas.Residuals)
     assert_type(await awaiting.delete("a"), None)
     awaiting.status(7)  # type: ignore[arg-type]
     blocking.learn("a", [], sure=True)  # type: ignore[call-arg]

@@ -1,10 +1,8 @@
-"""Auto-encoder: inputs compressed into a code, and how unlike the usual a sample is."""
+"""Denoising auto-encoder: compresses inputs into a code and scores how unusual each sample is."""
 
 from __future__ import annotations
 
-from streamnet.features.autoencoder.network import AutoEncoderNetwork
-from streamnet.features.autoencoder.network import Coded
-from streamnet.features.autoencoder.network import Reconstruction
-from streamnet.features.autoencoder.settings import AutoEncoderSettings
+from streamnet.features.autoencoder.network import AutoEncoderNetwork, Codes, Reconstruction
+from streamnet.settings.autoencoder import AutoEncoderSettings
 
-__all__ = ("AutoEncoderNetwork", "AutoEncoderSettings", "Coded", "Reconstruction")
+__all__ = ("AutoEncoderNetwork", "AutoEncoderSettings", "Codes", "Reconstruction")

@@ -1,42 +1,361 @@
-"""The kernel that codes each sample of a block, tells how far off its reconstruction is, learns it.
+"""Compiled kernels of the auto-encoder: encode, score the reconstruction, then learn each sample.
 
-Samples go strictly one after the other. A sample's code and error come first, from all of its
-inputs. Then some inputs are hidden, and the network learns to restore them (Vincent et al.,
-"Stacked denoising autoencoders", JMLR 2010). Of the rows that are not active it learns from a few
-drawn ones alone, so that the cost of a sample does not depend on how many rows there are (Dauphin,
-Glorot and Bengio, "Large-scale learning of embeddings with reconstruction sampling", ICML 2011;
-here without their weights, as in Mikolov et al., "Distributed representations of words and phrases
-and their compositionality", NIPS 2013).
+Samples are strictly sequential. Code and error are computed from the full inputs first; then some
+inputs are masked and the network learns to restore them (Vincent et al. 2010). Of the inactive
+rows only a few sampled ones are learned, so cost does not depend on the number of rows (Dauphin,
+Glorot and Bengio 2011; unweighted negative sampling as in Mikolov et al. 2013).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.features.autoencoder.backward import backward
-from streamnet.features.autoencoder.backward import restore
-from streamnet.features.autoencoder.forward import forward
-from streamnet.features.autoencoder.forward import loss_of
-from streamnet.features.autoencoder.forward import see
-from streamnet.features.autoencoder.plan import ENTRIES
-from streamnet.features.autoencoder.plan import KNOWN
-from streamnet.features.autoencoder.plan import VALUES
-from streamnet.features.autoencoder.plan import WIDTH
-from streamnet.features.autoencoder.plan import Plan
-from streamnet.features.autoencoder.plan import Weights
-from streamnet.jit import inlined
-from streamnet.jit import kernel
-from streamnet.networks.subnormals import flush_subnormals
-from streamnet.networks.subnormals import restore_subnormals
-from streamnet.randomness import mix
+from streamnet.jit import inlined, kernel
+from streamnet.networks import simd
+from streamnet.networks.simd import LANES
+from streamnet.networks.simd.functions import hyperbolic_tangent
+from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
+from streamnet.randomness import mix_key
 
-__all__ = ("run",)
+__all__ = (
+    "ENTRIES",
+    "KNOWN",
+    "MATRIX",
+    "NEGATIVES",
+    "RELU",
+    "TANH",
+    "UNITS",
+    "VALUES",
+    "WIDTH",
+    "Plan",
+    "Weights",
+    "backward",
+    "forward",
+    "mask_inputs",
+    "output_score",
+    "reconstruction_loss",
+    "run",
+    "update_decoder",
+)
 
-LEAST = 1e-6  # a smaller error counts as this large: float32 can't tell it from none
+
+TANH, RELU = 0, 1  # activations by number; any other is the identity
+
+KNOWN = 0  # place in the counters: rows of which one was active so far
+
+# Draws of a sample: an input's number hides it, these and up hide entries and choose negatives.
+ENTRIES, NEGATIVES = 1 << 32, 2 << 32
+
+# Columns of a plan's layers: units, their number filled up to whole vectors, where the values are
+# in the scratch, and where the matrix from the layer below starts, biases first.
+UNITS, WIDTH, VALUES, MATRIX = range(4)
+
+
+class Plan(NamedTuple):
+    """The shape of a network and how it learns, as the kernel reads it."""
+
+    layers: NDArray[np.int64]  # shape=(layers, 4)
+    middle: int  # the layer that is the code
+    activation: int
+    noise: float
+    rate: float
+    kept: float  # share of the squared gradients so far that is kept at a step,
+    gained: float  # and of the new one that is added
+    negatives: int
+    fading: float
+    key: np.uint64
+
+
+class Weights(NamedTuple):
+    """Weights, or the running squares of their gradients."""
+
+    first: NDArray[np.floating]  # shape=(1 + dense, width): biases, a row for each dense input
+    sparse: NDArray[np.floating]  # shape=(rows, width)
+    inner: NDArray[np.floating]  # flat: between layers, each as (1 + units below, width)
+    output: NDArray[np.floating]  # shape=(dense, last width)
+    output_bias: NDArray[np.floating]  # shape=(dense,)
+    presence: NDArray[np.floating]  # shape=(rows, last width)
+    presence_bias: NDArray[np.floating]  # shape=(rows,)
+
+
+@inlined
+def mask_inputs(
+    scratch: Any, to: int, values: Any, i: int, n: int, key: Any, draw: int, noise: float
+) -> None:
+    """Copy a sample's inputs, each of them left out with probability ``noise``."""
+    for j in range(n):
+        x = scratch.dtype.type(values[i, j])
+        if noise > 0.0:
+            bits = mix_key(key, np.uint64(draw + j)) >> np.uint64(11)
+            if np.float64(bits) < noise * 9007199254740992.0:
+                x = scratch.dtype.type(0)
+        simd.store_one(scratch, to + j, x)
+
+
+@inlined
+def forward(
+    plan: Any, weights: Any, scratch: Any, seen: int, inputs: int, row: Any, i: int, entries: int
+) -> None:
+    """Values of all layers."""
+    width = plan.layers[0, WIDTH]
+    for j in range(0, width, LANES):
+        h = simd.load(weights.first, j)
+        for k in range(inputs):
+            w = simd.load(weights.first, (1 + k) * width + j)
+            h = simd.multiply_add(simd.broadcast(scratch, seen + k), w, h)
+        for q in range(entries):
+            w = simd.load(weights.sparse, row[i, q] * width + j)
+            h = simd.multiply_add(simd.broadcast(scratch, seen + inputs + q), w, h)
+        simd.store(scratch, j, _activate(plan.activation, h))
+    for layer in range(1, plan.layers.shape[0]):
+        width = plan.layers[layer, WIDTH]
+        at = plan.layers[layer, MATRIX]
+        below = plan.layers[layer - 1, VALUES]
+        for j in range(0, width, LANES):
+            h = simd.load(weights.inner, at + j)
+            for k in range(plan.layers[layer - 1, UNITS]):
+                w = simd.load(weights.inner, at + (1 + k) * width + j)
+                h = simd.multiply_add(simd.broadcast(scratch, below + k), w, h)
+            to = plan.layers[layer, VALUES] + j
+            simd.store(scratch, to, _activate(plan.activation, h))
+
+
+@inlined
+def _activate(code: int, h: Any) -> Any:
+    """The activation of ``h``; each keeps the zeros that fill up a layer."""
+    if code == TANH:
+        return hyperbolic_tangent(h)
+    if code == RELU:
+        return simd.positive_part(h)
+    return h
+
+
+@inlined
+def output_score(matrix: Any, bias: Any, o: Any, scratch: Any, values: int, width: int) -> Any:
+    """Score of an output: a number in standard units, or the logit of a row's being active."""
+    parts = simd.multiply(simd.load(matrix, o * width), simd.load(scratch, values))
+    for j in range(LANES, width, LANES):
+        w = simd.load(matrix, o * width + j)
+        parts = simd.multiply_add(w, simd.load(scratch, values + j), parts)
+    return simd.reduce_add(parts) + simd.load_one(bias, o)
+
+
+@inlined
+def reconstruction_loss(
+    plan: Any, weights: Any, scratch: Any, seen: int, inputs: int, row: Any, i: int, entries: int
+) -> float:
+    """Mean over inputs of half the squared error, and of the surprise of each active row."""
+    last = plan.layers.shape[0] - 1
+    values, width = plan.layers[last, VALUES], plan.layers[last, WIDTH]
+    total = 0.0
+    for o in range(inputs):
+        y = output_score(weights.output, weights.output_bias, o, scratch, values, width)
+        wrong = float(y) - float(simd.load_one(scratch, seen + o))
+        total += 0.5 * wrong * wrong
+    for q in range(entries):
+        r = row[i, q]
+        z = float(output_score(weights.presence, weights.presence_bias, r, scratch, values, width))
+        total += max(-z, 0.0) + math.log1p(math.exp(-abs(z)))
+    return total / max(inputs + entries, 1)
+
+
+MAX_DERIVATIVE = 10.0  # bound of every derivative by a unit, so that no weight can run away
+EPSILON = 1e-8
+
+
+@inlined
+def update_decoder(
+    plan: Any,
+    weights: Any,
+    squares: Any,
+    scratch: Any,
+    dense: Any,
+    row: Any,
+    i: int,
+    entries: int,
+    key: Any,
+    known: int,
+) -> None:
+    """Learn the outputs: all dense inputs, the active rows, and some that are not active."""
+    last = plan.layers.shape[0] - 1
+    values, width = plan.layers[last, VALUES], plan.layers[last, WIDTH]
+    deltas = _delta_offset(plan, last)
+    zero = simd.splat(scratch.dtype.type(0))
+    for j in range(0, width, LANES):
+        simd.store(scratch, deltas + j, zero)
+    for o in range(dense.shape[1]):
+        y = output_score(weights.output, weights.output_bias, o, scratch, values, width)
+        wrong = float(y) - float(dense[i, o])
+        _update_output(
+            plan, weights.output, squares.output, o, scratch, values, deltas, width, wrong
+        )
+        _update_output_bias(plan, weights.output_bias, squares.output_bias, o, wrong)
+    for q in range(entries):
+        for n in range(plan.negatives + 1):
+            r = np.int64(row[i, q])
+            truth = 1.0
+            if n > 0:
+                draw = mix_key(key, np.uint64(NEGATIVES + q * plan.negatives + n))
+                r = np.int64(draw % np.uint64(known))
+                truth = 0.0
+                if _active(row, i, entries, r):
+                    continue
+            z = float(
+                output_score(weights.presence, weights.presence_bias, r, scratch, values, width)
+            )
+            g = 1.0 / (1.0 + math.exp(-z)) - truth
+            _update_output(
+                plan, weights.presence, squares.presence, r, scratch, values, deltas, width, g
+            )
+            _update_output_bias(plan, weights.presence_bias, squares.presence_bias, r, g)
+
+
+@inlined
+def _active(row: Any, i: int, entries: int, r: Any) -> bool:
+    found = False
+    for q in range(entries):
+        found |= row[i, q] == r
+    return found
+
+
+@inlined
+def _update_output(
+    plan: Any,
+    matrix: Any,
+    squares: Any,
+    o: Any,
+    scratch: Any,
+    values: int,
+    deltas: int,
+    width: int,
+    g: float,
+) -> None:
+    """Add an output's share to the deltas below it, then move its weights."""
+    slope = simd.splat(scratch.dtype.type(_clip_slope(g)))
+    for j in range(0, width, LANES):
+        w = simd.load(matrix, o * width + j)
+        d = simd.multiply_add(slope, w, simd.load(scratch, deltas + j))
+        simd.store(scratch, deltas + j, d)
+        h = simd.load(scratch, values + j)
+        _update_vector(plan, matrix, squares, o * width + j, w, simd.multiply(slope, h), scratch)
+
+
+@inlined
+def _update_output_bias(plan: Any, bias: Any, squares: Any, o: Any, g: float) -> None:
+    g = _clip_slope(g)
+    square = plan.kept * float(squares[o]) + plan.gained * g * g
+    squares[o] = square
+    bias[o] -= plan.rate * g / (math.sqrt(square) + EPSILON)
+
+
+@inlined
+def backward(
+    plan: Any,
+    weights: Any,
+    squares: Any,
+    scratch: Any,
+    seen: int,
+    inputs: int,
+    row: Any,
+    i: int,
+    entries: int,
+) -> None:
+    """Deltas of each layer from the last one down, and the weights below it moved."""
+    one = scratch.dtype.type(1)
+    for layer in range(plan.layers.shape[0] - 1, -1, -1):
+        width = plan.layers[layer, WIDTH]
+        deltas = _delta_offset(plan, layer)
+        _clip_and_slope(plan, scratch, plan.layers[layer, VALUES], deltas, width)
+        if layer == 0:
+            _update_row(plan, weights.first, squares.first, 0, scratch, one, deltas, width)
+            for k in range(inputs):
+                x = simd.load_one(scratch, seen + k)
+                at = (1 + k) * width
+                _update_row(plan, weights.first, squares.first, at, scratch, x, deltas, width)
+            for q in range(entries):
+                x = simd.load_one(scratch, seen + inputs + q)
+                at = row[i, q] * width
+                _update_row(plan, weights.sparse, squares.sparse, at, scratch, x, deltas, width)
+        else:
+            at = plan.layers[layer, MATRIX]
+            below = _delta_offset(plan, layer - 1)
+            values = plan.layers[layer - 1, VALUES]
+            _update_row(plan, weights.inner, squares.inner, at, scratch, one, deltas, width)
+            for k in range(plan.layers[layer - 1, UNITS]):
+                at += width
+                parts = simd.multiply(simd.load(weights.inner, at), simd.load(scratch, deltas))
+                for j in range(LANES, width, LANES):
+                    w = simd.load(weights.inner, at + j)
+                    parts = simd.multiply_add(w, simd.load(scratch, deltas + j), parts)
+                simd.store_one(scratch, below + k, simd.reduce_add(parts))
+                x = simd.load_one(scratch, values + k)
+                _update_row(plan, weights.inner, squares.inner, at, scratch, x, deltas, width)
+
+
+@inlined
+def _clip_and_slope(plan: Any, scratch: Any, values: int, deltas: int, width: int) -> None:
+    """Bound a layer's deltas and take them through its activation."""
+    for j in range(deltas, deltas + width):
+        d = simd.load_one(scratch, j)
+        simd.store_one(scratch, j, scratch.dtype.type(_clip_slope(float(d))))
+    for j in range(0, width, LANES):
+        d = simd.load(scratch, deltas + j)
+        d = _times_slope(plan.activation, simd.load(scratch, values + j), d)
+        simd.store(scratch, deltas + j, d)
+
+
+@inlined
+def _times_slope(code: int, h: Any, d: Any) -> Any:
+    """Deltas times the slope of their activation, whose values are ``h``."""
+    if code == TANH:
+        return simd.subtract(d, simd.multiply(d, simd.multiply(h, h)))
+    if code == RELU:
+        return simd.gate(d, h)
+    return d
+
+
+@inlined
+def _update_row(
+    plan: Any, matrix: Any, squares: Any, at: int, scratch: Any, x: Any, deltas: int, width: int
+) -> None:
+    """Move the weights of an input of value ``x``."""
+    factor = simd.splat(x)
+    for j in range(0, width, LANES):
+        g = simd.multiply(factor, simd.load(scratch, deltas + j))
+        _update_vector(plan, matrix, squares, at + j, simd.load(matrix, at + j), g, scratch)
+
+
+@inlined
+def _update_vector(
+    plan: Any, matrix: Any, squares: Any, at: int, w: Any, g: Any, scratch: Any
+) -> None:
+    """One step of AdaGrad (Duchi et al. 2011), or of RMSprop, for sixteen weights ``w``."""
+    number = scratch.dtype.type
+    kept = simd.multiply(simd.splat(number(plan.kept)), simd.load(squares, at))
+    gained = simd.multiply(simd.splat(number(plan.gained)), g)
+    square = simd.multiply_add(gained, g, kept)
+    simd.store(squares, at, square)
+    step = simd.divide(g, simd.add(simd.sqrt(square), simd.splat(number(EPSILON))))
+    simd.store(matrix, at, simd.multiply_add(simd.splat(number(-plan.rate)), step, w))
+
+
+@inlined
+def _clip_slope(g: float) -> float:
+    return min(max(g, -MAX_DERIVATIVE), MAX_DERIVATIVE)
+
+
+@inlined
+def _delta_offset(plan: Any, layer: int) -> Any:
+    """Where a layer's deltas are in the scratch: behind the values of all layers."""
+    last = plan.layers.shape[0] - 1
+    return plan.layers[last, VALUES] + plan.layers[last, WIDTH] + plan.layers[layer, VALUES]
+
+
+MIN_ERROR = 1e-6  # a smaller error counts as this large: float32 can't tell it from none
 
 
 @kernel
@@ -70,39 +389,41 @@ def run(
     middle = plan.layers[plan.middle, VALUES]
     control = flush_subnormals()  # what RMSprop averages fades where no gradient comes any more
     for i in range(start, count.size):
-        key = mix(np.uint64(plan.key), np.uint64(first + i))
+        key = mix_key(np.uint64(plan.key), np.uint64(first + i))
         entries = count[i] - lags
         turns = 2 if learn and plan.noise > 0.0 else 1
         for turn in range(turns):
             noise = plan.noise if turn == 1 else 0.0
-            see(scratch, seen, dense, i, inputs, key, 0, noise)
-            see(scratch, seen + inputs, value, i, entries, key, ENTRIES, noise)
+            mask_inputs(scratch, seen, dense, i, inputs, key, 0, noise)
+            mask_inputs(scratch, seen + inputs, value, i, entries, key, ENTRIES, noise)
             forward(plan, weights, scratch, seen, inputs, row, i, entries)
             if turn == 0:
-                loss = loss_of(plan, weights, scratch, seen, inputs, row, i, entries)
+                loss = reconstruction_loss(plan, weights, scratch, seen, inputs, row, i, entries)
                 if not loss < np.inf:
                     restore_subnormals(control)
                     return i
                 for j in range(code.shape[1]):
                     code[i, j] = scratch[middle + j]
                 error[i] = loss
-                score[i] = _standing(moments, loss, plan.fading, learn)
+                score[i] = _outlier_score(moments, loss, plan.fading, learn)
         if learn:
             for q in range(entries):
                 counters[KNOWN] = max(counters[KNOWN], row[i, q] + 1)
-            restore(plan, weights, squares, scratch, dense, row, i, entries, key, counters[KNOWN])
+            update_decoder(
+                plan, weights, squares, scratch, dense, row, i, entries, key, counters[KNOWN]
+            )
             backward(plan, weights, squares, scratch, seen, inputs, row, i, entries)
     restore_subnormals(control)
     return count.size
 
 
 @inlined
-def _standing(moments: Any, loss: float, fading: float, learn: bool) -> float:
+def _outlier_score(moments: Any, loss: float, fading: float, learn: bool) -> float:
     """How many standard deviations the logarithm of an error lies above the faded mean before it.
 
     The moments are West's (1979) with weights that fade.
     """
-    x = math.log(max(loss, LEAST))
+    x = math.log(max(loss, MIN_ERROR))
     deviation = math.sqrt(moments[2])
     away = x - moments[1]
     standing = 0.0

@@ -1,41 +1,31 @@
-"""The network of an auto-encoder: inputs to codes and back, learned in one pass without labels."""
+"""The auto-encoder's network: inputs to codes and back, learned online without labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import sqrt
-from typing import Any
-from typing import NamedTuple
-from typing import final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.autoencoder.kernels import run
-from streamnet.features.autoencoder.plan import KNOWN
-from streamnet.features.autoencoder.plan import MATRIX
-from streamnet.features.autoencoder.plan import VALUES
-from streamnet.features.autoencoder.plan import WIDTH
-from streamnet.features.autoencoder.plan import Plan
-from streamnet.features.autoencoder.plan import Weights
-from streamnet.features.autoencoder.settings import ACTIVATIONS
-from streamnet.features.autoencoder.settings import AutoEncoderSettings
+from streamnet.features.autoencoder.kernels import KNOWN, MATRIX, VALUES, WIDTH, Plan, Weights, run
 from streamnet.networks.topology import padded
-from streamnet.randomness import fill_uniform
-from streamnet.randomness import key_of
+from streamnet.randomness import derive_key, fill_uniform
 from streamnet.samples import Inputs
+from streamnet.settings.autoencoder import ACTIVATIONS, AutoEncoderSettings
 
-__all__ = ("AutoEncoderNetwork", "Coded", "Reconstruction")
+__all__ = ("AutoEncoderNetwork", "Codes", "Reconstruction")
 
 START, DRAWS = 0, 1  # parts of a key: of start weights, and of all that is drawn while learning
-UNLIKELY = -4.0  # logit of a row before it was ever active
-SQUARES_KEPT = 0.99  # of RMSprop
-FARTHEST = 1e6  # bound of dense inputs, so that whatever comes has a finite error at first
+INITIAL_LOGIT = -4.0  # logit of a row before it was ever active
+SQUARES_DECAY = 0.99  # of RMSprop
+MAX_DENSE = 1e6  # bound of dense inputs, so that whatever comes has a finite error at first
 
 
-class Coded(NamedTuple):
+class Codes(NamedTuple):
     """Codes of some samples, each made before the sample was learned."""
 
     code: NDArray[np.floating]  # shape=(n, units)
@@ -76,10 +66,10 @@ class AutoEncoderNetwork:
         self.restarts = 0
         self.fan_in = 0  # inputs of the first sample
         self._dtype = np.dtype(settings.dtype)
-        self._layers, self._inner = _layers_of(settings.layers)
+        self._layers, self._inner = _build_layers(settings.layers)
         self._counters = np.zeros(1, np.int64)
         self._moments = np.zeros(3, np.float64)
-        self._plan = self._planned()
+        self._plan = self._build_plan()
         self._weights = self._fresh(0, 0)
         self._squares = _zeros_like(self._weights)
 
@@ -88,7 +78,7 @@ class AutoEncoderNetwork:
         """Rows of which one was active in a sample that was learned."""
         return int(self._counters[KNOWN])
 
-    def learn(self, inputs: Inputs) -> Coded:
+    def learn(self, inputs: Inputs) -> Codes:
         """Codes and errors of the next samples, each of which is learned afterwards."""
         n = len(inputs.count)
         coded = self._empty(n)
@@ -97,7 +87,7 @@ class AutoEncoderNetwork:
         if not self.fan_in:
             self.fan_in = max(8, inputs.dense.shape[1] + int(inputs.count[0]) - inputs.lags)
         self.reserve(inputs.dense.shape[1], inputs.rows)
-        inputs = _bounded(inputs)
+        inputs = _clip_dense(inputs)
         done = self._run(inputs, coded, 0, learn=True)
         while done < n:
             self._restart()
@@ -105,14 +95,14 @@ class AutoEncoderNetwork:
         self.number += n
         return coded
 
-    def transform(self, inputs: Inputs) -> Coded:
+    def transform(self, inputs: Inputs) -> Codes:
         """Codes and errors; nothing is learned, and any number of threads may ask at once.
 
         Where weights have become unfit, the code is 0 and the error infinite.
         """
         n = len(inputs.count)
         coded = self._empty(n)
-        inputs = _bounded(inputs)
+        inputs = _clip_dense(inputs)
         done = self._run(inputs, coded, 0, learn=False)
         while done < n:
             coded.code[done], coded.error[done], coded.score[done] = 0.0, np.inf, np.inf
@@ -169,7 +159,7 @@ class AutoEncoderNetwork:
         """
         self.number, self.restarts = int(state["number"]), int(state["restarts"])
         self.fan_in = int(state["fan_in"])
-        self._plan = self._planned()
+        self._plan = self._build_plan()
         inputs, known = (len(state["weights"][name]) for name in ("output", "presence"))
         if inputs > dense or known > rows:
             raise ModelFileError("the auto-encoder has more inputs than its encoder")
@@ -209,11 +199,11 @@ class AutoEncoderNetwork:
 
     # ---------------------------------------------------------------- the parts
 
-    def _empty(self, n: int) -> Coded:
+    def _empty(self, n: int) -> Codes:
         code = np.zeros((n, self.settings.code), self._dtype)
-        return Coded(code, np.zeros(n), np.zeros(n))
+        return Codes(code, np.zeros(n), np.zeros(n))
 
-    def _run(self, inputs: Inputs, coded: Coded, start: int, *, learn: bool) -> int:
+    def _run(self, inputs: Inputs, coded: Codes, start: int, *, learn: bool) -> int:
         layer = self._layers[-1]
         size = 2 * int(layer[WIDTH] + layer[VALUES]) + inputs.dense.shape[1] + inputs.row.shape[1]
         return int(
@@ -238,25 +228,25 @@ class AutoEncoderNetwork:
 
     def _restart(self) -> None:
         self.restarts += 1
-        self._plan = self._planned()
+        self._plan = self._build_plan()
         self._weights = self._fresh(self.dense, len(self._weights.sparse))
         self._squares = _zeros_like(self._weights)
         self._moments[:] = 0.0
 
-    def _planned(self) -> Plan:
+    def _build_plan(self) -> Plan:
         settings = self.settings
-        adagrad = settings.optimiser == "adagrad"
+        adagrad = settings.optimizer == "adagrad"
         return Plan(
             layers=self._layers,
             middle=len(settings.hidden),
             activation=ACTIVATIONS.index(settings.activation),
             noise=float(settings.noise),
             rate=float(settings.learning_rate),
-            kept=1.0 if adagrad else SQUARES_KEPT,
-            gained=1.0 if adagrad else 1.0 - SQUARES_KEPT,
+            kept=1.0 if adagrad else SQUARES_DECAY,
+            gained=1.0 if adagrad else 1.0 - SQUARES_DECAY,
             negatives=settings.negatives,
             fading=float(settings.fading),
-            key=np.uint64(key_of(settings.seed, self.restarts, DRAWS)),
+            key=np.uint64(derive_key(settings.seed, self.restarts, DRAWS)),
         )
 
     def _activated(self, h: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -285,7 +275,7 @@ class AutoEncoderNetwork:
             output=np.zeros((dense, widths[1]), self._dtype),
             output_bias=np.zeros(dense, self._dtype),
             presence=np.zeros((rows, widths[1]), self._dtype),
-            presence_bias=np.full(rows, UNLIKELY, self._dtype),
+            presence_bias=np.full(rows, INITIAL_LOGIT, self._dtype),
         )
         gain = 2.0 if self.settings.activation == "relu" else 1.0
         ahead, back = sqrt(3.0 * gain / max(self.fan_in, 1)), sqrt(3.0 / layers[-1]) / 4.0
@@ -307,12 +297,12 @@ class AutoEncoderNetwork:
     ) -> None:
         draws = np.empty(units)
         for row in range(first, len(matrix)):
-            key = key_of(self.settings.seed, self.restarts, START, section, row)
+            key = derive_key(self.settings.seed, self.restarts, START, section, row)
             fill_uniform(draws, key, 0)
             matrix[row, :units] = limit * draws
 
 
-def _layers_of(units: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
+def _build_layers(units: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
     """The layers of a plan, and how many weights there are between them."""
     layers = np.zeros((len(units), 4), np.int64)
     values = inner = 0
@@ -325,8 +315,8 @@ def _layers_of(units: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
     return layers, inner
 
 
-def _bounded(inputs: Inputs) -> Inputs:
-    dense = inputs.dense.clip(-FARTHEST, FARTHEST).astype(np.float32, copy=False)
+def _clip_dense(inputs: Inputs) -> Inputs:
+    dense = inputs.dense.clip(-MAX_DENSE, MAX_DENSE).astype(np.float32, copy=False)
     return replace(inputs, dense=dense)
 
 

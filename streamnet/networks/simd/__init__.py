@@ -1,46 +1,50 @@
-"""Sixteen numbers in one register, or fewer: a small numba extension for explicit SIMD.
+"""Explicit SIMD for numba: vectors of sixteen numbers, or fewer, held in registers.
 
 Plain loops over a network's units load and store the units for every input. A vector keeps them
-in registers: LLVM maps its sixteen lanes to one 512-bit register, or splits it where the
-processor has narrower ones. Functions such as the exponential are in `simd.functions`.
+in registers: LLVM maps its sixteen lanes to one 512-bit register, or splits it on narrower CPUs.
+Exponential and its relatives are in `simd.functions`.
 """
 
-from streamnet.networks.simd.arithmetic import add
-from streamnet.networks.simd.arithmetic import divide
-from streamnet.networks.simd.arithmetic import gate
-from streamnet.networks.simd.arithmetic import keep
-from streamnet.networks.simd.arithmetic import lane
-from streamnet.networks.simd.arithmetic import larger
-from streamnet.networks.simd.arithmetic import multiply
-from streamnet.networks.simd.arithmetic import multiply_add
-from streamnet.networks.simd.arithmetic import multiply_first
-from streamnet.networks.simd.arithmetic import positive_part
-from streamnet.networks.simd.arithmetic import reciprocal_root
-from streamnet.networks.simd.arithmetic import smaller
-from streamnet.networks.simd.arithmetic import splat
-from streamnet.networks.simd.arithmetic import splat_eight
-from streamnet.networks.simd.arithmetic import splat_four_wide
-from streamnet.networks.simd.arithmetic import splat_two_wide
-from streamnet.networks.simd.arithmetic import square_root
-from streamnet.networks.simd.arithmetic import subtract
-from streamnet.networks.simd.arithmetic import total
-from streamnet.networks.simd.arithmetic import total_of_fours
-from streamnet.networks.simd.arithmetic import truncated
-from streamnet.networks.simd.memory import broadcast
-from streamnet.networks.simd.memory import broadcast_like
-from streamnet.networks.simd.memory import fact
-from streamnet.networks.simd.memory import load
-from streamnet.networks.simd.memory import load_eight
-from streamnet.networks.simd.memory import load_four
-from streamnet.networks.simd.memory import load_like
-from streamnet.networks.simd.memory import pick
-from streamnet.networks.simd.memory import prefetch
-from streamnet.networks.simd.memory import put
-from streamnet.networks.simd.memory import store
-from streamnet.networks.simd.memory import store_in_parts
-from streamnet.networks.simd.vector import EIGHT
-from streamnet.networks.simd.vector import FOUR
-from streamnet.networks.simd.vector import LANES
+from streamnet.networks.simd.memory import (
+    broadcast,
+    broadcast_like,
+    load,
+    load_constant,
+    load_eight,
+    load_four,
+    load_like,
+    load_one,
+    prefetch,
+    store,
+    store_one,
+    store_split,
+)
+from streamnet.networks.simd.vectors import (
+    EIGHT,
+    FOUR,
+    LANES,
+    add,
+    divide,
+    first_lane,
+    gate,
+    keep_first,
+    maximum,
+    minimum,
+    multiply,
+    multiply_add,
+    multiply_exact,
+    positive_part,
+    reciprocal_sqrt,
+    reduce_add,
+    reduce_add_fours,
+    splat,
+    splat_eight,
+    splat_four_wide,
+    splat_two_wide,
+    sqrt,
+    subtract,
+    truncate,
+)
 
 __all__ = (
     "EIGHT",
@@ -50,33 +54,33 @@ __all__ = (
     "broadcast",
     "broadcast_like",
     "divide",
-    "fact",
+    "first_lane",
     "gate",
-    "keep",
-    "lane",
-    "larger",
+    "keep_first",
     "load",
+    "load_constant",
     "load_eight",
     "load_four",
     "load_like",
+    "load_one",
+    "maximum",
+    "minimum",
     "multiply",
     "multiply_add",
-    "multiply_first",
-    "pick",
+    "multiply_exact",
     "positive_part",
     "prefetch",
-    "put",
-    "reciprocal_root",
-    "smaller",
+    "reciprocal_sqrt",
+    "reduce_add",
+    "reduce_add_fours",
     "splat",
     "splat_eight",
     "splat_four_wide",
     "splat_two_wide",
-    "square_root",
+    "sqrt",
     "store",
-    "store_in_parts",
+    "store_one",
+    "store_split",
     "subtract",
-    "total",
-    "total_of_fours",
-    "truncated",
+    "truncate",
 )

@@ -1,4 +1,4 @@
-"""Functions of all lanes of a `simd` vector: exponential, logarithm, tangent, logistic."""
+"""Elementwise functions of vectors: exponential, logarithm, tanh, logistic."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from streamnet.networks.simd.vector import FLAGS
-from streamnet.networks.simd.vector import llvm
+from streamnet.networks.simd.vectors import FLAGS, call_llvm
 
 __all__ = ("exponential", "hyperbolic_tangent", "logarithm", "logistic")
 
@@ -46,13 +45,13 @@ def _exponential(builder, vector, x):
         return ir.Constant(kind, [number] * vector.lanes)
 
     def fma(a, b, c):
-        return llvm(builder, "fma", vector, kind, [a, b, c])
+        return call_llvm(builder, "fma", vector, kind, [a, b, c])
 
     t = builder.fmul(x, constant(1.0 / math.log(2.0)))
     for limit, compare in ((clamp, "<"), (-clamp, ">")):
         end = constant(limit / math.log(2.0))
         t = builder.select(builder.fcmp_ordered(compare, end, t), end, t)
-    n = llvm(builder, "roundeven", vector, kind, [t])
+    n = call_llvm(builder, "roundeven", vector, kind, [t])
     terms = [math.log(2.0) ** k / math.factorial(k) for k in range(degree + 1)]
     power = _estrin(builder, vector, terms, builder.fsub(t, n), fma)
     exponent = builder.add(builder.fptosi(n, integer), ir.Constant(integer, [bias] * vector.lanes))
@@ -97,7 +96,7 @@ def logarithm(typing_context, vector):
             return ir.Constant(integer, [number] * vector.lanes)
 
         def fma(*factors):
-            return llvm(builder, "fma", vector, kind, factors)
+            return call_llvm(builder, "fma", vector, kind, factors)
 
         bits = builder.bitcast(args[0], integer)
         n = builder.ashr(builder.sub(bits, whole(half)), whole(mantissa))
@@ -161,7 +160,7 @@ def _rational_tangent(builder, vector, x):
     kind = x.type
 
     def fma(*factors):
-        return llvm(builder, "fma", vector, kind, factors)
+        return call_llvm(builder, "fma", vector, kind, factors)
 
     for limit, compare in ((_TANH_LIMIT, "<"), (-_TANH_LIMIT, ">")):
         end = ir.Constant(kind, [limit] * vector.lanes)
@@ -183,7 +182,7 @@ def logistic(typing_context, vector):
         half, one = (ir.Constant(kind, [n] * vector.lanes) for n in (0.5, 1.0))
         if vector.dtype == types.float32:
             tangent = _rational_tangent(builder, vector, builder.fmul(half, args[0], flags=FLAGS))
-            return llvm(builder, "fma", vector, kind, [half, tangent, half])
+            return call_llvm(builder, "fma", vector, kind, [half, tangent, half])
         power = _exponential(builder, vector, builder.fneg(args[0]))
         return builder.fdiv(one, builder.fadd(one, power))
 

@@ -1,39 +1,37 @@
-"""How vectors and single numbers come from arrays and go to them.
-
-Indices are not checked and never wrap around.
-"""
+"""Loads, stores and prefetches of vectors and scalars. Indices are unchecked and never wrap."""
 
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from streamnet.networks.simd.vector import EIGHT
-from streamnet.networks.simd.vector import ELEMENTS
-from streamnet.networks.simd.vector import FOUR
-from streamnet.networks.simd.vector import LANES
-from streamnet.networks.simd.vector import Vector
-from streamnet.networks.simd.vector import size_of
-from streamnet.networks.simd.vector import spread
+from streamnet.networks.simd.vectors import (
+    EIGHT,
+    ELEMENTS,
+    FOUR,
+    LANES,
+    Vector,
+    item_size,
+    splat_value,
+)
 
 __all__ = (
     "broadcast",
     "broadcast_like",
-    "fact",
     "load",
+    "load_constant",
     "load_eight",
     "load_four",
     "load_like",
-    "pick",
+    "load_one",
     "prefetch",
-    "put",
     "store",
-    "store_in_parts",
+    "store_one",
+    "store_split",
 )
 
-PART = 16  # bytes
+PART_SIZE = 16  # bytes
 
 
 def _element_pointer(context, builder, signature, args):
@@ -47,12 +45,12 @@ def _vector_pointer(context, builder, signature, args, lanes):
     return builder.bitcast(pointer, ir.VectorType(element, lanes).as_pointer())
 
 
-def _loading(lanes: int):
+def _make_load(lanes: int):
     @intrinsic
     def operation(typing_context, array, index):
         def generate(context, builder, signature, args):
             pointer = _vector_pointer(context, builder, signature, args, lanes)
-            return builder.load(pointer, align=size_of(signature.args[0].dtype))
+            return builder.load(pointer, align=item_size(signature.args[0].dtype))
 
         return Vector(array.dtype, lanes)(array, types.intp), generate
 
@@ -60,7 +58,7 @@ def _loading(lanes: int):
 
 
 # So many numbers of an array, which is contiguous, from an index on.
-load, load_eight, load_four = _loading(LANES), _loading(EIGHT), _loading(FOUR)
+load, load_eight, load_four = _make_load(LANES), _make_load(EIGHT), _make_load(FOUR)
 
 
 @intrinsic
@@ -69,14 +67,14 @@ def store(typing_context, array, index, vector):
 
     def generate(context, builder, signature, args):
         pointer = _vector_pointer(context, builder, signature, args, vector.lanes)
-        builder.store(args[2], pointer, align=size_of(signature.args[0].dtype))
+        builder.store(args[2], pointer, align=item_size(signature.args[0].dtype))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
 
 
 @intrinsic
-def store_in_parts(typing_context, array, index, vector):
+def store_split(typing_context, array, index, vector):
     """Like `store`, for what is read number by number right after it.
 
     Processors hand a number from a store of 16 bytes on to who reads it. For one from the middle of
@@ -86,21 +84,21 @@ def store_in_parts(typing_context, array, index, vector):
     def generate(context, builder, signature, args):
         pointer = _element_pointer(context, builder, signature, args)
         element = ELEMENTS[vector.dtype]
-        lanes = PART // size_of(vector.dtype)
+        lanes = PART_SIZE // item_size(vector.dtype)
         for first in range(0, vector.lanes, lanes):
             places = list(range(first, first + lanes))
             mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), places)
             part = builder.shuffle_vector(args[2], ir.Constant(args[2].type, ir.Undefined), mask)
             start = builder.gep(pointer, [ir.Constant(ir.IntType(64), first)])
             start = builder.bitcast(start, ir.VectorType(element, lanes).as_pointer())
-            builder.store(part, start, align=size_of(vector.dtype))
+            builder.store(part, start, align=item_size(vector.dtype))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
 
 
 @intrinsic
-def pick(typing_context, array, index):
+def load_one(typing_context, array, index):
     """One number of ``array``, with no test of the index."""
 
     def generate(context, builder, signature, args):
@@ -110,7 +108,7 @@ def pick(typing_context, array, index):
 
 
 @intrinsic
-def fact(typing_context, array, index):
+def load_constant(typing_context, array, index):
     """One number of ``array``, which nobody writes while the kernel runs.
 
     Compilers can't see that writing a weight leaves plans alone, so they would read all facts anew.
@@ -125,7 +123,7 @@ def fact(typing_context, array, index):
 
 
 @intrinsic
-def put(typing_context, array, index, number):
+def store_one(typing_context, array, index, number):
     """Write one number to ``array``, with no test of the index."""
 
     def generate(context, builder, signature, args):
@@ -160,7 +158,7 @@ def broadcast(typing_context, array, index):
 
     def generate(context, builder, signature, args):
         pointer = _element_pointer(context, builder, signature, args)
-        return spread(builder, builder.load(pointer), LANES)
+        return splat_value(builder, builder.load(pointer), LANES)
 
     return Vector(array.dtype, LANES)(array, types.intp), generate
 
@@ -171,7 +169,7 @@ def load_like(typing_context, array, index, vector):
 
     def generate(context, builder, signature, args):
         pointer = _vector_pointer(context, builder, signature, args, vector.lanes)
-        return builder.load(pointer, align=size_of(vector.dtype))
+        return builder.load(pointer, align=item_size(vector.dtype))
 
     return vector(array, types.intp, vector), generate
 
@@ -182,6 +180,6 @@ def broadcast_like(typing_context, array, index, vector):
 
     def generate(context, builder, signature, args):
         pointer = _element_pointer(context, builder, signature, args)
-        return spread(builder, builder.load(pointer), vector.lanes)
+        return splat_value(builder, builder.load(pointer), vector.lanes)
 
     return vector(array, types.intp, vector), generate

@@ -24,21 +24,16 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from streamnet.errors import StreamnetError
 from tests.benchmarks.peers.child import Order
 from tests.benchmarks.peers.peer import Peer
 from tests.benchmarks.peers.plot import draw
 from tests.benchmarks.peers.process import run
-from tests.benchmarks.peers.record import Record
-from tests.benchmarks.peers.record import Records
-from tests.benchmarks.peers.registry import PEERS
-from tests.benchmarks.peers.registry import peers_of
-from tests.benchmarks.peers.streams import STREAMS
-from tests.benchmarks.peers.streams import data_folder
-from tests.benchmarks.peers.streams import stream_of
+from tests.benchmarks.peers.record import Record, Records
+from tests.benchmarks.peers.registry import PEERS, peers_of
+from tests.benchmarks.peers.streams import STREAMS, data_folder, stream_of
 from tests.benchmarks.peers.table import markdown
 
 _LONG = 180  # seconds of CPU time after which a run has no further seed

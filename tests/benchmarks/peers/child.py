@@ -9,19 +9,16 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from threading import Event
-from threading import Thread
+from threading import Event, Thread
 from time import process_time
 
 import msgspec
 import numpy as np
 
 from tests.benchmarks.peers.measures import measures_of
-from tests.benchmarks.peers.peer import Answers
-from tests.benchmarks.peers.peer import Learn
+from tests.benchmarks.peers.peer import Answers, Learn
 from tests.benchmarks.peers.record import Record
 from tests.benchmarks.peers.registry import peers_of
 from tests.benchmarks.peers.rows import read_rows

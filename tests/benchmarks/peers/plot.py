@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.peers.peer import BASELINES
 from tests.benchmarks.peers.record import Record
-from tests.benchmarks.peers.summary import Summary
-from tests.benchmarks.peers.summary import summaries
+from tests.benchmarks.peers.summary import Summary, summaries
 
 __all__ = ("draw",)
 

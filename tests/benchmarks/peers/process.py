@@ -10,10 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks.peers.child import TOO_SLOW
-from tests.benchmarks.peers.child import Order
-from tests.benchmarks.peers.record import Record
-from tests.benchmarks.peers.record import Status
+from tests.benchmarks.peers.child import TOO_SLOW, Order
+from tests.benchmarks.peers.record import Record, Status
 from tests.benchmarks.peers.streams import REPOSITORY
 
 __all__ = ("run",)

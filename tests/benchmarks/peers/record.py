@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
-from typing import final
+from typing import Literal, final
 
 import msgspec
 

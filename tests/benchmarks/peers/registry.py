@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from streamnet.errors import ConfigurationError
-from tests.benchmarks.peers.adapters import baselines
-from tests.benchmarks.peers.adapters import capymoa_ensembles
-from tests.benchmarks.peers.adapters import ours
-from tests.benchmarks.peers.adapters import river_linear
-from tests.benchmarks.peers.adapters import river_trees
-from tests.benchmarks.peers.adapters import samlb_automl
-from tests.benchmarks.peers.adapters import sklearn_models
-from tests.benchmarks.peers.adapters import vowpal_wabbit
+from tests.benchmarks.peers.adapters import (
+    baselines,
+    capymoa_ensembles,
+    ours,
+    river_linear,
+    river_trees,
+    samlb_automl,
+    sklearn_models,
+    vowpal_wabbit,
+)
 from tests.benchmarks.peers.peer import Peer
 
 __all__ = ("PEERS", "peers_of")

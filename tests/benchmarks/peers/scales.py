@@ -5,14 +5,12 @@ They are worked out for all samples beforehand, and not timed; each uses what ca
 
 from __future__ import annotations
 
-from typing import NamedTuple
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ("RunningScale", "running_standardised")
+__all__ = ("RunningScale", "running_standardized")
 
 
 class RunningScale(NamedTuple):
@@ -47,6 +45,6 @@ class RunningScale(NamedTuple):
         return restored
 
 
-def running_standardised(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+def running_standardized(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each row less the running mean, over the running deviation; shape as given."""
     return RunningScale.of(inputs).scaled(inputs)

@@ -5,15 +5,13 @@ It is not timed, and more than a user could do: no stream tells its head before 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from streamnet.errors import DataError
 from tests.benchmarks.peers.measures import measures_of
-from tests.benchmarks.peers.peer import Learn
-from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.peer import Learn, Prepared
 from tests.benchmarks.peers.rows import Rows
 
 __all__ = ("HEAD", "tuned")

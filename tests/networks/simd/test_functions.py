@@ -9,10 +9,7 @@ import pytest
 
 from streamnet.jit import kernel
 from streamnet.networks import simd
-from streamnet.networks.simd.functions import exponential
-from streamnet.networks.simd.functions import hyperbolic_tangent
-from streamnet.networks.simd.functions import logarithm
-from streamnet.networks.simd.functions import logistic
+from streamnet.networks.simd.functions import exponential, hyperbolic_tangent, logarithm, logistic
 
 TYPES = [np.float32, np.float64]
 

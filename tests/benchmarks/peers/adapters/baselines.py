@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.benchmarks.peers.peer import BASELINES
-from tests.benchmarks.peers.peer import BOTH
-from tests.benchmarks.peers.peer import NO_ANSWER
-from tests.benchmarks.peers.peer import Answers
-from tests.benchmarks.peers.peer import Peer
-from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.peer import BASELINES, BOTH, NO_ANSWER, Answers, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
 
 __all__ = ("PEERS", "no_change", "usual")

@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.peers.adapters.arff import write_arff
-from tests.benchmarks.peers.peer import NUMBERS
-from tests.benchmarks.peers.peer import WORDS
-from tests.benchmarks.peers.peer import Answers
-from tests.benchmarks.peers.peer import Peer
-from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.peer import NUMBERS, WORDS, Answers, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
 
 __all__ = ("PEERS",)
@@ -29,8 +25,7 @@ _REGRESSORS = {"arf-regressor": "AdaptiveRandomForestRegressor", "soknl": "SOKNL
 
 def _prepare(kind: str, members: int) -> Callable[[Rows, int], Prepared]:
     def prepare(rows: Rows, seed: int) -> Prepared:
-        from capymoa import classifier
-        from capymoa import regressor
+        from capymoa import classifier, regressor
         from capymoa.evaluation import prequential_evaluation
         from capymoa.stream import ARFFStream
 
@@ -44,7 +39,7 @@ def _prepare(kind: str, members: int) -> Callable[[Rows, int], Prepared]:
 
         def learn() -> Answers:
             # Its quick loop, in Java, keeps answers as whole numbers: of no use for regression.
-            evaluate = partial(prequential_evaluation, optimise=rows.classification)
+            evaluate = partial(prequential_evaluation, optimize=rows.classification)
             results = evaluate(stream, model, store_predictions=True)
             folder.cleanup()
             return [float(answer) for answer in results.predictions()]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
-from typing import Any
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from tests.benchmarks.peers.peer import NO_ANSWER
-from tests.benchmarks.peers.peer import Answers
-from tests.benchmarks.peers.peer import Learn
+from tests.benchmarks.peers.peer import NO_ANSWER, Answers, Learn
 from tests.benchmarks.peers.rows import Rows
 
 __all__ = ("OneByOne", "one_by_one")

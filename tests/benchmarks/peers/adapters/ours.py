@@ -11,17 +11,10 @@ from numpy.typing import NDArray
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline
-from streamnet.pipeline.sinks import Sink
+from streamnet.pipeline.outputs.sinks import Sink
 from streamnet.samples import Schema
-from streamnet.sources import Columns
-from streamnet.sources import Limited
-from streamnet.sources import open_files
-from tests.benchmarks.peers.peer import BOTH
-from tests.benchmarks.peers.peer import NO_ANSWER
-from tests.benchmarks.peers.peer import Answers
-from tests.benchmarks.peers.peer import Learn
-from tests.benchmarks.peers.peer import Peer
-from tests.benchmarks.peers.peer import Prepared
+from streamnet.sources import Columns, LimitedSource, open_files
+from tests.benchmarks.peers.peer import BOTH, NO_ANSWER, Answers, Learn, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
 
 __all__ = ("PEERS",)
@@ -53,7 +46,7 @@ def _learn(rows: Rows, seed: int) -> Learn:
 
     def learn() -> Answers:
         kept = _Answers()
-        source = Limited(open_files([rows.path], columns=columns), len(rows.target))
+        source = LimitedSource(open_files([rows.path], columns=columns), len(rows.target))
         anyio.run(Pipeline(source, seed=seed, prepare=kept.attach).run)
         answers = np.concatenate(kept.blocks)
         if rows.classification:

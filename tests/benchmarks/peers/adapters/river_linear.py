@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.benchmarks.peers.adapters.one_by_one import one_by_one
-from tests.benchmarks.peers.peer import BOTH
-from tests.benchmarks.peers.peer import Learn
-from tests.benchmarks.peers.peer import Peer
-from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.peer import BOTH, Learn, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
 from tests.benchmarks.peers.tuning import tuned
 from tests.benchmarks.peers.views import one_hot
@@ -20,24 +17,22 @@ _RATES = ("SGD 0.005", "SGD 0.02", "SGD 0.1", "SGD 0.5", "SGD 2", "Adam 0.01")
 
 
 def _model(rows: Rows, setting: str) -> Any:
-    from river import linear_model
-    from river import optim
-    from river import preprocessing
+    from river import linear_model, optim, preprocessing
 
     kind, _, rate = setting.partition(" ")
     model: Any
     if kind == "ALMA":
         model = linear_model.ALMAClassifier()
     else:
-        optimiser = (optim.Adam if kind == "Adam" else optim.SGD)(float(rate))
+        optimizer = (optim.Adam if kind == "Adam" else optim.SGD)(float(rate))
         if not rows.classification:
-            linear = linear_model.LinearRegression(optimiser)
+            linear = linear_model.LinearRegression(optimizer)
             model = preprocessing.TargetStandardScaler(linear)
         elif len(rows.labels) == 2:
-            model = linear_model.LogisticRegression(optimiser)
+            model = linear_model.LogisticRegression(optimizer)
         else:
-            model = linear_model.SoftmaxRegression(optimiser)
-    # Counts of words stay as they are: to centre them would make each input of each sample full.
+            model = linear_model.SoftmaxRegression(optimizer)
+    # Counts of words stay as they are: to center them would make each input of each sample full.
     return model if rows.texts else preprocessing.StandardScaler() | model
 
 

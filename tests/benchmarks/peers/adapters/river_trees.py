@@ -6,10 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.benchmarks.peers.adapters.one_by_one import one_by_one
-from tests.benchmarks.peers.peer import BOTH
-from tests.benchmarks.peers.peer import WORDS
-from tests.benchmarks.peers.peer import Peer
-from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.peer import BOTH, WORDS, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
 from tests.benchmarks.peers.views import plain
 
@@ -26,8 +23,7 @@ def _forest(rows: Rows, seed: int) -> Any:
 
 
 def _patches(rows: Rows, seed: int) -> Any:
-    from river import ensemble
-    from river import tree
+    from river import ensemble, tree
 
     nominal = list(rows.words)
     if rows.classification:
@@ -40,8 +36,7 @@ def _patches(rows: Rows, seed: int) -> Any:
 
 
 def _bagging(rows: Rows, seed: int) -> Any:
-    from river import ensemble
-    from river import tree
+    from river import ensemble, tree
 
     base = tree.HoeffdingTreeClassifier(nominal_attributes=list(rows.words))
     return ensemble.LeveragingBaggingClassifier(base, seed=seed)

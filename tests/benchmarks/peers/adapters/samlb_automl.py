@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.benchmarks.peers.adapters.one_by_one import one_by_one
-from tests.benchmarks.peers.peer import BOTH
-from tests.benchmarks.peers.peer import Peer
-from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.peer import BOTH, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
 from tests.benchmarks.peers.views import matrix
 
@@ -18,8 +16,7 @@ _WORDS = 256  # inputs for a text
 
 
 def _asml(rows: Rows, seed: int) -> Any:
-    from samlb.framework import classification
-    from samlb.framework import regression
+    from samlb.framework import classification, regression
 
     if rows.classification:
         return classification.AutoStreamClassifier(seed=seed)
@@ -27,8 +24,7 @@ def _asml(rows: Rows, seed: int) -> Any:
 
 
 def _evolution(rows: Rows, seed: int) -> Any:
-    from samlb.framework import classification
-    from samlb.framework import regression
+    from samlb.framework import classification, regression
 
     if rows.classification:
         return classification.EvolutionaryBaggingClassifier(seed=seed)

@@ -1,26 +1,19 @@
 """scikit-learn's ``partial_fit``, one sample at a time, with running scales; rates are tuned.
 
-Its inputs and targets are standardised beforehand by what had been seen up to each sample; that is
+Its inputs and targets are standardized beforehand by what had been seen up to each sample; that is
 not timed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.peers.peer import BOTH
-from tests.benchmarks.peers.peer import NO_ANSWER
-from tests.benchmarks.peers.peer import Answers
-from tests.benchmarks.peers.peer import Learn
-from tests.benchmarks.peers.peer import Peer
-from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.peer import BOTH, NO_ANSWER, Answers, Learn, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
-from tests.benchmarks.peers.scales import RunningScale
-from tests.benchmarks.peers.scales import running_standardised
+from tests.benchmarks.peers.scales import RunningScale, running_standardized
 from tests.benchmarks.peers.tuning import tuned
 from tests.benchmarks.peers.views import matrix
 
@@ -31,8 +24,7 @@ _HEAD = 2000  # it is slow
 
 
 def _linear(rows: Rows, setting: str, seed: int) -> Any:
-    from sklearn.linear_model import SGDClassifier
-    from sklearn.linear_model import SGDRegressor
+    from sklearn.linear_model import SGDClassifier, SGDRegressor
 
     rate = {"learning_rate": "constant", "eta0": float(setting.rpartition(" ")[2])}
     if rows.classification:
@@ -41,8 +33,7 @@ def _linear(rows: Rows, setting: str, seed: int) -> Any:
 
 
 def _network(rows: Rows, setting: str, seed: int) -> Any:
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.neural_network import MLPRegressor
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     kind = MLPClassifier if rows.classification else MLPRegressor
     rate = float(setting.rpartition(" ")[2])
@@ -51,7 +42,7 @@ def _network(rows: Rows, setting: str, seed: int) -> Any:
 
 def _learn(rows: Rows, model: Any) -> Learn:
     inputs = matrix(rows, _WORDS)[0]
-    inputs = inputs if rows.texts else running_standardised(inputs)
+    inputs = inputs if rows.texts else running_standardized(inputs)
     if rows.classification:
         return _classify(model, inputs, rows)
     return _regress(model, inputs, rows)

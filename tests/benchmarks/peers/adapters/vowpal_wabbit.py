@@ -1,24 +1,18 @@
 """Vowpal Wabbit with a hidden layer, in its own text format; sizes and rates are tuned.
 
 It scales inputs itself, but learns far better from inputs that are centred too (letter, first
-5,000: 57 % against 36 %), so it gets them standardised by what had been seen up to each sample.
+5,000: 57 % against 36 %), so it gets them standardized by what had been seen up to each sample.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from tests.benchmarks.peers.peer import BOTH
-from tests.benchmarks.peers.peer import Answers
-from tests.benchmarks.peers.peer import Learn
-from tests.benchmarks.peers.peer import Peer
-from tests.benchmarks.peers.peer import Prepared
+from tests.benchmarks.peers.peer import BOTH, Answers, Learn, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
-from tests.benchmarks.peers.scales import RunningScale
-from tests.benchmarks.peers.scales import running_standardised
+from tests.benchmarks.peers.scales import RunningScale, running_standardized
 from tests.benchmarks.peers.tuning import tuned
-from tests.benchmarks.peers.views import matrix
-from tests.benchmarks.peers.views import words_of
+from tests.benchmarks.peers.views import matrix, words_of
 
 __all__ = ("PEERS", "lines_of")
 
@@ -38,7 +32,7 @@ def lines_of(rows: Rows) -> list[str]:
     else:
         lines = [f"{y:.7g} |" for y in RunningScale.of(rows.target).scaled(rows.target).tolist()]
     if rows.numbers or rows.words:
-        inputs = running_standardised(matrix(rows._replace(texts={}), 0)[0])
+        inputs = running_standardized(matrix(rows._replace(texts={}), 0)[0])
         for i, row in enumerate(inputs.tolist()):
             lines[i] += "".join(f" {j}:{x:.6g}" for j, x in enumerate(row) if x)
     for texts in rows.texts.values():

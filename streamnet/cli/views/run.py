@@ -1,0 +1,313 @@
+"""A run, shown to a person: status lines, the live display, and the final summary."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from streamnet.cli.terminal import escape_text
+from streamnet.cli.views.tables import (
+    estimate_remaining,
+    format_count,
+    format_duration,
+    format_number,
+    measures_table,
+    sparkline,
+)
+from streamnet.pipeline.pipeline import Pipeline
+from streamnet.reporting.progress import LeaderBoard, LeaderBoardRow, PipelineStatistics
+from streamnet.reporting.report import Result
+from streamnet.runs.replay import Replay
+
+__all__ = (
+    "LiveView",
+    "headline",
+    "ready_line",
+    "render_summary",
+    "status_line",
+)
+
+
+WIDE = 80  # columns that scores and leader board need to stand side by side
+SCORES_WIDTH = 29  # columns of the scores
+LOSS_WIDTH = 20  # columns of a leader board beside the settings
+OTHER_LINES = 15  # lines of a picture that are not of the leader board
+
+
+def headline(run: Replay) -> str:
+    """What is about to run."""
+    source = run.settings.source
+    names = ["standard input" if file == "-" else escape_text(file) for file in source.files]
+    files = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    target = f", target {escape_text(source.target)}" if source.target else ""
+    return (
+        f"streamnet {version('streamnet')} replays {files}{target}, "
+        f"{format_count(len(run.candidates), 'candidate')}"
+    )
+
+
+def ready_line(pipeline: Pipeline) -> str:
+    """What is learned, and how long it took to get there."""
+    ready = f"source open and kernels ready after {pipeline.statistics().startup:.1f} s"
+    return (
+        ready
+        if pipeline.learner is None
+        else f"{pipeline.learner.trainer.population.task}: {ready}"
+    )
+
+
+def status_line(pipeline: Pipeline) -> str:
+    """Where a run stands, in one line."""
+    now = pipeline.statistics()
+    board = pipeline.board()
+    words = [f"{now.samples:>11,} samples", f"{_format_rate(now):>8}"]
+    if board is not None and board.samples:
+        words.append(f"{board.measure} {format_number(board.served)}")
+        words += [
+            f"{_display_name(name)} {format_number(value)}"
+            for name, value in board.baselines.items()
+        ]
+        words.append(f"champion {now.champion or '-'}")
+    if now.rejected:
+        words.append(f"{now.rejected:,} rejected")
+    if now.progress:
+        words.append(f"{now.progress:.0%}, {_format_remaining(now)} left")
+    return "  ".join(words)
+
+
+class LiveView:
+    """The live view of a pipeline, drawn anew each time it is shown.
+
+    Args:
+        pipeline: What is shown.
+        stopping: Whether it was asked to end.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, stopping: bool = False) -> None:
+        self.pipeline = pipeline
+        self.stopping = stopping
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Padding(self._content(console, options), (1, 0, 0, 0))
+
+    def _content(self, console: Console, options: ConsoleOptions) -> RenderableType:
+        now, board = self.pipeline.statistics(), self.pipeline.board()
+        if board is None:
+            words = (
+                "opening the source and preparing the kernels, which takes longer the first time"
+            )
+            return Text(f"{words}: {format_duration(now.startup)}", "dim")
+        parts: list[RenderableType] = [_progress(now, options, stopping=self.stopping)]
+        if board.samples:
+            room = max(3, (options.height or console.height) - OTHER_LINES)
+            leaders = _leader_board(board.rows[:room], options)
+            if options.max_width >= WIDE:
+                parts.append(_side_by_side(_scores_table(board), leaders))
+            else:
+                parts += ["", _scores_table(board), "", leaders]
+            parts.append(_history(board, options))
+        return Group(*parts)
+
+
+def _side_by_side(left: RenderableType, right: RenderableType) -> Table:
+    grid = Table.grid(padding=(0, 4))
+    grid.add_row()
+    grid.add_row(left, right)
+    return grid
+
+
+def _progress(now: PipelineStatistics, options: ConsoleOptions, *, stopping: bool) -> Table:
+    cells: list[RenderableType] = [f"{now.samples:>9,} samples", f"{_format_rate(now):>9}"]
+    if now.rejected:
+        cells.append(Text(f"{now.rejected:,} rejected", "yellow"))
+    how_far = _progress_cells(now, stopping=stopping)
+    if options.max_width >= WIDE:
+        return _row([*how_far, *cells])
+    return _stacked(_row(how_far), _row(cells))
+
+
+def _progress_cells(now: PipelineStatistics, *, stopping: bool) -> list[RenderableType]:
+    if stopping:  # how much of the source there is, does not matter any more
+        return [Text("stopping", "yellow")]
+    if now.progress is None:
+        return []
+    left = (
+        f"{_format_remaining(now):>6} left"
+        if now.progress < 1
+        else f"{format_duration(now.seconds):>6}"
+    )
+    bar = ProgressBar(total=1.0, completed=now.progress, width=22)
+    return [bar, Text(f"{now.progress:4.0%}", "bold"), left]
+
+
+def _row(cells: list[RenderableType]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for _ in cells:
+        grid.add_column(no_wrap=True)
+    grid.add_row(*cells)
+    return grid
+
+
+def _stacked(*tables: Table) -> Table:
+    grid = Table.grid()
+    for table in tables:
+        grid.add_row(table)
+    return grid
+
+
+def _scores_table(board: LeaderBoard) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(f"{board.measure} so far")
+    table.add_column("", justify="right")
+    table.add_row(Text("served", "bold green"), Text(format_number(board.served), "bold green"))
+    for name, value in board.baselines.items():
+        table.add_row(_display_name(name), format_number(value))
+    return table
+
+
+def _leader_board(rows: tuple[LeaderBoardRow, ...], options: ConsoleOptions) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("#", justify="right", no_wrap=True)
+    scores = SCORES_WIDTH if options.max_width >= WIDE else 0
+    room = max(12, options.max_width - scores - LOSS_WIDTH)
+    table.add_column(
+        "leader board",
+        no_wrap=True,
+        min_width=min(34, room),  # so that the next column doesn't jump about
+        max_width=room,
+    )
+    table.add_column("loss now", justify="right", no_wrap=True, min_width=10)
+    crown, cross = (">", "x") if options.ascii_only else ("▶", "✗")
+    for row in rows:
+        mark, style = "", ""
+        if row.champion:
+            mark, style = crown, "bold green"
+        elif row.quarantined:
+            mark, style = cross, "red"
+        table.add_row(mark, str(row.candidate), row.settings, format_number(row.loss), style=style)
+    return table
+
+
+def _history(board: LeaderBoard, options: ConsoleOptions) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    width = max(10, options.max_width - len(_curve_title(board)) - 4)
+    grid.add_column(no_wrap=True, min_width=len(_curve_title(board)))
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=width)
+    grid.add_row()
+    if board.curve:
+        low, high = format_number(min(board.curve)), format_number(max(board.curve))
+        curve = sparkline(board.curve[-width:], plain=options.ascii_only)
+        grid.add_row(Text(_curve_title(board), "bold"), Text(curve, "cyan"))
+        grid.add_row("", Text(f"from {low} to {high}", "dim"))
+    for place, (sample, settings) in enumerate(board.switches):
+        name = Text("" if place else "champions", "bold")
+        grid.add_row(name, Text(f"from {sample:>9,}: {settings}", "" if place == 0 else "dim"))
+    return grid
+
+
+def _curve_title(board: LeaderBoard) -> str:
+    return f"{board.measure} over time"
+
+
+def _format_rate(now: PipelineStatistics) -> str:
+    rate = (now.samples - now.earlier) / now.seconds if now.seconds > 0 else 0.0
+    return f"{rate:,.0f}/s"
+
+
+def _format_remaining(now: PipelineStatistics) -> str:
+    progress = now.progress or 0.0
+    earlier = progress * now.earlier / now.samples if now.samples else 0.0
+    return format_duration(estimate_remaining(now.seconds, progress, earlier))
+
+
+def _display_name(name: str) -> str:
+    return name.replace("_", "-")
+
+
+_METRICS = {
+    "classification": ("accuracy", "balanced_accuracy", "kappa", "log_loss"),
+    "regression": ("mae", "rmse", "r2"),
+}
+
+
+def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
+    """The summary of a run, for so many columns."""
+    report: dict[str, Any] = result.report
+    learned = Table.grid(padding=(0, 2))
+    learned.add_row("learned", _format_learned(report, run.pipeline.statistics().earlier))
+    if width < WIDE:
+        rest = Table.grid(padding=(0, 2))
+        _add_rest(rest, run, result)
+        return Padding(Group(learned, "", _narrow_metrics_table(report), "", rest), (1, 0, 0, 0))
+    learned.add_row("", "")
+    learned.add_row("", _metrics_table(report))
+    learned.add_row("", "")
+    _add_rest(learned, run, result)
+    return Padding(learned, (1, 0, 0, 0), expand=False)
+
+
+def _add_rest(table: Table, run: Replay, result: Result) -> None:
+    report = result.report
+    if report["champion"] is not None:
+        table.add_row("champion", _format_champion(result))
+    if len(result.model.labels) == 1:
+        only = escape_text(result.model.labels[0])
+        table.add_row("note", f"the target has one value only, {only!r}: there is nothing to tell")
+    if report["rejected"]:
+        what = format_count(report["rejected"], "record")
+        but = (
+            f", but {lost:,} for which it had no room"
+            if (lost := report["rejected_not_kept"])
+            else ""
+        )
+        table.add_row("rejected", f"{what}, kept in {run.rejections.path}{but}")
+    for name in ("model", "predictions", "report"):
+        if path := getattr(run.settings.output, name):
+            table.add_row(name, Text(escape_text(path)))
+
+
+def _format_learned(report: dict[str, Any], earlier: int) -> str:
+    rate = report["samples_per_second"] or 0.0
+    now = f", {report['learned'] - earlier:,} of them" if earlier else ""
+    return (
+        f"{format_count(report['learned'], 'sample')}{now} in {report['seconds']:.2f} s ({rate:,.0f}/s), "
+        f"after {report['startup_seconds']:.1f} s to start"
+    )
+
+
+def _metrics_table(report: dict[str, Any]) -> Table:
+    names = _METRICS[report["task"]]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for who, measures in _by_track(report).items():
+        cells = [format_number(measures[name]) for name in names]
+        style = "bold green" if who == "served" else ""
+        table.add_row(who.replace("_", "-"), *cells, style=style)
+    return table
+
+
+def _narrow_metrics_table(report: dict[str, Any]) -> Table:
+    names = _METRICS[report["task"]]
+    by_who = _by_track(report)
+    return measures_table({who: {n: by_who[who][n] for n in names} for who in by_who})
+
+
+def _by_track(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    return {"served": report["served"], **report["baselines"]}
+
+
+def _format_champion(result: Result) -> str:
+    report = result.report
+    return (
+        f"#{report['champion']['candidate']} {result.model.settings.describe()}, since sample "
+        f"{report['champion']['since']:,}, after {format_count(report['switches'], 'switch')}"
+    )

@@ -1,0 +1,1 @@
+"""Clients of the daemon's HTTP API, blocking and async."""

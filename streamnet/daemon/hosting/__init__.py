@@ -1,0 +1,1 @@
+"""Hosting: models that run side by side, each supervised, journaled and published."""

@@ -1,0 +1,332 @@
+"""Frames, the entries of the journal, and the JSON lines and keys that they hold."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple, final
+from zlib import crc32
+
+import msgspec
+
+from streamnet.errors import ConfigurationError, DataError, SampleError, StateError
+from streamnet.pipeline.outputs.rejections import export_dead_letter, restore_dead_letter
+from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict, schema_to_dict
+from streamnet.sources.columns import ParseOptions
+from streamnet.sources.inference import MISSING
+from streamnet.sources.rejection import Reason, Rejection
+from streamnet.sources.text.records import RecordRules, find_records
+
+__all__ = (
+    "HEADER_BYTES",
+    "FileFrameHead",
+    "Frame",
+    "FrameKind",
+    "SampleLines",
+    "build_earlier_key",
+    "build_file_frame",
+    "build_part_key",
+    "count_lines",
+    "decode_dead_letter",
+    "decode_frames",
+    "encode",
+    "encode_sample",
+    "encode_samples",
+    "read_frame_size",
+    "strip_part",
+)
+
+
+_HEADER = struct.Struct("<IIIIB3x")
+HEADER_BYTES = _HEADER.size
+
+
+class FrameKind(IntEnum):
+    """What a frame tells."""
+
+    SNAPSHOT = 1  # all that the frames before have led to
+    SAMPLES = 2  # samples to learn
+    PREDICTIONS = 3  # answers that wait for their labels; the body has the samples
+    LABELS = 4  # labels; the body has the samples that they complete
+    TIME = 5  # how late it is, so that what is too old can be given up
+    MODEL = 6  # a model was published
+    FILE = 7  # samples of a file to learn, and the place behind them; see `streamnet.daemon.journal.frames`
+
+
+_KINDS = tuple(map(int, FrameKind))
+
+
+class Frame(NamedTuple):
+    r"""One entry of a journal.
+
+    >>> data = encode(Frame(FrameKind.SAMPLES, b"", b'{"x": 1}\n', 1))
+    >>> [(offset, frame.body) for offset, frame in decode_frames(data + data[:-1])]
+    [(0, b'{"x": 1}\n')]
+    """
+
+    kind: FrameKind
+    head: bytes = b""
+    body: bytes = b""
+    samples: int = 0  # in the body, that are to be learned
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in the journal."""
+        return HEADER_BYTES + len(self.head) + len(self.body)
+
+    @property
+    def is_from_file(self) -> bool:
+        """Whether it comes from a file."""
+        return self.kind is FrameKind.FILE
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of a frame."""
+    kind, head, body, samples = frame
+    header = _HEADER.pack(0, len(head), len(body), samples, kind)
+    check = crc32(body, crc32(head, crc32(header[4:])))
+    return b"".join((check.to_bytes(4, "little"), header[4:], head, body))
+
+
+def decode_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
+    """The frames at the start of ``data``, each with its offset, up to one that is not whole.
+
+    Raises:
+        StateError: If one was written by a later version.
+    """
+    at = 0
+    while (frame := _decode_frame(data, at)) is not None:
+        yield at, frame
+        at += frame.size
+
+
+def read_frame_size(data: bytes) -> int:
+    """Bytes that the frame at the start of ``data`` takes, of which the header must be there."""
+    _, head, body, _, _ = _HEADER.unpack_from(data)
+    return int(HEADER_BYTES + head + body)
+
+
+def _decode_frame(data: bytes, at: int) -> Frame | None:
+    if len(data) < at + HEADER_BYTES:
+        return None
+    check, head, body, samples, kind = _HEADER.unpack_from(data, at)
+    end = at + HEADER_BYTES + head + body
+    if end > len(data) or crc32(memoryview(data)[at + 4 : end]) != check:
+        return None
+    if kind not in _KINDS:
+        raise StateError(f"a frame is of kind {kind}, but this streamnet reads {_KINDS}")
+    middle = at + HEADER_BYTES + head
+    return Frame(FrameKind(kind), data[at + HEADER_BYTES : middle], data[middle:end], samples)
+
+
+MAX_LINE_BYTES = 1 << 20
+MAX_SAMPLE_BYTES = MAX_LINE_BYTES // 2  # where a target will be added
+_RULES = RecordRules(longest=MAX_LINE_BYTES)
+_READING = ParseOptions(frozenset(MISSING), typed=True)
+
+
+class SampleLines(NamedTuple):
+    """Samples as they go into a journal."""
+
+    data: bytes  # each line with its end
+    samples: int
+    rejected: int  # those of them that are known to have no target
+
+
+def count_lines(data: bytes) -> SampleLines:
+    r"""JSON lines as they came; blank ones don't count.
+
+    Raises:
+        ConfigurationError: If a line is too long.
+
+    >>> count_lines(b'{"x": 1}\n\n{"x": 2}')
+    SampleLines(data=b'{"x": 1}\n\n{"x": 2}\n', samples=2, rejected=0)
+    """
+    if not data.endswith(b"\n"):
+        data += b"\n"
+    records = find_records(data, 0, True, _RULES, data.count(b"\n"))
+    if records.overlong:
+        raise ConfigurationError(
+            f"line {records.lines + 1} has more than {MAX_LINE_BYTES:,} bytes, which is the most"
+        )
+    return SampleLines(data, len(records.begin), 0)
+
+
+def encode_samples(samples: Sequence[Any], target: str) -> SampleLines:
+    r"""Samples with their target as JSON lines; those that have none are counted, and in it, too.
+
+    Whoever reads them rejects these as any other line, so that they are kept and told.
+
+    Raises:
+        SampleError: If one can't be written as JSON, or is too long.
+
+    >>> encode_samples([{"x": 1, "y": "a"}, {"x": 1}], "y")
+    SampleLines(data=b'{"x":1,"y":"a"}\n{"x":1}\n', samples=2, rejected=1)
+    """
+    good = sum(
+        isinstance(sample, Mapping) and not _READING.is_missing(sample.get(target))
+        for sample in samples
+    )
+    data = b"".join(_encode_json(number, sample) + b"\n" for number, sample in enumerate(samples))
+    lines = count_lines(data) if data else SampleLines(b"", 0, 0)
+    return lines._replace(rejected=len(samples) - good)
+
+
+def encode_sample(number: int, sample: Any, target: str) -> str:
+    """A sample without target as JSON, without line end.
+
+    Raises:
+        SampleError: If it can't be written as JSON, or is too long.
+
+    >>> encode_sample(0, {"x": 1, "y": "a"}, "y")
+    '{"x":1}'
+    """
+    if not isinstance(sample, Mapping):
+        raise SampleError(number, f"it is {sample!r}, but must be names with values")
+    line = _encode_json(number, {name: v for name, v in sample.items() if name != target})
+    if len(line) > MAX_SAMPLE_BYTES:
+        rule = f"must have <= {MAX_SAMPLE_BYTES:,}"
+        raise SampleError(number, f"it has {len(line):,} bytes, but {rule}")
+    return line.decode()
+
+
+def _encode_json(number: int, sample: Any) -> bytes:
+    try:
+        return msgspec.json.encode(sample)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise SampleError(number, f"it can't be written as JSON: {error}") from error
+
+
+_ENCODER = msgspec.json.Encoder()
+_MAX_RAW_CHARS = 4096  # characters of a sample that is too long
+
+
+@final
+class FileFrameHead(NamedTuple):
+    """What stands in front of the lines.
+
+    It is written by `json` of the standard library, which can hold a file's name that is no text.
+    """
+
+    position: Position  # in the files, behind the last line
+    state: dict[str, Any]  # of the source at that position
+    limit: dict[str, Any]  # of the rejected records there, see `RejectionLimit`
+    schema: Schema  # columns of the samples, with their kinds
+    letters: tuple[int, ...]  # offsets in the body of lines that are rejected records
+    scored: bool  # False: learned only, since it was seen in an earlier epoch
+
+    def encode(self) -> bytes:
+        """As the head of a frame."""
+        values = self._asdict() | {"schema": schema_to_dict(self.schema)}
+        return json.dumps(values, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, head: bytes) -> FileFrameHead:
+        """What `encode` wrote."""
+        values = json.loads(head)
+        return cls(
+            Position(*values["position"]),
+            values["state"],
+            values["limit"],
+            schema_from_dict(values["schema"]),
+            tuple(values["letters"]),
+            values["scored"],
+        )
+
+
+def build_file_frame(block: Block, state: dict[str, Any], limit: dict[str, Any]) -> Frame:
+    """A block of a file as a frame.
+
+    Args:
+        block: Samples and rejected records, in the order of the file.
+        state: Of the source behind it.
+        limit: Of the rejected records behind it.
+
+    Raises:
+        DataError: If its inputs have no names, as those of libSVM.
+    """
+    if block.sparse is not None:
+        raise DataError(
+            f"{block.source} is libSVM, whose inputs have no names that samples sent over HTTP "
+            "could have, too: make CSV or JSON lines of it"
+        )
+    body, letters, size = [], [], 0
+    for line, is_letter in _merge_records(block):
+        if is_letter:
+            letters.append(size)
+        body.append(line + b"\n")
+        size += len(line) + 1
+    fed = FileFrameHead(block.end, state, limit, block.schema, tuple(letters), block.scored)
+    return Frame(FrameKind.FILE, fed.encode(), b"".join(body), len(body))
+
+
+def decode_dead_letter(data: bytes, at: int) -> DeadLetter:
+    """The rejected record of the line that begins at an offset."""
+    return restore_dead_letter(json.loads(data[at : data.index(b"\n", at)]))
+
+
+def _merge_records(block: Block) -> Iterator[tuple[bytes, bool]]:
+    """The lines, each with whether it is a rejected record."""
+    letters = list(zip(block.places().tolist(), block.rejected, strict=True))[::-1]
+    for row, line in enumerate(_iterate_lines(block)):
+        while letters and letters[-1][0] <= row:
+            yield _encode_dead_letter(letters.pop()[1]), True
+        if len(line) < MAX_LINE_BYTES:
+            yield line, False
+        else:
+            yield _encode_dead_letter(_reject_too_long(block, row, line)), True
+    while letters:
+        yield _encode_dead_letter(letters.pop()[1]), True
+
+
+def _iterate_lines(block: Block) -> Iterator[bytes]:
+    schema = block.schema
+    names = [*schema.numbers, *schema.words, str(schema.target)]
+    assert block.target is not None
+    columns = [*block.numbers.T, *block.words, block.target]
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    # A number that is missing is NaN, for which null is written.
+    return (_ENCODER.encode(dict(zip(names, row, strict=True))) for row in rows)
+
+
+def _reject_too_long(block: Block, row: int, line: bytes) -> DeadLetter:
+    detail = f"as a line of JSON it has {len(line):,} bytes, but must have < {MAX_LINE_BYTES:,}"
+    text = line[:_MAX_RAW_CHARS].decode("utf-8", "replace")
+    return Rejection(Reason.TOO_LONG, detail).letter(block.source, block.marks[row], text)
+
+
+def _encode_dead_letter(letter: DeadLetter) -> bytes:
+    return json.dumps(export_dead_letter(letter)).encode()
+
+
+_SEPARATOR = "\n"  # which no sender's key has: all its characters are visible
+_EARLIER = "#"  # of earlier releases, which keys may have
+
+
+def build_part_key(key: str, number: int) -> str:
+    r"""The key of a part of the stream that was sent under a key.
+
+    >>> build_part_key("monday", 0)
+    'monday\n0'
+    """
+    return f"{key}{_SEPARATOR}{number}"
+
+
+def strip_part(key: str) -> str:
+    r"""The key as its sender gave it.
+
+    >>> strip_part("monday\n0")
+    'monday'
+    """
+    return key.partition(_SEPARATOR)[0]
+
+
+def build_earlier_key(key: str) -> str | None:
+    r"""The key under which earlier releases kept a part of a stream; None if it is of none.
+
+    >>> build_earlier_key("monday\n0"), build_earlier_key("monday")
+    ('monday#0', None)
+    """
+    return key.replace(_SEPARATOR, _EARLIER) if _SEPARATOR in key else None

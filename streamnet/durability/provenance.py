@@ -1,0 +1,180 @@
+"""Provenance of a state: settings, lineage, and a ledger of everything that happened.
+
+Two runs with equal ledgers learned, served and rejected the same samples in the same order with
+the same decisions: nothing was lost, duplicated or reordered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = (
+    "Ledger",
+    "branch",
+    "describe_differences",
+    "flatten_settings",
+    "root",
+)
+
+
+def flatten_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted name; the tables of a list are numbered, and counted.
+
+    >>> flatten_settings({"run": {"seed": 1, "threads": None}, "drop": ["a"]})
+    {'run.seed': 1, 'run.threads': None, 'drop': ['a']}
+    >>> flatten_settings({"candidates": [{"bias": True}]})
+    {'candidates.count': 1, 'candidates.0.bias': True}
+    """
+    return dict(_iter_settings(settings, ""))
+
+
+def _iter_settings(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _iter_settings(entry, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
+        yield f"{name}.count", len(value)
+        for number, entry in enumerate(value):
+            yield from _iter_settings(entry, f"{name}.{number}")
+    else:
+        yield name, list(value) if isinstance(value, tuple) else value
+
+
+def describe_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A phrase for each setting that is not as it was; one that is absent is not given.
+
+    >>> describe_differences({"seed": 1, "drop": ["a"], "kinds": None}, {"seed": 2, "kinds": {"a": "text"}})
+    ['seed is 2, but was 1', "drop is not given, but was ['a']",
+     'kinds.a is text, but was not given']
+    """
+    old, new = flatten_settings(before), flatten_settings(now)
+    return [
+        f"{name} is {_format_setting(new.get(name))}, but was {_format_setting(old.get(name))}"
+        for name in {**old, **new}
+        if new.get(name) != old.get(name)
+    ]
+
+
+def _format_setting(value: Any) -> str:
+    return "not given" if value is None else str(value)
+
+
+_LINEAGE_LENGTH = 16
+
+
+def root(identity: dict[str, Any]) -> str:
+    """The lineage of a run that begins: the same for the same settings.
+
+    >>> root({"seed": 1}) == root({"seed": 1}), root({"seed": 1}) == root({"seed": 2})
+    (True, False)
+    """
+    return _hash_parts("root", json.dumps(identity, sort_keys=True, default=str))
+
+
+def branch(parent: str, generation: int, made: int) -> str:
+    """The lineage of what goes on from an earlier generation than the newest.
+
+    Args:
+        parent: Lineage of the generation that it goes on from.
+        generation: Number of that generation.
+        made: Number of the generation that begins the new lineage.
+    """
+    return _hash_parts("branch", parent, str(generation), str(made))
+
+
+def _hash_parts(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_LINEAGE_LENGTH]
+
+
+_LINK_SAMPLES = 1024  # samples of a link: hashing in links lets the hash so far be kept as 32 bytes
+_ROW_WIDTH = 4
+
+
+@final
+class Ledger:
+    """Chains of SHA-256 over samples and over events; it does not show how blocks were cut.
+
+    >>> one, two = Ledger(), Ledger()
+    >>> marks = np.arange(12).reshape(4, 3)
+    >>> one.add_samples(0, "a.csv", marks, np.zeros(4, np.int64))
+    >>> two.add_samples(0, "a.csv", marks[:1], np.zeros(1, np.int64))
+    >>> one.value() == two.value()
+    False
+    >>> two.add_samples(1, "a.csv", marks[1:], np.zeros(3, np.int64))
+    >>> one.value() == two.value()
+    True
+    """
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.events = 0
+        self._links = bytes(32)  # of the samples in complete links
+        self._open = np.empty((0, _ROW_WIDTH), np.int64)  # samples of the link that is not complete
+        self._chain = bytes(32)  # of the events
+        self._source: str | None = None
+        self._next = 0
+
+    def add_samples(
+        self, first: int, source: str, marks: NDArray[np.int64], serials: NDArray[np.int64]
+    ) -> None:
+        """Note consecutive samples.
+
+        Args:
+            first: Number of the first one.
+            source: Name of the file or stream.
+            marks: shape=(n, 3): where each one starts.
+            serials: shape=(n,): the candidate that answered each one.
+        """
+        if source != self._source or first != self._next:
+            self.add_event("samples", first, source)
+        rows = np.empty((len(marks), _ROW_WIDTH), np.int64)
+        rows[:, :3] = marks
+        rows[:, 3] = serials
+        self.samples += len(marks)
+        self._source, self._next = source, first + len(marks)
+        rows = np.concatenate((self._open, rows)) if len(self._open) else rows
+        whole = len(rows) - len(rows) % _LINK_SAMPLES
+        for start in range(0, whole, _LINK_SAMPLES):
+            link = rows[start : start + _LINK_SAMPLES].astype("<i8", copy=False).tobytes()
+            self._links = hashlib.sha256(self._links + link).digest()
+        self._open = rows[whole:].copy()
+
+    def add_event(self, *words: object) -> None:
+        """Note a rejected record, a decision or whatever else is not a sample."""
+        self.events += 1
+        text = "\0".join(str(word) for word in words).encode(errors="surrogatepass")
+        self._chain = hashlib.sha256(self._chain + text).digest()
+
+    def value(self) -> str:
+        """The hash of all that was noted."""
+        total = hashlib.sha256(self._links + self._open.astype("<i8").tobytes())
+        total.update(self._chain + f"{self.samples} {self.events}".encode())
+        return total.hexdigest()
+
+    def export_state(self) -> dict[str, Any]:
+        """All that is needed to go on."""
+        return {
+            "samples": self.samples,
+            "events": self.events,
+            "links": self._links.hex(),
+            "open": self._open.copy(),
+            "chain": self._chain.hex(),
+            "source": self._source,
+            "next": self._next,
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the ledger did whose state this is."""
+        self.samples = state["samples"]
+        self.events = state["events"]
+        self._links = bytes.fromhex(state["links"])
+        self._open = np.array(state["open"], np.int64).reshape(-1, _ROW_WIDTH)
+        self._chain = bytes.fromhex(state["chain"])
+        self._source = state["source"]
+        self._next = state["next"]

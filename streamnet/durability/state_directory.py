@@ -1,0 +1,301 @@
+"""The state directory: its layout, its single-writer lock and its checkpoint generations."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, final
+
+from streamnet.durability.checkpoint import CorruptCheckpointError, StateDict, decode, encode_parts
+from streamnet.durability.files import (
+    DISK,
+    FileSystem,
+    remove_partial_files,
+    write_all,
+    write_durably,
+)
+from streamnet.durability.model_publisher import ModelPublisher
+from streamnet.errors import ConfigurationError, DamagedStateError, StateError
+
+__all__ = (
+    "MIN_GENERATIONS",
+    "Generations",
+    "LoadedCheckpoint",
+    "StateDirectory",
+    "WriterLock",
+)
+
+
+@final
+class WriterLock:
+    """Holds the lock of a folder until `release`, or until the process has died.
+
+    The kernel keeps it, so one that a killed process held is no obstacle. The file tells a person
+    who holds it; nothing relies on that.
+
+    Args:
+        folder: An existing folder.
+        name: Of its file there.
+        files: The file system.
+
+    Raises:
+        StateError: If another one holds the lock.
+        OSError: If the lock can't be made.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> lock = WriterLock(folder)
+    >>> WriterLock(folder)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    streamnet.errors.StateError: ... is in use by process ...: only one may write there
+    >>> lock.release()
+    >>> WriterLock(folder).release()
+    """
+
+    NAME = "lock"
+
+    def __init__(self, folder: Path, *, name: str = NAME, files: FileSystem = DISK) -> None:
+        self._files = files
+        self._path = path = folder / name
+        handle = files.lock(path)
+        if handle is None:
+            who = ""
+            with suppress(OSError):
+                who = files.read(path).decode(errors="replace").strip()
+            who = who or "another process"
+            raise StateError(f"{folder} is in use by {who}: only one may write there")
+        self._handle: int | None = handle
+        # Who it is, is for people: a full disk must not keep a run from going on.
+        with suppress(OSError):
+            files.close(files.open_truncated_at(path, 0))
+            write_all(files, handle, f"process {os.getpid()}\n".encode())
+
+    def check(self) -> None:
+        """See that the folder is still the one that is locked, to be called before writing there.
+
+        Raises:
+            StateError: If it was replaced, or its lock was: another process may write there.
+            OSError: If it is gone, or can't be looked at.
+        """
+        if self._handle is not None and not self._files.is_same_file(self._handle, self._path):
+            raise StateError(
+                f"{self._path} was replaced: another process may write there now, so this one "
+                "does no more"
+            )
+
+    def release(self) -> None:
+        """Let another one in. Releasing twice is allowed."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._files.close(handle)
+
+
+MIN_GENERATIONS = 3
+_CHECKPOINT_NAME = re.compile(r"([0-9]{12})\.checkpoint")
+
+
+class LoadedCheckpoint(NamedTuple):
+    """A generation that was read, and what was wrong with newer ones."""
+
+    number: int
+    tree: StateDict
+    damaged: tuple[str, ...]  # a sentence on each newer generation that can't be used
+
+
+@final
+class Generations:
+    """Writes and reads the checkpoints in a folder.
+
+    A new one is durable before an old one is removed. One that can't be read is neither removed
+    nor counted among those that are kept.
+
+    Args:
+        folder: Where they are; it must exist when one is saved.
+        keep: How many, at least 3.
+        files: The file system.
+
+    Raises:
+        ConfigurationError: If ``keep`` is below 3.
+
+    >>> import tempfile
+    >>> generations = Generations(Path(tempfile.mkdtemp()))
+    >>> [generations.save({"n": n}) for n in range(5)], generations.numbers()
+    ([0, 1, 2, 3, 4], [2, 3, 4])
+    >>> generations.newest().tree
+    {'n': 4}
+    """
+
+    def __init__(
+        self, folder: Path, *, keep: int = MIN_GENERATIONS, files: FileSystem = DISK
+    ) -> None:
+        if keep < MIN_GENERATIONS:
+            raise ConfigurationError(f"generations is {keep}, but must be >= {MIN_GENERATIONS}")
+        self.folder = folder
+        self.keep = keep
+        self._files = files
+        self._unreadable: set[int] = set()
+
+    def numbers(self) -> list[int]:
+        """Numbers of the generations that are there, oldest first."""
+        matches = (_CHECKPOINT_NAME.fullmatch(name) for name in self._files.names(self.folder))
+        return [int(match[1]) for match in matches if match]
+
+    def save(self, tree: StateDict) -> int:
+        """Write the next generation and remove those that are too old; its number.
+
+        Raises:
+            OSError: If it could not be made durable; the earlier ones are all still there.
+        """
+        numbers = self.numbers()
+        number = numbers[-1] + 1 if numbers else 0
+        write_durably(self._path(number), *encode_parts(tree), files=self._files)
+        sound = [n for n in (*numbers, number) if n not in self._unreadable]
+        for old in sound[: -self.keep]:
+            # One that stays does no harm, and goes the next time.
+            with suppress(OSError):
+                self._files.unlink(self._path(old))
+        return number
+
+    def load(self, number: int) -> StateDict:
+        """The content of one generation.
+
+        Raises:
+            StateError: If there is none of that number.
+            DamagedStateError: If it can't be used.
+        """
+        numbers = self.numbers()
+        if number not in numbers:
+            there = f"{', '.join(map(str, numbers))} are there" if numbers else "there is none"
+            raise StateError(f"{self.folder} has no generation {number}; {there}")
+        try:
+            return decode(self._files.read(self._path(number)))
+        except FileNotFoundError as error:
+            raise StateError(f"{self.folder} has generation {number} no more") from error
+        except (CorruptCheckpointError, OSError) as error:
+            raise DamagedStateError(f"{self._path(number)}: {error}") from error
+
+    def forget(self, after: int, before: int) -> None:
+        """Remove the generations between two others, for good.
+
+        Raises:
+            OSError: If one could not be removed durably.
+        """
+        between = [number for number in self.numbers() if after < number < before]
+        for number in between:
+            self._files.unlink(self._path(number))
+        if between:
+            self._files.fsync_dir(self.folder)
+
+    def size(self, number: int) -> int:
+        """Bytes of a generation that is there.
+
+        Raises:
+            OSError: If it is not.
+        """
+        return self._files.size(self._path(number))
+
+    def newest(self) -> LoadedCheckpoint | None:
+        """The newest generation that can be used; None if there never was one.
+
+        Raises:
+            DamagedStateError: If there are some, but none can be used.
+        """
+        damaged: list[str] = []
+        for number in reversed(self.numbers()):
+            try:
+                return LoadedCheckpoint(number, self.load(number), tuple(damaged))
+            except StateError as error:
+                self._unreadable.add(number)
+                damaged.append(str(error))
+        if damaged:
+            raise DamagedStateError(
+                f"no generation in {self.folder} can be used; {'; '.join(damaged)}. Put a copy "
+                "back, or begin anew with another folder"
+            )
+        return None
+
+    def clean_up(self) -> None:
+        """Remove files that a crash left incomplete; only the one writer may do so."""
+        remove_partial_files(self.folder, files=self._files)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:012d}.checkpoint"
+
+
+@final
+class StateDirectory:
+    """A state directory.
+
+    ::
+
+        checkpoints/   the last generations
+        models/        the last emitted champions, and current.json, which names the newest
+        lock           held while a process writes here
+
+    Args:
+        path: The folder; it need not exist.
+        generations: Checkpoints to keep, at least 3.
+        models: Models to keep.
+        files: The file system.
+
+    Raises:
+        ConfigurationError: If a number breaks its rule.
+
+    >>> import tempfile
+    >>> folder = StateDirectory(Path(tempfile.mkdtemp()))
+    >>> folder.open()
+    >>> folder.generations.save({})
+    0
+    >>> folder.close()
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        generations: int = MIN_GENERATIONS,
+        models: int = 8,
+        files: FileSystem = DISK,
+    ) -> None:
+        self.path = path
+        self.files = files
+        self.generations = Generations(path / "checkpoints", keep=generations, files=files)
+        self.publisher = ModelPublisher(path / "models", keep=models, files=files)
+        self._lock: WriterLock | None = None
+
+    def open(self) -> None:
+        """Make the folder if it is absent, become its one writer, and remove a crash's rests.
+
+        Raises:
+            StateError: If another process writes there, or it can't be written.
+        """
+        try:
+            self.files.make_dir(self.path)
+            self._lock = WriterLock(self.path, files=self.files)
+            self.files.make_dir(self.generations.folder)
+            self.files.make_dir(self.publisher.folder)
+            self.files.fsync_dir(self.path)
+            self.files.fsync_dir(self.path.parent)
+        except OSError as error:
+            self.close()
+            raise StateError(f"state {self.path}: {error.strerror}") from error
+        self.generations.clean_up()
+        self.publisher.clean_up()
+
+    def check(self) -> None:
+        """See that this process is still the folder's one writer.
+
+        Raises:
+            StateError: If the folder was replaced, so that another one may write there.
+            OSError: If it is gone.
+        """
+        if self._lock is not None:
+            self._lock.check()
+
+    def close(self) -> None:
+        """Let another process write there. Closing twice is allowed."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None

@@ -1,0 +1,102 @@
+"""AutoEncoderTransformer: adds the auto-encoder's code to the candidates' inputs, or replaces them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.features.autoencoder.network import AutoEncoderNetwork, Codes
+from streamnet.samples import Inputs
+from streamnet.settings.autoencoder import AutoEncoderSettings
+
+__all__ = ("AutoEncoderTransformer",)
+
+
+@final
+class AutoEncoderTransformer:
+    """An auto-encoder whose code becomes dense inputs, bounded like the others.
+
+    The code stands before all other dense inputs, which may become more. Entries that tell earlier
+    targets stay what they are, also where the code replaces all other inputs.
+
+    Args:
+        settings: of the auto-encoder, by name.
+        clip: bound of a code's values.
+
+    Raises:
+        ConfigurationError: a setting breaks its rule.
+
+    >>> coding = AutoEncoderTransformer({"code": 2}, clip=8.0)
+    >>> none = np.zeros((3, 1), np.int32), np.zeros((3, 1), np.float32), np.zeros(3, np.int32), 0
+    >>> inputs, outlier = coding.learn(Inputs(np.ones((3, 5), np.float32), *none))
+    >>> inputs.dense.shape, outlier.shape
+    ((3, 7), (3,))
+    """
+
+    def __init__(self, settings: Mapping[str, Any], *, clip: float) -> None:
+        self.settings = AutoEncoderSettings.from_dict(settings)
+        self.network = AutoEncoderNetwork(self.settings)
+        self._clip = clip
+        self._adds = self.settings.inputs == "add"
+
+    def dense(self, dense: int) -> int:
+        """Dense inputs of the candidates where there are ``dense`` without a code."""
+        return self.settings.code + (dense if self._adds else 0)
+
+    def learn(self, inputs: Inputs) -> tuple[Inputs, NDArray[np.float64]]:
+        """Inputs with the code, and how unusual each sample is; then each sample is learned."""
+        coded = self.network.learn(inputs)
+        return self._with(inputs, coded), coded.score
+
+    def transform(self, inputs: Inputs) -> Inputs:
+        """Inputs with the code; nothing is learned."""
+        return self._with(inputs, self.network.transform(inputs))
+
+    def without_code(self, inputs: Inputs) -> Inputs:
+        """Inputs as they were before the code came to them.
+
+        Raises:
+            ConfigurationError: The code has replaced them.
+        """
+        if not self._adds:
+            raise ConfigurationError(
+                "inputs is 'replace', but must be 'add' to know what was coded"
+            )
+        code = self.settings.code
+        return replace(
+            inputs, dense=inputs.dense[:, code:], splined=_shift_splined(inputs.splined, -code)
+        )
+
+    def _with(self, inputs: Inputs, coded: Codes) -> Inputs:
+        code = coded.code.clip(-self._clip, self._clip).astype(np.float32)
+        if self._adds:
+            splined = _shift_splined(inputs.splined, code.shape[1])
+            return replace(inputs, dense=np.hstack((code, inputs.dense)), splined=splined)
+        return replace(
+            _keep_lags(inputs), dense=code, splined=_shift_splined(inputs.splined[:, :0], 0)
+        )
+
+
+def _shift_splined(splined: NDArray[np.int32], by: int) -> NDArray[np.int32]:
+    """Numbers of dense inputs after ``by`` others have come before them."""
+    return np.where(splined >= 0, splined + np.int32(by), splined)
+
+
+def _keep_lags(inputs: Inputs) -> Inputs:
+    """Inputs without entries but those that tell earlier targets."""
+    lags = inputs.lags
+    width = max(lags, 1)
+    row = np.zeros((len(inputs.count), width), np.int32)
+    value = np.zeros((len(inputs.count), width), np.float32)
+    if lags:
+        # They are the last entries in use of each sample.
+        places = inputs.count[:, None] - lags + np.arange(lags)
+        row[:] = np.take_along_axis(inputs.row, places, axis=1)
+        value[:] = np.take_along_axis(inputs.value, places, axis=1)
+    count = np.full(len(inputs.count), lags, np.int32)
+    return replace(inputs, row=row, value=value, count=count)

@@ -1,0 +1,1 @@
+"""Transformers by kind of column: numbers, categories, times, texts, targets and lagged targets."""

@@ -1,0 +1,336 @@
+"""Number columns: running moments, standardized inputs, and numbers that act as categories.
+
+Moments are Welford's (1962), made robust: outliers are clipped, a changed scale is adopted after
+one window, and from a million values on earlier ones fade.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from streamnet.errors import ModelFileError
+from streamnet.jit import flush_subnormal, jit
+
+__all__ = (
+    "COUNT",
+    "FINITE",
+    "MAX_COUNT",
+    "MAX_MAGNITUDE",
+    "MEAN",
+    "MISSING",
+    "MOMENT_COLUMNS",
+    "ORIGIN",
+    "SQUARES",
+    "GrowingArray",
+    "NumberStatistics",
+    "as_float64",
+    "restore_moments",
+    "standard_deviation",
+    "standardize",
+    "update_moments",
+)
+
+
+# Columns of the moments: count, mean and squared deviations; the origin that values are told from;
+# and the same three of the window, and how many of its values were wild.
+COUNT, MEAN, SQUARES, ORIGIN, RECENT, RECENT_MEAN, RECENT_SQUARES, RECENT_OUTLIERS = range(8)
+MOMENT_COLUMNS = 8
+
+MAX_MAGNITUDE = 1e100  # beyond it a value counts as this large, so that no square overflows
+MAX_COUNT = 1e6  # values that moments are of at most, as it were
+MIN_TRUSTED_COUNT = 10.0  # values from which on moments are trusted to tell wild values
+OUTLIER_DEVIATIONS = 30.0
+WINDOW = 64.0
+SHRUNKEN_SCALE = 1e-3
+
+
+@jit
+def standard_deviation(count: float, mean: float, squares: float) -> float:
+    """Standard deviation, or 0 where there is none to speak of."""
+    if count < 2:
+        return 0.0
+    deviation = float(np.sqrt(squares / count))
+    if deviation <= 1e-150 or deviation <= 1e-13 * abs(mean):
+        return 0.0
+    return deviation
+
+
+@jit
+def update_moments(moments: NDArray[np.float64], m: int, x: float) -> None:
+    """Take a finite value, from -`MAX_MAGNITUDE` to `MAX_MAGNITUDE`, into row ``m`` of the
+    moments."""
+    count = moments[m, COUNT]
+    delta = x - moments[m, MEAN]
+    if count >= MIN_TRUSTED_COUNT:
+        farthest = OUTLIER_DEVIATIONS * np.sqrt(moments[m, SQUARES] / count)
+        if abs(delta) > farthest:
+            moments[m, RECENT_OUTLIERS] += 1.0
+            if farthest > 0.0:
+                delta = farthest if delta > 0.0 else -farthest
+    if count >= MAX_COUNT:
+        moments[m, MEAN] = flush_subnormal(moments[m, MEAN])
+        moments[m, SQUARES] = flush_subnormal(moments[m, SQUARES] * ((MAX_COUNT - 1.0) / count))
+        count = MAX_COUNT - 1.0
+    count += 1.0
+    moments[m, COUNT] = count
+    moments[m, MEAN] += delta / count
+    moments[m, SQUARES] += delta * delta * (1.0 - 1.0 / count)
+
+    recent = moments[m, RECENT] + 1.0
+    moments[m, RECENT] = recent
+    delta = x - moments[m, RECENT_MEAN]
+    moments[m, RECENT_MEAN] += delta / recent
+    moments[m, RECENT_SQUARES] += delta * delta * (1.0 - 1.0 / recent)
+    if recent == WINDOW:
+        _adopt_new_scale(moments, m)
+
+
+@jit
+def _adopt_new_scale(moments: NDArray[np.float64], m: int) -> None:
+    """Begin another window, and go on with the moments of this one if the scale has changed."""
+    recent = moments[m, RECENT_MEAN], moments[m, RECENT_SQUARES]
+    spread = standard_deviation(WINDOW, recent[0], recent[1])
+    usual = np.sqrt(moments[m, SQUARES] / moments[m, COUNT])
+    if 2.0 * moments[m, RECENT_OUTLIERS] > WINDOW or 0.0 < spread < SHRUNKEN_SCALE * usual:
+        moments[m, COUNT] = WINDOW
+        moments[m, MEAN] = recent[0]
+        moments[m, SQUARES] = recent[1]
+    for column in range(RECENT, MOMENT_COLUMNS):
+        moments[m, column] = 0.0
+
+
+def restore_moments(moments: NDArray[np.float64], rows: int, what: str) -> NDArray[np.float64]:
+    """Moments as a state keeps them; one of an earlier release ends before the window's columns.
+
+    Raises:
+        ModelFileError: If they are not those of ``rows`` numbers.
+    """
+    given = np.array(moments, np.float64)
+    if given.shape == (rows, RECENT):
+        given = np.hstack((given, np.zeros((rows, MOMENT_COLUMNS - RECENT))))
+    if given.shape != (rows, MOMENT_COLUMNS):
+        raise ModelFileError(f"the moments of {what} do not fit")
+    return given
+
+
+@final
+class GrowingArray:
+    """Rows of an array, with room behind them that doubles when it is used up.
+
+    An array made anew for each row takes time by their square: 20,000 columns took minutes.
+
+    Args:
+        shape: of a row.
+        dtype: of its numbers.
+
+    >>> pairs = GrowingArray((2,), np.float64)
+    >>> pairs.append([1.0, 2.0])
+    >>> pairs.rows.tolist(), len(pairs)
+    ([[1.0, 2.0]], 1)
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self._room = np.zeros((0, *shape), dtype)
+        # All rows, shape=(n, ...), to be read and written; after `append` they may be a copy.
+        self.rows: NDArray[Any] = self._room
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copied or pickled view is no view any more: what is written to rows must be in the room.
+        self._room = self.rows = state["rows"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def append(self, row: Any) -> None:
+        """Add a row."""
+        used = len(self)
+        if used == len(self._room):
+            room = np.zeros((max(2 * used, 1), *self._room.shape[1:]), self._room.dtype)
+            room[:used] = self._room
+            self._room = room
+        self.rows = self._room[: used + 1]
+        self.rows[used] = row
+
+
+MISSING = 0  # code of a missing value in every field; codes of values start at 1
+
+# Columns of a plan of measures: which column of a block goes where.
+SOURCE, MEASURE, DENSE, KEY, BASE = range(5)
+
+# Columns of a table: how many distinct values, whether one is a fraction, the first of them.
+DISTINCT, FRACTION, FIRST_VALUE = range(3)
+
+MAX_FRACTIONS = 12  # fractions are categories up to so many values,
+MIN_REPETITIONS = 2  # once each of them came so often on average
+MAX_INTEGER = 2.0**31  # larger whole numbers count as fractions
+MIN_DISTINCT = 3  # a column of two values says the same as its standardized number
+FINITE = np.finfo(np.float64).max
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def as_float64(values: NDArray[Any]) -> NDArray[np.float64]:
+    """``values`` as the one array type the kernels are compiled for, copied only if need be."""
+    if values.flags.carray and values.dtype == np.float64:
+        return values
+    return np.array(values, np.float64, order="C")
+
+
+@jit
+def _category_code(
+    x: float, bits: int, count: float, tables: NDArray[np.int64], m: int, limit: int, learn: bool
+) -> int:
+    """Number (from 1) of the value ``x`` with these bits in the table of measure ``m``, or 0.
+
+    A table row holds how many distinct values there are (-1: no longer a category), whether one was
+    a fraction, the bits of the values in order of appearance, and an open-addressing index of them.
+    ``count`` samples had a value.
+    """
+    first = FIRST_VALUE + limit
+    mask = np.uint64(tables.shape[1] - first - 1)
+    place = (np.uint64(bits) * GOLDEN) >> np.uint64(40)
+    while True:
+        slot = first + np.int64(place & mask)
+        number = int(tables[m, slot])
+        if number == 0 or tables[m, FIRST_VALUE + number - 1] == bits:
+            break
+        place += np.uint64(1)
+    if number == 0 and learn:
+        if tables[m, DISTINCT] == limit:
+            tables[m, DISTINCT] = -1
+            return 0
+        number = int(tables[m, DISTINCT]) + 1
+        tables[m, DISTINCT] = number
+        tables[m, FIRST_VALUE + number - 1] = bits
+        tables[m, slot] = number
+        tables[m, FRACTION] |= not abs(x) < MAX_INTEGER or np.floor(x) != x
+    few = tables[m, DISTINCT]
+    if tables[m, FRACTION] and few > MAX_FRACTIONS:
+        tables[m, DISTINCT] = -1 if learn else few
+        return 0
+    if few < MIN_DISTINCT or (tables[m, FRACTION] and count < MIN_REPETITIONS * few):
+        return 0
+    return number
+
+
+@jit
+def standardize(
+    values: NDArray[np.float64],
+    plan: NDArray[np.int64],
+    moments: NDArray[np.float64],
+    tables: NDArray[np.int64],
+    limit: int,
+    clip: float,
+    learn: bool,
+    dense: NDArray[np.floating],
+    keys: NDArray[np.int64],
+    splined: NDArray[np.int32],
+) -> int:
+    """Write the standardized numbers to ``dense`` and their rows' keys to ``keys``, -1 for none.
+
+    Returns how many keys were written. The numbers of the dense inputs that had more than two
+    values so far are added to ``splined``, in place of the first -1. With ``learn`` the moments and
+    tables take in each sample before it is standardized; without, nothing changes but these three.
+    """
+    written = 0
+    bits = values.view(np.int64)
+    for i in range(values.shape[0]):
+        curves = 0
+        while curves < splined.shape[1] and splined[i, curves] >= 0:
+            curves += 1
+        for c in range(plan.shape[0]):
+            m = plan[c, MEASURE]
+            x = values[i, plan[c, SOURCE]] if plan[c, SOURCE] >= 0 else np.nan
+            z = 0.0
+            key = -1
+            if not abs(x) <= FINITE:
+                key = int(plan[c, BASE])
+            else:
+                if tables[m, DISTINCT] >= 0:
+                    same = bits[i, plan[c, SOURCE]] if x != 0.0 else 0  # and not that of -0
+                    count = moments[m, COUNT] + (1.0 if learn else 0.0)
+                    number = _category_code(x, same, count, tables, m, limit, learn)
+                    if number > 0:
+                        key = int(plan[c, BASE]) + number
+                if tables[m, DISTINCT] < 0 or tables[m, DISTINCT] >= MIN_DISTINCT:
+                    splined[i, curves] = plan[c, DENSE]
+                    curves += 1
+                if learn and np.isnan(moments[m, ORIGIN]):
+                    moments[m, ORIGIN] = x
+                x = min(max(x - moments[m, ORIGIN], -MAX_MAGNITUDE), MAX_MAGNITUDE)
+                if learn:
+                    update_moments(moments, m, x)
+                mean = moments[m, MEAN]
+                deviation = standard_deviation(moments[m, COUNT], mean, moments[m, SQUARES])
+                if deviation > 0.0:
+                    z = min(max((x - mean) / deviation, -clip), clip)
+            dense[i, plan[c, DENSE]] = z
+            if plan[c, KEY] >= 0:
+                keys[i, plan[c, KEY]] = key
+                written += key >= 0
+    return written
+
+
+@final
+class NumberStatistics:
+    """Running moments of every standardized input, and the values of those that are categories.
+
+    >>> measures = NumberStatistics(category_limit=64)
+    >>> measures.append(category=True, origin=0.0)
+    >>> len(measures)
+    1
+    """
+
+    def __init__(self, *, category_limit: int) -> None:
+        self.limit = category_limit
+        index = 1 << (2 * category_limit).bit_length()
+        self._moments = GrowingArray((MOMENT_COLUMNS,), np.float64)
+        self._tables = GrowingArray((FIRST_VALUE + category_limit + index,), np.int64)
+
+    def __len__(self) -> int:
+        return len(self._moments)
+
+    @property
+    def moments(self) -> NDArray[np.float64]:
+        """Of each measure, shape=(measures, 8), see `features.moments`."""
+        return self._moments.rows
+
+    @property
+    def tables(self) -> NDArray[np.int64]:
+        """Distinct values of each measure, shape=(measures, ...), see `_category_code`."""
+        return self._tables.rows
+
+    def append(self, *, category: bool, origin: float) -> None:
+        """Add a measure; an ``origin`` of NaN is replaced by the first value."""
+        self._tables.append(0)
+        self.tables[-1, DISTINCT] = 0 if category and self.limit >= MIN_DISTINCT else -1
+        self._moments.append(0.0)
+        self.moments[-1, ORIGIN] = origin
+
+    def restore_state(
+        self,
+        moments: NDArray[np.float64],
+        distinct_count: NDArray[np.int64],
+        distinct: NDArray[np.float64],
+    ) -> None:
+        """Take over moments and distinct values of as many measures, as a snapshot keeps them."""
+        moments = restore_moments(moments, len(self), "the encoder")
+        counts, distinct = np.array(distinct_count, np.int64), np.array(distinct, np.float64)
+        if counts.shape != (len(self),):
+            raise ModelFileError("the encoder's counts do not fit its fields")
+        used = counts.clip(0)
+        fits = distinct.shape == (used.sum(),) and used.max(initial=0) <= self.limit
+        if not fits or not np.isfinite(distinct).all():
+            raise ModelFileError("the encoder's distinct values do not fit their counts")
+        self.moments[:] = moments
+        tables, ends = self.tables, used.cumsum()
+        for m, (start, end) in enumerate(zip(ends - used, ends, strict=True)):
+            tables[m] = 0
+            for x in distinct[start:end]:
+                bits = int(x.view(np.int64))
+                _category_code(float(x), bits, 0.0, tables, m, self.limit, True)
+            if tables[m, DISTINCT] != used[m]:
+                raise ModelFileError("the encoder's distinct values are not distinct")
+            tables[m, DISTINCT] = counts[m]

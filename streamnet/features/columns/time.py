@@ -1,0 +1,83 @@
+"""Time columns: cyclic encodings of the time of day, the day of the week and the time of year."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import jit
+
+__all__ = ("CALENDAR_DENSE", "CALENDAR_KEYS", "encode_calendar")
+
+CALENDAR_DENSE = 6  # sine and cosine of the place in the day, the week and the year
+CALENDAR_KEYS = 3  # hour, weekday, month
+
+# Columns of a plan of time fields: which column of a block goes where.
+SOURCE, CLOCK, DENSE, KEY, BASE = range(5)
+
+# Codes of a time field's keys: 1 to 24, 32 to 38 and 65 to 76.
+HOUR, WEEKDAY, MONTH = 1, 32, 64
+
+DAY = 86_400.0
+MAX_SECONDS = 1e12  # seconds, some 30,000 years; beyond it a date means nothing
+FIRST_MARCH = 719_468  # days from 0000-03-01 to 1970-01-01
+ERA = 146_097  # days in 400 years
+
+
+@jit
+def _march_day(day: int) -> int:
+    """Days since the last 1 March, so that a leap day comes last; ``day`` counts from 1970."""
+    of_era = (day + FIRST_MARCH) % ERA
+    year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
+    return of_era - (365 * year + year // 4 - year // 100)
+
+
+@jit
+def _month(march_day: int) -> int:
+    """Month (1 to 12) of a day counted from 1 March."""
+    return ((5 * march_day + 2) // 153 + 2) % 12 + 1
+
+
+@jit
+def encode_calendar(
+    values: NDArray[np.float64],
+    plan: NDArray[np.int64],
+    clocks: NDArray[np.int64],
+    learn: bool,
+    dense: NDArray[np.floating],
+    keys: NDArray[np.int64],
+) -> None:
+    """Write each time's sines and cosines to ``dense`` and its rows' keys to ``keys``.
+
+    Times are seconds since 1970 in UTC. ``clocks`` says which fields ever had a time of day; the
+    others have neither an hour nor a place in the day. A missing time has zeros and no keys.
+    """
+    turn = 2.0 * np.pi
+    for i in range(values.shape[0]):
+        for c in range(plan.shape[0]):
+            first = plan[c, DENSE]
+            key = plan[c, KEY]
+            base = plan[c, BASE]
+            dense[i, first : first + CALENDAR_DENSE] = 0.0
+            keys[i, key : key + CALENDAR_KEYS] = -1
+            t = values[i, plan[c, SOURCE]] if plan[c, SOURCE] >= 0 else np.nan
+            if not abs(t) < np.inf:
+                continue
+            t = min(max(t, -MAX_SECONDS), MAX_SECONDS)
+            day = int(np.floor(t / DAY))
+            of_day = t - day * DAY
+            if of_day != 0.0 and learn:
+                clocks[plan[c, CLOCK]] = 1
+            weekday = (day + 3) % 7
+            march_day = _march_day(day)
+            in_day = of_day / DAY
+            if clocks[plan[c, CLOCK]] == 1:
+                dense[i, first] = np.sin(turn * in_day)
+                dense[i, first + 1] = np.cos(turn * in_day)
+                keys[i, key] = base + HOUR + min(int(of_day / 3600.0), 23)
+            dense[i, first + 2] = np.sin(turn * (weekday + in_day) / 7.0)
+            dense[i, first + 3] = np.cos(turn * (weekday + in_day) / 7.0)
+            dense[i, first + 4] = np.sin(turn * (march_day + in_day) / 366.0)
+            dense[i, first + 5] = np.cos(turn * (march_day + in_day) / 366.0)
+            keys[i, key + 1] = base + WEEKDAY + weekday
+            keys[i, key + 2] = base + MONTH + _month(march_day)

@@ -1,0 +1,1 @@
+"""Search over candidate settings: the default population and evolution."""

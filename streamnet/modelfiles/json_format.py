@@ -1,0 +1,73 @@
+"""The JSON model format: one human-readable file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import isfinite, isnan
+from typing import Any
+
+import numpy as np
+
+from streamnet.errors import ModelFileError
+from streamnet.modelfiles.document import Document
+
+__all__ = ("decode", "encode")
+
+
+def encode(document: Document) -> bytes:
+    """JSON text; an array is its type, shape and numbers, each in full.
+
+    What JSON lacks is null for NaN, and for infinity, as the extremes of no numbers are, a text.
+    """
+    return (json.dumps(document, default=_encode_array, allow_nan=False, indent=1) + "\n").encode()
+
+
+def _encode_array(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{type(value).__name__} can't be kept in a model file")
+    values = value.ravel().tolist()
+    if not np.isfinite(value).all():
+        values = list(map(_encode_float, values))
+    return {"dtype": value.dtype.name, "shape": list(value.shape), "values": values}
+
+
+def _encode_float(number: float) -> float | str | None:
+    if isfinite(number):
+        return number
+    return None if isnan(number) else str(number)
+
+
+def decode(data: bytes, where: str) -> Document:
+    """The document that ``data`` holds.
+
+    Raises:
+        ModelFileError: If it is no JSON object, or an array contradicts itself.
+    """
+    try:
+        document = json.loads(data, object_pairs_hook=_decode_object, parse_constant=_refuse)
+    except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{where} is damaged or no JSON model: {error}") from error
+    if not isinstance(document, dict):
+        raise ModelFileError(f"{where} is not a streamnet model")
+    return document
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not allowed")
+
+
+def _decode_object(pairs: list[tuple[str, Any]]) -> Any:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError(f"a name appears twice among {', '.join(sorted(values))[:80]}")
+    if values.keys() == {"dtype", "shape", "values"}:
+        return _decode_array(values)
+    return values
+
+
+def _decode_array(values: Mapping[str, Any]) -> Any:
+    if values["dtype"] not in ("float32", "float64", "int32", "int64", "uint8"):
+        raise ValueError(f"an array has the type {values['dtype']!r}")
+    with np.errstate(over="raise"):
+        return np.array(values["values"], values["dtype"]).reshape(values["shape"])

@@ -1,0 +1,1 @@
+"""Compiled kernels of one prequential step: forward, backward, update."""

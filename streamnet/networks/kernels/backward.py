@@ -1,0 +1,181 @@
+"""Backward pass: gradient of the loss and the deltas of every layer, before any weight changes."""
+
+from __future__ import annotations
+
+import math
+
+from streamnet.jit import inlined
+from streamnet.networks import simd
+from streamnet.networks.simd import LANES
+from streamnet.networks.topology import (
+    ABSOLUTE,
+    CROSS_ENTROPY,
+    FACTORS,
+    HUBER,
+    LOG,
+    LOGISTIC,
+    PLAN,
+    PLAN_LAYER,
+    PLAN_UPDATE,
+    RELU,
+    TANH,
+    UPDATES,
+    layer_fact,
+)
+
+__all__ = (
+    "backward",
+    "clip_gradient",
+    "output_gradient",
+    "weight_gradient",
+)
+
+MAX_CLASS_WEIGHT = 16.0  # of a sample of a rare class, so that no step explodes
+
+
+@inlined
+def output_gradient(plan, factor, scratch, memory, slot, active):
+    """Derivative of the loss by each score; returns the largest error of an output."""
+    label = simd.load_constant(memory.label, slot)
+    goals = memory.goal.shape[1]
+    start = simd.load_constant(plan, PLAN.score)
+    target = simd.load_constant(plan, PLAN.gradient)
+    loss = simd.load_constant(plan, PLAN.loss)
+    transform = simd.load_constant(plan, PLAN.transform)
+    code = simd.load_constant(plan, PLAN.output_activation)
+    # An untyped 1 would make all of it float64.
+    one = scratch.dtype.type(1)
+    delta = scratch.dtype.type(simd.load_constant(factor, FACTORS.huber_delta))
+    largest = scratch.dtype.type(0)
+    for o in range(active):
+        y = simd.load_one(scratch, start + o)
+        # Outputs of numbers have a goal each; a label's outputs have 1 at the label.
+        truth = simd.load_constant(memory.goal, slot * goals + min(o, goals - 1))
+        if transform == LOG:
+            truth = simd.load_constant(memory.log_goal, slot)
+        if not math.isfinite(truth):
+            truth = scratch.dtype.type(1 if o == label else 0)
+        error = y - truth
+        largest = max(largest, abs(error))
+        if loss == ABSOLUTE:
+            error = scratch.dtype.type((error > 0) - (error < 0))
+        elif loss == HUBER:
+            error = max(-delta, min(delta, error))
+        if loss != CROSS_ENTROPY:
+            if code == LOGISTIC:
+                error *= y * (one - y)
+            elif code == TANH:
+                error *= one - y * y
+            elif code == RELU and not y > 0:
+                error = scratch.dtype.type(0)
+        simd.store_one(scratch, target + o, error)
+    return largest
+
+
+@inlined
+def weight_gradient(plan, factor, scratch, memory, slot, active):
+    """Multiply the derivatives by a power of the rarity of the sample's class."""
+    weight = float(simd.load_constant(memory.rarity, slot)) ** simd.load_constant(
+        factor, FACTORS.class_weight
+    )
+    share = scratch.dtype.type(min(weight, MAX_CLASS_WEIGHT))
+    start = simd.load_constant(plan, PLAN.gradient)
+    for o in range(start, start + active):
+        simd.store_one(scratch, o, simd.load_one(scratch, o) * share)
+
+
+@inlined
+def backward(plan, weights, scratch, active):
+    """Deltas of every layer, before any weight moves."""
+    depth = simd.load_constant(plan, PLAN.depth)
+    if depth > 0:
+        width = layer_fact(plan, depth - 1, PLAN_LAYER.width)
+        delta = layer_fact(plan, depth - 1, PLAN_LAYER.delta)
+        values = layer_fact(plan, depth - 1, PLAN_LAYER.value)
+        code = layer_fact(plan, depth - 1, PLAN_LAYER.activation)
+        for j in range(0, width, LANES):
+            at = simd.load_constant(plan, PLAN.output) + j
+            g = simd.broadcast(scratch, simd.load_constant(plan, PLAN.gradient))
+            parts = simd.multiply(g, simd.load(weights, at))
+            for o in range(1, active):
+                at += width
+                g = simd.broadcast(scratch, simd.load_constant(plan, PLAN.gradient) + o)
+                parts = simd.multiply_add(g, simd.load(weights, at), parts)
+            simd.store(
+                scratch, delta + j, _times_slope(code, simd.load(scratch, values + j), parts)
+            )
+    for layer in range(depth - 1, 0, -1):
+        _propagate(plan, layer, weights, scratch)
+
+
+@inlined
+def _propagate(plan, layer, weights, scratch):
+    """Deltas of the layer below ``layer``."""
+    width = layer_fact(plan, layer, PLAN_LAYER.width)
+    above = layer_fact(plan, layer, PLAN_LAYER.delta)
+    below = layer_fact(plan, layer - 1, PLAN_LAYER.delta)
+    units = layer_fact(plan, layer - 1, PLAN_LAYER.units)
+    for i in range(units):
+        at = layer_fact(plan, layer, PLAN_LAYER.weights) + (i + 1) * width
+        parts = simd.multiply(simd.load(weights, at), simd.load(scratch, above))
+        for j in range(LANES, width, LANES):
+            w = simd.load(weights, at + j)
+            parts = simd.multiply_add(w, simd.load(scratch, above + j), parts)
+        simd.store_one(scratch, below + i, simd.reduce_add(parts))
+    values = layer_fact(plan, layer - 1, PLAN_LAYER.value)
+    code = layer_fact(plan, layer - 1, PLAN_LAYER.activation)
+    for j in range(0, layer_fact(plan, layer - 1, PLAN_LAYER.width), LANES):
+        d = simd.load(scratch, below + j)
+        simd.store(scratch, below + j, _times_slope(code, simd.load(scratch, values + j), d))
+
+
+@inlined
+def _times_slope(code, h, d):
+    """Deltas times the slope of their activation, whose values are ``h``."""
+    if code == LOGISTIC:
+        d = simd.multiply(d, simd.subtract(h, simd.multiply(h, h)))
+    elif code == TANH:
+        d = simd.subtract(d, simd.multiply(d, simd.multiply(h, h)))
+    elif code == RELU:
+        d = simd.gate(d, h)
+    return d
+
+
+@inlined
+def _sum_of_squares(numbers, start, size):
+    total = 0.0
+    for j in range(start, start + size):
+        total += float(numbers[j]) * float(numbers[j])
+    return total
+
+
+@inlined
+def clip_gradient(plan, factor, scratch, touched, count, inputs, active):
+    """Shrink all deltas together if the whole gradient is longer than the limit.
+
+    A layer's gradient is the outer product of its inputs and deltas, so its squared length is the
+    product of theirs: no gradient has to be written down.
+    """
+    depth = simd.load_constant(plan, PLAN.depth)
+    bias = float(
+        simd.load_constant(plan, UPDATES + PLAN_UPDATE.biases)
+    )  # the input of biases, if there are any
+    below = bias + _sum_of_squares(scratch, LANES, inputs)
+    below += _sum_of_squares(touched.share, 0, count)
+    total = 0.0
+    for layer in range(max(depth, 1)):
+        width = layer_fact(plan, layer, PLAN_LAYER.width)
+        total += below * _sum_of_squares(scratch, layer_fact(plan, layer, PLAN_LAYER.delta), width)
+        below = bias + _sum_of_squares(scratch, layer_fact(plan, layer, PLAN_LAYER.value), width)
+    if depth > 0:
+        total += below * _sum_of_squares(scratch, simd.load_constant(plan, PLAN.gradient), active)
+    limit = simd.load_constant(factor, FACTORS.clip)
+    if total > limit * limit:
+        share = scratch.dtype.type(limit / math.sqrt(total))
+        for layer in range(depth):
+            start = layer_fact(plan, layer, PLAN_LAYER.delta)
+            for j in range(start, start + layer_fact(plan, layer, PLAN_LAYER.width)):
+                scratch[j] *= share
+        start = simd.load_constant(plan, PLAN.gradient)
+        for j in range(start, start + active):
+            scratch[j] *= share

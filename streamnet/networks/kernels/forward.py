@@ -1,0 +1,308 @@
+"""Forward pass: from a sample's inputs and active rows to the outputs of one network.
+
+Working memory (`scratch`) holds the inputs, then each layer's values and deltas, then scores and
+their gradient. The number before a layer's inputs is 1, the input of the biases, so a bias is the
+first row of its section and needs no code of its own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import inlined
+from streamnet.networks import simd
+from streamnet.networks.simd import LANES
+from streamnet.networks.simd.functions import exponential, hyperbolic_tangent, logistic
+from streamnet.networks.topology import (
+    IDENTITY,
+    LOGISTIC,
+    PLAN,
+    PLAN_LAYER,
+    RELU,
+    SOFTMAX,
+    TANH,
+    layer_fact,
+)
+
+__all__ = (
+    "ActiveRows",
+    "activate_outputs",
+    "find_active_rows",
+    "forward",
+    "load_sample",
+    "prefetch_sample",
+    "write_outputs",
+)
+
+
+FEW_OUTPUTS = 4  # outputs up to which each is worked on alone
+
+
+@inlined
+def prefetch_sample(memory, slot, inputs):
+    """Ask for what `load_sample` and others will read of a sample a step later."""
+    start = slot * memory.dense.shape[1]
+    for j in range(0, inputs, LANES):
+        simd.prefetch(memory.dense, start + j)
+    simd.prefetch(memory.splined, slot * memory.splined.shape[1])
+    simd.prefetch(memory.row, slot * memory.row.shape[1])
+    simd.prefetch(memory.value, slot * memory.value.shape[1])
+    simd.prefetch(memory.count, slot)
+    simd.prefetch(memory.label, slot)
+    simd.prefetch(memory.goal, slot * memory.goal.shape[1])
+
+
+@inlined
+def load_sample(memory, slot, inputs, scratch):
+    """Copy a sample's dense inputs into working memory, after the 1 of the biases."""
+    start = slot * memory.dense.shape[1]
+    simd.store_one(scratch, LANES - 1, 1)
+    for j in range(0, inputs, LANES):
+        simd.store_split(scratch, LANES + j, simd.load(memory.dense, start + j))
+
+
+@inlined
+def forward(plan, weights, scratch, touched, count, active):
+    """Values of each layer, then the scores of the outputs in use."""
+    depth = simd.load_constant(plan, PLAN.depth)
+    source = LANES - 1
+    rows = simd.load_constant(plan, PLAN.inputs) + 1
+    for layer in range(max(depth, 1)):
+        target = layer_fact(plan, layer, PLAN_LAYER.value)
+        _layer(plan, layer, weights, rows, scratch, source, touched, count)
+        simd.store_one(scratch, target - 1, 1)
+        source = target - 1
+        rows = layer_fact(plan, layer, PLAN_LAYER.units) + 1
+        count = 0
+    if depth > 0:
+        width = layer_fact(plan, depth - 1, PLAN_LAYER.width)
+        values = layer_fact(plan, depth - 1, PLAN_LAYER.value)
+        for o in range(active):
+            start = simd.load_constant(plan, PLAN.output) + o * width
+            parts = simd.multiply(simd.load(weights, start), simd.load(scratch, values))
+            for j in range(LANES, width, LANES):
+                w = simd.load(weights, start + j)
+                parts = simd.multiply_add(w, simd.load(scratch, values + j), parts)
+            score = simd.reduce_add(parts) + simd.load_one(
+                weights, simd.load_constant(plan, PLAN.output_bias) + o
+            )
+            simd.store_one(scratch, simd.load_constant(plan, PLAN.score) + o, score)
+
+
+@inlined
+def _layer(plan, layer, weights, rows, scratch, source, touched, count):
+    """Values of a layer, with four vectors, two or one of it in registers at once."""
+    width = layer_fact(plan, layer, PLAN_LAYER.width)
+    target = layer_fact(plan, layer, PLAN_LAYER.value)
+    zero = scratch.dtype.type(0)
+    one, two, four = simd.splat(zero), simd.splat_two_wide(zero), simd.splat_four_wide(zero)
+    j = 0
+    while j + 4 * LANES <= width:
+        value = _strip(four, plan, layer, weights, rows, scratch, source, touched, count, j)
+        simd.store(scratch, target + j, value)
+        j += 4 * LANES
+    if j + 2 * LANES <= width:
+        value = _strip(two, plan, layer, weights, rows, scratch, source, touched, count, j)
+        simd.store(scratch, target + j, value)
+        j += 2 * LANES
+    if j < width:
+        # These may be scores, of which single ones are needed at once.
+        value = _strip(one, plan, layer, weights, rows, scratch, source, touched, count, j)
+        simd.store_split(scratch, target + j, value)
+
+
+@inlined
+def _strip(zero, plan, layer, weights, rows, scratch, source, touched, count, j):
+    """Values of the units of a layer from ``j`` on, as many as ``zero`` has lanes.
+
+    Odd and even rows are summed apart, which halves the wait for the last addition. A sum does not
+    depend on how many there are at once, and so not on how wide a layer has grown.
+    """
+    width = layer_fact(plan, layer, PLAN_LAYER.width)
+    odd = (rows - 1) // 2 * 2 + 1
+    pairs = count // 2 * 2
+    at = layer_fact(plan, layer, PLAN_LAYER.weights) + j
+    even_sums = _add_row(scratch, source, weights, at, zero)
+    odd_sums = zero
+    for i in range(1, odd, 2):
+        at += width
+        even_sums = _add_row(scratch, source + i, weights, at, even_sums)
+        at += width
+        odd_sums = _add_row(scratch, source + i + 1, weights, at, odd_sums)
+    if odd < rows:
+        odd_sums = _add_row(scratch, source + odd, weights, at + width, odd_sums)
+    for r in range(0, pairs, 2):
+        at = simd.load_one(touched.place, r) + j
+        even_sums = _add_row(touched.share, r, weights, at, even_sums)
+        at = simd.load_one(touched.place, r + 1) + j
+        odd_sums = _add_row(touched.share, r + 1, weights, at, odd_sums)
+    if pairs < count:
+        at = simd.load_one(touched.place, pairs) + j
+        even_sums = _add_row(touched.share, pairs, weights, at, even_sums)
+    code = layer_fact(plan, layer, PLAN_LAYER.activation)
+    units = layer_fact(plan, layer, PLAN_LAYER.units)
+    return _activate(code, simd.add(even_sums, odd_sums), units - j)
+
+
+@inlined
+def _add_row(factors, index, weights, at, sums):
+    """Sums with a number times a row of weights added."""
+    x = simd.broadcast_like(factors, index, sums)
+    return simd.multiply_add(x, simd.load_like(weights, at, sums), sums)
+
+
+@inlined
+def _activate(code, h, units):
+    """The activation of ``h``, whose lanes from ``units`` on fill up the layer and stay zero."""
+    if code == RELU:
+        return simd.positive_part(h)
+    if code == IDENTITY:
+        return h
+    if code == TANH:
+        return hyperbolic_tangent(h)
+    return simd.keep_first(logistic(h), units)
+
+
+@inlined
+def activate_outputs(plan, scratch, active, limit):
+    """Scores to outputs; False if a score is not finite or beyond ``limit``."""
+    start = simd.load_constant(plan, PLAN.score)
+    code = simd.load_constant(plan, PLAN.output_activation)
+    peak = scratch.dtype.type(-limit)
+    sound = True
+    for o in range(start, start + active):
+        score = simd.load_one(scratch, o)
+        if not abs(score) < limit:
+            sound = False
+        peak = max(peak, score)
+    if not sound:
+        return False
+    one = scratch.dtype.type(1)
+    if code == SOFTMAX:
+        _exponentials(scratch, start, active, one, peak)
+        total = scratch.dtype.type(0)
+        for o in range(start, start + active):
+            total += simd.load_one(scratch, o)
+        for o in range(start, start + active):
+            simd.store_one(scratch, o, simd.load_one(scratch, o) / total)
+    elif code in (LOGISTIC, TANH):
+        for o in range(start, start + active):
+            # One by one: a vector could not be loaded before these scores have reached the cache.
+            score = simd.splat(simd.load_one(scratch, o))
+            if code == TANH:
+                value = hyperbolic_tangent(score)
+            else:
+                value = logistic(score)
+            simd.store_one(scratch, o, simd.first_lane(value))
+    elif code == RELU:
+        for o in range(start, start + active):
+            simd.store_one(scratch, o, max(simd.load_one(scratch, o), one - one))
+    return True
+
+
+@inlined
+def _exponentials(scratch, start, count, factor, shift):
+    """``exp(factor * (x - shift))`` in place."""
+    if count <= FEW_OUTPUTS:
+        # A vector could not be loaded before the scores just written have reached the cache.
+        for o in range(start, start + count):
+            power = exponential(simd.splat(factor * (simd.load_one(scratch, o) - shift)))
+            simd.store_one(scratch, o, simd.first_lane(power))
+        return
+    factors = simd.splat(factor)
+    shifts = simd.splat(shift)
+    for o in range(start, start + count, LANES):
+        x = simd.multiply(factors, simd.subtract(simd.load(scratch, o), shifts))
+        simd.store(scratch, o, exponential(x))
+
+
+@inlined
+def write_outputs(plan, scratch, known, goals, answers, candidate, sample):
+    """Write the outputs; labels get shares of 1 among those that are known.
+
+    Outputs that have a goal each are numbers, and written as they are.
+    """
+    start = simd.load_constant(plan, PLAN.score)
+    outputs = answers.shape[2]
+    at = (candidate * answers.shape[1] + sample) * outputs
+    if outputs == goals:
+        for o in range(outputs):
+            simd.store_one(answers, at + o, simd.load_one(scratch, start + o))
+        return
+    nothing = scratch.dtype.type(0)
+    total = nothing
+    for o in range(known):
+        total += max(simd.load_one(scratch, start + o), nothing)
+    for o in range(known):
+        share = max(simd.load_one(scratch, start + o), nothing) / total
+        simd.store_one(answers, at + o, share if total > 1e-30 else 1.0 / known)
+    for o in range(known, outputs):
+        simd.store_one(answers, at + o, 0)
+
+
+OUTERMOST_KNOT = 3.0  # standard deviations from the mean to the outermost knots
+
+
+class ActiveRows(NamedTuple):
+    """Working memory of one thread, for one sample of one candidate."""
+
+    place: NDArray[np.int64]  # where each row starts in the weights
+    # What its weights are multiplied with; at the end two numbers for each dense input, see
+    # `_find_knots`.
+    share: NDArray[np.floating]
+
+
+@inlined
+def find_active_rows(plan, memory, slot, inputs, touched):
+    """Find the rows that a sample touches; how many there are."""
+    width = layer_fact(plan, 0, PLAN_LAYER.width)
+    count = 0
+    if simd.load_constant(plan, PLAN.knots) > 0:
+        count = _find_knots(plan, memory, slot, inputs, width, touched)
+    entry = slot * memory.row.shape[1]
+    for q in range(
+        entry,
+        entry + simd.load_constant(memory.count, slot) - simd.load_constant(plan, PLAN.unseen),
+    ):
+        at = simd.load_constant(plan, PLAN.sparse) + simd.load_constant(memory.row, q) * width
+        simd.store_one(touched.place, count, at)
+        simd.store_one(touched.share, count, simd.load_constant(memory.value, q))
+        count += 1
+    return count
+
+
+@inlined
+def _find_knots(plan, memory, slot, inputs, width, touched):
+    """The rows of the knots around those dense inputs that have a spline; how many there are.
+
+    All inputs are reckoned at once: the knot below each, and how far above it they lie.
+    """
+    number = touched.share.dtype.type
+    knots, stride = simd.load_constant(plan, PLAN.knots), memory.dense.shape[1]
+    aboves = touched.share.size - stride
+    belows = aboves - stride
+    reach, last = simd.splat(number(OUTERMOST_KNOT)), simd.splat(number(knots - 2))
+    scale, middle = simd.splat(number(0.5 / OUTERMOST_KNOT)), simd.splat(number(0.5))
+    for j in range(0, inputs, LANES):
+        z = simd.load(memory.dense, slot * stride + j)
+        clipped = simd.minimum(simd.maximum(z, simd.splat(number(-OUTERMOST_KNOT))), reach)
+        share = simd.multiply_add(clipped, scale, middle)
+        place = simd.multiply_exact(share, simd.splat(number(knots - 1)))
+        below = simd.minimum(simd.truncate(place), last)
+        simd.store_split(touched.share, belows + j, below)
+        simd.store_split(touched.share, aboves + j, simd.subtract(place, below))
+    most, count = memory.splined.shape[1], 0
+    while 2 * most > count and simd.load_constant(memory.splined, slot * most + count // 2) >= 0:
+        i = np.int64(simd.load_constant(memory.splined, slot * most + count // 2))
+        below = np.int64(simd.load_one(touched.share, belows + i))
+        above = simd.load_one(touched.share, aboves + i)
+        at = simd.load_constant(plan, PLAN.splines) + (i * knots + below) * width
+        simd.store_one(touched.place, count, at)
+        simd.store_one(touched.share, count, number(1) - above)
+        simd.store_one(touched.place, count + 1, at + width)
+        simd.store_one(touched.share, count + 1, above)
+        count += 2
+    return count

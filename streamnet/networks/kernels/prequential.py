@@ -1,0 +1,296 @@
+"""The test-then-train kernel: each candidate predicts, is checked, and learns a block of samples.
+
+A candidate runs through the whole block before the next one starts, so its weights stay in the
+nearest cache; within a candidate, samples are strictly sequential. Activation, loss and optimizer
+are selected by integer code once per layer or section, never per weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import inlined, kernel
+from streamnet.networks import simd
+from streamnet.networks.kernels.backward import (
+    backward,
+    clip_gradient,
+    output_gradient,
+    weight_gradient,
+)
+from streamnet.networks.kernels.contexts import (
+    CONTEXT,
+    CONTEXTS,
+    EMPTY,
+    FORWARD,
+    IDLE,
+    LEARN,
+    Contexts,
+    fill_contexts,
+)
+from streamnet.networks.kernels.forward import (
+    ActiveRows,
+    activate_outputs,
+    find_active_rows,
+    forward,
+    load_sample,
+    prefetch_sample,
+    write_outputs,
+)
+from streamnet.networks.kernels.update import apply_gradient
+from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
+from streamnet.networks.topology import FACTORS, PLAN
+from streamnet.randomness import mix_key
+
+__all__ = ("EARLY_SAMPLES", "SampleRing", "learn", "mark_nonfinite")
+
+EARLY_SAMPLES = 1024  # samples of which each is followed by all of early rehearsal
+
+
+class SampleRing(NamedTuple):
+    """A ring of the last samples as network inputs; sample t is in slot ``t % slots``.
+
+    The number of slots is a power of two.
+    """
+
+    dense: NDArray[np.floating]  # shape=(slots, stride): the inputs, padded with zeros
+    row: NDArray[np.int32]  # shape=(slots, width)
+    value: NDArray[np.floating]  # shape=(slots, width)
+    count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(slots,); not tuple's method
+    label: NDArray[np.int32]  # shape=(slots,): class, 0 for numbers, -1 for no target
+    # shape=(slots, goals): numbers to learn, one for each output; or one that is NaN for a class
+    goal: NDArray[np.floating]
+    splined: NDArray[np.int32]  # shape=(slots, most): dense inputs of more than two values, -1
+    log_goal: NDArray[np.floating]  # shape=(slots,): for those that learn logarithms of numbers
+    rarity: NDArray[np.floating]  # shape=(slots,): of the sample's class, see balance.ClassCounts
+
+
+@kernel
+def learn(
+    order: NDArray[np.int64],  # candidates to run
+    turns: NDArray[np.int64],  # shape=(2,): how many some thread has taken up, and of threads
+    plans: NDArray[np.int64],  # shape=(candidates, columns), see topology.PLAN
+    factors: NDArray[np.float64],  # shape=(candidates, columns), see topology.FACTORS
+    taken: NDArray[np.int64],  # shape=(candidates,): samples learned, rehearsed ones included
+    healthy: NDArray[np.uint8],  # shape=(candidates,)
+    weights: NDArray[np.floating],
+    state: NDArray[np.floating],
+    known: NDArray[np.int32],  # shape=(n,): outputs that may be named before sample i
+    first: int,  # number of the block's first sample
+    checks: bool,  # whether weights are looked at once the block is learned
+    inputs: int,  # dense inputs in use
+    seed: int,
+    answers: NDArray[np.floating],  # shape=(candidates, n, outputs), written
+    alive: NDArray[np.uint8],  # shape=(candidates, n), written
+    now: NDArray[np.int64],  # this and the next three are working memory, see Seats
+    scratch: NDArray[np.floating],
+    place: NDArray[np.int64],
+    share: NDArray[np.floating],
+    *samples: NDArray[Any],  # those of a Memory
+) -> None:
+    """Test-then-train: answer each sample, then learn it and rehearse earlier ones.
+
+    A sample without a target is answered and not learned. A candidate whose scores are not finite
+    or exceed its limit is marked unhealthy at that sample and does nothing from there on; with
+    ``checks`` one with a weight that is not finite is marked at the end.
+
+    Threads that share ``turns`` share the candidates out among them, each as a seat gets free.
+    """
+    if known.size == 0:
+        return
+    # Named tuples take a microsecond or two to come in.
+    contexts = Contexts(now, scratch, ActiveRows(place, share))
+    memory = SampleRing(*samples)
+    control = flush_subnormals()
+    # Who seats several must not leave other threads without any.
+    most = CONTEXTS if order.size >= CONTEXTS * turns[1] else 1
+    for s in range(CONTEXTS):
+        simd.store_one(contexts.now[s], CONTEXT.phase, EMPTY)
+    busy = fill_contexts(plans, order, turns, contexts, most, 0)
+    while busy > 0:
+        for s in range(CONTEXTS):
+            _run_forward(
+                plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive
+            )
+        for s in range(CONTEXTS):
+            _write_prediction(plans, factors, contexts, s, memory, known, healthy, answers, alive)
+        for s in range(CONTEXTS):
+            _run_backward(plans, factors, weights, contexts, s, memory)
+        for s in range(CONTEXTS):
+            _run_update(plans, factors, taken, weights, state, contexts, s, inputs)
+        left = busy
+        for s in range(CONTEXTS):
+            if _advance(plans, contexts, s, memory, first) == known.size:
+                simd.store_one(contexts.now[s], CONTEXT.phase, EMPTY)
+                left -= 1
+                if checks:
+                    _check_weights(
+                        plans, weights, healthy, simd.load_one(contexts.now[s], CONTEXT.candidate)
+                    )
+        if left < busy:
+            busy = fill_contexts(plans, order, turns, contexts, most, left)
+    restore_subnormals(control)
+
+
+@inlined
+def _run_forward(plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive):
+    """The first part of a step: the next sample through the network, to its scores."""
+    now = contexts.now[s]
+    if simd.load_one(now, CONTEXT.phase) == EMPTY:
+        return
+    k = np.uint64(simd.load_one(now, CONTEXT.candidate))
+    _select_sample(plans[k], now, memory, known, first, inputs, seed, healthy[k], alive[k])
+    if simd.load_one(now, CONTEXT.phase) != FORWARD:
+        return
+    scratch, slot = contexts.scratch[s], simd.load_one(now, CONTEXT.slot)
+    touched = ActiveRows(contexts.touched.place[s], contexts.touched.share[s])
+    load_sample(memory, slot, inputs, scratch)
+    count = find_active_rows(plans[k], memory, slot, inputs, touched)
+    simd.store_one(now, CONTEXT.touched, count)
+    forward(plans[k], weights, scratch, touched, count, simd.load_one(now, CONTEXT.active))
+
+
+@inlined
+def _write_prediction(plans, factors, contexts, s, memory, known, healthy, answers, alive):
+    """The second: scores to an answer, written unless it was asked to rehearse."""
+    now = contexts.now[s]
+    if simd.load_one(now, CONTEXT.phase) != FORWARD:
+        return
+    k = np.uint64(simd.load_one(now, CONTEXT.candidate))
+    scratch, active = contexts.scratch[s], simd.load_one(now, CONTEXT.active)
+    sound = activate_outputs(
+        plans[k], scratch, active, simd.load_constant(factors[k], FACTORS.score_limit)
+    )
+    truth = simd.load_constant(memory.label, simd.load_one(now, CONTEXT.slot))
+    simd.store_one(now, CONTEXT.phase, LEARN if sound and truth >= 0 else IDLE)
+    if not sound:
+        healthy[k] = 0
+    if simd.load_one(now, CONTEXT.repeat) == 0:
+        i = simd.load_one(now, CONTEXT.sample)
+        simd.store_one(alive[k], i, sound)
+        write_outputs(
+            plans[k], scratch, simd.load_constant(known, i), memory.goal.shape[1], answers, k, i
+        )
+
+
+@inlined
+def _run_backward(plans, factors, weights, contexts, s, memory):
+    """The third: deltas of all layers, unless an earlier sample is known well enough."""
+    now = contexts.now[s]
+    if simd.load_one(now, CONTEXT.phase) == LEARN:
+        k = np.uint64(simd.load_one(now, CONTEXT.candidate))
+        scratch, active = contexts.scratch[s], simd.load_one(now, CONTEXT.active)
+        slot = simd.load_one(now, CONTEXT.slot)
+        error = output_gradient(plans[k], factors[k], scratch, memory, slot, active)
+        tolerance = simd.load_constant(factors[k], FACTORS.rehearsal_tolerance)
+        if simd.load_one(now, CONTEXT.repeat) > 0 and error < tolerance:
+            simd.store_one(now, CONTEXT.phase, IDLE)
+            return
+        if simd.load_constant(factors[k], FACTORS.class_weight) > 0.0:
+            weight_gradient(plans[k], factors[k], scratch, memory, slot, active)
+        backward(plans[k], weights, scratch, active)
+
+
+@inlined
+def _run_update(plans, factors, taken, weights, state, contexts, s, inputs):
+    """The last: every weight moved."""
+    now = contexts.now[s]
+    if simd.load_one(now, CONTEXT.phase) != LEARN:
+        return
+    k = np.uint64(simd.load_one(now, CONTEXT.candidate))
+    plan, factor, scratch = plans[k], factors[k], contexts.scratch[s]
+    count, active = simd.load_one(now, CONTEXT.touched), simd.load_one(now, CONTEXT.active)
+    touched = ActiveRows(contexts.touched.place[s], contexts.touched.share[s])
+    if simd.load_constant(factor, FACTORS.clip) > 0.0:
+        clip_gradient(plan, factor, scratch, touched, count, inputs, active)
+    apply_gradient(plan, factor, weights, state, scratch, touched, count, active, taken[k])
+    taken[k] += 1
+
+
+@inlined
+def _select_sample(plan, now, memory, known, first, inputs, seed, healthy, alive):
+    """Find what a seat is to be asked in this step, if anything."""
+    mask = memory.count.size - 1
+    i, repeat = simd.load_one(now, CONTEXT.sample), simd.load_one(now, CONTEXT.repeat)
+    slot = (first + i) & mask
+    label = simd.load_constant(memory.label, slot)
+    simd.store_one(now, CONTEXT.active, max(simd.load_constant(known, i), label + 1))
+    if repeat > 0:
+        slot = simd.load_one(now, CONTEXT.ahead)
+    else:
+        simd.store_one(alive, i, healthy)
+    if repeat < _rehearsal_count(plan, first + i):
+        # Samples drawn from all over memory are far away: asked for now, they are there in time.
+        ahead = _draw_rehearsal(plan, seed, first + i, repeat + 1) & mask
+        simd.store_one(now, CONTEXT.ahead, ahead)
+        prefetch_sample(memory, ahead, inputs)
+    simd.store_one(now, CONTEXT.slot, slot)
+    asked = healthy == 1 and (repeat == 0 or simd.load_constant(memory.label, slot) >= 0)
+    simd.store_one(now, CONTEXT.phase, FORWARD if asked else IDLE)
+
+
+@inlined
+def _advance(plans, contexts, s, memory, first):
+    """Step on to the next rehearsal or sample; the sample in turn, -1 in an empty seat."""
+    now = contexts.now[s]
+    if simd.load_one(now, CONTEXT.phase) == EMPTY:
+        return -1
+    plan = plans[np.uint64(simd.load_one(now, CONTEXT.candidate))]
+    i, repeat = simd.load_one(now, CONTEXT.sample), simd.load_one(now, CONTEXT.repeat) + 1
+    label = simd.load_constant(memory.label, (first + i) & (memory.count.size - 1))
+    if repeat > _rehearsal_count(plan, first + i) or label < 0:
+        repeat = 0
+        i += 1
+    simd.store_one(now, CONTEXT.sample, i)
+    simd.store_one(now, CONTEXT.repeat, repeat)
+    return i
+
+
+@inlined
+def _rehearsal_count(plan: Any, number: int) -> Any:
+    """How many earlier samples are learned after sample ``number``."""
+    rehearsal, early = (
+        simd.load_constant(plan, PLAN.rehearsal),
+        simd.load_constant(plan, PLAN.early_rehearsal),
+    )
+    if number >= EARLY_SAMPLES * early:  # it is over; a division takes as long as a small layer
+        return rehearsal
+    return max(rehearsal, min(early, EARLY_SAMPLES * early // (number + 1)))
+
+
+@inlined
+def _draw_rehearsal(plan: Any, seed: int, number: int, repeat: int) -> Any:
+    """Number of an earlier sample, one of those in memory."""
+    key = mix_key(
+        mix_key(np.uint64(seed), np.uint64(simd.load_constant(plan, PLAN.serial))),
+        np.uint64(number),
+    )
+    draw = mix_key(key, np.uint64(repeat))
+    reach = min(simd.load_constant(plan, PLAN.memory), number) + 1
+    return number - np.int64(draw % np.uint64(reach))
+
+
+@kernel
+def mark_nonfinite(
+    plans: NDArray[np.int64], weights: NDArray[np.floating], healthy: NDArray[np.uint8]
+) -> int:
+    """Mark candidates with a weight that is not finite as unhealthy; return how many were."""
+    found = 0
+    for k in range(healthy.size):
+        if healthy[k] == 1:
+            _check_weights(plans, weights, healthy, k)
+            found += healthy[k] == 0
+    return found
+
+
+@inlined
+def _check_weights(plans, weights, healthy, k):
+    """Mark a candidate with a weight that is not finite as unhealthy."""
+    start = plans[k, PLAN.start]
+    total = weights[start] * 0
+    for w in range(start, start + plans[k, PLAN.size]):
+        total += weights[w] * 0
+    if total != 0:
+        healthy[k] = 0

@@ -1,0 +1,413 @@
+"""Weights and optimizer states of all candidates: layout in two flat arrays, views, packing.
+
+Packing drops rows that hold nothing: reserved rows, whose initial weights are a pure function of
+what is stored anyway, and rows that are zero throughout. A bit mask records which rows are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import DTypeLike, NDArray
+
+from streamnet.jit import kernel
+from streamnet.networks.allocation import SPARE_MEMORY
+from streamnet.networks.topology import (
+    PLAN,
+    STATE_PLACES,
+    WEIGHT_PLACES,
+    Capacity,
+    Section,
+    build_factors,
+    build_plan,
+    build_sections,
+    count_states,
+    estimate_cost,
+    heaviest_first,
+    scratch_size,
+)
+from streamnet.samples import Task
+from streamnet.settings.candidate import CandidateSettings
+
+__all__ = (
+    "CandidateLayout",
+    "Matrices",
+    "Member",
+    "NetworkOutputs",
+    "Packed",
+    "Parts",
+    "PopulationLayout",
+    "Weights",
+    "WeightsCopy",
+    "build_layout",
+    "copy_weights",
+    "initial_members",
+    "pack",
+    "plan_candidate",
+    "unpack",
+    "view_matrices",
+    "view_parts",
+)
+
+
+NO_CANDIDATES = np.zeros(0, np.bool_)
+Weights = dict[str, NDArray[Any]]
+"""A network's weights: a matrix for each section, with nothing that only fills up memory."""
+
+
+@final
+class NetworkOutputs(Struct, frozen=True, eq=False, gc=False):
+    """What each candidate said about each sample of a block before learning it."""
+
+    outputs: NDArray[np.floating]  # shape=(candidates, n, outputs): shares, or a standard number
+    alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a candidate had no finite answer
+    logarithmic: NDArray[np.bool_] = (
+        NO_CANDIDATES  # shape=(candidates,): whose numbers are logarithms
+    )
+
+
+class Member(NamedTuple):
+    """A candidate's place in the population."""
+
+    settings: CandidateSettings
+    serial: int  # keys the candidate's random numbers; unique unless it was given
+    born: int  # number of the first sample it answers
+
+
+def initial_members(
+    settings: Sequence[CandidateSettings], serials: Sequence[int] | None = None
+) -> list[Member]:
+    """The candidates at a population's start, numbered unless ``serials`` are given."""
+    keys = range(len(settings)) if serials is None else serials
+    return [Member(given, serial, 0) for given, serial in zip(settings, keys, strict=True)]
+
+
+Matrices = list[tuple[Section, list[NDArray[Any]]]]
+"""Each section of a candidate with its weights and then its optimizer states."""
+
+Parts = dict[str, list[NDArray[Any]]]
+"""The same by the name of the section."""
+
+
+def view_matrices(
+    sections: Sequence[Section], weights: NDArray[Any], states: NDArray[Any]
+) -> Matrices:
+    """Views of one candidate's weights, shape=(size,), and its optimizer's states one by one."""
+    pools = (weights, *states.reshape(-1, len(weights))) if len(states) else (weights,)
+    return [
+        (
+            section,
+            [
+                pool[section.offset : section.offset + section.rows * section.width].reshape(
+                    section.rows, section.width
+                )
+                for pool in pools
+            ],
+        )
+        for section in sections
+    ]
+
+
+def view_parts(matrices: Matrices) -> Parts:
+    """The matrices by name, without what fills up a row, as views."""
+    return {
+        section.name: [array[:, : section.units] for array in arrays]
+        for section, arrays in matrices
+    }
+
+
+class WeightsCopy(NamedTuple):
+    """One candidate's weights, copied as they lie: taking them apart can wait.
+
+    Attributes:
+        sections: Of the weights.
+        numbers: All of them, up to the last row of values in use.
+        linear: Whether the first section gives the scores.
+        rows: Of values that are in use.
+        outputs: Likewise.
+    """
+
+    sections: tuple[Section, ...]
+    numbers: NDArray[Any]
+    linear: bool
+    rows: int
+    outputs: int
+
+    def weights(self) -> Weights:
+        """By section, cut to the rows and outputs in use."""
+        weights: Weights = {}
+        for section in self.sections:
+            used = _rows_in_use(section, self.rows)
+            taken = self.numbers[section.offset : section.offset + used * section.width]
+            matrix = taken.reshape(used, section.width)[:, : section.units]
+            if section.name == "output":
+                matrix = matrix[: self.outputs]
+            elif section.name == "output_bias" or self.linear:
+                matrix = matrix[:, : self.outputs]
+            weights[section.name] = matrix.copy()
+        return weights
+
+
+def copy_weights(
+    sections: tuple[Section, ...],
+    weights: NDArray[Any],
+    *,
+    linear: bool,
+    rows: int | None = None,
+    outputs: int | None = None,
+) -> WeightsCopy:
+    """A copy of one candidate's weights, shape=(size,).
+
+    Args:
+        sections: Of the weights; that of values is the last one.
+        weights: Of the candidate.
+        linear: Whether its first section gives the scores.
+        rows: Of values that are in use; None is all that there is room for.
+        outputs: Likewise.
+    """
+    last = sections[-1]
+    rows = last.rows if rows is None else min(rows, last.rows)
+    whole = max(section.rows if section.name == "output" else section.units for section in sections)
+    numbers = weights[: last.offset + rows * last.width].copy()
+    return WeightsCopy(sections, numbers, linear, rows, whole if outputs is None else outputs)
+
+
+def _rows_in_use(section: Section, rows: int) -> int:
+    return min(rows, section.rows) if section.name == "sparse" else section.rows
+
+
+class Packed(NamedTuple):
+    """Rows that hold something, one behind the other: candidate by candidate, section by section.
+
+    Optimizer states stand likewise, of each candidate one kind after the other.
+    """
+
+    weights: NDArray[Any]
+    states: NDArray[Any]
+    occupied: NDArray[np.uint8] | None
+    """A bit for each row that is in use, of the weights and then the states of each candidate, as
+    `numpy.packbits` gives them: 0 for one that is zero throughout and not there. None: all are."""
+
+
+@kernel
+def _pack_rows(
+    matrix: NDArray[np.unsignedinteger[Any]],  # shape=(rows, width), the numbers' bits
+    units: int,  # what stands behind them in a row fills it up, and is taken as zeros
+    occupied: NDArray[np.bool_],  # shape=(rows,), written
+    out: NDArray[np.unsignedinteger[Any]],  # written from ``at`` on
+    at: int,
+) -> int:
+    """Copy the rows in which a bit is set; return where the next one goes."""
+    rows, width = matrix.shape
+    for i in range(rows):
+        bits = matrix[i, 0]
+        for j in range(1, units):
+            bits |= matrix[i, j]
+        occupied[i] = bits != 0
+        if bits != 0:
+            for j in range(units):
+                out[at + j] = matrix[i, j]
+            for j in range(units, width):
+                out[at + j] = 0
+            at += width
+    return at
+
+
+def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
+    """A copy of all weights and all optimizer states but for rows that hold nothing.
+
+    Args:
+        candidates: Their matrices.
+        rows: Of values that are in use.
+        dtype: Of the numbers.
+    """
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")  # so that -0.0 is not taken for nothing
+    sizes, count = [0, 0], 0
+    for matrices in candidates:
+        for section, arrays in matrices:
+            used = _rows_in_use(section, rows)
+            sizes[0] += used * section.width
+            sizes[1] += used * section.width * (len(arrays) - 1)
+            count += used * len(arrays)
+    pools, places = [SPARE_MEMORY.empty((size,), bits) for size in sizes], [0, 0]
+    occupied, row = np.empty(count, np.bool_), 0
+    for matrices in candidates:
+        for number in range(len(matrices[0][1])):
+            pool = min(number, 1)
+            for section, arrays in matrices:
+                used = _rows_in_use(section, rows)
+                flags = occupied[row : row + used]
+                matrix = arrays[number][:used].view(bits)
+                places[pool] = _pack_rows(matrix, section.units, flags, pools[pool], places[pool])
+                row += used
+    weights, states = (pool[:place].view(dtype) for pool, place in zip(pools, places, strict=True))
+    return Packed(weights, states, np.packbits(occupied))
+
+
+def unpack(candidates: Sequence[Matrices], rows: int, packed: Packed) -> list[Parts]:
+    """Of each candidate, what `pack` took from such matrices by section.
+
+    Raises:
+        ValueError: If there are more or fewer numbers than that.
+    """
+    pools, places = packed[:2], [0, 0]
+    count = sum(
+        _rows_in_use(s, rows) * len(arrays) for matrices in candidates for s, arrays in matrices
+    )
+    if packed.occupied is None:
+        occupied = np.ones(count, np.bool_)
+    else:
+        occupied = np.unpackbits(packed.occupied, count=count).view(np.bool_)
+    unpacked: list[Parts] = []
+    row = 0
+    for matrices in candidates:
+        parts: Parts = {section.name: [] for section, _ in matrices}
+        for number in range(len(matrices[0][1])):
+            pool = min(number, 1)
+            for section, _ in matrices:
+                used = _rows_in_use(section, rows)
+                flags = occupied[row : row + used]
+                start, size = places[pool], int(flags.sum()) * section.width
+                places[pool] += size
+                matrix = np.zeros((used, section.width), pools[pool].dtype)
+                taken = pools[pool][start : start + size]
+                if len(taken) == size:  # if not, the sum of all is complained about
+                    matrix[flags] = taken.reshape(-1, section.width)
+                parts[section.name].append(matrix)
+                row += used
+        unpacked.append(parts)
+    _check_sizes(pools, places)
+    return unpacked
+
+
+def _check_sizes(pools: Sequence[NDArray[Any]], places: Sequence[int]) -> None:
+    for name, pool, place in zip(("weights", "states"), pools, places, strict=True):
+        if len(pool) != place:
+            raise ValueError(f"there are {len(pool)} {name}, but must be {place}")
+
+
+class CandidateLayout(NamedTuple):
+    """What a candidate needs, wherever its weights will be."""
+
+    plan: NDArray[np.int64]  # with places counted from the candidate's own first
+    factors: NDArray[np.float64]
+    sections: tuple[Section, ...]
+    states: int  # numbers for each weight
+    scratch: int  # numbers of working memory
+    cost: float  # microseconds a sample
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers in both arrays."""
+        size = int(self.plan[PLAN.size])
+        return size, size * self.states
+
+
+def plan_candidate(settings: CandidateSettings, task: Task, capacity: Capacity) -> CandidateLayout:
+    """What a candidate with these settings needs."""
+    return CandidateLayout(
+        build_plan(settings, task, capacity),
+        build_factors(settings, task),
+        build_sections(settings, capacity),
+        count_states(settings),
+        scratch_size(settings, capacity),
+        estimate_cost(settings, capacity),
+    )
+
+
+class PopulationLayout(NamedTuple):
+    """The plans of all candidates, one behind the other in both arrays."""
+
+    drafts: tuple[CandidateLayout, ...]
+    rooms: NDArray[np.int64]  # shape=(2, candidates): numbers each has room for in both arrays
+    plans: NDArray[np.int64]  # shape=(candidates, columns), see topology.PLAN
+    factors: NDArray[np.float64]  # shape=(candidates, columns), see topology.FACTORS
+    order: NDArray[np.int64]  # in which threads best take candidates up
+    weights: int  # size of the array
+    states: int  # likewise
+    scratch: int  # numbers of working memory that are enough for each
+
+    def matrices(
+        self, slot: int, weights: NDArray[Any], states: NDArray[Any] | None = None
+    ) -> Matrices:
+        """Views of one candidate's part of both arrays, or of its weights alone."""
+        own, theirs = self.places(slot)
+        state = weights[:0] if states is None else states[theirs]
+        return view_matrices(self.drafts[slot].sections, weights[own], state)
+
+    def places(self, slot: int) -> tuple[slice, slice]:
+        """Where a candidate's weights are, and its states."""
+        size, states = self.drafts[slot].sizes
+        start, state = (int(self.plans[slot, column]) for column in (PLAN.start, PLAN.state))
+        return slice(start, start + size), slice(state, state + states)
+
+    def reserved_places(self, slot: int) -> tuple[slice, slice]:
+        """Where there is room for these, which may be more."""
+        starts = [place.start for place in self.places(slot)]
+        rooms = self.rooms[:, slot].tolist()
+        own, theirs = (slice(a, a + room) for a, room in zip(starts, rooms, strict=True))
+        return own, theirs
+
+    def replaced(self, slot: int, draft: CandidateLayout, serial: int) -> PopulationLayout:
+        """The layout with another candidate in ``slot``.
+
+        If there is room for it `rooms` is the same array, and all others are where they were.
+        Otherwise its slot gets more room. If half of all is not used then, as slots had large ones
+        before, all get what they need.
+        """
+        drafts = (*self.drafts[:slot], draft, *self.drafts[slot + 1 :])
+        if (np.array(draft.sizes) > self.rooms[:, slot]).any():
+            rooms, serials = self.rooms.copy(), self.plans[:, PLAN.serial].copy()
+            rooms[:, slot] = np.maximum(draft.sizes, rooms[:, slot])
+            needed = np.array([each.sizes for each in drafts]).T
+            spared = (rooms.sum(axis=1) > 2 * needed.sum(axis=1)).any()
+            serials[slot] = serial
+            return build_layout(drafts, serials, needed if spared else rooms)
+        plans, factors = self.plans.copy(), self.factors.copy()
+        own, theirs = self.places(slot)
+        plans[slot] = draft.plan
+        plans[slot, WEIGHT_PLACES] += own.start
+        plans[slot, STATE_PLACES] += theirs.start
+        plans[slot, PLAN.serial] = serial
+        factors[slot] = draft.factors
+        order = heaviest_first([each.cost for each in drafts])
+        scratch = max(self.scratch, draft.scratch)
+        return self._replace(
+            drafts=drafts, plans=plans, factors=factors, order=order, scratch=scratch
+        )
+
+
+def build_layout(
+    drafts: Sequence[CandidateLayout],
+    serials: Sequence[int] | NDArray[np.int64],
+    rooms: NDArray[np.int64] | None = None,
+) -> PopulationLayout:
+    """Lay candidates out in this order.
+
+    Args:
+        drafts: Of each.
+        serials: Keys of their random numbers.
+        rooms: shape=(2, candidates), numbers that each gets in both arrays; None is as many as it
+            needs.
+    """
+    plans = np.stack([draft.plan for draft in drafts])
+    if rooms is None:
+        rooms = np.array([draft.sizes for draft in drafts]).T
+    ends = np.cumsum(rooms, axis=1)
+    starts = (ends - rooms)[:, :, np.newaxis]
+    plans[:, WEIGHT_PLACES] += starts[0]
+    plans[:, STATE_PLACES] += starts[1]
+    plans[:, PLAN.serial] = serials
+    return PopulationLayout(
+        tuple(drafts),
+        rooms,
+        plans,
+        np.stack([draft.factors for draft in drafts]),
+        heaviest_first([draft.cost for draft in drafts]),
+        int(ends[0, -1]),
+        int(ends[1, -1]),
+        max(draft.scratch for draft in drafts),
+    )

@@ -1,0 +1,109 @@
+"""Control messages that travel between blocks through all stages.
+
+A `Barrier` collects a copy of each stage's state for a checkpoint (as in Chandy-Lamport
+snapshots and Flink); a `Glance` collects what a model of this moment is made of, without
+affecting the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+from anyio import Event
+from numpy.typing import NDArray
+
+from streamnet.durability.checkpoint import StateDict
+from streamnet.features.encoder import EncoderSnapshot
+from streamnet.learning.serving import ServingStage
+from streamnet.learning.trainer import Decision, ModelComposition, Snapshot, Trainer
+from streamnet.pipeline.outputs.sinks import ResumableSink
+
+__all__ = (
+    "Barrier",
+    "Glance",
+    "pending",
+)
+
+
+@final
+@dataclass
+class Barrier:
+    """A cut through the stream; each stage that it passes puts a copy of its state in.
+
+    Copies are all that learning waits for: files are written behind the last stage.
+    """
+
+    reading: StateDict  # where the source stands, and how much it gave
+    last: bool = False  # nothing follows
+    encoder: EncoderSnapshot | None = None
+    parts: dict[str, Any] = field(default_factory=dict)  # of stages that need only copies
+    outputs: Sequence[ResumableSink] = ()  # to be put on the disk before the checkpoint
+
+    @property
+    def number(self) -> int:
+        """Samples that the source had given."""
+        return int(self.reading["number"])
+
+    def tree(self) -> StateDict:
+        """The state of all stages, once the barrier has passed them."""
+        assert self.encoder is not None
+        parts = dict(self.parts)
+        learner = {name: parts.pop(name) for name in ("trainer", "evaluator", "server")}
+        return {
+            "reading": self.reading,
+            "learner": {"encoder": self.encoder.materialize(), **learner},
+            **parts,
+        }
+
+
+def pending(decisions: Sequence[Decision], trainer: dict[str, Any]) -> list[Decision]:
+    """Those of the last two decisions that the trainer had not applied when its state was copied.
+
+    The decision on round r is applied at the start of round r + 2, so the state tells it: whether a
+    decision had arrived or was on its way makes no difference.
+    """
+    oldest = trainer["round"] - (2 if trainer["at_start"] else 1)
+    return [decision for decision in decisions if decision.round >= oldest]
+
+
+@final
+@dataclass(eq=False)  # each is itself alone
+class Glance:
+    """Travels behind a block like a barrier, and takes along what a model is made of.
+
+    Nothing that a run leaves depends on how many there were, or when.
+    """
+
+    encoder: EncoderSnapshot | None = None
+    snapshot: Snapshot | None = None  # None if there is no finite network
+    done: Event = field(default_factory=Event)
+    _healthy: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    _all: Snapshot | None = None
+    _slots: tuple[int, ...] = ()
+
+    def copy_networks(self, trainer: Trainer) -> None:
+        """Copy every network that is finite, since who answers is decided later."""
+        population = trainer.population
+        self._healthy = population.healthy.copy()
+        self._slots = tuple(sorted(population.find_finite_slots())) if trainer.number else ()
+        if self._slots and self.encoder is not None:
+            everyone = ModelComposition(self._slots[0], self._slots, None)
+            self._all = trainer.snapshot(everyone, self.encoder)
+
+    def select_served(self, server: ServingStage) -> None:
+        """Decide who answers, and how they answer together."""
+        if self._all is None:
+            return
+        place = {slot: number for number, slot in enumerate(self._slots)}
+        champion = next((slot for slot in server.ranked(self._healthy) if slot in place), None)
+        if champion is None:
+            return
+        emission = server.emission(champion, self._slots)
+        self.snapshot = self._all._replace(
+            member=server.members[champion],
+            copies=tuple(self._all.copies[place[slot]] for slot in emission.slots),
+            ensemble=emission.ensemble,
+        )

@@ -1,0 +1,1 @@
+"""What a run leaves while it learns: predictions, dead letters, champions."""

@@ -1,0 +1,1 @@
+"""The stages of the pipeline: read, encode, train, evaluate, serve, record, keep."""

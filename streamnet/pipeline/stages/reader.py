@@ -1,0 +1,275 @@
+"""The reading stage: from the source to the first channel, split at round boundaries.
+
+Reading stops when the source ends or fails, or when `Reader.stop` is called.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from math import inf
+from typing import Any, NamedTuple, Protocol, TypeVar, final
+
+from anyio import CancelScope, current_time
+from anyio.streams.memory import MemoryObjectSendStream
+
+from streamnet.errors import ConfigurationError, DataError
+from streamnet.pipeline.concurrency import put
+from streamnet.pipeline.control_messages import Barrier, Glance
+from streamnet.pipeline.state.store import Cadence
+from streamnet.samples import Block, Kind, Position, Schema
+from streamnet.sources.base import Source
+from streamnet.validation import check_integer
+
+__all__ = (
+    "BlockSplitter",
+    "Reader",
+    "SplitBlock",
+    "Splitter",
+    "count_records",
+)
+
+
+MAX_BLOCK_CELLS = 1 << 17  # samples times columns of a block
+TEXT = 16  # columns that a text counts as
+
+
+class SplitBlock(NamedTuple):
+    """A block on its way, and whether its last sample ends a round."""
+
+    block: Block
+    ends_round: bool
+
+
+class Splitter(Protocol):
+    """Decides how blocks travel, and where rounds end."""
+
+    number: int  # of the next sample
+
+    def cut(self, block: Block) -> Iterator[SplitBlock]:
+        """The parts of a block, in order."""
+
+
+@final
+class BlockSplitter:
+    """Cuts blocks to at most ``block_size`` samples and at every ``round_size``-th sample.
+
+    Blocks of many columns are cut to fewer samples: what is learned as one block can't be stopped,
+    and is not seen before its end, which with thousands of columns would be minutes.
+
+    >>> BlockSplitter(block_size=256, round_size=1024).block_size
+    256
+
+    Raises:
+        ConfigurationError: If a size is below 1.
+    """
+
+    def __init__(self, *, block_size: int, round_size: int) -> None:
+        for name, value in (("block_size", block_size), ("round_size", round_size)):
+            if check_integer(name, value) < 1:
+                raise ConfigurationError(f"{name} is {value}, but must be >= 1")
+        self.block_size = block_size
+        self.round_size = round_size
+        self.number = 0  # of the next sample
+
+    def cut(self, block: Block) -> Iterator[SplitBlock]:
+        """The parts of a block, in order; rejected records stay with the samples they follow."""
+        if not len(block):
+            yield SplitBlock(block, False)
+            return
+        most = 1 if len(block) == 1 else min(self.block_size, _max_samples(block))
+        start = 0
+        while start < len(block):
+            left = self.round_size - self.number % self.round_size
+            stop = min(len(block), start + most, start + left)
+            whole = start == 0 and stop == len(block)
+            self.number += stop - start
+            ends_round = self.number % self.round_size == 0
+            yield SplitBlock(block if whole else block.part(start, stop), ends_round)
+            start = stop
+
+
+def _max_samples(block: Block) -> int:
+    """Samples of such a block that travel together at most."""
+    schema = block.schema
+    texts = sum(field.kind is Kind.TEXT for field in schema.fields) if schema.words else 0
+    entries = 0 if block.sparse is None else int(block.sparse.count.sum()) // len(block)
+    columns = len(schema.fields) + (TEXT - 1) * texts + entries
+    return max(1, MAX_BLOCK_CELLS // max(1, columns))
+
+
+Send = MemoryObjectSendStream[SplitBlock | Barrier | Glance]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("streamnet.pipeline")
+
+
+def count_records(block: Block) -> int:
+    """Records of a block, good and rejected ones."""
+    return len(block) + len(block.rejected)
+
+
+@final
+class Reader:
+    """Reads a source, and stops at once when told so, even while it waits for a sample.
+
+    Args:
+        source: Where samples come from.
+        cutter: Cuts what comes at the rounds' ends.
+        cadence: Says when to send a `Barrier` behind a block; None sends none.
+
+    Raises:
+        ConfigurationError: If the source is something else, such as the name of a file.
+
+    >>> from streamnet.sources import IterableSource
+    >>> from streamnet.pipeline.stages.reader import Cutter
+    >>> reader = Reader(IterableSource([{"x": 1.0}]), Cutter(block_size=256, round_size=1024))
+    >>> reader.stop()
+    >>> reader.stopped, reader.broken, reader.records
+    (True, None, 0)
+    """
+
+    def __init__(self, source: Any, cutter: Splitter, cadence: Cadence | None = None) -> None:
+        if not isinstance(source, Source):
+            raise ConfigurationError(
+                f"source is of type {type(source).__name__}, but must be a Source: open_files "
+                "makes one of files, IterableSource of anything that can be gone through"
+            )
+        self.source: Source = source
+        self.stopped = False
+        self.broken: DataError | None = None  # why there is no more, if the source did not end
+        self.records = 0  # good and rejected ones that were given by the source and used
+        self._unsent = 0  # of the block that is being sent
+        self._cutter = cutter
+        self._cadence = cadence
+        self._end: Position | None = None  # behind the last record that was sent
+        self._cut = 0  # records before the last barrier
+        self._waiting: CancelScope | None = None
+        self._glances: deque[Glance] = deque()  # to be sent
+
+    def stop(self) -> None:
+        """Read no more."""
+        self.stopped = True
+        self._wake()
+
+    def send_glance(self, glance: Glance) -> None:
+        """Send it behind the block that is being sent, or at once while none comes."""
+        self._glances.append(glance)
+        self._wake()
+
+    def cut(self) -> None:
+        """Likewise for a `Barrier`, also if nothing is new; without a cadence none is sent."""
+        if self._cadence is not None:
+            self._cadence.ask()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def give_up(self, error: DataError, block: Block, used: Block) -> None:
+        """Read no more because of an error in a block that was sent, of which a part was used."""
+        self.stop()
+        self.broken = error
+        self.records -= count_records(block) - count_records(used)
+
+    def uncount(self, block: Block) -> None:
+        """Count a block that was sent as not read, since nobody used it."""
+        self.records -= count_records(block)
+
+    def progress(self, done: int) -> float | None:
+        """Share of the source that is done with; None where the whole is not known.
+
+        Args:
+            done: Records that were learned or rejected. More were read, which are on their way: of
+                a small file all, before the first one is learned.
+        """
+        share, came = self.source.progress(), self.records + self._unsent
+        return share if share is None or not came else share * done / came
+
+    async def open(self) -> Schema | None:
+        """Open the source; None if reading was stopped before that was done.
+
+        Raises:
+            StreamnetError: If it can't be opened.
+        """
+        return await self.run_unless_stopped(partial(self.source.open, self._end))
+
+    async def run_unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """What comes of work before the first sample; None, and no more of it, once stopped."""
+        if not self.stopped:
+            with CancelScope() as self._waiting:
+                return await work()
+        return None
+
+    def barrier(self, *, last: bool = False) -> Barrier:
+        """A cut behind the last record that was sent."""
+        self._cut = self.records
+        return Barrier(
+            {
+                "position": None if self._end is None else list(self._end),
+                "records": self.records,
+                "number": self._cutter.number,
+                "source": self.source.export_state(self._end),
+            },
+            last=last,
+        )
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on behind the cut whose ``reading`` this is; to be called before `open`."""
+        self._end = None if state["position"] is None else Position(*state["position"])
+        self.records = self._cut = state["records"]
+        self._cutter.number = state["number"]
+        self.source.restore_state(state["source"])
+
+    async def read(self, send: Send) -> None:
+        """Send what the source gives until it ends, breaks off or is stopped."""
+        with send:
+            try:
+                while (block := await self._receive(send)) is not None:
+                    await self._send(send, block)
+            except DataError as error:
+                logger.error("the source broke off: %s", error)
+                self.broken = error
+            if self._cadence is not None and self.records != self._cut:
+                await put(send, self.barrier(last=True))
+
+    async def _receive(self, send: Send) -> Block | None:
+        """The next block, None at the end; meanwhile cut if time demands it."""
+        # A stop cancels only the wait for a block, so it is looked for after every other one.
+        while not self.stopped:
+            if self._glances:
+                await put(send, self._glances.popleft())
+                continue
+            left = inf if self._cadence is None else self._seconds_left(self._cadence)
+            with CancelScope(deadline=current_time() + left) as self._waiting:
+                return await self.source.receive()
+            await self._cut_if_due(send)
+        return None
+
+    def _seconds_left(self, cadence: Cadence) -> float:
+        return max(0.0, cadence.seconds_left(self.records))
+
+    async def _cut_if_due(self, send: Send) -> None:
+        number, cadence = self._cutter.number, self._cadence
+        if cadence is not None and cadence.due(number, self.records):
+            cadence.cut(number, self.records)
+            await put(send, self.barrier())
+
+    async def _send(self, send: Send, block: Block) -> None:
+        self._unsent = count_records(block)
+        for arrival in self._cutter.cut(block):
+            await put(send, arrival)
+            self._unsent -= count_records(arrival.block)
+            self.records += count_records(arrival.block)
+            self._end = arrival.block.end
+            await self._cut_if_due(send)
+            if self.stopped:
+                break
+        else:
+            # What the source gave, not what was sent: a record lost in cutting would show.
+            self.records += self._unsent
+            self._unsent = 0

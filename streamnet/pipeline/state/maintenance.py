@@ -1,0 +1,216 @@
+"""Inspection and rollback of a state directory from outside the run that writes it.
+
+Inspection is read-only and safe while a run is writing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from streamnet.durability.checkpoint import StateDict
+from streamnet.durability.files import DISK, FileSystem
+from streamnet.durability.model_publisher import PublishedModel, current
+from streamnet.durability.provenance import branch
+from streamnet.durability.state_directory import MIN_GENERATIONS, StateDirectory, WriterLock
+from streamnet.errors import DamagedStateError, StateError
+from streamnet.features.encoder import Encoder
+from streamnet.learning.drift_watch import MAX_EVENTS
+from streamnet.learning.serving import MAX_CHANGES, MAX_RETIRED
+from streamnet.modelfiles import safetensors_format
+from streamnet.pipeline.outputs.rejections import MAX_DEAD_LETTER_BYTES
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.sources.columns import MAX_FIELDS
+
+__all__ = (
+    "GenerationStatus",
+    "StateStatus",
+    "TableUsage",
+    "read_state_status",
+    "roll_back",
+)
+
+
+class GenerationStatus(NamedTuple):
+    """A generation that is there."""
+
+    number: int
+    size: int  # bytes
+    samples: int | None  # that the source had given; None if it is damaged
+    damage: str  # what is wrong, empty if it can be used
+
+
+class TableUsage(NamedTuple):
+    """How full a bounded table is."""
+
+    name: str
+    used: int
+    most: int
+
+
+class StateStatus(NamedTuple):
+    """Where the run of a state directory stands, by its newest generation that can be used."""
+
+    generations: tuple[GenerationStatus, ...]  # newest first
+    tree: StateDict  # of the newest that can be used
+    current: PublishedModel | None
+    writer: str  # who writes there now, empty if nobody does
+    caps: tuple[TableUsage, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records that were read, learned and rejected; the last two add up to the first."""
+        return {
+            "read": self.tree["reading"]["records"],
+            "learned": self.tree["learner"]["trainer"]["number"],
+            "rejected": self.tree["outputs"]["rejections"]["total"],
+        }
+
+
+def read_state_status(path: Path) -> StateStatus:
+    """Look at a state directory.
+
+    Raises:
+        StateError: If it is none.
+        DamagedStateError: If no generation can be used.
+    """
+    folder = StateDirectory(path)
+    newest: StateDict | None = None
+    views = []
+    for number in reversed(folder.generations.numbers()):
+        if (seen := _read_generation(folder, number)) is not None:
+            view, tree = seen
+            newest = newest or tree
+            views.append(view)
+    if not views:
+        raise StateError(f"{path} holds no state")
+    if newest is None:
+        raise DamagedStateError(f"no generation in {path} can be used")
+    return StateStatus(
+        tuple(views),
+        newest,
+        current(folder.publisher.folder),
+        _find_writer(path / WriterLock.NAME),
+        tuple(_table_usage(newest)),
+    )
+
+
+def _read_generation(
+    folder: StateDirectory, number: int
+) -> tuple[GenerationStatus, StateDict | None] | None:
+    """A generation and what it holds; None if it was removed meanwhile, as a run does."""
+    try:
+        size = folder.generations.size(number)
+    except FileNotFoundError:
+        return None
+    try:
+        tree = folder.generations.load(number)
+    except DamagedStateError as error:
+        return GenerationStatus(number, size, None, str(error)), None
+    except StateError:
+        return None
+    return GenerationStatus(number, size, int(tree["reading"]["number"]), ""), tree
+
+
+def _find_writer(lock: Path) -> str:
+    """Who holds a lock; asked of the kernel's list, so that nobody is kept from taking it."""
+    with suppress(OSError, ValueError):
+        status = lock.stat()
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and int(words[5].split(":")[2]) == status.st_ino:
+                return lock.read_text(encoding="utf-8").strip() or f"process {words[4]}"
+    return ""
+
+
+def _table_usage(tree: StateDict) -> list[TableUsage]:
+    return [*_input_usage(tree), *_history_usage(tree)]
+
+
+def _input_usage(tree: StateDict) -> list[TableUsage]:
+    state = tree["learner"]["encoder"]
+    settings: dict[str, Any] = state["settings"]
+    full = Encoder.restore_state(state).statistics()
+    fields = (tree["settings"].get("source") or {}).get("most_fields") or MAX_FIELDS
+    most = settings["max_categories"]
+    words = zip(full.texts, state.get("text_vocabularies", ()), strict=False)
+    return [
+        TableUsage("fields", len(state["fields"]), max(fields, len(state["fields"]))),
+        TableUsage("input rows", full.rows, full.max_rows),
+        TableUsage("classes", full.classes, settings["max_classes"]),
+        *(
+            TableUsage(f"categories of {name}", count, most)
+            for name, count in full.categories.items()
+        ),
+        *(TableUsage(f"vocabulary of {name}", len(values), most) for name, values in words),
+    ]
+
+
+def _history_usage(tree: StateDict) -> list[TableUsage]:
+    learner, letters = tree["learner"], tree["outputs"]["rejections"]
+    server, population = learner["server"], learner["trainer"]["population"]
+    settings = [CandidateSettings.from_dict(given) for given, *_ in population["members"]]
+    reach = max((s.memory for s in settings if s.rehearses), default=0)
+    curve = server["curve"]
+    window = int(tree["identity"]["rejected_window"])
+    return [
+        TableUsage("samples for rehearsal", len(population["memory"]["count"]), reach),
+        TableUsage("points of the curve", len(curve["samples"]), curve["points"]),
+        TableUsage("changes of champion", len(server["changes"]), MAX_CHANGES),
+        TableUsage("candidates that went", len(server["departed"]), MAX_RETIRED),
+        TableUsage("drifts", len(server["drift"]["events"]), MAX_EVENTS),
+        TableUsage("rejected of the last records", len(tree["limit"]["recent"]), window),
+        TableUsage(
+            "bytes of dead letters",
+            letters["length"] or 0,
+            letters.get("most_bytes", MAX_DEAD_LETTER_BYTES),
+        ),
+    ]
+
+
+def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
+    """Let the next run go on from an earlier generation, under a new lineage.
+
+    Nothing is removed: the earlier generation is written again as the newest. When the run goes on,
+    the generations between the two are removed, and files that it writes are cut to their earlier
+    lengths. `current.json` names the model that was the newest at that time, if it is still there.
+
+    Returns:
+        The number of the new generation.
+
+    Raises:
+        StateError: If another process writes there, or there is no such generation.
+        DamagedStateError: If the generation is damaged.
+    """
+    there = len(files.names(path / "checkpoints"))
+    if not there:
+        raise StateError(f"{path} is not a state directory")
+    # Enough of them are kept that none goes away.
+    folder = StateDirectory(path, generations=max(MIN_GENERATIONS, there + 1), files=files)
+    folder.open()
+    try:
+        tree = folder.generations.load(generation)
+        number = folder.generations.numbers()[-1] + 1
+        before = _find_published(folder, tree)
+        tree["rolled_back_to"] = min(generation, tree.get("rolled_back_to", generation))
+        tree["lineage"] = branch(tree["lineage"], generation, number)
+        folder.publisher.point(before)
+        return folder.generations.save(tree)
+    except OSError as error:
+        raise StateError(f"state {path}: {error.strerror}") from error
+    finally:
+        folder.close()
+
+
+def _find_published(folder: StateDirectory, tree: StateDict) -> PublishedModel | None:
+    """The model that was emitted last before a cut."""
+    name = f"{tree['emitted']:012d}-{tree['lineage']}.safetensors"
+    if name not in folder.publisher.names():
+        return None
+    file = folder.publisher.folder / name
+    data = folder.files.read(file)
+    samples = int(safetensors_format.decode(data, str(file))["about"]["samples"])
+    checksum = hashlib.sha256(data).hexdigest()
+    return PublishedModel(name, tree["emitted"], tree["lineage"], samples, checksum)

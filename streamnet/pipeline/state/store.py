@@ -1,0 +1,469 @@
+"""State: a directory of checkpoints and models from which a run resumes bit for bit.
+
+`Cadence` decides when the next checkpoint is due.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from importlib.metadata import version
+from math import inf
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, NamedTuple, final
+
+from streamnet.durability.checkpoint import StateDict
+from streamnet.durability.files import DISK, FileSystem
+from streamnet.durability.provenance import describe_differences, root
+from streamnet.durability.state_directory import MIN_GENERATIONS, StateDirectory
+from streamnet.errors import ConfigurationError, StateError
+from streamnet.jit import numerics
+from streamnet.modelfiles import safetensors_format
+from streamnet.pipeline.control_messages import Barrier
+from streamnet.pipeline.outputs.champions import Champion
+from streamnet.pipeline.state.identity import describe_changes
+
+__all__ = (
+    "Cadence",
+    "EmittedModel",
+    "State",
+    "StateStatistics",
+    "describe_version_differences",
+)
+
+
+_BUSY_SECONDS = 0.25  # seconds until it is looked whether a cut that is on its way has arrived
+_MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 60.0  # seconds until the next try after a failure
+
+
+@final
+class Cadence:
+    """Counts samples and seconds since the last cut; at most one cut is on its way.
+
+    Rejected records are no samples, but news all the same: what holds them waits for a cut, too.
+
+    Args:
+        every_samples: Samples between two cuts; None: their number does not matter.
+        every_seconds: Seconds between two cuts, if a record came; None: time does not matter.
+        clock: Seconds that only ever grow.
+
+    Raises:
+        ConfigurationError: If a number breaks its rule.
+
+    >>> cadence = Cadence(every_samples=100, every_seconds=None)
+    >>> cadence.due(99, 120), cadence.due(100, 121)
+    (False, True)
+    """
+
+    def __init__(
+        self,
+        *,
+        every_samples: int | None,
+        every_seconds: float | None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.every_samples: float = inf
+        self.every_seconds: float = inf
+        self.change(every_samples=every_samples, every_seconds=every_seconds)
+        self.failures = 0  # in a row
+        self._clock = clock
+        self._busy = False
+        self._number = self._records = 0
+        self._time = clock()
+        self._not_before = -inf
+        self._overdue = False  # since the last one failed
+        self._asked = False
+
+    def change(self, *, every_samples: int | None, every_seconds: float | None) -> None:
+        """Use other distances from now on.
+
+        Raises:
+            ConfigurationError: If a number breaks its rule.
+        """
+        if every_samples is not None and every_samples < 1:
+            raise ConfigurationError(f"every_samples is {every_samples}, but must be >= 1")
+        if every_seconds is not None and not every_seconds > 0:
+            raise ConfigurationError(f"every_seconds is {every_seconds}, but must be > 0")
+        self.every_samples = inf if every_samples is None else every_samples
+        self.every_seconds = inf if every_seconds is None else every_seconds
+
+    def resume_at(self, number: int, records: int) -> None:
+        """A state of so many samples, and records in all, is durable already."""
+        self._number, self._records = number, records
+        self._time = self._clock()
+
+    def ask(self) -> None:
+        """Let the next one be due at once, even if nothing is new."""
+        self._asked = True
+
+    def due(self, number: int, records: int) -> bool:
+        """Whether to cut behind sample ``number``, which is one of so many records."""
+        if self._busy:
+            return False
+        if not self._overdue and number - self._number >= self.every_samples:
+            return True
+        return self.seconds_left(records) <= 0
+
+    def seconds_left(self, records: int) -> float:
+        """Seconds until a cut may be due, even if no further record comes."""
+        if self._busy:
+            return _BUSY_SECONDS  # it may fail, so that another one is due
+        if self._overdue:
+            return self._not_before - self._clock()
+        if self._asked:
+            return 0.0
+        if records == self._records:
+            return inf
+        return self._time + self.every_seconds - self._clock()
+
+    def cut(self, number: int, records: int) -> None:
+        """A cut was made behind sample ``number``, and so many records in all."""
+        self._busy = True
+        self._overdue = self._asked = False
+        self._number, self._records = number, records
+        self._time = self._clock()
+
+    def done(self, *, failed: bool) -> None:
+        """The state of the cut was written, or could not be: then a later one is tried."""
+        self._busy = False
+        self.failures = self.failures + 1 if failed else 0
+        self._overdue = failed
+        if failed:
+            wait = _MIN_RETRY_SECONDS * 2.0 ** min(self.failures - 1, 10)
+            self._not_before = self._clock() + min(wait, _MAX_RETRY_SECONDS)
+
+
+logger = logging.getLogger("streamnet.durability")
+
+CHECKPOINT_SECONDS = 10.0
+KEPT_MODELS = 8
+# Seconds between two times that emitted models are written. A cut takes along what waits, so with
+# a checkpoint a second none is written in between.
+_PUBLISH_SECONDS = 1.5
+_FINAL_ATTEMPTS = 4  # to write the last state of a run
+_FINAL_RETRY_SECONDS = 0.5  # seconds between two of them
+
+
+class EmittedModel(NamedTuple):
+    """An emitted champion on its way to its file."""
+
+    generation: int
+    champion: Champion
+
+
+class StateStatistics(NamedTuple):
+    """How well the state of a run is kept."""
+
+    generation: int | None  # the newest that is durable
+    samples: int  # that the source had given when it was cut
+    failures: int  # tries in a row that failed
+    error: str  # of the last one that failed, empty if it went well
+    unpublished: int  # models that wait for the disk
+    records: int  # good and rejected ones, that the source had given when it was cut
+
+
+@final
+class State:
+    """Where a pipeline keeps checkpoints and models, and what it goes on from.
+
+    A pipeline with the same settings and the same source, given the state of one that was ended or
+    killed at any instant, leaves the same bits as one that was never interrupted. Writing goes on
+    beside learning. A disk that is full or fails ends nothing: it is tried again with the state
+    of that time.
+
+    Args:
+        folder: The state directory; made if it is absent.
+        every_samples: Samples between two checkpoints.
+        every_seconds: Seconds between two checkpoints.
+        generations: Checkpoints to keep, at least 3.
+        models: Emitted models to keep.
+        resume: Go on from what is there; otherwise a directory with a state is refused.
+        identity: Settings besides the pipeline's own that must be the same when it goes on.
+        files: The file system.
+        clock: Seconds that only ever grow.
+
+    Raises:
+        ConfigurationError: If a number breaks its rule.
+
+    >>> import anyio, tempfile
+    >>> from streamnet.pipeline.pipeline import Pipeline
+    >>> from streamnet.sources import IterableSource
+    >>> folder = tempfile.mkdtemp()
+    >>> def learned(n):
+    ...     rows = ({"x": i % 2, "y": "ab"[i % 2]} for i in range(n))
+    ...     state = State(folder)
+    ...     pipeline = Pipeline(IterableSource(rows, target="y"), state=state)
+    ...     return anyio.run(pipeline.run).report["learned"], state.statistics().generation
+    >>> learned(2000), learned(3000)
+    ((2000, 1), (3000, 2))
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every_samples: int | None = None,
+        every_seconds: float | None = CHECKPOINT_SECONDS,
+        generations: int = MIN_GENERATIONS,
+        models: int = KEPT_MODELS,
+        resume: bool = True,
+        identity: dict[str, Any] | None = None,
+        files: FileSystem = DISK,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.folder = StateDirectory(
+            Path(folder), generations=generations, models=models, files=files
+        )
+        self.cadence = Cadence(
+            every_samples=every_samples, every_seconds=every_seconds, clock=clock
+        )
+        self.resume = resume
+        self.emitted = 0  # models so far
+        self.lineage = ""
+        self.identity = identity or {}
+        self._files = files
+        self._numerics = numerics()
+        self._release = version("streamnet")
+        self._about: StateDict = {}
+        self._clock = clock
+        self._waiting: deque[EmittedModel] = deque()
+        self._publish_next = -inf
+        self._generation: int | None = None
+        self._samples = self._records = 0
+        self._error = ""
+
+    # ------------------------------------------------------------- lifetime
+
+    def open(self) -> StateDict | None:
+        """Become the directory's one writer; the state to go on from, None for a new run.
+
+        Raises:
+            StateError: If another process writes there, there is a state and none is wanted, or
+                all there is, is damaged.
+        """
+        self.folder.open()
+        try:
+            return self._load()
+        except BaseException:
+            self.folder.close()
+            raise
+
+    def _load(self) -> StateDict | None:
+        loaded = self.folder.generations.newest()
+        if loaded is None:
+            return None
+        if not self.resume:
+            raise StateError(
+                f"state {self.folder.path} holds an earlier run; --resume, or resume=True in "
+                "Python, goes on with it"
+            )
+        for sentence in loaded.damaged:
+            logger.warning("%s; going on from generation %d", sentence, loaded.number)
+        self._generation = loaded.number
+        self._samples = int(loaded.tree["reading"]["number"])
+        self._records = int(loaded.tree["reading"]["records"])
+        return loaded.tree
+
+    def close(self) -> None:
+        """Let another process write there."""
+        self.folder.close()
+
+    def check(self, identity: dict[str, Any], saved: StateDict) -> None:
+        """Compare settings that are known so far with those of the run that is gone on with.
+
+        Raises:
+            StateError: If one is not as it was.
+        """
+        changed = describe_changes(saved["identity"], {**identity, **self.identity})
+        if changed:
+            raise StateError(
+                f"the state in {self.folder.path} can't be gone on from: {'; '.join(changed[:10])}"
+            )
+
+    def begin(
+        self, identity: dict[str, Any], settings: dict[str, Any], saved: StateDict | None
+    ) -> None:
+        """Say what the run is, and compare it with what it goes on from.
+
+        Raises:
+            StateError: If a setting is not as it was.
+        """
+        identity = {**identity, **self.identity}
+        self._about = {
+            "identity": identity,
+            "settings": settings,
+            "numerics": self._numerics,
+        }
+        if saved is None:
+            self.lineage = root(identity)
+            return
+        self.check(identity, saved)
+        for sentence in describe_version_differences(saved, self._about):
+            logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
+        self.lineage = saved["lineage"]
+        self.emitted = saved["emitted"]
+        self.cadence.resume_at(self._samples, self._records)
+
+    def remove_rolled_back(self, saved: StateDict) -> None:
+        """Remove what a rollback left behind, which needs outputs that are about to be cut.
+
+        Raises:
+            StateError: If that fails.
+        """
+        if "rolled_back_to" not in saved:
+            return
+        assert self._generation is not None
+        try:
+            self.folder.generations.forget(int(saved["rolled_back_to"]), self._generation)
+        except OSError as error:
+            raise StateError(f"state {self.folder.path}: {error.strerror}") from error
+
+    def change(
+        self,
+        *,
+        every_samples: int | None = None,
+        every_seconds: float | None = CHECKPOINT_SECONDS,
+        generations: int = MIN_GENERATIONS,
+        models: int = KEPT_MODELS,
+    ) -> None:
+        """Use other settings from the next sample on.
+
+        Raises:
+            ConfigurationError: If a number breaks its rule; then nothing is changed.
+        """
+        StateDirectory(self.folder.path, generations=generations, models=models)
+        self.cadence.change(every_samples=every_samples, every_seconds=every_seconds)
+        self.folder.generations.keep = generations
+        self.folder.publisher.keep = models
+
+    # -------------------------------------------------------------- writing
+
+    def emit(self, champion: Champion) -> EmittedModel:
+        """Number an emitted champion."""
+        self.emitted += 1
+        return EmittedModel(self.emitted, champion)
+
+    def first(self, cut: Callable[[], Barrier]) -> None:
+        """Make the state before the first sample durable.
+
+        Raises:
+            StateError: If that fails.
+        """
+        try:
+            self._save(cut())
+        except OSError as error:
+            raise StateError(f"state {self.folder.path}: {error.strerror}") from error
+
+    def write(self, barrier: Barrier) -> None:
+        """Make the state of a cut durable; if that fails, a later cut will be tried.
+
+        Raises:
+            StateError: If the folder was replaced, so that another process may write there.
+        """
+        tries = _FINAL_ATTEMPTS if barrier.last else 1
+        for left in reversed(range(tries)):
+            try:
+                self._publish_waiting()
+                self._save(barrier)
+            except OSError as error:
+                self.failed(error)
+                if left:
+                    sleep(_FINAL_RETRY_SECONDS)
+            else:
+                self._succeeded()
+                return
+
+    def publish(self, emission: EmittedModel) -> None:
+        """Take an emitted model; it is written with others that come within a moment.
+
+        One that would be removed again at once, since enough newer ones wait, is left out.
+
+        Raises:
+            StateError: As for `write`.
+        """
+        self._waiting.append(emission)
+        while len(self._waiting) > self.folder.publisher.keep:
+            self._waiting.popleft()
+        if self.seconds_until_publish() <= 0:
+            self.publish_waiting()
+
+    def seconds_until_publish(self) -> float:
+        """Seconds until models that wait are to be written; infinite if none does."""
+        return self._publish_next - self._clock() if self._waiting else inf
+
+    def publish_waiting(self) -> None:
+        """Write the models that wait; if that fails, it is tried again later.
+
+        Raises:
+            StateError: As for `write`.
+        """
+        try:
+            self._publish_waiting()
+        except OSError as error:
+            self._note(error)
+
+    def _publish_waiting(self) -> None:
+        self.folder.check()
+        self._publish_next = self._clock() + _PUBLISH_SECONDS
+        for number, emission in enumerate(self._waiting, start=1):
+            about = {"generation": emission.generation, "lineage": self.lineage}
+            champion = emission.champion
+            data = safetensors_format.encode_parts(champion.document(**about))
+            self.folder.publisher.publish(
+                data,
+                emission.generation,
+                self.lineage,
+                champion.number,
+                point=number == len(self._waiting),
+            )
+        self._waiting.clear()
+
+    def _save(self, barrier: Barrier) -> None:
+        for output in barrier.outputs:
+            output.sync()
+        tree = {
+            "streamnet": self._release,
+            "lineage": self.lineage,
+            **self._about,
+            **barrier.tree(),
+        }
+        self._generation = self.folder.generations.save(tree)
+        self._samples = barrier.number
+        self._records = int(barrier.reading["records"])
+
+    def failed(self, error: OSError) -> None:
+        """A cut could not be made durable; a later one will be tried."""
+        self._note(error)
+        self.cadence.done(failed=True)
+
+    def _note(self, error: OSError) -> None:
+        why = error.strerror or str(error)
+        if why != self._error:
+            logger.warning("state %s: %s; learning goes on", self.folder.path, why)
+        self._error = why
+
+    def _succeeded(self) -> None:
+        if self._error:
+            logger.warning("state %s: written again", self.folder.path)
+        self._error = ""
+        self.cadence.done(failed=False)
+
+    def statistics(self) -> StateStatistics:
+        """How well the state is kept."""
+        return StateStatistics(
+            self._generation,
+            self._samples,
+            self.cadence.failures,
+            self._error,
+            len(self._waiting),
+            self._records,
+        )
+
+
+def describe_version_differences(saved: StateDict, now: StateDict) -> list[str]:
+    """What bits depend on and is not as a state has it, as phrases; older ones name less of it."""
+    known = {name: here for name, here in now["numerics"].items() if name in saved["numerics"]}
+    return describe_differences(saved["numerics"], known)

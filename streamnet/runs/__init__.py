@@ -1,0 +1,1 @@
+"""Runs over files: built from settings, replayed, verified."""

@@ -1,0 +1,353 @@
+"""Selector: keeps the champion, and promotes a challenger when a sequential test says so."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
+from streamnet.validation import check_number
+
+__all__ = ("Selector", "Switch")
+
+LARGEST = 1e150  # beyond it a loss counts as this large, so that no sum overflows
+
+# Rows of the evidence against the champion, by challenger.
+WEALTH, GAIN, SPREAD = range(3)
+EVIDENCE_FADING = 0.99  # factor of earlier differences in the two that say how much is bet
+LARGEST_BET = 0.8  # share of the wealth
+MAX_LOSS_RATIO = 8.0  # faded mean losses of the champion: a larger difference counts as this large
+START_SPREAD = 0.01
+_MAX_SWITCHES = 1000
+
+
+class Switch(NamedTuple):
+    """A change of champion: the new one answers from sample ``number`` on."""
+
+    number: int
+    before: int  # slot, -1 for none
+    after: int
+    loss_before: float  # faded mean loss of each when the change was decided
+    loss_after: float
+    evidence: float = 0.0  # e-value of the challenger's being better; 0 where none was asked for
+
+
+@exact_kernel
+def _choose(
+    losses: NDArray[np.float64],  # shape=(n, candidates), not finite where there is none
+    alive: NDArray[np.uint8],  # shape=(candidates, n), read where a sample has no losses
+    totals: NDArray[np.float64],  # shape=(2, candidates): faded losses and faded count
+    evidence: NDArray[np.float64],  # shape=(3, candidates)
+    champion: NDArray[np.int64],  # shape=(3,): slot, samples since it came, and all scored ones
+    fading: float,
+    margin: float,
+    dwell: int,
+    trial: float,
+    opening: int,
+    enough: float,
+    eligible: NDArray[np.uint8],  # shape=(candidates,)
+    able: NDArray[np.uint8],  # shape=(candidates,), scratch
+    chosen: NDArray[np.int32],
+    record: NDArray[np.float64],  # shape=(n, 6): place, slots, losses and evidence of each switch
+) -> int:
+    # Losses fade for long where nobody errs any more, and evidence where two are always alike.
+    control = flush_subnormals()
+    switched = 0
+    for i in range(losses.shape[0]):
+        current = champion[0]
+        _mark_available(losses, alive, i, able)
+        for k in range(able.size):
+            able[k] &= eligible[k]
+        sound = current >= 0 and able[current] != 0
+        chosen[i] = current if sound else _find_best(able, totals, trial)
+        if sound:
+            _update_wealth(losses, i, able, totals, current, evidence)
+        for k in range(able.size):
+            if abs(losses[i, k]) < np.inf:
+                totals[0, k] = totals[0, k] * fading + min(losses[i, k], LARGEST)
+                totals[1, k] = totals[1, k] * fading + 1.0
+        champion[1] += 1
+        champion[2] += 1
+        best = _find_best(able, totals, trial)
+        if sound and champion[2] > opening:
+            best = _find_challenger(able, evidence, current, enough)
+        elif sound and best >= 0 and not _is_better(totals, best, current, 1.0 - margin):
+            continue
+        if best < 0 or best == current or (sound and champion[1] < dwell):
+            continue
+        record[switched, 0] = i
+        record[switched, 1] = current
+        record[switched, 2] = best
+        record[switched, 3] = _mean_loss(totals, current) if sound else np.inf
+        record[switched, 4] = _mean_loss(totals, best)
+        record[switched, 5] = evidence[WEALTH, best] if sound and champion[2] > opening else 0.0
+        switched += 1
+        champion[0] = best
+        champion[1] = 0
+        for k in range(able.size):
+            _reset_evidence(evidence, k)
+    restore_subnormals(control)
+    return switched
+
+
+@exact_kernel
+def _reset_evidence(evidence: NDArray[np.float64], k: int) -> None:
+    evidence[WEALTH, k] = 1.0
+    evidence[GAIN, k] = 0.0
+    evidence[SPREAD, k] = START_SPREAD
+
+
+@exact_inlined
+def _update_wealth(
+    losses: NDArray[np.float64],
+    i: int,
+    able: NDArray[np.uint8],
+    totals: NDArray[np.float64],
+    current: int,
+    evidence: NDArray[np.float64],
+) -> None:
+    """Let each challenger bet that its loss is lower than the champion's."""
+    mean = _mean_loss(totals, current)
+    unit = max(MAX_LOSS_RATIO * mean, 1e-12) if mean < np.inf else 1.0
+    for k in range(able.size):
+        if able[k] == 0 or k == current or not abs(losses[i, current]) < np.inf:
+            continue
+        if not abs(losses[i, k]) < np.inf:
+            continue
+        gain = min(max((losses[i, current] - losses[i, k]) / unit, -1.0), 1.0)
+        before, spread = evidence[GAIN, k], evidence[SPREAD, k]
+        bet = min(max(before / (spread + before * before + 1e-9), 0.0), LARGEST_BET)
+        # Wealth below 1 is topped up: a champion may lose its lead at any time, not only at first.
+        evidence[WEALTH, k] = min(max(evidence[WEALTH, k], 1.0) * (1.0 + bet * gain), LARGEST)
+        evidence[GAIN, k] = now = before * EVIDENCE_FADING + (1.0 - EVIDENCE_FADING) * gain
+        evidence[SPREAD, k] = spread * EVIDENCE_FADING + (1.0 - EVIDENCE_FADING) * (gain - now) ** 2
+
+
+@exact_inlined
+def _find_challenger(
+    able: NDArray[np.uint8], evidence: NDArray[np.float64], current: int, enough: float
+) -> int:
+    """Who has the most evidence, if that is enough; ties go to the lower slot."""
+    best = -1
+    for k in range(able.size):
+        if able[k] == 0 or k == current or evidence[WEALTH, k] < enough:
+            continue
+        if best < 0 or evidence[WEALTH, k] > evidence[WEALTH, best]:
+            best = k
+    return best
+
+
+@exact_inlined
+def _mark_available(
+    losses: NDArray[np.float64], alive: NDArray[np.uint8], i: int, able: NDArray[np.uint8]
+) -> None:
+    """Note who answered sample ``i``: who has a loss, or, where nobody has, who is alive."""
+    scored = False
+    for k in range(able.size):
+        able[k] = abs(losses[i, k]) < np.inf
+        scored |= able[k] != 0
+    for k in range(0 if scored else able.size):
+        able[k] = alive[k, i]
+
+
+@exact_inlined
+def _mean_loss(totals: NDArray[np.float64], k: int) -> float:
+    if totals[1, k] > 0.0:
+        return float(totals[0, k] / totals[1, k])
+    return np.inf
+
+
+@exact_inlined
+def _is_better(totals: NDArray[np.float64], k: int, than: int, share: float) -> bool:
+    """Whether the mean loss of ``k`` is below that share of the other's: exactly, undivided."""
+    return bool(totals[0, k] * totals[1, than] < totals[0, than] * totals[1, k] * share)
+
+
+@exact_inlined
+def _find_best(able: NDArray[np.uint8], totals: NDArray[np.float64], trial: float) -> int:
+    """The able candidate of lowest faded mean loss; newcomers only if there is no one else."""
+    best = -1
+    highest = -1
+    for k in range(able.size):
+        if able[k] == 0:
+            continue
+        count = totals[1, k]
+        level = int(count > 0.0) + int(count > 0.0 and count >= trial)
+        if level > highest or (level == highest and _is_better(totals, k, best, 1.0)):
+            best = k
+            highest = level
+    return best
+
+
+@final
+class Selector:
+    """Ranks candidates by their faded mean loss and keeps a champion.
+
+    A challenger takes over when there is evidence that its losses are lower, by a test that may be
+    looked at after every sample: it bets on the sign of the next difference, and its wealth is an
+    e-value (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by
+    betting"), topped up to 1 as in an e-detector (Shin, Ramdas and Rinaldo 2024), so that a
+    champion may be overtaken at any time. Differences are bounded by 8 faded mean losses of the
+    champion. In the ``opening``, when there can't be evidence yet, a challenger takes over whose
+    faded mean loss is lower by the share ``margin``. Nobody takes over before the champion has
+    answered ``dwell`` samples; but one without a finite answer is replaced at that very sample.
+    Ties go to the lower slot; losses that are not finite never rank.
+
+    Args:
+        candidates: How many there are.
+        fading: Factor of all earlier losses at each sample.
+        margin: Share by which a challenger must be better in the opening.
+        alpha: Evidence of 1 / alpha is enough: between two challengers that are no better than the
+            champion, 1 / alpha samples pass on average at least.
+        opening: Scored samples at the start of the stream.
+        dwell: Samples for which a champion is safe from challengers.
+        trial: Faded samples that a newcomer needs before it ranks among the others; at most half
+            of what the fading lets a candidate ever have.
+
+    Raises:
+        ConfigurationError: If a value breaks its rule.
+
+    >>> selector = Selector(2)
+    >>> losses = np.array([[0.9, 0.1]] * 30)
+    >>> selector.choose(0, losses).tolist()[-1], len(selector.switches)
+    (1, 1)
+    """
+
+    def __init__(
+        self,
+        candidates: int,
+        *,
+        fading: float = 0.999,
+        margin: float = 0.02,
+        alpha: float = 0.05,
+        opening: int = 200,
+        dwell: int = 10,
+        trial: float = 100.0,
+    ) -> None:
+        if candidates < 1:
+            raise ConfigurationError(f"candidates is {candidates}, but must be >= 1")
+        for name, value, low, high in (
+            ("fading", fading, 0.0, 1.0),
+            ("margin", margin, 0.0, 1.0),
+            ("alpha", alpha, 1e-300, 1.0),
+        ):
+            if not low <= check_number(name, value) <= high:
+                raise ConfigurationError(f"{name} is {value}, but must be from {low} to {high}")
+        if dwell < 0:
+            raise ConfigurationError(f"dwell is {dwell}, but must be >= 0")
+        if opening < 0:
+            raise ConfigurationError(f"opening is {opening}, but must be >= 0")
+        if trial < 0:
+            raise ConfigurationError(f"trial is {trial}, but must be >= 0")
+        self.fading = fading
+        self.margin = margin
+        self.alpha = alpha
+        self.opening = opening
+        self.dwell = dwell
+        self.trial = trial if fading == 1.0 else min(trial, 0.5 / (1.0 - fading))
+        self.switches: deque[Switch] = deque(maxlen=_MAX_SWITCHES)
+        self.switched = 0
+        self._totals = np.zeros((2, candidates))
+        self._evidence = np.zeros((3, candidates))
+        self._champion = np.array([-1, 0, 0], np.int64)
+        for slot in range(candidates):
+            _reset_evidence(self._evidence, slot)
+        self.eligible = np.ones(candidates, np.uint8)  # 0: ranked, but never champion
+
+    @property
+    def champion(self) -> int:
+        """Slot of the candidate that answers the next sample; -1 if that is yet to be chosen."""
+        return int(self._champion[0])
+
+    @property
+    def since(self) -> int:
+        """Number of the sample from which the champion answers; 0 if there was no switch."""
+        return self.switches[-1].number if self.switches else 0
+
+    def choose(
+        self,
+        first: int,
+        losses: NDArray[np.float64],
+        alive: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.int32]:
+        """The slot that answers each sample, known before its losses are; -1 if none can.
+
+        Args:
+            first: Number of the first sample.
+            losses: shape=(n, candidates); not finite where a candidate has no finite answer. A
+                sample for which nobody has one was not scored and changes no rank.
+            alive: shape=(candidates, n); 0 where a candidate did not answer a sample that was not
+                scored. None: no candidate did.
+        """
+        losses = np.ascontiguousarray(losses, np.float64)
+        n = len(losses)
+        able = np.zeros(self._totals.shape[1], np.uint8)
+        if alive is None:
+            alive = np.zeros((able.size, n), np.uint8)
+        chosen = np.empty(n, np.int32)
+        record = np.empty((n, 6), np.float64)
+        switched = _choose(
+            losses,
+            alive,
+            self._totals,
+            self._evidence,
+            self._champion,
+            self.fading,
+            self.margin,
+            self.dwell,
+            self.trial,
+            self.opening,
+            1.0 / self.alpha,
+            self.eligible,
+            able,
+            chosen,
+            record,
+        )
+        for i, before, after, *facts in record[:switched].tolist() if switched else ():
+            number = first + int(i) + 1
+            self.switches.append(Switch(number, int(before), int(after), *facts))
+            self.switched += 1
+        return chosen
+
+    def losses(self) -> NDArray[np.float64]:
+        """Faded mean loss of each candidate, inf before its first sample."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self._totals[1] > 0, self._totals[0] / self._totals[1], np.inf)
+
+    def reset(self, slot: int, *, eligible: bool = True) -> None:
+        """Forget what a slot's candidate scored: a new one took its place.
+
+        If it was the champion, the next sample chooses another one.
+        """
+        self._totals[:, slot] = 0.0
+        self.eligible[slot] = eligible
+        _reset_evidence(self._evidence, slot)
+        if slot == self.champion:
+            self._champion[:2] = -1, 0
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to go on, to the bit."""
+        return {
+            "totals": self._totals.copy(),
+            "evidence": self._evidence.copy(),
+            "champion": self._champion.copy(),
+            "eligible": self.eligible.copy(),
+            "switched": self.switched,
+            "switches": np.array(self.switches, np.float64).reshape(-1, 6),
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the selector did whose state this is."""
+        self._totals[:] = state["totals"]
+        self._evidence[:] = state["evidence"]
+        self._champion[:] = state["champion"]
+        self.eligible[:] = state["eligible"]
+        self.switched = state["switched"]
+        self.switches.clear()
+        for number, before, after, *losses in state["switches"].tolist():
+            self.switches.append(Switch(int(number), int(before), int(after), *losses))

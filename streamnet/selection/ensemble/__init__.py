@@ -1,0 +1,1 @@
+"""Ensembles: the outputs of all candidates combined by mixers that learn online."""

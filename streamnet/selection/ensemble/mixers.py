@@ -1,0 +1,358 @@
+"""Vectorized mixers of class probabilities: one SIMD lane per mixer of two ensembles.
+
+Sums over the experts run expert by expert in every lane, so experts without weight can be left out
+without changing a bit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import exact_inlined
+from streamnet.networks import simd
+from streamnet.networks.simd import EIGHT, FOUR, LANES
+from streamnet.networks.simd.functions import exponential, logarithm
+from streamnet.selection.ensemble.base import FINAL_LEARNING_RATE, PRIORS, update_faded_loss
+
+__all__ = (
+    "BEST_ONE",
+    "BEST_PROBABILITIES",
+    "BEST_SCORES",
+    "CHUNK_SIZE",
+    "FINAL_PROBABILITIES",
+    "FLOOR",
+    "LOG_FLOOR",
+    "MEMBERSHIP",
+    "MIXERS",
+    "PAIR",
+    "PROBABILITIES",
+    "ROWS",
+    "SCORES",
+    "SERVED",
+    "WIDTH",
+    "compute_log_probabilities",
+    "compute_prior_log_probabilities",
+    "copy_best_experts",
+    "get_probability",
+    "load_lanes",
+    "log_softmax",
+    "mix_experts",
+    "mix_final",
+    "softmax",
+    "step_final",
+    "step_mixers",
+    "store_lanes",
+    "update_mixer_losses",
+)
+
+
+FLOOR = 1e-4  # least probability in a logarithm
+LOG_FLOOR = math.log(FLOOR)
+CHUNK_SIZE = 32  # samples: equal ones of all candidates lie in each other's way in a cache
+
+
+@exact_inlined
+def compute_log_probabilities(
+    answers: NDArray[np.floating],  # shape=(candidates, n, C)
+    start: int,
+    stop: int,
+    logarithms: NDArray[np.floating],  # shape=(samples * C * candidates,) and a vector, written
+) -> None:
+    """Logarithms of the shares in samples from ``start`` on to ``stop``, none below `FLOOR`'s.
+
+    They have an error of 4 units in the last place. Of a share that is not finite it is any number.
+    """
+    candidates, _, labels = answers.shape
+    floor = answers.dtype.type(FLOOR)
+    for k in range(candidates):
+        for i in range(start, stop):
+            for c in range(labels):
+                share = answers[k, i, c]
+                at = ((i - start) * labels + c) * candidates + k
+                logarithms[at] = max(floor, share)
+    for j in range(0, (stop - start) * labels * candidates, LANES):
+        simd.store(logarithms, j, logarithm(simd.load(logarithms, j)))
+
+
+@exact_inlined
+def compute_prior_log_probabilities(
+    truth: NDArray[np.int32],  # nobody looks at it who does not learn
+    known: NDArray[np.int32],
+    start: int,
+    stop: int,
+    learns: bool,
+    fading: float,
+    transitions: NDArray[np.float64],  # shape=(C + 1, C), or empty, see LabelEnsemble
+    frequencies: NDArray[np.float64],  # shape=(C,)
+    last: NDArray[np.int64],
+    width: int,  # most labels that are asked about
+    priors: NDArray[np.float64],  # shape=(samples * width * PRIORS,) and a vector, written
+) -> None:
+    """What the experts say that need no network, each before its truth is noted, as logarithms.
+
+    That is of samples from ``start`` on to ``stop``, after all before them. They count what
+    followed the last label, and all labels, both faded; each label counts as one part of a sample
+    more, so that none is ruled out.
+    """
+    for i in range(start, stop):
+        names = min(known[i], width)
+        for prior in range(PRIORS):
+            counts = frequencies
+            if prior == 0 and transitions.shape[0] > 0:
+                counts = transitions[last[0]]
+            total = 1.0
+            for c in range(names):
+                total += counts[c]
+            for c in range(width):
+                share = (counts[c] + 1.0 / names) / total if c < names else 1.0
+                priors[((i - start) * width + c) * PRIORS + prior] = max(share, FLOOR)
+        if learns and truth[i] >= 0:
+            _count_label(transitions, frequencies, last, truth[i], fading)
+    for j in range(0, (stop - start) * width * PRIORS, FOUR):
+        simd.store(priors, j, logarithm(simd.load_four(priors, j)))
+
+
+@exact_inlined
+def _count_label(
+    transitions: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    last: NDArray[np.int64],
+    label: int,
+    fading: float,
+) -> None:
+    """Count a label after the one before it, and among all."""
+    for c in range(frequencies.size):
+        frequencies[c] *= fading
+    frequencies[label] += 1.0
+    if transitions.shape[0] > 0:
+        for c in range(frequencies.size):
+            transitions[last[0], c] *= fading
+        transitions[last[0], label] += 1.0
+    last[0] = label
+
+
+PAIR = 2  # ensembles
+DAMPING = 1e-3  # of AdaGrad, so that first steps are short
+# How fast the weights of each mixer move, whether by AdaGrad, and what divides a step's square.
+LEARNING_RATES = np.array([0.002, 0.008, 0.02, 0.08] * PAIR)
+ADAPTIVE = np.array([0.0, 0.0, 1.0, 1.0] * PAIR)
+DAMPINGS = np.array([1.0, 1.0, DAMPING, DAMPING] * PAIR)
+MIXERS = FOUR
+BEST = MIXERS  # after the mixers, what the best expert says alone
+WIDTH = MIXERS + 1
+FINAL = WIDTH  # after them, what the final mixer makes of them
+BEST_ONE, SERVED = range(2)  # what is chosen: an expert; a mixer, BEST or FINAL
+FIRST = np.repeat([1.0, 0.0], MIXERS)  # lanes of the first ensemble
+SECOND = 1.0 - FIRST
+
+# Rows of working memory: by label what the mixers and the best experts say, as scores, which are
+# logarithms, and as shares, in turn for a sample and the one before. Of the final mixers the
+# shares, the logarithm of that of the truth, the weights and the squares of slopes. Whom each
+# ensemble hears.
+SCORES, BEST_SCORES, PROBABILITIES, BEST_PROBABILITIES = range(0, 8, 2)
+FINAL_PROBABILITIES, TRUTH_LOGS, FINAL_STATE, MEMBERSHIP = range(8, 12)
+ROWS = MEMBERSHIP + 1
+
+
+@exact_inlined
+def _halves(first: float, second: float):  # type: ignore[no-untyped-def]  # a vector
+    """A number in each lane of the first ensemble, and another one in those of the second."""
+    both = simd.multiply(simd.splat_eight(second), simd.load_eight(SECOND, 0))
+    return simd.multiply_add(simd.splat_eight(first), simd.load_eight(FIRST, 0), both)
+
+
+@exact_inlined
+def load_lanes(
+    members: NDArray[np.uint8],
+    final: NDArray[np.float64],
+    final_squares: NDArray[np.float64],
+    rows: NDArray[np.float64],
+) -> None:
+    """Lay out in lanes what is not kept so."""
+    for k in range(members.shape[1]):
+        ears = _halves(float(members[0, k]), float(members[1, k]))
+        simd.store(rows[MEMBERSHIP], EIGHT * k, ears)
+    for half in range(PAIR):
+        for m in range(MIXERS):
+            at = half * MIXERS + m
+            rows[FINAL_STATE, at] = final[half, m]
+            rows[FINAL_STATE, at + EIGHT] = final[half, BEST]
+            rows[FINAL_STATE, at + 2 * EIGHT] = final_squares[half, m]
+            rows[FINAL_STATE, at + 3 * EIGHT] = final_squares[half, BEST]
+
+
+@exact_inlined
+def store_lanes(
+    final: NDArray[np.float64],
+    final_squares: NDArray[np.float64],
+    rows: NDArray[np.float64],
+) -> None:
+    """Keep what was laid out and has changed."""
+    for half in range(PAIR):
+        for m in range(WIDTH):
+            at = half * MIXERS + (m if m < MIXERS else EIGHT)
+            final[half, m] = rows[FINAL_STATE, at]
+            final_squares[half, m] = rows[FINAL_STATE, at + 2 * EIGHT]
+
+
+@exact_inlined
+def mix_experts(
+    weights: NDArray[np.float64],
+    opinions: NDArray[np.float64],
+    known: int,
+    scores: NDArray[np.float64],
+) -> None:
+    """What each mixer says: shares in proportion to the experts' to the power of their weights."""
+    for c in range(known):
+        score = simd.splat_eight(0.0)
+        for k in range(opinions.shape[1]):
+            opinion = simd.splat_eight(opinions[c, k])
+            score = simd.multiply_add(opinion, simd.load_eight(weights, EIGHT * k), score)
+        simd.store(scores, EIGHT * c, score)
+
+
+@exact_inlined
+def copy_best_experts(
+    first: int,
+    second: int,
+    opinions: NDArray[np.float64],
+    known: int,
+    scores: NDArray[np.float64],
+) -> None:
+    """What the best experts say, whose shares may not sum to 1; without one all are equal."""
+    for c in range(known):
+        one = opinions[c, first] if first >= 0 else 0.0
+        other = opinions[c, second] if second >= 0 else 0.0
+        simd.store(scores, EIGHT * c, _halves(one, other))
+
+
+@exact_inlined
+def log_softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]) -> None:
+    """Scores to shares in each lane; scores become the logarithms of them, none below the floor."""
+    total = softmax(scores, known, shares)
+    floor, scale = simd.splat_eight(LOG_FLOOR), logarithm(total)
+    for c in range(known):
+        score = simd.subtract(simd.load_eight(scores, EIGHT * c), scale)
+        simd.store(scores, EIGHT * c, simd.maximum(score, floor))
+
+
+@exact_inlined
+def softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]):  # type: ignore[no-untyped-def]  # a vector
+    """Scores to shares in each lane; the largest score becomes 0. Returns by what was divided."""
+    peak = simd.splat_eight(-np.inf)
+    for c in range(known):
+        peak = simd.maximum(peak, simd.load_eight(scores, EIGHT * c))
+    total = simd.splat_eight(0.0)
+    for c in range(known):
+        score = simd.subtract(simd.load_eight(scores, EIGHT * c), peak)
+        simd.store(scores, EIGHT * c, score)
+        share = exponential(score)
+        simd.store(shares, EIGHT * c, share)
+        total = simd.add(total, share)
+    part = simd.divide(simd.splat_eight(1.0), total)
+    for c in range(known):
+        at = EIGHT * c
+        simd.store(shares, at, simd.multiply(simd.load_eight(shares, at), part))
+    return total
+
+
+@exact_inlined
+def mix_final(known: int, turn: int, rows: NDArray[np.float64]) -> None:
+    """What the final mixers say, which take the mixers and the best expert for experts."""
+    weights, own = simd.load_eight(rows[FINAL_STATE], 0), simd.load_eight(rows[FINAL_STATE], EIGHT)
+    for c in range(known):
+        at = EIGHT * c
+        mixed = simd.multiply(weights, simd.load_eight(rows[SCORES + turn], at))
+        best = simd.load_eight(rows[BEST_SCORES + turn], at)
+        simd.store(
+            rows[FINAL_PROBABILITIES],
+            at,
+            simd.multiply_add(own, best, simd.reduce_add_fours(mixed)),
+        )
+
+
+@exact_inlined
+def step_mixers(
+    weights: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    known: int,
+    truth: int,
+    opinions: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    ears: NDArray[np.float64],
+) -> None:
+    """A step of each mixer down the slope of its log-loss."""
+    rates, adaptive = simd.load_eight(LEARNING_RATES, 0), simd.load_eight(ADAPTIVE, 0)
+    dampings = simd.load_eight(DAMPINGS, 0)
+    for k in range(opinions.shape[1]):
+        slope = simd.splat_eight(-opinions[truth, k])
+        for c in range(known):
+            share = simd.load_eight(shares, EIGHT * c)
+            slope = simd.multiply_add(simd.splat_eight(opinions[c, k]), share, slope)
+        at = EIGHT * k
+        slope = simd.multiply(slope, simd.load_eight(ears, at))
+        square = simd.multiply(adaptive, slope)
+        square = simd.multiply_add(square, slope, simd.load_eight(squares, at))
+        simd.store(squares, at, square)
+        step = simd.multiply(slope, simd.reciprocal_sqrt(simd.add(square, dampings)))
+        step = simd.multiply(rates, step)
+        simd.store(weights, at, simd.subtract(simd.load_eight(weights, at), step))
+
+
+@exact_inlined
+def step_final(known: int, truth: int, turn: int, rows: NDArray[np.float64]) -> None:
+    """The same of each final mixer, by AdaGrad."""
+    for part in range(2):  # weights of the mixers, and of the best experts
+        scores = rows[(BEST_SCORES if part else SCORES) + turn]
+        slope = simd.subtract(simd.splat_eight(0.0), simd.load_eight(scores, EIGHT * truth))
+        for c in range(known):
+            said = simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * c)
+            slope = simd.multiply_add(said, simd.load_eight(scores, EIGHT * c), slope)
+        at = EIGHT * part
+        square = simd.load_eight(rows[FINAL_STATE], at + 2 * EIGHT)
+        square = simd.multiply_add(slope, slope, square)
+        simd.store(rows[FINAL_STATE], at + 2 * EIGHT, square)
+        root = simd.reciprocal_sqrt(simd.add(square, simd.splat_eight(DAMPING)))
+        step = simd.multiply(simd.splat_eight(FINAL_LEARNING_RATE), simd.multiply(slope, root))
+        weight = simd.load_eight(rows[FINAL_STATE], at)
+        simd.store(rows[FINAL_STATE], at, simd.subtract(weight, step))
+
+
+@exact_inlined
+def update_mixer_losses(
+    known: int,
+    truth: int,
+    turn: int,
+    combined: NDArray[np.float64],
+    fading: float,
+    rows: NDArray[np.float64],
+) -> None:
+    """Take in the log-losses of the mixers, the best experts and the final mixers."""
+    share = simd.splat_eight(FLOOR)
+    if truth < known:
+        share = simd.maximum(simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * truth), share)
+    simd.store_split(rows[TRUTH_LOGS], 0, logarithm(share))
+    for half in range(combined.shape[0]):
+        at = MIXERS * half
+        for m in range(WIDTH + 1):
+            if m == FINAL:
+                loss = -rows[TRUTH_LOGS, at]
+            elif truth >= known:
+                loss = -LOG_FLOOR
+            elif m == BEST:
+                loss = -rows[BEST_SCORES + turn, EIGHT * truth + at]
+            else:
+                loss = -rows[SCORES + turn, EIGHT * truth + at + m]
+            update_faded_loss(combined[half], m, loss, fading)
+
+
+@exact_inlined
+def get_probability(rows: NDArray[np.float64], turn: int, half: int, m: int, c: int) -> float:
+    """Share that a mixer, the best expert or the final mixer of an ensemble gives to a label."""
+    at = EIGHT * c + MIXERS * half
+    if m < MIXERS:
+        return float(rows[PROBABILITIES + turn, at + m])
+    return float(rows[FINAL_PROBABILITIES if m == FINAL else BEST_PROBABILITIES + turn, at])

@@ -1,0 +1,272 @@
+"""NumberEnsemble: numeric predictions of all candidates, combined by linear mixers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ModelFileError
+from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.selection.ensemble.base import (
+    COUNT,
+    FINAL_LEARNING_RATE,
+    TOTAL,
+    BaseEnsemble,
+    find_best_expert,
+    update_faded_loss,
+)
+
+__all__ = ("NumberEnsemble",)
+
+MAX_DEVIATIONS = 10.0  # standard deviations: what lies beyond counts as this far from the mean
+MAX_LOSS = 1e3  # of a loss in standard deviations
+HUBER_DELTA = 0.1  # error in standard deviations from which a step no longer grows
+DAMPING = 1e-3  # of AdaGrad, so that first steps are short
+NLMS_REGULARIZER = 1e-2  # squared length that is added to the inputs' in the normalised step
+NORMALIZED, ADAGRAD, HEDGE = range(3)
+KINDS = np.array([NORMALIZED, ADAGRAD, ADAGRAD, HEDGE])
+LEARNING_RATES = np.array([0.05, 0.01, 0.03, 0.3])
+
+
+@exact_inlined
+def _hedge(
+    losses: NDArray[np.float64], able: NDArray[np.uint8], rate: float, weights: NDArray[np.float64]
+) -> None:
+    """Weights that fall exponentially with the faded loss (Freund and Schapire 1997)."""
+    lowest = np.inf
+    for k in range(able.size):
+        if able[k] != 0 and losses[COUNT, k] > 0.0:
+            lowest = min(lowest, losses[TOTAL, k] / losses[COUNT, k])
+    total = 0.0
+    for k in range(able.size):
+        weights[k] = 0.0
+        if able[k] != 0 and losses[COUNT, k] > 0.0:
+            mean = losses[TOTAL, k] / losses[COUNT, k]
+            weights[k] = math.exp(-rate * (mean - lowest) * losses[COUNT, k])
+        total += weights[k]
+    for k in range(able.size):
+        weights[k] = weights[k] / total if total > 0.0 else 0.0
+
+
+@exact_inlined
+def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
+    total = 0.0
+    for k in range(weights.size):
+        total += weights[k] * opinions[k]
+    return total
+
+
+@exact_inlined
+def _clip(z: float) -> float:
+    return min(max(z, -MAX_DEVIATIONS), MAX_DEVIATIONS)
+
+
+@exact_inlined
+def _step_mixer(
+    weights: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    opinions: NDArray[np.float64],
+    error: float,
+    rate: float,
+    kind: int,
+) -> None:
+    """A step of a mixer against its error, whose influence is bounded."""
+    if kind == HEDGE:
+        return
+    if kind == ADAGRAD:
+        slope = min(max(error / HUBER_DELTA, -1.0), 1.0)
+        for k in range(weights.size):
+            g = slope * opinions[k]
+            squares[k] += g * g
+            weights[k] -= rate * g / math.sqrt(squares[k] + DAMPING)
+        return
+    length = NLMS_REGULARIZER
+    for k in range(weights.size):
+        length += opinions[k] * opinions[k]
+    for k in range(weights.size):
+        weights[k] -= rate * min(max(error, -1.0), 1.0) * opinions[k] / length
+
+
+@exact_inlined
+def _mix(
+    opinions: NDArray[np.float64],
+    able: NDArray[np.uint8],
+    losses: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    final: NDArray[np.float64],
+    best: int,
+    said: NDArray[np.float64],  # shape=(mixers + 2,), written
+) -> None:
+    """The number of each mixer, of the best expert (the mean without any), of the final mixer."""
+    mixers = weights.shape[0]
+    for m in range(mixers):
+        if KINDS[m] == HEDGE:
+            _hedge(losses, able, LEARNING_RATES[m], weights[m])
+        said[m] = _clip(_dot(weights[m], opinions))
+    said[mixers] = opinions[best] if best >= 0 else 0.0
+    said[mixers + 1] = _clip(_dot(final, said[: mixers + 1]))
+
+
+@exact_kernel
+def _serve(
+    answers: NDArray[np.float64],  # shape=(candidates, n)
+    alive: NDArray[np.uint8],  # shape=(candidates, n)
+    truth: NDArray[np.float64],
+    center: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    learns: bool,
+    fading: float,
+    margin: float,
+    members: NDArray[np.uint8],
+    weights: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    final: NDArray[np.float64],
+    final_squares: NDArray[np.float64],
+    losses: NDArray[np.float64],
+    combined: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+    last: NDArray[np.float64],
+    scratch: NDArray[np.float64],  # shape=(experts + mixers + 2,)
+    flags: NDArray[np.uint8],  # the same, scratch
+    served: NDArray[np.float64],  # shape=(n,), written
+) -> None:
+    candidates, n = answers.shape
+    mixers = weights.shape[0]
+    opinions = scratch[: members.size]
+    said = scratch[members.size :]
+    able = flags[: members.size]
+    everyone = flags[members.size :]
+    for k in range(members.size):
+        able[k] = members[k]
+    for m in range(mixers + 2):
+        everyone[m] = 1
+    for i in range(n):
+        for k in range(candidates):
+            able[k] = members[k] if alive[k, i] != 0 else 0
+            z = (answers[k, i] - center[i]) / spread[i]
+            opinions[k] = _clip(z) if able[k] != 0 else 0.0
+        # The last target, and the mean of all.
+        z = (last[0] - center[i]) / spread[i] if last[1] > 0.0 else 0.0
+        opinions[candidates] = _clip(z) * able[candidates]
+        opinions[candidates + 1] = 0.0
+        best = find_best_expert(losses, able, chosen[0], margin)
+        chosen[0] = best if learns else chosen[0]
+        _mix(opinions, able, losses, weights, final, best, said)
+        served[i] = center[i] + spread[i] * said[chosen[1]]
+        if not learns or not math.isfinite(truth[i]):
+            continue
+        y = (truth[i] - center[i]) / spread[i]
+        for k in range(members.size):
+            if members[k] != 0:
+                loss = abs(opinions[k] - y) if able[k] != 0 else MAX_DEVIATIONS
+                update_faded_loss(losses, k, min(loss, MAX_LOSS), fading)
+        for m in range(mixers + 2):
+            update_faded_loss(combined, m, min(abs(said[m] - y), MAX_LOSS), fading)
+        chosen[1] = find_best_expert(combined, everyone, chosen[1], margin)
+        for m in range(mixers):
+            _step_mixer(weights[m], squares[m], opinions, said[m] - y, LEARNING_RATES[m], KINDS[m])
+        error = said[mixers + 1] - y
+        _step_mixer(final, final_squares, said[: mixers + 1], error, FINAL_LEARNING_RATE, ADAGRAD)
+        last[0] = truth[i]
+        last[1] = 1.0
+
+
+@final
+class NumberEnsemble(BaseEnsemble):
+    """Combines candidates' numbers by linear mixers learned online, in standard units.
+
+    The mixers move their weights by normalised least mean squares (Nagumo and Noda 1967), by
+    AdaGrad on Huber's loss, and by Hedge (Freund and Schapire 1997). The absolute error decides who
+    is served. No expert is a constant but the mean of all, so an offset that all candidates share
+    is not put right.
+
+    >>> ensemble = NumberEnsemble(2)
+    >>> truth = np.sin(np.arange(500.0))
+    >>> answers = np.stack([truth + 0.5, truth - 0.5])
+    >>> units = np.zeros(500), np.ones(500)
+    >>> served = ensemble.serve(answers, np.ones((2, 500), np.uint8), truth, *units)
+    >>> bool(np.abs(served - truth)[-100:].mean() < 0.1)
+    True
+    """
+
+    _mixers = len(LEARNING_RATES)
+    _arrays = (*BaseEnsemble._arrays, "last")
+
+    def _begin(self) -> None:
+        self.last = np.zeros(2)  # the last target, and 1 once there was one
+
+    def serve(
+        self,
+        answers: NDArray[np.float64],
+        alive: NDArray[np.uint8],
+        truth: NDArray[np.float64],
+        center: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        *,
+        learns: bool = True,
+    ) -> NDArray[np.float64]:
+        """Answer n samples in order, each before its truth is learned.
+
+        Args:
+            answers: shape=(candidates, n).
+            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
+            truth: shape=(n,), NaN where there is none.
+            center: shape=(n,), mean of the targets before each sample.
+            spread: shape=(n,), their standard deviation, > 0.
+            learns: Whether weights move and losses are noted.
+
+        Returns:
+            shape=(n,).
+        """
+        served = np.empty(answers.shape[1])
+        _serve(
+            answers,
+            alive,
+            truth,
+            center,
+            spread,
+            learns,
+            self.fading,
+            self.margin,
+            self.members,
+            self.weights,
+            self.squares,
+            self.final,
+            self.final_squares,
+            self.losses,
+            self.combined,
+            self.chosen,
+            self.last,
+            np.empty(self.experts + len(LEARNING_RATES) + 2),
+            np.empty(self.experts + len(LEARNING_RATES) + 2, np.uint8),
+            served,
+        )
+        return served
+
+    def answer(
+        self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
+    ) -> NDArray[np.float64]:
+        """Answer samples of which each might be the next, as `serve` would; nothing changes.
+
+        Any number of threads may ask at once, unless one of them learns.
+
+        Args:
+            answers: shape=(candidates, n).
+            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
+            scale: Mean and standard deviation, > 0, of the targets so far.
+        """
+        n = answers.shape[1]
+        center, spread = (np.full(n, number) for number in scale)
+        nothing = np.full(n, np.nan)
+        return self._aside().serve(answers, alive, nothing, center, spread, learns=False)
+
+    @classmethod
+    def _restored(cls, state: dict[str, Any]) -> Self:
+        self = cls(**cls._settings_of(state))
+        self._take_over(state)
+        if self.last[1] not in (0.0, 1.0):
+            raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
+        return self

@@ -1,0 +1,58 @@
+"""Which ensemble serves which task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.samples import Task
+from streamnet.selection.ensemble.base import PRIORS
+from streamnet.selection.ensemble.labels import LabelEnsemble
+from streamnet.selection.ensemble.numbers import NumberEnsemble
+
+__all__ = ("Ensemble", "build_averaging_state", "restore_ensemble", "select_members")
+
+Ensemble = LabelEnsemble | NumberEnsemble
+
+
+def select_members(lagged: list[bool]) -> NDArray[np.uint8]:
+    """Who is heard where nobody tells targets: no candidate that needs them, unless all do.
+
+    >>> select_members([False, True, False]).tolist()
+    [1, 0, 1, 0, 1]
+    """
+    members = np.ones(len(lagged) + PRIORS, np.uint8)
+    if not all(lagged):
+        members[: len(lagged)] = ~np.array(lagged, np.bool_)
+    members[len(lagged)] = 0
+    return members
+
+
+def build_averaging_state(task: Task, candidates: int) -> dict[str, Any]:
+    """The state of an ensemble that has learned nothing: every candidate counts the same.
+
+    Numbers are averaged; shares are multiplied, and the root taken.
+
+    >>> ensemble = restore_ensemble(Task.REGRESSION, build_averaging_state(Task.REGRESSION, 2))
+    >>> alive = np.ones((2, 1), np.uint8)
+    >>> ensemble.answer(np.array([[1.0], [2.0]]), alive, (0.0, 1.0)).tolist()
+    [1.5]
+    """
+    members = np.ones(candidates + PRIORS, np.uint8)
+    members[candidates:] = 0
+    kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
+    ensemble = kind(candidates, members=members)
+    ensemble.chosen[:] = -1, 0  # served is the first mixer, whose weights are equal at the start
+    return ensemble.export_state()
+
+
+def restore_ensemble(task: Task, state: dict[str, Any]) -> Ensemble:
+    """The ensemble whose state this is.
+
+    Raises:
+        ModelFileError: If the parts of the state do not fit together.
+    """
+    kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
+    return kind.restore_state(state)

@@ -1,0 +1,115 @@
+"""Line numbers of the keys in a TOML text.
+
+The standard library's parser does not report them, so a text that it has accepted is scanned a
+second time, for its tables and keys only.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ("KeyPath", "find_line", "format_syntax_error", "locate_keys")
+
+KeyPath = tuple[str | int, ...]
+"""Names of tables and keys from the outside in; a number stands for a place in a list."""
+
+# Strings and comments first: whatever stands in them is no structure.
+_LEXEME = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}'
+    r"|'''.*?'{3,5}"
+    r'|"(?:\\.|[^"\\\n])*"'
+    r"|'[^'\n]*'"
+    r"|\#[^\n]*"
+    r"|\n"
+    r"|[\[\]{}=.,]"
+    r"|[^\s\[\]{}=.,\"'#]+",
+    re.DOTALL,
+)
+
+
+def locate_keys(text: str) -> dict[KeyPath, int]:
+    """The 1-based line of each table and key of a valid TOML text, except within inline values.
+
+    >>> locate_keys("run.seed = 1")
+    {('run',): 1, ('run', 'seed'): 1}
+    """
+    lines: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    for line, lexemes in _statements(text):
+        keys = _key_names(lexemes)
+        if lexemes[0] == "[":
+            is_list = lexemes[1] == "["
+            table = _open_table(keys, counts, is_list=is_list)
+            lines.setdefault(table, line)
+        else:
+            for n in range(1, len(keys) + 1):
+                lines.setdefault((*table, *keys[:n]), line)
+    return lines
+
+
+def find_line(path: KeyPath, lines: Mapping[KeyPath, int]) -> int:
+    """Line of the key, or of the nearest thing around it that has one; 0 if there is none."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 0)
+
+
+def format_syntax_error(text: str, message: str) -> str:
+    """What `tomllib` says is wrong with ``text``, with ``line:column:`` in front if it tells.
+
+    >>> format_syntax_error("a = ", "Invalid value (at end of document)")
+    '1:5: not valid TOML: Invalid value'
+    """
+    if found := re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL):
+        return f"{found[2]}:{found[3]}: not valid TOML: {found[1]}"
+    reason = message.removesuffix(" (at end of document)")
+    if reason == message:
+        return f" not valid TOML: {reason}"
+    *before, last = text.split("\n")
+    return f"{len(before) + 1}:{len(last) + 1}: not valid TOML: {reason}"
+
+
+def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Each table header or key with its value, as lexemes, and the line where it starts."""
+    line, start, depth = 1, 1, 0
+    lexemes: list[str] = []
+    for match in _LEXEME.finditer(f"{text}\n"):
+        lexeme = match[0]
+        if lexeme[0] not in "#\n":
+            start = start if lexemes else line
+            lexemes.append(lexeme)
+            depth += (lexeme in ("[", "{")) - (lexeme in ("]", "}"))
+        elif lexeme == "\n" and depth == 0 and lexemes:
+            yield start, lexemes
+            lexemes = []
+        line += lexeme.count("\n")
+
+
+def _key_names(lexemes: list[str]) -> list[str]:
+    """Names of a header, or of what stands before the equals sign."""
+    stop = lexemes.index("=") if lexemes[0] != "[" else len(lexemes)
+    names = (lexeme for lexeme in lexemes[:stop] if lexeme not in ("[", "]", "."))
+    return [_unquote(name) for name in names]
+
+
+def _unquote(name: str) -> str:
+    return str(tomllib.loads(f"key = {name}")["key"]) if name[0] in "\"'" else name
+
+
+def _open_table(keys: Iterable[str], counts: dict[KeyPath, int], *, is_list: bool) -> KeyPath:
+    """Path of the table that a header opens; within a list of tables that is the last one."""
+    *outer, last = keys
+    table: KeyPath = ()
+    for key in outer:
+        table = _current_element((*table, key), counts)
+    table = (*table, last)
+    if is_list:
+        counts[table] = counts.get(table, 0) + 1
+    return _current_element(table, counts)
+
+
+def _current_element(table: KeyPath, counts: Mapping[KeyPath, int]) -> KeyPath:
+    return (*table, counts[table] - 1) if table in counts else table

@@ -1,0 +1,193 @@
+"""JSON Lines: one JSON object per line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+from msgspec import DecodeError, ValidationError
+from msgspec.json import Decoder
+
+from streamnet.errors import DataError, SchemaError
+from streamnet.samples import Block, Schema
+from streamnet.sources.columns import Columns
+from streamnet.sources.inference import WHITESPACE, infer_kind, infer_task
+from streamnet.sources.rejection import Reason, Rejection, shorten
+from streamnet.sources.rows import ConvertedRows, RowConverter
+from streamnet.sources.text.format import MAX_RECORD_BYTES, Chunk, Head, TextFormat
+from streamnet.sources.text.inference_warnings import warn_of_misread_columns
+from streamnet.sources.text.records import RecordRules, Records
+
+__all__ = ("JsonLinesFormat",)
+
+MAX_RECORDS = 1 << 20  # more than a chunk has
+MIN_RECORDS = 16
+SCALARS = (int, float, str, bool)
+NOT_AN_OBJECT = Rejection(Reason.JSON, "the line is JSON, but not an object")
+
+
+@final
+class JsonLinesFormat(TextFormat):
+    """One JSON object a line, with its features and target by name, in any order.
+
+    A name that is absent is a missing value. A name that first comes up behind the head extends
+    the schema at that sample; where `Columns.most_fields` are there already, the line is rejected.
+    Where the schema was given, as for a model's answers, names that it lacks are not looked at.
+
+    >>> head = Head("f.jsonl", b'{"age": 39, "income": "low"}', 0, True)
+    >>> JsonLinesFormat(Columns(target="income")).begin(head).numbers
+    ('age',)
+    """
+
+    def __init__(self, columns: Columns, *, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        self._columns = columns
+        self._reading = columns.reading(typed=True)
+        self._rules = RecordRules(longest=max_record_bytes)
+        self._decode = Decoder().decode
+        self._conversion: RowConverter
+        self._most = MAX_RECORDS  # records that are decoded at once
+
+    @property
+    def name(self) -> str:
+        """Name of the format."""
+        return "jsonl"
+
+    @property
+    def rules(self) -> RecordRules:
+        """A record is a line."""
+        return self._rules
+
+    def begin(self, head: Head) -> Schema:
+        """Tell names, kinds and task from the head of the first file."""
+        records = head.records(self._rules, self._columns.head)
+        if not records.begin.size:
+            raise head.empty(self._rules)
+        values: dict[str, list[Any]] = {}
+        for begin, end in zip(records.begin.tolist(), records.end.tolist(), strict=True):
+            sample = self._object(head.data[begin:end])
+            if isinstance(sample, dict):
+                self._collect(sample, values)
+        first = head.data[records.begin[0] : records.end[0]].strip()
+        # An array in a line of its own among objects is a bad record, as any other.
+        if first.startswith(b"[") and not (values and self._object(first) == NOT_AN_OBJECT):
+            raise DataError(
+                f"{head.file} is a JSON array, but must have one JSON object a line"
+                " (jq -c '.[]' makes that of it)"
+            )
+        if not values:
+            raise self._make_no_object_error(head, records)
+        schema = self._schema_of(head.file, values)
+        most = self._columns.most_fields
+        if self._columns.grows and len(schema.fields) > most:
+            raise SchemaError(
+                f"{head.file} has {len(schema.fields)} names in its first lines, but there may be "
+                f"{most} features (most_fields)"
+            )
+        self.restore_state({}, schema)
+        return schema
+
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Take over the names that are known."""
+        del state
+        self._conversion = RowConverter(self._columns, self._reading)
+        self._conversion.schema = schema
+
+    def read(self, chunk: Chunk) -> tuple[Block, int]:
+        """The samples of a chunk, up to the one that brings a new name."""
+        # Where names come up all the time, few records are decoded again and again.
+        chunk = chunk.first(min(len(chunk), self._most))
+        samples = []
+        at = []  # where each of them stands among the records
+        problems: dict[int, Rejection] = {}
+        for row, good in enumerate(chunk.good().tolist()):
+            if good:
+                found = self._object(chunk.raw(row))
+                if isinstance(found, dict):
+                    samples.append(found)
+                    at.append(row)
+                else:
+                    problems[row] = found
+        if not samples:
+            return self._convert_none(chunk, problems), len(chunk)
+        rows = self._conversion.convert(samples)
+        used = len(chunk) if rows.used == len(samples) else at[rows.used]
+        self._most = max(2 * used, MIN_RECORDS)
+        part = chunk.first(used)
+        problems = {row: problem for row, problem in problems.items() if row < used}
+        problems.update((at[row], problem) for row, problem in rows.problems.items())
+        rows = _spread(rows, np.array(at[: rows.used]), used)
+        return part.block(rows.schema, rows.numbers, rows.words, rows.target, problems), used
+
+    def _object(self, line: bytes) -> dict[str, Any] | Rejection:
+        try:
+            found = self._decode(line)
+        except ValidationError as error:  # of all values only numbers can be out of range
+            return Rejection(Reason.NOT_FINITE, f"a number is too large ({error})")
+        except DecodeError as error:
+            return Rejection(Reason.JSON, str(error))
+        except RecursionError:
+            return Rejection(Reason.JSON, "the JSON is nested too deeply")
+        except UnicodeDecodeError:
+            return Rejection(Reason.JSON, "a text in the JSON is not Unicode")
+        if isinstance(found, dict):
+            return found
+        return NOT_AN_OBJECT
+
+    def _make_no_object_error(self, head: Head, records: Records) -> DataError:
+        """The error that says why none of the first lines holds an object."""
+        line = head.data[records.begin[0] : records.end[0]].strip()
+        if line.startswith(b"{") and not line.endswith(b"}"):
+            return DataError(
+                f"{head.file} has JSON over several lines, but must have one object a line"
+                " (jq -c . makes that of it)"
+            )
+        found = self._object(line)
+        why = found.detail if isinstance(found, Rejection) else "the object is empty"
+        return DataError(
+            f"{head.file} has no JSON object in its first lines: "
+            f"line {1 + int(records.line[0])} has {shorten(line)}: {why}"
+        )
+
+    def _collect(self, sample: dict[str, Any], values: dict[str, list[Any]]) -> None:
+        for name, value in sample.items():
+            known = values.setdefault(name, [])
+            if isinstance(value, SCALARS) and not self._reading.is_missing(value):
+                known.append(value.strip(WHITESPACE) if isinstance(value, str) else value)
+
+    def _schema_of(self, file: str, values: dict[str, list[Any]]) -> Schema:
+        found: dict[str, list[str]] = {}
+
+        def known(name: str) -> list[Any]:
+            """The values of a column whose kind or task is asked for; texts may be doubted."""
+            if all(isinstance(value, str) for value in values[name]):
+                found[name] = values[name]
+            return values[name]
+
+        schema = self._columns.build_schema(
+            file,
+            list(values),
+            lambda name: infer_kind(known(name), typed=True),
+            lambda: infer_task(known(str(self._columns.target)), typed=True),
+            sparse=True,
+        )
+        warn_of_misread_columns(file, schema, found, self._columns.missing, typed=True)
+        return schema
+
+    def _convert_none(self, chunk: Chunk, problems: dict[int, Rejection]) -> Block:
+        rows = _spread(self._conversion.none(), np.empty(0, np.int64), len(chunk))
+        return chunk.block(rows.schema, rows.numbers, rows.words, rows.target, problems)
+
+
+def _spread(rows: ConvertedRows, at: np.ndarray, count: int) -> ConvertedRows:
+    """The rows at these places among ``count``; what is between means nothing."""
+    if len(at) == count:
+        return rows
+    arrays = [rows.numbers, *rows.words, *([] if rows.target is None else [rows.target])]
+    spread = []
+    for array in arrays:
+        wide = np.zeros((count, *array.shape[1:]), array.dtype)
+        wide[at] = array
+        spread.append(wide)
+    target = None if rows.target is None else spread.pop()
+    return rows._replace(used=count, numbers=spread[0], words=tuple(spread[1:]), target=target)

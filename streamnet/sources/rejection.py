@@ -1,0 +1,172 @@
+"""Why a record is rejected, and how rejected records are taken out of a block."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from streamnet.samples import Block, DeadLetter, Position, Schema, Task
+from streamnet.sources.dates import is_any_time
+from streamnet.sources.inference import WHITESPACE, is_number
+
+__all__ = (
+    "Reason",
+    "Rejection",
+    "decode_record",
+    "drop_rejected",
+    "make_rejection_block",
+    "shorten",
+    "to_text",
+)
+
+MAX_RAW_CHARACTERS = 4096
+MAX_RAW_BYTES = 4 * MAX_RAW_CHARACTERS  # which hold so many characters at least
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+MAX_SHOWN_CHARACTERS = 60
+
+
+class Reason(StrEnum):
+    """The codes in `DeadLetter.reason`.
+
+    ================ ==========================================================================
+    arity            the record has more or fewer fields than the file has columns
+    number           a word where a number is needed
+    not-finite       NaN, infinity, or a number too large for 64 bits
+    time             no date or timestamp, and no seconds since 1970, where one is needed
+    quote            a quote that is never closed, or text right behind a closing quote
+    json             not a JSON object
+    encoding         not UTF-8
+    target-missing   no target
+    target-number    the target of a regression is not a finite number
+    too-long         longer than ``max_record_bytes``
+    index            libSVM: an index that is no integer, negative, twice there or out of order
+    type             a value of a kind that is no feature, such as a list
+    new-column       a feature that is new, where that was not to be
+    missing-column   a feature that is known has no value in the record, not even an empty one
+    gap              no record: a followed file was cut or replaced, and what it held is lost
+    fields           a feature that is new, where there are as many as there may be
+    ================ ==========================================================================
+    """
+
+    ARITY = "arity"
+    NUMBER = "number"
+    NOT_FINITE = "not-finite"
+    TIME = "time"
+    QUOTE = "quote"
+    JSON = "json"
+    ENCODING = "encoding"
+    TARGET_MISSING = "target-missing"
+    TARGET_NUMBER = "target-number"
+    TOO_LONG = "too-long"
+    INDEX = "index"
+    TYPE = "type"
+    FIELDS = "fields"
+    NEW_COLUMN = "new-column"
+    MISSING_COLUMN = "missing-column"
+    GAP = "gap"
+
+
+RULES = {
+    Reason.NUMBER: "which is not a number",
+    Reason.NOT_FINITE: "which is not a finite number",
+    Reason.TIME: "which is not a date or time, nor a number of seconds since 1970",
+    Reason.TYPE: "which is no number, text, truth value or time",
+    Reason.TARGET_NUMBER: "which is not a finite number, as the target of a regression must be",
+}
+
+TEXT_RULE = "which is a text where the first ones are numbers"
+OVERRIDES = {Reason.NUMBER: "--kind {}=number", Reason.TARGET_NUMBER: "--task regression"}
+
+DATE_ORDER_RULE = (
+    "which is not a date or time in the order of its kind: day_first or month_first tells it"
+)
+
+
+class Rejection(NamedTuple):
+    """What is wrong with a record: a code and a sentence."""
+
+    reason: Reason
+    detail: str
+
+    @classmethod
+    def for_value(cls, reason: Reason, column: str, value: object) -> Rejection:
+        """The problem of one value of a column."""
+        if reason is Reason.TARGET_MISSING:
+            why = "" if value is None else f": {shorten(value)} stands for a missing value"
+            return cls(reason, f"the target {column!r} is missing{why}")
+        rule = RULES[reason]
+        if reason in OVERRIDES and isinstance(value, str) and _is_finite(value):
+            rule = f"{TEXT_RULE}: {OVERRIDES[reason].format(column)} reads it as a number"
+        if reason is Reason.TIME and isinstance(value, str) and is_any_time(value.strip()):
+            rule = DATE_ORDER_RULE
+        return cls(reason, f"column {column!r} has {shorten(value)}, {rule}")
+
+    def letter(self, source: str, mark: np.ndarray, raw: str | bytes) -> DeadLetter:
+        """The dead letter of the record that starts at ``mark`` (offset, record, line)."""
+        line = int(mark[2]) or None
+        text = decode_record(raw) if isinstance(raw, bytes) else raw[:MAX_RAW_CHARACTERS]
+        exact = _encode_base64(raw, text) if isinstance(raw, bytes) else None
+        return DeadLetter(source, int(mark[0]), line, str(self.reason), self.detail, text, exact)
+
+
+def _is_finite(text: str) -> bool:
+    """Whether a text is a number, so that at most its type is wrong."""
+    return is_number(text.strip(WHITESPACE)) and math.isfinite(float(text))
+
+
+def shorten(value: object) -> str:
+    """A value as it stands in a sentence, cut to a readable length."""
+    text = decode_record(value) if isinstance(value, bytes) else to_text(value)
+    if len(text) > MAX_SHOWN_CHARACTERS:
+        text = f"{text[:MAX_SHOWN_CHARACTERS]}..."
+    return f"'{text}'"
+
+
+def to_text(value: object) -> str:
+    """A value as text, however deep it is nested and however large its numbers are."""
+    try:
+        return str(value)
+    except ValueError:  # Python writes no more than 4,300 digits
+        digits = "a whole number of too many digits"
+        return digits if isinstance(value, int) else f"a {type(value).__name__} with {digits}"
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply"
+
+
+def decode_record(raw: bytes) -> str:
+    """The text of a record for a person: whatever is not UTF-8 is marked, the rest is cut."""
+    return raw[:MAX_RAW_BYTES].decode("utf-8", "replace")[:MAX_RAW_CHARACTERS]
+
+
+def _encode_base64(raw: bytes, text: str) -> str | None:
+    """Bytes for a program, None where ``text``, which `decode_record` made of them, tells them
+    all."""
+    if REPLACED not in text or raw.startswith(text.encode()):
+        return None
+    return b64encode(raw[:MAX_RAW_BYTES]).decode()
+
+
+def make_rejection_block(schema: Schema, end: Position, letter: DeadLetter) -> Block:
+    """A block without samples, which holds one rejected record."""
+    numbers = np.empty((0, len(schema.numbers)), np.float64)
+    words = tuple(np.empty(0, np.object_) for _ in schema.words)
+    kind = np.float64 if schema.task is Task.REGRESSION else np.object_
+    target = None if schema.target is None else np.empty(0, kind)
+    marks = np.array([end[1:]], np.int64)
+    return Block(schema, end.source, numbers, words, target, marks, rejected=(letter,))
+
+
+def drop_rejected(block: Block, letters: Mapping[int, DeadLetter]) -> Block:
+    """``block`` without the rows numbered in ``letters``, which become its rejected records."""
+    if not letters:
+        return block
+    good = np.ones(len(block), np.bool_)
+    good[list(letters)] = False
+    rejected = tuple(letters[row] for row in sorted(letters))
+    return replace(block.take(np.flatnonzero(good)), rejected=rejected)

@@ -1,0 +1,1 @@
+"""Parsing of text: records, fields, dialects and what their first records tell."""

@@ -1,0 +1,1 @@
+"""Sources that wrap another source: limit, repeat, shuffle, retry, schema drift."""

@@ -1,0 +1,194 @@
+"""Validation of arguments: numbers and flags as plain Python values, and installed extras."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from numbers import Integral, Real
+from operator import index
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from streamnet.errors import ConfigurationError
+
+__all__ = (
+    "as_flags",
+    "as_kernel_array",
+    "check_array",
+    "check_bool",
+    "check_extra",
+    "check_integer",
+    "check_number",
+    "check_seed",
+    "to_builtins",
+    "to_signed_seed",
+)
+
+
+def as_kernel_array(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
+    """``values`` as a C-ordered, writable array of ``dtype``; copied only where it is not one.
+
+    Anything else would make numba compile a kernel once more. What the type can't hold becomes
+    infinite, without a warning: what stands for an answer that nobody gave may be any number.
+    """
+    if type(values) is np.ndarray and values.dtype == dtype and values.flags.carray:
+        return values
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = np.ascontiguousarray(values, dtype)
+    return array if array.flags.writeable else array.copy()
+
+
+def as_flags(values: ArrayLike | None, default: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``values`` as 0 or 1 in the shape of ``default``, which stands for None.
+
+    Raises:
+        ValueError: if ``values`` can't be broadcast to that shape.
+    """
+    if values is None:
+        return default
+    array = as_kernel_array(values, np.uint8)
+    if array.shape != default.shape:
+        array = np.ascontiguousarray(np.broadcast_to(array, default.shape))
+    return array
+
+
+def check_integer(name: str, value: object) -> int:
+    """A whole number, whichever type of whole number it has.
+
+    Args:
+        name: Of the setting.
+        value: What was given.
+
+    Raises:
+        ConfigurationError: If it is none.
+
+    >>> import numpy as np
+    >>> check_integer("units", np.uint8(3))
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigurationError(f"{name} is {value!r}, but must be a whole number")
+    return int(value)
+
+
+def check_number(name: str, value: object) -> float:
+    """A number, whichever type it has; a whole one stays one.
+
+    Args:
+        name: Of the setting.
+        value: What was given.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ConfigurationError(f"{name} is {value!r}, but must be a number")
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def check_bool(name: str, value: object) -> bool:
+    """True or False, also numpy's.
+
+    Args:
+        name: Of the setting.
+        value: What was given.
+
+    Raises:
+        ConfigurationError: If it is something else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ConfigurationError(f"{name} is {value!r}, but must be True or False")
+    return bool(value)
+
+
+def check_array(name: str, given: ArrayLike) -> NDArray[np.float64]:
+    """Numbers as an array, whichever shape they have.
+
+    Args:
+        name: Of the argument.
+        given: What was given.
+
+    Raises:
+        ConfigurationError: If one is none, or rows differ in length.
+
+    >>> check_array("answers", [1, 2.5])
+    array([1. , 2.5])
+    """
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"{name} is {given!r:.80}, but must be numbers, as many in each row"
+        ) from error
+
+
+def to_builtins(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name with Python's own numbers in place of numpy's, and types by their names.
+
+    Args:
+        settings: Values, and mappings of them.
+
+    >>> import numpy as np
+    >>> to_builtins({"alpha": np.float64(0.5), "encoder": {"clip": np.int64(3)}})
+    {'alpha': 0.5, 'encoder': {'clip': 3}}
+    """
+    return {name: _to_builtin(value) for name, value in settings.items()}
+
+
+def _to_builtin(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return to_builtins(value)
+    if isinstance(value, np.dtype | type):
+        return np.dtype(value).name
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def check_extra(extra: str, *packages: str) -> None:
+    """Refuse to go on without the packages of an extra.
+
+    Raises:
+        ConfigurationError: If one is not installed.
+
+    >>> check_extra("serve", "json", "nowhere")
+    Traceback (most recent call last):
+    streamnet.errors.ConfigurationError: nowhere is not installed, but is needed for this:
+    pip install 'streamnet[serve]'
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise ConfigurationError(
+                f"{package} is not installed, but is needed for this: "
+                f"pip install 'streamnet[{extra}]'"
+            )
+
+
+def check_seed(given: SupportsIndex) -> int:
+    """A seed as a whole number of Python, whichever type of whole number it has.
+
+    Raises:
+        ConfigurationError: It is no whole number, or not from 0 to 2**64 - 1.
+    """
+    try:
+        seed = index(given)
+    except TypeError:
+        seed = -1
+    if not 0 <= seed < 1 << 64:
+        raise ConfigurationError(
+            f"seed is {given!r}, but must be a whole number from 0 to 2**64 - 1"
+        )
+    return seed
+
+
+def to_signed_seed(given: SupportsIndex) -> int:
+    """A seed as kernels take whole numbers: the one with the same 64 bits where they are signed.
+
+    Raises:
+        ConfigurationError: As for `check_seed`.
+
+    >>> to_signed_seed(7), to_signed_seed(2**64 - 7)
+    (7, -7)
+    """
+    seed = check_seed(given)
+    return seed - (1 << 64) if seed >> 63 else seed

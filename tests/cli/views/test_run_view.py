@@ -1,0 +1,145 @@
+"""What a person sees of a run: lines in a pipe, a picture on a terminal."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import cast
+
+import anyio
+import pytest
+from rich.console import Console, RenderableType
+
+from streamnet.cli.views import run
+from streamnet.cli.views.run import render_summary
+from streamnet.pipeline import Pipeline, PipelineStatistics
+from streamnet.reporting.progress import LeaderBoard, LeaderBoardRow
+from streamnet.runs.replay import Replay
+from streamnet.samples import Task
+from streamnet.settings.run import RunSettings, apply_overrides
+from tests.cli.invocation import csv_text, rows
+
+
+@pytest.fixture
+def replaying(tmp_path: Path) -> Replay:
+    """A run of 900 samples that has not begun."""
+    path = tmp_path / "good.csv"
+    path.write_text(csv_text(rows(900)), encoding="utf-8")
+    values = {"source.files": [str(path)], "source.target": "label", "population.candidates": 4}
+    return Replay(apply_overrides(RunSettings(), values))
+
+
+def drawn(picture: RenderableType, width: int, height: int = 40, encoding: str = "utf-8") -> str:
+    """The picture as a terminal without colours shows it."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=file, width=width, height=height, color_system=None)
+    console.print(picture)
+    file.seek(0)
+    return file.read()
+
+
+def test_the_headline_names_what_is_about_to_run(replaying: Replay) -> None:
+    words = run.headline(replaying)
+    for phrase in ("streamnet ", "good.csv", "target label", "4 candidates"):
+        assert phrase in words
+    assert "\n" not in words
+
+
+def test_a_picture_of_a_run_that_has_not_begun_says_so(replaying: Replay) -> None:
+    words = drawn(run.LiveView(replaying.pipeline), 80)
+    assert "opening" in words
+    assert "accuracy" not in words
+
+
+def test_a_line_tells_samples_measure_and_baselines(replaying: Replay) -> None:
+    anyio.run(replaying.run)
+    words = run.status_line(replaying.pipeline)
+    for phrase in ("900 samples", "accuracy 0.9", "majority 0.", "no-change 0.", "champion"):
+        assert phrase in words
+    assert "\n" not in words
+
+
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 100, 200])
+def test_a_picture_fits_its_terminal(replaying: Replay, width: int) -> None:
+    result = anyio.run(replaying.run)
+    words = drawn(run.LiveView(replaying.pipeline), width)
+    assert max(map(len, words.splitlines())) <= width
+    for phrase in ("900 samples", "accuracy so far", "majority", "leader board", "loss now"):
+        assert phrase in words
+    assert "accuracy over time" in words
+    losses = [row["loss"] for row in result.report["candidates"]]
+    assert len(losses) == 4
+    for loss in losses:
+        assert f"{loss:.4f}" in words
+    assert f"{result.report['served']['accuracy']:.4f}" in words
+    assert ("▶" in words, "▁" in words) == (True, True)
+
+
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 200])
+def test_the_summary_fits_its_terminal_and_loses_no_figure(replaying: Replay, width: int) -> None:
+    result = anyio.run(replaying.run)
+    words = drawn(render_summary(replaying, result, width), width)
+    assert max(map(len, words.splitlines())) <= width
+    measures = [result.report["served"], *result.report["baselines"].values()]
+    for one in measures:
+        for name in ("accuracy", "balanced_accuracy", "kappa", "log_loss"):
+            assert f"{one[name]:.4f}".replace("-0.0000", "0.0000") in words
+    assert "…" not in words
+
+
+def test_a_picture_for_a_terminal_without_unicode_is_ascii(replaying: Replay) -> None:
+    anyio.run(replaying.run)
+    words = drawn(run.LiveView(replaying.pipeline), 100, encoding="ascii")
+    assert "leader board" in words
+    assert "?" not in words
+
+
+class Standing:
+    """Stands for a pipeline at a moment that is hard to come by."""
+
+    def __init__(self, board: LeaderBoard, now: PipelineStatistics) -> None:
+        self.board = lambda: board
+        self.statistics = lambda: now
+
+
+@pytest.mark.parametrize(("encoding", "marks"), [("utf-8", "▶✗"), ("ascii", ">x")])
+def test_the_champion_and_who_is_quarantined_are_marked(encoding: str, marks: str) -> None:
+    rows_ = (
+        LeaderBoardRow(0, "tanh 32", 0.5, True, False),
+        LeaderBoardRow(1, "relu 64", math.inf, False, True),
+    )
+    board = LeaderBoard(Task.CLASSIFICATION, 9, "accuracy", 0.5, {"majority": 0.25}, rows_, (), ())
+    now = PipelineStatistics(9, 3, 1.0, 0.1, None, "tanh 32", 1, ())
+    standing = cast("Pipeline", Standing(board, now))
+    lines = drawn(run.LiveView(standing), 100, encoding=encoding).splitlines()
+    champion, quarantined = (next(x for x in lines if name in x) for name in ("tanh", "relu"))
+    assert marks[0] in champion
+    assert marks[1] in quarantined
+    assert "-" in quarantined  # no loss
+    assert "3 rejected" in "".join(lines)
+    assert "%" not in "".join(lines)  # nobody knows how much of it there is
+    assert "3 rejected" in run.status_line(standing)
+
+
+def test_many_files_are_counted_in_the_headline(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.csv" for name in "abcde"]
+    for path in paths:
+        path.write_text(csv_text(rows(20)), encoding="utf-8")
+    values = {"source.files": [str(path) for path in paths], "source.target": "label"}
+    words = run.headline(Replay(apply_overrides(RunSettings(), values)))
+    assert f"{paths[2]} and 2 more, target label" in words
+
+
+def test_a_low_terminal_gets_a_short_leader_board(replaying: Replay) -> None:
+    anyio.run(replaying.run)
+    picture = run.LiveView(replaying.pipeline)
+    high, low = (drawn(picture, 100, height) for height in (60, 18))
+    assert len(high.splitlines()) - len(low.splitlines()) == 1
+
+
+def test_a_picture_of_a_run_that_is_stopping_says_so(replaying: Replay) -> None:
+    anyio.run(replaying.run)
+    words = drawn(run.LiveView(replaying.pipeline, stopping=True), 100)
+    assert "stopping" in words
+    assert "left" not in words

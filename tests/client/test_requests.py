@@ -1,0 +1,70 @@
+"""Requests in parts: as large as may be, smaller where a daemon wants them so, none twice."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.client.requests import Request, SplitRequest
+from streamnet.errors import RefusedError
+
+
+def parts_of(sizes: list[int]) -> SplitRequest[list[int]]:
+    return SplitRequest(
+        "sample",
+        sizes,
+        lambda part: Request("POST", "", list[int], params={"part": f"{part.start}:{part.stop}"}),
+        lambda answers: [number for answer in answers for number in answer],
+    )
+
+
+def answered(
+    parts: SplitRequest[list[int]], refusal: RefusedError, most: int, wrong: int
+) -> list[range]:
+    """The ranges that are asked for; more than so many things, and one of them, are refused."""
+    asks = parts.asks()
+    ask, asked = next(asks), []
+    joined = None
+    while joined is None:
+        start, stop = map(int, ask.params["part"].split(":"))
+        asked.append(range(start, stop))
+        refused = stop - start > most or wrong in asked[-1]
+        try:
+            ask = asks.throw(refusal) if refused else asks.send(list(asked[-1]))
+        except StopIteration as end:
+            joined = end.value
+    assert joined == list(range(len(parts.sizes)))
+    return asked
+
+
+@given(sizes=st.lists(st.integers(1, 1 << 19), max_size=60), most=st.integers(1, 100))
+def test_each_thing_is_answered_once_and_in_its_place(sizes: list[int], most: int) -> None:
+    asked = answered(parts_of(sizes), RefusedError("too much", 413), most, wrong=-1)
+    assert all(len(part) <= 1 or sum(sizes[i] for i in part) <= 1 << 18 for part in asked)
+
+
+def test_few_go_as_one_request_and_none_too() -> None:
+    refusal = RefusedError("too much", 413)
+    assert answered(parts_of([100] * 1000), refusal, 1000, -1) == [range(1000)]
+    assert answered(parts_of([]), refusal, 1000, -1) == [range(0)]
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 500, 1234, 2499])
+def test_the_one_that_is_wrong_is_found_by_few_requests(wrong: int) -> None:
+    for refusal in (
+        RefusedError("sample 0: no number", 422, number=0, detail="no number"),
+        RefusedError("no number", 422),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            answered(parts_of([100] * 2500), refusal, 5000, wrong)
+        assert str(caught.value) == f"sample {wrong}: no number"
+        assert (caught.value.number, caught.value.detail) == (wrong, "no number")
+
+
+@pytest.mark.parametrize("status", [0, 401, 404, 409, 429, 500])
+def test_what_fewer_would_not_mend_is_told_as_it_is(status: int) -> None:
+    refusal = RefusedError("no", status)
+    with pytest.raises(RefusedError) as caught:
+        answered(parts_of([100] * 10), refusal, 5, -1)
+    assert caught.value is refusal

@@ -1,0 +1,369 @@
+"""A hosted model: what is accepted is learned once, what is answered can be asked about later."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import numpy as np
+import pytest
+
+from streamnet.daemon.predictions import Outcome
+from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
+from streamnet.modelfiles import Model
+from streamnet.pipeline import Pipeline
+from streamnet.sources import IterableSource
+from tests.conftest import Runner
+from tests.daemon.app_client import client_beside
+from tests.daemon.hosted_models import hosting, hosting_all, learned, left, rows, settings_of, until
+
+T = TypeVar("T")
+
+
+def there(value: T | None) -> T:
+    """What surely is not None."""
+    assert value is not None
+    return value
+
+
+def test_what_comes_in_pieces_is_learned_like_a_replay(run: Runner, tmp_path: Path) -> None:
+    stream = rows(500)
+
+    async def main() -> tuple[Any, dict[str, Any]]:
+        async with hosting(tmp_path) as hosted:
+            text = "".join(json.dumps(row) + "\n" for row in stream[:100]).encode()
+            first = await hosted.learn(text)
+            await hosted.learn(stream[100:101], durable=False)
+            last = await hosted.learn(stream[101:])
+            assert (first.first, first.last, last.first, last.last) == (0, 99, 101, 499)
+            await learned(hosted, 500)
+            champion = there(await there(hosted._life).pipeline.glance())
+            return champion.model.outputs(stream), hosted.status()
+
+    outputs, status = run(main)
+    assert (status["accepted"], status["learned"], status["in_flight"]) == (500, 500, 0)
+    pipeline = Pipeline(
+        IterableSource(stream, target="y"),
+        candidates=[table.candidate() for table in settings_of().population.candidate or ()],
+        evolution={"every": 0},
+        round_size=64,
+        seed=3,
+    )
+    np.testing.assert_array_equal(outputs, run(pipeline.run).model.outputs(stream))
+
+
+def test_a_model_that_was_stopped_goes_on_to_the_bit(run: Runner, tmp_path: Path) -> None:
+    async def main(folder: Path, stops: list[int]) -> None:
+        for start, stop in zip([0, *stops], [*stops, 600], strict=True):
+            async with hosting(folder) as hosted:
+                await hosted.learn(rows(stop - start, start))
+                if stop == 600:  # otherwise it is stopped wherever it is
+                    await learned(hosted, 600)
+
+    run(main, tmp_path / "whole", [])
+    run(main, tmp_path / "stopped", [1, 250, 251])
+    stopped, whole = left(tmp_path / "stopped"), left(tmp_path / "whole")
+    assert stopped[0] == whole[0] == 600
+    assert stopped[1] == whole[1]
+
+
+def test_it_answers_as_soon_as_something_is_learned(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            with pytest.raises(NotReadyError, match="nothing was learned"):
+                hosted.predict({"x": 1})
+            assert hosted.champion() is None
+            await hosted.learn(rows(3))
+            await hosted.published()
+            predictions = hosted.predict(rows(5))
+            assert predictions.shares is not None
+            np.testing.assert_allclose(predictions.shares.sum(axis=1), 1.0)
+            assert set(predictions.values) <= set("abc")
+            generations = [predictions.generation]
+            for part in range(20):
+                await hosted.learn(rows(50, 50 * part))
+                await anyio.sleep(0.01)
+                generations.append(hosted.predict(rows(1)[0]).generation)
+            assert generations == sorted(generations)
+            assert there(hosted.champion())["generation"] >= generations[-1]
+            last = generations[-1]
+        async with hosting(tmp_path) as hosted:
+            await hosted.published()
+            assert hosted.predict(rows(1)).generation > last
+
+    run(main)
+
+
+def test_a_key_is_taken_once(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            receipt = await hosted.learn(rows(10), key="k")
+            again = await hosted.learn(rows(10), key="k", durable=False)
+            assert again == receipt._replace(duplicate=True)
+            with pytest.raises(ConflictError, match="key 'k' was used for other samples"):
+                await hosted.learn(rows(11), key="k")
+        async with hosting(tmp_path) as hosted:
+            assert await hosted.learn(rows(10), key="k") == receipt._replace(duplicate=True)
+            assert hosted.status()["accepted"] == 10
+            assert hosted.status()["duplicates"] == 1
+
+    run(main)
+
+
+def test_labels_join_late_and_out_of_order_and_after_a_restart(run: Runner, tmp_path: Path) -> None:
+    asked = [{key: row[key] for key in ("x", "w")} for row in rows(4)]
+
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(200))
+            await hosted.published()
+            answers = hosted.predict(asked)
+            kept = await hosted.remember("abcd", asked, answers)
+            assert kept == answers.answers()
+            later = hosted.predict(asked)._replace(generation=99)
+            assert await hosted.remember("ab", asked[:2], later) == kept[:2]
+            with pytest.raises(ConflictError, match="id 'a' was used for another sample"):
+                await hosted.remember("a", asked[1:2], later)
+            assert await hosted.label([("d", "a")]) == [Outcome.JOINED]
+            await learned(hosted, 201)
+        async with hosting(tmp_path) as hosted:
+            labels = [("c", "b"), ("a", "b"), ("d", "a"), ("d", "b"), ("e", "a")]
+            outcomes = await hosted.label(labels)
+            assert outcomes == ["joined", "joined", "duplicate", "contradictory", "unknown"]
+            await learned(hosted, 203)
+            status = hosted.status()
+            assert status["pending"] == 1
+            assert status["outcomes"]["joined"] == 3
+            truths = ["b", "b", "a"]
+            values = [kept[place].value for place in (2, 0, 3)]
+            hits = sum(a == b for a, b in zip(values, truths, strict=True))
+            assert status["delivered"]["accuracy"] == pytest.approx(hits / 3)
+            with pytest.raises(ConflictError, match="id 'a' was used before, and that is closed"):
+                await hosted.remember("a", asked[:1], later)
+
+    run(main)
+
+
+def test_many_at_once_are_taken_in_pieces(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(20))
+            await hosted.published()
+            many = rows(2500)
+            ids = [str(number) for number in range(len(many))]
+            kept = await hosted.remember(ids, many, hosted.predict(many))
+            assert len(kept) == 2500
+            outcomes = await hosted.label([(one, "a") for one in reversed(ids)])
+            assert outcomes == ["joined"] * 2500
+            assert await hosted.label([]) == []
+            await learned(hosted, 2520)
+            assert there(hosted._life).committer.journal.synced > 0
+
+    run(main)
+
+
+def test_a_prediction_without_label_is_given_up(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        settings = settings_of(intake={"max_age": 0.3, "publish_seconds": 0.05})
+        async with hosting(tmp_path, settings) as hosted:
+            await hosted.learn(rows(20))
+            await hosted.published()
+            await hosted.remember("a", [{"x": 1}], hosted.predict([{"x": 1}]))
+            await until(lambda: hosted.status()["outcomes"].get("given_up") == 1)
+            assert await hosted.label([("a", "b")]) == [Outcome.EXPIRED]
+
+    run(main)
+
+
+def test_what_can_not_be_learned_is_counted_and_kept(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            strange: list[Any] = [{"x": 1}, *rows(5), 7, {"x": 1, "y": None}]
+            receipt = await hosted.learn(strange)
+            assert receipt == (5, 3, False, 0, 7)
+            await until(lambda: not hosted.queued)
+            last = hosted.rejected()["last"]
+            assert sorted(letter["raw"] for letter in last) == ["7", '{"x":1,"y":null}', '{"x":1}']
+            text = b'{"x": 1\n\n[1]\n{"x": 1}\n{"x": "text", "y": "a"}'
+            assert (await hosted.learn(text)).accepted == 4
+            await until(lambda: not hosted.queued)
+            rejected = hosted.rejected()
+            assert rejected["total"] == 7
+            assert rejected["by_reason"] == {"json": 3, "number": 1, "target-missing": 3}
+            assert '{"x": 1' in [letter["raw"] for letter in rejected["last"]]
+            assert (await hosted.learn(b" \n")).first is None
+            assert (await hosted.learn([])).accepted == 0
+            with pytest.raises(ConfigurationError, match="line 2 has more than 1,048,576 bytes"):
+                await hosted.learn(b'{"x": 1}\n' + b" " * 10 + b"1" * (1 << 21))
+            with pytest.raises(ConfigurationError, match="sample 0: it can't be written as JSON"):
+                await hosted.learn([{"x": object(), "y": "a"}])
+
+    run(main)
+
+
+def test_too_many_that_wait_are_refused_and_pausing_keeps_the_others(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path, settings_of(intake={"max_queued": 100})) as hosted:
+            await hosted.learn(rows(10))
+            await learned(hosted, 10)
+            await hosted.pause()
+            await hosted.pause()
+            assert hosted.state == "paused"
+            await hosted.learn(rows(99))
+            await hosted.learn(rows(1))
+            with pytest.raises(BusyError, match="has 100 samples to learn, and may have 100") as e:
+                await hosted.learn(rows(1))
+            assert 0.1 <= e.value.retry_after <= 60.0
+            with pytest.raises(BusyError):
+                await hosted.label([("a", "b")])
+            assert hosted.status()["learned"] == 10
+        async with hosting(tmp_path, settings_of(intake={"max_queued": 100})) as hosted:
+            await until(lambda: hosted.state == "paused")
+            assert hosted.status()["learned"] == 10
+            await hosted.resume()
+            await learned(hosted, 110)
+            assert (await hosted.learn(rows(1))).first == 110
+            kinds = [
+                event.data["state"] for event in hosted.events.last(9) if event.kind == "state"
+            ]
+            assert kinds == ["paused", "learning"]
+
+    run(main)
+
+
+def test_what_a_model_that_never_began_has_learned_is_nothing_not_unknown(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            status = hosted.status()
+            assert status["learned"] == status["switches"] == status["drifts"] == 0
+            hosted.stop()
+            await until(lambda: hosted.state == "stopped")
+            assert "learned" not in hosted.status()
+
+    run(main)
+
+
+def test_who_comes_before_the_pace_is_known_is_asked_to_come_again_soon(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path, settings_of(intake={"max_queued": 100})) as hosted:
+            await hosted.pause()
+            await hosted.learn(rows(100))
+            with pytest.raises(BusyError) as caught:
+                await hosted.learn(rows(1))
+            assert caught.value.retry_after == 1.0
+
+    run(main)
+
+
+def test_settings_that_contradict_each_other_are_told_each_time(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path, settings_of(source={"drop": ["y"]})) as hosted:
+            for _ in range(2):
+                await until(lambda: hosted.state == "failed")
+                assert hosted.failure == "drop has 'y', but that is the target"
+                with pytest.raises(NotReadyError, match="model spam is failed: drop has 'y'"):
+                    hosted.predict({"x": 1})
+                await hosted.resume()
+
+    run(main)
+
+
+def test_what_there_is_to_be_seen(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            assert hosted.board() is None
+            assert hosted.history() is None
+            assert hosted.confusion() is None
+            assert hosted.residuals() is None
+            assert hosted.leaders() == []
+            with pytest.raises(ConfigurationError, match=r"format is '\.pkl', but must be"):
+                hosted.model_bytes(".pkl")
+            await hosted.learn(rows(640))
+            await learned(hosted, 640)
+            await until(lambda: hosted.status()["generation"])
+            (tmp_path / "model.json").write_bytes(hosted.model_bytes(".json"))
+            model = Model.load(tmp_path / "model.json")
+            assert there(hosted.champion())["labels"] == list(model.labels)
+            board, history = there(hosted.board()), there(hosted.history())
+            assert board.samples == 640
+            assert history["samples"][-1] == 640
+            assert history["measure"] == "accuracy"
+            weights = np.diff(history["samples"], prepend=0)
+            served = np.average(history["series"]["served"], weights=weights)
+            assert served == pytest.approx(hosted.status()["served"])
+            assert {mark["kind"] for mark in history["marks"]} == {"champion"}
+            assert np.sum(there(hosted.confusion())["matrix"]) == 640 - 1
+            leaders = hosted.leaders()
+            assert [row["champion"] for row in leaders].count(True) == 1
+            assert sorted(row["candidate"] for row in leaders) == [0, 1]
+            await until(lambda: hosted.status()["checkpoint_age"] is not None)
+            kinds = {event.kind for event in hosted.events.last(100)}
+            assert {"champion", "checkpoint", "state"} <= kinds
+
+    run(main)
+
+
+def test_what_explains_an_answer_is_not_counted_as_one(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path) as models, client_beside(models) as http:
+            spam = await models.create("spam", settings_of())
+            await spam.opened()
+            await spam.learn(rows(100))
+            await spam.published()
+            body = {"samples": rows(2), "explain": True}
+            answer = await http.post("/v1/models/spam/predict", json=body)
+            assert all(answer.json()["explanations"])
+            assert spam.status()["predicted"] == 2
+            assert there(spam._life).publication.answered == 2
+
+    run(main)
+
+
+def test_numbers_have_residuals(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn([{"x": i % 5, "y": 2.0 * (i % 5)} for i in range(300)])
+            await learned(hosted, 300)
+            await hosted.published()
+            found = there(hosted.residuals())
+            assert sum(found["counts"]) == 300
+            assert hosted.confusion() is None
+            assert there(hosted.history())["measure"] == "mae"
+            predictions = hosted.predict([{"x": 1}])
+            assert predictions.shares is None
+            await hosted.remember("a", [{"x": 1}], predictions)
+            await hosted.label([("a", 2)])
+            error = abs(predictions.values[0] - 2.0)
+            assert hosted.status()["delivered"]["mae"] == pytest.approx(error)
+
+    run(main)
+
+
+def test_journal_segments_go_when_no_checkpoint_needs_them(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        settings = settings_of(
+            intake={"segment_bytes": 4096}, state={"every_samples": 100, "every_seconds": 0.1}
+        )
+        async with hosting(tmp_path, settings) as hosted:
+            for part in range(8):
+                await hosted.learn(rows(200, 200 * part))
+                await learned(hosted, 200 * (part + 1))
+                await anyio.sleep(0.3)
+            first = min((tmp_path / "journal").iterdir()).name
+            assert not first.startswith("0" * 16)
+        async with hosting(tmp_path, settings) as hosted:
+            assert hosted.status()["accepted"] == 1600
+            await hosted.learn(rows(10))
+            await learned(hosted, 1610)
+
+    run(main)

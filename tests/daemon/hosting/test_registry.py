@@ -1,0 +1,283 @@
+"""The registry: models side by side, that come back and don't disturb each other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio import from_thread
+
+from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.daemon.hosting.registry import Registry, check_settings
+from streamnet.errors import (
+    ConfigurationError,
+    ConflictError,
+    DamagedStateError,
+    NotReadyError,
+    StateError,
+)
+from streamnet.settings.daemon import ModelSettings
+from tests.conftest import Runner
+from tests.daemon.hosted_models import hosting_all, learned, rows, settings_of, until
+
+
+def there(hosted: HostedModel | None) -> HostedModel:
+    assert hosted is not None
+    return hosted
+
+
+def test_models_come_back_unless_they_were_deleted(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path / "all", fixed=settings_of()) as registry:
+            for name in ("spam", "ham"):
+                hosted = await registry.create(name, settings_of(run={"seed": 9}))
+                await hosted.opened()
+                await hosted.learn(rows(30))
+                await learned(hosted, 30)
+            await registry.delete("ham")
+            assert registry.get("ham") is None
+            with pytest.raises(ConflictError, match="there is no model ham"):
+                await registry.delete("ham")
+            with pytest.raises(ConflictError, match="there is a model spam already"):
+                await registry.create("spam", settings_of())
+            with pytest.raises(ConflictError, match="model fixed is in the run file"):
+                await registry.delete("fixed")
+            with pytest.raises(ConfigurationError, match=r"model is '\.\./x', but must be"):
+                await registry.create("../x", settings_of())
+        with pytest.raises(NotReadyError, match="the daemon does not run"):
+            await registry.create("late", settings_of())
+        assert not (tmp_path / "all/ham").exists()
+        async with hosting_all(tmp_path / "all") as registry:
+            assert list(registry.models) == ["spam"]
+            spam = there(registry.get("spam"))
+            assert spam.settings == settings_of(run={"seed": 9})
+            await spam.opened()
+            await learned(spam, 30)
+            again = await registry.create("ham", settings_of())
+            await again.opened()
+            assert again.status()["accepted"] == 0
+
+    run(main)
+
+
+def test_a_model_that_fails_leaves_the_others_alone(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streamnet.daemon.hosting.model_run import ModelRun
+
+    started = ModelRun.run
+
+    async def breaking(self: ModelRun, *arguments: Any) -> None:
+        if self.pipeline.state is not None and self.pipeline.state.folder.path.parts[-2] == "bad":
+            raise RuntimeError("a fault of ours")
+        await started(self, *arguments)
+
+    monkeypatch.setattr(ModelRun, "run", breaking)
+
+    async def main() -> None:
+        async with hosting_all(tmp_path, bad=settings_of(), good=settings_of()) as registry:
+            bad, good = there(registry.get("bad")), there(registry.get("good"))
+            await until(lambda: bad.state == "failed")
+            assert bad.failure == "internal error: RuntimeError('a fault of ours')"
+            await good.opened()
+            await good.learn(rows(20))
+            await learned(good, 20)
+            kinds = [event.data["state"] for event in bad.events.last(5)]
+            assert kinds[-1] == "failed"
+
+    run(main)
+
+
+def test_settings_that_make_no_sense_are_named(run: Runner, tmp_path: Path) -> None:
+    folder = tmp_path / "spam"
+    folder.mkdir()
+    for text, message in (("{", "spam/model.json: "), ("{}", "target is not given")):
+        (folder / "model.json").write_text(text)
+        with pytest.raises(DamagedStateError, match=message):
+            run(Registry(tmp_path).run)
+
+
+def test_trials_of_a_killed_process_are_removed_and_those_of_one_that_runs_are_not(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    young = [".trial-young", "trial-notes", ".other"]
+
+    def checked(settings: ModelSettings, folder: Path) -> None:
+        seen.append(folder.name)
+        check_settings(settings, folder)
+
+    monkeypatch.setattr("streamnet.daemon.hosting.registry.check_settings", checked)
+
+    async def main() -> None:
+        async with hosting_all(tmp_path) as registry:
+            await registry.create("spam", settings_of())
+        (trial,) = seen  # as it would lie there if the process had been killed just then
+        for name in (trial, *young):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "start.json").touch()
+        old = time.time() - 3700
+        for name in (trial, *young[1:]):
+            os.utime(tmp_path / name, (old, old))
+        async with hosting_all(tmp_path):
+            pass
+
+    run(main)
+    assert {path.name for path in tmp_path.iterdir()} == {"spam", *young}
+
+
+def test_what_is_no_model_is_left_alone(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "README.txt").write_text("models of the cellar")
+    (tmp_path / "notes").write_text("a file with the name of a model")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "lost+found" / "model.json").mkdir(parents=True)  # which can't be read
+
+    async def main() -> None:
+        async with hosting_all(tmp_path) as registry:
+            assert registry.models == {}
+            await registry.create("empty", settings_of())
+
+    run(main)
+
+
+def test_settings_that_can_not_be_read_are_named(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "spam" / "model.json").mkdir(parents=True)
+    with pytest.raises(StateError, match=r"spam/model\.json: Is a directory"):
+        run(Registry(tmp_path).run)
+
+
+@pytest.mark.parametrize("name", ["file", "file/models"])
+def test_a_folder_that_can_not_be_one_is_named(run: Runner, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=f"dir is '.*{name}', but that is no folder"):
+        run(Registry(tmp_path / name).run)
+
+
+def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path / "all") as registry:
+            store = registry._store
+
+            def stored_too_late(*arguments: Any) -> ModelSettings:
+                settings = store(*arguments)
+                from_thread.run_sync(registry.stop)
+                return settings
+
+            monkeypatch.setattr(registry, "_store", stored_too_late)
+            with pytest.raises(NotReadyError, match="model late begins with the next"):
+                await registry.create("late", settings_of())
+            assert registry.get("late") is None
+        async with hosting_all(tmp_path / "all") as registry:
+            assert there(registry.get("late")).settings == settings_of()
+
+    with_limit(run, main)
+
+
+def test_a_name_is_free_again_when_making_its_model_was_cancelled(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path / "all") as registry:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await registry.create("spam", settings_of())
+            assert scope.cancelled_caught
+            assert (await registry.create("spam", settings_of())).name == "spam"
+
+    with_limit(run, main)
+
+
+def with_limit(run: Runner, main: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        with anyio.fail_after(20):
+            await main()
+
+    run(limited)
+
+
+def test_deleting_is_finished_also_when_who_asked_is_cancelled(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path / "all") as registry:
+            await (await registry.create("spam", settings_of())).opened()
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await registry.delete("spam")
+            assert not (tmp_path / "all/spam").exists()
+            await (await registry.create("spam", settings_of())).opened()
+
+    with_limit(run, main)
+
+
+@pytest.mark.parametrize("removed", ["", "model.json"])
+def test_a_model_is_deleted_though_somebody_removed_its_files(
+    run: Runner, tmp_path: Path, removed: str
+) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path / "all") as registry:
+            await (await registry.create("spam", settings_of())).opened()
+            path = tmp_path / "all/spam" / removed
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            await registry.delete("spam")
+            assert not (tmp_path / "all/spam").exists()
+            await (await registry.create("spam", settings_of())).opened()
+
+    with_limit(run, main)
+
+
+def test_a_new_model_takes_over_nothing_that_is_left_of_another(
+    run: Runner, tmp_path: Path
+) -> None:
+    (tmp_path / "all/spam/journal").mkdir(parents=True)
+
+    async def main() -> None:
+        async with hosting_all(tmp_path / "all") as registry:
+            with pytest.raises(ConflictError, match="what is left of a deleted model: remove it"):
+                await registry.create("spam", settings_of())
+
+    with_limit(run, main)
+
+
+def test_one_daemon_at_a_time_is_at_a_folder_and_one_that_cannot_be_locked_is_no_obstacle(
+    tmp_path: Path,
+) -> None:
+    folder, file = tmp_path / "all", tmp_path / "file"
+    file.touch()
+    with Registry(folder).locked():
+        told = f"all is in use by process {os.getpid()}: only one may write there"
+        with pytest.raises(StateError, match=told), Registry(folder).locked():
+            pass
+    with Registry(folder).locked(), Registry(file).locked():
+        assert file.read_bytes() == b""
+
+
+def test_what_another_daemon_is_at_is_neither_reset_nor_deleted(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path) as first:
+            mine = await first.create("spam", settings_of())
+            await mine.opened()
+            await mine.learn(rows(20))
+            async with hosting_all(tmp_path) as second:
+                theirs = there(second.get("spam"))
+                await until(lambda: theirs.state == "failed")
+                with pytest.raises(StateError, match="spam is in use by process"):
+                    await theirs.reset()
+                await until(lambda: theirs.state == "failed")
+                with pytest.raises(StateError, match="spam is in use by process"):
+                    await second.delete("spam")
+                again = there(second.get("spam"))  # it stays, and can be deleted later
+                await until(lambda: again.state == "failed")
+            await mine.learn(rows(10))
+        async with hosting_all(tmp_path) as third:
+            await learned(there(third.get("spam")), 30)
+
+    run(main)

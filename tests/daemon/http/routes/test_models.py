@@ -1,0 +1,92 @@
+"""Models over HTTP: made, looked at, changed, taken home, deleted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.daemon.app_client import is_problem
+from tests.daemon.stand_ins import StandIn, StandInRegistry
+
+
+def test_models_are_made_listed_changed_and_deleted(
+    http: TestClient, registry: StandInRegistry
+) -> None:
+    body = {"name": "beer", "settings": {"source": {"target": "label"}}}
+    made = http.post("/v1/models", json=body)
+    assert (made.status_code, made.headers["location"]) == (201, "/v1/models/beer")
+    assert registry.settings["beer"].source.target == "label"
+    assert [line["name"] for line in http.get("/v1/models").json()] == ["beer", "wine"]
+    assert http.post("/v1/models/beer/pause").json()["state"] == "paused"
+    assert http.post("/v1/models/beer/resume").json()["state"] == "learning"
+    assert http.post("/v1/models/beer/reset").json()["samples"] == 0
+    assert is_problem(http.post("/v1/models", json=body), 409, "beer")
+    assert http.delete("/v1/models/beer").status_code == 204
+    assert is_problem(http.get("/v1/models/beer"), 404)
+
+
+@pytest.mark.parametrize("name", ["", "UP", "../x", "a/b", "-x", "x" * 65])
+def test_a_name_of_a_model_is_no_path(http: TestClient, name: str) -> None:
+    assert is_problem(http.post("/v1/models", json={"name": name}), 422, "name")
+
+
+def test_settings_that_are_wrong_are_named(http: TestClient) -> None:
+    body = {"name": "beer", "settings": {"source": {"targt": "y"}, "run": {"seed": -1}}}
+    assert is_problem(http.post("/v1/models", json=body), 422, "source.targt", "run.seed")
+
+
+def test_settings_are_not_nested_deeply(http: TestClient) -> None:
+    deep: Any = {}
+    for _ in range(20):
+        deep = {"a": [deep]}
+    deepest = b'{"a":' * 900 + b"1" + b"}" * 900
+    for text in (json.dumps(deep).encode(), deepest):
+        body = b'{"name": "deep", "settings": ' + text + b"}"
+        headers = {"content-type": "application/json"}
+        assert is_problem(http.post("/v1/models", content=body, headers=headers), 422, "nested")
+
+
+@pytest.mark.parametrize("part", ["", "/champion", "/leaders", "/confusion", "/rejected"])
+def test_what_a_model_tells_comes_in_its_shape(http: TestClient, part: str) -> None:
+    assert http.get(f"/v1/models/wine{part}").status_code == 200
+
+
+def test_what_is_not_known_yet_is_told_so(http: TestClient) -> None:
+    assert is_problem(http.get("/v1/models/wine/history"), 503, "not learned")
+
+
+def test_a_model_is_taken_home_in_each_format(http: TestClient) -> None:
+    for suffix in ("safetensors", "json"):
+        reply = http.get(f"/v1/models/wine/model?format={suffix}")
+        assert reply.content == f".{suffix}".encode()
+        assert f'filename="wine.{suffix}"' in reply.headers["content-disposition"]
+    assert is_problem(http.get("/v1/models/wine/model?format=pickle"), 422, "format")
+
+
+def test_rejected_records_are_taken_home_as_whole_lines(http: TestClient) -> None:
+    reply = http.get("/v1/models/wine/dead-letters")
+    assert reply.content == b'{"line":3}\n{"line":4}\n'
+    assert reply.headers["content-type"] == "application/x-ndjson"
+    assert is_problem(http.get("/v1/models/absent/dead-letters"), 404)
+
+
+def test_where_no_record_was_rejected_there_is_none(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(type(wine), "dead_letters", tmp_path / "absent")
+    assert http.get("/v1/models/wine/dead-letters").content == b""
+
+
+def test_a_file_that_grows_is_read_to_where_it_ended(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """More than one piece of it, with a line across the border."""
+    path = tmp_path / "letters"
+    lines = [b"%d" % number * 1000 for number in range(1000)]
+    path.write_bytes(b"\n".join(lines))
+    monkeypatch.setattr(type(wine), "dead_letters", path)
+    assert http.get("/v1/models/wine/dead-letters").content.splitlines() == lines[:-1]

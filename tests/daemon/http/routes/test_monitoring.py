@@ -1,0 +1,92 @@
+"""Watching over HTTP: health, metrics, events."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import anyio
+from starlette.testclient import TestClient
+
+from tests.daemon.app_client import client, is_problem
+from tests.daemon.stand_ins import StandIn, StandInRegistry
+
+
+def test_health_and_metrics_are_told(http: TestClient, wine: StandIn) -> None:
+    assert http.get("/healthz").json() == http.get("/readyz").json() == {"status": "ok"}
+    wine.state = "starting"
+    assert http.get("/readyz").status_code == 503
+    text = http.get("/metrics").text
+    assert 'streamnet_accepted_total{model="wine"} 0.0' in text
+    assert 'streamnet_state{model="wine",state="starting"} 1.0' in text
+    assert 'streamnet_request_seconds_count{operation="readyz"} 2.0' in text
+    assert 'streamnet_baseline{baseline="no_change",model="wine"} NaN' in text
+
+
+def test_a_daemon_whose_disk_takes_nothing_is_alive_and_answers_but_is_not_ready(
+    http: TestClient, wine: StandIn
+) -> None:
+    wine.waits_for_disk = True
+    told = http.get("/readyz")
+    assert (told.status_code, told.json()) == (503, {"status": "refusing"})
+    assert told.headers["retry-after"] == "1"
+    assert http.get("/healthz").status_code == 200
+    assert http.post("/v1/models/wine/predict", json={"sample": {"x": 1}}).status_code == 200
+    wine.waits_for_disk = False
+    assert http.get("/readyz").status_code == 200
+
+
+def test_readiness_ends_with_the_daemon(registry: StandInRegistry) -> None:
+    stopping = anyio.Event()
+    http = client(registry, stopping=stopping)
+    stopping.set()
+    assert http.get("/readyz").json() == http.get("/readyz").json() == {"status": "stopping"}
+    assert http.get("/healthz").status_code == 200
+
+
+def test_events_are_told_from_the_last_one_on_that_was_read(
+    http: TestClient, wine: StandIn
+) -> None:
+    for number in range(3):
+        wine.events.add("champion", number=number)
+    wine.events.close()
+    text = http.get("/v1/models/wine/events", headers={"last-event-id": "2"}).text
+    told = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+    assert [(event["id"], event["data"]) for event in told] == [
+        (3, {"number": 1}),
+        (4, {"number": 2}),
+    ]
+    assert is_problem(http.get("/v1/models/wine/events?after=x"), 422)
+
+
+def test_the_head_of_events_ends_though_they_do_not(http: TestClient) -> None:
+    told = http.head("/v1/models/wine/events")
+    assert (told.status_code, told.content) == (200, b"")
+    assert told.headers["content-type"].startswith("text/event-stream")
+
+
+def test_long_answers_are_packed_for_who_can_unpack_them_and_events_are_not(
+    http: TestClient, wine: StandIn
+) -> None:
+    packed = http.get("/openapi.json", headers={"accept-encoding": "gzip"})
+    plain = http.get("/openapi.json", headers={"accept-encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.content == plain.content
+    assert int(packed.headers["content-length"]) < len(plain.content) / 3
+    assert "content-encoding" not in http.get("/healthz").headers  # too short to gain by it
+    for number in range(300):
+        wine.events.add("champion", number=number)
+    wine.events.close()
+    events = http.get("/v1/models/wine/events", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in events.headers
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are(http: TestClient, repository: Path) -> None:
+    http.get("/v1/models")
+    told = set(re.findall(r"^(streamnet_\w+)", http.get("/metrics").text, re.MULTILINE))
+    dashboard = (repository / "config" / "grafana.json").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\bstreamnet_\w+", dashboard))
+    assert asked
+    assert asked <= told

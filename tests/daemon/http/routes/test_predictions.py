@@ -1,0 +1,235 @@
+"""Predictions: those of the model, in order, remembered by id, explained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from streamnet.daemon.hosting.registry import Registry
+from streamnet.daemon.http.access import Access, Limits, RateLimiter
+from streamnet.daemon.http.app import create_app
+from streamnet.daemon.http.operations import Service
+from streamnet.daemon.predictions import Predictions
+from streamnet.daemon.prometheus import Metrics
+from streamnet.errors import NotReadyError
+from tests.daemon.app_client import SAMPLES, client, is_problem, lines
+from tests.daemon.asgi import Talk, http_scope
+from tests.daemon.stand_ins import StandIn, StandInRegistry, learned_model
+
+
+def test_answers_are_those_of_the_model(http: TestClient) -> None:
+    told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES}).json()
+    model = learned_model()
+    assert told["answers"] == model.predict(SAMPLES).tolist()
+    assert told["labels"] == list(model.labels)
+    assert told["probabilities"] == model.predict_proba(SAMPLES).tolist()
+    assert told["generations"] == [7] * 30
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_a_problem_tells_which_sample_is_refused_and_why(http: TestClient, count: int) -> None:
+    samples = [{"x": 1}] * (count - 1) + [{"x": "many"}]
+    refused = http.post("/v1/models/wine/predict", json={"samples": samples})
+    assert is_problem(refused, 422, f"sample {count - 1}: column 'x'")
+    problem = refused.json()
+    assert problem["sample"]["number"] == count - 1
+    assert problem["detail"] == f"sample {count - 1}: {problem['sample']['detail']}"
+    absent = http.post("/v1/models/absent/predict", json={"samples": samples})
+    assert is_problem(absent, 404)
+    assert "sample" not in absent.json()
+
+
+def test_many_lines_are_answered_in_their_order(http: TestClient) -> None:
+    samples = SAMPLES * 400
+    headers = {"content-type": "application/x-ndjson"}
+    reply = http.post("/v1/models/wine/predict", content=lines(samples), headers=headers)
+    told = [json.loads(line) for line in reply.text.splitlines()]
+    assert [line["answer"] for line in told] == learned_model().predict(samples).tolist()
+    highest = learned_model().predict_proba(samples).max(axis=1).tolist()
+    assert [line["probability"] for line in told] == highest
+
+
+def test_shares_of_many_labels_are_held_for_a_bounded_number_of_samples(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "streamnet.daemon.http.routes.predictions._MAX_PROBABILITIES", 14
+    )  # of 2 labels each
+    predict, held = wine.predict, []
+
+    def counted(samples: Any) -> Predictions:
+        held.append(len(samples))
+        return predict(samples)
+
+    monkeypatch.setattr(wine, "predict", counted)
+    headers = {"content-type": "application/x-ndjson"}
+    reply = http.post("/v1/models/wine/predict", content=lines(SAMPLES), headers=headers)
+    told = [json.loads(line)["answer"] for line in reply.text.splitlines()]
+    assert (told, held) == (learned_model().predict(SAMPLES).tolist(), [7, 7, 7, 7, 2])
+    assert http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:7]}).is_success
+    refused = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:8]})
+    assert is_problem(refused, 422, "8 samples", "as lines")
+
+
+def test_a_wrong_line_is_named(http: TestClient) -> None:
+    headers = {"content-type": "application/x-ndjson"}
+    good = b'{"x": 1}\n\n' * 20_000  # of several slices, every other line blank
+    refused = http.post("/v1/models/wine/predict", content=good + b"[1]\n{}", headers=headers)
+    assert is_problem(refused, 422, "line 40001 is no sample: Expected `object`")
+
+
+def test_a_line_with_a_wrong_value_is_named(
+    http: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "streamnet.daemon.http.routes.predictions._MAX_PROBABILITIES", 14
+    )  # 7 samples at a time
+    headers = {"content-type": "application/x-ndjson"}
+    for blank in (b"", b" \n"):
+        good = (b'{"x": 1}\n' + blank) * 10_000
+        text = good + b'{"x": "many"}\n' + good
+        refused = http.post("/v1/models/wine/predict", content=text, headers=headers)
+        line = good.count(b"\n") + 1
+        assert is_problem(refused, 422, f"line {line}: ", "'x'")
+
+
+def test_answers_that_are_much_longer_than_their_lines_are_bounded(
+    registry: StandInRegistry,
+) -> None:
+    headers = {"content-type": "application/x-ndjson"}
+    http = client(registry, limits=Limits(lines=1000))
+    assert http.post("/v1/models/wine/predict", content=b"{}\n" * 10, headers=headers).is_success
+    refused = http.post("/v1/models/wine/predict", content=b"{}\n" * 300, headers=headers)
+    assert is_problem(refused, 413, "answers to 300 lines", "1000 bytes")
+
+
+def test_who_does_not_read_the_answers_keeps_the_place_of_a_batch(
+    registry: StandInRegistry, backend: str
+) -> None:
+    app = create_app(registry, hosts=None, limits=Limits(batches=1))  # type: ignore[arg-type]
+    kind = [(b"host", b"localhost"), (b"content-type", b"application/x-ndjson")]
+    scope = http_scope("/v1/models/wine/predict", kind, "POST")
+    body = {"type": "http.request", "body": b"{}\n" * 9}
+    slow, other, last = (Talk(dict(body)) for _ in range(3))
+    slow.reads = False
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(app, dict(scope), slow.receive, slow.send)
+            while not slow.sent:  # noqa: ASYNC110 - a thread answers meanwhile
+                await anyio.sleep(0.01)
+            await app(dict(scope), other.receive, other.send)
+            group.cancel_scope.cancel()
+        await app(dict(scope), last.receive, last.send)
+
+    anyio.run(main, backend=backend)
+    assert (slow.status, other.status, last.status) == (200, 503, 200)
+
+
+def test_an_answer_with_an_id_waits_for_its_label(http: TestClient, wine: StandIn) -> None:
+    body = {"sample": SAMPLES[25], "id": "a"}
+    first = http.post("/v1/models/wine/predict", json=body).json()
+    again = http.post("/v1/models/wine/predict", json={"samples": [SAMPLES[0]], "ids": ["a"]})
+    assert first["answers"] == again.json()["answers"] == ["on"]
+    labels = [{"id": "a", "label": "on"}, {"id": "a", "label": "off"}, {"id": "b", "label": 1}]
+    told = http.post("/v1/models/wine/labels", json={"labels": labels})
+    assert told.json() == {"outcomes": ["joined", "contradictory", "unknown"]}
+
+
+def test_what_moved_an_answer_is_explained(http: TestClient) -> None:
+    body = {"sample": SAMPLES[25], "explain": True}
+    (told,) = http.post("/v1/models/wine/predict", json=body).json()["explanations"]
+    model = learned_model()
+    on = model.labels.index("on")
+    (before,) = model.predict_proba(SAMPLES[25])
+    (without,) = model.predict_proba({"y": 1, "shade": "red"})
+    assert told["x"] == pytest.approx(before[on] - without[on], abs=1e-9)
+    assert max(told, key=told.__getitem__) == "x"
+
+
+def test_an_explanation_of_too_much_is_refused_and_nothing_is_remembered(
+    http: TestClient, registry: StandInRegistry
+) -> None:
+    many = SAMPLES * 300
+    ids = [str(number) for number in range(len(many))]
+    for more in ({}, {"ids": ids}):
+        body = {"samples": many, "explain": True, **more}
+        assert is_problem(http.post("/v1/models/wine/predict", json=body), 422, "27000")
+    assert registry.models["wine"].kept == {}
+
+
+def test_no_answer_comes_before_there_is_a_model(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_ready(_: Any) -> None:
+        raise NotReadyError("no model yet")
+
+    monkeypatch.setattr(wine, "predict", not_ready)
+    refused = http.post("/v1/models/wine/predict", json={"samples": SAMPLES})
+    assert is_problem(refused, 503, "no model yet")
+    assert refused.headers["retry-after"] == "1"
+
+
+def test_a_number_has_an_interval_of_what_the_residuals_were(
+    http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = Predictions(np.array([3.0, np.nan]), None, (), 1)
+    generation = 1
+    monkeypatch.setattr(wine, "predict", lambda samples: said._replace(generation=generation))
+    told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:2]}).json()
+    assert (told["answers"], "intervals" in told) == ([3.0, None], False)
+    rng = np.random.default_rng(1)
+    residuals = rng.normal(1.0, 2.0, 5000)
+    counts, edges = np.histogram(residuals, 25)
+    known = {"edges": edges.tolist(), "counts": counts.tolist()}
+    monkeypatch.setattr(wine, "residuals", lambda: known)
+    generation = 2
+    told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:2]}).json()
+    (low, high), unknown = told["intervals"]
+    truths = 3.0 - residuals
+    assert 0.89 < np.mean((low < truths) & (truths < high)) < 0.91
+    assert unknown == [None, None]
+
+
+def test_a_value_that_is_nested_deeply_is_refused(http: TestClient) -> None:
+    deep = b'{"x":' + b"[" * 990 + b"]" * 990 + b"}\n"
+    headers = {"content-type": "application/x-ndjson"}
+    refused = http.post("/v1/models/wine/predict", content=deep, headers=headers)
+    assert is_problem(refused, 422)
+
+
+def test_an_interval_is_reckoned_anew_in_each_life_of_a_model() -> None:
+    """After a reset, generations begin anew."""
+
+    class Model:
+        lives = 1
+        errors = (-1.0, 1.0)
+
+        def residuals(self) -> dict[str, Any]:
+            return {"kind": "residuals", "edges": list(self.errors), "counts": [100]}
+
+    registry = Registry(Path("nowhere"))
+    limits = Limits()
+    service = Service(
+        registry=registry,
+        access=Access(),
+        limits=limits,
+        rates=RateLimiter(limits),
+        metrics=Metrics(dict),
+        stopping=anyio.Event(),
+    )
+    model: Any = Model()
+    first = service.interval(model, 3)
+    model.errors = (-1000.0, 1000.0)
+    assert service.interval(model, 3) == first
+    model.lives = 2
+    later = service.interval(model, 3)
+    assert first is not None
+    assert later is not None
+    assert later[1] > 100 * first[1]

@@ -1,0 +1,117 @@
+"""Tokens: from where, for what, and what is told of one that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamnet.daemon.http.access import Access, Scope
+from streamnet.errors import ConfigurationError
+
+SECRET = "0123456789abcdef"
+
+
+def token_file(folder: Path, text: str, mode: int = 0o600) -> Path:
+    path = folder / "tokens"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_a_file_gives_each_token_its_scopes(tmp_path: Path) -> None:
+    text = f"# of two\n\n{SECRET} read,predict\nfedcba9876543210 learn admin\n"
+    access = Access.read(token_file(tmp_path, text))
+    allowed = [scope for scope in Scope if access.allows(f"bearer {SECRET}".encode(), scope)]
+    assert allowed == [Scope.READ, Scope.PREDICT]
+    assert all(access.allows(b"Bearer fedcba9876543210", scope) for scope in Scope)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        b"",
+        b"Bearer ",
+        b"Bearer",
+        SECRET.encode(),
+        b"Basic " + SECRET.encode(),
+        b"Bearer \xff",
+    ],
+)
+def test_what_is_no_token_of_ours_is_none(header: bytes | None) -> None:
+    access = Access({SECRET: {Scope.ADMIN}})
+    assert not access.knows(header)
+    assert not access.allows(header, Scope.READ)
+
+
+def test_a_variable_holds_a_token_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STREAMNET_TOKEN", raising=False)
+    assert Access.read(None).is_open
+    monkeypatch.setenv("MINE", SECRET)
+    assert Access.read(None, "MINE").allows(f"Bearer {SECRET}".encode(), Scope.ADMIN)
+    with pytest.raises(ConfigurationError, match="token_env is 'OTHER'"):
+        Access.read(None, "OTHER")
+
+
+def test_the_variable_of_clients_widens_no_token_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMNET_TOKEN", SECRET)
+    other = "fedcba9876543210"
+    for token in (SECRET, other):
+        access = Access.read(token_file(tmp_path, f"{token} read"))
+        assert not access.allows(f"Bearer {SECRET}".encode(), Scope.ADMIN)
+        assert access.allows(f"Bearer {token}".encode(), Scope.READ)
+    assert Access.read(None).allows(f"Bearer {SECRET}".encode(), Scope.ADMIN)
+    named = Access.read(token_file(tmp_path, f"{other} read"), "STREAMNET_TOKEN")
+    assert named.allows(f"Bearer {SECRET}".encode(), Scope.ADMIN)
+    assert not named.allows(f"Bearer {other}".encode(), Scope.LEARN)
+
+
+def test_a_token_with_scopes_from_two_places_is_refused_where_they_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", SECRET)
+    path = token_file(tmp_path, f"{SECRET} predict,read")
+    with pytest.raises(
+        ConfigurationError, match=r"in \$MINE .* gives it read, predict alone"
+    ) as no:
+        Access.read(path, "MINE")
+    assert SECRET not in str(no.value)
+    same = token_file(tmp_path, f"{SECRET} read,admin\n{SECRET} admin read")
+    assert Access.read(same, "MINE").allows(f"Bearer {SECRET}".encode(), Scope.LEARN)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "phrase"),
+    [
+        (f"{SECRET} read", 0o644, "mode 644"),
+        (f"{SECRET} read", 0o660, "mode 660"),
+        (f"{SECRET} write", 0o600, "tokens:1: scope is 'write'"),
+        (f"\n{SECRET}", 0o600, "tokens:2: the token has no scope"),
+        ("short read", 0o600, "tokens:1: the token is 5 long, but must be >= 16"),
+        (f"{SECRET} read\n{SECRET} learn", 0o600, "tokens:2: the token has learn, but read in"),
+        ("# nothing", 0o600, "no token in it"),
+    ],
+)
+def test_a_wrong_file_is_told_without_its_tokens(
+    tmp_path: Path, text: str, mode: int, phrase: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=phrase) as caught:
+        Access.read(token_file(tmp_path, text, mode))
+    assert SECRET not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        Access.read(tmp_path / "absent")
+    path = token_file(tmp_path, "")
+    path.write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        Access.read(path)
+
+
+def test_a_token_without_scopes_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no scope"):
+        Access({SECRET: set()})

@@ -1,0 +1,240 @@
+"""Who may come in: scopes, guesses, pages of others, too many at a time."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+from starlette.testclient import TestClient
+
+from streamnet.daemon.http import app as app_module
+from streamnet.daemon.http.access import Access, Limits, RateLimiter, Scope
+from streamnet.daemon.http.app import OPERATIONS, create_app
+from tests.daemon.app_client import TOKENS, client, is_problem
+from tests.daemon.asgi import Talk, http_scope
+from tests.daemon.stand_ins import StandIn, StandInRegistry
+
+
+def test_each_operation_asks_for_its_scope(registry: StandInRegistry) -> None:
+    access = Access({token: {scope} for scope, token in TOKENS.items()})
+    http = client(registry, access=access, limits=Limits(rate=1e6, guess=1e-6))
+    for line in OPERATIONS:
+        path = line.path.format(name="absent")
+        assert http.request(line.method, path).status_code == (401 if line.scope else 200), line
+        for scope, token in TOKENS.items():
+            headers = {"authorization": f"Bearer {token}"}
+            status = http.request(line.method, path, headers=headers).status_code
+            allowed = line.scope in (None, scope) or scope is Scope.ADMIN
+            assert (status not in (401, 403)) == allowed, (line.name, scope, status)
+
+
+def test_who_guesses_tokens_is_slowed_down(
+    registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slow a machine is, no time passes in which another guess becomes free.
+    monkeypatch.setattr(app_module, "Rates", partial(RateLimiter, clock=lambda: 0.0))
+    access = Access({TOKENS[Scope.READ]: {Scope.READ}})
+    http = client(registry, access=access, limits=Limits(rate=10.0, guess=0.4))
+    headers = {"authorization": "Bearer guessed"}
+    statuses = [http.get("/v1/models", headers=headers).status_code for _ in range(5)]
+    assert statuses == [401, 401, 429, 429, 429]
+    assert http.get("/healthz").status_code == 200
+
+
+def test_a_wrong_token_locks_nobody_out_however_small_the_rate_is(
+    registry: StandInRegistry,
+) -> None:
+    token = {"authorization": f"Bearer {TOKENS[Scope.READ]}"}
+    http = client(
+        registry,
+        access=Access({TOKENS[Scope.READ]: {Scope.READ}}),
+        limits=Limits(rate=10.0),
+    )
+    assert http.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert http.get("/v1/models", headers=token).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "LOCALHOST:8000"}, 200),
+        ({"host": "evil.example:8000"}, 421),
+        ({"host": "localhost:8000.evil.example"}, 421),
+        ({"host": ""}, 421),
+        ({"origin": "http://localhost:8000"}, 200),
+        ({"origin": "https://friend.example"}, 200),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "https://localhost:8000"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_a_page_of_others_is_kept_out(
+    registry: StandInRegistry, headers: dict[str, str], status: int
+) -> None:
+    app = create_app(registry, hosts={"localhost:8000"}, origins={"https://friend.example"})  # type: ignore[arg-type]
+    http = TestClient(app, base_url="http://localhost:8000")
+    assert http.get("/v1/models", headers=headers).status_code == status
+
+
+FRIEND = "https://friend.example"
+
+
+def test_a_page_of_an_allowed_origin_may_ask_and_read(registry: StandInRegistry) -> None:
+    access = Access({TOKENS[Scope.LEARN]: {Scope.LEARN}})
+    http = client(registry, access=access, origins={"https://Friend.example"})
+    asked = {
+        "origin": FRIEND,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type,idempotency-key",
+    }
+    preflight = http.options("/v1/models/wine/samples", headers=asked)  # without a token
+    assert preflight.status_code == 204
+    allowed = preflight.headers["access-control-allow-headers"].split(", ")
+    assert allowed == ["authorization", "content-type", "idempotency-key", "last-event-id"]
+    assert "POST" in preflight.headers["access-control-allow-methods"].split(", ")
+    token = {"authorization": f"Bearer {TOKENS[Scope.LEARN]}"}
+    body = {"sample": {"x": 1}}
+    for headers, status in ((token, 200), ({}, 401)):
+        answer = http.post(
+            "/v1/models/wine/samples", json=body, headers={"origin": FRIEND, **headers}
+        )
+        assert answer.status_code == status
+        for told in (preflight, answer):
+            assert told.headers["access-control-allow-origin"] == FRIEND
+            assert "origin" in told.headers["vary"]
+            assert told.headers["access-control-expose-headers"] == "retry-after"
+
+
+def test_a_page_of_no_allowed_origin_is_told_nothing_that_opens(registry: StandInRegistry) -> None:
+    asked = {"access-control-request-method": "GET"}
+    some = client(registry, origins={FRIEND})
+    for http in (some, client(registry)):
+        refused = http.options("/v1/models", headers={"origin": "http://evil.example", **asked})
+        assert is_problem(refused, 403, "Origin")
+        own = http.options("/v1/models", headers={"origin": "http://testserver", **asked})
+        assert is_problem(own, 405)
+        for answer in (refused, own, http.get("/v1/models")):
+            assert not any(name.startswith("access-control") for name in answer.headers)
+            assert ("origin" in answer.headers.get("vary", "")) == (http is some)
+    assert is_problem(some.options("/v1/models", headers={"origin": FRIEND}), 405)
+
+
+def test_every_answer_tells_browsers_to_be_careful(http: TestClient) -> None:
+    for path in ("/v1/models", "/v1/models/absent", "/nothing", "/healthz"):
+        headers = http.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+
+
+def test_what_is_not_there_is_a_problem_too(http: TestClient) -> None:
+    assert is_problem(http.get("/nothing"), 404)
+    refused = http.put("/v1/models")
+    assert is_problem(refused, 405)
+    assert set(refused.headers["allow"].split(", ")) >= {"GET"}
+
+
+def test_the_page_is_shown_to_everybody(registry: StandInRegistry) -> None:
+    http = client(registry, access=Access({TOKENS[Scope.READ]: {Scope.READ}}))
+    page = http.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    for file in re.findall(r"(?:src|href)=\"(page/[^\"]+)", page.text):
+        assert http.get(f"/{file}").status_code == 200
+    assert is_problem(http.get("/page/absent.js"), 404)
+    assert is_problem(http.get("/page/..%2fassets.py"), 404)
+
+
+def test_only_so_many_requests_are_inside(registry: StandInRegistry) -> None:
+    http = client(registry, limits=Limits(rate=2.0))
+    statuses = [http.get("/v1/models").status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
+def test_the_application_can_be_mounted(registry: StandInRegistry) -> None:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    outer = Starlette(routes=[Mount("/ml", create_app(registry))])  # type: ignore[arg-type]
+    http = TestClient(outer)
+    assert http.get("/ml/v1/models/wine").json()["name"] == "wine"
+    body = {"name": "beer", "settings": {"source": {"target": "y"}}}
+    assert http.post("/ml/v1/models", json=body).headers["location"] == "/ml/v1/models/beer"
+    assert http.get("/ml/openapi.json").json()["servers"] == [{"url": "/ml"}]
+    assert client(registry).get("/openapi.json").json()["servers"] == [{"url": "/"}]
+
+
+def ask(app: Any, scope: dict[str, Any], talk: Talk) -> Talk:
+    async def main() -> None:
+        with anyio.fail_after(10):
+            await app(scope, talk.receive, talk.send)
+
+    anyio.run(main)
+    return talk
+
+
+def test_two_names_of_a_host_are_one_too_many(registry: StandInRegistry) -> None:
+    app = create_app(registry)  # type: ignore[arg-type]
+    scope = http_scope("/healthz", [(b"host", b"a"), (b"host", b"b")])
+    assert ask(app, scope, Talk()).status == 400
+
+
+def test_a_websocket_is_closed(registry: StandInRegistry) -> None:
+    app = create_app(registry)  # type: ignore[arg-type]
+    talk = ask(app, {**http_scope("/"), "type": "websocket"}, Talk())
+    assert talk.sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_who_takes_no_more_of_an_answer_is_left_alone(registry: StandInRegistry) -> None:
+    app = create_app(registry, limits=Limits(answer_seconds=0.05))  # type: ignore[arg-type]
+    talk = Talk()
+    talk.reads = False
+    assert ask(app, http_scope("/v1/models/wine/events"), talk).status == 200
+
+
+def test_a_request_too_many_waits_outside_but_health_is_told(registry: StandInRegistry) -> None:
+    app = create_app(registry, limits=Limits(requests=1))  # type: ignore[arg-type]
+
+    async def main() -> list[int]:
+        talks = [Talk() for _ in range(3)]
+        paths = ["/v1/models/wine/events", "/v1/models", "/healthz"]
+        async with anyio.create_task_group() as group:
+            for talk, path in zip(talks, paths, strict=True):
+                group.start_soon(app, http_scope(path), talk.receive, talk.send)
+                await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+        return [talk.status for talk in talks]
+
+    assert anyio.run(main) == [200, 503, 200]
+
+
+@pytest.mark.parametrize("kind", [b"application/json", b"application/x-ndjson"])
+def test_who_leaves_in_the_middle_of_a_body_is_told_nothing(
+    registry: StandInRegistry, wine: StandIn, kind: bytes
+) -> None:
+    app = create_app(registry)  # type: ignore[arg-type]
+    headers = [(b"host", b"a"), (b"content-type", kind)]
+    body = {"type": "http.request", "body": b'{"x": 1}\n{"x"', "more_body": True}
+    talk = Talk(body, {"type": "http.disconnect"})
+    assert ask(app, http_scope("/v1/models/wine/samples", headers, "POST"), talk).sent == []
+    assert wine.taken == ([] if kind.endswith(b"/json") else [b'{"x": 1}'])
+
+
+def test_only_so_many_batches_are_in_memory(registry: StandInRegistry) -> None:
+    app = create_app(registry, limits=Limits(batches=1))  # type: ignore[arg-type]
+    headers = [(b"host", b"a"), (b"content-type", b"application/x-ndjson")]
+
+    async def main() -> int:
+        first, second = Talk(), Talk({"type": "http.request", "body": b'{"x": 1}'})
+        scope = http_scope("/v1/models/wine/predict", headers, "POST")
+        async with anyio.create_task_group() as group:
+            group.start_soon(app, dict(scope), first.receive, first.send)
+            await anyio.wait_all_tasks_blocked()
+            await app(dict(scope), second.receive, second.send)
+            group.cancel_scope.cancel()
+        return second.status
+
+    assert anyio.run(main) == 503

@@ -1,0 +1,155 @@
+"""The OpenAPI document holds: what it promises is what comes, whatever is sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import Case
+from schemathesis.config import SchemathesisConfig
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.testclient import TestClient
+
+from streamnet.daemon.http.access import Limits
+from streamnet.daemon.http.app import OPERATIONS, create_app
+from streamnet.daemon.http.bodies import NDJSON
+from streamnet.daemon.http.operations import Operation, build_document
+from tests.daemon.stand_ins import StandIn, StandInRegistry
+
+
+class Undying(StandInRegistry):
+    """A model that is deleted comes back with a sample, so that there is something to ask."""
+
+    async def delete(self, name: str) -> None:
+        self.models[name] = Learned(name)
+
+
+class Learned(StandIn):
+    """It has learned a sample, whatever it is told."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.taken.append({})
+
+    async def reset(self, *, keep_old: bool = True) -> None:
+        self.taken[:] = [{}]
+
+
+REGISTRY = Undying()
+REGISTRY.models["wine"] = Learned("wine")
+APP = create_app(REGISTRY, limits=Limits(rate=1e9))  # type: ignore[arg-type]
+
+
+def promised(described: dict[str, Any]) -> list[str]:
+    """The refusals that the document says an operation may answer with."""
+    return [status for status in described["responses"] if status.startswith("4")]
+
+
+def expectations() -> SchemathesisConfig:
+    """What is wrong is to be refused by one of the statuses that its operation promises."""
+    paths = build_document(OPERATIONS)["paths"]
+    lines = [described for path in paths.values() for described in path.values()]
+    return SchemathesisConfig.from_dict(
+        {
+            "operations": [
+                {
+                    "include-operation-id": described["operationId"],
+                    "checks": {
+                        "negative_data_rejection": {"expected-statuses": promised(described)}
+                    },
+                }
+                for described in lines
+            ]
+        }
+    )
+
+
+def interface() -> BaseSchema:
+    """What is to be held: without the endless events; tokens and lines are tested elsewhere."""
+    whole = schemathesis.openapi.from_asgi("/openapi.json", APP, config=expectations())
+    schema = whole.exclude(operation_id="events")
+    for path in schema.raw_schema["paths"].values():
+        for line in path.values():
+            line.pop("security", None)
+            line.get("requestBody", {"content": {}})["content"].pop(NDJSON, None)
+            for parameter in line.get("parameters", ()):
+                if parameter["in"] == "path":
+                    parameter["schema"] = {"enum": ["wine"]}
+    return schema
+
+
+SCHEMA = interface()
+# A schema can't say that there are as many ids as samples, or which settings fit together.
+UNSAID: list[Any] = [positive_data_acceptance]
+
+
+def quoted(case: Case) -> Case:
+    """The case with a name that is no text quoted as a text is: a raw ``?`` would end its path."""
+    name = case.path_parameters.get("name", "")
+    if not isinstance(name, str):
+        case.path_parameters["name"] = quote(str(name), safe="")
+    return case
+
+
+@SCHEMA.parametrize()
+@hypothesis.settings(max_examples=8)
+def test_the_interface_does_what_its_document_says(case: Case) -> None:
+    quoted(case).call_and_validate(excluded_checks=UNSAID)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@SCHEMA.parametrize()
+@hypothesis.settings(max_examples=500)
+def test_the_interface_does_what_its_document_says_whatever_is_sent(case: Case) -> None:
+    # A client takes these out of a path, so that another operation is asked.
+    hypothesis.assume(case.path_parameters.get("name") not in (".", ".."))
+    quoted(case).call_and_validate(excluded_checks=UNSAID)
+
+
+def test_the_document_names_every_operation_and_its_errors() -> None:
+    told = TestClient(APP).get("/openapi.json").json()
+    described = {
+        line["operationId"]: line for path in told["paths"].values() for line in path.values()
+    }
+    assert set(described) == {operation.name for operation in OPERATIONS}
+    for operation in OPERATIONS:
+        responses = described[operation.name]["responses"]
+        assert str(operation.status) in responses
+        assert ("401" in responses) == (operation.scope is not None)
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in OPERATIONS if line.has_body], ids=lambda o: o.name
+)
+def test_what_is_sent_may_be_too_large_too_slow_or_of_a_wrong_kind(line: Operation) -> None:
+    described = build_document(OPERATIONS)["paths"][line.path][line.method.lower()]
+    assert {"400", "408", "413", "415", "422"} <= set(promised(described))
+    small = TestClient(create_app(REGISTRY, limits=Limits(body=8, model=8)))  # type: ignore[arg-type]
+    kind = {"content-type": "application/octet-stream" if line.upload else "application/json"}
+    path = line.path.format(name="lamp" if line.upload else "wine")
+    too_large = small.request(line.method, path, content=b"[" * 99, headers=kind)
+    assert (too_large.status_code, too_large.json()["status"]) == (413, 413)
+    kinds = {"text/plain", NDJSON} - ({NDJSON} if line.lines else set())
+    for other in kinds:
+        refused = small.request(line.method, path, content=b"{}", headers={"content-type": other})
+        assert refused.status_code == 415, refused.text
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if "$ref" in value else set()
+        return own.union(*map(references, value.values()))
+    return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+def test_every_shape_that_is_named_is_there() -> None:
+    told = TestClient(APP).get("/openapi.json").json()
+    there = {f"#/components/schemas/{name}" for name in told["components"]["schemas"]}
+    assert references(told) <= there
+    assert "NaN" not in json.dumps(told)

@@ -1,0 +1,323 @@
+"""The intake against a plain one, and the fold of its frames against itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec import json
+
+from streamnet.daemon.journal.frames import Frame, FrameKind, build_part_key, decode_frames, encode
+from streamnet.daemon.journal.intake import Intake
+from streamnet.daemon.predictions import Answer, Outcome, Receipt
+from streamnet.errors import ConfigurationError, ConflictError
+
+MOST, AGE, KEYS = 4, 10.0, 3
+IDS = st.sampled_from("abcdefgh")
+LABELS = st.sampled_from(["u", "v", 1, True])
+ANSWERS = st.sampled_from([Answer("u", {"u": 0.75, "v": 0.25}, 1), Answer(None, {}, 2)])
+
+
+def make() -> Intake:
+    return Intake(target="y", max_pending=MOST, max_age=AGE, max_keys=KEYS)
+
+
+def again(frames: list[Frame]) -> Intake:
+    """The intake that the frames lead to, as they are read back."""
+    intake = make()
+    for _, frame in decode_frames(b"".join(map(encode, frames))):
+        intake.apply(frame)
+    return intake
+
+
+class Plain:
+    """The same with lists that are searched from end to end."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.samples = 0
+        self.keys: list[tuple[str, bytes, Receipt]] = []
+        self.waiting: list[tuple[str, str, Answer, float]] = []
+        self.closed: list[tuple[str, str | None]] = []
+        self.scored: list[tuple[Answer, str]] = []
+        self.outcomes: list[str] = []
+        self.expired = 0
+
+    def close(self, identity: str, label: str | None) -> None:
+        self.waiting = [one for one in self.waiting if one[0] != identity]
+        self.closed = [*self.closed, (identity, label)][-MOST:]
+
+    def move(self, now: float) -> None:
+        self.now = max(self.now, now)
+        for identity, _, _, time in list(self.waiting):
+            if time + AGE <= self.now:
+                self.expired += 1
+                self.close(identity, None)
+
+    def take(self, lines: bytes, count: int, key: str | None) -> Receipt | None:
+        for known, other, receipt in self.keys:
+            if known == key:
+                return receipt._replace(duplicate=True) if other == lines else None
+        first, self.samples = self.samples, self.samples + count
+        receipt = Receipt(count, 0, False, first, first + count - 1)
+        if key is not None:
+            self.keys = [*self.keys, (key, lines, receipt)][-KEYS:]
+        return receipt
+
+    def remember(self, identity: str, line: str, answer: Answer, now: float) -> Answer | None:
+        if identity in [one for one, _ in self.closed]:
+            return None
+        for known, other, kept, _ in self.waiting:
+            if known == identity:
+                return kept if other == line else None
+        self.move(now)
+        self.waiting.append((identity, line, answer, self.now))
+        if len(self.waiting) > MOST:
+            self.expired += 1
+            self.close(self.waiting[0][0], None)
+        return answer
+
+    def label(self, identity: str, label: str, now: float) -> str:
+        self.move(now)
+        outcome = self.outcome(identity, label)
+        self.outcomes.append(outcome)
+        return outcome
+
+    def outcome(self, identity: str, label: str) -> str:
+        for known, other in self.closed:
+            if known == identity:
+                if other is None:
+                    return "expired"
+                return "duplicate" if other == label else "contradictory"
+        for known, _, answer, _ in self.waiting:
+            if known == identity:
+                self.scored.append((answer, label))
+                self.samples += 1
+                self.close(identity, label)
+                return "joined"
+        return "unknown"
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.intake = make()
+        self.plain = Plain()
+        self.frames: list[Frame] = []
+        self.time = 0.0
+
+    def note(self, frame: Frame | None) -> None:
+        if frame is not None:
+            self.frames.append(frame)
+
+    @rule(seconds=st.floats(-1.0, 6.0))
+    def pass_time(self, seconds: float) -> None:
+        self.time += seconds
+
+    @rule(count=st.integers(1, 3), key=st.sampled_from([None, *"klmno"]))
+    def take(self, count: int, key: str | None) -> None:
+        lines = b'{"x": 1}\n' * count
+        wanted = self.plain.take(lines, count, key)
+        if wanted is None:
+            with pytest.raises(ConflictError, match="was used for other samples"):
+                self.intake.take(lines, count, key=key)
+            return
+        receipt, frame = self.intake.take(lines, count, key=key)
+        assert receipt == wanted
+        assert (frame is None) == receipt.duplicate
+        self.note(frame)
+
+    @rule(identity=IDS, line=st.sampled_from(['{"x":1}', "{}"]), answer=ANSWERS)
+    def remember(self, identity: str, line: str, answer: Answer) -> None:
+        wanted = self.plain.remember(identity, line, answer, self.time)
+        if wanted is None:
+            with pytest.raises(ConflictError, match="was used"):
+                self.intake.remember([identity], [line], [answer], self.time)
+            return
+        found, frame = self.intake.remember([identity], [line], [answer], self.time)
+        assert found == [wanted]
+        self.note(frame)
+
+    @rule(labels=st.lists(st.tuples(IDS, LABELS), min_size=1, max_size=3))
+    def label(self, labels: list[tuple[str, Any]]) -> None:
+        texts = [(identity, _text(value)) for identity, value in labels]
+        lines = {one[0]: one[1] for one in self.plain.waiting}
+        wanted = [self.plain.label(*pair, self.time) for pair in texts]
+        outcomes, frame = self.intake.label(labels, self.time)
+        assert outcomes == wanted
+        completed = [json.decode(line) for line in frame.body.splitlines()]
+        assert completed == [
+            {**json.decode(lines[identity]), "y": text}
+            for (identity, text), outcome in zip(texts, outcomes, strict=True)
+            if outcome is Outcome.JOINED
+        ]
+        assert frame.samples == len(completed)
+        self.note(frame)
+
+    @rule()
+    def tick(self) -> None:
+        self.plain.move(self.time) if self.intake.pending.is_due(self.time) else None
+        self.note(self.intake.tick(self.time))
+
+    @rule()
+    def publish(self) -> None:
+        self.note(self.intake.publish())
+
+    @rule()
+    def snapshot(self) -> None:
+        """As at a new segment's start: nothing before it is needed."""
+        self.frames = [Frame(FrameKind.SNAPSHOT, self.intake.snapshot())]
+
+    @invariant()
+    def agrees_with_the_plain_one(self) -> None:
+        assert self.intake.samples == self.plain.samples
+        assert len(self.intake.pending) == len(self.plain.waiting) <= MOST
+        assert self.intake.pending.expired == self.plain.expired
+        assert sum(self.intake.outcomes.values()) == len(self.plain.outcomes)
+        assert self.intake.outcomes["joined"] == len(self.plain.scored)
+
+    def teardown(self) -> None:
+        """Whenever it ends, its frames lead to the same."""
+        assert again(self.frames).snapshot() == self.intake.snapshot()
+
+    @invariant()
+    def scores_what_was_delivered(self) -> None:
+        found = self.intake.delivered.measures()
+        if self.plain.scored:
+            hits = [answer.value == label for answer, label in self.plain.scored]
+            answered = [answer.value is not None for answer, _ in self.plain.scored]
+            if any(answered):
+                assert found["accuracy"] == pytest.approx(sum(hits) / sum(answered))
+
+
+def _text(value: Any) -> str:
+    if value is True:
+        return "true"
+    return str(value)
+
+
+Machine.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+test_the_intake_does_what_a_plain_one_does = Machine.TestCase
+
+
+def test_a_number_is_scored_and_learned_as_a_number() -> None:
+    intake = make()
+    answers = [Answer(2.5, None, 1), Answer(None, None, 1)]
+    intake.remember(["a", "b"], ['{"x":1}', '{"x":2}'], answers, 0.0)
+    outcomes, frame = intake.label([("a", 3), ("b", 3.5), ("a", 3.0), ("a", 4)], 1.0)
+    assert outcomes == ["joined", "joined", "duplicate", "contradictory"]
+    assert frame.body == b'{"x":1,"y":3.0}\n{"x":2,"y":3.5}\n'
+    assert intake.delivered.measures()["mae"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "label of 'a' is None, but must be a text, a number or a truth value"),
+        ([1], r"label of 'a' is \[1\], but must be a text"),
+        ("", "label of 'a' is '', but must be a text"),
+    ],
+)
+def test_what_can_not_be_a_label_joins_nothing(value: Any, message: str) -> None:
+    intake = make()
+    intake.remember(["a", "b"], ["{}", "{}"], [Answer("u", {}, 1)] * 2, 0.0)
+    before = intake.snapshot()
+    with pytest.raises(ConfigurationError, match=message):
+        intake.label([("b", "u"), ("a", value)], 1.0)
+    assert intake.snapshot() == before
+
+
+def test_a_text_is_no_number() -> None:
+    intake = make()
+    intake.remember(["a"], ["{}"], [Answer(1.0, None, 1)], 0.0)
+    with pytest.raises(ConfigurationError, match="label of 'a' is 'high', but must be a number"):
+        intake.label([("a", "high")], 1.0)
+
+
+@pytest.mark.parametrize(("known", "told"), [("True", True), ("7", 7.0), ("7.0", 7)])
+def test_a_label_that_a_model_spells_otherwise_is_scored_as_the_same(known: str, told: Any) -> None:
+    intake = make()
+    intake.remember(["a"], ["{}"], [Answer(known, {known: 0.9, "u": 0.1}, 1)], 0.0)
+    intake.label([("a", told)], 1.0)
+    assert intake.delivered.measures()["accuracy"] == 1.0
+
+
+def test_labels_beyond_the_most_are_not_scored() -> None:
+    intake = Intake(target="y", max_pending=5000)
+    ids = [str(number) for number in range(1100)]
+    answers = [Answer(one, {one: 1.0}, 1) for one in ids]
+    intake.remember(ids, ["{}"] * len(ids), answers, 0.0)
+    outcomes, _ = intake.label([(one, one) for one in ids], 1.0)
+    assert set(outcomes) == {Outcome.JOINED}
+    assert intake.delivered.measures()["accuracy"] == 1.0
+
+
+def test_bounds_of_a_snapshot_hold_for_what_follows_it_until_there_are_others() -> None:
+    intake = make()
+    for number in range(3):
+        intake.take(b"{}\n", 1, key=str(number))
+        intake.remember([str(number)], ["{}"], [Answer("u", {}, 1)], 0.0)
+    intake.label([("0", "u")], 0.0)
+    small = Intake(target="y", max_pending=1, max_keys=1)
+    wanted = small.bounds
+    small.apply(Frame(FrameKind.SNAPSHOT, intake.snapshot()))
+    assert small.bounds == intake.bounds
+    assert len(small.pending) == 2
+    small.limit(wanted)
+    assert len(small.pending) == 1
+    assert small.pending.expired == 1
+    assert small.take(b"{}\n", 1, key="2")[0].duplicate
+    assert not small.take(b"{}\n", 1, key="0")[0].duplicate
+
+
+@pytest.mark.parametrize(
+    ("bound", "message"),
+    [
+        ({"max_pending": 0}, "max_pending is 0, but must be >= 1"),
+        ({"max_age": 0.0}, "max_age is 0.0, but must be > 0"),
+        ({"max_keys": 0}, "max_keys is 0, but must be >= 1"),
+    ],
+)
+def test_bounds_have_rules(bound: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Intake(target="y", **bound)
+
+
+def test_samples_without_target_are_told_by_the_receipt_and_counted_by_who_rejects_them() -> None:
+    intake = make()
+    receipt, frame = intake.take(b"{}\n" * 3, 3, rejected=2, key="k")
+    assert receipt == Receipt(1, 2, False, 0, 2)
+    assert frame is not None
+    for known in (intake, again([frame])):
+        assert (known.samples, known.rejected) == (3, 0)
+        assert known.take(b"{}\n" * 3, 3, rejected=2, key="k")[0] == receipt._replace(
+            duplicate=True
+        )
+
+
+def test_a_frame_of_an_earlier_release_which_left_such_samples_out_is_understood() -> None:
+    about = json.encode({"key": "k", "digest": "", "rejected": 2})
+    intake = again([Frame(FrameKind.SAMPLES, about, b'{"y":1}\n', 1)])
+    assert (intake.samples, intake.rejected) == (1, 2)
+
+
+def test_a_part_of_a_stream_is_not_taken_for_what_a_sender_gave_a_key_of_the_same_look() -> None:
+    intake = make()
+    for key, lines in (("k#0", b"{}\n"), (build_part_key("k", 0), b"[]\n"), ("k", b"1\n")):
+        assert not intake.take(lines, 1, key=key)[0].duplicate
+        assert intake.knows(key)
+    with pytest.raises(ConflictError, match="key 'k' was used for other samples"):
+        intake.take(b"2\n", 1, key=build_part_key("k", 0))
+
+
+def test_a_part_that_an_earlier_release_took_is_not_learned_again() -> None:
+    """Whose keys are in its journals as they were."""
+    kept = make().take(b"{}\n", 1, key="k#0")[1]
+    assert kept is not None
+    intake = again([kept])
+    assert intake.knows(build_part_key("k", 0))
+    assert intake.take(b"{}\n", 1, key=build_part_key("k", 0))[0] == Receipt(1, 0, True, 0, 0)
+    assert not intake.knows(build_part_key("k", 1))

@@ -1,0 +1,149 @@
+"""Kills a hosted model at random instants while samples come in, and tells what is left.
+
+Run as ``python -m tests.daemon.kills KILLS SEED FOLDER``: it prints a line of JSON. Each life is
+a fork of one process that has imported everything and compiled the kernels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from streamnet.durability.checkpoint import encode
+from streamnet.durability.state_directory import StateDirectory
+from streamnet.errors import NotReadyError
+from streamnet.learning.warmup import warm_up
+from streamnet.samples import Task
+from tests.daemon.hosted_models import hosting, rows, settings_of, until
+
+__all__ = ("forked", "killed", "left", "say")
+
+BATCH = 7
+SETTINGS = settings_of(
+    state={"every_samples": 60, "every_seconds": 0.05},
+    intake={"segment_bytes": 4096, "publish_seconds": 0.02},
+)
+
+
+def say(to: int, **what: Any) -> None:
+    os.write(to, json.dumps(what).encode() + b"\n")
+
+
+async def push(folder: Path, to: int, batch: int) -> None:
+    """Send one batch after the other, from that number on, and say what was acknowledged."""
+    async with hosting(folder, SETTINGS) as hosted:
+        generation = 0
+        for number in range(batch, 1_000_000):
+            receipt = await hosted.learn(rows(BATCH, BATCH * number), key=str(number))
+            say(to, batch=number, first=receipt.first, duplicate=receipt.duplicate)
+            try:
+                predictions = hosted.predict(rows(1, number))
+            except NotReadyError:
+                continue
+            assert predictions.generation >= generation
+            generation = predictions.generation
+            answers = await hosted.remember([str(number)], rows(1, number), predictions)
+            say(to, kept=number, generation=answers[0].generation, value=answers[0].value)
+
+
+async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
+    """Send all batches again, of which at most the last is new; then the labels."""
+    async with hosting(folder, SETTINGS) as hosted:
+        for number in range(batches):
+            await hosted.learn(rows(BATCH, BATCH * number), key=str(number), durable=False)
+        outcomes = await hosted.label([(str(number), "a") for number in kept])
+        await until(lambda: hosted.status().get("learned") == hosted.status()["accepted"])
+        accepted = hosted.status()["accepted"]
+    return {"accepted": accepted, "outcomes": sorted(set(outcomes)), "bits": left(folder)}
+
+
+def left(folder: Path) -> str:
+    """A hash of all bits of what did the learning."""
+    newest = StateDirectory(folder / "state").generations.newest()
+    assert newest is not None
+    return sha256(encode(newest.tree["learner"])).hexdigest()
+
+
+@contextmanager
+def forked(
+    live: Callable[[Path, int, int], Awaitable[None]], folder: Path, batch: int
+) -> Iterator[tuple[int, int]]:
+    """A process that lives there, such as `push`: its number, and where to read what it says."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(read)
+        anyio.run(live, folder, write, batch)
+        os._exit(1)
+    os.close(write)
+    try:
+        yield child, read
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(read)
+
+
+def killed(folder: Path, kills: int, seed: int) -> dict[str, Any]:
+    """Kill so many times, then let it finish, and do the same once without a kill."""
+    chance = random.Random(seed)
+    said: list[dict[str, Any]] = []
+    waits = []
+    for _ in range(kills):
+        batches = 1 + max((one["batch"] for one in said if "batch" in one), default=-1)
+        with forked(push, folder / "killed", batches) as (child, read):
+            start = time.monotonic()
+            lines = os.read(read, 1 << 16)
+            waits.append(time.monotonic() - start)
+            deadline = time.monotonic() + chance.uniform(0.0, 0.6)
+            while time.monotonic() < deadline:
+                time.sleep(0.001)
+            os.kill(child, signal.SIGKILL)
+            while more := os.read(read, 1 << 16):
+                lines += more
+        said += [json.loads(line) for line in lines.splitlines(keepends=True) if line[-1:] == b"\n"]
+    acknowledged = 1 + max(one["batch"] for one in said if "batch" in one)
+    batches = acknowledged + 1  # of the next one nobody knows whether it was taken
+    kept = sorted(one["kept"] for one in said if "kept" in one)
+    ended = anyio.run(finish, folder / "killed", batches, kept)
+    generations = [one["generation"] for one in said if "kept" in one]
+    firsts = [one["first"] for one in said if "batch" in one]
+    return {
+        **ended,
+        "batches": batches,
+        "kept": len(kept),
+        "in_order": firsts == [BATCH * number for number in range(acknowledged)],
+        "monotone": generations == sorted(generations),
+        "longest_wait": max(waits),
+        "whole": anyio.run(whole, folder / "whole", batches, kept),
+    }
+
+
+async def whole(folder: Path, batches: int, kept: list[int]) -> str:
+    """The bits of a run that nobody disturbs, and that learns the same samples."""
+    async with hosting(folder, SETTINGS) as hosted:
+        for number in range(batches):
+            await hosted.learn(rows(BATCH, BATCH * number), durable=False)
+        await hosted.learn(
+            [{"x": row["x"], "w": row["w"], "y": "a"} for n in kept for row in rows(1, n)]
+        )
+        await until(lambda: not hosted.queued)
+    return left(folder)
+
+
+if __name__ == "__main__":
+    warm_up(Task.CLASSIFICATION, "float32")
+    sys.stdout.write(
+        json.dumps(killed(Path(sys.argv[3]), int(sys.argv[1]), int(sys.argv[2]))) + "\n"
+    )

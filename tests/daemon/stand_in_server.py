@@ -1,0 +1,47 @@
+"""A server of stand-ins as a process of its own: ``python -m tests.daemon.stand_in_server OPTIONS``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from streamnet.daemon.http.access import Access, Limits
+from streamnet.daemon.server import Address, log_as_json, serve
+from tests.daemon.stand_ins import StandInRegistry
+
+
+async def main(options: dict[str, Any]) -> None:
+    file = options.get("token_file")
+    access = Access.read(file)
+    address = dict(options.get("address", {}))
+    for name in ("certificate", "key"):
+        if name in address:
+            address[name] = Path(address[name])
+
+    def say(text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def reload() -> str:
+        access.take_over(Access.read(file))
+        return "tokens were read again"
+
+    registry = StandInRegistry("wine")
+    registry.models["wine"].state = options.get("state", "learning")
+    await serve(
+        registry,  # type: ignore[arg-type]
+        Address(**{"port": 0, **address}),
+        access=access,
+        limits=Limits(**options.get("limits", {})),
+        reload=reload,
+        say=say,
+    )
+
+
+if __name__ == "__main__":
+    log_as_json()
+    anyio.run(main, json.loads(sys.argv[1]), backend_options={"use_uvloop": True})

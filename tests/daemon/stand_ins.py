@@ -1,0 +1,208 @@
+"""Stand-ins for the models of a daemon: what they say is known, and errors come when asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import anyio
+import numpy as np
+from anyio.abc import TaskStatus
+
+from streamnet.daemon.hosting.events import EventLog
+from streamnet.daemon.predictions import Answer, Outcome, Predictions, Receipt
+from streamnet.errors import ConflictError
+from streamnet.modelfiles import Model
+from streamnet.online import OnlineClassifier
+from streamnet.samples import Field
+
+__all__ = ("StandIn", "StandInRegistry", "learned_model")
+
+
+@cache
+def learned_model() -> Model:
+    """A small model of three columns that tells "on" from "off"."""
+    learner = OnlineClassifier(seed=1)
+    for i in range(600):
+        sample = {"x": i % 30, "y": i % 7, "shade": ("red", "blue")[i % 2]}
+        learner.learn_one(sample, "on" if i % 30 > 20 else "off")
+    return learner.model()
+
+
+class StandIn:
+    """Answers like a model that has learned, and keeps in lists what it is given."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = "learning"
+        self.lives = 1
+        self.waits_for_disk = False
+        self.events = EventLog(100, clock=lambda: 0.0)
+        self.events.add("state", state=self.state)
+        self.taken: list[Any] = []
+        self.keys: dict[str, Receipt] = {}
+        self.kept: dict[str, Answer] = {}
+        self.labels: dict[str, Any] = {}
+        self.errors: list[Exception] = []  # raised one by one, by learn
+        self.durable: list[bool] = []
+
+    async def learn(
+        self, samples: Sequence[Any] | bytes, *, key: str | None = None, durable: bool = True
+    ) -> Receipt:
+        await anyio.lowlevel.checkpoint()
+        if self.errors:
+            raise self.errors.pop(0)
+        if key is not None and key in self.keys:
+            return self.keys[key]._replace(duplicate=True)
+        rows = samples.splitlines() if isinstance(samples, bytes) else list(samples)
+        first = len(self.taken)
+        self.taken += rows
+        self.durable.append(durable)
+        receipt = Receipt(len(rows), 0, False, first, first + len(rows) - 1)
+        if key is not None:
+            self.keys[key] = receipt
+        return receipt
+
+    def predict(self, samples: Any, *, counts: bool = True) -> Predictions:
+        model = learned_model()
+        shares = model.outputs(samples)
+        names = np.array(model.labels, object)[np.argmax(shares, axis=1)] if len(shares) else []
+        return Predictions(np.array(names, object), shares, model.labels, 7)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return learned_model().fields
+
+    @property
+    def known_labels(self) -> tuple[str, ...]:
+        return learned_model().labels
+
+    async def remember(
+        self, ids: Sequence[str], samples: Sequence[Any], predictions: Predictions
+    ) -> list[Answer]:
+        for identity, answer in zip(ids, predictions.answers(), strict=True):
+            self.kept.setdefault(identity, answer)
+        return [self.kept[identity] for identity in ids]
+
+    async def label(
+        self, labels: Sequence[tuple[str, Any]], *, durable: bool = True
+    ) -> list[Outcome]:
+        outcomes = []
+        for identity, label in labels:
+            if identity not in self.kept:
+                outcomes.append(Outcome.UNKNOWN)
+            elif identity in self.labels:
+                same = self.labels[identity] == label
+                outcomes.append(Outcome.DUPLICATE if same else Outcome.CONTRADICTORY)
+            else:
+                self.labels[identity] = label
+                outcomes.append(Outcome.JOINED)
+        return outcomes
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "state": self.state,
+            "task": "classification",
+            "target": "label",
+            "samples": len(self.taken),
+            "measure": "accuracy",
+            "served": 0.9,
+            "generation": 7,
+            "accepted": len(self.taken),
+            "learned": len(self.taken),
+            **dict.fromkeys(("predicted", "duplicates", "switches", "drifts", "quarantined"), 0),
+            "rejected": {"target": 2},
+            "outcomes": {"joined": len(self.labels)},
+            "baselines": {"majority": 0.7, "no_change": None},
+        }
+
+    def champion(self) -> dict[str, Any]:
+        model = learned_model()
+        return {
+            "generation": 7,
+            "settings": model.describe(),
+            "networks": len(model.networks),
+            "task": "classification",
+            "target": "label",
+            "labels": list(model.labels),
+            "fields": [{"name": field.name, "kind": field.kind} for field in model.fields],
+        }
+
+    def leaders(self) -> list[dict[str, Any]]:
+        line = {"candidate": 1, "settings": "tanh 20", "loss": 0.1, "state": "competing"}
+        return [{**line, "champion": True, "born": 0, "scores": {"accuracy": 0.9}}]
+
+    def history(self) -> dict[str, Any] | None:
+        if not self.taken:
+            return None
+        series = {"served": [0.9], "majority": [0.7], "no_change": [None]}
+        mark = {"number": 1, "kind": "champion", "text": "tanh 20"}
+        return {"measure": "accuracy", "samples": [1], "series": series, "marks": [mark]}
+
+    def confusion(self) -> dict[str, Any]:
+        return {"labels": ["off", "on"], "matrix": [[5, 1], [0, 3]]}
+
+    def residuals(self) -> None:
+        return None
+
+    def rejected(self) -> dict[str, Any]:
+        line = {"source": "http", "line": 3, "reason": "target", "detail": "no", "raw": "{}"}
+        return {"total": 2, "by_reason": {"target": 2}, "last": [line]}
+
+    @property
+    def dead_letters(self) -> Path:
+        path = Path(gettempdir(), f"streamnet-{os.getpid()}.jsonl")
+        path.write_bytes(b'{"line":3}\n{"line":4}\n{"li')
+        return path
+
+    async def pause(self) -> None:
+        self.state = "paused"
+
+    async def resume(self) -> None:
+        self.state = "learning"
+        self.lives = 1
+
+    async def reset(self, *, keep_old: bool = True) -> None:
+        self.taken.clear()
+
+    def model_bytes(self, suffix: str) -> bytes:
+        return suffix.encode()
+
+
+class StandInRegistry:
+    """Models in memory."""
+
+    def __init__(self, *names: str) -> None:
+        self.models = {name: StandIn(name) for name in names}
+        self.settings: dict[str, Any] = {}
+        self.starts: dict[str, Any] = {}
+        self._stopped = anyio.Event()
+
+    def locked(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        for model in self.models.values():
+            model.state = "stopped"
+        self._stopped.set()
+
+    async def create(self, name: str, settings: Any, start: Any = None) -> StandIn:
+        if name in self.models:
+            raise ConflictError(f"there is a model {name!r} already")
+        self.settings[name] = settings
+        self.starts[name] = start
+        self.models[name] = StandIn(name)
+        return self.models[name]
+
+    async def delete(self, name: str) -> None:
+        del self.models[name]

@@ -1,0 +1,110 @@
+"""Outputs are refused before the work, and nothing is touched by looking."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from streamnet.durability.output_paths import OutputPath, check_output_paths
+from streamnet.errors import ConfigurationError
+
+WHAT = "a file to learn from"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(*outputs: OutputPath, **inputs: str) -> str:
+    """Why the first wrong one is refused."""
+    with pytest.raises(ConfigurationError) as caught:
+        check_output_paths(outputs, inputs)
+    return str(caught.value)
+
+
+def report(path: str, *, replaced: bool = True) -> OutputPath:
+    return OutputPath("report", path, (".json",), replaced)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_an_output_that_can_be_written_is_neither_made_nor_changed(replaced: bool) -> None:
+    Path("old.json").write_text("old")
+    before = Path("old.json").stat()
+    check_output_paths(
+        [report("new.json", replaced=replaced), report("old.json", replaced=replaced)]
+    )
+    assert [path.name for path in Path().iterdir()] == ["old.json"]
+    assert Path("old.json").read_text() == "old"
+    assert Path("old.json").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_folder_and_a_folder_that_is_not_there_are_refused() -> None:
+    Path("folder.json").mkdir()
+    assert refusal(report("folder.json")) == "report is 'folder.json', but that is a folder"
+    assert refusal(report("no/r.json")) == "report is 'no/r.json', but its folder does not exist"
+
+
+@pytest.mark.parametrize("given", ["data.json", "./data.json", "folder/../data.json", "*.json"])
+def test_an_input_is_not_overwritten_whatever_it_is_called(given: str) -> None:
+    Path("folder").mkdir()
+    Path("data.json").write_text("data")
+    for name in ("data.json", "folder/../data.json", str(Path("data.json").absolute())):
+        assert refusal(report(name), **{given: WHAT}) == f"report is {name!r}, but that is {WHAT}"
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_an_input_is_not_overwritten_by_way_of_a_link(link: object) -> None:
+    Path("data.json").write_text("data")
+    assert callable(link)
+    link("data.json", "other.json")
+    assert WHAT in refusal(report("other.json"), **{"data.json": WHAT})
+
+
+def test_a_name_that_looks_like_a_pattern_but_exists_stands_for_itself() -> None:
+    for name in ("a[1].json", "a1.json"):
+        Path(name).write_text("data")
+    check_output_paths([report("a1.json")], {"a[1].json": WHAT})
+    assert WHAT in refusal(report("a[1].json"), **{"a[1].json": WHAT})
+
+
+def test_standard_input_is_no_file_that_could_be_overwritten() -> None:
+    check_output_paths([OutputPath("dead_letters", "-")], {"-": WHAT})
+
+
+def test_two_outputs_must_not_be_one_file() -> None:
+    one, other = OutputPath("model", "r.json"), report("./r.json")
+    assert refusal(one, other) == "report is './r.json', but that is where model goes"
+    Path("r.json").write_text("old")
+    assert "where model goes" in refusal(one, other)
+
+
+def test_a_device_may_be_written() -> None:
+    check_output_paths([OutputPath("dead_letters", os.devnull, replaced=False)])
+
+
+def test_a_pipe_is_not_waited_for() -> None:
+    os.mkfifo("pipe")
+    check_output_paths([OutputPath("dead_letters", "pipe", replaced=False)])
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that nobody may write")
+def test_a_folder_that_takes_no_file_is_refused_even_where_permissions_allow_it() -> None:
+    message = refusal(report("/proc/self/r.json"))
+    assert message.startswith("report is '/proc/self/r.json', but it can't be written: ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_what_permissions_forbid_is_refused() -> None:
+    Path("locked").mkdir(mode=0o700)
+    for name in ("locked/old.json", "old.json"):
+        Path(name).write_text("old")
+    Path("locked").chmod(0o500)
+    Path("old.json").chmod(0o400)
+    assert "Permission denied" in refusal(report("locked/new.json"))
+    assert "Permission denied" in refusal(report("old.json"))
+    # What is written in its place needs no more than its own permission.
+    check_output_paths([report("locked/old.json", replaced=False)])
+    assert "Permission denied" in refusal(report("locked/old.json"))

@@ -1,0 +1,52 @@
+"""The start population and grids of settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.learning import default_population
+from streamnet.settings.grid import expand_grid, parse_hidden
+
+
+def test_a_grid_holds_every_combination_once_the_last_setting_turning_fastest() -> None:
+    found = expand_grid(optimizer=["sgd", "adam"], learning_rate=[0.1, 0.2, 0.3])
+    assert [(c.optimizer, c.learning_rate) for c in found] == [
+        (optimizer, rate) for optimizer in ("sgd", "adam") for rate in (0.1, 0.2, 0.3)
+    ]
+
+
+@pytest.mark.parametrize("candidates", [1, 3, 5])
+def test_a_grid_of_another_size_takes_the_first_combinations_or_repeats_them(
+    candidates: int,
+) -> None:
+    found = [c.learning_rate for c in expand_grid(candidates, learning_rate=[0.1, 0.2, 0.3])]
+    assert found == [0.1, 0.2, 0.3, 0.1, 0.2][:candidates]
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"), [("linear", ()), ("none", ()), ("20", (20,)), ("64-32", (64, 32))]
+)
+def test_hidden_layers_are_told_by_a_text(text: str, hidden: tuple[int, ...]) -> None:
+    assert parse_hidden(text) == hidden
+
+
+@pytest.mark.parametrize("text", ["", "64-", "64x32", "-1", "²"])
+def test_another_text_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be like 20, 64-32 or linear"):
+        parse_hidden(text)
+
+
+def test_a_larger_start_population_begins_with_the_smaller_one() -> None:
+    assert default_population(16)[:5] == default_population(5)
+    assert default_population(80)[:16] == default_population(16)
+
+
+def test_no_two_of_eighty_candidates_have_the_same_settings() -> None:
+    assert len(set(default_population(80))) == 80
+
+
+@pytest.mark.parametrize("candidates", [0, 513])
+def test_a_start_population_out_of_range_is_refused(candidates: int) -> None:
+    with pytest.raises(ConfigurationError, match="must be from 1 to 512"):
+        default_population(candidates)

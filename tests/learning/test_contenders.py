@@ -1,0 +1,235 @@
+"""What could be served, side by side: scores, models that are emitted, and how good all is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.learning.contenders import BASELINES, CHAMPION, ENSEMBLE, MODEL
+from streamnet.learning.learner import Learner, build_model
+from streamnet.learning.serving import BY_ENSEMBLE, Served
+from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.samples import Block, Task
+from streamnet.settings.candidate import CandidateSettings
+from tests.learning.streams import ROUND, candidate, differences, feed, learner_of, state_of, stream
+
+WILD = candidate(optimizer="sgd", learning_rate=1e6, activation="relu")
+MIXED = (candidate(), candidate(lags=True), candidate(hidden=(), optimizer="adagrad"), WILD)
+TASKS = pytest.mark.parametrize("task", list(Task))
+
+
+def error_of(block: Block, served: list[Served], labels: list[str]) -> float:
+    """Accuracy or mean absolute error of what was served, by hand."""
+    answers = np.concatenate([part.answers for part in served if len(part.answers)])
+    assert block.target is not None
+    if block.schema.task is Task.REGRESSION:
+        known = np.isfinite(block.target)
+        return float(np.abs(answers - block.target)[known].mean())
+    right, count = 0, 0
+    seen: set[str] = set()
+    for shares, truth in zip(answers, block.target.tolist(), strict=True):
+        if truth is not None:
+            right += bool(seen) and labels[int(shares.argmax())] == truth
+            count += 1
+            seen.add(truth)
+    return right / count
+
+
+@TASKS
+@pytest.mark.parametrize("candidates", [MIXED, [candidate()], [WILD]])
+def test_each_is_scored_as_if_it_were_served(task: Task, candidates: Any) -> None:
+    measure = "accuracy" if task is Task.CLASSIFICATION else "mae"
+    block = stream(task, 500)
+    learners = [
+        learner_of(task, candidates, serve=name, drift="none") for name in ("ensemble", "champion")
+    ]
+    for track, learner in zip((ENSEMBLE, CHAMPION), learners, strict=True):
+        served = list(feed(learner, block, (50,)))
+        alternatives = learner.server.alternatives
+        # Tables of answers may be wider from block to block.
+        if task is Task.CLASSIFICATION:
+            width = max(part.answers.shape[1] for part in served)
+            served = [
+                part._replace(
+                    answers=np.pad(part.answers, ((0, 0), (0, width - part.answers.shape[1])))
+                )
+                for part in served
+            ]
+        expected = error_of(block, served, learner.encoder.labels)
+        assert alternatives.measures(track)[measure] == pytest.approx(expected, rel=1e-12)
+        assert learner.server.measures() == alternatives.measures(track)
+    one, other = (learner.server.alternatives.export_state() for learner in learners)
+    assert differences(one, other) == [], "whatever is served, all else is scored alike"
+
+
+@TASKS
+def test_the_ensemble_says_by_whom_it_was_answered(task: Task) -> None:
+    learner = learner_of(task)
+    served = list(feed(learner, stream(task, 300)))
+    assert set(np.concatenate([part.serials for part in served]).tolist()) == {BY_ENSEMBLE}
+    assert learner.server.ensemble
+    alternatives = learner.server.alternatives
+    assert alternatives.names[:3] == ("ensemble", "champion", "model")
+    assert (ENSEMBLE, CHAMPION, MODEL, *BASELINES) == (0, 1, 2, 3, 4)
+
+
+def test_what_can_not_be_served_is_refused() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"serve is 'best', but must be one of ensemble, champion$"
+    ):
+        learner_of(Task.REGRESSION, serve="best")
+
+
+@TASKS
+@pytest.mark.parametrize("seed", [3, 4])
+def test_what_is_served_is_hardly_ever_worse_than_the_best_candidate_in_hindsight(
+    task: Task, seed: int
+) -> None:
+    measure = "accuracy" if task is Task.CLASSIFICATION else "r2"
+    learner = learner_of(task)
+    list(feed(learner, stream(task, 6000, seed=seed)))
+    best = max(learner.evaluator.candidates.measures(slot)[measure] for slot in range(5))
+    for track in (ENSEMBLE, MODEL):
+        assert learner.server.alternatives.measures(track)[measure] > best - 0.003
+
+
+@TASKS
+def test_where_all_explode_the_ensemble_still_answers_by_targets_alone(task: Task) -> None:
+    block = stream(task, 6 * ROUND)
+    learner = learner_of(task, [WILD, WILD])
+    served = list(feed(learner, block, (13,)))
+    for part in served:
+        answers, known = part.answers, part.scored.encoded.known
+        assert np.isfinite(answers).all()
+        if task is Task.CLASSIFICATION:
+            assert answers.sum(axis=1) == pytest.approx((known > 0) * 1.0, abs=1e-6)
+    measures = [learner.server.alternatives.measures(track) for track in (ENSEMBLE, *BASELINES)]
+    if task is Task.CLASSIFICATION:
+        ours, *others = [found["accuracy"] for found in measures]
+        assert ours > max(others) - 0.06
+    else:
+        ours, *others = [found["mae"] for found in measures]
+        assert ours < 1.06 * min(others)
+
+
+@TASKS
+def test_asking_the_learner_changes_nothing(task: Task) -> None:
+    block = stream(task, 400)
+    learner, left_alone = learner_of(task, MIXED), learner_of(task, MIXED)
+    cutters = [BlockSplitter(block_size=1000, round_size=ROUND) for _ in range(2)]
+    for start in range(0, 400, 80):
+        part = block.part(start, start + 80)
+        list(feed(learner, part, cutter=cutters[0]))
+        list(feed(left_alone, part, cutter=cutters[1]))
+        for alone in (True, False):
+            learner.answer(block, alone=alone)
+    assert differences(state_of(learner), state_of(left_alone)) == []
+
+
+# --------------------------------------------------------------- models that come
+
+
+def emissions(served: list[Served]) -> dict[int, Any]:
+    """What was decided to be emitted, by the sample at which it will be."""
+    return {
+        (part.decision.round + 2) * ROUND: part.decision.emit
+        for part in served
+        if part.decision is not None and part.decision.emit is not None
+    }
+
+
+@TASKS
+def test_a_model_that_comes_is_of_those_that_were_meant_though_others_take_slots(
+    task: Task,
+) -> None:
+    # Each round somebody makes room for a newcomer, which must not be heard in another's place.
+    learner = learner_of(task, evolution={"every": 1, "grace": 0}, drift="none", seed=13)
+    meant: dict[int, list[int]] = {}
+    came = 0
+    for part in feed(learner, stream(task, 30 * ROUND), (ROUND,)):
+        if part.decision is not None and part.decision.emit is not None:
+            slots = part.decision.emit.slots
+            serials = [learner.server.members[slot].serial for slot in slots]
+            meant[(part.decision.round + 2) * ROUND] = serials
+            leaving = {replacement.slot for replacement in part.decision.replacements}
+            assert not leaving.intersection(slots)
+        if part.emitted is not None:
+            came += 1
+            assert learners_of(learner, part) == meant[part.emitted.number]
+    assert came
+    assert len(learner.server.departed) > 20
+
+
+def learners_of(learner: Learner, part: Served) -> list[int]:
+    """Serials of those whose networks came as the block began."""
+    assert part.emitted is not None
+    members = {repr(m.settings): m.serial for m in learner.trainer.population.members}
+    assert len(members) == 5, "settings tell them apart"
+    return [members[repr(settings)] for settings, _ in part.emitted.networks()]
+
+
+@TASKS
+def test_a_network_that_exploded_since_is_left_out_of_the_model_that_comes(task: Task) -> None:
+    block = stream(task, 4 * ROUND, gaps=False)
+    learner = learner_of(task)
+    cutter = BlockSplitter(block_size=1000, round_size=ROUND)
+    asked = emissions(list(feed(learner, block.part(0, ROUND), cutter=cutter)))
+    emission = asked[2 * ROUND]
+    assert len(emission.slots) == 5
+    lost = emission.slots[2]
+    learner.trainer.population.healthy[lost] = 0
+    served = list(feed(learner, block.part(ROUND, 4 * ROUND), cutter=cutter))
+    (snapshot, *_) = [part.emitted for part in served if part.emitted is not None]
+    assert snapshot.number == 2 * ROUND
+    settings = [learner.server.members[slot].settings for slot in emission.slots if slot != lost]
+    assert [given for given, _ in snapshot.networks()] == settings
+    for _, weights in snapshot.networks():
+        assert all(np.isfinite(matrix).all() for matrix in weights.values())
+    assert np.isfinite(np.asarray(build_model(snapshot, {}).outputs(block))).all()
+
+
+def test_without_its_champion_no_model_comes() -> None:
+    block = stream(Task.REGRESSION, 4 * ROUND, gaps=False)
+    learner = learner_of(Task.REGRESSION)
+    cutter = BlockSplitter(block_size=1000, round_size=ROUND)
+    asked = emissions(list(feed(learner, block.part(0, ROUND), cutter=cutter)))
+    champion = asked[2 * ROUND].champion
+    learner.trainer.population.healthy[champion] = 0
+    served = list(feed(learner, block.part(ROUND, 4 * ROUND), cutter=cutter))
+    numbers = [part.emitted.number for part in served if part.emitted is not None]
+    assert 2 * ROUND not in numbers
+    assert numbers, "the next champion's comes"
+
+
+@TASKS
+def test_a_slot_that_is_taken_anew_starts_without_weight_in_both_ensembles(task: Task) -> None:
+    learner = learner_of(task, [candidate(), candidate(hidden=()), WILD], drift="none")
+    alternatives = learner.server.alternatives
+    judged: list[float] = []
+    for part in feed(learner, stream(task, 6 * ROUND), (ROUND,)):
+        for ensemble in (alternatives.ensemble, alternatives.model):
+            assert ensemble.members[2] == 1
+            assert ensemble.losses[1, 2] == alternatives.ensemble.losses[1, 2]
+        judged.append(float(alternatives.ensemble.losses[1, 2]))
+        if part.scored.joined:
+            break
+    assert part.scored.joined[0][0] == 2
+    assert judged[-1] <= ROUND < judged[-2], "only of the samples since"
+
+
+def test_a_newcomer_that_looks_at_last_targets_is_no_part_of_the_model() -> None:
+    learner = learner_of(Task.CLASSIFICATION, MIXED)
+    alternatives = learner.server.alternatives
+    member = learner.server.members[0]
+    assert alternatives.model.members.tolist() == [1, 0, 1, 1, 0, 1]
+    assert alternatives.ensemble.members.all()
+    newcomer = member._replace(settings=CandidateSettings(lags=True))
+    alternatives.reset_slot(0, newcomer)
+    assert alternatives.model.members.tolist() == [0, 0, 1, 1, 0, 1]
+    assert alternatives.ensemble.members.all()
+    assert not alternatives.portable(newcomer)
+    alternatives.reset_slot(1, member)
+    assert alternatives.model.members.tolist() == [0, 1, 1, 1, 0, 1]

@@ -1,0 +1,64 @@
+"""Settings that are given: what is unknown is told at once, by name, with what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.online import AutoEncoder, OnlineClassifier, OnlineRegressor
+from streamnet.pipeline import Pipeline
+from streamnet.sources import IterableSource
+
+
+def pipeline(**settings: Any) -> Pipeline:
+    return Pipeline(IterableSource([], target="y"), **settings)
+
+
+LEARNERS = (OnlineClassifier, OnlineRegressor, pipeline)
+
+
+@pytest.mark.parametrize("make", LEARNERS)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"windw": 9}, r"windw is not a known setting of [A-Z]\w+; known are alpha, .*, window"),
+        ({"task": "regression"}, "task is not a known setting"),
+        (
+            {"encoder": {"scalin": "rank"}},
+            r"encoder\.scalin is .*; known are autoencoder, ",
+        ),
+        ({"evolution": {"evry": 1}}, r"evolution\.evry is .*; known are budget, every, grace"),
+        ({"evolution": True}, "evolution is True, but must be a dict of settings by name"),
+        ({"candidates": 8}, "candidates has 8, but must be a list of CandidateSettings"),
+        ({"candidates": [{"hidden": (3,)}]}, r"candidates has \{'hidden': \(3,\)\}, but must be a"),
+    ],
+)
+def test_what_is_no_setting_is_told_when_a_learner_is_made(
+    make: Callable[..., Any], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        make(**settings)
+
+
+@pytest.mark.parametrize("source", ["x.csv", [{"x": 1}]])
+def test_what_is_no_source_of_a_pipeline_is_told_when_it_is_made(source: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"source is of type (str|list), but must be a So"):
+        Pipeline(source)
+
+
+@pytest.mark.parametrize("encoder", [{"scalin": "rank"}, {"autoencoder": {"code": 3}}])
+def test_what_is_no_setting_of_an_auto_encoder_is_told(encoder: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"encoder\.\w+ is not a known setting; known"):
+        AutoEncoder(encoder=encoder)
+    with pytest.raises(ConfigurationError, match="autoencoder has a key 'cod', but must have only"):
+        AutoEncoder(cod=3)
+
+
+def test_an_estimator_s_own_settings_and_those_of_its_learner_are_known() -> None:
+    made = OnlineClassifier(seed=1, window=9, encoder={"clip": 4.0}, evolution={"every": 0})
+    assert made.predict_one({"x": 1}) is None
+    with pytest.raises(ConfigurationError, match=r"start is 'm\.json', but must be a Model"):
+        OnlineClassifier(start="m.json")  # type: ignore[arg-type]

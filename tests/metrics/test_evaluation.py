@@ -1,0 +1,232 @@
+"""All measures of a finished classification are those of scikit-learn."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from streamnet.errors import ConfigurationError
+from streamnet.metrics import ClassificationEvaluator, Evaluation
+from streamnet.metrics.probabilities import (
+    brier_score,
+    expected_calibration_error,
+    log_loss,
+    roc_auc,
+)
+
+LABELS = ("a", "b", "c", "d")
+
+
+def answered(classes: int, n: int = 200, seed: int = 0) -> tuple[list[str], NDArray[np.float64]]:
+    """Truths, and probabilities that know something about them; some are equal."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(classes, size=n)
+    table = rng.random((n, classes)).round(1) + 0.01
+    table[np.arange(n), truth] += 0.5
+    return [LABELS[i] for i in truth], table / table.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_measures_are_those_of_scikit_learn(classes: int) -> None:
+    truth, table = answered(classes)
+    labels = LABELS[:classes]
+    answer = [labels[i] for i in table.argmax(1)]
+    found = Evaluation.of(truth, probabilities=table, labels=labels, floor=1e-15).measures()
+    scores = table[:, 1] if classes == 2 else table
+    expected = {
+        "accuracy": metrics.accuracy_score(truth, answer),
+        "balanced_accuracy": metrics.balanced_accuracy_score(truth, answer),
+        "macro_f1": metrics.f1_score(truth, answer, average="macro"),
+        "micro_f1": metrics.f1_score(truth, answer, average="micro"),
+        "weighted_f1": metrics.f1_score(truth, answer, average="weighted"),
+        "kappa": metrics.cohen_kappa_score(truth, answer),
+        "mcc": metrics.matthews_corrcoef(truth, answer),
+        "log_loss": metrics.log_loss(truth, table, labels=labels),
+        "roc_auc": metrics.roc_auc_score(truth, scores, multi_class="ovr"),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+    ideal = np.eye(classes)[[labels.index(label) for label in truth]]
+    assert found["brier"] == pytest.approx(((table - ideal) ** 2).sum(1).mean())
+    assert found["distance"] == pytest.approx((0.5 * (table - ideal) ** 2).sum() / len(truth))
+    if classes == 2:
+        one_sided = metrics.brier_score_loss(truth, table[:, 1], pos_label="b")
+        assert found["brier"] == pytest.approx(2 * one_sided)
+
+
+def test_it_agrees_with_the_evaluator_of_streams() -> None:
+    truth, table = answered(4)
+    numbers = [LABELS.index(label) for label in truth]
+    evaluator = ClassificationEvaluator(1)
+    answers = table[None].astype(np.float32)
+    evaluator.update(answers, numbers, [4] * len(numbers))
+    streamed = evaluator.measures(0)
+    found = Evaluation.of(truth, probabilities=answers[0], labels=LABELS).measures()
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "mcc", "log_loss", "brier"):
+        assert found[name] == pytest.approx(streamed[name], rel=1e-6)
+
+
+def naive_calibration_error(
+    truth: NDArray[np.int64], table: NDArray[np.float64], bins: int
+) -> float:
+    total = 0.0
+    for b in range(bins):
+        inside = [
+            (max(row), int(np.argmax(row)) == t)
+            for row, t in zip(table.tolist(), truth.tolist(), strict=True)
+            if b / bins < max(row) <= (b + 1) / bins or (b == 0 and max(row) == 0)
+        ]
+        if inside:
+            sure = sum(c for c, _ in inside) / len(inside)
+            right = sum(r for _, r in inside) / len(inside)
+            total += abs(right - sure) * len(inside) / len(truth)
+    return total
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 30))
+def test_the_calibration_error_is_that_of_a_naive_loop(seed: int, bins: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(3, size=n)
+    table = rng.dirichlet((1.0, 1.0, 1.0), size=n)
+    found = expected_calibration_error(truth, table, bins=bins)
+    assert found == pytest.approx(naive_calibration_error(truth, table, bins), abs=1e-12)
+
+
+def test_who_is_sure_and_right_is_calibrated() -> None:
+    truth = np.array([0, 1])
+    assert expected_calibration_error(truth, np.eye(2)) == 0.0
+    assert expected_calibration_error(truth, np.eye(2)[::-1]) == 1.0
+    with pytest.raises(ConfigurationError, match="bins is 0"):
+        expected_calibration_error(truth, np.eye(2), bins=0)
+
+
+def test_the_area_is_half_where_nothing_is_told_and_leaves_out_classes_without_samples() -> None:
+    assert roc_auc(np.array([0, 1, 1]), np.full((3, 3), 1 / 3)) == 0.5
+    assert np.isnan(roc_auc(np.array([0, 0]), np.full((2, 2), 0.5)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([*"abc", None])), max_size=20))
+def test_one_by_one_is_the_same_as_all_at_once(pairs: list[tuple[str, str | None]]) -> None:
+    whole = Evaluation.of([t for t, _ in pairs], [a for _, a in pairs], labels="abc")
+    single = Evaluation("abc")
+    for truth, answer in pairs:
+        single.add(truth, answer)
+    assert single.as_dict() == whole.as_dict()
+    assert whole.correct + whole.wrong == len(whole) == len(pairs)
+    assert whole.confusion.sum() == len(pairs)
+    json.dumps(whole.as_dict(), allow_nan=False)
+
+
+def test_rows_are_truths_and_columns_answers_in_the_order_of_the_labels() -> None:
+    evaluation = Evaluation.of(list("bbab"), ["a", "b", None, "a"], labels="ba")
+    assert evaluation.labels == ("b", "a")
+    assert evaluation.confusion.tolist() == [[1, 2, 0], [0, 0, 1]]
+
+
+def test_a_label_that_is_new_is_a_new_class_and_no_crash() -> None:
+    evaluation = Evaluation(("a", "b"))
+    evaluation.add("a", probabilities=[0.75, 0.25])
+    evaluation.add("new", probabilities=[0.25, 0.75])
+    evaluation.add("new", probabilities=[0.0, 0.0, 1.0])
+    assert evaluation.labels == ("a", "b", "new")
+    assert evaluation.confusion.tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0]]
+    assert evaluation.probabilities().tolist() == [[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0, 1]]
+    assert evaluation.per_class()["new"]["recall"] == 0.5
+
+
+def test_an_answer_that_is_not_finite_is_wrong_and_ties_go_to_the_first_class() -> None:
+    table = [[0.5, 0.5], [np.nan, 0.5], [0.5, np.inf]]
+    evaluation = Evaluation.of(list("aaa"), probabilities=table, labels="ab")
+    assert evaluation.confusion.tolist() == [[1, 0, 2], [0, 0, 0]]
+    assert (evaluation.correct, evaluation.wrong) == (1, 2)
+    assert np.isfinite(evaluation.measures()["log_loss"])
+
+
+def test_an_answer_may_be_given_beside_its_probabilities() -> None:
+    evaluation = Evaluation.of(["a"], ["b"], probabilities=[[0.9, 0.1]], labels="ab")
+    assert evaluation.measures()["accuracy"] == 0.0
+    assert evaluation.measures()["log_loss"] == pytest.approx(-np.log(0.9))
+
+
+def test_probabilities_of_no_samples_have_no_measures() -> None:
+    truth, table = np.zeros(0, np.int64), np.zeros((0, 2))
+    for measure in (log_loss, brier_score, roc_auc, expected_calibration_error):
+        assert np.isnan(measure(truth, table))
+
+
+def test_of_no_samples_nothing_is_defined() -> None:
+    evaluation = Evaluation("ab")
+    assert all(np.isnan(value) for value in evaluation.measures().values())
+    assert set(evaluation.as_dict()["measures"].values()) == {None}
+    assert len(evaluation) == evaluation.correct == 0
+
+
+def mixed() -> None:
+    evaluation = Evaluation("ab")
+    evaluation.add("a", "b")
+    evaluation.add("a", probabilities=[0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Evaluation("aa"), "labels has 'a' twice"),
+        (lambda: Evaluation("a", floor=0.0), "floor is 0.0"),
+        (lambda: Evaluation.of("ab"), "answers is None"),
+        (lambda: Evaluation.of("ab", "a"), "answers has length 1"),
+        (lambda: Evaluation.of("a", probabilities=[[1.0], [1.0]], labels="a"), "length 2"),
+        (lambda: Evaluation("a").add("a", probabilities=[0.5, 0.5]), "there are 1 classes"),
+        (lambda: Evaluation("ab").add("a", probabilities=[-0.5, 1.5]), "from 0 to 1"),
+        (mixed, "for all samples or for none"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        call()
+
+
+def test_labels_may_be_numbers_of_numpy_and_leave_plain_data() -> None:
+    truths, answers = np.array([1, 2, 1, 2]), np.array([1, 1, 1, 2])
+    evaluation = Evaluation.of(truths, answers)
+    assert json.loads(json.dumps(evaluation.as_dict()))["labels"] == [1, 2]
+    assert evaluation.measures()["accuracy"] == metrics.accuracy_score(truths, answers)
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        # The labels of a model are texts: numbers beside them would all be wrong in silence.
+        (
+            {"truths": [0, 1], "probabilities": [[0.9, 0.1], [0.2, 0.8]], "labels": ("0", "1")},
+            "truth is 0, but must be a text, as the others are",
+        ),
+        ({"truths": [0, 1], "answers": ["0", "1"]}, "answer is '0', but must be no text, as"),
+        ({"truths": ["a"], "answers": ["a"], "labels": ["a", 1]}, "label is 1, but must be a text"),
+        ({"truths": [None], "answers": ["a"]}, "truth is None, but must be a label"),
+        ({"truths": [[1]], "answers": [[1]]}, r"truth is \[1\], but must be a label"),
+        ({"truths": [0.5], "answers": [np.nan]}, "answer is nan, but must be a label"),
+        (
+            {"truths": ["a"], "probabilities": [["x"]], "labels": ("a",)},
+            r"probabilities is \[\['x'\]\], but must be numbers",
+        ),
+        ({"truths": ["a"], "answers": ["a"], "floor": "x"}, "floor is 'x', but must be a number"),
+    ],
+)
+def test_what_is_no_label_or_number_is_refused(given: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigurationError, match=what):
+        Evaluation.of(**given)
+
+
+def test_a_sample_that_is_refused_leaves_nothing() -> None:
+    evaluation = Evaluation.of(["a", "b"], ["a", "a"])
+    with pytest.raises(ConfigurationError, match="answer is 1"):
+        evaluation.add("c", 1)  # type: ignore[arg-type]
+    assert (len(evaluation), evaluation.labels) == (2, ("a", "b"))

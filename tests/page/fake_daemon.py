@@ -1,0 +1,254 @@
+"""A stand-in for the daemon: a real server with the shapes that the page reads, and what it saw."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+from streamnet.page import load_assets
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HOSTILE = "</td></script><img src=x onerror=\"document.title='owned'\"><b>bold</b>"
+
+
+def history(points: int, *, regression: bool = False) -> dict[str, Any]:
+    """A score that gets better, falls at a drift and gets better again."""
+    samples = [512 * (i + 1) for i in range(points)]
+    wave = [0.02 * ((i * 7) % 11 - 5) / 5 for i in range(points)]
+    fall = [0.18 if points // 2 < i < points // 2 + points // 12 else 0.0 for i in range(points)]
+    served = [0.93 - 0.25 / (1 + i / 6) - fall[i] + wave[i] for i in range(points)]
+    majority = [0.60 + wave[i] for i in range(points)]
+    no_change = [0.72 + 2 * wave[-i] for i in range(points)]
+    names = ("mean", "no_change") if regression else ("majority", "no_change")
+    scale = (lambda values: [round(40 * (1 - v), 4) for v in values]) if regression else list
+    middle = samples[points // 2] if points else 0
+    marks = [
+        {"number": n, "kind": "champion", "text": f"#{7 + n % 5} tanh 32, rmsprop 0.01"}
+        for n in samples[3 :: max(points // 5, 1)]
+    ]
+    marks.append({"number": middle, "kind": "drift", "text": "loss rose from 0.1 to 0.3"})
+    return {
+        "measure": "mae" if regression else "accuracy",
+        "samples": samples,
+        "series": {
+            "served": scale(served),
+            names[0]: scale(majority),
+            names[1]: scale(no_change),
+        },
+        "marks": marks if points else [],
+    }
+
+
+def leaders(count: int = 12) -> list[dict[str, Any]]:
+    kinds = ("tanh 32, rmsprop 0.01", "relu 128, adagrad 0.1", "tanh 64-32, sgd 0.03, lags")
+    return [
+        {
+            "candidate": 40 + i,
+            "settings": kinds[i % 3],
+            "loss": 0.21 + 0.013 * i,
+            "state": "quarantined" if i == count - 1 else "competing",
+            "champion": i == 0,
+            "born": 2048 * (i % 5),
+            "scores": {"accuracy": 0.92 - 0.004 * i, "mae": 3.0 + 0.2 * i},
+        }
+        for i in range(count)
+    ]
+
+
+def labels_model(name: str = "traffic") -> dict[str, Any]:
+    """All shapes of a model that predicts labels, one of which is hostile."""
+    return {
+        "status": {
+            "name": name,
+            "state": "learning",
+            "task": "classification",
+            "target": "jam",
+            "samples": 61440,
+            "measure": "accuracy",
+            "served": 0.9134,
+            "accepted": 61502,
+            "learned": 61440,
+            "in_flight": 62,
+            "max_queued": 10000,
+            "rejected": {"wrong_type": 9, "no_target": 3},
+            "pending": 41,
+            "learned_per_second": 5120.0,
+            "predicted_per_second": 310.0,
+            "checkpoint_age": 6.2,
+            "uptime": 86500.0,
+            "generation": 12,
+            "switches": 6,
+            "drifts": 1,
+            "baselines": {"majority": 0.601, "no_change": 0.72},
+        },
+        "history": history(120),
+        "leaders": leaders(),
+        "confusion": {
+            "kind": "confusion",
+            "labels": ["free", "slow", HOSTILE],
+            "matrix": [[30210, 1200, 40], [9800, 10900, 310], [12, 4240, 3128]],
+        },
+        "rejected": {
+            "total": 12,
+            "by_reason": {"wrong_type": 9, "no_target": 3},
+            "last": [
+                {
+                    "source": "http",
+                    "line": 8812,
+                    "reason": "wrong_type",
+                    "detail": "speed is 'fast', but must be a number",
+                    "raw": f'{{"speed": "fast", "note": "{HOSTILE}"}}',
+                }
+            ],
+        },
+        "champion": {
+            "generation": 12,
+            "settings": "tanh 32, rmsprop 0.01 and 5 more",
+            "networks": 6,
+            "task": "classification",
+            "target": "jam",
+            "labels": ["free", "slow", HOSTILE],
+            "fields": [
+                {"name": "speed", "kind": "number"},
+                {"name": "road", "kind": "category", "values": ["A1", "B7"]},
+                {"name": "at", "kind": "time"},
+                {"name": HOSTILE, "kind": "text"},
+            ],
+        },
+    }
+
+
+def numbers_model(name: str = "bikes") -> dict[str, Any]:
+    """All shapes of a model that predicts numbers."""
+    model = labels_model(name)
+    model["status"] |= {
+        "task": "regression",
+        "target": "count",
+        "measure": "mae",
+        "served": 3.21,
+        "baselines": {"mean": 16.0, "no_change": 11.2},
+    }
+    model["history"] = history(120, regression=True)
+    counts = [round(900 / (1 + (i - 12) ** 2)) for i in range(25)]
+    edges = [-12.5 + i for i in range(26)]
+    model["confusion"] = {"kind": "residuals", "edges": edges, "counts": counts}
+    return model
+
+
+class StandIn:
+    """A server in a thread of its own; a context manager.
+
+    Args:
+        models: By name, all shapes of each.
+        token: That requests must have; None for none.
+    """
+
+    def __init__(self, *models: dict[str, Any], token: str | None = None) -> None:
+        self.models = {model["status"]["name"]: model for model in models}
+        self.token = token
+        self.events: list[dict[str, Any]] = []
+        self.seen: list[tuple[str, dict[str, str]]] = []  # path, and headers, of each request
+        self.asked: list[dict[str, Any]] = []  # bodies of predict
+        self.answer: dict[str, Any] = {}
+        self.broken = False  # whether every request is answered with 503
+        self.hang_up = threading.Event()  # ends the streams of events that are open
+        routes = [
+            Route("/", self._page),
+            Route("/page/{name}", self._page),
+            Route("/v1/models", self._models),
+            Route("/v1/models/{model}", self._shape),
+            Route("/v1/models/{model}/predict", self._predict, methods=["POST"]),
+            Route("/v1/models/{model}/events", self._events),
+            Route("/v1/models/{model}/model", self._download),
+            Route("/v1/models/{model}/{shape}", self._shape),
+        ]
+        app = Starlette(routes=[*routes, Mount("/below", routes=routes)])
+        config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        deadline = time.monotonic() + 60
+        while not self._server.started:
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    @property
+    def address(self) -> str:
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        return f"http://127.0.0.1:{port}/"
+
+    def happen(self, kind: str, **data: Any) -> None:
+        event = {"id": len(self.events) + 1, "kind": kind, "time": 1.7e9 + len(self.events)}
+        self.events.append({**event, "data": data})
+
+    def _page(self, request: Request) -> Response:
+        asset = load_assets()[request.path_params.get("name", "index.html")]
+        headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+        return Response(asset.data, media_type=asset.media_type, headers=headers)
+
+    def _refusal(self, request: Request) -> Response | None:
+        self.seen.append(
+            (
+                str(request.url).removeprefix(str(request.base_url).rstrip("/")),
+                dict(request.headers),
+            )
+        )
+        if self.broken:
+            return JSONResponse({"detail": "the disk is full"}, 503)
+        if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
+            return JSONResponse({"detail": "a token is needed"}, 401)
+        return None
+
+    async def _models(self, request: Request) -> Response:
+        lines = [model["status"] for model in self.models.values()]
+        return self._refusal(request) or JSONResponse(lines)
+
+    async def _shape(self, request: Request) -> Response:
+        model = self.models[request.path_params["model"]]
+        found = model.get(request.path_params.get("shape", "status"))
+        answer = (
+            JSONResponse({"detail": "not ready"}, 409) if found is None else JSONResponse(found)
+        )
+        return self._refusal(request) or answer
+
+    async def _predict(self, request: Request) -> Response:
+        self.asked.append(json.loads(await request.body()))
+        return self._refusal(request) or JSONResponse(self.answer)
+
+    async def _download(self, request: Request) -> Response:
+        return self._refusal(request) or Response(b"a model", media_type="application/octet-stream")
+
+    async def _events(self, request: Request) -> Response:
+        after = int(request.headers.get("last-event-id", 0))
+        stream = StreamingResponse(self._stream(after), media_type="text/event-stream")
+        return self._refusal(request) or stream
+
+    async def _stream(self, after: int) -> AsyncIterator[str]:
+        yield ": beat\n\n"
+        self.hang_up.clear()
+        while not self._server.should_exit and not self.hang_up.is_set():
+            for event in self.events[after:]:
+                yield f"id: {event['id']}\nevent: {event['kind']}\ndata: {json.dumps(event)}\n\n"
+                after = event["id"]
+            await asyncio.sleep(0.02)

@@ -1,0 +1,204 @@
+"""Rejected records: their file, their counts, and the end of a run that has too many."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamnet.errors import ConfigurationError, StateError, TooManyRejectedError
+from streamnet.pipeline import Rejections
+from streamnet.samples import Task
+from tests.conftest import Runner
+from tests.learning.streams import stream
+from tests.pipeline.block_sources import Playing, pipeline_of, plain
+from tests.pipeline.interrupted_runs import crashed, go, made
+
+N = 900
+
+
+def test_the_file_holds_each_rejected_record_in_order_with_all_it_takes_to_mend_it(
+    tmp_path: Path, run: Runner
+) -> None:
+    block = stream(Task.REGRESSION, N)
+    rejections = Rejections(tmp_path / "bad.jsonl", share=1.0)
+    run(pipeline_of(Playing(block), rejections=rejections, block_size=50).run)
+    lines = (tmp_path / "bad.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {
+            "source": letter.source,
+            "offset": letter.offset,
+            "line": letter.line,
+            "reason": "arity",
+            "detail": "one field too many",
+            "raw": letter.raw,
+        }
+        for letter in block.rejected
+    ]
+    assert rejections.statistics() == {
+        "total": len(block.rejected),
+        "reasons": {"arity": len(block.rejected)},
+        "not_kept": 0,
+    }
+
+
+def test_a_full_file_keeps_the_first_and_the_others_are_counted_also_after_going_on(
+    tmp_path: Path, run: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    block = stream(Task.REGRESSION, N)
+    run(pipeline_of(Playing(block), rejections=Rejections(tmp_path / "all.jsonl", share=1.0)).run)
+    lines = (tmp_path / "all.jsonl").read_text().splitlines(keepends=True)
+    room = len("".join(lines[:7]))
+    for most in (room, room + len(lines[7]) - 1):  # exactly full, and a byte too small for more
+        rejections = Rejections(tmp_path / "some.jsonl", share=1.0, most_bytes=most)
+        result = run(pipeline_of(Playing(block), rejections=rejections, block_size=50).run)
+        assert (tmp_path / "some.jsonl").read_text() == "".join(lines[:7])
+        assert rejections.statistics()["total"] == len(lines)
+        assert result.report["rejected_not_kept"] == len(lines) - 7
+        again = Rejections(tmp_path / "some.jsonl", share=1.0, most_bytes=10**6)
+        again.restore_state(rejections.export_state() | {"length": room})
+        assert again.statistics() == rejections.statistics()
+        again.close()
+    warned = [record.message for record in caplog.records if "may have" in record.message]
+    assert len(warned) == 2  # once a run
+
+
+def test_the_size_of_the_file_is_checked() -> None:
+    with pytest.raises(ConfigurationError, match="most_bytes is -1, but must be >= 0"):
+        Rejections(most_bytes=-1)
+
+
+def test_without_a_rejected_record_no_file_is_made(tmp_path: Path, run: Runner) -> None:
+    block = stream(Task.REGRESSION, 4)
+    assert not block.rejected
+    run(pipeline_of(Playing(block), rejections=Rejections(tmp_path / "bad.jsonl")).run)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_what_an_earlier_run_left_is_not_taken_for_records_of_this_one(
+    tmp_path: Path, goes_on: bool
+) -> None:
+    letters, task = tmp_path / "rejected.jsonl", Task.CLASSIFICATION
+    if goes_on:
+        crashed(tmp_path, 0, state={"every_samples": None}, largest=1)
+    letters.write_text("of a run before\n")
+    go(made(tmp_path, task, source=Playing(stream(task, 4))))
+    assert letters.read_text() == ""
+
+
+def test_a_file_that_a_run_is_given_only_when_it_goes_on_is_not_emptied(tmp_path: Path) -> None:
+    state = Rejections(tmp_path / "one.jsonl").export_state()
+    for name in ("one.jsonl", "other.jsonl"):
+        (tmp_path / name).write_text("of before\n")
+    Rejections(tmp_path / "one.jsonl").restore_state(state)
+    with pytest.raises(StateError, match=r"other.jsonl has 10 bytes, but must be absent or empty"):
+        Rejections(tmp_path / "other.jsonl").restore_state(state)
+    contents = [(tmp_path / name).read_text() for name in ("one.jsonl", "other.jsonl")]
+    assert contents == ["", "of before\n"]
+
+
+def broken_off(run: Runner, folder: Path, **settings: Any) -> tuple[Any, ...]:
+    """All that a run leaves that had too many rejected records."""
+    folder.mkdir(exist_ok=True)
+    numbers: list[int] = []
+    source = Playing(stream(Task.CLASSIFICATION, N), seed=settings.pop("pauses"))
+    share = settings.pop("share", 0.14)
+    pipeline = pipeline_of(
+        source,
+        rejections=Rejections(folder / "bad.jsonl", share=share, window=300),
+        sinks=[lambda served: numbers.extend(served.serials.tolist())],
+        **settings,
+    )
+    with pytest.raises(TooManyRejectedError) as error:
+        run(pipeline.run)
+    result = pipeline.result()
+    text = str(error.value).replace(str(folder), "")
+    left = plain(result.report), result.model.document()["checksum"], numbers
+    return text, (folder / "bad.jsonl").read_text(), *left
+
+
+def test_too_many_end_the_run_at_the_same_record_and_with_the_same_outputs_whatever_the_cuts(
+    tmp_path: Path, run: Runner
+) -> None:
+    folder = tmp_path / "f"
+    expected = broken_off(run, folder, block_size=1000, pauses=1)
+    text, letters, report, _, numbers = expected
+    assert text.startswith("s.csv, line 300: 43 of the last 300 records were rejected, but at most")
+    assert len(letters.splitlines()) == report["rejected"] == 43
+    assert report["samples"] == 300
+    assert report["learned"] == len(numbers) == 257
+    for block_size, threads, pauses in ((1, 1, 2), (7, 2, 3), (64, 2, 4)):
+        settings = {"block_size": block_size, "threads": threads, "pauses": pauses}
+        assert broken_off(run, folder, **settings) == expected
+
+
+@pytest.mark.parametrize("share", [0.16, 0.3])
+def test_labels_beyond_the_most_classes_end_the_run_at_the_same_record_whatever_the_cuts(
+    tmp_path: Path, run: Runner, share: float
+) -> None:
+    folder, encoder = tmp_path / "f", {"max_classes": 2}
+    expected = broken_off(run, folder, encoder=encoder, share=share, block_size=1, pauses=1)
+    letters = [json.loads(line)["reason"] for line in expected[1].splitlines()]
+    assert {"arity", "too-many-classes"} == set(letters)
+    assert expected[2]["rejected"] == len(letters)
+    for block_size, pauses in ((1000, 2), (7, 3), (64, 4)):
+        left = broken_off(
+            run, folder, encoder=encoder, share=share, block_size=block_size, pauses=pauses
+        )
+        assert left == expected
+
+
+def test_labels_beyond_the_most_classes_count_as_rejected_records(
+    tmp_path: Path, run: Runner
+) -> None:
+    block = stream(Task.CLASSIFICATION, N, gaps=False)
+    pipeline = pipeline_of(
+        Playing(block),
+        rejections=Rejections(tmp_path / "bad.jsonl", share=1.0),
+        encoder={"max_classes": 2},
+        block_size=1,
+    )
+    report = run(pipeline.run).report
+    late = [label for label in block.target if label not in ("c0", "c1")]  # type: ignore[union-attr]
+    assert report["rejected_reasons"]["too-many-classes"] == len(late) > 50
+    lines = (tmp_path / "bad.jsonl").read_text().splitlines()
+    offsets = [json.loads(line)["offset"] for line in lines]
+    assert offsets == sorted(offsets)
+    assert report["samples"] == len(block) + len(block.rejected)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere/bad.jsonl", "its folder does not exist"),
+        (".", "that is a folder"),
+    ],
+)
+def test_a_file_that_could_not_be_made_is_refused_before_anything_is_read(
+    tmp_path: Path, path: str, message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Rejections(tmp_path / path)
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
+    with pytest.raises(ConfigurationError, match="may not be written"):
+        Rejections(tmp_path / "bad.jsonl")
+
+
+def test_a_file_that_can_not_be_made_after_all_ends_the_run_with_a_clear_error(
+    tmp_path: Path, run: Runner
+) -> None:
+    rejections = Rejections(tmp_path / "bad.jsonl", share=1.0)
+    (tmp_path / "bad.jsonl").mkdir()
+    source = Playing(stream(Task.REGRESSION, N))
+    with pytest.raises(ConfigurationError, match=r"dead_letters .*bad\.jsonl: Is a directory"):
+        run(pipeline_of(source, rejections=rejections).run)
+    assert source.closed

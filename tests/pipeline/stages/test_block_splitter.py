@@ -1,0 +1,83 @@
+"""Blocks cut at rounds' ends."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.errors import ConfigurationError
+from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.samples import Block, Field, Kind, Schema, SparseRows
+from tests.test_samples import block_of
+
+BLOCKS = st.lists(st.text("++-", max_size=20), max_size=12)
+
+
+@given(BLOCKS, st.integers(1, 9), st.integers(1, 15))
+def test_no_part_straddles_a_rounds_end_and_nothing_is_lost(
+    blocks: list[str], block_size: int, round_size: int
+) -> None:
+    cutter = BlockSplitter(block_size=block_size, round_size=round_size)
+    number = 0
+    for records in blocks:
+        block = block_of(records)
+        parts = list(cutter.cut(block))
+        assert sum(len(part.block) for part in parts) == len(block)
+        assert tuple(x for part in parts for x in part.block.rejected) == block.rejected
+        for part in parts:
+            first, number = number, number + len(part.block)
+            assert len(part.block) <= block_size
+            assert len(block) == 0 or len(part.block) > 0
+            assert first // round_size == max(first, number - 1) // round_size
+            assert part.ends_round == (number % round_size == 0 and len(part.block) > 0)
+        for before, after in pairwise(parts):
+            assert before.block.end.offset == after.block.marks[0, 0]
+    assert cutter.number == number
+
+
+def test_a_block_that_fits_is_passed_on_as_it_is() -> None:
+    block = block_of("+-+")
+    (arrival,) = BlockSplitter(block_size=2, round_size=2).cut(block)
+    assert arrival.block is block
+    assert arrival.ends_round
+
+
+@pytest.mark.parametrize("name", ["block_size", "round_size"])
+def test_a_size_below_one_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} is 0, but must be >= 1"):
+        BlockSplitter(**{"block_size": 1, "round_size": 1} | {name: 0})
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "most"),
+    [
+        (Kind.NUMBER, 100, 1024),
+        (Kind.NUMBER, 1000, 131),
+        (Kind.CATEGORY, 5000, 26),
+        (Kind.TEXT, 1000, 8),
+        (Kind.CATEGORY, 200_000, 1),
+    ],
+)
+def test_blocks_of_many_columns_have_few_samples(kind: Kind, columns: int, most: int) -> None:
+    schema = Schema(tuple(Field(f"c{i}", kind) for i in range(columns)))
+    numbers = np.empty((1500, columns if kind is Kind.NUMBER else 0))
+    block = Block(schema, "-", numbers, (), None, np.zeros((1501, 3), np.int64))
+    parts = list(BlockSplitter(block_size=1024, round_size=1024).cut(block))
+    assert max(len(part.block) for part in parts) == most
+    assert sum(len(part.block) for part in parts) == 1500
+    assert sum(part.ends_round for part in parts) == 1
+
+
+def test_blocks_of_many_entries_have_few_samples() -> None:
+    sparse = SparseRows(
+        np.zeros((100, 9000), np.int64), np.zeros((100, 9000)), np.full(100, 4096, np.int32)
+    )
+    block = Block(
+        Schema(()), "-", np.empty((100, 0)), (), None, np.zeros((101, 3), np.int64), sparse
+    )
+    parts = list(BlockSplitter(block_size=1024, round_size=1024).cut(block))
+    assert [len(part.block) for part in parts] == [32, 32, 32, 4]

@@ -1,0 +1,134 @@
+"""What a run is: every setting counts, given or not, and also those that a release adds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamnet.learning.search.default_population import default_population
+from streamnet.pipeline.state.identity import build_identity, describe_changes, fill_defaults
+from streamnet.settings.candidate import CandidateSettings
+
+FEW = default_population(2)
+
+
+def identity(**settings: Any) -> dict[str, Any]:
+    return build_identity(**{"candidates": FEW, "start": None, "seed": 3, **settings})
+
+
+@pytest.mark.parametrize(
+    ("setting", "phrase"),
+    [
+        ({"serve": "champion"}, "serve is champion, but was ensemble"),
+        ({"criterion": "accuracy"}, "criterion is accuracy, but was not given"),
+        ({"drift": "none"}, "drift is none, but was adwin"),
+        ({"evolution": {"every": 0, "grace": 2}}, "evolution.grace is 2, but was 8"),
+        (
+            {"evolution": {"every": 0, "budget": 1.0}},
+            "evolution.budget is 1.0, but was not given",
+        ),
+        ({"encoder": {"max_rows": 99}}, "encoder.max_rows is 99, but was 8192"),
+        (
+            {"encoder": {"scalings": {"x": "rank"}}},
+            "encoder.scalings.x is rank, but was not given",
+        ),
+    ],
+)
+def test_a_setting_that_was_left_out_is_told_by_its_default(
+    setting: dict[str, Any], phrase: str
+) -> None:
+    assert describe_changes(identity(), identity(**setting)) == [phrase]
+    (reverse,) = describe_changes(identity(**setting), identity())
+    assert reverse.partition(" is ")[0] == phrase.partition(" is ")[0]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"alpha": 0.05},
+        {"window": 1000},
+        {"serve": "ensemble"},
+        {"evolution": {"every": 0}},
+        {"encoder": {"clip": 8.0}},
+        {"encoder": {}},
+    ],
+)
+def test_a_default_that_is_given_is_the_same(setting: dict[str, Any]) -> None:
+    assert identity(**setting) == identity()
+
+
+def test_an_auto_encoder_is_a_change_also_with_all_its_defaults() -> None:
+    phrases = describe_changes(identity(), identity(encoder={"autoencoder": {}}))
+    assert "encoder.autoencoder.code is 16, but was not given" in phrases
+    assert identity(encoder={"autoencoder": {}}) == identity(
+        encoder={"autoencoder": {"code": 16, "seed": 3}}
+    )
+
+
+def test_the_same_candidates_with_and_without_a_search_are_not_the_same() -> None:
+    (phrase,) = describe_changes(
+        identity(candidates=None), identity(candidates=default_population())
+    )
+    assert phrase == "evolution.every is 0, but was 4"
+
+
+def test_a_state_of_an_earlier_release_is_one_of_defaults() -> None:
+    # So much did the first release keep; candidates had fewer settings.
+    given = {name: value for name, value in FEW[0].as_dict().items() if name != "class_weight"}
+    saved = {"seed": 3, "candidates": [given, FEW[1].as_dict()], "evolution": {"every": 0}}
+    assert describe_changes(saved, identity()) == []
+    assert describe_changes(saved, identity(alpha=0.5)) == ["alpha is 0.5, but was 0.05"]
+    weighed = [CandidateSettings(**{**given, "class_weight": 0.5}), FEW[1]]
+    assert describe_changes(saved, identity(candidates=weighed)) == [
+        "candidates.0.class_weight is 0.5, but was 0.0"
+    ]
+
+
+def test_a_state_that_does_not_tell_of_a_search_had_one_among_the_default_candidates() -> None:
+    default = {"seed": 3, "candidates": [given.as_dict() for given in default_population()]}
+    assert describe_changes(default, identity(candidates=None)) == []
+    own = {"seed": 3, "candidates": [given.as_dict() for given in FEW]}
+    assert describe_changes(own, identity()) == []
+
+
+def test_what_is_not_asked_for_any_more_is_no_change() -> None:
+    saved = {**identity(source={"drop": None, "old": 3}), "older": 4}
+    assert describe_changes(saved, identity(source={"drop": None})) == []
+
+
+def test_a_table_of_names_is_compared_whole() -> None:
+    before, now = identity(source={"kinds": None}), identity(source={"kinds": {"c": "text"}})
+    assert describe_changes(before, now) == ["source.kinds.c is text, but was not given"]
+    assert describe_changes(now, before) == ["source.kinds.c is not given, but was text"]
+
+
+def test_a_drift_that_would_have_stopped_the_run_may_be_taken_otherwise_from_now_on() -> None:
+    def source(**drift: str) -> dict[str, Any]:
+        return identity(source={"drift": {"new": None, "missing": None, "changed": None, **drift}})
+
+    plain = identity(source={"drift": None})
+    for now in (source(changed="reject"), plain):
+        assert describe_changes(source(changed="stop"), now) == []
+    assert describe_changes(source(changed="stop"), source(new="ignore")) == [
+        "source.drift.new is ignore, but was not given"
+    ]
+    assert describe_changes(source(changed="reject"), source(changed="stop")) == [
+        "source.drift.changed is stop, but was reject"
+    ]
+    assert describe_changes(plain, source(changed="stop")) == [
+        "source.drift.changed is stop, but was not given"
+    ]
+
+
+def test_all_is_filled_in_once() -> None:
+    full = identity(encoder={"autoencoder": {"code": 4}})
+    assert fill_defaults(full) == full
+
+
+def test_a_state_that_does_not_tell_its_files_had_those_of_now() -> None:
+    now = identity(source={"epochs": 2, "files": ["a.csv"]})
+    assert describe_changes(identity(source={"epochs": 2}), now) == []
+    assert describe_changes(identity(source={"epochs": 2, "files": ["b.csv"]}), now) == [
+        "source.files is ['a.csv'], but was ['b.csv']"
+    ]

@@ -1,0 +1,89 @@
+"""From settings to candidates and sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.learning.search.default_population import default_population
+from streamnet.runs.builder import build_candidates, build_source
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.run import apply_overrides, parse
+from tests.sources.harness import numbers, read
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", len(default_population())),
+        ("population.candidates = 5", 5),
+        ("population.hidden = ['20', 'linear']\npopulation.learning_rate = [0.1, 0.2, 0.3]", 6),
+        ("population.hidden = ['20', 'linear']\npopulation.candidates = 3", 3),
+        ("population.rehearsal = [0, 4]\npopulation.candidates = 5", 5),
+        ("population.candidate = [{ hidden = [3] }, {}]", 2),
+        ("population.candidate = [{ hidden = [3] }, {}]\npopulation.candidates = 5", 5),
+    ],
+)
+def test_as_many_candidates_as_asked_for(text: str, count: int) -> None:
+    assert len(build_candidates(parse(text))) == count
+
+
+def test_the_candidates_are_those_asked_for() -> None:
+    assert build_candidates(parse("")) == default_population()
+    assert build_candidates(parse("population.hidden = '64-32'")) == [
+        CandidateSettings(hidden=(64, 32))
+    ]
+    assert build_candidates(parse("population.hidden = 20")) == [CandidateSettings(hidden=(20,))]
+    tables = "population.candidate = [{ hidden = [3] }, { optimizer = 'sgd' }]"
+    first, second, third = build_candidates(parse(f"{tables}\npopulation.candidates = 3"))
+    assert first == third == CandidateSettings(hidden=(3,))
+    assert second == CandidateSettings(optimizer="sgd")
+
+
+@pytest.mark.parametrize("hidden", ["[20]", "[64, 32]", "[[64, 32]]", "20.0", "true"])
+def test_several_numbers_may_be_networks_or_layers_and_so_are_refused(hidden: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be text in quotes"):
+        parse(f"population.hidden = {hidden}")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A file of 60 samples whose number is their place."""
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(60)))
+    return str(path)
+
+
+def numbers_read(path: str, text: str) -> list[float]:
+    """The samples of a run with these settings, as far as they are known by their number."""
+    settings = apply_overrides(parse(text), {"source.files": [path], "source.target": "y"})
+    _, blocks = read(build_source(settings))
+    return numbers(blocks)
+
+
+def test_a_source_gives_as_many_samples_as_asked_for_in_each_epoch(path: str) -> None:
+    assert numbers_read(path, "") == list(range(60))
+    assert numbers_read(path, "source.limit = 7") == list(range(7))
+    assert numbers_read(path, "source = { limit = 7, epochs = 3 }") == [*range(7)] * 3
+
+
+def test_shuffling_depends_on_the_seed_alone_and_loses_nothing(path: str) -> None:
+    text = "source.shuffle_buffer = 20\nrun.seed = "
+    one, again, other = (numbers_read(path, f"{text}{seed}") for seed in (1, 1, 2))
+    assert one == again != other
+    assert sorted(one) == sorted(other) == list(range(60)) != one
+
+
+def test_shuffled_samples_are_those_within_the_limit(path: str) -> None:
+    found = numbers_read(path, "source = { shuffle_buffer = 20, limit = 7 }")
+    assert sorted(found) == list(range(7))
+
+
+def test_a_source_tells_how_far_it_is_and_what_its_target_could_be(path: str) -> None:
+    settings = apply_overrides(parse(""), {"source.files": [path]})
+    source = build_source(settings)
+    with pytest.raises(ConfigurationError, match="must be one of the columns 'x', 'y'"):
+        read(source)
+    assert source.progress() is not None

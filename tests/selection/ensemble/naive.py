@@ -1,0 +1,245 @@
+"""Slow, obvious plain-Python versions of both ensembles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ("NaiveLabels", "NaiveNumbers")
+
+FLOOR = 1e-4
+TRIAL = 100.0
+DAMPING = 1e-3
+
+Row = list[float]
+
+
+class Faded:
+    """A mean that forgets."""
+
+    def __init__(self, fading: float) -> None:
+        self.fading, self.total, self.count = fading, 0.0, 0.0
+
+    def add(self, loss: float) -> None:
+        self.total = self.total * self.fading + loss
+        self.count = self.count * self.fading + 1.0
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count
+
+
+def lowest(losses: Sequence[Faded], able: Sequence[bool], current: int, margin: float) -> int:
+    """The able one of lowest loss, newcomers last; the current one if that is hardly worse."""
+    heard = [k for k in range(len(losses)) if able[k] and losses[k].count > 0]
+    if not heard:
+        return -1
+    best = min(heard, key=lambda k: (losses[k].count < TRIAL, losses[k].mean, k))
+    if current in heard and losses[best].mean >= losses[current].mean * (1.0 - margin):
+        return current
+    return best
+
+
+class Weights:
+    """Of one mixer, moved by plain gradient or by AdaGrad."""
+
+    def __init__(self, weights: Row) -> None:
+        self.weights, self.squares = weights, [0.0] * len(weights)
+
+    def adagrad(self, slopes: Row, rate: float) -> None:
+        for k, slope in enumerate(slopes):
+            self.squares[k] += slope**2
+            self.weights[k] -= rate * slope / math.sqrt(self.squares[k] + DAMPING)
+
+    def plain(self, slopes: Row, rate: float) -> None:
+        for k, slope in enumerate(slopes):
+            self.weights[k] -= rate * slope
+
+
+class _Naive:
+    def __init__(
+        self,
+        candidates: int,
+        *,
+        mixers: int,
+        fading: float,
+        margin: float,
+        members: list[int] | None,
+    ) -> None:
+        experts = candidates + 2
+        self.candidates = candidates
+        self.fading, self.margin = fading, margin
+        self.members = [1] * experts if members is None else list(members)
+        share = 1.0 / sum(self.members)
+        self.mixers = [Weights([share * m for m in self.members]) for _ in range(mixers)]
+        self.final = Weights([1.0 / (mixers + 1)] * (mixers + 1))
+        self.losses = [Faded(fading) for _ in range(experts)]
+        self.combined = [Faded(fading) for _ in range(mixers + 2)]
+        self.best, self.served = -1, mixers + 1
+
+    def able(self, alive: Sequence[int]) -> list[bool]:
+        heard = [*alive, 1, 1]
+        return [bool(m and a) for m, a in zip(self.members, heard, strict=True)]
+
+
+def pool(weights: Row, opinions: list[Row]) -> Row:
+    """Logarithmic opinion pool."""
+    known = len(opinions[0])
+    exponents = [
+        sum(w * opinion[c] for w, opinion in zip(weights, opinions, strict=True))
+        for c in range(known)
+    ]
+    powers = [math.exp(exponent - max(exponents)) for exponent in exponents]
+    return [power / sum(powers) for power in powers]
+
+
+def logs(shares: Row) -> Row:
+    return [math.log(max(share, FLOOR)) for share in shares]
+
+
+class NaiveLabels(_Naive):
+    """Shares of labels."""
+
+    RATES = ((0.002, False), (0.008, False), (0.02, True), (0.08, True))
+
+    def __init__(
+        self, candidates: int, *, fading: float, margin: float, members: list[int] | None = None
+    ) -> None:
+        super().__init__(candidates, mixers=4, fading=fading, margin=margin, members=members)
+        self.all: dict[int, float] = {}
+        self.after: dict[int | None, dict[int, float]] = {}
+        self.last: int | None = None
+
+    def prior(self, counts: dict[int, float], known: int) -> Row:
+        total = sum(counts.get(c, 0.0) for c in range(known)) + 1.0
+        return logs([(counts.get(c, 0.0) + 1.0 / known) / total for c in range(known)])
+
+    def serve(self, answers: list[Row], alive: Sequence[int], truth: int, known: int) -> Row:
+        """Shares of the known labels; then the truth is learned unless it is -1."""
+        said = self.answer(answers, alive, known) if known else None
+        served = said[0][self.served] if said else []
+        if truth < 0:
+            return served
+        if said:
+            self.learn(*said, truth, known)
+        for counts in (self.all, self.after.setdefault(self.last, {})):
+            for label in counts:
+                counts[label] *= self.fading
+            counts[truth] = counts.get(truth, 0.0) + 1.0
+        self.last = truth
+        return served
+
+    def answer(
+        self, answers: list[Row], alive: Sequence[int], known: int
+    ) -> tuple[list[Row], list[Row], list[bool]]:
+        able = self.able(alive)
+        opinions = [
+            logs(answer[:known]) if can else [0.0] * known
+            for answer, can in zip(answers, able, strict=False)
+        ]
+        for place, counts in enumerate((self.after.get(self.last, {}), self.all)):
+            can = able[self.candidates + place]
+            opinions.append(self.prior(counts, known) if can else [0.0] * known)
+        self.best = lowest(self.losses, able, self.best, self.margin)
+        shares = [pool(mixer.weights, opinions) for mixer in self.mixers]
+        if self.best >= 0:
+            alone = [math.exp(opinion) for opinion in opinions[self.best]]
+        else:
+            alone = [1.0] * known
+        shares.append([share / sum(alone) for share in alone])
+        shares.append(pool(self.final.weights, [logs(said) for said in shares]))
+        return shares, opinions, able
+
+    def learn(
+        self, shares: list[Row], opinions: list[Row], able: list[bool], truth: int, known: int
+    ) -> None:
+        new = truth >= known
+        for k, opinion in enumerate(opinions):
+            if self.members[k]:
+                right = able[k] and not new
+                self.losses[k].add(-opinion[truth] if right else -math.log(FLOOR))
+        for faded, said in zip(self.combined, shares, strict=True):
+            faded.add(-math.log(FLOOR) if new else -logs(said)[truth])
+        self.served = lowest(self.combined, [True] * 6, self.served, self.margin)
+        if new:
+            return
+        for mixer, said, (rate, adaptive) in zip(self.mixers, shares, self.RATES, strict=False):
+            slopes = [slope(opinion, said, truth) for opinion in opinions]
+            (mixer.adagrad if adaptive else mixer.plain)(slopes, rate)
+        slopes = [slope(logs(said), shares[-1], truth) for said in shares[:-1]]
+        self.final.adagrad(slopes, 0.02)
+
+
+def slope(opinion: Row, said: Row, truth: int) -> float:
+    """Of the pool's log-loss by the weight of one opinion."""
+    return sum(s * o for s, o in zip(said, opinion, strict=True)) - opinion[truth]
+
+
+def near(z: float, most: float = 10.0) -> float:
+    return min(max(z, -most), most)
+
+
+class NaiveNumbers(_Naive):
+    """Numbers in standard units."""
+
+    def __init__(
+        self, candidates: int, *, fading: float, margin: float, members: list[int] | None = None
+    ) -> None:
+        super().__init__(candidates, mixers=4, fading=fading, margin=margin, members=members)
+        self.last: float | None = None
+
+    def hedge(self, able: list[bool]) -> Row:
+        means = [
+            faded.mean if can and faded.count > 0 else None
+            for faded, can in zip(self.losses, able, strict=True)
+        ]
+        known = [mean for mean in means if mean is not None]
+        if not known:
+            return [0.0] * len(means)
+        powers = [
+            0.0 if mean is None else math.exp(-0.3 * (mean - min(known)) * faded.count)
+            for mean, faded in zip(means, self.losses, strict=True)
+        ]
+        return [power / sum(powers) for power in powers]
+
+    def serve(
+        self, answers: Row, alive: Sequence[int], truth: float, center: float, spread: float
+    ) -> float:
+        """The number; then the truth is learned unless it is NaN."""
+        able = self.able(alive)
+        opinions = [
+            near((answer - center) / spread) if can else 0.0
+            for answer, can in zip(answers, able, strict=False)
+        ]
+        told = self.last is not None and able[self.candidates]
+        opinions.append(near(((self.last or 0.0) - center) / spread) if told else 0.0)
+        opinions.append(0.0)
+        self.best = lowest(self.losses, able, self.best, self.margin)
+        self.mixers[3].weights = self.hedge(able)
+        said = [
+            near(sum(w * o for w, o in zip(mixer.weights, opinions, strict=True)))
+            for mixer in self.mixers
+        ]
+        said.append(opinions[self.best] if self.best >= 0 else 0.0)
+        said.append(near(sum(w * s for w, s in zip(self.final.weights, said, strict=True))))
+        served = center + spread * said[self.served]
+        if math.isfinite(truth):
+            self.learn(said, opinions, able, (truth - center) / spread)
+            self.last = truth
+        return served
+
+    def learn(self, said: Row, opinions: Row, able: list[bool], y: float) -> None:
+        for k, opinion in enumerate(opinions):
+            if self.members[k]:
+                self.losses[k].add(min(abs(opinion - y) if able[k] else 10.0, 1e3))
+        for faded, number in zip(self.combined, said, strict=True):
+            faded.add(min(abs(number - y), 1e3))
+        self.served = lowest(self.combined, [True] * 6, self.served, self.margin)
+        length = 0.01 + sum(opinion**2 for opinion in opinions)
+        steps = [near(said[0] - y, 1.0) * opinion / length for opinion in opinions]
+        self.mixers[0].plain(steps, 0.05)
+        for m, rate in ((1, 0.01), (2, 0.03)):
+            steep = near((said[m] - y) / 0.1, 1.0)
+            self.mixers[m].adagrad([steep * opinion for opinion in opinions], rate)
+        steep = near((said[-1] - y) / 0.1, 1.0)
+        self.final.adagrad([steep * number for number in said[:-1]], 0.02)

@@ -1,0 +1,158 @@
+"""Numbers combined: against plain Python, extremes, and how good they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streamnet.features.columns.target import TargetScaler
+from streamnet.samples import Task
+from streamnet.selection.ensemble.numbers import NumberEnsemble
+from tests.selection.ensemble.answers import Said, said, serve
+from tests.selection.ensemble.naive import NaiveNumbers
+
+N = 300
+
+
+def expected(naive: NaiveNumbers, said: Said) -> NDArray[np.float64]:
+    """What the plain version serves, shape=(n,)."""
+    center, spread = (units.tolist() for units in said.units)
+    return np.array(
+        [
+            naive.serve(
+                said.answers[:, i].tolist(),
+                said.alive[:, i].tolist(),
+                float(said.truth[i]),
+                center[i],
+                spread[i],
+            )
+            for i in range(len(said))
+        ]
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("fading", "margin"), [(0.999, 0.02), (0.95, 0.0), (1.0, 0.3)])
+def test_every_answer_is_that_of_the_plain_version(seed: int, fading: float, margin: float) -> None:
+    stream = said(Task.REGRESSION, N, 1 + seed, seed=seed)
+    ensemble = NumberEnsemble(1 + seed, fading=fading, margin=margin)
+    naive = NaiveNumbers(1 + seed, fading=fading, margin=margin)
+    assert serve(ensemble, stream) == pytest.approx(expected(naive, stream), rel=1e-12, abs=1e-12)
+    assert ensemble.chosen.tolist() == [naive.best, naive.served]
+    weights = np.array([mixer.weights for mixer in naive.mixers])
+    assert ensemble.weights == pytest.approx(weights, rel=1e-9, abs=1e-12)
+
+
+def test_who_is_no_member_is_not_heard() -> None:
+    stream = said(Task.REGRESSION, N, 3, seed=5)
+    members = [1, 0, 1, 0, 1]
+    ensemble = NumberEnsemble(3, members=np.array(members, np.uint8))
+    naive = NaiveNumbers(3, fading=0.999, margin=0.02, members=members)
+    served = serve(ensemble, stream)
+    assert served == pytest.approx(expected(naive, stream), rel=1e-12)
+    others = stream.answers.copy()
+    others[1] = 0.25
+    twin = NumberEnsemble(3, members=np.array(members, np.uint8))
+    assert serve(twin, replace(stream, answers=others)).tobytes() == served.tobytes()
+    assert not ensemble.weights[:, [1, 3]].any()
+
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+EXTREME = st.sampled_from([0.0, 1e300, -1e300, 1.8e308, -1.7e308, 5e-324, 1e100, -1.0]) | FINITE
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(
+        st.tuples(EXTREME, EXTREME, st.booleans(), EXTREME | st.just(math.nan)),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_numbers_are_finite_whatever_is_said_and_whatever_is_true(
+    samples: list[tuple[float, float, bool, float]],
+) -> None:
+    answers = np.array([sample[:2] for sample in samples]).T.copy()
+    alive = np.ones(answers.shape, np.uint8)
+    alive[1] = [lives for _, _, lives, _ in samples]
+    answers[alive == 0] = np.inf
+    truth = np.array([target for *_, target in samples])
+    scaled = TargetScaler(clip=8.0).update(truth)
+    assert (scaled.spread > 0.0).all()
+    for margin in (0.0, 1.0):
+        ensemble = NumberEnsemble(2, margin=margin)
+        served = ensemble.serve(answers, alive, truth, scaled.center, scaled.spread)
+        assert np.isfinite(served).all()
+        assert all(np.isfinite(getattr(ensemble, name)).all() for name in ensemble._arrays)
+        NumberEnsemble.restore_state(ensemble.export_state())
+
+
+def test_where_nobody_answers_the_mean_and_the_last_target_do() -> None:
+    stream = said(Task.REGRESSION, N, 2, seed=1, gaps=False)
+    silent = replace(stream, alive=np.zeros_like(stream.alive), answers=stream.answers * np.nan)
+    served = serve(NumberEnsemble(2), silent)
+    center, spread = stream.units
+    assert np.isfinite(served).all()
+    last = np.concatenate(([0.0], stream.truth[:-1]))
+    error = np.abs(served - stream.truth)[50:].mean()
+    assert error < 1.02 * min(np.abs(other - stream.truth)[50:].mean() for other in (center, last))
+    assert (np.abs(served - center) <= 10.0 * spread).all()
+
+
+# ------------------------------------------------------------------ how good it is
+
+
+def candidates_of(kind: str, truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    rng = np.random.default_rng(6)
+    n = len(truth)
+    turn = np.arange(n) // 4000 % 2
+
+    def noise(size: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        noise: NDArray[np.float64] = size * rng.normal(size=n)
+        return noise
+
+    return np.stack(
+        {
+            "one is good": lambda: [truth + noise(s) for s in (30.0, 0.5, 9.0, 100.0, 3.0)],
+            "they take turns": lambda: [
+                truth + noise(np.where(turn == k, 0.3, 3.0)) for k in range(2)
+            ],
+            "all are alike": lambda: [truth + noise(1.0) for _ in range(4)],
+            "all talk nonsense": lambda: [noise(5.0) for _ in range(3)],
+            "one is off": lambda: [truth + 2.0 + noise(0.1), truth + noise(1.0)],
+            "one is seldom mad": lambda: [
+                truth + noise(0.1) + np.where(rng.random(n) < 0.01, 1e30, 0.0),
+                truth + noise(1.0),
+            ],
+        }[kind]()
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "share"),
+    [
+        ("one is good", 1.0),
+        ("they take turns", 0.3),
+        ("all are alike", 0.55),
+        ("all talk nonsense", 0.7),
+        ("one is off", 0.9),
+        ("one is seldom mad", 0.6),
+    ],
+)
+def test_it_errs_less_than_the_best_candidate_in_hindsight(kind: str, share: float) -> None:
+    n = 20_000
+    truth = 3.0 * np.random.default_rng(5).normal(size=n)
+    answers = candidates_of(kind, truth)
+    units = np.zeros(n), np.full(n, 3.0)
+    alive = np.ones(answers.shape, np.uint8)
+    served = NumberEnsemble(len(answers)).serve(answers, alive, truth, *units)
+    errors, error = np.abs(answers - truth), np.abs(served - truth)
+    assert error.mean() < share * errors.mean(axis=1).min()
+    if kind != "one is seldom mad":  # what is made small is the absolute error, not its square
+        assert (error**2).mean() < (errors**2).mean(axis=1).min() * 1.003

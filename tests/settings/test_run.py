@@ -1,0 +1,391 @@
+"""Run files: what is read, and what is said about what can't be."""
+
+from __future__ import annotations
+
+import dataclasses
+from inspect import signature
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.errors import ConfigurationError
+from streamnet.features import Encoder
+from streamnet.samples import Kind, Task
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.encoder import CHOICES
+from streamnet.settings.population import CandidateTable
+from streamnet.settings.run import RunSettings, apply_overrides, load, parse
+from streamnet.settings.sections import EncoderSection, Format, ScalingName, Section, TextModeName
+from streamnet.sources.files.registry import FORMATS
+
+CONFIG = Path(__file__).parents[2] / "config"
+WHOLE = CONFIG / "replay.toml"
+KINDS = "'number', 'time', 'day_first', 'month_first', 'category' or 'text'"
+
+
+def error_of(text: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, "run.toml")
+    return str(caught.value)
+
+
+RUN_FILES = sorted(set(CONFIG.glob("*.toml")) - {CONFIG / "serve.toml"})  # which is a daemon's
+
+
+@pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.name)
+def test_a_ready_made_run_file_loads_and_its_data_is_there(path: Path) -> None:
+    settings = load(path)
+    assert settings.source.files
+    assert all((CONFIG.parent / file).is_file() for file in settings.source.files)
+
+
+def test_the_file_that_shows_every_key_does() -> None:
+    def unset(section: Section) -> list[str]:
+        return [name for name in type(section).model_fields if name not in section.model_fields_set]
+
+    settings = load(WHOLE)
+    candidates = settings.population.candidate
+    assert candidates
+    sections = [section for _, section in settings] + [settings, candidates[0]]
+    left_out = [name for section in sections for name in unset(section)]
+    assert left_out == ["start"]  # beside which no network may be described
+    assert "\n# start = " in WHOLE.read_text()
+
+
+def test_every_key_of_the_file_that_shows_every_key_has_a_comment() -> None:
+    lines = WHOLE.read_text().splitlines()
+    blocks = "\n".join(lines).split("[[population.candidate]]")
+    for block in (*blocks[:2], blocks[2].split("[evaluation]")[1]):
+        explained = False
+        for line in block.splitlines():
+            if line.startswith("#"):
+                explained = True
+            elif not line.strip() or line.startswith("["):
+                explained = False
+            else:
+                assert explained, line
+
+
+def test_an_empty_file_leaves_the_defaults_to_the_parts() -> None:
+    settings = parse("")
+    assert settings == RunSettings()
+    assert settings.source.given() == {"files": (), "max_rejected": 0.10, "rejected_window": 1000}
+    sections = (settings.run, settings.population, settings.evaluation, settings.selection)
+    assert [section.given() for section in (*sections, settings.output)] == [{}] * 5
+
+
+def test_values_arrive_as_the_types_of_the_package() -> None:
+    settings = parse(
+        """
+        [source]
+        files = "a.csv"
+        task = "regression"
+        kinds = { "zip code" = "category" }
+        max_rejected = 1
+        """
+    )
+    assert settings.source.files == ("a.csv",)
+    assert settings.source.task is Task.REGRESSION
+    assert settings.source.kinds == {"zip code": Kind.CATEGORY}
+    assert isinstance(settings.source.max_rejected, float)
+
+
+def test_one_value_may_stand_for_a_list_of_one() -> None:
+    population = parse(
+        "[population]\nhidden = '64-32'\nlearning_rate = 1\nrehearsal = 2\nknots = 9"
+        "\nclass_weight = 0.5\ntarget_transform = 'log'"
+    ).population
+    assert population.given() == {
+        "hidden": ("64-32",),
+        "learning_rate": (1.0,),
+        "rehearsal": (2,),
+        "knots": (9,),
+        "class_weight": (0.5,),
+        "target_transform": ("log",),
+    }
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = parse("run.seed = 1")
+    with pytest.raises(ValueError, match="frozen"):
+        settings.run.seed = 2
+
+
+def test_a_candidate_table_has_the_keys_of_candidate_settings() -> None:
+    fields = [field.name for field in dataclasses.fields(CandidateSettings)]
+    assert sorted(CandidateTable.model_fields) == sorted(fields)
+
+
+def test_a_candidate_table_keeps_the_defaults_of_candidate_settings() -> None:
+    (table,) = parse("population.candidate = {}").population.candidate or ()
+    assert table.candidate() == CandidateSettings()
+    (table,) = parse("[[population.candidate]]\nhidden = [3, 4]").population.candidate or ()
+    assert table.candidate() == CandidateSettings(hidden=(3, 4))
+
+
+def test_the_encoder_section_has_the_keys_and_choices_of_the_encoder() -> None:
+    keys = signature(Encoder).parameters.keys() - {"task", "lags"}
+    assert EncoderSection.model_fields.keys() == keys
+    assert get_args(ScalingName) == CHOICES["scaling"]
+    assert get_args(TextModeName) == CHOICES["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip = 0.5", "encoder.clip is 0.5, but must be from 1 to 1e+06"),
+        ("max_words = 0", "encoder.max_words is 0, but must be from 1 to 1024"),
+        ("max_words = 2.5", "encoder.max_words is 2.5, but must be a whole number"),
+        ("text = 'word'", "encoder.text is 'word', but must be 'words', 'tokens'"),
+        ("scalings = { 'a b' = 'all' }", "encoder.scalings.\"a b\" is 'all', but must be"),
+        ("scalings = 'rank'", "encoder.scalings is 'rank', but must be a table"),
+        ("scale = 'rank'", "encoder.scale is not a known key; did you mean 'scaling'?"),
+    ],
+)
+def test_a_wrong_way_to_encode_is_told(text: str, message: str) -> None:
+    assert error_of(f"[encoder]\n{text}").startswith(f"run.toml:2: {message}")
+
+
+def test_one_activation_is_for_all_layers() -> None:
+    text = "[[population.candidate]]\nhidden = [3, 4]\nactivation = {}"
+    for activation in ('"relu"', '["relu"]', '["relu", "relu"]'):
+        (table,) = parse(text.format(activation)).population.candidate or ()
+        assert table.candidate().activations == ("relu", "relu")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("evaluation.window = 0", "evaluation.window is 0, but must be >= 1"),
+        ("evaluation.fading = 0", "evaluation.fading is 0, but must be > 0"),
+        ("evaluation.fading = nan", "evaluation.fading is nan, but must be a finite number"),
+        ("source.max_rejected = 1.5", "source.max_rejected is 1.5, but must be <= 1"),
+        ("source.delimiter = ';;'", "source.delimiter is ';;', but must be a single character"),
+        ("source.target = ''", "source.target is '', but must not be empty"),
+        ("source.target = 3", "source.target is 3, but must be text in quotes"),
+        ("source.header = 'no'", "source.header is 'no', but must be true or false"),
+        (
+            "source.files = 1979-05-27",
+            "source.files is 1979-05-27, but must be a list",
+        ),
+        ("source.files = ['a', 3]", "source.files[1] is 3, but must be text in quotes"),
+        ("source.kinds = 'text'", "source.kinds is 'text', but must be a table"),
+        ("source = 3", "source is 3, but must be a table"),
+        ("run.seed = 1.0", "run.seed is 1.0, but must be a whole number"),
+        ("run.seed = true", "run.seed is true, but must be a whole number"),
+        ("run.seed = -1", "run.seed is -1, but must be >= 0"),
+        (f"run.seed = {2**64}", f"run.seed is {2**64}, but must be <= {2**64 - 1}"),
+        ("selection.margin = '1'", "selection.margin is '1', but must be a number"),
+        (
+            "source.task = 'regresion'",
+            "source.task is 'regresion', but must be 'classification' or 'regression'",
+        ),
+        (
+            "source.kinds.'zip code' = 'txt'",
+            f"source.kinds.\"zip code\" is 'txt', but must be {KINDS}",
+        ),
+        (
+            "population.dtype = 'float16'",
+            "population.dtype is 'float16', but must be 'float32' or 'float64'",
+        ),
+        (
+            "population.candidate = [{}, { learning_rate = 0 }]",
+            "population.candidate[1].learning_rate is 0.0, but must be > 0",
+        ),
+        (
+            "population.learning_rate = [0.1, -1]",
+            "population.learning_rate is -1.0, but must be > 0",
+        ),
+        (
+            "population.hidden = '20x'",
+            "population.hidden is '20x', but must be like 20, 64-32 or linear",
+        ),
+        ("run.sed = 1", "run.sed is not a known key; did you mean 'seed'?"),
+        ("source.seed = 1", "source.seed is not a known key; did you mean run.seed?"),
+        (
+            "source.hidden = '20'",
+            "source.hidden is not a known key; did you mean population.hidden?",
+        ),
+        ("windw = 1", "windw is not a known key; did you mean evaluation.window?"),
+        (
+            "run.zzz = 1",
+            "run.zzz is not a known key; known here: seed, block_size, threads, round_size",
+        ),
+        (
+            "population.candidate = { hiden = [3] }",
+            "population.candidate[0].hiden is not a known key; did you mean 'hidden'?",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_with_line_key_value_and_rule(text: str, message: str) -> None:
+    assert error_of(f"# a comment\n{text}") == f"run.toml:2: {message}"
+
+
+def test_everything_wrong_is_told_at_once_in_the_order_of_the_file() -> None:
+    text = """
+        [output]
+        model = ""
+
+        [[population.candidate]]
+        [[population.candidate]]
+        hidden = [
+            32,
+            0,
+        ]
+        optimizer = "adamm"
+        momentum = 1.0
+
+        [run] # hidden = [] is not a header
+        seed = "a # b [source]"
+        threads = 0
+        """
+    lines = error_of(text).splitlines()
+    assert [line.split(" ")[0] + line.split(" ")[1] for line in lines] == [
+        "run.toml:3:output.model",
+        "run.toml:7:population.candidate[1].hidden",
+        "run.toml:11:population.candidate[1].optimizer",
+        "run.toml:12:population.candidate[1].momentum",
+        "run.toml:15:run.seed",
+        "run.toml:16:run.threads",
+    ]
+
+
+def test_keys_of_a_candidate_that_do_not_fit_together_are_told() -> None:
+    text = "[[population.candidate]]\nloss = 'huber'\noutput = 'softmax'"
+    assert error_of(text) == (
+        "run.toml:2: population.candidate[0].loss is 'huber', but output 'softmax' needs "
+        "cross_entropy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[run]\nseed 1", "run.toml:2:6: not valid TOML: "),
+        ("run.seed = 1\nrun.seed = 2", "run.toml:2:13: not valid TOML: "),
+        ("[run]\nseed = ", "run.toml:2:8: not valid TOML: "),
+        ("a = " + "[" * 5000, "run.toml: lists or tables are nested too deeply"),
+        ("a = " + "9" * 5000, "run.toml: not valid TOML: "),
+    ],
+    ids=["syntax", "twice", "end", "deep", "long"],
+)
+def test_what_is_not_toml_is_told_with_line_and_column(text: str, place: str) -> None:
+    assert error_of(text).startswith(place)
+
+
+def test_a_very_large_number_is_not_printed() -> None:
+    assert "is a very large number, but" in error_of(f"run.seed = 0x{'f' * 5000}")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"a = 1\n\xff")
+    for path in (tmp_path / "absent.toml", tmp_path, binary):
+        with pytest.raises(ConfigurationError) as caught:
+            load(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ")
+        assert "\n" not in message
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes(b"\xef\xbb\xbf[run]\r\nseed = 3\r\n")
+    assert load(path).run.seed == 3
+
+
+def test_the_command_line_overrides_the_file() -> None:
+    settings = parse("[run]\nseed = 1\nthreads = 2\n[source]\nfiles = ['a']\nkinds = {x = 'text'}")
+    changed = apply_overrides(
+        settings,
+        {"run.seed": 5, "run.threads": None, "source.files": ["b"], "source.kinds.y": "number"},
+    )
+    assert (changed.run.seed, changed.run.threads) == (5, 2)
+    assert changed.source.files == ("b",)
+    assert changed.source.kinds == {"x": Kind.TEXT, "y": Kind.NUMBER}
+    assert settings.run.seed == 1
+    assert settings.source.kinds == {"x": Kind.TEXT}
+
+
+def test_overriding_nothing_changes_nothing() -> None:
+    settings = load(WHOLE)
+    same = apply_overrides(settings, {})
+    assert same == settings
+    assert same.model_fields_set == settings.model_fields_set
+
+
+def test_a_wrong_override_is_told_as_one() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        apply_overrides(parse(""), {"run.seed": -1, "evaluation.windw": 3}, "test")
+    assert str(caught.value).splitlines() == [
+        "test: evaluation.windw is not a known key; did you mean 'window'?",
+        "test: run.seed is -1, but must be >= 0",
+    ]
+    with pytest.raises(ConfigurationError, match=r"^run\.seed\.x is not a known key"):
+        apply_overrides(parse("run.seed = 1"), {"run.seed.x": 1})
+
+
+def test_a_wrong_override_is_told_by_the_name_that_its_giver_knows() -> None:
+    called = {"run.seed": "--seed", "source.kinds": "--kind", "population.hidden": "--hidden"}
+    overrides = {"run.seed": -1, "source.kinds.a": "x", "population.hidden": ["1", "y"]}
+    with pytest.raises(ConfigurationError) as caught:
+        apply_overrides(parse(""), overrides, called=called)
+    assert str(caught.value).splitlines() == [
+        "--hidden is 'y', but must be like 20, 64-32 or linear",
+        f"--kind (a) is 'x', but must be {KINDS}",
+        "--seed is -1, but must be >= 0",
+    ]
+
+
+def test_the_formats_of_a_run_file_are_those_that_can_be_read() -> None:
+    assert get_args(Format) == FORMATS
+
+
+SCALARS: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.dates(),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+KEYS = st.sampled_from(
+    [
+        f"{name}.{key}"
+        for name, field in RunSettings.model_fields.items()
+        for key in type(field.default).model_fields
+    ]
+)
+
+
+@given(st.dictionaries(KEYS | st.text(max_size=6), VALUES, max_size=4))
+def test_any_values_are_settings_or_one_clear_error(overrides: dict[str, Any]) -> None:
+    settings, message = RunSettings(), ""
+    try:
+        settings = apply_overrides(settings, overrides, "command line")
+    except ConfigurationError as error:
+        message = str(error)
+    if message:
+        assert all(line.startswith("command line: ") for line in message.split("\n"))
+    else:
+        assert apply_overrides(settings, {}) == settings
+
+
+@given(st.text(st.sampled_from("a.=[]{}\"'#\n ,1\\"), max_size=40))
+def test_any_text_is_settings_or_one_clear_error(text: str) -> None:
+    try:
+        settings, message = parse(text, "run.toml"), "run.toml:"
+    except ConfigurationError as error:
+        settings, message = RunSettings(), str(error)
+    assert settings == RunSettings()
+    assert message.startswith("run.toml:")

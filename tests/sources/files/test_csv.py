@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamnet.errors import ConfigurationError, DataError, SchemaError
+from streamnet.samples import Block, Field, Kind, Schema, Task
+from streamnet.sources import Columns, open_files
+from tests.sources.harness import content, numbers, places, read, reasons, resumed, write
+
+
+def blocks_of(
+    folder: Path, text: str | bytes, columns: Columns | None = None, **options: Any
+) -> tuple[Schema, list[Block]]:
+    path = write(folder, "f.csv", text)
+    return read(open_files([path], columns=columns, **options))
+
+
+def test_columns_become_numbers_times_words_and_a_target(tmp_path: Path) -> None:
+    text = (
+        "age,when,job,note,y\n"
+        '39,1970-01-02,clerk,"one two three, four",yes\n'
+        '?,,NA,"a ""b"" c d",no\n'
+    )
+    schema, (block,) = blocks_of(tmp_path, text, Columns(target="y"))
+    assert schema == Schema(
+        (
+            Field("age", Kind.NUMBER),
+            Field("when", Kind.TIME),
+            Field("job", Kind.CATEGORY),
+            Field("note", Kind.TEXT),
+        ),
+        "y",
+        Task.CLASSIFICATION,
+    )
+    assert block.numbers[0].tolist() == [39.0, 86400.0]
+    assert all(map(math.isnan, block.numbers[1]))
+    assert [column.tolist() for column in block.words] == [
+        ["clerk", None],
+        ["one two three, four", 'a "b" c d'],
+    ]
+    assert block.target is not None
+    assert block.target.tolist() == ["yes", "no"]
+    starts = [text.index("39"), text.index("?"), len(text)]
+    assert block.marks.tolist() == [[start, n, n + 2] for n, start in enumerate(starts)]
+
+
+def test_every_reason_is_given_for_its_fault(tmp_path: Path) -> None:
+    faults = [
+        ("1,2020-01-01,a", "arity"),
+        ("1,2020-01-01,a,0.5,9", "arity"),
+        ("x,2020-01-01,a,0.5", "number"),
+        ("0x10,2020-01-01,a,0.5", "number"),
+        ("1_000,2020-01-01,a,0.5", "number"),
+        ('"1,5",2020-01-01,a,0.5', "number"),
+        ("nan,2020-01-01,a,0.5", "not-finite"),
+        ("1e999,2020-01-01,a,0.5", "not-finite"),
+        ("1,2020-13-01,a,0.5", "time"),
+        ('1,2020-01-01,"a,0.5', "quote"),
+        ('1,2020-01-01,"a"b,0.5', "quote"),
+        ("1,2020-01-01,a,", "target-missing"),
+        ("1,2020-01-01,a,much", "target-number"),
+        ("1,2020-01-01,a,inf", "target-number"),
+        ("1,2020-01-01," + "a" * 300 + ",0.5", "too-long"),
+        ("1,2020-01-01,\udcff,0.5", "encoding"),
+    ]
+    good = "1,2020-01-01,a,0.5\n"
+    text = "x,t,w,y\n" + good + "".join(f"{line}\n{good}" for line, _ in faults)
+    data = text.encode("utf-8", "surrogateescape")
+    columns = Columns(target="y", head=1)
+    _, blocks = blocks_of(tmp_path, data, columns, max_record_bytes=200)
+    assert sum(map(len, blocks)) == 1 + len(faults)
+    assert reasons(blocks) == [(3 + 2 * n, reason) for n, (_, reason) in enumerate(faults)]
+    letters = [letter for block in blocks for letter in block.rejected]
+    for letter, (line, _) in zip(letters, faults, strict=True):
+        assert letter.raw == line.replace("\udcff", "\N{REPLACEMENT CHARACTER}")[:200]
+        assert data[letter.offset :].startswith(line.encode("utf-8", "surrogateescape"))
+    assert letters[2].detail == "column 'x' has 'x', which is not a number"
+
+
+def test_the_first_of_several_faults_is_told(tmp_path: Path) -> None:
+    good = "1,2020-01-01,1,0\n" * 3
+    text = "a,t,b,y\n" + good + "1,soon,x,\nz,soon,x,\n1,2020-01-01,1,\n"
+    _, blocks = blocks_of(tmp_path, text, Columns(target="y", head=3))
+    assert [reason for _, reason in reasons(blocks)] == ["time", "number", "target-missing"]
+
+
+words = st.text(st.sampled_from('ab"é,;\n \r'), max_size=6).map(str.strip)
+
+
+@given(st.lists(st.tuples(st.integers(-99, 99), words, words), min_size=1, max_size=20))
+def test_what_the_csv_module_writes_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str, str]]
+) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["n", "a", "b"])
+    writer.writerows(rows)
+    folder = tmp_path_factory.mktemp("written")
+    columns = Columns(kinds={"a": Kind.CATEGORY, "b": Kind.TEXT}, missing=("",))
+    _, blocks = blocks_of(folder, out.getvalue(), columns, delimiter=",")
+    assert reasons(blocks) == []
+    assert numbers(blocks) == [n for n, _, _ in rows]
+    found = [pair for block in blocks for pair in zip(*block.words, strict=True)]
+    assert found == [(a or None, b or None) for _, a, b in rows]
+
+
+lines = st.lists(st.text(st.sampled_from('1a,"é\r ') | st.just("\udcff"), max_size=8), max_size=12)
+
+
+@given(lines)
+def test_every_record_is_accepted_or_rejected(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    text = "x,y\n1,a\n" + "\n".join(lines)
+    data = text.encode("utf-8", "surrogateescape")
+    folder = tmp_path_factory.mktemp("any")
+    _, blocks = blocks_of(folder, data, Columns(target="y", head=1), header=True, delimiter=",")
+    accepted, letters = content(blocks)
+    assert len(accepted) + len(letters) == blocks[-1].end.record
+    assert not data[blocks[-1].end.offset :].strip()
+    records = sum(bool(line.strip(" \r")) for line in lines)
+    assert '"' in text or len(accepted) + len(letters) == 1 + records
+
+
+def test_a_number_column_may_be_read_as_words(tmp_path: Path) -> None:
+    columns = Columns(target="y", kinds={"zip": Kind.CATEGORY})
+    _, (block,) = blocks_of(tmp_path, "zip,y\n01234,1.0\n02345,2\n", columns)
+    assert block.words[0].tolist() == ["01234", "02345"]
+    assert block.target is not None
+    assert block.target.tolist() == ["1.0", "2"]
+
+
+def test_words_are_the_same_however_many_are_different(tmp_path: Path) -> None:
+    numbers = [n % 5000 for n in range(20_000)]  # of few in a block each is looked at once
+    ids, states = [f"n{n}" for n in numbers], [["on", "off", "?"][n % 3] for n in numbers]
+    lines = [f"{one}, {two} ,{two}{one}\n" for one, two in zip(ids, states, strict=True)]
+    kinds = {"id": Kind.CATEGORY, "state": Kind.CATEGORY}
+    columns = Columns(target="y", kinds=kinds)
+    _, blocks = blocks_of(tmp_path, "id,state,y\n" + "".join(lines), columns)
+    found = [np.concatenate([block.words[at] for block in blocks]).tolist() for at in range(2)]
+    assert found == [ids, [None if state == "?" else state for state in states]]
+    targets = np.concatenate([block.target for block in blocks if block.target is not None])
+    assert targets.tolist() == [two + one for one, two in zip(ids, states, strict=True)]
+
+
+def test_kinds_are_told_by_the_head_alone(tmp_path: Path) -> None:
+    text = "x,y\n" + "1,a\n" * 1000 + "word,a\n"
+    schema, blocks = blocks_of(tmp_path, text, Columns(target="y"))
+    assert schema.fields == (Field("x", Kind.NUMBER),)
+    assert reasons(blocks) == [(1002, "number")]
+    schema, _ = blocks_of(tmp_path, "x,y\nword,a\n" + text[4:], Columns(target="y"))
+    assert schema.fields == (Field("x", Kind.CATEGORY),)
+
+
+def test_a_stray_word_among_numbers_is_rejected_wherever_it_stands(tmp_path: Path) -> None:
+    lines = [f"{n / 2},a" for n in range(40)]
+    text = "\n".join(["x,y", "bad,a", *lines, "bad,a", ""])
+    schema, blocks = blocks_of(tmp_path, text, Columns(target="y", head=30))
+    assert schema.fields == (Field("x", Kind.NUMBER),)
+    assert reasons(blocks) == [(2, "number"), (43, "number")]
+
+
+@pytest.mark.parametrize("marker", ["NULL", "n/a", "none", "\\N", "na"])
+def test_other_markers_of_missing_numbers_are_known(tmp_path: Path, marker: str) -> None:
+    schema, (block,) = blocks_of(tmp_path, f"x,y\n1,a\n{marker},b\n", Columns(target="y"))
+    assert schema.fields == (Field("x", Kind.NUMBER),)
+    assert math.isnan(block.numbers[1, 0])
+
+
+def test_a_word_in_other_capitals_than_a_marker_stays_a_word(tmp_path: Path) -> None:
+    _, (block,) = blocks_of(tmp_path, "x,y\nNa,none\nK,NULL\nNA,mild\n", Columns(target="y"))
+    assert block.words[0].tolist() == ["Na", None]
+    assert block.target is not None
+    assert block.target.tolist() == ["none", "mild"]
+
+
+SEMICOLONS = "a;w;z\n1,5;u;0,25\n2;v;1,125\n"
+
+
+def test_decimal_commas_are_read_where_no_comma_separates_fields(tmp_path: Path) -> None:
+    schema, (block,) = blocks_of(tmp_path, SEMICOLONS, Columns(target="z"))
+    assert (schema.numbers, schema.task) == (("a",), Task.REGRESSION)
+    assert block.numbers[:, 0].tolist() == [1.5, 2.0]
+    assert block.target is not None
+    assert block.target.tolist() == [0.25, 1.125]
+    _, (block,) = blocks_of(tmp_path, SEMICOLONS, Columns(schema=schema, target_optional=True))
+    assert block.numbers[:, 0].tolist() == [1.5, 2.0]
+
+
+def test_decimal_commas_are_known_to_a_source_that_goes_on(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", SEMICOLONS)
+    for place in places(lambda: open_files([path], columns=Columns(target="z"))):
+        assert resumed(open_files([path], columns=Columns(target="z")), place) == place.rest
+
+
+@pytest.mark.parametrize("text", ["a;y\n1,500;u\n12,250;v\n", 'a,y\n"1,5",u\n'])
+def test_commas_that_may_stand_between_thousands_make_words(tmp_path: Path, text: str) -> None:
+    schema, _ = blocks_of(tmp_path, text, Columns(target="y"))
+    assert schema.fields == (Field("a", Kind.CATEGORY),)
+
+
+@pytest.mark.parametrize("text", ["", "\n \r\n", "a,y\n", "a,y"])
+def test_a_file_without_samples_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match=r"f\.csv holds no samples"):
+        blocks_of(tmp_path, text, Columns(target="y"))
+
+
+@pytest.mark.parametrize("records", [3, 100_000], ids=["small", "larger-than-the-head"])
+def test_a_first_record_too_long_to_tell_the_kinds_is_refused_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int
+) -> None:
+    monkeypatch.setattr("streamnet.sources.files.text_source.HEAD_BYTES", 1000)
+    text = "a,w,y\n0," + 200 * "x" + ",yes\n" + records * "1,x,no\n"
+    with pytest.raises(DataError, match=r"f\.csv has a first record of more than 100 bytes"):
+        blocks_of(tmp_path, text, Columns(target="y"), max_record_bytes=100)
+
+
+def test_a_stray_quote_that_another_one_closes_lines_below_is_told_as_such(tmp_path: Path) -> None:
+    text = 'a,w\n1,x\n2,"y\n3,x\n4,x\nz",extra\n5,x\n'
+    _, blocks = blocks_of(tmp_path, text, Columns(kinds={"a": Kind.CATEGORY}))
+    (letter,) = blocks[0].rejected[:1]
+    assert letter.line == 3
+    assert "it spans lines and the number of fields is wrong" in letter.detail
+
+
+def test_nothing_but_bad_records_is_no_reason_to_stop(tmp_path: Path) -> None:
+    _, blocks = blocks_of(tmp_path, 'a,y\n1,"x\n', Columns(target="y"))
+    assert reasons(blocks) == [(2, "quote")]
+    with pytest.raises(DataError, match="bad quote in each of its first records"):
+        blocks_of(tmp_path, '"a,y\n', Columns(target="y"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,a,y\n1,2,3\n", "has 'a' twice"),
+        ("a,b,y\n1,2\n3,4\n", "3 columns by its header"),
+        ("a,b\n1,2\n", "no column 'y' .asked for by --target"),
+    ],
+)
+def test_columns_that_make_no_sense_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        blocks_of(tmp_path, text, Columns(target="y"), header=True)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    schema, (block,) = blocks_of(tmp_path, b"\xef\xbb\xbfa,y\n1,2\n", Columns(target="y"))
+    assert schema.numbers == ("a",)
+    assert block.marks[0].tolist() == [7, 0, 2]
+
+
+def test_utf_16_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="UTF-16"):
+        blocks_of(tmp_path, "a,y\n1,2\n".encode("utf-16"), Columns(target="y"))
+
+
+def test_dropped_columns_and_their_faults_do_not_matter(tmp_path: Path) -> None:
+    text = "a,b,y\n" + "1,1,x\n" * 5 + "1,word,x\n"
+    schema, blocks = blocks_of(tmp_path, text, Columns(target="y", drop=("b",), head=5))
+    assert schema.numbers == ("a",)
+    assert reasons(blocks) == []
+
+
+def test_later_files_may_have_their_columns_in_another_order(tmp_path: Path) -> None:
+    first = write(tmp_path, "1.csv", "a,b,y\n1,2,u\n")
+    second = write(tmp_path, "2.csv", "y,b,a\nv,4,3\n")
+    empty = write(tmp_path, "3.csv", "a,b,y\n")
+    columns = Columns(target="y")
+    _, blocks = read(open_files([first, second, empty], columns=columns))
+    assert [block.source for block in blocks] == [first, second]
+    assert numbers(blocks) == [1.0, 3.0]
+    assert numbers(blocks, 1) == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"), [("a,y", "no column 'b'"), ("a,b,c,y", "has 'c', but the first")]
+)
+def test_later_files_must_have_the_same_columns(tmp_path: Path, header: str, message: str) -> None:
+    first = write(tmp_path, "1.csv", "a,b,y\n1,2,u\n")
+    second = write(tmp_path, "2.csv", f"{header}\n")
+    with pytest.raises(SchemaError, match=rf"2\.csv.*{message}"):
+        read(open_files([first, second], columns=Columns(target="y")))
+
+
+def test_a_missing_target_is_fine_where_none_is_needed(tmp_path: Path) -> None:
+    columns = Columns(target="y", task=Task.REGRESSION, target_optional=True)
+    _, (block,) = blocks_of(tmp_path, "a,y\n1,2\n3,\n", columns)
+    assert block.target is not None
+    assert block.target[0] == 2.0
+    assert math.isnan(block.target[1])
+    _, (block,) = blocks_of(tmp_path, "a,b\n1,2\n3,\n", columns)
+    assert block.target is None
+
+
+def test_a_model_reads_its_own_columns_of_any_file(tmp_path: Path) -> None:
+    known = Schema((Field("b", Kind.CATEGORY), Field("a", Kind.NUMBER)), "y", Task.CLASSIFICATION)
+    columns = Columns(schema=known, target_optional=True)
+    schema, (block,) = blocks_of(tmp_path, "id,a,b\n9,1,2\n", columns)
+    assert schema.fields == known.fields
+    assert (block.numbers.tolist(), block.words[0].tolist()) == ([[1.0]], ["2"])
+
+
+def test_quotes_may_mean_nothing(tmp_path: Path) -> None:
+    text = 'w\ty\n"a\tx\nb"\tx\n'
+    _, (block,) = blocks_of(tmp_path, text, Columns(target="y"), delimiter="\t", quote=None)
+    assert block.words[0].tolist() == ['"a', 'b"']
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"delimiter": ",,"}, "delimiter is ',,'"),
+        ({"delimiter": "\n"}, "delimiter is"),
+        ({"quote": "é"}, "quote is 'é'"),
+        ({"quote": ","}, "delimiter"),
+    ],
+)
+def test_a_bad_setting_is_refused(tmp_path: Path, options: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        blocks_of(tmp_path, "a,y\n1,2\n", **({"delimiter": ","} | options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "rows", "features"),
+    [
+        ("electricity", "class", 45312, 8),
+        ("adult", "income", 32561, 14),
+        ("sms_spam", "label", 5574, 1),
+        ("occupancy", "Occupancy", 20560, 6),
+    ],
+)
+def test_real_streams_are_read_whole(
+    shared_data: Path, name: str, target: str, rows: int, features: int
+) -> None:
+    source = open_files([shared_data / f"{name}.csv.gz"], columns=Columns(target=target))
+    schema, blocks = read(source)
+    assert (sum(map(len, blocks)), len(schema.fields)) == (rows, features)
+    assert reasons(blocks) == []
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("quoted", [csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+def test_a_file_all_of_whose_records_begin_with_a_quote_is_read(
+    tmp_path: Path, delimiter: str, quoted: Any
+) -> None:
+    """As R writes it: under any other delimiter, each record has a bad quote."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, quoting=quoted)
+    writer.writerows([["", "x", "y"], ["1", 5.1, "a"], ["2", 4.9, "b"], ["3", 4.7, "b"]])
+    schema, blocks = blocks_of(tmp_path, text.getvalue(), Columns(target="y"))
+    assert "x" in schema.numbers
+    (block,) = blocks
+    assert block.target is not None
+    assert block.target.tolist() == ["a", "b", "b"]

@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import threading
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamnet.errors import ConfigurationError, DataError
+from streamnet.samples import Block, Position
+from streamnet.sources import Columns, TextSource, open_files
+from streamnet.sources.files.csv import CsvFormat
+from tests.sources.harness import (
+    content,
+    cuts_agree,
+    numbers,
+    places,
+    read,
+    reasons,
+    resumed,
+    write,
+)
+
+MESSY = {
+    "csv": (
+        'x,w,y\n1,a,u\n\n2,"b\n\nb",v\r\nz,c,u\n3,"c,u\n 4 , d ,"v"\n'
+        "5,é,u\n" + "6,long" + "g" * 50 + ',u\n7,a\n8,"e""e",u\n   \n9,x,\n10,last,u'
+    ),
+    "jsonl": (
+        '{"x":1,"y":"u"}\n\n{"x":"z","y":"u"}\n{"y":"v"}\r\n{"x":2,"n":3,"y":"u"}\n[]\n{\n'
+        '{"x":1,"y":"u","n":[1]}\n{"x":1,"y":"u","m":"é"}\n{"x":1e999,"y":"u"}\n'
+        '{"x":1,"y":null}\n{"x":4,"y":"v","long":"' + "g" * 50 + '"}\n{"x":5,"y":"u"}'
+    ),
+    "libsvm": (
+        "u 1:2 3:4\n# comment\nv 2:1 # x\r\n\nu 3:1 2:1\nu a:1\nu 2:x\nv\nu 7:0 9:1\n1,2 3:4\n"
+        "u " + " ".join(f"{n}:1" for n in range(30)) + "\nu 4:0.5"
+    ),
+}
+
+
+def messy(folder: Path, form: str) -> str:
+    return write(folder, f"messy.{form}", MESSY[form])
+
+
+def source_of(path: str, **options: Any) -> TextSource:
+    target = "label" if "libsvm" in path.rpartition("/")[2] else "y"
+    columns = Columns(target=target, head=2)
+    source = open_files([path], columns=columns, max_record_bytes=56, **options)
+    assert isinstance(source, TextSource)
+    return source
+
+
+@pytest.mark.parametrize("form", MESSY)
+def test_how_much_is_read_at_once_changes_nothing(tmp_path: Path, form: str) -> None:
+    path = messy(tmp_path, form)
+    found = cuts_agree(lambda size: source_of(path, chunk_bytes=size), (1 << 20, 1, 2, 3, 7, 64))
+    assert len(found.samples) >= 4
+    assert len(found.letters) >= 4
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("form", MESSY)
+def test_a_source_resumes_behind_every_sample(tmp_path: Path, form: str, packed: bool) -> None:
+    path = messy(tmp_path, form)
+    if packed:
+        path = write(tmp_path, f"messy.{form}.gz", gzip.compress(Path(path).read_bytes()))
+    found = places(lambda: source_of(path))
+    assert len(found) > 5
+    for place in found:
+        rest = resumed(source_of(path, chunk_bytes=50), place)
+        assert rest == place.rest
+
+
+@pytest.mark.parametrize("form", MESSY)
+def test_a_position_is_the_place_in_the_text(tmp_path: Path, form: str) -> None:
+    text = MESSY[form].encode()
+    _, blocks = read(source_of(messy(tmp_path, form)))
+    for block in blocks:
+        for offset, _, line in block.marks[:-1].tolist():
+            assert offset == 0 or text[:offset].endswith(b"\n")
+            assert line == 1 + text.count(b"\n", 0, offset)
+        for letter in block.rejected:
+            assert text[letter.offset :].startswith(letter.raw.encode())
+    records = [mark[1] for block in blocks for mark in block.marks[:-1].tolist()]
+    assert records == sorted(set(records))
+
+
+pieces = st.lists(
+    st.sampled_from(["a", "1", ",", '"', "\n", "\r\n", " ", "é", "\n1,a\n"]), max_size=25
+)
+
+
+@settings(max_examples=50)
+@given(pieces.map("".join), st.integers(1, 9), st.integers(6, 40))
+def test_any_text_is_cut_into_the_same_samples(
+    tmp_path_factory: pytest.TempPathFactory, text: str, size: int, longest: int
+) -> None:
+    path = write(tmp_path_factory.mktemp("any"), "f.csv", "x,y\n1,a\n" + text)
+    columns = Columns(target="y", head=1)
+
+    def make(chunk: int) -> TextSource:
+        form = CsvFormat(columns, delimiter=",", header=True, max_record_bytes=longest)
+        return TextSource([path], lambda *_: form, head=1, chunk_bytes=chunk)
+
+    cuts_agree(make, (1 << 20, size))
+
+
+@given(st.lists(st.binary(max_size=12), max_size=8), st.sampled_from(["jsonl", "libsvm"]))
+def test_any_line_is_accepted_or_rejected(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], form: str
+) -> None:
+    first = b'{"x":1,"label":"a"}' if form == "jsonl" else b"a 1:2"
+    lines = [line.replace(b"\n", b"").replace(b"#", b"") for line in lines]
+    data = b"\n".join([first, *lines])
+    path = write(tmp_path_factory.mktemp("any"), "f.txt", data)
+    source = open_files([path], format=form, columns=Columns(target="label", head=1))
+    accepted, letters = content(read(source)[1])
+    assert len(accepted) + len(letters) == 1 + sum(bool(line.strip(b" \r")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"),
+    [(".gz", gzip.compress), (".xz", lzma.compress), ("", bytes)],
+)
+def test_a_packed_file_is_known_by_its_content(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
+) -> None:
+    text = "x,y\n" + "".join(f"{n},a\n" for n in range(20_000))
+    halves = text[:30_000].encode(), text[30_000:].encode()
+    path = write(tmp_path, "f.csv", b"".join(map(pack, halves)))  # two members
+    source = open_files([path], columns=Columns(target="y"))
+    _, blocks = read(source)
+    assert numbers(blocks) == list(range(20_000))
+    assert source.progress() == 1.0
+    assert max(map(len, blocks)) <= 8192
+
+
+def test_files_are_read_in_order_and_resumed_in_any(tmp_path: Path) -> None:
+    paths = [write(tmp_path, f"{n}.csv", f"x,y\n{n},a\n{n}.5,a\n") for n in range(3)]
+    columns = Columns(target="y")
+    assert numbers(read(open_files(paths, columns=columns))[1]) == [0, 0.5, 1, 1.5, 2, 2.5]
+    after = Position(paths[1], 8, 1, 3)
+    _, blocks = read(open_files(paths, columns=columns), after)
+    assert numbers(blocks) == [1.5, 2.0, 2.5]
+    assert blocks[0].marks[0].tolist() == [8, 1, 3]
+
+
+def test_a_position_in_an_unknown_or_shorter_file_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", "x,y\n1,a\n")
+    with pytest.raises(DataError, match="not among the files"):
+        read(open_files([path], columns=Columns(target="y")), Position("other.csv", 8, 1, 3))
+    with pytest.raises(DataError, match="has only 8 bytes, but was left at byte 99"):
+        read(open_files([path], columns=Columns(target="y")), Position(path, 99, 1, 3))
+
+
+@pytest.mark.parametrize("settings", [{"chunk_bytes": 0}, {"paths": []}, {"paths": ["a", "a"]}])
+def test_a_bad_setting_is_refused(settings: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"paths": ["a"], "choose": lambda *_: CsvFormat(Columns())}
+    with pytest.raises(ConfigurationError, match="but "):
+        TextSource(**(given | settings))
+
+
+def test_a_record_that_is_too_long_costs_no_memory(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", "x,y\n1,a\n" + "9" * 300_000 + ",a\n2,b\n")
+    form = CsvFormat(Columns(target="y", head=1), max_record_bytes=100)
+    source = TextSource([path], lambda *_: form, head=1, chunk_bytes=64)
+    held = []
+
+    async def watched() -> list[Block]:
+        await source.open()
+        blocks = []
+        while (block := await source.receive()) is not None:
+            held.append(0 if source._files.file is None else len(source._files.file.data))
+            blocks.append(block)
+        return blocks
+
+    blocks = anyio.run(watched)
+    assert reasons(blocks) == [(3, "too-long")]
+    assert numbers(blocks) == [1.0, 2.0]
+    assert max(held) < 5000
+
+
+def test_a_pipe_gives_what_is_there_without_waiting_for_more(backend: str) -> None:
+    reading, writing = os.pipe()
+    path = f"/dev/fd/{reading}"
+    got = []
+
+    async def main() -> None:
+        source = open_files([path], columns=Columns(target="y", head=1))
+        os.write(writing, b"x,y\n1,a\n")
+        with anyio.fail_after(20):
+            await source.open()
+            for number in (1, 2, 3):
+                if number > 1:
+                    os.write(writing, b"%d,a\n" % number)
+                block = await source.receive()
+                assert block is not None
+                got.append(numbers([block]))
+            with anyio.move_on_after(0):
+                await source.receive()
+            os.write(writing, b"4,a\n5")
+            block = await source.receive()
+            assert block is not None
+            got.append(numbers([block]))
+            os.write(writing, b",a")
+            os.close(writing)
+            block = await source.receive()
+            assert block is not None
+            got.append(numbers([block]))
+            assert await source.receive() is None
+            assert source.progress() is None
+        await source.aclose()
+
+    anyio.run(main, backend=backend)
+    os.close(reading)
+    assert got == [[1.0], [2.0], [3.0], [4.0], [5.0]]
+
+
+@pytest.mark.parametrize("records", [1, 5])
+@pytest.mark.parametrize(
+    ("form", "header", "record"),
+    [("csv", "x,y\n", "{},a\n"), ("jsonl", "", '{{"x":{},"y":"a"}}\n'), ("libsvm", "", "1 1:{}\n")],
+)
+def test_a_quiet_pipe_begins_with_what_is_there(
+    backend: str, form: str, header: str, record: str, records: int
+) -> None:
+    reading, writing = os.pipe()
+    text = header + "".join(record.format(n) for n in range(1, 1 + records))
+
+    async def main() -> tuple[int, int]:
+        columns = Columns(target=None if form == "libsvm" else "y")
+        source = open_files([f"/dev/fd/{reading}"], format=form, columns=columns)
+        with anyio.fail_after(20):
+            os.write(writing, text.encode())
+            await source.open()
+            first = await source.receive()
+            os.write(writing, record.format(9).encode())
+            second = await source.receive()
+        await source.aclose()
+        assert first is not None
+        assert second is not None
+        return len(first), len(second)
+
+    assert anyio.run(main, backend=backend) == (records, 1)
+    os.close(writing)
+    os.close(reading)
+
+
+def test_a_pipe_that_trickles_on_does_not_wait_for_a_long_head() -> None:
+    reading, writing = os.pipe()
+    ended = threading.Event()
+
+    def trickle() -> None:
+        os.write(writing, b"x,y\n")
+        while not ended.wait(0.05):
+            os.write(writing, b"1,a\n")
+
+    async def main() -> int:
+        source = open_files([f"/dev/fd/{reading}"], columns=Columns(target="y"))
+        with anyio.fail_after(20):
+            await source.open()
+            block = await source.receive()
+        await source.aclose()
+        return len(block or ())
+
+    writer = threading.Thread(target=trickle)
+    writer.start()
+    found = anyio.run(main)
+    ended.set()
+    writer.join()
+    os.close(writing)
+    os.close(reading)
+    assert 1 <= found < 500
+
+
+def test_a_header_alone_tells_nothing_yet() -> None:
+    reading, writing = os.pipe()
+
+    async def main() -> tuple[str, ...]:
+        source = open_files([f"/dev/fd/{reading}"], columns=Columns(target="y"))
+        os.write(writing, b"x,y\n")
+        with anyio.move_on_after(0.5) as scope:
+            await source.open()
+        assert scope.cancelled_caught
+        await source.aclose()
+        source = open_files([f"/dev/fd/{reading}"], columns=Columns(target="y"))
+        os.write(writing, b"x,y\n1,a\n")
+        schema = await source.open()
+        await source.aclose()
+        return schema.numbers
+
+    assert anyio.run(main) == ("x",)
+    os.close(writing)
+    os.close(reading)
+
+
+def test_waiting_for_a_quiet_pipe_can_be_cancelled(backend: str) -> None:
+    reading, writing = os.pipe()
+
+    async def main() -> list[float]:
+        source = open_files([f"/dev/fd/{reading}"], columns=Columns(target="y", head=1))
+        os.write(writing, b"x,y\n1,a\n")
+        await source.open()
+        first = await source.receive()
+        for _ in range(3):
+            with anyio.move_on_after(0.01) as scope:
+                await source.receive()
+            assert scope.cancelled_caught
+        os.write(writing, b"2,a\n")
+        second = await source.receive()
+        await source.aclose()
+        assert first is not None
+        assert second is not None
+        return numbers([first, second])
+
+    assert anyio.run(main, backend=backend) == [1.0, 2.0]
+    os.close(writing)
+    os.close(reading)
+
+
+def test_a_packed_pipe_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    text = b"x,y\n" + b"".join(b"%d,a\n" % n for n in range(5000))
+    writer = threading.Thread(target=path.write_bytes, args=(gzip.compress(text),))
+    writer.start()
+    _, blocks = read(open_files([path], columns=Columns(target="y"), chunk_bytes=1000))
+    writer.join()
+    assert numbers(blocks) == list(range(5000))
+
+
+def test_what_a_pipe_has_unpacked_is_given_before_more_comes() -> None:
+    reading, writing = os.pipe()
+    text = b"x,y\n" + b"1,a\n" * 5000
+    packer = zlib.compressobj(wbits=31)
+    os.write(writing, packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH))
+
+    async def main() -> int:
+        columns = Columns(target="y", head=1)
+        source = open_files([f"/dev/fd/{reading}"], columns=columns, chunk_bytes=64)
+        count = 0
+        with anyio.fail_after(20):
+            await source.open()
+            while count < 5000:
+                count += len(await source.receive() or ())
+        await source.aclose()
+        return count
+
+    assert anyio.run(main) == 5000
+    os.close(writing)
+    os.close(reading)
+
+
+def test_reading_works_on_each_event_loop(tmp_path: Path, run: Callable[..., Any]) -> None:
+    path = write(tmp_path, "f.csv", "x,y\n1,a\n2,b\n")
+
+    async def main() -> list[float]:
+        source = open_files([path], columns=Columns(target="y"))
+        await source.open()
+        block = await source.receive()
+        assert block is not None
+        assert await source.receive() is None
+        await source.aclose()
+        await source.aclose()
+        assert await source.receive() is None
+        return numbers([block])
+
+    assert run(main) == [1.0, 2.0]

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+from typing import Any
+
+import anyio
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamnet.errors import ConfigurationError, DataError
+from streamnet.samples import Block, Kind, Position, Schema
+from streamnet.sources import (
+    Columns,
+    IterableSource,
+    LimitedSource,
+    RepeatedSource,
+    ShuffledSource,
+    Source,
+    open_files,
+)
+from tests.sources.harness import bits, content, numbers, read, write
+
+
+class Cut(Source):
+    """A source whose blocks are cut into smaller ones."""
+
+    def __init__(self, source: Source, size: int) -> None:
+        self.source = source
+        self.size = size
+        self.parts: list[Block] = []
+
+    async def open(self, after: Position | None = None) -> Schema:
+        return await self.source.open(after)
+
+    async def receive(self) -> Block | None:
+        if not self.parts:
+            block = await self.source.receive()
+            if block is None or not len(block):
+                return block
+            cuts = range(0, len(block), self.size)
+            self.parts = [block.part(cut, min(cut + self.size, len(block))) for cut in cuts]
+        return self.parts.pop(0)
+
+    async def aclose(self) -> None:
+        await self.source.aclose()
+
+
+ROWS: list[Any] = [{"x": n, "y": "a"} for n in range(40)]
+ROWS[5] = {"x": "bad", "y": "a"}
+ROWS[6] = {"x": 6, "y": None}
+ROWS[20] = {"x": 20, "late": 1, "y": "a"}
+ROWS[39] = 39
+
+
+def rows_source(size: int = 1000) -> Source:
+    return Cut(IterableSource(ROWS, target="y"), size)
+
+
+def resumes_anywhere(make: Any) -> None:
+    """A source gives the same rest when it is opened behind any of its samples."""
+    whole = content(read(make())[1])
+    for number, sample in enumerate(whole.samples):
+        following = whole.samples[number + 1 :]
+        if not following or following[0][0] != sample[0]:
+            continue
+        after = Position(sample[0], *following[0][1])
+        assert content(read(make(), after)[1]).samples == following
+
+
+def test_only_the_first_samples_of_a_limited_source_come() -> None:
+    for n in (1, 7, 37, 38, 1000):
+        for size in (1, 3, 1000):
+            found = content(read(LimitedSource(rows_source(size), n))[1])
+            assert found.samples == content(read(rows_source())[1]).samples[:n]
+    resumes_anywhere(lambda: LimitedSource(rows_source(4), 30))
+
+
+def test_a_limit_counts_samples_across_files(tmp_path: Path) -> None:
+    paths = [write(tmp_path, f"{n}.csv", f"x,y\n{n},a\n{n}.5,a\nz,a\n") for n in range(3)]
+
+    def make() -> Source:
+        return LimitedSource(open_files(paths, columns=Columns(target="y", head=1)), 4)
+
+    assert numbers(read(make())[1]) == [0, 0.5, 1, 1.5]
+    assert numbers(read(make(), Position(paths[1], 8, 1, 3))[1]) == [1.5]
+    with pytest.raises(DataError, match="ends before"):
+        read(make(), Position("other", 8, 1, 3))
+
+
+def test_later_epochs_are_learned_but_not_scored_and_reject_nothing_again() -> None:
+    first = content(read(rows_source())[1])
+    found = content(read(RepeatedSource(lambda _: rows_source(), 3))[1])
+    count = len(first.samples)
+    assert found.letters == first.letters
+    assert found.samples[:count] == first.samples
+    for epoch in (2, 3):
+        part = found.samples[count * (epoch - 1) : count * epoch]
+        assert [s[1] for s in part] == [s[1] for s in first.samples]
+        assert {s[0] for s in part} == {f"epoch {epoch} of iterable"}
+        assert {s[2] for s in part} == {first.samples[-1][2]}
+        assert not any(s[-1] for s in part)
+        assert part[0][3] == bits([0.0, math.nan])
+
+
+def test_a_repeated_source_resumes_in_each_epoch(tmp_path: Path) -> None:
+    path = write(tmp_path, "f.csv", "x,y\n1,a\n2,a\n3,a\n")
+    resumes_anywhere(
+        lambda: RepeatedSource(lambda _: open_files([path], columns=Columns(target="y")), 3)
+    )
+    source = RepeatedSource(lambda _: open_files([path], columns=Columns(target="y")), 2)
+    with pytest.raises(DataError, match="epoch 9 of 2"):
+        read(source, Position(f"epoch 9 of {path}", 4, 0, 2))
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 50), st.integers(0, 2**64 - 1), st.integers(1, 20))
+def test_a_shuffled_order_depends_on_nothing_but_the_seed(
+    buffer: int, seed: int, size: int
+) -> None:
+    whole = content(read(ShuffledSource(rows_source(), buffer, seed))[1])
+    assert content(read(ShuffledSource(rows_source(size), buffer, seed))[1]) == whole
+    plain = content(read(rows_source())[1])
+    assert sorted(s[5] for s in whole.samples) == sorted(s[5] for s in plain.samples)
+    assert whole.letters == plain.letters
+    assert [s[1][1] for s in whole.samples] == list(range(len(plain.samples)))
+
+
+def order_of(buffer: int, seed: int) -> list[float]:
+    return numbers(read(ShuffledSource(rows_source(), buffer, seed))[1])
+
+
+def test_each_seed_gives_another_order_of_the_same_samples() -> None:
+    plain = numbers(read(rows_source())[1])
+    assert order_of(1, 1) == plain
+    orders = [order_of(16, seed) for seed in range(5)]
+    assert all(sorted(order) == sorted(plain) for order in orders)
+    assert len({tuple(order) for order in orders}) == 5
+
+
+def test_no_sample_comes_before_the_buffer_could_hold_it() -> None:
+    for place, number in enumerate(order_of(8, 3)):
+        assert plain_place(number) <= place + 8
+
+
+def plain_place(number: float) -> int:
+    return numbers(read(rows_source())[1]).index(number)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8192])
+def test_rejected_records_wait_as_long_as_the_samples_among_which_they_came(size: int) -> None:
+    rows = [{"x": "bad" if n % 10 == 9 else n} for n in range(200)]
+    kinds = Columns(kinds={"x": Kind.NUMBER})
+    _, blocks = read(ShuffledSource(Cut(IterableSource(rows, columns=kinds), size), 100, 1))
+    samples = 0
+    places = []
+    for block in blocks:
+        samples += len(block)
+        places += [samples for _ in block.rejected]
+    assert places == [9 * n for n in range(1, 21)]
+
+
+def test_no_more_rejected_records_wait_than_the_buffer_holds() -> None:
+    rows: list[Any] = [{"x": 1}, *({"x": "bad"} for _ in range(50)), {"x": 2}]
+    source = ShuffledSource(IterableSource(rows, columns=Columns(kinds={"x": Kind.NUMBER})), 8, 1)
+    _, blocks = read(source)
+    assert [(len(block), len(block.rejected)) for block in blocks] == [
+        (0, 42),
+        (1, 0),
+        (0, 8),
+        (1, 0),
+    ]
+
+
+@pytest.mark.parametrize("known", [1, 4, 5, 6])
+def test_rejected_records_that_an_earlier_release_gave_sooner_are_not_given_again(
+    known: int,
+) -> None:
+    def made() -> ShuffledSource:
+        rows = [{"x": "bad" if n % 10 == 9 else n} for n in range(60)]
+        kinds = Columns(kinds={"x": Kind.NUMBER})
+        return ShuffledSource(Cut(IterableSource(rows, columns=kinds), 7), 30, 1)
+
+    _, blocks = read(made())
+    source = made()
+
+    async def rest() -> list[Any]:
+        source.restore_state({"source": source._source.export_state(None), "rejected": known})
+        await source.open(Position("iterable", 3, 3, 0))
+        found = []
+        while (block := await source.receive()) is not None:
+            found.append(block)
+        return found
+
+    left = anyio.run(rest)
+    assert [x for block in left for x in block.numbers[:, 0]] == [
+        x for block in blocks for x in block.numbers[:, 0]
+    ][3:]
+    assert sum(len(block.rejected) for block in left) == 6 - known
+
+
+def test_all_places_of_an_order_are_about_equally_likely() -> None:
+    samples = [{"x": n, "y": "a"} for n in range(10)]
+    places = [
+        numbers(read(ShuffledSource(IterableSource(samples, target="y"), 10, seed))[1]).index(0.0)
+        for seed in range(400)
+    ]
+    counts = [places.count(place) for place in range(10)]
+    assert min(counts) > 15
+    assert max(counts) < 75
+
+
+def test_a_shuffled_source_resumes_behind_every_sample() -> None:
+    for buffer in (1, 8, 100):
+        resumes_anywhere(lambda buffer=buffer: ShuffledSource(rows_source(5), buffer, 7))
+    with pytest.raises(DataError, match="ends before"):
+        read(ShuffledSource(rows_source(), 8, 7), Position("iterable", 99, 99, 0))
+
+
+def test_each_epoch_has_an_order_of_its_own() -> None:
+    clean: list[Any] = [{"x": n, "y": "a"} for n in range(40)]
+
+    def make(epoch: int) -> Source:
+        return ShuffledSource(Cut(IterableSource(clean, target="y"), 7), 16, 1, epoch=epoch)
+
+    found = content(read(RepeatedSource(make, 3))[1]).samples
+    count = len(found) // 3
+    parts = [
+        [s[3][:8] for s in found[start : start + count]] for start in range(0, len(found), count)
+    ]
+    assert len({tuple(part) for part in parts}) == 3
+    assert len({tuple(sorted(part)) for part in parts}) == 1
+    assert content(read(RepeatedSource(make, 3))[1]).samples == found
+    resumes_anywhere(lambda: RepeatedSource(make, 3))
+
+
+def test_sparse_samples_keep_their_values_when_shuffled(tmp_path: Path) -> None:
+    lines = [f"{n % 2} {n}:1" + "".join(f" {n + k}:2" for k in range(1, n)) for n in range(1, 30)]
+    path = write(tmp_path, "f.svm", "\n".join(lines))
+    plain = content(read(open_files([path]))[1])
+    found = content(read(ShuffledSource(Cut(open_files([path]), 4), 10, 1))[1])
+    assert sorted((s[5], s[6]) for s in found.samples) == sorted(
+        (s[5], s[6]) for s in plain.samples
+    )
+
+
+@pytest.mark.parametrize("make", [LimitedSource, ShuffledSource, RepeatedSource])
+def test_a_count_below_one_is_refused(make: Any) -> None:
+    source: Any = rows_source if make is RepeatedSource else rows_source()
+    rest = (0,) if make is ShuffledSource else ()
+    with pytest.raises(ConfigurationError, match="is 0, but must be >= 1"):
+        make(source, 0, *rest)
+
+
+async def shares(source: Source, samples: int) -> list[tuple[float, float]]:
+    """After each block: the progress that a source tells, and the share of samples given."""
+    await source.open()
+    found = []
+    given = 0
+    while (block := await source.receive()) is not None:
+        share = source.progress()
+        assert share is not None
+        given += len(block)
+        found.append((share, given / samples))
+    await source.aclose()
+    return found
+
+
+@pytest.mark.parametrize("chunk_bytes", [1000, 1 << 20])
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
+def test_progress_is_the_share_that_was_given(tmp_path: Path, form: str, chunk_bytes: int) -> None:
+    path = write(tmp_path, "f.csv", "x,y\n" + "".join(f"{math.sin(n)},a\n" for n in range(30_000)))
+    if form == "csv.gz":
+        path = write(tmp_path, "f.csv.gz", gzip.compress(Path(path).read_bytes()))
+    if form == "parquet":
+        pl.read_csv(path).write_parquet(tmp_path / "f.parquet")
+        path = str(tmp_path / "f.parquet")
+
+    def make() -> Source:
+        return open_files([path], columns=Columns(target="y"), chunk_bytes=chunk_bytes)
+
+    for source, samples in (
+        (make(), 30_000),
+        (RepeatedSource(lambda _: make(), 2), 60_000),
+        (LimitedSource(make(), 20_000), 20_000),
+        (ShuffledSource(make(), 10_000, 1), 30_000),
+    ):
+        found = anyio.run(shares, source, samples)
+        assert found == sorted(found)
+        assert found[-1][0] == pytest.approx(1.0, abs=0.001)
+        assert found[-1][1] == 1.0
+        for told, share in found:
+            assert told == pytest.approx(share, abs=0.05)

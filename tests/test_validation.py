@@ -1,0 +1,71 @@
+"""Numbers of any library come out as Python's own; what is none is refused by its name."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamnet.errors import ConfigurationError
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.validation import check_bool, check_integer, check_number, to_builtins
+
+WHOLE = [3, np.int8(3), np.uint64(3), np.int64(3)]
+REAL = [0.5, np.float16(0.5), np.float32(0.5), np.float64(0.5), Fraction(1, 2)]
+NONE: list[Any] = [None, "3", True, np.True_, 3j, [3], np.array([3])]
+
+
+@pytest.mark.parametrize("given", WHOLE)
+def test_a_whole_number_is_an_int(given: Any) -> None:
+    for check in (check_integer, check_number):
+        found = check("units", given)
+        assert (type(found), found) == (int, 3)
+
+
+@pytest.mark.parametrize("given", REAL)
+def test_any_other_number_is_a_float(given: Any) -> None:
+    assert (type(check_number("rate", given)), check_number("rate", given)) == (float, 0.5)
+    with pytest.raises(ConfigurationError, match=r"rate is .*, but must be a whole number"):
+        check_integer("rate", given)
+
+
+@pytest.mark.parametrize("given", NONE)
+def test_what_is_no_number_is_refused_by_its_name(given: Any) -> None:
+    for check in (check_integer, check_number):
+        with pytest.raises(ConfigurationError, match=r"^rate is .*, but must be a "):
+            check("rate", given)
+
+
+def test_a_flag_is_true_or_false() -> None:
+    assert (check_bool("bias", np.True_), check_bool("bias", False)) == (True, False)
+    for given in (1, "yes", None):
+        with pytest.raises(ConfigurationError, match=r"^bias is .*, but must be True or False"):
+            check_bool("bias", given)
+
+
+def test_settings_are_freed_of_numpys_types_at_any_depth() -> None:
+    given = {"a": np.float32(0.5), "b": {"c": {"d": np.int64(3), "e": np.bool_(False)}}, "f": "g"}
+    given |= {"dtype": np.float64, "other": np.dtype("f4")}
+    found = to_builtins(given)
+    assert json.loads(json.dumps(found)) == found
+    assert found["b"]["c"] == {"d": 3, "e": False}
+    assert (found["dtype"], found["other"]) == ("float64", "float32")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"hidden": (np.int64(4),)},
+        {"learning_rate": np.float32(0.01)},
+        {"rehearsal": np.int8(2), "batch_size": np.uint16(3), "knots": np.int64(4)},
+        {"bias": np.False_, "lags": np.True_},
+        {"rehearsal_tolerance": np.float64(0.25)},
+    ],
+)
+def test_candidates_of_numpys_numbers_can_be_written(given: dict[str, Any]) -> None:
+    settings = CandidateSettings(**given)
+    plain = json.loads(json.dumps(settings.as_dict()))
+    assert CandidateSettings.from_dict(plain) == settings
