@@ -43,7 +43,7 @@ logger = logging.getLogger("streamnet.jit")
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Folders of which every file is part of a kernel, also those that only hold numbers.
-KERNEL_FOLDERS = ("autoencoder", "kernels", "networks", "settings", "simd")
+KERNEL_FOLDERS = ("autoencoder", "kernels", "networks", "simd")
 
 NOWHERE = f"{os.devnull}/"  # where nothing can be kept
 
