@@ -146,7 +146,8 @@ def decode_record(raw: bytes) -> str:
 
 def _encode_base64(raw: bytes, text: str) -> str | None:
     """Bytes for a program, None where ``text``, which `decode_record` made of them, tells them
-    all."""
+    all.
+    """
     if REPLACED not in text or raw.startswith(text.encode()):
         return None
     return b64encode(raw[:MAX_RAW_BYTES]).decode()

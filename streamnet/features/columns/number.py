@@ -61,7 +61,8 @@ def standard_deviation(count: float, mean: float, squares: float) -> float:
 @jit
 def update_moments(moments: NDArray[np.float64], m: int, x: float) -> None:
     """Take a finite value, from -`MAX_MAGNITUDE` to `MAX_MAGNITUDE`, into row ``m`` of the
-    moments."""
+    moments.
+    """
     count = moments[m, COUNT]
     delta = x - moments[m, MEAN]
     if count >= MIN_TRUSTED_COUNT:

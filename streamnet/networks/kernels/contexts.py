@@ -109,7 +109,8 @@ def new_contexts(size: int, touched: int, dtype: DTypeLike) -> Contexts:
 
 def thread_contexts(kept: local, size: int, touched: int, dtype: DTypeLike) -> ContextArrays:
     """The arrays of the seats that this thread keeps, large enough for these; see
-    `new_contexts`."""
+    `new_contexts`.
+    """
     if getattr(kept, "most", -1) < touched:
         contexts = new_contexts(size, touched, dtype)
         kept.most, kept.arrays = touched, (contexts.now, contexts.scratch, *contexts.touched)

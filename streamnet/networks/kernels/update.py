@@ -218,7 +218,8 @@ def _gradient_scale(optimizer, factor):
 @inlined
 def _scaled_gradient(optimizer, factor, scratch, at):
     """Deltas, or gradients, multiplied with `_gradient_scale`: once, and not again for each
-    weight."""
+    weight.
+    """
     vector = simd.load(scratch, at)
     if optimizer in (RMSPROP, ADAM):
         root = simd.splat(scratch.dtype.type(_gradient_scale(optimizer, factor)))
