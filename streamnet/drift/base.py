@@ -1,14 +1,15 @@
-"""Base classes of the drift detectors.
+"""Base classes of the drift detectors, and the declaration of their settings.
 
-`DriftDetector` keeps the histogram and the state; `RestartingDetector` starts afresh after each
-change; `HDDM` holds what both Hoeffding-bound tests share.
+A detector is a dataclass whose fields are its settings. Subclassing `DriftDetector` with a
+``method`` registers it in `DETECTORS` under that name.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Self, final
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, NamedTuple, Self, final, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,85 +17,131 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.drift.histogram import MAX_ROWS, find_split, insert_all, summarize
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.jit import exact
-from streamnet.settings.drift import (
-    direction_signs,
-    parse_direction,
-    validate_confidences,
-    validate_interval,
-)
-from streamnet.validation import as_kernel_array
+from streamnet.validation import as_kernel_array, check_integer, check_number
 
 __all__ = (
     "CHANGE_SIGN",
     "COUNT",
+    "DETECTORS",
     "HDDM",
     "MAX_MAGNITUDE",
     "MEAN",
     "WARNING",
     "Change",
+    "Direction",
     "DriftDetector",
     "RestartingDetector",
+    "direction_signs",
+    "integer",
+    "number",
     "update_mean",
 )
 
+Direction = Literal["up", "down", "both"]
+"""The changes of the mean to detect: of a loss, "up" is a change for the worse."""
 
-# running; WARNING is 0 or 1; TOWARDS the sign of a change just noticed, 0 if there is none
+# Places in the array "running": WARNING is 0 or 1, CHANGE_SIGN the sign of a new change or 0.
 COUNT, MEAN, WARNING, CHANGE_SIGN = range(4)
-MAX_MAGNITUDE = (
-    1e140  # of a value, so that no sum of squares overflows: anything beyond counts as this
-)
+MAX_MAGNITUDE = 1e140  # larger values are clipped, so that no sum of squares overflows
+MAX_MEAN = 2.0 * MAX_MAGNITUDE  # rounding may push a mean beyond the largest value
+BUCKETS_PER_ROW = 5
+MAX_INTEGER = 2**31
+
+DETECTORS: dict[str, type[DriftDetector]] = {}
+"""Detectors by the name of their method."""
+
+
+def number(default: float, *, above: float, below: float, inclusive: bool = False) -> Any:
+    """Declare a float setting between ``above`` and ``below``."""
+    return field(default=default, metadata={"bounds": (above, below, inclusive)})
+
+
+def integer(default: int, *, least: int, most: int = MAX_INTEGER) -> Any:
+    """Declare an integer setting from ``least`` to ``most``."""
+    return field(default=default, metadata={"range": (least, most)})
+
+
+def _check_setting(what: str, value: Any, metadata: Mapping[str, Any]) -> Any:
+    if "range" in metadata:
+        least, most = metadata["range"]
+        value = check_integer(what, value)
+        if not least <= value <= most:
+            raise ConfigurationError(
+                f"{what} is {value}, but must be a whole number from {least} to {most}"
+            )
+        return value
+    if "bounds" in metadata:
+        above, below, inclusive = metadata["bounds"]
+        value = check_number(what, value)
+        if not (above <= value <= below if inclusive else above < value < below):
+            least, most = (">=", "<=") if inclusive else (">", "<")
+            raise ConfigurationError(
+                f"{what} is {value!r}, but must be {least} {above:g} and {most} {below:g}"
+            )
+        return float(value)
+    if value not in get_args(Direction):
+        names = ", ".join(map(repr, get_args(Direction)))
+        raise ConfigurationError(f"{what} is {value!r}, but must be one of {names}")
+    return str(value)
 
 
 @exact
 def update_mean(running: NDArray[np.float64], x: float) -> None:
-    """Take a value into the count and the mean."""
+    """Update count and mean with a value."""
     running[COUNT] += 1.0
     running[MEAN] += 1.0 / running[COUNT] * (x - running[MEAN])
-
-
-BUCKETS_PER_ROW = 5  # of each size
-MAX_MEAN = 2.0 * MAX_MAGNITUDE  # of a mean, which may be rounded upwards
 
 
 class Change(NamedTuple):
     """A change of the mean."""
 
-    position: int  # in the block of values, of the value at which it was noticed
-    age: int  # values since it happened, that one included; may reach back before the block
-    before: float  # mean of the values that were looked back on, up to where it happened
-    after: float  # mean of those since
+    position: int  # index in the block of the value at which the change was detected
+    age: int  # values since the change, that one included; may reach back before the block
+    before: float  # mean of the values in the window before the change
+    after: float  # mean of the values since
 
 
+@dataclass(eq=False, kw_only=True)
 class DriftDetector(abc.ABC):
-    """Watches the mean of a sequence of values, such as the losses of the champion.
+    """Detects changes in the mean of a sequence of values, such as the losses of the champion.
 
-    Values are looked at one by one: how they are cut into blocks changes no bit. Those that are not
-    finite are skipped, and those beyond +-1e140 count as +-1e140. Memory is bounded.
-
-    A subclass gives its settings to ``__init__`` and names the arrays that are its own.
+    Values are processed one by one: results do not depend on how they are cut into blocks. Values
+    that are not finite are skipped, and those beyond +-1e140 are clipped. Memory is bounded.
     """
 
-    _figures: ClassVar[int] = CHANGE_SIGN + 1  # length of the array "running"
-    _own: ClassVar[Mapping[str, tuple[int, ...]]] = {}  # shapes of further arrays
+    method: ClassVar[str] = ""
+    _running_size: ClassVar[int] = CHANGE_SIGN + 1
+    _extra_arrays: ClassVar[Mapping[str, tuple[int, ...]]] = {}  # shapes of further arrays
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
+    def __init_subclass__(cls, method: str = "") -> None:
+        super().__init_subclass__()
+        if method:
+            cls.method = method
+            DETECTORS[method] = cls
+
+    @final
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            what = f"{type(self).__name__}: {setting.name}"
+            value = _check_setting(what, getattr(self, setting.name), setting.metadata)
+            setattr(self, setting.name, value)
+        self._check_settings()
         self._changes: tuple[Change, ...] = ()
-        self._arrays = self._fresh()
+        self.reset()
 
     @final
     def update(self, values: ArrayLike) -> NDArray[np.int64]:
-        """Look at n values in order.
+        """Process n values in order.
 
         Args:
             values: float64 (n,).
 
         Returns:
-            int64 (k,): positions in ``values`` at which a change was noticed, in order. Where it
-            happened is some way before: ``changes`` has an estimate.
+            int64 (k,): positions in ``values`` at which changes were detected, in order. A change
+            happened some way before: ``changes`` has an estimate.
 
         Raises:
-            ValueError: if ``values`` is not one-dimensional.
+            ValueError: If ``values`` is not one-dimensional.
         """
         values = as_kernel_array(values, np.float64)
         if values.ndim != 1:
@@ -102,9 +149,9 @@ class DriftDetector(abc.ABC):
         changes: list[Change] = []
         start = 0
         while start < values.size:
-            start += self._look(values[start:])
+            start += self._detect(values[start:])
             if self._arrays["running"][CHANGE_SIGN] != 0.0:
-                changes.append(self._change(start - 1))
+                changes.append(self._estimate_change(start - 1))
                 self._forget()
         self._changes = tuple(changes)
         return np.array([change.position for change in changes], np.int64)
@@ -112,157 +159,152 @@ class DriftDetector(abc.ABC):
     @property
     @final
     def changes(self) -> tuple[Change, ...]:
-        """What the last update noticed."""
+        """Changes detected by the last update."""
         return self._changes
 
     @property
     @final
     def warning(self) -> bool:
-        """Whether a change seems near; always False for a method that gives no warning."""
+        """Whether a change seems near; always False for a method without warnings."""
         return bool(self._arrays["running"][WARNING])
 
     @property
     @final
     def count(self) -> int:
-        """Values that the detector looks back on: those since the last change."""
+        """Number of values in the window: those since the last change."""
         return int(self._arrays["running"][COUNT])
 
     @property
     @final
     def mean(self) -> float:
-        """Mean of these values; NaN without any."""
+        """Mean of the window; NaN if it is empty."""
         running = self._arrays["running"]
         return float(running[MEAN]) if running[COUNT] > 0.0 else float("nan")
 
     @final
     def reset(self) -> None:
         """Forget all values."""
-        self._arrays = self._fresh()
         self._changes = ()
+        width = getattr(self, "max_buckets", BUCKETS_PER_ROW) + 1
+        self._arrays: dict[str, NDArray[Any]] = {
+            "running": np.zeros(self._running_size),
+            "row_sizes": np.zeros(MAX_ROWS, np.int64),
+            "means": np.zeros((MAX_ROWS, width)),
+            "squares": np.zeros((MAX_ROWS, width)),
+            **{name: np.zeros(shape) for name, shape in self._extra_arrays.items()},
+        }
 
     @final
     def export_state(self) -> dict[str, Any]:
-        """Settings and a copy of all arrays, from which ``restore_state`` goes on exactly."""
+        """Export settings and copies of all arrays, from which `restore_state` resumes exactly."""
+        settings = {setting.name: getattr(self, setting.name) for setting in fields(self)}
         arrays = {name: array.copy() for name, array in self._arrays.items()}
-        return {"detector": type(self).__name__, **self._settings, **arrays}
+        return {"detector": self.method, **settings, **arrays}
 
     @classmethod
     @final
     def restore_state(cls, state: Mapping[str, Any]) -> Self:
-        """A detector that goes on from where ``state`` was exported.
+        """Restore a detector from an exported state.
 
         Raises:
-            ModelFileError: if it is the state of another detector, or damaged.
+            ModelFileError: If the state is damaged, or of another detector.
         """
         name = cls.__name__
-        if state.get("detector") != name:
+        if state.get("detector") != cls.method:
             raise ModelFileError(f"{name}: the state is of {state.get('detector')!r}")
-        arrays = {"running", "held", "means", "squares", *cls._own}
-        settings = {key: value for key, value in state.items() if key not in arrays}
-        del settings["detector"]
+        names = {setting.name for setting in fields(cls)}
+        arrays = {"running", "row_sizes", "means", "squares", *cls._extra_arrays}
+        if wrong := state.keys() ^ {"detector", *names, *arrays}:
+            raise ModelFileError(f"{name}: missing or unknown: {', '.join(sorted(wrong))}")
         try:
-            self = cls(**settings)
-        except (ConfigurationError, TypeError) as error:
+            self = cls(**{key: state[key] for key in names})
+        except ConfigurationError as error:
             raise ModelFileError(f"{name}: settings are damaged: {error}") from error
-        if absent := self._settings.keys() - settings.keys():
-            raise ModelFileError(f"{name}: the state lacks {', '.join(sorted(absent))}")
         for key, own in self._arrays.items():
-            _restore_array(f"{name}: {key}", own, state.get(key))
-        if fault := _find_inconsistency(self._arrays) or self._fault():
-            raise ModelFileError(f"{name}: {fault}")
+            _restore_array(f"{name}: {key}", own, state[key])
+        if problem := _find_inconsistency(self._arrays) or self._find_inconsistency():
+            raise ModelFileError(f"{name}: {problem}")
         return self
 
+    def _check_settings(self) -> None:  # noqa: B027  # most detectors have no rule across settings
+        """Check rules that concern several settings."""
+
     @abc.abstractmethod
-    def _look(self, values: NDArray[np.float64]) -> int:
-        """Look at values until a change is noticed, and set its sign; returns how many."""
+    def _detect(self, values: NDArray[np.float64]) -> int:
+        """Process values up to the first change and set its sign; return how many."""
 
     @abc.abstractmethod
     def _forget(self) -> None:
-        """Go on after a change."""
+        """Drop the values before a change."""
 
     @abc.abstractmethod
-    def _fault(self) -> str:
-        """What arrays that were read contradict each other in; empty if they don't."""
+    def _find_inconsistency(self) -> str:
+        """Describe a contradiction among restored arrays; empty if there is none."""
 
-    def _fresh(self) -> dict[str, NDArray[Any]]:
-        row = self._settings.get("max_buckets", BUCKETS_PER_ROW) + 1
-        return {
-            "running": np.zeros(self._figures),
-            "held": np.zeros(MAX_ROWS, np.int64),
-            "means": np.zeros((MAX_ROWS, row)),
-            "squares": np.zeros((MAX_ROWS, row)),
-            **{name: np.zeros(shape) for name, shape in self._own.items()},
-        }
-
-    def _change(self, position: int) -> Change:
-        held, means, squares = (self._arrays[name] for name in ("held", "means", "squares"))
-        since = np.empty((3, means.size))
-        buckets = summarize(held, means, squares, since)
-        cut = find_split(since, buckets, self._arrays["running"][CHANGE_SIGN])
-        width, mean = since[:2, 0]
-        new, after = since[:2, cut]
+    @final
+    def _estimate_change(self, position: int) -> Change:
+        row_sizes, means, squares = (self._arrays[key] for key in ("row_sizes", "means", "squares"))
+        suffixes = np.empty((3, means.size))
+        buckets = summarize(row_sizes, means, squares, suffixes)
+        cut = find_split(suffixes, buckets, self._arrays["running"][CHANGE_SIGN])
+        width, mean = suffixes[:2, 0]
+        new, after = suffixes[:2, cut]
         before = mean + (mean - after) * (new / (width - new))
         return Change(position, int(new), float(before), float(after))
 
 
-def _restore_array(what: str, own: NDArray[Any], given: Any) -> None:
+def _restore_array(what: str, own: NDArray[Any], saved: Any) -> None:
     try:
-        array = np.asarray(given, np.float64)
+        array = np.asarray(saved, np.float64)
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{what} holds no numbers") from error
     if array.shape != own.shape:
         raise ModelFileError(f"{what} has shape {array.shape}, but must have {own.shape}")
     if not np.isfinite(array).all():
         raise ModelFileError(f"{what} is not finite")
-    with np.errstate(invalid="ignore"):  # of a number too large for a whole one
+    with np.errstate(invalid="ignore"):  # numbers too large for an integer
         own[...] = array
     if not np.array_equal(own, array):
-        raise ModelFileError(f"{what} has a fraction where whole numbers belong")
+        raise ModelFileError(f"{what} has fractions, but must be whole numbers")
 
 
 def _find_inconsistency(arrays: Mapping[str, NDArray[Any]]) -> str:
-    count, mean, warning, towards = arrays["running"][: CHANGE_SIGN + 1]
+    count, mean, warning, sign = arrays["running"][: CHANGE_SIGN + 1]
     if abs(mean) > MAX_MEAN:
         return f"mean is {mean}"
-    if warning not in (0.0, 1.0) or towards != 0.0:
-        return f"warning is {warning}, and a change that was not ended {towards}"
-    held = arrays["held"]
-    if not ((held >= 0) & (held < arrays["means"].shape[1])).all():
-        return "a row of buckets holds more than it has room for, or less than none"
+    if warning not in (0.0, 1.0) or sign != 0.0:
+        return f"warning is {warning}, and the sign of an unfinished change {sign}"
+    row_sizes = arrays["row_sizes"]
+    if not ((row_sizes >= 0) & (row_sizes < arrays["means"].shape[1])).all():
+        return "the number of buckets in a row is out of range"
     if (arrays["squares"] < 0.0).any() or (np.abs(arrays["means"]) > MAX_MEAN).any():
-        return "a bucket is beyond what values can make"
-    total = float((held * 2.0 ** np.arange(MAX_ROWS)).sum())
+        return "the mean or square of a bucket is out of range"
+    total = float((row_sizes * 2.0 ** np.arange(MAX_ROWS)).sum())
     if count != total:
         return f"the buckets hold {total:.0f} values, but count is {count}"
-    news = count == 0.0 and any(array.any() for array in arrays.values())
-    return "there are figures of no values" if news else ""
+    dirty = count == 0.0 and any(array.any() for array in arrays.values())
+    return "count is 0, but some arrays are not" if dirty else ""
 
 
+@dataclass(eq=False, kw_only=True)
 class RestartingDetector(DriftDetector):
-    """Forgets all values at each change.
+    """A detector that forgets all values at each change."""
 
-    Args:
-        settings: By name.
-        low: Values below count as this.
-        high: Values above count as this.
-    """
-
-    def __init__(
-        self, settings: dict[str, Any], *, low: float = -MAX_MAGNITUDE, high: float = MAX_MAGNITUDE
-    ) -> None:
-        super().__init__(settings)
-        self._low, self._high = low, high
+    @property
+    def _interval(self) -> tuple[float, float]:
+        """The interval to which values are clipped."""
+        return -MAX_MAGNITUDE, MAX_MAGNITUDE
 
     @abc.abstractmethod
-    def _first_change(self, values: NDArray[np.float64]) -> int:
-        """Look at values until a change is noticed, and set its sign; returns how many."""
+    def _detect_first(self, values: NDArray[np.float64]) -> int:
+        """Process values up to the first change and set its sign; return how many."""
 
     @final
-    def _look(self, values: NDArray[np.float64]) -> int:
-        looked_at = self._first_change(values)
-        held, means, squares = (self._arrays[name] for name in ("held", "means", "squares"))
-        insert_all(held, means, squares, values[:looked_at], self._low, self._high)
-        return looked_at
+    def _detect(self, values: NDArray[np.float64]) -> int:
+        count = self._detect_first(values)
+        row_sizes, means, squares = (self._arrays[key] for key in ("row_sizes", "means", "squares"))
+        insert_all(row_sizes, means, squares, values[:count], *self._interval)
+        return count
 
     @final
     def _forget(self) -> None:
@@ -270,43 +312,43 @@ class RestartingDetector(DriftDetector):
             array[...] = 0
 
 
+def direction_signs(direction: str) -> NDArray[np.float64]:
+    """Return the signs of a rise and of a fall, float64 (2,); 0 for one that is not detected.
+
+    >>> direction_signs("both").tolist()
+    [1.0, -1.0]
+    """
+    return np.array([direction != "down", -(direction != "up")], np.float64)
+
+
+@dataclass(eq=False, kw_only=True)
 class HDDM(RestartingDetector):
-    """Tells averages apart by more than chance allows, at two levels of confidence.
+    """Detects averages that differ by more than chance, at two levels of confidence.
 
     Frías-Blanco, del Campo-Ávila, Ramos-Jiménez, Morales-Bueno, Ortiz-Díaz and Caballero-Mota,
     "Online and Non-Parametric Drift Detection Methods Based on Hoeffding's Bounds", IEEE
     Transactions on Knowledge and Data Engineering 27, 2015.
-
-    Args:
-        drift_confidence: Probability of a false alarm in one comparison.
-        warning_confidence: The same of a warning.
-        low: Values below count as this.
-        high: Values above count as this.
-        direction: "up", "down" or "both".
     """
 
-    def __init__(
-        self,
-        *,
-        drift_confidence: float = 0.001,
-        warning_confidence: float = 0.005,
-        low: float = 0.0,
-        high: float = 1.0,
-        direction: str = "up",
-    ) -> None:
+    drift_confidence: float = number(0.001, above=0.0, below=1.0)
+    warning_confidence: float = number(0.005, above=0.0, below=1.0)
+    low: float = number(0.0, above=-MAX_MAGNITUDE, below=MAX_MAGNITUDE, inclusive=True)
+    high: float = number(1.0, above=-MAX_MAGNITUDE, below=MAX_MAGNITUDE, inclusive=True)
+    direction: Direction = "up"
+
+    @property
+    def _interval(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    @final
+    def _check_settings(self) -> None:
         name = type(self).__name__
-        validate_confidences(name, drift_confidence, warning_confidence)
-        low, high = validate_interval(name, low, high, MAX_MAGNITUDE)
-        towards = parse_direction(name, direction)
-        self._signs = direction_signs(towards)
-        super().__init__(
-            {
-                "drift_confidence": float(drift_confidence),
-                "warning_confidence": float(warning_confidence),
-                "low": low,
-                "high": high,
-                "direction": str(towards),
-            },
-            low=low,
-            high=high,
-        )
+        if self.warning_confidence < self.drift_confidence:
+            raise ConfigurationError(
+                f"{name}: warning_confidence is {self.warning_confidence!r}, but must be >= "
+                f"drift_confidence, which is {self.drift_confidence!r}"
+            )
+        if not self.low < self.high:
+            raise ConfigurationError(
+                f"{name}: high is {self.high!r}, but must be > low, {self.low!r}"
+            )

@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.drift.base import CHANGE_SIGN, COUNT, MEAN, WARNING, RestartingDetector, update_mean
+from streamnet.drift.base import (
+    CHANGE_SIGN,
+    COUNT,
+    MEAN,
+    WARNING,
+    RestartingDetector,
+    integer,
+    number,
+    update_mean,
+)
 from streamnet.errors import ConfigurationError
 from streamnet.jit import exact
-from streamnet.settings.drift import validate_integer, validate_number
 
 __all__ = ("DDM",)
 
-MOST = 1e6  # deviations
-RATE, DEVIATION = range(2)  # lowest; RATE 0: none yet
+MAX_THRESHOLD = 1e6  # standard deviations
+RATE, DEVIATION = range(2)  # places in "lowest"; RATE is 0 before the first error
 
 
 @exact
-def _detect(
+def _detect_change(
     values: NDArray[np.float64],
-    warning_level: float,
-    drift_level: float,
-    warm_up: int,
+    warning_threshold: float,
+    drift_threshold: float,
+    grace_period: int,
     running: NDArray[np.float64],
     lowest: NDArray[np.float64],
 ) -> int:
-    """Look until a change is noticed; returns how many values were looked at."""
+    """Process values up to the first change; return how many."""
     for i in range(values.size):
         if not math.isfinite(values[i]):
             continue
         update_mean(running, min(max(values[i], 0.0), 1.0))
         rate = running[MEAN]
-        if running[COUNT] <= warm_up or rate == 0.0:
+        if running[COUNT] <= grace_period or rate == 0.0:
             continue
         deviation = math.sqrt(max(rate * (1.0 - rate), 0.0) / running[COUNT])
         level = rate + deviation
@@ -42,32 +51,36 @@ def _detect(
             lowest[RATE] = rate
             lowest[DEVIATION] = deviation
         running[WARNING] = 0.0
-        if level > lowest[RATE] + drift_level * lowest[DEVIATION]:
+        if level > lowest[RATE] + drift_threshold * lowest[DEVIATION]:
             running[CHANGE_SIGN] = 1.0
             return i + 1
-        if level > lowest[RATE] + warning_level * lowest[DEVIATION]:
+        if level > lowest[RATE] + warning_threshold * lowest[DEVIATION]:
             running[WARNING] = 1.0
     return int(values.size)
 
 
 @final
-class DDM(RestartingDetector):
-    """The drift detection method of Gama, Medas, Castillo and Rodrigues (2004).
+@dataclass(eq=False, kw_only=True)
+class DDM(RestartingDetector, method="ddm"):
+    """DDM, the drift detection method.
 
-    With the error rate p of n values and its deviation s = sqrt(p (1 - p) / n), a rise is noticed
-    where p + s is more than ``drift_level`` deviations above the rate at which p + s was lowest.
+    With the error rate p of n values and its deviation s = sqrt(p (1 - p) / n), a rise is detected
+    where p + s is more than ``drift_threshold`` deviations above the rate at which p + s was
+    lowest.
 
-    Values are 1 for an error, 0 for none, or a share of an error; what lies beyond counts as 0 or
-    1. The paper leaves open what holds before the first error: s is 0 then, and one error would be
-    a change. Here p + s is first compared once there was one.
+    Values are 1 for an error, 0 for none, or anything between; others are clipped. The paper does
+    not say what holds before the first error: s is 0 then, and one error would be a change. Here
+    p + s is first compared after the first error.
+
+    Gama, Medas, Castillo and Rodrigues, "Learning with Drift Detection", SBIA 2004.
 
     Args:
-        warning_level: Deviations above the lowest rate that are a warning.
-        drift_level: Deviations above the lowest rate that are a change.
-        warm_up: Values after a start or a change among which no change is looked for.
+        warning_threshold: Deviations above the lowest rate that are a warning.
+        drift_threshold: Deviations above the lowest rate that are a change.
+        grace_period: Number of values after a start or a change without detection.
 
     Raises:
-        ConfigurationError: if a setting has a value that its rule does not allow.
+        ConfigurationError: If a setting is out of range.
 
     >>> detector = DDM()
     >>> detector.update([0, 0, 0, 1] * 100 + [1] * 50)
@@ -76,42 +89,34 @@ class DDM(RestartingDetector):
     24
     """
 
-    _own: ClassVar = {"lowest": (2,)}
+    warning_threshold: float = number(2.0, above=1.0, below=MAX_THRESHOLD)
+    drift_threshold: float = number(3.0, above=1.0, below=MAX_THRESHOLD)
+    grace_period: int = integer(30, least=0)
 
-    def __init__(
-        self, *, warning_level: float = 2.0, drift_level: float = 3.0, warm_up: int = 30
-    ) -> None:
-        name = type(self).__name__
-        super().__init__(
-            {
-                "warning_level": validate_number(
-                    name, "warning_level", warning_level, above=1.0, below=MOST
-                ),
-                "drift_level": validate_number(
-                    name, "drift_level", drift_level, above=1.0, below=MOST
-                ),
-                "warm_up": validate_integer(name, "warm_up", warm_up, least=0),
-            },
-            low=0.0,
-            high=1.0,
-        )
-        if drift_level < warning_level:
+    _extra_arrays: ClassVar = {"lowest": (2,)}
+
+    @property
+    def _interval(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def _check_settings(self) -> None:
+        if self.drift_threshold < self.warning_threshold:
             raise ConfigurationError(
-                f"{name}: drift_level is {drift_level!r}, but must be >= warning_level, "
-                f"which is {warning_level!r}"
+                f"DDM: drift_threshold is {self.drift_threshold!r}, but must be >= "
+                f"warning_threshold, which is {self.warning_threshold!r}"
             )
 
-    def _first_change(self, values: NDArray[np.float64]) -> int:
-        return _detect(
+    def _detect_first(self, values: NDArray[np.float64]) -> int:
+        return _detect_change(
             values,
-            self._settings["warning_level"],
-            self._settings["drift_level"],
-            self._settings["warm_up"],
+            self.warning_threshold,
+            self.drift_threshold,
+            self.grace_period,
             self._arrays["running"],
             self._arrays["lowest"],
         )
 
-    def _fault(self) -> str:
+    def _find_inconsistency(self) -> str:
         rate, (lowest, deviation) = self._arrays["running"][MEAN], self._arrays["lowest"]
         if min(rate, lowest, deviation) < 0.0 or max(rate, lowest, deviation) > 1.0:
             return f"error rates are {rate} and {lowest} +- {deviation}"

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.drift.base import CHANGE_SIGN, COUNT, HDDM, MEAN, WARNING, update_mean
+from streamnet.drift.base import (
+    CHANGE_SIGN,
+    COUNT,
+    HDDM,
+    MEAN,
+    WARNING,
+    direction_signs,
+    update_mean,
+)
 from streamnet.jit import exact
 
 __all__ = ("HDDMA",)
 
-CUT_COUNT, CUT_MEAN = range(2)  # sides; CUT_COUNT 0: no cut yet, CUT_MEAN with the side's sign
+CUT_COUNT, CUT_MEAN = range(
+    2
+)  # places in "sides"; CUT_COUNT is 0 before a cut; means have the side's sign
 
 
 @exact
-def _detect(
+def _detect_change(
     values: NDArray[np.float64],
     low: float,
     high: float,
@@ -27,7 +38,7 @@ def _detect(
     running: NDArray[np.float64],
     sides: NDArray[np.float64],
 ) -> int:
-    """Look until a change is noticed; returns how many values were looked at."""
+    """Process values up to the first change; return how many."""
     span = high - low
     log_cut = math.log(1.0 / drift_confidence)
     log_drift = math.log(2.0 / drift_confidence)
@@ -65,23 +76,24 @@ def _detect(
 
 
 @final
-class HDDMA(HDDM):
-    """The A-test of Frías-Blanco and others (2015): averages and Hoeffding's inequality.
+@dataclass(eq=False, kw_only=True)
+class HDDMA(HDDM, method="hddm_a"):
+    """HDDM_A, the A-test of Frías-Blanco and others (2015): averages and Hoeffding's inequality.
 
     The values up to the cut point, where the upper bound of their mean was lowest, are compared
-    with all values. A rise is noticed where the means differ by more than chance allows; a fall is
-    a rise of -x. As the authors' own program does, and on the safe side, chance is taken at half
-    the confidence that is asked for.
+    with all values. A rise is detected where the means differ by more than chance allows; a fall is
+    a rise of -x. As in the authors' own program, and on the safe side, chance is taken at half the
+    given confidence.
 
     Args:
         drift_confidence: Probability of a false alarm in one comparison.
-        warning_confidence: The same of a warning.
-        low: Values below count as this.
-        high: Values above count as this.
+        warning_confidence: Probability of a false warning in one comparison.
+        low: Lower end of the interval to which values are clipped.
+        high: Upper end of that interval.
         direction: "up", "down" or "both".
 
     Raises:
-        ConfigurationError: if a setting has a value that its rule does not allow.
+        ConfigurationError: If a setting is out of range.
 
     >>> detector = HDDMA()
     >>> detector.update([0, 0, 0, 1] * 100 + [1] * 50)
@@ -90,21 +102,21 @@ class HDDMA(HDDM):
     (Change(position=405, age=6, before=0.25, after=1.0),)
     """
 
-    _own: ClassVar = {"sides": (2, 2)}
+    _extra_arrays: ClassVar = {"sides": (2, 2)}
 
-    def _first_change(self, values: NDArray[np.float64]) -> int:
-        return _detect(
+    def _detect_first(self, values: NDArray[np.float64]) -> int:
+        return _detect_change(
             values,
-            self._settings["low"],
-            self._settings["high"],
-            self._settings["drift_confidence"],
-            self._settings["warning_confidence"],
-            self._signs,
+            self.low,
+            self.high,
+            self.drift_confidence,
+            self.warning_confidence,
+            direction_signs(self.direction),
             self._arrays["running"],
             self._arrays["sides"],
         )
 
-    def _fault(self) -> str:
+    def _find_inconsistency(self) -> str:
         count = self._arrays["running"][COUNT]
         cuts = self._arrays["sides"][:, CUT_COUNT]
         return "" if ((cuts >= 0) & (cuts <= count)).all() else f"cut points are {cuts}"

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, final
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.drift.base import CHANGE_SIGN, COUNT, HDDM, MEAN, WARNING
+from streamnet.drift.base import (
+    CHANGE_SIGN,
+    COUNT,
+    HDDM,
+    MEAN,
+    WARNING,
+    direction_signs,
+    number,
+)
 from streamnet.jit import exact, flush_subnormal
-from streamnet.settings.drift import validate_number
 
 __all__ = ("HDDMW",)
 
-SQUARES = CHANGE_SIGN + 1  # running: sum of the squared weights of all values in their average
-# sides, means with the side's sign: the average at the cut point, and that of the values since
+SQUARES = CHANGE_SIGN + 1  # further place in "running": sum of the squared weights of the average
+# Places in "sides": the average at the cut point and that of the values since. Means have the
+# side's sign.
 LIMIT, CUT_MEAN, CUT_SQUARES, SINCE_COUNT, SINCE_MEAN, SINCE_SQUARES = range(6)
 
 
@@ -23,7 +32,7 @@ LIMIT, CUT_MEAN, CUT_SQUARES, SINCE_COUNT, SINCE_MEAN, SINCE_SQUARES = range(6)
 def _average(
     average: NDArray[np.float64], count: int, mean: int, squares: int, x: float, weight: float
 ) -> None:
-    """Take a value into an exponentially weighted average, at these places of an array."""
+    """Update an exponentially weighted average, kept at these places of an array."""
     average[count] += 1.0
     if average[count] == 1.0:
         average[mean] = x
@@ -35,7 +44,7 @@ def _average(
 
 
 @exact
-def _detect(
+def _detect_change(
     values: NDArray[np.float64],
     low: float,
     high: float,
@@ -46,7 +55,7 @@ def _detect(
     running: NDArray[np.float64],
     sides: NDArray[np.float64],
 ) -> int:
-    """Look until a change is noticed; returns how many values were looked at."""
+    """Process values up to the first change; return how many."""
     span = high - low
     log_drift = math.log(1.0 / drift_confidence)
     log_warning = math.log(1.0 / warning_confidence)
@@ -82,20 +91,25 @@ def _detect(
 
 
 @final
-class HDDMW(HDDM):
-    """The W-test of Frías-Blanco and others (2015): weighted averages, McDiarmid's inequality.
+@dataclass(eq=False, kw_only=True)
+class HDDMW(HDDM, method="hddm_w"):
+    """HDDM_W, the W-test of Frías-Blanco and others (2015): weighted averages, McDiarmid's bound.
 
     The average at the cut point, where its upper bound was lowest, is compared with that of the
-    values since. A rise is noticed where they differ by more than chance allows; a fall is a rise
-    of -x. Recent values weigh more, so small changes that come slowly escape it, and abrupt ones
-    are noticed sooner than by the A-test. ``mean`` is the weighted average.
+    values since. A rise is detected where they differ by more than chance allows; a fall is a rise
+    of -x. Recent values weigh more, so the test misses small gradual changes and detects abrupt
+    ones sooner than the A-test. ``mean`` is the weighted average.
 
     Args:
-        weight: Share of the newest value in an average.
-        common: Settings of `HDDM`.
+        weight: Weight of the newest value in an average.
+        drift_confidence: Probability of a false alarm in one comparison.
+        warning_confidence: Probability of a false warning in one comparison.
+        low: Lower end of the interval to which values are clipped.
+        high: Upper end of that interval.
+        direction: "up", "down" or "both".
 
     Raises:
-        ConfigurationError: if a setting has a value that its rule does not allow.
+        ConfigurationError: If a setting is out of range.
 
     >>> detector = HDDMW()
     >>> detector.update([0, 0, 0, 1] * 100 + [1] * 50)
@@ -104,28 +118,25 @@ class HDDMW(HDDM):
     15
     """
 
-    _figures = SQUARES + 1
-    _own: ClassVar = {"sides": (2, 6)}
+    weight: float = number(0.05, above=0.0, below=1.0)
 
-    def __init__(self, *, weight: float = 0.05, **common: Any) -> None:
-        super().__init__(**common)
-        name = type(self).__name__
-        self._settings["weight"] = validate_number(name, "weight", weight, above=0.0, below=1.0)
+    _running_size: ClassVar = SQUARES + 1
+    _extra_arrays: ClassVar = {"sides": (2, 6)}
 
-    def _first_change(self, values: NDArray[np.float64]) -> int:
-        return _detect(
+    def _detect_first(self, values: NDArray[np.float64]) -> int:
+        return _detect_change(
             values,
-            self._settings["low"],
-            self._settings["high"],
-            self._settings["weight"],
-            self._settings["drift_confidence"],
-            self._settings["warning_confidence"],
-            self._signs,
+            self.low,
+            self.high,
+            self.weight,
+            self.drift_confidence,
+            self.warning_confidence,
+            direction_signs(self.direction),
             self._arrays["running"],
             self._arrays["sides"],
         )
 
-    def _fault(self) -> str:
+    def _find_inconsistency(self) -> str:
         running, sides = self._arrays["running"], self._arrays["sides"]
         squares = [running[SQUARES], *sides[:, CUT_SQUARES], *sides[:, SINCE_SQUARES]]
         if not 0.0 <= min(squares) <= max(squares) <= 1.0:

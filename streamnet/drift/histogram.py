@@ -29,103 +29,105 @@ def _shift(means: NDArray[np.float64], squares: NDArray[np.float64], by: int) ->
 
 @exact
 def insert(
-    held: NDArray[np.int64],  # shape=(ROWS,), buckets in each row
-    means: NDArray[np.float64],  # shape=(ROWS, most + 1)
-    squares: NDArray[np.float64],  # shape=(ROWS, most + 1)
+    row_sizes: NDArray[np.int64],  # shape=(MAX_ROWS,), buckets in each row
+    means: NDArray[np.float64],  # shape=(MAX_ROWS, max_buckets + 1)
+    squares: NDArray[np.float64],  # shape=(MAX_ROWS, max_buckets + 1)
     x: float,
 ) -> None:
-    """Add a value; where a row has more than ``most`` buckets, its oldest two become one."""
-    most = means.shape[1] - 1
+    """Add a value; a row with more than ``max_buckets`` buckets merges its oldest two."""
+    max_buckets = means.shape[1] - 1
     mean = x
     square = 0.0
     for r in range(MAX_ROWS):
-        means[r, held[r]] = mean
-        squares[r, held[r]] = square
-        held[r] += 1
-        if held[r] <= most:
+        means[r, row_sizes[r]] = mean
+        squares[r, row_sizes[r]] = square
+        row_sizes[r] += 1
+        if row_sizes[r] <= max_buckets:
             return
-        apart = means[r, 1] - means[r, 0]
-        mean = means[r, 0] + apart / 2.0
-        square = squares[r, 0] + squares[r, 1] + apart * apart * 2.0**r / 2.0
+        difference = means[r, 1] - means[r, 0]
+        mean = means[r, 0] + difference / 2.0
+        square = squares[r, 0] + squares[r, 1] + difference * difference * 2.0**r / 2.0
         drop = 2 if r < MAX_ROWS - 1 else 1
         _shift(means[r], squares[r], drop)
-        held[r] -= drop
+        row_sizes[r] -= drop
 
 
 @exact
 def insert_all(
-    held: NDArray[np.int64],
+    row_sizes: NDArray[np.int64],
     means: NDArray[np.float64],
     squares: NDArray[np.float64],
     values: NDArray[np.float64],
     low: float,
     high: float,
 ) -> None:
-    """Add all finite values, each brought within ``low`` and ``high``."""
+    """Add all finite values, each clipped to ``low`` and ``high``."""
     for i in range(values.size):
         if math.isfinite(values[i]):
-            insert(held, means, squares, min(max(values[i], low), high))
+            insert(row_sizes, means, squares, min(max(values[i], low), high))
 
 
 @exact
 def remove_oldest(
-    held: NDArray[np.int64], means: NDArray[np.float64], squares: NDArray[np.float64], count: int
+    row_sizes: NDArray[np.int64],
+    means: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    count: int,
 ) -> None:
     """Remove the ``count`` oldest buckets."""
     for r in range(MAX_ROWS - 1, -1, -1):
-        drop = min(count, held[r])
+        drop = min(count, row_sizes[r])
         if drop > 0:
             _shift(means[r], squares[r], drop)
-            held[r] -= drop
+            row_sizes[r] -= drop
             count -= drop
 
 
 @exact
 def summarize(
-    held: NDArray[np.int64],
+    row_sizes: NDArray[np.int64],
     means: NDArray[np.float64],
     squares: NDArray[np.float64],
-    since: NDArray[np.float64],  # shape=(3, at least held.sum()), written
+    suffixes: NDArray[np.float64],  # shape=(3, at least row_sizes.sum()), written
 ) -> int:
-    """Count, mean and sum of squares of all values from each bucket on, the oldest bucket first.
+    """Compute count, mean and sum of squares of every suffix of the buckets, the longest first.
 
     Returns:
         The number of buckets.
     """
-    buckets = held.sum()
+    buckets = row_sizes.sum()
     n = 0.0
     mean = 0.0
     square = 0.0
     at = buckets
     for r in range(MAX_ROWS):
         size = 2.0**r
-        for j in range(held[r] - 1, -1, -1):
+        for j in range(row_sizes[r] - 1, -1, -1):
             at -= 1
             n += size
-            apart = means[r, j] - mean
-            mean += apart * (size / n)
-            square += squares[r, j] + apart * apart * ((n - size) * (size / n))
-            since[0, at] = n
-            since[1, at] = mean
-            since[2, at] = square
+            difference = means[r, j] - mean
+            mean += difference * (size / n)
+            square += squares[r, j] + difference * difference * ((n - size) * (size / n))
+            suffixes[0, at] = n
+            suffixes[1, at] = mean
+            suffixes[2, at] = square
     return int(buckets)
 
 
 @exact
-def find_split(since: NDArray[np.float64], buckets: int, towards: float) -> int:
-    """The first bucket of the new part where the values fall best into two, by least squares.
+def find_split(suffixes: NDArray[np.float64], buckets: int, sign: float) -> int:
+    """Find the least-squares split into an old and a new part: the first bucket of the new part.
 
-    ``towards`` is the sign of the change that is looked for, or 0 for any. There have to be two
-    buckets.
+    There must be at least two buckets. ``sign`` is 1 for a rise, -1 for a fall, 0 for either.
     """
     best = 1
-    most = -np.inf
-    width, mean = since[0, 0], since[1, 0]
+    best_gain = -np.inf
+    width, mean = suffixes[0, 0], suffixes[1, 0]
     for cut in range(1, buckets):
-        new = since[0, cut]
-        apart = (since[1, cut] - mean) * math.sqrt(width / (width - new) * new)
-        apart = abs(apart) if towards == 0.0 else towards * apart
-        if apart > most:
+        new = suffixes[0, cut]
+        gain = (suffixes[1, cut] - mean) * math.sqrt(width / (width - new) * new)
+        gain = abs(gain) if sign == 0.0 else sign * gain
+        if gain > best_gain:
             best = cut
-            most = apart
+            best_gain = gain
     return best

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.drift import ADWIN, DDM, HDDMA, HDDMW, Direction, DriftDetector, PageHinkley
+from streamnet.drift import DETECTORS, DriftDetector
 from streamnet.errors import ConfigurationError
 
-__all__ = ("DETECTORS", "MAX_EVENTS", "DriftEvent", "DriftWatch")
+__all__ = ("MAX_EVENTS", "DriftEvent", "DriftWatch")
 
 MAX_EVENTS = 100  # that are kept
-
-
-_METHODS: dict[str, Callable[[], DriftDetector]] = {
-    "adwin": ADWIN,
-    "page_hinkley": partial(PageHinkley, direction=Direction.UP),
-    "ddm": DDM,
-    "hddm_a": partial(HDDMA, direction=Direction.UP),
-    "hddm_w": partial(HDDMW, direction=Direction.UP),
-}
-DETECTORS = (*_METHODS, "none")
 
 
 class DriftEvent(NamedTuple):
@@ -57,16 +45,16 @@ class DriftWatch:
     """
 
     def __init__(self, detector: str = "adwin") -> None:
-        if detector not in DETECTORS:
+        if detector != "none" and detector not in DETECTORS:
             raise ConfigurationError(
-                f"drift is {detector!r}, but must be one of {', '.join(DETECTORS)}"
+                f"drift is {detector!r}, but must be one of {', '.join((*DETECTORS, 'none'))}"
             )
         self.events: deque[DriftEvent] = deque(maxlen=MAX_EVENTS)
         self.noticed = 0  # how often, also events that are not kept any more
         self._waiting: list[tuple[int, NDArray[np.float64]]] = []  # that nobody has looked at
         self._detector: DriftDetector | None = None
         if detector != "none":
-            self._detector = _METHODS[detector]()
+            self._detector = DETECTORS[detector]()
 
     def add(self, first: int, losses: NDArray[np.float64]) -> None:
         """Keep losses, from 0 to 1 or NaN, of consecutive samples until `look` is called.

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from streamnet.samples import Kind, Task
 from streamnet.settings.autoencoder import AutoEncoderSettings
 from streamnet.settings.criteria import check_criterion
+from streamnet.settings.drift import DriftMethod
 from streamnet.settings.encoder import validate_ranges
 
 __all__ = (
@@ -209,7 +210,7 @@ class EvaluationSection(Section):
 
     window: Count | None = None
     fading: Annotated[float, Field(gt=0, le=1)] | None = None
-    drift: Literal["adwin", "page_hinkley", "ddm", "hddm_a", "hddm_w", "none"] | None = None
+    drift: DriftMethod | None = None
 
 
 @final

@@ -97,18 +97,19 @@ class NaivePageHinkley(Naive):
     """m_t is a sum over all values, each less the mean of those up to it."""
 
     def __init__(
-        self, delta: float, threshold: float, fading: float, warm_up: int, *, up: bool
+        self, delta: float, threshold: float, alpha: float, grace_period: int, *, up: bool
     ) -> None:
         super().__init__(up=up)
-        self.delta, self.threshold, self.fading, self.warm_up = delta, threshold, fading, warm_up
+        self.delta, self.threshold = delta, threshold
+        self.alpha, self.grace_period = alpha, grace_period
 
     def changed(self) -> bool:
         x = np.array(self.values) if self.up else -np.array(self.values)
         n = np.arange(1, x.size + 1)
         deviations = x - np.cumsum(x) / n - self.delta
-        powers = self.fading ** np.arange(x.size)[::-1]
+        powers = self.alpha ** np.arange(x.size)[::-1]
         sums = np.cumsum(deviations * powers) / powers
-        return x.size > self.warm_up and sums[-1] - sums.min() > self.threshold
+        return x.size > self.grace_period and sums[-1] - sums.min() > self.threshold
 
 
 class NaiveDDM(Naive):
@@ -195,29 +196,29 @@ class NaiveHDDMW(Naive):
 class NaiveADWIN:
     """Buckets that hold their values themselves; every mean and variance is taken afresh.
 
-    River, as MOA before it, takes `shortest - 1` off the length of each part in the bound.
+    River, as MOA before it, takes `min_window_length - 1` off the length of each part in the bound.
     """
 
     def __init__(
         self,
-        confidence: float = 0.002,
+        delta: float = 0.002,
         clock: int = 32,
         max_buckets: int = 5,
-        shortest: int = 5,
-        warm_up: int = 10,
+        min_window_length: int = 5,
+        grace_period: int = 10,
         span: float = 1.0,
         *,
         river: bool = False,
     ) -> None:
-        self.confidence, self.clock, self.shortest = confidence, clock, shortest
-        self.warm_up, self.span, self.river = warm_up, span, river
+        self.delta, self.clock, self.min_window_length = delta, clock, min_window_length
+        self.grace_period, self.span, self.river = grace_period, span, river
         self.buckets = Buckets(max_buckets)
         self.ticks = 0
 
     def update(self, x: float) -> list[float]:
         self.buckets.add(x)
         self.ticks += 1
-        if self.ticks % self.clock or len(self.buckets.values) <= self.warm_up:
+        if self.ticks % self.clock or len(self.buckets.values) <= self.grace_period:
             return []
         window = Buckets(self.buckets.most)
         window.all = list(self.buckets.all)
@@ -230,14 +231,14 @@ class NaiveADWIN:
     def differs(self) -> bool:
         window = self.buckets.values
         n, total, variance = len(window), math.fsum(window), float(np.var(window))
-        d = math.log(2.0 * math.log(n) / self.confidence)
+        d = math.log(2.0 * math.log(n) / self.delta)
         n0, u0 = 0, 0.0
-        less = self.shortest - 1 if self.river else 0
+        less = self.min_window_length - 1 if self.river else 0
         for bucket in self.buckets.all:
             n0 += len(bucket)
             u0 += math.fsum(bucket)
             n1 = n - n0
-            if min(n0, n1) < self.shortest:
+            if min(n0, n1) < self.min_window_length:
                 continue
             m = 1.0 / (n0 - less) + 1.0 / (n1 - less)
             bound = math.sqrt(2.0 * m * variance * d) + self.span * 2.0 / 3.0 * m * d

@@ -26,7 +26,7 @@ SEEDS = range(100)
 # Of every kind, the settings under which it sees changes in values from 0 to 1 soon.
 DETECTORS: dict[str, Callable[[], DriftDetector]] = {
     "ADWIN": ADWIN,
-    "ADWIN every value": lambda: ADWIN(clock=1, max_buckets=3, shortest=1, warm_up=1),
+    "ADWIN every value": lambda: ADWIN(clock=1, max_buckets=3, min_window_length=1, grace_period=1),
     "DDM": DDM,
     "HDDMA": HDDMA,
     "HDDMA both": lambda: HDDMA(direction="both"),

@@ -12,8 +12,8 @@ from tests.drift.streams import LOSSES, bits, delays, drifting, false_alarms, sa
 
 SETTINGS = [
     {},
-    {"confidence": 0.1, "clock": 1, "max_buckets": 2, "shortest": 1, "warm_up": 1},
-    {"clock": 7, "max_buckets": 1, "warm_up": 100},
+    {"delta": 0.1, "clock": 1, "max_buckets": 2, "min_window_length": 1, "grace_period": 1},
+    {"clock": 7, "max_buckets": 1, "grace_period": 100},
     {"clock": 16, "span": 0.1},
 ]
 
@@ -53,7 +53,7 @@ def test_changes_of_any_stream_are_those_of_the_paper(name: str) -> None:
 def test_river_notices_the_same_where_parts_of_one_value_are_allowed(name: str) -> None:
     values = LOSSES[name]
     theirs = AdaptiveWindowing(min_window_length=1)
-    assert ADWIN(shortest=1).update(values).tolist() == window_positions(theirs, values)
+    assert ADWIN(min_window_length=1).update(values).tolist() == window_positions(theirs, values)
 
 
 @pytest.mark.parametrize("clock", [1, 5])
@@ -64,8 +64,8 @@ def test_river_notices_the_same_at_any_clock_and_size(clock: int, max_buckets: i
     theirs = AdaptiveWindowing(
         delta=0.05, clock=clock, max_buckets=max_buckets, min_window_length=1, grace_period=50
     )
-    settings = {"clock": clock, "max_buckets": max_buckets, "warm_up": 50}
-    ours = ADWIN(confidence=0.05, shortest=1, **settings)
+    settings = {"clock": clock, "max_buckets": max_buckets, "grace_period": 50}
+    ours = ADWIN(delta=0.05, min_window_length=1, **settings)
     assert ours.update(values).tolist() == window_positions(theirs, values)
     assert ours.count == theirs.get_width()
     assert ours.mean == pytest.approx(theirs.get_total() / theirs.get_width(), abs=1e-12)

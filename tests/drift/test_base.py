@@ -202,11 +202,12 @@ def damaged(state: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "mean": state | {"running": [count, 1e200, *running[2:]]},
         "warning": state | {"running": [*running[:2], 0.5, *running[3:]]},
         "a change not ended": state | {"running": [*running[:3], 1.0, *running[4:]]},
-        "a row too full": state | {"held": np.where(state["held"] > 0, 101, 0)},
-        "less than none": state | {"held": -state["held"]},
-        "far too many": state | {"held": np.where(state["held"] > 0, 1e300, 0.0)},
-        "figures of no values": state | {"held": state["held"] * 0, "running": [0.0, *running[1:]]},
-        "half a bucket": state | {"held": state["held"] / 2 + 0.25},
+        "a row too full": state | {"row_sizes": np.where(state["row_sizes"] > 0, 101, 0)},
+        "less than none": state | {"row_sizes": -state["row_sizes"]},
+        "far too many": state | {"row_sizes": np.where(state["row_sizes"] > 0, 1e300, 0.0)},
+        "figures of no values": state
+        | {"row_sizes": state["row_sizes"] * 0, "running": [0.0, *running[1:]]},
+        "half a bucket": state | {"row_sizes": state["row_sizes"] / 2 + 0.25},
         "negative squares": state | {"squares": state["squares"] - 1.0},
         "bucket": state | {"means": state["means"] + 1e200},
     }
@@ -255,6 +256,6 @@ def test_figures_that_contradict_each_other_are_refused(
         type(detector).restore_state(state)
 
 
-def test_the_state_of_one_detector_is_none_of_another() -> None:
-    with pytest.raises(ModelFileError, match="DDM: the state is of 'HDDMA'"):
+def test_the_state_of_one_detector_is_not_that_of_another() -> None:
+    with pytest.raises(ModelFileError, match="DDM: the state is of 'hddm_a'"):
         DDM.restore_state(HDDMA().export_state())

@@ -66,7 +66,7 @@ def test_a_warning_comes_before_the_change() -> None:
 
 def test_levels_are_those_asked_for() -> None:
     values = np.concatenate([bits(0.1, 1000, 0), bits(0.4, 1000, 1)])
-    early, late = DDM(drift_level=2.5), DDM(drift_level=6.0)
+    early, late = DDM(drift_threshold=2.5), DDM(drift_threshold=6.0)
     assert early.update(values)[0] < DDM().update(values)[0] < late.update(values)[0]
 
 
@@ -75,7 +75,7 @@ def test_false_alarms_are_as_frequent_as_known_of_the_method() -> None:
     assert false_alarms(DDM, 0.5, 10_000) <= 0.5
     assert false_alarms(DDM, 0.2, 10_000) <= 1.0
     assert false_alarms(DDM, 0.01, 10_000) <= 3.0
-    assert false_alarms(lambda: DDM(drift_level=6.0), 0.2, 10_000) <= 0.1
+    assert false_alarms(lambda: DDM(drift_threshold=6.0), 0.2, 10_000) <= 0.1
 
 
 def test_an_abrupt_change_is_noticed_soon() -> None:

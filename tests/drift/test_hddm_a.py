@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from river import drift
 
-from streamnet.drift import HDDMA
+from streamnet.drift import HDDMA, Direction
 from tests.drift.naive import NaiveHDDMA, positions
 from tests.drift.streams import LOSSES, bits, delays, drifting, false_alarms, same_changes
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_changes_are_those_of_the_formula(name: str, direction: str) -> None:
+def test_changes_are_those_of_the_formula(name: str, direction: Direction) -> None:
     values = LOSSES[name][:1500]
     detector = HDDMA(direction=direction)
     found, changes = positions(NaiveHDDMA(up=direction == "up"), values)
@@ -21,7 +21,7 @@ def test_changes_are_those_of_the_formula(name: str, direction: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("direction", ["up", "both"])
-def test_changes_and_warnings_are_rivers(name: str, direction: str) -> None:
+def test_changes_and_warnings_are_rivers(name: str, direction: Direction) -> None:
     theirs = drift.binary.HDDMA(
         drift_confidence=0.01, warning_confidence=0.1, two_sided_test=direction == "both"
     )

@@ -17,17 +17,17 @@ from streamnet.drift.histogram import MAX_ROWS, insert, remove_oldest, summarize
 def test_each_end_of_the_window_is_summed_up_rightly(
     values: list[float], most: int, removed: int
 ) -> None:
-    held = np.zeros(MAX_ROWS, np.int64)
+    row_sizes = np.zeros(MAX_ROWS, np.int64)
     means, squares = np.zeros((MAX_ROWS, most + 1)), np.zeros((MAX_ROWS, most + 1))
     for x in values:
-        insert(held, means, squares, x)
-    assert held.max() <= most
-    assert (held * 2 ** np.arange(MAX_ROWS)).sum() == len(values)
-    removed = min(removed, int(held.sum()) - 1)
-    remove_oldest(held, means, squares, removed)
-    since = np.full((3, held.sum()), np.nan)
-    buckets = summarize(held, means, squares, since)
-    assert buckets == held.sum()
+        insert(row_sizes, means, squares, x)
+    assert row_sizes.max() <= most
+    assert (row_sizes * 2 ** np.arange(MAX_ROWS)).sum() == len(values)
+    removed = min(removed, int(row_sizes.sum()) - 1)
+    remove_oldest(row_sizes, means, squares, removed)
+    since = np.full((3, row_sizes.sum()), np.nan)
+    buckets = summarize(row_sizes, means, squares, since)
+    assert buckets == row_sizes.sum()
     for count, mean, square in since.T:
         end = np.array(values[-int(count) :])
         assert mean == pytest.approx(end.mean(), abs=1e-6)
@@ -36,14 +36,14 @@ def test_each_end_of_the_window_is_summed_up_rightly(
 
 def test_a_full_histogram_drops_its_oldest_values() -> None:
     state = ADWIN(max_buckets=1, clock=2**31).export_state()
-    state["held"][:] = 1
+    state["row_sizes"][:] = 1
     state["means"][:, 0] = np.arange(MAX_ROWS)
     state["running"][0] = 2.0**MAX_ROWS - 1
     detector = ADWIN.restore_state(state)
     detector.update([7.0])
     full = detector.export_state()
     # All rows overflow: the two oldest of each become one of the next; the oldest of all goes.
-    assert full["held"].sum() <= MAX_ROWS
-    assert full["held"].max() == 1
+    assert full["row_sizes"].sum() <= MAX_ROWS
+    assert full["row_sizes"].max() == 1
     assert full["means"][MAX_ROWS - 1, 0] != MAX_ROWS - 1
     assert np.isfinite(full["means"]).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from river import drift
 
-from streamnet.drift import PageHinkley
+from streamnet.drift import Direction, PageHinkley
 from tests.drift.naive import NaivePageHinkley, positions
 from tests.drift.streams import LOSSES, bits, delays, drifting, false_alarms, same_changes
 
@@ -12,12 +12,12 @@ WARM_UP = 30
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("fading", [1.0, 0.9999, 0.99])
+@pytest.mark.parametrize("alpha", [1.0, 0.9999, 0.99])
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_changes_are_those_of_the_formula(name: str, fading: float, direction: str) -> None:
+def test_changes_are_those_of_the_formula(name: str, alpha: float, direction: Direction) -> None:
     values = LOSSES[name]
-    detector = PageHinkley(threshold=8.0, fading=fading, direction=direction)
-    naive = NaivePageHinkley(0.005, 8.0, fading, WARM_UP, up=direction == "up")
+    detector = PageHinkley(threshold=8.0, alpha=alpha, direction=direction)
+    naive = NaivePageHinkley(0.005, 8.0, alpha, WARM_UP, up=direction == "up")
     found, changes = positions(naive, values[:1500])
     assert detector.update(values[:1500]).tolist() == found
     same_changes(detector, changes)
@@ -26,7 +26,7 @@ def test_changes_are_those_of_the_formula(name: str, fading: float, direction: s
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("direction", ["up", "down", "both"])
 @pytest.mark.parametrize("threshold", [5.0, 50.0])
-def test_changes_are_rivers(name: str, direction: str, threshold: float) -> None:
+def test_changes_are_rivers(name: str, direction: Direction, threshold: float) -> None:
     values = LOSSES[name]
     theirs = drift.PageHinkley(
         min_instances=WARM_UP + 1, delta=0.01, threshold=threshold, alpha=0.999, mode=direction
@@ -35,7 +35,7 @@ def test_changes_are_rivers(name: str, direction: str, threshold: float) -> None
     for i, x in enumerate(values):
         theirs.update(float(x))
         found += [i] if theirs.drift_detected else []
-    ours = PageHinkley(delta=0.01, threshold=threshold, fading=0.999, direction=direction)
+    ours = PageHinkley(delta=0.01, threshold=threshold, alpha=0.999, direction=direction)
     assert ours.update(values).tolist() == found
 
 
@@ -50,8 +50,8 @@ def test_only_what_goes_in_the_direction_is_a_change() -> None:
 
 def test_nothing_is_noticed_in_the_warm_up() -> None:
     values = np.concatenate([np.zeros(10), np.full(90, 100.0)])
-    assert PageHinkley(warm_up=40).update(values)[0] == 40
-    assert PageHinkley(warm_up=0).update(values)[0] == 10
+    assert PageHinkley(grace_period=40).update(values)[0] == 40
+    assert PageHinkley(grace_period=0).update(values)[0] == 10
 
 
 def test_units_of_the_values_are_those_of_the_settings() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streamnet.drift import DETECTORS
 from streamnet.errors import ConfigurationError
-from streamnet.learning.drift_watch import DETECTORS, DriftWatch
+from streamnet.learning.drift_watch import DriftWatch
 
 LOSSES = (np.random.default_rng(3).random(4000) < np.repeat([0.1, 0.5], 2000)).astype(float)
 
 
-@pytest.mark.parametrize("name", [name for name in DETECTORS if name != "none"])
+@pytest.mark.parametrize("name", DETECTORS)
 def test_a_rise_is_told_with_where_it_was_noticed_and_its_size(name: str) -> None:
     watch = DriftWatch(name)
     watch.add(1000, LOSSES)
