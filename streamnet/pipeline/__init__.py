@@ -5,10 +5,9 @@ from __future__ import annotations
 from streamnet.pipeline.outputs.champions import Champion
 from streamnet.pipeline.outputs.predictions import Predictions
 from streamnet.pipeline.outputs.rejections import Rejections
-from streamnet.pipeline.pipeline import Pipeline
+from streamnet.pipeline.pipeline import Pipeline, Result
 from streamnet.pipeline.state.store import State
-from streamnet.reporting.progress import PipelineStatistics
-from streamnet.reporting.report import Result
+from streamnet.reporting.report import PipelineStatistics
 
 __all__ = (
     "Champion",

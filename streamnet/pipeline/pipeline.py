@@ -12,7 +12,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, NamedTuple, Self, final
 
 from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, to_thread
 from anyio.abc import TaskGroup
@@ -36,8 +36,8 @@ from streamnet.pipeline.stages.recorder import Recorder, check_records
 from streamnet.pipeline.stages.trainer import train
 from streamnet.pipeline.state.identity import build_identity
 from streamnet.pipeline.state.store import EmittedModel, State
-from streamnet.reporting.progress import LeaderBoard, PipelineStatistics, build_leader_board
-from streamnet.reporting.report import Result, RunTimes, build_report
+from streamnet.reporting.builder import RunTimes, build_leader_board, build_report
+from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.samples import Field, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.base import Source
@@ -45,6 +45,7 @@ from streamnet.validation import check_integer, check_number, check_seed, to_bui
 
 __all__ = (
     "Pipeline",
+    "Result",
     "build_first_barrier",
     "build_warmup",
     "check_arguments",
@@ -159,6 +160,13 @@ def check_sinks(given: object) -> list[Sink]:
     return sinks
 
 
+class Result(NamedTuple):
+    """The outcome of a run: the JSON ``report``, as README.md documents it, and the ``model``."""
+
+    report: dict[str, Any]
+    model: Model
+
+
 _CHANNEL_BLOCKS = 4  # blocks that may wait before a stage
 _WRITE_QUEUE = 16  # emitted models and cuts that may wait to be written
 
@@ -184,8 +192,8 @@ class Pipeline:
         settings: Passed through to the report.
         state: Where checkpoints go, and what an earlier run is gone on from; None keeps nothing.
         start: Model to go on learning, instead of candidates; see `Learner`.
-        brief: Longest work, in seconds, that is done in the event loop rather than in a thread.
-            More is faster, if nobody else needs the loop.
+        inline_seconds: Work that takes no longer than this many seconds runs in the event loop,
+            not in a thread. More is faster if nothing else needs the loop.
         learning: More settings of `Learner`.
 
     Raises:
@@ -459,7 +467,15 @@ class Pipeline:
         return Result(self.report(), champion.model)
 
     def report(self) -> dict[str, Any]:
-        """The report of what was learned; call it when the pipeline has ended or broken off.
+        """The JSON report of what was learned; call it when the pipeline has ended or failed.
+
+        Raises:
+            NoCandidateError: If no sample could be learned.
+        """
+        return self.build_report().as_dict()
+
+    def build_report(self) -> Report:
+        """`report` as typed data.
 
         Raises:
             NoCandidateError: If no sample could be learned.
@@ -469,7 +485,6 @@ class Pipeline:
         return build_report(
             self.learner,
             target=self.schema.target,
-            read=self.learner.trainer.number + self.rejections.total,
             rejected=self.rejections.statistics(),
             times=self._times(),
             settings=self._settings,
@@ -482,7 +497,7 @@ class Pipeline:
         return RunTimes(started - (self._begun or now), now - started, self._earlier)
 
     def board(self) -> LeaderBoard | None:
-        """Scores and leaders of this moment; None before the first sample could be learned."""
+        """Current scores and leaders; None before the first sample could be learned."""
         return None if self.learner is None else build_leader_board(self.learner)
 
     def statistics(self) -> PipelineStatistics:

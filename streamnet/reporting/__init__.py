@@ -1,1 +1,5 @@
-"""Reports built from a learner: the final report of a run and its live progress."""
+"""One typed report of a run, for files, terminal, page, daemon, and library."""
+
+from __future__ import annotations
+
+__all__ = ()

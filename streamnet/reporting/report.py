@@ -1,245 +1,342 @@
-"""The JSON report of a run; its layout is stable and documented in the README."""
+"""The report of a run as typed data, and what terminal, page, and daemon show of it.
+
+Every number that is reported anywhere is declared here once. `Report.as_dict` is the JSON report,
+whose keys are stable and documented.
+"""
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from itertools import pairwise
+from math import isfinite
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
 
-from streamnet.learning.contenders import BASELINES, SERVABLE
-from streamnet.learning.learner import Learner
-from streamnet.learning.serving import ChampionChange, RetiredCandidate
-from streamnet.metrics import ClassificationEvaluator, Horizon
-from streamnet.metrics.formulas import nan_to_none
-from streamnet.modelfiles.model import Model
-from streamnet.networks.parameters import Member
+from streamnet.errors import ConfigurationError
+from streamnet.samples import Task
+from streamnet.settings.candidate import CandidateSettings
 
 __all__ = (
-    "Result",
-    "RunTimes",
-    "build_confusion_matrix",
-    "build_outcomes",
-    "build_report",
-    "build_residual_histogram",
+    "MAIN_METRICS",
+    "CandidateReport",
+    "ChampionReport",
+    "Confusion",
+    "Drift",
+    "Environment",
+    "ErrorCurve",
+    "History",
+    "LeaderBoard",
+    "LeaderBoardRow",
+    "LearningStatus",
+    "Mark",
+    "PipelineStatistics",
+    "Report",
+    "Residuals",
+    "Scores",
+    "Switch",
+    "error_to_score",
 )
 
 
-MAX_LABELS = 30
-OTHERS = "(others)"
-HISTOGRAM_BINS = 25
-MAX_RESIDUAL = 1e308  # a residual beyond it counts as this one
+Scores = dict[str, float | None]
+"""Metrics by name; None where one is undefined."""
+
+MAIN_METRICS = {Task.CLASSIFICATION: "accuracy", Task.REGRESSION: "mae"}
+"""The metric by which progress is shown, also of the baselines and over time."""
 
 
-def build_outcomes(learner: Learner) -> dict[str, Any]:
-    """Of what a learner served: a confusion matrix of all samples, or residuals of the last ones.
+def error_to_score(task: Task, error: float) -> float | None:
+    """The main metric for a mean error: error rate or mean absolute error; None if undefined.
 
-    Its ``kind`` is ``"confusion"`` or ``"residuals"``; see `build_confusion_matrix` and `build_residual_histogram`.
+    >>> error_to_score(Task.CLASSIFICATION, 0.25), error_to_score(Task.REGRESSION, 0.25)
+    (0.75, 0.25)
     """
-    server = learner.server
-    evaluator = server.alternatives.scores.evaluator
-    if isinstance(evaluator, ClassificationEvaluator):
-        counts = evaluator.confusion(server.serves)
-        return {"kind": "confusion", **build_confusion_matrix(counts, learner.encoder.labels)}
-    return {"kind": "residuals", **build_residual_histogram(evaluator.recent(server.serves))}
+    if not isfinite(error):
+        return None
+    return 1.0 - error if task is Task.CLASSIFICATION else error
 
 
-def build_confusion_matrix(counts: NDArray[np.float64], labels: list[str]) -> dict[str, Any]:
-    """A matrix with one row for each true label and one column for each answer.
+class LearningStatus(Struct, frozen=True, kw_only=True, rename={"metric": "measure"}):
+    """Counts and scores at one moment."""
 
-    Of more than 30 labels the most frequent 29 are kept, in their order, and the others count as
-    one, the last. Samples without an answer are in no column.
-
-    Args:
-        counts: shape=(labels, labels + 1), as `ClassificationEvaluator.confusion` gives it.
-        labels: Their names, at least as many.
-
-    >>> build_confusion_matrix(np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]]), ["a", "b"])
-    {'labels': ['a', 'b'], 'matrix': [[3, 1], [0, 2]]}
-    """
-    square = counts[:, :-1]
-    names = list(labels[: len(square)])
-    if len(square) > MAX_LABELS:
-        # Stable, so that of equally frequent labels the earlier ones are kept.
-        order = np.argsort(-counts.sum(axis=1), kind="stable")[: MAX_LABELS - 1]
-        kept = np.sort(order)
-        groups = np.full(len(square), len(kept))
-        groups[kept] = np.arange(len(kept))
-        folded = np.zeros((len(kept) + 1, len(kept) + 1))
-        np.add.at(folded, (groups[:, None], groups[None, :]), square)
-        square, names = folded, [*(names[i] for i in kept), OTHERS]
-    return {"labels": names, "matrix": square.astype(np.int64).tolist()}
+    task: Task
+    learned: int  # samples
+    scored: int  # samples; lags behind `learned` by a moment
+    metric: str  # see `MAIN_METRICS`
+    served: float | None  # that metric of what was served; None before the first scored sample
+    baselines: Scores  # that metric of the baselines
+    switches: int  # of champion
+    drifts: int
+    quarantined: int  # candidates so far
 
 
-def build_residual_histogram(pairs: NDArray[np.float64]) -> dict[str, Any]:
-    """A histogram: ``counts[i]`` lie between ``edges[i]`` and ``edges[i + 1]``, in 25 equal bins.
+class LeaderBoardRow(Struct, frozen=True):
+    """A candidate on the leader board."""
 
-    A residual is an answer minus its truth. The edges are symmetric about 0 and hold 98 % of the
-    residuals; those beyond are counted in the outermost bins.
-
-    Args:
-        pairs: Truth and answer, finite, shape=(n, 2), as `RegressionEvaluator.recent` gives them.
-
-    >>> histogram = build_residual_histogram(np.array([[1.0, 0.0], [2.0, 2.0], [3.0, 3.0], [0.0, 1.0]]))
-    >>> histogram["counts"][12], sum(histogram["counts"]), len(histogram["edges"])
-    (2, 4, 26)
-    """
-    if not len(pairs):
-        return {"edges": [], "counts": []}
-    with np.errstate(over="ignore"):
-        residuals = np.clip(pairs[:, 1] - pairs[:, 0], -MAX_RESIDUAL, MAX_RESIDUAL)
-    reach = float(np.quantile(np.abs(residuals), 0.98)) or float(np.abs(residuals).max()) or 1.0
-    edges = reach * np.linspace(-1.0, 1.0, HISTOGRAM_BINS + 1)
-    counts, _ = np.histogram(np.clip(residuals, -reach, reach), edges)
-    return {"edges": edges.tolist(), "counts": counts.tolist()}
+    candidate: int
+    settings: str
+    loss: float | None  # faded mean; None before its first sample
+    state: Literal["competing", "quarantined", "replaced"]
+    champion: bool
+    born: int  # number of its first sample
+    scores: Scores  # over all samples since it was born
+    left: int | None = None  # number of the first sample after it was replaced
 
 
-class Result(NamedTuple):
-    """What a run leaves: `report`, whose keys README.md tells, and `model`, what to take home."""
+class LeaderBoard(Struct, frozen=True):
+    """A moment of a run, for a person who watches."""
 
-    report: dict[str, Any]
-    model: Model
-
-
-class RunTimes(NamedTuple):
-    """How long a run took, in seconds of wall time, and what was there before it."""
-
-    startup: float
-    running: float
-    earlier: int  # samples that the runs before it learned
+    status: LearningStatus
+    rows: list[LeaderBoardRow]  # best first
+    switches: list[tuple[int, str]]  # latest first: number of the sample, new champion
+    curve: list[float]  # the main metric over equal stretches of the stream
 
 
-def build_report(
-    learner: Learner,
-    *,
-    target: str | None,
-    read: int,
-    rejected: dict[str, Any],
-    times: RunTimes,
-    settings: dict[str, Any],
-    threads: int,
-) -> dict[str, Any]:
-    """All that is known at the end of a run, as JSON can hold it."""
-    server = learner.server
-    alternatives = server.alternatives
-    learned = learner.trainer.number
-    new, seconds = learned - times.earlier, times.running
-    champion = server.champion
-    tracks = {
-        name: nan_to_none(alternatives.measures(track))
-        for track, name in enumerate(alternatives.names)
-    }
-    baselines = {
-        alternatives.names[track]: tracks.pop(alternatives.names[track]) for track in BASELINES
-    }
-    return {
-        "streamnet": version("streamnet"),
-        "task": str(learner.task),
-        "target": target,
-        "samples": read,
-        "learned": learned,
-        "scored": server.scored,
-        "rejected": rejected["total"],
-        "rejected_reasons": rejected["reasons"],
-        "rejected_not_kept": rejected["not_kept"],
-        "seconds": round(times.running, 6),
-        "startup_seconds": round(times.startup, 6),
-        "samples_per_second": round(new / seconds, 1) if seconds > 0 else None,
-        "serves": SERVABLE[server.serves],
-        "served": nan_to_none(server.measures()),
-        "served_sliding": nan_to_none(server.measures(Horizon.SLIDING)),
-        "served_fading": nan_to_none(server.measures(Horizon.FADING)),
-        "alternatives": tracks,
-        "baselines": baselines,
-        "champion": None if champion is None else _champion_row(champion, server.selector.since),
-        "switches": server.selector.switched,
-        "last_switches": [_switch_row(change) for change in server.changes],
-        "drifts": server.drift.noticed,
-        "last_drifts": [event._asdict() for event in server.drift.events],
-        "quarantines": server.quarantines,
-        "candidates": _candidate_rows(learner),
-        "curve": {
-            "samples": server.curve.samples().tolist(),
-            "columns": ["served", *baselines],
-            "summed_errors": server.curve.values().tolist(),
-        },
-        "outcomes": build_outcomes(learner),
-        "encoder": learner.encoder.statistics()._asdict(),
-        "settings": settings,
-        "seed": learner.seed,
-        "environment": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": version("numba"),
-            "cpu": _read_cpu_model(),
-            "threads": threads,
-        },
-    }
+class Mark(Struct, frozen=True):
+    """A change of champion or a drift, at a point of the curve."""
+
+    number: int
+    kind: Literal["champion", "drift"]
+    text: str
+
+    @classmethod
+    def of_champion(cls, number: int, candidate: int, settings: str | None) -> Mark:
+        """The mark of a new champion; its settings are None if they are no longer known."""
+        return cls(number, "champion", f"#{candidate} {settings or ''}".rstrip())
+
+    @classmethod
+    def of_drift(cls, drift: Drift) -> Mark:
+        """The mark of a drift."""
+        text = f"loss rose from {drift.before:.3g} to {drift.after:.3g}"
+        return cls(drift.number, "drift", text)
 
 
-def _champion_row(member: Member, since: int) -> dict[str, Any]:
-    return {"candidate": member.serial, "settings": member.settings.as_dict(), "since": since}
+class History(Struct, frozen=True, rename={"metric": "measure"}):
+    """The main metric over time: point i is over the samples from point i - 1 to ``samples[i]``."""
+
+    metric: str
+    samples: list[int]
+    series: dict[str, list[float | None]]  # of what was served, and of the baselines
+    marks: list[Mark]
 
 
-def _switch_row(change: ChampionChange) -> dict[str, Any]:
-    return {
-        "sample": change.number,
-        "from": None if change.before is None else change.before.serial,
-        "to": change.after.serial,
-        "loss_from": _finite_or_none(change.loss_before),
-        "loss_to": _finite_or_none(change.loss_after),
-        "evidence": change.evidence,
-    }
+class ErrorCurve(Struct, frozen=True):
+    """Errors summed from the first sample to each point."""
+
+    samples: list[int]
+    columns: list[str]  # "served" and the baselines
+    summed_errors: list[list[float]]  # a row for each point
+
+    def history(self, task: Task, marks: Sequence[Mark]) -> History:
+        """The main metric between the points."""
+        sums = [[0.0] * len(self.columns), *self.summed_errors]
+        widths = [later - now for now, later in pairwise([0, *self.samples])]
+        series = {
+            name: [
+                error_to_score(task, (later[column] - now[column]) / width)
+                for (now, later), width in zip(pairwise(sums), widths, strict=True)
+            ]
+            for column, name in enumerate(self.columns)
+        }
+        ordered = sorted(marks, key=lambda mark: mark.number)
+        return History(MAIN_METRICS[task], self.samples, series, ordered)
 
 
-def _candidate_rows(learner: Learner) -> list[dict[str, Any]]:
-    server = learner.server
-    losses = server.selector.losses()
-    tables = {
-        name: learner.evaluator.candidates.table(horizon)
-        for name, horizon in (
-            ("scores", Horizon.OVERALL),
-            ("sliding", Horizon.SLIDING),
-            ("fading", Horizon.FADING),
+class Confusion(Struct, frozen=True, tag="confusion", tag_field="kind"):
+    """Counts of samples by true label (row) and predicted label (column)."""
+
+    labels: list[str]
+    matrix: list[list[int]]
+
+
+class Residuals(Struct, frozen=True, tag="residuals", tag_field="kind"):
+    """A histogram of the last samples: ``counts[i]`` is of ``edges[i]`` to ``edges[i + 1]``."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class ChampionReport(Struct, frozen=True):
+    """The champion at the end."""
+
+    candidate: int
+    settings: dict[str, Any]
+    since: int  # number of the sample from which on it was champion
+
+
+class Switch(Struct, frozen=True, rename={"before": "from", "after": "to"}):
+    """A change of champion."""
+
+    sample: int  # number of the first one for the new champion
+    before: int | None  # candidates
+    after: int
+    loss_from: float | None  # faded mean loss of each at that time
+    loss_to: float | None
+    evidence: float  # e-value of the new one's being better; 0 where none was required
+
+
+class Drift(Struct, frozen=True):
+    """A rise of the loss of what was served."""
+
+    number: int  # of the sample at which it was detected
+    since: int  # estimated number of the first sample with the higher loss
+    before: float  # mean loss, from 0 to 1, before that sample
+    after: float  # and since then
+
+
+class CandidateReport(Struct, frozen=True, kw_only=True):
+    """A candidate; of a replaced one there is only what is known of all."""
+
+    candidate: int
+    settings: dict[str, Any]
+    quarantined: bool
+    born: int
+    scores: Scores  # since it was born
+    sliding: Scores | UnsetType = UNSET
+    fading: Scores | UnsetType = UNSET
+    loss: float | UnsetType | None = UNSET  # faded mean; None before its first sample
+    left: int | UnsetType = UNSET  # number of the first sample after it was replaced
+
+    def describe(self) -> str:
+        """Its settings in words."""
+        return CandidateSettings.from_dict(self.settings).describe()
+
+    def as_leader_board_row(self, champion: int | None) -> LeaderBoardRow:
+        """Its row on the leader board.
+
+        Args:
+            champion: Which candidate is the champion.
+        """
+        replaced = self.left is not UNSET
+        return LeaderBoardRow(
+            self.candidate,
+            self.describe(),
+            None if self.loss is UNSET else self.loss,
+            "quarantined" if self.quarantined else "replaced" if replaced else "competing",
+            self.candidate == champion,
+            self.born,
+            self.scores,
+            None if self.left is UNSET else self.left,
         )
-    }
-    rows = []
-    for slot, member in enumerate(server.members):
-        row = _candidate_row(member, quarantined=server.quarantined(slot))
-        for name, table in tables.items():
-            row[name] = nan_to_none({measure: float(of[slot]) for measure, of in table.items()})
-        row["loss"] = _finite_or_none(float(losses[slot]))
-        rows.append(row)
-    rows.sort(key=lambda row: (row["loss"] is None, row["loss"], row["candidate"]))
-    return rows + [_departed_row(departed) for departed in server.departed]
 
 
-def _candidate_row(member: Member, *, quarantined: bool) -> dict[str, Any]:
-    return {
-        "candidate": member.serial,
-        "settings": member.settings.as_dict(),
-        "quarantined": quarantined,
-        "born": member.born,
-    }
+class Environment(Struct, frozen=True):
+    """Where the run took place."""
+
+    python: str
+    numpy: str
+    numba: str
+    cpu: str
+    threads: int
 
 
-def _departed_row(departed: RetiredCandidate) -> dict[str, Any]:
-    row = _candidate_row(departed.member, quarantined=departed.exploded)
-    return {**row, "scores": {}, "left": departed.number}
+class Report(Struct, frozen=True, kw_only=True):
+    """Everything that is known at the end of a run."""
+
+    streamnet: str  # version
+    task: Task
+    target: str | None
+    samples: int  # read
+    learned: int
+    scored: int
+    rejected: int
+    rejected_reasons: dict[str, int]
+    rejected_not_kept: int
+    seconds: float
+    startup_seconds: float
+    samples_per_second: float | None
+    serves: str  # one of `alternatives`
+    served: Scores
+    served_sliding: Scores
+    served_fading: Scores
+    alternatives: dict[str, Scores]
+    baselines: dict[str, Scores]
+    champion: ChampionReport | None
+    switches: int
+    last_switches: list[Switch]
+    drifts: int
+    last_drifts: list[Drift]
+    quarantines: int
+    candidates: list[CandidateReport]  # best first, then those that were replaced
+    curve: ErrorCurve
+    outcomes: Confusion | Residuals
+    encoder: dict[str, Any]
+    settings: dict[str, Any]
+    seed: int
+    environment: Environment
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON report, as plain values."""
+        values: dict[str, Any] = msgspec.to_builtins(self, enc_hook=_to_builtin)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Report:
+        """The report that `as_dict` returned, also after it was read from a file.
+
+        Raises:
+            ConfigurationError: If a key is missing or has another type.
+        """
+        try:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"the report is damaged: {error}") from error
+
+    @property
+    def status(self) -> LearningStatus:
+        """Counts and scores at the end."""
+        metric = MAIN_METRICS[self.task]
+        return LearningStatus(
+            task=self.task,
+            learned=self.learned,
+            scored=self.scored,
+            metric=metric,
+            served=self.served[metric],
+            baselines={name: scores[metric] for name, scores in self.baselines.items()},
+            switches=self.switches,
+            drifts=self.drifts,
+            quarantined=self.quarantines,
+        )
+
+    @property
+    def leader_board(self) -> list[LeaderBoardRow]:
+        """All candidates, best first."""
+        champion = None if self.champion is None else self.champion.candidate
+        return [candidate.as_leader_board_row(champion) for candidate in self.candidates]
+
+    @property
+    def history(self) -> History:
+        """The main metric over time, with the last changes of champion and drifts."""
+        names = {candidate.candidate: candidate.describe() for candidate in self.candidates}
+        marks = [
+            Mark.of_champion(switch.sample, switch.after, names.get(switch.after))
+            for switch in self.last_switches
+        ]
+        return self.curve.history(self.task, [*marks, *map(Mark.of_drift, self.last_drifts)])
+
+    @property
+    def tracks(self) -> dict[str, Scores]:
+        """Scores of what was served, then of the alternatives to it and of the baselines."""
+        others = {name: value for name, value in self.alternatives.items() if name != self.serves}
+        return {"served": self.served, **others, **self.baselines}
 
 
-def _finite_or_none(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _to_builtin(value: Any) -> Any:
+    """Numbers of numpy."""
+    return value.item()
 
 
-def _read_cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+class PipelineStatistics(NamedTuple):
+    """Progress of a run."""
+
+    samples: int  # learned so far
+    rejected: int
+    seconds: float  # since the first sample could be learned
+    startup: float  # seconds before that
+    progress: float | None  # fraction of the source that was learned or rejected
+    champion: str  # description of its settings, empty before there is one
+    switches: int
+    waiting: tuple[int, ...]  # blocks waiting before each stage
+    earlier: int  # samples that previous runs learned

@@ -22,8 +22,8 @@ from streamnet.page import build_view, render_single_file
 from streamnet.pipeline.outputs.predictions import Predictions
 from streamnet.pipeline.outputs.rejections import MAX_DEAD_LETTER_BYTES, Rejections
 from streamnet.pipeline.outputs.sinks import Sink
-from streamnet.pipeline.pipeline import Pipeline
-from streamnet.reporting.report import Result
+from streamnet.pipeline.pipeline import Pipeline, Result
+from streamnet.reporting.report import Report
 from streamnet.runs.builder import (
     build_source,
     build_state,
@@ -162,17 +162,17 @@ class Replay:
             self._write(self.pipeline.result())
         except NoCandidateError:
             if self.pipeline.learner is not None:
-                self._write_report(self.pipeline.report())
+                self._write_report(self.pipeline.build_report())
 
     def _write(self, result: Result) -> None:
         try:
             if self.settings.output.model:
                 result.model.save(self.settings.output.model)
         finally:
-            self._write_report(result.report)
+            self._write_report(self.pipeline.build_report())
         self.result = result
 
-    def _write_report(self, report: dict[str, Any]) -> None:
+    def _write_report(self, report: Report) -> None:
         path = self.settings.output.report
         if path is None:
             return
@@ -180,11 +180,11 @@ class Replay:
             write_durably(path, _encode_report(report, Path(path).suffix))
 
 
-def _encode_report(report: dict[str, Any], suffix: str) -> bytes:
+def _encode_report(report: Report, suffix: str) -> bytes:
     """A report for programs, or as a page for people."""
     if suffix == ".html":
         return render_single_file(build_view(report))
-    return json.dumps(report, indent=1, allow_nan=False).encode() + b"\n"
+    return json.dumps(report.as_dict(), indent=1, allow_nan=False).encode() + b"\n"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 import streamnet
 from streamnet.page import build_view
+from streamnet.reporting.report import CandidateReport, Report
 
 
 @pytest.fixture(scope="module", params=["classification", "regression"])
@@ -35,8 +36,12 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return streamnet.replay(path, target="y", task=request.param, **options).report
 
 
+def view_of(report: dict[str, Any]) -> dict[str, Any]:
+    return build_view(Report.from_dict(report))
+
+
 def test_it_is_json_and_has_all_that_the_page_reads(report: dict[str, Any]) -> None:
-    view = json.loads(json.dumps(build_view(report), allow_nan=False))
+    view = json.loads(json.dumps(view_of(report), allow_nan=False))
     assert set(view) == {
         "status",
         "history",
@@ -50,7 +55,7 @@ def test_it_is_json_and_has_all_that_the_page_reads(report: dict[str, Any]) -> N
 
 
 def test_the_points_of_the_history_add_up_to_the_score(report: dict[str, Any]) -> None:
-    history = build_view(report)["history"]
+    history = view_of(report)["history"]
     measure = history["measure"]
     widths = np.diff([0, *history["samples"]])
     errors = {"served": report["served"], **report["baselines"]}
@@ -64,7 +69,7 @@ def test_the_points_of_the_history_add_up_to_the_score(report: dict[str, Any]) -
 
 def test_each_change_and_each_drift_is_a_mark_and_an_event(report: dict[str, Any]) -> None:
     noticed = {"number": 2600, "since": 2510, "before": 0.1234, "after": 0.5}
-    view = build_view({**report, "last_drifts": [noticed]})
+    view = view_of({**report, "last_drifts": [noticed]})
     marks = view["history"]["marks"]
     numbers = [mark["number"] for mark in marks]
     assert numbers == sorted(numbers)
@@ -79,23 +84,24 @@ def test_each_change_and_each_drift_is_a_mark_and_an_event(report: dict[str, Any
 
 
 def test_there_is_one_champion_among_the_leaders(report: dict[str, Any]) -> None:
-    (champion,) = (row for row in build_view(report)["leaders"] if row["champion"])
+    (champion,) = (row for row in view_of(report)["leaders"] if row["champion"])
     assert champion["candidate"] == report["champion"]["candidate"]
     assert champion["state"] == "competing"
 
 
 def test_a_candidate_is_competing_quarantined_or_replaced() -> None:
-    settings = streamnet.CandidateSettings().as_dict()
-    row = {"candidate": 1, "settings": settings, "quarantined": False, "born": 0, "scores": {}}
-    report_rows = [row, {**row, "quarantined": True}, {**row, "left": 9}]
-    from streamnet.page.view import _leader
-
-    states = [_leader(one, None)["state"] for one in report_rows]
+    common: dict[str, Any] = {"settings": streamnet.CandidateSettings().as_dict(), "scores": {}}
+    reports = [
+        CandidateReport(candidate=1, born=0, quarantined=False, **common),
+        CandidateReport(candidate=1, born=0, quarantined=True, **common),
+        CandidateReport(candidate=1, born=0, quarantined=False, left=9, **common),
+    ]
+    states = [report.as_leader_board_row(None).state for report in reports]
     assert states == ["competing", "quarantined", "replaced"]
 
 
 def test_rejected_records_and_what_was_served_are_told(report: dict[str, Any]) -> None:
-    view = build_view(report)
+    view = view_of(report)
     assert view["rejected"]["total"] == sum(view["rejected"]["by_reason"].values()) == 1
     assert view["status"]["learned"] == 4999
     assert view["scores"]["served"] == report["served"]

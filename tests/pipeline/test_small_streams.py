@@ -133,10 +133,10 @@ def test_statistics_and_board_agree_with_the_report_at_the_end(run: Runner) -> N
         assert board is not None
         assert (now.samples, now.rejected) == (report["learned"], report["rejected"])
         assert now.switches == report["switches"]
-        assert board.samples == report["scored"]
+        assert board.status.scored == report["scored"]
         name = "accuracy" if task is Task.CLASSIFICATION else "mae"
-        assert board.served == pytest.approx(report["served"][name])
-        for baseline, value in board.baselines.items():
+        assert board.status.served == pytest.approx(report["served"][name])
+        for baseline, value in board.status.baselines.items():
             assert value == pytest.approx(report["baselines"][baseline][name])
         assert [row.candidate for row in board.rows if row.champion] == [
             report["champion"]["candidate"]

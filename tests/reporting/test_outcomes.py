@@ -11,13 +11,14 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 import streamnet
-from streamnet.reporting.report import (
+from streamnet.reporting.outcomes import (
     HISTOGRAM_BINS,
     MAX_LABELS,
     OTHERS,
     build_confusion_matrix,
     build_residual_histogram,
 )
+from streamnet.reporting.report import Residuals
 
 
 def replayed(folder: Path, rows: list[str], task: str) -> tuple[dict[str, Any], list[Any]]:
@@ -72,12 +73,12 @@ def test_of_many_labels_the_frequent_ones_are_kept_and_no_sample_is_lost() -> No
     counts[:, -1] = 0
     labels = [f"label {i}" for i in range(100)]
     told = build_confusion_matrix(counts, labels)
-    matrix = np.array(told["matrix"])
+    matrix = np.array(told.matrix)
     assert matrix.shape == (MAX_LABELS, MAX_LABELS)
-    assert told["labels"][-1] == OTHERS
-    assert {"label 5", "label 50", "label 99"} <= set(told["labels"])
+    assert told.labels[-1] == OTHERS
+    assert {"label 5", "label 50", "label 99"} <= set(told.labels)
     assert matrix.sum() == counts.sum()
-    kept = [labels.index(name) for name in told["labels"][:-1]]
+    kept = [labels.index(name) for name in told.labels[:-1]]
     assert kept == sorted(kept)
     assert (matrix[:-1, :-1] == counts[np.ix_(kept, kept)]).all()
     least = counts.sum(axis=1)[kept].min()
@@ -87,17 +88,17 @@ def test_of_many_labels_the_frequent_ones_are_kept_and_no_sample_is_lost() -> No
 @pytest.mark.parametrize("residuals", [[0.0] * 9, [1e308, -1e308], [3.0], [0.0] * 99 + [7.0]])
 def test_every_residual_is_counted_however_far_it_lies(residuals: list[float]) -> None:
     histogram = build_residual_histogram(np.array([[0.0, residual] for residual in residuals]))
-    assert sum(histogram["counts"]) == len(residuals)
-    assert len(histogram["counts"]) == HISTOGRAM_BINS
-    assert np.isfinite(histogram["edges"]).all()
-    assert (np.diff(histogram["edges"]) > 0).all()
+    assert sum(histogram.counts) == len(residuals)
+    assert len(histogram.counts) == HISTOGRAM_BINS
+    assert np.isfinite(histogram.edges).all()
+    assert (np.diff(histogram.edges) > 0).all()
 
 
 def test_without_a_sample_there_is_no_bin() -> None:
-    assert build_residual_histogram(np.empty((0, 2))) == {"edges": [], "counts": []}
+    assert build_residual_histogram(np.empty((0, 2))) == Residuals([], [])
 
 
 def test_a_residual_beyond_all_numbers_is_counted_too() -> None:
     histogram = build_residual_histogram(np.array([[1.7e308, -1.7e308], [0.0, 0.0]]))
-    assert sum(histogram["counts"]) == 2
-    assert np.isfinite(histogram["edges"]).all()
+    assert sum(histogram.counts) == 2
+    assert np.isfinite(histogram.edges).all()

@@ -16,6 +16,7 @@ import pytest
 from streamnet.errors import ConfigurationError, DataError, NoCandidateError, TooManyRejectedError
 from streamnet.modelfiles import Model
 from streamnet.page import build_view
+from streamnet.reporting.report import Report
 from streamnet.runs.builder import build_source
 from streamnet.runs.replay import Replay, replay
 from streamnet.settings.run import RunSettings, apply_overrides, parse
@@ -112,7 +113,7 @@ def embedded(path: str) -> Any:
 
 def test_a_report_is_a_page_if_its_name_says_so() -> None:
     result = replay(write(), target="y", candidates=1, report="r.html")
-    assert embedded("r.html") == json.loads(json.dumps(build_view(result.report)))
+    assert embedded("r.html") == json.loads(json.dumps(build_view(Report.from_dict(result.report))))
 
 
 def test_without_a_finite_network_there_is_a_report_but_no_model() -> None:

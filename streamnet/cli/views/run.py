@@ -20,9 +20,8 @@ from streamnet.cli.views.tables import (
     measures_table,
     sparkline,
 )
-from streamnet.pipeline.pipeline import Pipeline
-from streamnet.reporting.progress import LeaderBoard, LeaderBoardRow, PipelineStatistics
-from streamnet.reporting.report import Result
+from streamnet.pipeline.pipeline import Pipeline, Result
+from streamnet.reporting.report import LeaderBoard, LeaderBoardRow, PipelineStatistics
 from streamnet.runs.replay import Replay
 
 __all__ = (
@@ -67,11 +66,12 @@ def status_line(pipeline: Pipeline) -> str:
     now = pipeline.statistics()
     board = pipeline.board()
     words = [f"{now.samples:>11,} samples", f"{_format_rate(now):>8}"]
-    if board is not None and board.samples:
-        words.append(f"{board.measure} {format_number(board.served)}")
+    if board is not None and board.status.scored:
+        status = board.status
+        words.append(f"{status.metric} {format_number(status.served)}")
         words += [
             f"{_display_name(name)} {format_number(value)}"
-            for name, value in board.baselines.items()
+            for name, value in status.baselines.items()
         ]
         words.append(f"champion {now.champion or '-'}")
     if now.rejected:
@@ -104,7 +104,7 @@ class LiveView:
             )
             return Text(f"{words}: {format_duration(now.startup)}", "dim")
         parts: list[RenderableType] = [_progress(now, options, stopping=self.stopping)]
-        if board.samples:
+        if board.status.scored:
             room = max(3, (options.height or console.height) - OTHER_LINES)
             leaders = _leader_board(board.rows[:room], options)
             if options.max_width >= WIDE:
@@ -163,15 +163,16 @@ def _stacked(*tables: Table) -> Table:
 
 def _scores_table(board: LeaderBoard) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(f"{board.measure} so far")
+    status = board.status
+    table.add_column(f"{status.metric} so far")
     table.add_column("", justify="right")
-    table.add_row(Text("served", "bold green"), Text(format_number(board.served), "bold green"))
-    for name, value in board.baselines.items():
+    table.add_row(Text("served", "bold green"), Text(format_number(status.served), "bold green"))
+    for name, value in status.baselines.items():
         table.add_row(_display_name(name), format_number(value))
     return table
 
 
-def _leader_board(rows: tuple[LeaderBoardRow, ...], options: ConsoleOptions) -> Table:
+def _leader_board(rows: list[LeaderBoardRow], options: ConsoleOptions) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("", no_wrap=True)
     table.add_column("#", justify="right", no_wrap=True)
@@ -189,7 +190,7 @@ def _leader_board(rows: tuple[LeaderBoardRow, ...], options: ConsoleOptions) -> 
         mark, style = "", ""
         if row.champion:
             mark, style = crown, "bold green"
-        elif row.quarantined:
+        elif row.state == "quarantined":
             mark, style = cross, "red"
         table.add_row(mark, str(row.candidate), row.settings, format_number(row.loss), style=style)
     return table
@@ -213,7 +214,7 @@ def _history(board: LeaderBoard, options: ConsoleOptions) -> Table:
 
 
 def _curve_title(board: LeaderBoard) -> str:
-    return f"{board.measure} over time"
+    return f"{board.status.metric} over time"
 
 
 def _format_rate(now: PipelineStatistics) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, final
 
+import msgspec
+
 from streamnet.daemon.hosting import status
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.model_run import MAX_QUEUED, ModelRun
@@ -20,8 +22,8 @@ from streamnet.errors import BusyError, ConfigurationError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.files import SUFFIXES
 from streamnet.pipeline.concurrency import Worker
-from streamnet.reporting.progress import LeaderBoard, build_leader_board
-from streamnet.reporting.report import build_outcomes
+from streamnet.reporting.builder import build_leader_board, build_outcomes
+from streamnet.reporting.report import LeaderBoard
 from streamnet.runs.builder import STATE_DEAD_LETTERS
 from streamnet.samples import Block, Field, Sample
 from streamnet.settings.daemon import ModelSettings
@@ -363,7 +365,7 @@ class HostedModel:
         return life.pipeline.learner if life and life.pipeline.ready.is_set() else None
 
     def board(self) -> LeaderBoard | None:
-        """Scores and leaders of this moment; None before the first sample could be learned."""
+        """Current scores and leaders; None before the first sample could be learned."""
         return None if self._learner is None else build_leader_board(self._learner)
 
     def champion(self) -> dict[str, Any] | None:
@@ -390,8 +392,10 @@ class HostedModel:
         return self._outcomes("residuals")
 
     def _outcomes(self, kind: str) -> dict[str, Any] | None:
-        outcomes = None if self._learner is None else build_outcomes(self._learner)
-        return outcomes if outcomes is not None and outcomes["kind"] == kind else None
+        if self._learner is None:
+            return None
+        outcomes: dict[str, Any] = msgspec.to_builtins(build_outcomes(self._learner))
+        return outcomes if outcomes["kind"] == kind else None
 
     def rejected(self) -> dict[str, Any]:
         """How many records were rejected, and the last ones, by the names of `shapes.Rejected`."""

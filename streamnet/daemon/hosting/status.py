@@ -6,28 +6,27 @@ Keys are those of `streamnet.client.schemas`; undefined numbers are None.
 from __future__ import annotations
 
 from collections import Counter
-from math import isfinite
 from time import monotonic
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
 
 from streamnet.daemon.hosting.model_run import ModelRun
-from streamnet.learning.contenders import BASELINES
 from streamnet.learning.learner import Learner
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles.model import Model
-from streamnet.reporting.progress import build_leader_board, build_served_scores
-from streamnet.samples import DeadLetter, Task
+from streamnet.reporting import builder as reporting
+from streamnet.reporting.builder import build_candidates
+from streamnet.reporting.builder import build_status as build_learning_status
+from streamnet.samples import DeadLetter
 from streamnet.sources.rejection import Reason
 
 __all__ = (
     "build_history",
-    "build_leader_board",
     "build_status",
     "describe_champion",
     "describe_dead_letter",
+    "list_candidates",
     "summarize_rejected",
 )
 
@@ -48,51 +47,16 @@ def describe_champion(model: Model, generation: int) -> dict[str, Any]:
 
 def list_candidates(learner: Learner) -> list[dict[str, Any]]:
     """All candidates, the best first."""
-    slots = {member.serial: slot for slot, member in enumerate(learner.server.members)}
-    return [
-        {
-            "candidate": row.candidate,
-            "settings": row.settings,
-            "loss": row.loss if isfinite(row.loss) else None,
-            "state": "quarantined" if row.quarantined else "competing",
-            "champion": row.champion,
-            "born": learner.server.members[slots[row.candidate]].born,
-            "scores": nan_to_none(learner.evaluator.candidates.measures(slots[row.candidate])),
-        }
-        for row in build_leader_board(learner, rows=len(slots)).rows
-    ]
+    rows: list[dict[str, Any]] = msgspec.to_builtins(build_candidates(learner))
+    for row in rows:
+        del row["left"]
+    return rows
 
 
 def build_history(learner: Learner) -> dict[str, Any]:
-    """The score of what was served and of the baselines over time, with what happened when."""
-    server = learner.server
-    # One value more may come between the two calls.
-    sums = server.curve.values()
-    samples = server.curve.samples()[: len(sums)]
-    sums = sums[: len(samples)]
-    accuracy = learner.task is Task.CLASSIFICATION
-    names = ("served", *server.alternatives.names[BASELINES[0] :])
-    means = np.diff(sums, axis=0, prepend=0.0) / np.diff(samples, prepend=0)[:, None]
-    scores = 1.0 - means if accuracy else means
-    marks = [
-        {"number": change.number, "kind": "champion", "text": change.after.settings.describe()}
-        for change in list(server.changes)
-    ]
-    for event in list(server.drift.events):
-        text = f"loss {event.before:.3g} before sample {event.since}, {event.after:.3g} since"
-        marks.append({"number": event.number, "kind": "drift", "text": text})
-    return {
-        "measure": "accuracy" if accuracy else "mae",
-        "samples": samples.tolist(),
-        "series": {name: _finite_or_none(scores[:, place]) for place, name in enumerate(names)}
-        if len(samples)
-        else {name: [] for name in names},
-        "marks": sorted(marks, key=lambda mark: int(str(mark["number"]))),
-    }
-
-
-def _finite_or_none(values: NDArray[np.float64]) -> list[float | None]:
-    return [value if isfinite(value) else None for value in values.tolist()]
+    """The main metric over time, of what was served and of the baselines."""
+    history: dict[str, Any] = msgspec.to_builtins(reporting.build_history(learner))
+    return history
 
 
 def describe_dead_letter(letter: DeadLetter) -> dict[str, Any]:
@@ -166,16 +130,5 @@ def build_status(life: ModelRun) -> dict[str, Any]:
     }
     if learner is None:
         return figures | (_ZERO_COUNTS if life.publication.restored.is_set() else {})
-    scores = build_served_scores(learner)
-    return figures | {
-        "task": str(learner.task),
-        "samples": learner.trainer.number,
-        "learned": learner.trainer.number,
-        "scored": scores.samples,
-        "measure": scores.measure,
-        "served": scores.served if isfinite(scores.served) else None,
-        "baselines": nan_to_none(scores.baselines),
-        "switches": learner.server.selector.switched,
-        "drifts": learner.server.drift.noticed,
-        "quarantined": learner.server.quarantines,
-    }
+    current = build_learning_status(learner)
+    return {**figures, **msgspec.to_builtins(current), "samples": current.learned}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +13,7 @@ from rich.console import Console, RenderableType
 from streamnet.cli.views import run
 from streamnet.cli.views.run import render_summary
 from streamnet.pipeline import Pipeline, PipelineStatistics
-from streamnet.reporting.progress import LeaderBoard, LeaderBoardRow
+from streamnet.reporting.report import LeaderBoard, LeaderBoardRow, LearningStatus
 from streamnet.runs.replay import Replay
 from streamnet.samples import Task
 from streamnet.settings.run import RunSettings, apply_overrides
@@ -105,12 +104,23 @@ class Standing:
 
 @pytest.mark.parametrize(("encoding", "marks"), [("utf-8", "▶✗"), ("ascii", ">x")])
 def test_the_champion_and_who_is_quarantined_are_marked(encoding: str, marks: str) -> None:
-    rows_ = (
-        LeaderBoardRow(0, "tanh 32", 0.5, True, False),
-        LeaderBoardRow(1, "relu 64", math.inf, False, True),
+    rows_ = [
+        LeaderBoardRow(0, "tanh 32", 0.5, "competing", champion=True, born=0, scores={}),
+        LeaderBoardRow(1, "relu 64", None, "quarantined", champion=False, born=0, scores={}),
+    ]
+    status = LearningStatus(
+        task=Task.CLASSIFICATION,
+        learned=9,
+        scored=9,
+        metric="accuracy",
+        served=0.5,
+        baselines={"majority": 0.25},
+        switches=1,
+        drifts=0,
+        quarantined=1,
     )
-    board = LeaderBoard(Task.CLASSIFICATION, 9, "accuracy", 0.5, {"majority": 0.25}, rows_, (), ())
-    now = PipelineStatistics(9, 3, 1.0, 0.1, None, "tanh 32", 1, ())
+    board = LeaderBoard(status, rows_, [], [])
+    now = PipelineStatistics(9, 3, 1.0, 0.1, None, "tanh 32", 1, (), 0)
     standing = cast("Pipeline", Standing(board, now))
     lines = drawn(run.LiveView(standing), 100, encoding=encoding).splitlines()
     champion, quarantined = (next(x for x in lines if name in x) for name in ("tanh", "relu"))

@@ -295,7 +295,7 @@ def test_what_there_is_to_be_seen(run: Runner, tmp_path: Path) -> None:
             model = Model.load(tmp_path / "model.json")
             assert there(hosted.champion())["labels"] == list(model.labels)
             board, history = there(hosted.board()), there(hosted.history())
-            assert board.samples == 640
+            assert board.status.scored == 640
             assert history["samples"][-1] == 640
             assert history["measure"] == "accuracy"
             weights = np.diff(history["samples"], prepend=0)

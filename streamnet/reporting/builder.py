@@ -1,0 +1,308 @@
+"""Builds reports from a learner: at the end of a run, or while it is learning.
+
+A learner may be learning in other threads meanwhile, so whatever is counted twice is read in such
+an order that no sum is ahead of its count.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from math import nan
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from streamnet.learning.contenders import BASELINES, SERVABLE
+from streamnet.learning.learner import Learner
+from streamnet.learning.serving import ChampionChange, RetiredCandidate
+from streamnet.metrics import ClassificationEvaluator, Horizon
+from streamnet.metrics.formulas import nan_to_none
+from streamnet.networks.parameters import Member
+from streamnet.reporting.outcomes import build_confusion_matrix, build_residual_histogram
+from streamnet.reporting.report import (
+    MAIN_METRICS,
+    CandidateReport,
+    ChampionReport,
+    Confusion,
+    Drift,
+    Environment,
+    ErrorCurve,
+    History,
+    LeaderBoard,
+    LeaderBoardRow,
+    LearningStatus,
+    Mark,
+    Report,
+    Residuals,
+    Switch,
+    error_to_score,
+)
+
+__all__ = (
+    "RunTimes",
+    "build_candidates",
+    "build_history",
+    "build_leader_board",
+    "build_outcomes",
+    "build_report",
+    "build_status",
+)
+
+_MAX_SWITCHES = 4  # on a leader board
+
+
+class RunTimes(NamedTuple):
+    """How long a run took, in seconds of wall time, and what was learned before it."""
+
+    startup: float
+    running: float
+    earlier: int  # samples that previous runs learned
+
+
+def build_report(
+    learner: Learner,
+    *,
+    target: str | None,
+    rejected: dict[str, Any],
+    times: RunTimes,
+    settings: dict[str, Any],
+    threads: int,
+) -> Report:
+    """Build the report of a run that has ended.
+
+    Args:
+        learner: What the run has learned.
+        target: Name of the target column.
+        rejected: Counts, see `Rejections.statistics`.
+        times: Duration of the run.
+        settings: Settings of the run, passed through.
+        threads: Number of threads that learned.
+    """
+    server = learner.server
+    alternatives = server.alternatives
+    learned, seconds = learner.trainer.number, times.running
+    tracks = {
+        name: nan_to_none(alternatives.measures(track))
+        for track, name in enumerate(alternatives.names)
+    }
+    baselines = {name: tracks.pop(name) for name in _baseline_names(learner)}
+    champion = server.champion
+    return Report(
+        streamnet=version("streamnet"),
+        task=learner.task,
+        target=target,
+        samples=learned + rejected["total"],
+        learned=learned,
+        scored=server.scored,
+        rejected=rejected["total"],
+        rejected_reasons=rejected["reasons"],
+        rejected_not_kept=rejected["not_kept"],
+        seconds=round(seconds, 6),
+        startup_seconds=round(times.startup, 6),
+        samples_per_second=round((learned - times.earlier) / seconds, 1) if seconds > 0 else None,
+        serves=SERVABLE[server.serves],
+        served=nan_to_none(server.measures()),
+        served_sliding=nan_to_none(server.measures(Horizon.SLIDING)),
+        served_fading=nan_to_none(server.measures(Horizon.FADING)),
+        alternatives=tracks,
+        baselines=baselines,
+        champion=None
+        if champion is None
+        else ChampionReport(champion.serial, champion.settings.as_dict(), server.selector.since),
+        switches=server.selector.switched,
+        last_switches=[_build_switch(change) for change in server.changes],
+        drifts=server.drift.noticed,
+        last_drifts=[Drift(*event) for event in server.drift.events],
+        quarantines=server.quarantines,
+        candidates=_build_candidate_reports(learner),
+        curve=_build_curve(learner),
+        outcomes=build_outcomes(learner),
+        encoder=learner.encoder.statistics()._asdict(),
+        settings=settings,
+        seed=learner.seed,
+        environment=Environment(
+            python=platform.python_version(),
+            numpy=np.__version__,
+            numba=version("numba"),
+            cpu=_read_cpu_model(),
+            threads=threads,
+        ),
+    )
+
+
+def build_status(learner: Learner) -> LearningStatus:
+    """Counts and scores of this moment."""
+    server = learner.server
+    sums, scored = server.errors, server.scored
+    served, *baselines = [
+        error_to_score(learner.task, error) for error in (sums / (scored or nan)).tolist()
+    ]
+    return LearningStatus(
+        task=learner.task,
+        learned=learner.trainer.number,
+        scored=scored,
+        metric=MAIN_METRICS[learner.task],
+        served=served,
+        baselines=dict(zip(_baseline_names(learner), baselines, strict=True)),
+        switches=server.selector.switched,
+        drifts=server.drift.noticed,
+        quarantined=server.quarantines,
+    )
+
+
+def build_leader_board(learner: Learner, *, rows: int = 8, points: int = 60) -> LeaderBoard:
+    """Build what a person sees of a run that is learning.
+
+    Args:
+        learner: It may be learning meanwhile.
+        rows: Maximum number of candidates.
+        points: Maximum number of points of the curve.
+    """
+    changes = list(learner.server.changes)[-_MAX_SWITCHES:]
+    return LeaderBoard(
+        build_status(learner),
+        build_candidates(learner, rows),
+        [(change.number, change.after.settings.describe()) for change in reversed(changes)],
+        _resample(learner, points),
+    )
+
+
+def build_candidates(learner: Learner, rows: int | None = None) -> list[LeaderBoardRow]:
+    """The leader board, best first; ``rows`` limits its length."""
+    server = learner.server
+    return [
+        LeaderBoardRow(
+            member.serial,
+            member.settings.describe(),
+            loss,
+            "quarantined" if server.quarantined(slot) else "competing",
+            slot == server.selector.champion,
+            member.born,
+            nan_to_none(learner.evaluator.candidates.measures(slot)),
+        )
+        for slot, member, loss in _rank(learner)[:rows]
+    ]
+
+
+def build_history(learner: Learner) -> History:
+    """The main metric over time, with the last changes of champion and drifts."""
+    marks = [
+        Mark.of_champion(change.number, change.after.serial, change.after.settings.describe())
+        for change in list(learner.server.changes)
+    ]
+    drifts = [Mark.of_drift(Drift(*event)) for event in list(learner.server.drift.events)]
+    return _build_curve(learner).history(learner.task, [*marks, *drifts])
+
+
+def build_outcomes(learner: Learner) -> Confusion | Residuals:
+    """What was served against the truth: of all samples, or for numbers of the last ones."""
+    server = learner.server
+    evaluator = server.alternatives.scores.evaluator
+    if isinstance(evaluator, ClassificationEvaluator):
+        counts = evaluator.confusion(server.serves)
+        return build_confusion_matrix(counts, learner.encoder.labels)
+    return build_residual_histogram(evaluator.recent(server.serves))
+
+
+def _baseline_names(learner: Learner) -> Sequence[str]:
+    return learner.server.alternatives.names[BASELINES[0] :]
+
+
+def _rank(learner: Learner) -> list[tuple[int, Member, float | None]]:
+    """Slot, candidate, and loss, best first."""
+    server = learner.server
+    losses = server.selector.losses().tolist()
+    ranked = [
+        (server.quarantined(slot), losses[slot], member.serial, slot, member)
+        for slot, member in enumerate(server.members)
+    ]
+    ranked.sort(key=lambda row: row[:3])
+    return [(slot, member, _finite_or_none(loss)) for _, loss, _, slot, member in ranked]
+
+
+def _build_switch(change: ChampionChange) -> Switch:
+    return Switch(
+        change.number,
+        None if change.before is None else change.before.serial,
+        change.after.serial,
+        _finite_or_none(change.loss_before),
+        _finite_or_none(change.loss_after),
+        change.evidence,
+    )
+
+
+def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
+    server = learner.server
+    overall, sliding, fading = (
+        learner.evaluator.candidates.table(horizon)
+        for horizon in (Horizon.OVERALL, Horizon.SLIDING, Horizon.FADING)
+    )
+    reports = [
+        CandidateReport(
+            candidate=member.serial,
+            settings=member.settings.as_dict(),
+            quarantined=server.quarantined(slot),
+            born=member.born,
+            scores=_select(overall, slot),
+            sliding=_select(sliding, slot),
+            fading=_select(fading, slot),
+            loss=loss,
+        )
+        for slot, member, loss in _rank(learner)
+    ]
+    return reports + [_build_retired(retired) for retired in server.departed]
+
+
+def _select(table: dict[str, Any], slot: int) -> dict[str, float | None]:
+    """The metrics of one candidate."""
+    return nan_to_none({name: float(values[slot]) for name, values in table.items()})
+
+
+def _build_retired(retired: RetiredCandidate) -> CandidateReport:
+    member = retired.member
+    return CandidateReport(
+        candidate=member.serial,
+        settings=member.settings.as_dict(),
+        quarantined=retired.exploded,
+        born=member.born,
+        scores={},
+        left=retired.number,
+    )
+
+
+def _build_curve(learner: Learner) -> ErrorCurve:
+    curve = learner.server.curve
+    # Another point may be added between the two calls.
+    sums = curve.values().tolist()
+    samples = curve.samples()[: len(sums)].tolist()
+    return ErrorCurve(samples, ["served", *_baseline_names(learner)], sums[: len(samples)])
+
+
+def _resample(learner: Learner, points: int) -> list[float]:
+    """The main metric of what was served, over equal stretches of the stream."""
+    curve = _build_curve(learner)
+    if not curve.samples:
+        return []
+    samples = [0, *curve.samples]
+    errors = [0.0, *(row[0] for row in curve.summed_errors)]
+    edges = np.linspace(0, samples[-1], min(points, len(curve.samples)) + 1)
+    means = np.diff(np.interp(edges, samples, errors)) / np.diff(edges)
+    scores = [error_to_score(learner.task, mean) for mean in means.tolist()]
+    return [nan if score is None else score for score in scores]
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _read_cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
