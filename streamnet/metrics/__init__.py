@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from streamnet.metrics.baselines import ClassificationBaselines, RegressionBaselines
-from streamnet.metrics.classification import ClassificationEvaluator
+from streamnet.metrics.classification import ClassificationBaselines, ClassificationEvaluator
 from streamnet.metrics.curve import Curve
 from streamnet.metrics.evaluation import Evaluation, RegressionEvaluation
-from streamnet.metrics.regression import RegressionEvaluator
+from streamnet.metrics.formulas import METRICS, Metric
+from streamnet.metrics.regression import RegressionBaselines, RegressionEvaluator
 from streamnet.metrics.windows import Horizon
 
 __all__ = (
+    "METRICS",
     "ClassificationBaselines",
     "ClassificationEvaluator",
     "Curve",
     "Evaluation",
     "Horizon",
+    "Metric",
     "RegressionBaselines",
     "RegressionEvaluation",
     "RegressionEvaluator",

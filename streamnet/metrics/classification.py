@@ -1,60 +1,142 @@
-"""ClassificationEvaluator: prequential classification metrics of many tracks at once."""
+"""Prequential evaluation of classifications: the evaluator of many tracks, and the baselines."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
-from streamnet.metrics import formulas
-from streamnet.metrics.formulas import ConfusionCounts
-from streamnet.metrics.windows import (
-    ANSWERS,
-    BRIER,
-    CLASSES,
-    HITS,
-    LAST,
-    LOSS,
-    NO_CHANGE_MISSED,
-    NO_CHANGE_WRONG,
-    PLACE,
-    POSITION,
-    SEEN,
-    TRUTHS,
-    WEIGHT,
-    WRONG,
-    Horizon,
-    growing_weights,
-    score_classes,
-    validate_windows,
-)
+from streamnet.jit import exact, inlined
+from streamnet.metrics.formulas import ConfusionCounts, Sums
+from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator, growing_weights
+from streamnet.samples import Task
 from streamnet.validation import as_flags, as_kernel_array
 
-__all__ = ("ClassificationEvaluator",)
+__all__ = ("ClassificationBaselines", "ClassificationEvaluator", "score_classes")
+
+# Places in arrays of the evaluator; an empty cell has truth -1.
+WEIGHT, WRONG, NO_CHANGE_WRONG, LOSS, BRIER = range(5)  # sums
+HITS, TRUTHS, ANSWERS = range(3)  # rows of a confusion of which only these are kept
+TRUTH, ANSWER, NO_CHANGE_MISSED = range(3)  # cells
+POSITION, LAST, CLASSES = range(3)  # clock
+MAJORITY, LAST_CLASS = range(2)  # memory of the baselines, -1: none yet
+
+
+@inlined
+def _score_answer(
+    answers: NDArray[np.float32], k: int, i: int, y: int, classes: int
+) -> tuple[int, float, float]:
+    """The answered class (-1: none), the probability of the truth and the Brier score."""
+    best = -1
+    largest = -np.inf
+    brier = 0.0 if y < classes else 1.0
+    for c in range(classes):
+        p = np.float64(answers[k, i, c])
+        distance = p - 1.0 if c == y else p
+        brier += distance * distance
+        if p > largest:
+            largest = p
+            best = c
+    return best, np.float64(answers[k, i, y]) if y < classes else 0.0, brier
+
+
+@exact
+def score_classes(
+    answers: NDArray[np.float32],
+    truth: NDArray[np.int32],
+    known: NDArray[np.int32],
+    alive: NDArray[np.uint8],
+    scored: NDArray[np.uint8],
+    losses: NDArray[np.float64],
+    confusion: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    cells: NDArray[np.int32],
+    costs: NDArray[np.float64],
+    places: NDArray[np.int64],
+    clock: NDArray[np.int64],
+    growth: NDArray[np.float64],
+    floor: float,
+    whole: bool,
+    start: int,
+) -> int:
+    """Score samples from ``start`` on; returns the first one that there is no room for, or n."""
+    tracks, samples, width = answers.shape
+    window = cells.shape[0]
+    for i in range(start, samples):
+        y = truth[i]
+        classes = min(known[i], width)
+        if max(y + 1, classes) >= confusion.shape[3]:
+            return i
+        counted = scored[i] != 0 and y >= 0
+        weight = 1.0
+        if counted:
+            if clock[POSITION] == growth.size - 1:
+                return i
+            weight = growth[clock[POSITION]]
+            clock[POSITION] += 1
+        missed = 0 if y == clock[LAST] else 1
+        for k in range(tracks):
+            losses[i, k] = np.inf
+            if alive[k, i] == 0 or y < 0:
+                continue
+            best, p, brier = _score_answer(answers, k, i, y, classes)
+            if not math.isfinite(brier):
+                continue
+            loss = -math.log(max(p, floor))
+            losses[i, k] = loss
+            if not counted:
+                continue
+            wrong = 0 if best == y else 1
+            place = places[k, PLACE]
+            places[k, SEEN] += 1
+            places[k, PLACE] = place + 1 if place + 1 < window else 0
+            cells[place, k, TRUTH] = y
+            cells[place, k, ANSWER] = best
+            cells[place, k, NO_CHANGE_MISSED] = missed
+            costs[place, k, 0] = loss
+            costs[place, k, 1] = brier
+            for h in range(2):
+                w = weight if h == 1 else 1.0
+                if whole:
+                    confusion[h, k, y, best + 1] += w
+                else:
+                    confusion[h, k, HITS, y] += w * (1 - wrong)
+                    confusion[h, k, TRUTHS, y] += w
+                    confusion[h, k, ANSWERS, best + 1] += w
+                sums[h, k, WEIGHT] += w
+                sums[h, k, WRONG] += w * wrong
+                sums[h, k, NO_CHANGE_WRONG] += w * missed
+                sums[h, k, LOSS] += w * loss
+                sums[h, k, BRIER] += w * brier
+        if y >= 0:
+            clock[LAST] = y
+        clock[CLASSES] = max(clock[CLASSES], y + 1, classes)
+    return int(samples)
 
 
 @final
-class ClassificationEvaluator:
-    """Scores many tracks on the same samples, each answered before it was learned.
+class ClassificationEvaluator(StreamEvaluator):
+    """Scores many tracks on the same samples, each predicted before it was learned.
 
     A track is a candidate, what was served, or a baseline. A sample is scored for a track if the
-    track was alive, its answer has no NaN or infinity, and the sample has a truth. The answered
-    class is the one of the largest probability (ties: the lowest number); without any known class
-    there is no answer, which is wrong and gives the truth probability 0, as does a new class.
+    track is available, its probabilities are finite, and the sample has a truth. The predicted
+    class is the most probable one (ties: the lowest number); without any known class there is no
+    prediction, which is wrong and gives the truth probability 0, as does a new class.
 
     Args:
-        tracks: number of tracks.
-        window: scored samples of a track that the sliding horizon looks at.
-        fading: factor by which the fading horizon lowers the weight of all earlier samples at
-            every scored sample, also at those that a track was not scored on.
-        floor: least probability in a log-loss, so that no loss exceeds ``-log(floor)``.
-        whole: whether the overall and the fading `confusion` are kept, whose memory grows with the
-            square of the classes; measures need no more than their diagonals and margins.
+        tracks: Number of tracks.
+        window: Scored samples of a track in the sliding window.
+        fading: Factor applied to the weight of all earlier samples at every scored sample, also at
+            those for which the track was not available.
+        floor: Least probability in a log-loss, so that no loss exceeds ``-log(floor)``.
+        whole: Whether the overall and the fading `confusion` are kept, whose memory grows with the
+            square of the classes; metrics need only their diagonals and margins.
 
     Raises:
-        ConfigurationError: if a setting has a value that its rule does not allow.
+        ConfigurationError: If a setting is out of range.
 
     >>> evaluator = ClassificationEvaluator(1)
     >>> answers = np.array([[[0.0, 0.0], [1.0, 0.0], [0.2, 0.8], [0.6, 0.4]]], np.float32)
@@ -65,6 +147,9 @@ class ClassificationEvaluator:
     0.5
     """
 
+    task = Task.CLASSIFICATION
+    _arrays = ("sums", "cells", "costs", "places", "clock")
+
     def __init__(
         self,
         tracks: int,
@@ -74,22 +159,18 @@ class ClassificationEvaluator:
         floor: float = 1e-4,
         whole: bool = True,
     ) -> None:
-        validate_windows(tracks, window, fading)
+        super().__init__(tracks, window=window, fading=fading)
         if not 0.0 < floor < 1.0:
             raise ConfigurationError(f"floor is {floor}, but must be > 0 and < 1")
-        self._tracks = int(tracks)
-        self._fading = float(fading)
         self._floor = float(floor)
         self._growth = growing_weights(fading)
         self._whole = bool(whole)
-        # Of both the overall and the fading horizon; column 0 is no answer, so that it stays put.
+        # Of the overall and the fading horizon; column 0 is no prediction, so that it stays put.
         self._confusion = np.zeros((2, tracks, 2 if whole else 3, 3))
         self._sums = np.zeros((2, tracks, 5))
         self._cells = np.full((window, tracks, 3), -1, np.int32)
         self._costs = np.zeros((window, tracks, 2))
-        self._places = np.zeros((tracks, 2), np.int64)
         self._clock = np.array([0, -1, 0])
-        self._ones = np.ones((tracks, 1), np.uint8)
 
     def update(
         self,
@@ -104,19 +185,18 @@ class ClassificationEvaluator:
         Args:
             answers: float32 (K, n, C), probabilities by track, sample and class; of sample i only
                 the first ``known[i]`` count.
-            truth: int32 (n,), class numbers, maybe of a class not known yet; -1 where there is no
-                truth.
+            truth: int32 (n,), class numbers, possibly of a new class; -1 without a truth.
             known: int32 (n,), number of classes known before each sample, at most C.
-            alive: uint8 or bool (K, n), 0 where a track gave no answer; None: all alive.
-            scored: uint8 or bool (n,), 0 where a sample must not enter any measure; its losses are
-                returned and its label is what no-change repeats. None: all scored.
+            alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
+            scored: uint8 or bool (n,), 0 where a sample must not enter any metric; its losses are
+                returned, and no-change repeats its label. None: all are scored.
 
         Returns:
-            float64 (n, K): ``-log(max(probability of the truth, floor))``; inf where a track was
-            not alive or not finite, and where there is no truth.
+            float64 (n, K): ``-log(max(probability of the truth, floor))``; inf where a track is
+            not available or not finite, and without a truth.
 
         Raises:
-            ValueError: if the shapes do not fit.
+            ValueError: If the shapes do not fit.
         """
         answers = as_kernel_array(answers, np.float32)
         truth = as_kernel_array(truth, np.int32)
@@ -127,10 +207,9 @@ class ClassificationEvaluator:
                 f"answers {answers.shape}, truth {truth.shape} and known {known.shape} do not fit"
                 f" {self._tracks} tracks"
             )
-        if self._ones.shape[1] != n:
-            self._ones = np.ones((self._tracks, n), np.uint8)
-        alive = as_flags(alive, self._ones)
-        scored = as_flags(scored, self._ones[0])
+        ones = self._all_ones(n)
+        alive = as_flags(alive, ones)
+        scored = as_flags(scored, ones[0])
         losses = np.empty((n, self._tracks))
         i = 0
         while True:
@@ -156,40 +235,22 @@ class ClassificationEvaluator:
                 return losses
             self._make_room(max(int(truth[i]) + 1, min(int(known[i]), answers.shape[2])))
 
-    def measures(self, track: int, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, float]:
-        """All measures of a track by name; NaN where one is undefined.
-
-        ``log_loss`` is the mean of the losses as ``update`` returns them, hence floored: by default
-        a probability of the truth below 1e-4 counts as 1e-4.
-
-        Raises:
-            IndexError: if there is no such track.
-            ValueError: if there is no such horizon.
-        """
-        k = range(self._tracks)[track]
-        values = self._measures(slice(k, k + 1), Horizon(horizon))
-        return {name: float(value[0]) for name, value in values.items()}
-
-    def table(self, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, NDArray[np.float64]]:
-        """All measures by name, each for all tracks at once: float64 (K,)."""
-        return self._measures(slice(None), Horizon(horizon))
-
     def confusion(
         self, track: int, horizon: Horizon | str = Horizon.OVERALL
     ) -> NDArray[np.float64]:
-        """Weights of samples by truth (rows) and answer (columns; the last one: no answer).
+        """Weights of samples by truth (rows) and prediction (columns; the last one: none).
 
-        Shape (C, C + 1) for the C classes met so far. The newest sample has weight 1.
+        Shape (C, C + 1) for the C classes seen so far. The newest sample has weight 1.
 
         Raises:
-            IndexError: if there is no such track.
-            ValueError: if there is no such horizon, or it was not kept ``whole``.
+            IndexError: If there is no such track.
+            ValueError: If there is no such horizon, or it is not kept ``whole``.
         """
         k = range(self._tracks)[track]
         classes = int(self._clock[CLASSES])
         if Horizon(horizon) is not Horizon.SLIDING:
             if not self._whole:
-                raise ValueError(f"the {Horizon(horizon)} confusion was not kept whole")
+                raise ValueError(f"the {Horizon(horizon)} confusion is not kept whole")
             kept = self._kept(slice(k, k + 1), Horizon(horizon))[0]
             return np.ascontiguousarray(np.roll(kept, -1, axis=-1))
         truth, answer = self._ring(slice(k, k + 1))[:2]
@@ -197,55 +258,26 @@ class ClassificationEvaluator:
         counts = np.bincount(place[truth >= 0], minlength=classes * (classes + 1))
         return counts.reshape(classes, classes + 1).astype(np.float64)
 
-    def scored(self, track: int) -> int:
-        """Samples scored for a track since it was made or reset."""
-        return int(self._places[range(self._tracks)[track], SEEN])
-
-    def reset(self, track: int) -> None:
-        """Forget all scores of a track: another candidate took its place."""
-        k = range(self._tracks)[track]
-        self._confusion[:, k] = 0.0
-        self._sums[:, k] = 0.0
-        self._cells[:, k] = -1
-        self._costs[:, k] = 0.0
-        self._places[k] = 0
-
     def export_state(self) -> dict[str, Any]:
-        """Settings and a copy of all arrays, from which ``restore_state`` goes on exactly."""
+        """Export settings and copies of all arrays, from which `restore_state` resumes exactly."""
         classes = int(self._clock[CLASSES])
         return {
-            "tracks": self._tracks,
-            "window": len(self._cells),
-            "fading": self._fading,
+            **self._export(),
             "floor": self._floor,
             "whole": self._whole,
             "confusion": self._confusion[:, :, : self._rows(classes), : classes + 1].copy(),
-            "sums": self._sums.copy(),
-            "cells": self._cells.copy(),
-            "costs": self._costs.copy(),
-            "places": self._places.copy(),
-            "clock": self._clock.copy(),
         }
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
-        """An evaluator that goes on from where ``state`` was exported.
+        """Restore an evaluator from an exported state.
 
         Raises:
-            ModelFileError: if the parts of the state do not fit together.
+            ModelFileError: If the parts of the state do not fit together.
         """
-        self = cls(
-            state["tracks"],
-            window=state["window"],
-            fading=state["fading"],
-            floor=state["floor"],
-            whole=state["whole"],
-        )
-        for name in ("sums", "cells", "costs", "places", "clock"):
-            own = getattr(self, f"_{name}")
-            if np.shape(state[name]) != own.shape:
-                raise ModelFileError(f"evaluator: {name} has shape {np.shape(state[name])}")
-            own[...] = state[name]
+        names = ("window", "fading", "floor", "whole")
+        self = cls(state["tracks"], **{name: state[name] for name in names})
+        self._restore(state)
         classes = int(self._clock[CLASSES])
         shape = (2, self._tracks, self._rows(classes), classes + 1)
         if np.shape(state["confusion"]) != shape or not self._is_sound(classes):
@@ -286,31 +318,26 @@ class ClassificationEvaluator:
             self._confusion[:, :, : old.shape[2], : old.shape[3]] = old
 
     def _rows(self, classes: int) -> int:
-        """Rows that are kept of a confusion matrix."""
+        """Number of rows kept of a confusion matrix."""
         return classes if self._whole else 3
 
-    def _measures(self, tracks: slice, horizon: Horizon) -> dict[str, NDArray[np.float64]]:
+    def _inputs(self, tracks: slice, horizon: Horizon) -> dict[str, Any]:
         if horizon is Horizon.SLIDING:
             counts, sums = self._recent(tracks)
         else:
             counts = self._counts(tracks, horizon)
             sums = self._sums[int(horizon is Horizon.FADING), tracks]
-        weight = sums[:, WEIGHT]
-        return {
-            "accuracy": formulas.accuracy(counts),
-            "balanced_accuracy": formulas.balanced_accuracy(counts),
-            "macro_f1": formulas.macro_f1(counts),
-            "kappa": formulas.cohen_kappa(counts),
-            "kappa_temporal": formulas.kappa_temporal(
-                sums[:, WRONG], sums[:, NO_CHANGE_WRONG], weight
-            ),
-            "mcc": formulas.matthews_corrcoef(counts),
-            "log_loss": formulas.mean(sums[:, LOSS], weight),
-            "brier": formulas.mean(sums[:, BRIER], weight),
-        }
+        return {"counts": counts, "sums": Sums(*sums.T)}
+
+    def _reset(self, k: int) -> None:
+        self._confusion[:, k] = 0.0
+        self._sums[:, k] = 0.0
+        self._cells[:, k] = -1
+        self._costs[:, k] = 0.0
+        self._places[k] = 0
 
     def _kept(self, tracks: slice, horizon: Horizon) -> NDArray[np.float64]:
-        """What is kept of confusion matrices, no answer first, the newest weight being 1."""
+        """The kept part of confusion matrices, column 0 for no prediction, scaled to a newest weight of 1."""
         classes = int(self._clock[CLASSES])
         fading = horizon is Horizon.FADING
         kept = self._confusion[int(fading), tracks, : self._rows(classes), : classes + 1]
@@ -327,11 +354,11 @@ class ClassificationEvaluator:
         return ConfusionCounts(hits, truths, np.roll(kept[:, ANSWERS], -1, axis=-1))
 
     def _ring(self, tracks: slice) -> NDArray[np.int32]:
-        """Truth, answer and no-change miss of the last samples: (3, window, tracks)."""
+        """Truth, prediction and no-change error of the last samples: (3, window, tracks)."""
         return np.moveaxis(self._cells[:, tracks], -1, 0)
 
     def _recent(self, tracks: slice) -> tuple[ConfusionCounts, NDArray[np.float64]]:
-        """Counts and sums of the sliding horizon, counted afresh: no rounding error piles up."""
+        """Counts and sums of the sliding window, recomputed so that no rounding errors accumulate."""
         classes = int(self._clock[CLASSES])
         truth, answer, missed = self._ring(tracks)
         number = truth.shape[1]
@@ -352,6 +379,96 @@ class ClassificationEvaluator:
 def _count_by_class(
     classes: NDArray[Any], among: NDArray[np.bool_], tracks: int, size: int
 ) -> NDArray[np.float64]:
-    """How often each class occurs in each track: (tracks, size)."""
+    """Count each class in each track: (tracks, size)."""
     place = (classes + size * np.arange(tracks))[among]
     return np.bincount(place, minlength=tracks * size).reshape(tracks, size).astype(np.float64)
+
+
+@exact
+def _repeat_classes(
+    truth: NDArray[np.int32],
+    answers: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    memory: NDArray[np.int64],
+) -> None:
+    for i in range(truth.size):
+        for b in range(2):
+            if 0 <= memory[b] < answers.shape[2]:
+                answers[b, i, memory[b]] = 1.0
+        y = truth[i]
+        if y < 0:
+            continue
+        counts[y] += 1
+        memory[LAST_CLASS] = y
+        most = memory[MAJORITY]
+        if most < 0 or counts[y] > counts[most] or (counts[y] == counts[most] and y < most):
+            memory[MAJORITY] = y
+
+
+@final
+class ClassificationBaselines:
+    """Predict the most frequent class so far (ties: the lowest number), and the last one.
+
+    >>> ClassificationBaselines().answers([1, 0, 0], [0, 2, 2])[:, :, 1]
+    array([[0., 1., 0.],
+           [0., 1., 0.]], dtype=float32)
+    """
+
+    names = ("majority", "no_change")
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(2, np.int64)
+        self._memory = np.array([-1, -1])
+
+    def answers(
+        self, truth: ArrayLike, known: ArrayLike, width: int | None = None
+    ) -> NDArray[np.float32]:
+        """Predict n samples in order, each before its truth is used.
+
+        Args:
+            truth: int32 (n,), class numbers; -1 without a truth.
+            known: int32 (n,), number of classes known before each sample.
+            width: Number of columns; None: the power of two, at least 2, that holds all classes of
+                this call and all before it.
+
+        Returns:
+            float32 (2, n, width): one-hot, or all 0 before the first truth.
+        """
+        truth = as_kernel_array(truth, np.int32)
+        # For single samples, numpy's maximum would take most of the time.
+        largest = int(truth[0]) if truth.size == 1 else int(truth.max(initial=-1))
+        self._grow(1 + largest)
+        if width is None:
+            width = max(len(self._counts), _capacity(int(np.max(known, initial=0))))
+        answers = np.zeros((2, truth.size, width), np.float32)
+        _repeat_classes(truth, answers, self._counts, self._memory)
+        return answers
+
+    def export_state(self) -> dict[str, Any]:
+        """Export copies of all arrays, from which `restore_state` resumes exactly."""
+        return {"counts": self._counts.copy(), "memory": self._memory.copy()}
+
+    @classmethod
+    def restore_state(cls, state: dict[str, Any]) -> Self:
+        """Restore baselines from an exported state.
+
+        Raises:
+            ModelFileError: If the parts of the state do not fit together.
+        """
+        self = cls()
+        self._counts = np.array(state["counts"], np.int64)
+        self._memory = np.array(state["memory"], np.int64)
+        if self._memory.shape != (2,) or not (self._memory < len(self._counts)).all():
+            raise ModelFileError(f"baselines: memory is {self._memory.tolist()}")
+        return self
+
+    def _grow(self, classes: int) -> None:
+        if classes > len(self._counts):
+            counts = np.zeros(_capacity(classes), np.int64)
+            counts[: len(self._counts)] = self._counts
+            self._counts = counts
+
+
+def _capacity(classes: int) -> int:
+    """The smallest power of two, at least 2, that is not less than ``classes``."""
+    return 1 << max(classes - 1, 1).bit_length()

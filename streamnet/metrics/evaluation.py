@@ -10,9 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.metrics import formulas, gopher, per_class
-from streamnet.metrics import probabilities as of_probabilities
-from streamnet.metrics.formulas import ConfusionCounts
+from streamnet.metrics import per_class
+from streamnet.metrics.formulas import (
+    ConfusionCounts,
+    Errors,
+    Sums,
+    compute_metrics,
+    mean,
+    nan_to_none,
+)
+from streamnet.samples import Task
 from streamnet.validation import check_array, check_number
 
 __all__ = (
@@ -195,21 +202,25 @@ class Evaluation:
         if probabilities were given: ``distance`` is the mean half squared error over all outputs,
         half the Brier score. What is under ``gopher.`` is explained in `evaluation.gopher`.
         """
-        counts = ConfusionCounts.of(self.confusion)
-        found: dict[str, SupportsFloat] = {
-            "accuracy": formulas.accuracy(counts),
-            "balanced_accuracy": formulas.balanced_accuracy(counts),
-            "macro_f1": formulas.macro_f1(counts),
-            "micro_f1": formulas.micro_f1(counts),
-            "weighted_f1": formulas.weighted_f1(counts),
-            "kappa": formulas.cohen_kappa(counts),
-            "mcc": formulas.matthews_corrcoef(counts),
-            **self._of_probabilities(),
-            "gopher.accuracy": gopher.accuracy(counts),
-            "gopher.balanced_accuracy": gopher.balanced_accuracy(counts),
-            "gopher.f_measure": gopher.f_measure(counts),
-        }
+        given: dict[str, Any] = {"counts": ConfusionCounts.of(self.confusion)}
+        if self._probabilities:
+            truth, table = np.array(self._truths), self.probabilities()
+            given |= {"probabilities": (truth, table), "sums": self._sums(truth, table)}
+        found = compute_metrics(Task.CLASSIFICATION, "batch", **given)
         return {name: float(value) for name, value in found.items()}
+
+    def _sums(self, truth: NDArray[np.int64], table: NDArray[np.float64]) -> Sums:
+        ideal = np.eye(table.shape[1])[truth]
+        probability = table[np.arange(len(truth)), truth]
+        last = np.append(NO_ANSWER, truth[:-1])
+        sums = (
+            len(self),
+            self.wrong,
+            (last != truth).sum(),
+            -np.log(np.maximum(probability, self._floor)).sum(),
+            ((table - ideal) ** 2).sum(1).sum(),
+        )
+        return Sums(*(np.array(value, np.float64) for value in sums))
 
     def probabilities(self) -> NDArray[np.float64]:
         """Shape (n, C), 0 where there was no answer or the class was not known; (0, C) if none."""
@@ -217,19 +228,6 @@ class Evaluation:
         for row, given in zip(table, self._probabilities, strict=True):
             row[: len(given)] = given
         return table
-
-    def _of_probabilities(self) -> dict[str, float]:
-        if not self._probabilities:
-            return {}
-        truth, table = np.array(self._truths), self.probabilities()
-        brier = of_probabilities.brier_score(truth, table)
-        return {
-            "log_loss": of_probabilities.log_loss(truth, table, floor=self._floor),
-            "brier": brier,
-            "roc_auc": of_probabilities.roc_auc(truth, table),
-            "calibration_error": of_probabilities.expected_calibration_error(truth, table),
-            "distance": brier / 2.0,
-        }
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """By label all measures of `per_class.PER_CLASS`: that class against all others."""
@@ -241,7 +239,7 @@ class Evaluation:
             "samples": len(self),
             "correct": self.correct,
             "wrong": self.wrong,
-            "measures": formulas.nan_to_none(self.measures()),
+            "measures": nan_to_none(self.measures()),
             "labels": list(self.labels),
             "confusion": self.confusion.tolist(),
             "classes": self.per_class(),
@@ -382,18 +380,18 @@ class RegressionEvaluation:
         """
         known = np.isfinite(self.answers)
         y, a = self.truths[known], self.answers[known]
-        absolute, square = _mean(np.abs(y - a)), _mean((y - a) ** 2)
         other = y != 0.0
-        found: dict[str, SupportsFloat] = {
-            "mae": absolute,
-            "rmse": formulas.root_mean_squared_error(square),
-            "r2": formulas.r2_score(square, _variance(y), absolute, np.array(len(y))),
-            "mape": _mean(np.abs((y - a)[other] / y[other])),
-            **{f"quantile_loss_{q:g}": self.quantile_loss(q) for q in self._quantiles},
-            "distance": square / 2.0,
-        }
+        errors = Errors(
+            np.array(len(y)),
+            _mean(np.abs(y - a)),
+            _mean((y - a) ** 2),
+            _variance(y),
+            _mean(np.abs((y - a)[other] / y[other])),
+        )
+        found: dict[str, SupportsFloat] = compute_metrics(Task.REGRESSION, "batch", errors=errors)
+        found |= {f"quantile_loss_{q:g}": self.quantile_loss(q) for q in self._quantiles}
         if self.correct is not None:
-            found["correct_ratio"] = formulas.mean(np.array(self.correct), np.array(len(self)))
+            found["correct_ratio"] = mean(self.correct, len(self))
         return {name: float(value) for name, value in found.items()}
 
     def quantile_loss(self, quantile: float) -> float:
@@ -415,12 +413,12 @@ class RegressionEvaluation:
             "threshold": self.threshold,
             "correct": self.correct,
             "wrong": self.wrong,
-            "measures": formulas.nan_to_none(self.measures()),
+            "measures": nan_to_none(self.measures()),
         }
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return formulas.mean(values.sum(), np.array(values.size))
+    return mean(values.sum(), values.size)
 
 
 def _variance(truths: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,180 +1,187 @@
-"""Metrics as pure functions of counts and sums.
+"""Metrics as functions of counts, sums and errors, and the registry of all of them.
 
-Every function takes arrays with any leading axes (one track or all of them at once) and returns an
-array of those axes. A metric of no samples is NaN; other undefined values are stated with it.
+Decorating a function with `metric` registers it in `METRICS`, from which evaluators, reports and
+their displays are derived. Every function of counts or sums takes arrays with any leading axes (one
+track or all of them at once) and returns an array of those axes. A metric of no samples is NaN;
+other undefined values are described with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import isfinite
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streamnet.errors import ConfigurationError
+from streamnet.samples import Task
+
 __all__ = (
+    "METRICS",
     "ConfusionCounts",
+    "Errors",
+    "Metric",
+    "Sums",
     "accuracy",
     "balanced_accuracy",
+    "brier_score",
     "cohen_kappa",
+    "compute_metrics",
+    "expected_calibration_error",
+    "half_squared_distance",
+    "half_squared_error",
     "kappa_temporal",
+    "log_loss",
     "macro_f1",
     "matthews_corrcoef",
     "mean",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "metric",
     "micro_f1",
     "nan_to_none",
     "r2_score",
+    "roc_auc",
     "root_mean_squared_error",
     "weighted_f1",
 )
 
 Values = NDArray[np.float64]
+Classes = NDArray[np.int64]
+Inputs = Literal["counts", "sums", "probabilities", "errors"]
+Scope = Literal["all", "stream", "batch"]
+Formula = TypeVar("Formula", bound=Callable[..., Any])
 
-# A reference that leaves less than this share to chance leaves only rounding errors to measure.
+# A reference that leaves less than this fraction to chance leaves only rounding errors to measure.
 NEGLIGIBLE = 1e-12
-_LEAST_SQUARE = float(np.finfo(np.float64).tiny)  # a smaller one has lost digits
+MIN_SQUARE = float(np.finfo(np.float64).tiny)  # smaller ones have lost digits
+BINS = 15
 
 
 class ConfusionCounts(NamedTuple):
-    """What the measures of a classifier need of its confusion matrix: diagonal and margins.
+    """Diagonal and margins of a confusion matrix.
 
-    >>> confusion = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]])  # last column: no answer
+    >>> confusion = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]])  # last column: no prediction
     >>> ConfusionCounts.of(confusion).answers
     array([3., 3., 1.])
     """
 
-    hits: Values  # shape=(..., C), right answers by class
+    hits: Values  # shape=(..., C), correct predictions by class
     truths: Values  # shape=(..., C), samples by true class
-    answers: Values  # shape=(..., C + 1), samples by answered class; last: no answer
+    answers: Values  # shape=(..., C + 1), samples by predicted class; last: no prediction
 
     @classmethod
     def of(cls, confusion: Values) -> ConfusionCounts:
-        """Counts of matrices of shape (..., C, C + 1): rows truth, columns answer, last none."""
+        """Count from matrices of shape (..., C, C + 1): rows truth, columns prediction."""
         hits = np.diagonal(confusion, axis1=-2, axis2=-1)
         return cls(hits, confusion.sum(-1), confusion.sum(-2))
 
 
-def accuracy(counts: ConfusionCounts) -> Values:
-    """Share of right answers: ``sum(hits) / n``."""
-    return _ratio(counts.hits.sum(-1), counts.truths.sum(-1))
+class Sums(NamedTuple):
+    """Weighted sums over scored samples of a classification, float64 (...) each."""
+
+    weight: Values
+    wrong: Values
+    no_change_wrong: Values  # where repeating the last label is wrong
+    log_loss: Values
+    brier: Values
 
 
-def balanced_accuracy(counts: ConfusionCounts) -> Values:
-    """Mean recall ``hits[c] / truths[c]`` over the classes that occur as truth.
+class Errors(NamedTuple):
+    """Weighted means over scored samples of a regression, (...) each."""
 
-    Brodersen, Ong, Stephan and Buhmann, "The balanced accuracy and its posterior distribution",
-    ICPR 2010; for several classes as in scikit-learn.
-    """
-    recall = _ratio(counts.hits, counts.truths, otherwise=0.0)
-    return _ratio(recall.sum(-1), (counts.truths > 0).sum(-1))
-
-
-def macro_f1(counts: ConfusionCounts) -> Values:
-    """Mean of ``2 hits[c] / (truths[c] + answers[c])`` over classes that are truth or answer.
-
-    van Rijsbergen, "Information Retrieval", 1979; the mean of the F1 of classes, not the F1 of
-    mean precision and recall. No answer is not a class: it only lowers the recall of the truth.
-    """
-    either = counts.truths + counts.answers[..., :-1]
-    return _ratio(_ratio(2.0 * counts.hits, either, otherwise=0.0).sum(-1), (either > 0).sum(-1))
+    samples: NDArray[np.int64]
+    absolute: Values  # mean absolute error
+    square: Values  # mean squared error
+    variance: Values  # of the truth; NaN or infinite where squares underflow or overflow
+    relative: Values  # mean absolute error divided by the truth; NaN if every truth is 0
 
 
-def micro_f1(counts: ConfusionCounts) -> Values:
-    """F1 of all classes counted together: ``2 sum(hits) / (sum(truths) + sum(answers))``.
+@final
+@dataclass(frozen=True)
+class Metric:
+    """A metric: what it is called, what it is computed from, and which values are better."""
 
-    It is the accuracy if there always is an answer.
-    """
-    given = counts.truths.sum(-1) + counts.answers[..., :-1].sum(-1)
-    return _ratio(2.0 * counts.hits.sum(-1), given)
+    name: str
+    inputs: Inputs
+    function: Callable[..., Any]
+    larger_is_better: bool
+    title: str  # for people
+    percentage: bool  # whether it is shown as one
+    scope: Scope  # "stream": of evaluators only; "batch": of evaluations only
+    summary: bool  # whether it is shown where there is little space
 
+    @property
+    def task(self) -> Task:
+        """The task that the metric is defined for."""
+        return Task.REGRESSION if self.inputs == "errors" else Task.CLASSIFICATION
 
-def weighted_f1(counts: ConfusionCounts) -> Values:
-    """Mean of the F1 of classes as in `macro_f1`, each weighted by ``truths[c]``."""
-    either = counts.truths + counts.answers[..., :-1]
-    f1 = _ratio(2.0 * counts.hits, either, otherwise=0.0)
-    return _ratio((f1 * counts.truths).sum(-1), counts.truths.sum(-1))
-
-
-def cohen_kappa(counts: ConfusionCounts) -> Values:
-    """Agreement beyond chance: ``(p0 - pe) / (1 - pe)``.
-
-    p0 is the accuracy and ``pe = sum(truths[c] answers[c]) / n**2``. Cohen, "A coefficient of
-    agreement for nominal scales", 1960. It is 0 where the formula gives 0 / 0: a single class,
-    always answered (scikit-learn: NaN).
-    """
-    n = counts.truths.sum(-1)
-    by_chance = (counts.truths * counts.answers[..., :-1]).sum(-1)
-    possible = n - _ratio(by_chance, n)  # n (1 - pe)
-    gained = counts.hits.sum(-1) - _ratio(by_chance, n)  # n (p0 - pe)
-    return _defined(n, _ratio(gained, possible, otherwise=0.0, least=NEGLIGIBLE * n))
+    @property
+    def description(self) -> str:
+        """The first sentence of the function's documentation."""
+        return str(self.function.__doc__).partition("\n")[0]
 
 
-def matthews_corrcoef(counts: ConfusionCounts) -> Values:
-    """Correlation of truth and answer (MCC), from -1 to 1.
-
-    ``(n sum(hits) - sum(t a)) / sqrt((n**2 - sum(t**2)) (n**2 - sum(a**2)))`` with truths t and
-    answers a. Matthews, "Comparison of the predicted and observed secondary structure of T4 phage
-    lysozyme", 1975; for several classes Gorodkin, "Comparing two K-category assignments by a
-    K-category correlation coefficient", 2004. It is 0 where truth or answer never changes.
-    """
-    # In shares instead of counts, so that one threshold of rounding errors fits any n.
-    n = counts.truths.sum(-1)
-    truths = _ratio(counts.truths, n[..., None])
-    answers = _ratio(counts.answers, counts.answers.sum(-1)[..., None])
-    together = accuracy(counts) - (truths * answers[..., :-1]).sum(-1)
-    spread = 1.0 - (truths**2).sum(-1), 1.0 - (answers**2).sum(-1)
-    varied = (spread[0] > NEGLIGIBLE) & (spread[1] > NEGLIGIBLE)
-    scale = np.sqrt(np.where(varied, spread[0] * spread[1], 0.0))
-    return _defined(n, _ratio(together, scale, otherwise=0.0))
+METRICS: dict[Task, dict[str, Metric]] = {task: {} for task in Task}
+"""All metrics by task and name, in the order of reports."""
 
 
-def kappa_temporal(wrong: Values, no_change_wrong: Values, weight: Values) -> Values:
-    """Gain over repeating the last label: ``(p0 - p') / (1 - p') = 1 - wrong / no_change_wrong``.
-
-    p0 is the accuracy and p' that of the no-change answers to the same samples. Žliobaitė, Bifet,
-    Read, Pfahringer and Holmes, "Evaluation methods and decision theory for classification of
-    streaming data with temporal dependence", Machine Learning 98, 2015. Where no change is always
-    right it is 0 for a track that is always right too, and NaN (unbounded) for any other.
-    """
-    perfect = np.where(wrong > 0, np.nan, 0.0)
-    value = 1.0 - _ratio(wrong, no_change_wrong, otherwise=1.0)
-    return _defined(weight, np.where(no_change_wrong > 0, value, perfect))
-
-
-def mean(total: Values, weight: Values) -> Values:
-    """``total / weight``: of log-losses, of Brier scores, of absolute errors.
-
-    Brier, "Verification of forecasts expressed in terms of probability", 1950: the score of a
-    sample is the sum over classes of ``(p[c] - y[c])**2``, from 0 to 2.
-    """
-    return _ratio(total, weight)
-
-
-def root_mean_squared_error(mean_square: Values) -> Values:
-    """``sqrt(mean((y - a)**2))`` of truths y and answers a."""
-    return np.sqrt(mean_square)
-
-
-def r2_score(
-    mean_square: Values, variance: Values, absolute: Values, count: NDArray[np.int64]
-) -> Values:
-    """Share of the variance of the truth that is explained: ``1 - mean_square / variance``.
-
-    NaN for less than two samples; for a truth that never changes 1 if every answer was exact, else
-    0 (all as scikit-learn). NaN also where squares are too large or too small for float64: where
-    one of the two means is not finite, or the variance is subnormal.
+def metric(
+    name: str,
+    inputs: Inputs,
+    *,
+    larger_is_better: bool = True,
+    title: str | None = None,
+    percentage: bool = False,
+    scope: Scope = "all",
+    summary: bool = False,
+) -> Callable[[Formula], Formula]:
+    """Register a function as a metric.
 
     Args:
-        mean_square: Of the errors.
-        variance: Of the truth; 0 of one that never changes, NaN if nothing is known of it.
-        absolute: Mean absolute error, which is above 0 even where its square no longer is.
-        count: Samples.
+        name: Name in reports.
+        inputs: What the function takes: "counts" `ConfusionCounts`, "sums" `Sums`, "errors"
+            `Errors`, "probabilities" class numbers (n,) and probabilities (n, C).
+        larger_is_better: Whether larger values are better.
+        title: Name for people; by default the name with blanks.
+        percentage: Whether displays show it as a percentage.
+        scope: "stream" for evaluators of streams only, "batch" for evaluations of finished
+            predictions only. Metrics of probabilities are always of batches.
+        summary: Whether it is shown where there is little space.
+
+    Raises:
+        ConfigurationError: If there is already a metric of that name.
     """
-    constant = np.where(absolute > 0, 0.0, 1.0)
-    value = 1.0 - _ratio(mean_square, variance, otherwise=1.0)
-    told = np.isfinite(mean_square) & ((variance == 0) | (variance >= _LEAST_SQUARE))
-    told &= np.isfinite(variance) & (count >= 2)
-    return np.where(told, np.where(variance > 0, value, constant), np.nan)
+
+    def register(function: Formula) -> Formula:
+        shown = name.replace("_", " ") if title is None else title
+        where: Scope = "batch" if inputs == "probabilities" else scope
+        made = Metric(name, inputs, function, larger_is_better, shown, percentage, where, summary)
+        if METRICS[made.task].setdefault(name, made) is not made:
+            raise ConfigurationError(f"metric {name!r} is already registered")
+        return function
+
+    return register
+
+
+def compute_metrics(task: Task, scope: Scope, **given: Any) -> dict[str, Any]:
+    """Compute all metrics of a task and a scope whose inputs are given, by name.
+
+    >>> counts = ConfusionCounts.of(np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 0.0]]))
+    >>> round(float(compute_metrics(Task.CLASSIFICATION, "batch", counts=counts)["accuracy"]), 2)
+    0.83
+    """
+    found = {}
+    for name, one in METRICS[task].items():
+        if one.inputs in given and one.scope in ("all", scope):
+            inputs = given[one.inputs]
+            found[name] = (
+                one.function(*inputs) if one.inputs == "probabilities" else one.function(inputs)
+            )
+    return found
 
 
 def _ratio(
@@ -191,10 +198,226 @@ def _defined(weight: Values, value: Values) -> Values:
     return np.where(weight > 0, value, np.nan)
 
 
+def mean(total: ArrayLike, weight: ArrayLike) -> Values:
+    """``total / weight``, NaN of no samples."""
+    return _ratio(total, weight)
+
+
 def nan_to_none(values: dict[str, float]) -> dict[str, float | None]:
-    """Measures by name as JSON can hold them: None for those that are not defined.
+    """Replace undefined metrics by None, as in JSON.
 
     >>> nan_to_none({"accuracy": 0.5, "kappa": float("nan")})
     {'accuracy': 0.5, 'kappa': None}
     """
     return {name: value if isfinite(value) else None for name, value in values.items()}
+
+
+@metric("accuracy", "counts", percentage=True, summary=True)
+def accuracy(counts: ConfusionCounts) -> Values:
+    """Fraction of correct predictions: ``sum(hits) / n``."""
+    return _ratio(counts.hits.sum(-1), counts.truths.sum(-1))
+
+
+@metric("balanced_accuracy", "counts", percentage=True, summary=True)
+def balanced_accuracy(counts: ConfusionCounts) -> Values:
+    """Mean recall ``hits[c] / truths[c]`` over the classes that occur as truth.
+
+    Brodersen, Ong, Stephan and Buhmann, "The balanced accuracy and its posterior distribution",
+    ICPR 2010; for several classes as in scikit-learn.
+    """
+    recall = _ratio(counts.hits, counts.truths, otherwise=0.0)
+    return _ratio(recall.sum(-1), (counts.truths > 0).sum(-1))
+
+
+@metric("macro_f1", "counts", title="macro F1", percentage=True)
+def macro_f1(counts: ConfusionCounts) -> Values:
+    """Mean of ``2 hits[c] / (truths[c] + answers[c])`` over classes that occur.
+
+    van Rijsbergen, "Information Retrieval", 1979; the mean of the F1 of classes, not the F1 of
+    mean precision and recall. Classes that are neither truth nor prediction are left out; a missing
+    prediction lowers the recall of the truth.
+    """
+    either = counts.truths + counts.answers[..., :-1]
+    return _ratio(_ratio(2.0 * counts.hits, either, otherwise=0.0).sum(-1), (either > 0).sum(-1))
+
+
+@metric("micro_f1", "counts", title="micro F1", scope="batch", percentage=True)
+def micro_f1(counts: ConfusionCounts) -> Values:
+    """F1 of the pooled counts of all classes: ``2 sum(hits) / (sum(truths) + sum(answers))``.
+
+    It equals the accuracy unless predictions are missing.
+    """
+    given = counts.truths.sum(-1) + counts.answers[..., :-1].sum(-1)
+    return _ratio(2.0 * counts.hits.sum(-1), given)
+
+
+@metric("weighted_f1", "counts", title="weighted F1", scope="batch", percentage=True)
+def weighted_f1(counts: ConfusionCounts) -> Values:
+    """Mean of the F1 of classes as in `macro_f1`, each weighted by ``truths[c]``."""
+    either = counts.truths + counts.answers[..., :-1]
+    f1 = _ratio(2.0 * counts.hits, either, otherwise=0.0)
+    return _ratio((f1 * counts.truths).sum(-1), counts.truths.sum(-1))
+
+
+@metric("kappa", "counts", summary=True)
+def cohen_kappa(counts: ConfusionCounts) -> Values:
+    """Agreement beyond chance: ``(p0 - pe) / (1 - pe)``.
+
+    p0 is the accuracy and ``pe = sum(truths[c] answers[c]) / n**2``. Cohen, "A coefficient of
+    agreement for nominal scales", 1960. It is 0 where the formula gives 0 / 0: a single class,
+    always predicted (scikit-learn: NaN).
+    """
+    n = counts.truths.sum(-1)
+    by_chance = (counts.truths * counts.answers[..., :-1]).sum(-1)
+    possible = n - _ratio(by_chance, n)  # n (1 - pe)
+    gained = counts.hits.sum(-1) - _ratio(by_chance, n)  # n (p0 - pe)
+    return _defined(n, _ratio(gained, possible, otherwise=0.0, least=NEGLIGIBLE * n))
+
+
+@metric("kappa_temporal", "sums", scope="stream")
+def kappa_temporal(sums: Sums) -> Values:
+    """Gain over repeating the last label: ``(p0 - p') / (1 - p') = 1 - wrong / no_change_wrong``.
+
+    p0 is the accuracy and p' that of the no-change predictions of the same samples. Žliobaitė,
+    Bifet, Read, Pfahringer and Holmes, "Evaluation methods and decision theory for classification
+    of streaming data with temporal dependence", Machine Learning 98, 2015. Where no change is
+    always right it is 0 for a track that is always right too, and NaN (unbounded) for any other.
+    """
+    perfect = np.where(sums.wrong > 0, np.nan, 0.0)
+    value = 1.0 - _ratio(sums.wrong, sums.no_change_wrong, otherwise=1.0)
+    return _defined(sums.weight, np.where(sums.no_change_wrong > 0, value, perfect))
+
+
+@metric("mcc", "counts", title="MCC")
+def matthews_corrcoef(counts: ConfusionCounts) -> Values:
+    """Correlation of truth and prediction (MCC), from -1 to 1.
+
+    ``(n sum(hits) - sum(t a)) / sqrt((n**2 - sum(t**2)) (n**2 - sum(a**2)))`` with truths t and
+    predictions a. Matthews, "Comparison of the predicted and observed secondary structure of T4 phage
+    lysozyme", 1975; for several classes Gorodkin, "Comparing two K-category assignments by a
+    K-category correlation coefficient", 2004. It is 0 where truth or prediction is constant.
+    """
+    # In fractions instead of counts, so that one threshold of rounding errors fits any n.
+    n = counts.truths.sum(-1)
+    truths = _ratio(counts.truths, n[..., None])
+    answers = _ratio(counts.answers, counts.answers.sum(-1)[..., None])
+    covariance = accuracy(counts) - (truths * answers[..., :-1]).sum(-1)
+    spread = 1.0 - (truths**2).sum(-1), 1.0 - (answers**2).sum(-1)
+    varied = (spread[0] > NEGLIGIBLE) & (spread[1] > NEGLIGIBLE)
+    scale = np.sqrt(np.where(varied, spread[0] * spread[1], 0.0))
+    return _defined(n, _ratio(covariance, scale, otherwise=0.0))
+
+
+@metric("log_loss", "sums", larger_is_better=False, title="log-loss", summary=True)
+def log_loss(sums: Sums) -> Values:
+    """Mean of ``-log(probability of the truth)``, with probabilities clipped at the floor."""
+    return mean(sums.log_loss, sums.weight)
+
+
+@metric("brier", "sums", larger_is_better=False, title="Brier")
+def brier_score(sums: Sums) -> Values:
+    """Mean over samples of the sum over classes of ``(p[c] - y[c])**2``, from 0 to 2.
+
+    Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78,
+    1950.
+    """
+    return mean(sums.brier, sums.weight)
+
+
+@metric("roc_auc", "probabilities", title="ROC AUC")
+def roc_auc(truth: Classes, probability: Values) -> float:
+    """Mean over classes of the area under the ROC curve of the class against all others.
+
+    The area is the probability that a sample of the class gets a higher probability of it than one of
+    another class, ties counted half: Hanley and McNeil, "The meaning and use of the area under a
+    receiver operating characteristic (ROC) curve", Radiology 143, 1982. With two classes whose
+    probabilities sum to 1 both areas are the same. Classes of no sample, or of all, are left
+    out; NaN if that leaves none.
+    """
+    areas = []
+    for number in range(probability.shape[1]):
+        positive = truth == number
+        count = int(positive.sum())
+        if 0 < count < len(truth):
+            ranks = _ranks(probability[:, number])
+            above = ranks[positive].sum() - count * (count + 1) / 2.0
+            areas.append(above / (count * (len(truth) - count)))
+    return float(np.mean(areas)) if areas else np.nan
+
+
+@metric("calibration_error", "probabilities", larger_is_better=False)
+def expected_calibration_error(truth: Classes, probability: Values, *, bins: int = BINS) -> float:
+    """Expected calibration error: mean gap between confidence and accuracy, from 0 to 1.
+
+    Samples are binned at equal width by their largest probability, the confidence; bin
+    b holds those in ``(b / bins, (b + 1) / bins]``. The error is the mean over samples of
+    ``|accuracy - mean confidence|`` of their bin. Naeini, Cooper and Hauskrecht, "Obtaining well
+    calibrated probabilities using Bayesian binning", AAAI 2015; 15 bins as in Guo, Pleiss, Sun and
+    Weinberger, "On calibration of modern neural networks", ICML 2017. NaN of no samples.
+
+    Raises:
+        ConfigurationError: If there is no bin.
+    """
+    if bins < 1:
+        raise ConfigurationError(f"bins is {bins}, but must be >= 1")
+    if not probability.size:
+        return np.nan
+    confidence = probability.max(1)
+    right = probability.argmax(1) == truth
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gap = np.bincount(place, right - confidence, bins)
+    return float(np.abs(gap).sum() / len(truth))
+
+
+def _ranks(values: Values) -> Values:
+    """Ranks from 1 on; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: Values = (last - (counts - 1) / 2.0)[inverse]
+    return ranks
+
+
+@metric("distance", "sums", larger_is_better=False, scope="batch")
+def half_squared_distance(sums: Sums) -> Values:
+    """Half the Brier score: gopher-neural's distance."""
+    return brier_score(sums) / 2.0
+
+
+@metric("mae", "errors", larger_is_better=False, title="MAE", summary=True)
+def mean_absolute_error(errors: Errors) -> Values:
+    """Mean of ``|y - a|`` of truths y and predictions a."""
+    return errors.absolute
+
+
+@metric("rmse", "errors", larger_is_better=False, title="RMSE", summary=True)
+def root_mean_squared_error(errors: Errors) -> Values:
+    """``sqrt(mean((y - a)**2))`` of truths y and predictions a."""
+    return np.sqrt(errors.square)
+
+
+@metric("r2", "errors", title="R²", summary=True)
+def r2_score(errors: Errors) -> Values:
+    """Fraction of the variance of the truth that is explained: ``1 - mse / variance``.
+
+    NaN for less than two samples; for a constant truth 1 if every prediction is exact, else 0 (all
+    as in scikit-learn). NaN also where squares are too large or too small for float64: where one of
+    the two means is not finite, or the variance is subnormal.
+    """
+    square, variance = errors.square, errors.variance
+    constant = np.where(errors.absolute > 0, 0.0, 1.0)
+    value = 1.0 - _ratio(square, variance, otherwise=1.0)
+    defined = np.isfinite(square) & ((variance == 0) | (variance >= MIN_SQUARE))
+    defined &= np.isfinite(variance) & (errors.samples >= 2)
+    return np.where(defined, np.where(variance > 0, value, constant), np.nan)
+
+
+@metric("mape", "errors", larger_is_better=False, title="MAPE", percentage=True)
+def mean_absolute_percentage_error(errors: Errors) -> Values:
+    """Mean of ``|y - a| / |y|``, a fraction; samples whose truth is 0 are left out."""
+    return errors.relative
+
+
+@metric("distance", "errors", larger_is_better=False, scope="batch")
+def half_squared_error(errors: Errors) -> Values:
+    """Half the mean squared error: gopher-neural's distance."""
+    return errors.square / 2.0

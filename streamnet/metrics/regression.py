@@ -1,60 +1,110 @@
-"""RegressionEvaluator: prequential regression metrics of many tracks at once."""
+"""Prequential evaluation of regressions: the evaluator of many tracks, and the baselines."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self, final
+import math
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.metrics import formulas
-from streamnet.metrics.windows import (
-    ABSOLUTE,
-    MAX_ERROR,
-    MAX_SQUARED,
-    NON_ZERO,
-    PLACE,
-    RELATIVE,
-    SEEN,
-    SQUARE,
-    VARIANCE,
-    Horizon,
-    score_numbers,
-    validate_windows,
-)
+from streamnet.jit import exact, flush_subnormal
+from streamnet.metrics.formulas import Errors
+from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator
+from streamnet.samples import Task
 from streamnet.validation import as_flags, as_kernel_array
 
-__all__ = ("RegressionEvaluator",)
+__all__ = ("RegressionBaselines", "RegressionEvaluator", "score_numbers")
+
+MASS, NON_ZERO, ABSOLUTE, SQUARE, RELATIVE, CENTER, VARIANCE = range(7)  # places in "means"
+COUNT, MEAN, LAST_NUMBER = range(3)  # memory of the baselines
+MAX_ERROR = 1e308  # larger absolute and relative errors are clipped
+MAX_SQUARED = 1e150  # larger truths and predictions are clipped before errors are squared
+MAX_AVERAGED = 1e300  # larger truths are clipped in the mean, whose distance could overflow
 
 
-class _Means(NamedTuple):
-    """Weighted means over a horizon: float64 (tracks,) each."""
+@exact
+def score_numbers(
+    answers: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    alive: NDArray[np.uint8],
+    scored: NDArray[np.uint8],
+    losses: NDArray[np.float64],
+    means: NDArray[np.float64],
+    pairs: NDArray[np.float64],
+    places: NDArray[np.int64],
+    fading: float,
+) -> None:
+    """Score all samples: weighted running means, which unlike sums cannot overflow.
 
-    samples: NDArray[np.int64]
-    absolute: NDArray[np.float64]  # of absolute errors
-    square: NDArray[np.float64]  # of squared errors
-    variance: NDArray[np.float64]  # of the truth; NaN or infinite where its squares tell nothing
-    relative: NDArray[np.float64]  # of absolute errors by truth, NaN without a truth other than 0
+    The variance of the truth is NaN while it changes by so little that all squares are 0, and
+    infinite once a truth was too large to be squared.
+    """
+    tracks, samples = answers.shape
+    window = pairs.shape[0]
+    for i in range(samples):
+        y = truth[i]
+        known = math.isfinite(y)
+        counted = known and scored[i] != 0
+        near_y = min(max(y, -MAX_SQUARED), MAX_SQUARED)
+        for k in range(tracks):
+            if counted:
+                means[1, k, MASS] = flush_subnormal(means[1, k, MASS] * fading)
+                means[1, k, NON_ZERO] = flush_subnormal(means[1, k, NON_ZERO] * fading)
+            losses[i, k] = np.inf
+            a = answers[k, i]
+            if alive[k, i] == 0 or not known or not math.isfinite(a):
+                continue
+            loss = min(abs(y - a), MAX_ERROR)
+            losses[i, k] = loss
+            if not counted:
+                continue
+            place = places[k, PLACE]
+            places[k, SEEN] += 1
+            places[k, PLACE] = place + 1 if place + 1 < window else 0
+            pairs[place, k, 0] = y
+            pairs[place, k, 1] = a
+            miss = near_y - min(max(a, -MAX_SQUARED), MAX_SQUARED)
+            for h in range(2):
+                m = means[h, k]
+                m[MASS] += 1.0
+                share = 1.0 / m[MASS]
+                m[ABSOLUTE] = flush_subnormal(m[ABSOLUTE] + (loss - m[ABSOLUTE]) * share)
+                m[SQUARE] = flush_subnormal(m[SQUARE] + (miss * miss - m[SQUARE]) * share)
+                away = near_y - m[CENTER]
+                m[CENTER] = flush_subnormal(m[CENTER] + away * share)
+                changed = share < 1.0 and away != 0.0
+                if math.isnan(m[VARIANCE]):
+                    changed = True
+                    m[VARIANCE] = 0.0
+                m[VARIANCE] = flush_subnormal((1.0 - share) * (m[VARIANCE] + share * (away * away)))
+                if near_y != y:
+                    m[VARIANCE] = np.inf
+                elif changed and m[VARIANCE] == 0.0:
+                    m[VARIANCE] = np.nan
+                if y != 0.0:
+                    m[NON_ZERO] += 1.0
+                    m[RELATIVE] += (min(loss / abs(y), MAX_ERROR) - m[RELATIVE]) / m[NON_ZERO]
 
 
 @final
-class RegressionEvaluator:
-    """Scores many tracks on the same samples, each answered before it was learned.
+class RegressionEvaluator(StreamEvaluator):
+    """Scores many tracks on the same samples, each predicted before it was learned.
 
     A track is a candidate, what was served, or a baseline. A sample is scored for a track if the
-    track was alive and both its answer and the truth are finite. An absolute error above 1e308
-    counts as 1e308; for rmse and r2, truths and answers beyond +-1e150 count as +-1e150, but with
-    such a truth there is no r2.
+    track is available and both its prediction and the truth are finite. Absolute errors above 1e308
+    are clipped; for rmse and r2, truths and predictions beyond +-1e150 are clipped, but with such a
+    truth r2 is undefined.
 
     Args:
-        tracks: number of tracks.
-        window: scored samples of a track that the sliding horizon looks at.
-        fading: factor by which the fading horizon lowers the weight of all earlier samples at
-            every scored sample, also at those that a track was not scored on.
+        tracks: Number of tracks.
+        window: Scored samples of a track in the sliding window.
+        fading: Factor applied to the weight of all earlier samples at every scored sample, also at
+            those for which the track was not available.
 
     Raises:
-        ConfigurationError: if a setting has a value that its rule does not allow.
+        ConfigurationError: If a setting is out of range.
 
     >>> evaluator = RegressionEvaluator(2)
     >>> evaluator.update([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], [1.0, 2.0, 5.0])
@@ -65,14 +115,13 @@ class RegressionEvaluator:
     2.667
     """
 
+    task = Task.REGRESSION
+    _arrays = ("means", "pairs", "places")
+
     def __init__(self, tracks: int, *, window: int = 1000, fading: float = 0.999) -> None:
-        validate_windows(tracks, window, fading)
-        self._tracks = int(tracks)
-        self._fading = float(fading)
+        super().__init__(tracks, window=window, fading=fading)
         self._means = np.zeros((2, tracks, 7))  # of the overall and the fading horizon
-        self._pairs = np.full((window, tracks, 2), np.nan)  # truth and answer; NaN: empty place
-        self._places = np.zeros((tracks, 2), np.int64)
-        self._ones = np.ones((tracks, 1), np.uint8)
+        self._pairs = np.full((window, tracks, 2), np.nan)  # truth and prediction; NaN: empty
 
     def update(
         self,
@@ -85,17 +134,17 @@ class RegressionEvaluator:
 
         Args:
             answers: float64 (K, n), by track and sample.
-            truth: float64 (n,), NaN where there is no truth.
-            alive: uint8 or bool (K, n), 0 where a track gave no answer; None: all alive.
-            scored: uint8 or bool (n,), 0 where a sample must not enter any measure; its losses are
-                returned. None: all scored.
+            truth: float64 (n,), NaN without a truth.
+            alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
+            scored: uint8 or bool (n,), 0 where a sample must not enter any metric; its losses are
+                returned. None: all are scored.
 
         Returns:
-            float64 (n, K): absolute errors; inf where a track was not alive or not finite, and
-            where there is no finite truth.
+            float64 (n, K): absolute errors; inf where a track is not available or not finite, and
+            without a finite truth.
 
         Raises:
-            ValueError: if the shapes do not fit.
+            ValueError: If the shapes do not fit.
         """
         answers = as_kernel_array(answers, np.float64)
         truth = as_kernel_array(truth, np.float64)
@@ -104,14 +153,13 @@ class RegressionEvaluator:
             raise ValueError(
                 f"answers {answers.shape} and truth {truth.shape} do not fit {self._tracks} tracks"
             )
-        if self._ones.shape[1] != n:
-            self._ones = np.ones((self._tracks, n), np.uint8)
+        ones = self._all_ones(n)
         losses = np.empty((n, self._tracks))
         score_numbers(
             answers,
             truth,
-            as_flags(alive, self._ones),
-            as_flags(scored, self._ones[0]),
+            as_flags(alive, ones),
+            as_flags(scored, ones[0]),
             losses,
             self._means,
             self._pairs,
@@ -120,88 +168,46 @@ class RegressionEvaluator:
         )
         return losses
 
-    def measures(self, track: int, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, float]:
-        """All measures of a track by name; NaN where one is undefined.
-
-        ``mape`` is a fraction, not per cent, and leaves samples out whose truth is 0. ``r2`` needs
-        two samples, and truths whose squares float64 can hold; see `measures.r_squared`.
-
-        Raises:
-            IndexError: if there is no such track.
-            ValueError: if there is no such horizon.
-        """
-        k = range(self._tracks)[track]
-        values = self._measures(slice(k, k + 1), Horizon(horizon))
-        return {name: float(value[0]) for name, value in values.items()}
-
-    def table(self, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, NDArray[np.float64]]:
-        """All measures by name, each for all tracks at once: float64 (K,)."""
-        return self._measures(slice(None), Horizon(horizon))
-
-    def scored(self, track: int) -> int:
-        """Samples scored for a track since it was made or reset."""
-        return int(self._places[range(self._tracks)[track], SEEN])
-
     def recent(self, track: int) -> NDArray[np.float64]:
-        """Truth and answer of the samples that the sliding horizon looks at, shape=(m, 2)."""
+        """Truth and prediction of the samples in the sliding window, shape=(m, 2)."""
         pairs = self._pairs[:, range(self._tracks)[track]]
         return np.asarray(pairs[np.isfinite(pairs[:, 0])])
 
-    def reset(self, track: int) -> None:
-        """Forget all scores of a track: another candidate took its place."""
-        k = range(self._tracks)[track]
+    def export_state(self) -> dict[str, Any]:
+        """Export settings and copies of all arrays, from which `restore_state` resumes exactly."""
+        return self._export()
+
+    @classmethod
+    def restore_state(cls, state: dict[str, Any]) -> Self:
+        """Restore an evaluator from an exported state.
+
+        Raises:
+            ModelFileError: If the parts of the state do not fit together.
+        """
+        self = cls(state["tracks"], window=state["window"], fading=state["fading"])
+        self._restore(state)
+        return self
+
+    def _reset(self, k: int) -> None:
         self._means[:, k] = 0.0
         self._pairs[:, k] = np.nan
         self._places[k] = 0
 
-    def export_state(self) -> dict[str, Any]:
-        """Settings and a copy of all arrays, from which ``restore_state`` goes on exactly."""
-        return {
-            "tracks": self._tracks,
-            "window": len(self._pairs),
-            "fading": self._fading,
-            "means": self._means.copy(),
-            "pairs": self._pairs.copy(),
-            "places": self._places.copy(),
-        }
+    def _inputs(self, tracks: slice, horizon: Horizon) -> dict[str, Any]:
+        sliding = horizon is Horizon.SLIDING
+        return {"errors": self._recent(tracks) if sliding else self._all(tracks, horizon)}
 
-    @classmethod
-    def restore_state(cls, state: dict[str, Any]) -> Self:
-        """An evaluator that goes on from where ``state`` was exported.
-
-        Raises:
-            ModelFileError: if the parts of the state do not fit together.
-        """
-        self = cls(state["tracks"], window=state["window"], fading=state["fading"])
-        for name in ("means", "pairs", "places"):
-            own = getattr(self, f"_{name}")
-            if np.shape(state[name]) != own.shape:
-                raise ModelFileError(f"evaluator: {name} has shape {np.shape(state[name])}")
-            own[...] = state[name]
-        if (self._places < 0).any() or (self._places[:, PLACE] >= len(self._pairs)).any():
-            raise ModelFileError(f"evaluator: places lie beyond the window of {len(self._pairs)}")
-        return self
-
-    def _measures(self, tracks: slice, horizon: Horizon) -> dict[str, NDArray[np.float64]]:
-        means = self._recent(tracks) if horizon is Horizon.SLIDING else self._all(tracks, horizon)
-        return {
-            "mae": means.absolute,
-            "rmse": formulas.root_mean_squared_error(means.square),
-            "r2": formulas.r2_score(means.square, means.variance, means.absolute, means.samples),
-            "mape": means.relative,
-        }
-
-    def _all(self, tracks: slice, horizon: Horizon) -> _Means:
+    def _all(self, tracks: slice, horizon: Horizon) -> Errors:
         means = self._means[int(horizon is Horizon.FADING), tracks]
         count = self._places[tracks, SEEN]
         absolute, square, variance = (
             np.where(count > 0, means[:, i], np.nan) for i in (ABSOLUTE, SQUARE, VARIANCE)
         )
         relative = np.where(means[:, NON_ZERO] > 0, means[:, RELATIVE], np.nan)
-        return _Means(count, absolute, square, variance, relative)
+        return Errors(count, absolute, square, variance, relative)
 
-    def _recent(self, tracks: slice) -> _Means:
-        """Means of the sliding horizon, taken afresh: no rounding error piles up."""
+    def _recent(self, tracks: slice) -> Errors:
+        """Means of the sliding window, recomputed so that no rounding errors accumulate."""
         truth, answer = np.moveaxis(self._pairs[:, tracks], -1, 0)
         there = np.isfinite(truth)
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
@@ -213,7 +219,7 @@ class RegressionEvaluator:
         variance = _mean((away - _mean(away, there)) ** 2, there)
         changed = (there & (away != 0.0)).any(0)
         beyond = (there & (near_truth != truth)).any(0)
-        return _Means(
+        return Errors(
             there.sum(0),
             _mean(error, there),
             _mean((near_truth - near_answer) ** 2, there),
@@ -223,7 +229,69 @@ class RegressionEvaluator:
 
 
 def _mean(values: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean over the first axis of the values chosen; divided first, so that no sum overflows."""
+    """Mean over the first axis of the selected values; divided first, so that no sum overflows."""
     count = among.sum(0)
     shares = np.divide(values, count, out=np.zeros_like(values), where=among)
     return np.where(count > 0, shares.sum(0), np.nan)
+
+
+@exact
+def _repeat_numbers(
+    truth: NDArray[np.float64], answers: NDArray[np.float64], memory: NDArray[np.float64]
+) -> None:
+    for i in range(truth.size):
+        answers[0, i] = memory[MEAN]
+        answers[1, i] = memory[LAST_NUMBER]
+        y = truth[i]
+        if math.isfinite(y):
+            memory[COUNT] += 1.0
+            near = min(max(y, -MAX_AVERAGED), MAX_AVERAGED)
+            memory[MEAN] += (near - memory[MEAN]) / memory[COUNT]
+            memory[LAST_NUMBER] = y
+
+
+@final
+class RegressionBaselines:
+    """Predict the mean so far, and the last number; both are 0 before the first truth.
+
+    >>> RegressionBaselines().answers([1.0, 3.0, 5.0])
+    array([[0., 1., 2.],
+           [0., 1., 3.]])
+    """
+
+    names = ("mean", "no_change")
+
+    def __init__(self) -> None:
+        self._memory = np.zeros(3)
+
+    def answers(self, truth: ArrayLike) -> NDArray[np.float64]:
+        """Predict n samples in order, each before its truth is used.
+
+        Args:
+            truth: float64 (n,); truths that are not finite are skipped, and those beyond +-1e300
+                are clipped in the mean.
+
+        Returns:
+            float64 (2, n).
+        """
+        truth = as_kernel_array(truth, np.float64)
+        answers = np.empty((2, truth.size))
+        _repeat_numbers(truth, answers, self._memory)
+        return answers
+
+    def export_state(self) -> dict[str, Any]:
+        """Export copies of all arrays, from which `restore_state` resumes exactly."""
+        return {"memory": self._memory.copy()}
+
+    @classmethod
+    def restore_state(cls, state: dict[str, Any]) -> Self:
+        """Restore baselines from an exported state.
+
+        Raises:
+            ModelFileError: If the parts of the state do not fit together.
+        """
+        self = cls()
+        if np.shape(state["memory"]) != (3,):
+            raise ModelFileError(f"baselines: memory has shape {np.shape(state['memory'])}")
+        self._memory[:] = state["memory"]
+        return self

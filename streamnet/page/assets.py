@@ -12,6 +12,8 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from streamnet.metrics import METRICS
+
 __all__ = (
     "INDEX",
     "Asset",
@@ -49,12 +51,21 @@ def load_assets() -> MappingProxyType[str, Asset]:
     'text/css; charset=utf-8'
     """
     folder = files("streamnet.page") / "web"
-    return MappingProxyType(
-        {
-            file.name: Asset(_MEDIA_TYPES[PurePath(file.name).suffix], file.read_bytes())
-            for file in sorted(folder.iterdir(), key=lambda file: file.name)
-        }
-    )
+    assets = {
+        file.name: Asset(_MEDIA_TYPES[PurePath(file.name).suffix], file.read_bytes())
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+    }
+    return MappingProxyType({**assets, "metrics.js": Asset(_MEDIA_TYPES[".js"], _metrics_script())})
+
+
+def _metrics_script() -> bytes:
+    """The script that declares title and format of every metric."""
+    shown = {
+        name: {"title": metric.title, "percentage": metric.percentage}
+        for metrics in METRICS.values()
+        for name, metric in metrics.items()
+    }
+    return f'"use strict";\nconst METRICS = {json.dumps(shown)};\n'.encode()
 
 
 _STYLE = re.compile(r'<link rel="stylesheet" href="page/([^"]+)">')

@@ -57,7 +57,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.metrics import formulas, gopher
+from streamnet.metrics import formulas, per_class
 from streamnet.metrics.formulas import ConfusionCounts
 from streamnet.samples import Task
 from streamnet.settings.criteria import check_criterion
@@ -163,9 +163,11 @@ CRITERIA = _named(
         Criterion("kappa", True, _from_confusion(formulas.cohen_kappa)),
         Criterion("mse", False, _from_mean("squared")),
         Criterion("mae", False, _from_mean("absolute")),
-        Criterion("gopher.accuracy", True, _from_confusion(gopher.accuracy)),
-        Criterion("gopher.balanced_accuracy", True, _from_confusion(gopher.balanced_accuracy)),
-        Criterion("gopher.f_measure", True, _from_confusion(gopher.f_measure)),
+        Criterion("gopher.accuracy", True, _from_confusion(per_class.gopher_accuracy)),
+        Criterion(
+            "gopher.balanced_accuracy", True, _from_confusion(per_class.gopher_balanced_accuracy)
+        ),
+        Criterion("gopher.f_measure", True, _from_confusion(per_class.gopher_f_measure)),
         Criterion("gopher.simple", True, _from_mean("correct")),
         Criterion("gopher.distance", False, _from_mean("distance")),
     )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.metrics import ClassificationEvaluator, Horizon
-from streamnet.metrics.windows import score_classes
+from streamnet.metrics.classification import score_classes
 from tests.metrics.naive import FLOOR, NaiveEvaluator
 from tests.metrics.streams import answered, cut, same_bits
 

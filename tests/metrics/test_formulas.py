@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from streamnet.metrics import formulas
-from streamnet.metrics.formulas import ConfusionCounts
+from streamnet.metrics.formulas import ConfusionCounts, Errors, Sums
 
 FUNCTIONS = (
     formulas.accuracy,
@@ -68,8 +68,8 @@ def test_one_class_always_answered_is_no_better_than_chance(weight: float) -> No
         "accuracy": 1.0,
         "balanced_accuracy": 1.0,
         "macro_f1": 1.0,
-        "kappa": 0.0,
-        "matthews": 0.0,
+        "cohen_kappa": 0.0,
+        "matthews_corrcoef": 0.0,
     }
 
 
@@ -88,7 +88,7 @@ def test_kappa_temporal_follows_its_formula_and_its_stated_values() -> None:
     wrong = np.array([2.0, 5.0, 8.0, 0.0, 1.0, 0.0])
     no_change_wrong = np.array([5.0, 5.0, 5.0, 0.0, 0.0, 0.0])
     weight = np.array([10.0, 10.0, 10.0, 10.0, 10.0, 0.0])
-    values = formulas.kappa_temporal(wrong, no_change_wrong, weight)
+    values = formulas.kappa_temporal(Sums(weight, wrong, no_change_wrong, weight, weight))
     assert values[:3] == pytest.approx([(0.8 - 0.5) / 0.5, 0.0, (0.2 - 0.5) / 0.5])
     assert values[3] == 0.0
     assert np.isnan(values[4:]).all()
@@ -98,19 +98,21 @@ def test_r_squared_has_its_stated_values() -> None:
     squares = np.array([1.0, 0.0, 1.0, 1.0, 1.0])
     variance = np.array([4.0, 0.0, 0.0, 4.0, 0.0])
     count = np.array([2, 2, 2, 1, 0])
-    values = formulas.r2_score(squares, variance, np.sqrt(squares), count)
+    values = formulas.r2_score(Errors(count, np.sqrt(squares), squares, variance, squares))
     np.testing.assert_array_equal(values, [0.75, 1.0, 0.0, np.nan, np.nan])
 
 
 def test_r_squared_of_squares_that_float64_can_not_hold_is_not_defined() -> None:
     squares = np.array([0.0, 1e-320, np.inf, 1.0, 1e300])
     variance = np.array([np.nan, 1e-320, 1e300, np.inf, np.inf])
-    values = formulas.r2_score(squares, variance, np.ones(5), np.full(5, 9))
+    values = formulas.r2_score(Errors(np.full(5, 9), np.ones(5), squares, variance, squares))
     assert np.isnan(values).all()
 
 
 def test_an_error_whose_square_vanishes_is_no_exact_answer() -> None:
-    values = formulas.r2_score(np.zeros(2), np.zeros(2), np.array([1e-200, 0.0]), np.full(2, 9))
+    values = formulas.r2_score(
+        Errors(np.full(2, 9), np.array([1e-200, 0.0]), np.zeros(2), np.zeros(2), np.zeros(2))
+    )
     assert values.tolist() == [0.0, 1.0]
 
 

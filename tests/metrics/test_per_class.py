@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from streamnet.metrics import formulas, gopher
+from streamnet.metrics import formulas, per_class
 from streamnet.metrics.evaluation import compute_per_class
 from streamnet.metrics.formulas import ConfusionCounts
 from streamnet.metrics.per_class import PER_CLASS
@@ -44,8 +44,8 @@ def test_all_figures_of_a_printed_summary_are_found() -> None:
     assert {name: found[name] for name in PRINTED} == pytest.approx(PRINTED, rel=1e-14)
     assert (found["positives"], found["negatives"], found["specificity"]) == (31, 30, 1)
     counts = ConfusionCounts.of(confusion)
-    assert float(gopher.accuracy(counts)) == pytest.approx(53 / 61)
-    assert float(gopher.balanced_accuracy(counts)) == pytest.approx(0.8709677419354839)
+    assert float(per_class.gopher_accuracy(counts)) == pytest.approx(53 / 61)
+    assert float(per_class.gopher_balanced_accuracy(counts)) == pytest.approx(0.8709677419354839)
 
 
 @settings(deadline=None, max_examples=30)
@@ -111,25 +111,32 @@ def half_wrong(classes: int) -> ConfusionCounts:
 @given(st.integers(2, 40))
 def test_gophers_accuracy_grows_with_the_classes_though_half_is_wrong(classes: int) -> None:
     counts = half_wrong(classes)
-    assert float(gopher.accuracy(counts)) == pytest.approx(1 - 2 * 0.5 / classes)
+    assert float(per_class.gopher_accuracy(counts)) == pytest.approx(1 - 2 * 0.5 / classes)
     assert float(formulas.accuracy(counts)) == 0.5
     assert float(formulas.balanced_accuracy(counts)) == 0.5
 
 
 def test_gophers_figures_of_ten_classes_half_of_them_wrong() -> None:
-    assert round(float(gopher.accuracy(half_wrong(10))), 2) == 0.90
-    assert round(float(gopher.balanced_accuracy(half_wrong(10))), 2) == 0.72
+    assert round(float(per_class.gopher_accuracy(half_wrong(10))), 2) == 0.90
+    assert round(float(per_class.gopher_balanced_accuracy(half_wrong(10))), 2) == 0.72
 
 
 def test_gophers_f_measure_counts_classes_that_never_come_up() -> None:
     confusion = np.zeros((4, 5))
     confusion[0, 0] = confusion[1, 1] = 3.0
     counts = ConfusionCounts.of(confusion)
-    assert (float(gopher.f_measure(counts)), float(formulas.macro_f1(counts))) == (0.5, 1.0)
+    assert (float(per_class.gopher_f_measure(counts)), float(formulas.macro_f1(counts))) == (
+        0.5,
+        1.0,
+    )
 
 
 def test_gophers_measures_of_no_samples_are_not_defined() -> None:
     counts = ConfusionCounts.of(np.zeros((2, 2, 3)))
-    for function in (gopher.accuracy, gopher.balanced_accuracy, gopher.f_measure):
+    for function in (
+        per_class.gopher_accuracy,
+        per_class.gopher_balanced_accuracy,
+        per_class.gopher_f_measure,
+    ):
         assert np.isnan(function(counts)).all()
         assert function(counts).shape == (2,)

@@ -9,7 +9,7 @@ from sklearn import metrics
 
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.metrics import Horizon, RegressionEvaluator
-from streamnet.metrics.windows import score_numbers
+from streamnet.metrics.regression import score_numbers
 from tests.metrics.streams import Guessed, cut, guessed, same_bits
 
 SIZES = st.lists(st.integers(1, 70), min_size=1, max_size=6)

@@ -20,9 +20,11 @@ from streamnet.cli.views.tables import (
     measures_table,
     sparkline,
 )
+from streamnet.metrics import METRICS
 from streamnet.pipeline.pipeline import Pipeline, Result
 from streamnet.reporting.report import LeaderBoard, LeaderBoardRow, PipelineStatistics
 from streamnet.runs.replay import Replay
+from streamnet.samples import Task
 
 __all__ = (
     "LiveView",
@@ -232,10 +234,8 @@ def _display_name(name: str) -> str:
     return name.replace("_", "-")
 
 
-_METRICS = {
-    "classification": ("accuracy", "balanced_accuracy", "kappa", "log_loss"),
-    "regression": ("mae", "rmse", "r2"),
-}
+def _summary_metrics(task: str) -> list[str]:
+    return [name for name, metric in METRICS[Task(task)].items() if metric.summary]
 
 
 def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
@@ -284,7 +284,7 @@ def _format_learned(report: dict[str, Any], earlier: int) -> str:
 
 
 def _metrics_table(report: dict[str, Any]) -> Table:
-    names = _METRICS[report["task"]]
+    names = _summary_metrics(report["task"])
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("")
     for name in names:
@@ -297,7 +297,7 @@ def _metrics_table(report: dict[str, Any]) -> Table:
 
 
 def _narrow_metrics_table(report: dict[str, Any]) -> Table:
-    names = _METRICS[report["task"]]
+    names = _summary_metrics(report["task"])
     by_who = _by_track(report)
     return measures_table({who: {n: by_who[who][n] for n in names} for who in by_who})
 

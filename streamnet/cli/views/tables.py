@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from streamnet.cli.terminal import escape_text
-from streamnet.metrics import Evaluation, RegressionEvaluation
+from streamnet.metrics import METRICS, Evaluation, RegressionEvaluation
 from streamnet.metrics.evaluation import compute_per_class
 
 __all__ = (
@@ -115,22 +115,6 @@ NAME_WIDTH = 27  # columns of the longest name of a measure, and the space behin
 COUNTS = ("positives", "negatives")  # how measures are called that are counts, no shares
 CELL_WIDTH = 9  # columns of most figures, and the space behind them
 
-_CLASSIFICATION = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "micro_f1",
-    "weighted_f1",
-    "kappa",
-    "kappa_temporal",
-    "mcc",
-    "log_loss",
-    "brier",
-    "roc_auc",
-    "calibration_error",
-)
-_ORDER = (*_CLASSIFICATION, "mae", "rmse", "r2", "mape", "distance")
-
 
 def measures_table(measures: Mapping[str, Mapping[str, float | None]]) -> Table:
     """Measures as rows, and a column for each thing that is measured, the first one in bold.
@@ -228,4 +212,6 @@ def _format_total(value: float) -> str:
 
 
 def _sort_key(name: str) -> tuple[int, str]:
-    return (_ORDER.index(name), "") if name in _ORDER else (len(_ORDER), name)
+    """Put registered metrics first, in their order."""
+    order = [known for metrics in METRICS.values() for known in metrics]
+    return (order.index(name), "") if name in order else (len(order), name)

@@ -157,7 +157,7 @@ class CurveChart {
           size: 58,
           values: (_, ticks) =>
             ticks.map((tick) =>
-              SHARES.has(measure) ? `${DIGITS.format(100 * tick)} %` : digits(tick),
+              isPercentage(measure) ? `${DIGITS.format(100 * tick)} %` : digits(tick),
             ),
         },
       ],
@@ -185,7 +185,7 @@ class CurveChart {
   range(low, high) {
     if (!isNumber(low) || !isNumber(high)) return [0, 1];
     const room = Math.max(0.08 * (high - low), 1e-3 * Math.abs(high), 1e-9);
-    const top = SHARES.has(this.history.measure)
+    const top = isPercentage(this.history.measure)
       ? Math.min(high + room, Math.max(1.005, high))
       : high + room;
     return [Math.max(low - room, 0), top];

@@ -5,7 +5,6 @@
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const DIGITS = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
-const SHARES = new Set(["accuracy", "balanced_accuracy", "macro_f1", "mape"]);
 
 /** An element with attributes and children; strings become text. */
 function element(tag, attributes = {}, ...children) {
@@ -45,7 +44,7 @@ function percent(value, places = 1) {
 
 /** The value of a measure as people read it. */
 function scored(measure, value) {
-  return SHARES.has(measure) ? percent(value) : digits(value);
+  return isPercentage(measure) ? percent(value) : digits(value);
 }
 
 /** Seconds as the largest unit that says enough: 0.4 s, 12 s, 5 min, 3 h, 2 d. */
@@ -72,19 +71,13 @@ function words(name) {
   return String(name).replaceAll("_", " ");
 }
 
-const MEASURES = {
-  mae: "MAE",
-  rmse: "RMSE",
-  r2: "R²",
-  mape: "MAPE",
-  mcc: "MCC",
-  macro_f1: "macro F1",
-  log_loss: "log-loss",
-  brier: "Brier",
-};
-
+/** The title of a metric, by the registry in metrics.js. */
 function measureName(measure) {
-  return MEASURES[measure] ?? words(measure);
+  return METRICS[measure]?.title ?? words(measure);
+}
+
+function isPercentage(measure) {
+  return METRICS[measure]?.percentage ?? false;
 }
 
 const shown = new WeakMap();
