@@ -21,7 +21,7 @@ from streamnet.engine.holdout import (
 from streamnet.errors import ConfigurationError, NoCandidateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.learner import build_model, check_transforms
-from streamnet.learning.trainer import ModelComposition, Trainer
+from streamnet.learning.trainer import Trainer
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import raise_cause
 from streamnet.pipeline.outputs.rejections import RejectionLimit
@@ -30,6 +30,7 @@ from streamnet.pipeline.stages.reader import Reader
 from streamnet.pipeline.stages.trainer import train
 from streamnet.samples import Block, Task, concatenate_blocks
 from streamnet.selection.criteria import Criterion
+from streamnet.selection.decisions import ModelComposition
 from streamnet.selection.ensemble.registry import build_averaging_state
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.engine import EngineSettings

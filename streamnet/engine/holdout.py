@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.learning.evaluator import decode_predictions, get_target_numbers
-from streamnet.learning.trainer import Decision, Predicted
+from streamnet.learning.trainer import Predicted
 from streamnet.networks.population import Population
 from streamnet.pipeline.stages.driver import Stateless
 from streamnet.samples import Task
 from streamnet.selection.criteria import Criterion, Tally
+from streamnet.selection.decisions import Decision
 
 __all__ = (
     "BestEpochs",
@@ -32,7 +33,7 @@ FLOOR = 1e-4  # least probability in a logarithm
 class HoldoutScored(NamedTuple):
     """A block, and how the candidates did in the epoch that it ends."""
 
-    scored: Predicted
+    predicted: Predicted
     tally: Tally | None  # None inside of an epoch, and where nothing is held out
 
 
@@ -54,31 +55,31 @@ class HoldoutEvaluator(Stateless):
         self._threshold = threshold
         self._tallies: list[Tally] = []
 
-    def evaluate(self, scored: Predicted) -> HoldoutScored:
+    def evaluate(self, predicted: Predicted) -> HoldoutScored:
         """Take in a block; the epoch's tally with its last held-out one."""
-        if scored.encoded.block.learned:
-            return HoldoutScored(scored, None)
-        self._tallies.append(self._tally(scored))
-        if not scored.ends_round:
-            return HoldoutScored(scored, None)
+        if predicted.encoded.block.learned:
+            return HoldoutScored(predicted, None)
+        self._tallies.append(self._tally(predicted))
+        if not predicted.ends_round:
+            return HoldoutScored(predicted, None)
         tallies, self._tallies = self._tallies, []
         return HoldoutScored(
-            scored, Tally(*(np.sum(parts, axis=0) for parts in zip(*tallies, strict=True)))
+            predicted, Tally(*(np.sum(parts, axis=0) for parts in zip(*tallies, strict=True)))
         )
 
-    def _tally(self, scored: Predicted) -> Tally:
-        alive = scored.answers.alive != 0
+    def _tally(self, predicted: Predicted) -> Tally:
+        alive = predicted.answers.alive != 0
         samples = np.full(len(alive), float(alive.shape[1]))
         if self._task is Task.REGRESSION:
-            return _tally_numbers(scored, alive, samples, self._threshold)
-        return _tally_labels(scored, alive, samples, self._classes)
+            return _tally_numbers(predicted, alive, samples, self._threshold)
+        return _tally_labels(predicted, alive, samples, self._classes)
 
 
 def _tally_numbers(
-    scored: Predicted, alive: NDArray[np.bool_], samples: NDArray[np.float64], threshold: float
+    predicted: Predicted, alive: NDArray[np.bool_], samples: NDArray[np.float64], threshold: float
 ) -> Tally:
-    answers = np.where(alive, decode_predictions(scored, Task.REGRESSION), np.inf)
-    error = np.abs(answers - get_target_numbers(scored.encoded))
+    answers = np.where(alive, decode_predictions(predicted, Task.REGRESSION), np.inf)
+    error = np.abs(answers - get_target_numbers(predicted.encoded))
     with np.errstate(over="ignore"):  # infinity says what it is
         squared = (error**2).sum(axis=1)
     return Tally(
@@ -93,10 +94,10 @@ def _tally_numbers(
 
 
 def _tally_labels(
-    scored: Predicted, alive: NDArray[np.bool_], samples: NDArray[np.float64], classes: int
+    predicted: Predicted, alive: NDArray[np.bool_], samples: NDArray[np.float64], classes: int
 ) -> Tally:
-    truth, known = scored.encoded.label, int(scored.encoded.known[0])
-    said = np.where(alive[:, :, None], scored.answers.outputs[:, :, :known], 0.0)
+    truth, known = predicted.encoded.label, int(predicted.encoded.known[0])
+    said = np.where(alive[:, :, None], predicted.answers.outputs[:, :, :known], 0.0)
     shares = said.astype(np.float64)
     answer = np.where(alive, shares.argmax(axis=2), classes)
     candidates = np.arange(len(alive))[:, None]
@@ -127,7 +128,7 @@ class Improvement(NamedTuple):
 class EpochOutcome(NamedTuple):
     """What became of a block."""
 
-    scored: Predicted
+    predicted: Predicted
     decision: Decision | None
 
 
@@ -185,10 +186,10 @@ class BestEpochs(Stateless):
 
     def serve(self, graded: HoldoutScored) -> EpochOutcome:
         """Compare the candidates if the block ends an epoch."""
-        if not graded.scored.ends_round:
-            return EpochOutcome(graded.scored, None)
+        if not graded.predicted.ends_round:
+            return EpochOutcome(graded.predicted, None)
         assert graded.tally is not None
-        assert graded.scored.weights is not None
+        assert graded.predicted.weights is not None
         self.epoch += 1
         values = np.where(
             np.isfinite(graded.tally.distance), self._criterion.values(graded.tally), np.nan
@@ -198,12 +199,12 @@ class BestEpochs(Stateless):
         improved = self._improved(values)
         self.values[improved] = values[improved]
         self.epochs[improved] = self.epoch
-        self.shelf.keep(improved, graded.scored.weights)
+        self.shelf.keep(improved, graded.predicted.weights)
         leader = self._criterion.best(values)
         if leader >= 0 and self._criterion.better(values[leader], before):
             self.history.append(Improvement(self.epoch, leader, float(values[leader])))
             self._heard(self.history[-1])
-        return EpochOutcome(graded.scored, Decision(self.epoch - 1))
+        return EpochOutcome(graded.predicted, Decision(self.epoch - 1))
 
     def ranking(self) -> list[int]:
         """Slots of all candidates that were ever ranked, the best first."""
@@ -235,10 +236,10 @@ class FixedEpochs(Stateless):
 
     def serve(self, graded: HoldoutScored) -> EpochOutcome:
         """Keep the weights of those whose epoch has not gone by."""
-        if not graded.scored.ends_round:
-            return EpochOutcome(graded.scored, None)
-        assert graded.scored.weights is not None
+        if not graded.predicted.ends_round:
+            return EpochOutcome(graded.predicted, None)
+        assert graded.predicted.weights is not None
         self.epoch += 1
         # Who has not finished yet is kept as well: there may be fewer epochs than were wanted.
-        self.shelf.keep(np.flatnonzero(self._epochs >= self.epoch), graded.scored.weights)
-        return EpochOutcome(graded.scored, Decision(self.epoch - 1))
+        self.shelf.keep(np.flatnonzero(self._epochs >= self.epoch), graded.predicted.weights)
+        return EpochOutcome(graded.predicted, Decision(self.epoch - 1))

@@ -1,8 +1,8 @@
-"""Learning: from an encoded block to the served answer, its score and the next decision."""
+"""Learning: from an encoded block to the served prediction, its score and the next decision."""
 
 from __future__ import annotations
 
 from streamnet.learning.learner import Learner
-from streamnet.learning.search.default_population import default_population
+from streamnet.selection.search.default_population import default_population
 
 __all__ = ("Learner", "default_population")

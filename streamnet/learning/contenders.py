@@ -1,7 +1,7 @@
-"""The contenders for serving: ensemble, champion, exported model and two baselines, scored on the
-same samples.
+"""Contenders for serving: ensemble, champion, portable model and two baselines.
 
-Also accumulates the errors behind the error curve and the drift watch.
+All are scored on the same samples. Also accumulates the errors behind the error curve and the drift
+watch.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ SERVABLE = ("ensemble", "champion")
 
 @final
 class Contenders:
-    """The ensemble, the champion alone, the model that would be taken home, and two baselines.
+    """The ensemble, the champion alone, the portable model, and two baselines.
 
-    The model is an ensemble too, of what needs no targets to answer.
+    The portable model is an ensemble of the candidates that predict without the last targets.
 
     Args:
-        members: The candidates at the start.
+        members: The initial candidates.
         task: Classification or regression.
-        window: Samples that the sliding measures look at.
-        fading: Factor of all earlier samples in the fading measures and in the ensembles.
-        margin: Share by which something else must be better to be chosen.
-        balanced: Whether the ensembles answer as if all labels were equally frequent.
+        window: Samples in the sliding metrics.
+        fading: Fading factor of the fading metrics and of the ensembles, in (0, 1].
+        margin: Relative improvement that is needed to switch.
+        balanced: Whether the ensembles predict as if all labels were equally frequent.
 
     >>> from streamnet.learning.learner import Learner
-    >>> Learner(task=Task.REGRESSION).server.alternatives.names
+    >>> Learner(task=Task.REGRESSION).serving.contenders.names
     ('ensemble', 'champion', 'model', 'mean', 'no_change')
     """
 
@@ -67,20 +67,21 @@ class Contenders:
         margin: float = 0.02,
         balanced: bool = False,
     ) -> None:
-        self.task = task
-        self._balanced = balanced
+        self.task: Task = task
         lagged = [member.settings.lags for member in members]
         portable = select_members(lagged)
         self._all_lagged = all(lagged)
         kind: type[Ensemble] | partial[LabelEnsemble] = NumberEnsemble
         if task is Task.CLASSIFICATION:
             kind = partial(LabelEnsemble, balanced=balanced)
-        # What looks at the last targets has to earn its weight: short streams can't afford it.
+        # Candidates with lags start without weight: short streams cannot afford to try them.
         count = len(members)
         self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=portable)
         self.model: Ensemble = kind(count, fading=fading, margin=margin, members=portable)
         self._link_ensembles()
-        self.scores = TrackMetrics(5, task=task, window=window, fading=fading, whole=True)
+        self.scores: TrackMetrics = TrackMetrics(
+            5, task=task, window=window, fading=fading, whole=True
+        )
         self._baselines: ClassificationBaselines | RegressionBaselines = (
             ClassificationBaselines() if task is Task.CLASSIFICATION else RegressionBaselines()
         )
@@ -91,41 +92,49 @@ class Contenders:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all tracks."""
+        """Names of all tracks."""
         return ("ensemble", "champion", "model", *self._baselines.names)
 
-    def say(self, answered: ScoringBatch) -> NDArray[np.float64]:
-        """What the ensemble answers to samples, each before it is learned: shares, or numbers.
+    def predict_then_learn(self, batch: ScoringBatch) -> NDArray[np.float64]:
+        """Return the ensemble's prediction for each sample, made before learning it.
 
-        Shape (1, n, ...), or (2, n, ...) with what the model answers, where that is reckoned along.
+        Probabilities or numbers, shape=(1, n, ...), or (2, n, ...) if the portable model's
+        predictions came out of the same computation.
         """
-        return _predict_then_learn(self.ensemble, answered)
+        return _predict_then_learn(self.ensemble, batch)
 
     def score(
-        self, answered: ScoringBatch, said: NDArray[np.float64], chosen: NDArray[np.int32]
+        self,
+        batch: ScoringBatch,
+        ensemble_predictions: NDArray[np.float64],
+        chosen: NDArray[np.int32],
     ) -> NDArray[Any]:
-        """What each would answer to samples, shape=(5, n, ...); all is scored and learned.
+        """Score all tracks and learn; return their predictions, shape=(5, n, ...).
 
         Args:
-            answered: The samples.
-            said: What `say` told of them, which is learned already.
-            chosen: shape=(n,): slot of the champion at each sample, -1 for none.
+            batch: The samples.
+            ensemble_predictions: What `predict_then_learn` returned for them.
+            chosen: Slot of the champion at each sample, -1 for none, shape=(n,).
         """
-        answers = np.zeros((5, *answered.answers.shape[1:]), answered.answers.dtype)
+        answers = np.zeros((5, *batch.answers.shape[1:]), batch.answers.dtype)
         if isinstance(self._baselines, ClassificationBaselines):
             width = answers.shape[2]
-            simple: NDArray[Any] = self._baselines.answers(answered.truth, answered.known, width)
+            baselines: NDArray[Any] = self._baselines.answers(batch.truth, batch.known, width)
         else:
-            simple = self._baselines.answers(answered.truth)
-        answers[ENSEMBLE] = said[0]
-        answers[MODEL] = said[1] if len(said) > 1 else _predict_then_learn(self.model, answered)[0]
-        answers[BASELINES[0] :] = simple
-        answers[CHAMPION] = _champion_predictions(answered.answers, chosen, simple[0])
-        self.scores.update(answered, answers)
+            baselines = self._baselines.answers(batch.truth)
+        answers[ENSEMBLE] = ensemble_predictions[0]
+        answers[MODEL] = (
+            ensemble_predictions[1]
+            if len(ensemble_predictions) > 1
+            else _predict_then_learn(self.model, batch)[0]
+        )
+        answers[BASELINES[0] :] = baselines
+        answers[CHAMPION] = _champion_predictions(batch.answers, chosen, baselines[0])
+        self.scores.update(batch, answers)
         return answers
 
     def start_from(self, state: dict[str, Any]) -> None:
-        """Begin with how a model's networks answered together; they are the candidates."""
+        """Start from the ensemble of a model whose networks are the candidates."""
         start = restore_ensemble(self.task, state)
         for ensemble in (self.ensemble, self.model):
             ensemble.adopt(start)
@@ -137,43 +146,43 @@ class Contenders:
         *,
         known: int,
         scale: tuple[float, float] | None,
-        alone: bool,
+        without_lags: bool,
     ) -> NDArray[Any]:
-        """One answer to each sample, which might be the next; nothing changes.
+        """Combine predictions for samples of which each might be the next; changes nothing.
 
         Args:
-            answers: Shares (candidates, n, labels), or numbers (candidates, n).
-            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
-            known: Labels known.
-            scale: Centre and spread of numbers; None for shares.
-            alone: By the model, not by the ensemble that knows the last targets.
+            answers: Probabilities (candidates, n, labels), or numbers (candidates, n).
+            alive: 0 where a prediction is not finite, shape=(candidates, n).
+            known: Number of known labels.
+            scale: Center and spread of the target; None for classification.
+            without_lags: Use the portable model instead of the ensemble.
         """
-        ensemble = self.model if alone else self.ensemble
+        ensemble = self.model if without_lags else self.ensemble
         if isinstance(ensemble, LabelEnsemble):
             return ensemble.answer(answers, alive, known)
         assert scale is not None
         return ensemble.answer(answers, alive, scale)
 
     def reset_slot(self, slot: int, member: Member) -> None:
-        """Another candidate takes a slot."""
+        """Put a new candidate into a slot."""
         self.ensemble.reset(slot)
-        self.model.reset(slot, member=self.portable(member))
+        self.model.reset(slot, member=self.is_portable(member))
 
     def discount_losses(self) -> None:
-        """The stream has changed: let what was learned before count less in the ensembles."""
+        """Let earlier losses count less in the ensembles, after a drift."""
         self.ensemble.discount_losses()
         self.model.discount_losses()
 
-    def portable(self, member: Member) -> bool:
-        """Whether a candidate is heard where nobody tells targets."""
+    def is_portable(self, member: Member) -> bool:
+        """Whether a candidate belongs to the portable model."""
         return self._all_lagged or not member.settings.lags
 
     def measures(self, track: int, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
-        """Every measure of a track by name."""
+        """Return all metrics of a track by name."""
         return self.scores.measures(track, horizon)
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
+        """Return everything needed to resume, bit for bit."""
         return {
             "ensemble": self.ensemble.export_state(),
             "model": self.model.export_state(),
@@ -182,77 +191,73 @@ class Contenders:
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the alternatives did whose state this is."""
+        """Resume from an exported state."""
         self.ensemble = restore_ensemble(self.task, state["ensemble"])
         self.model = restore_ensemble(self.task, state["model"])
-        for ensemble in (self.ensemble, self.model):
-            # An earlier release was not balanced, whatever the criterion.
-            if self._balanced and isinstance(ensemble, LabelEnsemble):
-                ensemble.balance()
         self.scores.evaluator = type(self.scores.evaluator).restore_state(state["scores"])
         self._link_ensembles()
         self._baselines = type(self._baselines).restore_state(state["baselines"])
 
 
-def _predict_then_learn(ensemble: Ensemble, answered: ScoringBatch) -> NDArray[np.float64]:
-    """What an ensemble answers, and with labels the one that goes with it, before it is learned."""
-    about = answered.answers, answered.alive, answered.truth
+def _predict_then_learn(ensemble: Ensemble, batch: ScoringBatch) -> NDArray[np.float64]:
+    """Predict each sample before learning it, for labels together with the linked ensemble."""
+    samples = batch.answers, batch.alive, batch.truth
     if isinstance(ensemble, LabelEnsemble):
-        return ensemble.serve_pair(*about, answered.known)
-    return ensemble.serve(*about, answered.center, answered.spread)[np.newaxis]
+        return ensemble.serve_pair(*samples, batch.known)
+    return ensemble.serve(*samples, batch.center, batch.spread)[np.newaxis]
 
 
 def _champion_predictions(
-    answers: NDArray[Any], chosen: NDArray[np.int32], instead: NDArray[Any]
+    answers: NDArray[Any], chosen: NDArray[np.int32], fallback: NDArray[Any]
 ) -> NDArray[Any]:
-    """The champion's answer to each sample; where nobody is able to answer, ``instead``."""
+    """Return the champion's prediction for each sample, ``fallback`` where there is none."""
     first = chosen[0]
     if first >= 0 and (len(chosen) == 1 or (chosen == first).all()):
-        alone: NDArray[Any] = answers[first]
-        return alone
-    found: NDArray[Any] = answers[np.maximum(chosen, 0), np.arange(len(chosen))]
-    silent = chosen < 0
-    found[silent] = instead[silent]
-    return found
+        single: NDArray[Any] = answers[first]
+        return single
+    predictions: NDArray[Any] = answers[np.maximum(chosen, 0), np.arange(len(chosen))]
+    missing = chosen < 0
+    predictions[missing] = fallback[missing]
+    return predictions
 
 
-_LARGEST = 1e300  # anything larger counts as this, so that sums stay finite
+_MAX_ERROR = 1e300  # larger errors are clipped, so that sums stay finite
 
 
 def accumulate_errors(
-    answered: ScoringBatch,
+    batch: ScoringBatch,
     answers: NDArray[Any],
     tracks: NDArray[np.int64],
     sums: NDArray[np.float64],
     scored: int,
     every: int,
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
-    """Add errors, one sample after the other, so that cuts change no bit of a sum.
+    """Add up errors sample by sample, so that the sums do not depend on how blocks are cut.
 
     An error is 1 for a wrong label and 0 for a right one, or the absolute error of a number.
 
     Args:
-        answered: The samples; those without a target are left out.
-        answers: Shares (tracks, n, outputs) or numbers (tracks, n).
-        tracks: shape=(3,), of what was served and of two baselines.
-        sums: shape=(3,), of these; changed.
-        scored: Samples summed before these.
-        every: Sums are noted whenever this many samples more were summed.
+        batch: The samples; those without a target are skipped.
+        answers: Probabilities (tracks, n, outputs) or numbers (tracks, n).
+        tracks: The served track and the two baselines, shape=(3,).
+        sums: Sum of their errors so far, shape=(3,); updated in place.
+        scored: Samples summed so far.
+        every: Samples between two recorded sums.
 
     Returns:
-        Samples summed by now; the sums that were noted, shape=(times, 3); and the loss of what was
-        served, shape=(n,): the error, of numbers in standard deviations, at most 1; NaN where a
-        sample was left out.
+        The new number of samples summed; the recorded sums, shape=(times, 3); and the loss of the
+        served predictions, shape=(n,): their error, of numbers in standard deviations and at most
+        1; NaN for skipped samples.
     """
     n = answers.shape[1]
-    notes = np.empty((n // every + 1, 3))
+    recorded = np.empty((n // every + 1, 3))
     losses = np.empty(n)
-    truth, others = answered.truth, (sums, scored, every, notes, losses)
+    truth, totals = batch.truth, (sums, scored, every, recorded, losses)
     if answers.ndim == 3:
-        now = _accumulate_label_errors(answers, tracks, truth, answered.known, *others)
+        now = _accumulate_label_errors(answers, tracks, truth, batch.known, *totals)
     else:
-        now = _accumulate_number_errors(answers, tracks, truth, answered.spread, *others)
-    return now, notes[: now // every - scored // every], losses
+        now = _accumulate_number_errors(answers, tracks, truth, batch.spread, *totals)
+    return now, recorded[: now // every - scored // every], losses
 
 
 @kernel
@@ -264,10 +269,10 @@ def _accumulate_label_errors(
     sums: NDArray[np.float64],
     scored: int,
     every: int,
-    notes: NDArray[np.float64],
+    recorded: NDArray[np.float64],
     losses: NDArray[np.float64],
 ) -> int:
-    noted = 0
+    records = 0
     for i in range(label.size):
         losses[i] = np.nan
         if label[i] < 0:
@@ -282,7 +287,7 @@ def _accumulate_label_errors(
             if t == 0:
                 losses[i] = wrong
         scored += 1
-        noted = _record_sums(sums, scored, every, notes, noted)
+        records = _record_sums(sums, scored, every, recorded, records)
     return scored
 
 
@@ -295,31 +300,31 @@ def _accumulate_number_errors(
     sums: NDArray[np.float64],
     scored: int,
     every: int,
-    notes: NDArray[np.float64],
+    recorded: NDArray[np.float64],
     losses: NDArray[np.float64],
 ) -> int:
-    noted = 0
+    records = 0
     for i in range(truth.size):
         losses[i] = np.nan
         if not np.isfinite(truth[i]):
             continue
         for t in range(3):
-            distance = min(abs(answers[tracks[t], i] - truth[i]), _LARGEST)
+            distance = min(abs(answers[tracks[t], i] - truth[i]), _MAX_ERROR)
             sums[t] += distance
             if t == 0:
                 losses[i] = min(distance / spread[i], 1.0)
         scored += 1
-        noted = _record_sums(sums, scored, every, notes, noted)
+        records = _record_sums(sums, scored, every, recorded, records)
     return scored
 
 
 @inlined
 def _record_sums(
-    sums: NDArray[np.float64], scored: int, every: int, notes: NDArray[np.float64], noted: int
+    sums: NDArray[np.float64], scored: int, every: int, recorded: NDArray[np.float64], records: int
 ) -> int:
-    """Note the sums if it is time to; returns how often that was done."""
+    """Record the sums if it is time to; return how many were recorded by now."""
     if scored % every == 0:
         for t in range(3):
-            notes[noted, t] = sums[t]
-        noted += 1
-    return noted
+            recorded[records, t] = sums[t]
+        records += 1
+    return records

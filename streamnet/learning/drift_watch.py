@@ -1,4 +1,4 @@
-"""The drift watch: detects when the loss of the served answers rises, and records when."""
+"""The drift watch: detects and records rises in the loss of the served predictions."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from streamnet.errors import ConfigurationError
 
 __all__ = ("MAX_EVENTS", "DriftEvent", "DriftWatch")
 
-MAX_EVENTS = 100  # that are kept
+MAX_EVENTS = 100  # events kept
 
 
 class DriftEvent(NamedTuple):
-    """A rise of the loss of what was served."""
+    """A rise in the loss of the served predictions."""
 
-    number: int  # of the sample at which it was noticed
-    since: int  # number of the sample from which on the loss is higher, by the detector's estimate
-    before: float  # mean loss, from 0 to 1, before that sample
-    after: float  # and since
+    number: int  # sample at which it was detected
+    since: int  # sample at which it began, as the detector estimates
+    before: float  # mean loss before ``since``, in [0, 1]
+    after: float  # mean loss since then
 
 
 @final
 class DriftWatch:
-    """Looks at a loss between 0 and 1 of every scored sample.
+    """Watches the loss of every scored sample for rises.
 
     Args:
-        detector: Name of the method, or "none".
+        detector: Name of the drift detector, or "none".
 
     Raises:
-        ConfigurationError: If there is no such detector.
+        ConfigurationError: If the detector is unknown.
 
     >>> watch = DriftWatch("hddm_a")
     >>> watch.add(0, np.repeat([0.1, 0.9], 500))
-    >>> watch.look()
+    >>> watch.check()
     True
     >>> (event,) = watch.events
     >>> 500 <= event.number < 520 and event.after > event.before
@@ -50,26 +50,26 @@ class DriftWatch:
                 f"drift is {detector!r}, but must be one of {', '.join((*DETECTORS, 'none'))}"
             )
         self.events: deque[DriftEvent] = deque(maxlen=MAX_EVENTS)
-        self.noticed = 0  # how often, also events that are not kept any more
-        self._waiting: list[tuple[int, NDArray[np.float64]]] = []  # that nobody has looked at
+        self.detections: int = 0  # including events no longer kept
+        self._pending: list[tuple[int, NDArray[np.float64]]] = []  # not checked yet
         self._detector: DriftDetector | None = None
         if detector != "none":
             self._detector = DETECTORS[detector]()
 
     def add(self, first: int, losses: NDArray[np.float64]) -> None:
-        """Keep losses, from 0 to 1 or NaN, of consecutive samples until `look` is called.
+        """Add the losses of consecutive samples, which the next `check` will see.
 
         Args:
             first: Number of the first sample.
-            losses: shape=(n,).
+            losses: Losses in [0, 1], or NaN for samples that were not scored, shape=(n,).
         """
         if self._detector is not None:
-            self._waiting.append((first, losses))
+            self._pending.append((first, losses))
 
-    def look(self) -> bool:
-        """Look at the losses that were kept, in order; whether a rise was noticed."""
-        numbers, losses = self._together()
-        self._waiting.clear()
+    def check(self) -> bool:
+        """Check the losses added since the last call, in order; return whether there was a rise."""
+        numbers, losses = self._concatenate_pending()
+        self._pending.clear()
         if self._detector is None or not losses.size:
             return False
         self._detector.update(losses)
@@ -79,36 +79,35 @@ class DriftWatch:
             number = int(numbers[change.position])
             since = _find_first_recent(scored, number, change.age)
             self.events.append(DriftEvent(number, since, change.before, change.after))
-        self.noticed += len(rises)
+        self.detections += len(rises)
         return bool(rises)
 
-    def _together(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The numbers of the samples that wait, and their losses."""
-        numbers = [np.arange(first, first + len(part)) for first, part in self._waiting]
-        losses = [part for _, part in self._waiting]
+    def _concatenate_pending(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        numbers = [np.arange(first, first + len(part)) for first, part in self._pending]
+        losses = [part for _, part in self._pending]
         return (
             np.concatenate((np.empty(0, np.int64), *numbers)),
             np.concatenate((np.empty(0), *losses)),
         )
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
-        numbers, losses = self._together()
+        """Return everything needed to resume, bit for bit."""
+        numbers, losses = self._concatenate_pending()
         return {
             "numbers": numbers,
             "losses": losses,
             "events": np.array(self.events, np.float64).reshape(-1, 4),
-            "noticed": self.noticed,
+            "detections": self.detections,
             "detector": None if self._detector is None else self._detector.export_state(),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the watch did whose state this is."""
-        self._waiting = [
+        """Resume from an exported state."""
+        self._pending = [
             (int(number), np.array([loss]))
             for number, loss in zip(state["numbers"], state["losses"], strict=True)
         ]
-        self.noticed = state["noticed"]
+        self.detections = state["detections"]
         self.events.clear()
         for number, since, before, after in state["events"].tolist():
             self.events.append(DriftEvent(int(number), int(since), before, after))
@@ -117,9 +116,9 @@ class DriftWatch:
 
 
 def _find_first_recent(scored: NDArray[np.int64], number: int, age: int) -> int:
-    """The first of the last ``age`` scored samples up to ``number``, as detectors count them.
+    """Return the first of the last ``age`` scored samples up to ``number``.
 
-    Those before the first of ``scored`` are not remembered: it is as if all of them were.
+    Which samples before the first of ``scored`` were scored is unknown: all are assumed to be.
     """
     place = int(np.searchsorted(scored, number)) - age + 1
     return int(scored[place]) if place >= 0 else max(int(scored[0]) + place, 0)

@@ -1,4 +1,4 @@
-"""Scoring of candidates' predictions: block by block, or deferred and scored many at a time."""
+"""Scoring of candidates' predictions: block by block, or deferred and scored in larger batches."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ __all__ = (
 
 @final
 class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
-    """Consecutive samples with all that it takes to judge what was said about them."""
+    """Predictions for consecutive samples, with the targets needed to score them."""
 
     first: int  # number of the first sample
-    answers: NDArray[Any]  # shares (candidates, n, outputs), or numbers (candidates, n)
-    alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a candidate had no finite answer
-    truth: NDArray[Any]  # shape=(n,): class numbers, -1 for none; or numbers, NaN for none
+    answers: NDArray[Any]  # probabilities (candidates, n, outputs), or numbers (candidates, n)
+    alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a prediction is not finite
+    truth: NDArray[Any]  # shape=(n,): class indices, -1 for none; or numbers, NaN for none
     known: NDArray[np.int32]  # this and the next two as in Encoded: empty for the other task
     center: NDArray[np.float64]
     spread: NDArray[np.float64]
 
 
-def build_scoring_batch(scored: Predicted, task: Task) -> ScoringBatch:
-    """A block as it is judged."""
-    encoded = scored.encoded
+def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
+    """Prepare a block for scoring."""
+    encoded = predicted.encoded
     return ScoringBatch(
-        scored.first,
-        decode_predictions(scored, task),
-        scored.answers.alive,
+        predicted.first,
+        decode_predictions(predicted, task),
+        predicted.answers.alive,
         encoded.label if task is Task.CLASSIFICATION else get_target_numbers(encoded),
         encoded.known,
         encoded.center,
@@ -59,106 +59,107 @@ def build_scoring_batch(scored: Predicted, task: Task) -> ScoringBatch:
 
 
 def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
-    """Parts that follow each other as one."""
+    """Join consecutive batches."""
     firsts, answers, alive, *targets = zip(*map(astuple, parts), strict=True)
     return ScoringBatch(
         firsts[0],
         # In C order, which numpy does not promise: kernels are compiled for no other.
         np.ascontiguousarray(np.concatenate(answers, axis=1)),
         np.ascontiguousarray(np.concatenate(alive, axis=1)),
-        # Of the other task there is nothing, over and over.
+        # Arrays of the other task are empty in every part.
         *(np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets),
     )
 
 
-def decode_predictions(scored: Predicted, task: Task) -> NDArray[Any]:
-    """Candidates' answers as a user understands them: shares, or numbers in the target's units.
+def decode_predictions(predicted: Predicted, task: Task) -> NDArray[Any]:
+    """Convert network outputs to probabilities, or to numbers in units of the target.
 
-    What stands for a candidate that gave no answer means nothing.
+    Values of candidates without a finite prediction are meaningless.
     """
-    outputs = scored.answers.outputs
+    outputs = predicted.answers.outputs
     if task is Task.CLASSIFICATION:
         return outputs
-    return scored.encoded.units.numbers(outputs[:, :, 0], scored.answers.logarithmic)
+    return predicted.encoded.units.numbers(outputs[:, :, 0], predicted.answers.logarithmic)
 
 
 def get_target_numbers(encoded: Encoded) -> NDArray[np.float64]:
-    """The numbers to predict, NaN where there is none; shape=(n,)."""
+    """Return the targets of a regression block, NaN where there is none; shape=(n,)."""
     target = encoded.block.target
     return np.full(len(encoded.block), np.nan) if target is None else target
 
 
-LARGE_BLOCK = (
-    64  # samples that come together need no others: joined, they would take their memory twice
-)
-MAX_SAMPLES = 256  # samples: to judge one more among so many takes no time to speak of
-MAX_CELLS = 1 << 20  # of answers: with many labels fewer samples are kept, for their memory
+# Larger blocks gain nothing from being joined, and would take their memory twice.
+LARGE_BLOCK = 64
+MAX_SAMPLES = 256  # samples per batch: one more costs hardly any time beyond this
+MAX_CELLS = 1 << 20  # predictions per batch, which bounds its memory with many labels
 
 
 @final
 class DeferredScoring:
-    """What is yet to be judged, in order.
+    """Batches that are yet to be scored, in order.
 
     >>> bool(DeferredScoring())
     False
     """
 
     def __init__(self) -> None:
-        self._answered: list[ScoringBatch] = []
-        self._said: list[NDArray[np.float64]] = []
+        self._batches: list[ScoringBatch] = []
+        self._predictions: list[NDArray[np.float64]] = []  # of the ensemble
         self._samples = self._cells = 0
 
     def __bool__(self) -> bool:
-        return bool(self._answered)
+        return bool(self._batches)
 
-    def fits(self, answered: ScoringBatch) -> bool:
-        """Whether samples can be judged together with these: room for labels may have grown."""
-        before = self._answered
-        return not before or before[0].answers.shape[2:] == answered.answers.shape[2:]
+    def fits(self, batch: ScoringBatch) -> bool:
+        """Whether a batch has as many outputs as the deferred ones."""
+        batches = self._batches
+        return not batches or batches[0].answers.shape[2:] == batch.answers.shape[2:]
 
-    def add(self, answered: ScoringBatch, said: NDArray[np.float64]) -> bool:
-        """Put off samples that come next after these and fit, and what `Alternatives.say` told.
+    def add(self, batch: ScoringBatch, ensemble_predictions: NDArray[np.float64]) -> bool:
+        """Defer the next batch, which must fit; return whether it is time to score all of them.
 
-        Returns whether it is time to judge them.
+        Args:
+            batch: The samples.
+            ensemble_predictions: What `Contenders.predict_then_learn` returned for them.
         """
-        self._answered.append(answered)
-        self._said.append(said)
-        self._samples += len(answered.truth)
-        self._cells += answered.answers.size
+        self._batches.append(batch)
+        self._predictions.append(ensemble_predictions)
+        self._samples += len(batch.truth)
+        self._cells += batch.answers.size
         return self._samples >= MAX_SAMPLES or self._cells >= MAX_CELLS
 
     def clear(self) -> None:
-        """Forget all."""
-        self._answered, self._said = [], []
+        """Drop all deferred batches."""
+        self._batches, self._predictions = [], []
         self._samples = self._cells = 0
 
-    def taken(self) -> tuple[ScoringBatch, NDArray[np.float64]]:
-        """All of them as one, of which there must be some; then none are left."""
-        answered, said = self._answered, self._said
+    def pop_all(self) -> tuple[ScoringBatch, NDArray[np.float64]]:
+        """Remove all deferred batches, of which there must be some, and return them as one."""
+        batches, predictions = self._batches, self._predictions
         self.clear()
-        if len(answered) == 1:  # as it is where somebody looks after each sample
-            return answered[0], said[0]
-        return concatenate_batches(answered), np.concatenate(said, axis=1)
+        if len(batches) == 1:  # the usual case if scores are read after every sample
+            return batches[0], predictions[0]
+        return concatenate_batches(batches), np.concatenate(predictions, axis=1)
 
 
 class Scored(NamedTuple):
-    """A block with the loss of every candidate at every sample."""
+    """A block with every candidate's loss at every sample."""
 
-    scored: Predicted
-    answered: ScoringBatch
-    losses: NDArray[np.float64]  # shape=(n, candidates); inf where none was scored
+    predicted: Predicted
+    batch: ScoringBatch
+    losses: NDArray[np.float64]  # shape=(n, candidates); inf where a sample was not scored
 
 
 @final
 class TrackMetrics:
-    """Measures of some tracks, for either task.
+    """Metrics of several tracks, for either task.
 
     Args:
-        tracks: How many are scored at once.
+        tracks: Number of tracks.
         task: Classification or regression.
-        window: Samples that the sliding measures look at.
-        fading: Factor of all earlier samples in the fading measures.
-        whole: Whether whole confusion matrices are kept.
+        window: Samples in the sliding metrics.
+        fading: Fading factor of the fading metrics, in (0, 1].
+        whole: Whether to keep complete confusion matrices.
 
     >>> sorted(TrackMetrics(1, task=Task.REGRESSION, window=100, fading=0.999).measures(0))
     ['mae', 'mape', 'r2', 'rmse']
@@ -167,7 +168,7 @@ class TrackMetrics:
     def __init__(
         self, tracks: int, *, task: Task, window: int, fading: float, whole: bool = False
     ) -> None:
-        self.task = task
+        self.task: Task = task
         self.evaluator: ClassificationEvaluator | RegressionEvaluator = (
             ClassificationEvaluator(tracks, window=window, fading=fading, whole=whole)
             if task is Task.CLASSIFICATION
@@ -175,31 +176,31 @@ class TrackMetrics:
         )
 
     def update(
-        self, answered: ScoringBatch, answers: NDArray[Any], alive: NDArray[np.uint8] | None = None
+        self, batch: ScoringBatch, answers: NDArray[Any], alive: NDArray[np.uint8] | None = None
     ) -> NDArray[np.float64]:
-        """Score answers to these samples; the loss of each track at each, shape=(n, tracks)."""
+        """Score predictions; return the loss of each track at each sample, shape=(n, tracks)."""
         if isinstance(self.evaluator, ClassificationEvaluator):
-            return self.evaluator.update(answers, answered.truth, answered.known, alive)
-        return self.evaluator.update(answers, answered.truth, alive)
+            return self.evaluator.update(answers, batch.truth, batch.known, alive)
+        return self.evaluator.update(answers, batch.truth, alive)
 
     def measures(self, track: int, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
-        """Every measure of a track by name."""
+        """Return all metrics of a track by name."""
         return self.evaluator.measures(track, horizon)
 
     def table(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, NDArray[np.float64]]:
-        """Every measure by name, each for all tracks at once, shape=(tracks,)."""
+        """Return all metrics by name, each an array of shape=(tracks,)."""
         return self.evaluator.table(horizon)
 
 
 @final
 class Evaluator:
-    """Scores candidates, sample by sample.
+    """Scores candidates sample by sample.
 
     Args:
-        candidates: How many there are.
+        candidates: Number of candidates.
         task: Classification or regression.
-        window: Samples that the sliding measures look at.
-        fading: Factor of all earlier samples in the fading measures.
+        window: Samples in the sliding metrics.
+        fading: Fading factor of the fading metrics, in (0, 1].
 
     >>> sorted(Evaluator(16, task=Task.REGRESSION).candidates.measures(15))
     ['mae', 'mape', 'r2', 'rmse']
@@ -208,28 +209,30 @@ class Evaluator:
     def __init__(
         self, candidates: int, *, task: Task, window: int = 1000, fading: float = 0.999
     ) -> None:
-        self.task = task
-        self.candidates = TrackMetrics(candidates, task=task, window=window, fading=fading)
+        self.task: Task = task
+        self.candidates: TrackMetrics = TrackMetrics(
+            candidates, task=task, window=window, fading=fading
+        )
 
-    def evaluate(self, scored: Predicted) -> Scored:
+    def evaluate(self, predicted: Predicted) -> Scored:
         """Score a block; samples of a later epoch are passed through unscored."""
-        for slot, _ in scored.joined:
+        for slot, _ in predicted.joined:
             self.candidates.evaluator.reset(slot)
-        answered = build_scoring_batch(scored, self.task)
-        n = len(answered.truth)
-        if n and scored.encoded.block.scored:
-            return Scored(scored, answered, self.losses(answered))
-        return Scored(scored, answered, np.full((n, len(answered.answers)), np.inf))
+        batch = build_scoring_batch(predicted, self.task)
+        n = len(batch.truth)
+        if n and predicted.encoded.block.scored:
+            return Scored(predicted, batch, self.losses(batch))
+        return Scored(predicted, batch, np.full((n, len(batch.answers)), np.inf))
 
-    def losses(self, answered: ScoringBatch) -> NDArray[np.float64]:
-        """Score samples; the loss of each candidate at each, shape=(n, candidates)."""
-        return self.candidates.update(answered, answered.answers, answered.alive)
+    def losses(self, batch: ScoringBatch) -> NDArray[np.float64]:
+        """Score samples; return the loss of each candidate at each, shape=(n, candidates)."""
+        return self.candidates.update(batch, batch.answers, batch.alive)
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
+        """Return everything needed to resume, bit for bit."""
         return {"candidates": self.candidates.evaluator.export_state()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the evaluator did whose state this is."""
+        """Resume from an exported state."""
         kind = type(self.candidates.evaluator)
         self.candidates.evaluator = kind.restore_state(state["candidates"])

@@ -20,8 +20,6 @@ from streamnet.learning.evaluator import (
     Evaluator,
     build_scoring_batch,
 )
-from streamnet.learning.search.default_population import default_population
-from streamnet.learning.search.evolution import Evolution
 from streamnet.learning.serving import Served, ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.learning.validation import check_candidates, check_part
@@ -30,42 +28,46 @@ from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Task
 from streamnet.selection.champion import Selector
 from streamnet.selection.criteria import SampleLoss
+from streamnet.selection.search.default_population import default_population
+from streamnet.selection.search.evolution import Evolution
 from streamnet.settings.candidate import CandidateSettings
-from streamnet.settings.encoder import SINCE, has_raw_target
+from streamnet.settings.encoder import has_raw_target
 from streamnet.validation import check_seed
 
 __all__ = ("ROUND", "Learner", "build_model", "check_transforms")
 
-ROUND = 1024
-LAGS = {Task.CLASSIFICATION: 2, Task.REGRESSION: 3}  # last targets that candidates may look at
+ROUND = 1024  # samples
+LAGS = {Task.CLASSIFICATION: 2, Task.REGRESSION: 3}  # last targets given to candidates with lags
 _NO_CANDIDATE = "no sample was learned by a candidate with a finite network"
 
 
 @final
 class Learner:
-    """The four parts that turn blocks into a champion.
+    """Learns blocks with a population of candidates, in the calling thread.
 
     Args:
         task: Classification or regression.
-        candidates: Settings of each; None is `default_population`.
-        seed: Key of all random numbers.
-        dtype: float32 or float64, of the networks.
-        window: Samples that the sliding measures look at.
-        fading: Factor of all earlier samples in the fading measures and in the champion's choice.
-        margin: Share by which a challenger must be better at the start of the stream.
-        alpha: Level of the test by which one becomes champion later on, see `Selector`.
-        serve: "ensemble" answers with all candidates together, "champion" with the best one alone.
-        criterion: By what the champion is chosen; None: log_loss, of numbers mae. See `SampleLoss`.
-            One that is balanced makes the ensemble answer as if classes were equally frequent.
-        drift: Detector of drift in the loss of what is served, see `DriftWatch`, or "none".
+        candidates: Settings of each candidate; None uses `default_population`.
+        seed: Random seed.
+        dtype: Type of the weights, float32 or float64.
+        window: Samples in the sliding metrics.
+        fading: Fading factor of the fading metrics and of the champion's selection, in (0, 1].
+        margin: Relative improvement that a challenger needs early in the stream.
+        alpha: Significance level of the test for a new champion later on, see `Selector`.
+        serve: "ensemble" serves all candidates combined, "champion" the best one alone.
+        criterion: Criterion by which the champion is selected, see `SampleLoss`; None is log_loss
+            for classification and mae for regression. With a balanced one the ensemble predicts as
+            if classes were equally frequent.
+        drift: Drift detector for the loss of the served predictions, see `DriftWatch`, or "none".
         encoder: Settings of the encoder.
-        evolution: Settings of the search for better candidates; None is no search among
-            ``candidates`` that were given.
-        start: Model to go on learning: its networks are the candidates, with their weights and
-            dtype, its encoder and its ensemble go on. Optimizers and scores begin anew.
+        evolution: Settings of the search for better candidates; None disables it if ``candidates``
+            are given.
+        start: Model to continue learning from: its networks become the candidates, with their
+            weights and dtype, and its encoder and ensemble are kept. Optimizers and metrics start
+            from zero.
 
     Raises:
-        ConfigurationError: If a setting breaks its rule.
+        ConfigurationError: If a setting is invalid.
 
     >>> from streamnet.sources.columns import Columns
     >>> from streamnet.sources.rows import RowReader
@@ -101,19 +103,21 @@ class Learner:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
             candidates = [network.settings for network in start.networks]
             dtype = start.networks[0].dtype
-        found = default_population(encoder=encoder) if candidates is None else candidates
-        settings = [given.for_task(Task(task)) for given in found]
+        settings = [
+            one.for_task(Task(task))
+            for one in (default_population(encoder=encoder) if candidates is None else candidates)
+        ]
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
         self.task = Task(task)
         self._regression = self.task is Task.REGRESSION
         self.seed = seed = check_seed(seed)
-        lags = LAGS[self.task] if any(given.lags for given in settings) else 0
+        lags = LAGS[self.task] if any(one.lags for one in settings) else 0
         if start is None:
-            given = {"lags": lags, **(encoder or {})}
-            if given.get("autoencoder") is not None:
-                given["autoencoder"] = {"seed": seed, **given["autoencoder"]}
-            self.encoder = Encoder(task=self.task, **given)
+            options = {"lags": lags, **(encoder or {})}
+            if options.get("autoencoder") is not None:
+                options["autoencoder"] = {"seed": seed, **options["autoencoder"]}
+            self.encoder = Encoder(task=self.task, **options)
         else:
             self.encoder = start.encoder()
             self.encoder.inherit()
@@ -124,7 +128,7 @@ class Learner:
         count = len(settings)
         self._evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
         balanced = SampleLoss(self.task, criterion).balanced
-        self._server = ServingStage(
+        self._serving = ServingStage(
             self.trainer.population.members,
             task=self.task,
             selector=Selector(count, fading=fading, margin=margin, alpha=alpha),
@@ -141,143 +145,141 @@ class Learner:
             fading=fading,
         )
         if start is not None:
-            self._server.alternatives.start_from(start.together)
+            self._serving.contenders.start_from(start.ensemble_state)
         self._deferred = DeferredScoring()
 
     @property
     def evaluator(self) -> Evaluator:
-        """The evaluator, after it has scored all that was learned."""
-        self.judge()
+        """The evaluator, with everything scored that was learned."""
+        self.score_deferred()
         return self._evaluator
 
     @property
-    def server(self) -> ServingStage:
-        """The server, after it has judged all that was learned."""
-        self.judge()
-        return self._server
+    def serving(self) -> ServingStage:
+        """The serving stage, with everything scored that was learned."""
+        self.score_deferred()
+        return self._serving
 
     def learn(self, block: Block, *, ends_round: bool = False) -> Served:
-        """Take a block, of which no sample lies beyond the round's end, through all four parts."""
+        """Predict, score and learn a block, none of whose samples lies beyond the round's end."""
         encoded = self.encoder.encode(block)
-        ending = self.encoder.snapshot() if ends_round else None
-        served = self.server.serve(self.evaluator.evaluate(self.trainer.learn(encoded, ending)))
+        encoder_after = self.encoder.snapshot() if ends_round else None
+        predicted = self.trainer.learn(encoded, encoder_after)
+        served = self.serving.serve(self.evaluator.evaluate(predicted))
         if served.decision is not None:
             self.trainer.decide(served.decision)
         return served
 
-    def take(self, block: Block, *, ends_round: bool = False) -> None:
-        """Learn a block as `learn` does; if it is small and can wait, judge it later, with others.
+    def learn_deferred(self, block: Block, *, ends_round: bool = False) -> None:
+        """Learn a block like `learn`, but defer the scoring of small blocks if possible.
 
-        The ensemble has learned it at once. `judge` makes up for the rest before anything that
-        depends on it: whoever asks for the evaluator or the server gets them up to date. So asking
-        changes the learner, too: one thread at a time may, and after an exception nobody.
+        The ensemble learns at once. `score_deferred` does the rest before anything that depends on
+        it: the properties ``evaluator`` and ``serving`` call it. Reading these therefore changes
+        the learner, so only one thread at a time may, and none after an exception.
         """
         plain = block.scored and not ends_round and not self.trainer.at_start
-        if not plain or not self._server.ensemble or len(block) >= LARGE_BLOCK:
+        if not plain or not self._serving.serves_ensemble or len(block) >= LARGE_BLOCK:
             self.learn(block, ends_round=ends_round)
             return
-        answered = build_scoring_batch(
-            self.trainer.learn(self.encoder.encode(block), None), self.task
-        )
-        if not self._deferred.fits(answered):
-            self.judge()
-        if self._deferred.add(answered, self._server.alternatives.say(answered)):
-            self.judge()
+        batch = build_scoring_batch(self.trainer.learn(self.encoder.encode(block), None), self.task)
+        if not self._deferred.fits(batch):
+            self.score_deferred()
+        if self._deferred.add(batch, self._serving.contenders.predict_then_learn(batch)):
+            self.score_deferred()
 
-    def judge(self) -> None:
-        """Judge what `take` has put off."""
+    def score_deferred(self) -> None:
+        """Score the blocks whose scoring `learn_deferred` has deferred."""
         if self._deferred:
-            answered, said = self._deferred.taken()
-            self._server.judge(answered, self._evaluator.losses(answered), said)
+            batch, predictions = self._deferred.pop_all()
+            self._serving.score(batch, self._evaluator.losses(batch), predictions)
 
     def model(self) -> Model:
-        """What is served, as it is now, but for what only helps while targets are told.
+        """Build a portable model of what is served now.
 
-        The champion alone, or the ensemble of all that need no last targets, the champion first.
+        Contains the champion alone, or all candidates without lags, the champion first.
 
         Raises:
-            NoCandidateError: If nothing was learned, or no candidate has a finite network.
+            NoCandidateError: If nothing was learned, or no candidate has finite weights.
         """
-        slot, snapshot = self.leader()
-        return build_model(snapshot, self.about(slot))
+        slot, snapshot = self.best_snapshot()
+        return build_model(snapshot, self.model_metadata(slot))
 
     @property
     def ready(self) -> bool:
-        """Whether there are networks to ask: of samples that were learned, or of a start."""
+        """Whether there are networks to predict with, from learned samples or a start model."""
         return self.trainer.population.capacity.outputs > 0
 
-    def best(self) -> int:
-        """Slot of the champion, or of the best that is healthy.
+    def best_slot(self) -> int:
+        """Return the slot of the champion, or of the best healthy candidate.
 
         Raises:
             NoCandidateError: If there is none.
         """
-        for slot in self._ranked():
+        for slot in self._rank_slots():
             return slot
         raise NoCandidateError(_NO_CANDIDATE)
 
-    def leader(self) -> tuple[int, Snapshot]:
-        """Like `best`, but surely with a finite network, of which this is a copy.
+    def best_snapshot(self) -> tuple[int, Snapshot]:
+        """Return the best slot whose weights are finite, with a copy of its model's networks.
 
-        The last sample may have broken a network without anybody having asked it since.
+        Unlike `best_slot`, this checks the weights themselves: the last sample may have broken a
+        network that has not predicted since.
 
         Raises:
             NoCandidateError: If there is none.
         """
         finite = self.trainer.population.find_finite_slots()
-        for slot in self._ranked():
+        for slot in self._rank_slots():
             if slot in finite:
-                emission = self.server.emission(slot, finite)
-                return slot, self.trainer.snapshot(emission, self.encoder.snapshot())
+                composition = self.serving.compose_model(slot, finite)
+                return slot, self.trainer.snapshot(composition, self.encoder.snapshot())
         raise NoCandidateError(_NO_CANDIDATE)
 
-    def answer(self, block: Block, *, alone: bool = False) -> NDArray[Any]:
-        """What would be served for samples of which each might be the next; nothing changes.
+    def predict(self, block: Block, *, without_lags: bool = False) -> NDArray[Any]:
+        """Predict samples of which each might be the next; changes nothing.
 
         Args:
             block: The samples.
-            alone: Answer like the model to take home, which does not look at the last targets:
-                the samples may come from anywhere.
+            without_lags: Predict like the portable model, which ignores the last targets; for
+                samples from anywhere.
 
         Returns:
-            Shares (n, labels), or numbers (n,); NaN where there is no finite answer.
+            Probabilities (n, labels), or numbers (n,); NaN where there is no finite prediction.
 
         Raises:
-            SchemaError: If a column's kind is not the one it had when it first came.
-            NoCandidateError: If the champion alone is served, and there is none.
+            SchemaError: If the kind of a column has changed.
+            NoCandidateError: If the champion is served, and there is none.
         """
         inputs = self.encoder.transform(block)
-        # The ensemble has learned what is yet to be judged; the model has not.
-        server, population = self.server if alone else self._server, self.trainer.population
+        # The ensemble has learned the deferred samples already; the portable model has not.
+        serving = self.serving if without_lags else self._serving
+        population = self.trainer.population
         known = len(self.encoder.labels)
-        slot = None if server.ensemble else self.best()
-        said = population.answer(slot, self.trainer.number, inputs, max(known, 1))
-        answers: NDArray[Any] = said.outputs
+        slot = None if serving.serves_ensemble else self.best_slot()
+        outputs = population.answer(slot, self.trainer.number, inputs, max(known, 1))
+        answers: NDArray[Any] = outputs.outputs
         scale = None
         if self._regression:
-            answers = self.encoder.units.numbers(answers[:, :, 0], said.logarithmic)
+            answers = self.encoder.units.numbers(answers[:, :, 0], outputs.logarithmic)
             scale = self.encoder.scale
-        if server.ensemble:
-            found = server.alternatives.combine(
-                answers, said.alive, known=known, scale=scale, alone=alone
+        if serving.serves_ensemble:
+            predictions = serving.contenders.combine(
+                answers, outputs.alive, known=known, scale=scale, without_lags=without_lags
             )
         else:
-            found = answers[0]
-            found[said.alive[0] == 0] = np.nan
-        return found if self._regression else found[:, : max(known, 1)]
+            predictions = answers[0]
+            predictions[outputs.alive[0] == 0] = np.nan
+        return predictions if self._regression else predictions[:, : max(known, 1)]
 
-    def _ranked(self) -> Iterator[int]:
-        """Slots that may be champion, healthy and not new: the champion, then by faded loss.
-
-        Before the first sample, those of the model that was started from, in its order.
-        """
+    def _rank_slots(self) -> Iterator[int]:
+        """Yield slots by rank; before the first sample, those of the start model in its order."""
         if self.trainer.number == 0 and self.ready:
             yield from range(len(self.trainer.population.members))
-        yield from self.server.ranked(self.trainer.population.healthy)
+        yield from self.serving.rank_slots(self.trainer.population.healthy)
 
-    def about(self, slot: int) -> dict[str, Any]:
-        """What a model says of itself besides its network."""
-        member = self.server.members[slot]
+    def model_metadata(self, slot: int) -> dict[str, Any]:
+        """Return the metadata of a model led by the candidate in a slot."""
+        member = self.serving.members[slot]
         scores = self.evaluator.candidates.measures(slot)
         return {
             "candidate": member.serial,
@@ -285,23 +287,23 @@ class Learner:
             "samples": self.trainer.number,
             "seed": self.seed,
             "scores": nan_to_none(scores),
-            "served": nan_to_none(self.server.measures()),
+            "served": nan_to_none(self.serving.measures()),
         }
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
+        """Return everything needed to resume, bit for bit."""
         return {
             "encoder": self.encoder.export_state(),
             "trainer": self.trainer.export_state(),
             "evaluator": self.evaluator.export_state(),
-            "server": self.server.export_state(),
+            "serving": self.serving.export_state(),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the learner did whose state this is, which had the same settings.
+        """Resume from the exported state of a learner with the same settings.
 
         Raises:
-            StateError: If a setting of the encoder is not as it was.
+            StateError: If a setting of the encoder differs.
         """
         encoder = Encoder.restore_state(state["encoder"])
         _check_unchanged(encoder.settings, self.encoder.settings)
@@ -309,11 +311,11 @@ class Learner:
         self.encoder = encoder
         self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
         self._evaluator.restore_state(state["evaluator"])
-        self._server.restore_state(state["server"])
+        self._serving.restore_state(state["serving"])
 
 
 def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:
-    """Refuse a model that is for something else, and settings that it brings itself."""
+    """Refuse a model for another task, and settings that the model itself determines."""
     if not isinstance(start, Model):
         raise ConfigurationError(f"start is {start!r}, but must be a Model")
     if start.task is not Task(task):
@@ -324,10 +326,10 @@ def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:
 
 
 def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) -> None:
-    """Refuse to transform targets that are to be learned as they are.
+    """Refuse target transforms if the encoder leaves targets unscaled.
 
     Raises:
-        ConfigurationError: If a candidate does.
+        ConfigurationError: If a candidate has one.
     """
     for settings in candidates:
         if settings.target_transform != "none" and has_raw_target(encoder.settings):
@@ -340,14 +342,17 @@ def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) 
 def _check_unchanged(before: dict[str, Any], now: dict[str, Any]) -> None:
     for name in before | now:
         old, new = before.get(name), now.get(name)
-        if old is None and new == SINCE.get(name):
-            continue
         if old != new:
             raise StateError(f"{name} of the encoder is {new}, but was {old}")
 
 
 def build_model(snapshot: Snapshot, about: dict[str, Any]) -> Model:
-    """The model that a snapshot is."""
+    """Build a model from a snapshot.
+
+    Args:
+        snapshot: The networks and their encoder.
+        about: Metadata of the model.
+    """
     networks = snapshot.networks()
     _, weights = networks[0]
     return Model(

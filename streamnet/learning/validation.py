@@ -1,4 +1,4 @@
-"""Validation of keyword settings: unknown names are rejected together with the list of known ones."""
+"""Validation of keyword settings: errors for unknown names list the known ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from streamnet.errors import ConfigurationError
 from streamnet.features.encoder import Encoder
-from streamnet.learning.search.evolution import Evolution
+from streamnet.selection.search.evolution import Evolution
 from streamnet.settings.candidate import CandidateSettings
 
 __all__ = ("check_candidates", "check_part", "check_settings")

@@ -1,6 +1,6 @@
-"""Warm-up: compile the kernels, or load them from the cache, before the first sample arrives.
+"""Warm-up: compiles the kernels, or loads them from the cache, before the first sample arrives.
 
-On a cold cache a second process compiles the slowest kernel in parallel.
+With a cold cache, a second process compiles the slowest kernel in parallel.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = (
 )
 
 
-TIMEOUT = 60.0  # seconds after which a helper is not waited for any more
+TIMEOUT = 60.0  # seconds to wait for a compile process
 PROGRAM = """
 import json, sys
 sys.path[:] = {path}
@@ -48,7 +48,7 @@ from {module} import {name}
 
 
 def count_processors() -> int:
-    """On how many this process may run."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -56,27 +56,27 @@ def count_processors() -> int:
 
 @final
 class CompileProcess:
-    """Another process that calls a function, to fill the cache of kernels.
+    """A child process that calls a function to fill the kernel cache.
 
-    Where it can't be started, or fails, they are compiled here, as they would have been without it.
-    It ends when this process does, however that ends.
+    If it fails or cannot be started, this process compiles the kernels itself. It never outlives
+    this process.
 
     Args:
-        work: A function of a module.
-        arguments: What it is called with: what JSON can hold.
+        work: Function at the top level of a module.
+        arguments: Positional arguments for it, JSON-serializable.
     """
 
     def __init__(self, work: Callable[..., object], *arguments: object) -> None:
         self._process = _start_process(work, arguments)
 
     def wait(self) -> None:
-        """Wait until it is done."""
+        """Wait until the process has finished, at most `TIMEOUT` seconds."""
         if self._process is not None:
             with suppress(TimeoutExpired):
                 self._process.wait(TIMEOUT)
 
     def end(self) -> None:
-        """End it, whatever it is at; to be called in any case, and no harm if it is again."""
+        """Kill the process and release its resources; must be called, and may be repeatedly."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -84,24 +84,24 @@ class CompileProcess:
 
 def _start_process(work: Callable[..., object], arguments: Sequence[object]) -> Popen[bytes] | None:
     if not Path(sys.executable or "").name.startswith("python"):
-        return None  # a program that Python is a part of, and that would start once more
+        return None  # Python is embedded in another program, which would start again
     try:
         program = PROGRAM.format(
-            # What was imported here, and nothing that lies where the helper starts.
+            # The parent's path, without the directory that the child starts in.
             path=sys.path,
             module=work.__module__,
             name=work.__name__,
             arguments=repr(json.dumps(arguments)),
         )
         command = [sys.executable, "-c", program]
-        # This interpreter with a program of ours.
+        # This interpreter, running a program of our own.
         return Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)  # noqa: S603
-    except (OSError, TypeError):  # no room for another process, or a setting of a type of its own
+    except (OSError, TypeError):  # no more processes possible, or an argument is not JSON
         return None
 
 
 def end_with_parent() -> None:
-    """In a helper: end once nobody holds the other end of the pipe any more."""
+    """In a child process: exit when the parent closes its end of the pipe, or dies."""
 
     def wait() -> None:
         os.read(0, 1)
@@ -110,7 +110,7 @@ def end_with_parent() -> None:
     Thread(target=wait, daemon=True).start()
 
 
-_LOCK = Lock()  # several models of a daemon start at a time, and the first one compiles for all
+_LOCK = Lock()  # if a daemon's models start at once, the first compiles for all of them
 
 
 def warm_up(
@@ -119,40 +119,41 @@ def warm_up(
     encoder: dict[str, Any] | None = None,
     *,
     kinds: Collection[Kind] = (),
-    ahead: CompileProcess | None = None,
+    background: CompileProcess | None = None,
 ) -> bool:
-    """Take a few made-up samples through every stage: seconds at first, then a fraction of one.
+    """Run a few synthetic samples through every stage, so that all kernels are compiled.
 
-    The kernel that learns takes longer to compile than all others. The first time of all another
-    process compiles it meanwhile, if there is a processor for it.
+    Takes seconds with a cold cache, then a fraction of a second. The training kernel takes longer
+    to compile than all others together: with a cold cache and a second processor, a child process
+    compiles it in parallel.
 
     Args:
         task: Classification or regression.
-        dtype: Of the networks.
+        dtype: Type of the weights, float32 or float64.
         encoder: Settings of the encoder.
-        kinds: Of the columns, besides numbers and categories.
-        ahead: What `start_compiling` began, whoever ends it.
+        kinds: Kinds of columns besides numbers and categories.
+        background: What `start_compiling` returned; the caller ends it.
 
     Returns:
-        True: kernels are ready.
+        True, once the kernels are ready.
     """
     with _LOCK:
-        helper = start_compiling(dtype) if ahead is None else ahead
-        if helper is not None:
+        process = start_compiling(dtype) if background is None else background
+        if process is not None:
             try:
-                _run_stages(task, dtype, encoder, kinds, learns=False)
-                helper.wait()
+                _run_stages(task, dtype, encoder, kinds, trains=False)
+                process.wait()
             finally:
-                if ahead is None:
-                    helper.end()
-        _run_stages(task, dtype, encoder, kinds, learns=True)
+                if background is None:
+                    process.end()
+        _run_stages(task, dtype, encoder, kinds, trains=True)
     return True
 
 
 def start_compiling(dtype: str = "float32") -> CompileProcess | None:
-    """Begin with the kernel that learns, in another process, while it is yet to be known what.
+    """Start compiling the training kernel in a child process, before the task is known.
 
-    None where it was compiled before, or where there is one processor alone.
+    Returns None if the kernel is cached, or if there is only one processor.
     """
     return (
         CompileProcess(_compile_learning, dtype)
@@ -162,7 +163,7 @@ def start_compiling(dtype: str = "float32") -> CompileProcess | None:
 
 
 def needs_compiling() -> bool:
-    """Whether the kernel that learns, which takes longest, is yet to be compiled."""
+    """Whether the training kernel, the slowest to compile, is missing from the cache."""
     return not is_cached(learn)
 
 
@@ -172,26 +173,26 @@ def _run_stages(
     encoder: dict[str, Any] | None,
     kinds: Collection[Kind],
     *,
-    learns: bool,
+    trains: bool,
 ) -> None:
-    """Take samples through every stage; without ``learns`` the answers are made up as well."""
+    """Run samples through every stage; without ``trains``, with constant predictions."""
     learner = Learner(task=task, candidates=_candidates(encoder), dtype=dtype, encoder=encoder)
     trainer = learner.trainer
     encoded = learner.encoder.encode(_block(task, kinds))
     job = trainer.begin(encoded)
-    if learns:
+    if trains:
         trainer.run(job)
     else:
         job.answers.outputs.fill(0.5)
         job.answers.alive.fill(1)
-    scored = trainer.finish(encoded, job, learner.encoder.snapshot())
-    learner.server.serve(learner.evaluator.evaluate(scored))
+    predicted = trainer.finish(encoded, job, learner.encoder.snapshot())
+    learner.serving.serve(learner.evaluator.evaluate(predicted))
     learner.model()
-    ADWIN().update(np.repeat([0.0, 1.0], 100))  # until it forgets
+    ADWIN().update(np.repeat([0.0, 1.0], 100))  # until it drops part of its window
 
 
 def _compile_learning(dtype: str) -> None:
-    """Learn a sample without any of the other stages; kernels are the same for both tasks."""
+    """Train on one sample without the other stages; both tasks use the same kernels."""
     task = Task.CLASSIFICATION
     settings = [candidate.for_task(task) for candidate in _candidates(None)]
     population = Population(settings, task=task, dtype=dtype)
@@ -204,7 +205,7 @@ def _compile_learning(dtype: str) -> None:
 def _candidates(encoder: dict[str, Any] | None) -> list[CandidateSettings]:
     transform = "none" if has_raw_target(encoder) else "log"
     return [
-        # A layer that fills whole vectors, and one that does not: these are kernels of their own.
+        # One layer that fills whole vectors and one that does not: they use different kernels.
         CandidateSettings(hidden=(16,), lags=True),
         CandidateSettings(hidden=(4,), target_transform=transform),
     ]

@@ -217,7 +217,7 @@ class OnlineEstimator(ScikitLearnEstimator):
                 left = ROUND - learner.trainer.number % ROUND
                 stop = min(size, start + left)
                 part = block if stop - start == size else block.part(start, stop)
-                learner.take(part, ends_round=stop - start == left)
+                learner.learn_deferred(part, ends_round=stop - start == left)
                 start = stop
             self._note(block, targets, first)
         except BaseException as error:
@@ -253,7 +253,7 @@ class OnlineEstimator(ScikitLearnEstimator):
 
     def _scored_learner(self) -> Learner:
         """The learner, after it has judged all that it learned."""
-        judge = self._learner.judge  # which a broken one refuses
+        judge = self._learner.score_deferred  # which a broken one refuses
         with self._whole():
             judge()
         return self._learner
@@ -291,7 +291,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             if not self._learner.ready:
                 return None
             try:
-                found = self._learner.answer(self._ask((x,), 0, 1))[0].tolist()
+                found = self._learner.predict(self._ask((x,), 0, 1))[0].tolist()
             except NoCandidateError:
                 return None
         # No sum is finite with a number in it that is not.
@@ -311,7 +311,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             for start in range(0, len(rows), BLOCK_SIZE):
                 block = self._ask(rows[start : start + BLOCK_SIZE], start, len(rows))
                 with suppress(NoCandidateError):
-                    found[start : start + BLOCK_SIZE] = learner.answer(block, alone=True)
+                    found[start : start + BLOCK_SIZE] = learner.predict(block, without_lags=True)
             return found
 
     def _ask(self, rows: Sequence[Sample], start: int, total: int) -> Block:
@@ -347,13 +347,13 @@ class OnlineEstimator(ScikitLearnEstimator):
         a little from measures of what `predict_one` said of it, which changes nothing.
         """
         with self._lock:
-            return self._scored_learner().server.measures()
+            return self._scored_learner().serving.measures()
 
     @property
     def champion(self) -> CandidateSettings | None:
         """Settings of the candidate that answers now; None before the first sample."""
         with self._lock:
-            member = self._scored_learner().server.champion
+            member = self._scored_learner().serving.champion
         return None if member is None else member.settings
 
     def export_state(self) -> dict[str, Any]:

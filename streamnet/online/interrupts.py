@@ -1,4 +1,4 @@
-"""Interrupted learning: Ctrl-C is deferred until a change is complete; other exceptions leave a marker."""
+"""Interrupted learning: defers Ctrl-C until a change is complete, and marks broken estimators."""
 
 from __future__ import annotations
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from streamnet.durability.checkpoint import StateDict
 from streamnet.features.encoder import EncoderSnapshot
 from streamnet.learning.serving import ServingStage
-from streamnet.learning.trainer import Decision, ModelComposition, Snapshot, Trainer
+from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.pipeline.outputs.sinks import ResumableSink
+from streamnet.selection.decisions import Decision, ModelComposition
 
 __all__ = (
     "Barrier",
@@ -51,7 +52,7 @@ class Barrier:
         """The state of all stages, once the barrier has passed them."""
         assert self.encoder is not None
         parts = dict(self.parts)
-        learner = {name: parts.pop(name) for name in ("trainer", "evaluator", "server")}
+        learner = {name: parts.pop(name) for name in ("trainer", "evaluator", "serving")}
         return {
             "reading": self.reading,
             "learner": {"encoder": self.encoder.materialize(), **learner},
@@ -93,17 +94,17 @@ class Glance:
             everyone = ModelComposition(self._slots[0], self._slots, None)
             self._all = trainer.snapshot(everyone, self.encoder)
 
-    def select_served(self, server: ServingStage) -> None:
+    def select_served(self, serving: ServingStage) -> None:
         """Decide who answers, and how they answer together."""
         if self._all is None:
             return
         place = {slot: number for number, slot in enumerate(self._slots)}
-        champion = next((slot for slot in server.ranked(self._healthy) if slot in place), None)
+        champion = next((slot for slot in serving.rank_slots(self._healthy) if slot in place), None)
         if champion is None:
             return
-        emission = server.emission(champion, self._slots)
+        composition = serving.compose_model(champion, self._slots)
         self.snapshot = self._all._replace(
-            member=server.members[champion],
-            copies=tuple(self._all.copies[place[slot]] for slot in emission.slots),
-            ensemble=emission.ensemble,
+            member=serving.members[champion],
+            copies=tuple(self._all.copies[place[slot]] for slot in composition.slots),
+            ensemble=composition.ensemble,
         )

@@ -76,7 +76,7 @@ def build_warmup(
 ) -> Callable[[], Awaitable[bool]]:
     """`warm_up` for these columns, with what `compile_in_background` gave; it may be left alone."""
     kinds = [kind for _, kind in fields]
-    work = partial(warm_up, task, dtype, encoder, kinds=kinds, ahead=ahead)
+    work = partial(warm_up, task, dtype, encoder, kinds=kinds, background=ahead)
     return partial(run_abandonable, work)
 
 
@@ -112,7 +112,7 @@ def build_first_barrier(reader: Reader, learner: Learner, recorder: Recorder) ->
         "limit": recorder.rejections.limit.export_state(),
         "trainer": learner.trainer.export_state(),
         "evaluator": learner.evaluator.export_state(),
-        "server": learner.server.export_state(),
+        "serving": learner.serving.export_state(),
         "emitted": 0,
     }
     recorder.complete(barrier)
@@ -422,7 +422,7 @@ class Pipeline:
                 start(train, learner.trainer, self._threads, *learned, inline_seconds)
                 start(evaluate, learner.evaluator, receives[2], sends[3], inline_seconds)
                 served = receives[3], sends[4], decisions_send
-                start(serve, learner.server, undone, *served, inline_seconds)
+                start(serve, learner.serving, undone, *served, inline_seconds)
                 start(
                     record,
                     recorder,
@@ -451,8 +451,8 @@ class Pipeline:
                 raise self.rejections.nothing_learned_error()
             return
         with suppress(NoCandidateError):
-            slot, snapshot = learner.leader()
-            self._champions.publish(self._champion(snapshot, learner.about(slot)))
+            slot, snapshot = learner.best_snapshot()
+            self._champions.publish(self._champion(snapshot, learner.model_metadata(slot)))
 
     def result(self) -> Result:
         """Report and model of what was learned; call it when the pipeline has ended.
@@ -462,8 +462,8 @@ class Pipeline:
         """
         if self.learner is None:
             raise NoCandidateError("nothing was learned yet")
-        slot, snapshot = self.learner.leader()
-        champion = self._champion(snapshot, self.learner.about(slot))
+        slot, snapshot = self.learner.best_snapshot()
+        champion = self._champion(snapshot, self.learner.model_metadata(slot))
         return Result(self.report(), champion.model)
 
     def report(self) -> dict[str, Any]:
@@ -503,7 +503,7 @@ class Pipeline:
     def statistics(self) -> PipelineStatistics:
         """Where the run stands."""
         learner, times, rejected = self.learner, self._times(), self.rejections.total
-        champion = learner.server.champion if learner else None
+        champion = learner.serving.champion if learner else None
         samples = learner.trainer.number if learner else 0
         return PipelineStatistics(
             samples=samples,
@@ -512,7 +512,7 @@ class Pipeline:
             startup=times.startup,
             progress=self._reader.progress(samples + rejected),
             champion=champion.settings.describe() if champion else "",
-            switches=learner.server.selector.switched if learner else 0,
+            switches=learner.serving.selector.switched if learner else 0,
             waiting=tuple(r.statistics().current_buffer_used for r in self._channels),
             earlier=times.earlier,
         )

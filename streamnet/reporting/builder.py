@@ -81,42 +81,41 @@ def build_report(
         settings: Settings of the run, passed through.
         threads: Number of threads that learned.
     """
-    server = learner.server
-    alternatives = server.alternatives
+    serving = learner.serving
+    contenders = serving.contenders
     learned, seconds = learner.trainer.number, times.running
     tracks = {
-        name: nan_to_none(alternatives.measures(track))
-        for track, name in enumerate(alternatives.names)
+        name: nan_to_none(contenders.measures(track)) for track, name in enumerate(contenders.names)
     }
     baselines = {name: tracks.pop(name) for name in _baseline_names(learner)}
-    champion = server.champion
+    champion = serving.champion
     return Report(
         streamnet=version("streamnet"),
         task=learner.task,
         target=target,
         samples=learned + rejected["total"],
         learned=learned,
-        scored=server.scored,
+        scored=serving.scored,
         rejected=rejected["total"],
         rejected_reasons=rejected["reasons"],
         rejected_not_kept=rejected["not_kept"],
         seconds=round(seconds, 6),
         startup_seconds=round(times.startup, 6),
         samples_per_second=round((learned - times.earlier) / seconds, 1) if seconds > 0 else None,
-        serves=SERVABLE[server.serves],
-        served=nan_to_none(server.measures()),
-        served_sliding=nan_to_none(server.measures(Horizon.SLIDING)),
-        served_fading=nan_to_none(server.measures(Horizon.FADING)),
+        serves=SERVABLE[serving.served_track],
+        served=nan_to_none(serving.measures()),
+        served_sliding=nan_to_none(serving.measures(Horizon.SLIDING)),
+        served_fading=nan_to_none(serving.measures(Horizon.FADING)),
         alternatives=tracks,
         baselines=baselines,
         champion=None
         if champion is None
-        else ChampionReport(champion.serial, champion.settings.as_dict(), server.selector.since),
-        switches=server.selector.switched,
-        last_switches=[_build_switch(change) for change in server.changes],
-        drifts=server.drift.noticed,
-        last_drifts=[Drift(*event) for event in server.drift.events],
-        quarantines=server.quarantines,
+        else ChampionReport(champion.serial, champion.settings.as_dict(), serving.selector.since),
+        switches=serving.selector.switched,
+        last_switches=[_build_switch(change) for change in serving.changes],
+        drifts=serving.drift.detections,
+        last_drifts=[Drift(*event) for event in serving.drift.events],
+        quarantines=serving.quarantines,
         candidates=_build_candidate_reports(learner),
         curve=_build_curve(learner),
         outcomes=build_outcomes(learner),
@@ -135,8 +134,8 @@ def build_report(
 
 def build_status(learner: Learner) -> LearningStatus:
     """Counts and scores of this moment."""
-    server = learner.server
-    sums, scored = server.errors, server.scored
+    serving = learner.serving
+    sums, scored = serving.errors, serving.scored
     served, *baselines = [
         error_to_score(learner.task, error) for error in (sums / (scored or nan)).tolist()
     ]
@@ -147,9 +146,9 @@ def build_status(learner: Learner) -> LearningStatus:
         metric=MAIN_METRICS[learner.task],
         served=served,
         baselines=dict(zip(_baseline_names(learner), baselines, strict=True)),
-        switches=server.selector.switched,
-        drifts=server.drift.noticed,
-        quarantined=server.quarantines,
+        switches=serving.selector.switched,
+        drifts=serving.drift.detections,
+        quarantined=serving.quarantines,
     )
 
 
@@ -161,7 +160,7 @@ def build_leader_board(learner: Learner, *, rows: int = 8, points: int = 60) -> 
         rows: Maximum number of candidates.
         points: Maximum number of points of the curve.
     """
-    changes = list(learner.server.changes)[-_MAX_SWITCHES:]
+    changes = list(learner.serving.changes)[-_MAX_SWITCHES:]
     return LeaderBoard(
         build_status(learner),
         build_candidates(learner, rows),
@@ -172,14 +171,14 @@ def build_leader_board(learner: Learner, *, rows: int = 8, points: int = 60) -> 
 
 def build_candidates(learner: Learner, rows: int | None = None) -> list[LeaderBoardRow]:
     """The leader board, best first; ``rows`` limits its length."""
-    server = learner.server
+    serving = learner.serving
     return [
         LeaderBoardRow(
             member.serial,
             member.settings.describe(),
             loss,
-            "quarantined" if server.quarantined(slot) else "competing",
-            slot == server.selector.champion,
+            "quarantined" if serving.is_quarantined(slot) else "competing",
+            slot == serving.selector.champion,
             member.born,
             nan_to_none(learner.evaluator.candidates.measures(slot)),
         )
@@ -191,33 +190,33 @@ def build_history(learner: Learner) -> History:
     """The main metric over time, with the last changes of champion and drifts."""
     marks = [
         Mark.of_champion(change.number, change.after.serial, change.after.settings.describe())
-        for change in list(learner.server.changes)
+        for change in list(learner.serving.changes)
     ]
-    drifts = [Mark.of_drift(Drift(*event)) for event in list(learner.server.drift.events)]
+    drifts = [Mark.of_drift(Drift(*event)) for event in list(learner.serving.drift.events)]
     return _build_curve(learner).history(learner.task, [*marks, *drifts])
 
 
 def build_outcomes(learner: Learner) -> Confusion | Residuals:
     """What was served against the truth: of all samples, or for numbers of the last ones."""
-    server = learner.server
-    evaluator = server.alternatives.scores.evaluator
+    serving = learner.serving
+    evaluator = serving.contenders.scores.evaluator
     if isinstance(evaluator, ClassificationEvaluator):
-        counts = evaluator.confusion(server.serves)
+        counts = evaluator.confusion(serving.served_track)
         return build_confusion_matrix(counts, learner.encoder.labels)
-    return build_residual_histogram(evaluator.recent(server.serves))
+    return build_residual_histogram(evaluator.recent(serving.served_track))
 
 
 def _baseline_names(learner: Learner) -> Sequence[str]:
-    return learner.server.alternatives.names[BASELINES[0] :]
+    return learner.serving.contenders.names[BASELINES[0] :]
 
 
 def _rank(learner: Learner) -> list[tuple[int, Member, float | None]]:
     """Slot, candidate, and loss, best first."""
-    server = learner.server
-    losses = server.selector.losses().tolist()
+    serving = learner.serving
+    losses = serving.selector.losses().tolist()
     ranked = [
-        (server.quarantined(slot), losses[slot], member.serial, slot, member)
-        for slot, member in enumerate(server.members)
+        (serving.is_quarantined(slot), losses[slot], member.serial, slot, member)
+        for slot, member in enumerate(serving.members)
     ]
     ranked.sort(key=lambda row: row[:3])
     return [(slot, member, _finite_or_none(loss)) for _, loss, _, slot, member in ranked]
@@ -235,7 +234,7 @@ def _build_switch(change: ChampionChange) -> Switch:
 
 
 def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
-    server = learner.server
+    serving = learner.serving
     overall, sliding, fading = (
         learner.evaluator.candidates.table(horizon)
         for horizon in (Horizon.OVERALL, Horizon.SLIDING, Horizon.FADING)
@@ -244,7 +243,7 @@ def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
         CandidateReport(
             candidate=member.serial,
             settings=member.settings.as_dict(),
-            quarantined=server.quarantined(slot),
+            quarantined=serving.is_quarantined(slot),
             born=member.born,
             scores=_select(overall, slot),
             sliding=_select(sliding, slot),
@@ -253,7 +252,7 @@ def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
         )
         for slot, member, loss in _rank(learner)
     ]
-    return reports + [_build_retired(retired) for retired in server.departed]
+    return reports + [_build_retired(retired) for retired in serving.retired]
 
 
 def _select(table: dict[str, Any], slot: int) -> dict[str, float | None]:
@@ -274,7 +273,7 @@ def _build_retired(retired: RetiredCandidate) -> CandidateReport:
 
 
 def _build_curve(learner: Learner) -> ErrorCurve:
-    curve = learner.server.curve
+    curve = learner.serving.curve
     # Another point may be added between the two calls.
     sums = curve.values().tolist()
     samples = curve.samples()[: len(sums)].tolist()

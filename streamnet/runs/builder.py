@@ -9,11 +9,11 @@ from typing import Any, final
 
 from streamnet.durability.output_paths import OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
-from streamnet.learning.search.default_population import default_population
 from streamnet.modelfiles.files import SUFFIXES
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.state.store import State
 from streamnet.samples import Block, Kind, Position, Schema
+from streamnet.selection.search.default_population import default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.daemon import ModelSettings
 from streamnet.settings.grid import expand_grid, parse_hidden

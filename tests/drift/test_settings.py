@@ -51,7 +51,7 @@ def test_a_new_detector_is_one_class() -> None:
 
         watch = DriftWatch("toy")
         watch.add(0, np.array([0.1, 0.1, 0.1, 0.1, 1.0, 0.1]))
-        assert watch.look()
+        assert watch.check()
         assert watch.events[0].number == 4
         assert Threshold(grace_period=2).export_state()["grace_period"] == 2
     finally:

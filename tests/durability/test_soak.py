@@ -106,7 +106,7 @@ class Probe:
         self._next = 0
 
     def __call__(self, served: Served) -> None:
-        number = served.scored.first
+        number = served.predicted.first
         if number >= self._next:
             self._next += self.every
             pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -122,9 +122,9 @@ def test_it_ends_where_its_work_is_not_wanted_any_more(tmp_path: Path) -> None:
 def test_it_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from streamnet.learning.warmup import Helper\n"
+        "from streamnet.learning.warmup import CompileProcess\n"
         "from tests.learning.test_compile_process import waits_for\n"
-        "Helper(waits_for, sys.argv[1]).wait()\n"
+        "CompileProcess(waits_for, sys.argv[1]).wait()\n"
     )
     path = tmp_path / "helper"
     started = subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=REPOSITORY)
@@ -156,7 +156,7 @@ def test_the_first_start_compiles_all_but_what_learns(task: Task, tmp_path: Path
             kept = {path.name.split(".")[1].partition("-")[0] for path in tmp_path.rglob("*.nbi")}
             # Beside what learns only what puts samples where it finds them.
             assert "learn" in kept - compiled
-            assert kept - compiled <= {"learn", "_put", "_count", "fill_rows", "mix"}
+            assert kept - compiled <= {"learn", "_write_samples", "_count", "fill_rows", "mix_key"}
 
 
 @pytest.mark.parametrize(("compiled", "on"), [(True, 2), (False, 1)])
@@ -168,7 +168,7 @@ def test_there_is_none_at_later_starts_and_where_there_is_one_processor(
 
     monkeypatch.setattr(warmup, "CompileProcess", refused)
     monkeypatch.setattr(warmup, "needs_compiling", lambda: not compiled)
-    monkeypatch.setattr(warmup, "processors", lambda: on)
+    monkeypatch.setattr(warmup, "count_processors", lambda: on)
     assert warm_up(Task.CLASSIFICATION)
     assert is_cached(learn)
 

@@ -48,7 +48,7 @@ def test_each_is_scored_as_if_it_were_served(task: Task, candidates: Any) -> Non
     ]
     for track, learner in zip((ENSEMBLE, CHAMPION), learners, strict=True):
         served = list(feed(learner, block, (50,)))
-        alternatives = learner.server.alternatives
+        contenders = learner.serving.contenders
         # Tables of answers may be wider from block to block.
         if task is Task.CLASSIFICATION:
             width = max(part.answers.shape[1] for part in served)
@@ -59,9 +59,9 @@ def test_each_is_scored_as_if_it_were_served(task: Task, candidates: Any) -> Non
                 for part in served
             ]
         expected = error_of(block, served, learner.encoder.labels)
-        assert alternatives.measures(track)[measure] == pytest.approx(expected, rel=1e-12)
-        assert learner.server.measures() == alternatives.measures(track)
-    one, other = (learner.server.alternatives.export_state() for learner in learners)
+        assert contenders.measures(track)[measure] == pytest.approx(expected, rel=1e-12)
+        assert learner.serving.measures() == contenders.measures(track)
+    one, other = (learner.serving.contenders.export_state() for learner in learners)
     assert differences(one, other) == [], "whatever is served, all else is scored alike"
 
 
@@ -70,9 +70,9 @@ def test_the_ensemble_says_by_whom_it_was_answered(task: Task) -> None:
     learner = learner_of(task)
     served = list(feed(learner, stream(task, 300)))
     assert set(np.concatenate([part.serials for part in served]).tolist()) == {BY_ENSEMBLE}
-    assert learner.server.ensemble
-    alternatives = learner.server.alternatives
-    assert alternatives.names[:3] == ("ensemble", "champion", "model")
+    assert learner.serving.serves_ensemble
+    contenders = learner.serving.contenders
+    assert contenders.names[:3] == ("ensemble", "champion", "model")
     assert (ENSEMBLE, CHAMPION, MODEL, *BASELINES) == (0, 1, 2, 3, 4)
 
 
@@ -93,7 +93,7 @@ def test_what_is_served_is_hardly_ever_worse_than_the_best_candidate_in_hindsigh
     list(feed(learner, stream(task, 6000, seed=seed)))
     best = max(learner.evaluator.candidates.measures(slot)[measure] for slot in range(5))
     for track in (ENSEMBLE, MODEL):
-        assert learner.server.alternatives.measures(track)[measure] > best - 0.003
+        assert learner.serving.contenders.measures(track)[measure] > best - 0.003
 
 
 @TASKS
@@ -102,11 +102,11 @@ def test_where_all_explode_the_ensemble_still_answers_by_targets_alone(task: Tas
     learner = learner_of(task, [WILD, WILD])
     served = list(feed(learner, block, (13,)))
     for part in served:
-        answers, known = part.answers, part.scored.encoded.known
+        answers, known = part.answers, part.predicted.encoded.known
         assert np.isfinite(answers).all()
         if task is Task.CLASSIFICATION:
             assert answers.sum(axis=1) == pytest.approx((known > 0) * 1.0, abs=1e-6)
-    measures = [learner.server.alternatives.measures(track) for track in (ENSEMBLE, *BASELINES)]
+    measures = [learner.serving.contenders.measures(track) for track in (ENSEMBLE, *BASELINES)]
     if task is Task.CLASSIFICATION:
         ours, *others = [found["accuracy"] for found in measures]
         assert ours > max(others) - 0.06
@@ -125,14 +125,14 @@ def test_asking_the_learner_changes_nothing(task: Task) -> None:
         list(feed(learner, part, cutter=cutters[0]))
         list(feed(left_alone, part, cutter=cutters[1]))
         for alone in (True, False):
-            learner.answer(block, alone=alone)
+            learner.predict(block, without_lags=alone)
     assert differences(state_of(learner), state_of(left_alone)) == []
 
 
 # --------------------------------------------------------------- models that come
 
 
-def emissions(served: list[Served]) -> dict[int, Any]:
+def compositions(served: list[Served]) -> dict[int, Any]:
     """What was decided to be emitted, by the sample at which it will be."""
     return {
         (part.decision.round + 2) * ROUND: part.decision.emit
@@ -152,7 +152,7 @@ def test_a_model_that_comes_is_of_those_that_were_meant_though_others_take_slots
     for part in feed(learner, stream(task, 30 * ROUND), (ROUND,)):
         if part.decision is not None and part.decision.emit is not None:
             slots = part.decision.emit.slots
-            serials = [learner.server.members[slot].serial for slot in slots]
+            serials = [learner.serving.members[slot].serial for slot in slots]
             meant[(part.decision.round + 2) * ROUND] = serials
             leaving = {replacement.slot for replacement in part.decision.replacements}
             assert not leaving.intersection(slots)
@@ -160,7 +160,7 @@ def test_a_model_that_comes_is_of_those_that_were_meant_though_others_take_slots
             came += 1
             assert learners_of(learner, part) == meant[part.emitted.number]
     assert came
-    assert len(learner.server.departed) > 20
+    assert len(learner.serving.retired) > 20
 
 
 def learners_of(learner: Learner, part: Served) -> list[int]:
@@ -176,15 +176,17 @@ def test_a_network_that_exploded_since_is_left_out_of_the_model_that_comes(task:
     block = stream(task, 4 * ROUND, gaps=False)
     learner = learner_of(task)
     cutter = BlockSplitter(block_size=1000, round_size=ROUND)
-    asked = emissions(list(feed(learner, block.part(0, ROUND), cutter=cutter)))
-    emission = asked[2 * ROUND]
-    assert len(emission.slots) == 5
-    lost = emission.slots[2]
+    asked = compositions(list(feed(learner, block.part(0, ROUND), cutter=cutter)))
+    composition = asked[2 * ROUND]
+    assert len(composition.slots) == 5
+    lost = composition.slots[2]
     learner.trainer.population.healthy[lost] = 0
     served = list(feed(learner, block.part(ROUND, 4 * ROUND), cutter=cutter))
     (snapshot, *_) = [part.emitted for part in served if part.emitted is not None]
     assert snapshot.number == 2 * ROUND
-    settings = [learner.server.members[slot].settings for slot in emission.slots if slot != lost]
+    settings = [
+        learner.serving.members[slot].settings for slot in composition.slots if slot != lost
+    ]
     assert [given for given, _ in snapshot.networks()] == settings
     for _, weights in snapshot.networks():
         assert all(np.isfinite(matrix).all() for matrix in weights.values())
@@ -195,7 +197,7 @@ def test_without_its_champion_no_model_comes() -> None:
     block = stream(Task.REGRESSION, 4 * ROUND, gaps=False)
     learner = learner_of(Task.REGRESSION)
     cutter = BlockSplitter(block_size=1000, round_size=ROUND)
-    asked = emissions(list(feed(learner, block.part(0, ROUND), cutter=cutter)))
+    asked = compositions(list(feed(learner, block.part(0, ROUND), cutter=cutter)))
     champion = asked[2 * ROUND].champion
     learner.trainer.population.healthy[champion] = 0
     served = list(feed(learner, block.part(ROUND, 4 * ROUND), cutter=cutter))
@@ -207,29 +209,29 @@ def test_without_its_champion_no_model_comes() -> None:
 @TASKS
 def test_a_slot_that_is_taken_anew_starts_without_weight_in_both_ensembles(task: Task) -> None:
     learner = learner_of(task, [candidate(), candidate(hidden=()), WILD], drift="none")
-    alternatives = learner.server.alternatives
+    contenders = learner.serving.contenders
     judged: list[float] = []
     for part in feed(learner, stream(task, 6 * ROUND), (ROUND,)):
-        for ensemble in (alternatives.ensemble, alternatives.model):
+        for ensemble in (contenders.ensemble, contenders.model):
             assert ensemble.members[2] == 1
-            assert ensemble.losses[1, 2] == alternatives.ensemble.losses[1, 2]
-        judged.append(float(alternatives.ensemble.losses[1, 2]))
-        if part.scored.joined:
+            assert ensemble.losses[1, 2] == contenders.ensemble.losses[1, 2]
+        judged.append(float(contenders.ensemble.losses[1, 2]))
+        if part.predicted.joined:
             break
-    assert part.scored.joined[0][0] == 2
+    assert part.predicted.joined[0][0] == 2
     assert judged[-1] <= ROUND < judged[-2], "only of the samples since"
 
 
 def test_a_newcomer_that_looks_at_last_targets_is_no_part_of_the_model() -> None:
     learner = learner_of(Task.CLASSIFICATION, MIXED)
-    alternatives = learner.server.alternatives
-    member = learner.server.members[0]
-    assert alternatives.model.members.tolist() == [1, 0, 1, 1, 0, 1]
-    assert alternatives.ensemble.members.all()
+    contenders = learner.serving.contenders
+    member = learner.serving.members[0]
+    assert contenders.model.members.tolist() == [1, 0, 1, 1, 0, 1]
+    assert contenders.ensemble.members.all()
     newcomer = member._replace(settings=CandidateSettings(lags=True))
-    alternatives.reset_slot(0, newcomer)
-    assert alternatives.model.members.tolist() == [0, 0, 1, 1, 0, 1]
-    assert alternatives.ensemble.members.all()
-    assert not alternatives.portable(newcomer)
-    alternatives.reset_slot(1, member)
-    assert alternatives.model.members.tolist() == [0, 1, 1, 1, 0, 1]
+    contenders.reset_slot(0, newcomer)
+    assert contenders.model.members.tolist() == [0, 0, 1, 1, 0, 1]
+    assert contenders.ensemble.members.all()
+    assert not contenders.is_portable(newcomer)
+    contenders.reset_slot(1, member)
+    assert contenders.model.members.tolist() == [0, 1, 1, 1, 0, 1]

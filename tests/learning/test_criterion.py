@@ -32,7 +32,7 @@ def test_without_fading_the_losses_are_the_measures_of_each_candidate(
     learner = learner_of(task, criterion=criterion, fading=1.0)
     for _ in feed(learner, stream(task), (37, 64)):
         pass
-    losses = learner.server.selector.losses()
+    losses = learner.serving.selector.losses()
     scores = [learner.evaluator.candidates.measures(k) for k in range(len(losses))]
     assert callable(measure)
     assert losses.tolist() == pytest.approx([measure(one) for one in scores], rel=1e-5)
@@ -74,10 +74,10 @@ def test_a_balanced_criterion_lets_the_ensemble_and_the_model_name_rare_classes(
     truth = np.array([names.index(name) for name in np.array(block.target).tolist()])
     scores = [recall_score(truth, said, average="macro") for said in (before, after)]
     assert scores[0] < 0.65 < 0.75 < scores[1]
-    assert balanced.server.measures()["balanced_accuracy"] == pytest.approx(scores[1], abs=0.01)
+    assert balanced.serving.measures()["balanced_accuracy"] == pytest.approx(scores[1], abs=0.01)
     # What is learned and what is taken home answer alike.
     model = balanced.model()
-    alone = balanced.answer(block.part(0, 500), alone=True)
+    alone = balanced.predict(block.part(0, 500), without_lags=True)
     np.testing.assert_allclose(model.outputs(block.part(0, 500)), alone, atol=1e-5)
     loaded = Model.from_document(model.document())
     assert np.array_equal(loaded.outputs(block), model.outputs(block))
@@ -90,7 +90,7 @@ def test_candidates_that_weigh_classes_name_rare_ones_by_themselves() -> None:
         learner = learner_of(LABELS, alone, serve="champion")
         for _ in feed(learner, rare()):
             pass
-        recalls.append(learner.server.measures()["balanced_accuracy"])
+        recalls.append(learner.serving.measures()["balanced_accuracy"])
     assert recalls[0] + 0.05 < recalls[1] < recalls[2] - 0.05
 
 

@@ -29,12 +29,12 @@ ROUND = 300  # so that what is put off is judged in the midst of a round, too
 WILD = candidate(learning_rate=1e6)  # explodes, so that others come
 CANDIDATES = [candidate(), candidate(rehearsal=1, lags=True), candidate(hidden=()), WILD]
 LOOKS: list[Callable[[Learner], object]] = [
-    lambda learner: learner.server.measures(),
-    lambda learner: learner.server.champion,
+    lambda learner: learner.serving.measures(),
+    lambda learner: learner.serving.champion,
     lambda learner: learner.evaluator.candidates.measures(0),
     lambda learner: learner.model(),
     lambda learner: learner.export_state(),
-    lambda learner: learner.best(),
+    lambda learner: learner.best_slot(),
 ]
 pieces = st.tuples(
     st.integers(1, 40), st.booleans(), st.sampled_from([None, None, None, *range(len(LOOKS))])
@@ -49,7 +49,7 @@ def take(learner: Learner, block: Block, sizes: Sequence[tuple[int, bool, int | 
         size, at_once, look = sizes[turn % len(sizes)]
         stop = min(len(block), start + size)
         for arrival in cutter.cut(block.part(start, stop)):
-            learn = learner.learn if at_once else learner.take
+            learn = learner.learn if at_once else learner.learn_deferred
             learn(arrival.block, ends_round=arrival.ends_round)
         if look is not None:
             LOOKS[look](learner)
@@ -76,7 +76,7 @@ def test_who_looks_when_and_what_is_put_off_changes_no_bit(
     expected = whole(task, block, serve=serve)
     assert differences(state_of(learner), state_of(expected)) == []
     assert learner.model().document()["checksum"] == expected.model().document()["checksum"]
-    assert expected.server.departed, "somebody left"
+    assert expected.serving.retired, "somebody left"
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,13 @@ def test_what_is_answered_next_does_not_wait_for_it(task: Task) -> None:
     later, now = (learner_of(task, CANDIDATES) for _ in range(2))
     for i in range(199):
         part, following = block.part(i, i + 1), block.part(i + 1, i + 2)
-        later.take(part)
+        later.learn_deferred(part)
         now.learn(part)
-        assert later.answer(following).tobytes() == now.answer(following).tobytes()
+        assert later.predict(following).tobytes() == now.predict(following).tobytes()
         if i % 40 == 39:
-            model, other = (learner.answer(following, alone=True) for learner in (later, now))
+            model, other = (
+                learner.predict(following, without_lags=True) for learner in (later, now)
+            )
             assert model.tobytes() == other.tobytes()
 
 
@@ -112,12 +114,12 @@ def test_it_does_wait_until_there_are_many() -> None:
     learner, judged = learner_of(Task.CLASSIFICATION), []
     block = stream(Task.CLASSIFICATION, 3 * MAX_SAMPLES, gaps=False)
     for i in range(len(block)):
-        learner.take(block.part(i, i + 1))
-        judged.append(learner._server.scored)
+        learner.learn_deferred(block.part(i, i + 1))
+        judged.append(learner._serving.scored)
     assert judged[:3] == [1, 1, 1], "the first of a round is judged at once"
     assert len(set(judged)) < 8
     assert max(np.arange(1, len(block) + 1) - judged) < MAX_SAMPLES
-    assert learner.server.scored == len(block)
+    assert learner.serving.scored == len(block)
 
 
 def test_with_many_labels_fewer_are_kept() -> None:
@@ -129,15 +131,15 @@ def test_with_many_labels_fewer_are_kept() -> None:
     answered = ScoringBatch(0, shares, alive, truth, truth, none, none)
     waited = [arrears.add(answered, said) for _ in range(6)]
     assert waited == [False] * 5 + [True]
-    assert arrears.taken()[0].answers.shape[1] == 6 * samples
+    assert arrears.pop_all()[0].answers.shape[1] == 6 * samples
     assert not arrears.add(answered, said), "they are counted anew"
 
 
 def test_many_are_judged_at_once_with_what_waited() -> None:
     learner, block = learner_of(Task.CLASSIFICATION), stream(Task.CLASSIFICATION, 200, gaps=False)
     for start, stop, judged in ((0, 1, 1), (1, 4, 1), (4, 4 + LARGE_BLOCK, 4 + LARGE_BLOCK)):
-        learner.take(block.part(start, stop))
-        assert learner._server.scored == judged
+        learner.learn_deferred(block.part(start, stop))
+        assert learner._serving.scored == judged
 
 
 def test_a_state_that_is_gone_on_from_takes_the_place_of_what_was_put_off() -> None:
@@ -145,7 +147,7 @@ def test_a_state_that_is_gone_on_from_takes_the_place_of_what_was_put_off() -> N
     before, after = (learner_of(Task.CLASSIFICATION) for _ in range(2))
     for learner, stop in ((before, 60), (after, 90)):
         for i in range(stop):
-            learner.take(block.part(i, i + 1))
+            learner.learn_deferred(block.part(i, i + 1))
     after.restore_state(before.export_state())
     assert differences(state_of(after), state_of(before)) == []
 
@@ -156,6 +158,6 @@ def test_no_kernel_is_compiled_for_it() -> None:
     learner.learn(block.part(0, 10))
     compiled = len(run_pool.signatures)  # type: ignore[attr-defined]
     for i in range(10, 140):
-        learner.take(block.part(i, i + 1))
-    assert learner.server.scored == 140
+        learner.learn_deferred(block.part(i, i + 1))
+    assert learner.serving.scored == 140
     assert len(run_pool.signatures) == compiled  # type: ignore[attr-defined]

@@ -16,8 +16,8 @@ LOSSES = (np.random.default_rng(3).random(4000) < np.repeat([0.1, 0.5], 2000)).a
 def test_a_rise_is_told_with_where_it_was_noticed_and_its_size(name: str) -> None:
     watch = DriftWatch(name)
     watch.add(1000, LOSSES)
-    assert watch.look()
-    assert watch.noticed == len(watch.events) >= 1
+    assert watch.check()
+    assert watch.detections == len(watch.events) >= 1
     last = watch.events[-1]
     assert 3000 <= last.number < 5000
     assert last.since <= last.number
@@ -28,9 +28,9 @@ def test_a_rise_is_told_with_where_it_was_noticed_and_its_size(name: str) -> Non
 def test_samples_without_a_target_count_in_numbers_alone(name: str) -> None:
     whole, half = DriftWatch(name), DriftWatch(name)
     whole.add(0, LOSSES)
-    whole.look()
+    whole.check()
     half.add(0, np.stack((LOSSES, np.full(4000, np.nan)), axis=1).ravel())
-    half.look()
+    half.check()
     expected = [(2 * event.number, 2 * event.since) for event in whole.events]
     assert expected
     assert [(event.number, event.since) for event in half.events] == expected
@@ -40,24 +40,24 @@ def test_a_fall_is_no_drift_and_none_watches_nothing() -> None:
     for name, losses in (("adwin", LOSSES[::-1].copy()), ("none", LOSSES)):
         watch = DriftWatch(name)
         watch.add(0, losses)
-        assert not watch.look()
+        assert not watch.check()
         assert not watch.events
 
 
 def test_going_on_from_a_state_with_losses_that_wait_gives_the_same_events() -> None:
     whole = DriftWatch()
     whole.add(0, LOSSES)
-    whole.look()
+    whole.check()
     watch = DriftWatch()
     watch.add(0, LOSSES[:700])
-    watch.look()
+    watch.check()
     watch.add(700, LOSSES[700:1500])
     again = DriftWatch()
     again.restore_state(watch.export_state())
     again.add(1500, LOSSES[1500:])
-    again.look()
+    again.check()
     assert again.events == whole.events
-    assert again.noticed == whole.noticed
+    assert again.detections == whole.detections
 
 
 def test_an_unknown_detector_is_refused() -> None:

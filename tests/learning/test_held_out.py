@@ -41,8 +41,8 @@ def test_a_class_that_a_held_out_sample_brings_has_room_however_blocks_are_cut()
     for sizes in ((60,), (1,)):
         learner = learner_of(Task.CLASSIFICATION, [candidate(), candidate(hidden=())])
         for served in feed(learner, block, sizes):
-            label = served.scored.encoded.label
-            assert label.max() < served.scored.answers.outputs.shape[2]
+            label = served.predicted.encoded.label
+            assert label.max() < served.predicted.answers.outputs.shape[2]
         states.append(state_of(learner))
     assert differences(states[0], states[1]) == []
 

@@ -35,7 +35,7 @@ def accuracies(block: Block, candidates: tuple[CandidateSettings, ...]) -> list[
     """Of the ensemble, the model, and each candidate."""
     learner = learner_of(Task.CLASSIFICATION, candidates)
     list(feed(learner, block, (50,)))
-    tracks = [learner.server.alternatives.measures(track) for track in (ENSEMBLE, MODEL)]
+    tracks = [learner.serving.contenders.measures(track) for track in (ENSEMBLE, MODEL)]
     scores = [learner.evaluator.candidates.measures(slot) for slot in range(len(candidates))]
     return [measures["accuracy"] for measures in (*tracks, *scores)]
 
@@ -56,7 +56,7 @@ def test_a_random_number_is_told_no_better_than_by_the_mean() -> None:
     learner = learner_of(Task.REGRESSION, SEEING)
     list(feed(learner, with_target(Task.REGRESSION, numbers)))
     for track in (ENSEMBLE, MODEL):
-        assert learner.server.alternatives.measures(track)["r2"] < 0.005
+        assert learner.serving.contenders.measures(track)["r2"] < 0.005
     assert all(learner.evaluator.candidates.measures(slot)["r2"] < 0.005 for slot in range(2))
 
 
@@ -79,7 +79,7 @@ def test_what_only_the_last_numbers_tell_is_learned_by_those_who_see_them() -> N
     target = 100.0 + 5.0 * np.sin(phase)  # the next one follows from two, but not from one
     learner = learner_of(Task.REGRESSION, (*BLIND, SEEING[0]))
     list(feed(learner, with_target(Task.REGRESSION, target)))
-    found = [learner.server.alternatives.measures(track)["r2"] for track in (ENSEMBLE, MODEL)]
+    found = [learner.serving.contenders.measures(track)["r2"] for track in (ENSEMBLE, MODEL)]
     assert found[0] > 0.7
     assert found[1] < 0.1
 
@@ -106,7 +106,7 @@ def test_beside_lags_a_candidate_that_sees_none_keeps_its_bits_if_rows_are_numbe
     few, more = (learner_of(task, c, encoder=encoder) for c in (BLIND, (*BLIND, *SEEING)))
     parts = zip(feed(few, block), feed(more, block), strict=True)
     for part, other in parts:
-        one, two = part.scored.answers, other.scored.answers
+        one, two = part.predicted.answers, other.predicted.answers
         assert np.array_equal(one.outputs, two.outputs[:2])
         assert np.array_equal(one.alive, two.alive[:2])
     for slot in range(2):
@@ -120,7 +120,9 @@ def test_beside_lags_rows_have_other_numbers_which_only_start_weights_show() -> 
     blind = (*BLIND, candidate(hidden=(), rehearsal=1, memory=30))
     few, more = (learner_of(Task.CLASSIFICATION, c) for c in (blind, (*blind, *SEEING)))
     parts = zip(feed(few, block), feed(more, block), strict=True)
-    pairs = [(part.scored.answers.outputs, other.scored.answers.outputs) for part, other in parts]
+    pairs = [
+        (part.predicted.answers.outputs, other.predicted.answers.outputs) for part, other in parts
+    ]
     same = [[np.array_equal(one[slot], two[slot]) for one, two in pairs] for slot in range(3)]
     assert all(same[2])
     assert not any(same[slot][-1] for slot in range(2))
@@ -134,13 +136,13 @@ def test_who_looks_at_last_targets_is_neither_champion_nor_part_of_a_model(serve
     served = list(feed(learner, block))
     emitted = [part.emitted for part in served if part.emitted is not None]
     assert emitted
-    assert learner.server.champion is not None
-    assert not learner.server.champion.settings.lags
+    assert learner.serving.champion is not None
+    assert not learner.serving.champion.settings.lags
     model = learner.model()
     assert not any(network.settings.lags for network in model.networks)
     assert not any(settings.lags for snapshot in emitted for settings, _ in snapshot.networks())
     assert len(model.networks) == (2 if serve == "ensemble" else 1)
-    assert learner.server.changes[-1].after.serial in (2, 3)
+    assert learner.serving.changes[-1].after.serial in (2, 3)
 
 
 def test_if_all_look_at_last_targets_they_are_the_model_all_the_same() -> None:
@@ -150,4 +152,6 @@ def test_if_all_look_at_last_targets_they_are_the_model_all_the_same() -> None:
     model = learner.model()
     assert [network.settings.lags for network in model.networks] == [True, True]
     assert np.isfinite(model.predict_proba(block)).all()
-    assert model.predict_proba(block) == pytest.approx(learner.answer(block, alone=True), rel=1e-12)
+    assert model.predict_proba(block) == pytest.approx(
+        learner.predict(block, without_lags=True), rel=1e-12
+    )

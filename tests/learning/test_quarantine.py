@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from streamnet.errors import NoCandidateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning import Learner
-from streamnet.learning.search.default_population import replace_exploded
 from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.stages.reader import BlockSplitter
 from streamnet.samples import Task
+from streamnet.selection.search.default_population import replace_exploded
 from tests.learning.streams import (
     ROUND,
     candidate,
@@ -38,18 +38,18 @@ WILD = candidate(optimizer="sgd", learning_rate=1e6, activation="relu")
 def first_silence(served: list[Served], slot: int) -> int:
     """Number of the first sample that a slot's candidate did not answer."""
     for part in served:
-        silent = np.flatnonzero(part.scored.answers.alive[slot] == 0)
+        silent = np.flatnonzero(part.predicted.answers.alive[slot] == 0)
         if len(silent):
-            return part.scored.first + int(silent[0])
+            return part.predicted.first + int(silent[0])
     raise AssertionError("it answered all")
 
 
 def joined(served: list[Served]) -> list[tuple[int, int, int]]:
     """Sample, slot and serial of each newcomer."""
     return [
-        (part.scored.first, slot, member.serial)
+        (part.predicted.first, slot, member.serial)
         for part in served
-        for slot, member in part.scored.joined
+        for slot, member in part.predicted.joined
     ]
 
 
@@ -82,7 +82,7 @@ def test_an_explosion_is_noted_at_its_sample_and_replaced_two_rounds_later_once(
     number = first_silence(served, 3)
     ((left, member),) = [
         (departed.number, departed.member)
-        for departed in learner.server.departed
+        for departed in learner.serving.retired
         if departed.member.serial == 3
     ]
     assert (left, member.settings) == (number, WILD)
@@ -90,7 +90,7 @@ def test_an_explosion_is_noted_at_its_sample_and_replaced_two_rounds_later_once(
     assert joined(served)[0] == (start, 3, 4)
     others = [newcomer for newcomer in joined(served) if newcomer[2] > 4]
     assert all(born >= start + 2 * ROUND for born, _, _ in others), "replaced before it began"
-    settings = learner.server.members[3].settings
+    settings = learner.serving.members[3].settings
     assert settings.learning_rate < WILD.learning_rate
     assert settings.clip == 1.0
 
@@ -105,7 +105,7 @@ def test_the_others_keep_every_bit(task: Task) -> None:
         pairs = zip(weights_of(with_it, slot), weights_of(without, slot), strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs)
         for part, other in zip(served, expected, strict=True):
-            outputs, others = part.scored.answers.outputs, other.scored.answers.outputs
+            outputs, others = part.predicted.answers.outputs, other.predicted.answers.outputs
             assert np.array_equal(outputs[slot], others[slot])
     for slot in range(len(SANE)):
         scores, as_before = (
@@ -120,8 +120,8 @@ def test_the_exploded_candidate_is_never_served_from_that_sample_on() -> None:
     number = first_silence(served, 0)
     serials = np.concatenate([part.serials for part in served])
     assert 0 not in serials[number:].tolist()
-    assert learner.server.selector.champion > 0
-    assert np.isfinite(learner.server.measures()["mae"])
+    assert learner.serving.selector.champion > 0
+    assert np.isfinite(learner.serving.measures()["mae"])
 
 
 def test_where_all_explode_the_first_baseline_answers_and_the_run_goes_on() -> None:
@@ -137,9 +137,9 @@ def test_where_all_explode_the_first_baseline_answers_and_the_run_goes_on() -> N
     before = np.concatenate(([0], np.cumsum(known)[:-1]))
     mean = np.concatenate(([0.0], np.cumsum(truth * known)[:-1])) / np.maximum(before, 1)
     assert answers[serials == -1] == pytest.approx(mean[serials == -1])
-    assert learner.server.quarantines >= 4  # both, and both of those that replaced them
+    assert learner.serving.quarantines >= 4  # both, and both of those that replaced them
     assert learner.trainer.number == 6 * ROUND
-    assert all(m.settings.learning_rate < 1e6 for m in learner.server.members)
+    assert all(m.settings.learning_rate < 1e6 for m in learner.serving.members)
 
 
 def test_a_state_does_not_tell_how_blocks_were_cut_where_several_explode() -> None:
@@ -195,7 +195,7 @@ def test_an_explosion_at_the_very_last_sample_leaves_a_sound_model() -> None:
     settings = [network.settings for network in model.networks]
     assert sorted(map(repr, settings)) == sorted(
         repr(member.settings)
-        for slot, member in enumerate(learner.server.members)
+        for slot, member in enumerate(learner.serving.members)
         if slot not in broken and before[slot]
     )
     assert np.array_equal(learner.trainer.population.healthy, before), "asking changed the state"
@@ -212,7 +212,7 @@ def test_a_broken_weight_is_found_at_the_rounds_end_even_if_no_answer_shows_it()
     cutter.number = ROUND - 1
     served = list(feed(learner, block.part(ROUND - 1, 6 * ROUND), cutter=cutter))
     assert first_silence(served, 1) == ROUND
-    assert learner.server.departed[0].number == ROUND
+    assert learner.serving.retired[0].number == ROUND
     assert joined(served) == [(3 * ROUND, 1, 3)]
 
 
@@ -221,11 +221,11 @@ def test_a_candidate_that_explodes_in_a_later_epoch_is_replaced_all_the_same() -
     cutter = BlockSplitter(block_size=1000, round_size=ROUND)
     block = stream(Task.REGRESSION, 4 * ROUND)
     list(feed(learner, block, cutter=cutter))
-    champion = learner.server.selector.champion
+    champion = learner.serving.selector.champion
     learner.trainer.population.healthy[champion] = 0
     served = list(feed(learner, unscored(block), cutter=cutter))
     assert [slot for _, slot, _ in joined(served)] == [champion]
-    assert learner.server.selector.champion not in (-1, champion)
+    assert learner.serving.selector.champion not in (-1, champion)
 
 
 def test_there_is_no_model_where_no_network_is_finite() -> None:

@@ -10,9 +10,9 @@ from msgspec import structs
 
 from streamnet.errors import ConfigurationError
 from streamnet.learning.learner import Learner
-from streamnet.learning.search.default_population import default_population
 from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Task
+from streamnet.selection.search.default_population import default_population
 from streamnet.settings.candidate import CandidateSettings
 from tests.learning.streams import candidate, differences, feed, learner_of, state_of, stream
 
@@ -48,7 +48,7 @@ def test_answers_are_those_of_a_learner_of_logarithms_turned_back() -> None:
     for i in (50, 500, 1499):
         bound = target[:i].mean() + 10.0 * target[:i].std()
         assert said[i] == pytest.approx(min(np.expm1(logs[i]), bound), rel=1e-6)
-    assert own.server.measures()["mae"] == pytest.approx(np.abs(said - target).mean(), rel=1e-6)
+    assert own.serving.measures()["mae"] == pytest.approx(np.abs(said - target).mean(), rel=1e-6)
 
 
 def test_they_pay_where_errors_matter_in_proportion() -> None:
@@ -57,7 +57,7 @@ def test_they_pay_where_errors_matter_in_proportion() -> None:
         learner = learner_of(NUMBERS, [settings])
         for _ in feed(learner, powers()):
             pass
-        errors.append(learner.server.measures()["mae"])
+        errors.append(learner.serving.measures()["mae"])
     assert errors[1] < 0.8 * errors[0]
 
 
@@ -90,7 +90,7 @@ def test_a_model_answers_in_the_targets_units(
     loaded = Model.from_document(model.document())
     numbers = loaded.predict(block)
     assert np.array_equal(numbers, model.predict(block))
-    np.testing.assert_allclose(numbers, learner.answer(block, alone=True), rtol=1e-5)
+    np.testing.assert_allclose(numbers, learner.predict(block, without_lags=True), rtol=1e-5)
     assert np.median(np.abs(numbers / np.asarray(block.target, np.float64) - 1.0)) < 0.3
 
 
@@ -104,7 +104,7 @@ def test_the_default_population_transforms_none_of_them() -> None:
     assert {settings.target_transform for settings in usual} == {"none", "log"}
     assert raw == [replace(settings, target_transform="none") for settings in usual]
     learner = Learner(task=NUMBERS, encoder={"target_scaling": "none"})
-    assert [member.settings for member in learner.server.members] == raw
+    assert [member.settings for member in learner.serving.members] == raw
 
 
 @pytest.mark.parametrize("serve", ["ensemble", "champion"])

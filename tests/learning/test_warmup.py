@@ -17,10 +17,10 @@ import anyio
 from numba.core.dispatcher import Dispatcher
 
 from streamnet.runs.replay import Replay
-from streamnet.settings.run import RunSettings, merged
+from streamnet.settings.run import RunSettings, apply_overrides
 
 compile_ = Dispatcher.compile
-run = Replay(merged(RunSettings(), {"source.files": sys.argv[1], "source.target": "y"}))
+run = Replay(apply_overrides(RunSettings(), {"source.files": sys.argv[1], "source.target": "y"}))
 late = set()
 
 

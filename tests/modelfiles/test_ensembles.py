@@ -54,11 +54,11 @@ def test_it_answers_as_the_learner_that_it_was_taken_from_does_alone(
 ) -> None:
     learner = learned(task, dtype)
     model = learner.model()
-    answers = learner.answer(BLOCK[task], alone=True)
+    answers = learner.predict(BLOCK[task], without_lags=True)
     # The champion comes first in a model, so sums are reckoned in another order.
     found = model.outputs(BLOCK[task]).reshape(answers.shape)
     assert found == pytest.approx(answers, rel=1e-12)
-    assert not np.array_equal(learner.answer(BLOCK[task]), answers), "the ensemble knows more"
+    assert not np.array_equal(learner.predict(BLOCK[task]), answers), "the ensemble knows more"
 
 
 @TASKS
@@ -67,7 +67,7 @@ def test_the_champion_alone_answers_where_it_alone_is_served(task: Task) -> None
     model = learner.model()
     assert len(model.networks) == 1
     assert model.document()["ensemble"] is None
-    answers = learner.answer(BLOCK[task], alone=True)
+    answers = learner.predict(BLOCK[task], without_lags=True)
     assert np.array_equal(model.outputs(BLOCK[task]).reshape(answers.shape), answers)
 
 
@@ -75,7 +75,7 @@ def test_the_champion_alone_answers_where_it_alone_is_served(task: Task) -> None
 def test_it_holds_the_champion_first_and_nobody_who_needs_the_last_targets(task: Task) -> None:
     learner = learned(task)
     model = learner.model()
-    champion = learner.server.champion
+    champion = learner.serving.champion
     assert champion is not None
     assert model.settings == model.networks[0].settings == champion.settings
     kept = [network.settings for network in model.networks]

@@ -74,7 +74,7 @@ def test_one_sample_is_the_next_of_the_stream_and_many_come_from_anywhere(
         estimator.learn_one(row, target(row))
     learner, row = estimator._learner, rows[-1]
     block = estimator._ask((row,), 0, 1)
-    alone, full = (learner.answer(block, alone=way)[0] for way in (True, False))
+    alone, full = (learner.predict(block, without_lags=way)[0] for way in (True, False))
     assert np.array_equal(estimator._many([row])[0], alone)
     assert estimator._one(row) == full.tolist()
     served = learner.learn(estimator._reader.read((row,), (target(row),)))

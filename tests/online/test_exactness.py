@@ -70,7 +70,7 @@ def test_a_state_that_is_damaged_is_told_and_leaves_nothing_half_restored(
     for row in samples(60):
         estimator.learn_one(row, target(row))
     state = estimator.export_state()
-    learner = {name: part for name, part in state["learner"].items() if name != "server"}
+    learner = {name: part for name, part in state["learner"].items() if name != "serving"}
     for damaged in ({}, {**state, "learner": learner}, {**state, "reader": {}}):
         other = make()
         with pytest.raises(StateError, match="the estimator's state is damaged: KeyError"):

@@ -34,7 +34,7 @@ def test_threads_that_learn_and_ask_at_once_share_an_estimator(
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(work, range(THREADS)))
     assert estimator._learner.trainer.number == estimator._reader.records == 2 * THREADS * EACH
-    assert estimator._learner.server.scored == 2 * THREADS * EACH
+    assert estimator._learner.serving.scored == 2 * THREADS * EACH
     assert estimator._learner.trainer.population.healthy.all()
 
 
@@ -63,9 +63,9 @@ def test_a_label_that_comes_while_one_asks_is_not_half_there(
         started[0].join(0.2)  # it waits, so this does not end it
         return found
 
-    answer = Learner.answer
+    answer = Learner.predict
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Learner, "answer", interrupted)
+        patch.setattr(Learner, "predict", interrupted)
         found = ask(estimator)
     started[0].join()
     assert np.array_equal(found, ask(before))

@@ -132,7 +132,7 @@ def counting() -> tuple[list[int], Callable[[Served], None]]:
     numbers: list[int] = []
 
     def sink(served: Served) -> None:
-        first = served.scored.first
+        first = served.predicted.first
         numbers.extend(range(first, first + len(served.serials)))
 
     return numbers, sink

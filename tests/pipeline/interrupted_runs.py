@@ -53,7 +53,7 @@ def crashing_at(number: int | None) -> Callable[[Served], None]:
     """A sink that ends the run at the block which holds sample ``number``."""
 
     def sink(served: Served) -> None:
-        first, n = served.scored.first, len(served.scored.encoded.block)
+        first, n = served.predicted.first, len(served.predicted.encoded.block)
         if number is not None and first <= number < first + n:
             raise CrashError
 

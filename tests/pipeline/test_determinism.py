@@ -129,10 +129,10 @@ def test_the_pipeline_does_what_a_learner_does_in_one_thread(
     assert emitted
     assert [champion[:2] for champion in found.champions[:-1]] == emitted
     assert found.champions[-1][0] == learner.trainer.number
-    assert found.report["served"] == nan_to_none(learner.server.measures())
-    assert found.report["quarantines"] == learner.server.quarantines > 0
-    slot, snapshot = learner.leader()
-    about = learner.about(slot) | {"target": "y"}
+    assert found.report["served"] == nan_to_none(learner.serving.measures())
+    assert found.report["quarantines"] == learner.serving.quarantines > 0
+    slot, snapshot = learner.best_snapshot()
+    about = learner.model_metadata(slot) | {"target": "y"}
     assert build_model(snapshot, about).document()["checksum"] == found.checksum
 
 

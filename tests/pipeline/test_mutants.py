@@ -19,7 +19,6 @@ from streamnet.errors import StateError
 from streamnet.learning import serving
 from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.serving import ServingStage
-from streamnet.learning.trainer import Decision
 from streamnet.networks.population import Population
 from streamnet.networks.replay_buffer import ReplayBuffer
 from streamnet.pipeline.outputs.predictions import Predictions
@@ -29,6 +28,7 @@ from streamnet.pipeline.state import store
 from streamnet.pipeline.state import store as state_module
 from streamnet.pipeline.state.store import State
 from streamnet.selection.champion import Selector
+from streamnet.selection.decisions import Decision
 from tests.conftest import Counted
 from tests.durability.disks import disk_after
 from tests.pipeline import test_state_machine as test_machine
@@ -209,7 +209,7 @@ def who_exploded_stays(monkeypatch: Patch) -> None:
 
 def a_quarantine_is_forgotten_when_a_run_goes_on(monkeypatch: Patch) -> None:
     def restore(self: ServingStage, state: dict[str, Any]) -> None:
-        real(self, {**state, "dead": {}})
+        real(self, {**state, "exploded": {}})
 
     real = ServingStage.restore_state
     monkeypatch.setattr(ServingStage, "restore_state", restore)

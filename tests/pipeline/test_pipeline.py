@@ -52,7 +52,7 @@ def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(run: Runne
 
     def sink(served: Served) -> None:
         from_thread.run(look)
-        ahead.append(source.given - served.scored.first)
+        ahead.append(source.given - served.predicted.first)
 
     # In one long round training need not wait for a decision, which is another bound.
     # And all work is done in threads.
@@ -154,7 +154,7 @@ def test_an_error_in_a_sink_ends_the_run_with_that_very_error(run: Runner, block
     source = Playing(stream(Task.REGRESSION, N), ends=False)
 
     def sink(served: Served) -> None:
-        if served.scored.first > 200:
+        if served.predicted.first > 200:
             raise error
 
     pipeline = pipeline_of(source, sinks=[sink], block_size=block_size)
@@ -346,7 +346,7 @@ def test_cancelling_leaves_no_task_and_no_open_source(run: Runner, blocks: int) 
     seen: list[int] = []
 
     def sink(served: Served) -> None:
-        seen.append(served.scored.first)
+        seen.append(served.predicted.first)
         if len(seen) == blocks:
             in_loop(scopes[0].cancel)
 

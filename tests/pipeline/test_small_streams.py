@@ -115,7 +115,7 @@ def test_a_sink_can_wait_for_the_event_loop_however_brief_its_work_is(run: Runne
         firsts.append(first)
 
     def sink(served: Served) -> None:
-        from_thread.run(take, served.scored.first)
+        from_thread.run(take, served.predicted.first)
 
     source = Playing(stream(Task.REGRESSION, N), largest=20)
     run(pipeline_of(source, sinks=[sink], block_size=20, inline_seconds=10.0).run)

@@ -110,7 +110,7 @@ def during(pipeline: Pipeline, number: int, action: Callable[[], None]) -> None:
     done: list[int] = []
 
     def sink(served: Served) -> None:
-        if not done and served.scored.first + len(served.serials) > number:
+        if not done and served.predicted.first + len(served.serials) > number:
             done.append(number)
             in_loop(action)
 

@@ -77,7 +77,7 @@ def test_a_learner_shows_live_what_the_report_says_at_the_end(pipeline: Pipeline
     assert status.baselines == pytest.approx(report.status.baselines)
     same: dict[str, Any] = {"served": None, "baselines": {}}
     assert msgspec.structs.replace(status, **same) == msgspec.structs.replace(report.status, **same)
-    assert build_candidates(learner) == report.leader_board[: len(learner.server.members)]
+    assert build_candidates(learner) == report.leader_board[: len(learner.serving.members)]
     assert build_history(learner) == report.history
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from streamnet.errors import ConfigurationError
-from streamnet.learning.search.default_population import default_population
 from streamnet.runs.builder import build_candidates, build_source
+from streamnet.selection.search.default_population import default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.run import apply_overrides, parse
 from tests.sources.harness import numbers, read

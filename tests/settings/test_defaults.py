@@ -14,9 +14,9 @@ import pytest
 from streamnet.features import Encoder
 from streamnet.features.autoencoder import AutoEncoderSettings
 from streamnet.learning import Learner
-from streamnet.learning.search.evolution import Evolution
 from streamnet.networks import CandidateSettings
 from streamnet.pipeline import Pipeline, State
+from streamnet.selection.search.evolution import Evolution
 
 TEXT = (Path(__file__).parents[2] / "config" / "replay.toml").read_text()
 TABLES: dict[str, Callable[..., Any]] = {

@@ -242,9 +242,9 @@ class Monitor:
         self.answering.begin(self._answered())
         self.pace.begin(learner.trainer.number)
         self._reasons = self._pipeline.rejections.reasons.copy()
-        self._switches = learner.server.selector.switched
-        self._drifts = learner.server.drift.noticed
-        self._quarantines = learner.server.quarantines
+        self._switches = learner.serving.selector.switched
+        self._drifts = learner.serving.drift.detections
+        self._quarantines = learner.serving.quarantines
 
     def _measure(self, learned: int) -> None:
         self.learning.look(learned)
@@ -256,18 +256,18 @@ class Monitor:
             self.pace.begin(learned)
 
     def _tell(self, learner: Learner) -> None:
-        server, events = learner.server, self._events
-        new = server.selector.switched - self._switches
+        serving, events = learner.serving, self._events
+        new = serving.selector.switched - self._switches
         self._switches += new
-        for change in list(server.changes)[-new:] if new else ():
+        for change in list(serving.changes)[-new:] if new else ():
             before = None if change.before is None else change.before.settings.describe()
             after = change.after.settings.describe()
             events.add("champion", number=change.number, before=before, after=after)
-        new = server.drift.noticed - self._drifts
+        new = serving.drift.detections - self._drifts
         self._drifts += new
-        for drift in list(server.drift.events)[-new:] if new else ():
+        for drift in list(serving.drift.events)[-new:] if new else ():
             events.add("drift", **drift._asdict())
-        new = server.quarantines - self._quarantines
+        new = serving.quarantines - self._quarantines
         self._quarantines += new
         if new:
             events.add("quarantine", count=new, number=learner.trainer.number)

@@ -258,7 +258,7 @@ class _JournalOutput(ResumableSink):
         self._journal = journal
 
     def __call__(self, served: Served) -> None:
-        self.letters.extend(served.scored.encoded.block.rejected)
+        self.letters.extend(served.predicted.encoded.block.rejected)
 
     def begin(self) -> None:
         """Nothing to do: the journal is there."""

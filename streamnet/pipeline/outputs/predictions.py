@@ -114,7 +114,7 @@ class Predictions(ResumableSink):
     def _write(self, served: Served) -> None:
         rows = self._labels(served) if self.task is Task.CLASSIFICATION else self._numbers(served)
         if len(self.columns) > len(COLUMNS):
-            scores = served.scored.encoded.outlier.tolist()
+            scores = served.predicted.encoded.outlier.tolist()
             rows = ((*row, float(f"{s:.6g}")) for row, s in zip(rows, scores, strict=True))
         if self._csv:
             self._writer.writerows(
@@ -127,14 +127,14 @@ class Predictions(ResumableSink):
                 self._file.text.write(line.decode() + "\n")
 
     def _places(self, served: Served) -> Iterator[tuple[int, str, int, int]]:
-        block = served.scored.encoded.block
+        block = served.predicted.encoded.block
         marks = block.marks[:-1]
         places = np.where(marks[:, 2] > 0, marks[:, 2], marks[:, 1]).tolist()
         for i, (place, serial) in enumerate(zip(places, served.serials.tolist(), strict=True)):
-            yield served.scored.first + i, block.source, place, serial
+            yield served.predicted.first + i, block.source, place, serial
 
     def _labels(self, served: Served) -> Iterator[tuple[Any, ...]]:
-        encoded = served.scored.encoded
+        encoded = served.predicted.encoded
         best = served.answers.argmax(axis=1).tolist()
         shares = served.answers.tolist()
         known, truth = encoded.known.tolist(), encoded.label.tolist()
@@ -148,7 +148,7 @@ class Predictions(ResumableSink):
             yield sample, source, place, answer, named, label, serial
 
     def _numbers(self, served: Served) -> Iterator[tuple[Any, ...]]:
-        truth = get_target_numbers(served.scored.encoded).tolist()
+        truth = get_target_numbers(served.predicted.encoded).tolist()
         answers = served.answers.tolist()
         for i, (sample, source, place, serial) in enumerate(self._places(served)):
             number = truth[i] if isfinite(truth[i]) else None

@@ -267,7 +267,7 @@ class Rejections(ResumableSink):
             ConfigurationError: If the file can't be made.
             OutputError: If it can't be written, and too much waits already.
         """
-        for letter in served.scored.encoded.block.rejected:
+        for letter in served.predicted.encoded.block.rejected:
             self.total += 1
             self.reasons[letter.reason] += 1
             self.first = self.first or letter

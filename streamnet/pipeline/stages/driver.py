@@ -20,7 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from streamnet.errors import TooManyRejectedError
 from streamnet.features.encoder import Encoded, EncoderSnapshot
 from streamnet.learning.serving import Served, ServingStage
-from streamnet.learning.trainer import Decision, Predicted, Snapshot, export_decisions
+from streamnet.learning.trainer import Predicted, Snapshot
 from streamnet.pipeline.concurrency import INLINE_SECONDS, NEVER_INLINE, Worker, put
 from streamnet.pipeline.control_messages import Barrier, Glance, pending
 from streamnet.pipeline.outputs.rejections import RejectionLimit, locate_rejected
@@ -28,6 +28,7 @@ from streamnet.pipeline.stages.reader import Reader, SplitBlock, count_records
 from streamnet.pipeline.stages.recorder import Recorder
 from streamnet.pipeline.state.store import EmittedModel, State
 from streamnet.samples import Block
+from streamnet.selection.decisions import Decision, export_decisions
 
 __all__ = (
     "BlockEncoder",
@@ -49,7 +50,7 @@ class ScoredLike(Protocol):
     """A block with what an evaluator found."""
 
     @property
-    def scored(self) -> Predicted:
+    def predicted(self) -> Predicted:
         """The block."""
 
 
@@ -115,12 +116,12 @@ class EncodedBlock(NamedTuple):
     """An encoded block, with what the encoder knew after it if it ends a round."""
 
     encoded: Encoded
-    ending: EncoderSnapshot | None
+    encoder_after: EncoderSnapshot | None
 
     @property
     def ends_round(self) -> bool:
         """Whether it is the last of its round."""
-        return self.ending is not None
+        return self.encoder_after is not None
 
 
 async def encode(
@@ -208,10 +209,10 @@ async def serve(
             if isinstance(judged, Barrier):
                 trainer = judged.parts["trainer"]
                 trainer["decisions"] = export_decisions(pending(latest, trainer))
-                judged.parts["server"] = await to_thread.run_sync(server.export_state)
+                judged.parts["serving"] = await to_thread.run_sync(server.export_state)
                 await put(send, judged)
                 continue
-            served = await worker.run(len(judged.scored.encoded.block), server.serve, judged)
+            served = await worker.run(len(judged.predicted.encoded.block), server.serve, judged)
             if served.decision is not None:
                 latest.append(served.decision)
                 await put(decisions, served.decision)
@@ -240,7 +241,7 @@ async def record(
                 served.parts["emitted"] = state.emitted
                 await put(send, served)
                 continue
-            block = served.scored.encoded.block
+            block = served.predicted.encoded.block
             work = count_records(block) if recorder.is_busy else 1 + len(block.rejected)
             await worker.run(work, recorder.write, served)
             if served.emitted is not None:

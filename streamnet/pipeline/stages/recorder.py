@@ -65,7 +65,7 @@ class Recorder:
             self._note(self.ledger, served)
 
     def _note(self, ledger: Ledger, served: Served) -> None:
-        block, first = served.scored.encoded.block, served.scored.first
+        block, first = served.predicted.encoded.block, served.predicted.first
         n = len(block)
         serials = served.serials if len(served.serials) else np.full(n, _NO_CANDIDATE, np.int64)
         # In the order of the stream, however its records are shared out among blocks: what was
@@ -74,7 +74,7 @@ class Recorder:
         self._note_rejected(ledger, block.rejected[:leading])
         if n:
             ledger.add_samples(first, block.source, block.marks[:-1], serials)
-        for slot, member in served.scored.joined:
+        for slot, member in served.predicted.joined:
             ledger.add_event("joined", first, slot, member.serial)
         if served.emitted is not None:
             ledger.add_event("emitted", served.emitted.number, served.emitted.member.serial)

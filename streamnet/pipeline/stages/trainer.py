@@ -14,10 +14,11 @@ from typing import final
 from anyio import CancelScope, to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from streamnet.learning.trainer import Decision, Job, Predicted, Trainer
+from streamnet.learning.trainer import Job, Predicted, Trainer
 from streamnet.pipeline.concurrency import INLINE_SECONDS, Worker, put, spread_over_cpus
 from streamnet.pipeline.control_messages import Barrier, Glance
 from streamnet.pipeline.stages.driver import EncodedBlock
+from streamnet.selection.decisions import Decision
 
 __all__ = ("train",)
 
@@ -123,7 +124,7 @@ class _DoubleBuffer:
             self._round += 1
         if self._worker.runs_inline(samples):
             await self.drain()
-            learn = partial(self._trainer.learn, coded.encoded, coded.ending)
+            learn = partial(self._trainer.learn, coded.encoded, coded.encoder_after)
             await put(self._send, self._worker.measure(samples, learn))
             return
         if last:
@@ -150,7 +151,9 @@ class _DoubleBuffer:
         given = coded.encoded, self._threads, coded.ends_round
         job = await self._before.run(1, self._trainer.begin, *given)
         await to_thread.run_sync(self._share, job)
-        return await self._after.run(1, self._trainer.finish, coded.encoded, job, coded.ending)
+        return await self._after.run(
+            1, self._trainer.finish, coded.encoded, job, coded.encoder_after
+        )
 
     def _learn(self, coded: EncodedBlock) -> Predicted:
         """Learn a block with all threads."""
@@ -159,7 +162,7 @@ class _DoubleBuffer:
         self._broken = True
         job = self._trainer.begin(coded.encoded, self._threads, coded.ends_round)
         self._share(job)
-        scored = self._trainer.finish(coded.encoded, job, coded.ending)
+        scored = self._trainer.finish(coded.encoded, job, coded.encoder_after)
         self._broken = False
         return scored
 

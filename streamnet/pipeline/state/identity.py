@@ -10,9 +10,9 @@ from streamnet.durability.provenance import describe_differences
 from streamnet.features.autoencoder import AutoEncoderSettings
 from streamnet.features.encoder import Encoder
 from streamnet.learning.learner import Learner
-from streamnet.learning.search.default_population import default_population
-from streamnet.learning.search.evolution import Evolution
 from streamnet.modelfiles.model import Model
+from streamnet.selection.search.default_population import default_population
+from streamnet.selection.search.evolution import Evolution
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import Columns
 from streamnet.sources.text.format import MAX_RECORD_BYTES

@@ -150,17 +150,17 @@ def _input_usage(tree: StateDict) -> list[TableUsage]:
 
 def _history_usage(tree: StateDict) -> list[TableUsage]:
     learner, letters = tree["learner"], tree["outputs"]["rejections"]
-    server, population = learner["server"], learner["trainer"]["population"]
+    serving, population = learner["serving"], learner["trainer"]["population"]
     settings = [CandidateSettings.from_dict(given) for given, *_ in population["members"]]
     reach = max((s.memory for s in settings if s.rehearses), default=0)
-    curve = server["curve"]
+    curve = serving["curve"]
     window = int(tree["identity"]["rejected_window"])
     return [
         TableUsage("samples for rehearsal", len(population["memory"]["count"]), reach),
         TableUsage("points of the curve", len(curve["samples"]), curve["points"]),
-        TableUsage("changes of champion", len(server["changes"]), MAX_CHANGES),
-        TableUsage("candidates that went", len(server["departed"]), MAX_RETIRED),
-        TableUsage("drifts", len(server["drift"]["events"]), MAX_EVENTS),
+        TableUsage("changes of champion", len(serving["changes"]), MAX_CHANGES),
+        TableUsage("candidates that went", len(serving["retired"]), MAX_RETIRED),
+        TableUsage("drifts", len(serving["drift"]["events"]), MAX_EVENTS),
         TableUsage("rejected of the last records", len(tree["limit"]["recent"]), window),
         TableUsage(
             "bytes of dead letters",

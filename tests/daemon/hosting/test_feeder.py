@@ -104,7 +104,7 @@ def test_a_file_is_learned_to_its_end_as_it_would_be_by_itself(run: Runner, tmp_
             round_size=64,
             evolution={"every": 0},
             rejections=Rejections(share=1.0),
-            sinks=(lambda served: letters.extend(served.scored.encoded.block.rejected),),
+            sinks=(lambda served: letters.extend(served.predicted.encoded.block.rejected),),
         )
         report = (await pipeline.run()).report
         assert status["learned"] == report["learned"] == 1500 - len(letters)

@@ -40,7 +40,7 @@ def test_a_champion_answers_as_a_learner_does_that_stopped_there(run: Runner) ->
             for served in feed(learner, block.part(0, champion.number), cutter=cutter)
             if served.decision is not None
         }
-        snapshot = learner.leader()[1]
+        snapshot = learner.best_snapshot()[1]
         if not last:
             emission = emissions[champion.number // ROUND - 2]
             assert emission is not None

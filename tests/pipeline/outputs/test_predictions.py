@@ -117,7 +117,7 @@ def test_with_an_auto_encoder_the_last_column_tells_how_unusual_a_sample_is(
     rows = [json.loads(line) for line in text.splitlines()] if suffix == "jsonl" else None
     rows = rows or list(csv.DictReader(text.splitlines()))
     assert list(rows[0])[-1] == "outlier"
-    expected = np.concatenate([part.scored.encoded.outlier for part in served])
+    expected = np.concatenate([part.predicted.encoded.outlier for part in served])
     assert [float(row["outlier"]) for row in rows] == pytest.approx(expected, rel=1e-5)
 
 

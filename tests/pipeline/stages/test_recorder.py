@@ -39,11 +39,11 @@ def ledger_of(blocks: Sequence[Block], joins: int) -> str:
     assert recorder.ledger is not None
     for block in blocks:
         served = learner.learn(block)
-        first = served.scored.first
+        first = served.predicted.first
         newcomer = (0, Member(CandidateSettings(), 7, joins))
         comes = len(block) and first == joins
-        scored = structs.replace(served.scored, joined=(newcomer,) if comes else ())
-        recorder.write(served._replace(scored=scored))
+        predicted = structs.replace(served.predicted, joined=(newcomer,) if comes else ())
+        recorder.write(served._replace(predicted=predicted))
     return recorder.ledger.value()
 
 

@@ -12,11 +12,11 @@ import anyio
 import pytest
 from anyio import create_memory_object_stream, create_task_group
 
-from streamnet.learning.trainer import Decision
 from streamnet.pipeline.concurrency import INLINE_SECONDS
 from streamnet.pipeline.control_messages import Barrier
 from streamnet.pipeline.stages.driver import EncodedBlock
 from streamnet.pipeline.stages.trainer import train
+from streamnet.selection.decisions import Decision
 from tests.conftest import Runner
 
 LONG = 10 * INLINE_SECONDS

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from streamnet.learning.search.default_population import default_population
 from streamnet.pipeline.state.identity import build_identity, describe_changes, fill_defaults
+from streamnet.selection.search.default_population import default_population
 from streamnet.settings.candidate import CandidateSettings
 
 FEW = default_population(2)

@@ -108,7 +108,7 @@ def test_a_run_whose_directory_was_replaced_ends_and_leaves_the_other_one_alone(
     aside = tmp_path / "aside"
 
     def replace(served: Served) -> None:
-        if served.scored.first >= 500 and not aside.exists():
+        if served.predicted.first >= 500 and not aside.exists():
             sleep(1)  # no checkpoint comes past here, and one that is being written is done by then
             other.path.rename(aside)
             other.open()  # as a run that begins anew does
@@ -274,7 +274,7 @@ def test_learning_goes_on_when_the_disk_fails_and_the_state_recovers_by_itself(
 
     def weather(served: Any) -> None:
         nonlocal failures
-        first = served.scored.first
+        first = served.predicted.first
         assert pipeline.state is not None
         failures = max(failures, pipeline.state.statistics().failures)
         disk.is_sick = first >= 100 and (first < 500 or not failures)

@@ -36,7 +36,7 @@ class _Answers:
         if answers.ndim == 2:
             # Labels are learned as they come: none is known at first.
             best = answers.argmax(axis=1)
-            answers = np.where(best < served.scored.encoded.known, best, NO_ANSWER)
+            answers = np.where(best < served.predicted.encoded.known, best, NO_ANSWER)
         self.blocks.append(answers.copy())
 
 

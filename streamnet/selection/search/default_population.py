@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from streamnet.errors import ConfigurationError
-from streamnet.learning.trainer import Replacement
+from streamnet.selection.decisions import Replacement
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import has_raw_target
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import NamedTuple, final
 
 from streamnet.errors import ConfigurationError
-from streamnet.learning.trainer import Replacement
 from streamnet.networks.parameters import Member
 from streamnet.networks.topology import Capacity, estimate_cost
 from streamnet.randomness import derive_key
+from streamnet.selection.decisions import Replacement
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.validation import check_integer, check_number
 

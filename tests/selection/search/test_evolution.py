@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from streamnet.errors import ConfigurationError
-from streamnet.learning.search.evolution import CandidateStats, Evolution
 from streamnet.networks.parameters import Member
 from streamnet.networks.topology import Capacity, estimate_cost
+from streamnet.selection.search.evolution import CandidateStats, Evolution
 from streamnet.settings.candidate import CandidateSettings
 
 ROOM = Capacity(dense=4, rows=64, outputs=2, lags=2)
