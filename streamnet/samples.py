@@ -37,6 +37,7 @@ __all__ = (
     "cache_small",
     "concatenate_blocks",
     "constant_column",
+    "make_marks",
     "schema_from_dict",
     "schema_to_dict",
     "widen_block",
@@ -264,6 +265,21 @@ class Inputs(Struct, frozen=True, eq=False, gc=False):
     lags: int = 0  # how many of a sample's entries, the last ones in use, tell earlier targets
     # shape=(n, at most d): numbers of the dense inputs of more than two values, ascending, then -1
     splined: NDArray[np.int32] = NO_INPUTS
+
+
+def make_marks(first: int, count: int) -> NDArray[np.int64]:
+    """Make the marks of a block of rows without lines; see `Block`.
+
+    Args:
+        first: Number of the first row.
+        count: Number of rows.
+
+    >>> make_marks(5, 1).tolist()
+    [[5, 5, 0], [6, 6, 0]]
+    """
+    marks = np.zeros((count + 1, 3), np.int64)
+    marks[:, :2] = np.arange(first, first + count + 1)[:, None]
+    return marks
 
 
 def schema_to_dict(schema: Schema) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from streamnet.datasets.loader import Header, Rejected, read_vectors
 from streamnet.durability.files import write_durably
 from streamnet.errors import ConfigurationError, DataError, StreamnetError
 from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
-from streamnet.sources.text.dialect import has_header
+from streamnet.sources.text.schema import has_header
 
 __all__ = (
     "Document",

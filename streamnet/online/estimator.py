@@ -319,7 +319,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         schema = self._reader.schema
         if schema is not self._asked:
             # The very fields that are learned with: to turn to others would take a while.
-            self._query_reader.turn_to(schema.fields)
+            self._query_reader.set_fields(schema.fields)
             self._asked = schema
         block = self._query_reader.read(rows)  # all of them: it does not grow
         if block.rejected:

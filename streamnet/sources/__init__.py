@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from streamnet.sources.base import Source
-from streamnet.sources.columns import Columns
+from streamnet.sources.columns import Columns, SchemaDrift
 from streamnet.sources.files.columnar import ColumnarSource
 from streamnet.sources.files.registry import open_files
 from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.iterable import IterableSource
 from streamnet.sources.rejection import Reason
 from streamnet.sources.rows import RowReader
-from streamnet.sources.wrappers.repeat import LimitedSource, RepeatedSource
-from streamnet.sources.wrappers.retry import RetryingSource
-from streamnet.sources.wrappers.schema_drift import GuardedSource, SchemaDrift
-from streamnet.sources.wrappers.shuffle import ShuffledSource
+from streamnet.sources.shuffle import ShuffledSource
+from streamnet.sources.wrappers import (
+    GuardedSource,
+    LimitedSource,
+    RepeatedSource,
+    RetryingSource,
+    SourceWrapper,
+)
 
 __all__ = (
     "ColumnarSource",
@@ -28,6 +32,7 @@ __all__ = (
     "SchemaDrift",
     "ShuffledSource",
     "Source",
+    "SourceWrapper",
     "TextSource",
     "open_files",
 )

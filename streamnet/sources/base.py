@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+from streamnet.errors import DataError
 from streamnet.samples import Block, Position, Schema
 
-__all__ = ("Source",)
+__all__ = ("MAX_BLOCK_ROWS", "OnGap", "Source", "check_gap")
+
+MAX_BLOCK_ROWS = 8192
+"""Maximum number of samples in a block."""
+
+OnGap = Literal["stop", "go_on"]
+"""What to do when part of a followed file or folder was lost before it was read."""
+
+
+def check_gap(gap: str, on_gap: OnGap) -> None:
+    """Raise a gap as an error unless reading has to continue.
+
+    Raises:
+        DataError: If ``on_gap`` is "stop".
+    """
+    if on_gap == "stop":
+        raise DataError(f"{gap} (on_gap 'go_on' would continue nevertheless)")
 
 
 class Source(ABC):
     """Samples of a stream, in order.
 
-    The reading stage of a pipeline calls `open` once, `receive` until it gives None, and `aclose`
-    whatever happened. One task at a time uses a source; it need not always be the same task.
+    The reading stage of a pipeline calls `open` once, `receive` until it returns None, and `aclose`
+    in any case. Only one task may use a source at a time, but not necessarily always the same one.
 
-    To go on elsewhere or later, as if nothing had happened, keep a block's end and the state, and
-    hand both to a new source over the same data:
+    To resume exactly where another source stopped, keep the end of a block and the state, and pass
+    both to a new source over the same data:
 
         position, state = block.end, source.export_state(block.end)
         ...
@@ -28,53 +45,53 @@ class Source(ABC):
 
     @abstractmethod
     async def open(self, after: Position | None = None) -> Schema:
-        """Look at the head of the stream and say what its columns are.
+        """Open the source and infer its schema from its first samples.
 
         Args:
             after: Where to resume: the `Block.end` of the last block that was used, or of a part
                 of it. None starts at the first sample.
 
         Raises:
-            DataError: if the source can't be read, holds no samples, lacks that position, or is
-                not the one any more whose state was restored.
-            SchemaError: if a column that was asked for does not exist.
-            ConfigurationError: if a setting makes no sense for this source.
+            DataError: If the source can't be read, holds no samples, lacks that position, or has
+                changed since its state was exported.
+            SchemaError: If a requested column does not exist.
+            ConfigurationError: If a setting makes no sense for this source.
         """
 
     @abstractmethod
     async def receive(self) -> Block | None:
-        """The next samples that are there, at most 8,192; None at the end.
+        """Receive the next available samples, at most `MAX_BLOCK_ROWS`; None at the end.
 
-        A block may hold no sample and still carry rejected records. A call that is cancelled
-        loses nothing: the next one goes on with the same sample.
+        A block without samples may carry rejected records. Cancelling a call loses nothing: the
+        next call continues with the same sample.
 
         Raises:
-            DataError: if the source breaks off; all samples before the break were given.
+            DataError: If reading fails; all samples before the failure were returned.
         """
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
-        """What a new source over the same data needs to know in order to go on behind ``after``.
+        """Export what a new source over the same data needs to resume after a position.
 
-        It tells what the head of the stream has told, such as kinds of columns, and how to know
-        the data again. Plain values: numbers, texts, None, and lists and dicts of them.
+        The state has what was inferred, such as kinds of columns, and fingerprints of the data. It
+        consists of plain values: numbers, texts, None, and lists and dicts of them.
 
         Args:
-            after: The end of the block received last, or of a part of it; None: the start.
+            after: The end of the block received last, or of a part of it; None for the start.
         """
         del after
         return {}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where the source that exported ``state`` stood; to be called before `open`."""
+        """Restore a state that another source exported; call it before `open`."""
         del state
 
     async def aclose(self) -> None:
-        """Let go of files and tasks. Closing twice is allowed."""
+        """Close files and end tasks. Closing twice is allowed."""
         return
 
     def progress(self) -> float | None:
-        """Share of the source that was given, 0 to 1; None where the whole is not known.
+        """Fraction of the source returned so far, 0 to 1; None if the total is unknown.
 
-        What was read ahead, but not given yet, does not count.
+        Samples that were read ahead, but not returned yet, do not count.
         """
         return None

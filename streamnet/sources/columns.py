@@ -1,38 +1,41 @@
-"""Which columns of a source are used, and how their single values are parsed."""
+"""Which columns of a source are used, and how their values are parsed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
-from typing import NamedTuple, final
+from typing import Literal, NamedTuple, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, SchemaError
 from streamnet.samples import TIMES, Field, Kind, Schema, Task
-from streamnet.sources.dates import number_to_seconds, parse_seconds, to_seconds
 from streamnet.sources.inference import (
     MISSING,
     WHITESPACE,
     is_not_finite,
     is_number,
     is_numeric,
+    number_to_seconds,
+    parse_seconds,
     to_float,
+    to_seconds,
 )
 from streamnet.sources.rejection import Reason
-from streamnet.sources.wrappers.schema_drift import SchemaDrift
 from streamnet.validation import check_integer
 
 __all__ = (
     "LAST_COLUMN",
     "Columns",
     "ParseOptions",
+    "SchemaDrift",
+    "check_same_columns",
     "choose_parser",
     "format_names",
     "make_missing_column_error",
@@ -44,10 +47,11 @@ __all__ = (
     "parse_word",
 )
 
+# ---------------------------------------------------------------- single values
 
 NumberParser = Callable[[object, "ParseOptions"], "float | Reason"]
 
-# Tuples, since a union in a call is made anew at each, which takes longer than the call.
+# Tuples, since a union in a call is built again by each call, which takes longer than the call.
 FLOATS = (float, np.floating)
 BOOLS = (bool, np.bool_)
 
@@ -57,14 +61,14 @@ UNORDERED = (*FLOATS, date, np.datetime64)
 """Types with a value that is not equal to itself: NaN and NaT."""
 
 WORD_TYPES = (*BOOLS, date, np.datetime64)
-"""Types that can be words or times, but are no numbers."""
+"""Types that can be words or times, but are not numbers."""
 
 
 class ParseOptions(NamedTuple):
-    """How values are read."""
+    """How values are parsed."""
 
     missing: frozenset[str]  # texts that stand for a missing value
-    typed: bool  # the format tells numbers from texts: a text is never a number
+    typed: bool  # the format distinguishes numbers from texts: a text is never a number
 
     def is_missing(self, value: object) -> bool:
         """Whether ``value`` stands for a missing one. NaN does."""
@@ -73,39 +77,39 @@ class ParseOptions(NamedTuple):
         if isinstance(value, UNORDERED):
             return bool(value != value)
         if isinstance(value, Decimal):
-            return value.is_nan()  # a signalling one can't be compared
-        return value is None or type(value).__name__ == "NAType"  # that of pandas
+            return value.is_nan()  # a signaling NaN can't be compared
+        return value is None or type(value).__name__ == "NAType"  # of pandas
 
 
-def parse_number(value: object, reading: ParseOptions) -> float | Reason:
-    """A number, NaN for a missing one, or the reason why it is none."""
-    if reading.is_missing(value):
+def parse_number(value: object, options: ParseOptions) -> float | Reason:
+    """Parse a number: NaN if it is missing, or the reason why it is invalid."""
+    if options.is_missing(value):
         return math.nan
     if isinstance(value, str):
-        return _parse_number_text(value.strip(WHITESPACE), reading)
+        return _parse_number_text(value.strip(WHITESPACE), options)
     if is_numeric(value) and not isinstance(value, bool):
         return _to_finite(value)
     return Reason.NUMBER if isinstance(value, WORD_TYPES) else Reason.TYPE
 
 
-def parse_time(value: object, reading: ParseOptions, kind: Kind = Kind.TIME) -> float | Reason:
-    """Seconds since 1970 UTC of a time, a date, a text, or a number of seconds or parts of it.
+def parse_time(value: object, options: ParseOptions, kind: Kind = Kind.TIME) -> float | Reason:
+    """Parse a time, a date, a text or a timestamp as seconds since 1970 UTC.
 
     See `parse_seconds` for texts and kinds of times, and `number_to_seconds` for numbers.
     """
-    if reading.is_missing(value):
+    if options.is_missing(value):
         return math.nan
     if isinstance(value, str):
         text = value.strip(WHITESPACE)
         seconds = parse_seconds(text, kind)
         if seconds is not None:
             return seconds
-        if reading.typed or not is_number(text):
+        if options.typed or not is_number(text):
             return Reason.TIME
         return _parse_timestamp(text)
     if isinstance(value, np.datetime64):
         whole = int(value.astype("M8[s]").astype(np.int64))
-        # Beyond the years 1 to 9999 there is no `date`, and microseconds would overflow.
+        # Outside the years 1 to 9999 there is no `date`, and microseconds would overflow.
         if not FIRST_SECOND <= whole < END_SECOND:
             return float(whole)
         value = value.astype("M8[us]").item()
@@ -116,23 +120,24 @@ def parse_time(value: object, reading: ParseOptions, kind: Kind = Kind.TIME) -> 
     return Reason.TIME if isinstance(value, BOOLS) else Reason.TYPE
 
 
-def parse_target_number(value: object, reading: ParseOptions) -> float | Reason:
-    """The target of a regression, NaN for a missing one, or the reason why it is none."""
-    number = parse_number(value, reading)
+def parse_target_number(value: object, options: ParseOptions) -> float | Reason:
+    """Parse a regression target: NaN if it is missing, or the reason why it is invalid."""
+    number = parse_number(value, options)
     return Reason.TARGET_NUMBER if isinstance(number, Reason) else number
 
 
-def parse_word(value: object, reading: ParseOptions) -> str | Reason | None:
-    """A word or text, None for a missing one, or the reason why it is none.
+def parse_word(value: object, options: ParseOptions) -> str | Reason | None:
+    """Parse a word or text: None if it is missing, or the reason why it is invalid.
 
-    A whole number is the same word whichever type it has: one gap makes floats of a whole column.
+    A whole number is the same word whatever its type, because a single missing value turns a column
+    of integers into floats.
     """
     if isinstance(value, str):
         text = str(value.strip(WHITESPACE))
-        return None if text in reading.missing else text
-    if type(value) is int:  # the short way for most labels: none is missing
+        return None if text in options.missing else text
+    if type(value) is int:  # the fast path for most labels: none is missing
         return _format_number(value)
-    if reading.is_missing(value):
+    if options.is_missing(value):
         return None
     if isinstance(value, BOOLS):
         return "true" if value else "false"
@@ -143,22 +148,22 @@ def parse_word(value: object, reading: ParseOptions) -> str | Reason | None:
     return _format_number(value) if is_numeric(value) else Reason.TYPE
 
 
+def choose_parser(kind: Kind) -> NumberParser:
+    """The parser for values of a numeric kind."""
+    return partial(parse_time, kind=kind) if kind in TIMES else parse_number
+
+
 def make_object_column(words: Sequence[object]) -> NDArray[np.object_]:
-    """Words as a column, shape=(n,), each of them the object that it was."""
+    """Words as a column, shape=(n,), without copying or converting them."""
     column = np.empty(len(words), np.object_)
     column[:] = words
     return column
 
 
-def choose_parser(kind: Kind) -> NumberParser:
-    """What reads the values of a numeric kind."""
-    return partial(parse_time, kind=kind) if kind in TIMES else parse_number
-
-
-def _parse_number_text(text: str, reading: ParseOptions) -> float | Reason:
+def _parse_number_text(text: str, options: ParseOptions) -> float | Reason:
     if is_not_finite(text):
         return Reason.NOT_FINITE
-    if reading.typed or not is_number(text):
+    if options.typed or not is_number(text):
         return Reason.NUMBER
     return _to_finite(text)
 
@@ -181,13 +186,67 @@ def _to_finite(value: object) -> float | Reason:
     return number if math.isfinite(number) else Reason.NOT_FINITE
 
 
+# -------------------------------------------------------------------- settings
+
 LAST_COLUMN = ("last", "-1")
-"""What stands for the last column where a target is named."""
+"""Names that stand for the last column where a target is expected."""
 
 MAX_NAMES_SHOWN = 40
 MAX_FIELDS = 4096
-DEFAULT_SCHEMA_DRIFT = SchemaDrift()
 OPTION_NAMES = {"target": "--target", "drop": "--drop", "kinds": "--kind"}
+
+NewPolicy = Literal["adapt", "ignore", "reject", "stop"]
+MissingPolicy = Literal["adapt", "reject", "stop"]
+ChangedPolicy = Literal["reject", "stop"]
+
+_POLICIES = {"new": NewPolicy, "missing": MissingPolicy, "changed": ChangedPolicy}
+_REASONS = {
+    "new": (Reason.NEW_COLUMN,),
+    "missing": (Reason.MISSING_COLUMN,),
+    "changed": (Reason.NUMBER, Reason.TIME, Reason.TYPE),
+}
+
+
+@final
+@dataclass(frozen=True)
+class SchemaDrift:
+    """What to do when columns change. None is the default of the format.
+
+    Where every record names its values, as in JSON Lines and dicts, a new column is learned from
+    its first sample on, and an absent one is a missing value (adapt). A table (CSV, Parquet, Arrow)
+    has the same columns in the whole file; a later file that lacks a column of the first, or has
+    another one, stops the run unless new="ignore". `open_files` applies "stop" itself; wrap any
+    other source in `GuardedSource`. The first sample of dicts defines the schema and never drifts.
+
+    Args:
+        new: What to do with a column that is not in the schema.
+        missing: What to do with a record without a column of the schema.
+        changed: What to do with a value that does not fit the kind of its column.
+
+    Raises:
+        ConfigurationError: If a policy is not one of those that the setting allows.
+
+    >>> SchemaDrift(new="ignore", changed="stop").stops
+    ('number', 'time', 'type')
+    """
+
+    new: NewPolicy | None = None
+    missing: MissingPolicy | None = None
+    changed: ChangedPolicy | None = None
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            allowed = get_args(_POLICIES[setting.name])
+            if value is not None and value not in allowed:
+                rule = " or ".join(map(repr, allowed))
+                raise ConfigurationError(f"drift.{setting.name} is {value!r}, but must be {rule}")
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Codes of rejected records after which nothing more is read."""
+        names = [name for name in _POLICIES if getattr(self, name) == "stop"]
+        return tuple(str(reason) for name in names for reason in _REASONS[name])
 
 
 @final
@@ -195,24 +254,40 @@ OPTION_NAMES = {"target": "--target", "drop": "--drop", "kinds": "--kind"}
 class Columns:
     """Which columns of a source are used, and as what; the same settings for every format.
 
+    Args:
+        target: Name of the target; None if there is nothing to learn from, only to predict.
+        task: What is predicted; None infers it from the target's first values.
+        drop: Columns that are not used.
+        kinds: Kinds of columns by name, in place of the inferred ones.
+        known: Kinds that a model has learned. They override inference too, but unlike ``kinds``
+            none of these columns has to exist.
+        missing: Texts that stand for a missing value.
+        target_optional: Whether the target column, and any single target, may be absent.
+        schema: Schema of an earlier run or a model; nothing is inferred then.
+        head: Number of records of the first file from which columns are inferred.
+        drift: What to do when columns change.
+        most_fields: Maximum number of features that may appear by name, as in JSON Lines and dicts.
+
+    Raises:
+        ConfigurationError: If a setting is invalid or contradicts another one.
+
     >>> columns = Columns(target="income", drop=("id",), kinds={"zip": Kind.CATEGORY})
     >>> kinds = {"age": Kind.NUMBER, "zip": Kind.NUMBER}
     >>> columns.build_schema("f.csv", ("id", "age", "zip", "income"), kinds.__getitem__).words
     ('zip',)
     """
 
-    target: str | None = None  # None: nothing to learn from, only to predict
-    task: Task | None = None  # None: told by the target's first values
+    target: str | None = None
+    task: Task | None = None
     drop: tuple[str, ...] = ()
-    kinds: Mapping[str, Kind] = field(default_factory=dict)  # overrides what the values suggest
-    # So does how a model reads what it knows, but none of these columns has to be there.
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
     known: Mapping[str, Kind] = field(default_factory=dict)
-    missing: tuple[str, ...] = MISSING  # texts that stand for a missing value
-    target_optional: bool = False  # the target column and any target may be absent
-    schema: Schema | None = None  # of an earlier run or a model: nothing is guessed then
-    head: int = 1000  # records of the first file that are looked at to tell what is what
-    drift: SchemaDrift = DEFAULT_SCHEMA_DRIFT  # what to do when columns change
-    most_fields: int = MAX_FIELDS  # features that may come up by name, as in JSON lines and dicts
+    missing: tuple[str, ...] = MISSING
+    target_optional: bool = False
+    schema: Schema | None = None
+    head: int = 1000
+    drift: SchemaDrift = SchemaDrift()
+    most_fields: int = MAX_FIELDS
 
     def __post_init__(self) -> None:
         for name in ("head", "most_fields"):
@@ -232,7 +307,7 @@ class Columns:
         if not isinstance(self.target, str | None):
             raise ConfigurationError(f"target is {self.target!r}, but must be the name of a column")
         if self.schema is not None and self.target in [f.name for f in self.schema.fields]:
-            # Each column of a file is read once, as an input or as the truth.
+            # Each column of a file is parsed once, as an input or as the target.
             why = "that is an input of the model"
             raise ConfigurationError(f"target is {self.target!r}, but {why}")
         for name, kind in self.kinds.items():
@@ -244,32 +319,33 @@ class Columns:
                     f"kinds has {str(kind)!r} for {name!r}, but must be one of {', '.join(Kind)}"
                 )
 
-    def reading(self, *, typed: bool = False) -> ParseOptions:
-        """How single values are read."""
+    def parse_options(self, *, typed: bool = False) -> ParseOptions:
+        """How single values are parsed; see `ParseOptions` for ``typed``."""
         return ParseOptions(frozenset(self.missing), typed)
 
-    def parse_options_for(self, name: str, reading: ParseOptions) -> ParseOptions:
-        """How the values of one column are read, where the format tells numbers from texts.
+    def parse_options_for(self, name: str, options: ParseOptions) -> ParseOptions:
+        """How the values of one column are parsed.
 
-        Where somebody said what it is (the user, a model, the task), a text may be a number too.
+        Even where the format distinguishes numbers from texts, a text may be a number if the kind
+        of the column was given by the user, a model or the task.
         """
-        told = self.task is not None if name == self.target else self.kind_for(name) is not None
-        if reading.typed and (told or self.schema is not None):
-            return reading._replace(typed=False)
-        return reading
+        given = self.task is not None if name == self.target else self.kind_for(name) is not None
+        if options.typed and (given or self.schema is not None):
+            return options._replace(typed=False)
+        return options
 
     def kind_for(self, name: str) -> Kind | None:
-        """As what a column of this name is to be read; None if its values tell."""
+        """The kind given for the column of this name; None if it has to be inferred."""
         return self.kinds.get(name) or self.known.get(name)
 
     @property
     def grows(self) -> bool:
-        """Whether columns that come up later are looked at: not where the schema was given."""
+        """Whether new columns extend the schema: not if it was given."""
         return self.schema is None and self.drift.new != "ignore"
 
     @property
     def named(self) -> tuple[str, ...]:
-        """All names that these settings mention."""
+        """All column names in these settings."""
         target = () if self.target is None else (self.target,)
         known = () if self.schema is None else tuple(f.name for f in self.schema.fields)
         return (*target, *self.drop, *self.kinds, *known)
@@ -287,17 +363,17 @@ class Columns:
         *,
         sparse: bool = False,
     ) -> Schema:
-        """The schema of a source whose columns have these names.
+        """Build the schema of a source that has columns of these names.
 
         Args:
             file: Name of the source, for messages.
             names: Its columns in order.
-            kind: Tells the kind of the column of a name by its values.
-            task: Tells the task by the target's values.
-            sparse: Whether a sample may lack a name: one of those of a given schema is enough.
+            kind: Infers the kind of a column, given its name.
+            task: Infers the task from the target's values.
+            sparse: Whether a sample may lack a name: one column of a given schema is enough then.
 
         Raises:
-            SchemaError: if a column that is asked for does not exist.
+            SchemaError: If a requested column does not exist.
         """
         target = self._checked_target(file, names)
         lacked = () if self.schema is None or not sparse else [f.name for f in self.schema.fields]
@@ -331,15 +407,42 @@ class Columns:
         raise make_missing_column_error(file, self.target, "target", names)
 
 
+def check_same_columns(
+    file: str, names: Sequence[str], first: Sequence[str], used: Sequence[str], columns: Columns
+) -> None:
+    """Compare the columns of a later file with those of the first one.
+
+    Args:
+        file: Name of the later file.
+        names: Its columns.
+        first: Columns of the first file.
+        used: Those of them that are used.
+        columns: Decides what happens with new columns.
+
+    Raises:
+        SchemaError: If the file lacks a used column, or has a new one that must not be ignored.
+    """
+    there, known = frozenset(names), frozenset(first)
+    for name in used:
+        if name not in there:
+            raise make_missing_column_error(file, name, "which the first file has", names)
+    other = [name for name in names if name not in known]
+    if other and columns.grows:
+        raise SchemaError(
+            f"{file} has {format_names(other)}, but the first file has only "
+            f"{format_names(first)} (drift.new 'ignore' would leave them out)"
+        )
+
+
 def make_missing_column_error(
     file: str, name: str, setting: str, names: Sequence[str]
 ) -> SchemaError:
-    """The error that says which column is missing, which exist, and which may be meant.
+    """The error for a column that does not exist, with the existing ones and a suggestion.
 
     Args:
         file: Name of the source.
-        name: The column that is missing.
-        setting: The setting of `Columns` that names it, or else who needs it.
+        name: The missing column.
+        setting: The setting of `Columns` that names it, or a clause that says who needs it.
         names: Columns that exist.
     """
     if setting in OPTION_NAMES:
@@ -353,13 +456,13 @@ def make_missing_column_error(
 def make_missing_target_error(
     source: str, target: str, where: str, names: Sequence[str]
 ) -> SchemaError:
-    """The error that says that samples have no target of that name, and which may be meant.
+    """The error for samples without the target, with the existing names and a suggestion.
 
     Args:
-        source: Its name.
+        source: Name of the source.
         target: The name that none of the samples has.
-        where: Which samples, with " in " before it, unless it is all.
-        names: Those that they have.
+        where: Which samples, starting with " in "; empty if it is all of them.
+        names: Names that the samples have.
     """
     return SchemaError(
         f"{source} has no target {target!r}{where}, only {format_names(names)}."
@@ -374,7 +477,7 @@ def _suggest_name(name: str, names: Sequence[str]) -> str:
 
 
 def format_names(names: Sequence[str]) -> str:
-    """Names of columns as a list for a sentence, cut to a readable length."""
+    """List names of columns in a message, cut to a readable length."""
     more = len(names) - MAX_NAMES_SHOWN
     listed = ", ".join(repr(name) for name in names[:MAX_NAMES_SHOWN]) or "none"
     return f"{listed} and {more} more" if more > 0 else listed

@@ -22,7 +22,7 @@ SamplesLike = Sequence[Sample] | ArrayLike
 
 MAX_NAMES_SHOWN = 10  # names in a message
 RAGGED = "X is neither a list of dicts nor a matrix, whose rows all have one length"
-DEFAULT_PARSE_OPTIONS = Columns().reading()
+DEFAULT_PARSE_OPTIONS = Columns().parse_options()
 _ROW_METHODS = (
     ("to_dicts",),
     ("to_dict", "records"),
@@ -156,8 +156,8 @@ def _check_matrix(
     strange = _to_python(matrix[:, beyond:].ravel()) if final else ()
     if not wanted.issubset(names) or not all(map(DEFAULT_PARSE_OPTIONS.is_missing, strange)):
         raise SchemaError(
-            f"X has {len(names)} columns without names ({_format_names(names)}), but must have those "
-            f"that are known: {_format_names(known)}"
+            f"X has {len(names)} columns without names ({_format_names(names)}), but must have the "
+            f"known ones: {_format_names(known)}"
         )
 
 

@@ -1,18 +1,18 @@
-"""Inference of column kinds and of the task from the first values."""
+"""Inference of column kinds and of the task, and parsing of dates and timestamps."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from datetime import date
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from streamnet.samples import Kind, Task
-from streamnet.sources.dates import infer_time_kind
 
 __all__ = (
     "MISSING",
@@ -20,11 +20,18 @@ __all__ = (
     "find_strays",
     "infer_kind",
     "infer_task",
+    "infer_time_kind",
+    "is_any_time",
     "is_not_finite",
     "is_number",
     "is_numeric",
+    "is_unambiguous_time",
+    "number_to_seconds",
+    "parse_seconds",
     "to_float",
+    "to_seconds",
 )
+
 
 MISSING = ("", "?", "NA", "N/A", "n/a", "NULL", "null", "None", "\\N")
 """What stands for a missing value, unless said otherwise. Among the numbers of a delimited file it
@@ -134,3 +141,153 @@ def _infer_object_kind(values: list[object]) -> Kind:
     if all(isinstance(value, date | np.datetime64) for value in values):
         return Kind.TIME
     return Kind.CATEGORY
+
+
+_UNIT_BOUNDS = (1e11, 1e14, 1e17)  # of a number of milliseconds, microseconds, nanoseconds
+_UNITS_PER_SECOND = (1.0, 1e3, 1e6, 1e9)  # of a second
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - to subtract from times without a zone
+_EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
+_ISO = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_MONTH_NUMBERS = {name[:3]: number for number, name in enumerate(_MONTHS, start=1)}
+_MONTH_NUMBERS |= {name: number for number, name in enumerate(_MONTHS, start=1)} | {"sept": 9}
+
+_YEAR, _MONTH, _DAY = r"(?P<year>[0-9]{4})", r"(?P<month>[0-9]{1,2})", r"(?P<day>[0-9]{1,2})"
+_NAME, _NTH = r"(?P<name>[a-z]{3,9})[.,]?", rf"{_DAY}(?:st|nd|rd|th|\.)?"
+_WEEKDAY = r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?[.,]? )?"
+_HOURS = (
+    r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<part>[0-9]+))?)?"
+    r"(?:[ \u202f]?(?P<half>[ap])\.?m\.?)?(?: ?(?P<zone>Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?))?"
+)
+_CLOCK = rf"(?:(?:T|:|[.,]? ){_HOURS})?"
+
+
+def _forms(*dates: str, clock: str = _CLOCK) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(date + clock, re.IGNORECASE | re.ASCII) for date in dates)
+
+
+_UNAMBIGUOUS_FORMS = (
+    *_forms(
+        rf"{_YEAR}(?P<mark>[-/]){_MONTH}(?P=mark){_DAY}",
+        rf"{_YEAR}\.(?P<month>[0-9]{{2}})\.(?P<day>[0-9]{{2}})",
+        rf"{_DAY}\.{_MONTH}\.{_YEAR}",  # with dots nobody puts the month first
+        rf"{_WEEKDAY}{_NTH}(?P<mark>[ /-]){_NAME}(?P=mark){_YEAR}",
+        rf"{_WEEKDAY}{_NAME} {_NTH},? {_YEAR}",
+    ),
+    *_forms(rf"{_WEEKDAY}{_NAME}  ?{_DAY} {_HOURS} {_YEAR}", clock=""),
+)
+_FORMS = {
+    Kind.TIME: _UNAMBIGUOUS_FORMS,
+    Kind.DAY_FIRST: (
+        *_forms(rf"{_DAY}(?P<mark>[-/]){_MONTH}(?P=mark){_YEAR}"),
+        *_UNAMBIGUOUS_FORMS,
+    ),
+    Kind.MONTH_FIRST: (
+        *_forms(rf"{_MONTH}(?P<mark>[-/]){_DAY}(?P=mark){_YEAR}"),
+        *_UNAMBIGUOUS_FORMS,
+    ),
+}
+
+
+def is_unambiguous_time(text: str) -> bool:
+    """Whether a stripped text is a date or timestamp that exists and can be read in one way."""
+    return parse_seconds(text) is not None
+
+
+def is_any_time(text: str) -> bool:
+    """Whether a stripped text is a date or timestamp of any kind: one may have to say which."""
+    return any(parse_seconds(text, kind) is not None for kind in _FORMS)
+
+
+def infer_time_kind(texts: Collection[str]) -> Kind | None:
+    """The kind of times that all these texts are; None if they are none, or of two kinds alike.
+
+    >>> infer_time_kind(["3/4/2026", "13/4/2026"]), infer_time_kind(["3/4/2026"])
+    (<Kind.DAY_FIRST: 'day_first'>, None)
+    """
+    found = [kind for kind in _FORMS if all(parse_seconds(t, kind) is not None for t in texts)]
+    return found[0] if Kind.TIME in found or len(found) == 1 else None
+
+
+def parse_seconds(text: str, kind: Kind = Kind.TIME) -> float | None:
+    """Seconds of a stripped text that is a date, maybe with a time; None if it is none.
+
+    Dates are those of ISO 8601, with or without zeros: 2026-04-03, 2026/4/3; with dots 3.4.2026 or
+    2026.04.03; with an English month 3 Apr 2026, 3-Apr-2026, Fri, 3 April 2026, April 3rd, 2026, or
+    Fri Apr  3 09:05:30 2026; and 3/4/2026 or 3-4-2026 where ``kind`` tells what comes first. A time
+    follows a T, a blank or a colon: 9:05, 09:05:30.5, 9:05 pm; then an offset may, as Z, UTC, GMT,
+    +02, +02:00 or +0200; without one it is UTC.
+
+    >>> parse_seconds("1970-01-02"), parse_seconds("1970-01-01T01:00:00.5+01:00")
+    (86400.0, 0.5)
+    >>> parse_seconds("2/1/1970 12:30 am", Kind.DAY_FIRST), parse_seconds("Jan 2, 1970")
+    (88200.0, 86400.0)
+    """
+    try:
+        if _ISO.fullmatch(text) is not None:
+            return to_seconds(datetime.fromisoformat(text))
+        if text.replace(".", "", 1).isdigit():  # seconds since 1970: to try all forms takes longer
+            return None
+        for form in _FORMS[kind]:
+            if (found := form.fullmatch(text)) is not None:
+                return _combine_parts(found.groupdict())
+    except (ValueError, OverflowError):  # no such day, hour or month
+        pass
+    return None
+
+
+def _combine_parts(parts: Mapping[str, str | None]) -> float:
+    """Seconds of what a form found.
+
+    Raises:
+        ValueError: If there is no such moment.
+    """
+    year, day, hour, minute, second = (
+        int(parts[name] or 0) for name in ("year", "day", "hour", "minute", "second")
+    )
+    month = int(parts.get("month") or _MONTH_NUMBERS.get(str(parts.get("name")).lower(), 0))
+    if half := parts["half"]:
+        if not 1 <= hour <= 12:
+            raise ValueError(f"{hour} is no hour of half a day")
+        hour = hour % 12 + 12 * (half in "pP")
+    moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - UTC without zone
+    return to_seconds(moment) + float(f"0.{parts['part'] or 0}") - _parse_offset(parts["zone"])
+
+
+def _parse_offset(zone: str | None) -> float:
+    """Seconds that clocks of a zone are ahead of UTC."""
+    if zone is None or zone.isalpha():
+        return 0.0
+    hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
+    if hours > 23 or minutes > 59:
+        raise ValueError(f"{zone} is no offset")
+    ahead = 3600.0 * hours + 60.0 * minutes
+    return -ahead if zone[0] == "-" else ahead
+
+
+def to_seconds(moment: date) -> float:
+    """Seconds of a date or datetime. Without a zone it is UTC."""
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 - UTC without zone
+    epoch = _EPOCH if moment.tzinfo is None else _EPOCH_UTC
+    return (moment - epoch).total_seconds()
+
+
+def number_to_seconds(number: float) -> float:
+    """Seconds of a number of seconds since 1970, or of thousandths, millionths or billionths.
+
+    Its size, whatever the sign, tells which: below 1e11 it is seconds (to the year 5138), below
+    1e14 milliseconds, below 1e17 microseconds, else nanoseconds (each from March 1973 on).
+
+    >>> [number_to_seconds(n) for n in (-0.5, 1.7e9, 1.7e12, 1.7e15, 1.7e18)]
+    [-0.5, 1700000000.0, 1700000000.0, 1700000000.0, 1700000000.0]
+    """
+    return number / _UNITS_PER_SECOND[bisect_right(_UNIT_BOUNDS, abs(number))]

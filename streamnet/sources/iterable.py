@@ -446,9 +446,9 @@ class IterableSource(Source):
                 return
 
     def _told_task(self, target: str) -> Task | None:
-        reading = self._columns.reading()
+        options = self._columns.parse_options()
         values = [_get_target(item, target) for item in self._items[:HEAD_ITEMS]]
-        known = [value for value in values if not reading.is_missing(value)]
+        known = [value for value in values if not options.is_missing(value)]
         if not known:
             return None
         return infer_task(v.strip(WHITESPACE) if isinstance(v, str) else v for v in known)

@@ -12,8 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from streamnet.samples import Block, DeadLetter, Position, Schema, Task
-from streamnet.sources.dates import is_any_time
-from streamnet.sources.inference import WHITESPACE, is_number
+from streamnet.sources.inference import WHITESPACE, is_any_time, is_number
 
 __all__ = (
     "Reason",
@@ -98,7 +97,8 @@ class Rejection(NamedTuple):
     def for_value(cls, reason: Reason, column: str, value: object) -> Rejection:
         """The problem of one value of a column."""
         if reason is Reason.TARGET_MISSING:
-            why = "" if value is None else f": {shorten(value)} stands for a missing value"
+            given = value is not None and not (isinstance(value, str) and not value)
+            why = f": {shorten(value)} stands for a missing value" if given else ""
             return cls(reason, f"the target {column!r} is missing{why}")
         rule = RULES[reason]
         if reason in OVERRIDES and isinstance(value, str) and _is_finite(value):
@@ -145,9 +145,7 @@ def decode_record(raw: bytes) -> str:
 
 
 def _encode_base64(raw: bytes, text: str) -> str | None:
-    """Bytes for a program, None where ``text``, which `decode_record` made of them, tells them
-    all.
-    """
+    """Encode bytes as base64; None if ``text``, made by `decode_record`, has all of them."""
     if REPLACED not in text or raw.startswith(text.encode()):
         return None
     return b64encode(raw[:MAX_RAW_BYTES]).decode()

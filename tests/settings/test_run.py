@@ -341,7 +341,7 @@ def test_a_wrong_override_is_told_by_the_name_that_its_giver_knows() -> None:
 
 
 def test_the_formats_of_a_run_file_are_those_that_can_be_read() -> None:
-    assert get_args(Format) == FORMATS
+    assert get_args(Format) == tuple(FORMATS)
 
 
 SCALARS: st.SearchStrategy[Any] = st.one_of(

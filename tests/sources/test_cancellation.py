@@ -26,7 +26,7 @@ from streamnet.sources import (
     open_files,
 )
 from streamnet.sources.files import folder
-from streamnet.sources.wrappers.retry import RetryingSource
+from streamnet.sources.wrappers import RetryingSource
 from tests.sources.harness import content, write
 
 pytestmark = pytest.mark.no_cover

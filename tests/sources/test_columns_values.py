@@ -87,7 +87,7 @@ def test_the_missing_value_of_pandas_is_missing() -> None:
         def __bool__(self) -> bool:
             raise TypeError("boolean value of NA is ambiguous")
 
-    reading = Columns().reading()
+    reading = Columns().parse_options()
     assert reading.is_missing(NAType())
     assert np.isnan(parse_number(NAType(), reading))
     assert parse_word(NAType(), reading) is None

@@ -12,7 +12,7 @@ from streamnet.online.regressor import OnlineRegressor
 from streamnet.samples import Field, Kind, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import Columns, IterableSource, Source, open_files
-from streamnet.sources.dates import number_to_seconds
+from streamnet.sources.inference import number_to_seconds
 from tests.sources.harness import read
 
 SMALL = CandidateSettings(hidden=(4,))

@@ -149,7 +149,7 @@ def test_a_matrix_or_frame_that_is_asked_about_must_have_the_columns_that_were_l
     estimator = learner().partial_fit(gaps, *y)
     asked = estimator.encode if learner is AutoEncoder else estimator.predict_proba
     assert np.array_equal(asked(X), asked(gaps))
-    with pytest.raises(SchemaError, match=r"2 columns without names .* are known: f0, f1, f2"):
+    with pytest.raises(SchemaError, match=r"2 columns without names .* known ones: f0, f1, f2"):
         asked(X[:, :2])
     assert np.array_equal(asked(X), asked(np.column_stack([X, X])))  # they may be learned next
     with pytest.raises(SchemaError, match="X has the columns x, but known are: f0, f1, f2"):

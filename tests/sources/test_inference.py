@@ -10,8 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamnet.samples import Kind, Task
-from streamnet.sources.dates import is_unambiguous_time, parse_seconds, to_seconds
-from streamnet.sources.inference import find_strays, infer_kind, infer_task, is_number
+from streamnet.sources.inference import (
+    find_strays,
+    infer_kind,
+    infer_task,
+    is_number,
+    is_unambiguous_time,
+    parse_seconds,
+    to_seconds,
+)
 
 
 @pytest.mark.parametrize(

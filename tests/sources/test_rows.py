@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from streamnet.samples import Field, Kind, Task
 from streamnet.sources import Columns, RowReader
-from streamnet.sources.rows import RowConverter
+from streamnet.sources.rows import ColumnParser
 from tests.sources.harness import FrameRow, bits, content
 
 values = st.one_of(
@@ -217,13 +217,13 @@ def test_of_thousands_of_features_only_those_of_a_sample_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read = Counter[str]()
-    convert = RowConverter._numbers
+    convert = ColumnParser.numbers
 
-    def counted(self: RowConverter, name: str, *given: Any) -> Any:
+    def counted(self: ColumnParser, name: str, *given: Any) -> Any:
         read[name] += 1
         return convert(self, name, *given)
 
-    monkeypatch.setattr(RowConverter, "_numbers", counted)
+    monkeypatch.setattr(ColumnParser, "numbers", counted)
     reader = RowReader(Columns(target="y", task=Task.CLASSIFICATION))
     given = [{f"x{i}": i / 2, f"w{i}": f"word {i}", "y": "a"} for i in range(200)]
     blocks = list(reader.blocks(given))
@@ -237,12 +237,12 @@ def test_a_reader_that_is_turned_to_fields_knows_these_and_no_other_ones() -> No
     fields = (Field("b", Kind.NUMBER), Field("a", Kind.CATEGORY))
     reader = RowReader(Columns())
     reader.read([{"z": 1.0, "b": "a word"}])
-    reader.turn_to(fields)
+    reader.set_fields(fields)
     assert reader.schema.fields is fields
     for row in ({"a": "x", "b": 2.0}, {"b": 2, "a": " x"}):
         block = reader.read([row])
         assert (block.numbers.tolist(), block.words[0].tolist()) == ([[2.0]], ["x"])
-    reader.turn_to(fields[:1])
+    reader.set_fields(fields[:1])
     assert reader.read([{"b": 3.0}]).numbers.tolist() == [[3.0]]
     assert reader.schema.words == ()
     assert reader.records == 4

@@ -20,8 +20,7 @@ from streamnet.sources.base import Source
 from streamnet.sources.columns import Columns
 from streamnet.sources.files.jsonl import JsonLinesFormat
 from streamnet.sources.rejection import make_rejection_block
-from streamnet.sources.text.format import Chunk
-from streamnet.sources.text.records import Records, find_records
+from streamnet.sources.text.records import Chunk, Records, find_records
 
 __all__ = ("JournalSource",)
 

@@ -15,7 +15,7 @@ from streamnet.selection.search.default_population import default_population
 from streamnet.selection.search.evolution import Evolution
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import Columns
-from streamnet.sources.text.format import MAX_RECORD_BYTES
+from streamnet.sources.text.records import MAX_RECORD_BYTES
 
 __all__ = ("build_identity", "describe_changes", "fill_defaults")
 

@@ -1,226 +1,69 @@
-"""`ByteStream`: the decompressed bytes of a file, a pipe or standard input."""
+"""The bytes of a file: `ByteStream` decompresses, `TailStream` follows a growing file."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
+from hashlib import sha256
 from io import FileIO
 from pathlib import Path
-from typing import final
+from time import monotonic
+from typing import Any, NamedTuple, final
 
-from anyio import wait_readable
+from anyio import sleep, to_thread, wait_readable
 
 from streamnet.errors import DataError, ReadError
-from streamnet.sources.files import compression
-from streamnet.sources.files.compression import (
-    MAGIC,
+from streamnet.sources.files.detection import (
+    COMPRESSION_SIGNATURES,
+    DECOMPRESSION_ERRORS,
+    LONGEST_SIGNATURE,
+    PIECE,
     Decompressor,
-    find_decompressor,
-    get_piece_size,
+    find_compression,
+    may_be_compressed,
 )
 
 __all__ = (
+    "FINGERPRINT_BYTES",
     "STANDARD_INPUT",
     "ByteStream",
+    "FileStream",
+    "TailStream",
+    "TextWindow",
     "check_file_name",
+    "check_fingerprinted_names",
+    "digest",
     "display_name",
+    "find_rotated_since",
+    "fingerprint_names",
     "get_file_size",
     "is_regular_file",
     "make_open_error",
 )
 
 STANDARD_INPUT = "-"
-COMPRESSED_CHUNK_BYTES = 1 << 16  # of a packed file that are read at once
-LONGEST_MAGIC = max(map(len, MAGIC))
+COMPRESSED_CHUNK_BYTES = 1 << 16  # bytes of a compressed file that are read at once
 PERMANENT_ERRNOS = (ENOENT, EACCES, EPERM, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG)
-"""Errors that are still there when a file is opened again."""
+"""Errors that persist when a file is opened again."""
 
 
-@final
-class ByteStream:
-    """The bytes of a file in order. Its methods block, so they belong into a worker thread.
-
-    Attributes:
-        ended: All bytes were given.
-        failure: Why they broke off, None if they did not.
-        transient: That may be over when the file is opened again.
-        raw: Bytes read from the file, before unpacking.
-        size: Bytes of the file, None for a pipe.
-    """
-
-    def __init__(self, path: str, chunk_bytes: int) -> None:
-        self.name = path
-        self.ended = False
-        self.failure: str | None = None
-        self.transient = False
-        self.raw = 0
-        self._chunk_bytes = chunk_bytes
-        try:
-            place = 0 if path == STANDARD_INPUT else path
-            self._file = FileIO(place, closefd=path != STANDARD_INPUT)
-        except (OSError, ValueError) as error:
-            raise make_open_error(path, error) from None
-        status = os.fstat(self._file.fileno())
-        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        self._head = b""
-        self._decoder: Decompressor | None = None
-        self._begun = False
-
-    @property
-    def packed(self) -> bool:
-        """Whether the file is compressed; known once something was read."""
-        return self._decoder is not None
-
-    @property
-    def live(self) -> bool:
-        """Whether more bytes may come with time, as in a pipe."""
-        return self.size is None
-
-    @property
-    def unpacked(self) -> int:
-        """Bytes of a packed file that were unpacked."""
-        return self.raw - len(self._head)
-
-    async def wait(self) -> None:
-        """Wait until reading would not block. Being cancelled here loses nothing."""
-        if self.size is None and not self._pending:
-            try:
-                await wait_readable(self._file)
-            except PermissionError:  # a device that epoll does not know, such as /dev/null
-                return
-
-    def read(self) -> bytes:
-        """Some more bytes, at most about ``chunk_bytes``; of a pipe, those that are there.
-
-        None at all does not mean the end: that is `ended`.
-        """
-        if not self._begun:
-            self._look()
-            if not self._begun:
-                return b""
-        if self._decoder is not None:
-            return self._unpack()
-        found, self._head = self._head or self._next_raw(), b""
-        return found
-
-    def skip_to(self, offset: int) -> bool:
-        """Go on at ``offset`` (unpacked bytes) if that can be done without reading up to it."""
-        if not self._begun or self.packed or self.size is None or offset > self.size:
-            return False
-        self._head = b""
-        self.raw = self._file.seek(offset)
-        return True
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-
-    @property
-    def _pending(self) -> bool:
-        decoder = self._decoder
-        return bool(self._head) or (
-            decoder is not None and not decoder.needs_input and not decoder.eof
-        )
-
-    def _look(self) -> None:
-        """Read until it is clear whether the file is packed."""
-        while not self.ended:
-            self._head += self._next_raw()
-            whole = len(self._head) >= LONGEST_MAGIC
-            if whole or not any(magic.startswith(self._head) for magic in MAGIC):
-                break
-            if self.size is None:
-                break
-        if self.failure is not None:
-            return  # a packed file of which nothing came yet is no text
-        clear = len(self._head) >= LONGEST_MAGIC or self.ended
-        if clear or not any(magic.startswith(self._head) for magic in MAGIC):
-            self._begun = True
-            self._decoder = find_decompressor(self._head)
-            self.ended = self.ended and not self._head
-
-    def _next_raw(self) -> bytes:
-        try:
-            most = (
-                min(self._chunk_bytes, COMPRESSED_CHUNK_BYTES) if self.packed else self._chunk_bytes
-            )
-            found = self._file.read(most) or b""
-        except OSError as error:
-            self._fail(f"can't be read on ({error.strerror})")
-            self.transient = True
-            return b""
-        self.raw += len(found)
-        self.ended = not found
-        return found
-
-    def _unpack(self) -> bytes:
-        """Unpack up to a chunk, with at most one read of a pipe."""
-        pieces: list[bytes] = []
-        wanted = self._chunk_bytes
-        given, self._head = self._head, b""
-        while wanted > 0 and not self.ended:
-            decoder = self._decoder
-            if decoder is None:
-                break
-            if decoder.eof:
-                if pieces and self.size is None:
-                    break
-                given = self._next_member(decoder.unused_data + given)
-                continue
-            if decoder.needs_input and not given:
-                if pieces and self.size is None:
-                    break
-                given = self._next_raw()
-                if not given:
-                    self._fail("is cut off in the middle of its compressed data")
-                    break
-            most = get_piece_size(decoder)
-            fed = given[:most] if decoder.needs_input else b""
-            given = given[len(fed) :]
-            try:
-                piece = decoder.decompress(fed, max_length=min(most, wanted))
-            except compression.errors as error:
-                self._fail(f"is damaged ({error})")
-                break
-            if not (piece or given) and self.size is None and decoder.needs_input:
-                break
-            pieces.append(piece)
-            wanted -= len(piece)
-        self._head = given
-        return b"".join(pieces)
-
-    def _next_member(self, behind: bytes) -> bytes:
-        """Start with what stands behind a member: another one, padding, or the end."""
-        behind = behind.lstrip(b"\0")
-        while len(behind) < LONGEST_MAGIC:
-            more = self._next_raw()
-            if self.ended:
-                break
-            behind = (behind + more).lstrip(b"\0")
-        if not behind:
-            return b""
-        self.ended = False
-        self._decoder = find_decompressor(behind) or self._decoder
-        if self._decoder is None or self._decoder.eof:
-            self._fail("has something else behind its compressed data")
-        return behind
-
-    def _fail(self, why: str) -> None:
-        self.failure = why
-        self.ended = True
+# -------------------------------------------------------------------- file names
 
 
 def display_name(path: str) -> str:
-    """A path as it stands in a message."""
+    """The name of a file in messages."""
     return "standard input" if path == STANDARD_INPUT else path
 
 
 def check_file_name(path: str) -> None:
-    """Refuse a name that predictions and rejected records, which are UTF-8, could not tell.
+    """Refuse a name that can't be written to predictions and dead letters, which are UTF-8.
 
     Raises:
-        DataError: If it is such a name.
+        DataError: If the name is not UTF-8.
     """
     try:
         path.encode()
@@ -230,7 +73,7 @@ def check_file_name(path: str) -> None:
 
 
 def get_file_size(path: str) -> int | None:
-    """Bytes of a file, None if it is none."""
+    """Size of a regular file in bytes; None for anything else."""
     if path == STANDARD_INPUT:
         return None
     try:
@@ -241,13 +84,510 @@ def get_file_size(path: str) -> int | None:
 
 
 def is_regular_file(path: str) -> bool:
-    """Whether a path is that of a plain file, or of none yet."""
+    """Whether a path names a regular file, or nothing yet."""
     return path != STANDARD_INPUT and (Path(path).is_file() or not Path(path).exists())
 
 
 def make_open_error(path: str, error: OSError | ValueError) -> DataError:
-    """The error that says why a file can't be opened."""
+    """The error for a file that can't be opened; a `ReadError` if that may be temporary."""
     why = error.strerror if isinstance(error, OSError) else str(error)
-    lasts = not isinstance(error, OSError) or error.errno in PERMANENT_ERRNOS
-    kind = DataError if lasts else ReadError
+    permanent = not isinstance(error, OSError) or error.errno in PERMANENT_ERRNOS
+    kind = DataError if permanent else ReadError
     return kind(f"{display_name(path)} can't be read: {why}")
+
+
+# ------------------------------------------------------------------ fingerprints
+
+FINGERPRINT_BYTES = 4096  # bytes compared at the start of a file and before a position
+
+
+class TextWindow(NamedTuple):
+    r"""A part of a text, with what is needed to fingerprint any offset in it.
+
+    >>> window = TextWindow(b"age,income\n", 0, b"age,income\n39,low\n", 18)
+    >>> window.find_difference(window.fingerprint(11)) is None
+    True
+    >>> cut = TextWindow(b"age,income\n", 0, b"age,income\n39,low\n", 17)
+    >>> cut.find_difference(window.fingerprint(18))
+    'it has 17 bytes, but had 18'
+    """
+
+    first: bytes  # of the text, at most `FINGERPRINT_BYTES`
+    begin: int  # offset of data[0]
+    data: bytes  # at least `FINGERPRINT_BYTES` bytes before any offset, if there are so many
+    size: int | None  # bytes of the file, compressed or not; None for a pipe
+
+    def fingerprint(self, offset: int) -> dict[str, Any]:
+        """The fingerprint of the file at ``offset``, as plain values."""
+        stop = offset - self.begin
+        return {
+            "bytes": self.size,
+            "first": digest(self.first[:offset]),
+            "last": digest(self.data[max(0, stop - FINGERPRINT_BYTES) : stop]),
+            "offset": offset,
+        }
+
+    def find_difference(self, mark: Mapping[str, Any]) -> str | None:
+        """How the file differs from a fingerprint; None if it does not."""
+        offset = mark["offset"]
+        difference = self.find_difference_at_start(mark)
+        if difference is None and self.fingerprint(offset)["last"] != mark["last"]:
+            return f"it has something else before byte {offset}"
+        return difference
+
+    def find_difference_at_start(self, mark: Mapping[str, Any]) -> str | None:
+        """Like `find_difference`, while only the start of the file is in memory."""
+        if mark["bytes"] is not None and self.size is not None and self.size < mark["bytes"]:
+            return f"it has {self.size} bytes, but had {mark['bytes']}"
+        if digest(self.first[: mark["offset"]]) != mark["first"]:
+            return "it starts with something else"
+        return None
+
+
+def digest(data: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal."""
+    return sha256(data).hexdigest()
+
+
+def fingerprint_names(names: tuple[str, ...]) -> list[Any]:
+    """The fingerprint of the names of files that precede a position."""
+    return [len(names), digest("\0".join(names).encode(errors="surrogateescape"))]
+
+
+def check_fingerprinted_names(names: tuple[str, ...], mark: list[Any], path: str) -> None:
+    """Refuse to resume in ``path`` after other files than before.
+
+    Raises:
+        DataError: If the files before ``path`` have changed.
+    """
+    if fingerprint_names(names) != list(mark):
+        raise DataError(
+            f"the files have changed: {path} comes after {len(names)} files, which are not the "
+            f"{mark[0]} that were read before it"
+        )
+
+
+# ----------------------------------------------------------------------- streams
+
+
+class FileStream(ABC):
+    """The bytes of a file in order. Methods other than `wait` block: call them in a thread.
+
+    Args:
+        path: Name of the file.
+        chunk_bytes: Bytes that are read at once.
+
+    Attributes:
+        ended: Whether no more bytes will come.
+        failure: Why reading failed, or None.
+        transient: Whether the failure may be gone when the file is opened again.
+        gap: What was lost because the file changed, or None.
+        raw: Bytes read from the file, before decompression.
+        size: Bytes of the file; None for a pipe.
+        status: Status of a followed file, or None.
+        compressed: Whether the file is compressed; known once something was read.
+        live: Whether more bytes may arrive with time.
+        follows: Whether the file is followed as it grows.
+    """
+
+    size: int | None
+    compressed = False
+    live = True
+    follows = False
+
+    def __init__(self, path: str, chunk_bytes: int) -> None:
+        self.name = path
+        self.ended = False
+        self.failure: str | None = None
+        self.transient = False
+        self.gap: str | None = None
+        self.raw = 0
+        self.status: os.stat_result | None = None
+        self._chunk_bytes = chunk_bytes
+
+    @property
+    def decompressed(self) -> int:
+        """Bytes of the file that were decompressed so far."""
+        return self.raw
+
+    @abstractmethod
+    async def wait(self) -> None:
+        """Wait until reading would not block. Being cancelled here loses nothing."""
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """Read about ``chunk_bytes`` bytes, or those that are there; maybe none before the end."""
+
+    @abstractmethod
+    def skip_to(self, offset: int) -> bool:
+        """Continue at ``offset`` (decompressed bytes) if that needs no reading up to it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    def _fail(self, why: str, *, transient: bool = False) -> None:
+        self.failure = why
+        self.transient |= transient
+        self.ended = True
+
+
+@final
+class ByteStream(FileStream):
+    """The decompressed bytes of a file, a pipe or standard input."""
+
+    def __init__(self, path: str, chunk_bytes: int) -> None:
+        super().__init__(path, chunk_bytes)
+        try:
+            place = 0 if path == STANDARD_INPUT else path
+            self._file = FileIO(place, closefd=path != STANDARD_INPUT)
+        except (OSError, ValueError) as error:
+            raise make_open_error(path, error) from None
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self.live = self.size is None
+        self._head = b""
+        self._decompressor: Decompressor | None = None
+        self._piece = PIECE
+        self._begun = False
+
+    @property
+    def decompressed(self) -> int:
+        """Bytes of the file that were decompressed so far."""
+        return self.raw - len(self._head)
+
+    async def wait(self) -> None:
+        """Wait until reading would not block."""
+        if self.size is None and not self._has_pending:
+            try:
+                await wait_readable(self._file)
+            except PermissionError:  # a device that epoll does not support, such as /dev/null
+                return
+
+    def read(self) -> bytes:
+        """Read and decompress some bytes."""
+        if not self._begun:
+            self._detect_compression()
+            if not self._begun:
+                return b""
+        if self.compressed:
+            return self._decompress()
+        found, self._head = self._head or self._read_raw(), b""
+        return found
+
+    def skip_to(self, offset: int) -> bool:
+        """Seek to ``offset`` in a file that is not compressed."""
+        if not self._begun or self.compressed or self.size is None or offset > self.size:
+            return False
+        self._head = b""
+        self.raw = self._file.seek(offset)
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def _has_pending(self) -> bool:
+        decompressor = self._decompressor
+        return bool(self._head) or (
+            decompressor is not None and not decompressor.needs_input and not decompressor.eof
+        )
+
+    def _detect_compression(self) -> None:
+        """Read until it is clear whether the file is compressed."""
+        while not self.ended:
+            self._head += self._read_raw()
+            if len(self._head) >= LONGEST_SIGNATURE or not may_be_compressed(self._head):
+                break
+            if self.size is None:
+                break
+        if self.failure is not None:
+            return  # else a compressed file of which nothing came yet would count as text
+        clear = len(self._head) >= LONGEST_SIGNATURE or self.ended
+        if clear or not may_be_compressed(self._head):
+            self._begun = True
+            self._start_member(self._head)
+            self.compressed = self._decompressor is not None
+            self.ended = self.ended and not self._head
+
+    def _start_member(self, head: bytes) -> None:
+        if (compression := find_compression(head)) is not None:
+            self._decompressor, self._piece = compression.make(), compression.piece
+
+    def _read_raw(self) -> bytes:
+        chunk = self._chunk_bytes
+        try:
+            most = min(chunk, COMPRESSED_CHUNK_BYTES) if self.compressed else chunk
+            found = self._file.read(most) or b""
+        except OSError as error:
+            self._fail(f"can't be read on ({error.strerror})", transient=True)
+            return b""
+        self.raw += len(found)
+        self.ended = not found
+        return found
+
+    def _decompress(self) -> bytes:
+        """Decompress up to a chunk, with at most one read of a pipe."""
+        pieces: list[bytes] = []
+        wanted = self._chunk_bytes
+        given, self._head = self._head, b""
+        while wanted > 0 and not self.ended:
+            decompressor = self._decompressor
+            if decompressor is None:
+                break
+            if decompressor.eof:
+                if pieces and self.size is None:
+                    break
+                given = self._next_member(decompressor.unused_data + given)
+                continue
+            if decompressor.needs_input and not given:
+                if pieces and self.size is None:
+                    break
+                given = self._read_raw()
+                if not given:
+                    self._fail("is cut off in the middle of its compressed data")
+                    break
+            fed = given[: self._piece] if decompressor.needs_input else b""
+            given = given[len(fed) :]
+            try:
+                piece = decompressor.decompress(fed, max_length=min(self._piece, wanted))
+            except DECOMPRESSION_ERRORS as error:
+                self._fail(f"is damaged ({error})")
+                break
+            if not (piece or given) and self.size is None and decompressor.needs_input:
+                break
+            pieces.append(piece)
+            wanted -= len(piece)
+        self._head = given
+        return b"".join(pieces)
+
+    def _next_member(self, rest: bytes) -> bytes:
+        """Start with what follows a member: another one, padding, or the end."""
+        rest = rest.lstrip(b"\0")
+        while len(rest) < LONGEST_SIGNATURE:
+            more = self._read_raw()
+            if self.ended:
+                break
+            rest = (rest + more).lstrip(b"\0")
+        if not rest:
+            return b""
+        self.ended = False
+        self._start_member(rest)
+        if self._decompressor is None or self._decompressor.eof:
+            self._fail("has something else after its compressed data")
+        return rest
+
+
+FIRST_PAUSE = 0.05  # seconds before looking again, growing up to the longest
+LONGEST_PAUSE = 0.4
+PAUSE_GROWTH = 1.5
+ROTATION_GRACE = 0.6  # seconds without growth after which a renamed file is left
+
+_ROTATED = re.compile(r"[.-][0-9][0-9T:._-]*")
+
+
+@final
+class TailStream(FileStream):
+    """The bytes of a growing file, across rotation, truncation and deletion.
+
+    The stream ends when another file has taken the name of this one, which was read to its end. If
+    the new file continues it, with the same first bytes and the same bytes before the current
+    offset, reading continues there. A file that has shrunk, or has other bytes before the offset,
+    is looked for under the names of rotated files such as ``log.1``; if it is not found, the stream
+    ends with a gap. A deleted file is waited for. A renamed file is left once it has not grown for
+    0.6 seconds.
+
+    Args:
+        path: Name of the file, which need not exist yet.
+        chunk_bytes: Bytes that are read at once.
+        mark: Fingerprint at the offset to resume at, see `TextWindow.fingerprint`; None starts at
+            the beginning.
+    """
+
+    follows = True
+
+    def __init__(self, path: str, chunk_bytes: int, mark: Mapping[str, Any] | None = None) -> None:
+        super().__init__(path, chunk_bytes)
+        self.size = 0
+        self._mark = mark
+        self._file: FileIO | None = None
+        self._first = b""
+        self._tail = b""  # bytes before the offset
+        self._grew = monotonic()
+
+    async def wait(self) -> None:
+        """Wait until there is something to read, or the end."""
+        pause = FIRST_PAUSE
+        while not await to_thread.run_sync(self._look):
+            await sleep(pause)
+            pause = min(PAUSE_GROWTH * pause, LONGEST_PAUSE)
+
+    def read(self) -> bytes:
+        """Read some bytes; none if there are none yet."""
+        if self.ended or self._file is None:
+            return b""
+        try:
+            more = os.pread(self._file.fileno(), self._chunk_bytes, self.raw)
+            # Whatever happened before those bytes were read is visible now.
+            if more and not self._is_same(self._file):
+                self._lose(f"has other content before byte {self.raw}, up to where it was read")
+                return b""
+        except OSError as error:
+            self._fail(f"can't be read on ({error.strerror})", transient=True)
+            return b""
+        self.raw += len(more)
+        self.size = max(self.size or 0, self.raw)
+        self._first += more[: FINGERPRINT_BYTES - len(self._first)]
+        self._tail = (self._tail + more)[-FINGERPRINT_BYTES:]
+        return more
+
+    def skip_to(self, offset: int) -> bool:
+        """Continue at ``offset``."""
+        if self._file is None or offset > (self.size or 0):
+            return False
+        start = max(0, offset - FINGERPRINT_BYTES)
+        try:
+            self._tail = os.pread(self._file.fileno(), offset - start, start)
+        except OSError:
+            return False
+        self.raw = offset
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self.ended = True
+        if self._file is not None:
+            self._file.close()
+
+    def _look(self) -> bool:
+        """Whether there is something to read, or will never be."""
+        if self.ended:
+            return True
+        try:
+            if self._file is None:
+                return self._open()
+            return self._look_at(self._file)
+        except OSError as error:
+            self._fail(f"can't be looked at ({error.strerror})", transient=True)
+            return True
+
+    def _open(self) -> bool:
+        mark, self._mark = self._mark, None
+        for path in [self.name] if mark is None else [self.name, *_list_rotated(self.name)]:
+            file = _open_if(path, lambda file: mark is None or _matches_fingerprint(file, mark))
+            if file is not None:
+                self._use(file)
+                head = os.pread(file.fileno(), LONGEST_SIGNATURE, 0)
+                if head.startswith(COMPRESSION_SIGNATURES):
+                    self._fail("is compressed, but only plain text can be followed")
+                return self.ended
+        if mark is not None:
+            rest = f"what it held after byte {mark['offset']}"
+            self._lose(f"has changed since it was read, and {rest} was not found")
+        return self.ended
+
+    def _look_at(self, file: FileIO) -> bool:
+        status = os.fstat(file.fileno())
+        if status.st_size < max(self.raw, self.size or 0):
+            self._lose(f"was cut to {status.st_size} bytes, but had {self.size}")
+            return True
+        self.size, self.status = status.st_size, status
+        if status.st_size > self.raw:
+            self._grew = monotonic()
+            return True
+        if monotonic() < self._grew + ROTATION_GRACE:
+            return False
+        try:
+            replaced = _identity(Path(self.name).stat()) != _identity(status)
+        except FileNotFoundError:
+            return False
+        if replaced:
+            other = _open_if(self.name, self._is_same)
+            if other is not None:
+                self._use(other)
+            self.ended = other is None
+        return self.ended
+
+    def _use(self, file: FileIO) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = file
+        self.status = os.fstat(file.fileno())
+        self.size = self.status.st_size
+        self._grew = monotonic()
+
+    def _is_same(self, file: FileIO) -> bool:
+        """Whether a file contains what was read from this one."""
+        start = self.raw - len(self._tail)
+        first = os.pread(file.fileno(), len(self._first), 0)
+        return (
+            first == self._first and os.pread(file.fileno(), len(self._tail), start) == self._tail
+        )
+
+    def _lose(self, gap: str) -> None:
+        """End with a gap, unless the file was copied to another one before it was cut."""
+        for path in _list_rotated(self.name) if self._file is not None else ():
+            other = _open_if(path, self._is_same)
+            if other is not None:
+                self._use(other)
+                return
+        self.gap = gap
+        self.ended = True
+
+
+def find_rotated_since(path: str, status: os.stat_result) -> list[str]:
+    """Find files that were renamed from ``path`` and written after another one, oldest first.
+
+    Only names count that are ``path`` with a number or a date after it, such as ``log.1``.
+    """
+    found = []
+    known = _identity(status)
+    for name in _list_rotated(path):
+        try:
+            other = Path(name).stat()
+        except OSError:  # it was renamed again, or removed
+            continue
+        newer = other.st_mtime_ns > status.st_mtime_ns and _identity(other) != known
+        if newer and stat.S_ISREG(other.st_mode):
+            found.append((other.st_mtime_ns, name))
+    return [name for _, name in sorted(found)]
+
+
+def _list_rotated(path: str) -> list[str]:
+    name = Path(path).name
+    folder = Path(path).parent
+    try:
+        names = sorted(other.name for other in folder.iterdir() if other.name.startswith(name))
+    except OSError:
+        return []
+    return [str(folder / other) for other in names if _ROTATED.fullmatch(other[len(name) :])]
+
+
+def _open_if(path: str, fits: Callable[[FileIO], bool]) -> FileIO | None:
+    """Open the regular file of this name; None if there is none that fits."""
+    try:
+        file = FileIO(path)
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    fit = False
+    try:
+        fit = stat.S_ISREG(os.fstat(file.fileno()).st_mode) and fits(file)
+    finally:
+        if not fit:
+            file.close()
+    return file if fit else None
+
+
+def _matches_fingerprint(file: FileIO, mark: Mapping[str, Any]) -> bool:
+    offset = mark["offset"]
+    if os.fstat(file.fileno()).st_size < max(offset, mark["bytes"] or 0):
+        return False
+    start = max(0, offset - FINGERPRINT_BYTES)
+    first = os.pread(file.fileno(), min(FINGERPRINT_BYTES, offset), 0)
+    last = os.pread(file.fileno(), offset - start, start)
+    return bool(digest(first) == mark["first"] and digest(last) == mark["last"])
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

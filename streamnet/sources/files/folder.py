@@ -14,22 +14,21 @@ from anyio import sleep, to_thread
 
 from streamnet.errors import DataError
 from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict
-from streamnet.sources.base import Source
+from streamnet.sources.base import OnGap, Source, check_gap
 from streamnet.sources.files.byte_stream import check_file_name, make_open_error
-from streamnet.sources.files.text_file import OnGap
 from streamnet.sources.rejection import Reason, make_rejection_block
-from streamnet.sources.wrappers.retry import open_or_close
+from streamnet.sources.wrappers import open_or_close
 
 __all__ = ("FolderSource",)
 
-PAUSE = 0.2  # seconds between two looks at the folder
+PAUSE = 0.2  # seconds between two scans of the folder
 SETTLED = 1.0  # seconds without a change after which a file is complete
-MAX_NAMES = 4096  # of files read that are remembered, to notice those that come too late
+MAX_NAMES = 4096  # names of files read that are kept, to notice files that come too late
 UNFINISHED = (".tmp", ".part", ".partial", "~")
 
 
 class _FileState(NamedTuple):
-    """How a file looked, and when that was first seen."""
+    """Size and time of a file, and when they were first seen."""
 
     size: int
     time: int
@@ -40,20 +39,20 @@ class _FileState(NamedTuple):
 class FolderSource(Source):
     """Samples of the files of a folder, in the order of their names, without end.
 
-    A file is taken when its size and time have not changed for a second, and no file with a name
-    before it is still being written; so write it elsewhere, or under a hidden name or one that
-    ends in .tmp or .part, and rename it. Hidden files, those endings and folders are left out.
-    A file whose name comes before one that was taken is not read any more: it is a gap. Only the
-    last 4,096 names are remembered to tell.
+    A file is read once its size and time have not changed for a second, and no file with an earlier
+    name is still being written. To be safe, write files elsewhere, or under a hidden name or one
+    that ends in .tmp or .part, and rename them; such files and folders are ignored. A file whose
+    name precedes one that was read already is a gap: it is skipped. Only the last 4,096 names are
+    kept to detect that.
 
-    A packed file that is cut off, as one that was taken while it was still being written, ends
-    reading with an error once what is there was given; where it is whole later, reading resumes in
-    it with nothing lost. The file of the position that is gone when reading resumes is a gap.
+    A truncated compressed file, such as one that was read while it was still being written, ends
+    reading with an error after its last sample; once it is complete, reading resumes in it without
+    loss. If the file of a position is gone when reading resumes, that is a gap.
 
     Args:
         folder: Where files appear.
         make_source: Makes the source of one file.
-        on_gap: Whether a gap breaks reading off, or is a rejected record.
+        on_gap: Whether a gap stops reading with an error, or becomes a rejected record.
     """
 
     def __init__(
@@ -62,109 +61,112 @@ class FolderSource(Source):
         self._folder = folder
         self._make_source = make_source
         self._on_gap = on_gap
-        self._taken: list[str] = []  # the last names, in order
-        self._changes: dict[str, _FileState] = {}  # of files that were not taken yet, in order
-        self._folder_time = 0  # of the folder's own last change before the last look at all files
-        self._look_again = 0.0  # when the next one is due
-        self._empty = ""  # the first file without content, which it may get unseen; "" for none
-        self._source: Source | None = None  # of the file that is read
-        self._last_reader: Source | None = None  # of the last block
+        self._taken: list[str] = []  # the last names read, in order
+        self._changes: dict[str, _FileState] = {}  # of files that were not read yet, in order
+        self._folder_time = 0  # when the folder itself had changed before the last full scan
+        self._next_scan = 0.0  # when the next full scan is due
+        self._empty = ""  # the first empty file, which may be filled unnoticed; "" for none
+        self._source: Source | None = None  # of the current file
+        self._last_source: Source | None = None  # of the last block
         self._end = Position()  # of the last block
         self._schema = Schema(())
-        self._learned: dict[str, Any] = {}  # what the files before have told
-        self._known: Mapping[str, Any] = {}  # what another source exported
-        self._lost: DeadLetter | None = None  # a gap that was not told yet
+        self._learned: dict[str, Any] = {}  # state after the previous files
+        self._restored: Mapping[str, Any] = {}
+        self._gap: DeadLetter | None = None  # a gap that was not returned yet
         self._closed = False
 
     async def open(self, after: Position | None = None) -> Schema:
-        """Wait for the first file, or go on in the one of ``after``."""
+        """Wait for the first file, or resume in the file of ``after``."""
         if after is None or not after.source:
             while self._source is None:
-                await self._look()
+                await self._advance()
             return self._schema
-        if not self._known:
+        if not self._restored:
             raise DataError(f"{self._folder} can't be resumed at {after.source} without a state")
-        self._taken = list(self._known["taken"])
+        self._taken = list(self._restored["taken"])
         self._end = after
-        self._learned = _drop_place(self._known["source"])
+        self._learned = _drop_position(self._restored["source"])
         self._schema = schema_from_dict(self._learned["schema"])
         gone = not await to_thread.run_sync(Path(after.source).exists)
-        if gone and not self._known["ended"]:
-            detail = f"{after.source} is gone, and with it what it may have held behind "
-            self._lost = self._letter(after.source, f"{detail}byte or row {after.offset}")
-        elif not self._known["ended"]:
-            self._schema = await self._begin(after.source, self._known["source"], after)
+        if gone and not self._restored["ended"]:
+            detail = f"{after.source} is gone, and with it what it may have held after "
+            self._gap = self._make_gap(after.source, f"{detail}byte or row {after.offset}")
+        elif not self._restored["ended"]:
+            self._schema = await self._open_file(after.source, self._restored["source"], after)
         return self._schema
 
     async def receive(self) -> Block | None:
         """The next samples, once there are some; None only after `aclose`."""
         while not self._closed:
-            if self._lost is not None:
-                lost, self._lost = self._lost, None
-                return make_rejection_block(self._schema, self._end, lost)
+            if self._gap is not None:
+                gap, self._gap = self._gap, None
+                return make_rejection_block(self._schema, self._end, gap)
             if self._source is None:
-                await self._look()
+                await self._advance()
                 continue
             block = await self._source.receive()
             if block is not None:
-                self._last_reader, self._end, self._schema = self._source, block.end, block.schema
+                self._last_source, self._end, self._schema = self._source, block.end, block.schema
                 return block
-            self._learned = _drop_place(self._source.export_state(None))
+            self._learned = _drop_position(self._source.export_state(None))
             await self._source.aclose()
             self._source = None
         return None
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
-        """The names of the files that were taken, and the state of the last one's source."""
+        """The names of the files read so far, and the state of the source of the last one."""
         if after is None or not after.source:
             return {}
-        giver = self._last_reader or self._source
-        state = dict(self._known.get("source", {})) if giver is None else giver.export_state(after)
+        source = self._last_source or self._source
+        restored = self._restored.get("source", {})
+        state = dict(restored) if source is None else source.export_state(after)
         ended = self._source is None and after == self._end
         return {"taken": self._taken, "source": state, "ended": ended}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Take over which files were read."""
-        self._known = state
+        """Restore which files were read."""
+        self._restored = state
 
     async def aclose(self) -> None:
-        """Close the file that is read."""
+        """Close the current file."""
         self._closed = True
         if self._source is not None:
             await self._source.aclose()
 
-    async def _look(self) -> None:
-        """Begin the next file, note one that came too late, or wait a little."""
-        late, name = await to_thread.run_sync(self._scanned)
+    async def _advance(self) -> None:
+        """Open the next file, note one that came too late, or wait a little."""
+        late, name = await to_thread.run_sync(self._scan)
         if late is not None:
             path = str(Path(self._folder, late))
-            detail = f"{path} came when {self._taken[-1]} had been read, so it is left out"
-            self._lost = self._letter(path, detail)
+            detail = f"{path} came after {self._taken[-1]} had been read, so it is skipped"
+            self._gap = self._make_gap(path, detail)
             self._take(late)
         elif name is not None:
-            self._schema = await self._begin(str(Path(self._folder, name)), self._learned, None)
+            self._schema = await self._open_file(str(Path(self._folder, name)), self._learned, None)
             self._take(name)
         else:
             await sleep(PAUSE)
 
-    async def _begin(self, path: str, state: Mapping[str, Any], after: Position | None) -> Schema:
+    async def _open_file(
+        self, path: str, state: Mapping[str, Any], after: Position | None
+    ) -> Schema:
         source = await to_thread.run_sync(self._make_source, path)
         source.restore_state(state)
         schema = await open_or_close(source, after)
         self._source = source
         return schema
 
-    def _scanned(self) -> tuple[str | None, str | None]:
-        """A file that came too late, and the next one if it is complete."""
+    def _scan(self) -> tuple[str | None, str | None]:
+        """Find a file that came too late, and the next one if it is complete."""
         now = monotonic()
-        if (name := self._as_seen(now)) is not None:
+        if (name := self._find_unchanged(now)) is not None:
             return None, name
         folder_time = _stat_folder(self._folder).st_mtime_ns
         last = self._taken[-1] if self._taken else ""
         taken = frozenset(self._taken)
         coming: dict[str, _FileState] = {}
         empty = ""
-        for name, status in _files(self._folder):
+        for name, status in _list_files(self._folder):
             size, time = status.st_size, status.st_mtime_ns
             if not size:
                 empty = empty or (name if name > last else "")
@@ -177,22 +179,22 @@ class FolderSource(Source):
             before = self._changes.get(name)
             same = before is not None and (before.size, before.time) == (size, time)
             coming[name] = before if before and same else _FileState(size, time, now)
-        # Only a look at all of them is one to go by.
+        # Only a complete scan counts.
         self._changes, self._folder_time, self._empty = coming, folder_time, empty
         done = monotonic()
-        self._look_again = done + max(PAUSE, done - now)
+        self._next_scan = done + max(PAUSE, done - now)
         first = next(iter(coming), None)
         if first is None or now < coming[first].seen + SETTLED:
             return None, None
         return None, first
 
-    def _as_seen(self, now: float) -> str | None:
-        """The next file if neither it nor the folder has changed since the last look, else None.
+    def _find_unchanged(self, now: float) -> str | None:
+        """The next file if neither it nor the folder has changed since the last scan, else None.
 
-        A look at all files before each of thousands would take time by their square.
+        Scanning all files before each of thousands would take quadratic time.
         """
         first = next(iter(self._changes), None)
-        if first is None or now > self._look_again or "" < self._empty < first:
+        if first is None or now > self._next_scan or "" < self._empty < first:
             return None
         before = self._changes[first]
         try:
@@ -208,25 +210,24 @@ class FolderSource(Source):
         insort(self._taken, name)
         del self._taken[:-MAX_NAMES]
 
-    def _letter(self, path: str, detail: str) -> DeadLetter:
-        """The record of a gap, or the error in its place."""
-        if self._on_gap == "stop":
-            raise DataError(f"{detail} (on_gap 'go_on' would go on nevertheless)")
+    def _make_gap(self, path: str, detail: str) -> DeadLetter:
+        """The rejected record for a gap, or the error in its place."""
+        check_gap(detail, self._on_gap)
         return DeadLetter(path, 0, None, str(Reason.GAP), detail, "")
 
 
-def _files(folder: str) -> list[tuple[str, os.stat_result]]:
-    """Names of the files, in order."""
+def _list_files(folder: str) -> list[tuple[str, os.stat_result]]:
+    """Names and status of the files, in order."""
     found = []
     try:
         with os.scandir(folder) as entries:
-            for entry in filter(_counts, entries):
-                with suppress(FileNotFoundError):  # files that were read may be taken away
+            for entry in filter(_is_complete_name, entries):
+                with suppress(FileNotFoundError):  # files that were read may be removed
                     found.append((entry.name, entry.stat()))
     except OSError as error:
         raise make_open_error(folder, error) from None
     for name, _ in found:
-        check_file_name(os.path.join(folder, name))  # noqa: PTH118 - at each look, at thousands
+        check_file_name(os.path.join(folder, name))  # noqa: PTH118 - in each scan, for thousands
     return sorted(found)
 
 
@@ -237,10 +238,10 @@ def _stat_folder(folder: str) -> os.stat_result:
         raise make_open_error(folder, error) from None
 
 
-def _counts(entry: os.DirEntry[str]) -> bool:
+def _is_complete_name(entry: os.DirEntry[str]) -> bool:
     name = entry.name
     return not name.startswith(".") and not name.endswith(UNFINISHED) and entry.is_file()
 
 
-def _drop_place(state: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_position(state: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key not in ("before", "mark")}

@@ -8,18 +8,26 @@ from typing import Any, final
 import numpy as np
 from msgspec import DecodeError, ValidationError
 from msgspec.json import Decoder
+from numpy.typing import NDArray
 
 from streamnet.errors import DataError, SchemaError
 from streamnet.samples import Block, Schema
 from streamnet.sources.columns import Columns
+from streamnet.sources.files.detection import TextFileFormat, TextOptions
 from streamnet.sources.inference import WHITESPACE, infer_kind, infer_task
 from streamnet.sources.rejection import Reason, Rejection, shorten
 from streamnet.sources.rows import ConvertedRows, RowConverter
-from streamnet.sources.text.format import MAX_RECORD_BYTES, Chunk, Head, TextFormat
-from streamnet.sources.text.inference_warnings import warn_of_misread_columns
-from streamnet.sources.text.records import RecordRules, Records
+from streamnet.sources.text.records import (
+    MAX_RECORD_BYTES,
+    Chunk,
+    Head,
+    RecordRules,
+    Records,
+    TextFormat,
+)
+from streamnet.sources.text.schema import warn_of_misread_columns
 
-__all__ = ("JsonLinesFormat",)
+__all__ = ("JSONL", "JsonLinesFormat")
 
 MAX_RECORDS = 1 << 20  # more than a chunk has
 MIN_RECORDS = 16
@@ -29,55 +37,52 @@ NOT_AN_OBJECT = Rejection(Reason.JSON, "the line is JSON, but not an object")
 
 @final
 class JsonLinesFormat(TextFormat):
-    """One JSON object a line, with its features and target by name, in any order.
+    """One JSON object per line, with features and target by name, in any order.
 
-    A name that is absent is a missing value. A name that first comes up behind the head extends
-    the schema at that sample; where `Columns.most_fields` are there already, the line is rejected.
-    Where the schema was given, as for a model's answers, names that it lacks are not looked at.
+    An absent name is a missing value. A name that first appears after the head extends the schema
+    at that sample; if there are `Columns.most_fields` features already, the line is rejected. If
+    the schema was given, as for predictions of a model, unknown names are ignored.
 
     >>> head = Head("f.jsonl", b'{"age": 39, "income": "low"}', 0, True)
-    >>> JsonLinesFormat(Columns(target="income")).begin(head).numbers
+    >>> JsonLinesFormat(Columns(target="income")).infer_schema(head).numbers
     ('age',)
     """
 
+    name = "jsonl"
+
     def __init__(self, columns: Columns, *, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
         self._columns = columns
-        self._reading = columns.reading(typed=True)
+        self._options = columns.parse_options(typed=True)
         self._rules = RecordRules(longest=max_record_bytes)
         self._decode = Decoder().decode
         self._conversion: RowConverter
-        self._most = MAX_RECORDS  # records that are decoded at once
-
-    @property
-    def name(self) -> str:
-        """Name of the format."""
-        return "jsonl"
+        self._most = MAX_RECORDS  # records decoded at once
 
     @property
     def rules(self) -> RecordRules:
         """A record is a line."""
         return self._rules
 
-    def begin(self, head: Head) -> Schema:
-        """Tell names, kinds and task from the head of the first file."""
+    def infer_schema(self, head: Head) -> Schema:
+        """Infer names, kinds and the task from the head of the first file."""
         records = head.records(self._rules, self._columns.head)
         if not records.begin.size:
-            raise head.empty(self._rules)
+            raise head.make_empty_error(self._rules)
         values: dict[str, list[Any]] = {}
         for begin, end in zip(records.begin.tolist(), records.end.tolist(), strict=True):
-            sample = self._object(head.data[begin:end])
+            sample = self._decode_object(head.data[begin:end])
             if isinstance(sample, dict):
                 self._collect(sample, values)
         first = head.data[records.begin[0] : records.end[0]].strip()
-        # An array in a line of its own among objects is a bad record, as any other.
-        if first.startswith(b"[") and not (values and self._object(first) == NOT_AN_OBJECT):
+        # An array on its own line among objects is just a bad record.
+        if first.startswith(b"[") and not (values and self._decode_object(first) == NOT_AN_OBJECT):
             raise DataError(
-                f"{head.file} is a JSON array, but must have one JSON object a line"
-                " (jq -c '.[]' makes that of it)"
+                f"{head.file} is a JSON array, but must have one JSON object per line"
+                " (jq -c '.[]' converts it)"
             )
         if not values:
             raise self._make_no_object_error(head, records)
-        schema = self._schema_of(head.file, values)
+        schema = self._build_schema(head.file, values)
         most = self._columns.most_fields
         if self._columns.grows and len(schema.fields) > most:
             raise SchemaError(
@@ -88,21 +93,21 @@ class JsonLinesFormat(TextFormat):
         return schema
 
     def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
-        """Take over the names that are known."""
+        """Restore the known names."""
         del state
-        self._conversion = RowConverter(self._columns, self._reading)
+        self._conversion = RowConverter(self._columns, self._options)
         self._conversion.schema = schema
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
-        """The samples of a chunk, up to the one that brings a new name."""
-        # Where names come up all the time, few records are decoded again and again.
+        """Convert the records of a chunk, up to the next one with a new name."""
+        # If new names appear all the time, only few records are decoded twice.
         chunk = chunk.first(min(len(chunk), self._most))
         samples = []
-        at = []  # where each of them stands among the records
+        at = []  # their indices among the records
         problems: dict[int, Rejection] = {}
         for row, good in enumerate(chunk.good().tolist()):
             if good:
-                found = self._object(chunk.raw(row))
+                found = self._decode_object(chunk.raw(row))
                 if isinstance(found, dict):
                     samples.append(found)
                     at.append(row)
@@ -119,10 +124,10 @@ class JsonLinesFormat(TextFormat):
         rows = _spread(rows, np.array(at[: rows.used]), used)
         return part.block(rows.schema, rows.numbers, rows.words, rows.target, problems), used
 
-    def _object(self, line: bytes) -> dict[str, Any] | Rejection:
+    def _decode_object(self, line: bytes) -> dict[str, Any] | Rejection:
         try:
             found = self._decode(line)
-        except ValidationError as error:  # of all values only numbers can be out of range
+        except ValidationError as error:  # only numbers can be out of range
             return Rejection(Reason.NOT_FINITE, f"a number is too large ({error})")
         except DecodeError as error:
             return Rejection(Reason.JSON, str(error))
@@ -135,14 +140,14 @@ class JsonLinesFormat(TextFormat):
         return NOT_AN_OBJECT
 
     def _make_no_object_error(self, head: Head, records: Records) -> DataError:
-        """The error that says why none of the first lines holds an object."""
+        """The error for a file without an object in its first lines."""
         line = head.data[records.begin[0] : records.end[0]].strip()
         if line.startswith(b"{") and not line.endswith(b"}"):
             return DataError(
-                f"{head.file} has JSON over several lines, but must have one object a line"
-                " (jq -c . makes that of it)"
+                f"{head.file} has JSON over several lines, but must have one object per line"
+                " (jq -c . converts it)"
             )
-        found = self._object(line)
+        found = self._decode_object(line)
         why = found.detail if isinstance(found, Rejection) else "the object is empty"
         return DataError(
             f"{head.file} has no JSON object in its first lines: "
@@ -152,14 +157,14 @@ class JsonLinesFormat(TextFormat):
     def _collect(self, sample: dict[str, Any], values: dict[str, list[Any]]) -> None:
         for name, value in sample.items():
             known = values.setdefault(name, [])
-            if isinstance(value, SCALARS) and not self._reading.is_missing(value):
+            if isinstance(value, SCALARS) and not self._options.is_missing(value):
                 known.append(value.strip(WHITESPACE) if isinstance(value, str) else value)
 
-    def _schema_of(self, file: str, values: dict[str, list[Any]]) -> Schema:
+    def _build_schema(self, file: str, values: dict[str, list[Any]]) -> Schema:
         found: dict[str, list[str]] = {}
 
         def known(name: str) -> list[Any]:
-            """The values of a column whose kind or task is asked for; texts may be doubted."""
+            """The values of a column; those that are all texts may cause warnings."""
             if all(isinstance(value, str) for value in values[name]):
                 found[name] = values[name]
             return values[name]
@@ -175,12 +180,12 @@ class JsonLinesFormat(TextFormat):
         return schema
 
     def _convert_none(self, chunk: Chunk, problems: dict[int, Rejection]) -> Block:
-        rows = _spread(self._conversion.none(), np.empty(0, np.int64), len(chunk))
+        rows = _spread(self._conversion.convert_none(), np.empty(0, np.int64), len(chunk))
         return chunk.block(rows.schema, rows.numbers, rows.words, rows.target, problems)
 
 
-def _spread(rows: ConvertedRows, at: np.ndarray, count: int) -> ConvertedRows:
-    """The rows at these places among ``count``; what is between means nothing."""
+def _spread(rows: ConvertedRows, at: NDArray[np.int64], count: int) -> ConvertedRows:
+    """Put the rows at these indices among ``count`` rows; the others are meaningless."""
     if len(at) == count:
         return rows
     arrays = [rows.numbers, *rows.words, *([] if rows.target is None else [rows.target])]
@@ -191,3 +196,14 @@ def _spread(rows: ConvertedRows, at: np.ndarray, count: int) -> ConvertedRows:
         spread.append(wide)
     target = None if rows.target is None else spread.pop()
     return rows._replace(used=count, numbers=spread[0], words=tuple(spread[1:]), target=target)
+
+
+def _make(options: TextOptions) -> JsonLinesFormat:
+    return JsonLinesFormat(options.columns, max_record_bytes=options.max_record_bytes)
+
+
+def _matches(line: bytes) -> bool:
+    return line.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
+
+
+JSONL = TextFileFormat(JsonLinesFormat.name, (".jsonl", ".ndjson", ".json"), _make, _matches)

@@ -1,4 +1,4 @@
-"""libSVM: a label and the non-zero values of a sample by index, one line each."""
+"""libSVM: a label and the non-zero values of a sample by index, one sample per line."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from operator import lt
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamnet.samples import Block, Kind, Schema, SparseRows, Task
+from streamnet.samples import Block, Kind, Schema, SparseRows
 from streamnet.sources.columns import LAST_COLUMN, Columns
-from streamnet.sources.inference import infer_task, is_number
+from streamnet.sources.files.detection import TextFileFormat, TextOptions
+from streamnet.sources.inference import infer_task
 from streamnet.sources.rejection import Reason, Rejection, shorten
-from streamnet.sources.text.format import MAX_RECORD_BYTES, Chunk, Head, TextFormat
-from streamnet.sources.text.records import RecordRules
+from streamnet.sources.rows import ColumnParser, Problems
+from streamnet.sources.text.records import MAX_RECORD_BYTES, Chunk, Head, RecordRules, TextFormat
 
-__all__ = ("LABEL", "LibsvmFormat")
+__all__ = ("LABEL", "LIBSVM", "LibsvmFormat")
 
 LABEL = "label"
-"""Name of the target."""
+"""Name of the target column."""
 
 COMMENT = b"#"
-MAX_CELLS = 1 << 20  # of the padded rows of a block
+MAX_CELLS = 1 << 20  # in the padded rows of a block
 LARGEST_INDEX = 2**63 - 1
 
-PLAIN_BYTES = 1 << 16  # longer lines are read piece by piece, which takes less memory
+PLAIN_BYTES = 1 << 16  # longer lines are parsed token by token, which needs less memory
 _TOKEN = re.compile(rb"\S+")
 _PLAIN = re.compile(rb"[^\s:#]+(?:[ \t]+[0-9]{1,18}:[0-9.eE+-]+)*[ \t]*")
+_LINE = re.compile(rb"\s*[^\s:,]+(?:\s+(?:qid|[0-9]+):[^\s:,]+)+\s*(?:#.*)?")
 _UNUSUAL = {0.0, math.inf, -math.inf}
 
 
 class _Line(NamedTuple):
-    """A sample of the format."""
+    """A parsed line."""
 
     label: bytes | None
     indices: list[int]
@@ -43,35 +44,33 @@ class _Line(NamedTuple):
 
 @final
 class LibsvmFormat(TextFormat):
-    """Lines ``label index:value ...``; indices ascend, from 0 or 1 on or with any gaps.
+    """Lines ``label index:value ...`` with ascending indices, which may start at 0 or 1.
 
-    Comments (from ``#`` on) and ``qid`` are left out, and so are values of zero. The samples have
-    no fields but `Block.sparse`, whose indices are those of the file.
+    Comments (from ``#`` on), ``qid`` and values of zero are ignored. Samples have no fields but
+    `Block.sparse`, whose indices are those of the file.
 
-    >>> LibsvmFormat(Columns()).begin(Head("f.svm", b"1 3:0.5 7:1", 0, True)).target
+    >>> LibsvmFormat(Columns()).infer_schema(Head("f.svm", b"1 3:0.5 7:1", 0, True)).target
     'label'
     """
 
+    name = "libsvm"
+
     def __init__(self, columns: Columns, *, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
         self._columns = columns
+        self._parser = ColumnParser(columns, columns.parse_options())
         self._rules = RecordRules(comment=COMMENT[0], longest=max_record_bytes)
         self._schema = Schema(())
 
     @property
-    def name(self) -> str:
-        """Name of the format."""
-        return "libsvm"
-
-    @property
     def rules(self) -> RecordRules:
-        """A record is a line that is more than a comment."""
+        """A record is a line that is not only a comment."""
         return self._rules
 
-    def begin(self, head: Head) -> Schema:
-        """Tell the task from the labels of the first file's head."""
+    def infer_schema(self, head: Head) -> Schema:
+        """Infer the task from the labels in the head of the first file."""
         records = head.records(self._rules, self._columns.head)
         if not records.begin.size:
-            raise head.empty(self._rules)
+            raise head.make_empty_error(self._rules)
         lines = [
             _parse_line(head.data[begin:end])
             for begin, end in zip(records.begin.tolist(), records.end.tolist(), strict=True)
@@ -92,63 +91,44 @@ class LibsvmFormat(TextFormat):
         return self._schema
 
     def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
-        """Take over the task."""
+        """Restore the task."""
         del state
         self._schema = schema
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
-        """The samples of a chunk, up to where their padded rows would take too much memory."""
+        """Convert the records of a chunk, up to where their padded rows would need much memory."""
         lines: list[_Line] = []
-        labels: list[Any] = []
-        problems: dict[int, Rejection] = {}
+        problems: Problems = {}
         width = 1
         for row, good in enumerate(chunk.good().tolist()):
-            line = _parse_line(chunk.raw(row)) if good else _EMPTY_LINE
-            label = None if isinstance(line, Rejection) else self._label(line.label)
+            line = self._parse(chunk.raw(row)) if good else _EMPTY_LINE
+            problem = None
             if isinstance(line, Rejection):
-                problems[row], line = line, _EMPTY_LINE
-            elif isinstance(label, Rejection):
-                if good:
-                    problems[row] = label
-                line, label = _EMPTY_LINE, None
+                problem, line = line, _EMPTY_LINE
             width = max(width, len(line.indices))
             if lines and width * (row + 1) > MAX_CELLS:
-                problems.pop(row, None)
                 break
+            if problem is not None:
+                problems[row] = -1, problem
             lines.append(line)
-            labels.append(label)
         part = chunk.first(len(lines))
+        target = None
+        if self._schema.target is not None:
+            labels = ["" if line.label is None else line.label.decode() for line in lines]
+            target = self._parser.target(self._schema, labels, problems)
         numbers = np.empty((len(lines), 0), np.float64)
-        target = self._target(labels)
-        block = part.block(self._schema, numbers, (), target, problems, _make_sparse_rows(lines))
-        return block, len(lines)
+        found = {row: problem for row, (_, problem) in problems.items()}
+        sparse = _make_sparse_rows(lines)
+        return part.block(self._schema, numbers, (), target, found, sparse), len(lines)
 
-    def _label(self, label: bytes | None) -> float | str | Rejection | None:
-        schema = self._schema
-        if schema.target is None:
-            return None
-        text = "" if label is None else label.decode()
-        if text in self._columns.missing:
-            if self._columns.target_optional:
-                return math.nan if schema.task is Task.REGRESSION else None
-            return Rejection.for_value(Reason.TARGET_MISSING, LABEL, None)
-        if "," in text:
-            return Rejection(Reason.TYPE, f"the target has several labels, {shorten(text)}")
-        if schema.task is not Task.REGRESSION:
-            return text
-        number = float(text) if is_number(text) else math.nan
-        if math.isfinite(number):
-            return number
-        return Rejection.for_value(Reason.TARGET_NUMBER, LABEL, text)
-
-    def _target(self, labels: Sequence[Any]) -> NDArray[Any] | None:
-        if self._schema.target is None:
-            return None
-        if self._schema.task is Task.REGRESSION:
-            return np.array([math.nan if v is None else v for v in labels], np.float64)
-        target = np.empty(len(labels), np.object_)
-        target[:] = labels
-        return target
+    def _parse(self, raw: bytes) -> _Line | Rejection:
+        line = _parse_line(raw)
+        if self._schema.target is None or isinstance(line, Rejection) or line.label is None:
+            return line
+        if b"," in line.label and line.label.decode() not in self._columns.missing:
+            labels = shorten(line.label.decode())
+            return Rejection(Reason.TYPE, f"the target has several labels, {labels}")
+        return line
 
 
 _EMPTY_LINE = _Line(None, [], [])
@@ -159,7 +139,7 @@ def _parse_line(raw: bytes) -> _Line | Rejection:
 
 
 def _parse_plain_line(raw: bytes) -> _Line | None:
-    """The quick way for a line without anything special; None sends it the long way."""
+    """Parse a line without anything special, fast; None for any other line."""
     if len(raw) > PLAIN_BYTES or _PLAIN.fullmatch(raw) is None:
         return None
     label, *parts = raw.replace(b":", b" ").split()
@@ -187,11 +167,11 @@ def _parse_any_line(raw: bytes) -> _Line | Rejection:
         if not name.isdigit() or not colon:
             if name == b"qid" and colon:
                 continue
-            return _reject_index(token, "is no whole number from 0 on")
+            return _reject_index(token, "is not a whole number >= 0")
         at = int(name) if len(name) < 20 else LARGEST_INDEX + 1
         if at <= last or at > LARGEST_INDEX:
             return _reject_index(
-                token, "is not above the one before it" if at <= last else "is huge"
+                token, "is not above the one before it" if at <= last else "is too large"
             )
         last = at
         number = _parse_value(name, number_text)
@@ -228,3 +208,14 @@ def _make_sparse_rows(lines: Sequence[_Line]) -> SparseRows:
     index[used] = [at for line in lines for at in line.indices]
     value[used] = [number for line in lines for number in line.values]
     return SparseRows(index, value, count)
+
+
+def _make(options: TextOptions) -> LibsvmFormat:
+    return LibsvmFormat(options.columns, max_record_bytes=options.max_record_bytes)
+
+
+def _matches(line: bytes) -> bool:
+    return _LINE.fullmatch(line) is not None
+
+
+LIBSVM = TextFileFormat(LibsvmFormat.name, (".libsvm", ".svm"), _make, _matches)

@@ -1,76 +1,44 @@
-"""The registry of file formats, and `open_files`, which picks the source for given paths."""
+"""The registry of file formats, and `open_files`, which chooses the source for given paths.
+
+To add a format, write a module beside this one that ends with a `TextFileFormat` or a
+`ColumnarFileFormat`, and list that in `FORMATS`. Settings repeat the name, which a test checks.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import get_args
 
 from streamnet.errors import ConfigurationError, DataError
-from streamnet.sources.base import Source
+from streamnet.sources.base import OnGap, Source
 from streamnet.sources.columns import Columns
 from streamnet.sources.files.byte_stream import STANDARD_INPUT, check_file_name
-from streamnet.sources.files.columnar import ColumnarSource
-from streamnet.sources.files.csv import CsvFormat
+from streamnet.sources.files.columnar import IPC, PARQUET
+from streamnet.sources.files.csv import CSV, TSV
+from streamnet.sources.files.detection import (
+    COMPRESSIONS,
+    ColumnarFileFormat,
+    FileFormat,
+    TextFileFormat,
+    TextOptions,
+)
 from streamnet.sources.files.folder import FolderSource
-from streamnet.sources.files.jsonl import JsonLinesFormat
-from streamnet.sources.files.libsvm import LibsvmFormat
-from streamnet.sources.files.text_file import OnGap
+from streamnet.sources.files.jsonl import JSONL
+from streamnet.sources.files.libsvm import LIBSVM
 from streamnet.sources.files.text_source import TextSource
-from streamnet.sources.text.format import MAX_RECORD_BYTES, TextFormat
-from streamnet.sources.wrappers.schema_drift import GuardedSource
+from streamnet.sources.text.records import MAX_RECORD_BYTES, TextFormat
+from streamnet.sources.wrappers import GuardedSource
 
 __all__ = ("FORMATS", "open_files")
 
-FORMATS = ("csv", "tsv", "jsonl", "libsvm", "parquet", "ipc")
-"""Names of formats."""
-
-SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".libsvm": "libsvm",
-    ".svm": "libsvm",
-    ".parquet": "parquet",
-    ".arrow": "ipc",
-    ".feather": "ipc",
-    ".ipc": "ipc",
+FORMATS: dict[str, FileFormat] = {
+    kind.name: kind for kind in (CSV, TSV, JSONL, LIBSVM, PARQUET, IPC)
 }
-COMPRESSED_SUFFIXES = (".gz", ".zst", ".xz")
-COLUMNAR_MAGIC = {b"PAR1": "parquet", b"ARROW1": "ipc"}
-_LIBSVM = re.compile(rb"\s*[^\s:,]+(?:\s+(?:qid|[0-9]+):[^\s:,]+)+\s*(?:#.*)?")
-
-
-class _TextOptions(NamedTuple):
-    """How files of text are read, as `open_files` is told."""
-
-    kind: str | None
-    columns: Columns
-    delimiter: str | None
-    header: bool | None
-    quote: str | None
-    most: int  # bytes of a record
-
-    def choose(self, _: str, first_line: bytes, known: str | None = None) -> TextFormat:
-        """The format of a file by its first line, unless it is told or known."""
-        told = self.kind or known or _detect_format_by_line(first_line)
-        if told == "jsonl":
-            return JsonLinesFormat(self.columns, max_record_bytes=self.most)
-        if told == "libsvm":
-            return LibsvmFormat(self.columns, max_record_bytes=self.most)
-        return CsvFormat(
-            self.columns,
-            delimiter="\t" if told == "tsv" and self.delimiter is None else self.delimiter,
-            header=self.header,
-            quote=self.quote,
-            max_record_bytes=self.most,
-        )
+"""Formats by name. Text that matches none of them is read as the first one."""
 
 
 def open_files(
@@ -86,27 +54,27 @@ def open_files(
     follow: bool = False,
     on_gap: OnGap = "stop",
 ) -> Source:
-    """The source that reads these files one after the other.
+    """Make the source that reads these files one after the other.
 
     Args:
         paths: A name or a glob pattern, or several; ``-`` is standard input.
-        format: One of `FORMATS`; otherwise the first name tells it, or the content. Whether a
-            file is packed with gzip, zstd or xz is always told by its content.
+        format: A name in `FORMATS`; None infers it from the first name or the content. Compression
+            (gzip, zstd or xz) is always detected by content.
         columns: Which columns are used, and as what.
-        delimiter: Of delimited text; otherwise its first records tell it.
-        header: Whether delimited text has one; otherwise its first records tell it.
-        quote: Of delimited text, None if quotes mean nothing.
-        max_record_bytes: Longer records of text are rejected.
-        chunk_bytes: How much of a text is read at once. It changes nothing in the samples.
-        follow: Never end. The last file is read on as it grows, is rotated, replaced or deleted; it
-            must be plain text. If the only one is a folder, its files are read in the order of
+        delimiter: Delimiter of delimited text; None infers it from the first records.
+        header: Whether delimited text has a header; None infers it from the first records.
+        quote: Quote of delimited text; None if quotes have no meaning.
+        max_record_bytes: Maximum size of a record of text; longer ones are rejected.
+        chunk_bytes: Bytes of a text that are read at once. This does not affect the samples.
+        follow: Never end. The last file is followed as it grows, is rotated, replaced or deleted;
+            it must be plain text. If the only path is a folder, its files are read in the order of
             their names, each once it has not changed for a second.
-        on_gap: Whether reading stops where a followed file was cut, or a file of a folder came
-            too late, so that something is lost; or goes on with a rejected record that says so.
+        on_gap: Whether reading stops with an error where a followed file was cut or a file of a
+            folder came too late, so that data is lost, or goes on with a rejected record for it.
 
     Raises:
-        DataError: if a file can't be read, or nothing matches.
-        ConfigurationError: if a setting breaks its rule.
+        DataError: If a file can't be read, or nothing matches.
+        ConfigurationError: If a setting is invalid.
     """
     if format is not None and format not in FORMATS:
         raise ConfigurationError(f"format is {format!r}, but must be one of {', '.join(FORMATS)}")
@@ -115,37 +83,37 @@ def open_files(
     if on_gap not in get_args(OnGap):
         raise ConfigurationError(f"on_gap is {on_gap!r}, but must be 'stop' or 'go_on'")
     columns = columns or Columns()
-    paths = _as_list(paths)
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
     if follow and len(paths) == 1 and Path(paths[0]).is_dir():
-        given: dict[str, Any] = {
-            "format": format,
-            "columns": columns,
-            "delimiter": delimiter,
-            "header": header,
-            "quote": quote,
-            "max_record_bytes": max_record_bytes,
-            "chunk_bytes": chunk_bytes,
-        }
-        folder = FolderSource(os.fspath(paths[0]), partial(_open_one, given), on_gap=on_gap)
-        return _guard(folder, columns)
+        open_file = partial(
+            open_files,
+            format=format,
+            columns=columns,
+            delimiter=delimiter,
+            header=header,
+            quote=quote,
+            max_record_bytes=max_record_bytes,
+            chunk_bytes=chunk_bytes,
+        )
+        return _guard(FolderSource(os.fspath(paths[0]), open_file, on_gap=on_gap), columns)
     names = _expand_patterns(paths, follow=follow)
     if follow and STANDARD_INPUT in names[-1:]:
         raise ConfigurationError("follow is True, but standard input is read to its end anyway")
-    kind = format or _find_common_format(names)
-    if kind in ("parquet", "ipc") and follow:
-        raise ConfigurationError(f"format is {kind}, but such a file can't grow: follow its folder")
-    if kind in ("parquet", "ipc"):
-        columnar: Literal["parquet", "ipc"] = "parquet" if kind == "parquet" else "ipc"
+    known = _find_common_format(names) if format is None else FORMATS[format]
+    if isinstance(known, ColumnarFileFormat):
+        if follow:
+            rule = "such a file can't grow: follow its folder"
+            raise ConfigurationError(f"format is {known.name}, but {rule}")
         if STANDARD_INPUT in names:
-            raise ConfigurationError(f"format is {kind}, but that can't be standard input")
-        return _guard(ColumnarSource(names, columns, kind=columnar), columns)
-
-    shape = _TextOptions(kind, columns, delimiter, header, quote, max_record_bytes)
-    if kind in (None, "csv", "tsv"):
-        shape.choose("", b"")  # to refuse a wrong setting now rather than when the file is opened
+            raise ConfigurationError(f"format is {known.name}, but that can't be standard input")
+        return _guard(known.open(names, columns), columns)
+    options = TextOptions(columns, delimiter, header, quote, max_record_bytes)
+    if known in (None, CSV, TSV):
+        CSV.make(options)  # to refuse an invalid setting now rather than when the file is opened
     text = TextSource(
         names,
-        shape.choose,
+        partial(_make_text_format, known, options),
         head=columns.head,
         chunk_bytes=chunk_bytes,
         follow=follow,
@@ -158,15 +126,18 @@ def _guard(source: Source, columns: Columns) -> Source:
     return GuardedSource(source, columns.drift.stops) if columns.drift.stops else source
 
 
-def _open_one(given: Mapping[str, Any], path: str) -> Source:
-    return open_files([path], **given)
-
-
-def _as_list(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-) -> Sequence[str | os.PathLike[str]]:
-    """A name alone as a list of it: a text would else be a sequence of its letters."""
-    return [paths] if isinstance(paths, str | os.PathLike) else paths
+def _make_text_format(
+    known: TextFileFormat | None, options: TextOptions, first_line: bytes, name: str | None
+) -> TextFormat:
+    """Make the format that was given, or that a state names, or that matches the first line."""
+    if known is not None:
+        return known.make(options)
+    texts = [kind for kind in FORMATS.values() if isinstance(kind, TextFileFormat)]
+    if name is not None:
+        chosen = next(kind for kind in texts if kind.name == name)
+    else:
+        chosen = next((k for k in texts if k.matches and k.matches(first_line)), texts[0])
+    return chosen.make(options)
 
 
 def _expand_patterns(paths: Sequence[str | os.PathLike[str]], *, follow: bool) -> list[str]:
@@ -184,7 +155,7 @@ def _expand_patterns(paths: Sequence[str | os.PathLike[str]], *, follow: bool) -
         raise DataError("no file is given")
     for name in names:
         check_file_name(name)
-        # A followed file may be gone for a moment: that is seen when it is opened.
+        # A followed file may be gone for a moment: that is detected when it is opened.
         if not (follow and name == names[-1]) or Path(name).exists():
             _check_readable(name)
     return names
@@ -201,32 +172,36 @@ def _check_readable(path: str) -> None:
         raise DataError(f"{path} can't be read: permission denied")
 
 
-def _find_common_format(names: Sequence[str]) -> str | None:
-    """The format that the names tell, None if the content of text has to."""
-    told = [_detect_format_by_name(name) for name in names]
-    first = told[0]
-    for name, kind in zip(names, told, strict=True):
+def _find_common_format(names: Sequence[str]) -> FileFormat | None:
+    """The format that all names have; None if it has to be inferred from the text."""
+    found = [_find_format(name) for name in names]
+    first = found[0]
+    for name, kind in zip(names, found, strict=True):
         if kind != first:
             raise DataError(
-                f"{name} is {kind or 'text'} by its name, but {names[0]} is {first or 'text'}: "
+                f"{name} is {_describe(kind)} by its name, but {names[0]} is {_describe(first)}: "
                 "say which format all of them have"
             )
     return first
 
 
-def _detect_format_by_name(name: str) -> str | None:
+def _describe(kind: FileFormat | None) -> str:
+    return "text" if kind is None else kind.name
+
+
+def _find_format(name: str) -> FileFormat | None:
+    """The format of a file by its suffix or its first bytes; None if it has to be text."""
     path = Path(name)
-    if path.suffix.lower() in COMPRESSED_SUFFIXES:
+    if path.suffix.lower() in {compression.suffix for compression in COMPRESSIONS}:
         path = path.with_suffix("")
-    told = SUFFIXES.get(path.suffix.lower())
-    if told is None and Path(name).is_file():
+    suffix = path.suffix.lower()
+    for kind in FORMATS.values():
+        if suffix in kind.suffixes:
+            return kind
+    if Path(name).is_file():
         with Path(name).open("rb") as file:
-            head = file.read(max(map(len, COLUMNAR_MAGIC)))
-        return next((kind for m, kind in COLUMNAR_MAGIC.items() if head.startswith(m)), None)
-    return told
-
-
-def _detect_format_by_line(line: bytes) -> str:
-    if line.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"[")):
-        return "jsonl"
-    return "libsvm" if _LIBSVM.fullmatch(line) else "csv"
+            head = file.read(16)
+        for kind in FORMATS.values():
+            if isinstance(kind, ColumnarFileFormat) and head.startswith(kind.signature):
+                return kind
+    return None

@@ -2,52 +2,387 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 from anyio import current_time, move_on_after, to_thread
+from numpy.typing import NDArray
 
-from streamnet.errors import DataError
-from streamnet.samples import Block, Position, Schema, schema_from_dict, schema_to_dict
-from streamnet.sources.base import Source
-from streamnet.sources.files.fingerprints import (
+from streamnet.errors import ConfigurationError, DataError, ReadError
+from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict, schema_to_dict
+from streamnet.sources.base import MAX_BLOCK_ROWS, OnGap, Source, check_gap
+from streamnet.sources.files.byte_stream import (
+    FINGERPRINT_BYTES,
+    ByteStream,
+    FileStream,
+    TailStream,
     TextWindow,
     check_fingerprinted_names,
+    display_name,
+    find_rotated_since,
     fingerprint_names,
+    get_file_size,
+    is_regular_file,
 )
-from streamnet.sources.files.text_file import FileSequence, OnGap, TextFile
-from streamnet.sources.text.format import TextFormat
+from streamnet.sources.files.detection import SNIFFED_BYTES, check_is_text
+from streamnet.sources.rejection import Reason, Rejection, make_rejection_block
+from streamnet.sources.text.records import (
+    QUOTE,
+    Chunk,
+    Head,
+    RecordRules,
+    Records,
+    TextFormat,
+    find_records,
+    merge_multiline_records,
+)
 
-__all__ = ("TextSource",)
+__all__ = ("FileSequence", "TextFile", "TextSource", "check_distinct")
 
-BLOCK_ROWS = 8192
-FIRST_ROWS = 1024  # of the first block, so that learning need not wait for more
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BAD_QUOTE = Rejection(
+    Reason.QUOTE,
+    "a quote is not closed, or text stands right behind it, or it spans lines and the number of "
+    "fields is wrong",
+)
+BAD_ENCODING = Rejection(Reason.ENCODING, "the record is not UTF-8")
+
+
+@final
+class TextFile:
+    """A text file: the bytes in memory, and where the next record starts."""
+
+    def __init__(self, path: str, stream: FileStream) -> None:
+        self.path = path
+        self.name = display_name(path)
+        self.stream = stream
+        self.data = b""
+        self._first = b""  # bytes of the text, for its fingerprint
+        self._begin = 0  # offset of data[0]
+        self._at = 0  # index in data of the next record
+        self._record = 0
+        self._line = 1
+        self._skipping: DeadLetter | None = None  # an overlong record without its end
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows ``data``."""
+        return self.stream.ended and self.stream.failure is None and self.stream.gap is None
+
+    @property
+    def _offset(self) -> int:
+        """Offset of the next record."""
+        return self._begin + self._at
+
+    def bytes_used(self) -> float:
+        """Bytes of the file whose records were used; an estimate if it is compressed."""
+        used, known = self._offset, self._begin + len(self.data)
+        stream = self.stream
+        return stream.decompressed * used / max(1, known) if stream.compressed else used
+
+    def fill(self) -> bool:
+        """Read more, and drop used bytes but for the last ones; False if there is nothing."""
+        more = self.stream.read()
+        self._first += more[: FINGERPRINT_BYTES - len(self._first)]
+        used = max(0, self._at - FINGERPRINT_BYTES)
+        self._begin += used
+        self._at -= used
+        self.data = self.data[used:] + more
+        return bool(more)
+
+    def window(self) -> TextWindow:
+        """The bytes in memory, for fingerprints."""
+        return TextWindow(self._first, self._begin, self.data, self.stream.size)
+
+    def head(self, most_bytes: int) -> Head:
+        """The start of the file, while nothing of it was used."""
+        if self.stream.failure is None:  # else a few bytes of a compressed file may look like text
+            check_is_text(self.name, self.data, whole=self.final)
+        start = len(BYTE_ORDER_MARK) if self.data.startswith(BYTE_ORDER_MARK) else 0
+        final = self.final and len(self.data) <= most_bytes
+        return Head(self.name, self.data[:most_bytes], start, final)
+
+    def start(self, top: Records) -> None:
+        """Skip the records at the top of the file without counting them."""
+        self._at = top.behind
+        self._line = 1 + top.lines
+
+    def seek_to(self, position: Position, mark: Mapping[str, Any] | None = None) -> None:
+        """Continue at ``position``, or after the top if that is later; compare the fingerprint.
+
+        Raises:
+            DataError: If the file is shorter, or has changed.
+        """
+        offset = position.offset
+        if offset < self._offset:
+            return  # after a gap, where the top was not known yet
+        self._read_to(min(FINGERPRINT_BYTES, offset), offset)
+        start = offset - FINGERPRINT_BYTES
+        if start > self._begin + len(self.data) and self.stream.skip_to(start):
+            self._begin, self._at, self.data = start, 0, b""
+        self._read_to(offset, offset)
+        if mark is not None:
+            self.check_fingerprint(mark)
+        self._at = offset - self._begin
+        self._record = position.record
+        self._line = position.line
+
+    def has_fingerprinted_head(self, mark: Mapping[str, Any]) -> bool:
+        """Whether enough of the file was read to compare its start with a fingerprint."""
+        return len(self._first) >= min(FINGERPRINT_BYTES, int(mark["offset"]))
+
+    def check_fingerprint(self, mark: Mapping[str, Any], *, start_only: bool = False) -> None:
+        """Refuse a file that differs from its fingerprint.
+
+        Raises:
+            DataError: If the file has changed.
+        """
+        window = self.window()
+        find = window.find_difference_at_start if start_only else window.find_difference
+        if (difference := find(mark)) is not None:
+            raise DataError(f"{self.name} has changed: {difference}")
+
+    def _read_to(self, offset: int, left_at: int) -> None:
+        while offset > self._begin + len(self.data):
+            self._at = len(self.data)
+            if self.stream.transient:
+                raise self.make_read_error()
+            if not self.fill() and (self.stream.ended or self.stream.follows):
+                raise DataError(
+                    f"{self.name} has changed: it has only {self._begin + len(self.data)} bytes, "
+                    f"but was left at byte {left_at}"
+                )
+
+    def find(self, rules: RecordRules, most: int) -> Chunk | None:
+        """Find the next complete records in memory; None if there is none."""
+        if self._skipping is not None:
+            return None
+        records = find_records(self.data, self._at, self.final, rules, most)
+        records = merge_multiline_records(self.data, self.final, records, rules)
+        count = len(records.begin)
+        marks = np.empty((count + 1, 3), np.int64)
+        marks[:count, 0] = records.begin
+        marks[count, 0] = records.behind
+        marks[:, 0] += self._begin
+        marks[:, 1] = np.arange(self._record, self._record + count + 1)
+        marks[:count, 2] = records.line
+        marks[count, 2] = records.lines
+        marks[:, 2] += self._line
+        if count == 0:
+            self.use(marks[0])
+            if records.overlong:
+                self._skip(rules.longest)
+            return None
+        chunk = Chunk(self.path, self.data, records, marks, {})
+        for row in np.flatnonzero(records.state == QUOTE).tolist():
+            chunk.letters[row] = chunk.letter(row, BAD_QUOTE)
+        self._check_encoding(chunk)
+        return chunk
+
+    def use(self, mark: NDArray[np.int64]) -> None:
+        """Continue at ``mark`` (offset, record, line), which is in memory."""
+        offset, self._record, self._line = map(int, mark)
+        self._at = offset - self._begin
+
+    def take_overlong(self, schema: Schema) -> Block | None:
+        """A block of nothing but the overlong record, once its end was read."""
+        if self._skipping is None:
+            return None
+        end = self.data.find(b"\n", self._at)
+        if end < 0 and not self.stream.ended:
+            self._at = len(self.data)
+            return None
+        self._at = len(self.data) if end < 0 else end + 1
+        letter, self._skipping = self._skipping, None
+        self._record += 1
+        self._line += end >= 0
+        behind = Position(self.path, self._offset, self._record, self._line)
+        return make_rejection_block(schema, behind, letter)
+
+    def take_gap(self, schema: Schema) -> Block:
+        """A block of nothing but the gap at the end, with the partial record before it."""
+        rest = self.data[self._at :]
+        letter = Rejection(Reason.GAP, f"{self.name} {self.stream.gap}").letter(
+            self.path, self._mark(), rest
+        )
+        return make_rejection_block(schema, Position(self.path, 0, 0, 1), letter)
+
+    def make_read_error(self) -> DataError:
+        """The error for a failed stream: where it failed and why."""
+        end = self._begin + len(self.data)
+        kind = ReadError if self.stream.transient else DataError
+        where = f" after byte {end} of its text" if end else ""
+        return kind(f"{self.name} {self.stream.failure}{where}")
+
+    def _skip(self, longest: int) -> None:
+        detail = f"the record is longer than {longest} bytes"
+        raw = self.data[self._at : self._at + longest].split(b"\n", 1)[0]
+        self._skipping = Rejection(Reason.TOO_LONG, detail).letter(self.path, self._mark(), raw)
+
+    def _mark(self) -> NDArray[np.int64]:
+        return np.array((self._offset, self._record, self._line))
+
+    @staticmethod
+    def _check_encoding(chunk: Chunk) -> None:
+        records = chunk.records
+        try:
+            chunk.data[records.begin[0] : records.behind].decode()
+        except UnicodeDecodeError:
+            for row in range(len(chunk)):
+                try:
+                    chunk.raw(row).decode()
+                except UnicodeDecodeError:
+                    chunk.letters.setdefault(row, chunk.letter(row, BAD_ENCODING))
+
+
+@final
+class FileSequence:
+    """The file that is read, and those that come next.
+
+    Args:
+        paths: Files in order.
+        chunk_bytes: Bytes that are read at once.
+        follow: Whether the last file is waited for and followed as it grows, see `TailStream`. If
+            it is rotated, the renamed files are read before the new one.
+
+    Raises:
+        ConfigurationError: If there is no file, one is given twice, or ``chunk_bytes`` is < 1.
+    """
+
+    def __init__(self, paths: tuple[str, ...], chunk_bytes: int, *, follow: bool = False) -> None:
+        if chunk_bytes < 1:
+            raise ConfigurationError(f"chunk_bytes is {chunk_bytes}, but must be >= 1")
+        if not paths:
+            raise ConfigurationError("paths is empty, but must name at least one file")
+        self.paths = check_distinct(paths)
+        self.file: TextFile | None = None  # None before the first and at the end
+        self._chunk_bytes = chunk_bytes
+        self.follows = follow
+        self._number = 0
+        self._between: deque[str] = deque()  # rotated files to be read before the followed one
+        self._sizes: list[int | None] = []  # None where unknown
+        self._progress = 0.0  # the largest so far
+
+    def index(self, path: str) -> int:
+        """Index of the file with this name.
+
+        Raises:
+            DataError: If there is none.
+        """
+        if path not in self.paths:
+            raise DataError(f"the position is in {path!r}, which is not among the files")
+        return self.paths.index(path)
+
+    def fingerprint_before(self, path: str) -> list[Any]:
+        """The fingerprint of the names of the files before this one."""
+        return fingerprint_names(self.paths[: self.index(path)])
+
+    def measure_sizes(self, must_exist: bool) -> None:
+        """Get the sizes of the files.
+
+        Raises:
+            DataError: If a followed file must exist, as it need not when resuming, and does not.
+        """
+        if must_exist and self.follows and not Path(self.paths[-1]).exists():
+            raise DataError(f"{self.paths[-1]} does not exist")
+        self._sizes = [get_file_size(path) for path in self.paths]
+        if self.follows:
+            self._sizes[-1] = None
+
+    def open(self, number: int, mark: Mapping[str, Any] | None = None) -> TextFile:
+        """Open the file of this index; a followed one is looked for by its fingerprint."""
+        if self.file is not None:
+            self.file.stream.close()
+        self._number, path = number, self.paths[number]
+        followed = self._is_followed(number)
+        open_stream = partial(TailStream, mark=mark) if followed else ByteStream
+        self.file = TextFile(path, open_stream(path, self._chunk_bytes))
+        return self.file
+
+    def advance(self) -> None:
+        """Go to the next file; close after the last one."""
+        file = self.file
+        if file is None:
+            return
+        if file.stream.status and not file.stream.gap:
+            self._between.extend(find_rotated_since(file.path, file.stream.status))
+        file.stream.close()
+        if self._between:
+            stream = ByteStream(self._between.popleft(), self._chunk_bytes)
+            self.file = TextFile(file.path, stream)
+        elif self.follows and self._number == len(self.paths) - 1:
+            self.open(self._number)
+        elif self._number + 1 < len(self.paths):
+            self.open(self._number + 1)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close the current file."""
+        if self.file is not None:
+            self.file.stream.close()
+            self.file = None
+            self._number = len(self.paths)
+
+    def progress(self) -> float | None:
+        """Fraction of the bytes used so far; None if a file is a pipe or followed."""
+        sizes = [size for size in self._sizes if size is not None]
+        if len(sizes) < len(self.paths):
+            return None
+        done: float = sum(sizes[: self._number])
+        if self.file is not None:
+            done += self.file.bytes_used()
+        self._progress = max(self._progress, min(1.0, done / max(1, sum(sizes))))
+        return self._progress
+
+    def _is_followed(self, number: int) -> bool:
+        last = self.follows and number == len(self.paths) - 1
+        return last and is_regular_file(self.paths[number])
+
+
+def check_distinct(paths: Sequence[str]) -> tuple[str, ...]:
+    """Refuse paths that are given twice, since a position names its file by its path.
+
+    Raises:
+        ConfigurationError: If a path occurs more than once.
+    """
+    for path, times in Counter(paths).items():
+        if times > 1:
+            raise ConfigurationError(
+                f"{path!r} is given twice (by FILE or source.files), but files must be distinct"
+            )
+    return tuple(paths)
+
+
+FIRST_ROWS = 1024  # of the first block, so that learning starts early
 MIN_ROWS = 32
 HEAD_BYTES = 16 << 20
-SNIFFED_BYTES = 1 << 16  # bytes that tell the format, if no line ends before
-QUIET_SECONDS = (
-    0.2  # seconds without anything new after which the head of a live stream is complete
-)
-MAX_HEAD_SECONDS = 1.0  # seconds after which it is complete even if it trickles on
+_NO_WINDOW = TextWindow(b"", 0, b"", None)
+QUIET_SECONDS = 0.2  # without new bytes, after which the head of a live stream is complete
+MAX_HEAD_SECONDS = 1.0  # after which it is complete even if bytes keep coming
 
 
 @final
 class TextSource(Source):
-    r"""Samples of text files in order. Reading goes on in worker threads.
+    r"""Samples of text files in order, read in worker threads.
 
-    The first ``head`` records of the first file tell what its columns are. Of a pipe it is those
-    that are there once nothing more has come for 0.2 seconds, or one second after the first: what
-    it tells may then depend on when they came, which settings in ``choose`` can prevent.
+    Columns are inferred from the first ``head`` records of the first file. For a pipe, they are
+    inferred from what arrives before a pause of 0.2 seconds, or within a second of the first
+    record, so they may depend on timing unless ``choose`` makes a format that needs no inference.
 
     Args:
         paths: Files in order; ``-`` is standard input.
-        choose: Makes the format of the first file's name and first line, and of the name that the
-            format has if that is known.
-        head: Records of the first file by which the format tells its columns.
-        chunk_bytes: How much is read at once. It changes nothing in the samples.
-        follow: The last file is read on as it grows, without end, see `FollowedBytes`.
-        on_gap: Whether reading breaks off where a followed file lost something that was not read,
-            or goes on with a rejected record that says so.
+        choose: Makes the format, given the first line of the first file and the name of the format
+            if it is known.
+        head: Number of records of the first file from which columns are inferred.
+        chunk_bytes: Bytes that are read at once. This does not affect the samples.
+        follow: Whether the last file is followed as it grows, without end; see `TailStream`.
+        on_gap: Whether reading stops with an error where part of a followed file was lost, or goes
+            on with a rejected record for the gap.
 
     >>> import anyio, pathlib, tempfile
     >>> from streamnet.sources.columns import Columns
@@ -68,7 +403,7 @@ class TextSource(Source):
     def __init__(
         self,
         paths: Sequence[str],
-        choose: Callable[[str, bytes, str | None], TextFormat],
+        choose: Callable[[bytes, str | None], TextFormat],
         *,
         head: int = 1000,
         chunk_bytes: int = 1 << 20,
@@ -79,39 +414,39 @@ class TextSource(Source):
         self._choose = choose
         self._head = head
         self._on_gap = on_gap
-        self._format: TextFormat | None = None  # None until the first line is there
+        self._format: TextFormat | None = None  # None until the first line was read
         self._schema = Schema(())
-        self._started: TextFile | None = None  # the file whose top was read
-        self._rows = FIRST_ROWS  # to look for next
-        self._trace = TextWindow(b"", 0, b"", None)  # of the file at the last block
-        self._known: Mapping[str, Any] = {}  # what another source exported
+        self._started: TextFile | None = None  # the file whose top was skipped
+        self._rows = FIRST_ROWS  # maximum of the next block
+        self._window = _NO_WINDOW  # of the file at the last block
+        self._restored: Mapping[str, Any] = {}
 
     async def open(self, after: Position | None = None) -> Schema:
-        """Look at the head of the first file, then go to ``after``."""
-        await to_thread.run_sync(self._files.measure, not self._known)
+        """Infer the schema from the head of the first file, then go to ``after``."""
+        await to_thread.run_sync(self._files.measure_sizes, not self._restored)
         after = after if after is not None and after.source else None
-        start = 0 if after is None else self._files.number_of(after.source)
-        mark = self._known.get("mark")
-        if self._known and after is not None:
+        start = 0 if after is None else self._files.index(after.source)
+        mark = self._restored.get("mark")
+        if self._restored and after is not None:
             check_fingerprinted_names(
-                self._files.paths[:start], self._known["before"], after.source
+                self._files.paths[:start], self._restored["before"], after.source
             )
-        file = await to_thread.run_sync(self._files.open, start if self._known else 0, mark)
-        if not self._known:
+        file = await to_thread.run_sync(self._files.open, start if self._restored else 0, mark)
+        if not self._restored:
             await self._wait_for_head(file)
             if start > 0:
                 file = await to_thread.run_sync(self._files.open, start)
         if mark is not None:
             await self._check_fingerprint(file, mark)
-        while file.gap is None and not await to_thread.run_sync(self._top, file):
+        while file.stream.gap is None and not await to_thread.run_sync(self._skip_top, file):
             await _read_more(file)
-        if after is not None and file.gap is None:
+        if after is not None and file.stream.gap is None:
             await to_thread.run_sync(file.seek_to, after, mark)
-        self._trace = file.trace()
+        self._window = file.window()
         return self._schema
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
-        """The schema, what the format has found out, and marks to know the files again."""
+        """The schema, the state of the format, and fingerprints of the files."""
         if self._format is None:
             return {}
         state = {
@@ -119,20 +454,20 @@ class TextSource(Source):
             "format": {"name": self._format.name, **self._format.export_state()},
         }
         if after is not None and after.source:
-            before = self._files.before(after.source)
-            return {**state, "before": before, "mark": self._trace.mark(after.offset)}
-        return {**state, "before": fingerprint_names(()), "mark": self._trace.mark(0)}
+            before = self._files.fingerprint_before(after.source)
+            return {**state, "before": before, "mark": self._window.fingerprint(after.offset)}
+        return {**state, "before": fingerprint_names(()), "mark": self._window.fingerprint(0)}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Take over schema and format, so that nothing has to be found out again."""
+        """Restore the schema and the format, so that nothing is inferred again."""
         if state:
-            self._known = state
+            self._restored = state
             self._schema = schema_from_dict(state["schema"])
-            self._format = self._choose("", b"", state["format"]["name"])
+            self._format = self._choose(b"", state["format"]["name"])
             self._format.restore_state(state["format"], self._schema)
 
     async def receive(self) -> Block | None:
-        """The next samples that are there; None at the end."""
+        """The next samples available; None at the end."""
         while self._files.file is not None:
             block = await to_thread.run_sync(self._next)
             if block is not None:
@@ -142,26 +477,26 @@ class TextSource(Source):
         return None
 
     async def aclose(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._files.close()
 
     def progress(self) -> float | None:
-        """Share of the bytes in the files that were given, None where one may grow."""
+        """Fraction of the bytes used so far; None if a file may grow."""
         return self._files.progress()
 
     async def _check_fingerprint(self, file: TextFile, mark: Mapping[str, Any]) -> None:
-        """Refuse a file that does not begin like the one that was left; followed, it has a gap."""
-        while not (file.exhausted or file.has_fingerprinted_head(mark)):
+        """Refuse a file whose start has changed; a followed one has a gap instead."""
+        while not (file.stream.ended or file.has_fingerprinted_head(mark)):
             await _read_more(file)
         if file.stream.transient and not file.has_fingerprinted_head(mark):
-            raise file.broken()
-        if file.gap is None:
-            file.check_fingerprint(mark, begins=True)
+            raise file.make_read_error()
+        if file.stream.gap is None:
+            file.check_fingerprint(mark, start_only=True)
 
     async def _wait_for_head(self, file: TextFile) -> None:
         deadline = None  # set when the first records are there
         complete = False
-        while not await to_thread.run_sync(self._begun, file, complete):
+        while not await to_thread.run_sync(self._infer_schema, file, complete):
             if deadline is None and file.stream.live and self._has_min_records(file):
                 deadline = current_time() + MAX_HEAD_SECONDS
             if deadline is None:
@@ -170,27 +505,29 @@ class TextSource(Source):
                 complete = not await _read_more(file, min(QUIET_SECONDS, deadline - current_time()))
 
     def _has_min_records(self, file: TextFile) -> bool:
-        return self._format is not None and _has_head(file, self._format, self._format.fewest)
+        return self._format is not None and _has_head(
+            file, self._format, self._format.min_head_records
+        )
 
-    def _begun(self, file: TextFile, complete: bool) -> bool:
-        """Tell the format and the schema from the first file, if enough of it is there."""
+    def _infer_schema(self, file: TextFile, complete: bool) -> bool:
+        """Choose the format and infer the schema once enough of the first file was read."""
         if self._format is None:
-            if not (file.exhausted or b"\n" in file.data or len(file.data) >= SNIFFED_BYTES):
+            if not (file.stream.ended or b"\n" in file.data or len(file.data) >= SNIFFED_BYTES):
                 return False
             if file.stream.transient and b"\n" not in file.data:
-                raise file.broken()
+                raise file.make_read_error()
             first_line = file.data[:SNIFFED_BYTES].partition(b"\n")[0]
-            self._format = self._choose(file.name, first_line, None)
+            self._format = self._choose(first_line, None)
         if not complete and not _has_head(file, self._format, self._head + 1):
             return False
         head = file.head(HEAD_BYTES)
         if file.stream.failure is not None and not head.records(self._format.rules, 1).begin.size:
-            raise file.broken()
-        self._schema = self._format.begin(head)
-        return self._top(file)
+            raise file.make_read_error()
+        self._schema = self._format.infer_schema(head)
+        return self._skip_top(file)
 
-    def _top(self, file: TextFile) -> bool:
-        """Leave the header out of a file, if it is there."""
+    def _skip_top(self, file: TextFile) -> bool:
+        """Skip the header of a file once it was read."""
         if self._started is file:
             return True
         if self._format is None or not _has_head(file, self._format, 1):
@@ -200,50 +537,49 @@ class TextSource(Source):
         return True
 
     def _next(self) -> Block | None:
-        """The next block; None if more has to be read first, or at the very end."""
+        """The next block; None if more has to be read first, or at the end."""
         while (file := self._files.file) is not None:
-            trace = file.trace()
-            block = self._found(file) if self._top(file) else None
-            if block is None and file.gap is not None:
+            window = file.window()
+            block = self._find_block(file) if self._skip_top(file) else None
+            if block is None and file.stream.gap is not None:
                 block = self._skip_gap(file)
             if block is not None:
                 self._schema = block.schema
-                self._trace = trace if file.gap is None else TextWindow(b"", 0, b"", None)
+                self._window = window if file.stream.gap is None else _NO_WINDOW
                 return block
-            if not file.exhausted:
+            if not file.stream.ended:
                 if file.stream.live:
                     return None
                 file.fill()
             elif file.stream.failure is not None:
-                raise file.broken()
+                raise file.make_read_error()
             else:
                 self._files.advance()
         return None
 
     def _skip_gap(self, file: TextFile) -> Block:
-        """Go on behind a gap, with a record of it, or break off."""
-        if self._on_gap == "stop":
-            raise DataError(f"{file.name} {file.gap} (on_gap 'go_on' would go on nevertheless)")
-        block = file.lost(self._schema)
+        """Continue after a gap with a rejected record for it, or stop with an error."""
+        check_gap(f"{file.name} {file.stream.gap}", self._on_gap)
+        block = file.take_gap(self._schema)
         self._files.advance()
         return block
 
-    def _found(self, file: TextFile) -> Block | None:
-        """The next block of what is in memory."""
+    def _find_block(self, file: TextFile) -> Block | None:
+        """The next block of the records in memory."""
         if self._format is None:
             return None
         chunk = file.find(self._format.rules, self._rows)
         if chunk is None:
-            return file.skipped(self._schema)
+            return file.take_overlong(self._schema)
         block, used = self._format.read(chunk)
         file.use(chunk.marks[used])
-        # Where blocks end early, looking far ahead each time would be wasted.
-        self._rows = min(BLOCK_ROWS, 2 * max(used, MIN_ROWS))
+        # Where blocks end early, finding many records ahead would be wasted.
+        self._rows = min(MAX_BLOCK_ROWS, 2 * max(used, MIN_ROWS))
         return block
 
 
 async def _read_more(file: TextFile, seconds: float | None = None) -> bool:
-    """Read on in a file, once there is something to read; False if there was none so long."""
+    """Read more of a file once it is available; False if nothing was within ``seconds``."""
     found = False
     with move_on_after(seconds):
         await file.stream.wait()
@@ -254,12 +590,12 @@ async def _read_more(file: TextFile, seconds: float | None = None) -> bool:
 
 
 def _has_head(file: TextFile, form: TextFormat, records: int) -> bool:
-    """Whether the head is complete; that must not depend on how much is read at once."""
+    """Whether the head is complete, which must not depend on how much is read at once."""
     if len(file.data) >= HEAD_BYTES:
         return True
     head = file.head(HEAD_BYTES)
     if all(len(head.records(rules, records).begin) == records for rules in form.head_rules()):
         return True
     if file.stream.transient:
-        raise file.broken()  # to go on without a whole head would change what it tells
-    return file.exhausted
+        raise file.make_read_error()  # an incomplete head could lead to another schema
+    return file.stream.ended

@@ -21,12 +21,12 @@ __all__ = (
 )
 
 
-SKIPPED = -1  # in a plan: 0 and above is a column of numbers, -2 and below one of words
-NUMBER, HARD, WORD = 0, 1, 2  # what a field of numbers holds
+SKIPPED = -1  # in a plan: 0 and above are columns of numbers, -2 and below columns of words
+NUMBER, HARD, WORD = 0, 1, 2  # content of a field of numbers; a HARD one is left to Python
 
 SPACE, TAB, RETURN, DOT, PLUS, MINUS, ZERO, NINE = 32, 9, 13, 46, 43, 45, 48, 57
-GROUP = 3  # digits between two marks of thousands
-MAX_GROUPED_BYTES = 512  # bytes of a number with such marks
+GROUP = 3  # digits between two separators of thousands
+MAX_GROUPED_BYTES = 512  # of a number with separators of thousands
 EXPONENT = 101
 DIGITS_KEPT = 19  # in 64 bits
 EXACT = np.uint64(2**53)  # below it, whole numbers are exact, as are powers of ten up to 10**22
@@ -38,26 +38,26 @@ POWERS = 10.0 ** np.arange(23)
 
 
 class BadNumber(NamedTuple):
-    """A field that should be a number and is none."""
+    """A field that should be a number but is not."""
 
     row: int
     column: int  # of the numbers
     begin: int
     end: int
-    huge: bool  # a number, but beyond the largest of 64 bits
+    huge: bool  # a number, but too large for 64 bits
 
 
 class Fields(NamedTuple):
-    """What stands in the fields of n records."""
+    """The parsed fields of n records."""
 
     numbers: NDArray[np.float64]  # shape=(n, numbers), NaN where missing or bad
-    span: NDArray[np.int64]  # shape=(words, n, 2), begin and end without outer quotes and space
-    escaped: NDArray[np.uint8]  # shape=(words, n), 1 where doubled quotes have to be halved
-    troubles: list[BadNumber]
+    span: NDArray[np.int64]  # shape=(words, n, 2), begin and end without quotes and space
+    escaped: NDArray[np.uint8]  # shape=(words, n), 1 where quotes are doubled
+    bad_numbers: list[BadNumber]
 
 
 class FieldReader:
-    """Reads the fields of records by a plan: a number, a word or nothing for each field."""
+    """Parses the fields of records by a plan: a number, a word or nothing for each field."""
 
     def __init__(
         self,
@@ -67,15 +67,14 @@ class FieldReader:
         missing: Iterable[bytes],
         decimal: int = DOT,
     ) -> None:
-        """What to read, and how.
+        """Set up the parser.
 
         Args:
             plan: Shape=(fields,), see `number` and `word`; -1 skips a field.
             delimiter: The byte between fields.
-            quote: The byte around them, -1 for none.
-            missing: What stands for a missing number, in capitals or not.
-            decimal: The byte before the fraction of a number; if it is no dot, dots are marks
-                between thousands.
+            quote: The byte around quoted fields, -1 for none.
+            missing: Texts that stand for a missing number, in any case.
+            decimal: The decimal separator; unless it is a dot, dots separate thousands.
         """
         self._plan = plan
         self._numbers = int(max(0, plan.max(initial=-1) + 1))
@@ -101,7 +100,7 @@ class FieldReader:
         return -2 - column
 
     def read(self, data: bytes, records: Records, good: NDArray[np.bool_]) -> Fields:
-        """The fields of the good ones among these records of ``data``."""
+        """Parse the fields of the good ones among these records of ``data``."""
         count = len(records.begin)
         numbers = np.full((count, self._numbers), np.nan)
         span = np.zeros((self._words, count, 2), np.int64)
@@ -114,13 +113,13 @@ class FieldReader:
             (self._missing, self._missing_ends, self._starts_missing),
             (numbers, span, escaped, trouble, np.empty(MAX_GROUPED_BYTES, np.uint8)),
         )
-        troubles = self._hard(data, numbers, trouble[:found])
-        return Fields(numbers, span, escaped, troubles)
+        bad = self._parse_hard_numbers(data, numbers, trouble[:found])
+        return Fields(numbers, span, escaped, bad)
 
-    def _hard(
+    def _parse_hard_numbers(
         self, data: bytes, numbers: NDArray[np.float64], trouble: NDArray[np.int64]
     ) -> list[BadNumber]:
-        """Read the numbers that are not simple; what is left is no finite number."""
+        """Parse the numbers that the kernel left; the rest is invalid or not finite."""
         hard = trouble[:, 4] == HARD
         found = trouble[hard]
         texts = [data[low:high] for low, high in found[:, 2:4].tolist()]
@@ -136,7 +135,7 @@ class FieldReader:
 
 
 def load_kernel() -> None:
-    """Load what reads fields, or compile it, so that the first records don't wait for that."""
+    """Compile or load the kernel, so that the first records do not wait for it."""
     nothing = np.empty(0, np.int64)
     records = Records(nothing, nothing, nothing, nothing, nothing, 0, 0, False)
     FieldReader(nothing, 0, 0, ()).read(b"", records, np.empty(0, np.bool_))
@@ -192,7 +191,7 @@ def _read(
 
 @kernel
 def _field(data: Bytes, at: int, end: int, delimiter: int, quote: int) -> tuple[int, int, int, int]:
-    """Begin and end of the field at ``at``, whether quotes are doubled in it, and the next one."""
+    """Begin and end of the field at ``at``, whether its quotes are doubled, and the next field."""
     doubled = 0
     if at < end and data[at] == quote:
         low = at + 1
@@ -214,7 +213,7 @@ def _field(data: Bytes, at: int, end: int, delimiter: int, quote: int) -> tuple[
 
 @kernel
 def _number(data: Bytes, low: int, high: int, decimal: int) -> tuple[int, float]:
-    """What stands from ``low`` to ``high``, and the number if it is one and simple to read."""
+    """What is between ``low`` and ``high``, and its value if that is a simple number."""
     if low == high:
         return WORD, 0.0
     at = low
@@ -222,10 +221,10 @@ def _number(data: Bytes, low: int, high: int, decimal: int) -> tuple[int, float]
     if negative or data[at] == PLUS:
         at += 1
     mantissa = np.uint64(0)
-    kept = 0  # digits in the mantissa, leading zeros not counted
+    kept = 0  # digits in the mantissa, without leading zeros
     digits = 0
     scale = 0
-    behind = False  # the decimal point
+    behind = False  # whether the decimal point was passed
     while at < high:
         byte = data[at]
         if ZERO <= byte <= NINE:
@@ -236,7 +235,7 @@ def _number(data: Bytes, low: int, high: int, decimal: int) -> tuple[int, float]
                 scale -= 1 if behind else 0
             else:
                 scale += 0 if behind else 1
-                kept = DIGITS_KEPT + 1  # a digit was left out: not simple
+                kept = DIGITS_KEPT + 1  # a digit was dropped: not simple
         elif byte == decimal and not behind:
             behind = True
         else:
@@ -258,7 +257,7 @@ def _number(data: Bytes, low: int, high: int, decimal: int) -> tuple[int, float]
 
 @kernel
 def _is_grouped(data: Bytes, low: int, high: int) -> bool:
-    """Whether dots stand between thousands, and nowhere else, as in 1.234.567,8."""
+    """Whether dots separate thousands, and nothing else, as in 1.234.567,8."""
     if not 0 < high - low <= MAX_GROUPED_BYTES:
         return False
     at = low + 1 if data[low] in (PLUS, MINUS) else low
@@ -281,7 +280,7 @@ def _is_grouped(data: Bytes, low: int, high: int) -> bool:
 
 @kernel
 def _copy_without_dots(data: Bytes, low: int, high: int, text: Bytes) -> int:
-    """Copy all but the dots from ``low`` to ``high``; the length of that."""
+    """Copy everything but the dots from ``low`` to ``high``; return the length."""
     size = 0
     for at in range(low, high):
         if data[at] != DOT:
@@ -292,7 +291,7 @@ def _copy_without_dots(data: Bytes, low: int, high: int, text: Bytes) -> int:
 
 @kernel
 def _exponent(data: Bytes, at: int, high: int) -> tuple[bool, int]:
-    """Whether an exponent stands from ``at`` to ``high``, and its value, cut at 100,000."""
+    """Whether there is an exponent from ``at`` to ``high``, and its value, at most 100,000."""
     if data[at] | 32 != EXPONENT:
         return False, 0
     at += 1
@@ -332,7 +331,7 @@ def _is_space(byte: int) -> bool:
     return byte == SPACE or TAB <= byte <= RETURN
 
 
-MAX_DISTINCT = 1024  # different texts that are told apart
+MAX_DISTINCT = 1024  # distinct texts that are numbered
 SLOTS = 4 * MAX_DISTINCT  # a power of two
 START, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # of FNV-1a
 
@@ -340,15 +339,15 @@ START, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # of FNV
 def factorize(
     data: bytes, span: NDArray[np.int64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
-    """Number equal texts alike, in the order in which they first come.
+    """Number distinct texts in the order of their first occurrence.
 
     Args:
         data: All texts.
-        span: shape=(n, 2), where each begins and ends.
+        span: Begin and end of each text, shape=(n, 2).
 
     Returns:
-        The row of each different text, and the number of each row's, shape=(n,); None if more than
-        `MAX_DISTINCT` are different.
+        The first row of each distinct text, and the number of the text in each row, shape=(n,);
+        None if there are more than `MAX_DISTINCT`.
 
     >>> first, number = factorize(b"on,off,on", np.array([[0, 2], [3, 6], [7, 9]]))
     >>> first.tolist(), number.tolist()
@@ -363,11 +362,11 @@ def factorize(
 def _factorize(
     data: NDArray[np.uint8],
     span: NDArray[np.int64],
-    slots: NDArray[np.intp],  # shape=(SLOTS,): one more than a text's number, in the next free slot
-    first: NDArray[np.intp],  # shape=(MOST,), written
+    slots: NDArray[np.intp],  # shape=(SLOTS,): 1 + number of a text, 0 if free
+    first: NDArray[np.intp],  # shape=(MAX_DISTINCT,), written
     number: NDArray[np.intp],  # shape=(n,), written
 ) -> int:
-    """How many different texts there are; -1 if there are more than `MAX_DISTINCT`."""
+    """Number of distinct texts; -1 if there are more than `MAX_DISTINCT`."""
     count = 0
     for row in range(span.shape[0]):
         code = START

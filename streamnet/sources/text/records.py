@@ -1,26 +1,38 @@
-"""Where the records of a text begin and end, including quoted fields that span lines."""
+"""Records of a text: where they start and end, and the interface of formats that parse them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.errors import DataError
 from streamnet.jit import kernel
+from streamnet.samples import Block, DeadLetter, Schema, SparseRows
+from streamnet.sources.rejection import Rejection, drop_rejected
 
 __all__ = (
     "GOOD",
+    "MAX_RECORD_BYTES",
     "QUOTE",
+    "Chunk",
+    "Head",
     "RecordRules",
     "Records",
+    "TextFormat",
     "find_records",
     "merge_multiline_records",
 )
 
 
-GOOD, QUOTE = 0, 1  # the state of a record
-WHOLE, BROKEN, OPEN, QUOTED = 0, 1, 2, 3  # what became of the attempt to read one
+MAX_RECORD_BYTES = 1 << 20  # default
+
+GOOD, QUOTE = 0, 1  # states of a record
+WHOLE, BROKEN, OPEN, QUOTED = 0, 1, 2, 3  # outcomes of reading one record
 ENOUGH, HUNGRY, OVERLONG = 0, 1, 2  # why the search ended
 
 NEWLINE, RETURN, SPACE, TAB = 10, 13, 32, 9
@@ -29,24 +41,24 @@ Bytes = NDArray[np.uint8]
 
 
 class RecordRules(NamedTuple):
-    """What separates records and fields; -1 for a byte that the format does not have."""
+    """What separates records and fields; -1 for a byte that the format does not use."""
 
     delimiter: int = -1
     quote: int = -1
-    comment: int = -1  # a line that starts with it is no record
-    fields: int = 0  # of a good record, 0 if any number will do
-    longest: int = 1 << 20  # bytes of a record
+    comment: int = -1  # a line that starts with it is skipped
+    fields: int = 0  # number of fields of a good record, 0 for any
+    longest: int = MAX_RECORD_BYTES  # maximum size in bytes
 
 
 class Records(NamedTuple):
-    """Records of a piece of text, in order. Blank lines are none."""
+    """Records of a piece of text, in order. Blank lines are not records."""
 
     begin: NDArray[np.int64]  # offset of the first byte
-    end: NDArray[np.int64]  # offset behind the last byte, the line end not counted
+    end: NDArray[np.int64]  # offset after the last byte, without the line end
     line: NDArray[np.int64]  # line ends before it
     fields: NDArray[np.int64]
     state: NDArray[np.int64]  # GOOD or QUOTE
-    behind: int  # offset behind the last record and the blank lines after it
+    behind: int  # offset after the last record and its blank lines
     lines: int  # line ends before `behind`
     overlong: bool  # the record at `behind` is longer than allowed
 
@@ -68,20 +80,20 @@ class Records(NamedTuple):
 
 
 def find_records(data: bytes, start: int, final: bool, rules: RecordRules, most: int) -> Records:
-    """The complete records of ``data`` from ``start`` on, at most ``most``.
+    """Find the complete records of ``data`` from ``start`` on, at most ``most``.
 
     A field is quoted if a quote is its first byte; then a doubled quote stands for one, and
-    delimiters and line ends belong to the field. A quote is bad if it is not closed within the
-    longest record or before the end, if text stands behind its closing, or if its field spans
-    lines and the number of fields is wrong. A bad quote costs the line on which it opened: the
-    next line is a new record.
+    delimiters and line ends are part of the field. A quote is bad if it is not closed within the
+    longest record or before the end, if text follows the closing quote, or if its field spans lines
+    and the number of fields is wrong. A bad quote costs the line on which it was opened: the next
+    line is a new record.
 
     Args:
         data: A piece of the text.
-        start: Where a record begins.
-        final: Nothing comes after ``data``: its last record needs no line end.
+        start: Offset of the first record.
+        final: Whether nothing follows ``data``, so that its last record needs no line end.
         rules: What separates records and fields.
-        most: Stop after that many.
+        most: Maximum number of records.
     """
     table = np.empty((5, most), np.int64)
     text = np.frombuffer(data, np.uint8)
@@ -106,7 +118,7 @@ def _find(
     lines = 0
     count = 0
     while count < table.shape[1]:
-        # No byte behind `stop` is looked at, so what a record is does not depend on `data`'s cut.
+        # Bytes after `stop` are ignored, so that records do not depend on where `data` ends.
         full = pos + longest + 2 <= len(data)
         stop = pos + longest + 2 if full else len(data)
         last = final and stop == len(data)
@@ -156,7 +168,7 @@ def _line_ends(data: Bytes, begin: int, end: int) -> int:
 
 @kernel
 def _blank(data: Bytes, pos: int, stop: int, comment: int) -> int:
-    """Offset of the first byte that makes the line at ``pos`` a record, or of its end."""
+    """Offset of the first byte that makes the line at ``pos`` a record, or of the line's end."""
     while pos < stop and (data[pos] == SPACE or data[pos] == RETURN):
         pos += 1
     if pos < stop and data[pos] == comment:
@@ -169,9 +181,9 @@ def _blank(data: Bytes, pos: int, stop: int, comment: int) -> int:
 def _record(
     data: Bytes, pos: int, stop: int, last: bool, delimiter: int, quote: int
 ) -> tuple[int, int, int, int]:
-    """Outcome, fields, offset of the end, and where the first quote that spans lines opened.
+    """Outcome, fields, offset of the end, and where the first quote that spans lines was opened.
 
-    For a bad quote the latter is its own opening, if none before it spans lines.
+    The latter is the opening of a bad quote if none before it spans lines.
     """
     fields = 1
     opened = -1
@@ -203,7 +215,7 @@ def _record(
 
 @kernel
 def _quoted(data: Bytes, at: int, stop: int, quote: int) -> tuple[int, int]:
-    """Offset behind the closing quote, -1 if there is none, and the line ends before it."""
+    """Offset after the closing quote, or -1, and the number of line ends before it."""
     lines = 0
     while at < stop:
         if data[at] == quote:
@@ -221,26 +233,26 @@ def _is_padding(byte: int) -> bool:
     return byte in (SPACE, TAB, RETURN)
 
 
-MIN_LINES = 4  # of lines that stray quotes have joined: fewer cost little and look like anything
-MAX_OTHER_SHARE = 0.1  # share of such lines that are no records
+MIN_LINES = 4  # lines joined by stray quotes: fewer cost little and may be anything
+MAX_OTHER_FRACTION = 0.1  # of such lines that are not records
 
 
 def merge_multiline_records(
     data: bytes, final: bool, records: Records, rules: RecordRules
 ) -> Records:
-    r"""These records, with those given whole that span lines and have the wrong number of fields.
+    r"""Merge the lines of records that span lines and have the wrong number of fields.
 
-    `find_records` takes the line of such a quote for a bad record, and the next one for a new
-    record: a stray quote that another one closes far below should cost no more. But if the lines
-    are no records, they are the text of a quoted field, and no samples may be made of them: such
-    a record is given whole. The lines are records if there are at least four, and all but a tenth
-    have the right number of fields. One behind which no known record begins is the last.
+    `find_records` treats the line of such a quote as a bad record and the next line as a new one,
+    because a stray quote that is closed far below should not cost more. But if the lines are not
+    records, they are the text of a quoted field and must not become samples, so they are merged to
+    one record. Lines are records if there are at least four and all but a tenth have the right
+    number of fields. A merged record that no known record follows is the last one.
 
     Args:
         data: The text.
-        final: Nothing comes after it.
+        final: Whether nothing follows it.
         records: What `find_records` found in it.
-        rules: By what it did.
+        rules: The rules by which it did.
 
     >>> rules = RecordRules(delimiter=ord(","), quote=ord('"'), fields=2)
     >>> data = b'1,"a\nb,c\nd",e\n2,f\n'
@@ -274,9 +286,142 @@ def merge_multiline_records(
 
 
 def _are_records(data: bytes, whole: Records, rules: RecordRules) -> bool:
-    """Whether the lines of a record look like records by themselves, but for quotes."""
+    """Whether the lines of a record look like records themselves, apart from quotes."""
     text = data[whole.begin[0] : whole.end[0]]
     apart = rules._replace(quote=-1, fields=0)
     fields = find_records(text, 0, True, apart, 1 + text.count(b"\n")).fields
     others = np.count_nonzero(fields != rules.fields)
-    return len(fields) >= MIN_LINES and bool(others <= MAX_OTHER_SHARE * len(fields))
+    return len(fields) >= MIN_LINES and bool(others <= MAX_OTHER_FRACTION * len(fields))
+
+
+class Head(NamedTuple):
+    """The first bytes of a file."""
+
+    file: str  # name for messages
+    data: bytes
+    start: int  # where the first record may start: after a byte order mark
+    final: bool  # whether it is the whole file
+
+    def records(self, rules: RecordRules, most: int) -> Records:
+        """The first complete records."""
+        return find_records(self.data, self.start, self.final, rules, most)
+
+    def make_empty_error(self, rules: RecordRules) -> DataError:
+        """The error for a file without a first record."""
+        if self.records(rules, 1).overlong:
+            return self.make_overlong_error(rules)
+        return DataError(f"{self.file} holds no samples")
+
+    def make_overlong_error(self, rules: RecordRules) -> DataError:
+        """The error for a file whose first record is too long."""
+        return DataError(
+            f"{self.file} has a first record of more than {rules.longest} bytes:"
+            " it may not be text, or max_record_bytes is too small"
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Chunk:
+    """Complete records of a file."""
+
+    source: str
+    data: bytes
+    records: Records
+    marks: NDArray[np.int64]  # shape=(n + 1, 3), as those of a block
+    letters: dict[int, DeadLetter]  # records that were rejected already
+
+    def __len__(self) -> int:
+        return len(self.records.begin)
+
+    def first(self, count: int) -> Chunk:
+        """The first ``count`` of these records."""
+        letters = {row: letter for row, letter in self.letters.items() if row < count}
+        records = self.records.first(count)
+        return replace(self, records=records, marks=self.marks[: count + 1], letters=letters)
+
+    def raw(self, row: int) -> bytes:
+        """The bytes of a record."""
+        return self.data[self.records.begin[row] : self.records.end[row]]
+
+    def good(self) -> NDArray[np.bool_]:
+        """Which records may be samples, shape=(n,)."""
+        good = np.ones(len(self), np.bool_)
+        good[list(self.letters)] = False
+        return good
+
+    def letter(self, row: int, problem: Rejection) -> DeadLetter:
+        """The dead letter of a record."""
+        return problem.letter(self.source, self.marks[row], self.raw(row))
+
+    def block(
+        self,
+        schema: Schema,
+        numbers: NDArray[np.float64],
+        words: tuple[NDArray[np.object_], ...],
+        target: NDArray[Any] | None,
+        problems: dict[int, Rejection],
+        sparse: SparseRows | None = None,
+    ) -> Block:
+        """Make a block of all records except those in ``letters`` and ``problems``."""
+        letters = dict(self.letters)
+        for row, problem in problems.items():
+            letters.setdefault(row, self.letter(row, problem))
+        block = Block(schema, self.source, numbers, words, target, self.marks, sparse)
+        return drop_rejected(block, letters)
+
+
+class TextFormat(ABC):
+    """Converts the records of a text to samples, for a `TextSource`, one file at a time.
+
+    Attributes:
+        name: Name of the format in settings and states.
+        min_head_records: Minimum number of records in the head of a live stream.
+    """
+
+    name: ClassVar[str]
+    min_head_records: int = 1
+
+    @property
+    @abstractmethod
+    def rules(self) -> RecordRules:
+        """What separates the records of the current file."""
+
+    def head_rules(self) -> Sequence[RecordRules]:
+        """Rules under each of which the head of the first file has to be complete."""
+        return (self.rules,)
+
+    @abstractmethod
+    def infer_schema(self, head: Head) -> Schema:
+        """Infer the schema from the head of the first file.
+
+        Raises:
+            DataError: If there are no samples in it.
+            SchemaError: If a requested column does not exist.
+        """
+
+    def export_state(self) -> dict[str, Any]:
+        """What was inferred from the head of the first file, except the schema."""
+        return {}
+
+    @abstractmethod
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        """Restore what another format inferred, in place of `infer_schema`."""
+
+    def start(self, head: Head, *, again: bool = False) -> Records:
+        """Start a file, and find the records at its top that are not samples, such as a header.
+
+        Args:
+            head: First bytes of the file.
+            again: Whether the file may be a restarted one, which may lack the header.
+        """
+        del again
+        return head.records(self.rules, 0)
+
+    @abstractmethod
+    def read(self, chunk: Chunk) -> tuple[Block, int]:
+        """Convert the records of a chunk; return a block and the number of records used.
+
+        At least one record is used. Fewer than all are used where the schema grows: that sample
+        starts the next block.
+        """

@@ -74,7 +74,7 @@ def test_a_table_that_lost_rows_while_it_was_read_is_told(table: str) -> None:
 
 
 def test_a_position_of_another_table_is_refused(table: str) -> None:
-    with pytest.raises(DataError, match=r"'b\.parquet', not among the files"):
+    with pytest.raises(DataError, match=r"'b\.parquet', which is not among the files"):
         read(open_files([table]), Position("b.parquet", 1))
 
 

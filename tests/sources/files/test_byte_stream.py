@@ -15,7 +15,7 @@ from streamnet.errors import DataError
 from streamnet.samples import Block
 from streamnet.sources import Columns, open_files
 from streamnet.sources.files.byte_stream import ByteStream
-from streamnet.sources.files.compression import MAGIC, PIECE, find_decompressor
+from streamnet.sources.files.detection import COMPRESSION_SIGNATURES, PIECE, find_compression
 from tests.sources.harness import content, read, write
 
 zstd = pytest.importorskip("backports.zstd", reason="no zstd to write test files with")
@@ -64,7 +64,7 @@ def test_padding_behind_the_data_is_left_out_and_anything_else_is_not(
     path = write(tmp_path, "g", pack(b"text") + b"something else")
     data, failure = everything(path, 1000)
     assert data == b"text"
-    assert failure == "has something else behind its compressed data"
+    assert failure == "has something else after its compressed data"
 
 
 def blocks_before_a_break(path: str) -> tuple[list[Block], str]:
@@ -96,9 +96,7 @@ def test_all_whole_records_in_front_of_a_cut_are_given(tmp_path: Path, pack: Pac
         read(open_files([write(tmp_path, "g.csv", TEXT)], columns=Columns(target="y")))[1]
     )
     assert [s[1:] for s in content(blocks).samples] == [s[1:] for s in good.samples[:count]]
-    assert message.startswith(
-        f"{path} is cut off in the middle of its compressed data behind byte "
-    )
+    assert message.startswith(f"{path} is cut off in the middle of its compressed data after byte ")
     assert int(message.split()[-4]) >= blocks[-1].end.offset
 
 
@@ -146,8 +144,8 @@ def test_a_small_packed_file_can_hold_much_without_taking_memory(tmp_path: Path)
 
 
 def test_what_begins_like_nothing_known_is_plain() -> None:
-    assert find_decompressor(b"x,y") is None
-    assert all(find_decompressor(magic + b"rest") is not None for magic in MAGIC)
+    assert find_compression(b"x,y") is None
+    assert all(find_compression(magic + b"rest") is not None for magic in COMPRESSION_SIGNATURES)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x1f", b"\xfd7z", b"(\xb5/"])

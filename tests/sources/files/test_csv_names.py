@@ -55,7 +55,7 @@ def test_a_target_that_is_taken_as_a_number_of_a_column_is_told(
     [
         (
             "# made by x\n# on a day\na,b,y\n1,2,u\n2,3,v\n",
-            "'f2'. Line 3 has 'y': nothing may stand above the header.",
+            "'f2'. Line 3 has 'y': nothing may precede the header.",
         ),
         ("1,2,3\n4,5,6\n", "'f2'. (its first record, '1,2,3', was not taken as a header)"),
         ("a,b\n1,2\n", "but only 'a', 'b'."),
@@ -117,7 +117,7 @@ def test_a_value_that_is_asked_for_as_a_column_is_no_header_where_there_is_one(
 
 def test_a_title_above_the_header_is_told(tmp_path: Path) -> None:
     path = write(tmp_path, "f.csv", "Report,of,May\nx,y,t\n1,q,p\n2,p,q\n")
-    with pytest.raises(SchemaError, match="Line 2 has 't': nothing may stand above the header"):
+    with pytest.raises(SchemaError, match="Line 2 has 't': nothing may precede the header"):
         read(open_files([path], columns=Columns(target="t", drop=("x",))))
 
 

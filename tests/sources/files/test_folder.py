@@ -115,7 +115,9 @@ def test_a_name_before_one_that_was_read_is_a_gap(tmp_path: Path) -> None:
     numbers, (letter,) = anyio.run(main, "go_on")
     assert numbers == [2]
     assert (letter.reason, letter.source) == ("gap", str(tmp_path / "a.csv"))
-    with pytest.raises(DataError, match=r"a\.csv came when b\.csv had been read, so it is left"):
+    with pytest.raises(
+        DataError, match=r"a\.csv came after b\.csv had been read, so it is skipped"
+    ):
         anyio.run(main, "stop")
 
 
@@ -188,7 +190,7 @@ def test_files_that_were_read_may_be_taken_away(tmp_path: Path) -> None:
 def test_a_file_may_be_taken_away_while_the_folder_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = folder._counts
+    counts = folder._is_complete_name
 
     def taking_away(entry: Any) -> bool:
         counted = counts(entry)
@@ -204,7 +206,7 @@ def test_a_file_may_be_taken_away_while_the_folder_is_looked_at(
         await source.aclose()
         return found
 
-    monkeypatch.setattr(folder, "_counts", taking_away)
+    monkeypatch.setattr(folder, "_is_complete_name", taking_away)
     assert anyio.run(main) == [2]
 
 
@@ -252,13 +254,13 @@ def test_waiting_files_are_not_all_looked_at_before_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     looks = []
-    real = folder._files
+    real = folder._list_files
 
     def looked(path: str) -> Any:
         looks.append(path)
         return real(path)
 
-    monkeypatch.setattr(folder, "_files", looked)
+    monkeypatch.setattr(folder, "_list_files", looked)
     monkeypatch.setattr(folder, "PAUSE", 1.0)
 
     async def main() -> list[float]:
@@ -297,7 +299,7 @@ def settled(path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderSource:
     monkeypatch.setattr(folder, "PAUSE", 60.0)  # so long would a look count
     monkeypatch.setattr(folder, "SETTLED", 0.0)
     source = FolderSource(str(path), lambda name: follow(Path(name)), on_gap="go_on")
-    assert source._scanned() == (None, "a")
+    assert source._scan() == (None, "a")
     source._take("a")
     return source
 
@@ -310,9 +312,9 @@ def test_a_file_that_came_with_one_too_late_is_not_passed_over(
     source = settled(tmp_path, monkeypatch)
     for name in ("0late", "b"):
         put(tmp_path / name, 1)
-    assert source._scanned() == ("0late", None)
+    assert source._scan() == ("0late", None)
     source._take("0late")
-    assert source._scanned() == (None, "b")
+    assert source._scan() == (None, "b")
 
 
 def test_a_file_that_was_empty_is_not_passed_over_once_it_is_filled(
@@ -323,6 +325,6 @@ def test_a_file_that_was_empty_is_not_passed_over_once_it_is_filled(
     (tmp_path / "b").touch()
     source = settled(tmp_path, monkeypatch)
     put(tmp_path / "b", 1)
-    assert source._scanned() == (None, "b")
+    assert source._scan() == (None, "b")
     source._take("b")
-    assert source._scanned() == (None, "c")
+    assert source._scan() == (None, "c")

@@ -136,7 +136,7 @@ def test_more_features_than_there_may_be_are_rejected(tmp_path: Path) -> None:
     [['[{"a":1},', '{"a":2}]'], ["[", '{"a":1},', '{"a":2}', "]"], ['[{"a":1}, {"a":2}]'], ["[]"]],
 )
 def test_an_array_is_refused_with_advice(tmp_path: Path, lines: list[str]) -> None:
-    with pytest.raises(DataError, match=r"is a JSON array, .* one JSON object a line"):
+    with pytest.raises(DataError, match=r"is a JSON array, .* one JSON object per line"):
         blocks_of(tmp_path, lines)
 
 
@@ -159,7 +159,7 @@ def test_json_over_several_lines_is_refused_with_what_would_help(
 ) -> None:
     text = '{\n "x": 1,\n "y": [\n  2\n ]\n}\n' * objects
     path = write(tmp_path, "f.jsonl", text)
-    with pytest.raises(DataError, match=r"JSON over several lines, but .* \(jq -c \. makes"):
+    with pytest.raises(DataError, match=r"JSON over several lines, but .* \(jq -c \. converts"):
         read(open_files([path], columns=Columns(target="y")))
 
 
@@ -203,13 +203,13 @@ def test_lines_that_all_bring_a_name_are_not_decoded_again_for_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []
-    decode = JsonLinesFormat._object
+    decode = JsonLinesFormat._decode_object
 
     def counted(self: JsonLinesFormat, line: bytes) -> Any:
         decoded.append(line)
         return decode(self, line)
 
-    monkeypatch.setattr(JsonLinesFormat, "_object", counted)
+    monkeypatch.setattr(JsonLinesFormat, "_decode_object", counted)
     lines = [{f"x{i}": i, "y": "a"} for i in range(300)]
     lines += [{"x1": i, "y": "a"} for i in range(300)]
     schema, blocks = blocks_of(tmp_path, lines, Columns(target="y", head=1))

@@ -42,7 +42,10 @@ def stream() -> bytes:
         (TEXT.encode("utf-16-le"), "has a zero byte in its first line: it is UTF-16 or no text"),
         (b"\0" * 5000, "has a zero byte in its first line: it is UTF-16 or no text"),
         (archive(), "is a ZIP archive, as .xlsx is one, but must be text in UTF-8"),
-        (bz2.compress(TEXT.encode()), "is packed with bzip2, but must be plain, gzip, zstd or xz"),
+        (
+            bz2.compress(TEXT.encode()),
+            "is compressed with bzip2, but must be plain, gzip, zstd or xz",
+        ),
         (stream(), "is an Arrow stream, but must be text in UTF-8"),
         (TEXT.replace("\n", "\r").encode(), "ends its lines with a carriage return alone"),
     ],

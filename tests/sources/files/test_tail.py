@@ -15,7 +15,7 @@ import pytest
 
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.sources import Columns, Source, open_files
-from streamnet.sources.files import tail
+from streamnet.sources.files import byte_stream
 from tests.sources.live_harness import (
     after_a_stop,
     append,
@@ -35,8 +35,8 @@ from tests.sources.live_harness import (
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "LEAVING", 0.15)
-    monkeypatch.setattr(tail, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(byte_stream, "ROTATION_GRACE", 0.15)
+    monkeypatch.setattr(byte_stream, "LONGEST_PAUSE", 0.05)
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_what_cannot_be_followed_is_refused(tmp_path: Path, log: Path) -> None:
             await source.aclose()
 
     log.write_bytes(gzip.compress(b"x,y\n1,a\n"))
-    with pytest.raises(DataError, match=r"is packed, but only plain text can be followed$"):
+    with pytest.raises(DataError, match=r"is compressed, but only plain text can be followed$"):
         anyio.run(opened, follow(log))
     (tmp_path / "f.parquet").write_bytes(b"PAR1")
     with pytest.raises(ConfigurationError, match="follow its folder"):

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from streamnet.errors import DataError
-from streamnet.sources.files import tail
+from streamnet.sources.files import byte_stream
 from tests.sources.live_harness import (
     after_a_stop,
     append,
@@ -30,8 +30,8 @@ from tests.sources.live_harness import (
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "LEAVING", 0.15)
-    monkeypatch.setattr(tail, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(byte_stream, "ROTATION_GRACE", 0.15)
+    monkeypatch.setattr(byte_stream, "LONGEST_PAUSE", 0.05)
 
 
 @pytest.fixture
@@ -67,9 +67,11 @@ ACCIDENTS = [cut, cut_and_filled, one_byte_shorter, overwritten]
 def test_a_file_that_lost_something_stops_the_run(
     read: Any, log: Path, accident: Callable[[Path], None]
 ) -> None:
-    with pytest.raises(DataError, match=r"live\.csv (was cut|has other|is not the file)") as error:
+    with pytest.raises(
+        DataError, match=r"live\.csv (was cut|has other|has changed since)"
+    ) as error:
         read(log, lambda: accident(log), records=1)
-    assert "on_gap 'go_on' would go on" in str(error.value)
+    assert "on_gap 'go_on' would continue" in str(error.value)
 
 
 @pytest.mark.parametrize("accident", ACCIDENTS)
@@ -99,7 +101,7 @@ def test_the_record_that_a_cut_broke_off_is_kept_with_the_gap(log: Path) -> None
 
 
 def test_a_file_that_went_while_nobody_read_is_a_gap(log: Path) -> None:
-    with pytest.raises(DataError, match="what it held behind byte 16 was not found"):
+    with pytest.raises(DataError, match="what it held after byte 16 was not found"):
         after_a_stop(log, log.unlink, records=1)
 
 
@@ -133,5 +135,5 @@ def test_a_rotated_file_may_be_packed_once_it_was_read(read: Any, log: Path) -> 
     if read is followed:
         assert read(log, accident, records=1) == ([4], [])
     else:
-        with pytest.raises(DataError, match="is not the file any more that was read"):
+        with pytest.raises(DataError, match="has changed since it was read"):
             read(log, accident, records=1)

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.sources.text.dialect import DELIMITERS, rank_delimiters, split_head
-from streamnet.sources.text.format import Head
-from streamnet.sources.text.records import RecordRules
+from streamnet.sources.text.records import Head, RecordRules
+from streamnet.sources.text.schema import DELIMITERS, rank_delimiters, split_head
 
 QUOTED = RecordRules(quote=ord('"'))
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamnet.sources.text.dialect import has_header
+from streamnet.sources.text.schema import has_header
 
 
 @pytest.mark.parametrize(

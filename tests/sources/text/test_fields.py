@@ -25,7 +25,7 @@ def fields_of(data: bytes, plan: list[int], missing: tuple[str, ...] = MISSING) 
 def number_of(text: str, missing: tuple[str, ...] = MISSING) -> float | None:
     """The number that stands in a field; None if it is none."""
     fields = fields_of(b"x," + text.encode() + b"\n", [-1, 0], missing)
-    return None if fields.troubles else float(fields.numbers[0, 0])
+    return None if fields.bad_numbers else float(fields.numbers[0, 0])
 
 
 def same(left: float, right: float) -> bool:
@@ -45,9 +45,9 @@ def test_a_decimal_comma_is_read_where_there_are_some() -> None:
     plan, good = np.array([-1, 0]), np.ones(len(records.begin), np.bool_)
     fields = FieldReader(plan, ord(";"), QUOTE, (), COMMA).read(data, records, good)
     assert fields.numbers[[0, 1, 2, 4], 0].tolist() == [1.5, -2.5, 7.0, 12345678901234567890.5]
-    assert sorted(trouble.row for trouble in fields.troubles) == [3, 5, 6]
+    assert sorted(trouble.row for trouble in fields.bad_numbers) == [3, 5, 6]
     fields = FieldReader(plan, ord(";"), QUOTE, ()).read(data, records, good)
-    assert sorted(trouble.row for trouble in fields.troubles) == [0, 1, 4, 5, 6]
+    assert sorted(trouble.row for trouble in fields.bad_numbers) == [0, 1, 4, 5, 6]
 
 
 @given(
@@ -67,11 +67,11 @@ def test_points_stand_between_thousands_where_commas_are_decimal(
     first, *groups = whole.split(".")
     marked = first[:1] in "123456789" and len(first) in (1, 2, 3) and {3} == {*map(len, groups)}
     if marked or not groups:
-        assert not fields.troubles
+        assert not fields.bad_numbers
         expected = float(f"{sign}{first}{''.join(groups)}{part.replace(',', '.')}")
         assert same(fields.numbers[0, 0], expected)
     else:
-        assert len(fields.troubles) == 1
+        assert len(fields.bad_numbers) == 1
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -162,7 +162,7 @@ def test_words_are_spans_without_quotes_and_outer_space() -> None:
 
 def test_bad_numbers_are_told_with_their_place() -> None:
     data = b"1,a\n1e999,2\nb,c\n"
-    troubles = fields_of(data, [0, 1]).troubles
+    troubles = fields_of(data, [0, 1]).bad_numbers
     found = {(t.row, t.column, data[t.begin : t.end], t.huge) for t in troubles}
     assert found == {
         (0, 1, b"a", False),

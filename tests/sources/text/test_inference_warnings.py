@@ -9,9 +9,8 @@ import pytest
 
 from streamnet.samples import Field, Kind, Schema, Task
 from streamnet.sources import Columns, open_files
-from streamnet.sources.dates import parse_seconds
-from streamnet.sources.inference import MISSING
-from streamnet.sources.text.inference_warnings import DATE_ORDERS, warn_of_misread_columns
+from streamnet.sources.inference import MISSING, parse_seconds
+from streamnet.sources.text.schema import DATE_ORDERS, warn_of_misread_columns
 from tests.sources.harness import read, write
 
 PRICES = [f"${n}.00" for n in range(50)]

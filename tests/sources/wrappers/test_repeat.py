@@ -175,33 +175,6 @@ def test_no_more_rejected_records_wait_than_the_buffer_holds() -> None:
     ]
 
 
-@pytest.mark.parametrize("known", [1, 4, 5, 6])
-def test_rejected_records_that_an_earlier_release_gave_sooner_are_not_given_again(
-    known: int,
-) -> None:
-    def made() -> ShuffledSource:
-        rows = [{"x": "bad" if n % 10 == 9 else n} for n in range(60)]
-        kinds = Columns(kinds={"x": Kind.NUMBER})
-        return ShuffledSource(Cut(IterableSource(rows, columns=kinds), 7), 30, 1)
-
-    _, blocks = read(made())
-    source = made()
-
-    async def rest() -> list[Any]:
-        source.restore_state({"source": source._source.export_state(None), "rejected": known})
-        await source.open(Position("iterable", 3, 3, 0))
-        found = []
-        while (block := await source.receive()) is not None:
-            found.append(block)
-        return found
-
-    left = anyio.run(rest)
-    assert [x for block in left for x in block.numbers[:, 0]] == [
-        x for block in blocks for x in block.numbers[:, 0]
-    ][3:]
-    assert sum(len(block.rejected) for block in left) == 6 - known
-
-
 def test_all_places_of_an_order_are_about_equally_likely() -> None:
     samples = [{"x": n, "y": "a"} for n in range(10)]
     places = [

@@ -14,9 +14,8 @@ import anyio
 import pytest
 
 from streamnet.errors import ConfigurationError, DataError, ReadError
-from streamnet.sources import Columns, RetryingSource, Source, open_files
+from streamnet.sources import Columns, RetryingSource, Source, open_files, wrappers
 from streamnet.sources.files import byte_stream
-from streamnet.sources.wrappers import retry
 from tests.sources.harness import content, places, read, resumed
 from tests.sources.live_harness import append, firsts, put, rows, take
 from tests.sources.test_resume import AROUND, files
@@ -27,7 +26,7 @@ Calls = Callable[[int], bool]
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(wrappers, "FIRST_PAUSE", 0.0)
 
 
 def fails(monkeypatch: pytest.MonkeyPatch, when: Calls, *, number: int = errno.EIO) -> list[int]:
@@ -145,7 +144,7 @@ def test_a_file_that_is_another_one_afterwards_is_refused(
         return call == 5
 
     fails(monkeypatch, replace)
-    with pytest.raises(DataError, match="is not the same file any more"):
+    with pytest.raises(DataError, match="has changed"):
         read(RetryingSource(lambda: source_of([str(path)])))
 
 

@@ -13,25 +13,33 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.randomness import derive_key, fill_uniform, permutation
-from streamnet.samples import Block, DeadLetter, Position, Schema, concatenate_blocks
-from streamnet.sources.base import Source
+from streamnet.samples import Block, DeadLetter, Position, Schema, concatenate_blocks, make_marks
+from streamnet.sources.base import MAX_BLOCK_ROWS, Source
+from streamnet.sources.wrappers import SourceWrapper
 from streamnet.validation import check_seed
 
 __all__ = ("ShuffledSource",)
 
-BLOCK_ROWS = 8192
-
 
 @final
-class ShuffledSource(Source):
-    """The samples of a source in an order that only seed, epoch and their numbers decide.
+class ShuffledSource(SourceWrapper):
+    """The samples of a source, shuffled with bounded memory; the order depends only on the seed.
 
-    ``buffer`` samples wait. Each that comes in takes a place picked by its number, and the one
-    that was there leaves; at the end the rest leave in an order that the seed decides. A rejected
-    record leaves when as many samples have left as came before it, so that the share of such among
-    the last records stays what it is in the source; at most ``buffer`` of them wait. A position
-    counts the samples that left; to resume, the source is read again from its start. Samples of
-    several files become one stream of the first one's name.
+    A buffer holds ``buffer`` samples. Each new sample replaces one at a random place, and the
+    replaced one is emitted; at the end the rest is emitted in random order. A rejected record is
+    emitted once as many samples have left as preceded it, so that the fraction of rejected records
+    among the last ones stays that of the source; at most ``buffer`` of them wait. A position counts
+    the emitted samples; resuming reads the source again from its start. Samples of several files
+    become one stream with the name of the first.
+
+    Args:
+        source: The source to shuffle.
+        buffer: Number of samples held, at least 1.
+        seed: Seed of the order.
+        epoch: Number of the epoch, so that each has another order.
+
+    Raises:
+        ConfigurationError: If ``buffer`` is less than 1.
 
     >>> import anyio
     >>> from streamnet.sources.iterable import IterableSource
@@ -47,92 +55,88 @@ class ShuffledSource(Source):
     def __init__(self, source: Source, buffer: int, seed: int, *, epoch: int = 1) -> None:
         if buffer < 1:
             raise ConfigurationError(f"buffer is {buffer}, but must be >= 1")
-        self._source = source
+        super().__init__(source)
         self._size = buffer
         self._key = derive_key(check_seed(seed), buffer, epoch)
-        self._arrived: Block | None = None  # of the source, and not in the buffer yet
+        self._arrived: Block | None = None  # received, but not in the buffer yet
         self._waiting: Block | None = None
-        self._letters: deque[tuple[int, DeadLetter]] = deque()  # waiting, and samples before each
+        self._letters: deque[tuple[int, DeadLetter]] = (
+            deque()
+        )  # waiting, with the samples before each
         self._came = 0
         self._left = 0
-        self._rejected = 0  # given
-        self._known: int | None = None  # of them, as another source exported it
+        self._rejected = 0  # rejected records returned so far
+        self._restored: int | None = None  # of them, according to a restored state
         self._schema = Schema(())
         self._out: deque[Block] = deque()
         self._ended = False
-        self._begin: dict[str, Any] = {}  # state of the source at its start
+        self._initial_state: dict[str, Any] = {}  # of the source
         self._name = ""
 
     async def open(self, after: Position | None = None) -> Schema:
-        """Open the source and leave out the samples that left before ``after``."""
+        """Open the source and skip the samples emitted before ``after``."""
         self._schema = await self._source.open()
-        self._begin = self._source.export_state(None)
+        self._initial_state = self._source.export_state(None)
         skipped = 0 if after is None else after.record
-        while (given := self._given(skipped)) is not None:
+        while (given := self._count_skipped(skipped)) is not None:
             if self._out:
                 self._skip(given)
             elif not self._ended:
                 await self._step()
             else:
-                raise DataError(f"the source ends before {after}: it is not the same any more")
+                raise DataError(f"the source ends before {after}: it has changed")
         return self._schema
 
-    def _given(self, skipped: int) -> int | None:
-        """Samples of the next block that were given before the place, None behind the place.
+    def _count_skipped(self, skipped: int) -> int | None:
+        """How many samples of the next block precede the position; None after the position.
 
-        Rejected records leave in blocks of their own, so a position does not say whether those at
-        it were given: the state does.
+        Rejected records have blocks of their own, so a position does not say whether those at it
+        were returned: the state does.
         """
         if not self._out:
-            behind = self._left >= skipped and self._rejected >= (self._known or 0)
+            behind = self._left >= skipped and self._rejected >= (self._restored or 0)
             return None if behind else 0
         block = self._out[0]
         first = int(block.marks[0, 1])
         if block.rejected:
-            before = first < skipped if self._known is None else self._rejected < self._known
+            before = first < skipped if self._restored is None else self._rejected < self._restored
             return 0 if before else None
         return min(len(block), skipped - first) if first < skipped else None
 
     def _skip(self, samples: int) -> None:
-        """Leave out the first samples of the next block, or all that it rejects."""
+        """Skip the first samples of the next block, or all of its rejected records."""
         block = self._out.popleft()
         if samples < len(block):
             self._out.appendleft(block.part(samples, len(block)))
         elif block.rejected:
             count = len(block.rejected)
-            given = count if self._known is None else min(count, self._known - self._rejected)
+            given = count if self._restored is None else min(count, self._restored - self._rejected)
             self._rejected += given
             if given < count:
                 self._out.appendleft(replace(block, rejected=block.rejected[given:]))
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
-        """What the source had found out at its start, and the rejected records given."""
+        """The initial state of the source, and the number of rejected records returned."""
         started = after is not None and after.source
-        return {"source": self._begin, "rejected": self._rejected if started else 0}
+        return {"source": self._initial_state, "rejected": self._rejected if started else 0}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Let the source begin with what it had found out."""
-        self._known = int(state["rejected"])
+        """Restore the initial state of the source."""
+        self._restored = int(state["rejected"])
         self._source.restore_state(state["source"])
 
     async def receive(self) -> Block | None:
         """The next samples; None at the end."""
-        while True:
-            while not self._out:
-                if self._ended:
-                    return None
-                await self._step()
-            block = self._out.popleft()
-            # In states of the first releases rejected records had left sooner than they do now.
-            known = max(0, (self._known or 0) - self._rejected)
-            self._rejected += len(block.rejected)
-            if not block.rejected or not known:
-                return block
-            if known < len(block.rejected):
-                return replace(block, rejected=block.rejected[known:])
+        while not self._out:
+            if self._ended:
+                return None
+            await self._step()
+        block = self._out.popleft()
+        self._rejected += len(block.rejected)
+        return block
 
     async def aclose(self) -> None:
-        """Close the source and forget the samples that wait."""
+        """Close the source and discard the buffer."""
         self._ended = True
         self._arrived = self._waiting = None
         self._letters.clear()
@@ -140,14 +144,14 @@ class ShuffledSource(Source):
         await self._source.aclose()
 
     def progress(self) -> float | None:
-        """Share of the samples that left."""
-        share = self._source.progress()
+        """Fraction of the samples emitted so far."""
+        fraction = self._source.progress()
         waiting = sum(map(len, self._out))
-        return None if share is None else share * (self._left - waiting) / max(1, self._came)
+        return None if fraction is None else fraction * (self._left - waiting) / max(1, self._came)
 
     async def _step(self) -> None:
-        """Take a block in, or let the rest leave."""
-        if self._arrived is None:  # or else it is there since a call that was cancelled
+        """Exchange one block, or emit the rest."""
+        if self._arrived is None:  # else it is left from a call that was cancelled
             self._arrived = await self._source.receive()
         if self._arrived is not None:
             self._name = self._name or self._arrived.source
@@ -156,11 +160,11 @@ class ShuffledSource(Source):
         self._ended = True
         if self._waiting is not None:
             rest = len(self._waiting)
-            self._send(self._waiting, permutation(derive_key(self._key), rest))
+            self._emit(self._waiting, permutation(derive_key(self._key), rest))
         self._waiting = None
 
     def _exchange(self, block: Block) -> None:
-        """Put the samples of a block into the buffer; those that leave go out."""
+        """Put the samples of a block into the buffer, and emit those that they replace."""
         self._arrived = None
         held = [] if self._waiting is None else [self._waiting]
         pool = concatenate_blocks([*held, block], block.schema)
@@ -177,31 +181,30 @@ class ShuffledSource(Source):
             place = min(int((draw + 1.0) / 2.0 * self._size), self._size - 1)
             leaving.append(places[place])
             places[place] = number
-        stay = len(block) - len(leaving)  # samples that came before the first that sent one away
+        stay = len(block) - len(leaving)  # samples before the first one that replaces another
         start = 0
         for place, letter in zip(block.places().tolist(), block.rejected, strict=True):
             stop = max(start, place - stay)
-            self._send(pool, np.array(leaving[start:stop], np.intp))
+            self._emit(pool, np.array(leaving[start:stop], np.intp))
             self._letters.append((came + place, letter))
-            self._reject(pool)
+            self._emit_rejected(pool)
             start = stop
-        self._send(pool, np.array(leaving[start:], np.intp))
+        self._emit(pool, np.array(leaving[start:], np.intp))
         self._waiting = pool.take(np.array(places, np.intp))
 
-    def _send(self, pool: Block, order: NDArray[np.intp]) -> None:
-        """Let samples leave, and rejected records between them."""
+    def _emit(self, pool: Block, order: NDArray[np.intp]) -> None:
+        """Emit samples, and the rejected records between them."""
         while len(order):
-            due = self._letters[0][0] - self._left if self._letters else BLOCK_ROWS
-            part = pool.take(order[: min(due, BLOCK_ROWS)])
+            due = self._letters[0][0] - self._left if self._letters else MAX_BLOCK_ROWS
+            part = pool.take(order[: min(due, MAX_BLOCK_ROWS)])
             order = order[len(part) :]
-            marks = np.zeros((len(part) + 1, 3), np.int64)
-            marks[:, :2] = np.arange(self._left, self._left + len(part) + 1)[:, None]
+            marks = make_marks(self._left, len(part))
             self._left += len(part)
             self._out.append(replace(part, source=self._name, marks=marks, rejected=()))
-            self._reject(pool)
+            self._emit_rejected(pool)
 
-    def _reject(self, pool: Block) -> None:
-        """Let rejected records leave that are due, or too many to wait."""
+    def _emit_rejected(self, pool: Block) -> None:
+        """Emit the rejected records that are due, or exceed the buffer."""
         letters = []
         while self._letters and (
             self._letters[0][0] <= self._left or len(self._letters) > self._size
@@ -211,7 +214,8 @@ class ShuffledSource(Source):
             last = self._out.pop()
             self._out.append(replace(last, rejected=(*last.rejected, *letters)))
         elif letters:
-            marks = np.array([[self._left, self._left, 0]], np.int64)
             empty = pool.take(np.empty(0, np.intp))
-            out = replace(empty, source=self._name, marks=marks, rejected=tuple(letters))
-            self._out.append(out)
+            marks = make_marks(self._left, 0)
+            self._out.append(
+                replace(empty, source=self._name, marks=marks, rejected=tuple(letters))
+            )

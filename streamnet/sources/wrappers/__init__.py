@@ -1,1 +1,0 @@
-"""Sources that wrap another source: limit, repeat, shuffle, retry, schema drift."""
