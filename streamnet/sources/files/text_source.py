@@ -268,11 +268,7 @@ class FileSequence:
         self._progress = 0.0  # the largest so far
 
     def index(self, path: str) -> int:
-        """Index of the file with this name.
-
-        Raises:
-            DataError: If there is none.
-        """
+        """Index of the file with this name; a `DataError` if there is none."""
         if path not in self.paths:
             raise DataError(f"the position is in {path!r}, which is not among the files")
         return self.paths.index(path)
