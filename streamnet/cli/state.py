@@ -30,7 +30,7 @@ def rollback(
 ) -> int:
     """Let the next run go on from an earlier generation, under a new lineage."""
     from streamnet.cli.terminal import Terminal
-    from streamnet.pipeline.state.maintenance import roll_back
+    from streamnet.pipeline.maintenance import roll_back
 
     number = roll_back(folder, generation)
     Terminal().say(f"generation {generation} was written again as {number}: a run goes on from it")

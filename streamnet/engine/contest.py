@@ -6,16 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from anyio import create_memory_object_stream, create_task_group, to_thread
-from anyio.streams.memory import MemoryObjectReceiveStream
+from anyio import to_thread
 
 from streamnet.engine.data import DataSplit, EpochCutter, Epochs, FittedEncoder
 from streamnet.engine.holdout import (
     BestEpochs,
-    EpochOutcome,
     FixedEpochs,
     HoldoutEvaluator,
-    HoldoutScored,
     Improvement,
 )
 from streamnet.errors import ConfigurationError, NoCandidateError
@@ -24,10 +21,11 @@ from streamnet.learning.learner import build_model, check_transforms
 from streamnet.learning.trainer import Trainer
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import raise_cause
-from streamnet.pipeline.outputs.rejections import RejectionLimit
-from streamnet.pipeline.stages.driver import BlockServer, encode, evaluate, serve
-from streamnet.pipeline.stages.reader import Reader
-from streamnet.pipeline.stages.trainer import train
+from streamnet.pipeline.reader import Reader
+from streamnet.pipeline.recorder import discard
+from streamnet.pipeline.rejections import RejectionLimit
+from streamnet.pipeline.stages import BlockServer, Encode, Evaluate, Serve, Stage, run_stages
+from streamnet.pipeline.training_stage import Train
 from streamnet.samples import Block, Task, concatenate_blocks
 from streamnet.selection.criteria import Criterion
 from streamnet.selection.decisions import ModelComposition
@@ -124,15 +122,12 @@ def with_half_life(
     return replace(settings, schedule="inverse", decay=1.0 / steps)
 
 
-_CHANNEL = 4  # blocks that may wait before a stage
-
-
 async def flow(
     reader: Reader,
     encoder: FittedEncoder,
     trainer: Trainer,
     evaluator: HoldoutEvaluator,
-    chooser: BlockServer[HoldoutScored, EpochOutcome],
+    chooser: BlockServer,
     *,
     threads: int,
 ) -> None:
@@ -144,32 +139,18 @@ async def flow(
     Raises:
         StreamnetError: If a part fails.
     """
-    channels = [create_memory_object_stream[Any](_CHANNEL) for _ in range(5)]
-    decisions_send, decisions = create_memory_object_stream[Any](_CHANNEL)
-    sends = [send for send, _ in channels]
-    receives = [receive for _, receive in channels]
-    limit = RejectionLimit(share=0.0, window=1)  # what can't be read was refused before
     await reader.open()
+    train = Train(trainer, threads)
+    stages: list[Stage[Any]] = [
+        Encode(encoder, reader, RejectionLimit(share=0.0, window=1)),  # all was readable before
+        train,
+        Evaluate(evaluator),
+        Serve(chooser, train.decide),
+    ]
     try:
-        # The last two decisions come when training has ended: their channel stays open so long.
-        with decisions_send, decisions:
-            async with create_task_group() as group:
-                start = group.start_soon
-                start(reader.read, sends[0])
-                start(encode, encoder, reader, limit, receives[0], sends[1])
-                start(train, trainer, threads, receives[1], sends[2], decisions)
-                start(evaluate, evaluator, receives[2], sends[3])
-                start(serve, chooser, (), receives[3], sends[4], decisions_send)
-                start(_consume, receives[4])
+        await run_stages(reader.read, stages, discard)
     except BaseExceptionGroup as group:
         raise_cause(group)
-
-
-async def _consume(receive: MemoryObjectReceiveStream[EpochOutcome]) -> None:
-    """Take what comes out at the end, so that nothing stops behind it."""
-    with receive:
-        async for _ in receive:
-            pass
 
 
 BLOCK_SIZE = 1024  # most samples that travel together

@@ -14,7 +14,7 @@ from streamnet.datasets import Set, split
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.features.columns.target import NO_TARGETS
 from streamnet.features.encoder import Encoded, Encoder, EncoderSnapshot
-from streamnet.pipeline.stages.reader import SplitBlock
+from streamnet.pipeline.reader import SplitBlock
 from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Block, DeadLetter, Position, Schema, Task, concatenate_blocks
 from streamnet.settings.engine import EngineSettings

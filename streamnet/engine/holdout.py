@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from streamnet.learning.evaluator import decode_predictions, get_target_numbers
 from streamnet.learning.trainer import Predicted
 from streamnet.networks.population import Population
-from streamnet.pipeline.stages.driver import Stateless
 from streamnet.samples import Task
 from streamnet.selection.criteria import Criterion, Tally
 from streamnet.selection.decisions import Decision
@@ -35,6 +34,14 @@ class HoldoutScored(NamedTuple):
 
     predicted: Predicted
     tally: Tally | None  # None inside of an epoch, and where nothing is held out
+
+
+class Stateless:
+    """A part of a run without checkpoints."""
+
+    def export_state(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
 
 
 @final

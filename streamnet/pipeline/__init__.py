@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from streamnet.pipeline.outputs.champions import Champion
-from streamnet.pipeline.outputs.predictions import Predictions
-from streamnet.pipeline.outputs.rejections import Rejections
+from streamnet.pipeline.champions import Champion
+from streamnet.pipeline.outputs import Predictions
 from streamnet.pipeline.pipeline import Pipeline, Result
-from streamnet.pipeline.state.store import State
+from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.state import State
 from streamnet.reporting.report import PipelineStatistics
 
 __all__ = (

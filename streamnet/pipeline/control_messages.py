@@ -19,13 +19,13 @@ from streamnet.durability.checkpoint import StateDict
 from streamnet.features.encoder import EncoderSnapshot
 from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
-from streamnet.pipeline.outputs.sinks import ResumableSink
+from streamnet.pipeline.outputs import ResumableSink
 from streamnet.selection.decisions import Decision, ModelComposition
 
 __all__ = (
     "Barrier",
     "Glance",
-    "pending",
+    "select_pending",
 )
 
 
@@ -60,7 +60,7 @@ class Barrier:
         }
 
 
-def pending(decisions: Sequence[Decision], trainer: dict[str, Any]) -> list[Decision]:
+def select_pending(decisions: Sequence[Decision], trainer: dict[str, Any]) -> list[Decision]:
     """Those of the last two decisions that the trainer had not applied when its state was copied.
 
     The decision on round r is applied at the start of round r + 2, so the state tells it: whether a

@@ -14,7 +14,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple, Self, final
 
-from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, to_thread
+from anyio import CancelScope, Event, create_task_group, to_thread
 from anyio.abc import TaskGroup
 
 from streamnet.durability.checkpoint import StateDict
@@ -25,17 +25,17 @@ from streamnet.learning.trainer import Snapshot
 from streamnet.learning.validation import check_candidates, check_settings
 from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
 from streamnet.modelfiles.model import Model
+from streamnet.pipeline.champions import Champion, ChampionBroadcast, describe_snapshot
 from streamnet.pipeline.concurrency import INLINE_SECONDS, raise_cause, run_abandonable
 from streamnet.pipeline.control_messages import Barrier, Glance
-from streamnet.pipeline.outputs.champions import Champion, ChampionBroadcast, describe_snapshot
-from streamnet.pipeline.outputs.rejections import Rejections
-from streamnet.pipeline.outputs.sinks import Sink
-from streamnet.pipeline.stages.driver import encode, evaluate, keep, record, serve
-from streamnet.pipeline.stages.reader import BlockSplitter, Reader
-from streamnet.pipeline.stages.recorder import Recorder, check_records
-from streamnet.pipeline.stages.trainer import train
-from streamnet.pipeline.state.identity import build_identity
-from streamnet.pipeline.state.store import EmittedModel, State
+from streamnet.pipeline.identity import build_identity
+from streamnet.pipeline.outputs import Sink
+from streamnet.pipeline.reader import BlockSplitter, Reader
+from streamnet.pipeline.recorder import Record, Recorder, check_records, discard, keep
+from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.stages import Encode, Evaluate, Serve, Stage, run_stages
+from streamnet.pipeline.state import EmittedModel, State
+from streamnet.pipeline.training_stage import Train
 from streamnet.reporting.builder import RunTimes, build_leader_board, build_report
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.samples import Field, Schema, Task
@@ -167,10 +167,6 @@ class Result(NamedTuple):
     model: Model
 
 
-_CHANNEL_BLOCKS = 4  # blocks that may wait before a stage
-_WRITE_QUEUE = 16  # emitted models and cuts that may wait to be written
-
-
 @final
 class Pipeline:
     """Learns a source with a population of networks and follows the best.
@@ -258,7 +254,7 @@ class Pipeline:
         self._glances: list[Glance] = []  # on their way
         self._begun = self._started = self._ended = 0.0
         self._earlier = 0  # samples that the runs before this one learned
-        self._channels: list[Any] = []
+        self._stages: list[Stage[Any]] = []
         self._group: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -396,44 +392,17 @@ class Pipeline:
         return recorder
 
     async def _flow(self, learner: Learner, recorder: Recorder) -> None:
-        channels = [create_memory_object_stream[Any](_CHANNEL_BLOCKS) for _ in range(5)]
-        decisions_send, decisions = create_memory_object_stream[Any](_CHANNEL_BLOCKS)
-        written_send, written = create_memory_object_stream[Any](_WRITE_QUEUE)
-        sends = [send for send, _ in channels]
-        receives = [receive for _, receive in channels]
-        self._channels = receives
-        limit = self.rejections.limit
-        undone, inline_seconds = learner.trainer.decisions, self._inline_seconds
-        # The last two decisions come when training has ended: their channel stays open so long.
-        with decisions_send, decisions, written:
-            async with create_task_group() as group:
-                start = group.start_soon
-                start(self._reader.read, sends[0])
-                start(
-                    encode,
-                    learner.encoder,
-                    self._reader,
-                    limit,
-                    receives[0],
-                    sends[1],
-                    inline_seconds,
-                )
-                learned = receives[1], sends[2], decisions
-                start(train, learner.trainer, self._threads, *learned, inline_seconds)
-                start(evaluate, learner.evaluator, receives[2], sends[3], inline_seconds)
-                served = receives[3], sends[4], decisions_send
-                start(serve, learner.serving, undone, *served, inline_seconds)
-                start(
-                    record,
-                    recorder,
-                    self._publish,
-                    self.state,
-                    receives[4],
-                    written_send,
-                    inline_seconds,
-                )
-                if self.state is not None:
-                    start(keep, self.state, written)
+        seconds, state = self._inline_seconds, self.state
+        train = Train(learner.trainer, self._threads, seconds)
+        self._stages = [
+            Encode(learner.encoder, self._reader, self.rejections.limit, seconds),
+            train,
+            Evaluate(learner.evaluator, seconds),
+            Serve(learner.serving, train.decide, learner.trainer.decisions, seconds),
+            Record(recorder, self._publish, state, seconds),
+        ]
+        end = discard if state is None else partial(keep, state)
+        await run_stages(self._reader.read, self._stages, end)
 
     def _publish(self, snapshot: Snapshot) -> EmittedModel | None:
         self._champions.publish(champion := self._champion(snapshot))
@@ -513,6 +482,6 @@ class Pipeline:
             progress=self._reader.progress(samples + rejected),
             champion=champion.settings.describe() if champion else "",
             switches=learner.serving.selector.switched if learner else 0,
-            waiting=tuple(r.statistics().current_buffer_used for r in self._channels),
+            waiting=tuple(stage.waiting for stage in self._stages),
             earlier=times.earlier,
         )

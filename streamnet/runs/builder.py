@@ -11,7 +11,7 @@ from streamnet.durability.output_paths import OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.files import SUFFIXES
 from streamnet.modelfiles.model import Model
-from streamnet.pipeline.state.store import State
+from streamnet.pipeline.state import State
 from streamnet.samples import Block, Kind, Position, Schema
 from streamnet.selection.search.default_population import default_population
 from streamnet.settings.candidate import CandidateSettings

@@ -19,10 +19,9 @@ from streamnet.errors import ConfigurationError, NoCandidateError, StreamnetErro
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model, check_columns
 from streamnet.page import build_view, render_single_file
-from streamnet.pipeline.outputs.predictions import Predictions
-from streamnet.pipeline.outputs.rejections import MAX_DEAD_LETTER_BYTES, Rejections
-from streamnet.pipeline.outputs.sinks import Sink
+from streamnet.pipeline.outputs import Predictions, Sink
 from streamnet.pipeline.pipeline import Pipeline, Result
+from streamnet.pipeline.rejections import MAX_DEAD_LETTER_BYTES, Rejections
 from streamnet.reporting.report import Report
 from streamnet.runs.builder import (
     build_source,

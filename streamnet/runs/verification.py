@@ -11,9 +11,9 @@ import numpy as np
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import DataError, StateError
-from streamnet.pipeline.outputs.rejections import Rejections
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.state.store import State, describe_version_differences
+from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.state import State, describe_version_differences
 from streamnet.runs.builder import (
     build_source,
     encoder_arguments,

@@ -21,7 +21,7 @@ from typing import Any, final
 
 from streamnet.cli.app import run as streamnet
 from streamnet.learning.warmup import warm_up
-from streamnet.pipeline.state import store
+from streamnet.pipeline import state as store
 from streamnet.samples import Task
 from tests.durability.killed_runs import CONFIG, left, write_stream
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from streamnet.durability.state_directory import StateDirectory
-from streamnet.pipeline.state.maintenance import read_state_status
+from streamnet.pipeline.maintenance import read_state_status
 from streamnet.runs.replay import Replay
 from tests.durability.golden import FOLDER, SAMPLES, settings_of
 from tests.durability.killed_runs import write_stream

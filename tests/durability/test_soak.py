@@ -17,7 +17,7 @@ from streamnet.durability.files import FileSystem
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline, Rejections
-from streamnet.pipeline.state.store import State
+from streamnet.pipeline.state import State
 from streamnet.samples import Block, DeadLetter, Field, Kind, Position, Schema, Task
 from streamnet.sources import Source
 from tests.conftest import Counted

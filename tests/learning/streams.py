@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
-from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
 

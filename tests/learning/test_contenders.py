@@ -11,7 +11,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.contenders import BASELINES, CHAMPION, ENSEMBLE, MODEL
 from streamnet.learning.learner import Learner, build_model
 from streamnet.learning.serving import BY_ENSEMBLE, Served
-from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, Task
 from streamnet.settings.candidate import CandidateSettings
 from tests.learning.streams import ROUND, candidate, differences, feed, learner_of, state_of, stream

@@ -20,7 +20,7 @@ from streamnet.learning.evaluator import (
     DeferredScoring,
     ScoringBatch,
 )
-from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, Task
 from streamnet.selection.ensemble.labels import run_pool
 from tests.learning.streams import candidate, differences, feed, learner_of, state_of, stream

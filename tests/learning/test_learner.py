@@ -16,7 +16,7 @@ from streamnet.errors import NoCandidateError, StateError
 from streamnet.learning import Learner
 from streamnet.learning.contenders import BASELINES, SERVABLE
 from streamnet.learning.serving import BY_ENSEMBLE, CURVE_EVERY, Served
-from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, Task
 from streamnet.selection.decisions import ModelComposition
 from streamnet.settings.candidate import OPTIMIZERS

@@ -13,7 +13,7 @@ from streamnet.features.encoder import Encoder
 from streamnet.learning import Learner
 from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Trainer
-from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Task
 from streamnet.selection.search.default_population import replace_exploded
 from tests.learning.streams import (

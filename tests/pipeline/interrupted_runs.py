@@ -13,8 +13,8 @@ from streamnet.durability.state_directory import StateDirectory
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline, Predictions, Rejections
-from streamnet.pipeline.outputs.sinks import Sink
-from streamnet.pipeline.state.store import State
+from streamnet.pipeline.outputs import Sink
+from streamnet.pipeline.state import State
 from streamnet.samples import Schema, Task
 from tests.learning.streams import stream
 from tests.pipeline.block_sources import Playing, checksum, pipeline_of, plain

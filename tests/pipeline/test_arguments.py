@@ -12,7 +12,7 @@ import pytest
 from streamnet.errors import ConfigurationError
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline
-from streamnet.pipeline.state.store import State
+from streamnet.pipeline.state import State
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
@@ -41,7 +41,7 @@ class Late:
         ({"rejections": 5}, "rejections is 5, but must be a Rejections or None"),
         ({"threads": "2"}, "threads is '2', but must be a whole number"),
         ({"threads": 0}, "threads is 0, but must be >= 1"),
-        ({"inline_seconds": "x"}, "brief is 'x', but must be a number"),
+        ({"inline_seconds": "x"}, "inline_seconds is 'x', but must be a number"),
         ({"block_size": 2.5}, r"block_size is 2\.5, but must be a whole number"),
         ({"sinks": [5]}, "sinks has 5, but must have functions"),
         ({"sinks": [late]}, "sinks has <function late .*, but must have functions"),

@@ -14,8 +14,8 @@ import pytest
 from streamnet.learning.learner import Learner, build_model
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.pipeline import Pipeline, Predictions, Rejections
-from streamnet.pipeline.outputs.sinks import Sink
-from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.pipeline.outputs import Sink
+from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Schema, Task
 from tests.learning.streams import feed, learner_of, stream
 from tests.pipeline.block_sources import CANDIDATES, ROUND, Playing, pipeline_of, plain

@@ -16,8 +16,8 @@ import pytest
 from streamnet.durability.files import FileSystem
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import StreamnetError
-from streamnet.pipeline.state import store
-from streamnet.pipeline.state import store as state_module
+from streamnet.pipeline import state as state_module
+from streamnet.pipeline import state as store
 from streamnet.samples import Task
 from tests.conftest import Counted
 from tests.durability.disks import FAULTS, Faulty, Killed, Memory, disk_after

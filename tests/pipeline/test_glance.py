@@ -12,7 +12,7 @@ import pytest
 from streamnet.learning.learner import Learner
 from streamnet.pipeline import Champion, Pipeline
 from streamnet.pipeline.control_messages import Glance
-from streamnet.pipeline.stages.reader import BlockSplitter, Reader
+from streamnet.pipeline.reader import BlockSplitter, Reader
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import IterableSource

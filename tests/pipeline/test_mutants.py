@@ -21,12 +21,12 @@ from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.serving import ServingStage
 from streamnet.networks.population import Population
 from streamnet.networks.replay_buffer import ReplayBuffer
-from streamnet.pipeline.outputs.predictions import Predictions
-from streamnet.pipeline.stages import driver
-from streamnet.pipeline.stages.reader import BlockSplitter, Reader
-from streamnet.pipeline.state import store
-from streamnet.pipeline.state import store as state_module
-from streamnet.pipeline.state.store import State
+from streamnet.pipeline import stages
+from streamnet.pipeline import state as state_module
+from streamnet.pipeline import state as store
+from streamnet.pipeline.outputs import Predictions
+from streamnet.pipeline.reader import BlockSplitter, Reader
+from streamnet.pipeline.state import State
 from streamnet.selection.champion import Selector
 from streamnet.selection.decisions import Decision
 from tests.conftest import Counted
@@ -101,8 +101,8 @@ def a_decision_is_lost_at_the_cut(monkeypatch: Patch) -> None:
     def emptied(decisions: Any, trainer: Any) -> list[Decision]:
         return [Decision(d.round) for d in pending(decisions, trainer)]
 
-    pending = driver.__dict__["pending"]
-    monkeypatch.setattr(driver, "pending", emptied)
+    pending = stages.__dict__["select_pending"]
+    monkeypatch.setattr(stages, "select_pending", emptied)
 
 
 def the_optimisers_are_not_restored(monkeypatch: Patch) -> None:

@@ -18,7 +18,7 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline.concurrency import first_cause as first_of
-from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Schema, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import IterableSource

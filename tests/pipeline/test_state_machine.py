@@ -34,10 +34,10 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Job, Trainer
 from streamnet.pipeline import Pipeline
-from streamnet.pipeline.outputs.sinks import Sink
-from streamnet.pipeline.state import store
-from streamnet.pipeline.state import store as state_module
-from streamnet.pipeline.state.maintenance import roll_back
+from streamnet.pipeline import state as state_module
+from streamnet.pipeline import state as store
+from streamnet.pipeline.maintenance import roll_back
+from streamnet.pipeline.outputs import Sink
 from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
 from tests.conftest import Counted
 from tests.durability.disks import Faulty, Killed, Memory, disk_after

@@ -20,7 +20,7 @@ from streamnet.cli.terminal import Terminal, escape_text, write_error
 from streamnet.cli.views.tables import format_count
 from streamnet.errors import ConfigurationError, DataError, StateError
 from streamnet.features.columns.target import TOO_MANY_CLASSES
-from streamnet.pipeline.state.maintenance import read_state_status
+from streamnet.pipeline.maintenance import read_state_status
 from streamnet.runs.builder import STATE_DEAD_LETTERS
 from streamnet.sources.files.byte_stream import ByteStream, display_name, get_file_size
 from streamnet.sources.rejection import Reason

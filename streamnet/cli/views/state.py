@@ -10,7 +10,7 @@ from rich.text import Text
 
 from streamnet.cli.terminal import Terminal, escape_text
 from streamnet.cli.views.tables import format_count
-from streamnet.pipeline.state.maintenance import StateStatus, read_state_status
+from streamnet.pipeline.maintenance import StateStatus, read_state_status
 
 __all__ = ("show_state",)
 

@@ -15,7 +15,7 @@ from streamnet.daemon.journal.delayed_labels import now
 from streamnet.errors import ConfigurationError, OutputError
 from streamnet.learning.learner import Learner
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.state.store import State, StateStatistics
+from streamnet.pipeline.state import State, StateStatistics
 
 __all__ = (
     "Event",

@@ -15,7 +15,7 @@ from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.frames import Frame, build_file_frame
 from streamnet.errors import OutputError, StreamnetError
 from streamnet.pipeline.concurrency import Worker
-from streamnet.pipeline.outputs.rejections import RejectionLimit
+from streamnet.pipeline.rejections import RejectionLimit
 from streamnet.samples import Block
 from streamnet.sources.base import Source
 

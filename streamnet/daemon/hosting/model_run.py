@@ -24,15 +24,15 @@ from streamnet.learning.serving import Served
 from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import run_abandonable
-from streamnet.pipeline.outputs.rejections import (
+from streamnet.pipeline.outputs import ResumableSink
+from streamnet.pipeline.pipeline import Pipeline
+from streamnet.pipeline.rejections import (
     RejectionLimit,
     Rejections,
     export_dead_letter,
     restore_dead_letter,
 )
-from streamnet.pipeline.outputs.sinks import ResumableSink
-from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.state.store import State
+from streamnet.pipeline.state import State
 from streamnet.runs.builder import (
     CHANGEABLE_SOURCE_KEYS,
     STATE_DEAD_LETTERS,

@@ -12,7 +12,7 @@ from zlib import crc32
 import msgspec
 
 from streamnet.errors import ConfigurationError, DataError, SampleError, StateError
-from streamnet.pipeline.outputs.rejections import export_dead_letter, restore_dead_letter
+from streamnet.pipeline.rejections import export_dead_letter, restore_dead_letter
 from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict, schema_to_dict
 from streamnet.sources.columns import ParseOptions
 from streamnet.sources.inference import MISSING

@@ -12,8 +12,8 @@ import pytest
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.durability.files import LocalFileSystem
 from streamnet.errors import BusyError, ConfigurationError
-from streamnet.pipeline.outputs.rejections import Rejections
 from streamnet.pipeline.pipeline import Pipeline
+from streamnet.pipeline.rejections import Rejections
 from streamnet.samples import DeadLetter
 from streamnet.settings.daemon import ModelSettings, parse, parse_model
 from streamnet.sources import open_files

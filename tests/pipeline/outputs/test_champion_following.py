@@ -9,7 +9,7 @@ import numpy as np
 
 from streamnet.learning.learner import build_model
 from streamnet.pipeline import Champion, Pipeline
-from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, Task
 from tests.conftest import Runner
 from tests.learning.streams import feed, learner_of, stream

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from streamnet.learning.trainer import Snapshot
 from streamnet.pipeline import Champion
-from streamnet.pipeline.outputs.champions import ChampionBroadcast
+from streamnet.pipeline.champions import ChampionBroadcast
 from streamnet.settings.candidate import CandidateSettings
 from tests.conftest import Runner
 

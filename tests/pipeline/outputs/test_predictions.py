@@ -16,7 +16,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Predictions
-from streamnet.pipeline.outputs.sinks import Sink
+from streamnet.pipeline.outputs import Sink
 from streamnet.samples import Block, Schema, Task
 from streamnet.sources import IterableSource
 from tests.conftest import Runner

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from streamnet.errors import ConfigurationError
-from streamnet.pipeline.outputs.rejections import RejectionLimit, locate_rejected
+from streamnet.pipeline.rejections import RejectionLimit, locate_rejected
 from tests.test_samples import block_of
 
 LETTER = block_of("-+").rejected[0]

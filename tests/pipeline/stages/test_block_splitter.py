@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError
-from streamnet.pipeline.stages.reader import BlockSplitter
+from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, Field, Kind, Schema, SparseRows
 from tests.test_samples import block_of
 

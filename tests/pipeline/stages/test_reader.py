@@ -8,7 +8,7 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from streamnet.pipeline.stages.reader import BlockSplitter, Reader
+from streamnet.pipeline.reader import BlockSplitter, Reader
 from streamnet.samples import Task
 from tests.conftest import Runner
 from tests.learning.streams import stream

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from streamnet.durability.provenance import Ledger
 from streamnet.learning.learner import Learner
 from streamnet.networks.parameters import Member
-from streamnet.pipeline.outputs.rejections import Rejections
-from streamnet.pipeline.stages.recorder import Recorder
+from streamnet.pipeline.recorder import Recorder
+from streamnet.pipeline.rejections import Rejections
 from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import partial
 from threading import Lock, get_ident
 from time import sleep
@@ -14,8 +15,8 @@ from anyio import create_memory_object_stream, create_task_group
 
 from streamnet.pipeline.concurrency import INLINE_SECONDS
 from streamnet.pipeline.control_messages import Barrier
-from streamnet.pipeline.stages.driver import EncodedBlock
-from streamnet.pipeline.stages.trainer import train
+from streamnet.pipeline.stages import EncodedBlock
+from streamnet.pipeline.training_stage import Train
 from streamnet.selection.decisions import Decision
 from tests.conftest import Runner
 
@@ -87,17 +88,17 @@ async def trained(
     """What comes out of the stage."""
     send_in, receive_in = create_memory_object_stream[Any](len(items) if waiting else 0)
     send_out, receive_out = create_memory_object_stream[Any](len(items))
-    decide, decided = create_memory_object_stream[Any](99)
 
     async def feed() -> None:
         with send_in:
             for item in items:
                 await send_in.send(item)
 
-    with decide, decided, receive_out:
+    train = Train(trainer, threads)  # type: ignore[arg-type]
+    with receive_out, closing(train):
         for number in range(decisions):
-            decide.send_nowait(Decision(number))
-        stage = partial(train, trainer, threads, receive_in, send_out, decided)  # type: ignore[arg-type]
+            await train.decide(Decision(number))
+        stage = partial(train.run, receive_in, send_out)
         if waiting:
             await feed()
             await stage()

@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from streamnet.errors import ConfigurationError
-from streamnet.pipeline.state.store import Cadence
+from streamnet.pipeline.state import Cadence
 
 
 class Clock:

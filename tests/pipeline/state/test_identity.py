@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamnet.pipeline.state.identity import build_identity, describe_changes, fill_defaults
+from streamnet.pipeline.identity import build_identity, describe_changes, fill_defaults
 from streamnet.selection.search.default_population import default_population
 from streamnet.settings.candidate import CandidateSettings
 

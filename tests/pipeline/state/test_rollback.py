@@ -9,8 +9,8 @@ import pytest
 
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import ConfigurationError, StateError
-from streamnet.pipeline.outputs.sinks import Sink
-from streamnet.pipeline.state.maintenance import read_state_status, roll_back
+from streamnet.pipeline.maintenance import read_state_status, roll_back
+from streamnet.pipeline.outputs import Sink
 from streamnet.samples import Task
 from tests.pipeline.interrupted_runs import crashed, go, left, made
 

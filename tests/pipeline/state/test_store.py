@@ -14,9 +14,9 @@ from streamnet.durability.state_directory import Generations, StateDirectory
 from streamnet.errors import ConfigurationError, DamagedStateError, OutputError, StateError
 from streamnet.learning.serving import Served
 from streamnet.modelfiles import Model
-from streamnet.pipeline.state import store as module
-from streamnet.pipeline.state.maintenance import read_state_status
-from streamnet.pipeline.state.store import State
+from streamnet.pipeline import state as module
+from streamnet.pipeline.maintenance import read_state_status
+from streamnet.pipeline.state import State
 from streamnet.samples import Task
 from tests.conftest import Runner
 from tests.durability.disks import Faulty, Memory
@@ -266,7 +266,7 @@ class Sick(Memory):
 def test_learning_goes_on_when_the_disk_fails_and_the_state_recovers_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: int
 ) -> None:
-    from streamnet.pipeline.state import store
+    from streamnet.pipeline import state as store
 
     monkeypatch.setattr(store, "_MIN_RETRY_SECONDS", 0.01)
     disk = Sick(error)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.pipeline import Pipeline
-from streamnet.pipeline.outputs.sinks import Sink
+from streamnet.pipeline.outputs import Sink
 from streamnet.samples import Schema
 from streamnet.sources import Columns, LimitedSource, open_files
 from tests.benchmarks.peers.peer import BOTH, NO_ANSWER, Answers, Learn, Peer, Prepared

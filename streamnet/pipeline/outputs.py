@@ -1,10 +1,11 @@
-"""Predictions: every served prediction next to its true value, as CSV or JSON lines."""
+"""Sinks, which receive served blocks, and the one that writes predictions to a file."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any, final
@@ -17,10 +18,70 @@ from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import ConfigurationError
 from streamnet.learning.evaluator import get_target_numbers
 from streamnet.learning.serving import Served
-from streamnet.pipeline.outputs.sinks import ResumableSink
 from streamnet.samples import Task
 
-__all__ = ("COLUMNS", "Predictions")
+__all__ = ("COLUMNS", "Predictions", "ResumableSink", "Sink")
+
+
+class ResumableSink(ABC):
+    """A sink that knows how much it has written.
+
+    The recording stage calls it with every served block, and `export_state` at a cut; the state's
+    thread then calls `sync`, before the checkpoint is written that says how long the file is.
+    """
+
+    name: str  # unique among the outputs of a run
+
+    @abstractmethod
+    def __call__(self, served: Served) -> None:
+        """Take a served block."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Make ready for a run that begins anew.
+
+        Raises:
+            ConfigurationError: If the file can't be made.
+        """
+
+    def begin_unsaved(self) -> None:
+        """Make ready for a run that goes on, but whose state knows nothing of this output.
+
+        Raises:
+            StateError: If the file holds something, which would be lost.
+            ConfigurationError: If it can't be made.
+        """
+        self.begin()
+
+    @abstractmethod
+    def export_state(self) -> dict[str, Any]:
+        """Hand all that was taken to the operating system, and say what is needed to go on.
+
+        Raises:
+            OSError: If something can't be written.
+        """
+
+    @abstractmethod
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on as the output did whose state this is; what it wrote later is cut off.
+
+        Raises:
+            StateError: If the file is not the same any more.
+            ConfigurationError: If it can't be written.
+        """
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Put on the disk what was handed to the operating system.
+
+        Raises:
+            OSError: If that fails.
+        """
+
+
+Sink = Callable[[Served], None]
+"""Takes every served block in order, in a worker thread; what it raises ends the run."""
+
 
 COLUMNS = ("sample", "source", "position", "answer", "probabilities", "truth", "candidate")
 

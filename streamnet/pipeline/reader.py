@@ -18,7 +18,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.pipeline.concurrency import put
 from streamnet.pipeline.control_messages import Barrier, Glance
-from streamnet.pipeline.state.store import Cadence
+from streamnet.pipeline.state import Cadence
 from streamnet.samples import Block, Kind, Position, Schema
 from streamnet.sources.base import Source
 from streamnet.validation import check_integer
@@ -125,7 +125,7 @@ class Reader:
         ConfigurationError: If the source is something else, such as the name of a file.
 
     >>> from streamnet.sources import IterableSource
-    >>> from streamnet.pipeline.stages.reader import Cutter
+    >>> from streamnet.pipeline.reader import Cutter
     >>> reader = Reader(IterableSource([{"x": 1.0}]), Cutter(block_size=256, round_size=1024))
     >>> reader.stop()
     >>> reader.stopped, reader.broken, reader.records

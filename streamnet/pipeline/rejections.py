@@ -21,7 +21,7 @@ from streamnet.durability.appended_file import AppendedFile
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import ConfigurationError, DataError, TooManyRejectedError
 from streamnet.learning.serving import Served
-from streamnet.pipeline.outputs.sinks import ResumableSink
+from streamnet.pipeline.outputs import ResumableSink
 from streamnet.samples import Block, DeadLetter
 
 __all__ = (

@@ -22,9 +22,9 @@ from streamnet.durability.state_directory import MIN_GENERATIONS, StateDirectory
 from streamnet.errors import ConfigurationError, StateError
 from streamnet.jit import numerics
 from streamnet.modelfiles import safetensors_format
+from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.control_messages import Barrier
-from streamnet.pipeline.outputs.champions import Champion
-from streamnet.pipeline.state.identity import describe_changes
+from streamnet.pipeline.identity import describe_changes
 
 __all__ = (
     "Cadence",

@@ -1,20 +1,27 @@
-"""The recorder: passes served blocks to sinks, keeps the ledger and completes barriers."""
+"""The last two stages: served blocks go to sinks and ledger, models and checkpoints to disk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import Any, final
 
 import numpy as np
+from anyio import EndOfStream, move_on_after, to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from streamnet.durability.provenance import Ledger
 from streamnet.learning.serving import Served
+from streamnet.learning.trainer import Snapshot
+from streamnet.pipeline.concurrency import INLINE_SECONDS, NEVER_INLINE, Worker
 from streamnet.pipeline.control_messages import Barrier
-from streamnet.pipeline.outputs.rejections import Rejections
-from streamnet.pipeline.outputs.sinks import ResumableSink, Sink
+from streamnet.pipeline.outputs import ResumableSink, Sink
+from streamnet.pipeline.reader import count_records
+from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.stages import Stage
+from streamnet.pipeline.state import EmittedModel, State
 from streamnet.samples import DeadLetter
 
-__all__ = ("Recorder", "check_records")
+__all__ = ("Record", "Recorder", "check_records", "discard", "keep")
 
 _NO_CANDIDATE = -2  # stands in the ledger for the candidate where nothing was served
 
@@ -116,3 +123,72 @@ def check_records(*, read: int, learned: int, rejected: int) -> None:
             f"internal error: {read} records were read, but {learned} were learned and "
             f"{rejected} rejected"
         )
+
+
+@final
+class Record(Stage[Served]):
+    """Records what was rejected and served, publishes emitted champions, completes barriers.
+
+    Args:
+        recorder: Receives the blocks.
+        publish: Called with each emitted champion; returns what is to be written of it.
+        state: Where barriers go; None if there are none.
+        inline_seconds: See `Worker`.
+    """
+
+    capacity = 16  # emitted models and barriers that may wait to be written
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        publish: Callable[[Snapshot], EmittedModel | None],
+        state: State | None,
+        inline_seconds: float = INLINE_SECONDS,
+    ) -> None:
+        self._recorder, self._publish, self._state = recorder, publish, state
+        self._worker = Worker(NEVER_INLINE if recorder.has_foreign_sinks else inline_seconds)
+
+    async def process(self, block: Served) -> None:
+        """Record a block."""
+        samples = block.predicted.encoded.block
+        work = count_records(samples) if self._recorder.is_busy else 1 + len(samples.rejected)
+        await self._worker.run(work, self._recorder.write, block)
+        if block.emitted is not None and (model := self._publish(block.emitted)) is not None:
+            await self.send(model)
+
+    async def on_barrier(self, barrier: Barrier) -> bool:
+        """Complete the barrier; it ends here if an output can't be written."""
+        assert self._state is not None
+        try:
+            await to_thread.run_sync(self._recorder.complete, barrier)
+        except OSError as error:
+            self._state.failed(error)
+            return False
+        barrier.parts["emitted"] = self._state.emitted
+        return True
+
+
+async def keep(state: State, receive: MemoryObjectReceiveStream[EmittedModel | Barrier]) -> None:
+    """Write models and checkpoints, in order, while the other stages go on."""
+    with receive:
+        while True:
+            item = None
+            with move_on_after(state.seconds_until_publish()):
+                try:
+                    item = await receive.receive()
+                except EndOfStream:
+                    break
+            if item is None:
+                await to_thread.run_sync(state.publish_waiting)
+            elif isinstance(item, Barrier):
+                await to_thread.run_sync(state.write, item)
+            else:
+                await to_thread.run_sync(state.publish, item)
+        await to_thread.run_sync(state.publish_waiting)
+
+
+async def discard(receive: MemoryObjectReceiveStream[Any]) -> None:
+    """Receive what nobody needs, so that the stages before are not held up."""
+    with receive:
+        async for _ in receive:
+            pass

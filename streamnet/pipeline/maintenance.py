@@ -20,7 +20,7 @@ from streamnet.features.encoder import Encoder
 from streamnet.learning.drift_watch import MAX_EVENTS
 from streamnet.learning.serving import MAX_CHANGES, MAX_RETIRED
 from streamnet.modelfiles import safetensors_format
-from streamnet.pipeline.outputs.rejections import MAX_DEAD_LETTER_BYTES
+from streamnet.pipeline.rejections import MAX_DEAD_LETTER_BYTES
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import MAX_FIELDS
 

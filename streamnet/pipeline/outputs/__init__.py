@@ -1,1 +1,0 @@
-"""What a run leaves while it learns: predictions, dead letters, champions."""

@@ -1,0 +1,308 @@
+"""The stages of a pipeline, and the driver that runs them.
+
+    read -> encode -> train -> evaluate -> serve -> record -> keep
+                        ^                    |
+                        +---- decisions -----+
+
+A stage says what it does with a block, a barrier, and a glance. It ends once the previous stage has
+ended and all its blocks are processed; bounded channels provide backpressure.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import ExitStack
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, final
+
+from anyio import create_memory_object_stream, create_task_group, to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from streamnet.errors import TooManyRejectedError
+from streamnet.features.encoder import Encoded, EncoderSnapshot
+from streamnet.learning.serving import ServingStage
+from streamnet.learning.trainer import Predicted
+from streamnet.pipeline.concurrency import INLINE_SECONDS, Worker, put
+from streamnet.pipeline.control_messages import Barrier, Glance, select_pending
+from streamnet.pipeline.reader import Reader, SplitBlock
+from streamnet.pipeline.rejections import RejectionLimit, locate_rejected
+from streamnet.samples import Block
+from streamnet.selection.decisions import Decision, export_decisions
+
+__all__ = (
+    "BlockEncoder",
+    "BlockEvaluator",
+    "BlockServer",
+    "Encode",
+    "EncodedBlock",
+    "Evaluate",
+    "Serve",
+    "Stage",
+    "run_stages",
+)
+
+CHANNEL_BLOCKS = 4  # blocks that may wait before a stage
+
+T = TypeVar("T")
+
+
+class Stage(ABC, Generic[T]):
+    """Receives blocks from one channel and sends what it makes of them to the next.
+
+    Subclasses implement the three methods below; `run` is the driver of all stages.
+    """
+
+    capacity = CHANNEL_BLOCKS  # items that may wait behind the stage
+    _receive: MemoryObjectReceiveStream[Any] | None = None
+    _send: MemoryObjectSendStream[Any]
+
+    @abstractmethod
+    async def process(self, block: T) -> None:
+        """Process a block and send the result with `send`."""
+
+    @abstractmethod
+    async def on_barrier(self, barrier: Barrier) -> bool:
+        """Add a copy of the stage's state; whether the barrier travels on."""
+
+    async def on_glance(self, glance: Glance) -> bool:  # noqa: ARG002
+        """Add what a model is made of; whether the glance travels on."""
+        return True
+
+    async def finish(self) -> None:
+        """Send what is left after the last block."""
+
+    async def aclose(self) -> None:
+        """Clean up, also after an error or cancellation."""
+
+    def close(self) -> None:
+        """Clean up once all stages have ended."""
+
+    async def send(self, item: object) -> None:
+        """Send to the next stage."""
+        await put(self._send, item)
+
+    @property
+    def waiting(self) -> int:
+        """Number of items that wait before the stage."""
+        return 0 if self._receive is None else self._receive.statistics().current_buffer_used
+
+    @final
+    async def run(
+        self, receive: MemoryObjectReceiveStream[Any], send: MemoryObjectSendStream[Any]
+    ) -> None:
+        """Process everything that is received, in order."""
+        self._receive, self._send = receive, send
+        with receive, send:
+            try:
+                async for item in receive:
+                    if isinstance(item, Barrier):
+                        goes_on = await self.on_barrier(item)
+                    elif isinstance(item, Glance):
+                        goes_on = await self.on_glance(item)
+                    else:
+                        await self.process(item)
+                        continue
+                    if goes_on:
+                        await put(send, item)
+                await self.finish()
+            finally:
+                await self.aclose()
+
+
+async def run_stages(
+    read: Callable[[MemoryObjectSendStream[Any]], Coroutine[Any, Any, None]],
+    stages: Sequence[Stage[Any]],
+    keep: Callable[[MemoryObjectReceiveStream[Any]], Coroutine[Any, Any, None]],
+) -> None:
+    """Run stages, each in a task of its own, until the last one has processed everything.
+
+    Args:
+        read: Sends to the first stage.
+        stages: In the order of their channels.
+        keep: Receives what the last stage sends.
+
+    Raises:
+        BaseExceptionGroup: If one of them fails, see `raise_cause`.
+    """
+    with ExitStack() as ended:
+        for stage in stages:
+            ended.callback(stage.close)
+        async with create_task_group() as group:
+            send, receive = create_memory_object_stream[Any](CHANNEL_BLOCKS)
+            group.start_soon(read, send)
+            for stage in stages:
+                send, following = create_memory_object_stream[Any](stage.capacity)
+                group.start_soon(stage.run, receive, send)
+                receive = following
+            group.start_soon(keep, receive)
+
+
+class BlockEncoder(Protocol):
+    """Turns blocks into inputs and targets."""
+
+    def refused(self, block: Block) -> list[int]:
+        """Rows of the samples that `encode` would reject."""
+
+    def encode(self, block: Block) -> Encoded:
+        """Inputs and targets of the next samples."""
+
+    def snapshot(self) -> EncoderSnapshot:
+        """A copy of its current state."""
+
+
+class BlockEvaluator(Protocol):
+    """Scores the candidates' predictions."""
+
+    def evaluate(self, predicted: Predicted, /) -> Any:
+        """Score a block."""
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to resume."""
+
+
+class BlockServer(Protocol):
+    """Chooses among the candidates."""
+
+    def serve(self, scored: Any, /) -> Any:
+        """Choose what is served of a block, and make a ``decision`` if it ends a round."""
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to resume."""
+
+
+class EncodedBlock(NamedTuple):
+    """An encoded block, with the encoder's state after it if it ends a round."""
+
+    encoded: Encoded
+    encoder_after: EncoderSnapshot | None
+
+    @property
+    def ends_round(self) -> bool:
+        """Whether it is the last block of its round."""
+        return self.encoder_after is not None
+
+
+@final
+class Encode(Stage[SplitBlock]):
+    """Turns blocks into inputs and targets; ends the stream if too many records are rejected.
+
+    Args:
+        encoder: Encodes the blocks.
+        reader: Stopped at the record that is rejected too much.
+        limit: How many records may be rejected.
+        inline_seconds: See `Worker`.
+    """
+
+    def __init__(
+        self,
+        encoder: BlockEncoder,
+        reader: Reader,
+        limit: RejectionLimit,
+        inline_seconds: float = INLINE_SECONDS,
+    ) -> None:
+        self._encoder, self._reader, self._limit = encoder, reader, limit
+        self._worker = Worker(inline_seconds)
+        self._has_given_up = False
+
+    async def process(self, block: SplitBlock) -> None:
+        """Encode a block up to the record that is rejected too much; nothing after it is used."""
+        if self._has_given_up:
+            self._reader.uncount(block.block)
+            return
+        encoded, error = await self._worker.run(len(block.block), self._encode, block)
+        await self.send(encoded)
+        if error is not None:
+            self._reader.give_up(error, block.block, encoded.encoded.block)
+            self._has_given_up = True
+
+    def _encode(self, arrival: SplitBlock) -> tuple[EncodedBlock, TooManyRejectedError | None]:
+        # Everything that is encoded is learned, so the last record must be known before.
+        refused = self._encoder.refused(arrival.block)
+        block = self._limit.cut(arrival.block, refused)
+        places = locate_rejected(block, refused)
+        encoded = self._encoder.encode(block)
+        ends_round = arrival.ends_round and block is arrival.block
+        result = EncodedBlock(encoded, self._encoder.snapshot() if ends_round else None)
+        return result, self._limit.count(encoded.block, places)
+
+    async def on_barrier(self, barrier: Barrier) -> bool:
+        """Add the encoder's state and the counts of rejected records."""
+        barrier.encoder = self._encoder.snapshot()
+        barrier.parts["limit"] = self._limit.export_state()
+        return not self._has_given_up
+
+    async def on_glance(self, glance: Glance) -> bool:
+        """Add the encoder's state."""
+        glance.encoder = self._encoder.snapshot()
+        return not self._has_given_up
+
+
+@final
+class Evaluate(Stage[Predicted]):
+    """Scores every candidate's predictions.
+
+    Args:
+        evaluator: Scores the blocks.
+        inline_seconds: See `Worker`.
+    """
+
+    def __init__(self, evaluator: BlockEvaluator, inline_seconds: float = INLINE_SECONDS) -> None:
+        self._evaluator = evaluator
+        self._worker = Worker(inline_seconds)
+
+    async def process(self, block: Predicted) -> None:
+        """Score a block."""
+        samples = len(block.encoded.block)
+        await self.send(await self._worker.run(samples, self._evaluator.evaluate, block))
+
+    async def on_barrier(self, barrier: Barrier) -> bool:
+        """Add the evaluator's state."""
+        barrier.parts["evaluator"] = await to_thread.run_sync(self._evaluator.export_state)
+        return True
+
+
+@final
+class Serve(Stage[Any]):
+    """Chooses what is served, scores it, and decides at the end of each round.
+
+    Args:
+        server: Chooses and decides.
+        decide: Sends a decision to the trainer.
+        latest: The last decisions before the first block, see `Trainer.decisions`.
+        inline_seconds: See `Worker`.
+    """
+
+    def __init__(
+        self,
+        server: BlockServer,
+        decide: Callable[[Decision], Awaitable[None]],
+        latest: Sequence[Decision] = (),
+        inline_seconds: float = INLINE_SECONDS,
+    ) -> None:
+        self._server, self._decide = server, decide
+        self._latest = deque(latest, maxlen=2)
+        self._worker = Worker(inline_seconds)
+
+    async def process(self, block: Any) -> None:
+        """Serve a block."""
+        samples = len(block.predicted.encoded.block)
+        served = await self._worker.run(samples, self._server.serve, block)
+        if served.decision is not None:
+            self._latest.append(served.decision)
+            await self._decide(served.decision)
+        await self.send(served)
+
+    async def on_barrier(self, barrier: Barrier) -> bool:
+        """Add the server's state, and the decisions that the trainer has yet to apply."""
+        trainer = barrier.parts["trainer"]
+        trainer["decisions"] = export_decisions(select_pending(self._latest, trainer))
+        barrier.parts["serving"] = await to_thread.run_sync(self._server.export_state)
+        return True
+
+    async def on_glance(self, glance: Glance) -> bool:
+        """Choose the networks; the glance is complete."""
+        if isinstance(self._server, ServingStage):
+            glance.select_served(self._server)
+        glance.done.set()
+        return False

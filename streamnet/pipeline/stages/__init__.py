@@ -1,1 +1,0 @@
-"""The stages of the pipeline: read, encode, train, evaluate, serve, record, keep."""

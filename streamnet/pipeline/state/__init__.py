@@ -1,1 +1,0 @@
-"""State of a run on disk: checkpoints, exact resume, inspection and rollback."""
