@@ -30,7 +30,7 @@ def test_it_is_ended(how: str, run: Runner, monkeypatch: pytest.MonkeyPatch) -> 
         given.append(dtype)
         return ahead
 
-    monkeypatch.setattr(pipeline, "compile_ahead", begun)
+    monkeypatch.setattr(pipeline, "start_compiling", begun)
 
     async def opening() -> None:
         async with compile_in_background("float64") as found:
@@ -57,7 +57,7 @@ def test_it_is_ended(how: str, run: Runner, monkeypatch: pytest.MonkeyPatch) -> 
 def test_where_nothing_is_to_be_compiled_nobody_is_ended(
     run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "compile_ahead", lambda _: None)
+    monkeypatch.setattr(pipeline, "start_compiling", lambda _: None)
 
     async def main() -> None:
         async with compile_in_background("float32") as found:
