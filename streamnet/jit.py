@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,8 @@ __all__ = (
     "jit",
     "kernel",
     "numerics",
+    "specialize",
+    "switch",
 )
 
 
@@ -42,8 +44,8 @@ logger = logging.getLogger("streamnet.jit")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Folders of which every file is part of a kernel, also those that only hold numbers.
-KERNEL_FOLDERS = ("autoencoder", "kernels", "networks", "simd")
+# Folders below the package of which every file counts, also those that only hold constants.
+KERNEL_FOLDERS = ("networks", "features/autoencoder")
 
 NOWHERE = f"{os.devnull}/"  # where nothing can be kept
 
@@ -54,13 +56,20 @@ FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 @cache
 def cache_folder() -> Path:
     """Folder that holds the compiled kernels of exactly these sources (not created here)."""
-    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        if b"streamnet.jit" in (text := path.read_bytes()) or path.parent.name in KERNEL_FOLDERS:
-            digest.update(text)
+    digest = _hash_sources(Path(__file__).parent)
     home = os.environ.get("XDG_CACHE_HOME") or _home() / ".cache"
-    return Path(home) / "streamnet" / f"kernels-{digest.hexdigest()[:16]}"
+    return Path(home) / "streamnet" / f"kernels-{digest}"
+
+
+def _hash_sources(root: Path) -> str:
+    """Digest of all sources below ``root`` that can become part of a kernel."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+    folders = [root / folder for folder in KERNEL_FOLDERS]
+    for path in sorted(root.rglob("*.py")):
+        text = path.read_bytes()
+        if b"streamnet.jit" in text or any(path.is_relative_to(folder) for folder in folders):
+            digest.update(f"{path.relative_to(root).as_posix()} {len(text)} ".encode() + text)
+    return digest.hexdigest()[:16]
 
 
 def _home() -> Path:
@@ -133,6 +142,46 @@ def inlined(function: F) -> F:
 def exact_inlined(function: F) -> F:
     """Like `inlined`, with the arithmetic of `exact`."""
     return _inline(function, fastmath=False)
+
+
+def switch(functions: Iterable[F]) -> Callable[..., Any]:
+    """An inlined function that calls ``functions[code]`` with what comes after ``code``.
+
+    Compilers turn its comparisons into a jump, and drop them where the code is a constant. A code
+    that is out of range calls the first function: codes are made from the same functions.
+    """
+    *others, last = functions
+    number = len(others)
+    if not others:
+        return inlined(lambda _code, *arguments: last(*arguments))
+    before = switch(others)
+
+    @inlined
+    def choose(code: Any, *arguments: Any) -> Any:
+        if code == number:
+            return last(*arguments)
+        return before(code, *arguments)
+
+    return choose
+
+
+def specialize(function: F, codes: int) -> Callable[..., Any]:
+    """An inlined ``function(code, ...)`` with a copy for each code from 0 to ``codes - 1``.
+
+    In a copy the code is a constant, so that each `switch` in it costs nothing.
+    """
+    number = codes - 1
+    if number == 0:
+        return inlined(lambda _code, *arguments: function(0, *arguments))
+    before = specialize(function, number)
+
+    @inlined
+    def choose(code: Any, *arguments: Any) -> Any:
+        if code == number:
+            return function(number, *arguments)
+        return before(code, *arguments)
+
+    return choose
 
 
 def _inline(function: F, *, fastmath: bool | set[str]) -> F:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamnet import jit
 from streamnet.jit import exact, numerics
 from tests.conftest import REPOSITORY
 from tests.processes import environment
@@ -34,8 +37,7 @@ def test_exact_arithmetic_is_that_of_python_to_the_bit() -> None:
 
 
 PROGRAM = """
-from streamnet.jit import exact
-from streamnet.jit import jit
+from streamnet.jit import exact, jit
 
 @jit
 def twice(x):
@@ -104,3 +106,49 @@ def test_numerics_tell_what_kernels_are_compiled_for_and_where_they_run() -> Non
         less = told(NUMBA_ENABLE_AVX="0")
         assert less.split()[0] == name
         assert less != here
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        ("networks/plan.py", True),
+        ("networks/kernels/forward.py", True),
+        ("networks/optimizers/adam.py", True),
+        ("networks/optimizers/toy.py", True),
+        ("networks/activations/deeper/relu.py", True),
+        ("networks/simd/vectors.py", True),
+        ("features/autoencoder/kernels.py", True),
+        ("drift/adwin.py", True),  # by the decorators that it imports
+        ("settings/candidate.py", False),
+        ("pipeline/networks/plan.py", False),
+    ],
+)
+def test_the_kernel_cache_depends_on_every_file_that_may_be_part_of_a_kernel(
+    tmp_path: Path, path: str, counts: bool
+) -> None:
+    file = tmp_path / path
+    file.parent.mkdir(parents=True)
+    kernel = "from streamnet.jit import kernel\n" if path.startswith("drift") else ""
+    file.write_text(f"{kernel}LANES = 16\n")
+    before = jit._hash_sources(tmp_path)
+    file.write_text(f"{kernel}LANES = 32\n")
+    assert (jit._hash_sources(tmp_path) != before) == counts
+
+
+def imported_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Modules of the package and what is imported from them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("streamnet"):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def test_kernels_import_constants_only_from_files_that_the_cache_depends_on() -> None:
+    """A constant of another file, once changed, would leave stale machine code in the cache."""
+    package = REPOSITORY / "streamnet"
+    files = [path for folder in jit.KERNEL_FOLDERS for path in (package / folder).rglob("*.py")]
+    assert len(files) > 20
+    for path in files:
+        for module, name in imported_names(ast.parse(path.read_text())):
+            place = module.replace(".", "/").removeprefix("streamnet/")
+            inside = any(place.startswith(folder) for folder in jit.KERNEL_FOLDERS)
+            assert inside or not name.isupper(), (path.name, module, name)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamnet.errors import ConfigurationError
 from streamnet.randomness import derive_key, fill_uniform, mix_key, permutation
 from streamnet.validation import check_seed, to_signed_seed
-from tests import naive
+from tests.networks import naive
 
 whole = st.integers(0, 2**64 - 1)
 

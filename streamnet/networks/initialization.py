@@ -11,30 +11,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.networks.activations import ACTIVATIONS
 from streamnet.networks.topology import Section
 from streamnet.randomness import derive_key, fill_rows
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("fill_section", "initial_limit")
+__all__ = ("INITIALIZATIONS", "fill_section", "initial_limit")
 
-_SECTION_NUMBERS = {"first": 0, "sparse": 1, "output": 2, "output_bias": 3}
+# Parts of the random numbers' keys; upper layers come after these.
+_SECTION_NUMBERS = {"first": 0, "sparse": 1, "output": 2, "output_bias": 3, "splines": 0}
+
+
+def _fan_in_limit(settings: CandidateSettings, section: str, fan_in: int) -> float:
+    """He's (2015) variance of 2 / fan in for ReLU, else LeCun's (1998) of 1 / fan in.
+
+    Output layers start four times smaller, so that first predictions are nearly even.
+    """
+    if not settings.hidden:
+        return 0.0
+    if section == "output":
+        return sqrt(3.0 / fan_in) / 4.0
+    layer = 0 if section in ("first", "sparse") else int(section.removeprefix("upper"))
+    return sqrt(3.0 * ACTIVATIONS[settings.activations[layer]].gain / fan_in)
+
+
+def _uniform_limit(settings: CandidateSettings, section: str, fan_in: int) -> float:
+    """Uniform in [-1, 1), whatever the number of inputs."""
+    return 1.0
+
+
+INITIALIZATIONS = {"fan_in": _fan_in_limit, "uniform": _uniform_limit}
+"""Functions that bound the initial weights of a section; to add one, add its name in
+`settings.candidate` as well."""
 
 
 def initial_limit(settings: CandidateSettings, section: str, fan_in: int) -> float:
-    """Largest start weight of a section: weights are uniform in +- this, or all zero.
-
-    ReLU layers take He's variance 2 / fan in (He et al. 2015), others LeCun's 1 / fan in (LeCun et
-    al. 1998); output layers start four times smaller, so that first answers are near to even.
-    """
+    """Bound of a section's initial weights, which are uniform in +- this, or all zero."""
     if section in ("output_bias", "splines"):
         return 0.0
-    if settings.initialization == "uniform":
-        return 1.0
-    if section == "output" or not settings.hidden:
-        return sqrt(3.0 / fan_in) / 4.0 if settings.hidden else 0.0
-    layer = 0 if section in ("first", "sparse") else int(section.removeprefix("upper"))
-    gain = 2.0 if settings.activations[layer] == "relu" else 1.0
-    return sqrt(3.0 * gain / fan_in)
+    return INITIALIZATIONS[settings.initialization](settings, section, fan_in)
 
 
 def fill_section(
@@ -49,12 +64,12 @@ def fill_section(
 ) -> None:
     """Write start weights into rows ``first`` and up of ``matrix``, shape=(rows, width)."""
     name = section.name
-    number = _SECTION_NUMBERS.get(
-        name, 3 + int(name.removeprefix("upper")) if "upper" in name else 0
-    )
     if name.startswith("upper"):
+        number = 3 + int(name.removeprefix("upper"))
         fan_in = section.rows - 1
-    elif name == "output":
+    else:
+        number = _SECTION_NUMBERS[name]
+    if name == "output":
         fan_in = section.units
     limit = initial_limit(settings, name, fan_in)
     matrix[first:] = 0

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError, DataError, NoCandidateError
+from streamnet.networks.activations import OUTPUT_RANGES
 from streamnet.networks.frozen_population import predict_frozen
 from streamnet.networks.parameters import Weights
+from streamnet.networks.plan import FACTORS
 from streamnet.networks.population import Population
-from streamnet.networks.topology import FACTORS
 from streamnet.samples import Inputs, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.validation import check_integer, check_number
@@ -23,14 +24,6 @@ from streamnet.validation import check_integer, check_number
 __all__ = ("NeuralNetwork",)
 
 _ONLY_SLOT = np.zeros(1, np.int64)
-# What an output can come near to.
-_OUTPUT_RANGES = {
-    "logistic": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "relu": (0.0, np.inf),
-    "identity": (-np.inf, np.inf),
-}
 
 
 @final
@@ -225,7 +218,7 @@ class NeuralNetwork:
 
     def _check_reach(self, goals: NDArray[np.floating]) -> None:
         output = self.settings.output_for(self.task)
-        least, greatest = _OUTPUT_RANGES[output]
+        least, greatest = OUTPUT_RANGES[output]
         beyond = np.argwhere((goals < least) | (goals > greatest))
         if len(beyond):
             row, column = beyond[0].tolist()

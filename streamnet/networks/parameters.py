@@ -15,10 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from streamnet.jit import kernel
 from streamnet.networks.allocation import SPARE_MEMORY
+from streamnet.networks.plan import PLAN, STATE_PLACES, WEIGHT_PLACES
 from streamnet.networks.topology import (
-    PLAN,
-    STATE_PLACES,
-    WEIGHT_PLACES,
     Capacity,
     Section,
     build_factors,
@@ -323,8 +321,8 @@ class PopulationLayout(NamedTuple):
 
     drafts: tuple[CandidateLayout, ...]
     rooms: NDArray[np.int64]  # shape=(2, candidates): numbers each has room for in both arrays
-    plans: NDArray[np.int64]  # shape=(candidates, columns), see topology.PLAN
-    factors: NDArray[np.float64]  # shape=(candidates, columns), see topology.FACTORS
+    plans: NDArray[np.int64]  # shape=(candidates, columns), see plan.PLAN
+    factors: NDArray[np.float64]  # shape=(candidates, columns), see plan.FACTORS
     order: NDArray[np.int64]  # in which threads best take candidates up
     weights: int  # size of the array
     states: int  # likewise

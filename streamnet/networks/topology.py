@@ -9,8 +9,6 @@ multiple of the vector width (`simd.LANES`); padding stays zero:
     output       a row for each output
     splines      a row for each knot of each dense input (only with knots)
     sparse       a row for each category value, word, or numbered input
-
-A plan is one row of integers and one of floats per candidate that state the same facts for kernels.
 """
 
 from __future__ import annotations
@@ -23,47 +21,27 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.jit import inlined
-from streamnet.networks import simd
+from streamnet.networks.activations import ACTIVATION_CODES
+from streamnet.networks.losses import LOSS_CODES, LOSSES
+from streamnet.networks.optimizers import OPTIMIZER_CODES, OPTIMIZERS
+from streamnet.networks.plan import (
+    ALL_OUTPUTS,
+    FACTORS,
+    LAYERS,
+    PLAN,
+    PLAN_LAYER,
+    PLAN_UPDATE,
+    UPDATES,
+    Plan,
+    PlanLayer,
+    PlanUpdate,
+)
+from streamnet.networks.schedules import SCHEDULE_CODES
 from streamnet.networks.simd import LANES
 from streamnet.samples import Task
-from streamnet.settings.candidate import (
-    ACTIVATIONS,
-    LOSSES,
-    MAX_LAYERS,
-    OPTIMIZERS,
-    OUTPUTS,
-    SCHEDULES,
-    TRANSFORMS,
-    CandidateSettings,
-)
+from streamnet.settings.candidate import CandidateSettings
 
 __all__ = (
-    "ABSOLUTE",
-    "ADAGRAD",
-    "ADAM",
-    "ALL_OUTPUTS",
-    "CROSS_ENTROPY",
-    "FACTORS",
-    "HUBER",
-    "IDENTITY",
-    "INVERSE",
-    "LINEAR",
-    "LOG",
-    "LOGISTIC",
-    "MOMENTUM",
-    "PLAN",
-    "PLAN_LAYER",
-    "PLAN_UPDATE",
-    "RELU",
-    "RMSPROP",
-    "SGD",
-    "SOFTMAX",
-    "STATE_PLACES",
-    "STEP",
-    "TANH",
-    "UPDATES",
-    "WEIGHT_PLACES",
     "Capacity",
     "Section",
     "build_factors",
@@ -72,108 +50,11 @@ __all__ = (
     "count_states",
     "estimate_cost",
     "heaviest_first",
-    "layer_fact",
     "padded",
     "scratch_size",
 )
 
-
-class _Plan(NamedTuple):
-    """Columns of a plan; from `layers` on, PLAN_LAYER columns for each layer."""
-
-    depth: int = 0  # hidden layers
-    start: int = 1  # of the weights
-    size: int = 2  # how many weights
-    state: int = 3  # of the optimizer's numbers
-    first: int = 4  # this and the next three: where sections start
-    sparse: int = 5
-    output_bias: int = 6
-    output: int = 7
-    score: int = 8  # this and the next: places in working memory
-    gradient: int = 9
-    output_width: int = 10
-    optimizer: int = 11  # this and the next three: codes
-    loss: int = 12
-    output_activation: int = 13
-    schedule: int = 14
-    rehearsal: int = 15
-    memory: int = 16
-    serial: int = 17
-    moves: int = 18  # sections that are moved at every step
-    inputs: int = 19  # dense
-    unseen: int = 20  # entries at a sample's end that it does not look at
-    batch_size: int = 21
-    sums: int = 22  # where gradients are summed up in the state, if a batch is more than a sample
-    row: int = 23  # place in working memory
-    knots: int = 24  # of each dense input
-    splines: int = 25  # where the section starts
-    early_rehearsal: int = 26
-    transform: int = 27  # of numbers before they are learned: a code
-    moved: int = 28  # numbers that every step moves: weights, and the optimizer's for each
-    layers: int = 29
-
-
-class _PlanLayer(NamedTuple):
-    """Columns of a layer in a plan."""
-
-    weights: int = 0
-    units: int = 1
-    width: int = 2
-    activation: int = 3
-    value: int = 4  # this and the next: places in working memory
-    delta: int = 5
-
-
-class _PlanUpdate(NamedTuple):
-    """Columns of a section that is moved at every step: rows of inputs times a vector of deltas."""
-
-    weights: int = 0
-    rows: int = 1  # ALL_OUTPUTS: as many as there are outputs in use
-    width: int = 2
-    source: int = 3  # this and the next: places in working memory
-    vector: int = 4
-    biases: int = 5  # rows at the front that are biases, which do not decay
-
-
-class _Factors(NamedTuple):
-    """Columns of the numbers that belong to a plan."""
-
-    learning_rate: int = 0
-    decay: int = 1
-    decay_steps: int = 2
-    momentum: int = 3
-    second_momentum: int = 4
-    epsilon: int = 5
-    weight_decay: int = 6
-    clip: int = 7
-    huber_delta: int = 8
-    score_limit: int = 9
-    class_weight: int = 10
-    rehearsal_tolerance: int = 11
-    log_momentum: int = 12  # logarithms of two of these
-    log_second_momentum: int = 13
-
-
-PLAN, PLAN_LAYER, PLAN_UPDATE, FACTORS = _Plan(), _PlanLayer(), _PlanUpdate(), _Factors()
-UPDATES = PLAN.layers + len(PLAN_LAYER) * MAX_LAYERS  # where the first section to move is
-ALL_OUTPUTS = -1
-SPARSE_SECTIONS = ("splines", "sparse")  # sections of which a step moves a few rows
-
-
-def _columns(first: int, step: int, number: int, column: int) -> list[int]:
-    return [first + step * i + column for i in range(number)]
-
-
-# Columns that count from a candidate's first weight, or from its first number of the state; those
-# of what a candidate does not have count from there as well, and nobody reads them.
-WEIGHT_PLACES = np.array(
-    [
-        *(PLAN.start, PLAN.first, PLAN.sparse, PLAN.output_bias, PLAN.output, PLAN.splines),
-        *_columns(PLAN.layers, len(PLAN_LAYER), MAX_LAYERS, PLAN_LAYER.weights),
-        *_columns(UPDATES, len(PLAN_UPDATE), MAX_LAYERS + 2, PLAN_UPDATE.weights),
-    ]
-)
-STATE_PLACES = np.array([PLAN.state, PLAN.sums])
+SPARSE_SECTIONS = ("splines", "sparse")  # sections of which a step touches a few rows
 
 
 class Capacity(NamedTuple):
@@ -202,11 +83,7 @@ def padded(units: int) -> int:
 
 def count_states(settings: CandidateSettings) -> int:
     """How many numbers are kept for each weight: by the optimizer, and a batch's gradient."""
-    return _count_optimizer_states(settings) + int(settings.batch_size > 1)
-
-
-def _count_optimizer_states(settings: CandidateSettings) -> int:
-    return {"sgd": 0, "adam": 2}.get(settings.optimizer, 1)
+    return OPTIMIZERS[settings.optimizer].states + int(settings.batch_size > 1)
 
 
 @lru_cache(maxsize=1024)
@@ -261,7 +138,7 @@ def build_plan(settings: CandidateSettings, task: Task, capacity: Capacity) -> N
     sections = build_sections(settings, capacity)
     at = {section.name: section.offset for section in sections}
     facts = _plan_header(settings, task, capacity, sections, at)
-    plan = np.zeros(UPDATES + len(PLAN_UPDATE) * (MAX_LAYERS + 2), np.int64)
+    plan = np.zeros(UPDATES + len(PLAN_UPDATE) * (LAYERS + 2), np.int64)
     plan[: PLAN.layers] = facts[: PLAN.layers]
     for layer, places in enumerate(_layer_columns(settings, capacity, at)):
         column = PLAN.layers + len(PLAN_LAYER) * layer
@@ -278,13 +155,15 @@ def _plan_header(
     capacity: Capacity,
     sections: Sequence[Section],
     at: Mapping[str, int],
-) -> _Plan:
+) -> Plan:
     """A plan's values up to its layers; what a linear model does not have stays 0."""
     size = sum(section.rows * section.width for section in sections)
     values, deltas, end = _scratch_places(settings, capacity)
     width = padded(capacity.outputs)
     linear = not settings.hidden
-    return _Plan(
+    loss, output = settings.loss_for(task), settings.output_for(task)
+    cancels = LOSSES[loss].cancels_slope
+    return Plan(
         depth=len(settings.hidden),
         start=0,
         size=size,
@@ -296,41 +175,42 @@ def _plan_header(
         score=values[0] if linear else end,
         gradient=deltas[0] if linear else end + width,
         output_width=width,
-        optimizer=OPTIMIZERS.index(settings.optimizer),
-        loss=LOSSES.index(settings.loss_for(task)),
-        output_activation=OUTPUTS.index(settings.output_for(task)),
-        schedule=SCHEDULES.index(settings.schedule),
+        optimizer=OPTIMIZER_CODES[settings.optimizer],
+        loss=LOSS_CODES[loss],
+        output_activation=ACTIVATION_CODES[output],
+        schedule=SCHEDULE_CODES[settings.schedule],
         rehearsal=settings.rehearsal,
         memory=settings.memory,
         serial=0,
-        moves=1 if linear else len(settings.hidden) + 2,
+        update_count=1 if linear else len(settings.hidden) + 2,
         inputs=capacity.dense,
-        unseen=0 if settings.lags else capacity.lags,
+        ignored_lags=0 if settings.lags else capacity.lags,
         batch_size=settings.batch_size,
-        sums=_count_optimizer_states(settings) * size,
-        row=end + 2 * width,
+        gradient_sums=OPTIMIZERS[settings.optimizer].states * size,
+        row_buffer=end + 2 * width,
         knots=settings.knots,
         splines=at.get("splines", 0),
         early_rehearsal=settings.early_rehearsal,
-        transform=TRANSFORMS.index(settings.target_transform),
-        moved=sum(s.rows * s.width for s in sections if s.name not in SPARSE_SECTIONS)
+        logarithmic=int(settings.target_transform == "log"),
+        hot_size=sum(s.rows * s.width for s in sections if s.name not in SPARSE_SECTIONS)
         * (1 + count_states(settings)),
+        output_slope=ACTIVATION_CODES["identity" if cancels else output],
     )
 
 
 def _layer_columns(
     settings: CandidateSettings, capacity: Capacity, at: Mapping[str, int]
-) -> list[_PlanLayer]:
+) -> list[PlanLayer]:
     """Each layer's columns; of a linear model the scores are the only layer."""
     values, deltas, _ = _scratch_places(settings, capacity)
     units = settings.hidden or (capacity.outputs,)
     activations = settings.activations or ("identity",)
     return [
-        _PlanLayer(
+        PlanLayer(
             weights=at["first"] if layer == 0 else at[f"upper{layer}"],
             units=count,
             width=padded(count),
-            activation=ACTIVATIONS.index(activation),
+            activation=ACTIVATION_CODES[activation],
             value=values[layer],
             delta=deltas[layer],
         )
@@ -341,9 +221,9 @@ def _layer_columns(
 def _update_columns(
     settings: CandidateSettings,
     capacity: Capacity,
-    facts: _Plan,
+    facts: Plan,
     at: Mapping[str, int],
-) -> list[_PlanUpdate]:
+) -> list[PlanUpdate]:
     """The sections that every step moves; without biases, their rows are left out."""
     units = settings.hidden or (capacity.outputs,)
     values, deltas, _ = _scratch_places(settings, capacity)
@@ -356,7 +236,7 @@ def _update_columns(
         start = at["first"] if layer == 0 else at[f"upper{layer}"]
         skipped = 1 - bias
         moves.append(
-            _PlanUpdate(
+            PlanUpdate(
                 start + skipped * width,
                 below + bias,
                 width,
@@ -368,8 +248,8 @@ def _update_columns(
     if settings.hidden:
         gradient, width = facts.gradient, facts.output_width
         moves += [
-            _PlanUpdate(at["output"], ALL_OUTPUTS, padded(units[-1]), gradient, values[-1], 0),
-            _PlanUpdate(at["output_bias"], bias, width, LANES - 1, gradient, bias),
+            PlanUpdate(at["output"], ALL_OUTPUTS, padded(units[-1]), gradient, values[-1], 0),
+            PlanUpdate(at["output_bias"], bias, width, LANES - 1, gradient, bias),
         ]
     return moves
 
@@ -385,26 +265,10 @@ def build_factors(settings: CandidateSettings, task: Task) -> NDArray[np.float64
     return np.array([*plain, tolerance, *logarithms], np.float64)
 
 
-# The place of a name in ACTIVATIONS and OUTPUTS, LOSSES, OPTIMIZERS, SCHEDULES and TRANSFORMS.
-IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX = range(5)
-CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER = range(4)
-SGD, MOMENTUM, RMSPROP, ADAGRAD, ADAM = range(5)
-CONSTANT, STEP, INVERSE, LINEAR = range(4)
-PLAIN, LOG = range(2)
-COLUMNS = len(PLAN_LAYER)
-
-
-@inlined
-def layer_fact(plan, layer, column):
-    """A fact about a layer, see `topology.PLAN_LAYER`."""
-    return simd.load_constant(plan, PLAN.layers + COLUMNS * layer + column)
-
-
 # Fitted to measurements with two candidates abreast: microseconds for a step, and for a thousand of
 # the weights that it touches. Where those between hidden layers lie matters little.
 _STEP = 0.046
 _FORWARD = 0.049
-_UPDATE = {"sgd": 0.0, "momentum": 0.036, "rmsprop": 0.088, "adagrad": 0.087, "adam": 0.100}
 _ENTRIES = 16  # active rows that a sample is taken to have, of those given out
 
 
@@ -427,7 +291,7 @@ def estimate_cost(settings: CandidateSettings, capacity: Capacity) -> float:
         elif section.name == "splines":
             rows = 2 * capacity.dense
         touched += rows * section.width
-    pace = (_FORWARD + _UPDATE[settings.optimizer]) / 1000.0
+    pace = (_FORWARD + OPTIMIZERS[settings.optimizer].cost) / 1000.0
     return (_STEP + pace * touched) * (1 + settings.rehearsal)
 
 

@@ -22,7 +22,7 @@ from time import process_time
 import numpy as np
 
 from streamnet.networks import CandidateSettings, NeuralNetwork
-from tests import gopher
+from tests.networks import gopher
 
 SHAPES = {(20, 20, 2): 605_000, (8, 16, 1): 1_300_000, (54, 100, 7): 55_500}
 SAMPLES = 5000

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from streamnet.modelfiles import Model
-from tests import gopher
+from tests.networks import gopher
 from tests.cli.invocation import Cli
 
 

@@ -21,7 +21,7 @@ from streamnet.online.classifier import OnlineClassifier
 from streamnet.online.regressor import OnlineRegressor
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
-from tests import gopher
+from tests.networks import gopher
 
 # As gopher-neural's persist.ToFile wrote it: three enters, layers of two and two units.
 DUMP = (

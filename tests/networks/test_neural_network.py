@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from streamnet.errors import ConfigurationError, DataError, NoCandidateError
 from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.settings.candidate import CandidateSettings
-from tests import gopher
+from tests.networks import gopher
 
 SHAPES = [(8, 16, 1), (20, 20, 2), (54, 100, 7)]
 

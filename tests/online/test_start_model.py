@@ -14,7 +14,7 @@ from streamnet.online.classifier import OnlineClassifier
 from streamnet.online.regressor import OnlineRegressor
 from streamnet.samples import Kind
 from streamnet.settings.candidate import CandidateSettings
-from tests import gopher
+from tests.networks import gopher
 from tests.online.estimators import flat
 
 LETTERS = "abcdefg"

@@ -16,7 +16,7 @@ from streamnet.errors import ConfigurationError, DataError, SchemaError, StateEr
 from streamnet.modelfiles import Model
 from streamnet.runs.replay import replay
 from streamnet.runs.verification import verify
-from tests import gopher
+from tests.networks import gopher
 
 
 @pytest.fixture(autouse=True)

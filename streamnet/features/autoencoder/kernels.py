@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from streamnet.jit import inlined, kernel
 from streamnet.networks import simd
+from streamnet.networks.activations import activate, times_slope
 from streamnet.networks.simd import LANES
-from streamnet.networks.simd.functions import hyperbolic_tangent
 from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
 from streamnet.randomness import mix_key
 
@@ -26,8 +26,6 @@ __all__ = (
     "KNOWN",
     "MATRIX",
     "NEGATIVES",
-    "RELU",
-    "TANH",
     "UNITS",
     "VALUES",
     "WIDTH",
@@ -42,8 +40,6 @@ __all__ = (
     "update_decoder",
 )
 
-
-TANH, RELU = 0, 1  # activations by number; any other is the identity
 
 KNOWN = 0  # place in the counters: rows of which one was active so far
 
@@ -60,7 +56,7 @@ class Plan(NamedTuple):
 
     layers: NDArray[np.int64]  # shape=(layers, 4)
     middle: int  # the layer that is the code
-    activation: int
+    activation: int  # its code
     noise: float
     rate: float
     kept: float  # share of the squared gradients so far that is kept at a step,
@@ -110,7 +106,7 @@ def forward(
         for q in range(entries):
             w = simd.load(weights.sparse, row[i, q] * width + j)
             h = simd.multiply_add(simd.broadcast(scratch, seen + inputs + q), w, h)
-        simd.store(scratch, j, _activate(plan.activation, h))
+        simd.store(scratch, j, activate(plan.activation, h, LANES))
     for layer in range(1, plan.layers.shape[0]):
         width = plan.layers[layer, WIDTH]
         at = plan.layers[layer, MATRIX]
@@ -121,17 +117,7 @@ def forward(
                 w = simd.load(weights.inner, at + (1 + k) * width + j)
                 h = simd.multiply_add(simd.broadcast(scratch, below + k), w, h)
             to = plan.layers[layer, VALUES] + j
-            simd.store(scratch, to, _activate(plan.activation, h))
-
-
-@inlined
-def _activate(code: int, h: Any) -> Any:
-    """The activation of ``h``; each keeps the zeros that fill up a layer."""
-    if code == TANH:
-        return hyperbolic_tangent(h)
-    if code == RELU:
-        return simd.positive_part(h)
-    return h
+            simd.store(scratch, to, activate(plan.activation, h, LANES))
 
 
 @inlined
@@ -304,18 +290,8 @@ def _clip_and_slope(plan: Any, scratch: Any, values: int, deltas: int, width: in
         simd.store_one(scratch, j, scratch.dtype.type(_clip_slope(float(d))))
     for j in range(0, width, LANES):
         d = simd.load(scratch, deltas + j)
-        d = _times_slope(plan.activation, simd.load(scratch, values + j), d)
+        d = times_slope(plan.activation, simd.load(scratch, values + j), d)
         simd.store(scratch, deltas + j, d)
-
-
-@inlined
-def _times_slope(code: int, h: Any, d: Any) -> Any:
-    """Deltas times the slope of their activation, whose values are ``h``."""
-    if code == TANH:
-        return simd.subtract(d, simd.multiply(d, simd.multiply(h, h)))
-    if code == RELU:
-        return simd.gate(d, h)
-    return d
 
 
 @inlined

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import sqrt
 from typing import Any, NamedTuple, final
 
@@ -12,16 +12,22 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.features.autoencoder.kernels import KNOWN, MATRIX, VALUES, WIDTH, Plan, Weights, run
+from streamnet.networks.activations import ACTIVATION_CODES, ACTIVATIONS
 from streamnet.networks.topology import padded
 from streamnet.randomness import derive_key, fill_uniform
 from streamnet.samples import Inputs
-from streamnet.settings.autoencoder import ACTIVATIONS, AutoEncoderSettings
+from streamnet.settings.autoencoder import AutoEncoderSettings
 
 __all__ = ("AutoEncoderNetwork", "Codes", "Reconstruction")
 
 START, DRAWS = 0, 1  # parts of a key: of start weights, and of all that is drawn while learning
 INITIAL_LOGIT = -4.0  # logit of a row before it was ever active
 SQUARES_DECAY = 0.99  # of RMSprop
+ACTIVATE: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "tanh": np.tanh,
+    "relu": lambda h: np.maximum(h, 0),
+    "identity": lambda h: h,
+}
 MAX_DENSE = 1e6  # bound of dense inputs, so that whatever comes has a finite error at first
 
 
@@ -115,7 +121,7 @@ class AutoEncoderNetwork:
         for layer in range(len(self.settings.hidden) + 1, len(self._layers)):
             units = self.settings.layers[layer]
             matrix = self._between(self._weights.inner, layer)[:, :units]
-            values = self._activated(matrix[0] + values @ matrix[1:])
+            values = ACTIVATE[self.settings.activation](matrix[0] + values @ matrix[1:])
         units = self.settings.layers[-1]
         weights = self._weights
         dense = values @ weights.output[:, :units].T + weights.output_bias
@@ -239,7 +245,7 @@ class AutoEncoderNetwork:
         return Plan(
             layers=self._layers,
             middle=len(settings.hidden),
-            activation=ACTIVATIONS.index(settings.activation),
+            activation=ACTIVATION_CODES[settings.activation],
             noise=float(settings.noise),
             rate=float(settings.learning_rate),
             kept=1.0 if adagrad else SQUARES_DECAY,
@@ -248,12 +254,6 @@ class AutoEncoderNetwork:
             fading=float(settings.fading),
             key=np.uint64(derive_key(settings.seed, self.restarts, DRAWS)),
         )
-
-    def _activated(self, h: NDArray[np.floating]) -> NDArray[np.floating]:
-        if self.settings.activation == "tanh":
-            values: NDArray[np.floating] = np.tanh(h)
-            return values
-        return np.maximum(h, 0) if self.settings.activation == "relu" else h
 
     def _between(self, inner: NDArray[np.floating], layer: int) -> NDArray[np.floating]:
         """The matrix from a layer to the next: biases, then a row for each unit below."""
@@ -277,7 +277,7 @@ class AutoEncoderNetwork:
             presence=np.zeros((rows, widths[1]), self._dtype),
             presence_bias=np.full(rows, INITIAL_LOGIT, self._dtype),
         )
-        gain = 2.0 if self.settings.activation == "relu" else 1.0
+        gain = ACTIVATIONS[self.settings.activation].gain
         ahead, back = sqrt(3.0 * gain / max(self.fan_in, 1)), sqrt(3.0 / layers[-1]) / 4.0
         inputs, known = (0, 0) if old is None else (len(old.output), len(old.sparse))
         self._draw(fresh.first[1:], 0, layers[0], ahead, inputs)

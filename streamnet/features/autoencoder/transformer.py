@@ -1,4 +1,4 @@
-"""AutoEncoderTransformer: adds the auto-encoder's code to the candidates' inputs, or replaces them."""
+"""AutoEncoderTransformer: adds the code of an auto-encoder to the inputs, or replaces them."""
 
 from __future__ import annotations
 

@@ -6,22 +6,17 @@ import math
 
 from streamnet.jit import inlined
 from streamnet.networks import simd
-from streamnet.networks.simd import LANES
-from streamnet.networks.topology import (
-    ABSOLUTE,
-    CROSS_ENTROPY,
+from streamnet.networks.activations import ACTIVATION_CODES, slope, times_slope
+from streamnet.networks.losses import loss_derivative
+from streamnet.networks.plan import (
     FACTORS,
-    HUBER,
-    LOG,
-    LOGISTIC,
     PLAN,
     PLAN_LAYER,
     PLAN_UPDATE,
-    RELU,
-    TANH,
     UPDATES,
     layer_fact,
 )
+from streamnet.networks.simd import LANES
 
 __all__ = (
     "backward",
@@ -30,6 +25,7 @@ __all__ = (
     "weight_gradient",
 )
 
+IDENTITY = ACTIVATION_CODES["identity"]
 MAX_CLASS_WEIGHT = 16.0  # of a sample of a rare class, so that no step explodes
 
 
@@ -41,8 +37,8 @@ def output_gradient(plan, factor, scratch, memory, slot, active):
     start = simd.load_constant(plan, PLAN.score)
     target = simd.load_constant(plan, PLAN.gradient)
     loss = simd.load_constant(plan, PLAN.loss)
-    transform = simd.load_constant(plan, PLAN.transform)
-    code = simd.load_constant(plan, PLAN.output_activation)
+    logarithmic = simd.load_constant(plan, PLAN.logarithmic)
+    code = simd.load_constant(plan, PLAN.output_slope)
     # An untyped 1 would make all of it float64.
     one = scratch.dtype.type(1)
     delta = scratch.dtype.type(simd.load_constant(factor, FACTORS.huber_delta))
@@ -51,24 +47,16 @@ def output_gradient(plan, factor, scratch, memory, slot, active):
         y = simd.load_one(scratch, start + o)
         # Outputs of numbers have a goal each; a label's outputs have 1 at the label.
         truth = simd.load_constant(memory.goal, slot * goals + min(o, goals - 1))
-        if transform == LOG:
+        if logarithmic == 1:
             truth = simd.load_constant(memory.log_goal, slot)
         if not math.isfinite(truth):
             truth = scratch.dtype.type(1 if o == label else 0)
         error = y - truth
         largest = max(largest, abs(error))
-        if loss == ABSOLUTE:
-            error = scratch.dtype.type((error > 0) - (error < 0))
-        elif loss == HUBER:
-            error = max(-delta, min(delta, error))
-        if loss != CROSS_ENTROPY:
-            if code == LOGISTIC:
-                error *= y * (one - y)
-            elif code == TANH:
-                error *= one - y * y
-            elif code == RELU and not y > 0:
-                error = scratch.dtype.type(0)
-        simd.store_one(scratch, target + o, error)
+        derivative = loss_derivative(loss, error, delta)
+        if code != IDENTITY:
+            derivative *= slope(code, y, one)
+        simd.store_one(scratch, target + o, derivative)
     return largest
 
 
@@ -101,9 +89,7 @@ def backward(plan, weights, scratch, active):
                 at += width
                 g = simd.broadcast(scratch, simd.load_constant(plan, PLAN.gradient) + o)
                 parts = simd.multiply_add(g, simd.load(weights, at), parts)
-            simd.store(
-                scratch, delta + j, _times_slope(code, simd.load(scratch, values + j), parts)
-            )
+            simd.store(scratch, delta + j, times_slope(code, simd.load(scratch, values + j), parts))
     for layer in range(depth - 1, 0, -1):
         _propagate(plan, layer, weights, scratch)
 
@@ -126,19 +112,7 @@ def _propagate(plan, layer, weights, scratch):
     code = layer_fact(plan, layer - 1, PLAN_LAYER.activation)
     for j in range(0, layer_fact(plan, layer - 1, PLAN_LAYER.width), LANES):
         d = simd.load(scratch, below + j)
-        simd.store(scratch, below + j, _times_slope(code, simd.load(scratch, values + j), d))
-
-
-@inlined
-def _times_slope(code, h, d):
-    """Deltas times the slope of their activation, whose values are ``h``."""
-    if code == LOGISTIC:
-        d = simd.multiply(d, simd.subtract(h, simd.multiply(h, h)))
-    elif code == TANH:
-        d = simd.subtract(d, simd.multiply(d, simd.multiply(h, h)))
-    elif code == RELU:
-        d = simd.gate(d, h)
-    return d
+        simd.store(scratch, below + j, times_slope(code, simd.load(scratch, values + j), d))
 
 
 @inlined

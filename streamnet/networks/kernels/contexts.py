@@ -20,7 +20,7 @@ from streamnet.jit import inlined
 from streamnet.networks import simd
 from streamnet.networks.allocation import aligned_zeros
 from streamnet.networks.kernels.forward import ActiveRows
-from streamnet.networks.topology import PLAN
+from streamnet.networks.plan import PLAN
 
 __all__ = (
     "CONTEXT",
@@ -108,9 +108,7 @@ def new_contexts(size: int, touched: int, dtype: DTypeLike) -> Contexts:
 
 
 def thread_contexts(kept: local, size: int, touched: int, dtype: DTypeLike) -> ContextArrays:
-    """The arrays of the seats that this thread keeps, large enough for these; see
-    `new_contexts`.
-    """
+    """This thread's arrays, large enough for these; see `new_contexts`."""
     if getattr(kept, "most", -1) < touched:
         contexts = new_contexts(size, touched, dtype)
         kept.most, kept.arrays = touched, (contexts.now, contexts.scratch, *contexts.touched)
@@ -153,7 +151,7 @@ def _fill_context(plans, order, turns, contexts, s):
     # What lies beyond the outputs in use, and fills up vectors, must be zero.
     for j in range(scratch.size):
         simd.store_one(scratch, j, 0)
-    moved = simd.load_constant(plans[np.uint64(candidate)], PLAN.moved)
+    moved = simd.load_constant(plans[np.uint64(candidate)], PLAN.hot_size)
     simd.store_one(now, CONTEXT.alone, CONTEXTS * moved * scratch.itemsize > NEAR_CACHE)
     simd.store_one(now, CONTEXT.phase, IDLE)
     simd.store_one(now, CONTEXT.candidate, candidate)

@@ -14,19 +14,16 @@ from numpy.typing import NDArray
 
 from streamnet.jit import inlined
 from streamnet.networks import simd
-from streamnet.networks.simd import LANES
-from streamnet.networks.simd.functions import exponential, hyperbolic_tangent, logistic
-from streamnet.networks.topology import (
-    IDENTITY,
-    LOGISTIC,
+from streamnet.networks.activations import ACTIVATION_CODES, SOFTMAX, activate
+from streamnet.networks.activations.softmax import exponentials
+from streamnet.networks.plan import (
     PLAN,
     PLAN_LAYER,
-    RELU,
-    SOFTMAX,
-    TANH,
     layer_fact,
 )
+from streamnet.networks.simd import LANES
 
+IDENTITY = ACTIVATION_CODES["identity"]
 __all__ = (
     "ActiveRows",
     "activate_outputs",
@@ -36,9 +33,6 @@ __all__ = (
     "prefetch_sample",
     "write_outputs",
 )
-
-
-FEW_OUTPUTS = 4  # outputs up to which each is worked on alone
 
 
 @inlined
@@ -144,7 +138,7 @@ def _strip(zero, plan, layer, weights, rows, scratch, source, touched, count, j)
         even_sums = _add_row(touched.share, pairs, weights, at, even_sums)
     code = layer_fact(plan, layer, PLAN_LAYER.activation)
     units = layer_fact(plan, layer, PLAN_LAYER.units)
-    return _activate(code, simd.add(even_sums, odd_sums), units - j)
+    return activate(code, simd.add(even_sums, odd_sums), units - j)
 
 
 @inlined
@@ -152,18 +146,6 @@ def _add_row(factors, index, weights, at, sums):
     """Sums with a number times a row of weights added."""
     x = simd.broadcast_like(factors, index, sums)
     return simd.multiply_add(x, simd.load_like(weights, at, sums), sums)
-
-
-@inlined
-def _activate(code, h, units):
-    """The activation of ``h``, whose lanes from ``units`` on fill up the layer and stay zero."""
-    if code == RELU:
-        return simd.positive_part(h)
-    if code == IDENTITY:
-        return h
-    if code == TANH:
-        return hyperbolic_tangent(h)
-    return simd.keep_first(logistic(h), units)
 
 
 @inlined
@@ -180,43 +162,21 @@ def activate_outputs(plan, scratch, active, limit):
         peak = max(peak, score)
     if not sound:
         return False
-    one = scratch.dtype.type(1)
     if code == SOFTMAX:
-        _exponentials(scratch, start, active, one, peak)
+        exponentials(scratch, start, active, peak)
         total = scratch.dtype.type(0)
         for o in range(start, start + active):
             total += simd.load_one(scratch, o)
         for o in range(start, start + active):
             simd.store_one(scratch, o, simd.load_one(scratch, o) / total)
-    elif code in (LOGISTIC, TANH):
-        for o in range(start, start + active):
-            # One by one: a vector could not be loaded before these scores have reached the cache.
-            score = simd.splat(simd.load_one(scratch, o))
-            if code == TANH:
-                value = hyperbolic_tangent(score)
-            else:
-                value = logistic(score)
-            simd.store_one(scratch, o, simd.first_lane(value))
-    elif code == RELU:
-        for o in range(start, start + active):
-            simd.store_one(scratch, o, max(simd.load_one(scratch, o), one - one))
+        return True
+    if code == IDENTITY:
+        return True
+    for o in range(start, start + active):
+        # One by one: a vector load would wait until these scores have reached the cache.
+        score = simd.splat(simd.load_one(scratch, o))
+        simd.store_one(scratch, o, simd.first_lane(activate(code, score, LANES)))
     return True
-
-
-@inlined
-def _exponentials(scratch, start, count, factor, shift):
-    """``exp(factor * (x - shift))`` in place."""
-    if count <= FEW_OUTPUTS:
-        # A vector could not be loaded before the scores just written have reached the cache.
-        for o in range(start, start + count):
-            power = exponential(simd.splat(factor * (simd.load_one(scratch, o) - shift)))
-            simd.store_one(scratch, o, simd.first_lane(power))
-        return
-    factors = simd.splat(factor)
-    shifts = simd.splat(shift)
-    for o in range(start, start + count, LANES):
-        x = simd.multiply(factors, simd.subtract(simd.load(scratch, o), shifts))
-        simd.store(scratch, o, exponential(x))
 
 
 @inlined
@@ -265,7 +225,9 @@ def find_active_rows(plan, memory, slot, inputs, touched):
     entry = slot * memory.row.shape[1]
     for q in range(
         entry,
-        entry + simd.load_constant(memory.count, slot) - simd.load_constant(plan, PLAN.unseen),
+        entry
+        + simd.load_constant(memory.count, slot)
+        - simd.load_constant(plan, PLAN.ignored_lags),
     ):
         at = simd.load_constant(plan, PLAN.sparse) + simd.load_constant(memory.row, q) * width
         simd.store_one(touched.place, count, at)

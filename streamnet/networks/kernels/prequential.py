@@ -40,8 +40,8 @@ from streamnet.networks.kernels.forward import (
     write_outputs,
 )
 from streamnet.networks.kernels.update import apply_gradient
+from streamnet.networks.plan import FACTORS, PLAN
 from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
-from streamnet.networks.topology import FACTORS, PLAN
 from streamnet.randomness import mix_key
 
 __all__ = ("EARLY_SAMPLES", "SampleRing", "learn", "mark_nonfinite")
@@ -71,8 +71,8 @@ class SampleRing(NamedTuple):
 def learn(
     order: NDArray[np.int64],  # candidates to run
     turns: NDArray[np.int64],  # shape=(2,): how many some thread has taken up, and of threads
-    plans: NDArray[np.int64],  # shape=(candidates, columns), see topology.PLAN
-    factors: NDArray[np.float64],  # shape=(candidates, columns), see topology.FACTORS
+    plans: NDArray[np.int64],  # shape=(candidates, columns), see plan.PLAN
+    factors: NDArray[np.float64],  # shape=(candidates, columns), see plan.FACTORS
     taken: NDArray[np.int64],  # shape=(candidates,): samples learned, rehearsed ones included
     healthy: NDArray[np.uint8],  # shape=(candidates,)
     weights: NDArray[np.floating],

@@ -1,96 +1,62 @@
-"""Weight updates: learning-rate schedule, weight decay, optimizer step; per sample or mini-batch."""
+"""Weight updates: schedule, weight decay and optimizer step, by sample or mini-batch."""
 
 from __future__ import annotations
 
-import math
-
-from streamnet.jit import inlined
+from streamnet.jit import inlined, specialize
 from streamnet.networks import simd
-from streamnet.networks.simd import LANES
-from streamnet.networks.topology import (
-    ADAGRAD,
-    ADAM,
+from streamnet.networks.optimizers import (
+    OPTIMIZER_CODES,
+    OPTIMIZERS,
+    correct_rate,
+    gradient_scale,
+    step,
+)
+from streamnet.networks.plan import (
     ALL_OUTPUTS,
     FACTORS,
-    INVERSE,
-    LINEAR,
-    MOMENTUM,
     PLAN,
     PLAN_LAYER,
     PLAN_UPDATE,
-    RMSPROP,
-    SGD,
-    STEP,
     UPDATES,
     layer_fact,
 )
+from streamnet.networks.schedules import scheduled_rate
+from streamnet.networks.simd import LANES
 
 __all__ = (
     "apply_gradient",
-    "bias_correction",
     "count_decaying",
     "scale_weights",
-    "scheduled_rate",
     "update_row",
     "update_weights",
 )
 
 
+SGD = OPTIMIZER_CODES["sgd"]
+
+
 @inlined
-def scheduled_rate(plan, factor, taken):
+def _learning_rate(plan, factor, taken):
     """Learning rate of the step after ``taken`` steps."""
-    rate = simd.load_constant(factor, FACTORS.learning_rate)
-    schedule = simd.load_constant(plan, PLAN.schedule)
-    if schedule == STEP:
-        rate *= simd.load_constant(factor, FACTORS.decay) ** (
-            taken // int(simd.load_constant(factor, FACTORS.decay_steps))
-        )
-    elif schedule == INVERSE:
-        rate /= 1.0 + simd.load_constant(factor, FACTORS.decay) * taken
-    elif schedule == LINEAR:
-        rate -= simd.load_constant(factor, FACTORS.decay) * (
-            taken // int(simd.load_constant(factor, FACTORS.decay_steps))
-        )
-        rate = max(rate, 0.0)
-    return rate
-
-
-@inlined
-def bias_correction(plan, factor, taken):
-    """What Adam multiplies the rate with, since its averages start at zero."""
-    if simd.load_constant(plan, PLAN.optimizer) != ADAM:
-        return 1.0
-    first = _debias((taken + 1) * simd.load_constant(factor, FACTORS.log_momentum))
-    second = _debias((taken + 1) * simd.load_constant(factor, FACTORS.log_second_momentum))
-    return math.sqrt(second) / first
-
-
-@inlined
-def _debias(logarithm):
-    """``1 - exp(logarithm)``, which is exactly 1 once the power is below 2**-54, from -37.43 on."""
-    return 1.0 if logarithm < -37.5 else 1.0 - math.exp(logarithm)
+    return scheduled_rate(
+        simd.load_constant(plan, PLAN.schedule),
+        simd.load_constant(factor, FACTORS.learning_rate),
+        simd.load_constant(factor, FACTORS.decay),
+        simd.load_constant(factor, FACTORS.decay_steps),
+        taken,
+    )
 
 
 @inlined
 def update_weights(plan, factor, weights, state, scratch, touched, count, active, taken):
     """Move the touched rows, then every section: its gradient is inputs times deltas."""
-    rate = scheduled_rate(plan, factor, taken)
-    pace = rate * bias_correction(plan, factor, taken)
+    rate = _learning_rate(plan, factor, taken)
+    optimizer = simd.load_constant(plan, PLAN.optimizer)
+    pace = rate * correct_rate(optimizer, factor, taken)
     if simd.load_constant(factor, FACTORS.weight_decay) > 0.0:
         keep = 1.0 - rate * simd.load_constant(factor, FACTORS.weight_decay)
         _decay(plan, weights, touched, count, active, keep)
-    optimizer = simd.load_constant(plan, PLAN.optimizer)
-    # A copy for each optimizer: a constant, it leaves no choice to be made for each weight.
-    if optimizer == MOMENTUM:
-        _update_all(MOMENTUM, plan, factor, weights, state, scratch, touched, count, active, pace)
-    elif optimizer == RMSPROP:
-        _update_all(RMSPROP, plan, factor, weights, state, scratch, touched, count, active, pace)
-    elif optimizer == ADAGRAD:
-        _update_all(ADAGRAD, plan, factor, weights, state, scratch, touched, count, active, pace)
-    elif optimizer == ADAM:
-        _update_all(ADAM, plan, factor, weights, state, scratch, touched, count, active, pace)
-    else:
-        _update_all(SGD, plan, factor, weights, state, scratch, touched, count, active, pace)
+    _update_all(optimizer, plan, factor, weights, state, scratch, touched, count, active, pace)
 
 
 @inlined
@@ -99,7 +65,7 @@ def _decay(plan, weights, touched, count, active, keep):
     used = count_decaying(plan, layer_fact(plan, 0, PLAN_LAYER.width), active)
     for r in range(count):
         scale_weights(weights, simd.load_one(touched.place, r), used, keep)
-    for number in range(simd.load_constant(plan, PLAN.moves)):
+    for number in range(simd.load_constant(plan, PLAN.update_count)):
         move = UPDATES + len(PLAN_UPDATE) * number
         biases = simd.load_constant(plan, move + PLAN_UPDATE.biases)
         rows = simd.load_constant(plan, move + PLAN_UPDATE.rows)
@@ -137,7 +103,7 @@ def scale_weights(weights, start, size, factor):
 
 
 @inlined
-def _update_all(optimizer, plan, factor, weights, state, scratch, touched, count, active, rate):
+def _update_with(optimizer, plan, factor, weights, state, scratch, touched, count, active, rate):
     """One step of ``optimizer``, column by column, so that deltas stay in a register."""
     vector = layer_fact(plan, 0, PLAN_LAYER.delta)
     width = layer_fact(plan, 0, PLAN_LAYER.width)
@@ -147,7 +113,7 @@ def _update_all(optimizer, plan, factor, weights, state, scratch, touched, count
             g = simd.multiply_exact(simd.broadcast(touched.share, r), delta)
             at = simd.load_one(touched.place, r) + j
             _step(optimizer, plan, factor, weights, at, state, g, rate)
-    for number in range(simd.load_constant(plan, PLAN.moves)):
+    for number in range(simd.load_constant(plan, PLAN.update_count)):
         move = UPDATES + len(PLAN_UPDATE) * number
         start = simd.load_constant(plan, move + PLAN_UPDATE.weights)
         rows = simd.load_constant(plan, move + PLAN_UPDATE.rows)
@@ -208,62 +174,26 @@ def update_row(plan, factor, weights, at, state, scratch, x, vector, width, rate
 
 
 @inlined
-def _gradient_scale(optimizer, factor):
-    """What gradients are multiplied with so that a square is what comes to the running one."""
-    if optimizer in (RMSPROP, ADAM):
-        return math.sqrt(1.0 - simd.load_constant(factor, FACTORS.second_momentum))
-    return 1.0
-
-
-@inlined
 def _scaled_gradient(optimizer, factor, scratch, at):
-    """Deltas, or gradients, multiplied with `_gradient_scale`: once, and not again for each
-    weight.
-    """
-    vector = simd.load(scratch, at)
-    if optimizer in (RMSPROP, ADAM):
-        root = simd.splat(scratch.dtype.type(_gradient_scale(optimizer, factor)))
-        return simd.multiply_exact(root, vector)
-    return vector
+    """Deltas, or gradients, times the optimizer's gradient scale: once, not for each weight."""
+    scale = simd.splat(scratch.dtype.type(gradient_scale(optimizer, factor)))
+    return simd.multiply_exact(scale, simd.load(scratch, at))
 
 
 @inlined
 def _step(optimizer, plan, factor, weights, at, state, g, rate):
-    """One optimizer step on the weights from ``at`` on, whose gradient is ``g`` over `_gradient_scale`.
+    """One optimizer step on the weights from ``at`` on, whose scaled gradient is ``g``.
 
-    In float32 the root may be an estimate: what it is wrong by, a 16,000th of the step, is far less
-    than what a sample's gradient says at random.
+    In float32 the reciprocal root may be an estimate: its error, 1/16,000 of the step, is far below
+    the noise of a sample's gradient.
     """
-    number = weights.dtype.type
-    first = at - simd.load_constant(plan, PLAN.start) + simd.load_constant(plan, PLAN.state)
-    second = first + simd.load_constant(plan, PLAN.size)
-    root = _gradient_scale(optimizer, factor)
-    epsilon = simd.splat(number(simd.load_constant(factor, FACTORS.epsilon) ** 2))
-    beta = simd.splat(number(simd.load_constant(factor, FACTORS.momentum)))
-    rest = simd.splat(number((1.0 - simd.load_constant(factor, FACTORS.momentum)) / root))
-    beta2 = simd.splat(number(simd.load_constant(factor, FACTORS.second_momentum)))
-    move = g
-    pace = -rate
-    if optimizer == MOMENTUM:
-        move = simd.multiply_add(beta, simd.load(state, first), g)
-        simd.store(state, first, move)
-    elif optimizer == RMSPROP:
-        v = simd.multiply_add(g, g, simd.multiply(beta2, simd.load(state, first)))
-        simd.store(state, first, v)
-        move = simd.multiply(g, simd.reciprocal_sqrt(simd.add(v, epsilon)))
-        pace = -rate / root
-    elif optimizer == ADAGRAD:
-        v = simd.multiply_add(g, g, simd.load(state, first))
-        simd.store(state, first, v)
-        move = simd.multiply(g, simd.reciprocal_sqrt(simd.add(v, epsilon)))
-    elif optimizer == ADAM:
-        m = simd.multiply_add(rest, g, simd.multiply(beta, simd.load(state, first)))
-        simd.store(state, first, m)
-        v = simd.multiply_add(g, g, simd.multiply(beta2, simd.load(state, second)))
-        simd.store(state, second, v)
-        move = simd.multiply(m, simd.reciprocal_sqrt(simd.add(v, epsilon)))
-    w = simd.load(weights, at)
-    simd.store(weights, at, simd.multiply_add(simd.splat(number(pace)), move, w))
+    place = at - simd.load_constant(plan, PLAN.start) + simd.load_constant(plan, PLAN.state)
+    size = simd.load_constant(plan, PLAN.size)
+    step(optimizer, factor, weights, at, state, place, size, g, rate)
+
+
+# Specialized, so that no choice of optimizer is left to be made for each weight.
+_update_all = specialize(_update_with, len(OPTIMIZERS))
 
 
 @inlined
@@ -281,13 +211,13 @@ def apply_gradient(plan, factor, weights, state, scratch, touched, count, active
 @inlined
 def _accumulate(plan, state, scratch, touched, count, active):
     """Add a sample's gradient, which is inputs times deltas, to the batch's."""
-    shift = simd.load_constant(plan, PLAN.sums) - simd.load_constant(plan, PLAN.start)
+    shift = simd.load_constant(plan, PLAN.gradient_sums) - simd.load_constant(plan, PLAN.start)
     vector = layer_fact(plan, 0, PLAN_LAYER.delta)
     width = layer_fact(plan, 0, PLAN_LAYER.width)
     for r in range(count):
         at = simd.load_one(touched.place, r) + shift
         _accumulate_row(state, at, scratch, simd.load_one(touched.share, r), vector, width)
-    for number in range(simd.load_constant(plan, PLAN.moves)):
+    for number in range(simd.load_constant(plan, PLAN.update_count)):
         column = UPDATES + len(PLAN_UPDATE) * number
         at = simd.load_constant(plan, column + PLAN_UPDATE.weights) + shift
         rows = simd.load_constant(plan, column + PLAN_UPDATE.rows)
@@ -310,14 +240,15 @@ def _accumulate_row(state, at, scratch, x, vector, width):
 
 
 @inlined
-def _update_batch(plan, factor, weights, state, scratch, active, step):
+def _update_batch(plan, factor, weights, state, scratch, active, taken):
     """Move every row that had a gradient in the batch by the mean, and begin another batch."""
-    rate = scheduled_rate(plan, factor, step)
-    pace = rate * bias_correction(plan, factor, step)
+    rate = _learning_rate(plan, factor, taken)
+    optimizer = simd.load_constant(plan, PLAN.optimizer)
+    pace = rate * correct_rate(optimizer, factor, taken)
     decayed = 1.0 - rate * simd.load_constant(factor, FACTORS.weight_decay)
     share = 1.0 / simd.load_constant(plan, PLAN.batch_size)
-    vector = simd.load_constant(plan, PLAN.row)
-    moves = simd.load_constant(plan, PLAN.moves)
+    vector = simd.load_constant(plan, PLAN.row_buffer)
+    moves = simd.load_constant(plan, PLAN.update_count)
     end = simd.load_constant(plan, PLAN.start) + simd.load_constant(plan, PLAN.size)
     for number in range(moves + 1):
         # The last one stands for the rows of knots and values: most had no part in the batch.
@@ -346,7 +277,9 @@ def _update_batch(plan, factor, weights, state, scratch, active, step):
 @inlined
 def _take_row(plan, state, at, scratch, vector, width):
     """Move a row of the batch's gradient to working memory; whether there was any."""
-    summed = at - simd.load_constant(plan, PLAN.start) + simd.load_constant(plan, PLAN.sums)
+    summed = (
+        at - simd.load_constant(plan, PLAN.start) + simd.load_constant(plan, PLAN.gradient_sums)
+    )
     found = False
     for j in range(width):
         g = simd.load_one(state, summed + j)

@@ -12,11 +12,12 @@ from dataclasses import replace
 from typing import NamedTuple, final
 
 from streamnet.errors import ConfigurationError
+from streamnet.networks.optimizers import OPTIMIZERS as REGISTRY
 from streamnet.networks.parameters import Member
 from streamnet.networks.topology import Capacity, estimate_cost
 from streamnet.randomness import derive_key
 from streamnet.selection.decisions import Replacement
-from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.candidate import OPTIMIZERS, CandidateSettings
 from streamnet.validation import check_integer, check_number
 
 __all__ = ("CandidateStats", "Evolution")
@@ -24,7 +25,7 @@ __all__ = ("CandidateStats", "Evolution")
 _PARENTS = 4  # of how many of the best a child is taken
 _ATTEMPTS = 8  # to find a child that the budget allows
 _REHEARSALS = (0, 1, 2, 4, 8, 16)
-_OPTIMIZERS = ("sgd", "rmsprop", "adagrad", "adam")
+_SEARCHED = tuple(name for name in OPTIMIZERS if REGISTRY[name].searched)
 _WIDTHS = (16, 32, 64, 128, 256)
 _KNOTS = (0, 5, 9, 17)
 _CLASS_WEIGHTS = (0.0, 0.5, 1.0)
@@ -182,8 +183,9 @@ class Evolution:
             width = _WIDTHS[draw.below(len(_WIDTHS))]
             settings = replace(settings, hidden=(width, *settings.hidden[1:]))
         elif change == 1:
-            other = _OPTIMIZERS[draw.below(len(_OPTIMIZERS))]
-            factor = _SCALES[other] / _SCALES[settings.optimizer]
+            other = _SEARCHED[draw.below(len(_SEARCHED))]
+            before, after = REGISTRY[settings.optimizer], REGISTRY[other]
+            factor = after.reference_rate / before.reference_rate
             settings = _scale_rate(replace(settings, optimizer=other), factor)
         elif change == 2 and self._lags:
             settings = replace(settings, lags=not settings.lags)
@@ -211,7 +213,6 @@ class Evolution:
 
 
 _EVOLUTION = 0x45564F  # keeps these random numbers apart from others of the same seed
-_SCALES = {"sgd": 0.05, "momentum": 0.01, "rmsprop": 0.005, "adagrad": 0.1, "adam": 0.003}
 
 
 def _scale_rate(settings: CandidateSettings, factor: float) -> CandidateSettings:

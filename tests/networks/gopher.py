@@ -21,7 +21,7 @@ Matrix = list[list[float]]
 
 def golden() -> dict[str, Any]:
     """The numbers that gopher-neural wrote."""
-    path = Path(__file__).parent / "networks" / "golden" / "gopher-8-16-1.json"
+    path = Path(__file__).parent / "golden" / "gopher-8-16-1.json"
     return dict(json.loads(path.read_text()))
 
 

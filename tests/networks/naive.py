@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamnet.networks.parameters import Weights
@@ -16,7 +16,7 @@ MASK = (1 << 64) - 1
 
 
 def mix(key: int, part: int) -> int:
-    """SplitMix64's finaliser over key and part."""
+    """SplitMix64's finalizer over key and part."""
     z = key ^ ((part + 0x9E3779B97F4A7C15) & MASK)
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
@@ -25,25 +25,72 @@ def mix(key: int, part: int) -> int:
     return z ^ (z >> 32)
 
 
-def activation(name: str, x: float) -> float:
-    if name == "logistic":
-        return 1.0 / (1.0 + math.exp(-x))
-    if name == "tanh":
-        return math.tanh(x)
-    if name == "relu":
-        return max(0.0, x)
-    return x
+ACTIVATIONS: dict[str, Callable[[float], float]] = {
+    "identity": lambda x: x,
+    "logistic": lambda x: 1.0 / (1.0 + math.exp(-x)),
+    "relu": lambda x: max(0.0, x),
+    "tanh": math.tanh,
+}
+SLOPES: dict[str, Callable[[float], float]] = {  # from an activation's value
+    "identity": lambda y: 1.0,
+    "logistic": lambda y: y * (1.0 - y),
+    "relu": lambda y: 1.0 if y > 0 else 0.0,
+    "tanh": lambda y: 1.0 - y * y,
+}
+# The derivative by an output, from output minus target and Huber's delta.
+LOSSES: dict[str, Callable[[float, float], float]] = {
+    "cross_entropy": lambda error, delta: error,
+    "squared": lambda error, delta: error,
+    "absolute": lambda error, delta: math.copysign(1.0, error) if error else 0.0,
+    "huber": lambda error, delta: max(-delta, min(delta, error)),
+}
+# The learning rate after so many steps.
+SCHEDULES: dict[str, Callable[[CandidateSettings, int], float]] = {
+    "constant": lambda s, steps: s.learning_rate,
+    "step": lambda s, steps: s.learning_rate * s.decay ** (steps // s.decay_steps),
+    "inverse": lambda s, steps: s.learning_rate / (1.0 + s.decay * steps),
+    "linear": lambda s, steps: max(s.learning_rate - s.decay * (steps // s.decay_steps), 0.0),
+}
 
 
-def slope(name: str, y: float) -> float:
-    """Derivative of an activation, from its value."""
-    if name == "logistic":
-        return y * (1.0 - y)
-    if name == "tanh":
-        return 1.0 - y * y
-    if name == "relu":
-        return 1.0 if y > 0 else 0.0
-    return 1.0
+def sgd(settings: CandidateSettings, state: list[float], g: float, steps: int) -> float:
+    return g
+
+
+def momentum(settings: CandidateSettings, state: list[float], g: float, steps: int) -> float:
+    state[0] = settings.momentum * state[0] + g
+    return state[0]
+
+
+def rmsprop(settings: CandidateSettings, state: list[float], g: float, steps: int) -> float:
+    beta = settings.second_momentum
+    state[0] = beta * state[0] + (1.0 - beta) * g * g
+    return g / math.sqrt(state[0] + settings.epsilon**2)
+
+
+def adagrad(settings: CandidateSettings, state: list[float], g: float, steps: int) -> float:
+    state[0] += g * g
+    return g / math.sqrt(state[0] + settings.epsilon**2)
+
+
+def adam(settings: CandidateSettings, state: list[float], g: float, steps: int) -> float:
+    beta, beta2 = settings.momentum, settings.second_momentum
+    state[0] = beta * state[0] + (1.0 - beta) * g
+    state[1] = beta2 * state[1] + (1.0 - beta2) * g * g
+    # epsilon comes in before the correction of the second average, as the paper allows
+    root = math.sqrt(state[1] + settings.epsilon**2)
+    first = state[0] / (1.0 - beta ** (steps + 1))
+    return first * math.sqrt(1.0 - beta2 ** (steps + 1)) / root
+
+
+# What the learning rate is multiplied with, for one weight.
+OPTIMIZERS = {
+    "sgd": sgd,
+    "momentum": momentum,
+    "rmsprop": rmsprop,
+    "adagrad": adagrad,
+    "adam": adam,
+}
 
 
 class Network:
@@ -65,8 +112,7 @@ class Network:
             self.layers.append([weights["output_bias"].tolist()[0], *turned])
         self.names = [*settings.activations, settings.output_for(task)]
         self.steps = 0
-        self.first: dict[Any, float] = {}
-        self.second: dict[Any, float] = {}
+        self.states: dict[Any, list[float]] = {}
 
     def hats(self, dense: list[float], splined: Sequence[int]) -> list[tuple[int, float]]:
         """The knots that each of these inputs lies between, and how near it is to each."""
@@ -106,7 +152,7 @@ class Network:
                 powers = [math.exp(x - top) for x in out]
                 out = [p / sum(powers) for p in powers]
             else:
-                out = [activation(self.names[depth], x) for x in out]
+                out = [ACTIVATIONS[self.names[depth]](x) for x in out]
             values.append(out)
         return values
 
@@ -135,7 +181,7 @@ class Network:
             below = []
             for i, value in enumerate(values[depth]):
                 total = sum(d * self.layers[depth][i + 1][j] for j, d in enumerate(deltas[0]))
-                below.append(total * slope(self.names[depth - 1], value))
+                below.append(total * SLOPES[self.names[depth - 1]](value))
             deltas.insert(0, below)
         gradients: dict[Any, float] = {}
         for depth, delta in enumerate(deltas):
@@ -152,7 +198,7 @@ class Network:
         norm = math.sqrt(sum(g * g for g in gradients.values()))
         if settings.clip and norm > settings.clip:
             gradients = {key: g * settings.clip / norm for key, g in gradients.items()}
-        rate = self._rate()
+        rate = SCHEDULES[settings.schedule](settings, self.steps)
         for key, g in gradients.items():
             self._step(key, g, rate)
         self.steps += 1
@@ -166,23 +212,11 @@ class Network:
         loss = self.settings.loss_for(self.task)
         delta = []
         for y, error in zip(output, self.errors(output, label, goal), strict=True):
-            if loss == "absolute":
-                error = math.copysign(1.0, error) if error else 0.0
-            elif loss == "huber":
-                error = max(-self.settings.huber_delta, min(self.settings.huber_delta, error))
-            delta.append(error if loss == "cross_entropy" else error * slope(self.names[-1], y))
+            derivative = LOSSES[loss](error, self.settings.huber_delta)
+            if loss != "cross_entropy":  # by whose derivative the slope is divided
+                derivative *= SLOPES[self.names[-1]](y)
+            delta.append(derivative)
         return delta
-
-    def _rate(self) -> float:
-        settings = self.settings
-        rate = settings.learning_rate
-        if settings.schedule == "step":
-            rate *= settings.decay ** (self.steps // settings.decay_steps)
-        elif settings.schedule == "inverse":
-            rate /= 1.0 + settings.decay * self.steps
-        elif settings.schedule == "linear":
-            rate = max(rate - settings.decay * (self.steps // settings.decay_steps), 0.0)
-        return rate
 
     def _step(self, key: Any, g: float, rate: float) -> None:
         settings = self.settings
@@ -192,22 +226,6 @@ class Network:
         w = matrix[row][unit]
         if layer in tables or row > 0:
             w *= 1.0 - rate * settings.weight_decay
-        move = g
-        beta, beta2 = settings.momentum, settings.second_momentum
-        if settings.optimizer == "momentum":
-            move = self.first[key] = beta * self.first.get(key, 0.0) + g
-        elif settings.optimizer == "rmsprop":
-            self.second[key] = beta2 * self.second.get(key, 0.0) + (1.0 - beta2) * g * g
-            move = g / math.sqrt(self.second[key] + settings.epsilon**2)
-        elif settings.optimizer == "adagrad":
-            self.second[key] = self.second.get(key, 0.0) + g * g
-            move = g / math.sqrt(self.second[key] + settings.epsilon**2)
-        elif settings.optimizer == "adam":
-            self.first[key] = beta * self.first.get(key, 0.0) + (1.0 - beta) * g
-            self.second[key] = beta2 * self.second.get(key, 0.0) + (1.0 - beta2) * g * g
-            t = self.steps + 1
-            first = self.first[key] / (1.0 - beta**t)
-            # epsilon comes in before the correction of the second average, as the paper allows
-            root = math.sqrt(self.second[key] + settings.epsilon**2)
-            move = first * math.sqrt(1.0 - beta2**t) / root
+        state = self.states.setdefault(key, [0.0, 0.0])
+        move = OPTIMIZERS[settings.optimizer](settings, state, g, self.steps)
         matrix[row][unit] = w - rate * move
