@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from streamnet.modelfiles import Model
-from tests.networks import gopher
 from tests.cli.invocation import Cli
+from tests.networks import gopher
 
 
 def before() -> Path:
