@@ -13,22 +13,22 @@ __all__ = ("SCHEDULES", "SCHEDULE_CODES", "scheduled_rate")
 
 
 @inlined
-def _constant(rate: float, decay: float, decay_steps: float, taken: Any) -> float:
+def _constant(rate: float, decay: float, decay_steps: float, taken: Any) -> Any:
     return rate
 
 
 @inlined
-def _step(rate: float, decay: float, decay_steps: float, taken: Any) -> float:
+def _step(rate: float, decay: float, decay_steps: float, taken: Any) -> Any:
     return rate * decay ** (taken // int(decay_steps))
 
 
 @inlined
-def _inverse(rate: float, decay: float, decay_steps: float, taken: Any) -> float:
+def _inverse(rate: float, decay: float, decay_steps: float, taken: Any) -> Any:
     return rate / (1.0 + decay * taken)
 
 
 @inlined
-def _linear(rate: float, decay: float, decay_steps: float, taken: Any) -> float:
+def _linear(rate: float, decay: float, decay_steps: float, taken: Any) -> Any:
     return max(rate - decay * (taken // int(decay_steps)), 0.0)
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamnet.networks.parameters import build_layout, plan_candidate
-from streamnet.networks.topology import PLAN, Capacity
+from streamnet.networks.plan import PLAN
+from streamnet.networks.topology import Capacity
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
 

@@ -62,8 +62,9 @@ def test_an_optimizer_uses_each_of_its_states_and_no_more(optimizer: str) -> Non
         [CandidateSettings(hidden=(16,), optimizer=optimizer)] * 2, task=Task.REGRESSION
     )
     x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    goal = x[:, 0].astype(np.float64)
     nothing = np.zeros((50, 1), np.int32), np.zeros((50, 1), np.float32), np.zeros(50, np.int32)
-    block = population.prepare(0, Inputs(x, *nothing, 0), np.zeros(50, np.int32), x[:, 0], 1)
+    block = population.prepare(0, Inputs(x, *nothing, 0), np.zeros(50, np.int32), goal, 1)
     population.healthy[1] = 0  # whoever writes beyond the states of the first is seen in these
     population.run(0, np.ones(50, np.int32), block)
     learned, idle = (population.layout.places(slot)[1] for slot in (0, 1))
