@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from streamnet.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from streamnet.datasets import Sample, Set, kfold, split
     from streamnet.engine import Engine
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from streamnet.samples import Kind, Task
     from streamnet.sources import IterableSource, open_files
 
-    __version__: str
 
 __all__ = (
     "AutoEncoder",
@@ -44,6 +45,7 @@ __all__ = (
     "Set",
     "State",
     "Task",
+    "__version__",
     "kfold",
     "open_files",
     "replay",
@@ -80,8 +82,6 @@ _HOMES = {
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
-        if name == "__version__":
-            return import_module("importlib.metadata").version("streamnet")
         if name not in _HOMES:
             raise AttributeError(f"module 'streamnet' has no attribute {name!r}")
         return getattr(import_module(_HOMES[name]), name)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from inspect import signature
@@ -17,6 +20,14 @@ import streamnet
 REPOSITORY = Path(__file__).parent.parent
 MODULES = sorted((REPOSITORY / "streamnet").rglob("*.py"))
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def is_marker(path: Path) -> bool:
+    """Whether a package has nothing but a docstring."""
+    return path.name == "__init__.py" and len(ast.parse(path.read_text()).body) == 1
+
+
+NAMING = [path for path in MODULES if not is_marker(path)]
 
 
 def name_of(path: Path) -> str:
@@ -100,19 +111,19 @@ def opens(nodes: list[ast.stmt]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", NAMING, ids=name_of)
 def test_all_names_exactly_what_is_public(path: Path) -> None:
     found = faults(path.read_text(), only_reexports=path.name == "__init__.py")
     assert not found, "; ".join(found)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", NAMING, ids=name_of)
 def test_every_public_name_can_be_had(path: Path) -> None:
     module = importlib.import_module(name_of(path))
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
-@pytest.mark.parametrize("name", sorted({*streamnet.__all__} - {"Kind", "Task"}))
+@pytest.mark.parametrize("name", sorted({*streamnet.__all__} - {"Kind", "Task", "__version__"}))
 def test_help_on_a_public_name_explains_every_argument(name: str) -> None:
     public = getattr(streamnet, name)
     explained = re.findall(r"^ +(\w+): |`(\w+)`", public.__doc__, re.MULTILINE)
@@ -163,6 +174,26 @@ def test_private_names_constants_and_imports_need_not_be_public() -> None:
     assert faults(source) == []
 
 
-def test_the_package_tells_its_version() -> None:
+def test_the_version_is_that_of_the_distribution() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert streamnet.__version__ == project["version"]
+
+
+def test_a_foreign_distribution_with_the_name_of_the_package_is_not_mistaken_for_ours(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "streamnet-99.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: streamnet\nVersion: 99.0\n")
+    program = (
+        "import sys; from importlib.metadata import version; import streamnet; "
+        "from streamnet.modelfiles.document import build_document; "
+        "d = build_document(encoder={'settings': {'task': None}, 'labels': []}, networks=[], "
+        "ensemble=None, dtype='float32', about={}); "
+        "print(version('streamnet'), streamnet.__version__, d['streamnet'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert printed == ["99.0", streamnet.__version__, streamnet.__version__]

@@ -51,9 +51,9 @@ def _unwrap(text: str | None) -> str:
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    from streamnet.version import __version__
 
-    return version("streamnet")
+    return __version__
 
 
 app = App(

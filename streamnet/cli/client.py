@@ -262,14 +262,13 @@ def download(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON) 
 
 def _check_format(path: Path) -> str:
     """The format of a model file, by its suffix: known before a daemon is asked."""
-    from streamnet.client.requests import FORMATS
     from streamnet.errors import ConfigurationError
+    from streamnet.modelfiles.formats import SUFFIXES
 
-    suffix = path.suffix.removeprefix(".")
-    if suffix not in FORMATS:
-        rule = f"must end in {' or '.join(f'.{name}' for name in FORMATS)}"
+    if path.suffix not in SUFFIXES:
+        rule = f"must end in {' or '.join(SUFFIXES)}"
         raise ConfigurationError(f"{path} ends in {path.suffix!r}, but {rule}")
-    return suffix
+    return path.suffix.removeprefix(".")
 
 
 def _check_writable(to: Path) -> None:

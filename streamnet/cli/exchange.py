@@ -27,8 +27,12 @@ def export_model(
     """
     from streamnet.durability.output_paths import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
+    from streamnet.modelfiles.formats import FORMATS
 
-    check_output_paths([OutputPath("to", to, (".json",), replaced=True)], {str(model): "the model"})
+    check_output_paths(
+        [OutputPath("to", to, (FORMATS["gopher"].suffix,), replaced=True)],
+        {str(model): "the model"},
+    )
     Model.load(model).export(to)
     return 0
 
@@ -59,7 +63,7 @@ def import_model(
     """
     from streamnet.durability.output_paths import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
-    from streamnet.modelfiles.files import SUFFIXES
+    from streamnet.modelfiles.formats import SUFFIXES
 
     check_output_paths(
         [OutputPath("model", model, tuple(SUFFIXES), replaced=True)],

@@ -167,10 +167,11 @@ def train(
     from streamnet.durability.output_paths import OutputPath, check_output_paths
     from streamnet.engine import Engine
     from streamnet.errors import ConfigurationError
+    from streamnet.modelfiles.formats import SUFFIXES
 
     if not files:
         raise ConfigurationError("no file is given, but there must be one to learn from")
-    outputs = [("model", model, (".safetensors", ".json")), ("report", report, (".json",))]
+    outputs = [("model", model, tuple(SUFFIXES)), ("report", report, (".json",))]
     check_output_paths(
         [OutputPath(name, path, suffixes) for name, path, suffixes in outputs if path is not None],
         dict.fromkeys(files, "a file to learn from"),

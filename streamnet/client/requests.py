@@ -16,9 +16,9 @@ import msgspec
 from streamnet.client import schemas
 from streamnet.client.schemas import Answers, LabelsReply
 from streamnet.errors import ConfigurationError, RefusedError
+from streamnet.modelfiles.formats import SUFFIXES
 
 __all__ = (
-    "FORMATS",
     "LineStream",
     "Request",
     "SplitRequest",
@@ -171,8 +171,6 @@ AnswerT = TypeVar("AnswerT")
 _RETRY_STATUSES = frozenset({429, 503})
 _ENCODER = msgspec.json.Encoder()
 _JSON = "application/json"
-FORMATS = {"safetensors": "application/octet-stream", "json": _JSON}
-"""Of model files: by the suffix, what a request says of it."""
 
 
 def models() -> Request[list[schemas.ModelLine]]:
@@ -193,10 +191,16 @@ def upload(
     settings: Mapping[str, Any] | None = None,
 ) -> Request[schemas.Status]:
     """Make a model that goes on with a model file, in the format safetensors or json."""
-    headers = {"Content-Type": FORMATS.get(suffix, suffix)}
+    headers = {"Content-Type": _get_media_type(suffix)}
     params = {"settings": _ENCODER.encode(dict(settings or {})).decode()}
     path = _path(name, "model")
     return Request("PUT", path, schemas.Status, file, headers, params, idempotent=False)
+
+
+def _get_media_type(suffix: str) -> str:
+    """Return the media type of a model file; the daemon refuses an unknown suffix."""
+    one = SUFFIXES.get(f".{suffix}")
+    return suffix if one is None else one.media_type
 
 
 def delete(name: str) -> Request[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from streamnet.metrics import Evaluation, RegressionEvaluation
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Task
+from streamnet.version import __version__
 
 __all__ = ("AnyEvaluation", "build_report", "evaluate_baselines", "evaluate_model")
 
@@ -72,7 +72,7 @@ def build_report(
     """
     settings, winners = contest.settings, contest.winners
     return {
-        "streamnet": version("streamnet"),
+        "streamnet": __version__,
         "task": str(contest.task),
         "target": parts.training.schema.target,
         "protocol": settings.protocol,

@@ -19,11 +19,13 @@ import numpy as np
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features.columns.category import escape_surrogates
 from streamnet.modelfiles import json_format
-from streamnet.modelfiles.document import Document
+from streamnet.modelfiles.conversion import build_model_parts, to_network
+from streamnet.modelfiles.document import Document, build_document
+from streamnet.networks.frozen_population import Network
 from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.settings.candidate import MAX_LAYERS, CandidateSettings
 
-__all__ = ("decode", "encode", "parse", "recognizes")
+__all__ = ("decode", "decode_network", "encode", "encode_network", "recognizes")
 
 LARGEST_WEIGHT = float(np.finfo(np.float64).max)
 MAX_OUTPUTS = 1000
@@ -31,9 +33,34 @@ MAX_INPUTS = 1 << 20
 Matrix = list[list[float]]
 
 
-def recognizes(document: Document) -> bool:
-    """Whether a JSON object looks like one of these files."""
-    return "Weights" in _find_network(document)
+def recognizes(data: bytes) -> bool:
+    """Whether a file looks like a network of gopher-neural."""
+    return data[:1] == b"{" and b'"Weights"' in data
+
+
+def encode(document: Document) -> bytes:
+    """Encode a model document.
+
+    Raises:
+        ConfigurationError: If gopher-neural cannot compute the same; the message says why.
+    """
+    networks = [
+        Network(CandidateSettings.from_dict(part["settings"]), part["weights"])
+        for part in document["networks"].values()
+    ]
+    return encode_network(
+        to_network(networks, document["encoder"], document["ensemble"], document["about"])
+    )
+
+
+def decode(data: bytes, where: str) -> Document:
+    """Decode a file to a model document; the inputs are called f0, f1, ...
+
+    Raises:
+        ModelFileError: If the file is invalid; the message names the place in it.
+    """
+    parts = build_model_parts(decode_network(data, where), None)
+    return build_document(ensemble=None, **parts)
 
 
 def _find_network(document: Document) -> Mapping[str, Any]:
@@ -41,12 +68,11 @@ def _find_network(document: Document) -> Mapping[str, Any]:
     return inner if isinstance(inner, dict) else document
 
 
-def encode(network: NeuralNetwork) -> bytes:
-    """The file of a network, each number in the shortest form that gives the same float64.
+def encode_network(network: NeuralNetwork) -> bytes:
+    """Encode a network; each number has the shortest form that gives the same float64.
 
     Raises:
-        ConfigurationError: If gopher-neural has nothing that calculates the same; the message says
-            why.
+        ConfigurationError: If gopher-neural cannot compute the same; the message says why.
     """
     settings = network.settings
     reasons = []
@@ -68,28 +94,20 @@ def encode(network: NeuralNetwork) -> bytes:
     return json.dumps(dump, allow_nan=False, separators=(",", ":")).encode()
 
 
-def parse(data: bytes, where: str) -> Document:
-    """The JSON object that a file is to hold.
+def decode_network(data: bytes, where: str, *, learning_rate: float = 0.05) -> NeuralNetwork:
+    """Decode a network; outputs without a label are called by their number.
 
     Raises:
-        ModelFileError: If it holds something else.
+        ConfigurationError: If the learning rate is not above 0.
+        ModelFileError: If the file is invalid; the message names the place in it.
     """
     try:
-        return json_format.decode(data, where)
+        document = json_format.decode(data, where)
     except ModelFileError as error:
         raise ModelFileError(
             f"{where} is damaged or no JSON file of gopher-neural, go-neural or gopher-learn"
         ) from error
-
-
-def decode(document: Document, where: str, *, learning_rate: float = 0.05) -> NeuralNetwork:
-    """The network that a file holds; outputs that have no label are called by their number.
-
-    Raises:
-        ConfigurationError: If the learning rate is not above 0.
-        ModelFileError: Naming the file, the place in it, and what is wrong.
-    """
-    if not recognizes(document):
+    if "Weights" not in _find_network(document):
         raise ModelFileError(f"{where} has no Weights, so it is no network of gopher-neural")
     dump = _find_network(document)
     enters = dump.get("Enters")
@@ -136,7 +154,7 @@ def _check_row(row: Any, inputs: int, place: str) -> None:
 
 
 def _labels(given: Any, outputs: int, where: str) -> tuple[str, ...]:
-    """A label for each output; one output needs none."""
+    """Return a label for each output; a single output needs none."""
     if given is not None and not isinstance(given, dict):
         raise ModelFileError(f"{where}: OutLabels is {_shorten(given)}, but must be an object")
     numbers = {str(number): number for number in range(outputs)}
@@ -164,6 +182,6 @@ def _labels(given: Any, outputs: int, where: str) -> tuple[str, ...]:
 
 
 def _shorten(value: Any) -> str:
-    """A value as JSON, cut to what fits into a message."""
+    """Shorten a value for a message."""
     text = repr(value) if not isinstance(value, list | dict) else type(value).__name__
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -12,13 +12,20 @@ import numpy as np
 from streamnet.errors import ModelFileError
 from streamnet.modelfiles.document import Document
 
-__all__ = ("decode", "encode")
+__all__ = ("decode", "encode", "recognizes")
+
+_KEYS = (b'"checksum"', b'"format"', b'"version"')
+
+
+def recognizes(data: bytes) -> bool:
+    """Whether a file looks like a JSON document of streamnet."""
+    return data[:1] == b"{" and all(key in data for key in _KEYS)
 
 
 def encode(document: Document) -> bytes:
-    """JSON text; an array is its type, shape and numbers, each in full.
+    """Encode a document as JSON; arrays become their dtype, shape and values in full precision.
 
-    What JSON lacks is null for NaN, and for infinity, as the extremes of no numbers are, a text.
+    NaN becomes null, and infinity a string.
     """
     return (json.dumps(document, default=_encode_array, allow_nan=False, indent=1) + "\n").encode()
 
@@ -39,10 +46,10 @@ def _encode_float(number: float) -> float | str | None:
 
 
 def decode(data: bytes, where: str) -> Document:
-    """The document that ``data`` holds.
+    """Decode a document.
 
     Raises:
-        ModelFileError: If it is no JSON object, or an array contradicts itself.
+        ModelFileError: If it is no JSON object, or an array is inconsistent.
     """
     try:
         document = json.loads(data, object_pairs_hook=_decode_object, parse_constant=_refuse)

@@ -19,10 +19,16 @@ from streamnet.errors import (
     StreamnetError,
 )
 from streamnet.features.encoder import Encoder
-from streamnet.modelfiles import gopher_format
 from streamnet.modelfiles.conversion import build_model_parts, to_network
-from streamnet.modelfiles.document import Document, build_document, verify_document
-from streamnet.modelfiles.files import read_bytes, read_file, write_document, write_file
+from streamnet.modelfiles.document import (
+    Document,
+    build_document,
+    read_bytes,
+    read_document,
+    write_bytes,
+    write_document,
+)
+from streamnet.modelfiles.formats import FORMATS
 from streamnet.networks.frozen_population import FrozenPopulation, Network
 from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.networks.parameters import Weights
@@ -362,25 +368,36 @@ class Model:
         return Model.from_document, (self.document(),)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model, whole or not at all, in the format of the suffix: .safetensors, .json.
+        """Write the model atomically in the format of the suffix: .safetensors or .json.
 
-        When this returns the file is on the disk.
+        The file is on disk on return.
+
+        Args:
+            path: Path of the file.
 
         Raises:
-            ConfigurationError: If the suffix is another.
-            ModelFileError: If the file can't be written.
+            ConfigurationError: If no format has the suffix.
+            ModelFileError: If the file cannot be written.
         """
         write_document(path, self.document())
 
-    def export(self, path: str | os.PathLike[str]) -> None:
-        """Write the file that gopher-neural reads, whole or not at all; it is on the disk then.
+    def export(self, path: str | os.PathLike[str], format: str = "gopher") -> None:  # noqa: A002
+        """Write the model atomically in a format selected by name; it is on disk on return.
+
+        Args:
+            path: Path of the file.
+            format: Name of the format: "gopher" is the one that gopher-neural reads.
 
         Raises:
-            ConfigurationError: If gopher-neural has nothing that answers the same: the message says
-                why.
-            ModelFileError: If the file can't be written.
+            ConfigurationError: If there is no such format, or it cannot represent the model; the
+                message says why.
+            ModelFileError: If the file cannot be written.
         """
-        write_file(path, gopher_format.encode(self.neural_network()))
+        if format not in FORMATS:
+            raise ConfigurationError(
+                f"format is {format!r}, but must be one of {', '.join(FORMATS)}"
+            )
+        write_bytes(path, FORMATS[format].encode(self.document()))
 
     @classmethod
     def from_gopher(
@@ -393,43 +410,35 @@ class Model:
         """Read a file of gopher-neural, go-neural or gopher-learn.
 
         Args:
-            path: Of the file.
-            names: Of the inputs; None is f0, f1, ...
-            learning_rate: At which its network will go on learning.
+            path: Path of the file.
+            names: Names of the inputs; None uses f0, f1, ...
+            learning_rate: Learning rate of the network if it continues to learn.
 
         Raises:
-            ConfigurationError: If the names are not one for each input, or the rate is not above 0.
-            ModelFileError: If the file can't be read, or isn't one; the message says where.
+            ConfigurationError: If there is not one distinct name per input, or the learning rate is
+                not above 0.
+            ModelFileError: If the file cannot be read or is invalid; the message says where.
         """
-        document = gopher_format.parse(read_bytes(path), str(path))
-        return cls._from_gopher_document(document, str(path), names, learning_rate)
+        from streamnet.modelfiles.gopher_format import decode_network
+
+        network = decode_network(read_bytes(path), str(path), learning_rate=learning_rate)
+        return cls.of(network, names)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
-        """Read a model that `save` or gopher-neural wrote.
+        """Read a model that was saved, or exported in a loadable format.
 
-        What gopher-neural, go-neural or gopher-learn wrote is told by its content; its inputs are
-        called f0, f1, ...
+        Files of gopher-neural, go-neural and gopher-learn are recognized by their content; their
+        inputs are called f0, f1, ...
+
+        Args:
+            path: Path of the file.
 
         Raises:
-            ModelFileError: If the file can't be read, is foreign, damaged, or of another version.
+            ModelFileError: If the file cannot be read, is damaged, in another format or of another
+                version.
         """
-        document = read_file(path)
-        if gopher_format.recognizes(document):
-            return cls._from_gopher_document(document, str(path))
-        verify_document(document, str(path))
-        return cls.from_document(document, str(path))
-
-    @classmethod
-    def _from_gopher_document(
-        cls,
-        document: Document,
-        where: str,
-        names: Sequence[str] | None = None,
-        learning_rate: float = 0.05,
-    ) -> Model:
-        network = gopher_format.decode(document, where, learning_rate=learning_rate)
-        return cls.of(network, names)
+        return cls.from_document(read_document(path), str(path))
 
     @classmethod
     def from_document(cls, document: Document, where: str = "document") -> Model:

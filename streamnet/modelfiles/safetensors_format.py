@@ -15,12 +15,12 @@ from streamnet.durability.files import joined
 from streamnet.errors import ModelFileError
 from streamnet.modelfiles.document import PLAIN, Document
 
-__all__ = ("decode", "encode", "encode_parts")
+__all__ = ("decode", "encode", "encode_parts", "recognizes")
 
 _TENSOR = "tensor:"
 _KEY = "streamnet"
 _ALIGNMENT = 8
-# Types by what they are called in a file. It begins with the tensors of the last one.
+# Names of types in a file, which begins with the tensors of the last type.
 _TYPES = {
     np.dtype(code): name
     for code, name in (
@@ -41,20 +41,25 @@ _TYPES = {
 _ORDER = list(_TYPES)
 
 
+def recognizes(data: bytes) -> bool:
+    """Whether a file looks like safetensors: a length of 8 bytes, then a JSON object."""
+    return data[8:9] == b"{"
+
+
 def encode(document: Document) -> bytes:
-    """A safetensors file; a tensor's name is its path in the document, joined by slashes."""
+    """Encode a document; a tensor's name is its path in the document, joined by slashes."""
     return b"".join(encode_parts(document))
 
 
 def encode_parts(document: Document) -> list[bytes | memoryview]:
-    """What `encode` gives, in parts: large arrays as they are in the document, not copied.
+    """Encode a document in parts, without copying large arrays.
 
-    To the byte what the package safetensors writes, which takes several copies of all arrays. Where
-    a model is written at every turn of a stream, these are most of the work.
+    Gives the same bytes as the safetensors package, which copies all arrays several times. For a
+    run that writes a model every round, copying would be most of the work.
 
     Raises:
-        TypeError: If it holds anything but plain values and arrays of numbers.
-        ValueError: If a number among the plain values is not finite.
+        TypeError: If there is anything but plain values and arrays of numbers.
+        ValueError: If a plain number is not finite.
     """
     tensors: dict[str, NDArray[Any]] = {}
     plain = _extract_arrays(document, "", tensors)
@@ -76,12 +81,12 @@ def encode_parts(document: Document) -> list[bytes | memoryview]:
 
 
 def _sort_key(named: tuple[str, NDArray[Any]]) -> tuple[int, str]:
-    """Large numbers first, so that each lies where its type may lie in memory."""
+    """Sort large types first, so that every tensor is aligned."""
     return -_ORDER.index(named[1].dtype), named[0]
 
 
 def _extract_arrays(value: Any, path: str, tensors: dict[str, NDArray[Any]]) -> Any:
-    """The value with names of tensors where it had arrays; these are put into ``tensors``."""
+    """Replace arrays with references, and put them into ``tensors``."""
     if isinstance(value, np.ndarray):
         tensors[path] = _tensor(value)
         return _TENSOR + path
@@ -104,10 +109,10 @@ def _tensor(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def decode(data: bytes, where: str) -> Document:
-    """The document that ``data`` holds.
+    """Decode a document.
 
     Raises:
-        ModelFileError: If it is no safetensors file of ours.
+        ModelFileError: If it is damaged, or no safetensors file of streamnet.
     """
     try:
         size = int.from_bytes(data[:8], "little")

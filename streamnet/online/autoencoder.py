@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from threading import RLock
 from typing import Any, Self, cast, final
 
@@ -14,13 +13,19 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ConfigurationError, DataError, ModelFileError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.validation import check_part
-from streamnet.modelfiles.document import VERSION, Document, add_checksum
-from streamnet.modelfiles.files import read_document, write_document
+from streamnet.modelfiles.document import (
+    VERSION,
+    Document,
+    add_checksum,
+    read_document,
+    write_document,
+)
 from streamnet.online.interrupts import Broken, Uninterrupted
 from streamnet.samples import Block, Kind, Sample, Task
 from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike, to_rows
 from streamnet.sources.rows import RowReader
+from streamnet.version import __version__
 
 __all__ = ("AutoEncoder",)
 
@@ -248,7 +253,7 @@ class AutoEncoder:
             ModelFileError: If the file can't be written.
         """
         kinds = {name: str(kind) for name, kind in self._kinds.items()}
-        about = {"format": FORMAT, "version": VERSION, "streamnet": version("streamnet")}
+        about = {"format": FORMAT, "version": VERSION, "streamnet": __version__}
         write_document(path, add_checksum({**about, "kinds": kinds, **self.export_state()}))
 
     @classmethod

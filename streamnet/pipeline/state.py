@@ -9,7 +9,6 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
-from importlib.metadata import version
 from math import inf
 from pathlib import Path
 from time import monotonic, sleep
@@ -25,6 +24,7 @@ from streamnet.modelfiles import safetensors_format
 from streamnet.pipeline.champions import Champion
 from streamnet.pipeline.control_messages import Barrier
 from streamnet.pipeline.identity import describe_changes
+from streamnet.version import __version__
 
 __all__ = (
     "Cadence",
@@ -226,7 +226,7 @@ class State:
         self.identity = identity or {}
         self._files = files
         self._numerics = numerics()
-        self._release = version("streamnet")
+        self._release = __version__
         self._about: StateDict = {}
         self._clock = clock
         self._waiting: deque[EmittedModel] = deque()

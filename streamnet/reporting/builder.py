@@ -40,6 +40,7 @@ from streamnet.reporting.report import (
     Switch,
     error_to_score,
 )
+from streamnet.version import __version__
 
 __all__ = (
     "RunTimes",
@@ -90,7 +91,7 @@ def build_report(
     baselines = {name: tracks.pop(name) for name in _baseline_names(learner)}
     champion = serving.champion
     return Report(
-        streamnet=version("streamnet"),
+        streamnet=__version__,
         task=learner.task,
         target=target,
         samples=learned + rejected["total"],

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from streamnet.durability.output_paths import OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
-from streamnet.modelfiles.files import SUFFIXES
+from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.state import State
 from streamnet.samples import Block, Kind, Position, Schema

@@ -96,7 +96,7 @@ def test_if_the_model_can_not_be_written_the_report_still_is(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("streamnet.modelfiles.files.write_durably", fail)
+    monkeypatch.setattr("streamnet.modelfiles.document.write_durably", fail)
     path = write("good.csv", csv_text(rows(60)))
     outcome = cli.replay(path, "--model", "model.json", "--report", "report.json")
     assert outcome.code == 1

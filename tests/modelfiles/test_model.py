@@ -87,14 +87,16 @@ def test_the_json_file_can_be_read_by_anyone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("task", list(Task))
-def test_a_file_of_the_first_release_answers_as_it_did_then(task: Task, suffix: str) -> None:
+def test_a_file_of_format_version_1_predicts_as_it_did_when_it_was_written(
+    task: Task, suffix: str
+) -> None:
     expected = json.loads((GOLDEN / "answers.json").read_text())[str(task)]
     model = Model.load(GOLDEN / f"{task}.{suffix}")
     assert model.outputs(SAMPLES).tolist() == [pytest.approx(row, rel=1e-5) for row in expected]
     assert model.about["note"]["nested"][4] == "ü\ud800"
 
 
-def test_a_file_without_a_known_suffix_is_told_by_its_content(tmp_path: Path) -> None:
+def test_a_file_without_a_known_suffix_is_recognized_by_its_content(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         small().save(tmp_path / f"m.{suffix}")
         (tmp_path / f"m.{suffix}").rename(tmp_path / f"{suffix}.model")
@@ -196,7 +198,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(
 ) -> None:
     small().save(tmp_path / "m.json")
     size = (tmp_path / "m.json").stat().st_size
-    monkeypatch.setattr("streamnet.modelfiles.files._MAX_BYTES", size - 1)
+    monkeypatch.setattr("streamnet.modelfiles.document._MAX_BYTES", size - 1)
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
     with pytest.raises(ModelFileError, match=rf"m\.json has {size} bytes, but must have <= "):
         Model.load(tmp_path / "m.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -25,6 +24,7 @@ from streamnet.pipeline.pipeline import Pipeline, Result
 from streamnet.reporting.report import LeaderBoard, LeaderBoardRow, PipelineStatistics
 from streamnet.runs.replay import Replay
 from streamnet.samples import Task
+from streamnet.version import __version__
 
 __all__ = (
     "LiveView",
@@ -48,7 +48,7 @@ def headline(run: Replay) -> str:
     files = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     target = f", target {escape_text(source.target)}" if source.target else ""
     return (
-        f"streamnet {version('streamnet')} replays {files}{target}, "
+        f"streamnet {__version__} replays {files}{target}, "
         f"{format_count(len(run.candidates), 'candidate')}"
     )
 

@@ -20,7 +20,7 @@ from streamnet.daemon.predictions import Answer, Outcome, Predictions, Receipt
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import BusyError, ConfigurationError
 from streamnet.learning.learner import Learner
-from streamnet.modelfiles.files import SUFFIXES
+from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.pipeline.concurrency import Worker
 from streamnet.reporting.builder import build_leader_board, build_outcomes
 from streamnet.reporting.report import LeaderBoard
@@ -418,8 +418,7 @@ class HostedModel:
                 f"format is {suffix!r}, but must be one of {', '.join(SUFFIXES)}"
             )
         model = self._lifecycle.living().publication.newest().model
-        data: bytes = SUFFIXES[suffix].encode(model.document())
-        return data
+        return SUFFIXES[suffix].encode(model.document())
 
 
 def _slice_batches(count: int) -> list[slice]:

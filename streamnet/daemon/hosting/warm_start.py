@@ -10,7 +10,7 @@ import numpy as np
 from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.document import verify_document
-from streamnet.modelfiles.files import SUFFIXES
+from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import CONTRADICTIONS, Model
 from streamnet.runs.builder import encoder_arguments, search_arguments
 from streamnet.samples import are_compatible

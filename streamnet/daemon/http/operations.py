@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from importlib.metadata import version
 from time import perf_counter
 from typing import Any, NamedTuple, final
 from weakref import WeakKeyDictionary
@@ -40,6 +39,7 @@ from streamnet.daemon.http.responses import (
 from streamnet.daemon.predictions import MicroBatcher, compute_interval
 from streamnet.daemon.prometheus import Metrics
 from streamnet.errors import StreamnetError
+from streamnet.version import __version__
 
 __all__ = (
     "Endpoint",
@@ -291,7 +291,7 @@ def build_document(operations: Sequence[Operation]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "streamnet",
-            "version": version("streamnet"),
+            "version": __version__,
             "description": "Models that learn from streams and answer meanwhile.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -31,12 +31,13 @@ from streamnet.daemon.http.bodies import NDJSON, decode_body, read_body
 from streamnet.daemon.http.operations import Endpoint, Operation, Parameter, Service, json_response
 from streamnet.daemon.http.responses import http_error
 from streamnet.errors import ConflictError
+from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.settings.daemon import ModelSettings, parse_model
 
 __all__ = ("OPERATIONS",)
 
 _MODEL_PATH = "/v1/models/{name}"
-_MEDIA_TYPES = {"safetensors": "application/octet-stream", "json": "application/json"}
+_MEDIA_TYPES = {one.suffix.removeprefix("."): one.media_type for one in SUFFIXES.values()}
 _CHUNK_BYTES = 1 << 18  # bytes of a file that are read at a time
 _MAX_DEPTH = 8  # tables within tables of a model's settings
 _TABLES_DECODER = msgspec.json.Decoder(dict[str, Any])

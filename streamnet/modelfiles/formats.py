@@ -1,0 +1,97 @@
+"""The registry of model formats; their code is imported when it is first needed.
+
+To add a format, write a module with ``encode`` and ``recognizes``, and ``decode`` if models can be
+loaded from it, and add a line to the table below. Output files, the command line, the daemon's media types and the
+clients all read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, final
+
+from streamnet.errors import ModelFileError
+
+__all__ = ("FORMATS", "SUFFIXES", "ModelFormat", "find_format", "register")
+
+
+@final
+@dataclass(frozen=True)
+class ModelFormat:
+    """A file format of models.
+
+    Args:
+        name: Name of the format.
+        suffix: Suffix of its files, with the dot.
+        media_type: Media type in HTTP requests and responses.
+        module: Module with the functions ``encode(document)``, ``recognizes(data)`` and, if it is
+            loadable, ``decode(data, where)``.
+        loadable: Whether models can be loaded from it.
+    """
+
+    name: str
+    suffix: str
+    media_type: str
+    module: str
+    loadable: bool = True
+
+    def encode(self, document: dict[str, Any]) -> bytes:
+        """Encode a model document as the content of a file.
+
+        Raises:
+            ConfigurationError: If the format cannot represent the model.
+        """
+        data: bytes = import_module(self.module).encode(document)
+        return data
+
+    def decode(self, data: bytes, where: str) -> dict[str, Any]:
+        """Decode the content of a file, called ``where`` in messages.
+
+        Raises:
+            ModelFileError: If it is damaged or in another format, or this one is not loadable.
+        """
+        if not self.loadable:
+            raise ModelFileError(f"{where} has the format {self.name}, which can't be loaded")
+        document: dict[str, Any] = import_module(self.module).decode(data, where)
+        return document
+
+    def recognizes(self, data: bytes) -> bool:
+        """Whether the content of a file looks like this format."""
+        return bool(import_module(self.module).recognizes(data))
+
+
+FORMATS: dict[str, ModelFormat] = {}
+"""All formats by name."""
+
+SUFFIXES: dict[str, ModelFormat] = {}
+"""The format that writes files with a suffix."""
+
+
+def register(model_format: ModelFormat) -> None:
+    """Add a format; of several with one suffix, the first writes files."""
+    FORMATS[model_format.name] = model_format
+    SUFFIXES.setdefault(model_format.suffix, model_format)
+
+
+for _format in (
+    ModelFormat(
+        "safetensors",
+        ".safetensors",
+        "application/octet-stream",
+        "streamnet.modelfiles.safetensors_format",
+    ),
+    ModelFormat("json", ".json", "application/json", "streamnet.modelfiles.json_format"),
+    ModelFormat("gopher", ".json", "application/json", "streamnet.modelfiles.gopher_format"),
+):
+    register(_format)
+
+
+def find_format(data: bytes, suffix: str = "") -> ModelFormat:
+    """Find the format of a file's content among those with its suffix, or all if it is unknown.
+
+    If none recognizes the content, returns the first of them, whose ``decode`` says what is wrong.
+    """
+    formats = [one for one in FORMATS.values() if one.loadable]
+    formats = [one for one in formats if one.suffix == suffix] or formats
+    return next((one for one in formats if one.recognizes(data)), formats[0])
