@@ -45,11 +45,11 @@ __all__ = (
 
 
 Sample = Mapping[str, Any]
-"""One observation: a value by feature name."""
+"""One observation: values by feature name."""
 
 
 class Choice(StrEnum):
-    """One of a few words; any other is refused with all that there are."""
+    """One of a few words; any other is refused with the list of allowed ones."""
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
@@ -58,11 +58,11 @@ class Choice(StrEnum):
 
 
 class Kind(Choice):
-    """How the values of a column are understood.
+    """How the values of a column are interpreted.
 
-    NUMBER is scaled, each value of a CATEGORY has an input of its own, a TEXT is read as words, and
-    a TIME is a number and a place in day, week and year. So are DAY_FIRST and MONTH_FIRST, which
-    tell how to read dates such as 3/4/2026; all three differ in nothing else.
+    A NUMBER is scaled, each value of a CATEGORY has an input of its own, a TEXT is split into
+    words, and a TIME is a number and a phase of day, week and year. DAY_FIRST and MONTH_FIRST are
+    times that differ only in how dates such as 3/4/2026 are parsed.
     """
 
     NUMBER = "number"
@@ -74,14 +74,14 @@ class Kind(Choice):
 
 
 TIMES = frozenset({Kind.TIME, Kind.DAY_FIRST, Kind.MONTH_FIRST})
-"""Kinds whose values are moments."""
+"""Kinds whose values are points in time."""
 
 NUMERIC = TIMES | {Kind.NUMBER}
-"""Kinds whose values are numbers in a block; those of times are seconds."""
+"""Kinds whose values are numbers in a block; times are seconds since 1970."""
 
 
 def are_compatible(kind: Kind, other: Kind) -> bool:
-    """Whether a column of one kind goes where one of the other is known: all times are seconds."""
+    """Whether a column of one kind can replace one of the other: all times are seconds."""
     return kind == other or (kind in TIMES and other in TIMES)
 
 
@@ -104,7 +104,7 @@ class Field(NamedTuple):
 class Schema:
     """Feature columns in the order of the source, and the target.
 
-    A schema only ever grows: `extended` appends fields and keeps the ones that are there.
+    A schema only grows: `extended` appends fields and keeps the existing ones.
 
     >>> schema = Schema((Field("age", Kind.NUMBER), Field("job", Kind.CATEGORY)), "income")
     >>> schema.numbers, schema.words
@@ -124,26 +124,26 @@ class Schema:
         object.__setattr__(self, "words", words)
 
     def extended(self, fields: Sequence[Field]) -> Schema:
-        """This schema with more fields at its end."""
+        """This schema with more fields at the end."""
         return Schema((*self.fields, *fields), self.target, self.task)
 
 
 class Position(NamedTuple):
-    """A place between two samples of a source; resuming there gives the next sample."""
+    """A position between two samples of a source; resuming there returns the next sample."""
 
     source: str = ""  # name of the file or stream
-    offset: int = 0  # where the next record starts: bytes (uncompressed) or rows
-    record: int = 0  # records of that file before it, good and bad ones, a header not counted
-    line: int = 0  # 1-based line on which the next record starts; 0 where there are no lines
+    offset: int = 0  # of the next record: bytes (uncompressed) or rows
+    record: int = 0  # number of records before it, including rejected ones, without a header
+    line: int = 0  # 1-based line of the next record; 0 if the format has no lines
 
 
 class SparseRows(NamedTuple):
-    """Rows of few non-zero inputs by number, padded to the longest row."""
+    """Rows of few non-zero inputs by index, padded to the longest row."""
 
-    # These two names hide methods of tuple, which nobody asks for here.
+    # These two names hide methods of tuple that are not needed here.
     index: NDArray[np.int64]  # type: ignore[assignment]  # shape=(n, width)
     value: NDArray[np.float64]  # shape=(n, width)
-    count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(n,), entries in use of each row
+    count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(n,), number of entries used in each row
 
     def rows(self, order: slice | NDArray[np.intp]) -> SparseRows:
         """Some of the rows."""
@@ -153,19 +153,19 @@ class SparseRows(NamedTuple):
 @final
 @dataclass(frozen=True)
 class DeadLetter:
-    """A record that could not become a sample, with what is needed to mend or replay it."""
+    """A rejected record, with what is needed to correct or replay it."""
 
     source: str
-    offset: int  # where the record starts: bytes (uncompressed) or rows
-    line: int | None  # 1-based, None where the format has no lines
-    reason: str  # a short code, one of a documented few
-    detail: str  # a sentence for a person
+    offset: int  # of the record: bytes (uncompressed) or rows
+    line: int | None  # 1-based; None if the format has no lines
+    reason: str  # a code, see `streamnet.sources.Reason`
+    detail: str  # a sentence
     raw: str  # the record's text, cut to 4,096 characters
-    raw_base64: str | None = None  # its bytes where they are not UTF-8, cut to 16,384, as base64
+    raw_base64: str | None = None  # its bytes if they are not UTF-8, cut to 16,384, as base64
 
     @property
     def place(self) -> str:
-        """Where the record stands, for a message.
+        """Where the record is, for messages.
 
         >>> DeadLetter("f.csv", 120, 7, "arity", "...", "1,2").place
         'f.csv, line 7'
@@ -174,15 +174,15 @@ class DeadLetter:
         return f"{self.source}, {where}"
 
 
-# What is made anew for every block is a Struct: that takes a quarter of a dataclass's time, which
-# counts where samples come one by one.
+# Per-block objects are msgspec Structs: construction is four times as fast as a dataclass's, which
+# matters where samples come one by one.
 @final
 class Block(Struct, frozen=True, eq=False, gc=False):
     """Consecutive samples of one file or stream, as columns.
 
-    ``marks[i]`` says where sample i starts and ``marks[n]`` where the block ends, each as offset
-    (bytes after decompression, or rows), record (0-based, good and bad ones counted, a header not)
-    and line (1-based; 0 where the format has none).
+    ``marks[i]`` is where sample i starts and ``marks[n]`` where the block ends, each as offset
+    (bytes after decompression, or rows), record (0-based, including rejected ones, without a
+    header) and line (1-based; 0 if the format has none).
     """
 
     schema: Schema
@@ -192,22 +192,22 @@ class Block(Struct, frozen=True, eq=False, gc=False):
     target: NDArray[Any] | None  # shape=(n,): float64 (regression) or object of str
     marks: NDArray[np.int64]  # shape=(n + 1, 3)
     sparse: SparseRows | None = None
-    rejected: tuple[DeadLetter, ...] = ()  # met between the block before this one and its end
-    scored: bool = True  # False: learned but never scored, since it was seen in an earlier epoch
-    learned: bool = True  # False: answered and scored but never learned, since it is held out
+    rejected: tuple[DeadLetter, ...] = ()  # after the end of the previous block
+    scored: bool = True  # False: learned but not scored, since it was seen in an earlier epoch
+    learned: bool = True  # False: predicted and scored but not learned, since it is held out
 
     def __len__(self) -> int:
         return len(self.marks) - 1
 
     @property
     def end(self) -> Position:
-        """Where to resume in order to get the sample after this block's last one."""
+        """Position after the last sample of this block."""
         return Position(self.source, *(int(n) for n in self.marks[-1]))
 
     def part(self, start: int, stop: int) -> Block:
-        """Samples ``start`` to ``stop``, with the rejected records met up to there.
+        """Samples ``start`` to ``stop``, with the rejected records among them.
 
-        Consecutive parts that are not empty hold each rejected record exactly once.
+        Consecutive parts that are not empty have each rejected record exactly once.
         """
         return replace(
             self._rows(slice(start, stop)),
@@ -216,10 +216,9 @@ class Block(Struct, frozen=True, eq=False, gc=False):
         )
 
     def places(self) -> NDArray[np.int64]:
-        """How many of the block's samples come before each rejected record.
+        """Number of samples of this block before each rejected record.
 
-        Of a block whose samples were put into another order, all do. Records of an earlier file
-        come before every sample.
+        All samples, if they were reordered. None, for records of an earlier file.
         """
         offsets = self.marks[:-1, 0]
         if not (offsets[1:] >= offsets[:-1]).all():
@@ -230,7 +229,7 @@ class Block(Struct, frozen=True, eq=False, gc=False):
         return ordered
 
     def take(self, order: NDArray[np.intp]) -> Block:
-        """The samples numbered ``order``, in that order; the block still ends where it ended."""
+        """The samples with these indices, in this order; the end of the block is kept."""
         return replace(self._rows(order), marks=np.vstack((self.marks[order], self.marks[-1:])))
 
     def _rows(self, rows: slice | NDArray[np.intp]) -> Block:
@@ -260,10 +259,10 @@ class Inputs(Struct, frozen=True, eq=False, gc=False):
     dense: NDArray[np.floating]  # shape=(n, d), C order; float32, or float64 of unscaled numbers
     row: NDArray[np.int32]  # shape=(n, width)
     value: NDArray[np.float32]  # shape=(n, width)
-    count: NDArray[np.int32]  # shape=(n,), entries in use of each row
-    rows: int  # rows given out so far: every entry of `row` is below it
-    lags: int = 0  # how many of a sample's entries, the last ones in use, tell earlier targets
-    # shape=(n, at most d): numbers of the dense inputs of more than two values, ascending, then -1
+    count: NDArray[np.int32]  # shape=(n,), number of entries used in each row
+    rows: int  # number of rows assigned so far: every entry of `row` is below it
+    lags: int = 0  # number of a sample's entries, the last ones used, that are earlier targets
+    # shape=(n, at most d): indices of the dense inputs of more than two values, ascending, then -1
     splined: NDArray[np.int32] = NO_INPUTS
 
 
@@ -283,7 +282,7 @@ def make_marks(first: int, count: int) -> NDArray[np.int64]:
 
 
 def schema_to_dict(schema: Schema) -> dict[str, Any]:
-    """The schema as plain values.
+    """Convert a schema to plain values.
 
     >>> schema_to_dict(Schema((Field("age", Kind.NUMBER),), "income"))
     {'fields': [['age', 'number']], 'target': 'income', 'task': None}
@@ -296,14 +295,14 @@ def schema_to_dict(schema: Schema) -> dict[str, Any]:
 
 
 def schema_from_dict(values: Mapping[str, Any]) -> Schema:
-    """The schema that `schema_to_dict` made these values of."""
+    """Restore a schema from the values of `schema_to_dict`."""
     fields = tuple(Field(name, Kind(kind)) for name, kind in values["fields"])
     task = None if values["task"] is None else Task(values["task"])
     return Schema(fields, values["target"], task)
 
 
 def widen_block(block: Block, schema: Schema) -> Block:
-    """``block`` with the fields that ``schema`` has more: missing values, all of them."""
+    """Add the new fields of a grown schema to a block, as missing values."""
     if block.schema == schema:
         return block if block.schema is schema else replace(block, schema=schema)
     rows = len(block)
@@ -314,7 +313,7 @@ def widen_block(block: Block, schema: Schema) -> Block:
 
 
 def concatenate_blocks(blocks: Sequence[Block], schema: Schema) -> Block:
-    """The samples of some blocks, at least one, as one block; it rejects nothing."""
+    """Concatenate at least one block, without rejected records; the schema may have grown."""
     wide = [widen_block(block, schema) for block in blocks]
     last = wide[-1]
     target = None
@@ -346,13 +345,13 @@ def _pad_columns(array: NDArray[np.generic], width: int) -> NDArray[np.generic]:
 
 T = TypeVar("T")
 
-_MAX_CACHED = 1024  # samples for which arrays are kept, so that all of them take a megabyte or two
+_MAX_CACHED = 1024  # samples per array, so that all cached ones take a megabyte or two
 
 
 def cache_small(make: Callable[..., T]) -> Callable[..., T]:
-    """Let ``make``, whose first argument is a number of samples, keep what it makes for few.
+    """Cache what ``make`` returns for small numbers of samples, its first argument.
 
-    What it makes is not to be changed: others may have been given it, too.
+    Results must not be modified, because they are shared.
 
     >>> zeros = cache_small(np.zeros)
     >>> zeros(1024) is zeros(1024), zeros(1025) is zeros(1025)
@@ -369,7 +368,7 @@ def cache_small(make: Callable[..., T]) -> Callable[..., T]:
 
 @cache_small
 def constant_column(count: int, number: float, dtype: DTypeLike) -> NDArray[Any]:
-    """The number so many times; see `cache_small`.
+    """An array of ``count`` equal numbers, not to be modified; see `cache_small`.
 
     >>> constant_column(3, -1, np.int32)
     array([-1, -1, -1], dtype=int32)

@@ -1,4 +1,4 @@
-"""Loads a file of numeric columns as vectors, through the package's own sources."""
+"""Loading of files of numeric columns as vectors, through `streamnet.sources`."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from anyio.from_thread import start_blocking_portal
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.samples import TIMES, Block, DeadLetter, Field, Kind, Schema, SparseRows, Task
 from streamnet.sources import Columns, Reason, open_files
+from streamnet.sources.files.byte_stream import STANDARD_INPUT
 
 __all__ = ("Header", "LoadedVectors", "Rejected", "read_vectors")
 
 Header = Literal["auto", True, False]
 Rejected = Literal["raise", "collect"]
 
-STANDARD_INPUT = "-"
-MAX_INPUTS = 1 << 20  # of a vector made of libSVM's pairs: a set is dense
+MAX_INPUTS = 1 << 20  # of a vector from libSVM: a set is dense
 
 
 class LoadedVectors(NamedTuple):
-    """What a file holds."""
+    """The content of a file."""
 
-    schema: Schema  # fields are the columns of the vectors, all of them numbers or times
+    schema: Schema  # of the vectors; all fields are numbers or times
     vectors: NDArray[np.float64]  # shape=(n, d)
     targets: list[Any]  # n labels or numbers
     rejected: tuple[DeadLetter, ...]
@@ -45,9 +46,14 @@ def read_vectors(
     inputs: int | None,
     first_index: int | None,
 ) -> LoadedVectors:
-    """Read a file to its end; see `Set.load`, which hands on its arguments.
+    """Read a whole file; see `Set.load` for the arguments.
 
-    It waits in a thread with an event loop of its own: it may be called where another loop runs.
+    It runs an event loop in a thread of its own, so it may be called while another loop runs.
+
+    Raises:
+        ConfigurationError: If a setting is invalid.
+        DataError: If the file can't be read, or has no valid samples.
+        SchemaError: If a requested column does not exist.
     """
     if header not in ("auto", True, False):
         raise ConfigurationError(f"header is {header!r}, but must be 'auto', True or False")
@@ -81,7 +87,7 @@ async def _read_blocks(
     path: str, task: Task | None, target: str | None, given: dict[str, Any], rejected: Rejected
 ) -> tuple[Schema, list[Block]]:
     schema = _make_numeric_schema(path, await _infer_schema(path, target, given), target)
-    # The task is told by the target's values, where it isn't given.
+    # The task is inferred from the target's values if it is not given.
     columns = Columns(schema=schema, task=task, missing=())
     blocks = []
     async with aclosing(open_files([path], columns=columns, **given)) as source:
@@ -95,26 +101,26 @@ async def _read_blocks(
 
 
 async def _infer_schema(path: str, target: str | None, given: dict[str, Any]) -> Schema:
-    """The columns as they are found to be, before any of them is the target by default."""
+    """Infer the columns, before one of them becomes the target by default."""
     columns = Columns(target=target, missing=())
     async with aclosing(open_files([path], columns=columns, **given)) as source:
         return await source.open()
 
 
 def _make_numeric_schema(path: str, schema: Schema, target: str | None) -> Schema:
-    """The same columns, all read as numbers, and the last one as target if none was named."""
+    """Make all columns numbers, and the last one the target if none is named."""
     fields, name = schema.fields, schema.target
     if name is None and target is None:
         *front, last = fields
         fields, name = tuple(front), last.name
     if not fields and schema.fields:
-        raise DataError(f"{path} has one column only, {name!r}: there must be inputs beside it")
+        raise DataError(f"{path} has only the column {name!r}, but there must be inputs too")
     kinds = [f.kind if f.kind in TIMES else Kind.NUMBER for f in fields]
     return Schema(tuple(Field(f.name, kind) for f, kind in zip(fields, kinds, strict=True)), name)
 
 
 def _reject_incomplete(block: Block) -> Block:
-    """The block without samples that lack an input or a target, which are told as rejected."""
+    """Reject samples that lack an input or the target."""
     gaps = np.isnan(block.numbers)
     bad = gaps.any(axis=1)
     if block.target is not None and block.target.dtype == object:
@@ -132,16 +138,7 @@ def _reject_incomplete(block: Block) -> Block:
         letters.append(DeadLetter(block.source, offset, line or None, str(reason), detail, ""))
     together = sorted((*block.rejected, *letters), key=lambda letter: letter.offset)
     good = block.take(np.flatnonzero(~bad))
-    return Block(
-        good.schema,
-        good.source,
-        good.numbers,
-        good.words,
-        good.target,
-        good.marks,
-        good.sparse,
-        tuple(together),
-    )
+    return replace(good, rejected=tuple(together))
 
 
 def _describe(letter: DeadLetter) -> str:
@@ -155,14 +152,14 @@ def _describe_rejections(letters: tuple[DeadLetter, ...]) -> str:
 def _to_dense(
     path: str, parts: list[SparseRows], inputs: int | None, first_index: int | None
 ) -> tuple[tuple[Field, ...], NDArray[np.float64]]:
-    """Vectors of libSVM's pairs, whose indices begin with 1 unless there is a 0."""
+    """Convert sparse rows to vectors; indices start at 1 unless one is 0."""
     used = [np.arange(part.index.shape[1]) < part.count[:, None] for part in parts]
     found = np.concatenate([part.index[u] for part, u in zip(parts, used, strict=True)])
     lowest, highest = int(found.min(initial=1)), int(found.max(initial=0))
     first = min(lowest, 1) if first_index is None else first_index
     width = max(1, highest + 1 - first) if inputs is None else inputs
     if lowest < first:
-        raise DataError(f"{path} has the index {lowest}, but the first is said to be {first}")
+        raise DataError(f"{path} has the index {lowest}, but first_index is {first}")
     if highest + 1 - first > width or width > MAX_INPUTS:
         most = width if inputs is not None else MAX_INPUTS
         raise DataError(f"{path} has the index {highest}, but may have {most} inputs only")

@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.datasets.loader import Header, Rejected, read_vectors
 from streamnet.durability.files import write_durably
 from streamnet.errors import ConfigurationError, DataError, StreamnetError
-from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
+from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task, make_marks
+from streamnet.sources.inference import WHITESPACE
 from streamnet.sources.text.schema import has_header
 
 __all__ = (
@@ -37,18 +38,17 @@ __all__ = (
 @final
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class Sample:
-    """One observation of a `Set`, which never changes.
+    """An immutable observation of a `Set`.
 
-    Equal samples have the same vector, label and value; they hash alike.
+    Samples are equal, and have equal hashes, if they have the same vector, label and value.
 
     Args:
-        vector: The inputs, shape (d,) with d >= 1; a read-only float64 copy is kept.
-        label: The class, where it is one of a classification.
-        value: The number to predict, where it is one of a regression.
+        vector: The inputs, shape=(d,) with d >= 1; a read-only float64 copy is kept.
+        label: The class, for classification.
+        value: The number to predict, for regression.
 
     Raises:
-        ConfigurationError: If the vector is empty, has another shape, or anything is no finite
-            number.
+        ConfigurationError: If the vector is empty, has another shape, or a number is not finite.
 
     >>> Sample([1, 0.5], label="rock") == Sample([1.0, 0.5], label="rock")
     True
@@ -79,7 +79,7 @@ class Sample:
         object.__setattr__(self, "value", None if value is None else float(value))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Through `__init__`: an array of numpy comes back from a pickle as one that can be changed.
+        # Through `__init__`, because pickle restores arrays as writeable ones.
         return Sample, (self.vector, self.label, self.value)
 
     def __eq__(self, other: object) -> bool:
@@ -93,10 +93,10 @@ class Sample:
 
 
 def check_text(what: str, text: object) -> None:
-    """Refuse a name that no file could hold.
+    """Refuse a name that can't be written to a file.
 
     Raises:
-        ConfigurationError: If it is no text, or has lone surrogates, which UTF-8 does not have.
+        ConfigurationError: If it is not a text, or has lone surrogates, which UTF-8 can't encode.
     """
     if not isinstance(text, str):
         raise ConfigurationError(f"{what} is {text!r}, but must be a text")
@@ -116,13 +116,12 @@ def _check_vector(given: ArrayLike) -> NDArray[np.float64]:
     if not np.isfinite(vector).all():
         at = int(np.flatnonzero(~np.isfinite(vector))[0])
         raise ConfigurationError(f"vector has {vector[at]} as number {at}, but must be finite")
-    vector += 0.0  # no negative zero, so that equal vectors have equal bytes
+    vector += 0.0  # turns -0.0 to 0.0, so that equal vectors have equal bytes
     vector.flags.writeable = False
     return vector
 
 
 VERSION = 1
-WHITESPACE = " \t\r\n\v\f"  # what a source strips
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True):
@@ -134,7 +133,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", tag="streamnet set"):
-    """A whole set, as its JSON file holds it."""
+    """A whole set, as in its JSON file."""
 
     task: Task
     target: str
@@ -143,32 +142,31 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", t
     samples: list[Row]
     version: int = VERSION
 
-    def encoded(self) -> bytes:
-        """The file's bytes."""
+    def encode(self) -> bytes:
+        """Encode the document as JSON."""
         return msgspec.json.encode(self) + b"\n"
 
 
 def parse_document(path: str, data: bytes) -> Document:
-    """The document in a file.
+    """Parse the document in a file.
 
     Raises:
-        DataError: If it is no such document, or of another version.
+        DataError: If it is not a saved set, or has another version.
     """
     try:
         document = msgspec.json.decode(data, type=Document)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise DataError(f"{path} is no saved set: {error}") from error
+        raise DataError(f"{path} is not a saved set: {error}") from error
     if document.version != VERSION:
-        raise DataError(f"{path} has version {document.version}, but only {VERSION} is known")
+        raise DataError(f"{path} has version {document.version}, but must have {VERSION}")
     return document
 
 
 def encode_csv(columns: Sequence[str], target: str, samples: Iterable[Sample]) -> bytes:
-    """Delimited text with a header, the target last.
+    """Encode samples as CSV with a header and the target last.
 
     Raises:
-        ConfigurationError: If a name or label would be read as another one, or all names as a
-            sample.
+        ConfigurationError: If a name or label would be read differently, or the header as a sample.
     """
     for name in (*columns, target):
         _check_representable("column", name, "CSV", name.strip(WHITESPACE) == name)
@@ -187,10 +185,10 @@ def encode_csv(columns: Sequence[str], target: str, samples: Iterable[Sample]) -
 
 
 def encode_libsvm(samples: Iterable[Sample]) -> bytes:
-    """Lines ``label index:value ...`` from index 1 on, zeros left out.
+    """Encode samples as lines ``label index:value ...``, with indices from 1, without zeros.
 
     Raises:
-        ConfigurationError: If a label would be read as something else.
+        ConfigurationError: If a label would be read differently.
     """
     lines = []
     for sample in samples:
@@ -211,22 +209,22 @@ def _check_representable(what: str, text: str, format_name: str, kept: bool) -> 
 
 @final
 class Set:
-    """Samples of one task, in order, whose vectors have one length.
+    """Labeled samples of one task, in order, whose vectors have the same length.
 
-    Classes are numbered in the order in which their labels came first. Numbers and labels are only
-    ever added: neither a second file nor a slice renumbers them.
+    Classes are numbered in the order of first occurrence. Classes are only added: neither a second
+    file nor a slice renumbers them.
 
     Args:
         task: Whether samples have labels or values.
-        columns: Names of the inputs; otherwise f0, f1 and so on.
-        target: Name of what is predicted.
+        columns: Names of the inputs; f0, f1 and so on by default.
+        target: Name of the target.
         labels: Classes that are known from the start.
 
     Attributes:
-        rejected: Records that `load` left out, where it was told to collect them.
+        rejected: Records that `load` collected instead of raising.
 
     Raises:
-        ConfigurationError: If a name is there twice or no valid text, or labels are given for a
+        ConfigurationError: If a name is duplicate or not a valid text, or labels are given for a
             regression.
 
     >>> train = Set("classification")
@@ -265,7 +263,7 @@ class Set:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the inputs; none before the first sample, unless they were given."""
+        """Names of the inputs; empty before the first sample unless they were given."""
         return self._columns
 
     @property
@@ -273,11 +271,11 @@ class Set:
         """Labels by class number."""
         return tuple(self._numbers)
 
-    def class_of(self, label: str) -> int:
+    def class_number(self, label: str) -> int:
         """The class number of a label.
 
         Raises:
-            ConfigurationError: If no sample had it, and it was not added.
+            ConfigurationError: If the label is unknown.
         """
         if label not in self._numbers:
             known = ", ".join(map(repr, self._numbers)) or "none"
@@ -285,10 +283,10 @@ class Set:
         return self._numbers[label]
 
     def add_class(self, label: str) -> int:
-        """The class number of a label, which is a new one if the label is new.
+        """Add a class unless it is known, and return its number.
 
         Raises:
-            ConfigurationError: If this is the set of a regression, or the label is no valid text.
+            ConfigurationError: If the task is a regression, or the label is not a valid text.
         """
         if self.task is Task.REGRESSION:
             raise ConfigurationError(f"label is {label!r}, but a regression has no classes")
@@ -296,7 +294,7 @@ class Set:
         return self._numbers.setdefault(label, len(self._numbers))
 
     def counts(self) -> dict[str, int]:
-        """How many samples each class has, by class number; none for a regression."""
+        """Number of samples of each class, in the order of class numbers; empty for a regression."""
         found = Counter(sample.label for sample in self._samples)
         return {label: found[label] for label in self._numbers}
 
@@ -304,7 +302,7 @@ class Set:
         """Append a sample.
 
         Raises:
-            ConfigurationError: If it is no sample, lacks a label or value, or its vector has
+            ConfigurationError: If it is not a sample, lacks a label or value, or its vector has
                 another length. The set is unchanged then.
         """
         if not isinstance(sample, Sample):
@@ -325,34 +323,34 @@ class Set:
         self._distinct.add(sample)
 
     def extend(self, samples: Iterable[Sample]) -> None:
-        """Append samples, such as those of another set, until one is refused as by `add`."""
+        """Append samples, such as those of another set; stop at one that `add` refuses."""
         for sample in list(samples):
             self.add(sample)
 
     def vectors(self) -> NDArray[np.float64]:
-        """All inputs, shape (n, d); a copy."""
+        """All inputs, shape=(n, d); a copy."""
         if not self._samples:
             return np.empty((0, len(self._columns)))
         return np.stack([sample.vector for sample in self._samples])
 
     def class_numbers(self) -> NDArray[np.int64]:
-        """The class numbers, shape (n,).
+        """The class numbers, shape=(n,).
 
         Raises:
-            ConfigurationError: If this is the set of a regression.
+            ConfigurationError: If the task is a regression.
         """
         if self.task is Task.REGRESSION:
             raise ConfigurationError("task is regression, but only a classification has classes")
         return np.array([self._numbers[str(s.label)] for s in self._samples], np.int64)
 
     def outputs(self) -> NDArray[np.float64]:
-        """What a network is to answer: one-hot, shape (n, C); values, shape (n, 1)."""
+        """Target outputs of a network: one-hot, shape=(n, C), or values, shape=(n, 1)."""
         if self.task is Task.REGRESSION:
             return np.array([sample.value for sample in self._samples], np.float64)[:, None]
         return np.eye(len(self._numbers))[self.class_numbers()]
 
     def targets(self) -> NDArray[Any]:
-        """The labels as an array of objects, or the values as float64; shape (n,)."""
+        """The labels as an array of objects, or the values as float64; shape=(n,)."""
         if self.task is Task.REGRESSION:
             return np.array([sample.value for sample in self._samples], np.float64)
         labels = np.empty(len(self), np.object_)
@@ -360,15 +358,14 @@ class Set:
         return labels
 
     def block(self, source: str = "set") -> Block:
-        """All samples as a block, for encoders and pipelines.
+        """Convert all samples to a block, for encoders and pipelines.
 
         Args:
-            source: What the block calls the set.
+            source: Name of the set in positions.
         """
         fields = tuple(Field(name, Kind.NUMBER) for name in self._columns)
-        marks = np.zeros((len(self) + 1, 3), np.int64)
-        marks[:, :2] = np.arange(len(self) + 1)[:, None]
         schema = Schema(fields, self.target, self.task)
+        marks = make_marks(0, len(self))
         return Block(schema, source, self.vectors(), (), self.targets(), marks)
 
     @classmethod
@@ -384,28 +381,29 @@ class Set:
         inputs: int | None = None,
         first_index: int | None = None,
     ) -> Self:
-        r"""The samples of a file, in its order.
+        r"""Load the samples of a file in order.
 
-        All that `streamnet.open_files` reads can be had, packed or not, if all its columns beside
-        the target are numbers or times, and none is missing. Labels are the texts in the file,
-        without outer space. A ``.json`` is one that `save` has written, unless a format is given.
+        Any file that `streamnet.open_files` reads can be loaded, compressed or not, if all columns
+        except the target are numbers or times, without missing values. Labels are the texts in the
+        file without outer space. A ``.json`` file is one written by `save` unless a format is
+        given.
 
         Args:
-            path: The file; no pipe, since it is first looked at, then read.
-            task: What is predicted; otherwise the target's values tell it.
-            target: Name of its column, or where there is no header its number from 0; otherwise the
-                last column.
-            header: Whether delimited text has one.
-            format: As for `streamnet.open_files`; otherwise name or content tell it.
-            rejected: Whether a record that can't be used is raised or collected in `rejected`.
-            inputs: Of libSVM, the length of vectors; otherwise the highest index tells it.
-            first_index: Of libSVM, 0 or 1; otherwise 1, unless there is an index 0.
+            path: The file. It can't be a pipe, since it is read twice.
+            task: What is predicted; None infers it from the target's values.
+            target: Name of the target column, or without a header its number from 0; the last
+                column by default.
+            header: Whether delimited text has a header.
+            format: As for `streamnet.open_files`; None infers it from name or content.
+            rejected: Whether invalid records are raised or collected in `rejected`.
+            inputs: For libSVM, the length of vectors; the highest index by default.
+            first_index: For libSVM, 0 or 1; by default 1 unless there is an index 0.
 
         Raises:
-            DataError: If the file can't be read or holds no samples; or for the first record that
-                can't be used, with file, line and reason.
-            SchemaError: If there is no such column.
-            ConfigurationError: If a setting breaks its rule.
+            DataError: If the file can't be read, has no samples, or an invalid record is raised,
+                with file, line and reason.
+            SchemaError: If a requested column does not exist.
+            ConfigurationError: If a setting is invalid.
 
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp(), "rocks.csv")
@@ -441,15 +439,18 @@ class Set:
         return made
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the set to a file, which is there as a whole or not at all.
+        """Write the set to a file atomically.
 
-        ``.json`` keeps all of it but `rejected`. ``.csv``, with a header and the target last, does
-        not keep classes without samples; ``.libsvm`` and ``.svm`` keep no names either, and if no
-        sample has the last inputs, `load` must be told how many there are.
+        ``.json`` keeps everything but `rejected`. ``.csv``, with a header and the target last, does
+        not keep classes without samples. ``.libsvm`` and ``.svm`` do not keep names either, and
+        `load` needs the number of inputs if the last ones are zero in all samples.
+
+        Args:
+            path: The file. Its suffix determines the format.
 
         Raises:
-            ConfigurationError: If the name has another ending, or the format would not keep a label
-                or the names of columns as they are.
+            ConfigurationError: If the suffix is unknown, or the format can't represent a label or
+                the names of columns.
             StreamnetError: If the file can't be written.
         """
         suffix = Path(path).suffix
@@ -458,7 +459,7 @@ class Set:
         elif suffix in (".libsvm", ".svm"):
             data = encode_libsvm(self._samples)
         elif suffix == ".json":
-            data = self._document().encoded()
+            data = self._make_document().encode()
         else:
             raise ConfigurationError(
                 f"path is {os.fspath(path)!r}, but must end in .csv, .json, .libsvm or .svm"
@@ -468,7 +469,7 @@ class Set:
         except OSError as error:
             raise StreamnetError(f"set {path} can't be written: {error.strerror}") from error
 
-    def _document(self) -> Document:
+    def _make_document(self) -> Document:
         rows = [Row(s.vector.tolist(), s.label, s.value) for s in self._samples]
         return Document(self.task, self.target, list(self._columns), list(self.labels), rows)
 
@@ -509,37 +510,36 @@ class Set:
     def __getitem__(
         self, index: int | np.integer | slice | Sequence[int] | NDArray[Any]
     ) -> Sample | Set:
-        """A sample by its number; by a slice or several numbers a set that knows all labels.
-
-        So also by a mask: a truth value for each sample.
-        """
+        """A sample by its index; for a slice, indices or a mask, a set that knows all labels."""
         if isinstance(index, int | np.integer):
             return self._samples[index]
-        numbers = range(len(self))[index] if isinstance(index, slice) else self._chosen(index)
+        numbers = (
+            range(len(self))[index] if isinstance(index, slice) else self._resolve_indices(index)
+        )
         part = Set(self.task, columns=self._columns, target=self.target, labels=self._numbers)
         part.extend(self._samples[number] for number in numbers)
         return part
 
     def __copy__(self) -> Set:
-        # By itself it would share lists with this one, so that what is added to one is in both.
+        # The default would share lists, so that samples added to one set would be in both.
         part = self[:]
         part.rejected = self.rejected
         return part
 
-    def _chosen(self, index: Sequence[int] | NDArray[Any]) -> Iterable[int]:
-        """Several numbers, or those of the samples that a mask has."""
+    def _resolve_indices(self, index: Sequence[int] | NDArray[Any]) -> Iterable[int]:
+        """The indices, or those of the samples that a mask selects."""
         mask = np.asarray(index)
         if mask.dtype != np.bool_:
             return index
         if mask.shape != (len(self),):
             raise ConfigurationError(
-                f"index is a mask of shape {mask.shape}, but must have a truth value for each of "
+                f"index is a mask of shape {mask.shape}, but must have one entry for each of "
                 f"{len(self)} samples"
             )
         return np.flatnonzero(mask).tolist()
 
     def __eq__(self, other: object) -> bool:
-        """Whether samples, classes, names and task are the same."""
+        """Whether samples, classes, names and task are equal."""
         if not isinstance(other, Set):
             return NotImplemented
         return self._identity() == other._identity()

@@ -20,7 +20,7 @@ __all__ = ("kfold", "split")
 Indices = NDArray[np.int64]
 
 MAX_QUANTILES = 32
-SALT = 0x53504C4954  # keeps these random numbers apart from others of the same seed
+SALT = 0x53504C4954  # separates these random numbers from others of the same seed
 
 
 def split(
@@ -31,30 +31,29 @@ def split(
     seed: int = 0,
     ordered: bool = False,
 ) -> tuple[Indices, ...]:
-    """Deal n samples to parts such that each part is a small image of the whole.
+    """Split n samples into stratified parts of exact sizes.
 
-    Samples are dealt within strata: classes, or for numbers quantiles of the target (at most 32,
-    each with room for a sample of the smallest part). The sizes of the parts are exact: ``n *
-    share`` rounded by largest remainder, where equal remainders favour earlier parts; shares are
-    taken as the decimals that they are written as. The samples of a stratum in a part differ from
-    ``size of the stratum * share`` by at most 1. The rounding of both margins of such a table is
-    known as controlled rounding (Bacharach, "Matrix rounding problems", Management Science 12,
-    1966).
+    Strata are classes, or for regression quantiles of the target (at most 32, each large enough for
+    a sample of the smallest part). Sizes of parts are exact: ``n * share`` rounded by largest
+    remainder, where ties favor earlier parts; shares are taken as the decimals that they are
+    written as. The number of samples of a stratum in a part differs from ``size of the stratum *
+    share`` by at most 1. Rounding both margins of such a table is known as controlled rounding
+    (Bacharach, "Matrix rounding problems", Management Science 12, 1966).
 
     Args:
-        target: Labels or numbers, shape (n,).
-        shares: One for each part, above 0; together 1.
-        task: Whether the target holds labels or numbers.
-        seed: Of the random numbers; the same seed gives the same parts on every machine.
-        ordered: Keep the order of a stream: of each stratum the earliest samples go to the first
-            part and the latest to the last one, without any chance.
+        target: Labels or numbers, shape=(n,).
+        shares: Fraction of each part, greater than 0; their sum is 1.
+        task: Whether the target has labels or numbers.
+        seed: Seed of the random numbers; the same seed gives the same parts on every machine.
+        ordered: Whether to keep the order of a stream: the earliest samples of each stratum go to
+            the first part and the latest to the last one, without randomness.
 
     Returns:
-        For each part the numbers of its samples, int64: ascending if ``ordered``, else shuffled.
+        The indices of the samples of each part, int64: ascending if ``ordered``, else shuffled.
 
     Raises:
-        ConfigurationError: If a setting breaks its rule, or a part would be empty.
-        DataError: If a target is missing, or no number though the task is a regression.
+        ConfigurationError: If a setting is invalid, or a part would be empty.
+        DataError: If a target is missing, or is not a number for a regression.
 
     >>> training, test = split(["a", "b"] * 5, (0.8, 0.2), task="classification")
     >>> len(training), sorted((test % 2).tolist())
@@ -74,20 +73,21 @@ def kfold(
     seed: int = 0,
     ordered: bool = False,
 ) -> tuple[tuple[Indices, Indices], ...]:
-    """The training and the held-out samples of each fold: every sample is held out once.
-
-    Folds are equal parts as `split` makes them, so each is stratified.
+    """Split samples into stratified folds for cross-validation; each is held out once.
 
     Args:
-        target: Labels or numbers, shape (n,).
-        folds: How many, from 2 to n.
-        task: Whether the target holds labels or numbers.
-        seed: Of the random numbers.
-        ordered: As in `split`; both parts of each pair are ascending then.
+        target: Labels or numbers, shape=(n,).
+        folds: Number of folds, from 2 to n.
+        task: Whether the target has labels or numbers.
+        seed: Seed of the random numbers.
+        ordered: As in `split`; the indices of each pair are ascending then.
+
+    Returns:
+        For each fold, the indices of the training samples and of the held-out samples.
 
     Raises:
-        ConfigurationError: If a setting breaks its rule.
-        DataError: If a target is missing, or no number though the task is a regression.
+        ConfigurationError: If a setting is invalid.
+        DataError: If a target is missing, or is not a number for a regression.
 
     >>> [held_out.tolist() for _, held_out in kfold("abab", 2, task="classification", ordered=True)]
     Traceback (most recent call last):
@@ -114,7 +114,7 @@ def kfold(
 
 
 def _to_integer_weights(shares: Any) -> list[int]:
-    """Whole numbers in the ratio of the shares."""
+    """Convert fractions to integers with the same ratios."""
     if isinstance(shares, str) or not isinstance(shares, Collection):
         raise ConfigurationError(f"shares is {shares!r}, but must be numbers, one for each part")
     if len(shares) < 2:
@@ -122,7 +122,7 @@ def _to_integer_weights(shares: Any) -> list[int]:
     for share in shares:
         if isinstance(share, str | None) or not (isfinite(share) and share > 0):
             raise ConfigurationError(f"shares has {share!r}, but each must be > 0 and < 1")
-    # As written: 0.57 of 100 samples are 57, though the float is a little less.
+    # As written: 0.57 of 100 samples are 57, though the float is slightly smaller.
     exact = [Fraction(str(float(share))) for share in shares]
     if abs(float(sum(exact)) - 1.0) > 1e-9:
         raise ConfigurationError(
@@ -166,7 +166,7 @@ def _check_target(target: ArrayLike, task: Task) -> NDArray[np.object_] | NDArra
             raise DataError(f"target {at} is {numbers[at]}, but must be finite")
         return numbers
     for at, label in enumerate(values.tolist()):
-        if label is None or label != label:  # NaN is unlike itself
+        if label is None or label != label:  # NaN is not equal to itself
             raise DataError(f"target {at} is {label}, but must be a label")
     return values.astype(np.object_)
 
@@ -188,7 +188,7 @@ def _number_quantiles(
 
 
 def _round_sizes(count: int, weights: Sequence[int]) -> list[int]:
-    """``count`` cut in the ratio of the weights, by largest remainder."""
+    """Divide ``count`` in the ratio of the weights, by largest remainder."""
     whole = sum(weights)
     sizes = [count * weight // whole for weight in weights]
     by_remainder = sorted(range(len(weights)), key=lambda p: -(count * weights[p] % whole))
@@ -198,11 +198,11 @@ def _round_sizes(count: int, weights: Sequence[int]) -> list[int]:
 
 
 def _round_table(counts: Sequence[int], weights: Sequence[int]) -> list[list[int]]:
-    """Samples of each stratum in each part: all sums exact, each number within 1 of its share.
+    """Number of samples of each stratum in each part: exact sums, each within 1 of its share.
 
-    What is left of a stratum after rounding down is given, one each, to those parts that still
-    lack most. Taking the strata with most left first is how Gale and Ryser make a matrix of zeros
-    and ones with given sums.
+    The remainder of a stratum after rounding down goes, one each, to the parts that lack most.
+    Processing the strata with the largest remainder first is the construction by Gale and Ryser of
+    a 0-1 matrix with given sums.
     """
     whole = sum(weights)
     table = [[count * weight // whole for weight in weights] for count in counts]
@@ -225,7 +225,7 @@ def _round_table(counts: Sequence[int], weights: Sequence[int]) -> list[list[int
 def _deal(
     stratum: NDArray[np.int64], order: NDArray[np.intp], table: Iterable[Sequence[int]]
 ) -> tuple[Indices, ...]:
-    """Deal samples in ``order``: of each stratum so many to the first part, then to the next."""
+    """Assign the samples of each stratum to the parts, in ``order`` and with the given counts."""
     part = np.empty(len(order), np.int64)
     parts = 0
     for number, row in enumerate(table):

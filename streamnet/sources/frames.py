@@ -33,20 +33,20 @@ _ROW_METHODS = (
 def to_rows(
     samples: SamplesLike, known: Sequence[Field] = (), *, final: bool = False
 ) -> Sequence[Sample]:
-    """Dicts from dicts, a data frame (of polars, pandas or pyarrow), its rows, or a matrix.
+    """Convert dicts, a data frame (polars, pandas or pyarrow), its rows or a matrix to dicts.
 
-    What a masked matrix hides is missing.
+    Masked values of a matrix are missing.
 
     Args:
-        samples: What was given.
-        known: Fields of whoever is only asked and learns none that are new, so that those of a
-            frame or a matrix have to fit. Dicts may bring any, since each is a sample of its own.
-        final: Whether no column can become known later, so that a matrix with more is a mistake.
+        samples: The samples.
+        known: Fields for which the samples are only predicted, so that the columns of a frame or a
+            matrix have to match. Dicts may have any names, since each is a sample of its own.
+        final: Whether no more columns will be learned, so that extra columns of a matrix are wrong.
 
     Raises:
-        DataError: If it is none of them.
-        SchemaError: If no column of a frame is known, or two have one name; if a matrix lacks one
-            that is known, or has more, where the known ones are final.
+        DataError: If the samples are none of these.
+        SchemaError: If no column of a frame is known, or two have the same name; if a matrix lacks
+            a known column, or has more than the known ones if those are final.
     """
     if isinstance(to_mapping(samples), Mapping):
         raise DataError("X is one sample, but must be several: a list of dicts, or a matrix")
@@ -70,34 +70,35 @@ def to_rows(
 
 
 def to_one_or_more_rows(samples: Any, known: Sequence[Field]) -> Sequence[Sample]:
-    """Like `to_rows` for final columns, but one sample, a dict or a row, is a list of one.
+    """Like `to_rows` for final columns; a single sample (a dict or a row) becomes a list of one.
 
     Raises:
-        DataError: As `to_rows`, and so does SchemaError.
+        DataError: As for `to_rows`.
+        SchemaError: As for `to_rows`.
     """
     one = to_mapping(samples)
     if not isinstance(one, Mapping):
         return to_rows(samples, known, final=True)
-    if one is not samples:  # a row, unless it is a column, whose names are the rows' numbers
+    if one is not samples:  # a row, or a column whose names are row numbers
         _check_frame([one], [field.name for field in known])
     return [one]
 
 
 def to_target_list(targets: Any, name: str = "y") -> list[Any]:
-    """The targets one by one, wherever they have come from.
+    """Convert targets to a list of Python values.
 
     Args:
-        targets: What was given.
-        name: Of the argument, for messages.
+        targets: A list, an array or a column of a data frame, shape=(n,).
+        name: Name of the argument, for messages.
 
     Raises:
-        DataError: If it is one target, or a table.
+        DataError: If it is a single target, or a table.
     """
     dimensions = len(getattr(targets, "shape", ()))
     if dimensions > 1:
         raise DataError(f"{name} has {dimensions} dimensions, but must have 1")
     try:
-        if isinstance(targets, str | Mapping):  # whose letters or names are no targets
+        if isinstance(targets, str | Mapping):  # whose items are not targets
             raise TypeError
         return list(_to_python(targets))
     except TypeError:
@@ -108,10 +109,10 @@ def to_target_list(targets: Any, name: str = "y") -> list[Any]:
 def to_rows_and_targets(
     X: SamplesLike, y: Sequence[Any] | ArrayLike
 ) -> tuple[Sequence[Sample], list[Any]]:
-    """Samples as dicts, and a target for each.
+    """Convert samples to dicts, and their targets to a list.
 
     Raises:
-        DataError: If they are not as many.
+        DataError: If there are not as many targets as samples.
     """
     rows, targets = to_rows(X), to_target_list(y)
     if len(rows) != len(targets):
@@ -120,22 +121,22 @@ def to_rows_and_targets(
 
 
 def _is_one_dimensional(samples: Any) -> bool:
-    """Whether samples come one after the other, as in a list, a deque, a generator, an array."""
+    """Whether samples are a plain sequence, such as a list, a generator or a 1-D array."""
     if isinstance(samples, str | bytes) or any(hasattr(samples, way) for way, *_ in _ROW_METHODS):
         return False
     return isinstance(samples, Iterable) and len(getattr(samples, "shape", (0,))) == 1
 
 
 def _check_names(frame: Any) -> None:
-    """Refuse a frame with two columns of one name, of which a dict has room for one."""
+    """Refuse a frame with two columns of one name, since a dict can hold only one."""
     names = list(getattr(frame, "column_names", getattr(frame, "columns", ())))
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
-        raise SchemaError(f"X has two columns that are called {double!r}")
+        raise SchemaError(f"X has two columns called {double!r}")
 
 
 def _check_frame(rows: Sequence[Sample], known: Sequence[str]) -> None:
-    """Refuse a frame whose columns are all strange: each answer would be that to no sample."""
+    """Refuse a frame without known columns: it would be predicted like empty samples."""
     if known and rows and rows[0] and rows[0].keys().isdisjoint(known):
         raise SchemaError(
             f"X has the columns {_format_names(rows[0])}, but known are: {_format_names(known)}"
@@ -145,9 +146,9 @@ def _check_frame(rows: Sequence[Sample], known: Sequence[str]) -> None:
 def _check_matrix(
     matrix: NDArray[Any], names: Sequence[str], known: Sequence[str], *, final: bool
 ) -> None:
-    """Refuse a matrix with a column too few or too many: others would be mistaken for it.
+    """Refuse a matrix with too few or too many columns: some would be mistaken for others.
 
-    One that was missing in all that was learned is not known, and may be there.
+    A column whose values were all missing during learning is not known, but may be there.
     """
     if not known:
         return
@@ -162,14 +163,14 @@ def _check_matrix(
 
 
 def _format_names(names: Collection[Any]) -> str:
-    """Names as a message has room for them."""
+    """List names in a message, cut to a readable length."""
     shown = ", ".join(map(str, islice(names, MAX_NAMES_SHOWN)))
     return f"{shown}, ..." if len(names) > MAX_NAMES_SHOWN else shown
 
 
 def _to_matrix(samples: Any) -> NDArray[Any]:
-    # Of rows of Python's own values each one stays what it is: numpy would make them all texts
-    # where one is. What is an array stays one, also a masked one.
+    # Rows of Python values are kept as objects: numpy would convert all to texts if one is a text.
+    # Arrays, including masked ones, are kept as they are.
     rows = isinstance(samples, list | tuple) and not any(hasattr(s, "dtype") for s in samples)
     try:
         matrix: NDArray[Any] = np.asanyarray(samples, object if rows else None)
@@ -188,7 +189,7 @@ def _to_matrix(samples: Any) -> NDArray[Any]:
 
 
 def _to_python(values: Any) -> Any:
-    """Values as Python's own objects, but times of numpy, which may be finer than Python's."""
+    """Convert values to Python objects, except numpy times, which may be finer than Python's."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return np.ma.filled(values, np.datetime64("NaT", "s"))
     for way in ("tolist", "to_pylist"):  # the latter of pyarrow's columns

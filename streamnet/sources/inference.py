@@ -34,17 +34,17 @@ __all__ = (
 
 
 MISSING = ("", "?", "NA", "N/A", "n/a", "NULL", "null", "None", "\\N")
-"""What stands for a missing value, unless said otherwise. Among the numbers of a delimited file it
-counts in capitals or not; among words it does not, as na or none may be one."""
+"""Texts that stand for a missing value by default. Case is ignored among the numbers of a delimited
+file, but not among words, since na or none may be a word."""
 
 WHITESPACE = " \t\r\n\v\f"
-"""What is stripped from both sides of every text: ASCII only, so bytes and text agree."""
+"""Characters stripped from both ends of texts: ASCII only, so that bytes and text agree."""
 
 NUMERIC_TYPES = (int, float, np.integer, np.floating, Decimal)
 MIN_TEXT_WORDS = 4
 MAX_NUMERIC_CLASSES = 20
-MIN_NUMBERS = 20  # of a column that may have strays
-MAX_STRAY_SHARE = 0.05
+MIN_NUMBERS = 20  # in a column that may have strays
+MAX_STRAY_FRACTION = 0.05
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DIGIT = re.compile("[0-9]")
@@ -52,7 +52,7 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
 def is_number(text: str) -> bool:
-    """Whether a stripped text is a decimal number: no hexadecimal, no ``1_000``, no NaN."""
+    """Whether a stripped text is a decimal number: not hexadecimal, ``1_000`` or NaN."""
     return _NUMBER.fullmatch(text) is not None
 
 
@@ -62,29 +62,29 @@ def is_not_finite(text: str) -> bool:
 
 
 def is_numeric(value: object) -> bool:
-    """Whether a value is of a type of numbers. A duration is none, though numpy calls it whole."""
+    """Whether a value has a numeric type. Durations are not numeric, unlike in numpy."""
     return isinstance(value, NUMERIC_TYPES) and not isinstance(value, np.timedelta64)
 
 
 def to_float(value: Any) -> float:
-    """A number, or a text that is one, as a float; infinite where it is too large, or no value."""
+    """Convert a number, or the text of one, to a float; infinity if that is impossible."""
     try:
         return float(value)
-    except (OverflowError, ValueError):  # a whole number without end, a signalling NaN
+    except (OverflowError, ValueError):  # a huge integer, a signaling NaN
         return math.inf
 
 
 def infer_kind(values: Iterable[object], *, typed: bool = False) -> Kind:
-    """The kind of a column by its first values, those that stand for missing left out.
+    """Infer the kind of a column from its first values that are not missing.
 
-    Numbers only, or with few strays, see `find_strays`: NUMBER. Dates and timestamps only, see
-    `seconds_of_text`: TIME, or DAY_FIRST or MONTH_FIRST if that is the only way to read them.
-    Otherwise words: TEXT where the median value has at least four of them, else CATEGORY, also for
-    truth values and for no values at all. The words for NaN and infinity decide nothing.
+    NUMBER if all are numbers, or all but a few strays (see `find_strays`). TIME if all are dates or
+    timestamps (see `parse_seconds`); DAY_FIRST or MONTH_FIRST if they can be parsed in that order
+    only. Otherwise TEXT if the median value has at least four words, else CATEGORY, as for Booleans
+    and for no values at all. The words for NaN and infinity are ignored.
 
     Args:
-        values: Texts (stripped), or values of Python and numpy types.
-        typed: The format tells numbers from texts, so a text is never a number.
+        values: Stripped texts, or values of Python and numpy types.
+        typed: Whether the format distinguishes numbers from texts, so that no text is a number.
     """
     known = [v for v in values if not (isinstance(v, str) and is_not_finite(v))]
     if not known or any(isinstance(v, bool | np.bool_) for v in known):
@@ -101,9 +101,9 @@ def infer_kind(values: Iterable[object], *, typed: bool = False) -> Kind:
 
 
 def infer_task(values: Iterable[object], *, typed: bool = False) -> Task:
-    """The task that a target poses by its first values, those that stand for missing left out.
+    """Infer the task from the first values of the target that are not missing.
 
-    REGRESSION for numbers that are not all whole or of which more than 20 are distinct.
+    REGRESSION for numbers that are not all whole, or of which more than 20 are distinct.
     """
     known = list(values)
     if infer_kind(known, typed=typed) is not Kind.NUMBER:
@@ -113,24 +113,24 @@ def infer_task(values: Iterable[object], *, typed: bool = False) -> Task:
 
 
 def find_strays(texts: Iterable[str]) -> list[str] | None:
-    """The texts of a column of numbers that are none, None if it is no column of numbers.
+    """Find the texts in a column of numbers that are not numbers; None if it is no such column.
 
-    Those are at most 5 % beside at least 20 numbers, without a digit in them, and the numbers are
-    no codes: not all of them whole, or more than 20 distinct. So "bad" among measurements is a
-    stray; "A" among "1" and "2" or "V27" among "250" is one more word.
+    There may be at most 5 % of them, without digits, beside at least 20 numbers that are not codes:
+    not all whole, or more than 20 distinct. So "bad" among measurements is a stray, but "A" among
+    "1" and "2", or "V27" among "250", makes the column one of words.
     """
     texts = list(texts)
     strays = [text for text in texts if not is_number(text)]
     if not strays:
         return []
-    fewest = max(MIN_NUMBERS, (1 - MAX_STRAY_SHARE) * len(texts))
+    fewest = max(MIN_NUMBERS, (1 - MAX_STRAY_FRACTION) * len(texts))
     if len(texts) - len(strays) < fewest or any(map(_DIGIT.search, strays)):
         return None
     return None if _may_be_codes({float(text) for text in texts if is_number(text)}) else strays
 
 
 def _may_be_codes(numbers: set[float]) -> bool:
-    """Whether these different numbers may stand for something else."""
+    """Whether these distinct numbers may be codes for something else."""
     few = len(numbers) <= MAX_NUMERIC_CLASSES
     return few and all(number.is_integer() for number in numbers)
 
@@ -178,7 +178,7 @@ _UNAMBIGUOUS_FORMS = (
     *_forms(
         rf"{_YEAR}(?P<mark>[-/]){_MONTH}(?P=mark){_DAY}",
         rf"{_YEAR}\.(?P<month>[0-9]{{2}})\.(?P<day>[0-9]{{2}})",
-        rf"{_DAY}\.{_MONTH}\.{_YEAR}",  # with dots nobody puts the month first
+        rf"{_DAY}\.{_MONTH}\.{_YEAR}",  # with dots, the day is always first
         rf"{_WEEKDAY}{_NTH}(?P<mark>[ /-]){_NAME}(?P=mark){_YEAR}",
         rf"{_WEEKDAY}{_NAME} {_NTH},? {_YEAR}",
     ),
@@ -198,17 +198,17 @@ _FORMS = {
 
 
 def is_unambiguous_time(text: str) -> bool:
-    """Whether a stripped text is a date or timestamp that exists and can be read in one way."""
+    """Whether a stripped text is a valid date or timestamp with a single interpretation."""
     return parse_seconds(text) is not None
 
 
 def is_any_time(text: str) -> bool:
-    """Whether a stripped text is a date or timestamp of any kind: one may have to say which."""
+    """Whether a stripped text is a valid date or timestamp of any kind of times."""
     return any(parse_seconds(text, kind) is not None for kind in _FORMS)
 
 
 def infer_time_kind(texts: Collection[str]) -> Kind | None:
-    """The kind of times that all these texts are; None if they are none, or of two kinds alike.
+    """Infer the kind of times of these texts; None if they are not times, or ambiguous.
 
     >>> infer_time_kind(["3/4/2026", "13/4/2026"]), infer_time_kind(["3/4/2026"])
     (<Kind.DAY_FIRST: 'day_first'>, None)
@@ -218,13 +218,16 @@ def infer_time_kind(texts: Collection[str]) -> Kind | None:
 
 
 def parse_seconds(text: str, kind: Kind = Kind.TIME) -> float | None:
-    """Seconds of a stripped text that is a date, maybe with a time; None if it is none.
+    """Parse a stripped text that is a date, maybe with a time; None if it is not.
 
-    Dates are those of ISO 8601, with or without zeros: 2026-04-03, 2026/4/3; with dots 3.4.2026 or
-    2026.04.03; with an English month 3 Apr 2026, 3-Apr-2026, Fri, 3 April 2026, April 3rd, 2026, or
-    Fri Apr  3 09:05:30 2026; and 3/4/2026 or 3-4-2026 where ``kind`` tells what comes first. A time
-    follows a T, a blank or a colon: 9:05, 09:05:30.5, 9:05 pm; then an offset may, as Z, UTC, GMT,
-    +02, +02:00 or +0200; without one it is UTC.
+    Dates: ISO 8601, with or without leading zeros (2026-04-03, 2026/4/3); with dots (3.4.2026,
+    2026.04.03); with an English month (3 Apr 2026, 3-Apr-2026, Fri, 3 April 2026, April 3rd, 2026,
+    Fri Apr  3 09:05:30 2026); and 3/4/2026 or 3-4-2026 if ``kind`` gives the order. A time follows
+    a T, a space or a colon (9:05, 09:05:30.5, 9:05 pm), and may be followed by an offset (Z, UTC,
+    GMT, +02, +02:00, +0200); the default is UTC.
+
+    Returns:
+        Seconds since 1970-01-01 UTC.
 
     >>> parse_seconds("1970-01-02"), parse_seconds("1970-01-01T01:00:00.5+01:00")
     (86400.0, 0.5)
@@ -234,7 +237,7 @@ def parse_seconds(text: str, kind: Kind = Kind.TIME) -> float | None:
     try:
         if _ISO.fullmatch(text) is not None:
             return to_seconds(datetime.fromisoformat(text))
-        if text.replace(".", "", 1).isdigit():  # seconds since 1970: to try all forms takes longer
+        if text.replace(".", "", 1).isdigit():  # a timestamp: trying all forms would take longer
             return None
         for form in _FORMS[kind]:
             if (found := form.fullmatch(text)) is not None:
@@ -245,10 +248,10 @@ def parse_seconds(text: str, kind: Kind = Kind.TIME) -> float | None:
 
 
 def _combine_parts(parts: Mapping[str, str | None]) -> float:
-    """Seconds of what a form found.
+    """Convert the groups of a matched form to seconds.
 
     Raises:
-        ValueError: If there is no such moment.
+        ValueError: If there is no such date or time.
     """
     year, day, hour, minute, second = (
         int(parts[name] or 0) for name in ("year", "day", "hour", "minute", "second")
@@ -256,25 +259,25 @@ def _combine_parts(parts: Mapping[str, str | None]) -> float:
     month = int(parts.get("month") or _MONTH_NUMBERS.get(str(parts.get("name")).lower(), 0))
     if half := parts["half"]:
         if not 1 <= hour <= 12:
-            raise ValueError(f"{hour} is no hour of half a day")
+            raise ValueError(f"{hour} is not an hour on a 12-hour clock")
         hour = hour % 12 + 12 * (half in "pP")
     moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - UTC without zone
     return to_seconds(moment) + float(f"0.{parts['part'] or 0}") - _parse_offset(parts["zone"])
 
 
 def _parse_offset(zone: str | None) -> float:
-    """Seconds that clocks of a zone are ahead of UTC."""
+    """Offset of a time zone from UTC, in seconds."""
     if zone is None or zone.isalpha():
         return 0.0
     hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
     if hours > 23 or minutes > 59:
-        raise ValueError(f"{zone} is no offset")
+        raise ValueError(f"{zone} is not an offset")
     ahead = 3600.0 * hours + 60.0 * minutes
     return -ahead if zone[0] == "-" else ahead
 
 
 def to_seconds(moment: date) -> float:
-    """Seconds of a date or datetime. Without a zone it is UTC."""
+    """Convert a date or datetime to seconds since 1970; without a zone it is UTC."""
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 - UTC without zone
     epoch = _EPOCH if moment.tzinfo is None else _EPOCH_UTC
@@ -282,9 +285,9 @@ def to_seconds(moment: date) -> float:
 
 
 def number_to_seconds(number: float) -> float:
-    """Seconds of a number of seconds since 1970, or of thousandths, millionths or billionths.
+    """Convert a timestamp in s, ms, µs or ns since 1970 to seconds.
 
-    Its size, whatever the sign, tells which: below 1e11 it is seconds (to the year 5138), below
+    Its absolute value determines the unit: below 1e11 it is seconds (up to the year 5138), below
     1e14 milliseconds, below 1e17 microseconds, else nanoseconds (each from March 1973 on).
 
     >>> [number_to_seconds(n) for n in (-0.5, 1.7e9, 1.7e12, 1.7e15, 1.7e18)]

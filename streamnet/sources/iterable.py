@@ -50,21 +50,25 @@ T = TypeVar("T")
 
 @final
 class AsyncPrefetcher(Generic[T]):
-    """Iterates in a task of its own, so that whoever waits for items can be cancelled.
+    """Iterates in a task of its own, so that waiting for items can be cancelled.
 
-    The task is no child of the one that starts it, since a source may be opened by one task and
-    closed by another, which no task group could bear: `aclose` ends it, or else the event loop.
-    At most ``most`` items are kept, each as ``keep`` returns it; the iterable then has to wait.
+    The task does not belong to a task group, because a source may be opened by one task and closed
+    by another. `aclose` ends it, or else the event loop does.
+
+    Args:
+        iterable: The iterable.
+        most: Maximum number of items that are prefetched.
+        keep: Converts each item before it is stored.
 
     >>> import anyio
     >>> async def letters():
     ...     yield "a"
     ...     yield "b"
     >>> async def main():
-    ...     pump = AsyncPrefetcher(letters(), 10, str.upper)
-    ...     pump.start()
-    ...     found = await pump.take()
-    ...     await pump.aclose()
+    ...     prefetcher = AsyncPrefetcher(letters(), 10, str.upper)
+    ...     prefetcher.start()
+    ...     found = await prefetcher.take()
+    ...     await prefetcher.aclose()
     ...     return found
     >>> anyio.run(main)
     ['A', 'B']
@@ -80,7 +84,7 @@ class AsyncPrefetcher(Generic[T]):
         self._ended = False
 
     def start(self) -> None:
-        """Begin to iterate, in the event loop of the caller."""
+        """Start iterating in the event loop of the caller."""
         self._scope = CancelScope()
         self._arrived = Event()
         self._room = Event()
@@ -90,10 +94,10 @@ class AsyncPrefetcher(Generic[T]):
         Thread(target=run, args=(self._host, current_token()), daemon=True).start()
 
     async def take(self) -> list[T]:
-        """The items that are there, at least one; none at the end.
+        """Take the prefetched items, at least one; none at the end.
 
         Raises:
-            Exception: what the iterable raised, once all items before it were taken.
+            Exception: If the iterable raised one, once all items before it were taken.
         """
         while not self._items and not self._ended:
             self._arrived = Event()
@@ -113,7 +117,7 @@ class AsyncPrefetcher(Generic[T]):
             self._running = False
 
     def _host(self, token: EventLoopToken) -> None:
-        # The loop may be gone first; then nobody waits for items any more.
+        # The event loop may end first; then no task waits for items.
         with suppress(RunFinishedError, CancelledError):
             from_thread.run(self._run, token=token)
 
@@ -124,8 +128,8 @@ class AsyncPrefetcher(Generic[T]):
         except Exception as error:  # noqa: BLE001 - `take` raises it
             self._failure = error
         except BaseException as error:  # noqa: BLE001 - likewise
-            # Not by us, whose scope keeps that to itself: the iterable was cancelled from outside,
-            # wants to exit, or the event loop ends, and nobody is there to be told.
+            # Our own scope would absorb its cancellation. So the iterable was cancelled from outside
+            # or wants to exit, or the event loop ends, when no task waits for items.
             self._failure = DataError(f"{type(error).__name__} was raised in it")
             self._failure.__cause__ = error
         finally:
@@ -149,56 +153,58 @@ class AsyncPrefetcher(Generic[T]):
                     await close()
 
 
-PATIENCE = 0.2  # seconds in which an iterator that does not wait for anything gives its next item
-GATHER_SECONDS = 0.01  # seconds in which more is waited for where items come faster than that
-
-ThreadItem = TypeVar("ThreadItem")
+CLOSE_SECONDS = 0.2  # in which an iterator that never waits yields its next item
+GATHER_SECONDS = 0.01  # to wait for more items if they come faster than that
 
 
 @final
-class ThreadPrefetcher(Generic[ThreadItem]):
-    """Iterates in a thread of its own, so that whoever waits for items can be cancelled.
+class ThreadPrefetcher(Generic[T]):
+    """Iterates in a thread of its own, so that waiting for items can be cancelled.
 
-    An iterator that waits, as for a queue, can't be interrupted: its thread is left alone then. It
-    is a daemon, for whose end the interpreter does not wait. No other thread touches the iterator.
-    At most ``most`` items are kept; the iterator then is not asked for more.
+    An iterator that waits, for example for a queue, can't be interrupted. Its thread is abandoned
+    then; as a daemon thread it does not keep the interpreter from exiting. No other thread uses the
+    iterator.
+
+    Args:
+        iterator: The iterator.
+        most: Maximum number of items that are prefetched.
 
     >>> import anyio
     >>> async def main():
-    ...     pump = ThreadPrefetcher(iter("ab"), 10)
-    ...     pump.start()
-    ...     found = await pump.take()
-    ...     while more := await pump.take():
+    ...     prefetcher = ThreadPrefetcher(iter("ab"), 10)
+    ...     prefetcher.start()
+    ...     found = await prefetcher.take()
+    ...     while more := await prefetcher.take():
     ...         found += more
-    ...     await pump.aclose()
+    ...     await prefetcher.aclose()
     ...     return found
     >>> anyio.run(main)
     ['a', 'b']
     """
 
-    def __init__(self, iterator: Iterator[ThreadItem], most: int) -> None:
+    def __init__(self, iterator: Iterator[T], most: int) -> None:
         self._iterator = iterator
         self._most = most
-        self._items: deque[ThreadItem] = deque()
+        self._items: deque[T] = deque()
         self._failure: BaseException | None = None
         self._taken = -math.inf  # when items were taken last, by the event loop's clock
         self._room = ThreadEvent()
-        self._waiting: Event | None = None  # set by who waits, looked at by the thread
+        self._waiting: Event | None = None  # created by the task that waits, set by the thread
         self._running = False
         self._closed = False
         self._ended = False
 
     def start(self) -> None:
-        """Begin to iterate, and tell the event loop of the caller what comes."""
+        """Start iterating, and notify the event loop of the caller of new items."""
         self._token = current_token()
         self._running = True
         Thread(target=copy_context().run, args=(self._run,), daemon=True).start()
 
-    async def take(self) -> list[ThreadItem]:
-        """The items that are there, at least one; none at the end.
+    async def take(self) -> list[T]:
+        """Take the prefetched items, at least one; none at the end.
 
         Raises:
-            BaseException: what the iterator raised, once all items before it were taken.
+            BaseException: If the iterator raised one, once all items before it were taken.
         """
         if not self._items:
             await self._wait_until(lambda: bool(self._items) or self._ended or self._closed)
@@ -207,46 +213,46 @@ class ThreadPrefetcher(Generic[ThreadItem]):
         self._taken = current_time()
         if not self._items and self._failure is not None:
             if isinstance(self._failure, get_cancelled_exc_class()):
-                # Raised here it would end the task that asks, as if somebody had cancelled it.
+                # Raised here, it would look as if the waiting task had been cancelled.
                 name = type(self._failure).__name__
                 raise DataError(f"{name} was raised in it") from self._failure
             raise self._failure
-        # One after the other, since the thread may append meanwhile.
+        # One by one, since the thread may append at the same time.
         items = [self._items.popleft() for _ in range(len(self._items))]
         self._room.set()
         return items
 
     async def aclose(self) -> None:
-        """Iterate no more; an iterator that does not wait is at rest then."""
+        """Stop iterating. An iterator that never waits is not running any more afterwards."""
         if self._running:
             self._running = False
             self._closed = True
             self._room.set()
-            with move_on_after(PATIENCE, shield=True):
+            with move_on_after(CLOSE_SECONDS, shield=True):
                 await self._wait_until(lambda: self._ended)
 
     async def _wait_until(self, ready: Callable[[], bool]) -> None:
-        # Told first and looked at then, while the thread does it the other way round: whichever
-        # comes second sees what the other one did.
+        # The event is created before items are checked, while the thread adds items before it checks
+        # the event: whichever comes second sees what the other one did.
         try:
             while not ready():
-                told = self._waiting = Event()
+                event = self._waiting = Event()
                 if not ready():
-                    await told.wait()
+                    await event.wait()
         finally:
             self._waiting = None
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         waiting = self._waiting
         if waiting is not None and not waiting.is_set():
-            with suppress(RunFinishedError):  # nobody waits any more
+            with suppress(RunFinishedError):  # no task waits any more
                 from_thread.run_sync(waiting.set, token=self._token)
 
     def _run(self) -> None:
         try:
             for item in self._iterator:
                 self._items.append(item)
-                self._tell()
+                self._notify()
                 if len(self._items) >= self._most:
                     self._wait_for_room()
                 if self._closed:
@@ -254,7 +260,7 @@ class ThreadPrefetcher(Generic[ThreadItem]):
         except BaseException as error:  # noqa: BLE001 - `take` raises it
             self._failure = error
         self._ended = True
-        self._tell()
+        self._notify()
 
     def _wait_for_room(self) -> None:
         self._room.clear()
@@ -262,39 +268,36 @@ class ThreadPrefetcher(Generic[ThreadItem]):
             self._room.wait()
 
 
-ListItem = TypeVar("ListItem")
-
-
 @final
-class ListPrefetcher(Generic[ListItem]):
-    """Gives the items of a list like a pump, but needs neither a task nor a thread for it.
+class ListPrefetcher(Generic[T]):
+    """Takes the items of a list in batches; needs neither a task nor a thread.
 
     >>> import anyio
     >>> anyio.run(ListPrefetcher(iter("abc"), 2).take)
     ['a', 'b']
     """
 
-    def __init__(self, iterator: Iterator[ListItem], most: int) -> None:
+    def __init__(self, iterator: Iterator[T], most: int) -> None:
         self._iterator = iterator
         self._most = most
 
     def start(self) -> None:
-        """Nothing has to begin."""
+        """Do nothing."""
 
-    async def take(self) -> list[ListItem]:
-        """The next items, at most ``most``; none at the end."""
+    async def take(self) -> list[T]:
+        """Take the next items, at most ``most``; none at the end."""
         return list(islice(self._iterator, self._most))
 
     async def aclose(self) -> None:
-        """Nothing has to end."""
+        """Do nothing."""
 
 
-MAX_ITEMS = 1024  # of a block, and waiting
+MAX_ITEMS = 1024  # in a block, and prefetched
 HEAD_ITEMS = 1000
-POLL_SECONDS = 0.02  # seconds
-QUIET_POLLS = 10  # without anything new, after which the head of a live iterable is complete
-MAX_POLLS = 50  # after which it is complete even if it trickles on
-FEW_ITEMS = 32  # converted at once: a worker thread would take longer
+POLL_SECONDS = 0.02
+QUIET_POLLS = 10  # without new items, after which the head of a live iterable is complete
+MAX_POLLS = 50  # after which it is complete even if items keep coming
+FEW_ITEMS = 32  # below it, items are converted directly: a worker thread would take longer
 
 Item = Sample | tuple[Sample, Any]
 Prefetcher = AsyncPrefetcher[Item] | ThreadPrefetcher[Item] | ListPrefetcher[Item]
@@ -304,28 +307,29 @@ Prefetcher = AsyncPrefetcher[Item] | ThreadPrefetcher[Item] | ListPrefetcher[Ite
 class IterableSource(Source):
     """Samples of an iterable of dicts, or of pairs of a dict and a target.
 
-    A plain iterable is iterated in a thread of its own, unless it is a list or tuple, an
-    asynchronous one in a task of its own that is never cancelled before `aclose`; what has arrived
-    is given at once. A feature gets its kind by the first value that is there, see `RowReader`.
+    A synchronous iterable is iterated in a thread of its own unless it is a list or tuple; an
+    asynchronous one in a task of its own that is not cancelled before `aclose`. Samples are
+    returned as soon as they arrive. Kinds are inferred from the first value of each feature, see
+    `RowReader`.
 
-    Where ``task`` is not given, an asynchronous iterable's first target tells it, and the targets
-    of a plain one's first 1,000 samples. If it waits for them, it is those that are there once
-    nothing more has come for 0.2 seconds, or one second after the first: what they tell may then
-    depend on when they came, which ``task`` prevents.
+    If ``task`` is None, it is inferred: from the first target of an asynchronous iterable, and from
+    the first 1,000 targets of a synchronous one. If the latter pauses, only targets that arrive
+    before a pause of 0.2 seconds, or within a second, are used; the task may then depend on timing
+    unless it is given.
 
-    To resume, hand over an iterable that begins again with the first sample: those before the
-    position are left out.
+    To resume, pass an iterable that starts again with the first sample: those before the position
+    are skipped.
 
     Args:
-        iterable: Where samples come from.
-        target: Name of the target in the dicts, or for the target of pairs.
-        task: What is predicted.
-        kinds: Kinds of features whose first value would suggest another one.
-        columns: All of these settings and more, in place of the three.
-        name: What positions and rejected samples call this source.
+        iterable: Samples, as dicts or as pairs of a dict and a target.
+        target: Name of the target in the dicts, or a name for the targets of pairs.
+        task: What is predicted; None infers it.
+        kinds: Kinds of features by name, in place of the inferred ones.
+        columns: All settings of columns, in place of the three above.
+        name: Name of this source in positions and rejected records.
 
     Raises:
-        ConfigurationError: If it is no iterable, or a setting breaks its rule.
+        ConfigurationError: If it is not an iterable, or a setting is invalid.
 
     >>> import anyio
     >>> async def main():
@@ -354,29 +358,29 @@ class IterableSource(Source):
         self._columns = columns
         self._name = name
         self._plain = not isinstance(iterable, AsyncIterable)
-        self._supply = _make_prefetcher(iterable)
+        self._prefetcher = _make_prefetcher(iterable)
         self._reader = RowReader(columns, name=name)
-        self._items: list[Item] = []  # taken, but not yet converted
+        self._items: list[Item] = []  # taken but not converted yet
         self._blocks: deque[Block] = deque()
         self._failure: Exception | None = None
-        self._pairs: bool | None = None  # None: no item has told
+        self._pairs: bool | None = None  # None before the first item
         self._ended = False
 
     async def open(self, after: Position | None = None) -> Schema:
-        """Look at the first items, if they are needed to tell the task."""
-        self._supply.start()
+        """Infer the task from the first items if it is not given."""
+        self._prefetcher.start()
         if self._plain or self._columns.task is None:
             await self._take()
             if not self._items and self._failure is None:
                 raise DataError(f"{self._name} holds no samples")
-        await self._begin()
-        await self._tell_task()
+        await self._infer_from_head()
+        await self._read_first_target()
         if after is not None:
             await self._skip(after)
         return self._reader.schema
 
     async def receive(self) -> Block | None:
-        """The samples that have arrived; None at the end."""
+        """Receive the samples that have arrived; None at the end."""
         while not self._blocks:
             if not self._items:
                 await self._take()
@@ -390,29 +394,25 @@ class IterableSource(Source):
         return self._blocks.popleft()
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
-        """The task, since the first samples need not be there as early when one goes on."""
+        """Export the task, since the first samples may arrive at other times when resuming."""
         del after
         task = self._columns.task
         return {} if task is None else {"task": task.value}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Take over the task."""
+        """Restore the task."""
         if self._columns.task is None and "task" in state:
             self._use(replace(self._columns, task=Task(state["task"])))
 
     async def aclose(self) -> None:
-        """Let go of the iterable: of an asynchronous one, end its task.
-
-        The thread of a plain one that is waiting can't be ended. It is left alone, and asks for
-        nothing more.
-        """
+        """Stop iterating. A thread whose iterator waits can't be ended and is abandoned."""
         self._ended = True
         self._items.clear()
         self._blocks.clear()
-        await self._supply.aclose()
+        await self._prefetcher.aclose()
 
-    async def _begin(self) -> None:
-        """Tell from the first items whether they are pairs, and the task."""
+    async def _infer_from_head(self) -> None:
+        """Infer from the first items whether they are pairs, and the task."""
         columns = self._columns
         if self._items:
             self._pairs = isinstance(self._items[0], tuple)
@@ -420,7 +420,7 @@ class IterableSource(Source):
             columns = columns.with_target("target")
         if self._plain and columns.task is None and columns.target is not None:
             await self._wait_for_head()
-            columns = replace(columns, task=self._told_task(columns.target))
+            columns = replace(columns, task=self._infer_task(columns.target))
         self._use(columns)
 
     def _use(self, columns: Columns) -> None:
@@ -429,10 +429,10 @@ class IterableSource(Source):
             self._reader = RowReader(columns, name=self._name)
 
     async def _wait_for_head(self) -> None:
-        """Wait for the first 1,000 items, or for those that are there after a quiet moment.
+        """Wait for the first 1,000 items, or those that arrive before a pause.
 
-        Time is counted in looks: after whatever stops the whole process for long, such as a
-        compiler, an iterator that does not wait for anything is quiet for one look at most.
+        Time is counted in polls: even if the whole process is blocked for long, for example by a
+        compiler, an iterator that never waits is quiet for one poll at most.
         """
         quiet = 0
         for _ in range(MAX_POLLS):
@@ -445,7 +445,7 @@ class IterableSource(Source):
             if quiet > QUIET_POLLS:
                 return
 
-    def _told_task(self, target: str) -> Task | None:
+    def _infer_task(self, target: str) -> Task | None:
         options = self._columns.parse_options()
         values = [_get_target(item, target) for item in self._items[:HEAD_ITEMS]]
         known = [value for value in values if not options.is_missing(value)]
@@ -453,8 +453,8 @@ class IterableSource(Source):
             return None
         return infer_task(v.strip(WHITESPACE) if isinstance(v, str) else v for v in known)
 
-    async def _tell_task(self) -> None:
-        """Read samples until the first target has told the task, where nothing else did."""
+    async def _read_first_target(self) -> None:
+        """Read samples up to the first target, which decides the task if nothing else did."""
         names: dict[str, None] = {}
         while self._columns.target is not None and self._reader.schema.task is None:
             if not self._items:
@@ -472,7 +472,7 @@ class IterableSource(Source):
             self._convert_first(1)
 
     def _make_no_target_error(self, names: list[str], where: str) -> DataError:
-        """The error that says that no sample has the target, or else why the last one has none."""
+        """The error for samples without a target, or else for the last invalid one."""
         target = self._columns.target
         if target is not None and names and target not in names:
             return make_missing_target_error(self._name, target, where, names)
@@ -481,23 +481,23 @@ class IterableSource(Source):
         return DataError(f"{self._name} holds no sample with a target{where}: {why}")
 
     async def _skip(self, after: Position) -> None:
-        """Read what is in front of a position, for the schema's sake, and forget it."""
+        """Read and discard what precedes a position, to extend the schema."""
         while (skipped := after.record - self._reader.records) > 0:
             if not self._items:
                 await self._take()
             if not self._items:
-                raise DataError(f"{self._name} ends before {after}: it is not the same any more")
+                raise DataError(f"{self._name} ends before {after}: it has changed")
             await to_thread.run_sync(self._convert_first, skipped)
         self._blocks = deque(b for b in self._blocks if b.marks[-1, 1] > after.record)
 
     async def _take(self) -> None:
-        """Wait for items, and keep those that come."""
+        """Wait for items and keep them."""
         if self._ended:
             return
         before = len(self._items)
         try:
-            self._items += await self._supply.take()
-        except Exception as error:  # noqa: BLE001 - raised again behind the items before it
+            self._items += await self._prefetcher.take()
+        except Exception as error:  # noqa: BLE001 - raised again after the items before it
             self._failure = error
         self._ended = len(self._items) == before
 
@@ -507,10 +507,10 @@ class IterableSource(Source):
             why = str(self._failure)
             if not isinstance(self._failure, DataError):
                 why = f"{type(self._failure).__name__}: {why}"
-            raise DataError(f"{self._name} broke off ({why})") from self._failure
+            raise DataError(f"{self._name} failed ({why})") from self._failure
 
     def _convert_first(self, most: int) -> None:
-        """Convert the first items: until that is done they wait, or a cancelled call lost them."""
+        """Convert the first items. They are removed here, so that a cancelled call loses none."""
         items, self._items = self._items[:most], self._items[most:]
         samples: list[Any] = list(items)
         targets: list[Any] | None = None
@@ -530,16 +530,16 @@ def _make_prefetcher(iterable: Iterable[Item] | AsyncIterable[Item]) -> Prefetch
         return ListPrefetcher(iter(iterable), MAX_ITEMS)
     given: Any = iterable
     if not isinstance(given, Iterable):
-        call = "; call it, to hand over what it gives" if callable(given) else ""
+        call = "; call it and pass its result" if callable(given) else ""
         raise ConfigurationError(
-            f"iterable is of type {type(given).__name__}, but must be a plain or asynchronous "
-            f"iterable of samples{call}"
+            f"iterable is of type {type(given).__name__}, but must be a synchronous or "
+            f"asynchronous iterable of samples{call}"
         )
     return ThreadPrefetcher(map(_copy_item, iterable), MAX_ITEMS)
 
 
 def _copy_item(item: Any) -> Any:
-    """An item as it was given, though it waits: its dict may be filled anew meanwhile."""
+    """Copy an item, because its dict may be reused before it is converted."""
     if isinstance(item, tuple) and len(item) == 2:
         return copy_sample(item[0]), item[1]
     return copy_sample(item)

@@ -35,21 +35,21 @@ class Reason(StrEnum):
 
     ================ ==========================================================================
     arity            the record has more or fewer fields than the file has columns
-    number           a word where a number is needed
+    number           a word where a number is expected
     not-finite       NaN, infinity, or a number too large for 64 bits
-    time             no date or timestamp, and no seconds since 1970, where one is needed
-    quote            a quote that is never closed, or text right behind a closing quote
+    time             neither a date or time nor seconds since 1970 where one is expected
+    quote            a quote that is never closed, or text right after a closing quote
     json             not a JSON object
     encoding         not UTF-8
     target-missing   no target
     target-number    the target of a regression is not a finite number
     too-long         longer than ``max_record_bytes``
-    index            libSVM: an index that is no integer, negative, twice there or out of order
-    type             a value of a kind that is no feature, such as a list
-    new-column       a feature that is new, where that was not to be
-    missing-column   a feature that is known has no value in the record, not even an empty one
-    gap              no record: a followed file was cut or replaced, and what it held is lost
-    fields           a feature that is new, where there are as many as there may be
+    index            libSVM: an index that is not an integer >= 0, or not ascending
+    type             a value that can't be a feature, such as a list
+    new-column       a new feature where that is not allowed
+    missing-column   a known feature is absent where that is not allowed
+    gap              not a record: a followed file was cut or replaced, and data is lost
+    fields           a new feature where there is the maximum number already
     ================ ==========================================================================
     """
 
@@ -75,27 +75,25 @@ RULES = {
     Reason.NUMBER: "which is not a number",
     Reason.NOT_FINITE: "which is not a finite number",
     Reason.TIME: "which is not a date or time, nor a number of seconds since 1970",
-    Reason.TYPE: "which is no number, text, truth value or time",
+    Reason.TYPE: "which is not a number, text, Boolean or time",
     Reason.TARGET_NUMBER: "which is not a finite number, as the target of a regression must be",
 }
 
-TEXT_RULE = "which is a text where the first ones are numbers"
+TEXT_RULE = "which is a text where the first values are numbers"
 OVERRIDES = {Reason.NUMBER: "--kind {}=number", Reason.TARGET_NUMBER: "--task regression"}
 
-DATE_ORDER_RULE = (
-    "which is not a date or time in the order of its kind: day_first or month_first tells it"
-)
+DATE_ORDER_RULE = "which is not a date or time in the order of its kind, day_first or month_first"
 
 
 class Rejection(NamedTuple):
-    """What is wrong with a record: a code and a sentence."""
+    """Why a record is rejected: a code and a sentence."""
 
     reason: Reason
     detail: str
 
     @classmethod
     def for_value(cls, reason: Reason, column: str, value: object) -> Rejection:
-        """The problem of one value of a column."""
+        """Reject a record because of one value."""
         if reason is Reason.TARGET_MISSING:
             given = value is not None and not (isinstance(value, str) and not value)
             why = f": {shorten(value)} stands for a missing value" if given else ""
@@ -116,12 +114,12 @@ class Rejection(NamedTuple):
 
 
 def _is_finite(text: str) -> bool:
-    """Whether a text is a number, so that at most its type is wrong."""
+    """Whether a text is a finite number, so that only its type is wrong."""
     return is_number(text.strip(WHITESPACE)) and math.isfinite(float(text))
 
 
 def shorten(value: object) -> str:
-    """A value as it stands in a sentence, cut to a readable length."""
+    """A value in quotes for a message, cut to a readable length."""
     text = decode_record(value) if isinstance(value, bytes) else to_text(value)
     if len(text) > MAX_SHOWN_CHARACTERS:
         text = f"{text[:MAX_SHOWN_CHARACTERS]}..."
@@ -129,18 +127,18 @@ def shorten(value: object) -> str:
 
 
 def to_text(value: object) -> str:
-    """A value as text, however deep it is nested and however large its numbers are."""
+    """A value as text, however deeply it is nested and however large its numbers are."""
     try:
         return str(value)
-    except ValueError:  # Python writes no more than 4,300 digits
-        digits = "a whole number of too many digits"
+    except ValueError:  # Python limits integers to 4,300 digits
+        digits = "an integer of too many digits"
         return digits if isinstance(value, int) else f"a {type(value).__name__} with {digits}"
     except RecursionError:
         return f"a {type(value).__name__} that is nested too deeply"
 
 
 def decode_record(raw: bytes) -> str:
-    """The text of a record for a person: whatever is not UTF-8 is marked, the rest is cut."""
+    """Decode a record for display: replace what is not UTF-8, and cut the rest."""
     return raw[:MAX_RAW_BYTES].decode("utf-8", "replace")[:MAX_RAW_CHARACTERS]
 
 
@@ -152,7 +150,7 @@ def _encode_base64(raw: bytes, text: str) -> str | None:
 
 
 def make_rejection_block(schema: Schema, end: Position, letter: DeadLetter) -> Block:
-    """A block without samples, which holds one rejected record."""
+    """Make a block without samples that carries one rejected record."""
     numbers = np.empty((0, len(schema.numbers)), np.float64)
     words = tuple(np.empty(0, np.object_) for _ in schema.words)
     kind = np.float64 if schema.task is Task.REGRESSION else np.object_
@@ -162,7 +160,7 @@ def make_rejection_block(schema: Schema, end: Position, letter: DeadLetter) -> B
 
 
 def drop_rejected(block: Block, letters: Mapping[int, DeadLetter]) -> Block:
-    """``block`` without the rows numbered in ``letters``, which become its rejected records."""
+    """Remove the rows in ``letters`` from a block; they become its rejected records."""
     if not letters:
         return block
     good = np.ones(len(block), np.bool_)

@@ -152,7 +152,7 @@ def test_a_second_file_changes_no_sample_of_the_first(tmp_path: Path) -> None:
         ("", "holds no samples"),
         ("a,b\n", "holds no samples"),
         ("x,y\nz,w\n", "line 1: column 'f0' has 'x'|line 2: column 'x' has 'z'"),
-        ("1\n2\n", "has one column only, 'f0'"),
+        ("1\n2\n", "has only the column 'f0'"),
     ],
 )
 def test_a_file_without_vectors_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -264,7 +264,7 @@ def test_a_bad_line_of_libsvm_is_told(tmp_path: Path, bad: str) -> None:
 @pytest.mark.parametrize(
     ("text", "given_settings", "message"),
     [
-        ("R 0:1\n", {"first_index": 1}, "has the index 0, but the first is said to be 1"),
+        ("R 0:1\n", {"first_index": 1}, "has the index 0, but first_index is 1"),
         ("R 9:1\n", {"inputs": 3}, "has the index 9, but may have 3 inputs only"),
         ("R 99999999:1\n", {}, "has the index 99999999, but may have 1048576 inputs only"),
     ],

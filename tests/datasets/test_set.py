@@ -66,7 +66,7 @@ def test_outputs_are_one_hot_in_the_order_of_first_appearance() -> None:
     assert made.outputs().tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]]
     assert made.targets().tolist() == ["rock", "mine", "rock", "net"]
     assert made.counts() == {"rock": 2, "mine": 1, "net": 1}
-    assert [made.class_of(label) for label in made.labels] == [0, 1, 2]
+    assert [made.class_number(label) for label in made.labels] == [0, 1, 2]
 
 
 def test_outputs_of_a_regression_are_its_values() -> None:
@@ -198,8 +198,8 @@ def test_classes_can_be_added_without_a_sample() -> None:
         (lambda: values().add(Sample([1], label="rock")), "value is None"),
         (lambda: values().add_class("rock"), "a regression has no classes"),
         (lambda: values().class_numbers(), "only a classification has classes"),
-        (lambda: rocks().class_of("sand"), "'sand', but must be one of: 'rock', 'mine', 'net'"),
-        (lambda: Set("classification").class_of("sand"), "must be one of: none"),
+        (lambda: rocks().class_number("sand"), "'sand', but must be one of: 'rock', 'mine', 'net'"),
+        (lambda: Set("classification").class_number("sand"), "must be one of: none"),
         (lambda: Set("clustering"), "task is 'clustering'"),
         (lambda: Set("regression", columns=("a", "a")), "have 'a' twice"),
         (lambda: Set("regression", columns=("a",), target="a"), "have 'a' twice"),

@@ -185,7 +185,7 @@ def test_two_columns_of_one_name_are_refused() -> None:
             return [{"a": 1, "b": 2}]
 
     table: Any = Table()
-    with pytest.raises(SchemaError, match="X has two columns that are called 'a'"):
+    with pytest.raises(SchemaError, match="X has two columns called 'a'"):
         to_rows(table)
 
 

@@ -227,7 +227,7 @@ def test_samples_in_front_of_an_error_are_given(asynchronous: bool) -> None:
         finally:
             await source.aclose()
 
-    with pytest.raises(DataError, match=r"broke off \(KeyError: 'gone'\)") as caught:
+    with pytest.raises(DataError, match=r"failed \(KeyError: 'gone'\)") as caught:
         anyio.run(main)
     assert isinstance(caught.value.__cause__, KeyError)
     assert numbers(blocks) == [1.0, 2.0]
@@ -333,7 +333,7 @@ def test_settings_are_given_once() -> None:
 def test_what_can_not_be_gone_through_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="iterable is of type NoneType, but must be a "):
         IterableSource(None)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="iterable of samples; call it, to hand over"):
+    with pytest.raises(ConfigurationError, match="iterable of samples; call it and pass its result"):
         IterableSource(numbers)  # type: ignore[arg-type]
 
 
@@ -365,7 +365,7 @@ def test_an_iterable_that_is_broken_off_is_no_whole_stream(
         finally:
             await source.aclose()
 
-    with pytest.raises(DataError, match=rf"iterable broke off \({error.__name__} was raised in it"):
+    with pytest.raises(DataError, match=rf"iterable failed \({error.__name__} was raised in it"):
         run(main)
     assert numbers(blocks) == list(range(300))
 

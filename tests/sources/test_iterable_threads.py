@@ -109,6 +109,6 @@ def test_a_plain_iterable_whose_own_work_is_cancelled_is_no_whole_stream() -> No
         while (block := await source.receive()) is not None:
             blocks.append(block)
 
-    with pytest.raises(DataError, match=r"iterable broke off \(CancelledError was raised in it\)"):
+    with pytest.raises(DataError, match=r"iterable failed \(CancelledError was raised in it\)"):
         anyio.run(main)
     assert numbers(blocks) == list(range(300))

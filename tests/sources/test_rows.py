@@ -91,7 +91,7 @@ def test_infinity_is_rejected_alone_and_among_others(infinity: float) -> None:
 @pytest.mark.parametrize(
     ("value", "reason", "said"),
     [
-        (10**5000, ("not-finite", "target-number"), "'a whole number of too many digits'"),
+        (10**5000, ("not-finite", "target-number"), "'an integer of too many digits'"),
         (np.timedelta64(5, "s"), ("type", "target-number"), "'5 seconds'"),
     ],
     ids=["digits", "duration"],

@@ -12,7 +12,7 @@ from streamnet.sources import Columns, open_files
 from tests.sources.harness import read
 
 FRAME = pl.DataFrame({"x": ["233.82", " 1e3 ", "NA", "word"], "y": ["0.5", "1.5", "2", "7"]})
-RULE = "which is a text where the first ones are numbers"
+RULE = "which is a text where the first values are numbers"
 X, Y = Field("x", Kind.NUMBER), Field("y", Kind.NUMBER)
 TOLD = {
     "kind": Columns(kinds={"x": Kind.NUMBER, "y": Kind.NUMBER}),

@@ -43,11 +43,11 @@ __all__ = (
 
 
 DELIMITERS = (",", "\t", ";", "|")
-"""The candidates, the likelier ones first."""
+"""Candidates, likelier ones first."""
 
 _SEP = re.compile(rb'"?sep=([\x20-\x7e\t])"?\r?\n', re.IGNORECASE)
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
-_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+(?:,[0-9]*)?")  # points are marks
+_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+(?:,[0-9]*)?")  # dots separate thousands
 
 
 class HeadTable(NamedTuple):
@@ -55,11 +55,11 @@ class HeadTable(NamedTuple):
 
     delimiter: str
     rows: list[list[str]]  # fields without quotes and outer space
-    agreement: float  # share of the records that have the most frequent number of fields
+    agreement: float  # fraction of the records with the most frequent number of fields
 
     @property
     def fields(self) -> int:
-        """The most frequent number of fields; the larger one of two that are equally frequent."""
+        """The most frequent number of fields; the larger one in case of a tie."""
         counts = Counter(map(len, self.rows))
         return max(counts, key=lambda n: (counts[n], n), default=0)
 
@@ -67,17 +67,17 @@ class HeadTable(NamedTuple):
 def rank_delimiters(
     head: Head, rules: RecordRules, delimiters: Sequence[str], most: int
 ) -> list[HeadTable]:
-    """The head of a file split at each of these delimiters, the likeliest first.
+    """Split the head of a file at each of these delimiters, the likeliest first.
 
-    Likelier is what gives more records the same number of fields, then what gives more fields;
-    what gives but one field comes last.
+    A delimiter is likelier if more records have the same number of fields, then if there are more
+    fields; delimiters with a single field come last.
     """
     tables = [split_head(head, rules._replace(delimiter=ord(d)), most) for d in delimiters]
     return sorted(tables, key=lambda t: (t.fields > 1, t.agreement, t.fields), reverse=True)
 
 
 def split_head(head: Head, rules: RecordRules, most: int) -> HeadTable:
-    """The first good records of a file, split as the rules say."""
+    """Split the first good records of a file by these rules."""
     records = head.records(rules._replace(fields=0), most)
     quote = chr(rules.quote) if rules.quote >= 0 else None
     rows = [
@@ -93,7 +93,7 @@ def split_head(head: Head, rules: RecordRules, most: int) -> HeadTable:
 
 
 def read_sep_line(head: Head) -> tuple[Head, str | None]:
-    r"""The head behind a line such as ``sep=;``, which spreadsheets write, and what that tells.
+    r"""Read a line such as ``sep=;``, which spreadsheets write: the head after it, the delimiter.
 
     >>> read_sep_line(Head("f.csv", b"sep=;\na;b\n", 0, True))
     (Head(file='f.csv', data=b'sep=;\na;b\n', start=6, final=True), ';')
@@ -103,11 +103,11 @@ def read_sep_line(head: Head) -> tuple[Head, str | None]:
 
 
 def detect_decimal(table: HeadTable, missing: Collection[str]) -> str:
-    r"""What the numbers of a file have before their fraction: a comma or a point.
+    r"""Detect the decimal separator of the numbers in a file: a comma or a dot.
 
-    It is a comma if no comma separates the fields, and some column is one of numbers, see
-    `infer_kind`, if a comma is read as a point, but not as one between thousands. Then points are
-    marks between thousands; so a column whose points can't be that speaks against it.
+    It is a comma if the delimiter is another character, and some column has numbers (see
+    `infer_kind`) with commas that do not separate thousands. Dots would separate thousands then, so
+    a column with dots that can't is evidence against it.
 
     >>> detect_decimal(HeadTable(";", [["a", "z"], ["1", "1,5"]], 1.0), ())
     ','
@@ -134,12 +134,12 @@ def detect_decimal(table: HeadTable, missing: Collection[str]) -> str:
 
 
 def normalize_decimals(table: HeadTable) -> HeadTable:
-    """The same table, its decimal commas as points, and without points between thousands."""
+    """Replace decimal commas by dots, and remove dots between thousands."""
     return table._replace(rows=[list(map(_normalize_decimal, row)) for row in table.rows])
 
 
 def find_grouped_number(values: Sequence[str]) -> str | None:
-    """The first value that were a fraction if its point were no mark between thousands, or None.
+    """Find the first value that is a decimal number unless its dot separates thousands.
 
     >>> find_grouped_number(["446", "1.234,5", "2.784"])
     '2.784'
@@ -155,7 +155,7 @@ def _normalize_decimal(text: str) -> str:
 
 
 def _split(text: str, delimiter: str, quote: str | None) -> list[str]:
-    """The fields of a good record, without quotes and outer space.
+    """Split a good record into fields without quotes and outer space.
 
     >>> _split('1, "a;b" ;"say ""x"", y"', ";", '"')
     ['1, "a', 'b"', 'say "x", y']
@@ -176,7 +176,7 @@ def _split(text: str, delimiter: str, quote: str | None) -> list[str]:
 
 
 def _unquoted(text: str, quote: str) -> tuple[str, str]:
-    """The body of a field whose opening quote was taken away, and what stands behind it."""
+    """The body of a field after its opening quote, and what follows the closing quote."""
     at = 0
     while (at := text.find(quote, at)) >= 0:
         if not text.startswith(quote, at + 1):
@@ -189,25 +189,24 @@ def _decode(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-# A short name may be a single letter and a number; a question is known by its words.
+# A short name may be a letter and a number; a question is recognized by its words.
 _NAME = re.compile(r"[^\W\d][\w .:/()%#\[\]-]*|.*[^\W\d_]{2}.*", re.DOTALL)
-DIGITS = 18  # of a whole number that may begin a run
-_GENERATED = re.compile("f[0-9]+")  # what a column is called where there is no header
+DIGITS = 18  # of an integer that may start a run
+_GENERATED = re.compile("f[0-9]+")  # names of columns without a header
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
 def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
-    """Whether the first of these records names the columns.
+    """Whether the first of these records is a header.
 
-    It does if one of the names in ``known`` is in it; or if it counts the columns, see
-    `_numbers_columns`; or if it has a name in a column that has nothing but numbers below; or if
-    all of it are different names that occur nowhere below. In front of them there may be an empty
-    name, as above the numbers of the records. The last sign counts for nothing if all names in
-    ``known`` are such as only columns without a name have.
+    It is one if it contains a name in ``known``; or if it counts the columns, see
+    `_numbers_columns`; or if it has a name above a column of numbers; or if all its fields are
+    distinct names that do not occur below. The first name may be empty, as above record numbers.
+    The last rule does not apply if all names in ``known`` are those of columns without a header.
 
     Args:
         rows: The first records, all with the same number of fields.
-        known: Names of columns that somebody asked for.
+        known: Names of columns in settings.
     """
     if not rows:
         return False
@@ -229,10 +228,10 @@ def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
 
 
 def _numbers_columns(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
-    """Whether the first record counts the columns from 0 or 1, as those of an array without names.
+    """Whether the first record counts the columns from 0 or 1, as for an array without names.
 
-    A sample may do so too, by chance. Then the next one may go on counting, the same one may come
-    again, or there are so few numbers, all of them whole, that it is no wonder.
+    A sample may do so too, by chance: then the next one may continue to count, the same one may
+    occur again, or there are only a few numbers, all of them whole.
     """
     names = first if first[0] else first[1:]
     if len(names) < 2 or not below or not _is_count(names):
@@ -264,12 +263,12 @@ def _is_name(text: str) -> bool:
 
 
 def _is_date_of(name: str, values: Sequence[str]) -> bool:
-    """Whether a text that could be a name is one more date above dates."""
+    """Whether a text that could be a name is another date above dates."""
     return is_any_time(name) and any(map(is_any_time, values))
 
 
 def _are_numbers(values: Sequence[str]) -> bool:
-    """Whether there are numbers among values, and little else but what stands for missing."""
+    """Whether values are numbers, apart from missing values and a few strays."""
     return infer_kind([value for value in values if value not in MISSING]) is Kind.NUMBER
 
 
@@ -277,7 +276,7 @@ def _is_missing(text: str) -> bool:
     return text in MISSING or is_not_finite(text)
 
 
-MIN_SHARE = 0.95
+MIN_FRACTION = 0.95
 MIN_LABELS = 20
 DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[0-9]{4,6})?")
 _DAY_FIRST = r"[0-3]?[0-9]([./ -])(?:[0-3]?[0-9]|[^\W\d_]{3,9})\1(?:19|20)[0-9]{2}"  # or the month
@@ -285,18 +284,18 @@ _SHORT_YEAR = r"(?:[0-3]?[0-9]/[0-3]?[0-9]/|[0-3][0-9]([.-])[0-3][0-9]\3)[0-9]{2
 _YEAR_FIRST = r"(?:19|20)[0-9]{2}([./-])[01]?[0-9]\2[0-3]?[0-9]"
 FOREIGN_DATE = re.compile(rf"(?:{_DAY_FIRST}|{_YEAR_FIRST}|{_SHORT_YEAR})(?:[,:]?[ T:].*)?")
 DATE_ORDERS = (Kind.DAY_FIRST, Kind.MONTH_FIRST)
-MAX_DISTINCT_SHARE = 0.9  # share of different labels above which they are hardly labels
+MAX_DISTINCT_FRACTION = 0.9  # of distinct labels, above which they are hardly labels
 
 logger = logging.getLogger("streamnet.sources")
 
-SPACES = " \u00a0\u202f\u2009"  # of which some do not break a line
+SPACES = " \u00a0\u202f\u2009"  # some of them do not break lines
 QUOTES = "'\u2019"
 UNITS = f"$€£¥₹₽₩₺%{SPACES}"
-MINUS = str.maketrans("\u2212\u2013", "--")  # signs of typesetters
+MINUS = str.maketrans("\u2212\u2013", "--")  # typographic minus signs
 CODES = "EUR|USD|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|RUB|BRL|ZAR|TRY|MXN|NZD"
 _CODE = re.compile(rf"^(?:{CODES})(?![A-Z])|(?<![A-Z])(?:{CODES})$")
 STYLES = ((f",{QUOTES}{SPACES}", "."), ("", ","), (f".{QUOTES}{SPACES}", ","))
-"""Marks between thousands, and what is before the fraction; the likelier ones first."""
+"""Separators of thousands, and decimal separators; likelier ones first."""
 _WRITTEN = "; numbers are written like "
 
 
@@ -308,16 +307,16 @@ def warn_of_misread_columns(
     *,
     typed: bool = False,
 ) -> None:
-    """Say, once a file, which of its columns may not be what their first values made of them.
+    """Warn, once per file, about columns whose inferred kind may be wrong.
 
     Args:
-        file: Its name.
+        file: Name of the file.
         schema: Its columns.
-        values: Texts of the columns whose kind or task was found out, or that were said to be
-            times, but for missing ones.
+        values: Texts that are not missing, by column: those whose kind or task was inferred, or
+            that were declared as times.
         missing: Texts that stand for a missing value.
-        typed: The format tells numbers from texts, so these may be numbers, with fractions; whole
-            ones are likelier to be the codes that the format says they are.
+        typed: Whether the format distinguishes numbers from texts. Then texts with fractions may be
+            numbers; integers are likelier codes, as the format says.
     """
     kinds = dict(schema.fields)
     words: dict[str, tuple[str, str]] = {}
@@ -334,11 +333,11 @@ def warn_of_misread_columns(
             _warn_of_strays(file, name, texts, missing, target=name == schema.target)
         elif (found := _find_disguised_number(texts)) is not None:
             words[name] = found
-        elif sum(map(is_unambiguous_time, texts)) > MIN_SHARE * len(texts):
+        elif sum(map(is_unambiguous_time, texts)) > MIN_FRACTION * len(texts):
             _warn_of_invalid_times(file, name, texts, missing)
         else:
             foreign = [t for t in texts if FOREIGN_DATE.fullmatch(t) and not is_unambiguous_time(t)]
-            if foreign and len(foreign) + sum(map(is_unambiguous_time, texts)) > MIN_SHARE * len(
+            if foreign and len(foreign) + sum(map(is_unambiguous_time, texts)) > MIN_FRACTION * len(
                 texts
             ):
                 dates[name] = foreign[0], f"2023-12-31{_suggest_date_orders(name, foreign)}"
@@ -349,12 +348,12 @@ def warn_of_misread_columns(
 def warn_of_thousands_separators(
     file: str, schema: Schema, values: Mapping[str, Sequence[str]]
 ) -> None:
-    """Say, once a file with decimal commas, that points between its thousands are read as such.
+    """Warn, once per file with decimal commas, about dots that are parsed as separators.
 
     Args:
-        file: Its name.
+        file: Name of the file.
         schema: Its columns.
-        values: Texts of the columns as they stand there.
+        values: Original texts by column.
     """
     numbers = [name for name, kind in schema.fields if kind is Kind.NUMBER]
     if schema.task is Task.REGRESSION:
@@ -367,17 +366,17 @@ def warn_of_thousands_separators(
 
 
 def _suggest_date_orders(name: str, dates: Sequence[str]) -> str:
-    """How to say what comes first, the day or the month, where that makes these dates times."""
+    """Suggest the options for day or month first under which these texts are dates."""
     kinds = [
         f"{name}={kind}"
         for kind in DATE_ORDERS
-        if sum(parse_seconds(t, kind) is not None for t in dates) > MIN_SHARE * len(dates)
+        if sum(parse_seconds(t, kind) is not None for t in dates) > MIN_FRACTION * len(dates)
     ]
     return f", or with --kind {' or '.join(kinds)}" if kinds else ""
 
 
 def _warn_of_words(file: str, what: str, doubted: Mapping[str, tuple[str, str]]) -> None:
-    """Doubt words, of each column one and how it would have been understood."""
+    """Warn about words, with one text per column and the form that would be recognized."""
     if not doubted:
         return
     name, (text, plain) = next(iter(doubted.items()))
@@ -387,14 +386,14 @@ def _warn_of_words(file: str, what: str, doubted: Mapping[str, tuple[str, str]])
 
 
 def _find_fraction(texts: Sequence[str]) -> str | None:
-    """The first fraction if nearly all texts are numbers, else None."""
+    """Find the first decimal number if nearly all texts are numbers."""
     if find_strays(texts) is None:
         return None
     return next((text for text in texts if is_number(text) and not text.isdecimal()), None)
 
 
 def _warn_of_fractions(file: str, name: str, text: str, *, labels: bool) -> None:
-    """Doubt texts that are numbers."""
+    """Warn about texts that are numbers."""
     what, taken = ("target", "labels") if labels else ("column", "words")
     hint = "--task regression" if labels else f"--kind {name}=number"
     rule = "%s: %s %r is taken as %s, such as %s, since they are texts: %s reads them as numbers"
@@ -402,10 +401,10 @@ def _warn_of_fractions(file: str, name: str, text: str, *, labels: bool) -> None
 
 
 def _warn_of_labels(file: str, name: str, texts: Sequence[str]) -> None:
-    """Doubt labels that are numbers in disguise, or nearly all of them different."""
+    """Warn about labels that are formatted numbers, or nearly all distinct."""
     found = _find_disguised_number(texts)
     distinct = len(set(texts))
-    if found is None and (distinct < MIN_LABELS or distinct < MAX_DISTINCT_SHARE * len(texts)):
+    if found is None and (distinct < MIN_LABELS or distinct < MAX_DISTINCT_FRACTION * len(texts)):
         return
     rule = "%s: target %r is taken as labels, such as %s: %d different ones in %d values%s"
     text, hint = (texts[0], "") if found is None else (found[0], _WRITTEN + found[1])
@@ -413,7 +412,7 @@ def _warn_of_labels(file: str, name: str, texts: Sequence[str]) -> None:
 
 
 def _warn_of_compact_dates(file: str, name: str, texts: Sequence[str]) -> None:
-    """Doubt seconds that are dates without hyphens."""
+    """Warn about timestamps that are dates without hyphens."""
     if not texts or not all(map(DATE.fullmatch, texts)):
         return
     day = texts[0]
@@ -424,7 +423,7 @@ def _warn_of_compact_dates(file: str, name: str, texts: Sequence[str]) -> None:
 def _warn_of_strays(
     file: str, name: str, texts: Sequence[str], missing: Sequence[str], *, target: bool
 ) -> None:
-    """Say which words are no numbers among numbers."""
+    """Warn about texts among numbers."""
     strays = find_strays(text for text in texts if not is_not_finite(text))
     if not strays:
         return
@@ -443,13 +442,13 @@ def _warn_of_strays(
 
 
 def _format_missing_option(text: str, missing: Sequence[str]) -> str:
-    """How to say that one more text stands for a missing value: beside those that do already.
+    """Format the option that adds another text for missing values.
 
     >>> _format_missing_option("-", ("", "?", "NA"))
     "--missing='?,NA,-'"
     """
     texts = [*filter(None, missing), text]
-    if "," in text:  # which the option would take for two
+    if "," in text:  # which the option would split
         return f"source.missing = {json.encode(['', *texts]).decode()}"
     return f"--missing={quote(','.join(texts))}"
 
@@ -457,10 +456,10 @@ def _format_missing_option(text: str, missing: Sequence[str]) -> str:
 def _warn_of_invalid_times(
     file: str, name: str, texts: Sequence[str], missing: Sequence[str]
 ) -> None:
-    """Say which words made a column of dates one of words."""
+    """Warn about texts that made a column of dates one of words."""
     strays = [text for text in texts if not is_unambiguous_time(text)]
     if not strays:
-        return  # somebody said that they are words
+        return  # they were declared as words
     logger.warning(
         "%s: column %r is taken as words, but %d of its first %d values are dates: all but such as "
         "%s (%s reads it as missing, --kind %s=time rejects such records)",
@@ -475,12 +474,12 @@ def _warn_of_invalid_times(
 
 
 def _find_disguised_number(texts: Sequence[str]) -> tuple[str, str] | None:
-    """A word and the number that it is, None unless nearly all words are numbers in disguise."""
-    fewest = MIN_SHARE * len(texts)
+    """Find a formatted number and its value, if nearly all texts are formatted numbers."""
+    fewest = MIN_FRACTION * len(texts)
     for marks, decimal in STYLES:
         first, others = None, 0
         for text in texts:
-            # Where commas are read as points, what has no mark is a number already.
+            # With decimal commas, a text without separators is a number already.
             number = text if is_number(text) else _normalize_number(text, marks, decimal)
             if number is None:
                 others += 1
@@ -495,7 +494,7 @@ def _find_disguised_number(texts: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _normalize_number(text: str, marks: str, decimal: str) -> str | None:
-    """A number with a sign of its unit, and marks between thousands, as it can be read.
+    """Remove unit signs and separators of thousands from a number; None if it is not one.
 
     >>> _normalize_number("-$1,234.50", ",' ", "."), _normalize_number("12 %", "", ".")
     ('-1234.50', '12')
@@ -503,7 +502,7 @@ def _normalize_number(text: str, marks: str, decimal: str) -> str | None:
     ('-12.50', '15.00')
     """
     text = text.translate(MINUS)
-    if text.startswith("(") and text.endswith(")"):  # as accountants write what is owed
+    if text.startswith("(") and text.endswith(")"):  # a negative amount in accounting
         text = f"-{text[1:-1]}"
     sign = text[:1] if text[:1] in ("+", "-") else ""
     amount = _CODE.sub("", text.removeprefix(sign).strip(UNITS), count=1)
