@@ -46,7 +46,7 @@ WHERE = (
     "tests/pipeline/test_faults.py",
     "tests/pipeline/test_machine.py",
     "tests/pipeline/test_mutants.py",
-    "tests/sources/test_hostile.py",
+    "tests/sources/test_hostile_lines.py",
 )
 """Files and folders of the tests that count."""
 

@@ -1,24 +1,34 @@
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.samples import Kind, Task
+from streamnet.features.encoder import Encoder
+from streamnet.modelfiles.model import Model
+from streamnet.online.regressor import OnlineRegressor
+from streamnet.samples import Field, Kind, Task
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.sources import Columns, IterableSource, Source, open_files
 from streamnet.sources.inference import (
     find_strays,
     infer_kind,
     infer_task,
     is_number,
     is_unambiguous_time,
+    number_to_seconds,
     parse_seconds,
     to_seconds,
 )
+from tests.sources.harness import read
 
 
 @pytest.mark.parametrize(
@@ -200,3 +210,147 @@ def test_offsets_and_dates_are_understood() -> None:
 )
 def test_other_texts_are_no_times(text: str) -> None:
     assert not is_unambiguous_time(text)
+
+
+SMALL = CandidateSettings(hidden=(4,))
+MOMENTS = [1_700_000_000, 1_700_000_000.25, -86_400, 0, 1_700_000_000_250, 1_700_000_000_250_000]
+MOMENTS += [1_700_000_000_500_000_000]
+SECONDS = [1.7e9, 1.7e9 + 0.25, -86_400.0, 0.0, 1.7e9 + 0.25, 1.7e9 + 0.25, 1.7e9 + 0.5]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_size_of_a_number_tells_its_unit(sign: int) -> None:
+    for least, parts in ((1e11, 1e3), (1e14, 1e6), (1e17, 1e9)):
+        assert number_to_seconds(sign * least) == sign * least / parts
+        below = least - least / 1e15
+        assert number_to_seconds(sign * below) == sign * below / (parts / 1e3)
+
+
+def sources(folder: Path, kinds: dict[str, Kind]) -> dict[str, Source]:
+    """The same numbers from everywhere."""
+    rows = [{"t": moment, "y": "ab"[i % 2]} for i, moment in enumerate(MOMENTS)]
+    texts = [str(moment) for moment in MOMENTS]
+    comma = (f"{text.replace('.', ',')};a" for text in texts)
+    (folder / "a.csv").write_text("\n".join(["t,y", *(f"{text},a" for text in texts), ""]))
+    (folder / "b.csv").write_text("\n".join(["t;y", *comma, ""]))
+    (folder / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pl.DataFrame({"t": list(map(float, MOMENTS)), "y": "a"}).write_parquet(folder / "d.parquet")
+    columns = Columns(target="y", kinds=kinds)
+    found = {path.name: open_files([path], columns=columns) for path in folder.iterdir()}
+    found["numbers"] = IterableSource(rows, columns=columns)
+    found["texts"] = IterableSource([{"t": t, "y": "a"} for t in texts], columns=columns)
+    return found
+
+
+def test_a_number_is_the_same_time_in_every_source(tmp_path: Path) -> None:
+    for name, source in sources(tmp_path, {"t": Kind.TIME}).items():
+        blocks = read(source)[1]
+        assert blocks[-1].schema.fields[0].kind is Kind.TIME, name
+        assert [float(n) for block in blocks for n in block.numbers[:, 0]] == SECONDS, name
+
+
+def test_a_column_of_numbers_stays_one_unless_it_is_said_to_be_a_time(tmp_path: Path) -> None:
+    for name, source in sources(tmp_path, {}).items():
+        blocks = read(source)[1]
+        assert blocks[-1].schema.fields[0].kind is Kind.NUMBER, name
+        assert [float(n) for block in blocks for n in block.numbers[:, 0]] == MOMENTS, name
+
+
+@pytest.mark.parametrize(
+    ("days", "kind"),
+    [
+        (["31/12/2023", "1/1/2024 9:05", "2/1/2024 9:05 PM"], Kind.DAY_FIRST),
+        (["12-31-2023", "1-1-2024 9:05", "1-2-2024 9:05 PM"], Kind.MONTH_FIRST),
+        (["31.12.2023", "2024/1/1 9:05", "Jan 2, 2024 9:05 PM"], Kind.TIME),
+    ],
+)
+def test_dates_are_the_same_times_in_every_source_however_they_are_written(
+    days: list[str], kind: Kind, tmp_path: Path
+) -> None:
+    rows = [{"t": day, "y": "ab"[i % 2]} for i, day in enumerate(days)]
+    pl.DataFrame(rows).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame(rows).write_csv(tmp_path / "b.csv")
+    pl.DataFrame(rows).write_csv(tmp_path / "c.csv", separator=";")
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = Columns(target="y")
+    found = {path.name: open_files([path], columns=columns) for path in tmp_path.iterdir()}
+    found["rows"] = IterableSource(rows, columns=columns)
+    for name, source in found.items():
+        blocks = read(source)[1]
+        assert blocks[-1].schema.fields[0].kind is kind, name
+        seconds = [float(n) for block in blocks for n in block.numbers[:, 0]]
+        assert seconds == [1703980800.0, 1704099900.0, 1704229500.0], name
+        assert not any(block.rejected for block in blocks), name
+
+
+def test_what_is_no_date_in_the_columns_order_is_rejected_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("t,y\n" + "13/1/2024,a\n2/1/2024,b\n" * 9 + "1/13/2024,a\n")
+    source = open_files([path], columns=Columns(target="y", head=5))
+    (letter,) = (letter for block in read(source)[1] for letter in block.rejected)
+    assert (letter.line, letter.reason) == (20, "time")
+    assert "'1/13/2024', which is not a date or time" in letter.detail
+
+
+def test_a_date_with_a_comma_is_read_where_numbers_have_decimal_commas(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [("Fri, 03 April 2026", "0,5"), ("April 4th, 2026 9:05", "1,5"), ("1775347200,5", "2,5")]
+    path.write_text("t;x;y\n" + "".join(f"{t};{x};a\n" for t, x in rows))
+    blocks = read(open_files([path], columns=Columns(target="y", kinds={"t": Kind.TIME})))[1]
+    assert [row for block in blocks for row in block.numbers.tolist()] == [
+        [1775174400.0, 0.5],
+        [1775293500.0, 1.5],
+        [1775347200.5, 2.5],
+    ]
+
+
+def test_names_that_are_dates_are_a_header_unless_dates_follow(tmp_path: Path) -> None:
+    names = ["1-Jan-2020", "2-Jan-2020", "y"]
+    for header, below, names_found in (
+        (",".join(names), "0.5,1.5,2.5\n0.7,1.7,2.7\n", names[:2]),
+        ("4/13/2026 9:05 PM,0.5,ab", "4/14/2026 9:05 PM,0.7,cd\n", ["f0", "f1"]),
+    ):
+        path = tmp_path / f"{len(header)}.csv"
+        path.write_text(f"{header}\n{below}")
+        blocks = read(open_files([path], columns=Columns(target="last")))[1]
+        assert [field.name for field in blocks[-1].schema.fields] == names_found
+
+
+def test_all_kinds_of_times_go_on_with_a_model_of_another() -> None:
+    def learned(days: list[str], start: Model | None = None) -> OnlineRegressor:
+        regressor = OnlineRegressor(start=start, candidates=None if start else [SMALL])
+        return regressor.partial_fit([{"t": day} for day in days], [float(i) for i in range(99)])
+
+    iso = [f"2026-{1 + i // 28:02}-{1 + i % 28:02}" for i in range(99)]
+    slashed = [f"{d}/{m}/{y}" for y, m, d in (day.split("-") for day in reversed(iso))]
+    model = learned(slashed).model()
+    assert model.fields == (Field("t", Kind.DAY_FIRST),)
+    both = model.predict([{"t": "2026-01-05"}, {"t": "5/1/2026"}])
+    assert both[0] == both[1]
+    assert learned(iso, model).model().fields == model.fields
+    again = learned(iso).model()
+    (block,) = read(IterableSource([{"t": slashed[0]}, {"t": slashed[-1]}], columns=Columns()))[1]
+    of_iso = again.predict([{"t": iso[-1]}, {"t": iso[0]}])
+    assert again.predict(block).tolist() == of_iso.tolist()
+
+
+def test_a_column_of_times_learns_what_comes_first_once_it_is_told() -> None:
+    encoder = Encoder(task=Task.REGRESSION)
+    known: list[Field] = []
+    for day in ("2026-04-03", "13/4/2026", "2026-04-05", "4/13/2026"):
+        rows = [{"t": day, "y": 0.5}]
+        for block in read(IterableSource(rows, columns=Columns(target="y")))[1]:
+            encoder.encode(block)
+        known += encoder.snapshot().fields
+    assert [kind for _, kind in known] == [Kind.TIME, *[Kind.DAY_FIRST] * 3]
+
+
+def test_a_first_date_that_may_be_two_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"t": "3/4/2026", "u": "3.4.2026", "v": "v1"}]
+    read(IterableSource(rows, columns=Columns()))
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("'t' is taken as words, since '3/4/2026' may be a date in two ways: ")
+    assert line.endswith("its kind, day_first or month_first, tells what comes first")
+    caplog.clear()
+    read(IterableSource(rows, columns=Columns(kinds={"t": Kind.CATEGORY})))
+    assert not caplog.records

@@ -17,7 +17,7 @@ from streamnet.samples import Position
 from streamnet.sources import Columns, Source, open_files
 from streamnet.sources.files import folder
 from streamnet.sources.files.folder import FolderSource
-from tests.sources.live_harness import SECONDS, firsts, go_on, is_quiet, left, letters, take
+from tests.sources.harness import SECONDS, firsts, go_on, is_quiet, left, letters, take
 
 
 @pytest.fixture(autouse=True)

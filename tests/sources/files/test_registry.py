@@ -1,17 +1,37 @@
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import math
 import os
 import subprocess
 import sys
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
 from streamnet.errors import ConfigurationError, DataError
-from streamnet.sources import Columns, open_files
-from tests.sources.harness import numbers, read, write
+from streamnet.samples import Block, Kind, Schema
+from streamnet.sources import Columns, Source, open_files
+from streamnet.sources.files.detection import (
+    COMPRESSIONS,
+    SIGNATURES,
+    ColumnarFileFormat,
+    Compression,
+    TextFileFormat,
+    find_compression,
+    may_be_compressed,
+)
+from streamnet.sources.files.registry import FORMATS
+from streamnet.sources.rows import ColumnParser, Problems
+from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
+from tests.sources.harness import assert_goes_on_everywhere, numbers, places, read, write
 
 COLUMNS = Columns(target="y")
 TEXTS = {"csv": "x,y\n1,a\n", "jsonl": '{"x":1,"y":"a"}\n', "tsv": "x\ty\n1\ta\n"}
@@ -135,7 +155,19 @@ def test_settings_are_checked_before_anything_is_read(tmp_path: Path) -> None:
 
 SCRIPT = """
 import anyio
-from streamnet.sources import Columns, open_files
+from streamnet.sources import Columns, Source, open_files
+from streamnet.sources.files.detection import (
+    COMPRESSIONS,
+    SIGNATURES,
+    ColumnarFileFormat,
+    Compression,
+    TextFileFormat,
+    find_compression,
+    may_be_compressed,
+)
+from streamnet.sources.files.registry import FORMATS
+from streamnet.sources.rows import ColumnParser, Problems
+from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
 async def main():
     source = open_files(["-"], columns=Columns(target="y"))
     await source.open()
@@ -165,3 +197,131 @@ def test_standard_input_is_read(
             **given,
         )
     assert done.stdout.decode().strip() == "- [1.0, 2.0] 12"
+
+
+TEXT = "a,y\n1,u\n2,v\n"
+
+
+def refusal(folder: Path, data: bytes) -> str:
+    path = write(folder, "f.csv", data)
+    with pytest.raises(DataError) as caught:
+        read(open_files([path], columns=Columns(target="y")))
+    return str(caught.value).removeprefix(f"{path} ")
+
+
+def archive() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("f.csv", TEXT)
+    return out.getvalue()
+
+
+def stream() -> bytes:
+    out = io.BytesIO()
+    pl.DataFrame({"a": [1], "y": ["u"]}).write_ipc_stream(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (TEXT.encode("utf-16"), "is UTF-16, but must be text in UTF-8"),
+        (TEXT.encode("utf-16-le"), "has a zero byte in its first line: it is UTF-16 or no text"),
+        (b"\0" * 5000, "has a zero byte in its first line: it is UTF-16 or no text"),
+        (archive(), "is a ZIP archive, as .xlsx is one, but must be text in UTF-8"),
+        (
+            bz2.compress(TEXT.encode()),
+            "is compressed with bzip2, but must be plain, gzip, zstd or xz",
+        ),
+        (stream(), "is an Arrow stream, but must be text in UTF-8"),
+        (TEXT.replace("\n", "\r").encode(), "ends its lines with a carriage return alone"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_what_it_is(tmp_path: Path, data: bytes, what: str) -> None:
+    assert refusal(tmp_path, data).startswith(what)
+
+
+@pytest.mark.parametrize("text", [TEXT.replace("\n", "\r\n"), "a,y\nx\0y,1\n", 'a,y\n"x\ry",1\n'])
+def test_odd_bytes_in_a_text_are_no_reason_to_refuse_it(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, "f.csv", text)
+    _, blocks = read(open_files([path], columns=Columns(target="y")))
+    assert sum(map(len, blocks)) == text.count("\n") - 1
+
+
+class TildeFormat(TextFormat):
+    """A toy format: lines of a number, a tilde and a label."""
+
+    name = "tilde"
+    rules = RecordRules()
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._schema = Schema(())
+
+    def infer_schema(self, head: Head) -> Schema:
+        self._schema = self._columns.build_schema(head.file, ("x", "y"), lambda _: Kind.NUMBER)
+        return self._schema
+
+    def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
+        self._schema = schema
+
+    def read(self, chunk: Chunk) -> tuple[Block, int]:
+        values, _, labels = zip(
+            *(chunk.raw(row).decode().partition("~") for row in range(len(chunk))), strict=True
+        )
+        parser = ColumnParser(self._columns, self._columns.parse_options())
+        problems: Problems = {}
+        column = parser.numbers("x", Kind.NUMBER, values, 0, problems)
+        target = parser.target(self._schema, labels, problems)
+        found = {row: problem for row, (_, problem) in problems.items()}
+        return chunk.block(self._schema, np.array(column)[:, None], (), target, found), len(chunk)
+
+
+@pytest.fixture
+def tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the toy format the way any other one is."""
+    kind = TextFileFormat(
+        TildeFormat.name,
+        (".tilde",),
+        lambda options: TildeFormat(options.columns),
+        lambda line: b"~" in line,
+    )
+    monkeypatch.setitem(FORMATS, kind.name, kind)
+
+
+@pytest.mark.usefixtures("tilde")
+@pytest.mark.parametrize(
+    ("name", "given"), [("f.tilde", {}), ("f.txt", {}), ("f.csv", {"format": "tilde"})]
+)
+def test_a_registered_format_is_found_by_name_content_and_setting(
+    tmp_path: Path, name: str, given: dict[str, Any]
+) -> None:
+    path = write(tmp_path, name, "1~a\n2~b\n?~c\n")
+
+    def make() -> Source:
+        return open_files([path], columns=COLUMNS, **given)
+
+    assert numbers(read(make())[1]) == pytest.approx([1.0, 2.0, math.nan], nan_ok=True)
+    assert_goes_on_everywhere(make, places(make))
+    with pytest.raises(ConfigurationError, match=r"must be one of .*, tilde$"):
+        open_files([path], format="x")
+
+
+def test_no_suffix_belongs_to_two_formats_or_compressions() -> None:
+    suffixes = [s for kind in FORMATS.values() for s in kind.suffixes]
+    suffixes += [compression.suffix for compression in COMPRESSIONS]
+    assert len(set(suffixes)) == len(suffixes)
+    assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in suffixes)
+
+
+def test_a_columnar_format_is_never_read_as_text() -> None:
+    columnar = [kind for kind in FORMATS.values() if isinstance(kind, ColumnarFileFormat)]
+    assert columnar
+    assert {kind.signature for kind in columnar} <= set(SIGNATURES)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS, ids=lambda compression: compression.name)
+def test_every_compression_is_detected_by_its_content(compression: Compression) -> None:
+    for signature in compression.signatures:
+        assert find_compression(signature + b"rest") is compression
+        assert all(may_be_compressed(signature[:size]) for size in range(len(signature)))

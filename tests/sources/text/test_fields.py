@@ -1,3 +1,5 @@
+"""Equal texts are told by their bytes, against a dict."""
+
 from __future__ import annotations
 
 import math
@@ -10,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamnet.sources.inference import MISSING, is_number
-from streamnet.sources.text.fields import FieldReader, Fields
+from streamnet.sources.text.fields import MAX_DISTINCT, FieldReader, Fields, factorize
 from streamnet.sources.text.records import RecordRules, find_records
 
 COMMA, QUOTE = ord(","), ord('"')
@@ -170,3 +172,36 @@ def test_bad_numbers_are_told_with_their_place() -> None:
         (2, 0, b"b", False),
         (2, 1, b"c", False),
     }
+
+
+TEXTS = st.lists(st.binary(max_size=3) | st.sampled_from([b"on", b"off", b"of", b""]), max_size=80)
+
+
+def spans_of(texts: list[bytes]) -> np.ndarray:
+    lengths = np.array([len(text) for text in texts], np.int64)
+    ends = lengths.cumsum()
+    return np.stack((ends - lengths, ends), axis=1)
+
+
+def expected(texts: list[bytes]) -> tuple[list[int], list[int]]:
+    numbers: dict[bytes, int] = {}
+    found = [numbers.setdefault(text, len(numbers)) for text in texts]
+    return [texts.index(text) for text in numbers], found
+
+
+@given(TEXTS)
+def test_equal_texts_have_the_number_of_the_first(texts: list[bytes]) -> None:
+    found = factorize(b"".join(texts), spans_of(texts))
+    assert found is not None
+    assert (found[0].tolist(), found[1].tolist()) == expected(texts)
+
+
+@pytest.mark.parametrize("many", [MAX_DISTINCT, MAX_DISTINCT + 1])
+def test_no_more_than_so_many_are_told_apart(many: int) -> None:
+    texts = [str(i % many).encode() for i in range(3 * many)]
+    found = factorize(b"".join(texts), spans_of(texts))
+    if many > MAX_DISTINCT:
+        assert found is None
+    else:
+        assert found is not None
+        assert (found[0].tolist(), found[1].tolist()) == expected(texts)

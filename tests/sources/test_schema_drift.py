@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import anyio
 import polars as pl
@@ -12,6 +12,7 @@ import pytest
 
 from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.samples import Block, Position
+from streamnet.settings.sections import DriftSection
 from streamnet.sources import (
     Columns,
     GuardedSource,
@@ -169,3 +170,8 @@ def test_a_policy_that_does_not_exist_is_refused(given: dict[str, Any]) -> None:
     ((name, value),) = given.items()
     with pytest.raises(ConfigurationError, match=f"drift.{name} is '{value}', but must be '"):
         SchemaDrift(**given)
+
+
+def test_the_policies_of_settings_are_those_of_the_source() -> None:
+    hints = get_type_hints(DriftSection)
+    assert {name: hints[name] for name in DriftSection.model_fields} == get_type_hints(SchemaDrift)

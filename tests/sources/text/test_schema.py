@@ -1,17 +1,132 @@
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamnet.samples import Field, Kind, Schema, Task
 from streamnet.sources import Columns, open_files
 from streamnet.sources.inference import MISSING, parse_seconds
-from streamnet.sources.text.schema import DATE_ORDERS, warn_of_misread_columns
+from streamnet.sources.text.records import Head, RecordRules
+from streamnet.sources.text.schema import (
+    DATE_ORDERS,
+    DELIMITERS,
+    has_header,
+    rank_delimiters,
+    split_head,
+    warn_of_misread_columns,
+)
 from tests.sources.harness import read, write
+
+QUOTED = RecordRules(quote=ord('"'))
+
+
+def delimiter_of(text: str) -> str:
+    return rank_delimiters(Head("f", text.encode(), 0, True), QUOTED, DELIMITERS, 100)[0].delimiter
+
+
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+def test_the_delimiter_is_the_one_that_gives_all_records_the_same_fields(delimiter: str) -> None:
+    rows = [["a", "b", "c"], ["1,5", "x; y", "2|3"], ["1,2,3", "", "z"]]
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter).writerows(rows)
+    assert delimiter_of(out.getvalue()) == delimiter
+
+
+def test_text_with_commas_does_not_hide_tabs() -> None:
+    assert delimiter_of("ham\tGo until, jurong\nham\tOk lar\nspam\tFree, entry, in\n") == "\t"
+
+
+def test_a_header_tells_semicolons_from_decimal_commas() -> None:
+    assert delimiter_of("a;b\n1,5;2,5\n3,5;4,5\n") == ";"
+
+
+def test_one_column_has_a_comma_as_good_as_any() -> None:
+    assert delimiter_of("a\n1\n2\n") == ","
+
+
+cells = st.text('ab1 ,"\n', max_size=5).filter(lambda cell: cell == cell.strip())
+
+
+@given(st.lists(st.lists(cells, min_size=2, max_size=2), min_size=1, max_size=5))
+def test_fields_are_those_of_the_csv_module(rows: list[list[str]]) -> None:
+    out = io.StringIO()
+    csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    head = Head("f", out.getvalue().encode(), 0, True)
+    assert split_head(head, QUOTED._replace(delimiter=ord(",")), 100).rows == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("a,b\n1,2\n", True),
+        ("1,2\n3,4\n", False),
+        ("0,1,target\n1.5,2.5,1\n", True),
+        ("x,R\n1,M\n", True),
+        ("0.1,R\n0.2,M\n", False),
+        ("label,text\nham,Ok lar joking wif\nspam,Free entry in 2\n", True),
+        ("ham,Go until jurong point\nham,Ok lar\nspam,Free entry\n", False),
+        ("red,small\nblue,small\nred,large\nred,small\n", False),
+        ("colour,size\nblue,small\nred,large\nred,small\n", True),
+        ("a,a\nx,y\nx,z\n", False),
+        ("when,y\n2020-01-01,a\n2020-01-02,b\n", True),
+        ("a,b\n?,x\n1,x\n", True),
+        ("only,names\n", True),
+        ("NA,1\n2,3\n", False),
+        ("nan,1\n2,3\n", False),
+        ("What's your gender?,Do you smoke? (yes/no),Happy & well?\nmale,no,yes\n", True),
+        (f"{'Do you agree that this is so? ' * 9},y\nagree,no\nagree,yes\n", True),
+        ("2020-01-01,10:30,$5\n2020-01-02,10:31,$6\n", False),
+        (",colour,size\n0,red,small\n1,blue,large\n", True),
+        (",red,small\n7,blue,large\n9,green,small\n", False),
+        (",0,1\n0,0,p\n1,1,q\n", True),
+        (",0,1\na,1,0\nb,2,3\n", True),
+        ("0,1,2\n0.5,7,a\n0.1,7,b\n", True),
+        ("1,2\n0.5,0.1\n", True),
+        ("0,1,2\n5,1,1\n7,2,0\n", True),
+    ],
+)
+def test_a_header_is_told_by_what_is_below(text: str, header: bool) -> None:
+    rows = [line.split(",") for line in text.splitlines()]
+    assert has_header(rows, ()) is header
+
+
+def test_a_name_that_was_asked_for_makes_a_header() -> None:
+    rows = [["0", "1"], ["1", "2"]]
+    assert not has_header(rows, ("y",))
+    assert has_header(rows, ("1",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2,3\n4,5,6\n",
+        "1,2,3\n2,3,4\n",
+        "0,1\n1,1\n2,0\n",
+        "0,1,2\n2,1,0\n0,1,2\n",
+        "2,3,4\n0.5,7,a\n",
+        "0,1,2\n",
+        ",1,2\n,5,7\n3,0,1\n",
+        f"{'9' * 5000},1\n2,3\n",
+    ],
+)
+def test_a_sample_that_happens_to_count_is_no_header(text: str) -> None:
+    assert not has_header([line.split(",") for line in text.splitlines()], ())
+
+
+def test_texts_are_samples_where_somebody_asks_for_columns_without_a_name() -> None:
+    rows = [["Do you like it?", "so"], ["Yes, I do", "la"]]
+    assert has_header(rows, ())
+    assert not has_header(rows, ("f0", "f1"))
+    assert has_header([["a", "b"], ["1", "u"]], ("f0",))
+
 
 PRICES = [f"${n}.00" for n in range(50)]
 
