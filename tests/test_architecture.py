@@ -21,6 +21,7 @@ TOP_LEVEL = {
     "LICENSE",
     "README.md",
     "config",
+    "docs",
     "examples",
     "pyproject.toml",
     "requirements.lock",
@@ -218,7 +219,8 @@ def test_the_lock_names_no_address_and_has_a_hash_for_each_package() -> None:
 def test_the_lock_holds_every_package_that_pyproject_names() -> None:
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     groups = settings["dependency-groups"]
-    wanted = [*settings["project"]["dependencies"], *groups["test"], *groups["lint"]]
+    wanted = [*settings["project"]["dependencies"]]
+    wanted += [*groups["test"], *groups["lint"], *groups["docs"]]
     wanted += [
         one for extra in settings["project"]["optional-dependencies"].values() for one in extra
     ]

@@ -12,6 +12,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
 from streamnet.daemon.app import OPERATIONS
 from streamnet.daemon.openapi import document
 

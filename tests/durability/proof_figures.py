@@ -1,10 +1,10 @@
-"""How much the proofs of reliability have tried, for README.md, as they have counted it themselves.
+"""How much the proofs of durability have tried, for the documentation, as they have counted it.
 
     python -m tests.durability.proof_figures [ARGUMENTS OF PYTEST]
 
 runs those proofs, the long ones too, and writes what each that passed has counted into
-``figures.json`` and from there into README.md. Without arguments all of them are run, which takes
-about an hour; with some, figures of the others stay as they are:
+``figures.json`` and from there into docs/durability.md. Without arguments all of them are run,
+which takes about an hour; with some, figures of the others stay as they are:
 
     python -m tests.durability.proof_figures tests/durability/test_kills.py -k two_thousand
 """
@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, final
 
 import pytest
 
-__all__ = ("FIGURES", "PROOFS", "README", "Figure", "in_readme", "load", "table")
+__all__ = ("FIGURES", "PAGE", "PROOFS", "Figure", "load", "shown", "table")
 
 REPOSITORY = Path(__file__).parents[2]
 FIGURES = Path(__file__).with_name("figures.json")
-README = REPOSITORY / "README.md"
+PAGE = REPOSITORY / "docs" / "durability.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
 PROOFS = {
@@ -38,7 +38,7 @@ PROOFS = {
     "bits": "runs with other blocks, threads, pauses and crashes, same bits",
     "soak": "samples under a failing disk, memory and files flat",
 }
-"""What is counted, and its sentence in README.md."""
+"""What is counted, and its sentence on the page."""
 
 
 WHERE = (
@@ -70,7 +70,7 @@ def load() -> dict[str, Figure]:
 
 
 def table(figures: dict[str, Figure]) -> str:
-    """The figures as README.md shows them."""
+    """The figures as the page shows them."""
     lines = [
         "| proof, in `tests/` | tried in every run of the tests | and with `-m long` | seeds |",
         "|---|---|---|---|",
@@ -99,15 +99,15 @@ def _range(seeds: list[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}"
 
 
-def in_readme(text: str) -> str:
-    """The table that a README holds.
+def shown(text: str) -> str:
+    """The table that a page holds.
 
     Raises:
         ValueError: If it has no place for one.
     """
     found = re.search(re.escape(BEGIN) + "\n?(.*?)\n?" + re.escape(END), text, re.DOTALL)
     if found is None:
-        raise ValueError(f"README.md has no {BEGIN.strip()} ... {END.strip()}")
+        raise ValueError(f"{PAGE.name} has no {BEGIN.strip()} ... {END.strip()}")
     return found[1] + "\n" if not found[1].endswith("\n") else found[1]
 
 
@@ -129,14 +129,14 @@ class Collector:
 
 
 def write(figures: dict[str, Figure]) -> None:
-    """Store figures, and show them in README.md."""
+    """Store figures, and show them on the page."""
     rows = [
         f"{json.dumps(name)}: {json.dumps(figure._asdict())}"
         for name, figure in sorted(figures.items())
     ]
     FIGURES.write_text("{\n" + ",\n".join(rows) + "\n}\n")
-    text = README.read_text("utf-8")
-    README.write_text(text.replace(in_readme(text), table(figures), 1), "utf-8")
+    text = PAGE.read_text("utf-8")
+    PAGE.write_text(text.replace(shown(text), table(figures), 1), "utf-8")
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""What README.md says of the proofs is what they have counted."""
+"""What the documentation says of the proofs is what they have counted."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from tests.durability.proof_figures import (
     BEGIN,
     END,
+    PAGE,
     PROOFS,
-    README,
     Collector,
     Figure,
-    in_readme,
     load,
+    shown,
     table,
 )
 
 
-def test_the_readme_shows_the_stored_figures() -> None:
-    assert in_readme(README.read_text("utf-8")) == table(load())
+def test_the_page_shows_the_stored_figures() -> None:
+    assert shown(PAGE.read_text("utf-8")) == table(load())
 
 
 def test_every_stored_figure_is_of_a_test_that_is_there_and_of_a_proof_that_is_told(
@@ -64,7 +64,7 @@ def test_the_table_adds_up_what_short_and_long_tests_have_counted() -> None:
     assert lines[3] == f"| {PROOFS['calls']} | 5 in 0 s |  |  |"
 
 
-def test_a_readme_without_a_place_for_the_table_is_told() -> None:
-    assert in_readme(f"a\n{BEGIN}\n| b |\n\n{END}c") == "| b |\n"
+def test_a_page_without_a_place_for_the_table_is_told() -> None:
+    assert shown(f"a\n{BEGIN}\n| b |\n\n{END}c") == "| b |\n"
     with pytest.raises(ValueError, match="figures: begin"):
-        in_readme("nothing")
+        shown("nothing")

@@ -1,0 +1,25 @@
+"""CHANGELOG.md tells what a release can do, and nothing about repairs of what nobody had."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from tests.docs.documents import CHANGELOG
+from tests.docs.documents import REPOSITORY
+
+TEXT = CHANGELOG.read_text("utf-8")
+MOST_LINES = 60
+
+
+def test_the_version_of_the_package_has_a_section() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    versions = re.findall(r"^## \[([^\]]+)\]", TEXT, re.MULTILINE)
+    assert project["version"] in versions
+
+
+def test_the_first_release_only_adds() -> None:
+    section = TEXT.partition("## [0.1.0]")[2].partition("\n## ")[0]
+    assert re.findall(r"^### (.+)$", section, re.MULTILINE) == ["Added"]
+    assert 10 <= len(re.findall(r"^- ", section, re.MULTILINE)) <= 20
+    assert len(section.splitlines()) <= MOST_LINES

@@ -1,0 +1,140 @@
+"""README.md and every page of the documentation do what they say: nothing on them is untried."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamnet import settings
+from streamnet import settings_daemon
+from streamnet.cli.app import app
+from tests.conftest import IN_CI
+from tests.docs.conftest import LONGEST
+from tests.docs.conftest import Place
+from tests.docs.documents import PAGES
+from tests.docs.documents import name_of
+from tests.docs.markdown import CodeBlock
+from tests.docs.markdown import code_blocks
+from tests.docs.markdown import commands
+
+RUN = ("python", "console", "sh")
+LOADED = ("json", "toml")
+# Lines of scripts that are executed. All others are checked by a test of their own.
+CALLS = re.compile(r"curl |streamnet client |printf ")
+SETS_UP = re.compile(r"python3 -m venv \S+( && .*)?$|\. \S+/activate$|pip install |sphinx-build ")
+GOES_ON_FOREVER = re.compile(r"streamnet (serve |replay .*--follow)")
+
+pytestmark = pytest.mark.timeout(LONGEST + 30)
+
+
+def blocks_of(page: Path) -> list[CodeBlock]:
+    return code_blocks(page.read_text("utf-8"))
+
+
+def steps_of(page: Path) -> list[dict[str, Any]]:
+    """What runs on a page, in its order."""
+    steps: list[dict[str, Any]] = []
+    for block in blocks_of(page):
+        step = {"page": name_of(page), "line": block.line, "language": block.language}
+        if block.language == "python":
+            steps.append(step | {"text": block.text})
+        elif block.language in RUN:
+            called = [
+                command
+                for command in commands(block)
+                if block.language == "console" or CALLS.match(command.text)
+            ]
+            steps.append(step | {"commands": called})
+    return steps
+
+
+def scripts() -> list[tuple[Path, str]]:
+    """The lines of all shell scripts."""
+    return [
+        (page, command.text)
+        for page in PAGES
+        for block in blocks_of(page)
+        if block.language == "sh"
+        for command in commands(block)
+    ]
+
+
+STEPS = {page: steps_of(page) for page in PAGES}
+CALLING = [page for page in PAGES if any(CALLS.match(line) for p, line in scripts() if p == page)]
+ALONE = [page for page in PAGES if STEPS[page] and page not in CALLING]
+LOADING = [
+    pytest.param(page, block, id=f"{name_of(page)}:{block.line}")
+    for page in PAGES
+    for block in blocks_of(page)
+    if block.language in LOADED
+]
+
+
+def follow(steps: list[dict[str, Any]], place: Place, **environment: str) -> None:
+    path = place.folder / "steps.json"
+    path.write_text(json.dumps(steps), "utf-8")
+    warnings = ["-W", "error::DeprecationWarning:__main__"]
+    place.run([sys.executable, *warnings, "-m", "tests.docs.following", str(path)], **environment)
+
+
+@pytest.mark.parametrize("page", ALONE, ids=name_of)
+def test_a_page_can_be_followed(page: Path, place: Place) -> None:
+    follow(STEPS[page], place)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None and not IN_CI, reason="no curl, which CI needs")
+@pytest.mark.parametrize("page", CALLING, ids=name_of)
+def test_a_page_that_calls_a_daemon_can_be_followed(page: Path, place: Place, served: Any) -> None:
+    steps = json.loads(json.dumps(STEPS[page]).replace("http://localhost:8000", served.url))
+    follow(steps, place, **place.calling(served))
+
+
+def test_there_are_programs_and_commands() -> None:
+    assert len(CALLING) >= 2
+    assert len(ALONE) >= 8
+    assert {step["language"] for steps in STEPS.values() for step in steps} == {*RUN}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_of_a_page_is_tried_or_made_by_the_generator(page: Path) -> None:
+    known = {*RUN, *LOADED}
+    lost = [
+        f"line {block.line}: {block.language!r}"
+        for block in blocks_of(page)
+        if block.language not in known and not re.fullmatch(r"\{[\w-]+\}", block.language)
+    ]
+    assert lost == []
+
+
+def test_every_line_of_a_script_is_executed_or_checked() -> None:
+    ways = (CALLS, SETS_UP, GOES_ON_FOREVER)
+    lost = [line for _, line in scripts() if sum(bool(way.match(line)) for way in ways) != 1]
+    assert lost == []
+
+
+@pytest.mark.parametrize(
+    "command", sorted({line for _, line in scripts() if GOES_ON_FOREVER.match(line)})
+)
+def test_a_command_that_would_not_end_is_well_formed(command: str, place: Place) -> None:
+    words = shlex.split(command)[1:]
+    app.parse_args(words, exit_on_error=False, print_error=False)
+    if words[0] == "serve":
+        assert (place.folder / words[1]).is_file()
+
+
+@pytest.mark.parametrize(("page", "block"), LOADING)
+def test_a_file_that_is_shown_can_be_loaded(page: Path, block: CodeBlock) -> None:
+    if block.language == "json":
+        json.loads(block.text)
+    elif {"serve", "model"} & {*tomllib.loads(block.text)}:
+        settings_daemon.parse(block.text, name_of(page))
+    else:
+        settings.parse(block.text, name_of(page))
