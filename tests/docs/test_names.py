@@ -27,12 +27,12 @@ from tests.docs.markdown import link_targets
 
 OF_OTHERS = {  # options of programs that are not ours
     "docs/coming-from/vowpal-wabbit.md": {
-        "--adaptive", "--cb", "--daemon", "--l2", "--nn", "--oaa", "--passes", "--save_resume",
+        "--adaptive", "--cb", "--daemon", "--l2", "--nn", "--oaa", "--passes",
+        "--port", "--save_resume",
     },
     "docs/benchmarks.md": {"--nn", "--epochs", "--limit", "--repeats"},
     "README.md": {"--nn"},
 }  # fmt: skip
-COMMANDS = ("replay", "train", "run", "serve", "predict", "evaluate", "import", "export")
 NAMES = [(page, name) for page in PAGES for name in inline_code(page.read_text("utf-8"))]
 MENTIONED = sorted({name for _, name in NAMES if name.startswith("streamnet ")})
 FOLDERS = ("config/", "docs/", "examples/", "tests/")
@@ -46,12 +46,11 @@ NEVER = (
 def options() -> set[str]:
     """All options of all commands."""
     text = io.StringIO()
-    for command in COMMANDS:
-        app.help_print([command], console=Console(file=text, width=200))
-    client = importlib.import_module("streamnet.cli.client").client
-    for name in client:
-        client.help_print([name], console=Console(file=text, width=200))
-    app.help_print(console=Console(file=text, width=200))
+    calls: list[list[str]] = [[]]
+    calls += [[command] for command in app] + [["client", name] for name in app["client"]]
+    for words in calls:
+        if not words or not words[-1].startswith("-"):
+            app.help_print(words, console=Console(file=text, width=200))
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text.getvalue()))
 
 
