@@ -53,6 +53,8 @@ html_show_sourcelink = False
 html_show_copyright = False
 html_show_sphinx = False
 html_permalinks_icon = "#"
+html_static_path = ["_static"]
+html_css_files = ["wrapped.css"]
 pygments_style = "friendly"
 
 

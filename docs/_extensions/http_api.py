@@ -13,10 +13,10 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from streamnet.daemon.app import OPERATIONS
-from streamnet.daemon.openapi import document
+from streamnet.daemon.http.app import OPERATIONS
+from streamnet.daemon.http.operations import build_document
 
-API = document(OPERATIONS)
+API = build_document(OPERATIONS)
 SCHEMAS: dict[str, Any] = API["components"]["schemas"]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.daemon.processes import Server
 from tests.docs.documents import REPOSITORY
-from tests.untraced import environment
+from tests.processes import environment
 
 LONGEST = 240  # seconds; kernels may have to be compiled first
 COPIED = ("config", "examples")  # what commands and programs find in the folder they run in

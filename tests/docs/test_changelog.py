@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-from tests.docs.documents import CHANGELOG
-from tests.docs.documents import REPOSITORY
+from tests.docs.documents import CHANGELOG, REPOSITORY
 
 TEXT = CHANGELOG.read_text("utf-8")
 MOST_LINES = 60

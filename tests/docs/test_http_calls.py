@@ -10,10 +10,8 @@ import pytest
 
 from tests.conftest import IN_CI
 from tests.daemon.processes import Server
-from tests.docs.conftest import LONGEST
-from tests.docs.conftest import Place
-from tests.docs.documents import README
-from tests.docs.documents import REPOSITORY
+from tests.docs.conftest import LONGEST, Place
+from tests.docs.documents import README, REPOSITORY
 
 CALLS = [line for line in README.read_text("utf-8").splitlines() if line.startswith("curl ")]
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.docs.following import agrees
-from tests.docs.following import follow
-from tests.docs.markdown import anchors
-from tests.docs.markdown import code_blocks
-from tests.docs.markdown import commands
-from tests.docs.markdown import inline_code
-from tests.docs.markdown import link_targets
+from tests.docs.following import agrees, follow
+from tests.docs.markdown import anchors, code_blocks, commands, inline_code, link_targets
 
 TEXT = (
     "# One *title*\n<!-- command: run -->\n```sh\nstart \\\n  now\n```\n"

@@ -16,14 +16,9 @@ from rich.console import Console
 
 import streamnet
 from streamnet.cli.app import app
-from streamnet.replaying import replay
-from tests.docs.documents import DOCUMENTS
-from tests.docs.documents import PAGES
-from tests.docs.documents import REPOSITORY
-from tests.docs.documents import name_of
-from tests.docs.markdown import anchors
-from tests.docs.markdown import inline_code
-from tests.docs.markdown import link_targets
+from streamnet.runs.replay import replay
+from tests.docs.documents import DOCUMENTS, PAGES, REPOSITORY, name_of
+from tests.docs.markdown import anchors, inline_code, link_targets
 
 OF_OTHERS = {  # options of programs that are not ours
     "docs/coming-from/vowpal-wabbit.md": {

@@ -13,18 +13,12 @@ from typing import Any
 
 import pytest
 
-from streamnet import settings
-from streamnet import settings_daemon
 from streamnet.cli.app import app
+from streamnet.settings import daemon, run
 from tests.conftest import IN_CI
-from tests.docs.conftest import LONGEST
-from tests.docs.conftest import Place
-from tests.docs.documents import PAGES
-from tests.docs.documents import README
-from tests.docs.documents import name_of
-from tests.docs.markdown import CodeBlock
-from tests.docs.markdown import code_blocks
-from tests.docs.markdown import commands
+from tests.docs.conftest import LONGEST, Place
+from tests.docs.documents import PAGES, README, name_of
+from tests.docs.markdown import CodeBlock, code_blocks, commands
 
 RUN = ("python", "console", "sh")
 LOADED = ("json", "toml")
@@ -138,6 +132,6 @@ def test_a_file_that_is_shown_can_be_loaded(page: Path, block: CodeBlock) -> Non
     if block.language == "json":
         json.loads(block.text)
     elif {"serve", "model"} & {*tomllib.loads(block.text)}:
-        settings_daemon.parse(block.text, name_of(page))
+        daemon.parse(block.text, name_of(page))
     else:
-        settings.parse(block.text, name_of(page))
+        run.parse(block.text, name_of(page))

@@ -10,12 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.conftest import LONGEST
-from tests.docs.conftest import Place
-from tests.docs.documents import PAGES
-from tests.docs.documents import README
-from tests.docs.documents import REPOSITORY
-from tests.docs.documents import name_of
+from tests.docs.conftest import LONGEST, Place
+from tests.docs.documents import PAGES, README, REPOSITORY, name_of
 from tests.docs.markdown import code_blocks
 
 TEXT = README.read_text("utf-8")

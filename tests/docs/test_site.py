@@ -12,7 +12,7 @@ import pytest
 
 import streamnet
 from tests.docs.documents import REPOSITORY
-from tests.untraced import environment
+from tests.processes import environment
 
 ELSEWHERE = re.compile(r"(?:https?:)?//")
 LOADS = re.compile(
