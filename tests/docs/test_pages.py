@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -17,13 +18,13 @@ from streamnet.cli.app import app
 from streamnet.settings import daemon, run
 from tests.conftest import IN_CI
 from tests.docs.conftest import LONGEST, Place
-from tests.docs.documents import PAGES, README, name_of
+from tests.docs.documents import PAGES, README, REPOSITORY, name_of
 from tests.docs.markdown import CodeBlock, code_blocks, commands
 
 RUN = ("python", "console", "sh")
 LOADED = ("json", "toml")
 # Lines of scripts that are executed. All others are checked by a test of their own.
-CALLS = re.compile(r"curl |streamnet client |printf ")
+CALLS = re.compile(r"curl |streamnet client |printf |mkdir ")
 SETS_UP = re.compile(r"python3 -m venv \S+( && .*)?$|\. \S+/activate$|pip install |sphinx-build ")
 GOES_ON_FOREVER = re.compile(r"streamnet (serve |replay .*--follow)")
 
@@ -63,7 +64,7 @@ def scripts() -> list[tuple[Path, str]]:
 
 
 STEPS = {page: steps_of(page) for page in PAGES}
-CALLING = [page for page in PAGES if any(CALLS.match(line) for p, line in scripts() if p == page)]
+CALLING = [page for page in PAGES if any("curl " in line for p, line in scripts() if p == page)]
 ALONE = [page for page in PAGES if STEPS[page] and page not in CALLING]
 LOADING = [
     pytest.param(page, block, id=f"{name_of(page)}:{block.line}")
@@ -77,7 +78,23 @@ def follow(steps: list[dict[str, Any]], place: Place, **environment: str) -> Non
     path = place.folder / "steps.json"
     path.write_text(json.dumps(steps), "utf-8")
     warnings = ["-W", "error::DeprecationWarning:__main__"]
+    before = {one.name for one in place.folder.iterdir()}
     place.run([sys.executable, *warnings, "-m", "tests.docs.following", str(path)], **environment)
+    left = [one for one in place.folder.iterdir() if one.name not in before]
+    assert not_ignored([f"{one.name}/" if one.is_dir() else one.name for one in left]) == []
+
+
+def not_ignored(names: list[str]) -> list[str]:
+    """What would be strange in the top folder of a clone, where a reader may well try a page."""
+    git = shutil.which("git")
+    if git is None or not (REPOSITORY / ".git").exists():
+        return []
+    command = [git, "check-ignore", "--no-index", "--stdin"]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, input="\n".join(names), capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 1), done.stderr  # 1: none is ignored
+    return sorted({*names} - {*done.stdout.splitlines()})
 
 
 @pytest.mark.parametrize("page", ALONE, ids=name_of)
@@ -92,6 +109,17 @@ def test_a_page_that_calls_a_daemon_can_be_followed(page: Path, place: Place, se
     if page == README:
         (place.folder / "runs").mkdir()  # by its first command, which has a test of its own
     follow(steps, place, **place.calling(served))
+
+
+def test_what_git_does_not_ignore_would_be_noticed() -> None:
+    if shutil.which("git") is None or not (REPOSITORY / ".git").exists():
+        pytest.skip("not a git repository")
+    assert not_ignored(["a.jsonl", "runs/", "strange.txt", "strange/"]) == [
+        "strange.txt",
+        "strange/",
+    ]
+    assert not_ignored(["strange.txt"]) == ["strange.txt"]
+    assert not_ignored([]) == []
 
 
 def test_there_are_programs_and_commands() -> None:
