@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
-from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 
 import pytest
 
+import streamnet
 from streamnet.metrics import classification
 from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
@@ -93,7 +93,7 @@ def test_help_lists_the_commands(cli: Cli) -> None:
 
 
 def test_version_is_that_of_the_package(cli: Cli) -> None:
-    assert cli("--version") == (0, f"{version('streamnet')}\n", "")
+    assert cli("--version") == (0, f"{streamnet.__version__}\n", "")
 
 
 @pytest.mark.parametrize(

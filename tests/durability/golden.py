@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
 
+import streamnet
 from streamnet.runs.replay import Replay
 from streamnet.settings.run import RunSettings, parse
 from tests.durability.killed_runs import write_stream
@@ -51,7 +51,7 @@ def write_golden() -> Path:
         finally:
             os.chdir(home)
         newest = max((folder / "state" / "checkpoints").iterdir())
-        target = FOLDER / f"release-{version('streamnet')}"
+        target = FOLDER / f"release-{streamnet.__version__}"
         target.mkdir(exist_ok=True)
         shutil.copy(newest, target / "state.checkpoint")
         shutil.copy(folder / "state" / "dead-letters.jsonl", target)
