@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 
@@ -176,7 +177,7 @@ def test_private_names_constants_and_imports_need_not_be_public() -> None:
 
 def test_the_version_is_that_of_the_distribution() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert streamnet.__version__ == project["version"]
+    assert streamnet.__version__ == version(project["name"])
 
 
 def test_a_foreign_distribution_with_the_name_of_the_package_is_not_mistaken_for_ours(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import tomllib
 
-from tests.docs.documents import CHANGELOG, REPOSITORY
+from streamnet import __version__
+from tests.docs.documents import CHANGELOG
 
 TEXT = CHANGELOG.read_text("utf-8")
 MOST_LINES = 60
 
 
 def test_the_version_of_the_package_has_a_section() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     versions = re.findall(r"^## \[([^\]]+)\]", TEXT, re.MULTILINE)
-    assert project["version"] in versions
+    assert __version__ in versions
 
 
 def test_the_first_release_only_adds() -> None:
