@@ -41,6 +41,7 @@ from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.samples import Field, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.base import Source
+from streamnet.sources.columns import format_names
 from streamnet.validation import check_integer, check_number, check_seed, to_builtins
 
 __all__ = (
@@ -356,7 +357,9 @@ class Pipeline:
             if schema is None:
                 return
             if schema.task is None:
-                raise ConfigurationError("the source has no target, but learning needs one")
+                names = format_names([field.name for field in schema.fields])
+                rule = f"must be one of the columns {names}"
+                raise ConfigurationError(f"target is not given, but {rule}")
             warm = build_warmup(schema.task, schema.fields, self._dtype, self._encoder, ahead)
             if not await self._reader.run_unless_stopped(warm):
                 return

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 from streamnet.durability.output_paths import OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.state import State
-from streamnet.samples import Block, Kind, Position, Schema
+from streamnet.samples import Kind, Schema
 from streamnet.selection.search.default_population import default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.daemon import ModelSettings
@@ -29,6 +28,7 @@ from streamnet.sources import (
     open_files,
 )
 from streamnet.sources.columns import format_names
+from streamnet.sources.files.byte_stream import STANDARD_INPUT
 
 __all__ = (
     "CHANGEABLE_SOURCE_KEYS",
@@ -51,7 +51,6 @@ DEAD_LETTERS = "rejected.jsonl"
 STATE_DEAD_LETTERS = "dead-letters.jsonl"
 CHANGEABLE_SOURCE_KEYS = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
 """Keys of a source that a run may go on with otherwise, if the order of samples stays."""
-STANDARD_INPUT = "-"
 _FORMAT_KEYS = ("format", "delimiter", "header", "max_record_bytes", "follow", "on_gap")
 _GRID_KEYS = (
     "hidden",
@@ -179,9 +178,7 @@ def build_source(settings: RunSettings | ModelSettings, start: Model | None = No
         return open_files(section.files, columns=columns, **shape)
 
     def make(epoch: int = 1) -> Source:
-        source: Source = _TargetRequired(
-            files() if STANDARD_INPUT in section.files else RetryingSource(files)
-        )
+        source: Source = files() if STANDARD_INPUT in section.files else RetryingSource(files)
         if section.limit:
             source = LimitedSource(source, section.limit)
         if section.shuffle_buffer:
@@ -263,36 +260,6 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
     if section.drift is not None:
         given["drift"] = SchemaDrift(**section.drift.given())
     return replace(columns, **given)
-
-
-@final
-class _TargetRequired(Source):
-    """A source that must have a target, and says what could be one if none is named."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    async def open(self, after: Position | None = None) -> Schema:
-        schema = await self._source.open(after)
-        if schema.target is None:
-            names = ", ".join(repr(field.name) for field in schema.fields[:40])
-            raise ConfigurationError(f"target is not given, but must be one of the columns {names}")
-        return schema
-
-    async def receive(self) -> Block | None:
-        return await self._source.receive()
-
-    def export_state(self, after: Position | None) -> dict[str, Any]:
-        return self._source.export_state(after)
-
-    def restore_state(self, state: Mapping[str, Any]) -> None:
-        self._source.restore_state(state)
-
-    async def aclose(self) -> None:
-        await self._source.aclose()
-
-    def progress(self) -> float | None:
-        return self._source.progress()
 
 
 def check_files(settings: RunSettings) -> None:

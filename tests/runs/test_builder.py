@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from streamnet.errors import ConfigurationError
+from streamnet.pipeline.pipeline import Pipeline
 from streamnet.runs.builder import build_candidates, build_source
 from streamnet.selection.search.default_population import default_population
 from streamnet.settings.candidate import CandidateSettings
@@ -81,9 +83,13 @@ def test_shuffled_samples_are_those_within_the_limit(path: str) -> None:
     assert sorted(found) == list(range(7))
 
 
-def test_a_source_tells_how_far_it_is_and_what_its_target_could_be(path: str) -> None:
+def test_without_a_target_the_possible_ones_are_listed(path: str) -> None:
     settings = apply_overrides(parse(""), {"source.files": [path]})
-    source = build_source(settings)
-    with pytest.raises(ConfigurationError, match="must be one of the columns 'x', 'y'"):
-        read(source)
-    assert source.progress() is not None
+
+    async def main() -> None:
+        async with Pipeline(build_source(settings)) as pipeline:
+            async for _ in pipeline.champions():
+                pass
+
+    with pytest.raises(ConfigurationError, match=r"must be one of the columns 'x', 'y'$"):
+        anyio.run(main)
