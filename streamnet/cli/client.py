@@ -273,7 +273,7 @@ def _check_format(path: Path) -> str:
 
 def _check_writable(to: Path) -> None:
     """Refuse a file that can't be written, before anybody is asked."""
-    from streamnet.durability.output_paths import OutputPath, check_output_paths
+    from streamnet.durability.files import OutputPath, check_output_paths
 
     check_output_paths([OutputPath("file", to)])
 

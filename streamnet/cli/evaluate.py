@@ -79,7 +79,7 @@ def evaluate(
 
     from streamnet.cli.terminal import log_to_stderr, write_error
     from streamnet.cli.views.evaluation import DisplayOptions, evaluate_files, show_evaluation
-    from streamnet.durability.output_paths import OutputPath, check_output_paths
+    from streamnet.durability.files import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
     from streamnet.plots import SUFFIXES, check_matplotlib
 

@@ -25,7 +25,7 @@ def export_model(
     inputs, categories. To learn a model that can be exported, start from one that was imported, or
     see population.candidate and encoder.scaling in a run file.
     """
-    from streamnet.durability.output_paths import OutputPath, check_output_paths
+    from streamnet.durability.files import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
     from streamnet.modelfiles.formats import FORMATS
 
@@ -61,7 +61,7 @@ def import_model(
     Inputs are taken as they are, and the network learns as it did there: one step of gradient
     descent a sample, in float64. See: streamnet replay --start MODEL
     """
-    from streamnet.durability.output_paths import OutputPath, check_output_paths
+    from streamnet.durability.files import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
     from streamnet.modelfiles.formats import SUFFIXES
 

@@ -36,7 +36,7 @@ def predict(
 
     from streamnet.cli.terminal import log_to_stderr, write_error
     from streamnet.cli.views.predictions import write_predictions
-    from streamnet.durability.output_paths import OutputPath, check_output_paths
+    from streamnet.durability.files import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
 
     if output is not None:

@@ -164,7 +164,7 @@ def train(
     """
     from streamnet.cli.terminal import log_to_stderr
     from streamnet.cli.views.engine import EngineWatcher
-    from streamnet.durability.output_paths import OutputPath, check_output_paths
+    from streamnet.durability.files import OutputPath, check_output_paths
     from streamnet.engine import Engine
     from streamnet.errors import ConfigurationError
     from streamnet.modelfiles.formats import SUFFIXES

@@ -131,8 +131,7 @@ class AppendedFile:
                 self.path, max(0, length - _TAIL_BYTES), min(length, _TAIL_BYTES)
             )
             digest = hashlib.sha256(self._end).hexdigest()
-            # States of the first releases knew a file by its length alone.
-            if len(self._end) < min(length, _TAIL_BYTES) or state.get("end", digest) != digest:
+            if len(self._end) < min(length, _TAIL_BYTES) or state["end"] != digest:
                 raise StateError(
                     f"{self.what} {self.path} is another file than the one that had {length:,} "
                     "bytes when the state was written"

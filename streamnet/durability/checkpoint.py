@@ -33,7 +33,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.durability.files import joined
+from streamnet.durability.files import merge_small_parts
 
 __all__ = (
     "MAGIC",
@@ -171,7 +171,6 @@ MAGIC = b"\x89SNET\r\n\x1a"
 VERSION = 1
 _FRAME = struct.Struct("<8sIIQ")
 _DIGEST = 32
-_ALIGNMENT = 8
 
 
 class CorruptCheckpointError(ValueError):
@@ -200,20 +199,20 @@ def encode_parts(tree: StateDict) -> list[bytes | memoryview]:
     parts: list[bytes | memoryview] = [b"", header]
     for array in arrays:
         raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        parts += (raw, bytes(-len(raw) % _ALIGNMENT))
+        parts += (raw, bytes(-len(raw) % _ARRAY_ALIGNMENT))
     parts[0] = _FRAME.pack(MAGIC, VERSION, len(header), sum(map(len, parts[2:])))
-    parts = joined(parts)
+    parts = merge_small_parts(parts)
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    return joined([*parts, digest.digest()])
+    return merge_small_parts([*parts, digest.digest()])
 
 
 def decode(data: bytes) -> StateDict:
     """The tree that a file's content stands for.
 
     Raises:
-        DamagedError: If a single bit is not as it was written, or the version is not known.
+        CorruptCheckpointError: If a single bit is not as it was written, or the version is not known.
     """
     if len(data) < _FRAME.size + _DIGEST:
         raise CorruptCheckpointError(f"it has only {len(data)} bytes")

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 __all__ = (
     "Ledger",
-    "branch",
+    "branch_lineage",
     "describe_differences",
     "flatten_settings",
-    "root",
+    "root_lineage",
 )
 
 
@@ -49,7 +49,8 @@ def _iter_settings(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 def describe_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A phrase for each setting that is not as it was; one that is absent is not given.
 
-    >>> describe_differences({"seed": 1, "drop": ["a"], "kinds": None}, {"seed": 2, "kinds": {"a": "text"}})
+    >>> now = {"seed": 2, "kinds": {"a": "text"}}
+    >>> describe_differences({"seed": 1, "drop": ["a"], "kinds": None}, now)
     ['seed is 2, but was 1', "drop is not given, but was ['a']",
      'kinds.a is text, but was not given']
     """
@@ -68,16 +69,17 @@ def _format_setting(value: Any) -> str:
 _LINEAGE_LENGTH = 16
 
 
-def root(identity: dict[str, Any]) -> str:
+def root_lineage(identity: dict[str, Any]) -> str:
     """The lineage of a run that begins: the same for the same settings.
 
-    >>> root({"seed": 1}) == root({"seed": 1}), root({"seed": 1}) == root({"seed": 2})
+    >>> lineage = root_lineage({"seed": 1})
+    >>> lineage == root_lineage({"seed": 1}), lineage == root_lineage({"seed": 2})
     (True, False)
     """
     return _hash_parts("root", json.dumps(identity, sort_keys=True, default=str))
 
 
-def branch(parent: str, generation: int, made: int) -> str:
+def branch_lineage(parent: str, generation: int, made: int) -> str:
     """The lineage of what goes on from an earlier generation than the newest.
 
     Args:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from streamnet.durability.files import joined
+from streamnet.durability.files import merge_small_parts
 from streamnet.errors import ModelFileError
 from streamnet.modelfiles.document import PLAIN, Document
 
@@ -77,7 +77,7 @@ def encode_parts(document: Document) -> list[bytes | memoryview]:
         parts.append(tensor.reshape(-1).view(np.uint8).data)
     head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     head += b" " * (-len(head) % _ALIGNMENT)
-    return joined([len(head).to_bytes(8, "little"), head, *parts])
+    return merge_small_parts([len(head).to_bytes(8, "little"), head, *parts])
 
 
 def _sort_key(named: tuple[str, NDArray[Any]]) -> tuple[int, str]:

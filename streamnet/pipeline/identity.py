@@ -17,7 +17,7 @@ from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import Columns
 from streamnet.sources.text.records import MAX_RECORD_BYTES
 
-__all__ = ("build_identity", "describe_changes", "fill_defaults")
+__all__ = ("build_identity", "describe_changes")
 
 
 def _read_defaults(part: type, *others: str) -> dict[str, Any]:
@@ -32,7 +32,6 @@ def _read_defaults(part: type, *others: str) -> dict[str, Any]:
 _LEARNER = _read_defaults(Learner)
 _ENCODER = _read_defaults(Encoder, "lags")
 _EVOLUTION = _read_defaults(Evolution, "seed", "balanced")
-_CANDIDATE = CandidateSettings().as_dict()
 _SOURCE = {
     "max_record_bytes": MAX_RECORD_BYTES,
     "most_fields": _read_defaults(Columns)["most_fields"],
@@ -62,74 +61,45 @@ def build_identity(
     chosen = candidates or default_population(encoder=encoder)
     if evolution is None:
         evolution = {} if candidates is None and start is None else {"every": 0}
-    return fill_defaults(
-        {
-            "candidates": [settings.as_dict() for settings in chosen],
-            "start": None if start is None else start.document()["checksum"],
-            "encoder": encoder,
-            "evolution": evolution,
-            **others,
-        }
-    )
+    identity = {
+        **_LEARNER,
+        "candidates": [settings.as_dict() for settings in chosen],
+        "start": None if start is None else start.document()["checksum"],
+        "encoder": encoder,
+        "evolution": {**_EVOLUTION, **evolution},
+        **others,
+    }
+    if start is None:
+        identity["encoder"] = _fill_encoder(encoder or {}, seed=identity["seed"])
+    return identity
 
 
-def fill_defaults(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run, with the default of what a learner was not told.
-
-    So a default counts as much as the same value given, and what a release that has another one
-    makes of a state of this one is told.
-
-    >>> identity = {"candidates": [], "seed": 3, "encoder": {"clip": 4.0}}
-    >>> full = fill_defaults(identity)
-    >>> full["alpha"], full["seed"], full["encoder"]["clip"], full["encoder"]["max_classes"]
-    (0.05, 3, 4.0, 1000)
-    >>> full == fill_defaults(full)
-    True
-    """
-    full = {**_LEARNER, **identity}
-    if full["evolution"] is None:
-        full["evolution"] = {"every": 0} if _has_own_candidates(full) else {}
-    full["evolution"] = {**_EVOLUTION, **full["evolution"]}
-    full["candidates"] = [{**_CANDIDATE, **given} for given in full["candidates"]]
-    if full["start"] is None:
-        full["encoder"] = {**_ENCODER, **(full["encoder"] or {})}
-        coding = full["encoder"]["autoencoder"]
-        if coding is not None:
-            own = AutoEncoderSettings.from_dict({"seed": full["seed"], **coding})
-            full["encoder"]["autoencoder"] = own.as_dict()
+def _fill_encoder(encoder: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+    full = {**_ENCODER, **encoder}
+    if full["autoencoder"] is not None:
+        own = AutoEncoderSettings.from_dict({"seed": seed, **full["autoencoder"]})
+        full["autoencoder"] = own.as_dict()
     return full
 
 
-def _has_own_candidates(identity: Mapping[str, Any]) -> bool:
-    """Whether there is no search, as a state of an earlier release does not always say."""
-    default = [given.as_dict() for given in default_population(encoder=identity["encoder"])]
-    return [{**_CANDIDATE, **given} for given in identity["candidates"]] != default
-
-
 def describe_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A phrase for each setting of a run in full that is not as it was saved.
+    """Phrases on the settings that differ from the saved ones.
 
-    A state of an earlier release lacks settings that this one has: what was left out had its
-    default. What it has besides, nobody asks for any more.
+    Args:
+        saved: The complete identity of the run that is resumed.
+        now: The identity of this one; before the source is opened, without what follows from it.
 
-    >>> now = fill_defaults({"candidates": [], "seed": 1, "alpha": 0.5})
-    >>> describe_changes({"candidates": [], "seed": 1}, now)
+    >>> saved = build_identity(candidates=None, start=None, seed=1)
+    >>> describe_changes(saved, {**saved, "alpha": 0.5})
     ['alpha is 0.5, but was 0.05']
     """
-    saved, now = _drop_default_source(fill_defaults(saved)), _drop_default_source(now)
-    return describe_differences(_relax_drift(_keep_known(_with_files(saved, now), now), now), now)
-
-
-def _with_files(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What was saved, with the files of now where a state of before does not tell its own."""
-    source = now.get("source") or {}
-    if "files" not in source or not saved.get("source"):
-        return saved
-    return {**saved, "source": {"files": source["files"], **saved["source"]}}
+    known = {name: value for name, value in saved.items() if name in now}
+    saved, now = _drop_default_source(known), _drop_default_source(now)
+    return describe_differences(_relax_drift(saved, now), now)
 
 
 def _drop_default_source(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings, of which those of the source that are what they are without it are not given."""
+    """The settings, with None for those of the source that have their defaults."""
     if not identity.get("source"):
         return dict(identity)
     given = identity["source"].items()
@@ -138,9 +108,9 @@ def _drop_default_source(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _relax_drift(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What was saved, with any other way than "stop" to take a drift that never came.
+    """The saved settings, in which "stop" on schema drift may have been any other reaction.
 
-    The run ended before the first one, so that it has learned what it would have another way.
+    Such a run ended before the first drift, so it would have learned the same with another one.
     """
     drift = saved.get("source", {}).get("drift")
     if not drift:
@@ -148,13 +118,3 @@ def _relax_drift(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any
     here = now["source"]["drift"] or {}
     relaxed = {name: here.get(name) if way == "stop" else way for name, way in drift.items()}
     return {**saved, "source": {**saved["source"], "drift": relaxed}}
-
-
-def _keep_known(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What was saved, without the settings and keys of tables that are not there now."""
-    found = {name: value for name, value in saved.items() if name in now}
-    for name, value in found.items():
-        here = now[name]
-        if isinstance(value, Mapping) and isinstance(here, Mapping):
-            found[name] = {key: value[key] for key in value if key in here}
-    return found

@@ -6,21 +6,24 @@ Inspection is read-only and safe while a run is writing.
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.files import DISK, FileSystem
-from streamnet.durability.model_publisher import PublishedModel, current
-from streamnet.durability.provenance import branch
-from streamnet.durability.state_directory import MIN_GENERATIONS, StateDirectory, WriterLock
+from streamnet.durability.provenance import branch_lineage
+from streamnet.durability.state_directory import (
+    MIN_GENERATIONS,
+    PublishedModel,
+    StateDirectory,
+    WriterLock,
+    read_pointer,
+)
 from streamnet.errors import DamagedStateError, StateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.drift_watch import MAX_EVENTS
 from streamnet.learning.serving import MAX_CHANGES, MAX_RETIRED
 from streamnet.modelfiles import safetensors_format
-from streamnet.pipeline.rejections import MAX_DEAD_LETTER_BYTES
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import MAX_FIELDS
 
@@ -91,8 +94,8 @@ def read_state_status(path: Path) -> StateStatus:
     return StateStatus(
         tuple(views),
         newest,
-        current(folder.publisher.folder),
-        _find_writer(path / WriterLock.NAME),
+        read_pointer(folder.publisher.folder),
+        WriterLock.find_holder(path),
         tuple(_table_usage(newest)),
     )
 
@@ -112,17 +115,6 @@ def _read_generation(
     except StateError:
         return None
     return GenerationStatus(number, size, int(tree["reading"]["number"]), ""), tree
-
-
-def _find_writer(lock: Path) -> str:
-    """Who holds a lock; asked of the kernel's list, so that nobody is kept from taking it."""
-    with suppress(OSError, ValueError):
-        status = lock.stat()
-        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
-            words = line.split()
-            if words[1] == "FLOCK" and int(words[5].split(":")[2]) == status.st_ino:
-                return lock.read_text(encoding="utf-8").strip() or f"process {words[4]}"
-    return ""
 
 
 def _table_usage(tree: StateDict) -> list[TableUsage]:
@@ -165,7 +157,7 @@ def _history_usage(tree: StateDict) -> list[TableUsage]:
         TableUsage(
             "bytes of dead letters",
             letters["length"] or 0,
-            letters.get("most_bytes", MAX_DEAD_LETTER_BYTES),
+            letters["most_bytes"],
         ),
     ]
 
@@ -195,7 +187,7 @@ def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
         number = folder.generations.numbers()[-1] + 1
         before = _find_published(folder, tree)
         tree["rolled_back_to"] = min(generation, tree.get("rolled_back_to", generation))
-        tree["lineage"] = branch(tree["lineage"], generation, number)
+        tree["lineage"] = branch_lineage(tree["lineage"], generation, number)
         folder.publisher.point(before)
         return folder.generations.save(tree)
     except OSError as error:
@@ -205,12 +197,12 @@ def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
 
 
 def _find_published(folder: StateDirectory, tree: StateDict) -> PublishedModel | None:
-    """The model that was emitted last before a cut."""
-    name = f"{tree['emitted']:012d}-{tree['lineage']}.safetensors"
+    """The last model that was emitted before a checkpoint, if its file still exists."""
+    generation, lineage = tree["emitted"], tree["lineage"]
+    name = folder.publisher.file_name(generation, lineage)
     if name not in folder.publisher.names():
         return None
     file = folder.publisher.folder / name
     data = folder.files.read(file)
     samples = int(safetensors_format.decode(data, str(file))["about"]["samples"])
-    checksum = hashlib.sha256(data).hexdigest()
-    return PublishedModel(name, tree["emitted"], tree["lineage"], samples, checksum)
+    return PublishedModel(name, generation, lineage, samples, hashlib.sha256(data).hexdigest())

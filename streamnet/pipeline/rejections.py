@@ -337,11 +337,9 @@ class Rejections(ResumableSink):
         self.total = state["total"]
         self.reasons = Counter(state["reasons"])
         self.first = None if state["first"] is None else restore_dead_letter(state["first"])
-        # States of the first releases had no such bound.
-        self.not_kept = state.get("not_kept", 0)
+        self.not_kept = state["not_kept"]
         if state["length"] is None:
-            # States of the first releases did not say which file it was.
-            if self._file is not None and state.get("path", self._name) != self._name:
+            if self._file is not None and state["path"] != self._name:
                 self._file.check_empty()
             self.begin()  # records that were rejected behind the cut will be again
         elif self._file is not None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, final
 
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.files import DISK, FileSystem
-from streamnet.durability.provenance import describe_differences, root
+from streamnet.durability.provenance import describe_differences, root_lineage
 from streamnet.durability.state_directory import MIN_GENERATIONS, StateDirectory
 from streamnet.errors import ConfigurationError, StateError
 from streamnet.jit import numerics
@@ -298,7 +298,7 @@ class State:
             "numerics": self._numerics,
         }
         if saved is None:
-            self.lineage = root(identity)
+            self.lineage = root_lineage(identity)
             return
         self.check(identity, saved)
         for sentence in describe_version_differences(saved, self._about):
@@ -464,6 +464,5 @@ class State:
 
 
 def describe_version_differences(saved: StateDict, now: StateDict) -> list[str]:
-    """What bits depend on and is not as a state has it, as phrases; older ones name less of it."""
-    known = {name: here for name, here in now["numerics"].items() if name in saved["numerics"]}
-    return describe_differences(saved["numerics"], known)
+    """Phrases on versions that results depend on and that have changed since a state was saved."""
+    return describe_differences(saved["numerics"], now["numerics"])

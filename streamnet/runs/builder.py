@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from streamnet.durability.output_paths import OutputPath, check_output_paths
+from streamnet.durability.files import OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model

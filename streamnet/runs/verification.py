@@ -27,9 +27,6 @@ from streamnet.sources import Source
 __all__ = ("Verification", "verify")
 
 _COMPARED = ("learner", "ledger", "limit", "emitted")
-# Words that an earlier release had learned count as inherited by a run that went on from them, and
-# by none that begins. What follows from it is compared: the words, and all that they lead to.
-_HISTORY = ("learner.encoder.inherited",)
 
 
 class Verification(NamedTuple):
@@ -132,8 +129,6 @@ class _SourcePrefix(Source):
 
 
 def _find_differences(before: Any, now: Any, name: str) -> list[str]:
-    if name in _HISTORY:
-        return []
     if isinstance(before, dict) and isinstance(now, dict):
         keys = sorted({*before, *now})
         return [

@@ -1,6 +1,6 @@
-"""Makes the golden state of a release: ``python -m tests.durability.golden``.
+"""Writes the golden state of this release: ``python -m tests.durability.golden``.
 
-It is made once for each release and never again: a later release has to go on from it.
+Once released, a golden state never changes: every later release must resume from it.
 """
 
 from __future__ import annotations

@@ -36,15 +36,6 @@ def test_it_goes_on_behind_any_length(tmp_path: Path) -> None:
         file.close()
 
 
-def test_a_state_of_the_first_releases_knows_a_file_by_its_length(tmp_path: Path) -> None:
-    path = tmp_path / "rows.csv"
-    path.write_bytes(b"0123456789")
-    file = AppendedFile(path, "rows")
-    file.restore_state({"length": 4})
-    file.close()
-    assert path.read_bytes() == b"0123"
-
-
 def test_another_file_is_an_error_that_says_so_and_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     file = AppendedFile(path, "rows")

@@ -1,4 +1,4 @@
-"""States of every release so far can be gone on from."""
+"""Runs resume from the golden state of every release."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.durability.killed_runs import write_stream
 RELEASES = sorted(path.name for path in FOLDER.glob("release-*"))
 
 
-def test_there_is_a_state_of_a_release() -> None:
+def test_there_is_a_golden_state() -> None:
     assert "release-0.1.0" in RELEASES
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_state_of_an_earlier_release_is_gone_on_from(
+def test_a_run_resumes_from_a_golden_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

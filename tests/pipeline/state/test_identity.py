@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from streamnet.pipeline.identity import build_identity, describe_changes, fill_defaults
+from streamnet.pipeline.identity import build_identity, describe_changes
 from streamnet.selection.search.default_population import default_population
-from streamnet.settings.candidate import CandidateSettings
 
 FEW = default_population(2)
 
@@ -73,28 +72,12 @@ def test_the_same_candidates_with_and_without_a_search_are_not_the_same() -> Non
     assert phrase == "evolution.every is 0, but was 4"
 
 
-def test_a_state_of_an_earlier_release_is_one_of_defaults() -> None:
-    # So much did the first release keep; candidates had fewer settings.
-    given = {name: value for name, value in FEW[0].as_dict().items() if name != "class_weight"}
-    saved = {"seed": 3, "candidates": [given, FEW[1].as_dict()], "evolution": {"every": 0}}
+def test_what_is_not_known_before_the_source_is_opened_is_no_change() -> None:
+    saved = identity(task="regression", target="y")
     assert describe_changes(saved, identity()) == []
-    assert describe_changes(saved, identity(alpha=0.5)) == ["alpha is 0.5, but was 0.05"]
-    weighed = [CandidateSettings(**{**given, "class_weight": 0.5}), FEW[1]]
-    assert describe_changes(saved, identity(candidates=weighed)) == [
-        "candidates.0.class_weight is 0.5, but was 0.0"
+    assert describe_changes(saved, identity(task="classification", target="y")) == [
+        "task is classification, but was regression"
     ]
-
-
-def test_a_state_that_does_not_tell_of_a_search_had_one_among_the_default_candidates() -> None:
-    default = {"seed": 3, "candidates": [given.as_dict() for given in default_population()]}
-    assert describe_changes(default, identity(candidates=None)) == []
-    own = {"seed": 3, "candidates": [given.as_dict() for given in FEW]}
-    assert describe_changes(own, identity()) == []
-
-
-def test_what_is_not_asked_for_any_more_is_no_change() -> None:
-    saved = {**identity(source={"drop": None, "old": 3}), "older": 4}
-    assert describe_changes(saved, identity(source={"drop": None})) == []
 
 
 def test_a_table_of_names_is_compared_whole() -> None:
@@ -118,17 +101,4 @@ def test_a_drift_that_would_have_stopped_the_run_may_be_taken_otherwise_from_now
     ]
     assert describe_changes(plain, source(changed="stop")) == [
         "source.drift.changed is stop, but was not given"
-    ]
-
-
-def test_all_is_filled_in_once() -> None:
-    full = identity(encoder={"autoencoder": {"code": 4}})
-    assert fill_defaults(full) == full
-
-
-def test_a_state_that_does_not_tell_its_files_had_those_of_now() -> None:
-    now = identity(source={"epochs": 2, "files": ["a.csv"]})
-    assert describe_changes(identity(source={"epochs": 2}), now) == []
-    assert describe_changes(identity(source={"epochs": 2, "files": ["b.csv"]}), now) == [
-        "source.files is ['a.csv'], but was ['b.csv']"
     ]

@@ -9,8 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from streamnet.durability.model_publisher import read_published_model
-from streamnet.durability.state_directory import Generations, StateDirectory
+from streamnet.durability.state_directory import Generations, StateDirectory, read_published_model
 from streamnet.errors import ConfigurationError, DamagedStateError, OutputError, StateError
 from streamnet.learning.serving import Served
 from streamnet.modelfiles import Model

@@ -1,7 +1,13 @@
-"""Generations outlive every fault of the disk that is modelled."""
+"""The state directory: one writer, whole generations, whole models, whatever fails."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,12 +16,107 @@ import pytest
 
 from streamnet.durability import state_directory as module
 from streamnet.durability.checkpoint import encode
-from streamnet.durability.files import PARTIAL_SUFFIX, write_durably
-from streamnet.durability.state_directory import Generations
+from streamnet.durability.files import PARTIAL_SUFFIX, FileSystem, write_durably
+from streamnet.durability.state_directory import (
+    POINTER,
+    Generations,
+    ModelPublisher,
+    StateDirectory,
+    WriterLock,
+    read_pointer,
+    read_published_model,
+)
 from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 from tests.conftest import Counted
 from tests.durability.disks import FAULTS, Faulty, Killed, Memory, Power, disk_after
 from tests.durability.histories import FOLDER, Writer, found, tree_of
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from streamnet.durability.state_directory import WriterLock
+from streamnet.errors import StateError
+try:
+    lock = WriterLock(Path(sys.argv[1]))
+except StateError:
+    sys.exit(9)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_of_many_at_once_exactly_one_wins_and_a_killed_one_is_no_obstacle(tmp_path: Path) -> None:
+    children = [start(tmp_path) for _ in range(6)]
+    try:
+        codes: list[int] = []
+        while len(codes) < 5:
+            pid, status = os.waitpid(-1, 0)
+            (child,) = (c for c in children if c.pid == pid)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            codes.append(child.returncode)
+        assert codes == [9] * 5
+        (winner,) = (child for child in children if child.returncode is None)
+        assert winner.stdout is not None
+        assert winner.stdout.readline() == "held\n"
+        with pytest.raises(StateError, match=f"in use by process {winner.pid}: only one"):
+            WriterLock(tmp_path)
+        winner.send_signal(signal.SIGKILL)
+        winner.wait()
+        WriterLock(tmp_path).release()
+    finally:
+        for child in children:
+            if child.returncode is None:
+                child.kill()
+                child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(StateError, match=r"state .*file/state: Not a directory"):
+        StateDirectory(file / "state").open()
+
+
+def test_a_full_disk_does_not_keep_a_run_from_its_lock() -> None:
+    WriterLock(Path("/state"), files=Faulty(Memory(), 0, "ENOSPC", times=99)).release()
+
+
+def test_a_lock_whose_folder_was_replaced_is_held_no_more(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    lock = WriterLock(folder)
+    lock.check()
+    folder.rename(tmp_path / "aside")
+    with pytest.raises(FileNotFoundError):
+        lock.check()
+    folder.mkdir()
+    other = WriterLock(folder)
+    with pytest.raises(StateError, match=r"state/lock was replaced: another process may write"):
+        lock.check()
+    other.check()
+    other.release()
+    lock.release()
+    lock.check()
+
+
+def test_what_a_crash_left_incomplete_is_removed(tmp_path: Path) -> None:
+    folder = StateDirectory(tmp_path)
+    folder.open()
+    folder.close()
+    rests = [tmp_path / part / ".a.1-2.part" for part in ("checkpoints", "models")]
+    for rest in rests:
+        rest.write_text("half")
+    folder.open()
+    assert not any(rest.exists() for rest in rests)
+    folder.close()
+
 
 SAVES = 8
 
@@ -294,3 +395,146 @@ def test_a_power_cut_can_be_described() -> None:
     disk = Memory()
     Writer(disk).save()
     assert Power(0, "synced") in list(disk.cuts())
+
+
+MODELS = Path("/state/models")
+LINEAGE = "0123456789abcdef"
+
+
+def model(generation: int) -> bytes:
+    return f"model {generation} ".encode() * 50
+
+
+def whole(files: FileSystem, folder: Path = MODELS) -> int:
+    """Generation of the model that the pointer names, which must be there and whole."""
+    found = read_published_model(folder, files=files)
+    if found is None:
+        return 0
+    published, data = found
+    assert data == model(published.generation)
+    assert hashlib.sha256(data).hexdigest() == published.checksum
+    assert published.samples == 10 * published.generation
+    return published.generation
+
+
+def publish(files: FileSystem, generations: range) -> int:
+    """Publish models; the last one whose publishing did not fail."""
+    publisher, last = ModelPublisher(MODELS, keep=2, files=files), 0
+    for generation in generations:
+        try:
+            publisher.publish(model(generation), generation, LINEAGE, 10 * generation)
+        except OSError:
+            continue
+        last = generation
+    return last
+
+
+def test_every_call_may_fail_in_every_way() -> None:
+    counting = Faulty(Memory(), -1, "kill")
+    publish(counting, range(1, 6))
+    for at in range(counting.count):
+        for fault in FAULTS:
+            disk = Memory()
+            try:
+                last = publish(Faulty(disk, at, fault), range(1, 6))
+            except Killed:
+                last = 0
+            after = disk_after(disk)
+            assert whole(after) >= last
+            ModelPublisher(MODELS, files=after).clean_up()
+            assert publish(after, range(1, 7)) == whole(after) == 6
+            assert len(ModelPublisher(MODELS, files=after).names()) <= 2
+
+
+def test_no_power_cut_leaves_a_pointer_to_half_a_model(counted: Counted) -> None:
+    disk, states = Memory(), 0
+    for generation in range(1, 40):
+        last = publish(disk, range(generation, generation + 1))
+        for power in disk.cuts():
+            assert whole(disk.after(power)) == last
+            states += 1
+    for at in range(60):
+        torn = Memory()
+        with pytest.raises(Killed):
+            publish(Faulty(torn, at, "kill"), range(1, 9))
+        for power in torn.cuts():
+            whole(torn.after(power))
+            states += 1
+    assert states > 300
+    counted("power cuts", states)
+
+
+def test_readers_never_find_half_a_model(tmp_path: Path) -> None:
+    publisher = ModelPublisher(tmp_path, keep=16)
+    publisher.publish(model(1), 1, LINEAGE, 10)
+    seen: list[int] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(whole(publisher._files, tmp_path))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for generation in range(2, 150):
+        publisher.publish(model(generation), generation, LINEAGE, 10 * generation)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert len(publisher.names()) == 16
+    assert len(set(seen)) > 3
+
+
+def test_a_model_that_is_published_again_is_the_same_file(tmp_path: Path) -> None:
+    publisher = ModelPublisher(tmp_path)
+    for _ in range(2):
+        publisher.publish(model(1), 1, LINEAGE, 10)
+    assert publisher.names() == [f"000000000001-{LINEAGE}.safetensors"]
+
+
+def test_the_pointer_can_name_an_earlier_one_or_none(tmp_path: Path) -> None:
+    publisher = ModelPublisher(tmp_path)
+    publisher.publish(model(1), 1, LINEAGE, 10)
+    first = read_pointer(tmp_path)
+    publisher.publish(model(2), 2, LINEAGE, 20)
+    publisher.point(first)
+    assert whole(publisher._files, tmp_path) == 1
+    publisher.point(None)
+    assert read_pointer(tmp_path) is None
+
+
+def test_models_of_before_a_rollback_go_first_whatever_their_numbers(tmp_path: Path) -> None:
+    publisher, rolled_back = ModelPublisher(tmp_path, keep=3), "fedcba9876543210"
+    for generation in range(5, 9):
+        publisher.publish(model(generation), generation, LINEAGE, 10 * generation)
+    for generation in (2, 3):
+        publisher.publish(model(generation), generation, rolled_back, 10 * generation)
+    assert publisher.names() == [
+        f"000000000002-{rolled_back}.safetensors",
+        f"000000000003-{rolled_back}.safetensors",
+        f"000000000008-{LINEAGE}.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"file": 1}'])
+def test_a_pointer_that_makes_no_sense_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / POINTER).write_text(content)
+    with pytest.raises(StateError, match=r"current\.json can't be read"):
+        read_pointer(tmp_path)
+
+
+def test_at_least_one_model_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="models is 0, but must be >= 1"):
+        ModelPublisher(tmp_path, keep=0)
+
+
+def test_a_model_that_is_damaged_or_gone_is_an_error(tmp_path: Path) -> None:
+    ModelPublisher(tmp_path).publish(model(1), 1, LINEAGE, 10)
+    file = tmp_path / f"000000000001-{LINEAGE}.safetensors"
+    file.write_bytes(b"half")
+    with pytest.raises(StateError, match="is damaged"):
+        read_published_model(tmp_path)
+    file.unlink()
+    with pytest.raises(StateError, match="a model that is not there"):
+        read_published_model(tmp_path)
