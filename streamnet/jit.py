@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 import llvmlite
 import llvmlite.binding as llvm
 import numba
+import numba.extending
 import numpy as np
 from numba import config
 from numba.core.registry import cpu_target
-from numba.extending import register_jitable
 
 __all__ = (
     "cache_folder",
@@ -31,6 +31,7 @@ __all__ = (
     "exact_kernel",
     "flush_subnormal",
     "inlined",
+    "intrinsic",
     "is_cached",
     "jit",
     "kernel",
@@ -47,7 +48,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Folders below the package of which every file counts, also those that only hold constants.
 KERNEL_FOLDERS = ("networks", "features/autoencoder")
 
-NOWHERE = f"{os.devnull}/"  # where nothing can be kept
+NOWHERE = f"{os.devnull}/"  # where nothing can be written
 
 # No `nnan` and no `ninf`: kernels test their own results for NaN and infinity.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -75,12 +76,12 @@ def _hash_sources(root: Path) -> str:
 def _home() -> Path:
     try:
         return Path.home()
-    except RuntimeError:  # a user without a name, whom nobody told of a home
+    except RuntimeError:  # a user without a name and without HOME
         return Path(NOWHERE)
 
 
 def numerics() -> dict[str, str]:
-    """What bits depend on besides samples, seed and settings; where it differs they may differ.
+    """Versions and processor on which exact results depend, besides samples, seed and settings.
 
     >>> sorted(numerics())
     ['cpu', 'kernels', 'llvmlite', 'numba', 'numpy']
@@ -98,50 +99,55 @@ def numerics() -> dict[str, str]:
 
 
 def is_cached(function: Any) -> bool:
-    """Whether a compiled function is on disk, for some types; True where none can be kept."""
+    """Whether a compiled function is on disk for any types; True if the cache is not writable."""
     folder, name = function.stats.cache_path, function.__name__
     return folder is None or any(Path(folder).glob(f"*.{name}-*.nbi"))
 
 
 def jit(function: F) -> F:
-    """Compile ``function`` on first use for the types it is called with; it runs without the GIL.
+    """Compile ``function`` on first use for its argument types; it runs without the GIL.
 
-    Floating-point sums may be reassociated and contracted, so a result is the same for the same
-    compiled code on the same kind of processor, but not to the bit that of another kind.
+    Floating-point sums may be reassociated and contracted: results are identical for the same
+    compiled code on the same kind of processor, but may differ slightly on another kind.
     """
     return _compile(function, cache=True)
 
 
 def exact(function: F) -> F:
-    """Like `jit`, with floating-point arithmetic just as written: to the bit what Python computes.
+    """Like `jit`, with floating-point arithmetic exactly as written, so with Python's results.
 
-    That goes for numbers one by one; vectors of `networks.simd` are reckoned as told there.
-    For sums that decide, where no cut of the samples into blocks may move a rounding.
+    Vectors of `networks.simd` keep their own rules. Meant for sums that decide something, which may
+    not depend on how samples are cut into blocks.
     """
     return _compile(function, cache=True, fastmath=False)
 
 
 def exact_kernel(function: F) -> F:
-    """Like `exact`, for a function that makes no array; see `kernel`."""
+    """Like `exact`, for a function that allocates no array; see `kernel`."""
     return _compile(function, cache=True, fastmath=False, _nrt=False)
 
 
 def kernel(function: F) -> F:
-    """Like `jit`, for a function that makes no array: arrays are not reference-counted in it.
+    """Like `jit`, for a function that allocates no array: arrays are not reference-counted in it.
 
-    Counting costs about 10 ns for each array and call, more than a small network's layer.
+    Counting takes about 10 ns per array and call, more than a small network's layer.
     """
     return _compile(function, cache=True, _nrt=False)
 
 
 def inlined(function: F) -> F:
-    """Like `kernel`, for a part of one: it becomes part of its callers' code, with no call."""
+    """Like `kernel`, for a function that is inlined into its callers."""
     return _inline(function, fastmath=FASTMATH)
 
 
 def exact_inlined(function: F) -> F:
     """Like `inlined`, with the arithmetic of `exact`."""
     return _inline(function, fastmath=False)
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An inlined function that writes LLVM instructions itself, see `numba.extending.intrinsic`."""
+    return numba.extending.intrinsic(function)  # type: ignore[no-any-return]
 
 
 def switch(functions: Iterable[F]) -> Callable[..., Any]:
@@ -185,11 +191,11 @@ def specialize(function: F, codes: int) -> Callable[..., Any]:
 
 
 def _inline(function: F, *, fastmath: bool | set[str]) -> F:
-    """A function that is compiled only as a part of others: for Python it stays as it is written.
+    """Compile ``function`` only as part of others; called from Python it stays plain Python.
 
-    Without the wrappers that let Python and C call it, compiling takes a fifth less.
+    Without wrappers for calls from Python and C, compiling takes a fifth less.
     """
-    decorate = register_jitable(
+    decorate = numba.extending.register_jitable(
         nogil=True,
         error_model="numpy",
         fastmath=fastmath,
@@ -207,7 +213,7 @@ def _compile(function: F, *, fastmath: bool | set[str] = FASTMATH, **options: bo
         if config.CACHE_DIR.startswith(NOWHERE):  # numba would take the working folder instead
             raise RuntimeError
         return _decorate(function, fastmath=fastmath, **options)
-    except RuntimeError:  # numba found no folder that it may write to, or no file that it is from
+    except RuntimeError:  # numba finds no folder to write to, or no source file
         _warn_uncached(config.CACHE_DIR)
         return _decorate(function, fastmath=fastmath, **options | {"cache": False})
     finally:
@@ -221,23 +227,23 @@ def _decorate(function: F, **options: Any) -> F:
 
 @cache
 def _warn_uncached(folder: str) -> None:
-    """Say once why each start takes as long as the first."""
+    """Log once why every start takes as long as the first."""
     logger.warning(
-        "compiled kernels can't be kept, since %s can't be written: each start compiles them "
-        "anew; XDG_CACHE_HOME names another cache folder",
+        "compiled kernels can't be cached, since %s is not writable: every start compiles them "
+        "again; XDG_CACHE_HOME sets another cache folder",
         folder,
     )
 
 
-SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)  # a smaller one is subnormal
+SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)  # smaller numbers are subnormal
 
 
 @exact_inlined
 def flush_subnormal(x: float) -> float:
-    """``x``, or 0 in place of a subnormal number; NaN stays NaN.
+    """``x``, or 0 for a subnormal number; NaN stays NaN.
 
-    Rounding keeps one that is multiplied by 0.999 for ever, and most processors work on it ten
-    times slower: after 700,000 samples for good. In a kernel of `networks.subnormals` subnormal
-    inputs are zero as well; this is for what must tell them from zero, such as a spread.
+    A number that is repeatedly multiplied by 0.999 becomes subnormal after 700,000 steps and, by
+    rounding, stays so, and most processors handle those ten times slower. Unlike
+    `simd.subnormals`, this does not also take subnormal inputs for zero.
     """
     return 0.0 if abs(x) < SMALLEST_NORMAL else x

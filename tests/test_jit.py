@@ -52,14 +52,14 @@ print(twice(2) + thrice(3))
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["home", "no-home"])
-def test_where_no_kernel_can_be_kept_they_are_compiled_anew_and_it_is_told_once(
+def test_without_a_writable_cache_kernels_are_compiled_at_every_start_with_one_warning(
     tmp_path: Path, named: bool
 ) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     here = tmp_path / "here"
     here.mkdir()
-    # What no folder can be made in, even by root, stands in for what may not be written.
+    # A file cannot contain a folder, even for root, so it stands in for a read-only place.
     refused = (
         "import os, pwd\ndel os.environ['HOME']\ndef none(_): raise KeyError\npwd.getpwuid = none\n"
     )
@@ -82,12 +82,12 @@ def test_where_no_kernel_can_be_kept_they_are_compiled_anew_and_it_is_told_once(
     assert (done.returncode, done.stdout) == (0, "13\n"), done.stderr
     (line,) = done.stderr.splitlines()
     home = program if named else os.devnull
-    assert line.startswith(f"compiled kernels can't be kept, since {home}/.cache/streamnet/")
+    assert line.startswith(f"compiled kernels can't be cached, since {home}/.cache/streamnet/")
     assert not list(here.iterdir())
 
 
-def told(**more: str) -> str:
-    """What a program says its kernels are compiled for."""
+def describe_processor(**more: str) -> str:
+    """The processor that kernels of another process are compiled for."""
     program = "from streamnet.jit import numerics; print(numerics()['cpu'])"
     given = {**environment(), "PYTHONPATH": str(REPOSITORY), **more}
     return subprocess.run(
@@ -95,15 +95,15 @@ def told(**more: str) -> str:
     ).stdout.strip()
 
 
-def test_numerics_tell_what_kernels_are_compiled_for_and_where_they_run() -> None:
-    here = told()
+def test_numerics_name_the_processor_that_kernels_are_compiled_for() -> None:
+    here = describe_processor()
     assert here == numerics()["cpu"]
     name = here.split()[0]
-    chosen = told(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
+    chosen = describe_processor(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
     assert chosen.startswith(f"generic on {name} ")
     if "avx" in llvm.get_host_cpu_features().flatten():
         # It is the same processor, but its kernels use fewer of its instructions.
-        less = told(NUMBA_ENABLE_AVX="0")
+        less = describe_processor(NUMBA_ENABLE_AVX="0")
         assert less.split()[0] == name
         assert less != here
 
@@ -116,7 +116,7 @@ def test_numerics_tell_what_kernels_are_compiled_for_and_where_they_run() -> Non
         ("networks/optimizers/adam.py", True),
         ("networks/optimizers/toy.py", True),
         ("networks/activations/deeper/relu.py", True),
-        ("networks/simd/vectors.py", True),
+        ("networks/simd/functions.py", True),
         ("features/autoencoder/kernels.py", True),
         ("drift/adwin.py", True),  # by the decorators that it imports
         ("settings/candidate.py", False),

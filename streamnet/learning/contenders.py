@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamnet.jit import inlined, kernel
 from streamnet.learning.evaluator import ScoringBatch, TrackMetrics
 from streamnet.metrics import ClassificationBaselines, Horizon, RegressionBaselines
-from streamnet.networks.parameters import Member
+from streamnet.networks.population import Member
 from streamnet.samples import Task
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble

@@ -255,8 +255,8 @@ class Learner:
         serving = self.serving if without_lags else self._serving
         population = self.trainer.population
         known = len(self.encoder.labels)
-        slot = None if serving.serves_ensemble else self.best_slot()
-        outputs = population.answer(slot, self.trainer.number, inputs, max(known, 1))
+        slots = None if serving.serves_ensemble else np.array([self.best_slot()])
+        outputs = population.predict(inputs, max(known, 1), slots)
         answers: NDArray[Any] = outputs.outputs
         scale = None
         if self._regression:

@@ -21,7 +21,7 @@ from streamnet.learning.drift_watch import DriftWatch
 from streamnet.learning.evaluator import Scored, ScoringBatch
 from streamnet.learning.trainer import Predicted, Snapshot
 from streamnet.metrics import Curve, Horizon
-from streamnet.networks.parameters import Member
+from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity
 from streamnet.samples import Task
 from streamnet.selection.champion import Selector

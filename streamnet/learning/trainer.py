@@ -12,8 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from streamnet.features.encoder import Encoded, Encoder, EncoderSnapshot
 from streamnet.networks.kernels.contexts import new_work_counter
-from streamnet.networks.parameters import Member, NetworkOutputs, Weights, WeightsCopy
-from streamnet.networks.population import Population
+from streamnet.networks.parameters import Weights, WeightsCopy
+from streamnet.networks.population import Member, NetworkOutputs, Population
 from streamnet.networks.replay_buffer import NO_LABELS, NO_NUMBERS
 from streamnet.samples import Task
 from streamnet.selection.decisions import (

@@ -317,7 +317,7 @@ class Model:
         return np.concatenate(parts) if parts else np.empty(0)
 
     def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
-        asked = self._population.answer(inputs)
+        asked = self._population.predict(inputs)
         said, alive = asked.outputs, asked.alive
         if isinstance(self._ensemble, LabelEnsemble):
             return self._ensemble.answer(said, alive, len(self.labels))

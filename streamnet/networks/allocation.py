@@ -25,7 +25,7 @@ _ALIGNMENT = 64  # bytes
 
 
 def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Zeros whose first one starts at a cache line.
+    """Zeros that start at a cache line.
 
     >>> aligned_zeros(3, np.dtype(np.float32)).ctypes.data % 64
     0
@@ -35,20 +35,20 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     return raw[skip : skip + size]
 
 
-_MIN_BYTES = 1 << 17  # bytes: what is smaller mostly is used memory anyway
-_MAX_BYTES = 1 << 26  # bytes that are kept for nobody in particular
+_MIN_BYTES = 1 << 17  # bytes of the smallest block that is kept
+_MAX_BYTES = 1 << 26  # bytes of all blocks that are kept
 
 
 @final
 class SpareMemory:
-    """Blocks of memory that arrays lie in, each again once nobody has the last array or a view.
+    """A pool of memory blocks; a block is reused once its array and all views of it are gone.
 
-    Any number of threads may ask for arrays. The smallest spare block that is large enough is used;
-    where none is, the largest makes room for a new one.
+    Thread-safe. The smallest spare block that is large enough is used; if none is, the largest one
+    is freed and replaced.
 
     Args:
-        least: Bytes of an array from which on its memory is kept.
-        most: Bytes that are kept while no array lies in them.
+        least: Size in bytes of the smallest array whose memory is kept.
+        most: Largest total size in bytes of spare blocks.
 
     >>> memory = SpareMemory(least=8)
     >>> first = memory.empty((2, 3), np.float64)
@@ -69,38 +69,38 @@ class SpareMemory:
 
     @property
     def spare(self) -> int:
-        """Bytes that no array lies in."""
+        """Total size in bytes of the spare blocks."""
         return sum(map(len, self._blocks))
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array whose numbers are not set, as `numpy.empty` gives it."""
+        """An uninitialized array, like that of `numpy.empty`."""
         count = prod(shape)
         size = count * np.dtype(dtype).itemsize
         if size < max(self._least, 1):
             return np.empty(shape, dtype)
         block = self._block(size)
-        # All views of it, and theirs, have this array as their base, since the block is none.
+        # The block is no array, so this array is the base of all views of it.
         array = np.frombuffer(block, dtype, count)
         finalize(array, self._reclaim, block).atexit = False
         return array.reshape(shape)
 
     def _block(self, size: int) -> memoryview:
         with self._lock:
-            sizes = list(map(len, self._blocks))  # others may be put behind them meanwhile
+            sizes = list(map(len, self._blocks))  # `_reclaim` may append meanwhile
             if sizes:
                 fitting = [at for at in range(len(sizes)) if sizes[at] >= size]
                 place = min(fitting or range(len(sizes)), key=lambda at: abs(sizes[at] - size))
                 block = self._blocks.pop(place)
                 if fitting:
                     return block
-        # Twice as much as asked for at most: states grow, and a page that nobody touched is none.
+        # Up to twice the size: states grow, and untouched pages take no memory.
         return np.empty(1 << (size - 1).bit_length(), np.uint8).data
 
     def _reclaim(self, block: memoryview) -> None:
-        # Without the lock, which the thread may hold in which the last view was found to be none.
+        # No lock: a finalizer may run in the very thread that holds it.
         if self.spare + len(block) <= self._most:
             self._blocks.append(block)
 
 
 SPARE_MEMORY = SpareMemory()
-"""What all populations share, so that it is no more than states held at once need."""
+"""Shared by all populations, so that it is no larger than the states in use at a time."""

@@ -62,7 +62,7 @@ def fill_section(
     fan_in: int,
     first: int = 0,
 ) -> None:
-    """Write start weights into rows ``first`` and up of ``matrix``, shape=(rows, width)."""
+    """Write initial weights into ``matrix``, shape=(rows, width), from row ``first`` on."""
     name = section.name
     if name.startswith("upper"):
         number = 3 + int(name.removeprefix("upper"))

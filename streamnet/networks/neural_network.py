@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError, DataError, NoCandidateError
 from streamnet.networks.activations import OUTPUT_RANGES
-from streamnet.networks.frozen_population import predict_frozen
 from streamnet.networks.parameters import Weights
 from streamnet.networks.plan import FACTORS
 from streamnet.networks.population import Population
@@ -22,8 +21,6 @@ from streamnet.settings.candidate import CandidateSettings
 from streamnet.validation import check_integer, check_number
 
 __all__ = ("NeuralNetwork",)
-
-_ONLY_SLOT = np.zeros(1, np.int64)
 
 
 @final
@@ -145,7 +142,7 @@ class NeuralNetwork:
         samples = self._numbers("x", x, self.inputs)
         if not samples.size:
             return np.empty((0, self.outputs), self.dtype)
-        answers = predict_frozen(self._population, _dense_inputs(samples), self.outputs, _ONLY_SLOT)
+        answers = self._population.predict(_dense_inputs(samples), self.outputs)
         said, alive = answers.outputs[0, :, : self.outputs], answers.alive[0]
         if not alive.all():
             raise NoCandidateError(

@@ -7,10 +7,9 @@ what is stored anyway, and rows that are zero throughout. A bit mask records whi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import DTypeLike, NDArray
 
 from streamnet.jit import kernel
@@ -33,8 +32,6 @@ from streamnet.settings.candidate import CandidateSettings
 __all__ = (
     "CandidateLayout",
     "Matrices",
-    "Member",
-    "NetworkOutputs",
     "Packed",
     "Parts",
     "PopulationLayout",
@@ -42,7 +39,6 @@ __all__ = (
     "WeightsCopy",
     "build_layout",
     "copy_weights",
-    "initial_members",
     "pack",
     "plan_candidate",
     "unpack",
@@ -51,37 +47,8 @@ __all__ = (
 )
 
 
-NO_CANDIDATES = np.zeros(0, np.bool_)
 Weights = dict[str, NDArray[Any]]
-"""A network's weights: a matrix for each section, with nothing that only fills up memory."""
-
-
-@final
-class NetworkOutputs(Struct, frozen=True, eq=False, gc=False):
-    """What each candidate said about each sample of a block before learning it."""
-
-    outputs: NDArray[np.floating]  # shape=(candidates, n, outputs): shares, or a standard number
-    alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a candidate had no finite answer
-    logarithmic: NDArray[np.bool_] = (
-        NO_CANDIDATES  # shape=(candidates,): whose numbers are logarithms
-    )
-
-
-class Member(NamedTuple):
-    """A candidate's place in the population."""
-
-    settings: CandidateSettings
-    serial: int  # keys the candidate's random numbers; unique unless it was given
-    born: int  # number of the first sample it answers
-
-
-def initial_members(
-    settings: Sequence[CandidateSettings], serials: Sequence[int] | None = None
-) -> list[Member]:
-    """The candidates at a population's start, numbered unless ``serials`` are given."""
-    keys = range(len(settings)) if serials is None else serials
-    return [Member(given, serial, 0) for given, serial in zip(settings, keys, strict=True)]
-
+"""A network's weights: a matrix for each section, without padding."""
 
 Matrices = list[tuple[Section, list[NDArray[Any]]]]
 """Each section of a candidate with its weights and then its optimizer states."""
@@ -93,7 +60,7 @@ Parts = dict[str, list[NDArray[Any]]]
 def view_matrices(
     sections: Sequence[Section], weights: NDArray[Any], states: NDArray[Any]
 ) -> Matrices:
-    """Views of one candidate's weights, shape=(size,), and its optimizer's states one by one."""
+    """Views of one candidate's weights, shape=(size,), and of each optimizer state, by section."""
     pools = (weights, *states.reshape(-1, len(weights))) if len(states) else (weights,)
     return [
         (
@@ -110,7 +77,7 @@ def view_matrices(
 
 
 def view_parts(matrices: Matrices) -> Parts:
-    """The matrices by name, without what fills up a row, as views."""
+    """Views of the matrices by section name, without padding."""
     return {
         section.name: [array[:, : section.units] for array in arrays]
         for section, arrays in matrices
@@ -118,24 +85,16 @@ def view_parts(matrices: Matrices) -> Parts:
 
 
 class WeightsCopy(NamedTuple):
-    """One candidate's weights, copied as they lie: taking them apart can wait.
-
-    Attributes:
-        sections: Of the weights.
-        numbers: All of them, up to the last row of values in use.
-        linear: Whether the first section gives the scores.
-        rows: Of values that are in use.
-        outputs: Likewise.
-    """
+    """A copy of one candidate's weights in one piece, to be cut into sections later."""
 
     sections: tuple[Section, ...]
-    numbers: NDArray[Any]
-    linear: bool
-    rows: int
-    outputs: int
+    numbers: NDArray[Any]  # up to the last sparse row in use
+    linear: bool  # whether the first section gives the scores
+    rows: int  # sparse rows in use
+    outputs: int  # outputs in use
 
     def weights(self) -> Weights:
-        """By section, cut to the rows and outputs in use."""
+        """The weights by section, cut to the rows and outputs in use."""
         weights: Weights = {}
         for section in self.sections:
             used = _rows_in_use(section, self.rows)
@@ -157,14 +116,14 @@ def copy_weights(
     rows: int | None = None,
     outputs: int | None = None,
 ) -> WeightsCopy:
-    """A copy of one candidate's weights, shape=(size,).
+    """Copy one candidate's weights.
 
     Args:
-        sections: Of the weights; that of values is the last one.
-        weights: Of the candidate.
+        sections: Sections of the weights, the sparse one last.
+        weights: Weights of the candidate, shape=(size,).
         linear: Whether its first section gives the scores.
-        rows: Of values that are in use; None is all that there is room for.
-        outputs: Likewise.
+        rows: Sparse rows in use; None means all.
+        outputs: Outputs in use; None means all.
     """
     last = sections[-1]
     rows = last.rows if rows is None else min(rows, last.rows)
@@ -178,27 +137,27 @@ def _rows_in_use(section: Section, rows: int) -> int:
 
 
 class Packed(NamedTuple):
-    """Rows that hold something, one behind the other: candidate by candidate, section by section.
+    """The nonzero rows of all candidates, section by section.
 
-    Optimizer states stand likewise, of each candidate one kind after the other.
+    The optimizer states of a candidate follow each other.
     """
 
     weights: NDArray[Any]
     states: NDArray[Any]
-    occupied: NDArray[np.uint8] | None
-    """A bit for each row that is in use, of the weights and then the states of each candidate, as
-    `numpy.packbits` gives them: 0 for one that is zero throughout and not there. None: all are."""
+    occupied: NDArray[np.uint8]
+    """A bit for each row in use, of the weights and then the states of each candidate, as packed by
+    `numpy.packbits`: 0 for a row of zeros, which is left out."""
 
 
 @kernel
 def _pack_rows(
     matrix: NDArray[np.unsignedinteger[Any]],  # shape=(rows, width), the numbers' bits
-    units: int,  # what stands behind them in a row fills it up, and is taken as zeros
+    units: int,  # numbers of a row in use; the padding behind them is written as zeros
     occupied: NDArray[np.bool_],  # shape=(rows,), written
     out: NDArray[np.unsignedinteger[Any]],  # written from ``at`` on
     at: int,
 ) -> int:
-    """Copy the rows in which a bit is set; return where the next one goes."""
+    """Copy rows in which any bit is set; return the end of what was written."""
     rows, width = matrix.shape
     for i in range(rows):
         bits = matrix[i, 0]
@@ -215,14 +174,14 @@ def _pack_rows(
 
 
 def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
-    """A copy of all weights and all optimizer states but for rows that hold nothing.
+    """Copy all weights and optimizer states, except rows of zeros.
 
     Args:
-        candidates: Their matrices.
-        rows: Of values that are in use.
-        dtype: Of the numbers.
+        candidates: Matrices of each candidate.
+        rows: Sparse rows in use.
+        dtype: float32 or float64.
     """
-    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")  # so that -0.0 is not taken for nothing
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")  # unlike 0.0, -0.0 has a bit
     sizes, count = [0, 0], 0
     for matrices in candidates:
         for section, arrays in matrices:
@@ -246,19 +205,16 @@ def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
 
 
 def unpack(candidates: Sequence[Matrices], rows: int, packed: Packed) -> list[Parts]:
-    """Of each candidate, what `pack` took from such matrices by section.
+    """Weights and states of each candidate by section, of matrices as those passed to `pack`.
 
     Raises:
-        ValueError: If there are more or fewer numbers than that.
+        ValueError: If there are more or fewer numbers than these matrices need.
     """
     pools, places = packed[:2], [0, 0]
     count = sum(
         _rows_in_use(s, rows) * len(arrays) for matrices in candidates for s, arrays in matrices
     )
-    if packed.occupied is None:
-        occupied = np.ones(count, np.bool_)
-    else:
-        occupied = np.unpackbits(packed.occupied, count=count).view(np.bool_)
+    occupied = np.unpackbits(packed.occupied, count=count).view(np.bool_)
     unpacked: list[Parts] = []
     row = 0
     for matrices in candidates:
@@ -272,7 +228,7 @@ def unpack(candidates: Sequence[Matrices], rows: int, packed: Packed) -> list[Pa
                 places[pool] += size
                 matrix = np.zeros((used, section.width), pools[pool].dtype)
                 taken = pools[pool][start : start + size]
-                if len(taken) == size:  # if not, the sum of all is complained about
+                if len(taken) == size:  # otherwise _check_sizes raises
                     matrix[flags] = taken.reshape(-1, section.width)
                 parts[section.name].append(matrix)
                 row += used
@@ -288,24 +244,24 @@ def _check_sizes(pools: Sequence[NDArray[Any]], places: Sequence[int]) -> None:
 
 
 class CandidateLayout(NamedTuple):
-    """What a candidate needs, wherever its weights will be."""
+    """A candidate's plan and sizes, independent of where its weights will be."""
 
-    plan: NDArray[np.int64]  # with places counted from the candidate's own first
+    plan: NDArray[np.int64]  # with offsets relative to the candidate's own start
     factors: NDArray[np.float64]
     sections: tuple[Section, ...]
-    states: int  # numbers for each weight
-    scratch: int  # numbers of working memory
-    cost: float  # microseconds a sample
+    states: int  # numbers per weight
+    scratch: int  # size of working memory
+    cost: float  # microseconds per sample
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Numbers in both arrays."""
+        """Number of weights and of states."""
         size = int(self.plan[PLAN.size])
         return size, size * self.states
 
 
 def plan_candidate(settings: CandidateSettings, task: Task, capacity: Capacity) -> CandidateLayout:
-    """What a candidate with these settings needs."""
+    """Plan a candidate with these settings."""
     return CandidateLayout(
         build_plan(settings, task, capacity),
         build_factors(settings, task),
@@ -317,16 +273,16 @@ def plan_candidate(settings: CandidateSettings, task: Task, capacity: Capacity) 
 
 
 class PopulationLayout(NamedTuple):
-    """The plans of all candidates, one behind the other in both arrays."""
+    """The plans of all candidates, which follow each other in the two arrays."""
 
     drafts: tuple[CandidateLayout, ...]
-    rooms: NDArray[np.int64]  # shape=(2, candidates): numbers each has room for in both arrays
+    rooms: NDArray[np.int64]  # shape=(2, candidates): sizes reserved in both arrays
     plans: NDArray[np.int64]  # shape=(candidates, columns), see plan.PLAN
     factors: NDArray[np.float64]  # shape=(candidates, columns), see plan.FACTORS
-    order: NDArray[np.int64]  # in which threads best take candidates up
-    weights: int  # size of the array
-    states: int  # likewise
-    scratch: int  # numbers of working memory that are enough for each
+    order: NDArray[np.int64]  # in which threads take candidates, the costliest first
+    weights: int  # size of the array of weights
+    states: int  # size of the array of states
+    scratch: int  # size of working memory, enough for each candidate
 
     def matrices(
         self, slot: int, weights: NDArray[Any], states: NDArray[Any] | None = None
@@ -343,7 +299,7 @@ class PopulationLayout(NamedTuple):
         return slice(start, start + size), slice(state, state + states)
 
     def reserved_places(self, slot: int) -> tuple[slice, slice]:
-        """Where there is room for these, which may be more."""
+        """Where space is reserved for a candidate, which may be more than it uses."""
         starts = [place.start for place in self.places(slot)]
         rooms = self.rooms[:, slot].tolist()
         own, theirs = (slice(a, a + room) for a, room in zip(starts, rooms, strict=True))
@@ -352,9 +308,9 @@ class PopulationLayout(NamedTuple):
     def replaced(self, slot: int, draft: CandidateLayout, serial: int) -> PopulationLayout:
         """The layout with another candidate in ``slot``.
 
-        If there is room for it `rooms` is the same array, and all others are where they were.
-        Otherwise its slot gets more room. If half of all is not used then, as slots had large ones
-        before, all get what they need.
+        If it fits into the reserved space, `rooms` stays the same array and nothing moves.
+        Otherwise its slot grows; if more than half of all space would then be unused, every slot
+        shrinks to what it needs.
         """
         drafts = (*self.drafts[:slot], draft, *self.drafts[slot + 1 :])
         if (np.array(draft.sizes) > self.rooms[:, slot]).any():
@@ -383,13 +339,12 @@ def build_layout(
     serials: Sequence[int] | NDArray[np.int64],
     rooms: NDArray[np.int64] | None = None,
 ) -> PopulationLayout:
-    """Lay candidates out in this order.
+    """Lay out candidates in this order.
 
     Args:
-        drafts: Of each.
+        drafts: Layout of each candidate.
         serials: Keys of their random numbers.
-        rooms: shape=(2, candidates), numbers that each gets in both arrays; None is as many as it
-            needs.
+        rooms: Sizes to reserve in both arrays, shape=(2, candidates); by default as many as needed.
     """
     plans = np.stack([draft.plan for draft in drafts])
     if rooms is None:

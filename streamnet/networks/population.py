@@ -1,27 +1,23 @@
-"""Population: all candidate networks, trained on the same samples in one pass.
-
-ClassCounts, kept beside it, tells how rare each sample's class is, for ``class_weight``.
-"""
+"""Population: all candidate networks, trained on the same samples in one pass."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import local
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.jit import exact_kernel
 from streamnet.networks.allocation import aligned_zeros
 from streamnet.networks.initialization import fill_section
-from streamnet.networks.kernels.contexts import ContextArrays, new_work_counter, thread_contexts
-from streamnet.networks.kernels.prequential import SampleRing, learn, mark_nonfinite
+from streamnet.networks.kernels.contexts import new_work_counter, thread_contexts
+from streamnet.networks.kernels.prequential import learn, mark_nonfinite
 from streamnet.networks.parameters import (
     Matrices,
-    Member,
-    NetworkOutputs,
     Packed,
     Parts,
     PopulationLayout,
@@ -29,32 +25,50 @@ from streamnet.networks.parameters import (
     WeightsCopy,
     build_layout,
     copy_weights,
-    initial_members,
     pack,
     plan_candidate,
     unpack,
     view_parts,
 )
-from streamnet.networks.replay_buffer import NO_NUMBERS, ReplayBuffer
+from streamnet.networks.replay_buffer import NO_NUMBERS, ReplayBuffer, SampleRing, unlabeled_ring
 from streamnet.networks.topology import Capacity
 from streamnet.samples import Inputs, Task, constant_column
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.validation import to_signed_seed
 
-__all__ = (
-    "ClassCounts",
-    "Population",
-)
+__all__ = ("ClassCounts", "Member", "NetworkOutputs", "Population")
+
+
+@final
+class NetworkOutputs(Struct, frozen=True, eq=False, gc=False):
+    """What each candidate predicts for each sample of a block before learning it."""
+
+    outputs: NDArray[np.floating]
+    """shape=(candidates, n, outputs): probabilities, or standardized numbers."""
+    alive: NDArray[np.uint8]
+    """shape=(candidates, n): 0 where a candidate has no finite output."""
+    logarithmic: NDArray[np.bool_] = np.zeros(0, np.bool_)
+    """shape=(candidates,): whether its numbers are logarithms."""
+
+
+class Member(NamedTuple):
+    """A candidate in the population."""
+
+    settings: CandidateSettings
+    serial: int
+    """Key of its random numbers; unique unless serials were passed to `Population`."""
+    born: int
+    """Number of the first sample it predicts."""
 
 
 @exact_kernel
 def _count(
     label: NDArray[np.int32],
-    counts: NDArray[np.int64],  # shape=(classes,), moved on
+    counts: NDArray[np.int64],  # shape=(classes,), updated
     rarity: NDArray[np.float64],  # shape=(n,), written
     first: int,
 ) -> int:
-    """Count from sample ``first`` on; return the first one with a class that has no room yet."""
+    """Count from sample ``first`` on; return the first one whose class is beyond ``counts``."""
     samples, classes = 0, 0
     for c in range(counts.size):
         samples += counts[c]
@@ -75,12 +89,11 @@ def _count(
 
 @final
 class ClassCounts:
-    """Counts of the classes that were learned so far.
+    """Class counts, and from them the rarity of each sample's class, for ``class_weight``.
 
-    The rarity of a sample is ``n / (classes * n_c)`` (King and Zeng 2001): with derivatives
-    multiplied by it all classes weigh the same, and by a power of it, nearly. It is reckoned
-    by the samples up to and including its own, so it is 1 at first, and no cut of a stream into
-    blocks changes it.
+    The rarity of a sample is ``n / (classes * n_c)`` (King and Zeng 2001). Gradients multiplied by
+    it give all classes the same weight. It is computed from the samples up to and including its
+    own, so it starts at 1 and does not depend on how a stream is cut into blocks.
 
     >>> ClassCounts().update(np.array([0, 0, 1, 0, 1], np.int32)).tolist()
     [1.0, 1.0, 1.5, 0.6666666666666666, 1.25]
@@ -93,10 +106,10 @@ class ClassCounts:
         """Count the next samples, in order.
 
         Args:
-            label: shape=(n,), class numbers; -1 where there is none.
+            label: Class numbers, shape=(n,); -1 for none.
 
         Returns:
-            shape=(n,), the rarity of each sample; 1 where there is no class.
+            Rarity of each sample, shape=(n,); 1 for none.
         """
         rarity, at = np.empty(len(label)), 0
         while (at := _count(label, self._counts, rarity, at)) < len(label):
@@ -105,11 +118,11 @@ class ClassCounts:
         return rarity
 
     def export_state(self) -> NDArray[np.int64]:
-        """Everything needed to go on, to the bit."""
+        """A copy of the counts."""
         return self._counts.copy()
 
     def restore_state(self, counts: NDArray[np.int64]) -> None:
-        """Go on as the one did whose state this is."""
+        """Continue from a state of `export_state`."""
         self._counts = np.array(counts, np.int64)
 
 
@@ -118,14 +131,17 @@ class Population:
     """All candidates, learning the same samples.
 
     Args:
-        settings: One for each candidate.
+        settings: Settings of each candidate.
         task: Classification or regression.
         seed: Key of all random numbers.
-        dtype: float32 or float64, of weights and answers.
-        goals: Numbers that a sample's target is made of: 1 for a label or a number; more, one for
-            each output, are learned and answered as they are.
-        serials: Keys of the candidates' random numbers: equal ones start with equal weights. None
-            gives each its own.
+        dtype: float32 or float64, of weights and outputs.
+        goals: Numbers in a sample's target: 1 for a label or a number; more, one for each output,
+            are learned and predicted without any transformation.
+        serials: Keys of the candidates' random numbers; equal ones give equal initial weights. By
+            default each candidate has its own.
+
+    Raises:
+        ConfigurationError: If there are no settings, or the dtype is another.
 
     >>> population = Population([CandidateSettings(hidden=(8,))], task=Task.REGRESSION, seed=0)
     >>> len(population.members)
@@ -149,10 +165,11 @@ class Population:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ConfigurationError(f"dtype is {self.dtype}, but must be float32 or float64")
-        self.members = initial_members(settings, serials)
+        keys = range(len(settings)) if serials is None else serials
+        self.members = [Member(s, serial, 0) for s, serial in zip(settings, keys, strict=True)]
         self.next_serial = 1 + max(member.serial for member in self.members)
         self.capacity = Capacity(0, 0, 0)
-        self.rows = 0  # given out to values; there is room for more
+        self.rows = 0  # rows in use; `capacity` has room for more
         self.fan_in = np.zeros(len(settings), np.int64)
         self.taken = np.zeros(len(settings), np.int64)
         self.healthy = np.ones(len(settings), np.uint8)
@@ -177,7 +194,7 @@ class Population:
 
     def _adopt(self, layout: PopulationLayout) -> None:
         self.layout, self._local = layout, local()
-        # Made anew, since answers to earlier blocks keep the array of before.
+        # A new array, since outputs of earlier blocks keep the old one.
         self.logarithmic = np.array([m.settings.target_transform == "log" for m in self.members])
 
     def _matrices(self, slot: int) -> Matrices:
@@ -187,7 +204,7 @@ class Population:
         return [self._matrices(slot) for slot in range(len(self.members))]
 
     def reserve(self, *, dense: int, rows: int, outputs: int, lags: int = 0) -> None:
-        """Make room for inputs and outputs; what is learned keeps its values to the bit."""
+        """Make room for inputs and outputs; learned weights keep their exact values."""
         self.rows = max(self.rows, rows)
         now = self.capacity
         if dense <= now.dense and rows <= now.rows and outputs <= now.outputs and lags <= now.lags:
@@ -199,7 +216,7 @@ class Population:
             wanted = wanted._replace(outputs=max(outputs, min(2 * now.outputs, outputs + 64)))
         before = [view_parts(matrices) for matrices in self._all_matrices()]
         if not any(now):
-            # Nothing was learned: what there is are zeros that no start weight was written over.
+            # Nothing was learned: the weights are zeros, not even initial ones.
             before = [{} for _ in before]
             self.fan_in[:] = max(8, dense)
         self.capacity = wanted
@@ -208,7 +225,7 @@ class Population:
             self._fill(slot, old)
 
     def _fill(self, slot: int, old: Parts) -> None:
-        """Write what ``old`` has, and start weights for the rest."""
+        """Copy the weights and states in ``old``, and write initial weights elsewhere."""
         member = self.members[slot]
         for section, arrays in self._matrices(slot):
             kept = old.get(section.name, [])
@@ -235,14 +252,18 @@ class Population:
         outputs: int,
         log_goal: NDArray[np.float64] = NO_NUMBERS,
     ) -> NetworkOutputs:
-        """Take a block in, as `InputMemory.write` does; its answers are to be filled by `run`."""
+        """Store a block, as `ReplayBuffer.write` does; return outputs for `run` to fill."""
         dense = inputs.dense.shape[1]
         self.reserve(dense=dense, rows=inputs.rows, outputs=max(outputs, 1), lags=inputs.lags)
-        n, candidates = len(inputs.count), len(self.members)
         self.memory.write(first, inputs, label, goal, log_goal, self.classes.update(label))
+        return self.new_outputs(len(inputs.count))
+
+    def new_outputs(self, n: int) -> NetworkOutputs:
+        """Undefined outputs of all candidates for ``n`` samples, none of them alive."""
+        candidates = len(self.members)
         return NetworkOutputs(
             np.empty((candidates, n, self.capacity.outputs), self.dtype),
-            np.empty((candidates, n), np.uint8),
+            np.zeros((candidates, n), np.uint8),
             self.logarithmic,
         )
 
@@ -250,63 +271,64 @@ class Population:
         self,
         first: int,
         known: NDArray[np.int32],
-        answers: NetworkOutputs,
-        turns: NDArray[np.int64] | None = None,
+        outputs: NetworkOutputs,
+        work_counter: NDArray[np.int64] | None = None,
         checks: bool = False,
     ) -> None:
-        """Let all candidates answer and learn the prepared block; who explodes becomes unhealthy.
+        """Let all candidates predict and then learn each sample of the prepared block.
+
+        A candidate whose scores explode becomes unhealthy.
 
         Args:
             first: Number of the block's first sample.
-            known: shape=(n,), outputs that may be named before each sample.
-            answers: What `prepare` gave.
-            turns: Threads with the same turns share the candidates out, the longest work first.
-                None leaves all to this thread.
-            checks: Whether to `check` each candidate once it has learned the block.
+            known: Number of outputs that may be predicted before each sample, shape=(n,).
+            outputs: What `prepare` returned; written.
+            work_counter: Shared by threads that divide the candidates among them, the costliest
+                first. By default this thread runs all.
+            checks: Whether to `check` each candidate after the block.
         """
-        turns = new_work_counter() if turns is None else turns
-        self._work(self.layout.order, turns, self.healthy, first, known, answers, checks)
+        counter = new_work_counter() if work_counter is None else work_counter
+        ring, order = self.memory.ring, self.layout.order
+        self._learn(ring, order, counter, self.healthy, first, known, outputs, checks)
 
-    def answer(self, slot: int | None, first: int, inputs: Inputs, outputs: int) -> NetworkOutputs:
-        """What candidates say about samples that are not learned; nothing changes.
+    def predict(
+        self, inputs: Inputs, known: int, slots: NDArray[np.int64] | None = None
+    ) -> NetworkOutputs:
+        """Predict samples without learning them, in any number of threads at a time.
 
-        An answer that is not finite, and those after it, mean nothing.
+        After a sample without a finite output, a candidate predicts nothing.
 
         Args:
-            slot: Of the candidate; None asks all of them.
-            first: Number of the next sample to be learned.
-            inputs: Of the samples.
-            outputs: Outputs that may be named.
+            inputs: Samples.
+            known: Number of outputs that may be predicted.
+            slots: Candidates to run, in order of the result. By default all.
         """
-        n, candidates = len(inputs.count), len(self.members)
-        self.memory.write(first, inputs)
-        answers = NetworkOutputs(
-            np.empty((candidates, n, self.capacity.outputs), self.dtype),
-            np.zeros((candidates, n), np.uint8),
-            self.logarithmic,
+        n = len(inputs.count)
+        outputs, labels = self.new_outputs(n), constant_column(n, known, np.int32)
+        order = self.layout.order if slots is None else slots
+        ring = unlabeled_ring(inputs, self.dtype, self.goals)
+        self._learn(ring, order, new_work_counter(), self.healthy.copy(), 0, labels, outputs)
+        if slots is None:
+            return outputs
+        return NetworkOutputs(
+            outputs.outputs[slots], outputs.alive[slots], outputs.logarithmic[slots]
         )
-        order = self.layout.order if slot is None else np.array([slot], np.int64)
-        known = constant_column(n, outputs, np.int32)
-        self._work(order, new_work_counter(), self.healthy.copy(), first, known, answers)
-        if slot is None:
-            return answers
-        asked = slice(slot, slot + 1)
-        return NetworkOutputs(answers.outputs[asked], answers.alive[asked], self.logarithmic[asked])
 
-    def _work(
+    def _learn(
         self,
+        ring: SampleRing,
         order: NDArray[np.int64],
-        turns: NDArray[np.int64],
+        work_counter: NDArray[np.int64],
         healthy: NDArray[np.uint8],
         first: int,
         known: NDArray[np.int32],
-        answers: NetworkOutputs,
+        outputs: NetworkOutputs,
         checks: bool = False,
     ) -> None:
-        """Let candidates answer what is in memory from sample ``first`` on, and learn it."""
+        active_rows = ring.row.shape[1] + 2 * (ring.splined.shape[1] + ring.dense.shape[1])
         learn(
             order,
-            turns,
+            work_counter,
             self.layout.plans,
             self.layout.factors,
             self.taken,
@@ -318,19 +340,14 @@ class Population:
             checks,
             self.capacity.dense,
             self.seed,
-            answers.outputs,
-            answers.alive,
-            *self.contexts(self.memory.ring),
-            *self.memory.ring,
+            outputs.outputs,
+            outputs.alive,
+            *thread_contexts(self._local, self.layout.scratch, active_rows, self.dtype),
+            *ring,
         )
 
-    def contexts(self, memory: SampleRing) -> ContextArrays:
-        """Working memory for the kernels on samples in ``memory``: the arrays of `Seats`."""
-        most = memory.row.shape[1] + 2 * (memory.splined.shape[1] + memory.dense.shape[1])
-        return thread_contexts(self._local, self.layout.scratch, most, self.dtype)
-
     def check(self) -> int:
-        """Quarantine candidates with a weight that is not finite; return how many."""
+        """Mark candidates with a weight that is not finite as unhealthy; return how many."""
         return int(mark_nonfinite(self.layout.plans, self.weights, self.healthy))
 
     def find_finite_slots(self) -> set[int]:
@@ -342,18 +359,18 @@ class Population:
     def replace(
         self, slot: int, settings: CandidateSettings, *, born: int, parent: int | None = None
     ) -> Member:
-        """Put another candidate into ``slot``.
+        """Replace the candidate in ``slot``.
 
         Args:
-            slot: Whose place is taken.
-            settings: Of the newcomer.
-            born: Number of the first sample that it answers.
-            parent: Slot whose weights it starts with, and whose optimizer's state if it has the
-                same optimizer; the layers must be the same. None starts afresh.
+            slot: Candidate to replace.
+            settings: Settings of the new one.
+            born: Number of the first sample it predicts.
+            parent: Slot of a candidate with the same layers, whose weights it copies, and whose
+                optimizer state if the optimizer is the same. None starts from initial weights.
 
         Raises:
-            ConfigurationError: If its memory reaches farther than the population's, or its layers
-                differ from its parent's.
+            ConfigurationError: If its memory is larger than the population's, or its layers differ
+                from its parent's.
         """
         if settings.rehearses and settings.memory > self.memory.reach:
             raise ConfigurationError(
@@ -371,7 +388,7 @@ class Population:
         return member
 
     def _replace_layout(self, slot: int) -> None:
-        """Lay out for another member in ``slot``; all others keep their numbers."""
+        """Lay out for another member in ``slot``; all others keep their weights and states."""
         before, pools = self.layout, (self.weights, self.state)
         draft = plan_candidate(self.members[slot].settings, self.task, self.capacity)
         layout = before.replaced(slot, draft, self.members[slot].serial)
@@ -396,16 +413,16 @@ class Population:
                 f"the layers are {settings.describe()!r}, but must be those of the parent, "
                 f"{theirs.describe()!r}"
             )
-        # A row that nobody has been given yet starts as its own, not as the parent's.
+        # Rows not in use yet get initial weights of its own, not the parent's.
         arrays = {**arrays, "sparse": [matrix[: self.rows] for matrix in arrays["sparse"]]}
         many = None if settings.optimizer == theirs.optimizer else 1
-        # Copies: the parent may be the one that makes room.
+        # Copies: the parent may be the candidate that is replaced.
         return {name: [m.copy() for m in matrices[:many]] for name, matrices in arrays.items()}
 
     def copied(
         self, slot: int, *, rows: int | None = None, outputs: int | None = None
     ) -> WeightsCopy:
-        """A copy of a candidate's weights, cut to ``rows`` and ``outputs`` that are in use."""
+        """Copy a candidate's weights, cut to the ``rows`` and ``outputs`` in use."""
         own, _ = self.layout.places(slot)
         return copy_weights(
             self.layout.drafts[slot].sections,
@@ -416,15 +433,15 @@ class Population:
         )
 
     def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:
-        """What `copied` copies, by section."""
+        """A copy of a candidate's weights by section, cut to ``rows`` and ``outputs``."""
         return self.copied(slot, rows=rows, outputs=outputs).weights()
 
     def insert(self, slot: int, weights: Weights) -> None:
-        """Overwrite a candidate's weights with those that `extract` gave."""
+        """Overwrite a candidate's weights with those of `extract`."""
         self._fill(slot, {name: [matrix] for name, matrix in weights.items()})
 
     def export_state(self, first: int) -> dict[str, Any]:
-        """Everything needed to go on with sample number ``first``, to the bit."""
+        """Everything needed to continue exactly with sample number ``first``."""
         packed = pack(self._all_matrices(), self.rows, self.dtype)
         return {
             "members": [[m.settings.as_dict(), m.serial, m.born] for m in self.members],
@@ -442,7 +459,7 @@ class Population:
         }
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
-        """Go on as the population did whose state this is."""
+        """Continue from a state of `export_state`."""
         self.members = [
             Member(CandidateSettings.from_dict(settings), serial, born)
             for settings, serial, born in state["members"]
@@ -453,14 +470,12 @@ class Population:
         self.fan_in = np.array(state["fan_in"], np.int64)
         self.taken = np.array(state["taken"], np.int64)
         self.healthy = np.array(state["healthy"], np.uint8)
-        # Of release 0.1.0 are states that hold all that was reserved.
-        self.rows = state.get("rows", self.capacity.rows)
-        packed = Packed(state["weights"], state["state"], state.get("occupied"))
+        self.rows = state["rows"]
+        packed = Packed(state["weights"], state["state"], state["occupied"])
         kept = unpack(self._all_matrices(), self.rows, packed)
         for slot, parts in enumerate(kept if any(self.capacity) else ()):
             self._fill(slot, parts)
-        # Newcomers may remember as much as those that this population began with.
+        # New candidates may have as large a memory as the first ones had.
         self.memory = self._new_memory(self.memory.reach)
         self.memory.restore_state(first, state["memory"])
-        if "classes" in state:  # of an earlier release are states that count none
-            self.classes.restore_state(state["classes"])
+        self.classes.restore_state(state["classes"])

@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from streamnet.jit import kernel
 from streamnet.networks.allocation import SPARE_MEMORY
-from streamnet.networks.kernels.prequential import SampleRing
 from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 
-__all__ = ("NO_LABELS", "NO_NUMBERS", "ReplayBuffer")
+__all__ = ("NO_LABELS", "NO_NUMBERS", "ReplayBuffer", "SampleRing", "unlabeled_ring")
 
-NO_LABELS = np.empty(0, np.int32)  # this and the next stand for targets that nobody tells
+NO_LABELS = np.empty(0, np.int32)  # this and the next stand for unknown targets
 NO_NUMBERS = np.empty(0)
+
+
+class SampleRing(NamedTuple):
+    """A ring of the most recent samples; sample t is in slot ``t % slots``.
+
+    The number of slots is a power of two.
+    """
+
+    dense: NDArray[np.floating]  # shape=(slots, stride): padded with zeros
+    row: NDArray[np.int32]  # shape=(slots, width)
+    value: NDArray[np.floating]  # shape=(slots, width)
+    count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(slots,); not tuple's method
+    label: NDArray[np.int32]  # shape=(slots,): class, 0 for a number, -1 for no target
+    goal: NDArray[np.floating]  # shape=(slots, goals): numeric targets; NaN for a class
+    splined: NDArray[np.int32]  # shape=(slots, most): dense inputs that have a spline, then -1
+    log_goal: NDArray[np.floating]  # shape=(slots,): transformed target, for ``target_transform``
+    rarity: NDArray[np.floating]  # shape=(slots,): rarity of the class, see `ClassCounts`
+
+
+def unlabeled_ring(inputs: Inputs, dtype: DTypeLike, goals: int) -> SampleRing:
+    """A ring of these samples alone, without targets; arrays are copied only if they must be."""
+    n = len(inputs.count)
+    slots = 1 << (n - 1).bit_length()
+    return SampleRing(
+        _padded_copy(inputs.dense, (slots, padded(inputs.dense.shape[1])), dtype),
+        _padded_copy(inputs.row, (slots, inputs.row.shape[1]), np.int32),
+        _padded_copy(inputs.value, (slots, inputs.value.shape[1]), dtype),
+        _padded_copy(inputs.count, (slots,), np.int32),
+        np.full(slots, -1, np.int32),
+        np.full((slots, goals), np.nan, dtype),
+        _padded_copy(inputs.splined, (slots, inputs.splined.shape[1]), np.int32),
+        np.full(slots, np.nan, dtype),
+        np.ones(slots, dtype),
+    )
+
+
+def _padded_copy(array: NDArray[Any], shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    if array.shape == shape and array.dtype == dtype:
+        return array
+    out = np.zeros(shape, dtype)
+    out[tuple(slice(0, size) for size in array.shape)] = array
+    return out
 
 
 @kernel
@@ -34,10 +75,9 @@ def _write_samples(
     rarity: NDArray[np.float64],
     *arrays: NDArray[Any],
 ) -> bool:
-    """Copy samples to where their numbers say in ``arrays``, those of a `SampleRing`.
+    """Write samples into ``arrays``, those of a `SampleRing`; empty targets count as unknown.
 
-    Of the samples' targets those are written that are there. Returns whether there is room for all
-    samples besides ``reach`` earlier ones; if not, nothing is copied.
+    Returns whether the samples fit beside ``reach`` earlier ones; if not, nothing is written.
     """
     ring = SampleRing(*arrays)
     mask = ring.count.size - 1
@@ -70,12 +110,12 @@ def _write_samples(
 
 @final
 class ReplayBuffer:
-    """A ring that holds the current block and the ``reach`` samples before it.
+    """The current block and the ``reach`` samples before it.
 
     Args:
-        reach: How many earlier samples it holds.
+        reach: Number of earlier samples to keep.
         dtype: float32 or float64.
-        goals: Numbers that a sample's target is made of, at least 1.
+        goals: Numbers in a sample's target, at least 1.
 
     >>> memory = ReplayBuffer(reach=100, dtype=np.float32)
     """
@@ -95,10 +135,15 @@ class ReplayBuffer:
         log_goal: NDArray[np.float64] = NO_NUMBERS,
         rarity: NDArray[np.float64] = NO_NUMBERS,
     ) -> None:
-        """Put a block whose first sample has the number ``first`` into the ring.
+        """Store a block whose first sample has number ``first``.
 
-        Each of the last four has something for every sample, or is empty; the goals of a sample
-        that has several come one after the other.
+        Args:
+            first: Number of the first sample.
+            inputs: Samples.
+            label: Classes, shape=(n,) or empty.
+            goal: Numeric targets, shape=(n * goals,) or empty.
+            log_goal: Transformed targets, shape=(n,) or empty.
+            rarity: Rarity of each class, shape=(n,) or empty.
         """
         given = inputs.dense, inputs.row, inputs.value, inputs.count
         new = *given, label, goal, inputs.splined, log_goal, rarity
@@ -124,7 +169,7 @@ class ReplayBuffer:
                 now[target, : before.shape[1]] = before[source]
 
     def export_state(self, first: int) -> dict[str, Any]:
-        """The samples before number ``first`` that can still be drawn, oldest first."""
+        """The samples before number ``first`` that rehearsal can still draw, oldest first."""
         numbers = np.arange(max(0, first - self.reach), first)
         slots = numbers & (len(self.ring.count) - 1)
         state = {name: _gather_rows(array, slots) for name, array in self.ring._asdict().items()}
@@ -135,17 +180,7 @@ class ReplayBuffer:
         return state
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
-        """Go on as the memory did whose state this is."""
-        # Release 0.1.0 knew neither splines, nor logarithms, nor weights of classes.
-        n = len(state["count"])
-        goals = np.asarray(state["goal"], self.dtype).reshape(n, self.goals)
-        missing = {
-            "splined": np.empty((n, 0), np.int32),
-            # The best guess at standard units of a logarithm.
-            "log_goal": goals[:, 0] if self.goals == 1 else np.full(n, np.nan, self.dtype),
-            "rarity": np.ones(n, self.dtype),
-        }
-        state = {**missing, **state}
+        """Continue from a state of `export_state`."""
         old = SampleRing(**{name: np.asarray(state[name]) for name in SampleRing._fields})
         old = old._replace(goal=old.goal.reshape(-1, self.goals))
         slots = 1
@@ -172,5 +207,5 @@ class ReplayBuffer:
 def _gather_rows(array: NDArray[Any], slots: NDArray[np.intp]) -> NDArray[Any]:
     """``array[slots]``."""
     out = SPARE_MEMORY.empty((len(slots), *array.shape[1:]), array.dtype)
-    # With another mode, numpy would make a copy beside it.
+    # In its default mode numpy would make another copy.
     return np.take(array, slots, axis=0, out=out, mode="wrap")

@@ -58,12 +58,12 @@ SPARSE_SECTIONS = ("splines", "sparse")  # sections of which a step touches a fe
 
 
 class Capacity(NamedTuple):
-    """What a candidate has room for."""
+    """Inputs and outputs that a candidate has room for."""
 
     dense: int
     rows: int
     outputs: int
-    lags: int = 0  # entries of a sample that tell earlier targets
+    lags: int = 0  # entries of a sample that hold earlier targets
 
 
 class Section(NamedTuple):
@@ -77,12 +77,12 @@ class Section(NamedTuple):
 
 
 def padded(units: int) -> int:
-    """``units``, up to a whole number of vectors, at least one."""
+    """``units`` rounded up to whole vectors, at least one."""
     return -(-max(units, 1) // LANES) * LANES
 
 
 def count_states(settings: CandidateSettings) -> int:
-    """How many numbers are kept for each weight: by the optimizer, and a batch's gradient."""
+    """Numbers kept for each weight: optimizer states, and the gradient of a mini-batch."""
     return OPTIMIZERS[settings.optimizer].states + int(settings.batch_size > 1)
 
 
@@ -110,7 +110,7 @@ def build_sections(settings: CandidateSettings, capacity: Capacity) -> tuple[Sec
 def _scratch_places(
     settings: CandidateSettings, capacity: Capacity
 ) -> tuple[list[int], list[int], int]:
-    """Where each layer's values and deltas are, both after a vector that ends in a 1; the end."""
+    """Offsets of each layer's values and deltas, each after a vector that ends in 1; and the end."""
     units = settings.hidden or (capacity.outputs,)
     offset = LANES + padded(capacity.dense)
     values, deltas = [], []
@@ -122,7 +122,7 @@ def _scratch_places(
 
 
 def scratch_size(settings: CandidateSettings, capacity: Capacity) -> int:
-    """Numbers of working memory that one candidate needs in a kernel."""
+    """Size of the working memory that one candidate needs in a kernel."""
     size = _scratch_places(settings, capacity)[2] + 2 * padded(capacity.outputs)
     if settings.batch_size == 1:
         return size
@@ -130,10 +130,9 @@ def scratch_size(settings: CandidateSettings, capacity: Capacity) -> int:
 
 
 def build_plan(settings: CandidateSettings, task: Task, capacity: Capacity) -> NDArray[np.int64]:
-    """The row of whole numbers from which the kernels learn and run a candidate.
+    """Build the integers of a candidate's plan, see `plan.PLAN`.
 
-    Places count from its own first weight and state; `layout` moves them to where those are, and
-    writes the serial.
+    Offsets are relative to its own first weight and state; `parameters` adds those, and the serial.
     """
     sections = build_sections(settings, capacity)
     at = {section.name: section.offset for section in sections}
@@ -156,7 +155,7 @@ def _plan_header(
     sections: Sequence[Section],
     at: Mapping[str, int],
 ) -> Plan:
-    """A plan's values up to its layers; what a linear model does not have stays 0."""
+    """A plan's columns before its layers; those that a linear model lacks are 0."""
     size = sum(section.rows * section.width for section in sections)
     values, deltas, end = _scratch_places(settings, capacity)
     width = padded(capacity.outputs)
@@ -201,7 +200,7 @@ def _plan_header(
 def _layer_columns(
     settings: CandidateSettings, capacity: Capacity, at: Mapping[str, int]
 ) -> list[PlanLayer]:
-    """Each layer's columns; of a linear model the scores are the only layer."""
+    """Columns of each layer; in a linear model the scores are the only one."""
     values, deltas, _ = _scratch_places(settings, capacity)
     units = settings.hidden or (capacity.outputs,)
     activations = settings.activations or ("identity",)
@@ -224,7 +223,7 @@ def _update_columns(
     facts: Plan,
     at: Mapping[str, int],
 ) -> list[PlanUpdate]:
-    """The sections that every step moves; without biases, their rows are left out."""
+    """The sections updated at every step, without the rows of biases if there are none."""
     units = settings.hidden or (capacity.outputs,)
     values, deltas, _ = _scratch_places(settings, capacity)
     bias = int(settings.bias)
@@ -255,7 +254,7 @@ def _update_columns(
 
 
 def build_factors(settings: CandidateSettings, task: Task) -> NDArray[np.float64]:
-    """The row of numbers that belongs to a plan."""
+    """Build the floats of a candidate's plan, see `plan.FACTORS`."""
     logarithms = [
         math.log(share) if share > 0.0 else -math.inf
         for share in (settings.momentum, settings.second_momentum)
@@ -265,17 +264,17 @@ def build_factors(settings: CandidateSettings, task: Task) -> NDArray[np.float64
     return np.array([*plain, tolerance, *logarithms], np.float64)
 
 
-# Fitted to measurements with two candidates abreast: microseconds for a step, and for a thousand of
-# the weights that it touches. Where those between hidden layers lie matters little.
+# Fitted to measurements with two interleaved candidates: microseconds per step, and per thousand of
+# the weights that it touches; an optimizer's own cost comes on top.
 _STEP = 0.046
 _FORWARD = 0.049
-_ENTRIES = 16  # active rows that a sample is taken to have, of those given out
+_ENTRIES = 16  # assumed active rows of a sample
 
 
 def estimate_cost(settings: CandidateSettings, capacity: Capacity) -> float:
-    """Microseconds a sample, answering, learning and rehearsing, once early rehearsal is over.
+    """Estimate the microseconds per sample to predict, learn and rehearse, after early rehearsal.
 
-    As if every rehearsed sample were learned again, whatever is known well enough.
+    Assumes that every rehearsed sample is learned, even those that are known well enough.
 
     >>> small = CandidateSettings(hidden=(8,), optimizer="sgd")
     >>> wide = CandidateSettings(hidden=(128,), rehearsal=4)
@@ -296,7 +295,7 @@ def estimate_cost(settings: CandidateSettings, capacity: Capacity) -> float:
 
 
 def heaviest_first(costs: Sequence[float]) -> NDArray[np.int64]:
-    """The places of candidates of such costs in the order in which threads best take them up.
+    """The order in which threads should take candidates with these costs.
 
     >>> heaviest_first([0.1, 0.3, 0.2])
     array([1, 2, 0])

@@ -20,7 +20,7 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.serving import ChampionChange, RetiredCandidate
 from streamnet.metrics import ClassificationEvaluator, Horizon
 from streamnet.metrics.formulas import nan_to_none
-from streamnet.networks.parameters import Member
+from streamnet.networks.population import Member
 from streamnet.reporting.outcomes import build_confusion_matrix, build_residual_histogram
 from streamnet.reporting.report import (
     MAIN_METRICS,

@@ -17,7 +17,7 @@ from streamnet.engine.data import FittedEncoder
 from streamnet.engine.holdout import HoldoutEvaluator
 from streamnet.features.encoder import Encoder
 from streamnet.learning.trainer import Predicted
-from streamnet.networks.parameters import NetworkOutputs
+from streamnet.networks.population import NetworkOutputs
 from streamnet.samples import Task
 from tests.engine.sets import moons, slope
 

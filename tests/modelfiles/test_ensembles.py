@@ -162,7 +162,7 @@ def test_where_a_network_has_no_finite_answer_the_others_answer(task: Task) -> N
     slot = next(i for i, network in enumerate(model.networks) if not network.settings.hidden)
     inputs = model._encoder.transform(BLOCK[task])
     silent = (
-        FrozenPopulation(model.networks[slot : slot + 1], task=task).answer(inputs).alive[0] == 0
+        FrozenPopulation(model.networks[slot : slot + 1], task=task).predict(inputs).alive[0] == 0
     )
     assert 0 < silent.sum() < len(silent)
     outputs = model.outputs(BLOCK[task])

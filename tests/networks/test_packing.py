@@ -95,21 +95,6 @@ def test_a_row_of_a_child_starts_the_same_whenever_there_was_room_for_it() -> No
     assert np.array_equal(early.weights, late.weights)
 
 
-def test_a_state_of_release_0_1_0_holds_reserved_rows_and_is_gone_on_from() -> None:
-    population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=9)
-    feed(population, 0, samples(100))
-    state = population.export_state(100)
-    del state["rows"], state["occupied"]
-    state |= {"weights": population.weights.copy(), "state": population.state.copy()}
-    other = Population(SETTINGS[:1], task=Task.CLASSIFICATION, seed=9)
-    other.restore_state(100, state)
-    assert np.array_equal(population.weights, other.weights)
-    assert np.array_equal(population.state, other.state)
-    whole = size_of_what_holds_something(population, rows=population.capacity.rows)
-    again = other.export_state(100)
-    assert (len(again["weights"]), len(again["state"])) == whole
-
-
 def test_a_row_with_nothing_but_a_negative_zero_is_kept() -> None:
     population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=9)
     feed(population, 0, samples(100))

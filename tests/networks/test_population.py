@@ -260,8 +260,8 @@ def test_asking_a_candidate_changes_nothing_but_gives_its_answer() -> None:
     feed(population, 0, block, slice(0, 100))
     before = population.export_state(100)
     rest = part(inputs, slice(100, 120))
-    together = population.answer(None, 100, rest, 3)
-    alone = [population.answer(slot, 100, rest, 3) for slot in range(4)]
+    together = population.predict(rest, 3)
+    alone = [population.predict(rest, 3, np.array([slot])) for slot in range(4)]
     after = population.export_state(100)
     for name in ("weights", "state", "taken", "healthy"):
         assert np.array_equal(before[name], after[name])
@@ -286,10 +286,10 @@ def test_networks_on_their_own_answer_as_in_the_population(task: Task, slots: li
         [Network(SETTINGS[k], population.extract(k, rows=12, outputs=outputs)) for k in slots],
         task=task,
     )
-    answers = committee.answer(inputs)
+    answers = committee.predict(inputs)
     assert answers.alive.all()
     for place, slot in enumerate(slots):
-        asked = population.answer(slot, 150, inputs, outputs).outputs[0, :, :outputs]
+        asked = population.predict(inputs, outputs, np.array([slot])).outputs[0, :, :outputs]
         assert np.array_equal(answers.outputs[place], asked)
 
 
@@ -307,13 +307,13 @@ def test_networks_that_explode_on_one_sample_answer_the_others() -> None:
     inputs.dense[[0, 700, 2999]] = 1e30
     inputs.dense[1500, :2] = 1e9, -1e9  # which cancel out where all weights are one
     committee = FrozenPopulation(list(map(Network, settings, weights)), task=Task.REGRESSION)
-    alive = committee.answer(inputs).alive
+    alive = committee.predict(inputs).alive
     assert np.flatnonzero(alive[0] == 0).tolist() == [0, 700, 1500, 2999]
     assert alive[1].all()
     assert np.flatnonzero(alive[2] == 0).tolist() == [0, 700, 2999]
     for k in range(3):
         alone = FrozenPopulation([Network(settings[k], weights[k])], task=Task.REGRESSION)
-        said = alone.answer(inputs).outputs[0], committee.answer(inputs).outputs[k]
+        said = alone.predict(inputs).outputs[0], committee.predict(inputs).outputs[k]
         sound = alive[k] == 1
         assert np.array_equal(said[0][sound], said[1][sound])
 
@@ -394,5 +394,5 @@ def test_a_network_on_its_own_looks_at_lags_as_in_the_population(
     population, _ = learned([settings, SETTINGS[1]], block)
     weights = population.extract(0, rows=16, outputs=3)
     committee = FrozenPopulation([Network(settings, weights)], task=Task.CLASSIFICATION, lags=2)
-    asked = population.answer(0, 150, block[0], 3).outputs[0, :, :3]
-    assert np.array_equal(committee.answer(block[0]).outputs[0], asked)
+    asked = population.predict(block[0], 3, np.array([0])).outputs[0, :, :3]
+    assert np.array_equal(committee.predict(block[0]).outputs[0], asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from streamnet.jit import inlined
 from streamnet.networks import simd
@@ -26,12 +27,14 @@ __all__ = (
 )
 
 IDENTITY = ACTIVATION_CODES["identity"]
-MAX_CLASS_WEIGHT = 16.0  # of a sample of a rare class, so that no step explodes
+MAX_CLASS_WEIGHT = 16.0  # so that no step on a rare class explodes
 
 
 @inlined
-def output_gradient(plan, factor, scratch, memory, slot, active):
-    """Derivative of the loss by each score; returns the largest error of an output."""
+def output_gradient(
+    plan: Any, factor: Any, scratch: Any, memory: Any, slot: Any, active: Any
+) -> Any:
+    """Derivative of the loss with respect to each score; returns the largest error of an output."""
     label = simd.load_constant(memory.label, slot)
     goals = memory.goal.shape[1]
     start = simd.load_constant(plan, PLAN.score)
@@ -45,7 +48,7 @@ def output_gradient(plan, factor, scratch, memory, slot, active):
     largest = scratch.dtype.type(0)
     for o in range(active):
         y = simd.load_one(scratch, start + o)
-        # Outputs of numbers have a goal each; a label's outputs have 1 at the label.
+        # Outputs of numbers have a goal each; the target of a label's output is 1, of others 0.
         truth = simd.load_constant(memory.goal, slot * goals + min(o, goals - 1))
         if logarithmic == 1:
             truth = simd.load_constant(memory.log_goal, slot)
@@ -61,8 +64,10 @@ def output_gradient(plan, factor, scratch, memory, slot, active):
 
 
 @inlined
-def weight_gradient(plan, factor, scratch, memory, slot, active):
-    """Multiply the derivatives by a power of the rarity of the sample's class."""
+def weight_gradient(
+    plan: Any, factor: Any, scratch: Any, memory: Any, slot: Any, active: Any
+) -> None:
+    """Multiply the gradient by a power of the rarity of the sample's class."""
     weight = float(simd.load_constant(memory.rarity, slot)) ** simd.load_constant(
         factor, FACTORS.class_weight
     )
@@ -73,7 +78,7 @@ def weight_gradient(plan, factor, scratch, memory, slot, active):
 
 
 @inlined
-def backward(plan, weights, scratch, active):
+def backward(plan: Any, weights: Any, scratch: Any, active: Any) -> None:
     """Deltas of every layer, before any weight moves."""
     depth = simd.load_constant(plan, PLAN.depth)
     if depth > 0:
@@ -124,16 +129,16 @@ def _sum_of_squares(numbers, start, size):
 
 
 @inlined
-def clip_gradient(plan, factor, scratch, touched, count, inputs, active):
-    """Shrink all deltas together if the whole gradient is longer than the limit.
+def clip_gradient(
+    plan: Any, factor: Any, scratch: Any, touched: Any, count: Any, inputs: Any, active: Any
+) -> None:
+    """Scale all deltas if the norm of the whole gradient exceeds the limit.
 
-    A layer's gradient is the outer product of its inputs and deltas, so its squared length is the
-    product of theirs: no gradient has to be written down.
+    A layer's gradient is the outer product of its inputs and deltas, so its squared norm is the
+    product of theirs, and no gradient has to be stored.
     """
     depth = simd.load_constant(plan, PLAN.depth)
-    bias = float(
-        simd.load_constant(plan, UPDATES + PLAN_UPDATE.biases)
-    )  # the input of biases, if there are any
+    bias = float(simd.load_constant(plan, UPDATES + PLAN_UPDATE.biases))  # the input of the biases
     below = bias + _sum_of_squares(scratch, LANES, inputs)
     below += _sum_of_squares(touched.share, 0, count)
     total = 0.0

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
-from streamnet.jit import inlined
+from streamnet.jit import inlined, intrinsic
 from streamnet.networks import simd
 from streamnet.networks.allocation import aligned_zeros
 from streamnet.networks.kernels.forward import ActiveRows
@@ -40,65 +39,65 @@ __all__ = (
 
 
 def new_work_counter(threads: int = 1) -> NDArray[np.int64]:
-    """How many turns were taken, 0 so far, and how many threads take them.
+    """A counter of the candidates taken so far, and the number of threads that take them.
 
     >>> new_work_counter(2)
     array([0, 2])
     """
-    turns = np.zeros(2, np.int64)
-    turns[1] = threads
-    return turns
+    work_counter = np.zeros(2, np.int64)
+    work_counter[1] = threads
+    return work_counter
 
 
 @intrinsic
-def take_next(typing_context, turns):
-    """The first number in ``turns``; it goes up by one at once: no two threads get the same."""
+def take_next(typing_context: Any, work_counter: Any) -> Any:
+    """Return the counter and increment it atomically, so that no two threads get the same."""
 
     def generate(context, builder, signature, args):
         array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0])
         one = ir.Constant(ir.IntType(64), 1)
         return builder.atomic_rmw("add", array.data, one, "monotonic")
 
-    return types.int64(turns), generate
+    return types.int64(work_counter), generate
 
 
 ContextArrays = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64], NDArray[Any]]
 CONTEXTS = 2
-NEAR_CACHE = 28 << 10  # bytes that surely stay in the nearest cache, which is at least 32 kB
-EMPTY, IDLE, FORWARD, LEARN = range(4)  # phases of a seat
+NEAREST_CACHE = 28 << 10  # bytes that fit into the nearest cache, which is at least 32 kB
+EMPTY, IDLE, FORWARD, LEARN = range(4)  # phases of a context
 
 
 class _ContextColumns(NamedTuple):
-    """Columns of what a seat stands at."""
+    """Columns of a context's progress."""
 
-    phase: int = 0  # EMPTY, RESTS in this step, is ASKED, or LEARNS what it was asked
+    phase: int = 0  # EMPTY: no candidate; in this step: IDLE, FORWARD only, or LEARN too
     candidate: int = 1
     sample: int = 2  # of the block
     repeat: int = 3  # 0 for the sample itself, then its rehearsals
-    slot: int = 4  # of the sample to learn, in memory
+    slot: int = 4  # of the sample in the ring
     active: int = 5  # outputs in use
-    touched: int = 6  # how many rows the sample touches
+    touched: int = 6  # active rows of the sample
     ahead: int = 7  # slot of the next rehearsal, if there is one
-    alone: int = 8  # 1 for a candidate that takes the nearest cache for itself
+    exclusive: int = 8  # 1 for a candidate that fills the nearest cache
 
 
 CONTEXT = _ContextColumns()
 
 
 class Contexts(NamedTuple):
-    """Working memory of one thread, a row for each seat."""
+    """Working memory of one thread, a row for each context."""
 
-    now: NDArray[np.int64]  # shape=(SEATS, columns), see SEAT
-    scratch: NDArray[np.floating]  # shape=(SEATS, size), see `forward`
-    touched: ActiveRows  # shape=(SEATS, most) each
+    now: NDArray[np.int64]  # shape=(CONTEXTS, columns), see CONTEXT
+    scratch: NDArray[np.floating]  # shape=(CONTEXTS, size), see `forward`
+    touched: ActiveRows  # shape=(CONTEXTS, most) each
 
 
 def new_contexts(size: int, touched: int, dtype: DTypeLike) -> Contexts:
-    """Empty seats.
+    """Contexts without candidates.
 
     Args:
-        size: Numbers of working memory that a candidate needs.
-        touched: Rows that a sample can touch.
+        size: Size of a candidate's working memory.
+        touched: Largest number of a sample's active rows.
         dtype: float32 or float64.
     """
     line = np.dtype(dtype)
@@ -117,17 +116,19 @@ def thread_contexts(kept: local, size: int, touched: int, dtype: DTypeLike) -> C
 
 
 @inlined
-def fill_contexts(plans, order, turns, contexts, most, busy):
-    """Let the next candidates sit down in free seats, unless one wants to be alone; how many sit.
+def fill_contexts(
+    plans: Any, order: Any, work_counter: Any, contexts: Any, limit: Any, busy: Any
+) -> Any:
+    """Give the next candidates to empty contexts; return how many are busy.
 
-    Two large ones would push each other's weights out of the nearest cache at every step, which
-    takes twice as long as to do one after the other.
+    An exclusive candidate runs alone: two large ones would evict each other's weights from the
+    nearest cache at every step, which takes twice as long as running one after the other.
     """
-    for s in range(most):
-        if simd.load_one(turns, 0) >= order.size or _one_is_exclusive(contexts):
+    for s in range(limit):
+        if simd.load_one(work_counter, 0) >= order.size or _one_is_exclusive(contexts):
             break
         if simd.load_one(contexts.now[s], CONTEXT.phase) == EMPTY:
-            busy += _fill_context(plans, order, turns, contexts, s)
+            busy += _fill_context(plans, order, work_counter, contexts, s)
     return busy
 
 
@@ -135,24 +136,27 @@ def fill_contexts(plans, order, turns, contexts, most, busy):
 def _one_is_exclusive(contexts):
     for s in range(CONTEXTS):
         now = contexts.now[s]
-        if simd.load_one(now, CONTEXT.phase) != EMPTY and simd.load_one(now, CONTEXT.alone) == 1:
+        if (
+            simd.load_one(now, CONTEXT.phase) != EMPTY
+            and simd.load_one(now, CONTEXT.exclusive) == 1
+        ):
             return True
     return False
 
 
 @inlined
-def _fill_context(plans, order, turns, contexts, s):
-    """Let the next candidate sit down in seat ``s``; 1, or 0 if there is none."""
-    turn = take_next(turns)
+def _fill_context(plans, order, work_counter, contexts, s):
+    """Give the next candidate to context ``s``; 1, or 0 if none is left."""
+    turn = take_next(work_counter)
     if turn >= order.size:
         return 0
     now, scratch = contexts.now[s], contexts.scratch[s]
     candidate = simd.load_one(order, turn)
-    # What lies beyond the outputs in use, and fills up vectors, must be zero.
+    # Padding and outputs that are not in use must be zero.
     for j in range(scratch.size):
         simd.store_one(scratch, j, 0)
     moved = simd.load_constant(plans[np.uint64(candidate)], PLAN.hot_size)
-    simd.store_one(now, CONTEXT.alone, CONTEXTS * moved * scratch.itemsize > NEAR_CACHE)
+    simd.store_one(now, CONTEXT.exclusive, CONTEXTS * moved * scratch.itemsize > NEAREST_CACHE)
     simd.store_one(now, CONTEXT.phase, IDLE)
     simd.store_one(now, CONTEXT.candidate, candidate)
     simd.store_one(now, CONTEXT.sample, 0)

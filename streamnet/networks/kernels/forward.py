@@ -3,11 +3,14 @@
 Working memory (`scratch`) holds the inputs, then each layer's values and deltas, then scores and
 their gradient. The number before a layer's inputs is 1, the input of the biases, so a bias is the
 first row of its section and needs no code of its own.
+
+Throughout the kernels ``active`` is the number of outputs in use, and ``touched`` holds the sample's
+active rows, ``count`` of them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +39,8 @@ __all__ = (
 
 
 @inlined
-def prefetch_sample(memory, slot, inputs):
-    """Ask for what `load_sample` and others will read of a sample a step later."""
+def prefetch_sample(memory: Any, slot: Any, inputs: Any) -> None:
+    """Prefetch a sample that the next step will read."""
     start = slot * memory.dense.shape[1]
     for j in range(0, inputs, LANES):
         simd.prefetch(memory.dense, start + j)
@@ -50,7 +53,7 @@ def prefetch_sample(memory, slot, inputs):
 
 
 @inlined
-def load_sample(memory, slot, inputs, scratch):
+def load_sample(memory: Any, slot: Any, inputs: Any, scratch: Any) -> None:
     """Copy a sample's dense inputs into working memory, after the 1 of the biases."""
     start = slot * memory.dense.shape[1]
     simd.store_one(scratch, LANES - 1, 1)
@@ -59,7 +62,7 @@ def load_sample(memory, slot, inputs, scratch):
 
 
 @inlined
-def forward(plan, weights, scratch, touched, count, active):
+def forward(plan: Any, weights: Any, scratch: Any, touched: Any, count: Any, active: Any) -> None:
     """Values of each layer, then the scores of the outputs in use."""
     depth = simd.load_constant(plan, PLAN.depth)
     source = LANES - 1
@@ -88,7 +91,7 @@ def forward(plan, weights, scratch, touched, count, active):
 
 @inlined
 def _layer(plan, layer, weights, rows, scratch, source, touched, count):
-    """Values of a layer, with four vectors, two or one of it in registers at once."""
+    """Values of a layer, four, two or one vectors in registers at a time."""
     width = layer_fact(plan, layer, PLAN_LAYER.width)
     target = layer_fact(plan, layer, PLAN_LAYER.value)
     zero = scratch.dtype.type(0)
@@ -103,7 +106,7 @@ def _layer(plan, layer, weights, rows, scratch, source, touched, count):
         simd.store(scratch, target + j, value)
         j += 2 * LANES
     if j < width:
-        # These may be scores, of which single ones are needed at once.
+        # These may be scores, of which single ones are read next.
         value = _strip(one, plan, layer, weights, rows, scratch, source, touched, count, j)
         simd.store_split(scratch, target + j, value)
 
@@ -112,8 +115,8 @@ def _layer(plan, layer, weights, rows, scratch, source, touched, count):
 def _strip(zero, plan, layer, weights, rows, scratch, source, touched, count, j):
     """Values of the units of a layer from ``j`` on, as many as ``zero`` has lanes.
 
-    Odd and even rows are summed apart, which halves the wait for the last addition. A sum does not
-    depend on how many there are at once, and so not on how wide a layer has grown.
+    Even and odd rows are summed separately, which halves the latency. A unit's sum does not depend
+    on the number of lanes, and so not on how wide a layer has grown.
     """
     width = layer_fact(plan, layer, PLAN_LAYER.width)
     odd = (rows - 1) // 2 * 2 + 1
@@ -143,14 +146,14 @@ def _strip(zero, plan, layer, weights, rows, scratch, source, touched, count, j)
 
 @inlined
 def _add_row(factors, index, weights, at, sums):
-    """Sums with a number times a row of weights added."""
+    """Add a number times a row of weights to the sums."""
     x = simd.broadcast_like(factors, index, sums)
     return simd.multiply_add(x, simd.load_like(weights, at, sums), sums)
 
 
 @inlined
-def activate_outputs(plan, scratch, active, limit):
-    """Scores to outputs; False if a score is not finite or beyond ``limit``."""
+def activate_outputs(plan: Any, scratch: Any, active: Any, limit: Any) -> Any:
+    """Turn scores into outputs; False if a score is not finite or beyond ``limit``."""
     start = simd.load_constant(plan, PLAN.score)
     code = simd.load_constant(plan, PLAN.output_activation)
     peak = scratch.dtype.type(-limit)
@@ -180,17 +183,19 @@ def activate_outputs(plan, scratch, active, limit):
 
 
 @inlined
-def write_outputs(plan, scratch, known, goals, answers, candidate, sample):
-    """Write the outputs; labels get shares of 1 among those that are known.
+def write_outputs(
+    plan: Any, scratch: Any, known: Any, goals: Any, predictions: Any, candidate: Any, sample: Any
+) -> None:
+    """Write the outputs, those of labels as probabilities of the known ones.
 
-    Outputs that have a goal each are numbers, and written as they are.
+    Outputs that have a goal each are numbers, which are written unchanged.
     """
     start = simd.load_constant(plan, PLAN.score)
-    outputs = answers.shape[2]
-    at = (candidate * answers.shape[1] + sample) * outputs
+    outputs = predictions.shape[2]
+    at = (candidate * predictions.shape[1] + sample) * outputs
     if outputs == goals:
         for o in range(outputs):
-            simd.store_one(answers, at + o, simd.load_one(scratch, start + o))
+            simd.store_one(predictions, at + o, simd.load_one(scratch, start + o))
         return
     nothing = scratch.dtype.type(0)
     total = nothing
@@ -198,26 +203,24 @@ def write_outputs(plan, scratch, known, goals, answers, candidate, sample):
         total += max(simd.load_one(scratch, start + o), nothing)
     for o in range(known):
         share = max(simd.load_one(scratch, start + o), nothing) / total
-        simd.store_one(answers, at + o, share if total > 1e-30 else 1.0 / known)
+        simd.store_one(predictions, at + o, share if total > 1e-30 else 1.0 / known)
     for o in range(known, outputs):
-        simd.store_one(answers, at + o, 0)
+        simd.store_one(predictions, at + o, 0)
 
 
 OUTERMOST_KNOT = 3.0  # standard deviations from the mean to the outermost knots
 
 
 class ActiveRows(NamedTuple):
-    """Working memory of one thread, for one sample of one candidate."""
+    """The rows of weights that a sample activates; working memory of one candidate."""
 
-    place: NDArray[np.int64]  # where each row starts in the weights
-    # What its weights are multiplied with; at the end two numbers for each dense input, see
-    # `_find_knots`.
-    share: NDArray[np.floating]
+    place: NDArray[np.int64]  # offset of each row in the weights
+    share: NDArray[np.floating]  # input of each row; behind them, working memory of `_find_knots`
 
 
 @inlined
-def find_active_rows(plan, memory, slot, inputs, touched):
-    """Find the rows that a sample touches; how many there are."""
+def find_active_rows(plan: Any, memory: Any, slot: Any, inputs: Any, touched: Any) -> Any:
+    """Find the active rows of a sample; return their number."""
     width = layer_fact(plan, 0, PLAN_LAYER.width)
     count = 0
     if simd.load_constant(plan, PLAN.knots) > 0:
@@ -238,9 +241,9 @@ def find_active_rows(plan, memory, slot, inputs, touched):
 
 @inlined
 def _find_knots(plan, memory, slot, inputs, width, touched):
-    """The rows of the knots around those dense inputs that have a spline; how many there are.
+    """The rows of the knots around dense inputs that have a spline; return their number.
 
-    All inputs are reckoned at once: the knot below each, and how far above it they lie.
+    The knot below each input and the distance above it are computed for all inputs at once.
     """
     number = touched.share.dtype.type
     knots, stride = simd.load_constant(plan, PLAN.knots), memory.dense.shape[1]

@@ -7,7 +7,7 @@ are selected by integer code once per layer or section, never per weight.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,81 +41,66 @@ from streamnet.networks.kernels.forward import (
 )
 from streamnet.networks.kernels.update import apply_gradient
 from streamnet.networks.plan import FACTORS, PLAN
+from streamnet.networks.replay_buffer import SampleRing
 from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
 from streamnet.randomness import mix_key
 
-__all__ = ("EARLY_SAMPLES", "SampleRing", "learn", "mark_nonfinite")
+__all__ = ("EARLY_SAMPLES", "learn", "mark_nonfinite")
 
-EARLY_SAMPLES = 1024  # samples of which each is followed by all of early rehearsal
-
-
-class SampleRing(NamedTuple):
-    """A ring of the last samples as network inputs; sample t is in slot ``t % slots``.
-
-    The number of slots is a power of two.
-    """
-
-    dense: NDArray[np.floating]  # shape=(slots, stride): the inputs, padded with zeros
-    row: NDArray[np.int32]  # shape=(slots, width)
-    value: NDArray[np.floating]  # shape=(slots, width)
-    count: NDArray[np.int32]  # type: ignore[assignment]  # shape=(slots,); not tuple's method
-    label: NDArray[np.int32]  # shape=(slots,): class, 0 for numbers, -1 for no target
-    # shape=(slots, goals): numbers to learn, one for each output; or one that is NaN for a class
-    goal: NDArray[np.floating]
-    splined: NDArray[np.int32]  # shape=(slots, most): dense inputs of more than two values, -1
-    log_goal: NDArray[np.floating]  # shape=(slots,): for those that learn logarithms of numbers
-    rarity: NDArray[np.floating]  # shape=(slots,): of the sample's class, see balance.ClassCounts
+EARLY_SAMPLES = 1024  # first samples, each followed by full early rehearsal
 
 
 @kernel
 def learn(
     order: NDArray[np.int64],  # candidates to run
-    turns: NDArray[np.int64],  # shape=(2,): how many some thread has taken up, and of threads
+    work_counter: NDArray[np.int64],  # shape=(2,): candidates taken so far, and threads
     plans: NDArray[np.int64],  # shape=(candidates, columns), see plan.PLAN
     factors: NDArray[np.float64],  # shape=(candidates, columns), see plan.FACTORS
     taken: NDArray[np.int64],  # shape=(candidates,): samples learned, rehearsed ones included
     healthy: NDArray[np.uint8],  # shape=(candidates,)
     weights: NDArray[np.floating],
     state: NDArray[np.floating],
-    known: NDArray[np.int32],  # shape=(n,): outputs that may be named before sample i
+    known: NDArray[np.int32],  # shape=(n,): outputs that may be predicted before sample i
     first: int,  # number of the block's first sample
-    checks: bool,  # whether weights are looked at once the block is learned
+    checks: bool,  # whether weights are checked after the block
     inputs: int,  # dense inputs in use
     seed: int,
-    answers: NDArray[np.floating],  # shape=(candidates, n, outputs), written
+    predictions: NDArray[np.floating],  # shape=(candidates, n, outputs), written
     alive: NDArray[np.uint8],  # shape=(candidates, n), written
-    now: NDArray[np.int64],  # this and the next three are working memory, see Seats
+    now: NDArray[np.int64],  # this and the next three are working memory, see Contexts
     scratch: NDArray[np.floating],
     place: NDArray[np.int64],
     share: NDArray[np.floating],
-    *samples: NDArray[Any],  # those of a Memory
+    *samples: NDArray[Any],  # those of a SampleRing
 ) -> None:
-    """Test-then-train: answer each sample, then learn it and rehearse earlier ones.
+    """Test-then-train: predict each sample, then learn it and rehearse earlier ones.
 
-    A sample without a target is answered and not learned. A candidate whose scores are not finite
-    or exceed its limit is marked unhealthy at that sample and does nothing from there on; with
-    ``checks`` one with a weight that is not finite is marked at the end.
+    A sample without a target is only predicted. A candidate whose scores are not finite or exceed
+    its limit is marked unhealthy at that sample and stops; with ``checks``, one with a weight that
+    is not finite is marked at the end.
 
-    Threads that share ``turns`` share the candidates out among them, each as a seat gets free.
+    Threads with the same ``work_counter`` divide the candidates among them, one at a time.
     """
     if known.size == 0:
         return
-    # Named tuples take a microsecond or two to come in.
+    # Passing named tuples would take a microsecond or two.
     contexts = Contexts(now, scratch, ActiveRows(place, share))
     memory = SampleRing(*samples)
     control = flush_subnormals()
-    # Who seats several must not leave other threads without any.
-    most = CONTEXTS if order.size >= CONTEXTS * turns[1] else 1
+    # A thread that took several could leave other threads without any.
+    limit = CONTEXTS if order.size >= CONTEXTS * work_counter[1] else 1
     for s in range(CONTEXTS):
         simd.store_one(contexts.now[s], CONTEXT.phase, EMPTY)
-    busy = fill_contexts(plans, order, turns, contexts, most, 0)
+    busy = fill_contexts(plans, order, work_counter, contexts, limit, 0)
     while busy > 0:
         for s in range(CONTEXTS):
             _run_forward(
                 plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive
             )
         for s in range(CONTEXTS):
-            _write_prediction(plans, factors, contexts, s, memory, known, healthy, answers, alive)
+            _write_prediction(
+                plans, factors, contexts, s, memory, known, healthy, predictions, alive
+            )
         for s in range(CONTEXTS):
             _run_backward(plans, factors, weights, contexts, s, memory)
         for s in range(CONTEXTS):
@@ -130,13 +115,13 @@ def learn(
                         plans, weights, healthy, simd.load_one(contexts.now[s], CONTEXT.candidate)
                     )
         if left < busy:
-            busy = fill_contexts(plans, order, turns, contexts, most, left)
+            busy = fill_contexts(plans, order, work_counter, contexts, limit, left)
     restore_subnormals(control)
 
 
 @inlined
 def _run_forward(plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive):
-    """The first part of a step: the next sample through the network, to its scores."""
+    """First part of a step: run the next sample through the network, up to its scores."""
     now = contexts.now[s]
     if simd.load_one(now, CONTEXT.phase) == EMPTY:
         return
@@ -153,8 +138,8 @@ def _run_forward(plans, weights, contexts, s, memory, known, first, inputs, seed
 
 
 @inlined
-def _write_prediction(plans, factors, contexts, s, memory, known, healthy, answers, alive):
-    """The second: scores to an answer, written unless it was asked to rehearse."""
+def _write_prediction(plans, factors, contexts, s, memory, known, healthy, predictions, alive):
+    """Second part: turn scores into a prediction, which is written unless it is for rehearsal."""
     now = contexts.now[s]
     if simd.load_one(now, CONTEXT.phase) != FORWARD:
         return
@@ -171,13 +156,13 @@ def _write_prediction(plans, factors, contexts, s, memory, known, healthy, answe
         i = simd.load_one(now, CONTEXT.sample)
         simd.store_one(alive[k], i, sound)
         write_outputs(
-            plans[k], scratch, simd.load_constant(known, i), memory.goal.shape[1], answers, k, i
+            plans[k], scratch, simd.load_constant(known, i), memory.goal.shape[1], predictions, k, i
         )
 
 
 @inlined
 def _run_backward(plans, factors, weights, contexts, s, memory):
-    """The third: deltas of all layers, unless an earlier sample is known well enough."""
+    """Third part: deltas of all layers, unless a rehearsed sample is known well enough."""
     now = contexts.now[s]
     if simd.load_one(now, CONTEXT.phase) == LEARN:
         k = np.uint64(simd.load_one(now, CONTEXT.candidate))
@@ -195,7 +180,7 @@ def _run_backward(plans, factors, weights, contexts, s, memory):
 
 @inlined
 def _run_update(plans, factors, taken, weights, state, contexts, s, inputs):
-    """The last: every weight moved."""
+    """Last part: update all weights."""
     now = contexts.now[s]
     if simd.load_one(now, CONTEXT.phase) != LEARN:
         return
@@ -211,7 +196,7 @@ def _run_update(plans, factors, taken, weights, state, contexts, s, inputs):
 
 @inlined
 def _select_sample(plan, now, memory, known, first, inputs, seed, healthy, alive):
-    """Find what a seat is to be asked in this step, if anything."""
+    """Select the sample of this step, if there is one."""
     mask = memory.count.size - 1
     i, repeat = simd.load_one(now, CONTEXT.sample), simd.load_one(now, CONTEXT.repeat)
     slot = (first + i) & mask
@@ -222,18 +207,18 @@ def _select_sample(plan, now, memory, known, first, inputs, seed, healthy, alive
     else:
         simd.store_one(alive, i, healthy)
     if repeat < _rehearsal_count(plan, first + i):
-        # Samples drawn from all over memory are far away: asked for now, they are there in time.
+        # Samples drawn at random are rarely in a cache: prefetched now, they arrive in time.
         ahead = _draw_rehearsal(plan, seed, first + i, repeat + 1) & mask
         simd.store_one(now, CONTEXT.ahead, ahead)
         prefetch_sample(memory, ahead, inputs)
     simd.store_one(now, CONTEXT.slot, slot)
-    asked = healthy == 1 and (repeat == 0 or simd.load_constant(memory.label, slot) >= 0)
-    simd.store_one(now, CONTEXT.phase, FORWARD if asked else IDLE)
+    runs = healthy == 1 and (repeat == 0 or simd.load_constant(memory.label, slot) >= 0)
+    simd.store_one(now, CONTEXT.phase, FORWARD if runs else IDLE)
 
 
 @inlined
 def _advance(plans, contexts, s, memory, first):
-    """Step on to the next rehearsal or sample; the sample in turn, -1 in an empty seat."""
+    """Advance to the next rehearsal or sample; return the sample, or -1 in an empty context."""
     now = contexts.now[s]
     if simd.load_one(now, CONTEXT.phase) == EMPTY:
         return -1
@@ -250,19 +235,19 @@ def _advance(plans, contexts, s, memory, first):
 
 @inlined
 def _rehearsal_count(plan: Any, number: int) -> Any:
-    """How many earlier samples are learned after sample ``number``."""
+    """Number of samples to rehearse after sample ``number``."""
     rehearsal, early = (
         simd.load_constant(plan, PLAN.rehearsal),
         simd.load_constant(plan, PLAN.early_rehearsal),
     )
-    if number >= EARLY_SAMPLES * early:  # it is over; a division takes as long as a small layer
+    if number >= EARLY_SAMPLES * early:  # it is over: a division takes as long as a small layer
         return rehearsal
     return max(rehearsal, min(early, EARLY_SAMPLES * early // (number + 1)))
 
 
 @inlined
 def _draw_rehearsal(plan: Any, seed: int, number: int, repeat: int) -> Any:
-    """Number of an earlier sample, one of those in memory."""
+    """Draw the number of an earlier sample in memory."""
     key = mix_key(
         mix_key(np.uint64(seed), np.uint64(simd.load_constant(plan, PLAN.serial))),
         np.uint64(number),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from streamnet.jit import inlined, specialize
 from streamnet.networks import simd
 from streamnet.networks.optimizers import (
@@ -48,8 +50,18 @@ def _learning_rate(plan, factor, taken):
 
 
 @inlined
-def update_weights(plan, factor, weights, state, scratch, touched, count, active, taken):
-    """Move the touched rows, then every section: its gradient is inputs times deltas."""
+def update_weights(
+    plan: Any,
+    factor: Any,
+    weights: Any,
+    state: Any,
+    scratch: Any,
+    touched: Any,
+    count: Any,
+    active: Any,
+    taken: Any,
+) -> None:
+    """Update the active rows, then every section, whose gradient is inputs times deltas."""
     rate = _learning_rate(plan, factor, taken)
     optimizer = simd.load_constant(plan, PLAN.optimizer)
     pace = rate * correct_rate(optimizer, factor, taken)
@@ -61,18 +73,18 @@ def update_weights(plan, factor, weights, state, scratch, touched, count, active
 
 @inlined
 def _decay(plan, weights, touched, count, active, keep):
-    """Bring every weight that is about to be moved nearer to zero, but for biases."""
+    """Decay every weight that is about to be updated, except biases."""
     used = count_decaying(plan, layer_fact(plan, 0, PLAN_LAYER.width), active)
     for r in range(count):
         scale_weights(weights, simd.load_one(touched.place, r), used, keep)
     for number in range(simd.load_constant(plan, PLAN.update_count)):
-        move = UPDATES + len(PLAN_UPDATE) * number
-        biases = simd.load_constant(plan, move + PLAN_UPDATE.biases)
-        rows = simd.load_constant(plan, move + PLAN_UPDATE.rows)
-        width = simd.load_constant(plan, move + PLAN_UPDATE.width)
+        column = UPDATES + len(PLAN_UPDATE) * number
+        biases = simd.load_constant(plan, column + PLAN_UPDATE.biases)
+        rows = simd.load_constant(plan, column + PLAN_UPDATE.rows)
+        width = simd.load_constant(plan, column + PLAN_UPDATE.width)
         if rows == ALL_OUTPUTS:
             rows = active
-        start = simd.load_constant(plan, move + PLAN_UPDATE.weights) + biases * width
+        start = simd.load_constant(plan, column + PLAN_UPDATE.weights) + biases * width
         used = count_decaying(plan, width, active)
         if used == width:
             scale_weights(weights, start, (rows - biases) * width, keep)
@@ -82,16 +94,16 @@ def _decay(plan, weights, touched, count, active, keep):
 
 
 @inlined
-def count_decaying(plan, width, active):
-    """How many weights of a row decay: of a linear network's only those of outputs in use.
+def count_decaying(plan: Any, width: Any, active: Any) -> Any:
+    """Number of weights of a row that decay: in a linear network, those of outputs in use.
 
-    When there is room for others depends on how blocks are cut.
+    How many more are reserved depends on how blocks are cut.
     """
     return width if simd.load_constant(plan, PLAN.depth) > 0 else active
 
 
 @inlined
-def scale_weights(weights, start, size, factor):
+def scale_weights(weights: Any, start: Any, size: Any, factor: Any) -> None:
     """Multiply weights by a factor."""
     number = weights.dtype.type(factor)
     share = simd.splat(number)
@@ -104,7 +116,7 @@ def scale_weights(weights, start, size, factor):
 
 @inlined
 def _update_with(optimizer, plan, factor, weights, state, scratch, touched, count, active, rate):
-    """One step of ``optimizer``, column by column, so that deltas stay in a register."""
+    """One step of ``optimizer``, column by column, so that deltas stay in registers."""
     vector = layer_fact(plan, 0, PLAN_LAYER.delta)
     width = layer_fact(plan, 0, PLAN_LAYER.width)
     for j in range(0, width, LANES):
@@ -114,12 +126,12 @@ def _update_with(optimizer, plan, factor, weights, state, scratch, touched, coun
             at = simd.load_one(touched.place, r) + j
             _step(optimizer, plan, factor, weights, at, state, g, rate)
     for number in range(simd.load_constant(plan, PLAN.update_count)):
-        move = UPDATES + len(PLAN_UPDATE) * number
-        start = simd.load_constant(plan, move + PLAN_UPDATE.weights)
-        rows = simd.load_constant(plan, move + PLAN_UPDATE.rows)
-        width = simd.load_constant(plan, move + PLAN_UPDATE.width)
-        source = simd.load_constant(plan, move + PLAN_UPDATE.source)
-        vector = simd.load_constant(plan, move + PLAN_UPDATE.vector)
+        column = UPDATES + len(PLAN_UPDATE) * number
+        start = simd.load_constant(plan, column + PLAN_UPDATE.weights)
+        rows = simd.load_constant(plan, column + PLAN_UPDATE.rows)
+        width = simd.load_constant(plan, column + PLAN_UPDATE.width)
+        source = simd.load_constant(plan, column + PLAN_UPDATE.source)
+        vector = simd.load_constant(plan, column + PLAN_UPDATE.vector)
         if rows == ALL_OUTPUTS:
             rows = active
         if optimizer == SGD:
@@ -164,7 +176,18 @@ def _descend(weights, start, rows, width, scratch, source, vector, rate):
 
 
 @inlined
-def update_row(plan, factor, weights, at, state, scratch, x, vector, width, rate):
+def update_row(
+    plan: Any,
+    factor: Any,
+    weights: Any,
+    at: Any,
+    state: Any,
+    scratch: Any,
+    x: Any,
+    vector: Any,
+    width: Any,
+    rate: Any,
+) -> None:
     """One optimizer step on one row, whose gradient is ``x`` times a vector."""
     optimizer = simd.load_constant(plan, PLAN.optimizer)
     share = simd.splat(scratch.dtype.type(x))
@@ -197,8 +220,18 @@ _update_all = specialize(_update_with, len(OPTIMIZERS))
 
 
 @inlined
-def apply_gradient(plan, factor, weights, state, scratch, touched, count, active, taken):
-    """Learn a sample, of which the deltas are known, after ``taken`` others."""
+def apply_gradient(
+    plan: Any,
+    factor: Any,
+    weights: Any,
+    state: Any,
+    scratch: Any,
+    touched: Any,
+    count: Any,
+    active: Any,
+    taken: Any,
+) -> None:
+    """Learn a sample whose deltas are known, after ``taken`` others."""
     batch = simd.load_constant(plan, PLAN.batch_size)
     if batch == 1:
         update_weights(plan, factor, weights, state, scratch, touched, count, active, taken)
@@ -210,7 +243,7 @@ def apply_gradient(plan, factor, weights, state, scratch, touched, count, active
 
 @inlined
 def _accumulate(plan, state, scratch, touched, count, active):
-    """Add a sample's gradient, which is inputs times deltas, to the batch's."""
+    """Add a sample's gradient, inputs times deltas, to that of the batch."""
     shift = simd.load_constant(plan, PLAN.gradient_sums) - simd.load_constant(plan, PLAN.start)
     vector = layer_fact(plan, 0, PLAN_LAYER.delta)
     width = layer_fact(plan, 0, PLAN_LAYER.width)
@@ -241,7 +274,7 @@ def _accumulate_row(state, at, scratch, x, vector, width):
 
 @inlined
 def _update_batch(plan, factor, weights, state, scratch, active, taken):
-    """Move every row that had a gradient in the batch by the mean, and begin another batch."""
+    """Update every row by its mean gradient in the batch, and start the next batch."""
     rate = _learning_rate(plan, factor, taken)
     optimizer = simd.load_constant(plan, PLAN.optimizer)
     pace = rate * correct_rate(optimizer, factor, taken)
@@ -251,7 +284,7 @@ def _update_batch(plan, factor, weights, state, scratch, active, taken):
     moves = simd.load_constant(plan, PLAN.update_count)
     end = simd.load_constant(plan, PLAN.start) + simd.load_constant(plan, PLAN.size)
     for number in range(moves + 1):
-        # The last one stands for the rows of knots and values: most had no part in the batch.
+        # The last one stands for splines and sparse rows, most of which are not in the batch.
         at = simd.load_constant(
             plan, PLAN.splines if simd.load_constant(plan, PLAN.knots) > 0 else PLAN.sparse
         )
@@ -276,7 +309,7 @@ def _update_batch(plan, factor, weights, state, scratch, active, taken):
 
 @inlined
 def _take_row(plan, state, at, scratch, vector, width):
-    """Move a row of the batch's gradient to working memory; whether there was any."""
+    """Move a row of the batch's gradient to working memory; return whether it is nonzero."""
     summed = (
         at - simd.load_constant(plan, PLAN.start) + simd.load_constant(plan, PLAN.gradient_sums)
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
-from streamnet.networks.simd.vectors import FLAGS, call_llvm
+from streamnet.jit import intrinsic
+from streamnet.networks.simd import FLAGS, call_llvm
 
 __all__ = ("exponential", "hyperbolic_tangent", "logarithm", "logistic")
 
@@ -21,8 +22,8 @@ _EXPONENTIAL = {
 
 
 @intrinsic
-def exponential(typing_context, vector):
-    """``exp`` of each lane, about as exact as its argument is.
+def exponential(typing_context: Any, vector: Any) -> Any:
+    """``exp`` of each lane, about as exact as its argument.
 
     exp(x) = 2**t with t = x / ln 2: the whole part of t becomes the exponent, and a Taylor
     polynomial gives 2**f for the rest f in +-1/2. Rounding t changes the result as much as rounding
@@ -60,7 +61,7 @@ def _exponential(builder, vector, x):
 
 
 def _estrin(builder, vector, coefficients, x, fma):
-    """A polynomial by pairs of terms (Estrin's scheme): a chain half as long as Horner's."""
+    """A polynomial by Estrin's scheme: pairs of terms, with a shorter chain than Horner's."""
     terms = [ir.Constant(x.type, [number] * vector.lanes) for number in coefficients]
     while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)
@@ -78,7 +79,7 @@ _LOGARITHM = {
 
 
 @intrinsic
-def logarithm(typing_context, vector):
+def logarithm(typing_context: Any, vector: Any) -> Any:
     """``log`` of each lane, which must be positive, finite and not subnormal.
 
     x = 2**n z with z from sqrt(1/2) to sqrt(2), and log z = 2 artanh((z - 1) / (z + 1)), by its
@@ -112,12 +113,12 @@ def logarithm(typing_context, vector):
 
 
 def _integers(vector):
-    """As many whole numbers of the same size."""
+    """The LLVM vector of integers of the same shape."""
     return ir.VectorType(ir.IntType(32 if vector.dtype == types.float32 else 64), vector.lanes)
 
 
-# tanh(x) is about x P(x**2) / Q(x**2) for abs(x) <= 8, a least-maximum fit of this project's own
-# with a relative error below 7e-9. At 8 it is 0.9999999.
+# tanh(x) is about x P(x**2) / Q(x**2) for abs(x) <= 8: our minimax fit, with a relative error below
+# 7e-9. At 8 it is 0.9999999.
 _TANH_LIMIT = 8.0
 _TANH_P = (
     0.9999999936102824,
@@ -136,12 +137,12 @@ _TANH_Q = (
 
 
 @intrinsic
-def hyperbolic_tangent(typing_context, vector):
+def hyperbolic_tangent(typing_context: Any, vector: Any) -> Any:
     """``tanh`` of each lane; NaN stays NaN, and 0 stays 0.
 
-    In float32 a rational function, whose one division is done sooner than `exponential`: a small
-    network waits for nothing else. Its absolute error is below 4e-7. In float64
-    2 / (1 + exp(-2 x)) - 1, with an absolute error below 1e-15.
+    In float32 a rational function with an absolute error below 4e-7, whose latency is lower than
+    that of `exponential`; small networks wait for it most. In float64 2 / (1 + exp(-2 x)) - 1, with
+    an absolute error below 1e-15.
     """
 
     def generate(context, builder, signature, args):
@@ -171,7 +172,7 @@ def _rational_tangent(builder, vector, x):
 
 
 @intrinsic
-def logistic(typing_context, vector):
+def logistic(typing_context: Any, vector: Any) -> Any:
     """``1 / (1 + exp(-x))`` of each lane; NaN stays NaN.
 
     In float32 1/2 + tanh(x / 2) / 2, with an absolute error below 3e-7; in float64 as written.

@@ -6,10 +6,13 @@ within a few hundred steps) and stay there; most processors handle those many ti
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+
+from streamnet.jit import intrinsic
 
 __all__ = ("flush_subnormals", "restore_subnormals")
 
@@ -22,7 +25,7 @@ _WORD = ir.IntType(64)
 
 
 def _control(builder):
-    """The processor's control word for floating point; 0 where it is not known how to read it."""
+    """Read the floating-point control word; 0 on unsupported processors."""
     if _X86:
         place = cgutils.alloca_once(builder, ir.IntType(32))
         _x86(builder, "stmxcsr", place)
@@ -50,8 +53,8 @@ def _x86(builder, name, place):
 
 
 @intrinsic
-def flush_subnormals(typing_context):
-    """Let this thread take subnormal numbers for zero; what `restore_subnormals` needs."""
+def flush_subnormals(typing_context: Any) -> Any:
+    """Treat subnormal numbers as zero in this thread; returns what `restore_subnormals` needs."""
 
     def generate(context, builder, signature, args):
         control = _control(builder)
@@ -62,8 +65,8 @@ def flush_subnormals(typing_context):
 
 
 @intrinsic
-def restore_subnormals(typing_context, control):
-    """Let this thread work with subnormal numbers as it did before."""
+def restore_subnormals(typing_context: Any, control: Any) -> Any:
+    """Restore this thread's handling of subnormal numbers."""
 
     def generate(context, builder, signature, args):
         _set_control(builder, args[0])

@@ -13,7 +13,7 @@ from typing import NamedTuple, final
 
 from streamnet.errors import ConfigurationError
 from streamnet.networks.optimizers import OPTIMIZERS as REGISTRY
-from streamnet.networks.parameters import Member
+from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity, estimate_cost
 from streamnet.randomness import derive_key
 from streamnet.selection.decisions import Replacement

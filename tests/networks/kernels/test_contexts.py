@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from streamnet.networks.kernels.contexts import CONTEXTS, new_work_counter
-from streamnet.networks.parameters import NetworkOutputs
-from streamnet.networks.population import Population
+from streamnet.networks.population import NetworkOutputs, Population
 from streamnet.samples import Inputs, Task
 from streamnet.settings.candidate import CandidateSettings
 

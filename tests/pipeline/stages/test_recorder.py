@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from streamnet.durability.provenance import Ledger
 from streamnet.learning.learner import Learner
-from streamnet.networks.parameters import Member
+from streamnet.networks.population import Member
 from streamnet.pipeline.recorder import Recorder
 from streamnet.pipeline.rejections import Rejections
 from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task

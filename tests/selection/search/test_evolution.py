@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streamnet.errors import ConfigurationError
-from streamnet.networks.parameters import Member
+from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity, estimate_cost
 from streamnet.selection.search.evolution import CandidateStats, Evolution
 from streamnet.settings.candidate import CandidateSettings
