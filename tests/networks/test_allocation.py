@@ -95,7 +95,7 @@ def test_threads_get_memory_of_their_own() -> None:
 def test_a_state_stays_as_it_is_while_others_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
     spare = SpareMemory(least=1)
     for module in (parameters, replay_buffer):
-        monkeypatch.setattr(module, "SPARE", spare)
+        monkeypatch.setattr(module, "SPARE_MEMORY", spare)
     population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=7)
     feed(population, 0, samples(100))
     kept = population.export_state(100)
