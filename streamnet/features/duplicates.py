@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.columns.number import MAX_COUNT
+from streamnet.features.statistics import MAX_COUNT
 from streamnet.jit import exact, flush_subnormal
 
 __all__ = ("DuplicateFilter",)

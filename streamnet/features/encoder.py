@@ -17,21 +17,27 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features.autoencoder.transformer import AutoEncoderTransformer
-from streamnet.features.columns.category import Vocabulary
-from streamnet.features.columns.number import FIRST_VALUE, as_float64
+from streamnet.features.base import NO_LAGS, ListPrefix
+from streamnet.features.columns.category import NumberedNames
 from streamnet.features.columns.target import (
     NO_TARGETS,
     RAW_UNITS,
     LabelEncoder,
+    TargetLags,
     TargetScaler,
     TargetUnits,
 )
 from streamnet.features.inputs import InputEncoder
-from streamnet.features.inverse import decode_reconstruction, decode_samples
-from streamnet.features.lags import TargetLags
-from streamnet.features.layout import NO_LAGS, SHARED, TRUNCATED
-from streamnet.samples import Block, Field, Inputs, Kind, Sample, Task
-from streamnet.settings.encoder import CHOICES, SINCE, validate_choices, validate_ranges
+from streamnet.features.layout import ROWS, SHARED, TRUNCATED, KeyPrefix
+from streamnet.features.statistics import DistinctValues, as_float64
+from streamnet.samples import Block, Field, Inputs, Sample, Task
+from streamnet.settings.encoder import (
+    CHOICES,
+    SINCE,
+    EncoderSettings,
+    validate_choices,
+    validate_ranges,
+)
 
 __all__ = (
     "NO_SCORES",
@@ -39,8 +45,6 @@ __all__ = (
     "Encoder",
     "EncoderSnapshot",
     "EncoderStatistics",
-    "ListPrefix",
-    "collect_statistics",
 )
 
 
@@ -74,115 +78,56 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
 
 @final
 @dataclass(frozen=True)
-class ListPrefix:
-    """The first ``length`` entries of a list that is only ever appended to."""
-
-    entries: list[str]
-    length: int
-
-    @classmethod
-    def of(cls, entries: list[str]) -> ListPrefix:
-        """All entries that are there by now."""
-        return cls(entries, len(entries))
-
-    def names(self) -> list[str]:
-        """These entries."""
-        return self.entries[: self.length]
-
-
-@final
-@dataclass(frozen=True)
 class EncoderSnapshot:
-    """What an encoder had learned at one moment; the encoder may go on meanwhile.
+    """What an encoder had learned at one moment, while it goes on learning.
 
-    Small arrays and an auto-encoder's weights are copies; what is only ever appended to is shared,
-    with its length.
+    Small arrays and the weights of an auto-encoder are copies. Whatever is only ever appended to is
+    shared, together with its length, and copied when materialized.
     """
 
     settings: dict[str, Any]
     fields: tuple[Field, ...]
-    moments: NDArray[np.float64]  # shape=(measures, 8), see `features.moments`
-    distinct_count: NDArray[np.int64]  # shape=(measures,), -1 = never again a category
-    tables: NDArray[np.int64]  # shape=(measures, ...), shared
-    clocks: NDArray[np.int64]  # shape=(time fields,)
-    vocabularies: tuple[ListPrefix, ...]
-    row_keys: NDArray[np.int64]  # shape=(max_rows,), shared
-    counters: NDArray[np.int64]  # shape=(3,)
-    squares: NDArray[np.float64]  # shape=(rows or 0, 2)
-    labels: ListPrefix
-    inherited: list[int]  # labels, and categories by field, that an earlier stream brought
-    target: NDArray[np.float64]  # shape=(2, 8): moments of the target and of its logarithm
-    last: NDArray[np.float64]  # shape=(lags,): the last targets, the latest first
-    optional: dict[str, Any]  # what is kept for settings that are not the default
-    text_vocabularies: tuple[ListPrefix, ...]
-    autoencoder: dict[str, Any] | None = None  # state of the network, None without one
+    parts: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """Number of assigned rows."""
+        return int(self.parts["counters"][ROWS])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.parts["labels"].length)
 
     def materialize(self) -> dict[str, Any]:
-        """The state as `Encoder.export_state` gave it at the moment of the snapshot."""
-        counts = self.distinct_count
-        distinct = [
-            self.tables[m, FIRST_VALUE : FIRST_VALUE + max(count, 0)].view(np.float64)
-            for m, count in enumerate(counts)
-        ]
-        state = {
+        """Return the state that `Encoder.export_state` would have returned at that moment."""
+        state: dict[str, Any] = {
             "settings": dict(self.settings),
             "fields": [[field.name, str(field.kind)] for field in self.fields],
-            "moments": self.moments.copy(),
-            "distinct_count": counts.copy(),
-            "distinct": np.concatenate((np.empty(0), *distinct)),
-            "clocks": self.clocks.copy(),
-            "vocabularies": [vocabulary.names() for vocabulary in self.vocabularies],
-            "row_keys": self.row_keys[: self.counters[0]].copy(),
-            "counters": self.counters.copy(),
-            "squares": self.squares.copy(),
-            "labels": self.labels.names(),
-            "inherited": self.inherited,
-            "target": self.target.copy(),
-            "last": self.last.copy(),
-            **self.optional,
         }
-        if self.text_vocabularies:
-            state["text_vocabularies"] = [known.names() for known in self.text_vocabularies]
-        if self.autoencoder is not None:
-            state["autoencoder"] = self.autoencoder
-        return state
+        return state | {name: _materialize(part) for name, part in self.parts.items()}
+
+
+def _materialize(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_materialize(one) for one in part]
+    if isinstance(part, ListPrefix | KeyPrefix | DistinctValues):
+        return part.materialize()
+    return part.copy() if isinstance(part, np.ndarray) else part
 
 
 class EncoderStatistics(NamedTuple):
-    """How full an encoder is."""
+    """How much of each limit of an encoder is in use."""
 
     dense: int  # dense inputs
-    rows: int  # rows given out
+    rows: int  # assigned rows
     max_rows: int
-    shared: int  # active entries so far that shared a row, since all had been given out
-    truncated: int  # active entries so far that were left out, since a sample had too many
+    shared: int  # active entries so far that shared a row, since none was free
+    truncated: int  # active entries so far left out, since a sample had too many
     classes: int
     categories: dict[str, int]  # distinct values by category field
     texts: dict[str, str]  # mode by text field
     dropped: list[str]  # fields of which an input is dropped as a duplicate
-
-
-def collect_statistics(inputs: InputEncoder, *, dense: int, classes: int) -> EncoderStatistics:
-    """The statistics of an encoder with these inputs, of which ``dense`` are dense ones."""
-    places = [p for p in inputs.layout.places if p.field.kind is Kind.CATEGORY]
-    return EncoderStatistics(
-        dense=dense,
-        rows=len(inputs.rows),
-        max_rows=len(inputs.rows.keys),
-        shared=int(inputs.rows.counters[SHARED]),
-        truncated=int(inputs.rows.counters[TRUNCATED]),
-        classes=classes,
-        categories={
-            place.field.name: len(vocabulary.values_seen)
-            for place, vocabulary in zip(places, inputs.vocabularies, strict=True)
-        },
-        texts={
-            place.field.name: str(inputs.texts[place.nth].mode)
-            for place in inputs.layout.places
-            if place.field.kind is Kind.TEXT
-        },
-        dropped=inputs.dropped(),
-    )
 
 
 NO_CLASSES = np.empty(0, np.int32)
@@ -287,7 +232,7 @@ class Encoder:
             self._coding = AutoEncoderTransformer(autoencoder, clip=float(clip))
             self._settings["autoencoder"] = self._coding.settings.as_dict()
         self._raw = chosen_ones.pop("target_scaling", "standard") == "none"
-        self._inputs = InputEncoder(**settings, **chosen_ones)
+        self._inputs = InputEncoder(EncoderSettings(**settings, **chosen_ones))
         self._labels = LabelEncoder(max_classes=others["max_classes"])
         self._scaler = TargetScaler(clip=float(clip), raw=self._raw)
         self._lags = TargetLags(lags=others["lags"], clip=float(clip))
@@ -371,7 +316,7 @@ class Encoder:
 
         Truth values and whole numbers that were learned so far are known in each spelling then.
         """
-        for known in self._words:
+        for known in self._vocabularies:
             known.inherit()
 
     def fit(self, blocks: Iterable[Block]) -> Self:
@@ -424,7 +369,7 @@ class Encoder:
         [{'x': 2.0, 'job': None}, {'x': 4.0, 'job': 'smith'}]
         """
         without_code = inputs if self._coding is None else self._coding.without_code(inputs)
-        return decode_samples(self._inputs, without_code)
+        return self._inputs.inverse(without_code)
 
     def transform(self, block: Block) -> Inputs:
         """Inputs to predict from; nothing is learned, and what is new has no row.
@@ -460,37 +405,37 @@ class Encoder:
         size = self._coding.settings.code
         if code.ndim != 2 or code.shape[1] != size:
             raise ConfigurationError(f"code has shape {code.shape}, but must have (n, {size})")
-        return decode_reconstruction(self._inputs, self._coding.network.decode(code))
+        return self._inputs.decode_reconstruction(self._coding.network.decode(code))
 
     def statistics(self) -> EncoderStatistics:
-        """How full the encoder is."""
-        return collect_statistics(self._inputs, dense=self._dense(), classes=len(self.labels))
+        """Report how much of each limit is in use."""
+        inputs, described = self._inputs, self._inputs.describe()
+        dense = inputs.layout.dense
+        return EncoderStatistics(
+            dense=dense if self._coding is None else self._coding.dense(dense),
+            rows=len(inputs.rows),
+            max_rows=len(inputs.rows.keys),
+            shared=int(inputs.rows.counters[SHARED]),
+            truncated=int(inputs.rows.counters[TRUNCATED]),
+            classes=len(self.labels),
+            categories=described.get("categories", {}),
+            texts=described.get("texts", {}),
+            dropped=inputs.dropped(),
+        )
 
     def snapshot(self) -> EncoderSnapshot:
-        """What was learned so far, in time proportional to the number of fields."""
-        inputs = self._inputs
-        rows, measures = inputs.rows, inputs.measures
-        return EncoderSnapshot(
-            settings=self._settings,
-            fields=tuple(place.field for place in inputs.layout.places),
-            moments=measures.moments.copy(),
-            distinct_count=measures.tables[:, 0].copy(),
-            tables=measures.tables,
-            clocks=inputs.clocks.copy(),
-            vocabularies=tuple(ListPrefix.of(known.values_seen) for known in inputs.vocabularies),
-            row_keys=rows.keys,
-            counters=rows.counters.copy(),
-            squares=rows.squares[: len(rows)].copy(),
-            labels=ListPrefix.of(self.labels),
-            inherited=[known.inherited for known in self._words],
-            target=self._scaler.moments.copy(),
-            last=self._lags.last.copy(),
-            optional=inputs.export_optional(),
-            text_vocabularies=tuple(
-                ListPrefix.of(column.vocabulary.values_seen) for column in inputs.stateful_texts
-            ),
-            autoencoder=None if self._coding is None else self._coding.network.export_state(),
-        )
+        """Take a snapshot, in time proportional to the number of fields."""
+        parts = {
+            **self._inputs.export_state(),
+            "labels": ListPrefix.of(self.labels),
+            "inherited": [known.inherited for known in self._vocabularies],
+            "target": self._scaler.moments.copy(),
+            "last": self._lags.last.copy(),
+        }
+        if self._coding is not None:
+            parts["autoencoder"] = self._coding.network.export_state()
+        fields = tuple(slot.field for slot in self._inputs.layout.slots)
+        return EncoderSnapshot(self._settings, fields, parts)
 
     def export_state(self) -> dict[str, Any]:
         """All that was learned, as arrays and values that JSON can hold."""
@@ -507,19 +452,15 @@ class Encoder:
             encoder = cls(**dict.fromkeys(SINCE, 0) | state["settings"])
             for name in SINCE.keys() - state["settings"].keys():
                 del encoder._settings[name]
-            encoder._take_over(state)
+            encoder._restore(state)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the encoder's state is damaged: {error}") from error
         return encoder
 
-    def _take_over(self, state: Mapping[str, Any]) -> None:
+    def _restore(self, state: Mapping[str, Any]) -> None:
         inputs = self._inputs
         inputs.restore_state(state)
-        words = [state["labels"], *state["vocabularies"]]
-        # Earlier releases spelled floats in another way: what they learned is as if inherited.
-        inherited = state.get("inherited", [len(values) for values in words])
-        for known, values, count in zip(self._words, words, inherited, strict=True):
-            known.restore_state(values, count)
+        self._labels.restore_state(state["labels"], state["inherited"][0])
         self._scaler.restore_state(state["target"])
         self._lags.restore_state(state["last"])
         if self._coding is not None:
@@ -528,14 +469,9 @@ class Encoder:
             )
 
     @property
-    def _words(self) -> list[LabelEncoder | Vocabulary]:
-        """What learns words: labels, and categories by field."""
+    def _vocabularies(self) -> list[LabelEncoder | NumberedNames]:
+        """What learns words that another stream may spell otherwise: labels and categories."""
         return [self._labels, *self._inputs.vocabularies]
-
-    def _dense(self) -> int:
-        """Dense inputs of the networks."""
-        dense = self._inputs.layout.dense
-        return dense if self._coding is None else self._coding.dense(dense)
 
     def _coded(self, inputs: Inputs) -> tuple[Inputs, NDArray[np.float64]]:
         """Inputs with the code in them, and how unusual each sample is, which is learned."""

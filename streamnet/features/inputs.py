@@ -1,59 +1,59 @@
-"""Network inputs computed from the feature columns of a block."""
+"""InputEncoder: computes network inputs from the feature columns of blocks, and inverts them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.errors import ConfigurationError, ModelFileError
-from streamnet.features.columns.category import Vocabulary
-from streamnet.features.columns.number import MISSING, NumberStatistics, as_float64, standardize
-from streamnet.features.columns.text import (
-    HashedText,
-    TextColumn,
-    TextHasher,
-    write_text_keys,
-)
-from streamnet.features.columns.time import encode_calendar
-from streamnet.features.duplicates import DuplicateFilter
-from streamnet.features.layout import (
+from streamnet.errors import ConfigurationError
+from streamnet.features.autoencoder.network import Reconstruction
+from streamnet.features.base import (
+    CODE_MASK,
     FIELD_BITS,
     NO_LAGS,
-    NO_WEIGHTS,
     SPARSE_BASE,
-    TRUNCATED,
-    ColumnPlan,
-    InputLayout,
+    TRANSFORMERS,
+    FieldSlot,
+    InputArrays,
     LagEntries,
-    RowTable,
-    WordColumn,
+    Prepared,
+    Transformer,
+    WeightedTransformer,
 )
-from streamnet.features.scaling import MAX_INPUT, FieldScalers
-from streamnet.samples import TIMES, Block, Field, Inputs, Kind, Schema, SparseRows, cache_small
-from streamnet.settings.encoder import Scaling, TextMode
+from streamnet.features.columns.number import MAX_INPUT
+from streamnet.features.duplicates import DuplicateFilter
+from streamnet.features.layout import NO_WEIGHTS, TRUNCATED, InputLayout, RowTable
+from streamnet.features.statistics import MISSING, NumberStatistics, as_float64
+from streamnet.samples import (
+    Block,
+    Field,
+    Inputs,
+    Kind,
+    Sample,
+    Schema,
+    SparseRows,
+    cache_small,
+)
+from streamnet.settings.encoder import EncoderSettings, Scaling
 
-__all__ = ("InputEncoder",)
+__all__ = ("InputEncoder", "RowMeaning")
+
+_DEFAULTS = EncoderSettings()
 
 
-class _WeightedKeys(NamedTuple):
-    """Keys that have a weight: those of hashed words, then those of numbered inputs."""
+class RowMeaning(NamedTuple):
+    """What a row stands for."""
 
-    texts: list[list[HashedText]]  # of each text column
-    segments: list[int]  # key columns of each
-    numbered: int  # key columns of numbered inputs
-    width: int  # of all of them
-
-
-_NO_WEIGHTED_KEYS = _WeightedKeys([], [], 0, 0)
+    field: str
+    value: str | float | None  # None is a missing value
 
 
 @final
 class InputEncoder:
-    """Columns to inputs; its moments, vocabularies and rows learn from every encoded sample.
+    """Encodes feature columns by the transformers of their kinds, which learn online.
 
     >>> from streamnet.samples import Block, Field, Kind, Schema
     >>> schema = Schema((Field("job", Kind.CATEGORY),))
@@ -63,77 +63,39 @@ class InputEncoder:
     [[0], [1], [0]]
     """
 
-    def __init__(
-        self,
-        *,
-        clip: float = 8.0,
-        max_rows: int = 8192,
-        category_limit: int = 64,
-        max_categories: int = 1000,
-        text_buckets: int = 4096,
-        max_words: int = 256,
-        text_digits: int = 4,
-        scaling: str = Scaling.STANDARD,
-        scalings: Mapping[str, str] | None = None,
-        text: str = TextMode.WORDS,
-        texts: Mapping[str, str] | None = None,
-        duplicates: str = "keep",
-    ) -> None:
+    def __init__(self, settings: EncoderSettings = _DEFAULTS) -> None:
         self.layout = InputLayout()
-        self.measures = NumberStatistics(category_limit=category_limit)
-        self.clocks = np.zeros(0, np.int64)  # by time field: 1 once it had a time of day
-        self.vocabularies: list[Vocabulary] = []  # by category field
-        self.rows = RowTable(max_rows=max_rows)
-        self.scales = FieldScalers(scaling=scaling, scalings=scalings or {})
-        self.texts: list[TextColumn] = []  # by text field
-        self.duplicates = DuplicateFilter() if duplicates == "drop" else None
-        self._raw = scaling == Scaling.NONE
-        # Numbers that nothing scales keep all their digits.
-        self._dtype = np.dtype(np.float64 if self._raw else np.float32)
-        self._text = text
-        self._named: dict[str, Mapping[str, str]] = {
-            "scalings": scalings or {},
-            "texts": texts or {},
+        self.statistics = NumberStatistics(category_limit=settings.category_limit)
+        self.rows = RowTable(max_rows=settings.max_rows)
+        self.transformers: dict[type[Transformer], Transformer] = {
+            kind: kind(settings, self.statistics)
+            for kind in dict.fromkeys(TRANSFORMERS[kind] for kind in Kind)
         }
-        self._clip = float(clip)
-        self._max_categories = max_categories
-        self._hasher = TextHasher(buckets=text_buckets, max_words=max_words, digits=text_digits)
-        self._fields: tuple[Field, ...] | None = None  # that the plan was made for
-        self._plan = self.layout.plan(Schema(()))
-        self._scaled = self.scales.plan(self._plan.numbers)
+        self.duplicates = DuplicateFilter() if settings.duplicates == "drop" else None
+        self._settings = settings
+        self._raw = settings.scaling == Scaling.NONE
+        # Numbers that are not scaled keep all their digits.
+        self._dtype = np.dtype(np.float64 if self._raw else np.float32)
+        self._clip = float(settings.clip)
+        self._fields: tuple[Field, ...] | None = None  # fields of the current plan
+        self._key_columns = 0  # of transformers without weights
+        self._plain: list[Transformer] = []  # those with columns
+        self._weighted: list[WeightedTransformer[Any]] = []
+        self._plan(Schema(()))
 
     def append(self, field: Field) -> None:
-        """Make room for a new field, after all others."""
-        place = self.layout.append(field)
-        kind = place.field.kind
-        if kind is Kind.NUMBER:
-            self.measures.append(category=True, origin=0.0)
-            self.scales.append(field.name, measure=place.measure)
-        elif kind in TIMES:
-            self.measures.append(category=False, origin=np.nan)
-            self.clocks = np.append(self.clocks, 0)
-        elif kind is Kind.CATEGORY:
-            self.vocabularies.append(Vocabulary(base=place.base, limit=self._max_categories))
-        else:
-            self.measures.append(category=False, origin=0.0)
-            self.measures.append(category=False, origin=0.0)
-            mode, limit = self._named["texts"].get(field.name, self._text), self._max_categories
-            self.texts.append(TextColumn(mode=mode, hasher=self._hasher, limit=limit))
-
-    @property
-    def stateful_texts(self) -> list[TextColumn]:
-        """The text columns if any of them may have something to remember, else none."""
-        return self.texts if self._text != TextMode.WORDS or self._named["texts"] else []
+        """Add a new field, after all others."""
+        slot = self.layout.append(field)
+        self._transformer(slot).append(slot)
 
     def choose(self, blocks: Sequence[Block]) -> None:
-        """Let text columns choose their mode by the blocks' first texts; nothing is learned."""
+        """Let transformers make decisions by all blocks; nothing is learned."""
         for block in blocks:
             self.turn_to(block.schema, learn=True)
-            for column in self._plan.words:
-                if column.source >= 0:
-                    self.texts[column.nth].look(block.words[column.source].tolist())
-        for text in self.texts:
-            text.settle()
+            for transformer in self.transformers.values():
+                transformer.collect(block)
+        for transformer in self.transformers.values():
+            transformer.settle()
 
     def settle(self) -> None:
         """Decide which inputs are duplicates by all samples so far."""
@@ -141,51 +103,70 @@ class InputEncoder:
             self.duplicates.settle()
 
     def inputs(self, block: Block, *, lagged: LagEntries = NO_LAGS, learn: bool) -> Inputs:
-        """Inputs of a block; without ``learn`` nothing changes and what is new has no row.
+        """Compute the inputs of a block; without ``learn`` new values have no row.
 
         Raises:
-            SchemaError: a field's kind is not the one it had when it first came.
+            SchemaError: If a field had another kind before.
         """
         self.turn_to(block.schema, learn=learn)
-        plan, n = self._plan, len(block)
-        weighted = _NO_WEIGHTED_KEYS
-        if plan.words or block.sparse is not None:
-            weighted = self._weighted(block, plan.words, learn)
+        n, width, numbered = len(block), 0, 0
+        prepared: list[Prepared[Any]] = []
+        has_weights = self._weighted or block.sparse is not None
+        if has_weights:
+            prepared = [transformer.prepare(block, learn=learn) for transformer in self._weighted]
+            numbered = 0 if block.sparse is None else block.sparse.index.shape[1]
+            width = numbered + sum(one.width for one in prepared)
         dense = np.empty((n, self.layout.dense), self._dtype)
-        keys = np.empty((n, plan.width + weighted.width), np.int64)
-        splined = np.empty((n, plan.curves), np.int32)
+        keys = np.empty((n, self._key_columns + width), np.int64)
+        splined = np.empty((n, self.layout.standardized), np.int32)
         splined.fill(-1)
-        active = self._numbers(block, plan, dense, keys, splined, learn) + weighted.width
-        for column in plan.categories:
-            self._categories(block, column, keys, learn)
-            active += 1
-        if weighted.texts:
-            self._measure_texts(weighted.texts, plan, dense, keys, splined, learn)
+        arrays = InputArrays(as_float64(block.numbers), dense, keys, splined)
+        active = width
+        for transformer in self._plain:
+            active += transformer.transform(block, arrays, learn)
+        weights = NO_WEIGHTS
+        if has_weights:
+            weights = np.empty((n, width), np.float64)
+            self._write_weighted(block, prepared, arrays, weights, learn)
         if self.duplicates is not None:
             self.duplicates.drop(dense, learn=learn)
         if not active and not len(lagged.missing):
             return Inputs(dense, *_no_entries(n), len(self.rows), 0, splined)
-        weights = NO_WEIGHTS
-        if weighted.width:
-            weights = np.empty((n, weighted.width), np.float64)
-            self._fill_weighted(block, weighted, plan.words, keys[:, plan.width :], weights)
         entries = self.rows.activate(
             keys,
             weights,
-            weighted=weighted.width,
-            scaled=0 if self._raw else weighted.numbered,
+            weighted=width,
+            scaled=0 if self._raw else numbered,
             clip=self._clip,
             lagged=lagged,
             learn=learn,
         )
         return Inputs(dense, *entries, len(self.rows), len(lagged.missing), splined)
 
+    def _write_weighted(
+        self,
+        block: Block,
+        prepared: list[Prepared[Any]],
+        arrays: InputArrays,
+        weights: NDArray[np.float64],
+        learn: bool,
+    ) -> None:
+        """Write the keys and weights of texts and numbered inputs."""
+        keys, first = arrays.keys[:, self._key_columns :], 0
+        for transformer, one in zip(self._weighted, prepared, strict=True):
+            own = slice(first, first := first + one.width)
+            transformer.write(one.data, arrays, keys[:, own], weights[:, own], learn=learn)
+            self.rows.counters[TRUNCATED] += one.truncated
+        if block.sparse is not None:
+            _write_sparse(block.sparse, keys[:, first:], weights[:, first:])
+            if self._raw:
+                np.clip(weights[:, first:], -MAX_INPUT, MAX_INPUT, out=weights[:, first:])
+
     def turn_to(self, schema: Schema, *, learn: bool) -> None:
-        """Get ready for the fields of ``schema``; with ``learn`` new ones get their inputs.
+        """Prepare for the fields of a schema; with ``learn`` new ones get their inputs.
 
         Raises:
-            SchemaError: a field's kind is not the one it had when it first came; then nothing
-                has changed.
+            SchemaError: If a field had another kind before; then nothing has changed.
         """
         if schema.fields is self._fields:
             return
@@ -194,180 +175,160 @@ class InputEncoder:
             return
         self.layout.check(schema)
         if learn:
-            self._check_named(schema)
-            self.layout.tell(schema)
+            self._check_overrides(schema)
+            self.layout.refine_kinds(schema)
             for field in self.layout.unknown(schema):
                 self.append(field)
-        self._plan = self.layout.plan(schema)
-        self._scaled = self.scales.plan(self._plan.numbers)
-        # A plan that left out unknown fields does not serve for learning.
+        self._plan(schema)
+        # A plan without the unknown fields does not serve for learning.
         self._fields = None if self.layout.unknown(schema) else schema.fields
 
-    def _check_named(self, schema: Schema) -> None:
-        """Raise `ConfigurationError` if a setting for a field is not for fields of its kind."""
-        for setting, kind in (("scalings", Kind.NUMBER), ("texts", Kind.TEXT)):
-            for field in schema.fields:
-                if field.name in self._named[setting] and field.kind != kind:
-                    raise ConfigurationError(
-                        f"{setting} names {field.name!r}, but it is of kind {field.kind}, "
-                        f"and must be {kind}"
-                    )
-
     def dropped(self) -> list[str]:
-        """Names of the fields of which an input is dropped as a duplicate."""
+        """Names of fields of which an input is dropped as a duplicate."""
         inputs = [] if self.duplicates is None else self.duplicates.dropped
         return list(dict.fromkeys(map(self.layout.find_field_name, inputs)))
 
-    def export_optional(self) -> dict[str, Any]:
-        """What is kept for settings that are not the default, as copies."""
-        state = self.scales.export_state()
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Statistics of the transformers: by name of the statistic, by field."""
+        found: dict[str, dict[str, Any]] = {}
+        for slot in self.layout.slots:
+            for name, value in self._transformer(slot).describe(slot).items():
+                found.setdefault(name, {})[slot.field.name] = value
+        return found
+
+    @property
+    def vocabularies(self) -> list[Any]:
+        """Vocabularies whose values another stream may spell otherwise."""
+        return [one for part in self.transformers.values() for one in part.vocabularies]
+
+    def export_state(self) -> dict[str, Any]:
+        """Export what was learned; small arrays are copies, others are to be materialized."""
+        state = {**self.statistics.export_state(), **self.rows.export_state()}
+        for transformer in self.transformers.values():
+            state |= transformer.export_state()
         if self.duplicates is not None:
             state |= self.duplicates.export_state()
-        if columns := self.stateful_texts:
-            state["texts"] = [column.export_state() for column in columns]
         return state
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what an encoder exported, but for the vocabularies of categories.
+        """Restore an exported state.
 
         Raises:
-            ModelFileError: the state contradicts itself.
+            ModelFileError: If the state is inconsistent.
         """
         for name, kind in state["fields"]:
             self.append(Field(name, Kind(kind)))
-        self.measures.restore_state(state["moments"], state["distinct_count"], state["distinct"])
-        clocks = np.array(state["clocks"], np.int64)
-        if clocks.shape != self.clocks.shape:
-            raise ModelFileError("the encoder's clocks do not fit its time fields")
-        self.clocks = clocks
-        self.restore_optional(state)
-        self.rows.restore_state(state["row_keys"], state["counters"], state["squares"])
-
-    def restore_optional(self, state: Mapping[str, Any]) -> None:
-        """Take over what `export_optional` gave, and the vocabularies of texts."""
-        self.scales.restore_state(state)
+        self.statistics.restore_state(state)
+        for transformer in self.transformers.values():
+            transformer.restore_state(state)
         if self.duplicates is not None:
             self.duplicates.restore_state(state)
-        if columns := self.stateful_texts:
-            kept = zip(columns, state["texts"], state["text_vocabularies"], strict=True)
-            for column, known, values in kept:
-                column.restore_state(known, values)
+        self.rows.restore_state(state)
 
-    def _numbers(
-        self,
-        block: Block,
-        plan: ColumnPlan,
-        dense: NDArray[np.floating],
-        keys: NDArray[np.int64],
-        splined: NDArray[np.int32],
-        learn: bool,
-    ) -> int:
-        if not len(plan.numbers):
-            return 0
-        measures = self.measures
-        values = as_float64(block.numbers)
-        active = standardize(
-            values,
-            plan.numbers,
-            measures.moments,
-            measures.tables,
-            measures.limit,
-            self._clip,
-            learn,
-            dense,
-            keys,
-            splined,
-        )
-        if len(self._scaled):
-            self.scales.apply(values, self._scaled, clip=self._clip, learn=learn, dense=dense)
-        if len(plan.times):
-            encode_calendar(values, plan.times, self.clocks, learn, dense, keys)
-            active += len(values)
-        return active
+    def decode_rows(self) -> list[RowMeaning | None]:
+        """Decode what each row stands for; None for hashed values and parts of dates."""
+        slots = self.layout.slots
+        found: list[RowMeaning | None] = []
+        for key in self.rows.keys[: len(self.rows)].tolist():
+            field, code = key >> FIELD_BITS, key & CODE_MASK
+            found.append(self._decode_key(slots[field], code) if field < len(slots) else None)
+        return found
 
-    def _categories(
-        self, block: Block, column: WordColumn, keys: NDArray[np.int64], learn: bool
-    ) -> None:
-        if column.source < 0:
-            keys[:, column.key] = column.base + MISSING
-            return
-        vocabulary = self.vocabularies[column.nth]
-        values = block.words[column.source].tolist()
-        found = vocabulary.learn(values) if learn else vocabulary.look_up(values)
-        keys[:, column.key] = np.fromiter(found, np.int64, len(values))
+    def inverse(self, encoded: Inputs) -> list[Sample]:
+        """Decode samples: numbers and times in units, categories and tokens of texts by value.
 
-    def _weighted(
-        self, block: Block, columns: tuple[WordColumn, ...], learn: bool
-    ) -> _WeightedKeys:
-        texts = [self._hashed(block, column, learn) for column in columns]
-        segments = [max((len(t.codes) for t in column), default=0) for column in texts]
-        numbered = 0 if block.sparse is None else block.sparse.index.shape[1]
-        return _WeightedKeys(texts, segments, numbered, sum(segments) + numbered)
+        Several known tokens of a text are joined by blanks. Values without inputs are absent.
+        """
+        meanings = self.decode_rows()
+        numbers = {}
+        for slot in self.layout.slots:
+            values = self._transformer(slot).decode_dense(slot, self._own(slot, encoded.dense))
+            if values is not None:
+                numbers[slot.field.name] = values
+        joined = {
+            slot.field.name for slot in self.layout.slots if self._transformer(slot).joins_values
+        }
+        samples: list[Sample] = []
+        for i, (row, count) in enumerate(zip(encoded.row, encoded.count.tolist(), strict=True)):
+            sample: dict[str, object] = {name: float(column[i]) for name, column in numbers.items()}
+            active = [meanings[r] for r in row[: max(count - encoded.lags, 0)].tolist()]
+            for field, value in filter(None, active):
+                before = sample.get(field)
+                joins = field in joined and isinstance(before, str)
+                sample[field] = f"{before} {value}" if joins else value
+            samples.append(sample)
+        return samples
 
-    def _fill_weighted(
-        self,
-        block: Block,
-        weighted: _WeightedKeys,
-        columns: tuple[WordColumn, ...],
-        keys: NDArray[np.int64],
-        weights: NDArray[np.float64],
-    ) -> None:
-        """Write keys and weights, shape=(n, weighted.width) each."""
-        first = 0
-        for column, texts, width in zip(columns, weighted.texts, weighted.segments, strict=True):
-            own = slice(first, first + width)
-            write_text_keys(texts, column.base, keys[:, own], weights[:, own])
-            first += width
-        if block.sparse is not None:
-            _fill_sparse(block.sparse, keys[:, first:], weights[:, first:])
-            if self._raw:
-                np.clip(weights[:, first:], -MAX_INPUT, MAX_INPUT, out=weights[:, first:])
+    def decode_reconstruction(self, restored: Reconstruction) -> list[Sample]:
+        """Decode samples: numbers in units, times in seconds, the likeliest value of a category.
 
-    def _hashed(self, block: Block, column: WordColumn, learn: bool) -> list[HashedText]:
-        if column.source < 0:
-            return [self._hasher.hashed(None)] * len(block)
-        texts = block.words[column.source].tolist()
-        return self.texts[column.nth].hashed(texts, learn=learn)
+        Values that are more likely missing than not are None. Texts are absent, since the order of
+        their words is unknown; so are categories without a value of their own yet.
+        """
+        found: dict[str, list[Any]] = {}
+        keys = self.rows.keys[: restored.active.shape[1]]
+        for number, slot in enumerate(self.layout.slots):
+            own = np.flatnonzero(keys >> FIELD_BITS == number)
+            values = self._transformer(slot).reconstruct(
+                slot,
+                self._own(slot, restored.dense),
+                restored.active[:, own],
+                keys[own] & CODE_MASK,
+            )
+            if values:
+                found[slot.field.name] = values
+        n = len(restored.dense)
+        return [{name: values[i] for name, values in found.items()} for i in range(n)]
 
-    def _measure_texts(
-        self,
-        texts: list[list[HashedText]],
-        plan: ColumnPlan,
-        dense: NDArray[np.floating],
-        keys: NDArray[np.int64],
-        splined: NDArray[np.int32],
-        learn: bool,
-    ) -> None:
-        if learn:
-            self.rows.counters[TRUNCATED] += sum(text.truncated for text in chain(*texts))
-        rows = [
-            tuple(chain(*(text.measures for text in sample))) for sample in zip(*texts, strict=True)
-        ]
-        measures = self.measures
-        standardize(
-            np.array(rows, np.float64).reshape(len(rows), len(plan.texts)),
-            plan.texts,
-            measures.moments,
-            measures.tables,
-            measures.limit,
-            self._clip,
-            learn,
-            dense,
-            keys,
-            splined,
-        )
+    def _transformer(self, slot: FieldSlot) -> Transformer:
+        return self.transformers[TRANSFORMERS[slot.field.kind]]
+
+    def _own(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[Any]:
+        return dense[:, slot.dense : slot.dense + self._transformer(slot).dense_inputs]
+
+    def _decode_key(self, slot: FieldSlot, code: int) -> RowMeaning | None:
+        if code == MISSING:
+            return RowMeaning(slot.field.name, None)
+        value = self._transformer(slot).decode_code(slot, code)
+        return None if value is None else RowMeaning(slot.field.name, value)
+
+    def _plan(self, schema: Schema) -> None:
+        sources = {name: i for i, name in enumerate(schema.numbers)}
+        sources |= {name: i for i, name in enumerate(schema.words)}
+        slots = self.layout.slots
+        used = {TRANSFORMERS[slot.field.kind] for slot in slots}
+        self._key_columns, self._plain, self._weighted = 0, [], []
+        for kind, transformer in self.transformers.items():
+            width = transformer.plan(slots, sources, self._key_columns)
+            self._key_columns += width
+            if isinstance(transformer, WeightedTransformer):
+                self._weighted += [transformer] if kind in used else []
+            elif width or kind in used:
+                self._plain.append(transformer)
+
+    def _check_overrides(self, schema: Schema) -> None:
+        """Check that settings of single fields are for fields of the right kind."""
+        for transformer in self.transformers:
+            named = getattr(self._settings, transformer.overrides, None) or {}
+            for field in schema.fields:
+                if field.name in named and field.kind not in transformer.kinds:
+                    raise ConfigurationError(
+                        f"{transformer.overrides} names {field.name!r}, but it is of kind "
+                        f"{field.kind}, and must be {' or '.join(transformer.kinds)}"
+                    )
 
 
 @cache_small
 def _no_entries(n: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
-    """Rows, values and counts of samples that have none; not to be changed."""
+    """Rows, values and counts of samples without entries; not to be changed."""
     return np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32), np.zeros(n, np.int32)
 
 
-def _fill_sparse(sparse: SparseRows, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
-    """Write the indices of non-zero numbers as keys, -1 for all else, and the numbers."""
+def _write_sparse(
+    sparse: SparseRows, keys: NDArray[np.int64], weights: NDArray[np.float64]
+) -> None:
+    """Write the indices of non-zero numbers as keys, -1 for others, and the numbers as weights."""
     used = np.arange(keys.shape[1]) < sparse.count[:, None]
     used &= (sparse.value != 0.0) & np.isfinite(sparse.value)
-    codes = sparse.index & ((1 << FIELD_BITS) - 1)
-    keys[:] = np.where(used, SPARSE_BASE + codes, -1)
+    keys[:] = np.where(used, SPARSE_BASE + (sparse.index & CODE_MASK), -1)
     weights[:] = sparse.value

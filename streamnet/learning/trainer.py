@@ -251,7 +251,7 @@ class Trainer:
 
     def snapshot(self, composition: ModelComposition, encoder: EncoderSnapshot) -> Snapshot:
         """Copy the networks of a composition in their present state."""
-        rows, outputs = int(encoder.counters[0]), max(encoder.labels.length, 1)
+        rows, outputs = encoder.rows, max(encoder.classes, 1)
         members = self.population.members
         copies = tuple(
             (members[slot].settings, self.population.copied(slot, rows=rows, outputs=outputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, final
 
@@ -14,6 +15,7 @@ __all__ = (
     "CHOICES",
     "RANGES",
     "SINCE",
+    "EncoderSettings",
     "Scaling",
     "TextMode",
     "has_raw_target",
@@ -56,6 +58,25 @@ class TextMode(StrEnum):
 
 
 AUTO = "auto"
+
+@final
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Validated settings of the inputs."""
+
+    clip: float = 8.0
+    max_rows: int = 8192
+    category_limit: int = 64
+    max_categories: int = 1000
+    text_buckets: int = 4096
+    max_words: int = 256
+    text_digits: int = 4
+    scaling: str = "standard"
+    scalings: Mapping[str, str] | None = None
+    text: str = "words"
+    texts: Mapping[str, str] | None = None
+    duplicates: str = "keep"
+
 
 # The least and the greatest value of each setting.
 RANGES = {

@@ -318,20 +318,6 @@ def test_a_damaged_state_is_refused(name: str, data: st.DataObject) -> None:
         Encoder.restore_state(state)
 
 
-def test_what_an_earlier_release_has_learned_is_known_in_each_spelling() -> None:
-    encoder = Encoder(task=Task.CLASSIFICATION)
-    encoder.encode(block_of({JOB: ["7.0", "cook"]}, ["1.0", "True"]))
-    state = encoder.export_state()
-    assert state.pop("inherited") == [0, 0]
-    block = block_of({JOB: ["7", "7.0"]}, ["1", "true"])
-    restored = Encoder.restore_state(state)
-    assert restored.encode(block).label.tolist() == [0, 1]
-    assert restored.export_state()["inherited"] == [2, 2]
-    assert encoder.encode(block).label.tolist() == [2, 3]
-    assert encoder.statistics().categories == {"job": 3}
-    assert restored.statistics().categories == {"job": 2}
-
-
 def test_clocks_of_other_fields_are_refused() -> None:
     encoder = Encoder(task=Task.CLASSIFICATION)
     encoder.encode(block_of({SEEN: [1.0]}))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamnet.features import Encoder
-from streamnet.features.inputs import InputEncoder
-from streamnet.features.inverse import RowMeaning, decode_rows
+from streamnet.features.inputs import InputEncoder, RowMeaning
 from streamnet.samples import Kind, Task
+from streamnet.settings.encoder import EncoderSettings
 from tests.features.blocks import Columns, block_of, sparse_of
 
 AGE, JOB, SEEN = ("age", Kind.NUMBER), ("job", Kind.CATEGORY), ("seen", Kind.TIME)
@@ -63,10 +63,10 @@ def test_what_was_clipped_comes_back_as_far_as_it_was_let() -> None:
 
 
 def test_rows_tell_what_they_stand_for() -> None:
-    inputs = InputEncoder(max_categories=2)
+    inputs = InputEncoder(EncoderSettings(max_categories=2))
     columns: Columns = {JOB: ["a", None, "b", "c"], SEEN: [math.nan, 9.0, 9.0, 9.0]}
     inputs.inputs(block_of(columns, sparse=sparse_of([{7: 1.0}] * 4)), learn=True)
-    meanings = decode_rows(inputs)
+    meanings = inputs.decode_rows()
     assert len(meanings) == len(inputs.rows)
     told = [meaning for meaning in meanings if meaning is not None]
     expected = [RowMeaning("seen", None), *(RowMeaning("job", job) for job in ("a", None, "b"))]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features import Encoder
-from streamnet.features.columns.target import TargetScaler
-from streamnet.features.lags import TargetLags
-from streamnet.features.layout import FIELD_BITS, LAG_BASE, SPARSE_BASE, LagEntries, RowTable
+from streamnet.features.base import FIELD_BITS, LAG_BASE, SPARSE_BASE, LagEntries
+from streamnet.features.columns.target import TargetLags, TargetScaler
+from streamnet.features.layout import RowTable
 from streamnet.samples import Block, Kind, Task
 from tests.features.blocks import active, block_of, cut, flat
 from tests.learning.streams import differences

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamnet.features.columns.number import MAX_COUNT
-from streamnet.features.scaling import (
+from streamnet.features.columns.number import (
     MAX_CELLS,
     SAME,
     SPAN,
@@ -18,6 +17,7 @@ from streamnet.features.scaling import (
     insert,
     value_at_rank,
 )
+from streamnet.features.statistics import MAX_COUNT
 
 NUMBERS = st.floats(-1e100, 1e100) | st.integers(0, 9).map(float)
 

@@ -122,7 +122,8 @@ def test_a_restored_table_goes_on_with_the_same_rows() -> None:
     table, restored = RowTable(max_rows=4), RowTable(max_rows=4)
     entries(table, [[k, k + 3, -1] for k in range(3)])
     weigh(table, np.array([2.0, 4.0]))
-    restored.restore_state(table.keys[:4], table.counters, table.squares[:4])
+    state = {"row_keys": table.keys[:4], "counters": table.counters, "squares": table.squares[:4]}
+    restored.restore_state(state)
     more = [[9, 1, 2], [5, 3, 70]]
     assert entries(restored, more) == entries(table, more)
     assert restored.counters.tolist() == table.counters.tolist()
@@ -144,7 +145,7 @@ def test_a_table_that_contradicts_itself_is_refused(
 ) -> None:
     with pytest.raises(ModelFileError, match="row"):
         RowTable(max_rows=2).restore_state(
-            np.array(keys), np.array(counters), np.zeros((squares, 2))
+            {"row_keys": keys, "counters": counters, "squares": np.zeros((squares, 2))}
         )
 
 

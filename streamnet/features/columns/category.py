@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, MutableMapping, Sequence
-from typing import final
+from collections.abc import Container, Iterable, Mapping, MutableMapping, Sequence
+from typing import Any, final
 from zlib import crc32
 
-from streamnet.errors import ModelFileError
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ("Vocabulary", "add_spellings", "escape_surrogates", "match_spelling")
+from streamnet.errors import ModelFileError
+from streamnet.features.base import FieldSlot, InputArrays, ListPrefix, Transformer
+from streamnet.features.statistics import MISSING, NumberStatistics
+from streamnet.samples import Block, Kind
+from streamnet.settings.encoder import EncoderSettings
+
+__all__ = (
+    "CategoryColumns",
+    "NumberedNames",
+    "Vocabulary",
+    "add_spellings",
+    "escape_surrogates",
+    "match_spelling",
+)
 
 HASH_BUCKETS = 256
-MAX_VALUE_LENGTH = 256  # characters of a value that are kept
+MAX_VALUE_LENGTH = 256  # characters; longer values are shortened
 BOOLEAN_SPELLINGS = {
     spelling: (word, word.title(), word.upper())
     for word in ("true", "false")
@@ -22,7 +36,7 @@ _INTEGER = re.compile(r"(0|-?[1-9][0-9]*)(?:\.0)?")
 
 
 def escape_surrogates(value: str) -> str:
-    """``value`` such that it can be written as UTF-8: lone surrogates become escapes."""
+    """Escape lone surrogates, so that ``value`` can be encoded as UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -31,20 +45,18 @@ def escape_surrogates(value: str) -> str:
 
 
 def match_spelling(value: str, known: Container[str | None]) -> str:
-    """``value``, or if it is known in another spelling only, that one.
+    """Return ``value``, or its known spelling if only another one is known.
 
-    Delimited text has truth values as its writer spells them, all else has true and false; whole
-    numbers may have been floats when they were written. What was learned of the one is to be known
-    of the other.
+    Writers spell truth values differently, and may write integers as floats.
 
     Args:
         value: A word as it was read.
-        known: The words that were learned.
+        known: Learned words.
 
     >>> match_spelling("true", {"False", "True"}), match_spelling("true", {"yes"})
     ('True', 'true')
-    >>> match_spelling("7.0", {"7", "8"}), match_spelling("7", {"7.0"}), match_spelling("7.5", {"7"})
-    ('7', '7.0', '7.5')
+    >>> [match_spelling(value, {"7", "8.0"}) for value in ("7.0", "8", "7.5")]
+    ['7', '8.0', '7.5']
     """
     if value in known:
         return value
@@ -52,11 +64,11 @@ def match_spelling(value: str, known: Container[str | None]) -> str:
 
 
 def add_spellings(numbers: MutableMapping[str | None, int], names: Iterable[str]) -> None:
-    """Give words that are spelled otherwise the numbers that `match_spelling` finds for them.
+    """Add the other spellings of words, with the numbers that `match_spelling` finds for them.
 
     Args:
-        numbers: Numbers of words that are known, which stay as they are.
-        names: Those of them whose other spellings are to be known, too.
+        numbers: Numbers of known words, to which spellings are added.
+        names: Known words whose other spellings are added.
 
     >>> numbers = {"True": 0, "7.0": 1}
     >>> add_spellings(numbers, ["True", "7.0"])
@@ -68,95 +80,219 @@ def add_spellings(numbers: MutableMapping[str | None, int], names: Iterable[str]
 
 
 def _spellings(value: str) -> Sequence[str]:
-    """How a truth value or a whole number is spelled; of all other words nothing."""
+    """Spellings of a truth value or an integer; none of other words."""
     if (whole := _INTEGER.fullmatch(value)) is not None:
         return whole[1], f"{whole[1]}.0"
     return BOOLEAN_SPELLINGS.get(value, ())
 
 
 def _shorten_value(value: str) -> str:
-    """``value``, or for a very long one its beginning and a checksum."""
+    """Shorten a very long value to its beginning and a checksum."""
     if len(value) <= MAX_VALUE_LENGTH:
         return value
     return f"{value[: MAX_VALUE_LENGTH - 9]}~{crc32(value.encode()):08x}"
 
 
+class NumberedNames(dict[str | None, int]):
+    """Numbers of distinct names in order of appearance, up to a limit; None has one of its own.
+
+    Args:
+        first: Number of the first name.
+        missing: Number of None.
+        limit: Largest number of names.
+        what: What is named, for messages.
+    """
+
+    def __init__(self, *, first: int, missing: int, limit: int, what: str) -> None:
+        super().__init__()
+        self._first = first
+        self._limit = limit
+        self._what = what
+        self.names: list[str] = []  # append-only
+        self.inherited = 0  # names learned from an earlier stream, known in each spelling
+        self[None] = missing
+
+    @property
+    def free(self) -> int:
+        """How many more names can be added."""
+        return self._limit - len(self.names)
+
+    def add(self, name: str) -> int:
+        """Append a new name and return its number."""
+        self[name] = number = self._first + len(self.names)
+        self.names.append(name)
+        return number
+
+    def find(self, value: str | None) -> int | None:
+        """Number of a value in any spelling, without learning it; None if it is new."""
+        found = self.get(value)
+        if found is None and value is not None:
+            found = self.get(match_spelling(value, self))
+        return found
+
+    def inherit(self) -> None:
+        """Accept all names so far in the spellings of another stream."""
+        self.inherited = len(self.names)
+        add_spellings(self, self.names)
+
+    def restore_state(self, names: Sequence[str], inherited: int = 0) -> None:
+        """Restore learned names.
+
+        Args:
+            names: In order of appearance.
+            inherited: How many of them an earlier stream contributed.
+
+        Raises:
+            ModelFileError: If there are too many names, or one is there twice.
+        """
+        if len(names) > self._limit:
+            raise ModelFileError(f"{self._what}: {len(names)} names exceed the limit")
+        for place, name in enumerate(names):
+            if place == inherited:
+                self.inherit()
+            self._restore(name)
+        if inherited >= len(names):
+            self.inherit()
+        if self.names != list(names):
+            raise ModelFileError(f"{self._what}: the names are not distinct")
+
+    def _restore(self, name: str) -> None:
+        if name not in self:
+            self.add(name)
+
+
 @final
-class Vocabulary(dict[str | None, int]):
-    """Keys of the values of one field, numbered in order of appearance.
+class Vocabulary(NumberedNames):
+    """Keys of the values of one column, numbered in order of appearance.
 
     Looking up a new value with ``vocabulary[value]`` appends it; beyond ``limit`` values, new ones
-    share 256 hashed keys. `key` looks up only, and knows true as True and 7.0 as 7, see
-    `match_spelling`; who learns tells them apart, but for what was inherited. ``None`` is the
-    missing value.
+    share 256 hashed keys. `key` does not append, and identifies true with True and 7.0 with 7, see
+    `match_spelling`; learning tells them apart, except for inherited values. None is the missing
+    value.
+
+    Args:
+        base: Key of the missing value.
+        limit: Largest number of values with keys of their own.
 
     >>> jobs = Vocabulary(base=1 << 40, limit=1000)
     >>> [jobs[job] - (1 << 40) for job in ("cook", None, "smith", "cook")]
     [1, 0, 2, 1]
-    >>> jobs.key("pilot"), jobs.values_seen
+    >>> jobs.key("pilot"), jobs.names
     (-1, ['cook', 'smith'])
     """
 
     def __init__(self, *, base: int, limit: int) -> None:
-        super().__init__()
+        super().__init__(first=base + 1, missing=base, limit=limit, what="categories of a column")
         self._base = base
-        self._limit = limit
-        self.values_seen: list[str] = []
-        self.inherited = 0  # values that an earlier stream brought, known in each spelling
-        self[None] = base
 
     def __missing__(self, value: str) -> int:
         known = self._known(value)
-        if known >= 0:
-            return known
-        self.values_seen.append(name := _shorten_value(escape_surrogates(value)))
-        self[name] = key = self._base + len(self.values_seen)
-        return key
+        return known if known >= 0 else self.add(_shorten_value(escape_surrogates(value)))
 
     def key(self, value: str | None) -> int:
-        """Key of ``value`` without learning it; -1 if it is new and could still be learned."""
-        if value is None:
-            return self._base
+        """Key of ``value`` without learning it; -1 if it is new and could be appended."""
         found = self.get(value)
-        if found is None:
-            found = self.get(match_spelling(value, self))
-        return self._known(value) if found is None else found
+        if found is not None:  # fast path
+            return found
+        found = self.find(value)
+        return self._known(str(value)) if found is None else found
 
     def learn(self, column: Sequence[str | None]) -> Iterable[int]:
-        """Keys of ``column`` in order, new values appended."""
+        """Keys of ``column`` in order, appending new values."""
         return map(self.__getitem__, column)
 
     def look_up(self, column: Sequence[str | None]) -> Iterable[int]:
         """Keys of ``column`` in order, -1 for new values."""
         return map(self.key, column)
 
-    def inherit(self) -> None:
-        """Learn values as those of so far that another stream spells otherwise."""
-        self.inherited = len(self.values_seen)
-        add_spellings(self, self.values_seen)
-
-    def restore_state(self, values: Sequence[str], inherited: int = 0) -> None:
-        """Take over what was learned.
-
-        Args:
-            values: That were seen, in order of appearance.
-            inherited: How many of them an earlier stream brought.
-        """
-        if len(values) > self._limit:
-            raise ModelFileError(f"a field has {len(values)} categories, more than its cap")
-        for value in values[:inherited]:
-            self[value]
-        self.inherit()
-        for value in values[inherited:]:
-            self[value]
-        if self.values_seen != list(values):
-            raise ModelFileError("the categories of a field are not distinct")
+    def _restore(self, name: str) -> None:
+        self[name]
 
     def _known(self, value: str) -> int:
         name = _shorten_value(escape_surrogates(value))
         found = self.get(name)
         if found is not None:
             return found
-        if len(self.values_seen) < self._limit:
+        if len(self.names) < self._limit:
             return -1
         return self._base + self._limit + 1 + crc32(name.encode()) % HASH_BUCKETS
+
+
+@final
+class CategoryColumns(Transformer, kinds=[Kind.CATEGORY]):
+    """Encodes each category as an active row."""
+
+    def __init__(self, settings: EncoderSettings, statistics: NumberStatistics) -> None:
+        super().__init__(settings, statistics)
+        self._vocabularies: list[Vocabulary] = []
+        self._plan: list[tuple[int, int, Vocabulary, int]] = []  # source, key, vocabulary, missing
+
+    @property
+    def vocabularies(self) -> Sequence[Vocabulary]:
+        """Vocabularies by column."""
+        return self._vocabularies
+
+    def append(self, slot: FieldSlot) -> None:
+        """Add a category column."""
+        self._vocabularies.append(Vocabulary(base=slot.base, limit=self.settings.max_categories))
+
+    def plan(self, slots: Sequence[FieldSlot], sources: Mapping[str, int], first_key: int) -> int:
+        """Plan a key column for each column."""
+        own = [slot for slot in slots if slot.field.kind in self.kinds]
+        self._plan = [
+            (
+                sources.get(slot.field.name, -1),
+                first_key + i,
+                self._vocabularies[slot.nth],
+                slot.base + MISSING,
+            )
+            for i, slot in enumerate(own)
+        ]
+        return len(own)
+
+    def transform(self, block: Block, arrays: InputArrays, learn: bool) -> int:
+        """Write the key of each category."""
+        for source, key, vocabulary, missing in self._plan:
+            if source < 0:
+                arrays.keys[:, key] = missing
+                continue
+            values = block.words[source].tolist()
+            found = vocabulary.learn(values) if learn else vocabulary.look_up(values)
+            arrays.keys[:, key] = np.fromiter(found, np.int64, len(values))
+        return len(self._plan)
+
+    def export_state(self) -> dict[str, Any]:
+        """Export the values of all vocabularies."""
+        return {"vocabularies": [ListPrefix.of(one.names) for one in self._vocabularies]}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Restore the values of all vocabularies."""
+        inherited = state["inherited"][1:]  # the first number is that of the labels
+        columns = zip(self._vocabularies, state["vocabularies"], inherited, strict=True)
+        for vocabulary, values, count in columns:
+            vocabulary.restore_state(values, count)
+
+    def describe(self, slot: FieldSlot) -> dict[str, Any]:
+        """Count the distinct values."""
+        return {"categories": len(self._vocabularies[slot.nth].names)}
+
+    def decode_code(self, slot: FieldSlot, code: int) -> str | None:
+        """Return the value of a code that is not hashed."""
+        names = self._vocabularies[slot.nth].names
+        return names[code - 1] if code <= len(names) else None
+
+    def reconstruct(
+        self,
+        slot: FieldSlot,
+        dense: NDArray[Any],
+        active: NDArray[np.floating],
+        codes: NDArray[np.int64],
+    ) -> list[str | None]:
+        """Return the likeliest values; values that share a hashed code cannot be told apart."""
+        names = self._vocabularies[slot.nth].names
+        named = codes <= len(names)
+        if not named.any():
+            return []
+        values = [None, *names]
+        best = codes[named][active[:, named].argmax(axis=1)]
+        return [values[code] for code in best.tolist()]

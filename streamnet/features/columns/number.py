@@ -1,337 +1,504 @@
-"""Number columns: running moments, standardized inputs, and numbers that act as categories.
+"""Number columns: standardized, or scaled by range, quartiles or rank, or not at all.
 
-Moments are Welford's (1962), made robust: outliers are clipped, a changed scale is adopted after
-one window, and from a million values on earlier ones fade.
+Robust and rank scaling read a quantile summary in bounded memory, after Greenwald and Khanna
+(2001) with the fixed size of GKAdaptive (Luo, Wang, Yi and Cormode 2016).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.jit import flush_subnormal, jit
+from streamnet.features.base import FieldSlot, InputArrays, Transformer
+from streamnet.features.statistics import (
+    COUNT,
+    FINITE,
+    FIRST_VALUE,
+    MAX_COUNT,
+    MAX_MAGNITUDE,
+    MEAN,
+    MISSING,
+    ORIGIN,
+    SQUARES,
+    GrowingArray,
+    NumberStatistics,
+    standard_deviation,
+    standardize,
+)
+from streamnet.jit import exact
+from streamnet.samples import NUMERIC, Block, Kind
+from streamnet.settings.encoder import EncoderSettings, Scaling
 
 __all__ = (
-    "COUNT",
-    "FINITE",
-    "MAX_COUNT",
-    "MAX_MAGNITUDE",
-    "MEAN",
-    "MISSING",
-    "MOMENT_COLUMNS",
-    "ORIGIN",
-    "SQUARES",
-    "GrowingArray",
-    "NumberStatistics",
-    "as_float64",
-    "restore_moments",
-    "standard_deviation",
-    "standardize",
-    "update_moments",
+    "MAX_CELLS",
+    "MAX_INPUT",
+    "SUMMARY_COLUMNS",
+    "FieldScalers",
+    "NumberColumns",
+    "count_below",
+    "destandardize",
+    "insert",
+    "reconstruct_numbers",
+    "total_weight",
+    "value_at_rank",
 )
 
 
-# Columns of the moments: count, mean and squared deviations; the origin that values are told from;
-# and the same three of the window, and how many of its values were wild.
-COUNT, MEAN, SQUARES, ORIGIN, RECENT, RECENT_MEAN, RECENT_SQUARES, RECENT_OUTLIERS = range(8)
-MOMENT_COLUMNS = 8
+MAX_CELLS = 128
 
-MAX_MAGNITUDE = 1e100  # beyond it a value counts as this large, so that no square overflows
-MAX_COUNT = 1e6  # values that moments are of at most, as it were
-MIN_TRUSTED_COUNT = 10.0  # values from which on moments are trusted to tell wild values
-OUTLIER_DEVIATIONS = 30.0
-WINDOW = 64.0
-SHRUNKEN_SCALE = 1e-3
+# A summary has shape (MAX_CELLS, SUMMARY_COLUMNS). A cell stands for WEIGHT numbers: the last SAME
+# of them are VALUE itself, the others lie between the previous value and this one. Up to SPAN of
+# those of later cells may lie below it, too.
+VALUE, WEIGHT, SPAN, SAME = range(4)
+SUMMARY_COLUMNS = 4
 
 
-@jit
-def standard_deviation(count: float, mean: float, squares: float) -> float:
-    """Standard deviation, or 0 where there is none to speak of."""
-    if count < 2:
+@exact
+def _find_cell(summary: NDArray[np.float64], used: int, x: float) -> int:
+    """Find the first cell whose value is not below ``x``."""
+    low, high = 0, used
+    while low < high:
+        middle = (low + high) // 2
+        if summary[middle, VALUE] < x:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@exact
+def _merge_cheapest_cell(summary: NDArray[np.float64], used: int) -> int:
+    """Merge the cheapest cell into the next one, but never the minimum; return which it was."""
+    cheapest, least = 1, np.inf
+    for i in range(1, used - 1):
+        cost = summary[i, WEIGHT] + summary[i + 1, WEIGHT] + summary[i + 1, SPAN]
+        if cost < least:
+            cheapest, least = i, cost
+    summary[cheapest + 1, WEIGHT] += summary[cheapest, WEIGHT]
+    for i in range(cheapest, used - 1):
+        for k in range(SUMMARY_COLUMNS):
+            summary[i, k] = summary[i + 1, k]
+    return cheapest
+
+
+@exact
+def total_weight(summary: NDArray[np.float64], used: int) -> float:
+    """Number of values that all cells stand for."""
+    count = 0.0
+    for i in range(used):
+        count += summary[i, WEIGHT]
+    return count
+
+
+@exact
+def _fade(summary: NDArray[np.float64], used: int) -> None:
+    """Halve all weights once they sum to `MAX_COUNT`, so that earlier numbers fade."""
+    if total_weight(summary, used) >= MAX_COUNT:
+        for i in range(used):
+            for k in (WEIGHT, SPAN, SAME):
+                summary[i, k] *= 0.5
+
+
+@exact
+def insert(summary: NDArray[np.float64], used: int, x: float) -> int:
+    """Insert a finite number into a summary of ``used`` cells; return the new number of cells."""
+    _fade(summary, used)
+    place = _find_cell(summary, used, x)
+    if place < used and summary[place, VALUE] == x:
+        summary[place, WEIGHT] += 1.0
+        summary[place, SAME] += 1.0
+        return used
+    if used == MAX_CELLS:
+        place -= _merge_cheapest_cell(summary, used) < place
+        used -= 1
+    for i in range(used, place, -1):
+        for k in range(SUMMARY_COLUMNS):
+            summary[i, k] = summary[i - 1, k]
+    span = 0.0
+    if 0 < place < used:
+        following = place + 1
+        span = summary[following, WEIGHT] - summary[following, SAME] + summary[following, SPAN]
+    summary[place, VALUE] = x
+    summary[place, WEIGHT] = 1.0
+    summary[place, SPAN] = span
+    summary[place, SAME] = 1.0
+    return used + 1
+
+
+@exact
+def count_below(summary: NDArray[np.float64], used: int, x: float) -> float:
+    """Estimate the number of values below ``x``, counting half of those equal to it."""
+    before = end = 0.0
+    for i in range(used):
+        before += summary[i, WEIGHT]
+        middle = before + 0.5 * summary[i, SPAN]
+        start = max(middle - summary[i, SAME], end)
+        if x == summary[i, VALUE]:
+            return float(0.5 * (start + max(middle, start)))
+        if x < summary[i, VALUE]:
+            if i == 0:
+                return 0.0
+            previous = summary[i - 1, VALUE]
+            share = (x - previous) / (summary[i, VALUE] - previous)
+            return float(end + share * (start - end))
+        end = max(middle, start)
+    return before
+
+
+@exact
+def value_at_rank(summary: NDArray[np.float64], used: int, count: float) -> float:
+    """Estimate the value with ``count`` others below it, counting half of those equal to it.
+
+    Of n numbers the quantile q is at q * (n - 1) + 0.5. Values are interpolated.
+    """
+    before = end = 0.0
+    for i in range(used):
+        before += summary[i, WEIGHT]
+        middle = before + 0.5 * summary[i, SPAN]
+        start = max(middle - summary[i, SAME], end)
+        if count < start + 0.5:
+            if i == 0:
+                break
+            share = (count - (end - 0.5)) / (start - end + 1.0)
+            previous = summary[i - 1, VALUE]
+            share = min(max(share, 0.0), 1.0)
+            return float(previous + share * (summary[i, VALUE] - previous))
+        end = max(middle, start)
+        if count <= end - 0.5:
+            return float(summary[i, VALUE])
+    return float(summary[0 if count < 0.5 else used - 1, VALUE]) if used else np.nan
+
+
+STANDARD, MINMAX, ROBUST, RANK, NONE = range(len(Scaling))
+CODES = {scaling: code for code, scaling in enumerate(Scaling)}
+
+# Columns of a plan: those of standardized inputs, with code and state of the scaling at the end.
+SOURCE, DENSE, CODE, STATE = 0, 2, 3, 4
+
+MAX_INPUT = float(np.finfo(np.float32).max)  # largest float32
+NORMAL_IQR = 1.3489795003921634  # interquartile range of standard normal numbers
+
+
+@exact
+def _bounded(x: float, bound: float) -> float:
+    return min(max(x, -bound), bound)
+
+
+@exact
+def _min_max_scale(x: float, extremes: NDArray[np.float64]) -> float:
+    """Position of ``x`` between the extremes, from -1 to 1; 0 if they are equal."""
+    least, greatest = extremes
+    if not greatest > least:
         return 0.0
-    deviation = float(np.sqrt(squares / count))
-    if deviation <= 1e-150 or deviation <= 1e-13 * abs(mean):
-        return 0.0
-    return deviation
+    return float(2.0 * ((x - least) / (greatest - least)) - 1.0)
 
 
-@jit
-def update_moments(moments: NDArray[np.float64], m: int, x: float) -> None:
-    """Take a finite value, from -`MAX_MAGNITUDE` to `MAX_MAGNITUDE`, into row ``m`` of the
-    moments.
+@exact
+def _median_and_unit(summary: NDArray[np.float64], used: int) -> tuple[float, float]:
+    """Median and robust counterpart of the standard deviation.
+
+    If the quartiles are equal, it is the root mean square distance from the median; 0 if that is
+    negligible.
     """
-    count = moments[m, COUNT]
-    delta = x - moments[m, MEAN]
-    if count >= MIN_TRUSTED_COUNT:
-        farthest = OUTLIER_DEVIATIONS * np.sqrt(moments[m, SQUARES] / count)
-        if abs(delta) > farthest:
-            moments[m, RECENT_OUTLIERS] += 1.0
-            if farthest > 0.0:
-                delta = farthest if delta > 0.0 else -farthest
-    if count >= MAX_COUNT:
-        moments[m, MEAN] = flush_subnormal(moments[m, MEAN])
-        moments[m, SQUARES] = flush_subnormal(moments[m, SQUARES] * ((MAX_COUNT - 1.0) / count))
-        count = MAX_COUNT - 1.0
-    count += 1.0
-    moments[m, COUNT] = count
-    moments[m, MEAN] += delta / count
-    moments[m, SQUARES] += delta * delta * (1.0 - 1.0 / count)
-
-    recent = moments[m, RECENT] + 1.0
-    moments[m, RECENT] = recent
-    delta = x - moments[m, RECENT_MEAN]
-    moments[m, RECENT_MEAN] += delta / recent
-    moments[m, RECENT_SQUARES] += delta * delta * (1.0 - 1.0 / recent)
-    if recent == WINDOW:
-        _adopt_new_scale(moments, m)
+    count = total_weight(summary, used)
+    if count < 2.0:
+        return value_at_rank(summary, used, 0.5) if used else 0.0, 0.0
+    median = value_at_rank(summary, used, 0.5 * (count - 1.0) + 0.5)
+    least = 1e-13 * abs(median) + 1e-150
+    upper = value_at_rank(summary, used, 0.75 * (count - 1.0) + 0.5)
+    unit = (upper - value_at_rank(summary, used, 0.25 * (count - 1.0) + 0.5)) / NORMAL_IQR
+    if unit <= least:
+        square = 0.0
+        for i in range(used):
+            distance = summary[i, VALUE] - median
+            square += summary[i, WEIGHT] / count * distance * distance
+        unit = np.sqrt(square)
+    return median, unit if unit > least else 0.0
 
 
-@jit
-def _adopt_new_scale(moments: NDArray[np.float64], m: int) -> None:
-    """Begin another window, and go on with the moments of this one if the scale has changed."""
-    recent = moments[m, RECENT_MEAN], moments[m, RECENT_SQUARES]
-    spread = standard_deviation(WINDOW, recent[0], recent[1])
-    usual = np.sqrt(moments[m, SQUARES] / moments[m, COUNT])
-    if 2.0 * moments[m, RECENT_OUTLIERS] > WINDOW or 0.0 < spread < SHRUNKEN_SCALE * usual:
-        moments[m, COUNT] = WINDOW
-        moments[m, MEAN] = recent[0]
-        moments[m, SQUARES] = recent[1]
-    for column in range(RECENT, MOMENT_COLUMNS):
-        moments[m, column] = 0.0
+@exact
+def _rank_scale(x: float, summary: NDArray[np.float64], used: int) -> float:
+    count = total_weight(summary, used)
+    return 2.0 * (count_below(summary, used, x) / count) - 1.0 if count > 0.0 else 0.0
 
 
-def restore_moments(moments: NDArray[np.float64], rows: int, what: str) -> NDArray[np.float64]:
-    """Moments as a state keeps them; one of an earlier release ends before the window's columns.
-
-    Raises:
-        ModelFileError: If they are not those of ``rows`` numbers.
-    """
-    given = np.array(moments, np.float64)
-    if given.shape == (rows, RECENT):
-        given = np.hstack((given, np.zeros((rows, MOMENT_COLUMNS - RECENT))))
-    if given.shape != (rows, MOMENT_COLUMNS):
-        raise ModelFileError(f"the moments of {what} do not fit")
-    return given
-
-
-@final
-class GrowingArray:
-    """Rows of an array, with room behind them that doubles when it is used up.
-
-    An array made anew for each row takes time by their square: 20,000 columns took minutes.
-
-    Args:
-        shape: of a row.
-        dtype: of its numbers.
-
-    >>> pairs = GrowingArray((2,), np.float64)
-    >>> pairs.append([1.0, 2.0])
-    >>> pairs.rows.tolist(), len(pairs)
-    ([[1.0, 2.0]], 1)
-    """
-
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self._room = np.zeros((0, *shape), dtype)
-        # All rows, shape=(n, ...), to be read and written; after `append` they may be a copy.
-        self.rows: NDArray[Any] = self._room
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # A copied or pickled view is no view any more: what is written to rows must be in the room.
-        self._room = self.rows = state["rows"]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def append(self, row: Any) -> None:
-        """Add a row."""
-        used = len(self)
-        if used == len(self._room):
-            room = np.zeros((max(2 * used, 1), *self._room.shape[1:]), self._room.dtype)
-            room[:used] = self._room
-            self._room = room
-        self.rows = self._room[: used + 1]
-        self.rows[used] = row
-
-
-MISSING = 0  # code of a missing value in every field; codes of values start at 1
-
-# Columns of a plan of measures: which column of a block goes where.
-SOURCE, MEASURE, DENSE, KEY, BASE = range(5)
-
-# Columns of a table: how many distinct values, whether one is a fraction, the first of them.
-DISTINCT, FRACTION, FIRST_VALUE = range(3)
-
-MAX_FRACTIONS = 12  # fractions are categories up to so many values,
-MIN_REPETITIONS = 2  # once each of them came so often on average
-MAX_INTEGER = 2.0**31  # larger whole numbers count as fractions
-MIN_DISTINCT = 3  # a column of two values says the same as its standardized number
-FINITE = np.finfo(np.float64).max
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def as_float64(values: NDArray[Any]) -> NDArray[np.float64]:
-    """``values`` as the one array type the kernels are compiled for, copied only if need be."""
-    if values.flags.carray and values.dtype == np.float64:
-        return values
-    return np.array(values, np.float64, order="C")
-
-
-@jit
-def _category_code(
-    x: float, bits: int, count: float, tables: NDArray[np.int64], m: int, limit: int, learn: bool
-) -> int:
-    """Number (from 1) of the value ``x`` with these bits in the table of measure ``m``, or 0.
-
-    A table row holds how many distinct values there are (-1: no longer a category), whether one was
-    a fraction, the bits of the values in order of appearance, and an open-addressing index of them.
-    ``count`` samples had a value.
-    """
-    first = FIRST_VALUE + limit
-    mask = np.uint64(tables.shape[1] - first - 1)
-    place = (np.uint64(bits) * GOLDEN) >> np.uint64(40)
-    while True:
-        slot = first + np.int64(place & mask)
-        number = int(tables[m, slot])
-        if number == 0 or tables[m, FIRST_VALUE + number - 1] == bits:
-            break
-        place += np.uint64(1)
-    if number == 0 and learn:
-        if tables[m, DISTINCT] == limit:
-            tables[m, DISTINCT] = -1
-            return 0
-        number = int(tables[m, DISTINCT]) + 1
-        tables[m, DISTINCT] = number
-        tables[m, FIRST_VALUE + number - 1] = bits
-        tables[m, slot] = number
-        tables[m, FRACTION] |= not abs(x) < MAX_INTEGER or np.floor(x) != x
-    few = tables[m, DISTINCT]
-    if tables[m, FRACTION] and few > MAX_FRACTIONS:
-        tables[m, DISTINCT] = -1 if learn else few
-        return 0
-    if few < MIN_DISTINCT or (tables[m, FRACTION] and count < MIN_REPETITIONS * few):
-        return 0
-    return number
-
-
-@jit
-def standardize(
+@exact
+def _scale(
     values: NDArray[np.float64],
     plan: NDArray[np.int64],
-    moments: NDArray[np.float64],
-    tables: NDArray[np.int64],
-    limit: int,
+    extremes: NDArray[np.float64],
+    summaries: NDArray[np.float64],
+    used: NDArray[np.int64],
     clip: float,
     learn: bool,
     dense: NDArray[np.floating],
-    keys: NDArray[np.int64],
-    splined: NDArray[np.int32],
-) -> int:
-    """Write the standardized numbers to ``dense`` and their rows' keys to ``keys``, -1 for none.
-
-    Returns how many keys were written. The numbers of the dense inputs that had more than two
-    values so far are added to ``splined``, in place of the first -1. With ``learn`` the moments and
-    tables take in each sample before it is standardized; without, nothing changes but these three.
-    """
-    written = 0
-    bits = values.view(np.int64)
+) -> None:
+    """Write the scaled numbers of some fields to ``dense``, 0 for missing ones."""
     for i in range(values.shape[0]):
-        curves = 0
-        while curves < splined.shape[1] and splined[i, curves] >= 0:
-            curves += 1
         for c in range(plan.shape[0]):
-            m = plan[c, MEASURE]
             x = values[i, plan[c, SOURCE]] if plan[c, SOURCE] >= 0 else np.nan
+            state = plan[c, STATE]
             z = 0.0
-            key = -1
-            if not abs(x) <= FINITE:
-                key = int(plan[c, BASE])
-            else:
-                if tables[m, DISTINCT] >= 0:
-                    same = bits[i, plan[c, SOURCE]] if x != 0.0 else 0  # and not that of -0
-                    count = moments[m, COUNT] + (1.0 if learn else 0.0)
-                    number = _category_code(x, same, count, tables, m, limit, learn)
-                    if number > 0:
-                        key = int(plan[c, BASE]) + number
-                if tables[m, DISTINCT] < 0 or tables[m, DISTINCT] >= MIN_DISTINCT:
-                    splined[i, curves] = plan[c, DENSE]
-                    curves += 1
-                if learn and np.isnan(moments[m, ORIGIN]):
-                    moments[m, ORIGIN] = x
-                x = min(max(x - moments[m, ORIGIN], -MAX_MAGNITUDE), MAX_MAGNITUDE)
-                if learn:
-                    update_moments(moments, m, x)
-                mean = moments[m, MEAN]
-                deviation = standard_deviation(moments[m, COUNT], mean, moments[m, SQUARES])
-                if deviation > 0.0:
-                    z = min(max((x - mean) / deviation, -clip), clip)
+            if abs(x) <= FINITE and plan[c, CODE] == NONE:
+                z = _bounded(x, MAX_INPUT)
+            elif abs(x) <= FINITE:
+                x = _bounded(x, MAX_MAGNITUDE)
+                if plan[c, CODE] == MINMAX:
+                    if learn:
+                        extremes[state, 0] = min(extremes[state, 0], x)
+                        extremes[state, 1] = max(extremes[state, 1], x)
+                    z = _min_max_scale(x, extremes[state])
+                else:
+                    if learn:
+                        used[state] = insert(summaries[state], used[state], x)
+                    if plan[c, CODE] == RANK:
+                        z = _rank_scale(x, summaries[state], used[state])
+                    else:
+                        median, unit = _median_and_unit(summaries[state], used[state])
+                        z = (x - median) / unit if unit > 0.0 else 0.0
+                z = _bounded(z, clip)
             dense[i, plan[c, DENSE]] = z
-            if plan[c, KEY] >= 0:
-                keys[i, plan[c, KEY]] = key
-                written += key >= 0
-    return written
+
+
+@exact
+def _values_at(
+    ranks: NDArray[np.float64], summary: NDArray[np.float64], used: int
+) -> NDArray[np.float64]:
+    """Invert `_rank_scale`."""
+    count = total_weight(summary, used)
+    found = np.empty(len(ranks))
+    for i in range(len(ranks)):
+        found[i] = value_at_rank(summary, used, 0.5 * (ranks[i] + 1.0) * count)
+    return found
 
 
 @final
-class NumberStatistics:
-    """Running moments of every standardized input, and the values of those that are categories.
+class FieldScalers:
+    """Scales the fields whose scaling is not "standard".
 
-    >>> measures = NumberStatistics(category_limit=64)
-    >>> measures.append(category=True, origin=0.0)
-    >>> len(measures)
-    1
+    Args:
+        scaling: Default scaling of number fields.
+        scalings: Scaling of single fields, by name.
+
+    >>> scales = FieldScalers(scaling="minmax", scalings={})
+    >>> scales.append("height", statistic=0)
+    >>> plan = scales.plan(np.array([[0, 0, 0, 0, 0]]))
+    >>> dense = np.empty((3, 1))
+    >>> scales.apply(np.array([[1.6], [2.0], [1.7]]), plan, clip=8.0, learn=True, dense=dense)
+    >>> dense[:, 0].round(6).tolist()
+    [0.0, 1.0, -0.5]
     """
 
-    def __init__(self, *, category_limit: int) -> None:
-        self.limit = category_limit
-        index = 1 << (2 * category_limit).bit_length()
-        self._moments = GrowingArray((MOMENT_COLUMNS,), np.float64)
-        self._tables = GrowingArray((FIRST_VALUE + category_limit + index,), np.int64)
+    def __init__(self, *, scaling: str, scalings: Mapping[str, str]) -> None:
+        self._scaling = Scaling(scaling)
+        self._scalings = {name: Scaling(value) for name, value in scalings.items()}
+        self._placed: dict[
+            int, tuple[int, int]
+        ] = {}  # by row of statistics: code and state of the scaling
+        self._extremes = GrowingArray((2,), np.float64)  # by min-max scaled field
+        self._summaries = GrowingArray(
+            (MAX_CELLS, SUMMARY_COLUMNS), np.float64
+        )  # by robust or rank scaled field
+        self._used = GrowingArray((), np.int64)  # number of cells of each summary
 
-    def __len__(self) -> int:
-        return len(self._moments)
+    def append(self, name: str, *, statistic: int) -> None:
+        """Add a number field."""
+        code = CODES[self._scalings.get(name, self._scaling)]
+        if code == STANDARD:
+            return
+        state = -1
+        if code == MINMAX:
+            state = len(self._extremes)
+            self._extremes.append((np.inf, -np.inf))
+        elif code in (ROBUST, RANK):
+            state = len(self._summaries)
+            self._summaries.append(0.0)
+            self._used.append(0)
+        self._placed[statistic] = code, state
 
-    @property
-    def moments(self) -> NDArray[np.float64]:
-        """Of each measure, shape=(measures, 8), see `features.moments`."""
-        return self._moments.rows
+    def plan(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Select the rows of a plan that are scaled here, shape=(fields, 5)."""
+        rows = [
+            (source, statistic, dense, *self._placed[statistic])
+            for source, statistic, dense, *_ in numbers.tolist()
+            if statistic in self._placed
+        ]
+        return np.array(rows, np.int64).reshape(-1, 5)
 
-    @property
-    def tables(self) -> NDArray[np.int64]:
-        """Distinct values of each measure, shape=(measures, ...), see `_category_code`."""
-        return self._tables.rows
-
-    def append(self, *, category: bool, origin: float) -> None:
-        """Add a measure; an ``origin`` of NaN is replaced by the first value."""
-        self._tables.append(0)
-        self.tables[-1, DISTINCT] = 0 if category and self.limit >= MIN_DISTINCT else -1
-        self._moments.append(0.0)
-        self.moments[-1, ORIGIN] = origin
-
-    def restore_state(
+    def apply(
         self,
-        moments: NDArray[np.float64],
-        distinct_count: NDArray[np.int64],
-        distinct: NDArray[np.float64],
+        values: NDArray[np.float64],
+        plan: NDArray[np.int64],
+        *,
+        clip: float,
+        learn: bool,
+        dense: NDArray[np.floating],
     ) -> None:
-        """Take over moments and distinct values of as many measures, as a snapshot keeps them."""
-        moments = restore_moments(moments, len(self), "the encoder")
-        counts, distinct = np.array(distinct_count, np.int64), np.array(distinct, np.float64)
-        if counts.shape != (len(self),):
-            raise ModelFileError("the encoder's counts do not fit its fields")
-        used = counts.clip(0)
-        fits = distinct.shape == (used.sum(),) and used.max(initial=0) <= self.limit
-        if not fits or not np.isfinite(distinct).all():
-            raise ModelFileError("the encoder's distinct values do not fit their counts")
-        self.moments[:] = moments
-        tables, ends = self.tables, used.cumsum()
-        for m, (start, end) in enumerate(zip(ends - used, ends, strict=True)):
-            tables[m] = 0
-            for x in distinct[start:end]:
-                bits = int(x.view(np.int64))
-                _category_code(float(x), bits, 0.0, tables, m, self.limit, True)
-            if tables[m, DISTINCT] != used[m]:
-                raise ModelFileError("the encoder's distinct values are not distinct")
-            tables[m, DISTINCT] = counts[m]
+        """Write the numbers of the planned fields to ``dense``, with ``learn`` learning each first.
+
+        Missing numbers are 0. Unscaled numbers are clipped only to the range of float32.
+        """
+        states = self._extremes.rows, self._summaries.rows, self._used.rows
+        _scale(values, plan, *states, clip, learn, dense)
+
+    def inverse(self, statistic: int, scaled: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Invert the scaling; None if the field is standardized."""
+        code, state = self._placed.get(statistic, (STANDARD, -1))
+        if code == STANDARD:
+            return None
+        if code == NONE:
+            return scaled
+        if code == MINMAX:
+            least, greatest = self._extremes.rows[state]
+            found: NDArray[np.float64] = least + 0.5 * (scaled + 1.0) * (greatest - least)
+            return found
+        summary, used = self._summaries.rows[state], int(self._used.rows[state])
+        if code == RANK:
+            return _values_at(scaled, summary, used)
+        median, unit = _median_and_unit(summary, used)
+        return median + scaled * unit
+
+    def export_state(self) -> dict[str, Any]:
+        """Export copies of all arrays; nothing if no field is scaled here."""
+        if not self._placed:
+            return {}
+        summaries, cells = self._summaries.rows, self._used.rows
+        used = [summary[:count].copy() for summary, count in zip(summaries, cells, strict=True)]
+        return {
+            "extremes": self._extremes.rows.copy(),
+            "summary_cells": cells.copy(),
+            "summaries": np.concatenate((np.empty((0, SUMMARY_COLUMNS)), *used)),
+        }
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Restore an exported state of as many fields."""
+        if not self._placed:
+            return
+        extremes = np.array(state["extremes"], np.float64)
+        used, cells = np.array(state["summary_cells"], np.int64), np.array(state["summaries"])
+        if extremes.shape != self._extremes.rows.shape or used.shape != (len(self._used),):
+            raise ModelFileError("the encoder's scales do not fit its fields")
+        ends = used.cumsum()
+        fits = used.size == 0 or (used.min() >= 0 and used.max() <= MAX_CELLS)
+        if not fits or cells.shape != (used.sum(), SUMMARY_COLUMNS) or not np.isfinite(cells).all():
+            raise ModelFileError("the encoder's quantiles do not fit their cells")
+        for summary, start, end in zip(self._summaries.rows, ends - used, ends, strict=True):
+            if (np.diff(cells[start:end, VALUE]) <= 0.0).any():
+                raise ModelFileError("the encoder's quantiles are not in ascending order")
+            summary[: end - start] = cells[start:end]
+        self._extremes.rows[:] = extremes
+        self._used.rows[:] = used
+
+
+@final
+class NumberColumns(Transformer, kinds=[Kind.NUMBER]):
+    """Scales numbers; those of few distinct values and missing ones also activate a row.
+
+    One kernel standardizes all columns of ``Block.numbers``, those of times included.
+    """
+
+    dense_inputs = 1
+    standardized = 1
+    overrides = "scalings"
+
+    def __init__(self, settings: EncoderSettings, statistics: NumberStatistics) -> None:
+        super().__init__(settings, statistics)
+        self._clip = float(settings.clip)
+        self._scalers = FieldScalers(scaling=settings.scaling, scalings=settings.scalings or {})
+        self._plan = np.empty((0, 5), np.int64)
+        self._scaled = self._plan
+
+    def append(self, slot: FieldSlot) -> None:
+        """Add a number column."""
+        self.statistics.append(category=True, origin=0.0)
+        self._scalers.append(slot.field.name, statistic=slot.statistic)
+
+    def plan(self, slots: Sequence[FieldSlot], sources: Mapping[str, int], first_key: int) -> int:
+        """Plan all columns of ``Block.numbers``; each has a key column."""
+        numeric = [slot for slot in slots if slot.field.kind in NUMERIC]
+        rows = [
+            (sources.get(slot.field.name, -1), slot.statistic, slot.dense, first_key + i, slot.base)
+            for i, slot in enumerate(numeric)
+        ]
+        self._plan = np.array(rows, np.int64).reshape(-1, 5)
+        self._scaled = self._scalers.plan(self._plan)
+        return len(rows)
+
+    def transform(self, block: Block, arrays: InputArrays, learn: bool) -> int:
+        """Write standardized and scaled numbers, and keys of categories and missing values."""
+        values = arrays.numbers
+        known = self.statistics
+        active = standardize(
+            values,
+            self._plan,
+            known.moments,
+            known.tables,
+            known.limit,
+            self._clip,
+            learn,
+            arrays.dense,
+            arrays.keys,
+            arrays.splined,
+        )
+        if len(self._scaled):
+            self._scalers.apply(
+                values, self._scaled, clip=self._clip, learn=learn, dense=arrays.dense
+            )
+        return active
+
+    def export_state(self) -> dict[str, Any]:
+        """Export the state of scalings other than the standard one."""
+        return self._scalers.export_state()
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Restore the state of scalings other than the standard one."""
+        self._scalers.restore_state(state)
+
+    def decode_dense(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[np.float64]:
+        """Numbers in units of the column; NaN if none was ever learned."""
+        scaled = dense[:, 0].astype(np.float64)
+        if self.statistics.moments[slot.statistic, COUNT] == 0.0:
+            return np.full(len(scaled), np.nan)
+        inverse = self._scalers.inverse(slot.statistic, scaled)
+        return destandardize(self.statistics, slot, scaled) if inverse is None else inverse
+
+    def decode_code(self, slot: FieldSlot, code: int) -> float:
+        """Return the distinct value of a code."""
+        bits = self.statistics.tables[slot.statistic, FIRST_VALUE + code - 1]
+        return float(bits.view(np.float64))
+
+    def reconstruct(
+        self,
+        slot: FieldSlot,
+        dense: NDArray[Any],
+        active: NDArray[np.floating],
+        codes: NDArray[np.int64],
+    ) -> list[float | None]:
+        """Numbers in units of the column; None for those that are more likely missing."""
+        return reconstruct_numbers(self.decode_dense(slot, dense), active, codes)
+
+
+def destandardize(
+    statistics: NumberStatistics, slot: FieldSlot, scaled: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Invert the standardization of a column; NaN if no value was ever learned."""
+    moments = statistics.moments[slot.statistic]
+    count, mean, squares = moments[[COUNT, MEAN, SQUARES]].tolist()
+    if count == 0:
+        return np.full(len(scaled), np.nan)
+    deviation = standard_deviation(count, mean, squares)
+    numbers: NDArray[np.float64] = moments.item(ORIGIN) + mean + scaled * deviation
+    return numbers
+
+
+def reconstruct_numbers(
+    numbers: NDArray[np.float64], active: NDArray[np.floating], codes: NDArray[np.int64]
+) -> list[float | None]:
+    """Replace numbers that are more likely missing than not, or unknown, by None."""
+    missing = np.any(active[:, codes == MISSING] > 0.0, axis=1) | np.isnan(numbers)
+    pairs = zip(numbers.tolist(), missing.tolist(), strict=True)
+    return [None if gone else x for x, gone in pairs]

@@ -1,9 +1,9 @@
-"""Targets: class labels numbered in order of appearance, and numbers standardized online."""
+"""Targets: numbered class labels, online standardized numbers, and lagged targets as inputs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.columns.category import add_spellings, escape_surrogates, match_spelling
-from streamnet.features.columns.number import (
+from streamnet.features.base import FIELD_BITS, LAG_BASE, LagEntries
+from streamnet.features.columns.category import NumberedNames, escape_surrogates
+from streamnet.features.statistics import (
     COUNT,
     FINITE,
     MAX_MAGNITUDE,
@@ -35,21 +36,24 @@ __all__ = (
     "EncodedLabels",
     "LabelEncoder",
     "ScaledTargets",
+    "TargetLags",
     "TargetScaler",
     "TargetUnits",
 )
 
 
 PLAIN, LOG = range(2)  # rows of the moments
-MAX_DEVIATIONS = 10.0  # standard deviations: no power of an answer lies farther from the mean
+MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which inverted logarithms are clipped
 
 
 class ScaledTargets(NamedTuple):
-    """Targets of consecutive samples in standard units, and the units to answer in."""
+    """Targets of consecutive samples in standard units, and the units of predictions."""
 
     goal: NDArray[np.float64]  # shape=(n,), with moments that include the sample; NaN if missing
     center: NDArray[np.float64]  # shape=(n,), mean before the sample
-    spread: NDArray[np.float64]  # shape=(n,), standard deviation before the sample, see _unit
+    spread: NDArray[
+        np.float64
+    ]  # shape=(n,), standard deviation before the sample, see _scale_or_guess
     log_goal: NDArray[np.float64]  # this and the next two: the same of the target's logarithm
     log_center: NDArray[np.float64]
     log_spread: NDArray[np.float64]
@@ -59,7 +63,7 @@ NO_TARGETS = ScaledTargets(*(np.empty(0, np.float64) for _ in ScaledTargets._fie
 
 
 class TargetUnits(NamedTuple):
-    """The units of targets and of their logarithms: arrays of shape=(n,), or one of each for all.
+    """Units of targets and of their logarithms: arrays of shape=(n,), or one number for all.
 
     >>> units = TargetUnits(4.0, 2.0, 1.0, 0.5)
     >>> outputs = np.array([[1.0, -1.0], [1.0, -1.0]])
@@ -75,23 +79,24 @@ class TargetUnits(NamedTuple):
     def numbers(
         self, outputs: NDArray[np.floating], logarithmic: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """What networks say, in the target's own units.
+        """Convert outputs of networks to the target's own units.
 
         Args:
             outputs: shape=(candidates, n), in standard units.
-            logarithmic: shape=(candidates,), or empty for none: whose outputs are logarithms.
+            logarithmic: shape=(candidates,), whether outputs are logarithms; empty for none.
 
         Returns:
-            shape=(candidates, n); powers within 10 standard deviations of the target's mean.
+            shape=(candidates, n); inverted logarithms are clipped to 10 standard deviations from the
+            mean of the target.
         """
-        # What stands for a candidate that gave no answer may be anything.
+        # Outputs of unavailable candidates may be anything.
         with np.errstate(over="ignore", invalid="ignore"):
-            said = outputs.astype(np.float64)
-            numbers: NDArray[np.float64] = self.center + self.spread * said
+            scaled = outputs.astype(np.float64)
+            numbers: NDArray[np.float64] = self.center + self.spread * scaled
             for k in np.flatnonzero(logarithmic).tolist():
-                powers = np.empty(said.shape[1])
+                powers = np.empty(scaled.shape[1])
                 _signed_expm1(
-                    np.ascontiguousarray(self.log_center + self.log_spread * said[k]), powers
+                    np.ascontiguousarray(self.log_center + self.log_spread * scaled[k]), powers
                 )
                 reach = MAX_DEVIATIONS * self.spread
                 numbers[k] = np.clip(powers, self.center - reach, self.center + reach)
@@ -99,29 +104,29 @@ class TargetUnits(NamedTuple):
 
 
 RAW_UNITS = TargetUnits(0.0, 1.0, 0.0, 1.0)
-"""Where networks learn targets as they are."""
+"""Units of targets that are not scaled."""
 
 
 @exact_kernel
 def _signed_log1p(y: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     """``sign(y) log(1 + |y|)``."""
-    # One by one, by the same code for each: a vector's last few might be rounded otherwise.
+    # One by one with the same code: the end of a vector might be rounded differently.
     for i in range(y.size):
         out[i] = math.copysign(math.log1p(abs(y[i])), y[i])
 
 
 @exact_kernel
 def _signed_expm1(x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """What `_signed_log1p` makes ``x`` of."""
+    """Inverse of `_signed_log1p`."""
     for i in range(x.size):
         out[i] = math.copysign(math.expm1(abs(x[i])), x[i])
 
 
 @jit
 def _scale_or_guess(deviation: float, mean: float) -> float:
-    """Their standard deviation, or where targets do not differ a guess at it.
+    """The standard deviation, or a guess at it if targets are constant.
 
-    1 would be any number of times too much where targets are as small as 1e-6.
+    1 would be far too large for targets as small as 1e-6.
     """
     if deviation > 0.0:
         return deviation
@@ -138,7 +143,7 @@ def _scale(
     center: NDArray[np.float64],
     spread: NDArray[np.float64],
 ) -> None:
-    """Fill in goal, center and spread, taking each target into row ``m`` of moments in order."""
+    """Write goal, center and spread, updating row ``m`` of the moments with each target in order."""
     deviation = standard_deviation(moments[m, COUNT], moments[m, MEAN], moments[m, SQUARES])
     for i in range(target.shape[0]):
         center[i] = moments[m, MEAN]
@@ -156,9 +161,11 @@ def _scale(
 
 @final
 class TargetScaler:
-    """Running moments of a target; raw, goals and answers are in the target's own units.
+    """Standardizes a target, and its logarithm ``sign(y) log(1 + |y|)``, by running moments.
 
-    And the same of its logarithm, ``sign(y) log(1 + |y|)``.
+    Args:
+        clip: Bound of standardized targets.
+        raw: Whether goals and predictions are in the target's own units instead.
 
     >>> scaler = TargetScaler(clip=8.0)
     >>> scaled = scaler.update(np.array([10.0, 14.0, 12.0]))
@@ -178,7 +185,7 @@ class TargetScaler:
 
     @property
     def units(self) -> TargetUnits:
-        """In which the next sample is answered."""
+        """Units of the prediction of the next sample."""
         return RAW_UNITS if self._raw else TargetUnits(*self._scale_of(PLAIN), *self._scale_of(LOG))
 
     def _scale_of(self, m: int) -> tuple[float, float]:
@@ -187,7 +194,7 @@ class TargetScaler:
         return mean, float(_scale_or_guess(deviation, mean))
 
     def update(self, target: NDArray[Any]) -> ScaledTargets:
-        """Scale the targets of a block and learn from them, in order."""
+        """Learn from the targets of a block and scale them, in order."""
         scaled = ScaledTargets(*(np.empty(len(target)) for _ in ScaledTargets._fields))
         y = as_float64(target)
         _scale(y, self.moments, PLAIN, self._clip, *scaled[:3])
@@ -195,7 +202,7 @@ class TargetScaler:
         return scaled._replace(goal=_clip_raw(y)) if self._raw else scaled
 
     def apply(self, target: NDArray[Any]) -> ScaledTargets:
-        """Scale targets by those so far; nothing is learned."""
+        """Scale targets without learning."""
         y = as_float64(target)
         scaled = ScaledTargets(*self._applied(y, PLAIN), *self._applied(_log_targets(y), LOG))
         return scaled._replace(goal=_clip_raw(y)) if self._raw else scaled
@@ -208,11 +215,7 @@ class TargetScaler:
         return goal, np.full(len(y), center), np.full(len(y), spread)
 
     def restore_state(self, moments: NDArray[np.float64]) -> None:
-        """Take over moments as a snapshot keeps them."""
-        if np.shape(moments) == (SQUARES + 1,):  # of an earlier release
-            moments = np.array([[*moments, 0.0]])
-        if np.ndim(moments) == 2 and len(moments) == 1:  # likewise: without logarithms
-            moments = np.append(moments, np.zeros_like(moments), axis=0)
+        """Restore exported moments."""
         self.moments = restore_moments(moments, 2, "the target")
 
 
@@ -223,13 +226,13 @@ def _log_targets(y: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _clip_raw(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Targets as they are, as goals."""
+    """Raw targets as goals."""
     goal: NDArray[np.float64] = y.clip(-MAX_MAGNITUDE, MAX_MAGNITUDE)
     goal[~np.isfinite(y)] = np.nan
     return goal
 
 
-TOO_MANY_CLASSES = "too-many-classes"  # why a record is rejected; of it only the label is kept
+TOO_MANY_CLASSES = "too-many-classes"  # reason of rejected records, of which only the label is kept
 RAW_LENGTH = 4096
 
 
@@ -239,12 +242,15 @@ class EncodedLabels(Struct, frozen=True, eq=False, gc=False):
 
     label: NDArray[np.int32]  # shape=(n,), -1 without a target; not to be changed
     known: NDArray[np.int32]  # shape=(n,), classes known before the sample; not to be changed
-    refused: tuple[int, ...]  # samples whose label was one too many
+    refused: tuple[int, ...]  # samples whose label exceeds the limit
 
 
 @final
 class LabelEncoder:
-    """The classes of a stream.
+    """Numbers the classes of a stream in order of appearance.
+
+    Args:
+        max_classes: Largest number of classes; samples of later ones are rejected.
 
     >>> labels = LabelEncoder(max_classes=1000)
     >>> numbered = labels.number(np.array(["ham", "spam", "ham", None], object))
@@ -254,38 +260,48 @@ class LabelEncoder:
 
     def __init__(self, *, max_classes: int) -> None:
         self._max_classes = max_classes
-        self._numbers: dict[str | None, int] = {None: -1}
-        self.names: list[str] = []  # append-only
-        self.inherited = 0  # names that an earlier stream brought, known in each spelling
+        self._numbers = NumberedNames(
+            first=0, missing=-1, limit=max_classes, what="class labels of the model"
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Labels by class number; append-only."""
+        return self._numbers.names
+
+    @property
+    def inherited(self) -> int:
+        """Labels learned from an earlier stream, known in each spelling."""
+        return self._numbers.inherited
 
     def number(self, target: NDArray[Any]) -> EncodedLabels:
         """Number the labels of a block in order, learning new ones."""
         n, numbers = len(target), self._numbers
         try:
-            if n == 1:  # the short way for one sample at a time
+            if n == 1:  # fast path for single samples
                 label = constant_column(1, numbers[target.item()], np.int32)
             else:
                 label = np.fromiter(map(numbers.__getitem__, target.tolist()), np.int32, n)
         except KeyError:
             return self._number_new(target)
-        return EncodedLabels(label, constant_column(n, len(self.names), np.int32), ())
+        return EncodedLabels(label, constant_column(n, len(numbers.names), np.int32), ())
 
     def look_up(self, target: NDArray[Any]) -> NDArray[np.int32]:
-        """Numbers of labels without learning any: -1 for new ones, as without a target."""
+        """Numbers of labels without learning: -1 for new ones, as without a target."""
         return np.array([self._known(label) for label in target.tolist()], np.int32)
 
     def fitting(self, target: NDArray[Any]) -> int:
-        """How many of the first samples have a label for which there is a place."""
+        """Number of samples before the first one that would be rejected."""
         refused = self.refused(target)
         return refused[0] if refused else len(target)
 
     def refused(self, target: NDArray[Any]) -> list[int]:
-        """The samples that `number` would refuse; nothing is learned."""
-        room = self._max_classes - len(self.names)
-        if len(target) <= room:
+        """Samples that `number` would reject; nothing is learned."""
+        free = self._numbers.free
+        if len(target) <= free:
             return []
         labels = target.tolist()
-        if len(set(labels) - self._numbers.keys()) <= room:
+        if len(set(labels) - self._numbers.keys()) <= free:
             return []
         new: set[str] = set()
         refused = []
@@ -295,22 +311,22 @@ class LabelEncoder:
             name = escape_surrogates(label)
             if name in self._numbers or name in new:
                 continue
-            if len(new) < room:
+            if len(new) < free:
                 new.add(name)
             else:
                 refused.append(i)
         return refused
 
     def drop_refused(self, numbered: EncodedLabels, block: Block) -> tuple[EncodedLabels, Block]:
-        """A block that was numbered, of which those that were refused are rejected records now."""
+        """Move the rejected samples of a numbered block to its rejected records."""
         kept = np.delete(np.arange(len(block)), numbered.refused)
-        letters = (*block.rejected, *(self.refusal(block, i) for i in numbered.refused))
-        rejected = sorted(letters, key=lambda letter: letter.offset)
+        records = (*block.rejected, *(self.refusal(block, i) for i in numbered.refused))
+        rejected = sorted(records, key=lambda record: record.offset)
         rest = EncodedLabels(numbered.label[kept], numbered.known[kept], ())
         return rest, replace(block.take(kept), rejected=tuple(rejected))
 
     def refusal(self, block: Block, i: int) -> DeadLetter:
-        """The rejected record of a block's sample whose label is one too many."""
+        """Build the rejected record of a sample whose label exceeds the limit."""
         label = block.target[i]  # type: ignore[index]  # it has one
         offset, _, line = block.marks[i].tolist()
         rule = f"is new, but all {self._max_classes} classes (max_classes) are taken"
@@ -324,33 +340,23 @@ class LabelEncoder:
         )
 
     def inherit(self) -> None:
-        """Learn labels as those of so far that another stream spells otherwise."""
-        self.inherited = len(self.names)
-        add_spellings(self._numbers, self.names)
+        """Accept all labels so far in the spellings of another stream."""
+        self._numbers.inherit()
 
     def restore_state(self, names: Sequence[str], inherited: int = 0) -> None:
-        """Take over the classes.
+        """Restore labels, of which the first ``inherited`` came from an earlier stream.
 
-        Args:
-            names: In order of appearance.
-            inherited: How many of them an earlier stream brought.
+        Raises:
+            ModelFileError: If there are too many labels, or one is there twice.
         """
-        if len(names) > self._max_classes:
-            raise ModelFileError(f"the model has {len(names)} classes, more than its cap")
-        for name in names[:inherited]:
-            self._learn(name)
-        self.inherit()
-        for name in names[inherited:]:
-            self._learn(name)
-        if self.names != list(names):
-            raise ModelFileError("the model's class labels are not distinct")
+        self._numbers.restore_state(names, inherited)
 
     def _number_new(self, target: NDArray[Any]) -> EncodedLabels:
         label = np.empty(len(target), np.int32)
         known = np.empty(len(target), np.int32)
         refused = []
         for i, name in enumerate(target.tolist()):
-            known[i] = len(self.names)
+            known[i] = len(self._numbers.names)
             number = self._numbers.get(name)
             if number is None:
                 number = self._learn(name)
@@ -362,17 +368,111 @@ class LabelEncoder:
     def _known(self, label: str | None) -> int:
         found = self._numbers.get(label)
         if found is None:
-            found = self._numbers.get(
-                match_spelling(escape_surrogates(label or ""), self._numbers), -1
-            )
-        return found
+            found = self._numbers.find(escape_surrogates(label or ""))
+        return -1 if found is None else found
 
     def _learn(self, label: str) -> int:
         name = escape_surrogates(label)
         if name in self._numbers:
             return self._numbers[name]
-        if len(self.names) == self._max_classes:
-            return -1
-        self._numbers[name] = len(self.names)
-        self.names.append(name)
-        return self._numbers[name]
+        return self._numbers.add(name) if self._numbers.free else -1
+
+
+@jit
+def _shift_classes(
+    label: NDArray[np.int32],
+    last: NDArray[np.float64],
+    missing: NDArray[np.int64],
+    keys: NDArray[np.int64],
+) -> None:
+    lags = last.size
+    for i in range(keys.shape[0]):
+        for k in range(lags):
+            keys[i, k] = missing[k] + (0 if np.isnan(last[k]) else 1 + np.int64(last[k]))
+        if i < label.size and label[i] >= 0:
+            for k in range(lags - 1, 0, -1):
+                last[k] = last[k - 1]
+            last[0] = label[i]
+
+
+@jit
+def _shift_numbers(
+    target: NDArray[np.float64],
+    center: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    clip: float,
+    last: NDArray[np.float64],
+    missing: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> None:
+    lags = last.size
+    for i in range(keys.shape[0]):
+        for k in range(lags):
+            keys[i, k] = missing[k]
+            if not np.isnan(last[k]):
+                keys[i, k] += 1
+                values[i, k] = min(max((last[k] - center[i]) / spread[i], -clip), clip)
+        if i < target.size and np.isfinite(target[i]):
+            for k in range(lags - 1, 0, -1):
+                last[k] = last[k - 1]
+            last[0] = target[i]
+
+
+@final
+class TargetLags:
+    """Encodes the last targets before each sample; a sample without one changes nothing.
+
+    Args:
+        lags: How many targets.
+        clip: Bound of a number in standard units.
+
+    >>> lags = TargetLags(lags=2, clip=8.0)
+    >>> lagged = lags.classes(np.array([3, 1, -1], np.int32))
+    >>> (lagged.keys - lagged.missing).tolist(), lags.last.tolist()
+    ([[0, 0], [4, 0], [2, 4]], [1.0, 3.0])
+    """
+
+    def __init__(self, *, lags: int, clip: float) -> None:
+        self.last = np.full(lags, np.nan)  # class numbers or numbers, the latest first
+        self._missing = LAG_BASE + (np.arange(lags, dtype=np.int64) << FIELD_BITS)
+        self._clip = clip
+
+    def __len__(self) -> int:
+        return len(self.last)
+
+    def classes(self, label: NDArray[np.int32]) -> LagEntries:
+        """Encode lags of samples with these classes (-1: none), learning them."""
+        lagged = self._empty(len(label))
+        _shift_classes(label, self.last, self._missing, lagged.keys)
+        return lagged
+
+    def numbers(
+        self, target: NDArray[np.float64], center: NDArray[np.float64], spread: NDArray[np.float64]
+    ) -> LagEntries:
+        """Encode lags of samples with these targets, learning them, in the units before each."""
+        lagged = self._empty(len(target))
+        _shift_numbers(target, center, spread, self._clip, self.last, self._missing, *lagged[:2])
+        return lagged
+
+    def build_next(self, n: int, scale: tuple[float, float] | None) -> LagEntries:
+        """Encode lags of n candidates for the next sample; ``scale`` is None for classes."""
+        lagged = self._empty(n)
+        if scale is None:
+            _shift_classes(np.empty(0, np.int32), self.last, self._missing, lagged.keys)
+        else:
+            center, spread = (np.full(n, number) for number in scale)
+            none = np.empty(0)
+            _shift_numbers(none, center, spread, self._clip, self.last, self._missing, *lagged[:2])
+        return lagged
+
+    def restore_state(self, last: Iterable[Any]) -> None:
+        """Restore the exported last targets."""
+        last = np.array(last, np.float64)
+        if last.shape != self.last.shape or np.isinf(last).any():
+            raise ModelFileError(f"the encoder's last targets are not {len(self)} numbers")
+        self.last = last
+
+    def _empty(self, n: int) -> LagEntries:
+        lags = len(self.last)
+        return LagEntries(np.empty((n, lags), np.int64), np.ones((n, lags)), self._missing)

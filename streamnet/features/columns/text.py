@@ -17,12 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.features.base import (
+    FieldSlot,
+    InputArrays,
+    ListPrefix,
+    Prepared,
+    WeightedTransformer,
+)
 from streamnet.features.columns.category import MAX_VALUE_LENGTH, Vocabulary, escape_surrogates
-from streamnet.settings.encoder import AUTO, TextMode
+from streamnet.features.statistics import NumberStatistics, standardize
+from streamnet.samples import Block, Kind
+from streamnet.settings.encoder import AUTO, EncoderSettings, TextMode
 
 __all__ = (
     "HashedText",
     "TextColumn",
+    "TextColumns",
     "TextHasher",
     "choose_text_mode",
     "tokenize",
@@ -32,9 +42,9 @@ __all__ = (
 
 # A run of digits, one character of a script without spaces, a word, or a sign.
 TOKEN = re.compile(r"\d+|[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
-CACHE_SIZE = 1 << 16  # words whose hash is remembered
-WORD_LENGTH = 32  # characters of a word that count
-DIGITS_LENGTH = 9  # longer runs of digits are all alike
+CACHE_SIZE = 1 << 16  # words with cached hashes
+WORD_LENGTH = 32  # characters of a word that are hashed
+DIGITS_LENGTH = 9  # longer runs of digits are not distinguished
 MIX = 0x9E3779B1
 
 # Tried on SMS spam: lengths from 1 to 4 and weights from 0 to 1, for several learning rates.
@@ -46,7 +56,7 @@ NGRAM_BASE = 1 << 32  # codes of n-grams, beyond those of words and pairs
 
 
 def tokenize(text: str) -> list[str]:
-    """Words, numbers and signs of a text, in small letters.
+    """Split a text into lower-case words, numbers and punctuation.
 
     >>> tokenize("Call 555-1234!")
     ['call', '555', '-', '1234', '!']
@@ -60,22 +70,22 @@ class HashedText(NamedTuple):
     codes: list[int]  # distinct, from 1, words first; 0 stands for a missing text
     words: int  # how many of the codes are words; the others are pairs
     weight: float  # value of each word; that of a pair is `PAIR_WEIGHT` times as much
-    measures: tuple[float, float]  # logarithm of the length, share of digits; NaN if missing
-    truncated: int  # codes beyond the cap, left out
+    statistics: tuple[float, float]  # log of the length, fraction of digits; NaN if missing
+    truncated: int  # codes left out, beyond the limit
 
 
 @final
 class TextHasher:
-    """Turns texts into hashed words and pairs of neighbours; pure, it learns nothing.
+    """Hashes texts into words and pairs of neighbors; it learns nothing.
 
-    Case doesn't count, and of a long run of digits only the length: years and codes come again,
-    numbers of telephones and orders hardly do. Half of the buckets are for words, half for pairs,
-    since the many pairs would else drown the words.
+    Case is ignored, and of long numbers only the length counts: years and codes recur, telephone
+    and order numbers hardly do. Half of the buckets are for words, half for pairs, which otherwise
+    would outnumber the words.
 
     Args:
-        buckets: codes of words and pairs.
-        max_words: distinct words and pairs of a text.
-        digits: up to how many digits a number is a word of its own.
+        buckets: Number of codes of words and pairs.
+        max_words: Largest number of distinct words and pairs of a text.
+        digits: Digits up to which a number is a word of its own.
 
     >>> hasher = TextHasher(buckets=4096, max_words=256)
     >>> text = hasher.hashed("Free entry, call 08452810075")
@@ -92,7 +102,7 @@ class TextHasher:
         self._hashes: dict[str, int] = {}
 
     def hashed(self, text: str | None) -> HashedText:
-        """The distinct words and pairs of a text, at most ``max_words`` of them."""
+        """Hash the distinct words and pairs of a text, at most ``max_words`` of them."""
         if text is None:
             return HashedText([0], 1, 1.0, (nan, nan), 0)
         tokens = tokenize(text)
@@ -115,9 +125,9 @@ class TextHasher:
         )
 
     def ngrams(self, text: str) -> HashedText:
-        """The distinct runs of three characters of a text, at most ``max_words`` of them.
+        """Hash the distinct n-grams of three characters of a text, at most ``max_words`` of them.
 
-        Case doesn't count. Characters are code points; a blank stands before and after the text.
+        Case is ignored. Characters are code points; a blank is added before and after the text.
 
         >>> [len(TextHasher(buckets=64, max_words=256).ngrams(t).codes) for t in ("Käse", "")]
         [4, 0]
@@ -131,18 +141,18 @@ class TextHasher:
         return self.coded(text, list(codes))
 
     def coded(self, text: str, codes: list[int], *, whole: bool = False) -> HashedText:
-        """A text that stands for the given codes, of equal weight; for one that is ``whole`` 1."""
+        """Build a text with these codes, of equal weight; of weight 1 if it is a ``whole`` value."""
         kept = codes[: self._max_words]
         weight = 1.0 if whole else TEXT_NORM / sqrt(max(len(kept), 1))
-        measures = log1p(len(text)), sum(map(str.isdigit, text)) / max(len(text), 1)
-        return HashedText(kept, len(kept), weight, measures, len(codes) - len(kept))
+        statistics = log1p(len(text)), sum(map(str.isdigit, text)) / max(len(text), 1)
+        return HashedText(kept, len(kept), weight, statistics, len(codes) - len(kept))
 
     def _hash(self, token: str) -> int:
         name = token[:WORD_LENGTH]
         if len(token) > self._digits and token.isdigit():
             name = f"<digits {min(len(token), DIGITS_LENGTH)}>"
         number = crc32(name.encode(errors="surrogatepass"))
-        if len(token) > WORD_LENGTH:  # a text without blanks may be one word of a megabyte
+        if len(token) > WORD_LENGTH:  # a text without blanks may be a word of a megabyte
             return number
         if len(self._hashes) == CACHE_SIZE:
             self._hashes.clear()
@@ -167,25 +177,23 @@ def write_text_keys(
     weights[:] = np.where(column < words, weight, PAIR_WEIGHT * weight)
 
 
-AUTO_TEXTS = 100  # texts by which the rule decides
-MIN_REPETITIONS = (
-    2.0  # times that a text came on average, from which on it is a value of a dictionary
-)
-MAX_NGRAM_WORDS = 2  # words of the median text up to which its characters tell more than they do
-MAX_NEW_TOKENS = 0.01  # share of new tokens up to which the known ones are all there are
-VOCABULARY_BASE = 1 << 33  # codes of a vocabulary, beyond all that are hashed
+AUTO_TEXTS = 100  # number of texts by which the rule decides
+MIN_REPETITIONS = 2.0  # average occurrences of a text from which on texts are a dictionary
+MAX_NGRAM_WORDS = 2  # words of the median text up to which n-grams tell more than words
+MAX_NEW_TOKENS = 0.01  # fraction of new tokens up to which the vocabulary is considered complete
+VOCABULARY_BASE = 1 << 33  # codes of a vocabulary, beyond all hashed ones
 
 
 def choose_text_mode(texts: Sequence[str]) -> TextMode:
-    """The mode that suits a column by its first texts.
+    """Choose the mode of a column by its first texts.
 
-    A dictionary where each text came twice or more on average. Else n-grams where the median text
-    has at most two words between blanks: names and codes, of which parts tell more than the whole.
-    Else tokens where of those in the second half of the texts at most one in a hundred is new:
-    lists of the same few words. Words and pairs for all else, which is free text.
+    A dictionary if texts occur at least twice on average. Otherwise n-grams if the median text has
+    at most two words: names and codes, whose parts tell more than the whole. Otherwise tokens if at
+    most one percent of those in the second half of the texts are new: lists of the same few words.
+    Otherwise words and pairs, for free text.
 
-    >>> str(choose_text_mode(["on", "off", "on", "on"])), str(choose_text_mode(["AX-1", "AX-2", "B-17"]))
-    ('dictionary', 'ngrams')
+    >>> [str(choose_text_mode(t)) for t in (["on", "off", "on", "on"], ["AX-1", "AX-2", "B-17"])]
+    ['dictionary', 'ngrams']
     """
     if len(texts) >= MIN_REPETITIONS * len(set(texts)):
         return TextMode.DICTIONARY
@@ -200,18 +208,17 @@ def choose_text_mode(texts: Sequence[str]) -> TextMode:
 
 @final
 class TextColumn:
-    """Turns the texts of one column into codes; of its modes only vocabularies learn.
+    """Turns the texts of one column into codes; only modes with a vocabulary learn.
 
     Args:
-        mode: a `TextMode`, or "auto": words until 100 texts came, by which `choose_text_mode` then decides
-            once and for all.
-        hasher: of words and n-grams, shared by all columns.
-        limit: texts or tokens of a vocabulary; later ones share 256 hashed codes.
+        mode: A `TextMode`, or "auto": words until `choose_text_mode` decides by the first 100.
+        hasher: Hasher shared by all columns.
+        limit: Texts or tokens of a vocabulary; later ones share 256 hashed codes.
 
     >>> column = TextColumn(mode="tokens", hasher=TextHasher(buckets=64, max_words=8), limit=100)
     >>> [len(text.codes) for text in column.hashed(["red, green", "green, blue", None], learn=True)]
     [3, 3, 1]
-    >>> column.vocabulary.values_seen
+    >>> column.vocabulary.names
     ['red', ',', 'green', 'blue']
     """
 
@@ -220,25 +227,25 @@ class TextColumn:
         self._mode = TextMode.WORDS if self._auto else TextMode(mode)
         self._hasher = hasher
         self.vocabulary = Vocabulary(base=VOCABULARY_BASE, limit=limit)
-        self._first: list[str] = []  # the texts that the rule will look at
+        self._first: list[str] = []  # texts by which the rule will decide
 
     @property
     def mode(self) -> TextMode:
-        """How texts become inputs now."""
+        """The current mode."""
         return self._mode
 
     def hashed(self, texts: Sequence[str | None], *, learn: bool) -> list[HashedText]:
-        """The codes of texts, in order; without ``learn`` what is new has none."""
+        """Encode texts in order; without ``learn`` new ones have no codes."""
         return [self._hashed(text, learn) for text in texts]
 
-    def look(self, texts: Sequence[str | None]) -> None:
-        """Let the rule look at texts, without learning any of them."""
+    def collect(self, texts: Sequence[str | None]) -> None:
+        """Collect texts for the choice of the mode, without learning them."""
         for text in texts:
             if self._auto and text is not None:
                 self._consider(text)
 
     def settle(self) -> None:
-        """Decide by the texts that the rule has looked at, if there are any."""
+        """Choose the mode by the collected texts, if there are any."""
         if self._first:
             self._decide()
 
@@ -268,13 +275,147 @@ class TextColumn:
         self._first = []
 
     def export_state(self) -> dict[str, Any]:
-        """All that was learned, as values that JSON can hold but for the vocabulary."""
+        """Export the mode and what it will be chosen by; the vocabulary is exported apart."""
         return {"mode": str(self._mode), "auto": self._auto, "first": list(self._first)}
 
     def restore_state(self, state: Mapping[str, Any], values: Sequence[str]) -> None:
-        """Take over what `export_state` gave, and the values of the vocabulary."""
+        """Restore an exported state and the values of the vocabulary."""
         self._mode, self._auto = TextMode(state["mode"]), bool(state["auto"])
         self._first = list(state["first"])
         if len(self._first) >= AUTO_TEXTS or not all(isinstance(text, str) for text in self._first):
             raise ModelFileError("the encoder's first texts of a column are damaged")
         self.vocabulary.restore_state(values)
+
+
+Texts = list[list[HashedText]]  # by column and sample
+
+
+@final
+class TextColumns(WeightedTransformer[Texts], kinds=[Kind.TEXT]):
+    """Encodes texts as weighted rows, and their length and fraction of digits as numbers."""
+
+    dense_inputs = 2
+    standardized = 2
+    overrides = "texts"
+    joins_values = True
+
+    def __init__(self, settings: EncoderSettings, statistics: NumberStatistics) -> None:
+        super().__init__(settings, statistics)
+        self._overrides: Mapping[str, str] = settings.texts or {}
+        self._hasher = TextHasher(
+            buckets=settings.text_buckets, max_words=settings.max_words, digits=settings.text_digits
+        )
+        self._columns: list[TextColumn] = []
+        self._planned: list[tuple[int, TextColumn, int]] = []  # source, column, first key
+        self._plan = np.empty((0, 5), np.int64)
+
+    def append(self, slot: FieldSlot) -> None:
+        """Add a text column."""
+        for _ in range(self.standardized):
+            self.statistics.append(category=False, origin=0.0)
+        mode = self._overrides.get(slot.field.name, self.settings.text)
+        limit = self.settings.max_categories
+        self._columns.append(TextColumn(mode=mode, hasher=self._hasher, limit=limit))
+
+    def plan(self, slots: Sequence[FieldSlot], sources: Mapping[str, int], first_key: int) -> int:
+        """Plan the columns; their keys lie beyond all others."""
+        own = [slot for slot in slots if slot.field.kind in self.kinds]
+        self._planned = [
+            (sources.get(slot.field.name, -1), self._columns[slot.nth], slot.base) for slot in own
+        ]
+        rows = [
+            (2 * slot.nth + i, slot.statistic + i, slot.dense + i, -1, slot.base)
+            for slot in own
+            for i in range(2)
+        ]
+        self._plan = np.array(rows, np.int64).reshape(-1, 5)
+        return 0
+
+    def prepare(self, block: Block, *, learn: bool) -> Prepared[Texts]:
+        """Encode all texts of a block as codes."""
+        texts = [
+            column.hashed(block.words[source].tolist(), learn=learn)
+            if source >= 0
+            else [self._hasher.hashed(None)] * len(block)
+            for source, column, _ in self._planned
+        ]
+        truncated = sum(text.truncated for text in chain(*texts)) if learn else 0
+        return Prepared(texts, sum(map(_count_keys, texts)), truncated)
+
+    def write(
+        self,
+        data: Texts,
+        arrays: InputArrays,
+        keys: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        *,
+        learn: bool,
+    ) -> None:
+        """Write standardized statistics of the texts, and their keys with weights."""
+        rows = [
+            tuple(chain(*(text.statistics for text in sample)))
+            for sample in zip(*data, strict=True)
+        ]
+        values = np.array(rows, np.float64).reshape(len(rows), len(self._plan))
+        known = self.statistics
+        standardize(
+            values,
+            self._plan,
+            known.moments,
+            known.tables,
+            known.limit,
+            float(self.settings.clip),
+            learn,
+            arrays.dense,
+            arrays.keys,
+            arrays.splined,
+        )
+        first = 0
+        for (_, _, base), texts in zip(self._planned, data, strict=True):
+            own = slice(first, first := first + _count_keys(texts))
+            write_text_keys(texts, base, keys[:, own], weights[:, own])
+
+    def collect(self, block: Block) -> None:
+        """Collect texts for the choice of modes, without learning them."""
+        for source, column, _ in self._planned:
+            if source >= 0:
+                column.collect(block.words[source].tolist())
+
+    def settle(self) -> None:
+        """Choose modes by the collected texts."""
+        for column in self._columns:
+            column.settle()
+
+    def export_state(self) -> dict[str, Any]:
+        """Export modes and vocabularies, if any column may have one."""
+        if not (self._columns and self._is_stateful()):
+            return {}
+        return {
+            "texts": [column.export_state() for column in self._columns],
+            "text_vocabularies": [ListPrefix.of(one.vocabulary.names) for one in self._columns],
+        }
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Restore modes and vocabularies."""
+        if self._columns and self._is_stateful():
+            saved = zip(self._columns, state["texts"], state["text_vocabularies"], strict=True)
+            for column, known, values in saved:
+                column.restore_state(known, values)
+
+    def describe(self, slot: FieldSlot) -> dict[str, Any]:
+        """Name the mode."""
+        return {"texts": str(self._columns[slot.nth].mode)}
+
+    def decode_code(self, slot: FieldSlot, code: int) -> str | None:
+        """Return the value of a code of a vocabulary."""
+        names = self._columns[slot.nth].vocabulary.names
+        code -= VOCABULARY_BASE
+        return names[code - 1] if 0 < code <= len(names) else None
+
+    def _is_stateful(self) -> bool:
+        return self.settings.text != TextMode.WORDS or bool(self._overrides)
+
+
+def _count_keys(texts: list[HashedText]) -> int:
+    """Number of key columns for the texts of a column."""
+    return max((len(text.codes) for text in texts), default=0)

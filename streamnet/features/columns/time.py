@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.errors import ModelFileError
+from streamnet.features.base import FieldSlot, InputArrays, Transformer
+from streamnet.features.columns.number import destandardize, reconstruct_numbers
+from streamnet.features.statistics import NumberStatistics
 from streamnet.jit import jit
+from streamnet.samples import TIMES, Block
+from streamnet.settings.encoder import EncoderSettings
 
-__all__ = ("CALENDAR_DENSE", "CALENDAR_KEYS", "encode_calendar")
+__all__ = ("CALENDAR_DENSE", "CALENDAR_KEYS", "TimeColumns", "encode_calendar")
 
-CALENDAR_DENSE = 6  # sine and cosine of the place in the day, the week and the year
+CALENDAR_DENSE = 6  # sine and cosine of the time of day, the day of the week and the time of year
 CALENDAR_KEYS = 3  # hour, weekday, month
 
 # Columns of a plan of time fields: which column of a block goes where.
@@ -19,14 +28,14 @@ SOURCE, CLOCK, DENSE, KEY, BASE = range(5)
 HOUR, WEEKDAY, MONTH = 1, 32, 64
 
 DAY = 86_400.0
-MAX_SECONDS = 1e12  # seconds, some 30,000 years; beyond it a date means nothing
+MAX_SECONDS = 1e12  # seconds, some 30,000 years; later times are clipped
 FIRST_MARCH = 719_468  # days from 0000-03-01 to 1970-01-01
 ERA = 146_097  # days in 400 years
 
 
 @jit
 def _march_day(day: int) -> int:
-    """Days since the last 1 March, so that a leap day comes last; ``day`` counts from 1970."""
+    """Days since the last 1 March, so that a leap day is the last; ``day`` counts from 1970."""
     of_era = (day + FIRST_MARCH) % ERA
     year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
     return of_era - (365 * year + year // 4 - year // 100)
@@ -49,8 +58,8 @@ def encode_calendar(
 ) -> None:
     """Write each time's sines and cosines to ``dense`` and its rows' keys to ``keys``.
 
-    Times are seconds since 1970 in UTC. ``clocks`` says which fields ever had a time of day; the
-    others have neither an hour nor a place in the day. A missing time has zeros and no keys.
+    Times are seconds since 1970 in UTC. ``clocks`` marks fields that ever had a time of day; others
+    have neither an hour nor inputs for it. A missing time has zeros and no keys.
     """
     turn = 2.0 * np.pi
     for i in range(values.shape[0]):
@@ -81,3 +90,67 @@ def encode_calendar(
             dense[i, first + 5] = np.cos(turn * (march_day + in_day) / 366.0)
             keys[i, key + 1] = base + WEEKDAY + weekday
             keys[i, key + 2] = base + MONTH + _month(march_day)
+
+
+@final
+class TimeColumns(Transformer, kinds=sorted(TIMES)):
+    """Encodes times as standardized numbers, cyclic inputs, and rows of hour, weekday and month."""
+
+    dense_inputs = 1 + CALENDAR_DENSE
+    standardized = 1
+
+    def __init__(self, settings: EncoderSettings, statistics: NumberStatistics) -> None:
+        super().__init__(settings, statistics)
+        self._clocks = np.zeros(0, np.int64)  # by column: 1 once it had a time of day
+        self._plan = np.empty((0, 5), np.int64)
+
+    def append(self, slot: FieldSlot) -> None:
+        """Add a time column."""
+        self.statistics.append(category=False, origin=np.nan)
+        self._clocks = np.append(self._clocks, 0)
+
+    def plan(self, slots: Sequence[FieldSlot], sources: Mapping[str, int], first_key: int) -> int:
+        """Plan three key columns for each column."""
+        own = [slot for slot in slots if slot.field.kind in self.kinds]
+        rows = [
+            (
+                sources.get(slot.field.name, -1),
+                slot.nth,
+                slot.dense + 1,
+                first_key + i * CALENDAR_KEYS,
+                slot.base,
+            )
+            for i, slot in enumerate(own)
+        ]
+        self._plan = np.array(rows, np.int64).reshape(-1, 5)
+        return CALENDAR_KEYS * len(rows)
+
+    def transform(self, block: Block, arrays: InputArrays, learn: bool) -> int:
+        """Write cyclic inputs and calendar keys; `NumberColumns` writes the standardized times."""
+        encode_calendar(arrays.numbers, self._plan, self._clocks, learn, arrays.dense, arrays.keys)
+        return len(block)
+
+    def export_state(self) -> dict[str, Any]:
+        """Export which columns ever had a time of day."""
+        return {"clocks": self._clocks.copy()}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Restore which columns ever had a time of day."""
+        clocks = np.array(state["clocks"], np.int64)
+        if clocks.shape != self._clocks.shape:
+            raise ModelFileError("the encoder's clocks do not fit its time fields")
+        self._clocks = clocks
+
+    def decode_dense(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[np.float64]:
+        """Times in seconds; NaN if none was ever learned."""
+        return destandardize(self.statistics, slot, dense[:, 0].astype(np.float64))
+
+    def reconstruct(
+        self,
+        slot: FieldSlot,
+        dense: NDArray[Any],
+        active: NDArray[np.floating],
+        codes: NDArray[np.int64],
+    ) -> list[float | None]:
+        """Times in seconds; None for those that are more likely missing."""
+        return reconstruct_numbers(self.decode_dense(slot, dense), active, codes)

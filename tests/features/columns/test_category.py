@@ -22,7 +22,7 @@ def test_values_are_numbered_in_order_of_appearance(values: list[str | None]) ->
             numbers.setdefault(escape_surrogates(value), len(numbers) + 1)
         expected.append(100 if value is None else 100 + numbers[escape_surrogates(value)])
     assert list(vocabulary.learn(values)) == expected
-    assert vocabulary.values_seen == list(numbers)
+    assert vocabulary.names == list(numbers)
 
 
 def test_values_beyond_the_limit_share_256_keys_for_good() -> None:
@@ -33,14 +33,14 @@ def test_values_beyond_the_limit_share_256_keys_for_good() -> None:
     assert first[3:] == [4 + crc32(value.encode()) % 256 for value in values[3:]]
     assert list(vocabulary.learn(values)) == first == list(vocabulary.look_up(values))
     assert len(vocabulary) == 4
-    assert len(vocabulary.values_seen) == 3
+    assert len(vocabulary.names) == 3
 
 
 def test_looking_up_learns_nothing() -> None:
     vocabulary = Vocabulary(base=0, limit=2)
     list(vocabulary.learn(["a"]))
     assert list(vocabulary.look_up(["b", None, "a", ""])) == [-1, 0, 1, -1]
-    assert (len(vocabulary), vocabulary.values_seen) == (2, ["a"])
+    assert (len(vocabulary), vocabulary.names) == (2, ["a"])
 
 
 def test_truth_values_are_known_in_each_spelling_unless_both_were_seen() -> None:
@@ -70,23 +70,23 @@ def test_values_of_an_earlier_stream_are_learned_in_each_spelling() -> None:
         *(1, 1, 2, 4, 5, 6),
     ]
     restored = Vocabulary(base=0, limit=9)
-    restored.restore_state(vocabulary.values_seen, vocabulary.inherited)
+    restored.restore_state(vocabulary.names, vocabulary.inherited)
     assert restored == vocabulary
-    assert restored.values_seen == ["True", "7", "8", "8.0", "false", "False"]
+    assert restored.names == ["True", "7", "8", "8.0", "false", "False"]
 
 
 def test_very_long_values_are_kept_short_but_told_apart() -> None:
     vocabulary = Vocabulary(base=0, limit=10)
     values = ["x" * 1_000_000 + "a", "x" * 1_000_000 + "b", "x" * 256]
     assert list(vocabulary.learn([*values, *values])) == [1, 2, 3, 1, 2, 3]
-    assert [len(value) for value in vocabulary.values_seen] == [256, 256, 256]
+    assert [len(value) for value in vocabulary.names] == [256, 256, 256]
     assert list(vocabulary.look_up(values)) == [1, 2, 3]
 
 
 def test_half_a_surrogate_pair_is_kept_in_a_form_that_can_be_written() -> None:
     vocabulary = Vocabulary(base=0, limit=10)
     assert list(vocabulary.learn(["a\ud800", "a\ud800", "b"])) == [1, 1, 2]
-    assert vocabulary.values_seen == ["a\\ud800", "b"]
+    assert vocabulary.names == ["a\\ud800", "b"]
 
 
 def test_a_restored_vocabulary_gives_the_same_keys() -> None:
@@ -94,7 +94,7 @@ def test_a_restored_vocabulary_gives_the_same_keys() -> None:
     values = ["b", None, "a", "c", "d"]
     keys = list(vocabulary.learn(values))
     restored = Vocabulary(base=7, limit=2)
-    restored.restore_state(vocabulary.values_seen)
+    restored.restore_state(vocabulary.names)
     assert list(restored.look_up(values)) == keys
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamnet.features.columns.number import GrowingArray, NumberStatistics
-from streamnet.features.scaling import FieldScalers
+from streamnet.features.columns.number import FieldScalers
+from streamnet.features.statistics import GrowingArray, NumberStatistics
 
 
 def test_rows_are_kept_in_order() -> None:
@@ -52,7 +52,7 @@ def _scales(
 ) -> tuple[Callable[[int], None], Callable[[], list[NDArray[np.generic]]]]:
     scales = FieldScalers(scaling=scaling, scalings={})
     return (
-        lambda i: scales.append(str(i), measure=i),
+        lambda i: scales.append(str(i), statistic=i),
         lambda: [getattr(scales, name).rows for name in names],
     )
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.columns.number import FIRST_VALUE, NumberStatistics, as_float64, standardize
+from streamnet.features.statistics import FIRST_VALUE, NumberStatistics, as_float64, standardize
 from tests.features.naive import standard
 
 ANY_NUMBER = st.floats(allow_nan=True, allow_infinity=True)
@@ -26,6 +26,10 @@ def standardized(
     splined = np.full((len(values), 1), -1, np.int32)
     standardize(column, ONE_COLUMN, *arrays, 8.0, learn, dense, keys, splined)
     return dense[:, 0].tolist(), keys[:, 0].tolist()
+
+
+def state(moments: NDArray, counts: NDArray, distinct: NDArray) -> dict[str, NDArray]:
+    return {"moments": moments, "distinct_count": counts, "distinct": distinct}
 
 
 def one_measure(*, limit: int = 64, category: bool = True) -> NumberStatistics:
@@ -128,7 +132,7 @@ def test_measures_go_on_after_being_restored() -> None:
     standardized(half, values[:4])
     restored = one_measure()
     distinct = half.tables[0, FIRST_VALUE : FIRST_VALUE + 3].view(np.float64)
-    restored.restore_state(half.moments, half.tables[:, 0], distinct)
+    restored.restore_state(state(half.moments, half.tables[:, 0], distinct))
     dense, keys = standardized(restored, values[4:])
     assert (dense, keys) == (expected[0][4:], expected[1][4:])
 
@@ -141,13 +145,13 @@ def test_distinct_values_that_do_not_fit_are_refused(
 ) -> None:
     measures = one_measure(limit=3)
     with pytest.raises(ModelFileError, match="distinct values"):
-        measures.restore_state(measures.moments, np.array(counts), np.array(distinct))
+        measures.restore_state(state(measures.moments, np.array(counts), np.array(distinct)))
 
 
 def test_moments_of_other_measures_are_refused() -> None:
     measures = one_measure()
     with pytest.raises(ModelFileError, match="moments"):
-        measures.restore_state(np.zeros((2, 4)), np.zeros(2, np.int64), np.zeros(0, np.int64))
+        measures.restore_state(state(np.zeros((2, 8)), np.zeros(2, np.int64), np.zeros(0)))
 
 
 @pytest.mark.parametrize("make", ["read-only", "columns first", "integers", "every other"])
@@ -169,7 +173,7 @@ def test_any_array_becomes_one_the_kernels_know(make: str) -> None:
 
 def test_no_measures_at_all_have_a_state_too() -> None:
     measures = NumberStatistics(category_limit=64)
-    measures.restore_state(np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.int64))
+    measures.restore_state(state(np.empty((0, 8)), np.empty(0, np.int64), np.empty(0)))
     assert len(measures) == 0
 
 

@@ -83,14 +83,6 @@ def test_what_is_said_of_logarithms_is_turned_back_within_ten_deviations() -> No
     )
 
 
-def test_moments_of_before_there_were_logarithms_are_gone_on_with() -> None:
-    scaler, older = TargetScaler(clip=8.0), TargetScaler(clip=8.0)
-    scaler.update(np.array([3.0, 5.0, 4.0]))
-    older.restore_state(scaler.moments[:1])
-    assert older.scale == scaler.scale
-    assert older.units[2:] == (0.0, 1.0)
-
-
 def test_the_result_does_not_depend_on_how_the_stream_is_cut() -> None:
     target = np.array([3.25, math.nan, 1e300, -7.125, 0.1, 0.2, -1e-300, 12.0])
     whole = TargetScaler(clip=8.0).update(target)

@@ -34,7 +34,7 @@ def test_codes_are_distinct_within_the_buckets_and_words_come_first(
     assert len(set(hashed.codes)) == len(hashed.codes) <= max_words
     assert all(1 <= code <= buckets // 2 for code in hashed.codes[: hashed.words])
     assert all(buckets // 2 < code <= buckets for code in hashed.codes[hashed.words :])
-    assert all(math.isfinite(measure) for measure in hashed.measures)
+    assert all(math.isfinite(measure) for measure in hashed.statistics)
 
 
 @given(ANY_TEXT)
@@ -120,9 +120,9 @@ def test_what_goes_beyond_the_cap_is_counted() -> None:
 
 
 def test_measures_are_the_logarithm_of_the_length_and_the_share_of_digits() -> None:
-    assert hasher().hashed("ab 12 3x").measures == (math.log1p(8), 3 / 8)
-    assert hasher().hashed("").measures == (0.0, 0.0)
-    assert all(math.isnan(measure) for measure in hasher().hashed(None).measures)
+    assert hasher().hashed("ab 12 3x").statistics == (math.log1p(8), 3 / 8)
+    assert hasher().hashed("").statistics == (0.0, 0.0)
+    assert all(math.isnan(measure) for measure in hasher().hashed(None).statistics)
 
 
 def test_the_memory_of_words_is_bounded() -> None:

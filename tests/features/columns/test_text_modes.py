@@ -71,7 +71,9 @@ def test_modes_measure_texts_alike_and_share_no_codes(mode: TextMode) -> None:
     text = "2 Eggs, 1 Käse"
     words = column("words").hashed([text, None], learn=True)
     other = column(mode).hashed([text, None], learn=True)
-    assert [hashed.measures for hashed in other[:1]] == [hashed.measures for hashed in words[:1]]
+    assert [hashed.statistics for hashed in other[:1]] == [
+        hashed.statistics for hashed in words[:1]
+    ]
     assert other[1].codes == words[1].codes == [0]
     if mode is not TextMode.WORDS:
         assert set(other[0].codes).isdisjoint(words[0].codes)
@@ -102,7 +104,7 @@ def test_tokens_are_numbered_in_order_of_appearance_and_new_ones_are_not_asked_f
     found = codes(tokens, "red, red", "blue red", None)
     assert found == [[first, first + 1], [first + 2, first], [0]]
     assert codes(tokens, "green RED", learn=False) == [[first]]
-    assert tokens.vocabulary.values_seen == ["red", ",", "blue"]
+    assert tokens.vocabulary.names == ["red", ",", "blue"]
 
 
 def test_a_dictionary_looks_up_what_it_was_given() -> None:
@@ -117,7 +119,7 @@ def test_a_dictionary_looks_up_what_it_was_given() -> None:
 def test_a_full_vocabulary_hashes_what_is_new() -> None:
     tokens = column("tokens", limit=2)
     codes(tokens, "a b c d e f")
-    assert tokens.vocabulary.values_seen == ["a", "b"]
+    assert tokens.vocabulary.names == ["a", "b"]
     (asked,) = codes(tokens, "x a", learn=False)
     assert len(asked) == 2
 
