@@ -32,7 +32,7 @@ class Scaling(StrEnum):
     between the least (-1) and the greatest (1). ``ROBUST`` is its distance from the median in
     interquartile ranges, these divided by 1.349, so that of normal numbers it is the standard one.
     ``RANK`` is the share of numbers below it, half of its equals counted, from -1 to 1. Both read a
-    bounded summary of the numbers (`streamnet.features.scaling`). ``NONE`` is the number itself.
+    bounded summary of the numbers (`streamnet.features.columns.number`). ``NONE`` is the number itself.
     """
 
     STANDARD = "standard"
@@ -58,6 +58,7 @@ class TextMode(StrEnum):
 
 
 AUTO = "auto"
+
 
 @final
 @dataclass(frozen=True)
