@@ -117,7 +117,7 @@ def test_records_that_cannot_be_read_are_told(cli: Cli, file: Path) -> None:
     file.write_text(file.read_text() + "1,2,3,4\n")
     done = cli("train", file, *QUICK, "--quiet")
     assert done.code == 0
-    what = f"left out: 1 record that could not be read; the first one, {file}, line 102: "
+    what = f"rejected 1 record; the first, {file}, line 102: "
     assert done.complaint.startswith(what)
 
 
@@ -127,7 +127,7 @@ def test_of_several_files_it_is_told_which_one_holds_a_bad_record(cli: Cli) -> N
     good[:3].with_columns(x=pl.Series([1.0, math.inf, 2.0])).write_parquet("bad.parquet")
     done = cli("train", "good.parquet", "bad.parquet", *QUICK, "--quiet")
     assert done.code == 0
-    assert "the first one, bad.parquet, record at 1: column 'x'" in done.complaint
+    assert "the first, bad.parquet, record at 1: column 'x'" in done.complaint
 
 
 def test_one_epoch_is_told_in_the_singular(cli: Cli, file: Path) -> None:
@@ -144,7 +144,7 @@ def test_control_c_keeps_the_best_so_far(file: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
-    assert err == "streamnet: stopping: the best so far is kept; once more breaks off\n"
+    assert err == "streamnet: stopping: the best so far is kept; once more aborts\n"
     assert "on the test part" in out
     assert Model.load(model).predict({"x": 0.0, "y": 1.0}).shape == (1,)
 

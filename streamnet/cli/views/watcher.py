@@ -1,12 +1,13 @@
-"""Runs a replay and shows its progress: a live display on a terminal, plain lines in a pipe."""
+"""Running under a terminal's eye: signals, a live display or plain lines, and the exit code."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import signal
-from collections.abc import Callable
-from typing import TextIO, final
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ClassVar, TextIO, final
 
 import anyio
 from anyio import CancelScope, create_task_group, open_signal_receiver
@@ -14,22 +15,138 @@ from anyio.abc import TaskStatus
 from rich.live import Live
 
 from streamnet.cli.terminal import Terminal, write_error
-from streamnet.cli.views import run
-from streamnet.cli.views.run import LiveView, render_summary
+from streamnet.cli.views.run import (
+    LiveView,
+    headline,
+    ready_line,
+    render_summary,
+    status_line,
+)
 from streamnet.errors import NoCandidateError, StreamnetError
 from streamnet.runs.replay import Replay
 
-__all__ = ("watch",)
+__all__ = ("REFRESH_SECONDS", "SIGNAL_EXIT_CODE", "Watcher", "watch")
 
-REFRESH_SECONDS = 0.25  # seconds between two pictures on a terminal
-MIN_LINE_SECONDS, MAX_LINE_SECONDS = (
-    2.0,
-    60.0,
-)  # seconds between two lines in a pipe: more of them as time goes on
-LINE_FRACTION = 0.05  # of the time that has gone is the wait for the next line
-_NULL_HANDLER = logging.NullHandler()  # whatever is logged is also raised, and then said once
-SHUTDOWN_SECONDS = 10.0  # seconds in which a run with a state has to end after a signal
-SIGNAL_EXIT_CODE = 128  # and the signal's number: what a shell calls a command that a signal ended
+REFRESH_SECONDS = 0.25  # between two updates of the live display
+MIN_LINE_SECONDS, MAX_LINE_SECONDS = 2.0, 60.0  # between two lines in a pipe, rarer as time passes
+LINE_FRACTION = 0.05  # of the elapsed time is the wait for the next line
+SHUTDOWN_SECONDS = 10.0  # that a run with a state has for its last checkpoint after a signal
+SIGNAL_EXIT_CODE = 128  # plus the signal's number, as shells report it
+_NULL_HANDLER = logging.NullHandler()  # log records repeat what is raised and printed once
+
+
+class Watcher(ABC):
+    """Runs something and displays its progress.
+
+    The first SIGINT or SIGTERM asks it to stop, the second one aborts. A closed or failing output
+    counts as a first signal.
+
+    Args:
+        terminal: Where progress is displayed.
+        quiet: Whether nothing is displayed.
+    """
+
+    stopping_message: ClassVar[str]
+
+    def __init__(self, terminal: Terminal, *, quiet: bool) -> None:
+        self.terminal = terminal
+        self.quiet = quiet
+        self.signal = 0  # the first one received
+        self.aborted = False
+        self.output_error: OSError | None = None  # why nothing more can be displayed
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ask what runs to come to an end."""
+
+    @abstractmethod
+    async def live(self) -> None:
+        """Keep a live display up to date until cancelled."""
+
+    @abstractmethod
+    async def lines(self) -> None:
+        """Print a line of progress now and then until cancelled."""
+
+    def on_stop_requested(self, scope: CancelScope) -> None:  # noqa: B027 - optional
+        """React to the first signal."""
+
+    def reload(self) -> None:  # noqa: B027 - optional
+        """React to SIGHUP."""
+
+    def run(
+        self,
+        work: Callable[[], Awaitable[object]],
+        *background: Callable[[], Coroutine[Any, Any, object]],
+        hang_up: bool = False,
+    ) -> StreamnetError | None:
+        """Do the work while listening for signals and displaying progress.
+
+        Args:
+            work: What to run.
+            background: What runs beside it, cancelled when it is done.
+            hang_up: Whether SIGHUP calls `reload`.
+
+        Returns:
+            The error that ended the work, if any.
+        """
+        return anyio.run(self._run, work, background, (signal.SIGHUP,) if hang_up else ())
+
+    async def _run(
+        self,
+        work: Callable[[], Awaitable[object]],
+        background: tuple[Callable[[], Coroutine[Any, Any, object]], ...],
+        hang_up: tuple[signal.Signals, ...],
+    ) -> StreamnetError | None:
+        failure: StreamnetError | None = None
+        async with create_task_group() as group:
+            await group.start(self._listen, group.cancel_scope, hang_up)
+            for task in background:
+                group.start_soon(task)
+            if not self.quiet:
+                await group.start(self._display)
+            try:
+                await work()
+            except StreamnetError as error:
+                failure = error
+            except MemoryError as error:
+                failure = StreamnetError(f"there is too little memory: {error}")
+            group.cancel_scope.cancel()
+        return failure
+
+    async def _listen(
+        self,
+        scope: CancelScope,
+        hang_up: tuple[signal.Signals, ...],
+        *,
+        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hang_up) as signals:
+            # Blocked since the process began, see `streamnet.__main__`.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, hang_up)
+            task_status.started()
+            async for received in signals:
+                if received == signal.SIGHUP:
+                    self.reload()
+                elif self.signal:
+                    self.aborted = True
+                    scope.cancel()
+                else:
+                    self.on_stop_requested(scope)
+                    self._stop(received)
+                    write_error(self.stopping_message)
+
+    def _stop(self, number: int) -> None:
+        self.signal = self.signal or number
+        self.stop()
+
+    async def _display(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        animated = self.terminal.is_terminal and not self.terminal.is_dumb_terminal
+        try:
+            await (self.live() if animated else self.lines())
+        except OSError as error:  # a closed pipe, a full disk
+            self.output_error = error
+            self._stop(signal.SIGPIPE)
 
 
 def watch(
@@ -39,24 +156,29 @@ def watch(
     out: TextIO | None = None,
     reload: Callable[[], str] | None = None,
 ) -> int:
-    """Run to the end, showing where it stands; return the exit code.
+    """Run to the end, displaying progress, and return the exit code.
 
-    The first Ctrl-C ends reading, and what was learned is written; the second one breaks off. If
-    nobody reads our words any more, that is a first Ctrl-C. With a state, what is not done in time
-    after it is left to the next run. SIGHUP calls ``reload`` and says what came of it.
+    The first Ctrl-C ends reading, and what was learned is written; the second one aborts. With a
+    state, work that is not done in time after the first is left to the next run.
+
+    Args:
+        run: The run.
+        quiet: Whether only errors are printed.
+        out: Where progress is displayed; standard output if None.
+        reload: Called on SIGHUP; returns a message.
 
     Raises:
         StreamnetError: If the run failed.
-        KeyboardInterrupt: If it was broken off.
+        KeyboardInterrupt: If it was aborted.
     """
-    logging.getLogger("streamnet").addHandler(
-        _NULL_HANDLER
-    )  # which a second call changes nothing about
-    return _Watcher(run, Terminal(out), quiet=quiet, reload=reload).watch()
+    logging.getLogger("streamnet").addHandler(_NULL_HANDLER)  # adding it twice has no effect
+    return _RunWatcher(run, Terminal(out), quiet=quiet, reload=reload).watch()
 
 
 @final
-class _Watcher:
+class _RunWatcher(Watcher):
+    stopping_message = "stopping: what was read is still learned; once more aborts"
+
     def __init__(
         self,
         run: Replay,
@@ -65,110 +187,67 @@ class _Watcher:
         quiet: bool,
         reload: Callable[[], str] | None = None,
     ) -> None:
-        self.run = run
-        self.terminal = terminal
-        self.quiet = quiet
-        self.reload = reload
-        self.signal = 0  # the first one that came
-        self.broken_off = False
-        self.unsaid: OSError | None = None  # why nobody reads our words any more
-        self.picture = LiveView(run.pipeline)
+        super().__init__(terminal, quiet=quiet)
+        self.replay = run
+        self.read_again = reload
+        self.view = LiveView(run.pipeline)
 
     def watch(self) -> int:
         if not self.quiet:
-            self.terminal.say(run.headline(self.run))
-        failure: StreamnetError | None = anyio.run(self._watch)
-        if self.signal == signal.SIGPIPE and self.unsaid is not None:
-            # That nothing was learned by then is no failure of its own.
-            raise self.unsaid if isinstance(failure, NoCandidateError) else failure or self.unsaid
-        if self.broken_off:
+            self.terminal.say(headline(self.replay))
+        failure = self.run(
+            self.replay.run, self._freeze_startup, hang_up=self.read_again is not None
+        )
+        result = self.replay.result
+        if self.signal == signal.SIGPIPE and self.output_error is not None:
+            # A run stopped before its first sample has not failed by itself.
+            stopped_early = isinstance(failure, NoCandidateError)
+            raise self.output_error if stopped_early else failure or self.output_error
+        if self.aborted:
             raise KeyboardInterrupt
-        if self.signal and self.run.result is None:
+        if self.signal and result is None:
             write_error("interrupted")
             return SIGNAL_EXIT_CODE + self.signal
-        if self.run.result is not None and not self.quiet:
-            self.terminal.print(render_summary(self.run, self.run.result, self.terminal.width))
+        if result is not None and not self.quiet:
+            self.terminal.print(render_summary(self.replay, result, self.terminal.width))
         if failure is not None:
             raise failure
         return SIGNAL_EXIT_CODE + self.signal if self.signal else 0
 
-    async def _watch(self) -> StreamnetError | None:
-        failure: StreamnetError | None = None
-        async with create_task_group() as group:
-            await group.start(self._listen, group.cancel_scope)
-            group.start_soon(self._settle)
-            if not self.quiet:
-                await group.start(self._show)
-            try:
-                await self.run.run()
-            except StreamnetError as error:
-                failure = error
-            except MemoryError as error:
-                failure = StreamnetError(f"there is too little memory: {error}")
-            group.cancel_scope.cancel()
-        return failure
-
-    async def _settle(self) -> None:
-        """Leave what start-up made out of the search for garbage, which takes 50 ms with it."""
-        await self.run.pipeline.ready.wait()
+    async def _freeze_startup(self) -> None:
+        """Keep the garbage collector from scanning what start-up made: it takes 50 ms each time."""
+        await self.replay.pipeline.ready.wait()
         gc.freeze()
 
-    async def _listen(
-        self, all_of_it: CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-    ) -> None:
-        hang_up = () if self.reload is None else (signal.SIGHUP,)
-        with open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hang_up) as signals:
-            # One that came before waits, see `streamnet.__main__`.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, hang_up)
-            task_status.started()
-            async for number in signals:
-                if number == signal.SIGHUP:
-                    self._reload()
-                    continue
-                if self.signal:
-                    self.broken_off = True
-                    all_of_it.cancel()
-                elif self.run.state is not None:
-                    all_of_it.deadline = anyio.current_time() + SHUTDOWN_SECONDS
-                self._stop(number)
+    def on_stop_requested(self, scope: CancelScope) -> None:
+        if self.replay.state is not None:
+            scope.deadline = anyio.current_time() + SHUTDOWN_SECONDS
 
-    def _reload(self) -> None:
-        assert self.reload is not None
+    def stop(self) -> None:
+        self.view.stopping = True
+        self.replay.pipeline.stop()
+
+    def reload(self) -> None:
+        assert self.read_again is not None
         try:
-            write_error(self.reload())
+            write_error(self.read_again())
         except StreamnetError as error:
             write_error(f"refused: {error}")
 
-    def _stop(self, number: int) -> None:
-        self.signal = self.signal or number
-        self.picture.stopping = True
-        self.run.pipeline.stop()
-        if number != signal.SIGPIPE and not self.broken_off:
-            write_error("stopping: what was read is still learned; once more breaks off")
-
-    async def _show(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        task_status.started()
-        try:
-            drawn = self.terminal.is_terminal and not self.terminal.is_dumb_terminal
-            await (self._live() if drawn else self._lines())
-        except OSError as error:  # a pipe that was closed, a disk that is full
-            self.unsaid = error
-            self._stop(signal.SIGPIPE)
-
-    async def _live(self) -> None:
+    async def live(self) -> None:
         with Live(console=self.terminal, auto_refresh=False, vertical_overflow="crop") as live:
             try:
                 while True:
-                    live.update(self.picture, refresh=True)
+                    live.update(self.view, refresh=True)
                     await anyio.sleep(REFRESH_SECONDS)
             finally:
-                live.update(self.picture, refresh=True)
+                live.update(self.view, refresh=True)
 
-    async def _lines(self) -> None:
-        pipeline = self.run.pipeline
+    async def lines(self) -> None:
+        pipeline = self.replay.pipeline
         await pipeline.ready.wait()
-        self.terminal.say(run.ready_line(pipeline))
+        self.terminal.say(ready_line(pipeline))
         while True:
             seconds = pipeline.statistics().seconds
             await anyio.sleep(min(max(MIN_LINE_SECONDS, LINE_FRACTION * seconds), MAX_LINE_SECONDS))
-            self.terminal.say(run.status_line(pipeline))
+            self.terminal.say(status_line(pipeline))
