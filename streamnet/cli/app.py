@@ -10,23 +10,21 @@ from collections.abc import Callable
 from cyclopts import App, CoercionError, CycloptsError, Group, UnusedCliTokensError
 
 from streamnet.cli.client import client
-from streamnet.cli.dead_letters import dead_letters
 from streamnet.cli.evaluate import evaluate
-from streamnet.cli.exchange import export_model, import_model
-from streamnet.cli.inspect import inspect
+from streamnet.cli.modelfiles import export_model, import_model, inspect
 from streamnet.cli.options import STANDARD_INPUT
 from streamnet.cli.predict import predict
 from streamnet.cli.replay import replay
 from streamnet.cli.run import run as run_file
 from streamnet.cli.serve import serve
-from streamnet.cli.state import rollback, status, verify
+from streamnet.cli.state import dead_letters, rollback, status, verify
 from streamnet.cli.train import train
 from streamnet.errors import ConfigurationError, DamagedStateError, StreamnetError
 
 __all__ = ("app", "run")
 
 FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
-DAMAGED = 78  # no state can be gone on from: starting again and again would not help
+DAMAGED = 78  # no state can be resumed from: restarting would not help
 USAGES: dict[Callable[..., int], str] = {
     replay: "replay [OPTIONS] FILE...",
     train: "train [OPTIONS] FILE...",
@@ -45,7 +43,7 @@ USAGES: dict[Callable[..., int], str] = {
 
 
 def _unwrap(text: str | None) -> str:
-    """A docstring's paragraphs, each on one line: the terminal's width breaks them."""
+    """Put each paragraph of a docstring on one line, to be wrapped to the terminal."""
     paragraphs = re.split(r"\n\s*\n", text or "")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
@@ -58,9 +56,9 @@ def _version() -> str:
 
 app = App(
     name="streamnet",
-    help="Learn from a stream with a whole population of small neural networks at once.",
+    help="Learn from a data stream with a population of small neural networks.",
     version=_version,
-    help_epilogue="Every command explains its options: streamnet COMMAND --help",
+    help_epilogue="For the options of a command: streamnet COMMAND --help",
     help_format="plaintext",
     group_commands=Group("Commands", sort_key=0),
     result_action="return_value",
@@ -84,8 +82,8 @@ def run(arguments: list[str]) -> int:
     """Run a command.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrongly called, 130 interrupted, 141 unread; or 128 and
-        the number of another signal that ended a run.
+        The exit code: 0 success, 1 failure, 2 usage error, 78 damaged state, 130 interrupted, 141
+        broken pipe; or 128 plus the number of another signal that ended a run.
     """
     _replace_closed_files()
     try:
@@ -102,7 +100,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not try to write the rest.
+        # The reader of our output is gone; the interpreter must not try to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
@@ -112,21 +110,21 @@ def run(arguments: list[str]) -> int:
 
 
 def _replace_closed_files() -> None:
-    """Put an empty file, which can't be written, where the caller closed a standard file.
+    """Open the null device, read-only, in place of standard files that the caller closed.
 
-    Otherwise the next file that is opened would take its place.
+    Otherwise the next file that is opened would take their place.
     """
     while (handle := os.open(os.devnull, os.O_RDONLY)) <= 2:
         pass
     os.close(handle)
     if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - till the end
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until exit
 
 
 def _call(arguments: list[str]) -> int:
     from streamnet.cli.terminal import Terminal
 
-    # What a terminal can't show must not end a run.
+    # Characters that a terminal can't show must not end a run.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     tokens = [STANDARD_INPUT if argument == "-" else argument for argument in arguments]
@@ -136,10 +134,10 @@ def _call(arguments: list[str]) -> int:
 
 def _format_error(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
-        return f"{', '.join(error.unused_tokens or ())}: that is more than the command takes"
+        return f"unexpected argument: {', '.join(error.unused_tokens or ())}"
     text = " ".join(str(error).split()).removesuffix(".")
     if isinstance(error, CoercionError) and error.msg is not None and error.argument is not None:
-        # Of what has no name before it, or was repeated, cyclopts does not say which it is.
+        # For positional and repeated arguments, cyclopts does not name the argument.
         named = error.token is not None and error.token.keyword is not None
         text = text if named else f"Invalid value for {error.argument.name}: {text}"
     text = re.sub(r'^Command "(.+?)" parameter ', r"\1: ", text)

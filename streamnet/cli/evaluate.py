@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +19,15 @@ def evaluate(
     *files: Files,
     target: Annotated[
         str | None,
-        Parameter(group=DATA, metavar="COLUMN", help="The truth; otherwise as in its training."),
+        Parameter(
+            group=DATA,
+            metavar="COLUMN",
+            help="Column with the true values; default the model's target.",
+        ),
     ] = None,
     reading: ReadingOptions | None = None,
     report: Annotated[
-        Path | None, Parameter(group=OUTPUT, metavar="FILE", help="Write the measures: .json.")
+        Path | None, Parameter(group=OUTPUT, metavar="FILE", help="Write all metrics: .json.")
     ] = None,
     all_measures: Annotated[
         bool,
@@ -30,7 +35,7 @@ def evaluate(
             group=OUTPUT,
             negative=(),
             show_default=False,
-            help="Also ROC-AUC, calibration error and more, for which all answers are kept.",
+            help="Add ROC-AUC, calibration error and others; keeps all predictions in memory.",
         ),
     ] = False,
     per_class: Annotated[
@@ -39,7 +44,7 @@ def evaluate(
             group=OUTPUT,
             negative=(),
             show_default=False,
-            help="Show each class against all others.",
+            help="Show each class against the rest.",
         ),
     ] = False,
     confusion: Annotated[
@@ -56,7 +61,7 @@ def evaluate(
         Parameter(
             group=OUTPUT,
             metavar="NUMBER",
-            help="Of numbers: count answers nearer to the truth than this as correct.",
+            help="For regression: predictions closer than this to the true value are correct.",
         ),
     ] = None,
     plot: Annotated[
@@ -64,24 +69,24 @@ def evaluate(
         Parameter(
             group=OUTPUT,
             metavar="FILE",
-            help="Draw the confusion matrix, or of numbers the errors: .png or .svg.",
+            help="Plot the confusion matrix, or the residuals of a regression: .png or .svg.",
         ),
     ] = None,
 ) -> int:
-    """Score a saved model on labelled files; nothing is learned.
+    """Score a saved model on labeled files; nothing is learned.
 
-    Beside its measures stand those of always naming the majority (for numbers: the mean so far),
-    and of repeating the truth of the sample before (no-change). For log-loss a share of the truth
-    below 0.0001 counts as 0.0001. Samples that can't be read are left
-    out and counted, and make the exit code 1.
+    Baselines are scored on the same samples: the majority label (for regression: the mean so far),
+    and the true value of the previous sample (no-change). For log-loss, probabilities are clipped
+    at 0.0001. Malformed records are left out and counted, and make the exit code 1.
     """
     import anyio
 
     from streamnet.cli.terminal import log_to_stderr, write_error
-    from streamnet.cli.views.evaluation import DisplayOptions, evaluate_files, show_evaluation
+    from streamnet.cli.views.report import DisplayOptions, show_evaluation
     from streamnet.durability.files import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
     from streamnet.plots import SUFFIXES, check_matplotlib
+    from streamnet.runs.inference import evaluate_files
 
     outputs = [
         OutputPath(name, path, suffixes)
@@ -93,12 +98,23 @@ def evaluate(
     )
     if plot is not None:
         check_matplotlib()
-    shown = DisplayOptions(per_class, confusion, plot, threshold, all_measures)
-    options = reading.given() if reading else {}
+    display = DisplayOptions(report, plot, per_class=per_class, confusion=confusion)
     with log_to_stderr():
-        grades = anyio.run(evaluate_files, Model.load(model), files, target, options, shown)
-    show_evaluation(grades, report, shown)
-    for sentence in (grades.warning, grades.note):
-        if sentence:
-            write_error(sentence)
-    return 1 if grades.note else 0
+        loaded = Model.load(model)
+        display.check(loaded.task)
+        evaluate_loaded = partial(
+            evaluate_files,
+            loaded,
+            files,
+            reading.given() if reading else {},
+            target=target,
+            threshold=threshold,
+            all_metrics=all_measures,
+            keep_pairs=plot is not None,
+        )
+        result = anyio.run(evaluate_loaded)
+    show_evaluation(result, display)
+    for message in (result.warning, result.rejected.note):
+        if message:
+            write_error(message)
+    return 1 if result.rejected.note else 0

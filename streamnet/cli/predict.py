@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,29 +23,31 @@ def predict(
         Parameter(
             group=OUTPUT,
             metavar="FILE",
-            help="Where to write, .csv or .jsonl; otherwise CSV goes to standard output.",
+            help="Where to write predictions, .csv or .jsonl; default CSV on standard output.",
         ),
     ] = None,
 ) -> int:
-    """Answer every sample of some files with a saved model; nothing is learned.
+    """Predict every sample in files with a saved model; nothing is learned.
 
-    A row is: source, position (line, or record where there are no lines), answer, probabilities.
-    Samples that can't be read are left out and counted, and make the exit code 1. Columns that the
-    model does not know are left out; the target need not be there.
+    The columns are source, position (the line, or the record where there are no lines), answer and
+    probabilities. Malformed records are left out and counted, and make the exit code 1. Columns
+    that the model does not know are ignored; the target is not needed.
     """
     import anyio
 
     from streamnet.cli.terminal import log_to_stderr, write_error
-    from streamnet.cli.views.predictions import write_predictions
     from streamnet.durability.files import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
+    from streamnet.runs.inference import write_predictions
 
     if output is not None:
         inputs = {str(model): "the model", **dict.fromkeys(files, "a file to predict")}
         check_output_paths([OutputPath("output", output, (".csv", ".jsonl"))], inputs)
     options = reading.given() if reading else {}
     with log_to_stderr():
-        note = anyio.run(write_predictions, Model.load(model), files, output, options)
-    if note:
-        write_error(note)
-    return 1 if note else 0
+        rejected = anyio.run(
+            write_predictions, Model.load(model), files, output or sys.stdout, options
+        )
+    if rejected.note:
+        write_error(rejected.note)
+    return 1 if rejected.note else 0

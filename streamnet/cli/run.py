@@ -21,7 +21,7 @@ _RELOADABLE_KEYS = (
     "state.models",
     "source.max_rejected",
 )
-_MAX_DIFFERENCES = 10  # settings that can't change: a table of a candidate alone has more
+_MAX_DIFFERENCES = 10  # in a message; the table of a single candidate has more settings
 
 
 def run(
@@ -33,10 +33,10 @@ def run(
         Parameter(group=OUTPUT, negative="", show_default=False, help="Print errors only."),
     ] = False,
 ) -> int:
-    """Run what a run file says, and go on by itself from the state of an earlier run.
+    """Run a run file, resuming from its state directory if there is a state.
 
-    Ctrl-C or SIGTERM ends reading; what was read is learned, and a last checkpoint is written. A
-    second one ends at once. SIGHUP reads the run file again and takes over what may change.
+    Ctrl-C or SIGTERM stops reading; what was read is learned, and a last checkpoint is written. A
+    second signal stops at once. SIGHUP reloads the run file and applies settings that may change.
     """
     from streamnet.cli.terminal import log_to_stderr
     from streamnet.cli.views.watcher import watch
@@ -46,18 +46,21 @@ def run(
 
     settings = load(config)
     if settings.state.dir is None:
-        raise ConfigurationError(f"{config}: state.dir is not given, but a run goes on from there")
+        raise ConfigurationError(f"{config}: state.dir is not given, but a run needs a state")
     replay = Replay(settings, resume=True)
     with log_to_stderr():
         return watch(replay, quiet=quiet, reload=lambda: reload(replay, config))
 
 
 def reload(replay: Replay, config: Path) -> str:
-    """Read the run file again and use what has changed in it; a sentence on that.
+    """Reload the run file and apply the settings that changed.
+
+    Returns:
+        A message that names them.
 
     Raises:
-        ConfigurationError: If it has a fault, or a key has changed that can't; then nothing is
-            changed.
+        ConfigurationError: If it is invalid, or a setting changed that can't change during a run;
+            then nothing is applied.
     """
     from streamnet.durability.provenance import describe_differences, flatten_settings
     from streamnet.errors import ConfigurationError
@@ -69,7 +72,7 @@ def reload(replay: Replay, config: Path) -> str:
     fixed = [d for d in describe_differences(before, now) if not d.startswith(_RELOADABLE_KEYS)]
     if fixed:
         raise ConfigurationError(
-            f"{config}: {'; '.join(fixed[:_MAX_DIFFERENCES])}: that can't change in a run"
+            f"{config}: {'; '.join(fixed[:_MAX_DIFFERENCES])}: can't change during a run"
         )
     changed = {
         name
@@ -77,4 +80,4 @@ def reload(replay: Replay, config: Path) -> str:
         if flatten_settings(before).get(name) != flatten_settings(now).get(name)
     }
     replay.change(settings)
-    return f"{config} was read again: {', '.join(sorted(changed)) or 'nothing'} changed"
+    return f"{config} was reloaded: {', '.join(sorted(changed)) or 'nothing'} changed"

@@ -1,22 +1,23 @@
-"""``streamnet status``, ``rollback`` and ``verify``: maintenance of a state directory."""
+"""Commands on a state directory: ``status``, ``rollback``, ``verify`` and ``dead-letters``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from streamnet.cli.options import integer_option
 
-__all__ = ("rollback", "status", "verify")
+__all__ = ("dead_letters", "rollback", "status", "verify")
 
-Folder = Annotated[Path, Parameter(name="DIR", help="A state directory.")]
-DIFFERENT_EXIT_CODE = 1
+Folder = Annotated[Path, Parameter(name="DIR", help="State directory.")]
+_DIFFERENT_EXIT_CODE = 1
+_MAX_NAMES = 5  # of values that differ
 
 
 def status(folder: Folder, /) -> int:
-    """Show what a state directory holds: where its run stands, generations, models, limits."""
+    """Show the status of a state directory: position, generations, model and limits."""
     from streamnet.cli.views.state import show_state
 
     show_state(folder)
@@ -25,15 +26,19 @@ def status(folder: Folder, /) -> int:
 
 def rollback(
     folder: Folder,
-    generation: Annotated[int, integer_option("Its number; see status.", metavar="GENERATION")],
+    generation: Annotated[
+        int, integer_option("Number of the generation; see status.", metavar="GENERATION")
+    ],
     /,
 ) -> int:
-    """Let the next run go on from an earlier generation, under a new lineage."""
+    """Make the next run resume from an earlier generation, under a new lineage."""
     from streamnet.cli.terminal import Terminal
     from streamnet.pipeline.maintenance import roll_back
 
     number = roll_back(folder, generation)
-    Terminal().say(f"generation {generation} was written again as {number}: a run goes on from it")
+    Terminal().say(
+        f"generation {generation} was copied to generation {number}; the next run resumes there"
+    )
     return 0
 
 
@@ -41,28 +46,57 @@ def verify(
     folder: Folder,
     generation: Annotated[
         int | None,
-        integer_option("Its number; the newest if it is left out.", metavar="GENERATION"),
+        integer_option("Number of the generation; default the newest.", metavar="GENERATION"),
     ] = None,
     /,
 ) -> int:
-    """Learn the same files again, up to a generation, and compare every bit with it."""
+    """Learn the same files again, up to a generation, and compare every bit of the state."""
     import anyio
 
     from streamnet.cli.terminal import Terminal, escape_text, write_error
     from streamnet.cli.views.tables import format_count
     from streamnet.runs.verification import verify as verify_state
 
-    found = anyio.run(verify_state, folder, generation)
-    what = f"generation {found.generation}, after {format_count(found.samples, 'sample')}"
-    if not found.differences:
-        Terminal().say(f"{what}: the same to the bit")
+    result = anyio.run(verify_state, folder, generation)
+    what = f"generation {result.generation}, after {format_count(result.samples, 'sample')}"
+    if not result.differences:
+        Terminal().say(f"{what}: bit-identical")
         return 0
-    names = ", ".join(found.differences[:5])
-    told = (
-        f"{what}, differs in {format_count(len(found.differences), 'value')}: {escape_text(names)}"
-    )
-    if found.versions:
-        others = "; ".join(found.versions)
-        told += f" (bits may differ for other versions than it was learned with: {others})"
-    write_error(told)
-    return DIFFERENT_EXIT_CODE
+    names = escape_text(", ".join(result.differences[:_MAX_NAMES]))
+    message = f"{what}, differs in {format_count(len(result.differences), 'value')}: {names}"
+    if result.versions:
+        versions = "; ".join(result.versions)
+        message += f" (versions differ from those that learned it, so bits may, too: {versions})"
+    write_error(message)
+    return _DIFFERENT_EXIT_CODE
+
+
+def dead_letters(
+    action: Annotated[
+        Literal["list", "show", "replay"],
+        Parameter(
+            help="list: one line for each record. show: everything about one record. replay: write "
+            "the records to a file as they were, to be corrected and learned like any other file."
+        ),
+    ],
+    folder: Folder,
+    number: Annotated[
+        int | None, integer_option("The record to show, from 1.", metavar="NUMBER")
+    ] = None,
+    /,
+    *,
+    to: Annotated[
+        Path | None,
+        Parameter(metavar="FILE", help="File that replay writes; it must not exist."),
+    ] = None,
+) -> int:
+    """List or show rejected records, or write them to a file so that they can be learned."""
+    from streamnet.cli.views.state import list_dead_letters, show_dead_letter, write_dead_letters
+
+    if action == "list":
+        list_dead_letters(folder)
+    elif action == "show":
+        show_dead_letter(folder, number)
+    else:
+        write_dead_letters(folder, to)
+    return 0

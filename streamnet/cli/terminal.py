@@ -23,13 +23,11 @@ PIPE_WIDTH = 100
 
 @final
 class Terminal(Console):
-    r"""A console that shows texts as they are: no markup, no emoji names, no guessed colours.
-
-    Where no one sees it (a pipe, a file), lines may be as long as they need to be.
+    r"""A console that prints text verbatim: no markup, no emoji names, no highlighting.
 
     Args:
-        file: Where it writes; otherwise standard output.
-        pipe_width: Least width in columns of what goes elsewhere than to a terminal.
+        file: Where it writes; None is standard output.
+        pipe_width: Minimum width in columns of output that does not go to a terminal.
 
     >>> import io
     >>> terminal = Terminal(io.StringIO())
@@ -44,29 +42,29 @@ class Terminal(Console):
             self.width = max(self.width, pipe_width)
 
     def on_broken_pipe(self) -> NoReturn:
-        """Whoever read our words has gone: tell the command, which knows what to do about it."""
+        """Raise the error that `streamnet.cli.app.run` handles, instead of exiting."""
         raise BrokenPipeError
 
     def say(self, text: str) -> None:
-        """Print a line as it is, however long."""
+        """Print a line without wrapping it."""
         self.print(text, soft_wrap=True)
 
     @property
     def plain(self) -> bool:
-        """Whether it can't show more than ASCII."""
+        """Whether it can show only ASCII."""
         return not self.encoding.lower().startswith("utf")
 
 
 def write_error(message: str) -> None:
-    """Say what is wrong: a line on standard error for each line of the message."""
-    if sys.stderr is None:  # closed by the caller; print would take standard output instead
+    """Print each line of a message to standard error."""
+    if sys.stderr is None:  # closed by the caller; print would use standard output instead
         return
     for line in message.splitlines():
         print(f"streamnet: {line}", file=sys.stderr)
 
 
 def escape_text(text: str) -> str:
-    r"""A text from outside, with nothing in it that a terminal would obey.
+    r"""Escape characters that a terminal would interpret.
 
     >>> escape_text("a\x1b[31mb")
     'a\\x1b[31mb'
@@ -76,29 +74,29 @@ def escape_text(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-STATE, FILES = "streamnet.durability", "streamnet.sources"
+_STATE_LOGGER, _SOURCES_LOGGER = "streamnet.durability", "streamnet.sources"
 
 
 @final
 class _StderrHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        sentence = escape_text(record.getMessage())
-        if record.name != FILES:
-            write_error(sentence)
-        elif sentence not in self._said:  # a file may be looked at twice
-            self._said.add(sentence)
-            write_error(sentence)
+        message = escape_text(record.getMessage())
+        if record.name != _SOURCES_LOGGER:
+            write_error(message)
+        elif message not in self._printed:  # a file may be inspected twice
+            self._printed.add(message)
+            write_error(message)
 
 
 @contextmanager
 def log_to_stderr() -> Iterator[None]:
-    """Say what becomes of the state, and what files are taken as, while the block runs."""
+    """Print warnings about the state and the files to standard error while the block runs."""
     handler = _StderrHandler()
-    loggers = [logging.getLogger(name) for name in (STATE, FILES)]
+    loggers = [logging.getLogger(name) for name in (_STATE_LOGGER, _SOURCES_LOGGER)]
     for logger in loggers:
         logger.addHandler(handler)
     try:

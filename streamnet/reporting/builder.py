@@ -166,7 +166,7 @@ def build_leader_board(learner: Learner, *, rows: int = 8, points: int = 60) -> 
         build_status(learner),
         build_candidates(learner, rows),
         [(change.number, change.after.settings.describe()) for change in reversed(changes)],
-        _resample(learner, points),
+        _build_curve(learner).resample(learner.task, points),
     )
 
 
@@ -279,19 +279,6 @@ def _build_curve(learner: Learner) -> ErrorCurve:
     sums = curve.values().tolist()
     samples = curve.samples()[: len(sums)].tolist()
     return ErrorCurve(samples, ["served", *_baseline_names(learner)], sums[: len(samples)])
-
-
-def _resample(learner: Learner, points: int) -> list[float]:
-    """The main metric of what was served, over equal stretches of the stream."""
-    curve = _build_curve(learner)
-    if not curve.samples:
-        return []
-    samples = [0, *curve.samples]
-    errors = [0.0, *(row[0] for row in curve.summed_errors)]
-    edges = np.linspace(0, samples[-1], min(points, len(curve.samples)) + 1)
-    means = np.diff(np.interp(edges, samples, errors)) / np.diff(edges)
-    scores = [error_to_score(learner.task, mean) for mean in means.tolist()]
-    return [nan if score is None else score for score in scores]
 
 
 def _finite_or_none(value: float) -> float | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import isfinite
+from math import isfinite, nan
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from streamnet.errors import ConfigurationError
@@ -143,6 +144,21 @@ class ErrorCurve(Struct, frozen=True):
         ordered = sorted(marks, key=lambda mark: mark.number)
         return History(MAIN_METRICS[task], self.samples, series, ordered)
 
+    def resample(self, task: Task, points: int) -> list[float]:
+        """The main metric of what was served, over equal stretches of the stream.
+
+        Args:
+            task: What is learned.
+            points: Maximum number of values.
+        """
+        if not self.samples:
+            return []
+        errors = [0.0, *(row[0] for row in self.summed_errors)]
+        edges = np.linspace(0, self.samples[-1], min(points, len(self.samples)) + 1)
+        means = np.diff(np.interp(edges, [0, *self.samples], errors)) / np.diff(edges)
+        scores = [error_to_score(task, mean) for mean in means.tolist()]
+        return [nan if score is None else score for score in scores]
+
 
 class Confusion(Struct, frozen=True, tag="confusion", tag_field="kind"):
     """Counts of samples by true label (row) and predicted label (column)."""
@@ -266,6 +282,16 @@ class Report(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     seed: int
     environment: Environment
+
+    def __post_init__(self) -> None:
+        metric = MAIN_METRICS[self.task]
+        if not all(metric in scores for scores in (self.served, *self.baselines.values())):
+            raise ValueError(f"{metric} is missing from served or baselines")
+        samples, columns = self.curve.samples, len(self.curve.columns)
+        if not all(before < after for before, after in pairwise([0, *samples])):
+            raise ValueError("curve.samples must ascend")
+        if [len(row) for row in self.curve.summed_errors] != [columns or 1] * len(samples):
+            raise ValueError("curve.summed_errors must have a row per sample, a value per column")
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON report, as plain values."""

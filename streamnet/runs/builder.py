@@ -10,6 +10,7 @@ from streamnet.durability.files import OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
+from streamnet.pipeline.dead_letters import STATE_DEAD_LETTERS
 from streamnet.pipeline.state import State
 from streamnet.samples import Kind, Schema
 from streamnet.selection.search.default_population import default_population
@@ -48,7 +49,6 @@ __all__ = (
 )
 
 DEAD_LETTERS = "rejected.jsonl"
-STATE_DEAD_LETTERS = "dead-letters.jsonl"
 CHANGEABLE_SOURCE_KEYS = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
 """Keys of a source that a run may go on with otherwise, if the order of samples stays."""
 _FORMAT_KEYS = ("format", "delimiter", "header", "max_record_bytes", "follow", "on_gap")

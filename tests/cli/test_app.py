@@ -169,7 +169,7 @@ def test_version_is_that_of_the_package(cli: Cli) -> None:
         ("evaluate model.json good.csv --target lable", 1, ("'lable'", "mean 'label'?")),
         ("evaluate model.json good.csv --report r.txt", 2, ("r.txt", "end in .json")),
         ("evaluate model.json good.csv --report no/r.json", 2, ("no/r.json",)),
-        ("inspect model.json more.json", 2, ("more.json", "more than the command takes")),
+        ("inspect model.json more.json", 2, ("more.json", "unexpected argument")),
         ("inspect absent.json", 1, ("absent.json", "No such file")),
         ("inspect damaged.json", 1, ("damaged.json", "damaged")),
         ("inspect damaged.safetensors", 1, ("damaged.safetensors", "damaged")),
@@ -257,7 +257,7 @@ def test_a_run_that_does_not_fit_into_memory_says_so_in_a_line(
     )
     outcome = cli("replay", "--config", write("run.toml", config), "--quiet")
     assert outcome.code == 1
-    assert outcome.complaint.startswith("there is too little memory: Unable to allocate")
+    assert outcome.complaint.startswith("out of memory: Unable to allocate")
 
 
 def test_a_name_that_is_not_utf_8_is_refused_in_own_words(cli: Cli) -> None:

@@ -144,8 +144,9 @@ def test_a_confusion_that_is_too_wide_is_said_to_be_in_the_report(
     assert cli.replay(path, "--model", "many.json").code == 0
     outcome = cli("evaluate", "many.json", path, *options)
     assert (outcome.code, outcome.err) == (0, "")
-    kept = "is in report.json" if options else "goes into --report"
-    assert outcome.out.splitlines()[-1] == f"confusion: too wide, it {kept}; --confusion shows it"
+    where = "see report.json" if options else "use --report"
+    last = f"confusion matrix: too wide; {where}, or show it with --confusion"
+    assert outcome.out.splitlines()[-1] == last
     if options:
         report = json.loads(Path("report.json").read_text(encoding="utf-8"))
         assert np.shape(report["confusion"]) == (20, 21)
@@ -239,8 +240,8 @@ def test_numbers_near_the_truth_are_counted_and_errors_drawn(cli: Cli, line: Pat
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--per-class",), "per_class is given, but the model answers with numbers"),
-        (("--confusion",), "confusion is given, but the model answers with numbers"),
+        (("--per-class",), "per_class is given, but the model predicts numbers"),
+        (("--confusion",), "confusion is given, but the model predicts numbers"),
         (("--threshold", "0"), "threshold is 0.0, but must be > 0"),
         (("--plot", "a.gif"), "plot is 'a.gif', but must end in .png or .svg"),
     ],
@@ -255,7 +256,7 @@ def test_what_numbers_do_not_have_is_refused(
 def test_labels_have_no_threshold(cli: Cli, model: Path) -> None:
     path = write("new.csv", csv_text(noisy(10)))
     outcome = cli("evaluate", model, path, "--threshold", "0.5")
-    assert outcome.complaint == "threshold is given, but the model answers with labels"
+    assert outcome.complaint == "threshold is given, but the model predicts labels"
 
 
 def test_measures_that_need_all_answers_are_those_of_scikit_learn(cli: Cli, model: Path) -> None:
@@ -296,5 +297,5 @@ def test_truths_of_which_the_model_knows_none_are_told(cli: Cli) -> None:
     outcome = cli("evaluate", "m.json", "other.csv")
     assert outcome.code == 0
     assert outcome.complaint == (
-        "no truth is a label of the model: there are 'False', 'True', but it knows '0', '1'"
+        "the model knows none of the labels in the files: 'False', 'True'; its labels are '0', '1'"
     )

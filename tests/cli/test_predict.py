@@ -121,7 +121,7 @@ def test_a_model_of_numbered_columns_is_refused_where_they_have_names(cli: Cli) 
     outcome = cli("predict", "svm.json", write("f.csv", "a,b\n1,2\n"))
     assert outcome.code == 1
     assert outcome.complaint == (
-        "f.csv is no libSVM file, but the model knows no column by name, only numbered ones"
+        "f.csv is not a libSVM file, but the model knows only numbered columns"
     )
 
 

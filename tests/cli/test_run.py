@@ -47,11 +47,11 @@ def test_what_is_new_in_a_run_file_is_refused_and_the_original_is_not(
     replay = Replay(load(config), resume=True)
     config.write_text(text)
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match=r"that can't change in a run$") as raised:
+        with pytest.raises(ConfigurationError, match=r"can't change during a run$") as raised:
             reload(replay, config)
         assert f"run.toml: {phrase}" in str(raised.value)
         assert str(raised.value).count(", but was ") <= 10
     config.write_text(CONFIG)
-    assert reload(replay, config) == "run.toml was read again: nothing changed"
+    assert reload(replay, config) == "run.toml was reloaded: nothing changed"
     config.write_text(CONFIG.replace("4", "9"))
-    assert reload(replay, config) == "run.toml was read again: state.models changed"
+    assert reload(replay, config) == "run.toml was reloaded: state.models changed"

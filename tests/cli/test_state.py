@@ -212,7 +212,7 @@ def test_a_rolled_back_run_leaves_the_same_under_another_lineage(ran: Cli, run_f
     numbers = sorted(int(p.stem) for p in Path("state/checkpoints").iterdir())
     outcome = ran("rollback", "state", numbers[0])
     assert outcome.code == 0
-    assert f"written again as {numbers[-1] + 1}" in outcome.out
+    assert f"copied to generation {numbers[-1] + 1}" in outcome.out
     assert ran("run", run_file, "--quiet") == (0, "", "")
     after = left(run_file.parent)
     assert lineage is not None
@@ -230,7 +230,7 @@ def test_verify_compares_every_bit(ran: Cli, run_file: Path) -> None:
     for path in sorted(Path("state/checkpoints").iterdir()):
         outcome = ran("verify", "state", int(path.stem))
         assert outcome.code == 0
-        assert outcome.out.endswith("the same to the bit\n")
+        assert outcome.out.endswith("bit-identical\n")
     text = Path("stream.csv").read_text().splitlines(keepends=True)
     text[1700] = text[1700].replace("up", "down") if "up" in text[1700] else "0.5,0.5,g,up\n"
     Path("stream.csv").write_text("".join(text))
@@ -314,7 +314,7 @@ def test_a_signal_ends_a_run_in_time_and_another_run_goes_on(
     _, words = piped.communicate(timeout=20)
     assert piped.returncode == 128 + number
     assert time.monotonic() - begun < 10
-    assert words.startswith("streamnet: stopping: what was read is still learned")
+    assert words.startswith("streamnet: stopping after learning what was read")
     assert "Traceback" not in words
     folder = run_file.parent
     stopped = json.loads((folder / "report.json").read_text())
@@ -384,5 +384,5 @@ def test_a_hang_up_before_a_run_has_begun_waits_until_it_has(run_file: Path) -> 
         run_file.write_text(text)
     records = (run_file.parent / "stream.csv").read_text()
     _, words = child.communicate(records, timeout=60)
-    assert words == "streamnet: run.toml was read again: nothing changed\n"
+    assert words == "streamnet: run.toml was reloaded: nothing changed\n"
     assert child.returncode == 0

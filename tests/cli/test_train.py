@@ -37,7 +37,7 @@ def test_a_model_and_a_report_are_left_and_tables_shown(
     assert told["samples"] == {"training": 70, "validation": 15, "test": 15}
     assert (told["candidates"], told["epochs"], told["passes"]) == (4, 5, 20)
     assert "70 training, 15 validation, 15 test" in done.out
-    assert "truth \\ answer" in done.out
+    assert "true \\ predicted" in done.out
     for name in ("accuracy", "informedness", "roc auc", "model  majority"):
         assert name in done.out
     assert told["baselines"]["majority"]["accuracy"] < told["evaluation"]["measures"]["accuracy"]
@@ -144,7 +144,7 @@ def test_control_c_keeps_the_best_so_far(file: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
-    assert err == "streamnet: stopping: the best so far is kept; once more aborts\n"
+    assert err == "streamnet: stopping and keeping the best so far; repeat to abort\n"
     assert "on the test part" in out
     assert Model.load(model).predict({"x": 0.0, "y": 1.0}).shape == (1,)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from streamnet.cli.terminal import Terminal, escape_text, write_error
+from streamnet.cli.views.report import write_report
 from streamnet.cli.views.tables import (
     class_tables,
     confusion_table,
@@ -25,9 +25,7 @@ from streamnet.cli.views.tables import (
     regression_table,
 )
 from streamnet.cli.views.watcher import REFRESH_SECONDS, SIGNAL_EXIT_CODE, Watcher
-from streamnet.durability.files import write_durably
 from streamnet.engine import Engine, EngineProgress, Improvement, Trained
-from streamnet.errors import StreamnetError
 from streamnet.metrics import RegressionEvaluation
 
 __all__ = ("EngineWatcher",)
@@ -44,7 +42,7 @@ class EngineWatcher(Watcher):
         quiet: Whether nothing is printed.
     """
 
-    stopping_message = "stopping: the best so far is kept; once more aborts"
+    stopping_message = "stopping and keeping the best so far; repeat to abort"
 
     def __init__(self, *, verbose: bool, quiet: bool) -> None:
         super().__init__(Terminal(), quiet=quiet)
@@ -126,7 +124,7 @@ class EngineWatcher(Watcher):
         grid = Table.grid(padding=(0, 2))
         now = engine.progress()
         if now is None:
-            grid.add_row("reading, and preparing the kernels, which takes longer the first time")
+            grid.add_row("reading and compiling kernels (slower the first time)")
             return grid
         bar = ProgressBar(total=now.epochs, completed=now.epoch, width=22)
         grid.add_row(bar, _format_progress(now), self._format_best(engine, now))
@@ -146,13 +144,7 @@ class EngineWatcher(Watcher):
         if model is not None:
             trained.model.save(model)
         if report is not None:
-            text = json.dumps(trained.report, indent=1, allow_nan=False) + "\n"
-            try:
-                write_durably(report, text.encode())
-            except OSError as error:
-                raise StreamnetError(
-                    f"report {report} can't be written: {error.strerror}"
-                ) from error
+            write_report(report, trained.report)
 
     def _print_results(
         self, engine: Engine, trained: Trained, model: Path | None, report: Path | None

@@ -1,35 +1,90 @@
-"""A model file or a report, shown to a person."""
+"""A model file, a report, or an evaluation, shown to a person."""
 
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
+from msgspec import Struct
 from rich.console import JustifyMethod, RenderableType
 from rich.table import Table
 
 from streamnet.cli.terminal import Terminal, escape_text
-from streamnet.cli.views.tables import format_count, format_number, measures_table, sparkline
-from streamnet.errors import ModelFileError
+from streamnet.cli.views.tables import (
+    class_tables,
+    confusion_table,
+    format_count,
+    format_number,
+    measures_table,
+    new_table,
+    regression_table,
+    sparkline,
+)
+from streamnet.durability.files import write_durably
+from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
 from streamnet.modelfiles import Model
+from streamnet.reporting.report import Report, Scores
+from streamnet.runs.inference import EvaluationResult
+from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("show_file",)
+__all__ = (
+    "DisplayOptions",
+    "show_evaluation",
+    "show_file",
+    "write_report",
+)
 
 _CURVE_WIDTH = 72  # columns
 _MAX_NAMES = 12  # of labels or columns, before the rest are only counted
-_REPORT_KEYS = ("served", "measures", "protocol")  # of replay, of evaluate and of train
-_DAMAGE_ERRORS = (
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    IndexError,
-    ZeroDivisionError,
-    StopIteration,
-)
+_MAX_CLASSES = 12  # of a confusion matrix that is shown by default
+_MAX_COLUMNS = 1 << 20
+
+
+class _TrainedMember(Struct, frozen=True):
+    """A network in a report of ``train``."""
+
+    candidate: int
+    epoch: int
+    settings: dict[str, Any]
+
+
+class _Evaluated(Struct, frozen=True):
+    """The evaluation in a report of ``train``."""
+
+    measures: Scores
+
+
+class _TrainingReport(Struct, frozen=True):
+    """What is shown of a report of ``train``, see `streamnet.engine.report`."""
+
+    task: Task
+    target: str | None
+    protocol: str
+    criterion: str
+    samples: dict[str, int]
+    rejected: int
+    passes: int
+    seconds: float
+    seed: int
+    members: list[_TrainedMember]
+    reported: str
+    evaluation: _Evaluated
+    baselines: dict[str, Scores]
+
+
+class _EvaluationReport(Struct, frozen=True):
+    """What is shown of a report of ``evaluate``, see `EvaluationResult`."""
+
+    samples: int
+    measures: dict[str, Scores]
+
+
+_REPORTS = {"protocol": _TrainingReport, "served": Report, "measures": _EvaluationReport}
+"""Types of reports, by a key that only they have."""
 
 
 def show_file(path: Path) -> None:
@@ -39,29 +94,42 @@ def show_file(path: Path) -> None:
         ModelFileError: If the file is neither, or damaged.
     """
     terminal = Terminal()
-    report = _load_report(path)
-    if report is None:
+    values = _read_json(path)
+    kind = next((kind for key, kind in _REPORTS.items() if key in values), None)
+    if kind is None:
         terminal.print(*_render_model(Model.load(path)), sep="\n")
         return
     try:
-        parts = _render_report(report, plain=terminal.plain)
-    except _DAMAGE_ERRORS as error:
-        raise ModelFileError(f"{path} is a damaged report: {error!r}") from error
+        parts = _render_report(msgspec.convert(values, kind), plain=terminal.plain)
+    except (msgspec.ValidationError, ConfigurationError) as error:
+        raise ModelFileError(f"{path} is a damaged report: {error}") from error
     terminal.print(*parts, sep="\n")
 
 
-def _load_report(path: Path) -> dict[str, Any] | None:
-    """What is in the file if it is a report."""
+def write_report(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a report as JSON, so that it is on the disk afterwards.
+
+    Raises:
+        StreamnetError: If that fails.
+    """
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    try:
+        write_durably(path, text.encode())
+    except OSError as error:
+        raise StreamnetError(f"report {path} can't be written: {error.strerror}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty for other files and values."""
     if path.suffix != ".json":
-        return None
+        return {}
     try:
         value = json.loads(path.read_bytes())
     except OSError as error:
         raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is damaged or no JSON: {error}") from error
-    known = isinstance(value, dict) and not value.keys().isdisjoint(_REPORT_KEYS)
-    return value if known else None
+        raise ModelFileError(f"{path} is damaged or not JSON: {error}") from error
+    return value if isinstance(value, dict) else {}
 
 
 def _grid(rows: list[tuple[str, str]]) -> Table:
@@ -96,81 +164,156 @@ def _render_model(model: Model) -> list[RenderableType]:
     return [*parts, "", measures_table(measures)] if measures else parts
 
 
-def _render_report(report: dict[str, Any], *, plain: bool) -> list[RenderableType]:
-    if "protocol" in report:
+def _render_report(
+    report: _TrainingReport | _EvaluationReport | Report, *, plain: bool
+) -> list[RenderableType]:
+    if isinstance(report, _TrainingReport):
         return _render_training_report(report)
-    if "served" not in report:
-        samples = format_count(report["samples"], "sample")
-        return [f"report of evaluate, {samples}", "", measures_table(report["measures"])]
-    measures = {"served": report["served"], **report["baselines"]}
-    parts: list[RenderableType] = [_grid(_summary(report)), "", measures_table(measures), ""]
-    return [*parts, _candidates(report), *_curve(report, plain=plain)]
+    if isinstance(report, _EvaluationReport):
+        samples = format_count(report.samples, "sample")
+        return [f"report of evaluate, {samples}", "", measures_table(report.measures)]
+    measures = {"served": report.served, **report.baselines}
+    parts: list[RenderableType] = [_grid(_summarize(report)), "", measures_table(measures), ""]
+    return [*parts, _candidates_table(report), *_render_curve(report, plain=plain)]
 
 
-def _render_training_report(report: dict[str, Any]) -> list[RenderableType]:
-    parts = ", ".join(f"{count:,} of {name}" for name, count in report["samples"].items())
+def _render_training_report(report: _TrainingReport) -> list[RenderableType]:
+    parts = ", ".join(f"{count:,} of {name}" for name, count in report.samples.items())
     rows = [
-        ("report", f"training, {report['task']} of {escape_text(str(report['target']))!r}"),
-        ("samples", f"{parts}, {format_count(report['rejected'], 'record')} rejected"),
-        ("protocol", f"{report['protocol']}, by {report['criterion']}, seed {report['seed']}"),
-        ("learned", f"{format_count(report['passes'], 'pass')} in {report['seconds']:.1f} s"),
+        ("report", f"training, {report.task} of {escape_text(str(report.target))!r}"),
+        ("samples", f"{parts}, {format_count(report.rejected, 'record')} rejected"),
+        ("protocol", f"{report.protocol}, by {report.criterion}, seed {report.seed}"),
+        ("learned", f"{format_count(report.passes, 'pass')} in {report.seconds:.1f} s"),
     ]
-    for member in report["members"]:
-        words = CandidateSettings.from_dict(member["settings"]).describe()
-        rows.append(("network", f"#{member['candidate']} {words}, of epoch {member['epoch']}"))
-    measures = {report["reported"]: report["evaluation"]["measures"], **report.get("baselines", {})}
+    for member in report.members:
+        words = CandidateSettings.from_dict(member.settings).describe()
+        rows.append(("network", f"#{member.candidate} {words}, of epoch {member.epoch}"))
+    measures = {report.reported: report.evaluation.measures, **report.baselines}
     return [_grid(rows), "", measures_table(measures)]
 
 
-def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
-    rejected = format_count(report["rejected"], "record")
+def _summarize(report: Report) -> list[tuple[str, str]]:
+    rejected = format_count(report.rejected, "record")
     rows = [
-        ("report", f"{report['task']} of {escape_text(str(report['target']))!r}"),
-        ("learned", f"{format_count(report['learned'], 'sample')}, {rejected} rejected"),
-        ("speed", f"{report['samples_per_second'] or 0:,.0f} samples/s"),
-        ("seed", str(report["seed"])),
+        ("report", f"{report.task} of {escape_text(str(report.target))!r}"),
+        ("learned", f"{format_count(report.learned, 'sample')}, {rejected} rejected"),
+        ("speed", f"{report.samples_per_second or 0:,.0f} samples/s"),
+        ("seed", str(report.seed)),
     ]
-    champion = report["champion"]
+    champion = report.champion
     if champion is not None:
-        words = CandidateSettings.from_dict(champion["settings"]).describe()
-        since = f"since sample {champion['since']:,}, after {format_count(report['switches'], 'switch')}"
-        rows.append(("champion", f"#{champion['candidate']} {words}, {since}"))
+        words = CandidateSettings.from_dict(champion.settings).describe()
+        switches = format_count(report.switches, "switch")
+        since = f"since sample {champion.since:,}, after {switches}"
+        rows.append(("champion", f"#{champion.candidate} {words}, {since}"))
     return rows
 
 
-def _candidates(report: dict[str, Any]) -> Table:
-    main = next(iter(report["served"]))
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("#", "candidate", "loss now", main, "born", ""):
+def _candidates_table(report: Report) -> Table:
+    metric = report.status.metric
+    table = new_table(left=0)
+    for name in ("#", "candidate", "loss now", metric, "born", ""):
         justify: JustifyMethod = "left" if name in ("candidate", "") else "right"
         table.add_column(name, justify=justify, overflow="fold")
-    for row in report["candidates"]:
+    for row in report.leader_board:
         table.add_row(
-            str(row["candidate"]),
-            CandidateSettings.from_dict(row["settings"]).describe(),
-            format_number(row.get("loss")),
-            format_number(row["scores"].get(main)),
-            f"{row['born']:,}",
-            "quarantined" if row["quarantined"] else "",
+            str(row.candidate),
+            row.settings,
+            format_number(row.loss),
+            format_number(row.scores.get(metric)),
+            f"{row.born:,}",
+            row.state if row.state == "quarantined" else "",
         )
     return table
 
 
-def _curve(report: dict[str, Any], *, plain: bool) -> list[RenderableType]:
-    main = next(iter(report["served"]))
-    numbers, errors = report["curve"]["samples"], report["curve"]["summed_errors"]
-    points = [(0, 0.0), *((n, e[0]) for n, e in zip(numbers, errors, strict=True))]
-    stride = -(-(len(points) - 1) // _CURVE_WIDTH) or 1
-    some = points[::stride]
-    steps = [(later[1] - now[1]) / (later[0] - now[0]) for now, later in pairwise(some)]
-    if not steps:
+def _render_curve(report: Report, *, plain: bool) -> list[RenderableType]:
+    points = report.curve.resample(report.task, _CURVE_WIDTH)
+    if not points:
         return []
-    values = [1.0 - step if main == "accuracy" else step for step in steps]
-    words = f"{main} over time, from {format_number(min(values))} to {format_number(max(values))}"
-    return ["", words, sparkline(values, plain=plain)]
+    low, high = format_number(min(points)), format_number(max(points))
+    words = f"{report.status.metric} over time, from {low} to {high}"
+    return ["", words, sparkline(points, plain=plain)]
 
 
 def _abbreviate(names: list[str]) -> str:
     more = len(names) - _MAX_NAMES
     listed = ", ".join(escape_text(name) for name in names[:_MAX_NAMES])
     return f"{listed} and {more:,} more" if more > 0 else listed
+
+
+class DisplayOptions(NamedTuple):
+    """What is shown of an evaluation, apart from the metrics.
+
+    Args:
+        report: File of the JSON report.
+        plot: File of the plot.
+        per_class: Whether to show each class against the rest.
+        confusion: Whether to show the confusion matrix, however wide.
+    """
+
+    report: Path | None = None
+    plot: Path | None = None
+    per_class: bool = False
+    confusion: bool = False
+
+    def check(self, task: Task) -> None:
+        """Check that the task has what should be shown.
+
+        Raises:
+            ConfigurationError: If it does not.
+        """
+        for name in ("per_class", "confusion"):
+            if task is Task.REGRESSION and getattr(self, name):
+                raise ConfigurationError(f"{name} is given, but the model predicts numbers")
+
+
+def show_evaluation(result: EvaluationResult, options: DisplayOptions) -> None:
+    """Print an evaluation, and write its report and plot.
+
+    Raises:
+        StreamnetError: If the report or the plot can't be written.
+    """
+    if options.report is not None:
+        write_report(options.report, result.as_dict())
+    if options.plot is not None:
+        _save_plot(result, options.plot)
+    terminal = Terminal()
+    terminal.say(f"{format_count(result.samples, 'sample')}\n")
+    terminal.print(measures_table(result.measures))
+    if result.pairs is not None and result.pairs.threshold is not None:
+        terminal.say("")
+        terminal.print(regression_table(result.pairs))
+    if result.confusion is None:
+        return
+    if options.per_class:
+        for table in class_tables(result.labels, result.confusion, terminal.width):
+            terminal.say("")
+            terminal.print(table)
+    _show_confusion(terminal, result, options)
+
+
+def _show_confusion(terminal: Terminal, result: EvaluationResult, options: DisplayOptions) -> None:
+    assert result.confusion is not None
+    table = confusion_table(result.labels, result.confusion)
+    unbounded = terminal.options.update(max_width=_MAX_COLUMNS)
+    width = terminal.measure(table, options=unbounded).maximum
+    fits = len(result.labels) <= _MAX_CLASSES and width <= terminal.width
+    if options.confusion or fits:
+        terminal.say("\nconfusion matrix: true labels in rows, predicted labels in columns\n")
+        terminal.width = max(terminal.width, width)
+        terminal.print(table)
+    else:
+        where = f"see {options.report}" if options.report else "use --report"
+        terminal.say(f"\nconfusion matrix: too wide; {where}, or show it with --confusion")
+
+
+def _save_plot(result: EvaluationResult, path: Path) -> None:
+    from streamnet.plots import confusion_figure, residual_figure, save_figure
+
+    if result.confusion is not None:
+        figure = confusion_figure(result.labels, result.confusion)
+    else:
+        assert result.pairs is not None  # kept for the plot
+        figure = residual_figure(result.pairs.truths, result.pairs.answers)
+    save_figure(figure, path)

@@ -17,6 +17,7 @@ from streamnet.cli.views.tables import (
     format_duration,
     format_number,
     measures_table,
+    new_table,
     sparkline,
 )
 from streamnet.metrics import METRICS
@@ -35,14 +36,14 @@ __all__ = (
 )
 
 
-WIDE = 80  # columns that scores and leader board need to stand side by side
+WIDE = 80  # columns from which on scores and leader board are side by side
 SCORES_WIDTH = 29  # columns of the scores
-LOSS_WIDTH = 20  # columns of a leader board beside the settings
-OTHER_LINES = 15  # lines of a picture that are not of the leader board
+LOSS_WIDTH = 20  # columns of the leader board without the settings
+OTHER_LINES = 15  # lines of the display below and above the leader board
 
 
 def headline(run: Replay) -> str:
-    """What is about to run."""
+    """Describe the run that is about to start."""
     source = run.settings.source
     names = ["standard input" if file == "-" else escape_text(file) for file in source.files]
     files = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -54,7 +55,7 @@ def headline(run: Replay) -> str:
 
 
 def ready_line(pipeline: Pipeline) -> str:
-    """What is learned, and how long it took to get there."""
+    """Describe the task, once it is known, and how long startup took."""
     ready = f"source open and kernels ready after {pipeline.statistics().startup:.1f} s"
     return (
         ready
@@ -64,7 +65,7 @@ def ready_line(pipeline: Pipeline) -> str:
 
 
 def status_line(pipeline: Pipeline) -> str:
-    """Where a run stands, in one line."""
+    """Format the progress of a run as one line."""
     now = pipeline.statistics()
     board = pipeline.board()
     words = [f"{now.samples:>11,} samples", f"{_format_rate(now):>8}"]
@@ -84,11 +85,11 @@ def status_line(pipeline: Pipeline) -> str:
 
 
 class LiveView:
-    """The live view of a pipeline, drawn anew each time it is shown.
+    """The live display of a pipeline, up to date each time it is rendered.
 
     Args:
-        pipeline: What is shown.
-        stopping: Whether it was asked to end.
+        pipeline: The pipeline.
+        stopping: Whether it was asked to stop.
     """
 
     def __init__(self, pipeline: Pipeline, *, stopping: bool = False) -> None:
@@ -101,9 +102,7 @@ class LiveView:
     def _content(self, console: Console, options: ConsoleOptions) -> RenderableType:
         now, board = self.pipeline.statistics(), self.pipeline.board()
         if board is None:
-            words = (
-                "opening the source and preparing the kernels, which takes longer the first time"
-            )
+            words = "opening the source and compiling kernels (slower the first time)"
             return Text(f"{words}: {format_duration(now.startup)}", "dim")
         parts: list[RenderableType] = [_progress(now, options, stopping=self.stopping)]
         if board.status.scored:
@@ -135,7 +134,7 @@ def _progress(now: PipelineStatistics, options: ConsoleOptions, *, stopping: boo
 
 
 def _progress_cells(now: PipelineStatistics, *, stopping: bool) -> list[RenderableType]:
-    if stopping:  # how much of the source there is, does not matter any more
+    if stopping:  # the size of the source no longer matters
         return [Text("stopping", "yellow")]
     if now.progress is None:
         return []
@@ -164,10 +163,8 @@ def _stacked(*tables: Table) -> Table:
 
 
 def _scores_table(board: LeaderBoard) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     status = board.status
-    table.add_column(f"{status.metric} so far")
-    table.add_column("", justify="right")
+    table = new_table(f"{status.metric} so far", "")
     table.add_row(Text("served", "bold green"), Text(format_number(status.served), "bold green"))
     for name, value in status.baselines.items():
         table.add_row(_display_name(name), format_number(value))
@@ -183,7 +180,7 @@ def _leader_board(rows: list[LeaderBoardRow], options: ConsoleOptions) -> Table:
     table.add_column(
         "leader board",
         no_wrap=True,
-        min_width=min(34, room),  # so that the next column doesn't jump about
+        min_width=min(34, room),  # so that the next column does not move
         max_width=room,
     )
     table.add_column("loss now", justify="right", no_wrap=True, min_width=10)
@@ -239,7 +236,13 @@ def _summary_metrics(task: str) -> list[str]:
 
 
 def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
-    """The summary of a run, for so many columns."""
+    """Render the summary of a run.
+
+    Args:
+        run: The run.
+        result: Its result.
+        width: Columns of the terminal.
+    """
     report: dict[str, Any] = result.report
     learned = Table.grid(padding=(0, 2))
     learned.add_row("learned", _format_learned(report, run.pipeline.statistics().earlier))
@@ -260,11 +263,11 @@ def _add_rest(table: Table, run: Replay, result: Result) -> None:
         table.add_row("champion", _format_champion(result))
     if len(result.model.labels) == 1:
         only = escape_text(result.model.labels[0])
-        table.add_row("note", f"the target has one value only, {only!r}: there is nothing to tell")
+        table.add_row("note", f"the target has a single value, {only!r}: there is nothing to learn")
     if report["rejected"]:
         what = format_count(report["rejected"], "record")
         but = (
-            f", but {lost:,} for which it had no room"
+            f", except {lost:,} beyond its maximum size"
             if (lost := report["rejected_not_kept"])
             else ""
         )
@@ -285,10 +288,7 @@ def _format_learned(report: dict[str, Any], earlier: int) -> str:
 
 def _metrics_table(report: dict[str, Any]) -> Table:
     names = _summary_metrics(report["task"])
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("")
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
+    table = new_table("", *(name.replace("_", " ") for name in names))
     for who, measures in _by_track(report).items():
         cells = [format_number(measures[name]) for name in names]
         style = "bold green" if who == "served" else ""

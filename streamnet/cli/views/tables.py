@@ -1,6 +1,6 @@
 """Tables of metrics, and numbers, durations and sparklines as text.
 
-Rows and columns always stand in the order of the class numbers.
+Classes are always in the order of their numbers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = (
     "format_duration",
     "format_number",
     "measures_table",
+    "new_table",
     "regression_table",
     "sparkline",
 )
@@ -35,7 +36,7 @@ _ASCII_BARS = "_.-~=*^#"
 
 
 def format_number(value: float | None) -> str:
-    """A measure with as many digits as it takes to compare it; a dash for none.
+    """Format a metric with enough digits to compare it; a dash if it is undefined.
 
     >>> format_number(0.81234), format_number(-0.00001), format_number(1234.5), format_number(None)
     ('0.8123', '0.0000', '1,234.50', '-')
@@ -51,7 +52,7 @@ def format_number(value: float | None) -> str:
 
 
 def format_count(count: int, thing: str) -> str:
-    """A number of things.
+    """Format a count with its noun.
 
     >>> format_count(1, "switch"), format_count(1200, "sample")
     ('1 switch', '1,200 samples')
@@ -61,12 +62,12 @@ def format_count(count: int, thing: str) -> str:
 
 
 def estimate_remaining(seconds: float, progress: float, earlier: float = 0.0) -> float:
-    """Seconds left if it goes on as it went, infinite if nothing tells.
+    """Estimate the remaining seconds at the same speed; infinite if it is unknown.
 
     Args:
-        seconds: Since it goes on.
-        progress: Share that is done.
-        earlier: Share that was done before these seconds.
+        seconds: Time that was needed so far.
+        progress: Fraction that is done, from 0 to 1.
+        earlier: Fraction that was done before that time.
     """
     if progress >= 1.0:
         return 0.0
@@ -75,7 +76,7 @@ def estimate_remaining(seconds: float, progress: float, earlier: float = 0.0) ->
 
 
 def format_duration(seconds: float) -> str:
-    """A time span in two units at most.
+    """Format a duration in at most two units.
 
     >>> format_duration(3.2), format_duration(75), format_duration(4000), format_duration(float("inf"))
     ('3 s', '1 min 15 s', '1 h 06 min', '-')
@@ -91,7 +92,11 @@ def format_duration(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
-    """A curve of one line, from its lowest to its highest value; ``plain`` keeps to ASCII.
+    """Draw a curve as one line, scaled to its range.
+
+    Args:
+        values: Those that are not finite are left blank.
+        plain: Whether to use ASCII only.
 
     >>> sparkline((0.0, 0.5, 1.0)), sparkline((0.0, 0.5, 1.0), plain=True)
     ('▁▄█', '_~#')
@@ -104,29 +109,29 @@ def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
     if not high > low:
         return "".join(bars[3] if isfinite(v) else " " for v in values)
     top = len(bars) - 1
-    # Divided first: of the least differences there are, the reciprocal is infinite.
+    # The division comes first: the reciprocal of a subnormal difference is infinite.
     return "".join(
         bars[int((v - low) / (high - low) * top)] if isfinite(v) else " " for v in values
     )
 
 
-NO_ANSWER = "(none)"
-NAME_WIDTH = 27  # columns of the longest name of a measure, and the space behind it
-COUNTS = ("positives", "negatives")  # how measures are called that are counts, no shares
-CELL_WIDTH = 9  # columns of most figures, and the space behind them
+_NO_PREDICTION = "(none)"
+_NAME_WIDTH = 27  # columns of the longest metric name and the space after it
+_COUNT_SUFFIXES = ("positives", "negatives")  # of metrics that are counts
+_CELL_WIDTH = 9  # columns of most numbers and the space after them
 
 
 def measures_table(measures: Mapping[str, Mapping[str, float | None]]) -> Table:
-    """Measures as rows, and a column for each thing that is measured, the first one in bold.
+    """Build a table with a row for each metric and a column for each model or baseline.
 
-    The rows stand in one order, whatever order a file has kept them in.
+    Rows are in the order of the registry, whatever order a file has.
     """
-    table = _new_table("")
-    for place, who in enumerate(measures):
-        style = "bold green" if place == 0 else ""
-        table.add_column(who.replace("_", "-"), justify="right", style=style)
+    table = new_table("")
+    for number, track in enumerate(measures):
+        style = "bold green" if number == 0 else ""
+        table.add_column(track.replace("_", "-"), justify="right", style=style)
     for name in sorted(next(iter(measures.values())), key=_sort_key):
-        cells = [format_number(one.get(name)) for one in measures.values()]
+        cells = [format_number(values.get(name)) for values in measures.values()]
         table.add_row(name.replace("_", " "), *cells)
     return table
 
@@ -134,37 +139,38 @@ def measures_table(measures: Mapping[str, Mapping[str, float | None]]) -> Table:
 def class_tables(
     labels: Sequence[str], confusion: NDArray[np.float64], width: int
 ) -> Iterator[Table]:
-    """Every measure of each class against the rest: a row a measure, a column a class.
+    """Build tables of each class against the rest: a row for each metric, a column for each class.
 
     Args:
         labels: Labels by class number.
-        confusion: Shape (C, C + 1), rows truths, columns answers, the last for none.
-        width: Columns of the terminal; classes that don't fit go into a further table.
+        confusion: Shape (C, C + 1): true labels in rows, predicted labels in columns, the last one
+            without a prediction.
+        width: Columns of the terminal; classes that don't fit go into another table.
     """
-    found = compute_per_class(labels, confusion)
+    metrics = compute_per_class(labels, confusion)
     widest = max((len(escape_text(label)) + 2 for label in labels), default=0)
-    together = max(1, (width - NAME_WIDTH) // max(CELL_WIDTH, widest))
+    together = max(1, (width - _NAME_WIDTH) // max(_CELL_WIDTH, widest))
     for start in range(0, len(labels), together):
         some = labels[start : start + together]
-        table = _new_table("class", *map(escape_text, some))
-        for name in found[some[0]]:
-            show = _format_total if name.endswith(COUNTS) else format_number
-            table.add_row(name.replace("_", " "), *(show(found[one][name]) for one in some))
+        table = new_table("class", *map(escape_text, some))
+        for name in metrics[some[0]]:
+            show = _format_total if name.endswith(_COUNT_SUFFIXES) else format_number
+            table.add_row(name.replace("_", " "), *(show(metrics[label][name]) for label in some))
         yield table
 
 
 def confusion_table(labels: Sequence[str], confusion: NDArray[np.float64]) -> Table:
-    """A row for each truth and a column for each answer, both in the order of the labels.
+    """Build a confusion matrix: true labels in rows, predicted labels in columns.
 
-    A last column counts samples without an answer, if there are any.
+    The last column counts samples without a prediction, if there are any.
 
     Args:
         labels: Labels by class number.
-        confusion: Shape (C, C + 1).
+        confusion: Shape (C, C + 1), see `class_tables`.
     """
     names = [escape_text(label) for label in labels]
     shown = confusion if confusion[:, -1].any() else confusion[:, :-1]
-    table = _new_table("truth \\ answer", *[*names, NO_ANSWER][: shown.shape[1]])
+    table = new_table("true \\ predicted", *[*names, _NO_PREDICTION][: shown.shape[1]])
     for name, row in zip(names, shown, strict=True):
         table.add_row(name, *map(_format_total, row))
     return table
@@ -174,36 +180,41 @@ def regression_table(
     evaluation: RegressionEvaluation,
     baselines: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> Table:
-    """Measures of a regression, and of baselines in columns of their own.
+    """Build a table of regression metrics, with a column for each baseline.
 
-    With a threshold also how many answers were correct and wrong.
+    With a threshold it also counts correct and wrong predictions.
     """
     others = baselines or {}
-    table = _new_table("", "model" if others else "", *others)
+    table = new_table("", "model" if others else "", *others)
     table.add_row("samples", f"{len(evaluation):,}")
     if evaluation.unanswered:
-        table.add_row("unanswered", f"{evaluation.unanswered:,}")
+        table.add_row("not predicted", f"{evaluation.unanswered:,}")
     if evaluation.threshold is not None:
         table.add_row(f"correct (within {evaluation.threshold:g})", f"{evaluation.correct:,}")
         table.add_row("wrong", f"{evaluation.wrong:,}")
     for name, value in evaluation.measures().items():
-        cells = [format_number(one.get(name)) for one in others.values()]
+        cells = [format_number(values.get(name)) for values in others.values()]
         table.add_row(name.replace("_", " "), format_number(value), *cells)
     return table
 
 
 def evaluation_tables(evaluation: Evaluation, width: int) -> Iterator[Table]:
-    """All of a classification: measures of all classes, each class, who was taken for whom."""
+    """Build all tables of a classification: overall metrics, each class, the confusion matrix."""
     yield measures_table({"model": evaluation.measures()})
     yield from class_tables(evaluation.labels, evaluation.confusion, width)
     yield confusion_table(evaluation.labels, evaluation.confusion)
 
 
-def _new_table(corner: str, *columns: str) -> Table:
+def new_table(*columns: str, left: int = 1) -> Table:
+    """Create an empty table without lines.
+
+    Args:
+        columns: Headings.
+        left: Number of columns that are left-aligned; the others are right-aligned.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(corner)
-    for name in columns:
-        table.add_column(name, justify="right")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number < left else "right")
     return table
 
 
@@ -212,6 +223,6 @@ def _format_total(value: float) -> str:
 
 
 def _sort_key(name: str) -> tuple[int, str]:
-    """Put registered metrics first, in their order."""
+    """Put registered metrics first, in the order of the registry."""
     order = [known for metrics in METRICS.values() for known in metrics]
     return (order.index(name), "") if name in order else (len(order), name)

@@ -1,4 +1,4 @@
-"""Running under a terminal's eye: signals, a live display or plain lines, and the exit code."""
+"""Runs something with a live display or plain lines, and handles signals and exit codes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ __all__ = ("REFRESH_SECONDS", "SIGNAL_EXIT_CODE", "Watcher", "watch")
 
 REFRESH_SECONDS = 0.25  # between two updates of the live display
 MIN_LINE_SECONDS, MAX_LINE_SECONDS = 2.0, 60.0  # between two lines in a pipe, rarer as time passes
-LINE_FRACTION = 0.05  # of the elapsed time is the wait for the next line
-SHUTDOWN_SECONDS = 10.0  # that a run with a state has for its last checkpoint after a signal
+LINE_FRACTION = 0.05  # of the elapsed time is between two lines
+SHUTDOWN_SECONDS = 10.0  # for the last checkpoint of a run with a state, after a signal
 SIGNAL_EXIT_CODE = 128  # plus the signal's number, as shells report it
 _NULL_HANDLER = logging.NullHandler()  # log records repeat what is raised and printed once
 
@@ -57,7 +57,7 @@ class Watcher(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Ask what runs to come to an end."""
+        """Ask the work to finish early."""
 
     @abstractmethod
     async def live(self) -> None:
@@ -65,7 +65,7 @@ class Watcher(ABC):
 
     @abstractmethod
     async def lines(self) -> None:
-        """Print a line of progress now and then until cancelled."""
+        """Print lines of progress until cancelled."""
 
     def on_stop_requested(self, scope: CancelScope) -> None:  # noqa: B027 - optional
         """React to the first signal."""
@@ -109,7 +109,7 @@ class Watcher(ABC):
             except StreamnetError as error:
                 failure = error
             except MemoryError as error:
-                failure = StreamnetError(f"there is too little memory: {error}")
+                failure = StreamnetError(f"out of memory: {error}")
             group.cancel_scope.cancel()
         return failure
 
@@ -159,7 +159,7 @@ def watch(
     """Run to the end, displaying progress, and return the exit code.
 
     The first Ctrl-C ends reading, and what was learned is written; the second one aborts. With a
-    state, work that is not done in time after the first is left to the next run.
+    state, work that is not done in time after the first one is left to the next run.
 
     Args:
         run: The run.
@@ -177,7 +177,7 @@ def watch(
 
 @final
 class _RunWatcher(Watcher):
-    stopping_message = "stopping: what was read is still learned; once more aborts"
+    stopping_message = "stopping after learning what was read; repeat to abort"
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class _RunWatcher(Watcher):
         return SIGNAL_EXIT_CODE + self.signal if self.signal else 0
 
     async def _freeze_startup(self) -> None:
-        """Keep the garbage collector from scanning what start-up made: it takes 50 ms each time."""
+        """Exclude objects made at startup from garbage collection, which takes 50 ms each time."""
         await self.replay.pipeline.ready.wait()
         gc.freeze()
 

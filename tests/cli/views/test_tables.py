@@ -32,7 +32,7 @@ def rows_of(table: RenderableType) -> list[list[str]]:
 
 def test_a_confusion_has_its_truths_as_rows() -> None:
     assert rows_of(confusion_table(("R", "M"), CONFUSION)) == [
-        ["truth \\ answer", "R", "M"],
+        ["true \\ predicted", "R", "M"],
         ["R", "23", "8"],
         ["M", "0", "30"],
     ]
@@ -83,7 +83,7 @@ def test_a_regression_tells_correct_and_wrong_within_the_threshold() -> None:
     rows = [row for row in rows_of(regression_table(evaluation)) if row]
     assert rows[:4] == [
         ["samples", "3"],
-        ["unanswered", "1"],
+        ["not predicted", "1"],
         ["correct (within 0.25)", "1"],
         ["wrong", "2"],
     ]

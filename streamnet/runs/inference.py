@@ -1,0 +1,378 @@
+"""A saved model applied to files: predictions, written as CSV or JSON lines, and evaluation."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO, final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError, DataError, SchemaError, StreamnetError
+from streamnet.features.columns.category import match_spelling
+from streamnet.metrics import (
+    ClassificationBaselines,
+    ClassificationEvaluator,
+    Evaluation,
+    RegressionBaselines,
+    RegressionEvaluation,
+    RegressionEvaluator,
+)
+from streamnet.metrics.evaluation import compute_per_class
+from streamnet.metrics.formulas import nan_to_none
+from streamnet.modelfiles import Model
+from streamnet.reporting.report import Scores
+from streamnet.samples import Block, DeadLetter, Schema, Task
+from streamnet.sources import Columns, open_files
+
+__all__ = (
+    "COLUMNS",
+    "EvaluationResult",
+    "RejectedRecords",
+    "evaluate_files",
+    "predict_files",
+    "write_predictions",
+)
+
+COLUMNS = ("source", "position", "answer", "probabilities")
+"""Columns of written predictions."""
+
+_MAX_LABELS = 5  # that a warning lists
+Row = tuple[str, int, Any, Any]
+
+
+async def predict_files(
+    model: Model,
+    files: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    *,
+    target: str | None = None,
+    labeled: bool = False,
+) -> AsyncGenerator[tuple[Block, NDArray[Any]], None]:
+    """Yield each block of samples with the model's outputs.
+
+    Args:
+        model: The model; its columns determine how the files are read.
+        files: Names, glob patterns, or ``-`` for standard input.
+        options: Keyword arguments of `open_files`, and ``missing`` of `Columns`; None stands for a
+            default.
+        target: Column with the true values; None is the target that the model learned.
+        labeled: Whether that column is required.
+
+    Raises:
+        ConfigurationError: If there are no files.
+        DataError: If a file can't be read or lacks a column.
+        SchemaError: If a file has named columns, but the model knows only numbered ones.
+    """
+    if not files:
+        raise ConfigurationError("no file is given, but at least one with samples is needed")
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    missing = {"missing": given.pop("missing")} if "missing" in given else {}
+    schema = Schema(model.fields, target or model.about.get("target"), model.task)
+    columns = Columns(schema=schema, target_optional=not labeled, **missing)
+    async with aclosing(open_files(files, columns=columns, **given)) as source:
+        await source.open()
+        while (block := await source.receive()) is not None:
+            if not model.fields and block.sparse is None:
+                raise SchemaError(
+                    f"{block.source} is not a libSVM file, but the model knows only numbered "
+                    "columns"
+                )
+            yield block, model.outputs(block)
+
+
+@final
+class RejectedRecords:
+    """Counts rejected records and remembers the first.
+
+    >>> rejected = RejectedRecords()
+    >>> rejected.note is None
+    True
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.first: DeadLetter | None = None
+
+    def update(self, letters: Sequence[DeadLetter]) -> None:
+        """Add the rejected records of a block."""
+        self.total += len(letters)
+        if self.first is None and letters:
+            self.first = letters[0]
+
+    @property
+    def note(self) -> str | None:
+        """A message about them, None if there are none."""
+        first = self.first
+        if first is None:
+            return None
+        if self.total == 1:
+            return f"1 record was rejected: {first.place}: {first.detail}"
+        return f"{self.total:,} records were rejected; the first, {first.place}: {first.detail}"
+
+
+async def write_predictions(
+    model: Model,
+    files: Sequence[str],
+    output: Path | TextIO,
+    options: Mapping[str, Any] | None = None,
+) -> RejectedRecords:
+    """Write a row for each sample, with the columns `COLUMNS`.
+
+    Args:
+        model: The model.
+        files: See `predict_files`.
+        output: A path that ends in .csv or .jsonl, replaced once all predictions are written; or an
+            open file, which receives CSV.
+        options: See `predict_files`.
+
+    Raises:
+        ConfigurationError: If there are no files.
+        DataError: If a file can't be read.
+        StreamnetError: If the output can't be written.
+    """
+    if not isinstance(output, Path):
+        return await _write_rows(model, files, output, options, as_csv=True)
+    part = output.with_name(f".{output.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            as_csv = output.suffix == ".csv"
+            rejected = await _write_rows(model, files, file, options, as_csv=as_csv)
+        part.replace(output)
+    except OSError as error:
+        raise StreamnetError(f"output {output} can't be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return rejected
+
+
+async def _write_rows(
+    model: Model,
+    files: Sequence[str],
+    file: TextIO,
+    options: Mapping[str, Any] | None,
+    *,
+    as_csv: bool,
+) -> RejectedRecords:
+    writer = csv.writer(file, lineterminator="\n")
+    rejected = RejectedRecords()
+    header_written = False
+    async with aclosing(predict_files(model, files, options)) as blocks:
+        async for block, outputs in blocks:
+            if as_csv and not header_written:
+                writer.writerow(COLUMNS)
+            header_written = True
+            rejected.update(block.rejected)
+            rows = _build_rows(model, block, outputs)
+            if as_csv:
+                writer.writerows((*row[:3], _encode_json(row[3])) for row in rows)
+            else:
+                file.writelines(
+                    _encode_json(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows
+                )
+    return rejected
+
+
+def _encode_json(value: Any) -> str:
+    return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def _build_rows(model: Model, block: Block, outputs: NDArray[np.float64]) -> Iterator[Row]:
+    marks = block.marks[:-1]
+    positions = np.where(marks[:, 2] > 0, marks[:, 2], marks[:, 1]).tolist()
+    for position, values in zip(positions, outputs.tolist(), strict=True):
+        if model.task is Task.REGRESSION:
+            yield block.source, position, values[0], None
+            continue
+        best = max(range(len(values)), key=values.__getitem__, default=None)
+        probabilities = {
+            name: float(f"{value:.6g}") for name, value in zip(model.labels, values, strict=True)
+        }
+        yield block.source, position, None if best is None else model.labels[best], probabilities
+
+
+class EvaluationResult(NamedTuple):
+    """Metrics of a model and of the baselines on the same samples."""
+
+    samples: int
+    measures: dict[str, Scores]  # by "model" and the names of the baselines
+    labels: tuple[str, ...]  # those of the model, then those found in the files only
+    known: int  # labels of the model
+    confusion: NDArray[np.float64] | None  # shape (C, C + 1): true, predicted labels, no prediction
+    pairs: RegressionEvaluation | None  # true and predicted values, if they were kept
+    rejected: RejectedRecords
+
+    @property
+    def warning(self) -> str | None:
+        """A message if no true label is known to the model: ``1`` differs from ``true``."""
+        if self.confusion is None or self.confusion[: self.known].any():
+            return None
+        found, known = (
+            ", ".join(map(repr, names[:_MAX_LABELS]))
+            for names in (self.labels[self.known :], self.labels[: self.known])
+        )
+        return f"the model knows none of the labels in the files: {found}; its labels are {known}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON report, as plain values."""
+        values: dict[str, Any] = {
+            "samples": self.samples,
+            "measures": self.measures,
+            "labels": self.labels,
+        }
+        if self.confusion is not None:
+            values["confusion"] = self.confusion.tolist()
+            values["classes"] = compute_per_class(self.labels, self.confusion)
+        if self.pairs is not None:
+            values["regression"] = self.pairs.as_dict()
+        return values
+
+
+async def evaluate_files(
+    model: Model,
+    files: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    *,
+    target: str | None = None,
+    threshold: float | None = None,
+    all_metrics: bool = False,
+    keep_pairs: bool = False,
+) -> EvaluationResult:
+    """Score a model on labeled files, beside the baselines; nothing is learned.
+
+    Memory use is constant unless predictions must be kept, for ``threshold``, ``all_metrics``, or
+    ``keep_pairs``.
+
+    Args:
+        model: The model.
+        files: See `predict_files`.
+        options: See `predict_files`.
+        target: Column with the true values; None is the target that the model learned.
+        threshold: For regression: predictions closer than this to the true value are correct.
+        all_metrics: Whether to compute metrics that need all predictions at once, such as ROC-AUC.
+        keep_pairs: For regression: whether to keep true and predicted values.
+
+    Raises:
+        ConfigurationError: If there are no files, no target is known, or a threshold is given for
+            classification.
+        DataError: If a file can't be read or no sample has a true value.
+    """
+    if target is None and model.about.get("target") is None:
+        raise ConfigurationError("target is not given, and the model does not know its own")
+    if model.task is Task.REGRESSION:
+        scorer: _ClassificationScorer | _RegressionScorer = _RegressionScorer(
+            threshold, all_metrics=all_metrics, keep_pairs=keep_pairs
+        )
+    elif threshold is not None:
+        raise ConfigurationError("threshold is given, but the model predicts labels")
+    else:
+        scorer = _ClassificationScorer(model.labels, all_metrics=all_metrics)
+    samples, rejected = 0, RejectedRecords()
+    async with aclosing(
+        predict_files(model, files, options, target=target, labeled=True)
+    ) as blocks:
+        async for block, outputs in blocks:
+            rejected.update(block.rejected)
+            samples += len(block)
+            if len(block) and block.target is not None:
+                scorer.update(block.target, outputs)
+    if not samples:
+        raise DataError(rejected.note or "the files hold no samples")
+    return EvaluationResult(
+        samples,
+        scorer.measures(),
+        tuple(scorer.labels),
+        len(model.labels),
+        scorer.confusion(),
+        scorer.pairs,
+        rejected,
+    )
+
+
+class _RegressionScorer:
+    """A regression model and its baselines, scored side by side."""
+
+    labels: Sequence[str] = ()
+
+    def __init__(self, threshold: float | None, *, all_metrics: bool, keep_pairs: bool) -> None:
+        self.model, self.simple = RegressionEvaluator(1), RegressionEvaluator(2)
+        self.baselines = RegressionBaselines()
+        self.all_metrics = all_metrics
+        self.pairs: RegressionEvaluation | None = None
+        if all_metrics or keep_pairs or threshold is not None:
+            self.pairs = RegressionEvaluation(threshold=threshold)
+
+    def update(self, truth: NDArray[Any], outputs: NDArray[np.float64]) -> None:
+        self.model.update(outputs.T, truth)
+        self.simple.update(self.baselines.answers(truth), truth)
+        if self.pairs is not None:
+            for pair in zip(truth.tolist(), outputs[:, 0].tolist(), strict=True):
+                self.pairs.add(*pair)
+
+    def measures(self) -> dict[str, Scores]:
+        more = self.pairs if self.all_metrics else None
+        return _merge_measures(self.model, self.simple, self.baselines.names, more)
+
+    def confusion(self) -> None:
+        return None
+
+
+class _ClassificationScorer:
+    """A classification model and its baselines, scored side by side."""
+
+    pairs: RegressionEvaluation | None = None
+
+    def __init__(self, labels: Sequence[str], *, all_metrics: bool) -> None:
+        self.model, self.simple = ClassificationEvaluator(1), ClassificationEvaluator(2)
+        self.baselines = ClassificationBaselines()
+        self.labels = list(labels)
+        self.known = len(labels)
+        self.numbers = {name: number for number, name in enumerate(labels)}
+        self.evaluation = Evaluation(labels) if all_metrics else None
+
+    def update(self, truth: NDArray[Any], outputs: NDArray[np.float64]) -> None:
+        names = [match_spelling(name, self.numbers) for name in truth.tolist()]
+        for name in names:
+            if name not in self.numbers:
+                self.numbers[name] = len(self.labels)
+                self.labels.append(name)
+        if self.evaluation is not None:
+            for name, row in zip(names, outputs, strict=True):
+                self.evaluation.add(name, probabilities=row)
+        label = np.array([self.numbers[name] for name in names], np.int32)
+        known = np.full(len(label), self.known, np.int32)
+        self.model.update(outputs[None].astype(np.float32), label, known)
+        simple = self.baselines.answers(label, known, len(self.labels))
+        # Before the first true label the baselines predict nothing, rather than the first label.
+        predicted = simple.any(axis=(0, 2))
+        self.simple.update(simple, label, (predicted * len(self.labels)).astype(np.int32))
+
+    def measures(self) -> dict[str, Scores]:
+        return _merge_measures(self.model, self.simple, self.baselines.names, self.evaluation)
+
+    def confusion(self) -> NDArray[np.float64]:
+        """The confusion matrix, padded to all labels."""
+        found = self.model.confusion(0)
+        seen = len(found)
+        matrix = np.zeros((len(self.labels), len(self.labels) + 1))
+        matrix[:seen, :seen] = found[:, :seen]
+        matrix[:seen, -1] = found[:, -1]
+        return matrix
+
+
+def _merge_measures(
+    model: ClassificationEvaluator | RegressionEvaluator,
+    simple: ClassificationEvaluator | RegressionEvaluator,
+    names: Sequence[str],
+    more: Evaluation | RegressionEvaluation | None,
+) -> dict[str, Scores]:
+    """Metrics of the model, with those of ``more``, and of the baselines with these names."""
+    full = {} if more is None else nan_to_none(more.measures())
+    return {
+        "model": {**full, **nan_to_none(model.measures(0))},
+        **{name: nan_to_none(simple.measures(track)) for track, name in enumerate(names)},
+    }
