@@ -13,10 +13,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from streamnet.daemon.http.app import OPERATIONS
-from streamnet.daemon.http.operations import build_document
+from streamnet.daemon.http.app import build_document
 
-API = build_document(OPERATIONS)
+API = build_document()
 SCHEMAS: dict[str, Any] = API["components"]["schemas"]
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from cyclopts import App, CoercionError, CycloptsError, Group, UnusedCliTokensError
 
-from streamnet.cli.client import client
 from streamnet.cli.evaluate import evaluate
 from streamnet.cli.modelfiles import export_model, import_model, inspect
 from streamnet.cli.options import STANDARD_INPUT
@@ -74,7 +73,12 @@ for command, usage in USAGES.items():
         usage=f"Usage: streamnet {usage}",
         help_epilogue="",
     )
-app.command(client)
+# Imported when it is used, since it imports the whole API.
+app.command(
+    "streamnet.cli.client:client",
+    name="client",
+    help="Talk to a daemon, with a command for each of its operations; responses are JSON.",
+)
 app.register_install_completion_command()
 
 

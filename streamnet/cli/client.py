@@ -1,65 +1,58 @@
-"""``streamnet client``: a subcommand for each operation of the daemon's API; answers are JSON."""
+"""``streamnet client``: a subcommand for each operation of the daemon's API; responses are JSON.
+
+Operations that need no more than the model's name get their command from the table of operations;
+those that read or write files are defined here.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
 
 from cyclopts import App, Parameter
 
 from streamnet.cli.options import integer_option
+from streamnet.client.operations import OPERATIONS, Operation
 
 if TYPE_CHECKING:
-    from streamnet.client.clients import Client
+    from streamnet.client import Client
 
-__all__ = (
-    "RETRY_SECONDS",
-    "Daemon",
-    "change",
-    "client",
-    "create",
-    "dead_letters",
-    "delete",
-    "download",
-    "events",
-    "label",
-    "learn",
-    "models",
-    "predict",
-    "show",
-    "status",
-    "upload",
-)
+__all__ = ("RETRY_SECONDS", "Daemon", "client")
 
 _URL, _URL_VARIABLE = "http://localhost:8000", "STREAMNET_URL"
-RETRY_SECONDS = 30.0  # seconds in which a request is sent again
-_CHUNK_BYTES = 1 << 18  # bytes of a file that are sent at a time
+RETRY_SECONDS = 30.0
+_CHUNK_BYTES = 1 << 18
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Daemon:
-    """Which daemon is asked."""
+    """The daemon to connect to."""
 
     url: Annotated[
         str | None,
-        Parameter(metavar="URL", help=f"Where the daemon is; default ${_URL_VARIABLE}, or {_URL}."),
+        Parameter(
+            metavar="URL", help=f"Address of the daemon; default ${_URL_VARIABLE}, or {_URL}."
+        ),
     ] = None
     token_env: Annotated[
         str, Parameter(metavar="NAME", help="Environment variable that holds the token.")
-    ] = "STREAMNET_TOKEN"  # noqa: S105 - a name
+    ] = "STREAMNET_TOKEN"  # noqa: S105 - a variable's name
 
     @contextmanager
-    def asked(self, name: str | None = None) -> Iterator[Client]:
-        """A client of it, to be asked about the model of a name.
+    def connect(self, name: str | None = None) -> Iterator[Client]:
+        """Connect a client.
+
+        Args:
+            name: Name of the model that will be used.
 
         Raises:
-            ConfigurationError: If no model may have the name: it would ask for something else.
+            ConfigurationError: If the name is invalid, and would be part of another path.
         """
         from streamnet.settings.daemon import check_model_name
         from streamnet.validation import check_extra
@@ -67,67 +60,42 @@ class Daemon:
         if name is not None:
             check_model_name(name)
         check_extra("serve", "httpx")
-        from streamnet.client.clients import Client
+        from streamnet.client import Client
 
         url = self.url or os.environ.get(_URL_VARIABLE) or _URL
-        with Client(
-            url, token=os.environ.get(self.token_env) or None, patience=RETRY_SECONDS
-        ) as found:
+        token = os.environ.get(self.token_env) or None
+        with Client(url, token=token, patience=RETRY_SECONDS) as found:
             yield found
 
 
 DEFAULT_DAEMON = Daemon()
 Name = Annotated[str, Parameter(metavar="MODEL", help="Name of the model.")]
 Lines = Annotated[str, Parameter(metavar="FILE", help="JSON lines; - is standard input.")]
-OutputFile = Annotated[Path, Parameter(metavar="FILE", help="The file to write.")]
+OutputFile = Annotated[Path, Parameter(metavar="FILE", help="File to write.")]
 Queued = Annotated[bool, Parameter(negative="", help="Don't wait until it is on the disk.")]
 
 client = App(
     name="client",
-    help="Ask a daemon, a command for each of its operations; answers are JSON.",
+    help="Talk to a daemon, with a command for each of its operations; responses are JSON.",
     help_format="plaintext",
     help_epilogue="",
 )
 
 
-@client.command
-def models(*, daemon: Daemon = DEFAULT_DAEMON) -> int:
-    """List all models."""
-    with daemon.asked() as asked:
-        return _show(asked.models())
-
-
-@client.command
-def status(name: Name, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
-    """Show where a model stands."""
-    with daemon.asked(name) as asked:
-        return _show(asked.status(name))
-
-
-@client.command
-def show(
-    name: Name,
-    part: Literal["champion", "leaders", "history", "confusion", "rejected"],
-    /,
-    *,
-    daemon: Daemon = DEFAULT_DAEMON,
-) -> int:
-    """Show what a model tells of its champion, its candidates, its scores, its errors."""
-    with daemon.asked(name) as asked:
-        return _show(getattr(asked, part)(name))
+# ---------------------------------------------------------- commands that use files
 
 
 @client.command
 def create(
     name: Name,
-    settings: Annotated[Path, Parameter(help="TOML file: what stands below [model.NAME].")],
+    settings: Annotated[Path, Parameter(help="TOML file: the content of [model.NAME].")],
     /,
     *,
     daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
-    """Make a model."""
-    with daemon.asked(name) as asked:
-        return _show(asked.create(name, _read_tables(settings)))
+    """Create a model."""
+    with daemon.connect(name) as connected:
+        return _show(connected.create(name, _read_tables(settings)))
 
 
 @client.command(usage="Usage: streamnet client upload [OPTIONS] NAME FILE [SETTINGS]")
@@ -136,36 +104,19 @@ def upload(
     file: Annotated[Path, Parameter(help="Model file, .safetensors or .json.")],
     settings: Annotated[
         Path | None,
-        Parameter(help="TOML file: what stands below [model.NAME]; the model file has the rest."),
+        Parameter(help="TOML file: the content of [model.NAME]; the model file has the rest."),
     ] = None,
     /,
     *,
     daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
-    """Make a model that goes on with a model file, and answers from the start."""
-    with daemon.asked(name) as asked:
+    """Create a model that continues from a model file and predicts from the start."""
+    with daemon.connect(name) as connected:
         suffix = _check_format(file)
         with _open_input(str(file)) as opened:
             data = opened.read()
-        values = {} if settings is None else _read_tables(settings)
-        return _show(asked.upload(name, data, suffix, values))
-
-
-@client.command
-def change(
-    verb: Literal["pause", "resume", "reset"], name: Name, /, *, daemon: Daemon = DEFAULT_DAEMON
-) -> int:
-    """Pause a model, let it learn on, or let it forget everything."""
-    with daemon.asked(name) as asked:
-        return _show(getattr(asked, verb)(name))
-
-
-@client.command
-def delete(name: Name, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
-    """Delete a model and its state."""
-    with daemon.asked(name) as asked:
-        asked.delete(name)
-    return 0
+        tables = {} if settings is None else _read_tables(settings)
+        return _show(connected.upload(name, data, suffix, tables))
 
 
 @client.command
@@ -176,14 +127,15 @@ def learn(
     *,
     key: Annotated[
         str | None,
-        Parameter(metavar="KEY", help="The same file under the same key is learned once."),
+        Parameter(metavar="KEY", help="Idempotency key: the same file and key are learned once."),
     ] = None,
     queued: Queued = False,
     daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
-    """Let a model learn samples, one a line, as fast as it is able to."""
-    with daemon.asked(name) as asked, _open_input(file) as lines:
-        return _show(asked.learn_lines(name, _read_chunks(lines), key=key, durable=not queued))
+    """Learn samples, one per line, as fast as the daemon takes them."""
+    with daemon.connect(name) as connected, _open_input(file) as lines:
+        chunks = _read_chunks(lines)
+        return _show(connected.learn_lines(name, chunks, key=key, durable=not queued))
 
 
 @client.command
@@ -194,32 +146,32 @@ def predict(
     *,
     ids: Annotated[
         str | None,
-        Parameter(metavar="COLUMN", help="Column of an id, by which `label` joins the truth."),
+        Parameter(metavar="COLUMN", help="Column of an ID, by which `label` joins the label."),
     ] = None,
     explain: Annotated[
-        bool, Parameter(negative="", help="Tell which inputs moved each answer.")
+        bool, Parameter(negative="", help="Explain each prediction by its columns.")
     ] = False,
     daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
-    """Answer samples, one a line."""
+    """Predict samples, one per line."""
     lines = _read_json_lines(file)
-    named = None if ids is None else [str(_pop_column(line, ids, file)) for line in lines]
-    samples = [line.value for line in lines]
-    with daemon.asked(name) as asked, _map_line_numbers(file, [line.number for line in lines]):
-        return _show(asked.predict(name, samples, ids=named, explain=explain))
+    identities = None if ids is None else [str(_pop_column(line, ids, file)) for line in lines]
+    samples, numbers = [line.value for line in lines], [line.number for line in lines]
+    with daemon.connect(name) as connected, _map_line_numbers(file, numbers):
+        return _show(connected.predict(name, samples, ids=identities, explain=explain))
 
 
 @client.command
 def label(
     name: Name, file: Lines, /, *, queued: Queued = False, daemon: Daemon = DEFAULT_DAEMON
 ) -> int:
-    """Tell the truth for predictions; a line is {"id": ..., "label": ...}."""
+    """Send the labels of predictions; a line is {"id": ..., "label": ...}."""
     lines = _read_json_lines(file)
     labels = [
         (str(_pop_column(line, "id", file)), _pop_column(line, "label", file)) for line in lines
     ]
-    with daemon.asked(name) as asked, _map_line_numbers(file, [line.number for line in lines]):
-        return _show(asked.label(name, labels, durable=not queued))
+    with daemon.connect(name) as connected, _map_line_numbers(file, [one.number for one in lines]):
+        return _show(connected.label(name, labels, durable=not queued))
 
 
 @client.command
@@ -228,51 +180,80 @@ def events(
     /,
     *,
     after: Annotated[
-        int | None, integer_option("Begin behind the event of this id.", metavar="ID")
+        int | None, integer_option("Start after the event of this ID.", metavar="ID")
     ] = None,
     daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
-    """Tell what happens in a model, a line for each event, until the daemon stops."""
+    """Show events as they happen, one per line, until the daemon stops."""
     import msgspec
 
-    with daemon.asked(name) as asked:
-        for event in asked.events(name, after):
+    with daemon.connect(name) as connected:
+        for event in connected.events(name, after):
             print(msgspec.json.encode(event).decode(), flush=True)
     return 0
 
 
 @client.command
 def dead_letters(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
-    """Take home all records that a model rejected, as JSON lines."""
-    with daemon.asked(name) as asked:
+    """Download the rejected records of a model as JSON lines."""
+    with daemon.connect(name) as connected:
         _check_writable(to)
-        _write(to, asked.dead_letters(name))
+        _write(to, connected.dead_letters(name))
     return 0
 
 
 @client.command
 def download(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
-    """Take a model home, in the format of the file's suffix: .safetensors or .json."""
-    with daemon.asked(name) as asked:
+    """Download a model, in the format of the file's suffix: .safetensors or .json."""
+    with daemon.connect(name) as connected:
         suffix = _check_format(to)
         _check_writable(to)
-        _write(to, asked.download(name, suffix))
+        _write(to, connected.download(name, suffix))
     return 0
 
 
-def _check_format(path: Path) -> str:
-    """The format of a model file, by its suffix: known before a daemon is asked."""
-    from streamnet.errors import ConfigurationError
-    from streamnet.modelfiles.formats import SUFFIXES
+# ----------------------------------------------------- commands from the operations
 
-    if path.suffix not in SUFFIXES:
-        rule = f"must end in {' or '.join(SUFFIXES)}"
+
+def _build_command(operation: Operation[..., Any, Any]) -> Callable[..., int]:
+    def call(daemon: Daemon, *names: str) -> int:
+        with daemon.connect(*names) as connected:
+            return _show(getattr(connected, operation.name)(*names))
+
+    def call_model(name: Name, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
+        return call(daemon, name)
+
+    def call_daemon(*, daemon: Daemon = DEFAULT_DAEMON) -> int:
+        return call(daemon)
+
+    return call_model if operation.has_name else call_daemon
+
+
+for _operation in OPERATIONS.values():
+    _command_name = _operation.name.replace("_", "-")
+    if _operation.takes_only_name and _command_name not in client:
+        client.command(
+            _build_command(_operation), name=_command_name, help=f"{_operation.summary}."
+        )
+
+
+# ----------------------------------------------------------------- files and output
+
+
+def _check_format(path: Path) -> str:
+    """Check the suffix of a model file, before a daemon is called."""
+    from streamnet.client.operations import FORMATS
+    from streamnet.errors import ConfigurationError
+
+    suffix = path.suffix.removeprefix(".")
+    if suffix not in FORMATS:
+        rule = f"must end in {' or '.join(f'.{name}' for name in FORMATS)}"
         raise ConfigurationError(f"{path} ends in {path.suffix!r}, but {rule}")
-    return path.suffix.removeprefix(".")
+    return suffix
 
 
 def _check_writable(to: Path) -> None:
-    """Refuse a file that can't be written, before anybody is asked."""
+    """Refuse a file that can't be written, before a daemon is called."""
     from streamnet.durability.files import OutputPath, check_output_paths
 
     check_output_paths([OutputPath("file", to)])
@@ -284,7 +265,7 @@ def _write(to: Path, data: bytes) -> None:
 
     try:
         write_durably(to, data)
-    except OSError as error:  # which names the file that was to become this one
+    except OSError as error:  # its filename is that of a temporary file
         raise OutputError(f"{to} can't be written: {error.strerror}") from error
 
 
@@ -294,10 +275,13 @@ def _read_tables(path: Path) -> dict[str, Any]:
     return parse_toml(read_text(path), str(path))
 
 
-def _show(answer: Any) -> int:
+def _show(response: Any) -> int:
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+    if isinstance(response, bytes):
+        print(response.decode(), end="")
+    elif response is not None:
+        print(msgspec.json.format(msgspec.json.encode(response), indent=2).decode())
     return 0
 
 
@@ -318,9 +302,9 @@ def _open_input(file: str) -> Iterator[BinaryIO]:
 
 
 def _read_chunks(file: BinaryIO) -> Iterable[bytes]:
-    # What is there, since more of a pipe may come late or never.
-    while piece := file.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]
-        yield piece
+    # `read1` returns what a pipe holds now; more may come late or never.
+    while chunk := file.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]
+        yield chunk
 
 
 class _Line(NamedTuple):
@@ -329,7 +313,7 @@ class _Line(NamedTuple):
 
 
 def _read_json_lines(file: str) -> list[_Line]:
-    """The lines of a file that are not blank."""
+    """Read the lines of a file that are not blank."""
     import msgspec
 
     from streamnet.errors import DataError
@@ -343,7 +327,7 @@ def _read_json_lines(file: str) -> list[_Line]:
             try:
                 decoded.append(_Line(number, decoder.decode(line)))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise DataError(f"{file}, line {number} is no JSON object: {error}") from error
+                raise DataError(f"{file}, line {number} is not a JSON object: {error}") from error
     return decoded
 
 
@@ -357,7 +341,7 @@ def _pop_column(line: _Line, column: str, file: str) -> Any:
 
 @contextmanager
 def _map_line_numbers(file: str, numbers: Sequence[int]) -> Iterator[None]:
-    """Tell on which line stands what a daemon refuses, in place of its number in the request."""
+    """Report a refused item by its line instead of its number in the request."""
     from streamnet.errors import DataError, RefusedError
 
     try:

@@ -1,193 +1,53 @@
-"""Blocking and async clients with one method per operation of the daemon.
+"""Blocking and async clients with one method per operation of the API.
 
-Requests are retried until they are answered or ``patience`` is exhausted; samples carry an
-idempotency key, so that nothing is learned twice.
+Requests are retried until they succeed or ``patience`` is exhausted. Samples carry an idempotency
+key, so a retry learns nothing twice.
 """
 
 from __future__ import annotations
 
-import inspect
 import ssl
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from functools import wraps
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Mapping
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar, final, get_args, get_type_hints, overload
+from typing import Any, Self, TypeVar, final
 
 import anyio
 import httpx
 import msgspec
 
-from streamnet.client import requests, schemas
+from streamnet.client.operations import (
+    AsyncOperations,
+    BlockingOperations,
+    build_line_request,
+)
 from streamnet.client.requests import Request, SplitRequest
+from streamnet.client.schemas import Event, Problem, Receipt
 from streamnet.errors import RefusedError
 
-__all__ = (
-    "AsyncCalls",
-    "AsyncClient",
-    "BlockingCalls",
-    "Client",
-)
-
-
-P = ParamSpec("P")
-AnswerT = TypeVar("AnswerT")
-
-
-@final
-class _CallDescriptor(Generic[P, AnswerT]):
-    """A method that sends what ``ask`` makes of its arguments, and returns what was promised.
-
-    Type checkers and `help` see the arguments of ``ask`` and the answer that its `Request`
-    promises.
-    """
-
-    def __init__(self, ask: Callable[P, Request[AnswerT] | SplitRequest[AnswerT]]) -> None:
-        @wraps(ask)
-        def method(client: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-            return client._send(ask(*args, **kwargs))
-
-        (answer,) = get_args(get_type_hints(ask)["return"])
-        asked = inspect.signature(ask)
-        client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        method.__signature__ = asked.replace(  # type: ignore[attr-defined]
-            parameters=[client, *asked.parameters.values()], return_annotation=answer
-        )
-        self._method: Any = method  # a function, which binds its client by itself
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Callable[..., Any]: ...
-
-    @overload
-    def __get__(self, client: BlockingCalls, owner: type) -> Callable[P, AnswerT]: ...
-
-    @overload
-    def __get__(self, client: AsyncCalls, owner: type) -> Callable[P, Awaitable[AnswerT]]: ...
-
-    def __get__(self, client: Any, owner: type) -> Any:
-        return self._method.__get__(client, owner)
-
-
-class _CallTable:
-    """A line for each operation that is one answer to one request, or to several in its stead."""
-
-    models = _CallDescriptor(requests.models)
-    create = _CallDescriptor(requests.create)
-    upload = _CallDescriptor(requests.upload)
-    delete = _CallDescriptor(requests.delete)
-    pause = _CallDescriptor(requests.pause)
-    resume = _CallDescriptor(requests.resume)
-    reset = _CallDescriptor(requests.reset)
-    learn = _CallDescriptor(requests.learn)
-    predict = _CallDescriptor(requests.predict)
-    label = _CallDescriptor(requests.label)
-    status = _CallDescriptor(requests.status)
-    champion = _CallDescriptor(requests.champion)
-    leaders = _CallDescriptor(requests.leaders)
-    history = _CallDescriptor(requests.history)
-    confusion = _CallDescriptor(requests.confusion)
-    rejected = _CallDescriptor(requests.rejected)
-    dead_letters = _CallDescriptor(requests.dead_letters)
-    download = _CallDescriptor(requests.download)
-
-
-class BlockingCalls(_CallTable, ABC):
-    """A client whose calls return the answer."""
-
-    @abstractmethod
-    def _send_one(self, ask: Request[AnswerT]) -> AnswerT: ...
-
-    def _send(self, ask: Request[AnswerT] | SplitRequest[AnswerT]) -> AnswerT:
-        if not isinstance(ask, SplitRequest):
-            return self._send_one(ask)
-        asks = ask.asks()
-        one = next(asks)
-        while True:
-            try:
-                answer = self._send_one(one)
-            except RefusedError as error:
-                one = asks.throw(error)
-                continue
-            try:
-                one = asks.send(answer)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-
-
-class AsyncCalls(_CallTable, ABC):
-    """A client whose calls are to be awaited."""
-
-    @abstractmethod
-    async def _send_one(self, ask: Request[AnswerT]) -> AnswerT: ...
-
-    async def _send(self, ask: Request[AnswerT] | SplitRequest[AnswerT]) -> AnswerT:
-        if not isinstance(ask, SplitRequest):
-            return await self._send_one(ask)
-        asks = ask.asks()
-        one = next(asks)
-        while True:
-            try:
-                answer = await self._send_one(one)
-            except RefusedError as error:
-                one = asks.throw(error)
-                continue
-            try:
-                one = asks.send(answer)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-
+__all__ = ("AsyncClient", "Client", "compute_retry_delay", "parse_response")
 
 T = TypeVar("T")
-_EVENT_DECODER = msgspec.json.Decoder(schemas.Event)
+_RETRY_STATUSES = frozenset({429, 503})
+_RETRY_SECONDS = 0.2  # after a connection failed
+_EVENT_DECODER = msgspec.json.Decoder(Event)
 _DATA_PREFIX = "data: "
 
 
-def _options(url: str, token: str | None, timeout: float, verify: Any) -> dict[str, Any]:
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    base = url if url.endswith("/") else f"{url}/"
-    return {"base_url": base, "headers": headers, "timeout": timeout, "verify": verify}
-
-
-def _request(ask: Request[Any]) -> dict[str, Any]:
-    return {"params": ask.params, "headers": ask.headers, "content": ask.content}
-
-
-def _is_permanent(error: httpx.HTTPError | None) -> bool:
-    """Whether the same request would fail again in the same way."""
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-        return True
-    cause: BaseException | None = error
-    while cause is not None:
-        # A certificate that is not known, or no TLS on the other side; not a connection that ended.
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
-
-
-def _build_connection_error(
-    http: httpx.Client | httpx.AsyncClient, error: httpx.HTTPError
-) -> RefusedError:
-    url = str(http.base_url.copy_with(userinfo=b"")).removesuffix("/")
-    why = str(error) or type(error).__name__
-    return RefusedError(f"the daemon at {url} can't be reached: {why}")
-
-
 @final
-class Client(BlockingCalls):
-    """A blocking client; it is a context manager, or is closed by `close`.
+class Client(BlockingOperations):
+    """Blocking client of a daemon; a context manager, or closed by `close`.
+
+    Every method raises RefusedError if the daemon refuses the request or can't be reached.
+    `predict` and `label` take any number of samples and labels and split them into requests; if one
+    is refused, those before it have taken effect.
 
     Args:
-        url: Where the daemon is, as in ``http://localhost:8000``, any prefix included.
-        token: What it asks for.
+        url: Address of the daemon, as in ``http://localhost:8000``, with its prefix if it has one.
+        token: Bearer token.
         timeout: Seconds to wait for each step of a request.
-        patience: Seconds in which a request is sent again.
-        verify: False, or an SSL context, for TLS with a certificate that is not known.
-
-    Every method raises RefusedError if the daemon refuses, or can't be reached. `predict` and
-    `label` take any number of samples and labels, which go as several requests; those before one
-    that is refused are in force.
+        patience: Seconds during which a request is retried.
+        verify: False or an SSL context, for a certificate of an unknown authority.
     """
 
     def __init__(
@@ -197,9 +57,9 @@ class Client(BlockingCalls):
         token: str | None = None,
         timeout: float = 30.0,
         patience: float = 30.0,
-        verify: Any = True,
+        verify: ssl.SSLContext | str | bool = True,
     ) -> None:
-        self._http = httpx.Client(**_options(url, token, timeout, verify))
+        self._http = httpx.Client(**_build_options(url, token, timeout, verify))
         self._patience = patience
 
     def __enter__(self) -> Self:
@@ -214,7 +74,7 @@ class Client(BlockingCalls):
         self.close()
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         self._http.close()
 
     def learn_lines(
@@ -224,53 +84,50 @@ class Client(BlockingCalls):
         *,
         key: str | None = None,
         durable: bool = True,
-    ) -> schemas.Receipt:
-        """Let it learn JSON lines, as fast as it is able to."""
-        return self._send(requests.learn_lines(name, lines, key=key, durable=durable))
+    ) -> Receipt:
+        """Learn JSON lines as fast as the daemon takes them."""
+        return self._send(build_line_request(name, lines, key=key, durable=durable))
 
-    def events(self, name: str, after: int | None = None) -> Iterator[schemas.Event]:
-        """What happens, as it happens, until the daemon stops; ``after`` that event."""
-        ask = requests.events(name, after)
+    def _stream(self, request: Request[Event]) -> Iterator[Event]:
         try:
-            with self._http.stream(ask.method, ask.path, **_request(ask)) as response:
-                if not requests.is_success(response.status_code):
-                    content = response.read()
-                    requests.parse_response(ask, response.status_code, content, response.headers)
+            with self._http.stream(**_build_arguments(request)) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _build_error(response)
                 for line in response.iter_lines():
                     if line.startswith(_DATA_PREFIX):
                         yield _EVENT_DECODER.decode(line.removeprefix(_DATA_PREFIX))
         except httpx.HTTPError as error:
             raise _build_connection_error(self._http, error) from error
 
-    def _send_one(self, ask: Request[T]) -> T:
-        until = monotonic() + self._patience
+    def _send(self, request: Request[T] | SplitRequest[T]) -> T:
+        steps = _exchange(request, self._patience, self._http)
+        outcome: _Outcome = None
         while True:
-            status, headers, content, failure = 0, {}, b"", None
             try:
-                response = self._http.request(ask.method, ask.path, **_request(ask))
-                status, headers = response.status_code, dict(response.headers)
-                content = response.content
+                step = steps.send(outcome)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            if isinstance(step, float):
+                sleep(step)
+                outcome = None
+                continue
+            try:
+                outcome = self._http.request(**step)
             except httpx.HTTPError as error:
-                failure = error
-            wait = requests.compute_retry_delay(ask, status, headers, until - monotonic())
-            if wait is not None and not _is_permanent(failure):
-                sleep(wait)
-            elif failure is not None:
-                raise _build_connection_error(self._http, failure) from failure
-            else:
-                return requests.parse_response(ask, status, content, headers)
+                outcome = error
 
 
 @final
-class AsyncClient(AsyncCalls):
-    """The same for asyncio and trio: its methods are those of `Client`, to be awaited.
+class AsyncClient(AsyncOperations):
+    """Client for asyncio and trio: the methods of `Client`, awaited.
 
     Args:
-        url: See `Client`, as for the others.
-        token: What the daemon asks for.
+        url: As for `Client`.
+        token: Bearer token.
         timeout: Seconds to wait for each step of a request.
-        patience: Seconds in which a request is sent again.
-        verify: False, or an SSL context.
+        patience: Seconds during which a request is retried.
+        verify: False or an SSL context.
     """
 
     def __init__(
@@ -280,9 +137,9 @@ class AsyncClient(AsyncCalls):
         token: str | None = None,
         timeout: float = 30.0,
         patience: float = 30.0,
-        verify: Any = True,
+        verify: ssl.SSLContext | str | bool = True,
     ) -> None:
-        self._http = httpx.AsyncClient(**_options(url, token, timeout, verify))
+        self._http = httpx.AsyncClient(**_build_options(url, token, timeout, verify))
         self._patience = patience
 
     async def __aenter__(self) -> Self:
@@ -297,7 +154,7 @@ class AsyncClient(AsyncCalls):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def learn_lines(
@@ -307,38 +164,174 @@ class AsyncClient(AsyncCalls):
         *,
         key: str | None = None,
         durable: bool = True,
-    ) -> schemas.Receipt:
-        """Let it learn JSON lines, as fast as it is able to."""
-        return await self._send(requests.learn_lines(name, lines, key=key, durable=durable))
+    ) -> Receipt:
+        """Learn JSON lines as fast as the daemon takes them."""
+        return await self._send(build_line_request(name, lines, key=key, durable=durable))
 
-    async def events(self, name: str, after: int | None = None) -> AsyncIterator[schemas.Event]:
-        """What happens, as it happens, until the daemon stops; ``after`` that event."""
-        ask = requests.events(name, after)
+    async def _stream(self, request: Request[Event]) -> AsyncIterator[Event]:
         try:
-            async with self._http.stream(ask.method, ask.path, **_request(ask)) as response:
-                if not requests.is_success(response.status_code):
-                    content = await response.aread()
-                    requests.parse_response(ask, response.status_code, content, response.headers)
+            async with self._http.stream(**_build_arguments(request)) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _build_error(response)
                 async for line in response.aiter_lines():
                     if line.startswith(_DATA_PREFIX):
                         yield _EVENT_DECODER.decode(line.removeprefix(_DATA_PREFIX))
         except httpx.HTTPError as error:
             raise _build_connection_error(self._http, error) from error
 
-    async def _send_one(self, ask: Request[T]) -> T:
-        until = monotonic() + self._patience
+    async def _send(self, request: Request[T] | SplitRequest[T]) -> T:
+        steps = _exchange(request, self._patience, self._http)
+        outcome: _Outcome = None
         while True:
-            status, headers, content, failure = 0, {}, b"", None
             try:
-                response = await self._http.request(ask.method, ask.path, **_request(ask))
-                status, headers = response.status_code, dict(response.headers)
-                content = response.content
+                step = steps.send(outcome)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            if isinstance(step, float):
+                await anyio.sleep(step)
+                outcome = None
+                continue
+            try:
+                outcome = await self._http.request(**step)
             except httpx.HTTPError as error:
-                failure = error
-            wait = requests.compute_retry_delay(ask, status, headers, until - monotonic())
-            if wait is not None and not _is_permanent(failure):
-                await anyio.sleep(wait)
-            elif failure is not None:
-                raise _build_connection_error(self._http, failure) from failure
-            else:
-                return requests.parse_response(ask, status, content, headers)
+                outcome = error
+
+
+def _build_options(url: str, token: str | None, timeout: float, verify: Any) -> dict[str, Any]:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    base = url if url.endswith("/") else f"{url}/"
+    return {"base_url": base, "headers": headers, "timeout": timeout, "verify": verify}
+
+
+# ------------------------------------------------------------------------------ protocol
+
+_Outcome = httpx.Response | httpx.HTTPError | None
+# Yields arguments of a request, or seconds to sleep; is sent what came of it.
+_Exchange = Generator[dict[str, Any] | float, _Outcome, T]
+
+
+def _exchange(
+    request: Request[T] | SplitRequest[T], patience: float, http: httpx.Client | httpx.AsyncClient
+) -> _Exchange[T]:
+    """Run a call without input and output, which differ between the two clients."""
+    if not isinstance(request, SplitRequest):
+        return (yield from _exchange_one(request, patience, http))
+    requests = request.requests()
+    part = next(requests)
+    while True:
+        try:
+            response = yield from _exchange_one(part, patience, http)
+        except RefusedError as error:
+            part = requests.throw(error)
+            continue
+        try:
+            part = requests.send(response)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def _exchange_one(
+    request: Request[T], patience: float, http: httpx.Client | httpx.AsyncClient
+) -> _Exchange[T]:
+    deadline = monotonic() + patience
+    while True:
+        outcome = yield _build_arguments(request)
+        assert outcome is not None
+        status, headers = 0, httpx.Headers()
+        if isinstance(outcome, httpx.Response):
+            status, headers = outcome.status_code, outcome.headers
+        delay = compute_retry_delay(request, status, headers, deadline - monotonic())
+        if delay is not None and not _is_permanent(outcome):
+            yield delay
+        elif isinstance(outcome, httpx.HTTPError):
+            raise _build_connection_error(http, outcome) from outcome
+        else:
+            return parse_response(request, outcome)
+
+
+def _build_arguments(request: Request[Any]) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": request.params,
+        "headers": request.headers,
+        "content": request.content,
+    }
+
+
+def compute_retry_delay(
+    request: Request[Any], status: int, headers: Mapping[str, str], left: float
+) -> float | None:
+    """Seconds until a request may be retried; None if it may not, or no time is left.
+
+    Args:
+        request: The request.
+        status: Status of the response; 0 if there was none.
+        headers: Headers of the response.
+        left: Seconds left for retries.
+    """
+    if status == 0:
+        return _RETRY_SECONDS if request.idempotent and left > _RETRY_SECONDS else None
+    if status not in _RETRY_STATUSES or not isinstance(request.content, bytes | None):
+        return None
+    value = headers.get("retry-after", "1")
+    delay = float(value) if value.isdecimal() else 1.0
+    return delay if delay < left else None
+
+
+def _is_permanent(error: httpx.Response | httpx.HTTPError) -> bool:
+    """Whether the same request would fail again in the same way."""
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return True
+    cause: Any = error if isinstance(error, httpx.HTTPError) else None
+    while cause is not None:
+        # An unknown certificate, or a server without TLS; not a connection that was closed.
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def parse_response(request: Request[T], response: httpx.Response) -> T:
+    """Decode a response.
+
+    Raises:
+        RefusedError: If it is an error, or doesn't match the operation's schema.
+    """
+    if not response.is_success:
+        raise _build_error(response)
+    reply: Any = request.reply
+    if reply is bytes or reply is type(None):
+        return response.content if reply is bytes else None  # type: ignore[return-value]
+    try:
+        return msgspec.json.decode(response.content, type=request.reply)
+    except msgspec.DecodeError as error:
+        message = f"the response doesn't match the daemon's API: {error}"
+        raise RefusedError(message, response.status_code) from error
+
+
+def _build_error(response: httpx.Response) -> RefusedError:
+    status = response.status_code
+    if 300 <= status < 400:
+        target = response.headers.get("location", "an unnamed address")
+        rule = "but redirects are not followed: use the daemon's own address"
+        return RefusedError(f"the response is {status}, a redirect to {target}, {rule}", status)
+    try:
+        problem = msgspec.json.decode(response.content, type=Problem)
+    except msgspec.DecodeError:
+        message = f"the response is {status}, without the problem details of a daemon"
+        return RefusedError(message, status)
+    if (sample := problem.sample) is None:
+        return RefusedError(problem.detail, status, problem.receipt)
+    return RefusedError(
+        problem.detail, status, problem.receipt, number=sample.number, detail=sample.detail
+    )
+
+
+def _build_connection_error(
+    http: httpx.Client | httpx.AsyncClient, error: httpx.HTTPError
+) -> RefusedError:
+    url = str(http.base_url.copy_with(userinfo=b"")).removesuffix("/")
+    reason = str(error) or type(error).__name__
+    return RefusedError(f"the daemon at {url} can't be reached: {reason}")

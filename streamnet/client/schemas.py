@@ -1,35 +1,43 @@
-"""Request and response bodies of the HTTP API, as msgspec Structs.
+"""Request and response bodies of the HTTP API, as msgspec Structs; scores are those of reports.
 
-The OpenAPI document is generated from them, request bodies are validated against them, and the
-client decodes responses into them. Undefined numbers, such as a score before the first sample, are
-null.
+The OpenAPI document is generated from them, request bodies are validated against them, the client
+decodes responses into them, and Prometheus metrics are derived from `Status`. Undefined numbers,
+such as a score before the first sample, are null.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Mark, Residuals, Scores
+from streamnet.samples import Task
+
 __all__ = (
+    "NAME_PATTERN",
     "AnswerLine",
     "Answers",
-    "CandidateLine",
     "Champion",
     "Confusion",
     "CreateRequest",
     "Event",
     "Feed",
+    "FeedState",
     "FieldLine",
     "Health",
     "History",
     "LabelLine",
     "LabelsReply",
     "LabelsRequest",
+    "LeaderBoardRow",
     "LearnRequest",
     "Mark",
     "ModelLine",
+    "ModelState",
+    "Outcome",
     "PredictRequest",
     "Problem",
     "Receipt",
@@ -40,29 +48,49 @@ __all__ = (
     "Status",
 )
 
-Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
+# That of `streamnet.settings.daemon.MODEL_NAME`, which would import pydantic.
+NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,63}$"
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Identity = Annotated[str, Meta(min_length=1, max_length=200)]
 Count = Annotated[int, Meta(ge=0)]
-# Whole numbers beside others: a label that is one keeps all its digits.
+# int besides float: an integer label keeps all its digits.
 Value = Annotated[str, Meta(max_length=100_000)] | int | float | bool | None
 Sample = dict[str, Any]
 ModelState = Literal["starting", "learning", "paused", "failed", "stopped"]
-OutcomeName = Literal["joined", "unknown", "expired", "duplicate", "contradictory"]
+FeedState = Literal["reading", "ended", "failed"]
+
+
+class Outcome(StrEnum):
+    """What became of a label."""
+
+    JOINED = "joined"  # scored, and the sample is learned
+    UNKNOWN = "unknown"  # no such prediction was made, or it was forgotten long ago
+    EXPIRED = "expired"  # the prediction was too old, or too many were pending
+    DUPLICATE = "duplicate"  # the same label came before; nothing is learned twice
+    CONTRADICTORY = "contradictory"  # another label came before, which counts
+
+
+def _counter(description: str) -> Meta:
+    return Meta(description=description, extra={"metric": "counter"})
+
+
+def _gauge(description: str) -> Meta:
+    return Meta(description=description, extra={"metric": "gauge"})
 
 
 class _Request(Struct, forbid_unknown_fields=True):
-    """A body that is sent: unknown names in it are errors."""
+    """A request body; unknown names are errors."""
 
 
 class _Reply(Struct):
-    """A body that is answered: names may be added in later versions."""
+    """A response body; later versions may add names."""
 
 
 # ------------------------------------------------------------------------------ requests
 
 
 class LearnRequest(_Request):
-    """Samples to learn, the label in the column of the target: exactly one of the two is given.
+    """Samples to learn, with the label in the target column; exactly one of the two is given.
 
     >>> msgspec.json.decode(b'{"sample": {"x": 1, "label": "a"}}', type=LearnRequest).rows()
     [{'x': 1, 'label': 'a'}]
@@ -80,7 +108,7 @@ class LearnRequest(_Request):
 
 
 class PredictRequest(_Request):
-    """Samples to answer: one with its id, or many with theirs; an id is what a label joins by.
+    """Samples to predict: one with its ID, or many with theirs; labels are joined by ID.
 
     >>> request = msgspec.json.decode(b'{"samples": [{"x": 1}, {"x": 2}]}', type=PredictRequest)
     >>> request.rows(), request.identities()
@@ -96,7 +124,7 @@ class PredictRequest(_Request):
     def __post_init__(self) -> None:
         _require_exactly_one(self.sample, self.samples, "sample", "samples")
         if self.id is not None and self.sample is None:
-            raise ValueError("id is given, but belongs to a sample alone; ids belong to samples")
+            raise ValueError("id is given, but belongs to a single sample; samples have ids")
         if self.ids is not None and (self.samples is None or len(self.ids) != len(self.samples)):
             raise ValueError("ids are given, but there must be one for each of the samples")
 
@@ -105,25 +133,25 @@ class PredictRequest(_Request):
         return _list_samples(self.sample, self.samples)
 
     def identities(self) -> list[str] | None:
-        """Their ids as a list, or None."""
+        """The IDs as a list, or None."""
         return [self.id] if self.id is not None else self.ids
 
 
 class LabelLine(_Request):
-    """The truth for a prediction that was remembered."""
+    """The label of a prediction."""
 
     id: Identity
     label: Value
 
 
 class LabelsRequest(_Request):
-    """Truths, in any order."""
+    """Labels in any order."""
 
     labels: list[LabelLine]
 
 
 class CreateRequest(_Request):
-    """A new model: its name, and what a run file's tables would say (source, population...)."""
+    """A new model: its name, and the tables of a run file (source, population...)."""
 
     name: Name
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -138,15 +166,15 @@ def _list_samples(one: Sample | None, many: list[Sample] | None) -> list[Sample]
     return [one] if one is not None else list(many or ())
 
 
-# ------------------------------------------------------------------------------- answers
+# ----------------------------------------------------------------------------- responses
 
 
-class Receipt(_Reply):
+class Receipt(_Reply, gc=False):
     """What became of samples that were sent.
 
-    ``rejected`` have no target; of lines, that shows later. ``first`` and ``last`` are numbers of
-    all of them in the model's journal, from 0; null if there is none. ``duplicate``: the
-    idempotency key was seen before, and nothing is learned twice.
+    ``rejected`` samples have no target; those in a stream of lines are counted later, in `Status`.
+    ``first`` and ``last`` are the numbers of the samples in the model's journal, from 0; null if
+    there are none. ``duplicate``: the idempotency key is known, and nothing is learned twice.
     """
 
     accepted: Count
@@ -157,21 +185,20 @@ class Receipt(_Reply):
 
 
 class AnswerLine(_Reply, omit_defaults=True):
-    """The answer to one line: a label and its probability, or a number."""
+    """The prediction for one line: a label and its probability, or a number."""
 
     answer: str | float | None
     probability: float | None = None
 
 
 class Answers(_Reply, omit_defaults=True):
-    """Answers, one for each sample, in their order.
+    """Predictions in the order of the samples.
 
-    ``answers`` holds labels or numbers, null where there is no finite one; ``generations`` those of
-    the models that gave them: a remembered answer stays what it was. ``probabilities`` has a row
-    for each sample, in the order of ``labels``; ``intervals`` has the ends between which a number
-    lies 90 times of 100, as far as the residuals of late tell. ``explanations`` tells for each
-    sample by how much the answer would change if an input were missing: the probability of the
-    answered label, or the number.
+    ``answers`` holds labels or numbers, null where there is no finite one; ``generations`` the
+    models that made them: a remembered prediction stays as it was. ``probabilities`` has a row for
+    each sample, in the order of ``labels``. ``intervals`` are 90 % prediction intervals of numbers,
+    from recent residuals. ``explanations`` hold for each sample by how much the prediction would
+    change if a column were missing: the probability of the predicted label, or the number.
     """
 
     answers: list[str | float | None]
@@ -183,72 +210,77 @@ class Answers(_Reply, omit_defaults=True):
 
 
 class LabelsReply(_Reply):
-    """What became of each label, in their order."""
+    """What became of each label, in order."""
 
-    outcomes: list[OutcomeName]
+    outcomes: list[Outcome]
 
 
-class ModelLine(_Reply):
-    """A model in the list of all.
+class ModelLine(_Reply, kw_only=True, rename={"metric": "measure"}):
+    """A model in the list of all models.
 
-    ``samples`` counts what was learned; ``served`` is the measure (accuracy or mae) of what it
-    answered before it learned each.
+    ``samples`` were learned; ``served`` is the prequential score (accuracy or mae) of what was
+    served before each was learned.
     """
 
     name: str
     state: ModelState
-    task: str | None = None
+    task: Task | None = None
     target: str | None = None
     samples: int = 0
-    measure: str | None = None
-    served: float | None = None
+    metric: str | None = None
+    served: Annotated[
+        float | None, _gauge("Prequential score: accuracy, or mean absolute error.")
+    ] = None
 
 
-class Status(ModelLine):
-    """Where a model stands.
+class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
+    """The status of a model.
 
-    ``accepted`` samples are in the journal, ``in_flight`` of them are not learned yet, of
-    ``max_queued`` that may be. ``pending`` predictions wait for their label. Rates are samples a
-    second over the last seconds; ages and times are seconds. ``served`` and ``baselines`` are of
-    what was learned, ``delivered`` of the predictions that were given away by id and whose labels
-    came. ``scored`` are those that ``served`` counts, a moment after they are learned. ``feed`` is
-    of a model that reads files, too.
+    ``served`` and ``baselines`` score what was learned, ``scored`` samples so far; ``delivered``
+    scores the predictions that were returned with an ID, once their labels arrive. ``feed`` is for
+    models that read files, too.
     """
 
     failure: str | None = None
-    accepted: int = 0
-    learned: int = 0
+    accepted: Annotated[int, _counter("Samples accepted into the journal.")] = 0
+    learned: Annotated[int, _counter("Samples learned.")] = 0
     scored: int = 0
-    in_flight: int = 0
-    max_queued: int | None = None
+    in_flight: Annotated[int, _gauge("Samples accepted and not yet learned.")] = 0
+    max_queued: Annotated[int | None, _gauge("Limit of samples accepted and not yet learned.")] = (
+        None
+    )
     rejected: dict[str, int] = msgspec.field(default_factory=dict)
-    duplicates: int = 0
-    predicted: int = 0
-    pending: int = 0
+    duplicates: Annotated[int, _counter("Requests with a known idempotency key.")] = 0
+    predicted: Annotated[int, _counter("Samples predicted.")] = 0
+    pending: Annotated[int, _gauge("Predictions waiting for their labels.")] = 0
     outcomes: dict[str, int] = msgspec.field(default_factory=dict)
-    learned_per_second: float | None = None
-    predicted_per_second: float | None = None
-    checkpoint_age: float | None = None
+    learned_per_second: Annotated[float | None, _gauge("Samples learned per second, recently.")] = (
+        None
+    )
+    predicted_per_second: Annotated[
+        float | None, _gauge("Samples predicted per second, recently.")
+    ] = None
+    checkpoint_age: Annotated[float | None, _gauge("Seconds since the last checkpoint.")] = None
     uptime: float | None = None
-    generation: int | None = None
+    generation: Annotated[int | None, _gauge("Generation of the published model.")] = None
     champion: str | None = None
-    switches: int = 0
-    drifts: int = 0
-    quarantined: int = 0
-    baselines: dict[str, float | None] = msgspec.field(default_factory=dict)
-    delivered: dict[str, float | None] | None = None
+    switches: Annotated[int, _counter("Changes of the champion.")] = 0
+    drifts: Annotated[int, _counter("Concept drifts detected.")] = 0
+    quarantined: Annotated[int, _counter("Candidates quarantined.")] = 0
+    baselines: Scores = msgspec.field(default_factory=dict)
+    delivered: Scores | None = None
     feed: Feed | None = None
 
 
 class Feed(_Reply):
     """How far the files of the run file are read.
 
-    ``records``, good and rejected ones, are in the journal; ``file`` and ``line`` say where the
-    next one begins, ``progress`` the share of all bytes, from 0 to 1, where that is known.
-    ``failure`` says what stopped it, until the model is resumed.
+    ``records``, including rejected ones, are in the journal; ``file`` and ``line`` are where the
+    next one starts, ``progress`` is the fraction of all bytes, from 0 to 1, if known. ``failure``
+    is what stopped it until the model is resumed.
     """
 
-    state: Literal["reading", "ended", "failed"]
+    state: FeedState
     failure: str | None = None
     records: int = 0
     file: str | None = None
@@ -257,7 +289,7 @@ class Feed(_Reply):
 
 
 class FieldLine(_Reply):
-    """A column that the model reads; ``values`` are some that were seen, of a category."""
+    """A column that a model reads; ``values`` are examples of a category's values."""
 
     name: str
     kind: str
@@ -265,70 +297,20 @@ class FieldLine(_Reply):
 
 
 class Champion(_Reply):
-    """The model that answers now: its networks in words, and what it reads."""
+    """The published model: its networks in words, and the columns that it reads."""
 
     generation: int
     settings: str
     networks: int
-    task: str
+    task: Task
     target: str | None
     labels: list[str]
     fields: list[FieldLine]
     since: int | None = None
 
 
-class CandidateLine(_Reply):
-    """A candidate on the leader board; the best comes first.
-
-    ``loss`` is faded, ``scores`` are over all samples since it was born, at sample ``born``.
-    """
-
-    candidate: int
-    settings: str
-    loss: float | None
-    state: Literal["competing", "quarantined"]
-    champion: bool
-    born: int | None = None
-    scores: dict[str, float | None] = msgspec.field(default_factory=dict)
-
-
-class Mark(_Reply):
-    """Something that happened at a sample: a new champion, a drift."""
-
-    number: int
-    kind: Literal["champion", "drift"]
-    text: str
-
-
-class History(_Reply):
-    """The score over time, thinned to a bounded number of points.
-
-    Point i is the measure over the samples from the one before up to ``samples[i]``. ``series``
-    has ``served`` and the baselines: majority and no_change, or mean and no_change.
-    """
-
-    measure: str
-    samples: list[int]
-    series: dict[str, list[float | None]]
-    marks: list[Mark] = msgspec.field(default_factory=list)
-
-
-class Confusion(_Reply, tag="confusion", tag_field="kind"):
-    """How often a true label (row) was answered as another (column), in the order of labels."""
-
-    labels: list[str]
-    matrix: list[list[int]]
-
-
-class Residuals(_Reply, tag="residuals", tag_field="kind"):
-    """A histogram of answer minus truth: counts[i] lie between edges[i] and edges[i + 1]."""
-
-    edges: list[float]
-    counts: list[int]
-
-
 class RejectedLine(_Reply):
-    """A record that was not learned; ``raw`` is its text as it came, cut to a bounded length."""
+    """A record that was not learned; ``raw`` is its text, cut to a bounded length."""
 
     source: str
     line: int | None
@@ -338,7 +320,7 @@ class RejectedLine(_Reply):
 
 
 class Rejected(_Reply):
-    """How many records were rejected, why, and the last of them."""
+    """How many records were rejected, why, and the latest of them."""
 
     total: int
     by_reason: dict[str, int]
@@ -346,32 +328,32 @@ class Rejected(_Reply):
 
 
 class Event(_Reply):
-    """Something that happened; ``id`` grows, and a reader resumes after it."""
+    """An event; IDs increase, and a client resumes after the last one it has seen."""
 
     id: int
-    kind: str
-    time: float
+    kind: str  # champion, checkpoint, drift, feed, gap, quarantine, rejected or state
+    time: float  # seconds since 1970
     data: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Health(_Reply):
-    """Whether the daemon is well; ``refusing``, it takes no samples until the disk recovers."""
+    """Health of the daemon; while ``refusing`` it accepts no samples until a disk recovers."""
 
     status: Literal["ok", "starting", "refusing", "stopping"]
 
 
 class SampleProblem(_Reply):
-    """Which sample of a request is refused, from 0, and what is wrong with it."""
+    """The refused sample of a request, numbered from 0, and why it is refused."""
 
     number: Count
     detail: str
 
 
 class Problem(_Reply, omit_defaults=True):
-    """An error as RFC 9457 has it; its type is about:blank, so ``title`` is the status's name.
+    """An error as in RFC 9457, of type about:blank, so ``title`` is the name of the status.
 
-    ``receipt`` says what was accepted before the error, of a stream of lines; ``sample`` which one
-    is refused, where it is one of those in a request.
+    ``receipt`` is what was accepted of a stream of lines before the error; ``sample`` is the
+    refused sample of a request, if there is one.
     """
 
     title: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from math import nan
 from typing import Any, NamedTuple, final
@@ -14,163 +13,148 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 from numpy.typing import NDArray
 
+from streamnet.client.schemas import Residuals
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Sample
 
 __all__ = (
     "COVERAGE",
-    "Answer",
     "MicroBatcher",
-    "Outcome",
+    "Prediction",
     "Predictions",
-    "Receipt",
     "compute_interval",
-    "explanations",
+    "explain_by_occlusion",
 )
 
 
-class Outcome(StrEnum):
-    """What became of a label that came for a remembered prediction."""
-
-    JOINED = "joined"  # scored, and the sample is learned
-    UNKNOWN = "unknown"  # no such prediction was made, or it was forgotten long ago
-    EXPIRED = "expired"  # the prediction was given up, as it was too old or there were too many
-    DUPLICATE = "duplicate"  # the same label came before: nothing is learned twice
-    CONTRADICTORY = "contradictory"  # another label came before, and that one counts
-
-
-class Receipt(NamedTuple):
-    """What became of samples that were sent."""
-
-    accepted: int  # samples to be learned; of lines, nobody has looked yet whether they can be
-    rejected: int  # samples that are in the journal, too, but can't be learned without a target
-    duplicate: bool  # whether the key was seen before: then the numbers are those of that time
-    first: int | None  # number of the first sample in the journal, from 0
-    last: int | None  # number of the last one
-
-
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """One prediction."""
 
-    value: str | float | None  # the label or the number; None where there is no finite answer
-    shares: dict[str, float] | None  # of each label with one above 0; None where numbers are told
-    generation: int  # of the model that answered
+    value: str | float | None  # label or number; None if no finite value was predicted
+    probabilities: dict[str, float] | None  # of labels, where > 0; None for numbers
+    generation: int  # of the model that predicted
 
 
 class Predictions(NamedTuple):
     """Predictions of one model for some samples.
 
-    >>> shares = np.array([[0.25, 0.75], [np.nan, np.nan]])
+    >>> probabilities = np.array([[0.25, 0.75], [np.nan, np.nan]])
     >>> values = np.array(["b", None], object)
-    >>> for answer in Predictions(values, shares, ("a", "b"), 7).answers():
-    ...     print(answer)
-    Answer(value='b', shares={'a': 0.25, 'b': 0.75}, generation=7)
-    Answer(value=None, shares={}, generation=7)
+    >>> for prediction in Predictions(values, probabilities, ("a", "b"), 7).rows():
+    ...     print(prediction)
+    Prediction(value='b', probabilities={'a': 0.25, 'b': 0.75}, generation=7)
+    Prediction(value=None, probabilities={}, generation=7)
     """
 
     values: NDArray[Any]  # labels (object of str or None) or numbers (float64), shape=(n,)
-    shares: NDArray[np.float64] | None  # shape=(n, labels); None for numbers
+    probabilities: NDArray[np.float64] | None  # shape=(n, labels); None for numbers
     labels: tuple[str, ...]  # empty for numbers
     generation: int
 
-    def answers(self) -> list[Answer]:
-        """Each prediction by itself."""
+    def rows(self) -> list[Prediction]:
+        """The predictions one by one."""
         values = self.values.tolist()
-        if self.shares is None:
+        if self.probabilities is None:
             finite = np.isfinite(self.values).tolist()
             return [
-                Answer(value if good else None, None, self.generation)
+                Prediction(value if good else None, None, self.generation)
                 for value, good in zip(values, finite, strict=True)
             ]
         return [
-            Answer(value, {} if value is None else self._named(row), self.generation)
-            for value, row in zip(values, self.shares.tolist(), strict=True)
+            Prediction(value, {} if value is None else self._name(row), self.generation)
+            for value, row in zip(values, self.probabilities.tolist(), strict=True)
         ]
 
-    def _named(self, row: list[float]) -> dict[str, float]:
-        return {label: share for label, share in zip(self.labels, row, strict=True) if share > 0}
+    def _name(self, row: list[float]) -> dict[str, float]:
+        pairs = zip(self.labels, row, strict=True)
+        return {label: probability for label, probability in pairs if probability > 0}
 
 
-def explanations(
+def explain_by_occlusion(
     predict: Callable[[Sequence[Sample]], Predictions],
     samples: Sequence[Sample],
-    said: Predictions,
+    predictions: Predictions,
 ) -> list[dict[str, float]]:
-    """For each sample and each of its columns, what the answer loses where the column is missing.
+    """Explain predictions by what each loses when a column of its sample is missing.
 
-    That is the share of the answered label, or the number: above 0, the column speaks for the
-    label, or makes the number larger. What the model is given for a missing value is the mean of a
-    number, and no category at all. Columns are covered one by one, so what two of them say alike
+    What is lost is probability of the predicted label, or the number: above 0, the column speaks
+    for the label or makes the number larger. A missing number is replaced by its mean, a missing
+    category by none. Columns are occluded one at a time, so information that two columns share
     counts for neither.
 
     Args:
-        predict: What answers samples.
-        samples: What was answered.
-        said: The answers.
+        predict: Predicts samples.
+        samples: The samples to explain.
+        predictions: Their predictions.
+
+    Returns:
+        The loss by column, for each sample.
 
     >>> import numpy as np
     >>> def predict(samples):
     ...     values = np.array([3.0 * (sample.get("x") or 0) for sample in samples])
     ...     return Predictions(values, None, (), 1)
     >>> samples = [{"x": 2, "y": 5}]
-    >>> explanations(predict, samples, predict(samples))
+    >>> explain_by_occlusion(predict, samples, predict(samples))
     [{'x': 6.0, 'y': 0.0}]
     """
-    covered = [{**sample, name: None} for sample in samples for name in sample]
-    if not covered:
+    occluded = [{**sample, name: None} for sample in samples for name in sample]
+    if not occluded:
         return [{} for _ in samples]
-    changed = predict(covered)
-    found = []
-    place = 0
+    changed = predict(occluded)
+    explanations = []
+    row = 0
     for number, sample in enumerate(samples):
-        before = _read_output(said, number, said, number)
+        before = _read_output(predictions, number, predictions, number)
         effects = {}
         for name in sample:
-            effects[name] = before - _read_output(changed, place, said, number)
-            place += 1
-        found.append(effects)
-    return found
+            effects[name] = before - _read_output(changed, row, predictions, number)
+            row += 1
+        explanations.append(effects)
+    return explanations
 
 
-def _read_output(answers: Predictions, row: int, said: Predictions, answered: int) -> float:
-    """What ``answers`` has in a row for the answer that ``said`` has given."""
-    if answers.shares is None:
-        return float(answers.values[row])
-    label = said.values[answered]
-    # Another model may have been published meanwhile, which knows more labels.
-    if label is None or label not in answers.labels:
+def _read_output(
+    outputs: Predictions, row: int, predictions: Predictions, predicted_row: int
+) -> float:
+    """Output in a row for what was predicted in another one."""
+    if outputs.probabilities is None:
+        return float(outputs.values[row])
+    label = predictions.values[predicted_row]
+    # A model with more labels may have been published in the meantime.
+    if label is None or label not in outputs.labels:
         return nan
-    return float(answers.shares[row, answers.labels.index(label)])
+    return float(outputs.probabilities[row, outputs.labels.index(label)])
 
 
-COVERAGE = 0.9  # of the truths that an interval holds
-_MIN_RESIDUALS = 30  # residuals, below which nothing is said
+COVERAGE = 0.9
+_MIN_RESIDUALS = 30
 
 
-def compute_interval(residuals: Mapping[str, Sequence[float]]) -> tuple[float, float] | None:
-    """What is added to an answer to get the ends of its interval; None if too little is known.
+def compute_interval(residuals: Residuals) -> tuple[float, float] | None:
+    """Offsets from a prediction to the ends of its interval; None with too few residuals.
 
     Args:
-        residuals: Their histogram by the names of `shapes.Residuals`: answer minus truth.
+        residuals: Histogram of prediction minus truth.
 
-    >>> compute_interval({"edges": [-1.0, 0.0, 1.0, 2.0], "counts": [0, 100, 0]})
+    >>> compute_interval(Residuals(edges=[-1.0, 0.0, 1.0, 2.0], counts=[0, 100, 0]))
     (-0.95, -0.05)
     """
-    total = sum(residuals["counts"])
+    total = sum(residuals.counts)
     if total < _MIN_RESIDUALS:
         return None
-    shares = np.array([0, *accumulate(residuals["counts"])]) / total
+    fractions = np.array([0, *accumulate(residuals.counts)]) / total
     ends = (1 - COVERAGE) / 2, (1 + COVERAGE) / 2
-    low, high = np.interp(ends, shares, residuals["edges"]).tolist()
+    low, high = np.interp(ends, fractions, residuals.edges).tolist()
     return round(-high, 12), round(-low, 12)
 
 
 @final
 class MicroBatcher:
-    """Joins calls of one model.
+    """Joins concurrent calls into one call of a model.
 
     Args:
-        predict: Answers samples; it raises ConfigurationError if one of them can't be read.
+        predict: Predicts samples; raises ConfigurationError if one of them can't be read.
     """
 
     def __init__(self, predict: Callable[[Sequence[Sample]], Predictions]) -> None:
@@ -178,48 +162,51 @@ class MicroBatcher:
         self._gathering: _MicroBatch | None = None
 
     async def predict(self, samples: Sequence[Sample]) -> Predictions:
-        """The answers for these samples, by whichever call.
+        """Predict samples, together with those of other calls.
 
         Raises:
             ConfigurationError: If one of these samples can't be read.
         """
-        call = self._gathering
-        if call is None:
-            call = self._gathering = _MicroBatch()
-            start = call.add(samples)
+        batch = self._gathering
+        if batch is None:
+            batch = self._gathering = _MicroBatch()
+            start = batch.add(samples)
             try:
                 with CancelScope(shield=True):
                     await checkpoint()
-            finally:  # others count on this call, also if asyncio itself cancels it
+            finally:  # others depend on this call, even if asyncio itself cancels it
                 self._gathering = None
-                call.make(self._predict)
+                batch.run(self._predict)
         else:
-            start = call.add(samples)
-            await call.made.wait()
-        if call.said is None:
-            # Perhaps because of a sample of somebody else: each of us asks by itself.
+            start = batch.add(samples)
+            await batch.done.wait()
+        if batch.predictions is None:
+            # Perhaps because of another caller's sample: predict these alone.
             return self._predict(samples)
-        said, end = call.said, start + len(samples)
-        shares = None if said.shares is None else said.shares[start:end]
-        return said._replace(values=said.values[start:end], shares=shares)
+        predictions, stop = batch.predictions, start + len(samples)
+        probabilities = predictions.probabilities
+        return predictions._replace(
+            values=predictions.values[start:stop],
+            probabilities=None if probabilities is None else probabilities[start:stop],
+        )
 
 
 @final
 class _MicroBatch:
     def __init__(self) -> None:
         self._samples: list[Sample] = []
-        self.said: Predictions | None = None
-        self.made = anyio.Event()
+        self.predictions: Predictions | None = None
+        self.done = anyio.Event()
 
     def add(self, samples: Sequence[Sample]) -> int:
         start = len(self._samples)
         self._samples += samples
         return start
 
-    def make(self, predict: Callable[[Sequence[Sample]], Predictions]) -> None:
+    def run(self, predict: Callable[[Sequence[Sample]], Predictions]) -> None:
         try:
-            self.said = predict(self._samples)
+            self.predictions = predict(self._samples)
         except ConfigurationError:
-            self.said = None
+            self.predictions = None
         finally:
-            self.made.set()
+            self.done.set()

@@ -8,40 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from math import nan
-from typing import Any, final
+from typing import Any, final, get_args
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from streamnet.client.schemas import ModelState, Status
 from streamnet.daemon.hosting.hosted_model import HostedModel
 
 __all__ = ("CONTENT_TYPE", "Metrics")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
-_STATES = ("starting", "learning", "paused", "failed", "stopped")
-# Of `shapes.Status`, by what Prometheus calls them.
-_COUNTERS = {
-    "accepted": "Samples that were taken into the journal.",
-    "learned": "Samples that were learned.",
-    "duplicates": "Requests whose idempotency key had been seen before.",
-    "predicted": "Samples that were answered.",
-    "switches": "Changes of the champion.",
-    "drifts": "Drifts that were noticed.",
-    "quarantined": "Candidates that were quarantined.",
-}
-_GAUGES = {
-    "in_flight": "Samples that were taken and are not learned yet.",
-    "max_queued": "So many of them are allowed.",
-    "pending": "Predictions that wait for their label.",
-    "learned_per_second": "Samples learned a second, lately.",
-    "predicted_per_second": "Samples answered a second, lately.",
-    "checkpoint_age": "Seconds since the last checkpoint.",
-    "generation": "Generation of the model that answers.",
-    "served": "Score of what was answered before it was learned: accuracy, or mean absolute error.",
-}
 
 
 @final
@@ -49,10 +30,10 @@ class Metrics:
     """All metrics of a daemon, in a registry of their own.
 
     Args:
-        models: The models by name, asked at each scrape.
+        models: Returns the models by name, at each scrape.
 
     >>> metrics = Metrics(dict)
-    >>> metrics.watch("predict")(200, 0.003)
+    >>> metrics.observer("predict")(200, 0.003)
     >>> 'streamnet_requests_total{code="2xx",operation="predict"} 1.0' in metrics.text()
     True
     """
@@ -68,7 +49,7 @@ class Metrics:
         )
         self._reloads = Counter(
             "streamnet_reloads",
-            "Times that the run file was read again, by what became of it.",
+            "Reloads of the run file by outcome.",
             ("outcome",),
             registry=self._registry,
         )
@@ -76,30 +57,41 @@ class Metrics:
             self._reloads.labels(outcome)
         self._seconds = Histogram(
             "streamnet_request_seconds",
-            "Time to the beginning of the answer.",
+            "Seconds until the response starts.",
             ("operation",),
             buckets=_BUCKETS,
             registry=self._registry,
         )
 
-    def reloaded(self, *, refused: bool) -> None:
-        """Count that the run file was read again."""
+    def count_reload(self, *, refused: bool) -> None:
+        """Count a reload of the run file."""
         self._reloads.labels("refused" if refused else "taken").inc()
 
-    def watch(self, operation: str) -> Callable[[int, float], None]:
-        """What notes the status and the seconds of each request of an operation."""
+    def observer(self, operation: str) -> Callable[[int, float], None]:
+        """Return what records the status and the seconds of each request of an operation."""
         seconds = self._seconds.labels(operation)
         codes = {first: self._requests.labels(operation, f"{first}xx") for first in range(2, 6)}
 
-        def note(status: int, took: float) -> None:
+        def observe(status: int, duration: float) -> None:
             codes[status // 100].inc()
-            seconds.observe(took)
+            seconds.observe(duration)
 
-        return note
+        return observe
 
     def text(self) -> str:
-        """The text that Prometheus reads."""
+        """The metrics in Prometheus's text format."""
         return generate_latest(self._registry).decode()
+
+
+def _list_fields(metric: str) -> dict[str, str]:
+    """Fields of `Status` that are declared as a kind of metric, with their descriptions."""
+    described = {}
+    for field in msgspec.inspect.type_info(Status).fields:  # type: ignore[attr-defined]
+        kind = field.type
+        if isinstance(kind, msgspec.inspect.Metadata) and kind.extra == {"metric": metric}:
+            assert kind.extra_json_schema is not None
+            described[field.name] = kind.extra_json_schema["description"]
+    return described
 
 
 @final
@@ -108,60 +100,60 @@ class _ModelCollector(Collector):
         self._models = models
 
     def describe(self) -> Iterator[Metric]:
-        return iter(())  # so that nobody is asked before the first scrape
+        return iter(())  # nothing is collected before the first scrape
 
     def collect(self) -> Iterator[Metric]:
-        """One family after the other, with a line for each model."""
-        told = {name: hosted.status() for name, hosted in self._models().items()}
-        for key, text in _COUNTERS.items():
-            counter = CounterMetricFamily(f"streamnet_{key}", text, labels=("model",))
-            for name, status in told.items():
-                # Not 0 for what is not known just now: its way back would look like growth.
-                if (count := status.get(key)) is not None:
-                    counter.add_metric((name,), count)
+        """Yield the metric families, each with a sample for every model."""
+        models = self._models().items()
+        statuses = {name: (hosted.status(), hosted.unknown_counts) for name, hosted in models}
+        for key, description in _list_fields("counter").items():
+            counter = CounterMetricFamily(f"streamnet_{key}", description, labels=("model",))
+            for name, (status, unknown) in statuses.items():
+                # A 0 for what is not known now would make its return look like growth.
+                if key not in unknown:
+                    counter.add_metric((name,), getattr(status, key))
             yield counter
-        for key, text in _GAUGES.items():
-            gauge = GaugeMetricFamily(f"streamnet_{key}", text, labels=("model",))
-            for name, status in told.items():
-                gauge.add_metric((name,), _number_or_nan(status.get(key)))
+        for key, description in _list_fields("gauge").items():
+            gauge = GaugeMetricFamily(f"streamnet_{key}", description, labels=("model",))
+            for name, (status, unknown) in statuses.items():
+                value = None if key in unknown else getattr(status, key)
+                gauge.add_metric((name,), _to_float(value))
             yield gauge
-        yield _build_labeled_counter(
-            told, "rejected", "reason", "Records that were rejected, by reason."
-        )
-        yield _build_labeled_counter(
-            told, "outcomes", "outcome", "Labels that came, by what became of them."
-        )
-        yield _build_baselines(told)
-        yield _build_states(told)
+        known = {name: status for name, (status, _) in statuses.items()}
+        yield _count_by(known, "rejected", "reason", "Records rejected, by reason.")
+        yield _count_by(known, "outcomes", "outcome", "Labels received, by outcome.")
+        yield _build_baselines(known)
+        yield _build_states(known)
 
 
-def _build_labeled_counter(
-    told: dict[str, dict[str, Any]], key: str, label: str, text: str
+def _count_by(
+    statuses: Mapping[str, Status], key: str, label: str, description: str
 ) -> CounterMetricFamily:
-    counter = CounterMetricFamily(f"streamnet_{key}", text, labels=("model", label))
-    for name, status in told.items():
-        for value, count in (status.get(key) or {}).items():
+    counter = CounterMetricFamily(f"streamnet_{key}", description, labels=("model", label))
+    for name, status in statuses.items():
+        counts: Mapping[str, Any] = getattr(status, key)
+        for value, count in counts.items():
             counter.add_metric((name, value), count)
     return counter
 
 
-def _build_baselines(told: dict[str, dict[str, Any]]) -> GaugeMetricFamily:
-    text = "The same score of the baselines."
-    gauge = GaugeMetricFamily("streamnet_baseline", text, labels=("model", "baseline"))
-    for name, status in told.items():
-        for baseline, score in (status.get("baselines") or {}).items():
-            gauge.add_metric((name, baseline), _number_or_nan(score))
+def _build_baselines(statuses: Mapping[str, Status]) -> GaugeMetricFamily:
+    description = "Prequential scores of the baselines."
+    gauge = GaugeMetricFamily("streamnet_baseline", description, labels=("model", "baseline"))
+    for name, status in statuses.items():
+        for baseline, score in status.baselines.items():
+            gauge.add_metric((name, baseline), _to_float(score))
     return gauge
 
 
-def _build_states(told: dict[str, dict[str, Any]]) -> GaugeMetricFamily:
-    text = "1 for the state that the model is in."
-    gauge = GaugeMetricFamily("streamnet_state", text, labels=("model", "state"))
-    for name, status in told.items():
-        for state in _STATES:
-            gauge.add_metric((name, state), float(status["state"] == state))
+def _build_states(statuses: Mapping[str, Status]) -> GaugeMetricFamily:
+    description = "1 for the state of the model, 0 for the others."
+    gauge = GaugeMetricFamily("streamnet_state", description, labels=("model", "state"))
+    for name, status in statuses.items():
+        for state in get_args(ModelState):
+            gauge.add_metric((name, state), float(status.state == state))
     return gauge
 
 
-def _number_or_nan(value: float | None) -> float:
+def _to_float(value: float | None) -> float:
     return nan if value is None else float(value)

@@ -48,7 +48,7 @@ __all__ = (
 
 
 def notify(state: str) -> bool:
-    """Tell a service manager; False if there is none, or it doesn't listen.
+    """Notify the service manager (systemd's ``sd_notify``); False if there is none.
 
     >>> notify("READY=1")
     False
@@ -56,7 +56,7 @@ def notify(state: str) -> bool:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
-    if address.startswith("@"):  # a name without a file
+    if address.startswith("@"):  # an abstract socket
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
@@ -68,38 +68,38 @@ def notify(state: str) -> bool:
 
 
 def watchdog_seconds() -> float | None:
-    """The time after which a service manager takes silence for a failure; None: it doesn't."""
+    """Timeout of the service manager's watchdog; None if there is none."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
-    given = os.environ.get("WATCHDOG_USEC", "")
-    return int(given) / 1e6 if given.isdecimal() and int(given) else None
+    value = os.environ.get("WATCHDOG_USEC", "")
+    return int(value) / 1e6 if value.isdecimal() and int(value) else None
 
 
 _LOG = logging.getLogger("streamnet.daemon")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_POLL_SECONDS = 0.05  # seconds between two looks at what has no event of its own
+_POLL_SECONDS = 0.05  # between checks of states that have no event
 _STANDARD_PORTS = {"http": 80, "https": 443}
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where to listen, and as whom.
+    """Where the daemon listens; fields are named as in the run file's ``[serve]``.
 
     Args:
-        host: Name or number of an interface.
-        port: 0 takes a free one.
-        hosts: Names by which clients may call the daemon, beside the interface's own and, on
-            loopback, localhost. One without a port stands for ours and the standard ones, which a
-            proxy in front of us may have.
-        origins: Where pages of others come from that may ask it, as in ``https://example.org``.
-        certificate: PEM file; with one, TLS is spoken.
-        key: PEM file of its private key.
-        drain_seconds: Longest time that requests at work have after SIGTERM.
-        save_seconds: Longest time that models have after that.
+        host: Name or address of an interface.
+        port: Port from 0 to 65535; 0 takes a free one.
+        hosts: Names by which clients may call the daemon, besides that of the interface and, on
+            loopback, localhost. A name without a port stands for the daemon's port and the standard
+            ports, which a proxy in front may use.
+        origins: Origins of other pages that may send requests, as in ``https://example.org``.
+        tls_certificate: PEM file; with one, the daemon uses TLS.
+        tls_key: PEM file of its private key.
+        drain_seconds: Time that active requests have after SIGTERM, > 0.
+        save_seconds: Time that models have after that, > 0.
 
     Raises:
-        ConfigurationError: If a value breaks its rule.
+        ConfigurationError: If a value is out of range.
 
     >>> sorted(Address(port=8000).names(8000))
     ['127.0.0.1:8000', '[::1]:8000', 'localhost:8000']
@@ -109,35 +109,35 @@ class Address:
     port: int = 8000
     hosts: Collection[str] = ()
     origins: Collection[str] = ()
-    certificate: Path | None = None
-    key: Path | None = None
+    tls_certificate: str | Path | None = None
+    tls_key: str | Path | None = None
     drain_seconds: float = 5.0
     save_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
             raise ConfigurationError(f"port is {self.port}, but must be from 0 to 65535")
-        if (self.certificate is None) != (self.key is None):
-            raise ConfigurationError("certificate and key must be given together")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigurationError("tls_certificate and tls_key must be given together")
         for name in ("drain_seconds", "save_seconds"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}, but must be > 0")
 
     @property
     def scheme(self) -> str:
-        """Http or https."""
-        return "http" if self.certificate is None else "https"
+        """The URL scheme, http or https."""
+        return "http" if self.tls_certificate is None else "https"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can connect."""
         try:
             return ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
             return self.host == "localhost"
 
     def names(self, port: int) -> set[str]:
-        """What the Host header may be."""
+        """Allowed Host headers."""
         own = set(_LOOPBACK if self.is_loopback else ())
         if self.host not in ("", "0.0.0.0", "::"):  # noqa: S104 - not bound, only compared
             own.add(_format_host(self.host).lower())
@@ -145,60 +145,61 @@ class Address:
         if port == _STANDARD_PORTS[self.scheme]:
             names |= own
         for host in map(str.lower, self.hosts):
-            bare, _, given = host.rpartition(":") if _has_port(host) else (host, "", str(port))
-            names.add(f"{bare}:{given}")
-            # Clients leave out a standard port. What keeps DNS rebinding out is the name.
-            if bare == host or given in map(str, _STANDARD_PORTS.values()):
+            bare, _, named = host.rpartition(":") if _has_port(host) else (host, "", str(port))
+            names.add(f"{bare}:{named}")
+            # Clients omit a standard port. The name is what prevents DNS rebinding.
+            if bare == host or named in map(str, _STANDARD_PORTS.values()):
                 names.add(bare)
         return names
 
-    def certify(self, context: ssl.SSLContext) -> None:
-        """Let a context show the certificate from now on, if there is one.
+    def load_certificate(self, context: ssl.SSLContext) -> None:
+        """Load the certificate, if there is one, into a TLS context.
 
         Raises:
-            ConfigurationError: If its files can't be read, don't belong together, or need a pass
-                phrase.
+            ConfigurationError: If the files can't be read, don't match, or need a passphrase.
         """
-        if self.certificate is None:
+        if self.tls_certificate is None:
             return
         try:
-            context.load_cert_chain(self.certificate, self.key, self._reject_passphrase)
-        except OSError as error:  # of which an SSLError is one
-            files = f"{self.certificate} and {self.key}"
-            why = error.strerror or error
-            raise ConfigurationError(f"certificate and key in {files}: {why}") from error
+            context.load_cert_chain(self.tls_certificate, self.tls_key, self._reject_passphrase)
+        except OSError as error:  # including SSLError
+            files = f"{self.tls_certificate} and {self.tls_key}"
+            reason = error.strerror or error
+            raise ConfigurationError(f"tls_certificate and tls_key {files}: {reason}") from error
 
     def _reject_passphrase(self) -> str:
-        """What is asked where a key is encrypted; without it a terminal would be."""
-        raise ConfigurationError(f"{self.key} is encrypted, but must be a key without pass phrase")
+        """Called for an encrypted key; the default would prompt on a terminal."""
+        raise ConfigurationError(
+            f"{self.tls_key} is encrypted, but must be a key without passphrase"
+        )
 
     def check_certificate(self) -> None:
-        """Find out whether the certificate could be shown.
+        """Check that the certificate can be loaded.
 
         Raises:
-            ConfigurationError: As for `certify`.
+            ConfigurationError: As for `load_certificate`.
         """
-        self.certify(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        self.load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
     def listen(self) -> socket.socket:
-        """A socket there.
+        """Open the listening socket.
 
         Raises:
-            StreamnetError: If another process listens there, which may pass.
-            ConfigurationError: If there can't be one.
+            StreamnetError: If another process listens there, which may be temporary.
+            ConfigurationError: If the address can't be listened on.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
             listener = socket.create_server((self.host, self.port), family=family, backlog=2048)
         except OSError as error:
-            # Behind a bracket Python repeats the address.
-            why = str(error.strerror or error).partition(" (while ")[0]
-            told = f"{_format_host(self.host)}:{self.port} can't be listened on: {why}"
+            # Python repeats the address in brackets.
+            reason = str(error.strerror or error).partition(" (while ")[0]
+            message = f"can't listen on {_format_host(self.host)}:{self.port}: {reason}"
             if error.errno == EADDRINUSE:
-                raise StreamnetError(told) from error
-            raise ConfigurationError(told) from error
-        # Connections inherit it. asyncio would set it only where a socket names its protocol, and
-        # without it an answer of two pieces waits 40 ms for the reader's acknowledgement.
+                raise StreamnetError(message) from error
+            raise ConfigurationError(message) from error
+        # Connections inherit it. asyncio sets it only for sockets that name their protocol; without
+        # it, a response of two pieces waits 40 ms for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
 
@@ -216,32 +217,32 @@ async def serve(
     reload: Callable[[], str] | None = None,
     say: Callable[[str], None] = _LOG.info,
 ) -> int:
-    """Run the models and answer for them until a signal comes; on asyncio alone.
+    """Run the models and serve requests until a signal arrives; needs asyncio.
 
-    SIGTERM and SIGINT end it, a second one at once. SIGHUP calls ``reload``, and reads the
-    certificate again for connections that are made later.
+    SIGTERM and SIGINT stop it gracefully, a second signal at once. SIGHUP calls ``reload``, and
+    reloads the certificate for new connections.
 
     Args:
         registry: The models.
         address: Where to listen.
-        access: Tokens; None, which lets everybody in, is for loopback alone.
-        limits: How much clients may take.
-        reload: Reads again what may change, and says what has.
-        say: Is told where the daemon listens.
+        access: Tokens; None grants everything to everyone, and is allowed on loopback only.
+        limits: Limits of requests.
+        reload: Reloads what may change, and describes what did.
+        say: Called with the address, once the daemon listens.
 
     Returns:
-        The signal that ended it.
+        The signal that stopped it.
 
     Raises:
-        ConfigurationError: If it can't listen there, or must not without a token.
-        StateError: If the models' folder can't be read, settings in it make no sense, or another
-            daemon is at it.
+        ConfigurationError: If it can't listen on the address, or must not without a token.
+        StateError: If the models' folder can't be read, holds invalid settings, or is used by
+            another daemon.
     """
     address = Address() if address is None else address
     access = Access() if access is None else access
     if access.is_open and not address.is_loopback:
-        place = f"host is {address.host!r}, which others can reach"
-        raise ConfigurationError(f"{place}, but then a token is needed: token_file or token_env")
+        reason = f"host is {address.host!r}, which others can reach"
+        raise ConfigurationError(f"{reason}, but then token_file or token_env must be given")
     address.check_certificate()
     with registry.locked(), address.listen() as listener:
         daemon = _Daemon(registry, address, access, limits or Limits(), listener, reload, say)
@@ -289,7 +290,7 @@ class _Daemon:
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(lambda: self.registry.models)
-        self.config = self._config()
+        self.config = self._build_config()
 
     @property
     def port(self) -> int:
@@ -298,18 +299,18 @@ class _Daemon:
 
     async def run(self) -> None:
         server = _Server(self.config)
-        async with create_task_group() as everything:
-            everything.start_soon(self._listen, everything.cancel_scope)
-            everything.start_soon(self._watchdog)
+        async with create_task_group() as group:
+            group.start_soon(self._handle_signals, group.cancel_scope)
+            group.start_soon(self._watchdog)
             async with create_task_group() as models:
                 await models.start(self.registry.run)
                 models.start_soon(self._announce, server)
-                await self._answer(server)
+                await self._serve(server)
                 self.registry.stop()
                 models.cancel_scope.deadline = anyio.current_time() + self.address.save_seconds
-            everything.cancel_scope.cancel()
+            group.cancel_scope.cancel()
 
-    def _config(self) -> uvicorn.Config:
+    def _build_config(self) -> uvicorn.Config:
         app = create_app(
             self.registry,
             access=self.access,
@@ -329,32 +330,32 @@ class _Daemon:
             server_header=False,
             timeout_keep_alive=60,
             timeout_graceful_shutdown=self.address.drain_seconds,  # type: ignore[arg-type]
-            ssl_certfile=self.address.certificate,
-            ssl_keyfile=self.address.key,
+            ssl_certfile=self.address.tls_certificate,
+            ssl_keyfile=self.address.tls_key,
         )
 
-    async def _answer(self, server: _Server) -> None:
-        with self.serving:  # it drains by itself
+    async def _serve(self, server: _Server) -> None:
+        with self.serving:  # it drains itself
             async with create_task_group() as group:
-                group.start_soon(self._end, server)
+                group.start_soon(self._stop_server, server)
                 await server.serve(sockets=[self.listener])
                 self.stopping.set()
 
-    async def _end(self, server: _Server) -> None:
+    async def _stop_server(self, server: _Server) -> None:
         await self.stopping.wait()
         server.should_exit = True
 
     async def _announce(self, server: _Server) -> None:
         await server.listening.wait()
-        # A hang-up that came before waits, see `streamnet.__main__`.
+        # An earlier SIGHUP has been blocked; see `streamnet.__main__`.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        place = f"{self.address.scheme}://{_format_host(self.address.host)}:{self.port}"
-        self.say(f"listening on {place}")
-        while not self._is_ready():  # noqa: ASYNC110 - models tell a state, no event
+        url = f"{self.address.scheme}://{_format_host(self.address.host)}:{self.port}"
+        self.say(f"listening on {url}")
+        while not self._is_ready():  # noqa: ASYNC110 - states have no event
             await anyio.sleep(_POLL_SECONDS)
-        if self.stopping.is_set():  # before all of them were
+        if self.stopping.is_set():  # before all models were ready
             return
-        gc.freeze()  # what start-up made stays: a search for garbage takes 50 ms with it
+        gc.freeze()  # objects of the start-up would make each full collection take 50 ms
         _LOG.info("ready", extra={"port": self.port, "models": len(self.registry.models)})
         notify("READY=1")
 
@@ -369,7 +370,7 @@ class _Daemon:
             notify("WATCHDOG=1")
             await anyio.sleep(seconds / 3)
 
-    async def _listen(self, everything: CancelScope) -> None:
+    async def _handle_signals(self, everything: CancelScope) -> None:
         with open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for number in signals:
                 if number == signal.SIGHUP:
@@ -391,12 +392,12 @@ class _Daemon:
             self.address.check_certificate()
             _LOG.info("%s", self.reload())
         except StreamnetError as error:
-            _LOG.warning("nothing was reloaded: %s", error)
-            self.metrics.reloaded(refused=True)
+            _LOG.warning("reload refused: %s", error)
+            self.metrics.count_reload(refused=True)
         else:
-            self.metrics.reloaded(refused=False)
+            self.metrics.count_reload(refused=False)
             if self.config.ssl is not None:
-                self.address.certify(self.config.ssl)
+                self.address.load_certificate(self.config.ssl)
         notify("READY=1")
 
 
@@ -409,7 +410,7 @@ _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {
 
 @final
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON; ``extra`` becomes fields of their own.
+    """Formats a record as a line of JSON; ``extra`` adds fields.
 
     >>> record = logging.makeLogRecord({"msg": "%d samples", "args": (3,), "model": "a"})
     >>> line = msgspec.json.decode(JsonFormatter().format(record))
@@ -418,7 +419,7 @@ class JsonFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Format a record, without line end."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
             "time": time,
@@ -435,7 +436,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
-    """Write what streamnet and the server log, from this level on, to ``out`` (standard error)."""
+    """Log records of streamnet and the server as JSON lines.
+
+    Args:
+        level: Lowest level to log.
+        out: Output; standard error by default.
+    """
     handler = logging.StreamHandler(sys.stderr if out is None else out)
     handler.setFormatter(JsonFormatter())
     handler.addFilter(_is_relevant)
@@ -444,12 +450,12 @@ def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
         logger.handlers = [handler]
         logger.propagate = False
     logging.getLogger("streamnet").setLevel(level.upper())
-    # Of each start and stop we say more ourselves.
+    # The daemon logs more about start and stop itself.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
-    """Not what the server says of a request that it gave up at its end: it tells their number."""
+    """Omit the server's records of requests that it cancelled at its end: it logs their number."""
     kind = record.exc_info[0] if record.exc_info else None
     cancelled = kind is not None and not issubclass(kind, Exception)
     return not (cancelled and record.name.startswith("uvicorn"))

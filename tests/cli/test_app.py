@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import streamnet
-from streamnet.metrics import classification
+from streamnet.metrics import windows
 from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
 from tests.cli.invocation import Cli, csv_text, rows, write
@@ -250,7 +250,7 @@ def test_a_reader_that_goes_away_ends_the_command_in_silence(cli: Cli, model: Pa
 def test_a_run_that_does_not_fit_into_memory_says_so_in_a_line(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classification, "check_horizons", lambda *_: None)
+    monkeypatch.setattr(windows, "validate_windows", lambda *_: None)
     write("stream.csv", csv_text(rows(50)))
     config = (
         "[source]\nfiles = 'stream.csv'\ntarget = 'label'\n[evaluation]\nwindow = 10000000000000"

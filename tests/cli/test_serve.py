@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.cli.serve import ConfigReloader, build_address, build_limits, read_access
+from streamnet.cli.serve import ConfigReloader, build_from_section, read_access
+from streamnet.client.operations import Scope
 from streamnet.daemon.hosting.registry import Registry
-from streamnet.daemon.http.access import Limits, Scope
+from streamnet.daemon.http.access import Limits
 from streamnet.daemon.server import Address
 from streamnet.errors import ConfigurationError
 from streamnet.settings.daemon import ServeSection, load
@@ -18,8 +19,14 @@ from tests.cli.invocation import Cli, write
 
 def test_the_example_says_the_defaults(repository: Path) -> None:
     given = load(repository / "config" / "serve.toml").serve
-    assert build_address(given) == build_address(ServeSection()) == Address()
-    assert build_limits(given) == build_limits(ServeSection()) == Limits()
+    assert (
+        build_from_section(Address, given)
+        == build_from_section(Address, ServeSection())
+        == Address()
+    )
+    assert (
+        build_from_section(Limits, given) == build_from_section(Limits, ServeSection()) == Limits()
+    )
 
 
 def test_what_is_given_is_used() -> None:
@@ -32,11 +39,11 @@ def test_what_is_given_is_used() -> None:
         max_rate=5,
         drain_seconds=1.0,
     )
-    address = build_address(given)
-    assert (address.port, address.scheme, address.key) == (1, "https", Path("k.pem"))
+    address = build_from_section(Address, given)
+    assert (address.port, address.scheme, address.tls_key) == (1, "https", "k.pem")
     assert "a.example:1" in address.names(1)
-    limits = build_limits(given)
-    assert (limits.body, limits.rate) == (10, 5)
+    limits = build_from_section(Limits, given)
+    assert (limits.max_body, limits.max_rate) == (10, 5)
 
 
 def test_tokens_are_read_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,11 +54,11 @@ def test_tokens_are_read_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     access = read_access(settings.serve)
     reload = ConfigReloader(config, settings, Registry(Path("models")), access, Limits())
     write("tokens", "second-second-second learn")
-    assert reload() == "serve.toml and its tokens were read again"
+    assert reload() == "serve.toml and its tokens were reloaded"
     assert access.allows(b"Bearer second-second-second", Scope.LEARN)
     assert not access.knows(b"Bearer first-first-first")
     write("serve.toml", "")
-    with pytest.raises(ConfigurationError, match="no token any more"):
+    with pytest.raises(ConfigurationError, match="all tokens were removed"):
         reload()
     assert access.knows(b"Bearer second-second-second")
 
@@ -80,7 +87,7 @@ def test_a_run_file_that_cannot_be_served_is_one_line(
 @pytest.mark.parametrize(
     ("file", "code", "complaint"),
     [
-        ("models", 2, "dir is 'models', but that is no folder"),
+        ("models", 2, "dir is 'models', but that is not a folder"),
         ("models/x/model.json", 78, "models/x/model.json: "),
     ],
 )

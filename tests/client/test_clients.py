@@ -15,8 +15,9 @@ import anyio
 import httpx
 import pytest
 
-from streamnet.client import requests
-from streamnet.client.clients import AsyncClient, Client
+from streamnet.client import AsyncClient, Client
+from streamnet.client.clients import compute_retry_delay, parse_response
+from streamnet.client.operations import OPERATIONS, build_line_request
 from streamnet.client.schemas import Answers, Confusion, LabelsReply, Receipt
 from streamnet.errors import ConfigurationError, RefusedError
 from streamnet.modelfiles import json_format, safetensors_format
@@ -24,6 +25,11 @@ from tests.daemon.processes import Server, running
 from tests.daemon.stand_ins import learned_model
 
 SAMPLES = [{"x": 25, "y": 1, "shade": "red"}, {"x": 3, "y": 1, "shade": "red"}]
+
+
+def call(name: str, *arguments: Any, **options: Any) -> Any:
+    """The request of a call."""
+    return OPERATIONS[name].call(*arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +169,7 @@ def test_a_stream_that_is_refused_tells_what_was_accepted(server: Server) -> Non
     lines = [b'{"x": 1}\n' * 20_000, b'{"x": "', b"y" * (1 << 20), b'"}\n']
     with Client(server.url) as client:
         client.create("ale", {"source": {"target": "y"}})
-        with pytest.raises(RefusedError, match="go on at line 20001") as caught:
+        with pytest.raises(RefusedError, match="resume at line 20001") as caught:
             client.learn_lines("ale", lines)
         client.delete("ale")
     assert (caught.value.status, caught.value.receipt) == (
@@ -237,21 +243,21 @@ def test_what_can_not_get_better_is_not_tried_again(
 @pytest.mark.parametrize(
     ("ask", "status", "headers", "left", "wait"),
     [
-        (requests.models(), 200, {}, 9.0, None),
-        (requests.models(), 429, {"retry-after": "3"}, 9.0, 3.0),
-        (requests.models(), 503, {"retry-after": "3"}, 2.0, None),
-        (requests.models(), 500, {}, 9.0, None),
-        (requests.models(), 0, {}, 9.0, 0.2),
-        (requests.models(), 0, {}, 0.1, None),
-        (requests.delete("a"), 0, {}, 9.0, None),
-        (requests.reset("a"), 0, {}, 9.0, None),
-        (requests.learn_lines("a", [], key=None, durable=True), 429, {}, 9.0, None),
-        (requests.learn_lines("a", b"", key="k", durable=True), 0, {}, 9.0, 0.2),
-        (requests.learn_lines("a", b"", key=None, durable=True), 0, {}, 9.0, None),
+        (call("models"), 200, {}, 9.0, None),
+        (call("models"), 429, {"retry-after": "3"}, 9.0, 3.0),
+        (call("models"), 503, {"retry-after": "3"}, 2.0, None),
+        (call("models"), 500, {}, 9.0, None),
+        (call("models"), 0, {}, 9.0, 0.2),
+        (call("models"), 0, {}, 0.1, None),
+        (call("delete", "a"), 0, {}, 9.0, None),
+        (call("reset", "a"), 0, {}, 9.0, None),
+        (build_line_request("a", [], key=None, durable=True), 429, {}, 9.0, None),
+        (build_line_request("a", b"", key="k", durable=True), 0, {}, 9.0, 0.2),
+        (build_line_request("a", b"", key=None, durable=True), 0, {}, 9.0, None),
     ],
 )
 def test_only_what_does_no_harm_is_sent_again(ask, status, headers, left, wait) -> None:
-    assert requests.compute_retry_delay(ask, status, headers, left) == wait
+    assert compute_retry_delay(ask, status, headers, left) == wait
 
 
 def test_help_tells_arguments_answer_and_what_a_call_does() -> None:
@@ -262,7 +268,7 @@ def test_help_tells_arguments_answer_and_what_a_call_does() -> None:
     assert "until `label`" in told
     with Client("http://daemon.example") as client:
         assert inspect.signature(client.learn).return_annotation is Receipt
-        assert inspect.getdoc(client.status) == "Where it stands."
+        assert inspect.getdoc(client.status) == "Return the status of a model."
 
 
 def plain(text: str) -> str:
@@ -270,16 +276,16 @@ def plain(text: str) -> str:
 
 
 def test_a_name_is_no_path() -> None:
-    assert requests.delete("../a?b").path == "v1/models/..%2Fa%3Fb"
+    assert call("delete", "../a?b").path == "v1/models/..%2Fa%3Fb"
 
 
 @pytest.mark.parametrize("content", [b"<html>", b'{"accepted": "many"}'])
 def test_an_answer_of_somebody_else_is_told(content: bytes) -> None:
-    ask = requests.learn("a", SAMPLES, key=None, durable=True)
-    with pytest.raises(RefusedError, match="not what a daemon says"):
-        requests.parse_response(ask, 200, content)
+    ask = call("learn", "a", SAMPLES, key=None, durable=True)
+    with pytest.raises(RefusedError, match="doesn't match the daemon's API"):
+        parse_response(ask, httpx.Response(200, content=content))
     with pytest.raises(RefusedError, match="502"):
-        requests.parse_response(ask, 502, content)
+        parse_response(ask, httpx.Response(502, content=content))
 
 
 def test_a_redirect_is_refused_by_each_call_of_both_clients(backend: str) -> None:
@@ -295,7 +301,7 @@ def test_a_redirect_is_refused_by_each_call_of_both_clients(backend: str) -> Non
         lambda client: client.dead_letters("wine"),
         lambda client: client.status("wine"),
     ]
-    told = f"the answer is 307, which leads to {to}, but redirects are not followed"
+    told = f"the response is 307, a redirect to {to}, but redirects are not followed"
     refused = partial(pytest.raises, RefusedError, match=told)
 
     async def main() -> None:

@@ -23,7 +23,7 @@ def answered(
     parts: SplitRequest[list[int]], refusal: RefusedError, most: int, wrong: int
 ) -> list[range]:
     """The ranges that are asked for; more than so many things, and one of them, are refused."""
-    asks = parts.asks()
+    asks = parts.requests()
     ask, asked = next(asks), []
     joined = None
     while joined is None:

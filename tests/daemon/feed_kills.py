@@ -18,17 +18,17 @@ from typing import Any
 
 import anyio
 
+from streamnet.client.schemas import Feed
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.errors import BusyError
 from streamnet.learning.warmup import warm_up
 from streamnet.samples import Task
 from streamnet.settings.daemon import ModelSettings
 from tests.daemon.hosted_models import TABLES, hosting, rows, until
-from tests.daemon.kills import forked, left, say
+from tests.daemon.kills import BATCH, forked, left, say
 
 __all__ = ("killed",)
 
-BATCH = 7
 RECORDS = 60_000
 BAD = 89  # each such record is none
 
@@ -53,7 +53,7 @@ def text() -> str:
 async def live(sending: bool, folder: Path, to: int, batch: int) -> None:
     """Learn, send from that batch on, and say what is there."""
     async with hosting(folder, settings_of(folder.parent / "a.csv")) as hosted:
-        say(to, fed=feed_of(hosted)["records"])
+        say(to, fed=feed_of(hosted).records)
         for number in range(batch, 1_000_000):
             if sending:
                 await send(hosted, number)
@@ -72,9 +72,10 @@ async def send(hosted: HostedModel, number: int) -> None:
             return
 
 
-def feed_of(hosted: HostedModel) -> dict[str, Any]:
+def feed_of(hosted: HostedModel) -> Feed:
     """How far the file is read."""
-    feed: dict[str, Any] = hosted.status()["feed"]
+    feed = hosted.status().feed
+    assert feed is not None
     return feed
 
 
@@ -84,14 +85,15 @@ async def finish(folder: Path, batches: int) -> dict[str, Any]:
         for number in range(batches):
             await send(hosted, number)
         with anyio.fail_after(300):
-            while feed_of(hosted)["state"] == "reading":  # noqa: ASYNC110 - it takes its time
+            while feed_of(hosted).state == "reading":  # noqa: ASYNC110 - it takes its time
                 await anyio.sleep(0.01)
         await until(lambda: not hosted.queued)
         status = hosted.status()
+        assert status.feed is not None
     keys = ("accepted", "learned", "rejected")
-    return {key: status[key] for key in keys} | {
-        "feed": status["feed"]["state"],
-        "records": status["feed"]["records"],
+    return {key: getattr(status, key) for key in keys} | {
+        "feed": status.feed.state,
+        "records": status.feed.records,
         "bits": left(folder),
     }
 

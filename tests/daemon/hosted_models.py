@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from streamnet.client.schemas import Event
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.durability.checkpoint import encode
@@ -16,7 +17,16 @@ from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.settings.daemon import ModelSettings, parse_model
 
-__all__ = ("hosting", "hosting_all", "learned", "left", "rows", "settings_of", "until")
+__all__ = (
+    "hosting",
+    "hosting_all",
+    "last_events",
+    "learned",
+    "left",
+    "rows",
+    "settings_of",
+    "until",
+)
 
 TABLES: dict[str, Any] = {
     "source": {"target": "y"},
@@ -32,6 +42,11 @@ def settings_of(**tables: dict[str, Any]) -> ModelSettings:
     return parse_model(
         {name: TABLES.get(name, {}) | tables.get(name, {}) for name in {*TABLES, *tables}}
     )
+
+
+def last_events(hosted: HostedModel, count: int) -> list[Event]:
+    """The last events of a model, the oldest first."""
+    return list(hosted.events._kept)[-count:]
 
 
 def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
@@ -78,7 +93,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def learned(hosted: HostedModel, count: int) -> None:
     """Wait until so many samples are learned."""
-    await until(lambda: hosted.status().get("learned", 0) >= count)
+    await until(lambda: hosted.status().learned >= count)
 
 
 def left(folder: Path) -> tuple[int, bytes]:

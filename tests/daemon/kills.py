@@ -27,7 +27,7 @@ from streamnet.learning.warmup import warm_up
 from streamnet.samples import Task
 from tests.daemon.hosted_models import hosting, rows, settings_of, until
 
-__all__ = ("forked", "killed", "left", "say")
+__all__ = ("BATCH", "forked", "killed", "left", "say")
 
 BATCH = 7
 SETTINGS = settings_of(
@@ -63,8 +63,8 @@ async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
         for number in range(batches):
             await hosted.learn(rows(BATCH, BATCH * number), key=str(number), durable=False)
         outcomes = await hosted.label([(str(number), "a") for number in kept])
-        await until(lambda: hosted.status().get("learned") == hosted.status()["accepted"])
-        accepted = hosted.status()["accepted"]
+        await until(lambda: hosted.status().learned == hosted.status().accepted)
+        accepted = hosted.status().accepted
     return {"accepted": accepted, "outcomes": sorted(set(outcomes)), "bits": left(folder)}
 
 

@@ -27,8 +27,8 @@ async def main(options: dict[str, Any]) -> None:
         sys.stdout.flush()
 
     def reload() -> str:
-        access.take_over(Access.read(file))
-        return "tokens were read again"
+        access.replace_with(Access.read(file))
+        return "tokens were reloaded"
 
     registry = StandInRegistry("wine")
     registry.models["wine"].state = options.get("state", "learning")

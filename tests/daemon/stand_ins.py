@@ -13,13 +13,34 @@ from typing import Any
 import anyio
 import numpy as np
 from anyio.abc import TaskStatus
+from msgspec.structs import replace
 
+from streamnet.client.schemas import (
+    Champion,
+    Confusion,
+    History,
+    LeaderBoardRow,
+    Mark,
+    ModelState,
+    Outcome,
+    Receipt,
+    Rejected,
+    RejectedLine,
+    Residuals,
+    Status,
+)
 from streamnet.daemon.hosting.events import EventLog
-from streamnet.daemon.predictions import Answer, Outcome, Predictions, Receipt
+from streamnet.daemon.hosting.status import describe_champion
+from streamnet.daemon.predictions import (
+    MicroBatcher,
+    Prediction,
+    Predictions,
+    compute_interval,
+)
 from streamnet.errors import ConflictError
 from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier
-from streamnet.samples import Field
+from streamnet.samples import Field, Task
 
 __all__ = ("StandIn", "StandInRegistry", "learned_model")
 
@@ -39,17 +60,19 @@ class StandIn:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.state = "learning"
-        self.lives = 1
+        self.state: ModelState = "learning"
         self.waits_for_disk = False
         self.events = EventLog(100, clock=lambda: 0.0)
         self.events.add("state", state=self.state)
         self.taken: list[Any] = []
         self.keys: dict[str, Receipt] = {}
-        self.kept: dict[str, Answer] = {}
+        self.kept: dict[str, Prediction] = {}
         self.labels: dict[str, Any] = {}
         self.errors: list[Exception] = []  # raised one by one, by learn
         self.durable: list[bool] = []
+        self.microbatcher = MicroBatcher(lambda samples: self.predict(samples))  # noqa: PLW0108 - tests replace it
+        self.residuals: Residuals | None = None
+        self.unknown_counts: frozenset[str] = frozenset()
 
     async def learn(
         self, samples: Sequence[Any] | bytes, *, key: str | None = None, durable: bool = True
@@ -58,7 +81,7 @@ class StandIn:
         if self.errors:
             raise self.errors.pop(0)
         if key is not None and key in self.keys:
-            return self.keys[key]._replace(duplicate=True)
+            return replace(self.keys[key], duplicate=True)
         rows = samples.splitlines() if isinstance(samples, bytes) else list(samples)
         first = len(self.taken)
         self.taken += rows
@@ -84,8 +107,8 @@ class StandIn:
 
     async def remember(
         self, ids: Sequence[str], samples: Sequence[Any], predictions: Predictions
-    ) -> list[Answer]:
-        for identity, answer in zip(ids, predictions.answers(), strict=True):
+    ) -> list[Prediction]:
+        for identity, answer in zip(ids, predictions.rows(), strict=True):
             self.kept.setdefault(identity, answer)
         return [self.kept[identity] for identity in ids]
 
@@ -104,56 +127,47 @@ class StandIn:
                 outcomes.append(Outcome.JOINED)
         return outcomes
 
-    def status(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "state": self.state,
-            "task": "classification",
-            "target": "label",
-            "samples": len(self.taken),
-            "measure": "accuracy",
-            "served": 0.9,
-            "generation": 7,
-            "accepted": len(self.taken),
-            "learned": len(self.taken),
-            **dict.fromkeys(("predicted", "duplicates", "switches", "drifts", "quarantined"), 0),
-            "rejected": {"target": 2},
-            "outcomes": {"joined": len(self.labels)},
-            "baselines": {"majority": 0.7, "no_change": None},
-        }
+    def status(self) -> Status:
+        return Status(
+            name=self.name,
+            state=self.state,
+            task=Task.CLASSIFICATION,
+            target="label",
+            samples=len(self.taken),
+            metric="accuracy",
+            served=0.9,
+            generation=7,
+            accepted=len(self.taken),
+            learned=len(self.taken),
+            rejected={"target": 2},
+            outcomes={"joined": len(self.labels)},
+            baselines={"majority": 0.7, "no_change": None},
+        )
 
-    def champion(self) -> dict[str, Any]:
-        model = learned_model()
-        return {
-            "generation": 7,
-            "settings": model.describe(),
-            "networks": len(model.networks),
-            "task": "classification",
-            "target": "label",
-            "labels": list(model.labels),
-            "fields": [{"name": field.name, "kind": field.kind} for field in model.fields],
-        }
+    def champion(self) -> Champion:
+        return describe_champion(learned_model(), 7)
 
-    def leaders(self) -> list[dict[str, Any]]:
-        line = {"candidate": 1, "settings": "tanh 20", "loss": 0.1, "state": "competing"}
-        return [{**line, "champion": True, "born": 0, "scores": {"accuracy": 0.9}}]
+    def leaders(self) -> list[LeaderBoardRow]:
+        return [LeaderBoardRow(1, "tanh 20", 0.1, "competing", True, 0, {"accuracy": 0.9})]
 
-    def history(self) -> dict[str, Any] | None:
+    def history(self) -> History | None:
         if not self.taken:
             return None
-        series = {"served": [0.9], "majority": [0.7], "no_change": [None]}
-        mark = {"number": 1, "kind": "champion", "text": "tanh 20"}
-        return {"measure": "accuracy", "samples": [1], "series": series, "marks": [mark]}
+        series: dict[str, list[float | None]] = {
+            "served": [0.9],
+            "majority": [0.7],
+            "no_change": [None],
+        }
+        return History("accuracy", [1], series, [Mark(1, "champion", "tanh 20")])
 
-    def confusion(self) -> dict[str, Any]:
-        return {"labels": ["off", "on"], "matrix": [[5, 1], [0, 3]]}
+    def outcomes(self) -> Confusion:
+        return Confusion(["off", "on"], [[5, 1], [0, 3]])
 
-    def residuals(self) -> None:
-        return None
+    def interval(self, generation: int) -> tuple[float, float] | None:
+        return None if self.residuals is None else compute_interval(self.residuals)
 
-    def rejected(self) -> dict[str, Any]:
-        line = {"source": "http", "line": 3, "reason": "target", "detail": "no", "raw": "{}"}
-        return {"total": 2, "by_reason": {"target": 2}, "last": [line]}
+    def rejected(self) -> Rejected:
+        return Rejected(2, {"target": 2}, [RejectedLine("http", 3, "target", "no", "{}")])
 
     @property
     def dead_letters(self) -> Path:
@@ -166,12 +180,11 @@ class StandIn:
 
     async def resume(self) -> None:
         self.state = "learning"
-        self.lives = 1
 
     async def reset(self, *, keep_old: bool = True) -> None:
         self.taken.clear()
 
-    def model_bytes(self, suffix: str) -> bytes:
+    def encode_model(self, suffix: str) -> bytes:
         return suffix.encode()
 
 
@@ -198,7 +211,7 @@ class StandInRegistry:
 
     async def create(self, name: str, settings: Any, start: Any = None) -> StandIn:
         if name in self.models:
-            raise ConflictError(f"there is a model {name!r} already")
+            raise ConflictError(f"model {name} already exists")
         self.settings[name] = settings
         self.starts[name] = start
         self.models[name] = StandIn(name)

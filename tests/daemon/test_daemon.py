@@ -1,4 +1,4 @@
-"""The daemon as it is started by its command: learns, answers, is stopped and killed, goes on."""
+"""The whole daemon as a process: stops, kills, and commands on its state."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
+import anyio
 import pytest
 
 from streamnet.client.clients import Client
 from streamnet.client.schemas import Confusion, Status
-from streamnet.errors import RefusedError
+from streamnet.errors import RefusedError, StateError
 from streamnet.modelfiles import Model
+from streamnet.runs.verification import verify
+from tests.daemon.hosted_models import hosting, learned, rows
 from tests.daemon.processes import Server
 
 RUN_FILE = """
@@ -156,3 +159,14 @@ def test_a_run_file_with_faults_is_told(run_file: Path) -> None:
     run_file.write_text("[serve]\nprt = 1\n[model.lamp]\nsource.targt = 'x'\n")
     with pytest.raises(AssertionError, match=r"serve\.prt(.|\n)*targt"):
         Server([sys.executable, "-m", "streamnet", "serve", str(run_file)])
+
+
+def test_what_a_daemon_has_learned_can_not_be_verified(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(100))
+            await learned(hosted, 100)
+        await verify(tmp_path / "state")
+
+    with pytest.raises(StateError, match="was written by a daemon, whose samples can't be read"):
+        anyio.run(main)

@@ -1,8 +1,12 @@
-"""A real server process: who is slow, who sends too much, signals, readiness, TLS."""
+"""The process: listening, signals, TLS, JSON logs and notifications of a service manager."""
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
+import logging
+import os
 import shutil
 import signal
 import socket
@@ -16,12 +20,12 @@ import anyio
 import httpx2
 import pytest
 
-from streamnet.daemon.server import Address, serve
+from streamnet.daemon.server import Address, log_as_json, notify, serve, watchdog_seconds
 from streamnet.errors import ConfigurationError, StreamnetError
 from tests.daemon.processes import Server, connected, running, said
 from tests.daemon.stand_ins import StandInRegistry
 
-SLOW = {"header_seconds": 0.4, "body_seconds": 0.4, "connections": 5}
+SLOW = {"header_seconds": 0.4, "body_seconds": 0.4, "max_connections": 5}
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +175,12 @@ def test_tokens_are_read_again_at_sighup(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGHUP)
         logged = server.process.stderr
         assert logged is not None
-        while "tokens were read again" not in logged.readline():
+        while "tokens were reloaded" not in logged.readline():
             pass
         assert (status("first-first-first"), status("second-second-second")) == (401, 200)
         tokens.write_text("third read")
         server.process.send_signal(signal.SIGHUP)
-        told = f"nothing was reloaded: {tokens}:1: the token is 5 long"
+        told = f"reload refused: {tokens}:1: the token is 5 long"
         assert told in logged.readline()
         assert status("second-second-second") == 200
 
@@ -215,7 +219,7 @@ def made_certificate(folder: Path, *more: str) -> tuple[Path, Path]:
 
 def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
     certificate, key = made_certificate(tmp_path, "-passout", "pass:secret")
-    address = Address(certificate=certificate, key=key)
+    address = Address(tls_certificate=certificate, tls_key=key)
     with pytest.raises(ConfigurationError, match=r"key\.pem is encrypted, but must be a key with"):
         address.check_certificate()
 
@@ -233,14 +237,14 @@ def test_others_are_not_let_in_without_a_token() -> None:
     async def main() -> None:
         await serve(StandInRegistry(), Address(host="0.0.0.0", port=0))  # type: ignore[arg-type]
 
-    with pytest.raises(ConfigurationError, match=r"host is '0\.0\.0\.0'.*a token is needed"):
+    with pytest.raises(ConfigurationError, match=r"host is '0\.0\.0\.0'.*a token is required"):
         anyio.run(main)
 
 
 def test_a_port_that_is_taken_is_told_as_what_may_pass() -> None:
     with Address(port=0).listen() as taken:
         port = taken.getsockname()[1]
-        told = f"^127.0.0.1:{port} can't be listened on: Address already in use$"
+        told = f"^can't listen on 127.0.0.1:{port}: Address already in use$"
         with pytest.raises(StreamnetError, match=told) as caught:
             Address(port=port).listen()
     assert not isinstance(caught.value, ConfigurationError)  # after which no service is restarted
@@ -249,7 +253,7 @@ def test_a_port_that_is_taken_is_told_as_what_may_pass() -> None:
 def test_an_address_of_somebody_else_is_told_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Address(host="8.8.8.8", port=18412).listen()
-    told = "8.8.8.8:18412 can't be listened on: Cannot assign requested address"
+    told = "can't listen on 8.8.8.8:18412: Cannot assign requested address"
     assert str(caught.value) == told
 
 
@@ -302,3 +306,69 @@ def test_a_proxy_on_a_standard_port_may_stand_in_front(host: str, names: set[str
 def test_an_address_that_makes_no_sense_is_refused(wrong: dict) -> None:
     with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))}"):
         Address(**wrong)
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("streamnet", "uvicorn")]
+    before = [(one.handlers, one.propagate, one.level) for one in loggers]
+    yield
+    for one, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        one.handlers, one.propagate = handlers, propagate
+        one.setLevel(level)
+
+
+def test_each_record_is_a_line_of_json(restored: None) -> None:
+    out = io.StringIO()
+    log_as_json("info", out)
+    logger = logging.getLogger("streamnet.daemon")
+    logger.debug("unsaid")
+    logger.info("%d samples\nof two lines", 3, extra={"model": "a", "path": io})
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logger.exception("it failed")
+    first, second = map(json.loads, out.getvalue().splitlines())
+    assert (first["level"], first["message"]) == ("info", "3 samples\nof two lines")
+    assert (first["model"], first["logger"]) == ("a", "streamnet.daemon")
+    assert "ValueError: broken" in second["traceback"]
+
+
+def test_requests_that_are_given_up_at_the_end_leave_no_tracebacks(restored: None) -> None:
+    out = io.StringIO()
+    log_as_json("info", out)
+    logger = logging.getLogger("uvicorn.error")
+    logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", 2)
+    for raised in (asyncio.CancelledError(), ValueError("broken")):
+        logger.error("Exception in ASGI application", exc_info=raised)
+    number, error = map(json.loads, out.getvalue().splitlines())
+    assert "2 running" in number["message"]
+    assert "ValueError: broken" in error["traceback"]
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_state_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
+    name = f"@streamnet-test-{os.getpid()}" if abstract else str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0"))
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        assert notify("READY=1")
+        assert manager.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize("address", ["", "relative", "/absent/socket"])
+def test_nobody_there_is_no_error(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    assert not notify("READY=1")
+
+
+@pytest.mark.parametrize(
+    ("given", "process", "seconds"),
+    [("3000000", None, 3.0), ("3000000", "1", None), ("", None, None), ("0", None, None)],
+)
+def test_a_watchdog_is_of_this_process_alone(
+    monkeypatch: pytest.MonkeyPatch, given: str, process: str | None, seconds: float | None
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", given)
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if process is None else process)
+    assert watchdog_seconds() == seconds

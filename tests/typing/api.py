@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamnet
-from streamnet.client import schemas
-from streamnet.client.clients import AsyncClient, Client
+from streamnet.client import AsyncClient, Client, schemas
 
 # Asked for, not assigned: a name that were `Any` would pass every other check.
 assert_type(streamnet.OnlineClassifier(seed=1), streamnet.OnlineClassifier)
@@ -95,7 +94,7 @@ def engine() -> None:
 async def daemon() -> None:
     blocking, awaiting = Client(), AsyncClient()
     assert_type(blocking.predict("a", [{"x": 1}], ids=["b"]), schemas.Answers)
-    assert_type(blocking.leaders("a"), list[schemas.CandidateLine])
+    assert_type(blocking.leaders("a"), list[schemas.LeaderBoardRow])
     assert_type(await awaiting.confusion("a"), schemas.Confusion | schemas.Residuals)
     assert_type(await awaiting.delete("a"), None)
     awaiting.status(7)  # type: ignore[arg-type]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from time import monotonic, time
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from anyio import Event as Signal
 from anyio import sleep
 
+from streamnet.client.schemas import Event
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.delayed_labels import now
 from streamnet.errors import ConfigurationError, OutputError
@@ -18,32 +19,22 @@ from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.state import State, StateStatistics
 
 __all__ = (
-    "Event",
     "EventLog",
     "Monitor",
     "Rate",
 )
 
 
-class Event(NamedTuple):
-    """Something that happened."""
-
-    id: int  # grows by one each time; a gap has that of the last event that is lost
-    kind: str  # champion, checkpoint, drift, gap, quarantine, rejected or state
-    time: float  # seconds since 1970
-    data: dict[str, Any]
-
-
 @final
 class EventLog:
-    """Keeps the last events and tells them to any number of readers; nobody waits for a reader.
+    """Keeps the last events for any number of readers, and never waits for one.
 
-    A reader that is too late for an event gets one of kind "gap" in the place of all it missed.
-    Ids begin at a number that grows with time, so that one from before a restart is an early one.
+    A reader that is too slow gets an event of kind "gap" in place of all it missed. IDs start at a
+    number that increases with time, so that those from before a restart are lower.
 
     Args:
         most: Events to keep.
-        clock: Seconds since 1970.
+        clock: Clock in seconds since 1970.
 
     Raises:
         ConfigurationError: If ``most`` is below 1.
@@ -64,44 +55,35 @@ class EventLog:
             raise ConfigurationError(f"events is {most}, but must be >= 1")
         self._kept: deque[Event] = deque(maxlen=most)
         self._clock = clock
-        self._newest = self._begin = int(clock() * 1e6)
+        self._newest = self._first = int(clock() * 1e6)
         self._closed = False
         self._changed = Signal()
 
-    @property
-    def newest(self) -> int:
-        """Id of the last event; that of a new log's first one is greater by one."""
-        return self._newest
-
     def add(self, kind: str, **data: Any) -> None:
-        """Note an event; in the event loop."""
+        """Add an event; to be called in the event loop."""
         self._newest += 1
         self._kept.append(Event(self._newest, kind, self._clock(), data))
         self._wake()
 
     def close(self) -> None:
-        """Say that none will follow: readers end when they have read the last one."""
+        """Add no more events: readers end after the last one."""
         self._closed = True
         self._wake()
 
-    def last(self, count: int) -> list[Event]:
-        """The last events, the oldest first."""
-        return list(self._kept)[-count:] if count > 0 else []
-
     def follow(self, after: int | None = None) -> AsyncIterator[Event]:
-        """Events behind the one of that id; None: those that are still to come."""
+        """Iterate over the events after that of an ID; None: over future events."""
         return _Subscription(self, self._newest if after is None else min(after, self._newest))
 
     async def read_after(self, seen: int) -> Event | None:
-        """The event behind the one of that id, or a gap; None at the end."""
+        """Wait for the event after that of an ID; a gap if it is lost, None at the end."""
         while seen >= self._newest:
             if self._closed:
                 return None
             await self._changed.wait()
         oldest = self._kept[0].id if self._kept else self._newest + 1
         if seen < oldest - 1:
-            # How many there were before this log, nobody knows.
-            missed = None if seen < self._begin else oldest - 1 - seen
+            # How many there were before this log is unknown.
+            missed = None if seen < self._first else oldest - 1 - seen
             return Event(oldest - 1, "gap", self._clock(), {"missed": missed})
         return self._kept[seen + 1 - oldest]
 
@@ -112,7 +94,7 @@ class EventLog:
 
 @final
 class _Subscription(AsyncIterator[Event]):
-    """No generator, which would have to be closed by who leaves the loop over it early."""
+    """Not a generator, which would have to be closed when a loop over it ends early."""
 
     def __init__(self, log: EventLog, seen: int) -> None:
         self._log = log
@@ -131,38 +113,38 @@ _HALF_LIFE = 5.0  # seconds after which growth counts half
 
 @final
 class Rate:
-    """Growth of a count a second; what was earlier counts the less, however often it is looked at.
+    """Growth of a count per second, exponentially weighted, however often it is updated.
 
     Args:
-        clock: Seconds that only ever grow.
+        clock: Monotonic clock in seconds.
 
     Attributes:
-        value: What it was at the last look; 0 before the first.
+        value: The rate at the last update; 0 before the first.
 
     >>> clock = iter([0.0, 1.0, 6.0]).__next__
     >>> rate = Rate(clock=clock)
-    >>> rate.look(100)
+    >>> rate.update(100)
     >>> rate.value
     100.0
-    >>> rate.look(100)
+    >>> rate.update(100)
     >>> round(rate.value, 1)
     11.5
     """
 
     def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
         self.value = 0.0
-        self._weight = 0.0  # of what was measured so far, from 0 to 1
+        self._weight = 0.0  # of the growth so far, from 0 to 1
         self._clock = clock
-        self.begin(0)
+        self.restart(0)
 
-    def begin(self, count: int) -> None:
-        """Leave out what it has grown since the last look, and the time."""
+    def restart(self, count: int) -> None:
+        """Ignore the growth and the time since the last update."""
         self._time, self._count = self._clock(), count
 
-    def look(self, count: int) -> None:
-        """Take in how far the count has come."""
+    def update(self, count: int) -> None:
+        """Update the rate with the current count."""
         before, since = self._count, self._time
-        self.begin(count)
+        self.restart(count)
         passed = max(self._time - since, 1e-9)
         new = 1 - 0.5 ** (passed / _HALF_LIFE)
         self._weight += new * (1 - self._weight)
@@ -174,23 +156,22 @@ POLL_SECONDS = 0.25
 
 @final
 class Monitor:
-    """Looks at a pipeline four times a second.
+    """Watches a pipeline: logs events, measures rates, trims the journal, expires predictions.
 
     Args:
-        pipeline: What it looks at.
+        pipeline: The pipeline.
         state: Its checkpoints.
-        committer: Whose journal loses segments that nobody needs, and whose pending predictions
-            expire.
-        events: Where it is told what happened.
-        answered: Tells how many samples were answered so far.
-        queued: Tells how many wait to be learned.
-        clock: Seconds that only ever grow.
+        committer: Committer of its journal.
+        events: Log for events.
+        predicted: Returns the number of samples predicted so far.
+        queued: Returns the number of samples waiting to be learned.
+        clock: Monotonic clock in seconds.
 
     Attributes:
-        learning: Samples learned a second, of late.
-        answering: Samples answered a second, of late.
-        pace: Samples learned a second, of late, while some waited; 0 before that is known.
-        checkpoint: When the last checkpoint was seen, by the clock; None before the first.
+        learning: Samples learned per second, recently.
+        predicting: Samples predicted per second, recently.
+        pace: Samples learned per second, recently, while some waited; 0 before that is known.
+        checkpoint: Time of the last checkpoint by the clock; None before the first.
     """
 
     def __init__(
@@ -200,62 +181,62 @@ class Monitor:
         committer: Committer,
         events: EventLog,
         *,
-        answered: Callable[[], int],
+        predicted: Callable[[], int],
         queued: Callable[[], int],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.learning = Rate(clock=clock)
-        self.answering = Rate(clock=clock)
+        self.predicting = Rate(clock=clock)
         self.pace = Rate(clock=clock)
         self.checkpoint: float | None = None
         self._pipeline = pipeline
         self._state = state
         self._committer = committer
         self._events = events
-        self._answered = answered
+        self._predicted = predicted
         self._queued = queued
-        self._waited = False  # whether some samples did at the last look
+        self._was_waiting = False  # whether samples waited at the last check
         self._clock = clock
         self._reasons: Counter[str] = Counter()
         self._switches = self._drifts = self._quarantines = 0
-        self._records: dict[int, int] = {}  # before the cut of a generation
-        self._needed = 0  # records before the oldest cut that is kept
-        self._asked: set[int] = set()  # newest generations when another one was asked for
-        self._requested_at = -1  # samples in the journal then
+        self._records: dict[int, int] = {}  # of the journal, by checkpoint
+        self._needed = 0  # records before the oldest kept checkpoint
+        self._requested: set[int] = set()  # newest checkpoints when another one was requested
+        self._requested_samples = -1  # samples in the journal then
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Watch until cancelled."""
         await self._pipeline.ready.wait()
         learner = self._pipeline.learner
         assert learner is not None
-        self._begin(learner)
+        self._skip_past(learner)
         while True:
             await sleep(POLL_SECONDS)
             self._measure(learner.trainer.number)
-            self._tell(learner)
-            self._look_at_state(learner.trainer.number)
-            await self._expire()
+            self._log_events(learner)
+            self._check_checkpoints(learner.trainer.number)
+            await self._expire_predictions()
 
-    def _begin(self, learner: Learner) -> None:
-        """What happened before is known already."""
-        self.learning.begin(learner.trainer.number)
-        self.answering.begin(self._answered())
-        self.pace.begin(learner.trainer.number)
+    def _skip_past(self, learner: Learner) -> None:
+        """Ignore what happened before this run."""
+        self.learning.restart(learner.trainer.number)
+        self.predicting.restart(self._predicted())
+        self.pace.restart(learner.trainer.number)
         self._reasons = self._pipeline.rejections.reasons.copy()
         self._switches = learner.serving.selector.switched
         self._drifts = learner.serving.drift.detections
         self._quarantines = learner.serving.quarantines
 
     def _measure(self, learned: int) -> None:
-        self.learning.look(learned)
-        self.answering.look(self._answered())
-        waits, self._waited = self._waited, self._queued() > 0
-        if waits and self._waited:
-            self.pace.look(learned)
-        else:  # while nothing waits, senders make the rate
-            self.pace.begin(learned)
+        self.learning.update(learned)
+        self.predicting.update(self._predicted())
+        was_waiting, self._was_waiting = self._was_waiting, self._queued() > 0
+        if was_waiting and self._was_waiting:
+            self.pace.update(learned)
+        else:  # while nothing waits, the senders determine the rate
+            self.pace.restart(learned)
 
-    def _tell(self, learner: Learner) -> None:
+    def _log_events(self, learner: Learner) -> None:
         serving, events = learner.serving, self._events
         new = serving.selector.switched - self._switches
         self._switches += new
@@ -276,50 +257,53 @@ class Monitor:
             events.add("rejected", reasons=dict(reasons - self._reasons))
             self._reasons = reasons
 
-    def _look_at_state(self, learned: int) -> None:
-        """Note a new checkpoint, and let go of what no kept one needs any more."""
+    def _check_checkpoints(self, learned: int) -> None:
+        """Log a new checkpoint, and trim the journal of what no kept one needs."""
         known = self._state.statistics()
         if known.generation is None:
             return
         if known.generation not in self._records:
-            self._note(known)
+            self._log_checkpoint(known)
         self._committer.journal.trim(self._needed)
         journal = self._committer.journal
         if known.samples != learned or self._queued():
-            return  # the next checkpoint will come by itself
+            return  # the next checkpoint will be written anyway
         if journal.can_trim(journal.samples):
             self._request_checkpoint(known.generation, journal.samples)
 
-    def _note(self, known: StateStatistics) -> None:
+    def _log_checkpoint(self, known: StateStatistics) -> None:
         assert known.generation is not None
         self._records[known.generation] = known.records
         self.checkpoint = self._clock()
         self._events.add("checkpoint", generation=known.generation, samples=known.samples)
         numbers = self._state.folder.generations.numbers()
         oldest = numbers[0] if numbers else known.generation
-        # One that was not seen was cut behind those before it.
-        needless = [number for number in self._records if number <= oldest]
-        if needless:
-            self._needed = self._records[max(needless)]
-        for number in sorted(needless)[:-1]:
+        # A checkpoint that was not seen is later than those before it.
+        outdated = [number for number in self._records if number <= oldest]
+        if outdated:
+            self._needed = self._records[max(outdated)]
+        for number in sorted(outdated)[:-1]:
             del self._records[number]
 
     def _request_checkpoint(self, generation: int, samples: int) -> None:
-        """Let a checkpoint be made though nothing is learned, since the journal grows all the same.
+        """Request a checkpoint although nothing is learned, since predictions make the journal grow.
 
-        Predictions go into it as well. Old checkpoints need all that came behind them, so it takes
-        as many new ones as are kept until they need no more than the newest one.
+        Old checkpoints need everything after them, so it takes as many new ones as are kept until
+        the journal can be trimmed.
         """
-        if samples != self._requested_at:
-            self._requested_at = samples
-            self._asked.clear()
-        if len(self._asked) < self._state.folder.generations.keep and generation not in self._asked:
-            self._asked.add(generation)
+        if samples != self._requested_samples:
+            self._requested_samples = samples
+            self._requested.clear()
+        if (
+            len(self._requested) < self._state.folder.generations.keep
+            and generation not in self._requested
+        ):
+            self._requested.add(generation)
             self._pipeline.checkpoint()
 
-    async def _expire(self) -> None:
+    async def _expire_predictions(self) -> None:
         try:
             self._committer.check()
             await self._committer.commit(self._committer.intake.tick(now()), durable=False)
         except OutputError:
-            return  # said by the committer; it is tried again at once
+            return  # logged by the committer; the next check tries again

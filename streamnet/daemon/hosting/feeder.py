@@ -1,15 +1,16 @@
-"""Feeding the files of a model's run file into its journal, each record exactly once."""
+"""Feeds the files of a model's run file into its journal, each record exactly once."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 from anyio import CancelScope, Event, sleep
 from msgspec.structs import replace
 
+from streamnet.client.schemas import FeedState
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.frames import Frame, build_file_frame
@@ -19,40 +20,38 @@ from streamnet.pipeline.rejections import RejectionLimit
 from streamnet.samples import Block
 from streamnet.sources.base import Source
 
-__all__ = ("FeedState", "Feeder")
+__all__ = ("Feeder",)
 
-logger = logging.getLogger("streamnet.daemon")
+_LOG = logging.getLogger("streamnet.daemon")
 
-FeedState = Literal["reading", "ended", "failed"]
-_POLL_SECONDS = 0.02  # seconds between two looks for room, or for a disk that is written again
-_MAX_VALUES_PER_FRAME = 1 << 18  # values of samples that go into one frame
+_POLL_SECONDS = 0.02  # between checks for space in the queue, or a disk that recovers
+_MAX_VALUES_PER_FRAME = 1 << 18
 
 
 @final
 class Feeder:
-    """Reads files and appends their samples to a journal, together with where it stands in them.
+    """Reads files and appends their samples to a journal, together with the position in the files.
 
-    So a place in the files and the samples up to there reach the disk together or not at all, and
-    another feeder goes on behind them. It takes half of the room, which leaves senders the other
-    half, and waits for it. What stops it, such as a file that is not the same any more, stops no
-    model.
+    Position and samples reach the disk together or not at all, so that the next feeder resumes
+    after them. It uses half of the queue and waits for space in it; senders have the other half.
+    What makes it fail, such as a changed file, does not stop the model.
 
     Args:
-        make: Makes the source; called again by `resume`.
-        committer: Of the journal.
-        limit: Makes the limit of rejected records, as it is at the start of a file.
-        queued: How many samples wait to be learned.
-        most: How many may.
-        events: Where it is told how it stands.
+        build_source: Builds the source; called again by `resume`.
+        committer: Committer of the journal.
+        limit: Builds the limit of rejected records, as it is at the start.
+        queued: Returns the number of samples waiting to be learned.
+        most: Limit of waiting samples.
+        events: Log for events.
 
     Attributes:
-        state: Reading, also while it waits; or ended; or failed.
+        state: Reading, also while it waits, ended or failed.
         failure: Why it failed, in words.
     """
 
     def __init__(
         self,
-        make: Callable[[], Source],
+        build_source: Callable[[], Source],
         committer: Committer,
         *,
         limit: Callable[[], RejectionLimit],
@@ -62,42 +61,42 @@ class Feeder:
     ) -> None:
         self.state: FeedState = "reading"
         self.failure: str | None = None
-        self._make = make
+        self._build_source = build_source
         self._committer = committer
-        self._make_limit = limit
+        self._build_limit = limit
         self._limit = limit()
         self._queued = queued
         self._most = max(1, most // 2)
         self._events = events
         self._source: Source | None = None
-        self._again = Event()
+        self._retry = Event()
         self._worker = Worker()
 
     @property
     def progress(self) -> float | None:
-        """Share of the files that was read; None where that is not known."""
+        """Fraction of the files that was read; None if unknown."""
         return None if self._source is None else self._source.progress()
 
     def resume(self) -> None:
-        """Try once more, if it has failed, and forget the records that were rejected before."""
+        """Retry after a failure, and forget the records that were rejected before."""
         if self.state == "failed":
-            self._limit = self._make_limit()
+            self._limit = self._build_limit()
             self._enter("reading")
-            self._again.set()
+            self._retry.set()
 
     async def run(self) -> None:
-        """Feed to the end of the files; after a failure wait for `resume`."""
-        fed = self._committer.intake.fed
-        if fed is not None:
-            self._limit.restore_state(_parse_limit(fed.limit))
+        """Feed the files to their end; after a failure, wait for `resume`."""
+        head = self._committer.intake.file_head
+        if head is not None:
+            self._limit.restore_state(_parse_limit(head.limit))
         while True:
-            self._again = Event()
+            self._retry = Event()
             try:
                 await self._feed()
             except (StreamnetError, OSError) as error:
-                logger.error("files of %s: %s", self._committer.journal.folder.parent, error)
+                _LOG.error("files of %s: %s", self._committer.journal.folder.parent, error)
                 self._enter("failed", str(error))
-                await self._again.wait()
+                await self._retry.wait()
             else:
                 self._enter("ended")
                 return
@@ -107,22 +106,22 @@ class Feeder:
         self._events.add("feed", state=state, failure=failure)
 
     async def _feed(self) -> None:
-        source = self._source = self._make()
+        source = self._source = self._build_source()
         try:
-            fed = self._committer.intake.fed
-            if fed is not None:
-                source.restore_state(fed.state)
-            await source.open(None if fed is None else fed.position)
+            head = self._committer.intake.file_head
+            if head is not None:
+                source.restore_state(head.state)
+            await source.open(None if head is None else head.position)
             while (block := await source.receive()) is not None:
-                await self._put(source, block)
+                await self._append(source, block)
         finally:
             with CancelScope(shield=True):
                 await source.aclose()
 
-    async def _put(self, source: Source, block: Block) -> None:
+    async def _append(self, source: Source, block: Block) -> None:
         start = 0
         while start < len(block) or not start:
-            rows = await self._room(block, len(block) - start)
+            rows = await self._wait_for_space(block, len(block) - start)
             part = block if rows >= len(block) else block.part(start, start + rows)
             start += max(1, rows)
             part = self._cut(part)
@@ -135,25 +134,25 @@ class Feeder:
                 raise error
 
     def _cut(self, part: Block) -> Block:
-        """The part up to the sample at which too many were rejected before it."""
+        """Cut a part where the limit of rejected records is exceeded."""
         cut = self._limit.cut(part)
         if cut is part:
             return part
-        # Those behind the one that was too many are told as well: reading goes on behind them.
-        told = int(np.count_nonzero(part.places() <= len(cut)))
-        return replace(cut, rejected=part.rejected[:told])
+        # Rejected records after the last one are included: reading resumes after them.
+        count = int(np.count_nonzero(part.places() <= len(cut)))
+        return replace(cut, rejected=part.rejected[:count])
 
-    async def _room(self, block: Block, left: int) -> int:
-        """Wait until there is room for samples, as many as are worth a frame; how many."""
+    async def _wait_for_space(self, block: Block, left: int) -> int:
+        """Wait for space in the queue that is worth a frame; return the number of samples."""
         widest = max(1, _MAX_VALUES_PER_FRAME // (1 + len(block.schema.fields)))
         wanted = min(left, widest, max(1, self._most // 8))
-        while (room := self._most - self._queued()) < max(1, wanted):  # noqa: ASYNC110 - a figure
+        while (space := self._most - self._queued()) < max(1, wanted):  # noqa: ASYNC110 - a number
             await sleep(_POLL_SECONDS)
-        return min(left, widest, room)
+        return min(left, widest, space)
 
     async def _commit(self, frame: Frame) -> None:
-        """Append a frame; where the disk takes none, wait until it does."""
-        before = self._committer.intake.fed
+        """Append a frame; while the disk fails, wait until it recovers."""
+        before = self._committer.intake.file_head
         while True:
             try:
                 self._committer.check()
@@ -162,8 +161,8 @@ class Feeder:
             except OutputError:
                 while self._committer.failure is not None:  # noqa: ASYNC110 - as above
                     await sleep(_POLL_SECONDS)
-                # What could not be written is forgotten; what could is known again.
-                if self._committer.intake.fed != before:
+                # The intake has been rebuilt from what was written.
+                if self._committer.intake.file_head != before:
                     return
                 await sleep(_POLL_SECONDS)
             else:

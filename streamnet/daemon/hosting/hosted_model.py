@@ -7,84 +7,87 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, final
 
-import msgspec
-
+from streamnet.client.schemas import (
+    Champion,
+    Confusion,
+    History,
+    LeaderBoardRow,
+    Outcome,
+    Receipt,
+    Rejected,
+    Residuals,
+    Status,
+)
 from streamnet.daemon.hosting import status
-from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.model_run import MAX_QUEUED, ModelRun
-from streamnet.daemon.hosting.status import build_status, summarize_rejected
-from streamnet.daemon.hosting.supervisor import ModelState, Supervisor
+from streamnet.daemon.hosting.supervisor import Supervisor
 from streamnet.daemon.journal.delayed_labels import now
 from streamnet.daemon.journal.frames import count_lines, encode_sample, encode_samples
-from streamnet.daemon.predictions import Answer, Outcome, Predictions, Receipt
+from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import BusyError, ConfigurationError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.pipeline.concurrency import Worker
-from streamnet.reporting.builder import build_leader_board, build_outcomes
-from streamnet.reporting.report import LeaderBoard
+from streamnet.reporting.builder import build_candidates, build_history, build_outcomes
 from streamnet.runs.builder import STATE_DEAD_LETTERS
 from streamnet.samples import Block, Field, Sample
 from streamnet.settings.daemon import ModelSettings
 
-__all__ = (
-    "HostedModel",
-    "check_backpressure",
-)
+__all__ = ("HostedModel", "check_backpressure")
 
-
-_MIN_RETRY_DELAY, _DEFAULT_RETRY_DELAY, _MAX_RETRY_DELAY = (
-    0.1,
-    1.0,
-    60.0,
-)  # seconds until a sender is asked to come again
+# Seconds until a refused sender should retry.
+_MIN_RETRY_DELAY, _DEFAULT_RETRY_DELAY, _MAX_RETRY_DELAY = 0.1, 1.0, 60.0
+_BYTES_PER_SAMPLE = 128  # of JSON, to estimate the work
+_BATCH_SIZE = 1000  # labels or predictions taken before others have their turn
 
 
 def check_backpressure(name: str, *, queued: int, most: int, pace: float) -> None:
-    """Refuse more samples while too many wait.
+    """Refuse more samples while the queue is full.
 
     Args:
-        name: Of the model.
-        queued: Samples that wait to be learned.
-        most: How many may.
-        pace: Samples learned a second, of late; 0 if that is not known.
+        name: Name of the model.
+        queued: Samples waiting to be learned.
+        most: Limit of waiting samples.
+        pace: Samples learned per second, recently; 0 if unknown.
 
     Raises:
-        BusyError: If so many wait. It tells when a tenth of the room should be free.
+        BusyError: If the queue is full, with the seconds until a tenth of it should be free.
 
     >>> check_backpressure("spam", queued=100, most=100, pace=20.0)
     Traceback (most recent call last):
-    streamnet.errors.BusyError: model spam has 100 samples to learn, and may have 100
+    streamnet.errors.BusyError: model spam has 100 samples waiting to be learned; the limit is 100
     """
     if queued >= most:
         seconds = (queued - 0.9 * most) / pace if pace else _DEFAULT_RETRY_DELAY
         raise BusyError(
-            f"model {name} has {queued:,} samples to learn, and may have {most:,}",
+            f"model {name} has {queued:,} samples waiting to be learned; the limit is {most:,}",
             min(max(seconds, _MIN_RETRY_DELAY), _MAX_RETRY_DELAY),
         )
 
 
-_BYTES_PER_SAMPLE = 128  # bytes that are reckoned as one sample
-_BATCH_SIZE = 1000  # labels or predictions that are taken at once
-
-
 @final
-class HostedModel:
-    """One model: its journal, what is learned from it, and the model that answers.
+class HostedModel(Supervisor):
+    """A supervised model that learns from samples sent to it, predicts and reports.
 
-    Everything that was accepted as durable is learned exactly once, whenever the process dies.
-    All methods but `predict` belong to the event loop.
+    Whatever was acknowledged as durable is learned exactly once, even if the process is killed. All
+    methods but `predict` and `encode_model` belong to the event loop.
 
     Args:
-        name: What it is called.
-        settings: What is learned, and how.
-        folder: Where it lives; made if it is absent.
+        name: Name of the model.
+        settings: Settings of the model.
+        folder: Folder of its files; created if absent.
         files: The file system.
 
+    Attributes:
+        max_queued: Limit of samples accepted and not yet learned.
+        predicted: Samples predicted since the start of the process.
+        duplicates: Repeated requests since the start of the process.
+        microbatcher: Joins concurrent calls of `predict`.
+
     >>> import anyio, tempfile
-    >>> from streamnet.settings.daemon import model_settings
-    >>> settings = model_settings({"source": {"target": "y"}, "population": {"candidates": 2}})
+    >>> from streamnet.settings.daemon import parse_model
+    >>> settings = parse_model({"source": {"target": "y"}, "population": {"candidates": 2}})
     >>> rows = [{"x": i % 2, "y": "ab"[i % 2]} for i in range(300)]
     >>> async def main():
     ...     hosted = HostedModel("spam", settings, Path(tempfile.mkdtemp()))
@@ -93,9 +96,9 @@ class HostedModel:
     ...         await hosted.opened()
     ...         receipt = await hosted.learn(rows, key="first")
     ...         await hosted.published()
-    ...         answer = hosted.predict({"x": 1}).values.tolist()
+    ...         predicted = hosted.predict({"x": 1}).values.tolist()
     ...         hosted.stop()
-    ...     return receipt.last, answer
+    ...     return receipt.last, predicted
     >>> anyio.run(main)
     (299, ['b'])
     """
@@ -103,92 +106,16 @@ class HostedModel:
     def __init__(
         self, name: str, settings: ModelSettings, folder: Path, *, files: FileSystem = DISK
     ) -> None:
-        self.name = name
-        self.settings = settings
-        given = settings.intake.max_queued
-        self.max_queued = MAX_QUEUED if given is None else given
-        self.predicted = 0  # samples that were answered
-        self.duplicates = 0  # requests that were sent again
-        self._lifecycle = Supervisor(name, settings, folder, files=files)
-        self._born = monotonic()
+        super().__init__(name, settings, folder, files=files)
+        limit = settings.intake.max_queued
+        self.max_queued = MAX_QUEUED if limit is None else limit
+        self.predicted = 0
+        self.duplicates = 0
+        self.microbatcher = MicroBatcher(self.predict)
+        self._started = monotonic()
         self._worker = Worker()
-
-    # ------------------------------------------------------------- lifetime
-
-    @property
-    def state(self) -> ModelState:
-        """Where it stands."""
-        return self._lifecycle.state
-
-    @property
-    def failure(self) -> str | None:
-        """What happened, in words, where the state is "failed"."""
-        return self._lifecycle.failure
-
-    @property
-    def waits_for_disk(self) -> bool:
-        """Whether nothing can be taken until the disk recovers; it goes on by itself then."""
-        return self._lifecycle.waits_for_disk
-
-    @property
-    def lives(self) -> int:
-        """How many have begun: generations of models may begin anew with each."""
-        return self._lifecycle.lives
-
-    @property
-    def events(self) -> EventLog:
-        """What happens, as it happens."""
-        return self._lifecycle.events
-
-    async def run(self) -> None:
-        """Learn until `stop`; a failure is kept in `failure`, and nothing is raised.
-
-        After a failure it waits for somebody, or for the disk: see `Lifecycle.run`.
-        """
-        await self._lifecycle.run()
-
-    def stop(self) -> None:
-        """End `run` when what was read is learned and the last state is saved."""
-        self._lifecycle.stop()
-
-    async def opened(self) -> None:
-        """Wait until samples can be taken, or it has failed."""
-        await self._lifecycle.opened()
-
-    async def published(self) -> None:
-        """Wait until there is a model that answers, for which something must be learned.
-
-        Raises:
-            NotReadyError: If it has failed or stopped.
-        """
-        await self._lifecycle.published()
-
-    async def pause(self) -> None:
-        """Learn no more for now, also after a restart; samples are accepted until too many wait.
-
-        Twice is allowed.
-
-        Raises:
-            OutputError: If it can't be written down; StateError, if another process is at it.
-        """
-        await self._lifecycle.pause()
-
-    async def resume(self) -> None:
-        """Learn on, also after a failure. Twice is allowed.
-
-        Raises:
-            OutputError: If it can't be written down; StateError, if another process is at it.
-        """
-        await self._lifecycle.resume()
-
-    async def reset(self, *, keep_old: bool = True) -> None:
-        """Forget everything and begin anew; the old state is moved aside, or deleted.
-
-        Raises:
-            NotReadyError: If it has stopped.
-            OutputError: If the old state can't be moved; StateError, if another process is at it.
-        """
-        await self._lifecycle.reset(keep_old=keep_old)
+        # The run and generation of the model, and its interval.
+        self._interval: tuple[tuple[int, int], tuple[float, float] | None] | None = None
 
     # --------------------------------------------------------------- senders
 
@@ -199,52 +126,54 @@ class HostedModel:
         key: str | None = None,
         durable: bool = True,
     ) -> Receipt:
-        """Take samples with their target: dicts, or JSON lines as they came.
+        """Accept samples with their target: dicts, or JSON lines as they arrived.
 
-        What has no target, or is no sample, is rejected when it is read; the receipt tells how
-        many dicts that will be.
+        Samples without a target, and lines that are not samples, are rejected when they are read;
+        the receipt counts those among dicts.
 
         Args:
-            samples: They are learned in this order.
-            key: Text by which the same request may be sent again: it is taken once.
+            samples: Samples, learned in this order.
+            key: Idempotency key: a repeated request with the same key is accepted once.
             durable: Wait until they are on the disk, not only until they would survive the process.
 
         Raises:
             NotReadyError: If the model is starting, has failed or stopped.
-            BusyError: If too many wait to be learned; it tells when to try again.
+            BusyError: If the queue is full; it says when to retry.
             ConflictError: If the key was used for other samples.
-            ConfigurationError: If a sample can't be written as JSON, or a line is too long.
-            OutputError: If the disk takes no more; nothing was accepted.
+            ConfigurationError: If a sample can't be encoded as JSON, or a line is too long.
+            OutputError: If the disk fails; nothing was accepted.
         """
         if isinstance(samples, bytes):
             lines = await self._worker.run(len(samples) / _BYTES_PER_SAMPLE, count_lines, samples)
         else:
             target = str(self.settings.source.target)
             lines = await self._worker.run(len(samples), encode_samples, samples, target)
-        life = self._writable()
-        if key is None or not life.committer.intake.knows(key):  # what is taken needs no room
-            self._check_backpressure(life)
+        run = self._writable_run()
+        if key is None or not run.committer.intake.knows(key):  # duplicates need no space
+            self._check_backpressure(run)
         if key is None and not lines.samples:
-            return Receipt(0, 0, False, None, None)
-        receipt, frame = life.committer.intake.take(*lines[:2], rejected=lines.rejected, key=key)
+            return Receipt(0)
+        receipt, frame = run.committer.intake.take(*lines[:2], rejected=lines.rejected, key=key)
         self.duplicates += receipt.duplicate
-        await life.committer.commit(frame, durable=durable)
+        await run.committer.commit(frame, durable=durable)
         return receipt
 
     def predict(
         self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
     ) -> Predictions:
-        """Answers of the newest published model, at once, in whatever thread.
+        """Predict with the published model, immediately and in any thread.
 
-        They are counted as predicted, unless they only serve to explain others.
+        Args:
+            samples: One sample or many.
+            counts: Count them as predicted, as all but those that explain others.
 
         Raises:
             NotReadyError: If no model is published yet.
             ConfigurationError: If a sample can't be read.
         """
-        predictions = self._lifecycle.living().publication.predict(samples, counts=counts)
+        predictions = self.current_run().publisher.predict(samples, counts=counts)
         if counts:
-            self.predicted = len(predictions.values) + self.predicted  # read last: threads, too
+            self.predicted = len(predictions.values) + self.predicted  # read last: threads
         return predictions
 
     async def remember(
@@ -254,173 +183,177 @@ class HostedModel:
         predictions: Predictions,
         *,
         durable: bool = True,
-    ) -> list[Answer]:
-        """Keep predictions under their ids until labels come; the answers as they are kept.
+    ) -> list[Prediction]:
+        """Remember predictions by ID until their labels arrive.
 
-        An id that is kept already gives the answer of that time, so a call may be repeated. More
-        than 1,000 are kept in pieces, between which others have their turn; an error leaves those
-        before it in force.
+        A known ID returns the prediction made then, so a call may be repeated. Batches of 1,000 are
+        taken one by one, so that others have their turn; if one fails, those before it stay.
+
+        Returns:
+            The predictions as they are remembered.
 
         Raises:
             NotReadyError: If the model is starting, has failed or stopped.
-            ConflictError: If an id was used for another sample, or has got its label.
-            ConfigurationError: If a sample can't be written as JSON, or is too long.
-            OutputError: If the disk takes no more.
+            ConflictError: If an ID was used for another sample, or has its label already.
+            ConfigurationError: If a sample can't be encoded as JSON, or is too long.
+            OutputError: If the disk fails.
         """
         target = str(self.settings.source.target)
         lines = [encode_sample(number, sample, target) for number, sample in enumerate(samples)]
-        answers, kept = predictions.answers(), []
-        for piece in _slice_batches(len(lines)):
-            committer = self._lifecycle.living().committer
+        rows, kept = predictions.rows(), []
+        for batch in _slice_batches(len(lines)):
+            committer = self.current_run().committer
             committer.check()
-            found, frame = committer.intake.remember(
-                ids[piece], lines[piece], answers[piece], now()
-            )
+            found, frame = committer.intake.remember(ids[batch], lines[batch], rows[batch], now())
             kept += found
-            await committer.commit(frame, durable=durable and piece.stop >= len(lines))
+            await committer.commit(frame, durable=durable and batch.stop >= len(lines))
         return kept
 
     async def label(
         self, labels: Sequence[tuple[str, Any]], *, durable: bool = True
     ) -> list[Outcome]:
-        """Join labels with the predictions of those ids; each sample that is joined is learned.
+        """Join labels with the predictions of their IDs; the completed samples are learned.
 
-        A call may be repeated. More than 1,000 labels are taken in pieces, between which others
-        have their turn; an error leaves those before it in force.
+        A call may be repeated. Batches of 1,000 are taken one by one, so that others have their
+        turn; if one fails, those before it stay.
 
         Raises:
             NotReadyError: If the model is starting, has failed or stopped.
-            BusyError: If too many wait to be learned.
-            ConfigurationError: If a label can't be one.
-            OutputError: If the disk takes no more.
+            BusyError: If the queue is full.
+            ConfigurationError: If a label is invalid.
+            OutputError: If the disk fails.
         """
         outcomes = []
-        for piece in _slice_batches(len(labels)):
-            life = self._writable()
-            committer = life.committer
-            if not committer.intake.knows_all(labels[piece]):
-                self._check_backpressure(life)
-            found, frame = committer.intake.label(labels[piece], now())
+        for batch in _slice_batches(len(labels)):
+            run = self._writable_run()
+            committer = run.committer
+            if not committer.intake.knows_all(labels[batch]):
+                self._check_backpressure(run)
+            found, frame = committer.intake.label(labels[batch], now())
             outcomes += found
-            await committer.commit(frame, durable=durable and piece.stop >= len(labels))
+            await committer.commit(frame, durable=durable and batch.stop >= len(labels))
         return outcomes
 
     @property
     def queued(self) -> int:
-        """Samples that were accepted and not learned."""
-        return 0 if self._life is None else self._life.queued
+        """Samples accepted and not yet learned."""
+        return 0 if self.model_run is None else self.model_run.queued
 
-    def _writable(self) -> ModelRun:
-        """What is alive, if its journal can be written."""
-        life = self._lifecycle.living()
-        life.committer.check()
-        return life
+    def _writable_run(self) -> ModelRun:
+        """Return the current run, if its journal can be written."""
+        run = self.current_run()
+        run.committer.check()
+        return run
 
-    def _check_backpressure(self, life: ModelRun) -> None:
-        check_backpressure(
-            self.name, queued=self.queued, most=self.max_queued, pace=life.watch.pace.value
+    def _check_backpressure(self, run: ModelRun) -> None:
+        pace = run.monitor.pace.value
+        check_backpressure(self.name, queued=self.queued, most=self.max_queued, pace=pace)
+
+    # --------------------------------------------------------------- reports
+
+    def status(self) -> Status:
+        """The status of the model."""
+        counts = {} if self.model_run is None else status.build_counts(self.model_run)
+        return Status(
+            name=self.name,
+            state=self.state,
+            failure=self.failure,
+            target=self.settings.source.target,
+            max_queued=self.max_queued,
+            uptime=monotonic() - self._started,
+            predicted=self.predicted,
+            duplicates=self.duplicates,
+            **counts,
         )
 
-    # ------------------------------------------------------------ what there is
-
-    def status(self) -> dict[str, Any]:
-        """Where the model stands, by the names of `shapes.Status`."""
-        life = self._life
-        fixed = {
-            "name": self.name,
-            "state": self.state,
-            "failure": self.failure,
-            "target": self.settings.source.target,
-            "max_queued": self.max_queued,
-            "uptime": monotonic() - self._born,
-        }
-        counted = {"predicted": self.predicted, "duplicates": self.duplicates}
-        return fixed | counted | ({} if life is None else build_status(life))
+    @property
+    def unknown_counts(self) -> frozenset[str]:
+        """Fields of `status` that are not known now, and 0 only for that reason."""
+        if self.model_run is None:
+            return status.RUN_COUNTS
+        is_known = self._learner is not None or self.model_run.publisher.restored.is_set()
+        return frozenset() if is_known else status.LEARNED_COUNTS
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """Columns of the model that answers.
+        """Columns that the published model reads.
 
         Raises:
             NotReadyError: If no model is published yet.
         """
-        return self._lifecycle.living().publication.newest().model.fields
+        return self.current_run().publisher.newest().model.fields
 
     @property
     def known_labels(self) -> tuple[str, ...]:
-        """Labels of the model that answers; none where it predicts numbers.
+        """Labels of the published model; none if it predicts numbers.
 
         Raises:
             NotReadyError: If no model is published yet.
         """
-        return self._lifecycle.living().publication.newest().model.labels
-
-    @property
-    def _life(self) -> ModelRun | None:
-        return self._lifecycle.life
+        return self.current_run().publisher.newest().model.labels
 
     @property
     def _learner(self) -> Learner | None:
-        life = self._life
-        return life.pipeline.learner if life and life.pipeline.ready.is_set() else None
+        run = self.model_run
+        return run.pipeline.learner if run and run.pipeline.ready.is_set() else None
 
-    def board(self) -> LeaderBoard | None:
-        """Current scores and leaders; None before the first sample could be learned."""
-        return None if self._learner is None else build_leader_board(self._learner)
-
-    def champion(self) -> dict[str, Any] | None:
-        """The model that answers now, by the names of `shapes.Champion`; None before the first."""
-        published = None if self._life is None else self._life.publication.published
+    def champion(self) -> Champion | None:
+        """The published model; None before the first one."""
+        published = None if self.model_run is None else self.model_run.publisher.published
         if published is None:
             return None
         return status.describe_champion(published.model, published.generation)
 
-    def leaders(self) -> list[dict[str, Any]]:
-        """All candidates, the best first, by the names of `shapes.CandidateLine`."""
-        return [] if self._learner is None else status.list_candidates(self._learner)
+    def leaders(self) -> list[LeaderBoardRow]:
+        """All candidates, the best first."""
+        return [] if self._learner is None else build_candidates(self._learner)
 
-    def history(self) -> dict[str, Any] | None:
-        """The score over time, by the names of `shapes.History`; None before the first sample."""
-        return None if self._learner is None else status.build_history(self._learner)
+    def history(self) -> History | None:
+        """The score over time; None before the first sample."""
+        return None if self._learner is None else build_history(self._learner)
 
-    def confusion(self) -> dict[str, Any] | None:
-        """By the names of `shapes.Confusion`; None where numbers are predicted."""
-        return self._outcomes("confusion")
+    def outcomes(self) -> Confusion | Residuals | None:
+        """The confusion matrix or the recent residuals; None before the first sample."""
+        return None if self._learner is None else build_outcomes(self._learner)
 
-    def residuals(self) -> dict[str, Any] | None:
-        """Of the last samples, by the names of `shapes.Residuals`; None where labels are."""
-        return self._outcomes("residuals")
+    def interval(self, generation: int) -> tuple[float, float] | None:
+        """Offsets of the prediction interval, computed once per published model.
 
-    def _outcomes(self, kind: str) -> dict[str, Any] | None:
-        if self._learner is None:
-            return None
-        outcomes: dict[str, Any] = msgspec.to_builtins(build_outcomes(self._learner))
-        return outcomes if outcomes["kind"] == kind else None
+        Args:
+            generation: Generation of the model that predicted.
+        """
+        model = (self.run_count, generation)  # after a reset, generations start again
+        if self._interval is None or self._interval[0] != model:
+            outcomes = self.outcomes()
+            interval = compute_interval(outcomes) if isinstance(outcomes, Residuals) else None
+            self._interval = (model, interval)
+        return self._interval[1]
 
-    def rejected(self) -> dict[str, Any]:
-        """How many records were rejected, and the last ones, by the names of `shapes.Rejected`."""
-        return summarize_rejected(self._life)
+    def rejected(self) -> Rejected:
+        """How many records were rejected, why, and the latest of them."""
+        return status.summarize_rejected(self.model_run)
 
     @property
     def dead_letters(self) -> Path:
-        """File of the rejected records, JSON lines; it is there once there is one."""
-        return self._lifecycle.folder / "state" / STATE_DEAD_LETTERS
+        """File of the rejected records as JSON lines; it exists once there is one."""
+        return self.folder / "state" / STATE_DEAD_LETTERS
 
-    def model_bytes(self, suffix: str) -> bytes:
-        """The published model as a file of that suffix, ``.json`` or ``.safetensors``.
+    def encode_model(self, suffix: str) -> bytes:
+        """Encode the published model as a file.
+
+        Args:
+            suffix: Suffix of the format, ``.json`` or ``.safetensors``.
 
         Raises:
             NotReadyError: If no model is published yet.
-            ConfigurationError: If the suffix is another.
+            ConfigurationError: If the suffix is another one.
         """
         if suffix not in SUFFIXES:
-            raise ConfigurationError(
-                f"format is {suffix!r}, but must be one of {', '.join(SUFFIXES)}"
-            )
-        model = self._lifecycle.living().publication.newest().model
+            rule = f"must be one of {', '.join(SUFFIXES)}"
+            raise ConfigurationError(f"format is {suffix!r}, but {rule}")
+        model = self.current_run().publisher.newest().model
         return SUFFIXES[suffix].encode(model.document())
 
 
 def _slice_batches(count: int) -> list[slice]:
-    """Ranges of at most so many that nobody has to wait long."""
     return [slice(start, start + _BATCH_SIZE) for start in range(0, count, _BATCH_SIZE)]

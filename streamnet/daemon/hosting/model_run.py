@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
-from anyio import Event, create_task_group, to_thread
+from anyio import Event, create_task_group, sleep, to_thread
 
 from streamnet.daemon.hosting.events import EventLog, Monitor
 from streamnet.daemon.hosting.feeder import Feeder
-from streamnet.daemon.hosting.publisher import Publisher
 from streamnet.daemon.hosting.warm_start import apply_start
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
+from streamnet.daemon.predictions import Predictions
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.state_directory import WriterLock
+from streamnet.errors import NotReadyError, OutputError
 from streamnet.learning.serving import Served
 from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
@@ -42,34 +43,136 @@ from streamnet.runs.builder import (
     encoder_arguments,
     search_arguments,
 )
-from streamnet.samples import DeadLetter, Task
+from streamnet.samples import Block, DeadLetter, Sample, Task
 from streamnet.settings.daemon import FILE_KEYS, ModelSettings
 from streamnet.settings.sections import SourceSection
 
-__all__ = ("ModelRun",)
+__all__ = ("ModelRun", "PublishedModel", "Publisher")
 
 MAX_QUEUED = 100_000
-MAX_DEAD_LETTER_BYTES = 64 << 20  # of rejected records
+MAX_DEAD_LETTER_BYTES = 64 << 20
+PUBLISH_SECONDS = 1.0
+_POLL_SECONDS = 0.05  # between checks for a first model
 _KEPT_DEAD_LETTERS = 100
-_BOUND_NAMES = {name: name for name in ("max_pending", "max_age", "max_keys")}
+
+
+class PublishedModel(NamedTuple):
+    """A model that predicts until the next one is published."""
+
+    model: Model
+    generation: int  # increases with each, across restarts
+    number: int  # of the sample before which it was taken
+
+
+@final
+class Publisher:
+    """Publishes the current model of a running pipeline while it learns.
+
+    Args:
+        publish_seconds: Seconds between two publications.
+        start: Model that predicts until something is learned.
+
+    Attributes:
+        published: The published model; None before the first one.
+        predicted: Samples predicted.
+        first: Set once a model is published, or none will be.
+        restored: Set once the model of earlier runs is published, or there is none.
+
+    >>> Publisher().published is None
+    True
+    """
+
+    def __init__(
+        self, publish_seconds: float = PUBLISH_SECONDS, *, start: Model | None = None
+    ) -> None:
+        self.published: PublishedModel | None = None
+        self.predicted = 0
+        self.first = Event()
+        self.restored = Event()
+        self._publish_seconds = publish_seconds
+        self._start = start
+
+    def predict(
+        self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
+    ) -> Predictions:
+        """Predict with the published model.
+
+        Args:
+            samples: One sample or many.
+            counts: Count them as predicted.
+
+        Raises:
+            NotReadyError: If no model is published yet.
+            ConfigurationError: If a sample can't be read.
+        """
+        published = self.newest()
+        model = published.model
+        outputs = model.outputs(samples)
+        values = model.named(outputs)
+        if counts:
+            self.predicted = len(values) + self.predicted  # read last: threads predict as well
+        if model.task is Task.REGRESSION:
+            return Predictions(values, None, (), published.generation)
+        return Predictions(values, outputs, model.labels, published.generation)
+
+    def newest(self) -> PublishedModel:
+        """Return the published model.
+
+        Raises:
+            NotReadyError: If no model is published yet.
+        """
+        if self.published is None:
+            is_restored = self.restored.is_set()
+            reason = "nothing was learned" if is_restored else "it is being restored"
+            raise NotReadyError(f"there is no model yet: {reason}")
+        return self.published
+
+    async def run(self, pipeline: Pipeline, committer: Committer) -> None:
+        """Publish models until cancelled."""
+        await pipeline.ready.wait()
+        while True:
+            if self.published is None or pipeline.statistics().samples != self.published.number:
+                await self._publish(pipeline, committer)
+            self.restored.set()  # even if the disk fails: other models must not wait for it
+            await sleep(_POLL_SECONDS if self.published is None else self._publish_seconds)
+
+    async def _publish(self, pipeline: Pipeline, committer: Committer) -> None:
+        if self._start is not None and not pipeline.statistics().samples:
+            await self._commit(committer, self._start, 0)
+            return
+        champion = await pipeline.glance()
+        if champion is not None:
+            model = await to_thread.run_sync(lambda: champion.model)
+            await self._commit(committer, model, champion.number)
+
+    async def _commit(self, committer: Committer, model: Model, number: int) -> None:
+        try:
+            committer.check()
+            frame = committer.intake.publish()
+            generation = committer.intake.generation
+            await committer.commit(frame, durable=False)
+        except OutputError:
+            return  # logged by the committer; a later model gets the number
+        self.published = PublishedModel(model, generation, number)
+        self.first.set()
 
 
 @final
 class ModelRun:
-    """The parts of a model that learns, and the folder that it lives in.
+    """The parts of a running model, and the folder of its files.
 
     ::
 
-        journal/   what came in
+        journal/   what was received
         state/     checkpoints, models and rejected records, as of any run
-        lock       held while a process is at it
-        paused     there while nothing is to be learned
+        lock       held while a process uses the folder
+        paused     exists while learning is paused
 
     Args:
-        folder: The model's folder; made if it is absent.
-        settings: Of the model.
-        networks: Who learns; see `networks_of`.
-        events: Where it is told what happens.
+        folder: The model's folder; created if absent.
+        settings: Settings of the model.
+        networks: Arguments of the networks; see `network_arguments`.
+        events: Log for events.
         files: The file system.
 
     Raises:
@@ -88,19 +191,22 @@ class ModelRun:
         start = networks.get("start")
         dtype = networks["dtype"] if start is None else start.dtype.name
         settings = apply_start(settings, start)
-        given, source = settings.intake.given(), settings.source
+        source = settings.source
+        intake_settings = settings.intake.given()
         self._folder, self._files = folder, files
         self._has_start = start is not None
         self._warm_up = partial(warm_up, dtype=dtype, **encoder_arguments(settings))
         self._tasks = tuple(Task) if source.task is None else (source.task,)
-        self.max_queued = given.get("max_queued", MAX_QUEUED)
-        segments = _select_given(given, segment_bytes="segment_bytes")
+        self.max_queued: int = intake_settings.get("max_queued", MAX_QUEUED)
+        segments = _select(intake_settings, "segment_bytes")
         journal = Journal(folder / "journal", files=files, **segments)
-        intake = partial(Intake, target=str(source.target), **_select_given(given, **_BOUND_NAMES))
-        self.committer = Committer(journal, intake)
-        self.source = JournalSource(journal, self.committer.grown, build_columns(settings, start))
+        bounds = _select(intake_settings, "max_pending", "max_age", "max_keys")
+        build_intake = partial(Intake, target=str(source.target), **bounds)
+        self.committer = Committer(journal, build_intake)
+        columns = build_columns(settings, start)
+        self.source = JournalSource(journal, self.committer.wait_beyond, columns)
         self.journal_output = _JournalOutput(journal)
-        self.feeder = self._feeder_of(settings, start, events) if source.files else None
+        self.feeder = self._build_feeder(settings, start, events) if source.files else None
         files.make_dir(folder / "state")
         self._state = State(
             folder / "state",
@@ -108,26 +214,26 @@ class ModelRun:
             files=files,
             **settings.state.given(),
         )
-        self.pipeline = self._pipeline_of(settings, networks)
-        self.publication = Publisher(start=start, **_select_given(given, every="publish_seconds"))
-        self.watch = Monitor(
+        self.pipeline = self._build_pipeline(settings, networks)
+        self.publisher = Publisher(start=start, **_select(intake_settings, "publish_seconds"))
+        self.monitor = Monitor(
             self.pipeline,
             self._state,
             self.committer,
             events,
-            answered=lambda: self.publication.answered,
+            predicted=lambda: self.publisher.predicted,
             queued=lambda: self.queued,
         )
 
-    def _pipeline_of(self, settings: ModelSettings, networks: Mapping[str, Any]) -> Pipeline:
-        source, given = settings.source, settings.intake.given()
-        # A model must not be stopped by who sends what can't be learned, unless that is wanted.
-        limited = "max_rejected" in source.model_fields_set
+    def _build_pipeline(self, settings: ModelSettings, networks: Mapping[str, Any]) -> Pipeline:
+        source, intake_settings = settings.source, settings.intake.given()
+        # Senders must not stop a model by samples that can't be learned, unless a limit is set.
+        is_limited = "max_rejected" in source.model_fields_set
         rejections = Rejections(
             self._folder / "state" / STATE_DEAD_LETTERS,
-            most_bytes=given.get("dead_letters_bytes", MAX_DEAD_LETTER_BYTES),
+            most_bytes=intake_settings.get("dead_letters_bytes", MAX_DEAD_LETTER_BYTES),
             files=self._files,
-            share=source.max_rejected if limited else 1.0,
+            share=source.max_rejected if is_limited else 1.0,
             window=source.rejected_window,
         )
         return Pipeline(
@@ -144,7 +250,9 @@ class ModelRun:
             **networks,
         )
 
-    def _feeder_of(self, settings: ModelSettings, start: Model | None, events: EventLog) -> Feeder:
+    def _build_feeder(
+        self, settings: ModelSettings, start: Model | None, events: EventLog
+    ) -> Feeder:
         check_source(settings)
         source = settings.source
         return Feeder(
@@ -158,7 +266,7 @@ class ModelRun:
 
     @property
     def queued(self) -> int:
-        """Samples that were accepted and not learned."""
+        """Samples accepted and not yet learned."""
         return max(0, self.committer.intake.samples - self.learned)
 
     @property
@@ -170,35 +278,36 @@ class ModelRun:
         return learner.trainer.number + self.pipeline.rejections.total
 
     async def run(
-        self, opened: Callable[[], None], restored: Callable[[], None], until: Event
+        self, opened: Callable[[], None], restored: Callable[[], None], stop: Event
     ) -> None:
-        """Learn until told.
+        """Learn until stopped.
 
         Args:
-            opened: To be called when samples can be taken.
-            restored: To be called when what was learned before, or a start, answers; not where
+            opened: Called once samples are accepted.
+            restored: Called once the model of earlier runs, or a start, predicts; not called if
                 there is neither.
-            until: Ends it when set: what was read is learned, what was taken is in the journal.
+            stop: Set it to end the run: what was read is learned, what was accepted is in the
+                journal.
 
         Raises:
-            StreamnetError: If the state or the journal can't be gone on from, or another process
-                is at it.
+            StreamnetError: If the state or the journal can't be resumed, or another process uses
+                the folder.
             OSError: If the disk fails at the start.
         """
         self._files.make_dir(self._folder / "journal")
         lock = WriterLock(self._folder, files=self._files)
         try:
             await self.committer.open()
-            if not await to_thread.run_sync(self._has_begun):
-                self.publication.restored.set()
+            if not await to_thread.run_sync(self._has_history):
+                self.publisher.restored.set()
             failure: BaseException | None = None
             async with create_task_group() as group:
                 group.start_soon(self.committer.run)
                 try:
                     opened()
-                    await self._learn(restored, until)
+                    await self._learn(restored, stop)
                 except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - raised below
-                    failure = error  # once what was taken is in the journal
+                    failure = error  # once what was accepted is in the journal
                 finally:
                     self.committer.stop()
             if failure is not None:
@@ -207,24 +316,24 @@ class ModelRun:
             self.committer.journal.close()
             lock.release()
 
-    def _has_begun(self) -> bool:
+    def _has_history(self) -> bool:
         return self._has_start or bool(self._state.folder.generations.numbers())
 
-    async def _learn(self, restored: Callable[[], None], until: Event) -> None:
+    async def _learn(self, restored: Callable[[], None], stop: Event) -> None:
         async with self.pipeline, create_task_group() as group:
             if self.committer.journal.samples == 0:
-                # The first sample of a new model need not wait for this; others begin with it.
+                # The first sample of a new model need not wait; other models start with it.
                 group.start_soon(self._warm_up_all)
-            group.start_soon(self.publication.run, self.pipeline, self.committer)
-            group.start_soon(self.watch.run)
-            group.start_soon(self._tell, restored)
+            group.start_soon(self.publisher.run, self.pipeline, self.committer)
+            group.start_soon(self.monitor.run)
+            group.start_soon(self._call_when_restored, restored)
             if self.feeder is not None:
                 group.start_soon(self.feeder.run)
-            await until.wait()
+            await stop.wait()
             group.cancel_scope.cancel()
 
-    async def _tell(self, restored: Callable[[], None]) -> None:
-        await self.publication.restored.wait()
+    async def _call_when_restored(self, restored: Callable[[], None]) -> None:
+        await self.publisher.restored.wait()
         restored()
 
     async def _warm_up_all(self) -> None:
@@ -232,44 +341,41 @@ class ModelRun:
             await run_abandonable(partial(self._warm_up, task))
 
 
-def _select_given(given: Mapping[str, Any], **keys: str) -> dict[str, Any]:
-    """Arguments by name of those keys that were given: all others have their defaults."""
-    return {name: given[key] for name, key in keys.items() if key in given}
+def _select(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The arguments that are configured; all others have their defaults."""
+    return {name: values[name] for name in names if name in values}
 
 
 def _identify_source(source: SourceSection) -> dict[str, Any]:
-    """What a model goes on with: which files there are, and how they are read, may change."""
-    fed = {*FILE_KEYS, *CHANGEABLE_SOURCE_KEYS}
+    """What identifies a model's data; which files there are and how they are read may change."""
+    changeable = {*FILE_KEYS, *CHANGEABLE_SOURCE_KEYS}
     return SourceSection.model_construct(
-        **{name: value for name, value in source if name not in fed}
+        **{name: value for name, value in source if name not in changeable}
     ).model_dump(mode="json")
 
 
 @final
 class _JournalOutput(ResumableSink):
-    """Puts the journal on the disk before a checkpoint that reaches into it, and keeps letters."""
+    """Syncs the journal before a checkpoint refers to it, and keeps the latest dead letters."""
 
     name = "journal"
 
     def __init__(self, journal: Journal) -> None:
-        self.letters: deque[DeadLetter] = deque(
-            maxlen=_KEPT_DEAD_LETTERS
-        )  # the last rejected records
+        self.dead_letters: deque[DeadLetter] = deque(maxlen=_KEPT_DEAD_LETTERS)
         self._journal = journal
 
     def __call__(self, served: Served) -> None:
-        self.letters.extend(served.predicted.encoded.block.rejected)
+        self.dead_letters.extend(served.predicted.encoded.block.rejected)
 
     def begin(self) -> None:
-        """Nothing to do: the journal is there."""
+        """Nothing to do: the journal exists."""
 
     def export_state(self) -> dict[str, Any]:
-        """The letters; a place in the journal is a part of the source's state."""
-        return {"letters": [export_dead_letter(letter) for letter in self.letters]}
+        """The dead letters; the journal's offset is part of the source's state."""
+        return {"letters": [export_dead_letter(letter) for letter in self.dead_letters]}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        # States of earlier releases have none.
-        self.letters.extend(restore_dead_letter(values) for values in state.get("letters", ()))
+        self.dead_letters.extend(restore_dead_letter(values) for values in state["letters"])
 
     def sync(self) -> None:
         self._journal.sync()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import time
 from typing import Any, final
 
 from anyio import TASK_STATUS_IGNORED, CancelScope, Event, create_task_group, to_thread
@@ -16,7 +17,6 @@ from msgspec import DecodeError, json
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import ModelRun
-from streamnet.daemon.journal.delayed_labels import now
 from streamnet.durability.files import DISK, FileSystem, write_durably
 from streamnet.durability.state_directory import WriterLock
 from streamnet.errors import (
@@ -39,20 +39,20 @@ __all__ = (
 
 
 def check_settings(settings: ModelSettings, folder: Path) -> None:
-    """Refuse settings with which no model could ever learn.
+    """Check that a model could learn with some settings.
 
     Args:
-        settings: Of the model.
-        folder: An empty one, to be thrown away.
+        settings: Settings of the model.
+        folder: An empty temporary folder.
 
     Raises:
         ConfigurationError: If they contradict each other, fit no task, or don't fit into memory.
         ModelFileError: If the start can't be read.
 
     >>> import tempfile
-    >>> from streamnet.settings.daemon import model_settings
+    >>> from streamnet.settings.daemon import parse_model
     >>> tables = {"source": {"target": "y"}, "population": {"candidates": 1000}}
-    >>> check_settings(model_settings(tables), Path(tempfile.mkdtemp()))
+    >>> check_settings(parse_model(tables), Path(tempfile.mkdtemp()))
     Traceback (most recent call last):
     streamnet.errors.ConfigurationError: candidates is 1000, but must be from 1 to 512
     """
@@ -60,16 +60,16 @@ def check_settings(settings: ModelSettings, folder: Path) -> None:
         networks = network_arguments(settings)
         ModelRun(folder, settings, networks, EventLog())
         start = networks.get("start")
-        told = settings.source.task or (start and start.task)
-        _check_tasks(settings, networks, tuple(Task) if told is None else (told,))
+        task = settings.source.task or (start and start.task)
+        _check_tasks(settings, networks, tuple(Task) if task is None else (task,))
     except MemoryError as error:
-        raise ConfigurationError(f"a model like this does not fit into memory: {error}") from error
+        raise ConfigurationError(f"the model does not fit into memory: {error}") from error
 
 
 def _check_tasks(
     settings: ModelSettings, networks: Mapping[str, Any], tasks: tuple[Task, ...]
 ) -> None:
-    """Find out whether one of the tasks could be learned: the target's values tell which it is."""
+    """Check that one of the tasks could be learned; the target's values determine which."""
     errors = []
     for task in tasks:
         try:
@@ -88,30 +88,30 @@ def _check_tasks(
 
 
 SETTINGS_FILE = "model.json"
-TRIAL_PREFIX = ".trial-"  # begins the name of a folder in which a model is tried before it is made
-_STALE_SECONDS = 3600.0  # seconds after which no process is at work any more in such a one
-LOCK_FILE = ".lock"  # no model can be called so
-START_FILE = "start"  # its file, with the suffix of its format; and its name in the settings
+TRIAL_PREFIX = ".trial-"  # of folders in which settings are tried before a model is created
+_STALE_SECONDS = 3600.0  # after which a trial folder was left by a crash
+LOCK_FILE = ".lock"  # not a valid name of a model
+START_FILE = "start"  # name of the start's file without suffix, and of its key in the settings
 
 
 @final
 class Registry:
-    """Runs models side by side; one that fails leaves the others alone.
+    """Runs models side by side; a failure of one does not affect the others.
 
-    A model lives in the folder of its name. One that was made while the daemon ran has its settings
-    there, too, and comes back at the next start.
+    Each model has a folder of its name. A model created over HTTP has its settings there, too, and
+    is started again with the daemon.
 
     Args:
-        folder: Where the models' folders are; made if it is absent.
-        fixed: Models of the run file: they can't be deleted.
+        folder: Folder of the models' folders; created if absent.
+        fixed: Settings of the models in the run file, which can't be deleted.
         files: The file system.
 
     Attributes:
-        models: Those that run, by name.
-        fixed: Settings of those of the run file.
+        models: The running models by name.
+        fixed: Settings of the models in the run file.
 
     Raises:
-        ConfigurationError: If a name can't be that of a model.
+        ConfigurationError: If a name is invalid.
 
     >>> import anyio, tempfile
     >>> async def main():
@@ -139,24 +139,20 @@ class Registry:
         self.fixed = dict(fixed or {})
         self._files = files
         self._group: TaskGroup | None = None
-        self._ended: dict[str, Event] = {}  # also of models that are being made or deleted
+        self._ended: dict[str, Event] = {}  # including models that are being created or deleted
         self._stopping = Event()
         for name in self.fixed:
             check_model_name(name)
 
-    def get(self, name: str) -> HostedModel | None:
-        """The model of that name, None if there is none."""
-        return self.models.get(name)
-
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other daemons away from the folder, which is made if it is absent.
+        """Lock the folder, which is created if absent, against other daemons.
 
         Raises:
-            StateError: If another one is at it.
+            StateError: If another daemon uses it.
         """
         lock = None
-        # `run` tells what is wrong. Models have locks of their own, and wait for a disk to recover.
+        # `run` reports what is wrong. Models have their own locks, and wait for a disk to recover.
         with suppress(OSError):
             self._files.make_dir(self.folder)
             lock = WriterLock(self.folder, name=LOCK_FILE, files=self._files)
@@ -170,15 +166,15 @@ class Registry:
         """Start all models, and run them until `stop`.
 
         Raises:
-            ConfigurationError: If the folder is none.
-            DamagedStateError: If settings in it make no sense.
-            StateError: If it can't be read.
+            ConfigurationError: If the folder is not a folder.
+            DamagedStateError: If stored settings are invalid.
+            StateError: If the folder can't be read.
         """
         try:
             stored = await to_thread.run_sync(self._load_stored)
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigurationError(
-                f"dir is {str(self.folder)!r}, but that is no folder"
+                f"dir is {str(self.folder)!r}, but that is not a folder"
             ) from error
         except OSError as error:
             raise StateError(f"{error.filename or self.folder}: {error.strerror}") from error
@@ -191,43 +187,43 @@ class Registry:
                 hosted.stop()
 
     def add(self, name: str, settings: ModelSettings) -> None:
-        """Start a model that has come into the run file, and of whose name there is none.
+        """Start a model that was added to the run file.
 
         Raises:
-            ConfigurationError: If the name can't be that of a model.
-            ConflictError: If there is one of that name.
-            NotReadyError: If the daemon does not run.
+            ConfigurationError: If the name is invalid.
+            ConflictError: If a model of that name exists.
+            NotReadyError: If the daemon is not running.
         """
         self.check_new(name)
         self.fixed[name] = settings
         self._start(name, settings)
 
     def check_new(self, name: str) -> None:
-        """Find out whether `add` would refuse a name.
+        """Check that a model of a name could be added.
 
         Raises:
-            ConfigurationError: As for `add`, as are the others.
-            ConflictError: If there is one of that name, or it is being made or deleted.
-            NotReadyError: If the daemon does not run.
+            ConfigurationError: If the name is invalid.
+            ConflictError: If a model of that name exists, or is being created or deleted.
+            NotReadyError: If the daemon is not running.
         """
         check_model_name(name)
         if self._group is None or self._stopping.is_set():
-            raise NotReadyError("the daemon does not run")
+            raise NotReadyError("the daemon is not running")
         if name in self.models:
-            raise ConflictError(f"there is a model {name} already")
+            raise ConflictError(f"model {name} already exists")
         if name in self._ended:
-            raise ConflictError(f"model {name} is being made or deleted just now")
+            raise ConflictError(f"model {name} is being created or deleted")
 
     def stop(self) -> None:
-        """End `run` when every model has saved its last state."""
+        """End `run` once every model has written its last checkpoint."""
         self._stopping.set()
 
     def _load_stored(self) -> dict[str, ModelSettings]:
-        """Models that were made while an earlier daemon ran."""
+        """Load the settings of models that were created over HTTP."""
         self._files.make_dir(self.folder)
         self._remove_trials()
         found = {}
-        # Others' files and folders may lie there, such as lost+found, which nobody may read.
+        # Other files and folders, such as an unreadable lost+found, are skipped.
         for name in filter(MODEL_NAME.fullmatch, self._files.names(self.folder)):
             path = self.folder / name / SETTINGS_FILE
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -235,12 +231,12 @@ class Registry:
         return found
 
     def _remove_trials(self) -> None:
-        """Remove what processes left that were killed while they made a model."""
+        """Remove what was left by processes that were killed while they created a model."""
         for name in self._files.names(self.folder):
             path = self.folder / name
-            # Others' may be at work. One that can't be removed does no harm, and stays.
+            # A recent one may be in use. One that can't be removed does no harm.
             with suppress(OSError):
-                if name.startswith(TRIAL_PREFIX) and path.stat().st_mtime < now() - _STALE_SECONDS:
+                if name.startswith(TRIAL_PREFIX) and path.stat().st_mtime < time() - _STALE_SECONDS:
                     shutil.rmtree(path)
 
     def _start(self, name: str, settings: ModelSettings) -> HostedModel:
@@ -260,27 +256,28 @@ class Registry:
     async def create(
         self, name: str, settings: ModelSettings, start: tuple[str, bytes] | None = None
     ) -> HostedModel:
-        """Make a model; it comes back at the next start.
+        """Create a model, which is started again with the daemon.
 
         Args:
-            name: What it is called.
-            settings: What is learned, and how.
-            start: Model file to go on with, which stays in its folder: suffix and content.
+            name: Name of the model.
+            settings: Settings of the model.
+            start: Suffix and content of a model file to continue from, stored in the folder.
 
         Raises:
-            ConfigurationError: If the name can't be that of a model, or no model could learn with
-                the settings.
-            ConflictError: If there is one of that name, or something left of a deleted one.
+            ConfigurationError: If the name is invalid, or no model could learn with the settings.
+            ConflictError: If a model of that name exists, or remains of a deleted one.
             ModelFileError: If the start can't be read.
-            NotReadyError: If the daemon does not run.
-            OutputError: If its folder can't be written.
+            NotReadyError: If the daemon is not running.
+            OutputError: If the folder can't be written.
         """
         self.check_new(name)
-        self._ended[name] = Event()  # nobody else may make it meanwhile
+        self._ended[name] = Event()  # reserves the name
         try:
             settings = await to_thread.run_sync(self._store, name, settings, start)
             if self._stopping.is_set():
-                raise NotReadyError(f"the daemon has stopped; model {name} begins with the next")
+                raise NotReadyError(
+                    f"the daemon has stopped; model {name} starts with the next one"
+                )
         except BaseException as error:
             del self._ended[name]
             if isinstance(error, OSError):
@@ -294,23 +291,23 @@ class Registry:
         folder = self.folder / name
         left = {"journal", "state"} & set(self._files.names(folder))
         if left:
-            raise ConflictError(f"{folder} holds what is left of a deleted model: remove it first")
+            raise ConflictError(f"{folder} holds the remains of a deleted model: remove it first")
         with TemporaryDirectory(prefix=TRIAL_PREFIX, dir=self.folder) as trial:
-            check_settings(self._begun(Path(trial), settings, start), Path(trial))
+            check_settings(self._store_start(Path(trial), settings, start), Path(trial))
         self._files.make_dir(folder)
         self._files.fsync_dir(self.folder)
         values = settings.model_dump(mode="json", exclude_unset=True)
         if start is not None:
             values[START_FILE] = f"{START_FILE}{start[0]}"
-        begun = self._begun(folder, settings, start)
-        # Last of all, since it is what makes a model of the folder.
+        stored = self._store_start(folder, settings, start)
+        # Last, since this file makes the folder a model.
         write_durably(folder / SETTINGS_FILE, json.encode(values), files=self._files)
-        return begun
+        return stored
 
-    def _begun(
+    def _store_start(
         self, folder: Path, settings: ModelSettings, start: tuple[str, bytes] | None
     ) -> ModelSettings:
-        """The settings with the file of a start, which is written into a folder."""
+        """Write a start into a folder; return the settings with its path."""
         if start is None:
             return settings
         path = folder / f"{START_FILE}{start[0]}"
@@ -318,20 +315,20 @@ class Registry:
         return _with_start(settings, path)
 
     async def delete(self, name: str) -> None:
-        """End a model, and remove all that there is of it.
+        """Stop a model and remove its folder.
 
         Raises:
-            ConflictError: If it is in the run file, or there is none of that name.
-            StateError: If its folder can't be removed; or another process is at it: then it stays.
+            ConflictError: If it is in the run file, or there is no model of that name.
+            StateError: If its folder can't be removed, or another process uses it.
         """
         if name in self.fixed:
-            raise ConflictError(f"model {name} is in the run file, so it would come back")
+            raise ConflictError(f"model {name} is in the run file, and would be started again")
         hosted = self.models.pop(name, None)
         if hosted is None:
             raise ConflictError(f"there is no model {name}")
         hosted.stop()
         try:
-            with CancelScope(shield=True):  # half-way, there would be none to delete any more
+            with CancelScope(shield=True):  # a half-deleted model could not be deleted again
                 await self._ended[name].wait()
                 await to_thread.run_sync(self._remove, name)
         except StateError:  # nothing was removed
@@ -347,11 +344,11 @@ class Registry:
     def _remove(self, name: str) -> None:
         folder = self.folder / name
         try:
-            lock = WriterLock(folder, files=self._files)  # another process may be at it
+            lock = WriterLock(folder, files=self._files)  # another process may use it
         except FileNotFoundError:
-            return  # somebody has removed it by hand
+            return  # it was removed by hand
         try:
-            # Without it the rest is not taken for a model at the next start.
+            # Without it, the rest is not a model for the next start.
             with suppress(FileNotFoundError):
                 self._files.unlink(folder / SETTINGS_FILE)
             shutil.rmtree(folder)
@@ -360,10 +357,10 @@ class Registry:
 
 
 def _parse_settings(path: Path, data: bytes) -> ModelSettings:
-    """What the file of a model's settings says.
+    """Parse the stored settings of a model.
 
     Raises:
-        DamagedStateError: If that makes no sense.
+        DamagedStateError: If they are invalid.
     """
     try:
         values = json.decode(data, type=dict[str, Any])
@@ -374,7 +371,7 @@ def _parse_settings(path: Path, data: bytes) -> ModelSettings:
 
 
 def _with_start(settings: ModelSettings, path: Path | None) -> ModelSettings:
-    """The settings with the file of a start, which nobody but this package may name."""
+    """Add the path of a start to settings, which only this package may do."""
     if path is None:
         return settings
     population = settings.population.model_copy(update={"start": str(path)})

@@ -1,134 +1,102 @@
-"""Status, leader board, history and rejected records of a running model, as plain values.
-
-Keys are those of `streamnet.client.schemas`; undefined numbers are None.
-"""
+"""Status, champion and rejected records of a running model, as schemas of the API."""
 
 from __future__ import annotations
 
-from collections import Counter
 from time import monotonic
 from typing import Any
 
-import msgspec
+from msgspec.structs import asdict
 
+from streamnet.client.schemas import Champion, Feed, FieldLine, Rejected, RejectedLine
 from streamnet.daemon.hosting.model_run import ModelRun
-from streamnet.learning.learner import Learner
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles.model import Model
-from streamnet.reporting import builder as reporting
-from streamnet.reporting.builder import build_candidates
-from streamnet.reporting.builder import build_status as build_learning_status
+from streamnet.reporting.builder import build_status
 from streamnet.samples import DeadLetter
-from streamnet.sources.rejection import Reason
 
 __all__ = (
-    "build_history",
-    "build_status",
+    "LEARNED_COUNTS",
+    "RUN_COUNTS",
+    "build_counts",
     "describe_champion",
-    "describe_dead_letter",
-    "list_candidates",
     "summarize_rejected",
 )
 
-
-def describe_champion(model: Model, generation: int) -> dict[str, Any]:
-    """A published model in words."""
-    return {
-        "generation": generation,
-        "settings": model.describe(),
-        "networks": len(model.networks),
-        "task": str(model.task),
-        "target": model.about.get("target"),
-        "labels": list(model.labels),
-        "fields": [{"name": name, "kind": str(kind)} for name, kind in model.fields],
-        "since": model.about.get("samples"),
-    }
+LEARNED_COUNTS = frozenset({"learned", "switches", "drifts", "quarantined"})
+"""Fields of `Status` that are unknown until a run's state is restored."""
+RUN_COUNTS = LEARNED_COUNTS | {"accepted", "in_flight", "pending"}
+"""Fields of `Status` that are unknown without a run."""
 
 
-def list_candidates(learner: Learner) -> list[dict[str, Any]]:
-    """All candidates, the best first."""
-    rows: list[dict[str, Any]] = msgspec.to_builtins(build_candidates(learner))
-    for row in rows:
-        del row["left"]
-    return rows
-
-
-def build_history(learner: Learner) -> dict[str, Any]:
-    """The main metric over time, of what was served and of the baselines."""
-    history: dict[str, Any] = msgspec.to_builtins(reporting.build_history(learner))
-    return history
-
-
-def describe_dead_letter(letter: DeadLetter) -> dict[str, Any]:
-    """A rejected record."""
-    return {
-        "source": letter.source,
-        "line": letter.line,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "raw": letter.raw,
-    }
-
-
-# Of a model that has never begun; of one that is being taken up again nobody knows yet.
-_ZERO_COUNTS = dict.fromkeys(("samples", "learned", "switches", "drifts", "quarantined"), 0)
-
-
-def summarize_rejected(life: ModelRun | None) -> dict[str, Any]:
-    """The figures of `shapes.Rejected`; none of a model that is not alive."""
-    if life is None:
-        return {"total": 0, "by_reason": {}, "last": []}
-    reasons = _count_rejected(life)
-    last = [describe_dead_letter(letter) for letter in list(life.journal_output.letters)]
-    return {"total": sum(reasons.values()), "by_reason": reasons, "last": last}
-
-
-def _count_rejected(life: ModelRun) -> dict[str, int]:
-    """How many records were rejected, by reason; those that were refused at once as well."""
-    reasons: Counter[str] = Counter(life.pipeline.rejections.reasons)
-    reasons[str(Reason.TARGET_MISSING)] += life.committer.intake.rejected
-    return {reason: count for reason, count in sorted(reasons.items()) if count}
-
-
-def _build_feed(life: ModelRun) -> dict[str, Any] | None:
-    """The figures of `shapes.Feed`; None where no file is read."""
-    feeder, intake = life.feeder, life.committer.intake
-    if feeder is None:
-        return None
-    place = None if intake.fed is None else intake.fed.position
-    return {
-        "state": feeder.state,
-        "failure": feeder.failure,
-        "records": intake.fed_records,
-        "file": None if place is None else place.source.encode(errors="replace").decode(),
-        "line": None if place is None else place.line or None,
-        "progress": feeder.progress,
-    }
-
-
-def build_status(life: ModelRun) -> dict[str, Any]:
-    """The figures of `shapes.Status` that only a model has that is alive."""
-    intake, pipeline, published = life.committer.intake, life.pipeline, life.publication.published
-    checkpoint = life.watch.checkpoint
+def build_counts(run: ModelRun) -> dict[str, Any]:
+    """Build the fields of `Status` that a run knows."""
+    intake, pipeline, published = run.committer.intake, run.pipeline, run.publisher.published
+    checkpoint = run.monitor.checkpoint
     outcomes = dict(intake.outcomes)
     if intake.pending.expired:
         outcomes["given_up"] = intake.pending.expired
-    learner = pipeline.learner if pipeline.ready.is_set() else None
-    figures: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "accepted": intake.samples,
-        "in_flight": life.queued,
-        "feed": _build_feed(life),
-        "rejected": _count_rejected(life),
+        "in_flight": run.queued,
+        "feed": _build_feed(run),
+        "rejected": _count_rejected(run),
         "pending": len(intake.pending),
         "outcomes": outcomes,
-        "delivered": nan_to_none(intake.delivered.measures()) or None,
-        "learned_per_second": life.watch.learning.value,
-        "predicted_per_second": life.watch.answering.value,
+        "delivered": nan_to_none(intake.delayed_score.measures()) or None,
+        "learned_per_second": run.monitor.learning.value,
+        "predicted_per_second": run.monitor.predicting.value,
         "checkpoint_age": None if checkpoint is None else monotonic() - checkpoint,
         "generation": None if published is None else published.generation,
         "champion": None if published is None else published.model.describe(),
     }
-    if learner is None:
-        return figures | (_ZERO_COUNTS if life.publication.restored.is_set() else {})
-    current = build_learning_status(learner)
-    return {**figures, **msgspec.to_builtins(current), "samples": current.learned}
+    if pipeline.ready.is_set() and pipeline.learner is not None:
+        learning = build_status(pipeline.learner)
+        counts |= asdict(learning) | {"samples": learning.learned}
+    return counts
+
+
+def describe_champion(model: Model, generation: int) -> Champion:
+    """Describe a published model."""
+    return Champion(
+        generation=generation,
+        settings=model.describe(),
+        networks=len(model.networks),
+        task=model.task,
+        target=model.about.get("target"),
+        labels=list(model.labels),
+        fields=[FieldLine(name, str(kind)) for name, kind in model.fields],
+        since=model.about.get("samples"),
+    )
+
+
+def summarize_rejected(run: ModelRun | None) -> Rejected:
+    """Summarize the rejected records; none without a run."""
+    if run is None:
+        return Rejected(0, {}, [])
+    reasons = _count_rejected(run)
+    letters = [_describe_dead_letter(letter) for letter in list(run.journal_output.dead_letters)]
+    return Rejected(sum(reasons.values()), reasons, letters)
+
+
+def _describe_dead_letter(letter: DeadLetter) -> RejectedLine:
+    return RejectedLine(letter.source, letter.line, letter.reason, letter.detail, letter.raw)
+
+
+def _count_rejected(run: ModelRun) -> dict[str, int]:
+    reasons = dict(run.pipeline.rejections.reasons)
+    return {str(reason): count for reason, count in sorted(reasons.items()) if count}
+
+
+def _build_feed(run: ModelRun) -> Feed | None:
+    feeder, intake = run.feeder, run.committer.intake
+    if feeder is None:
+        return None
+    position = None if intake.file_head is None else intake.file_head.position
+    return Feed(
+        state=feeder.state,
+        failure=feeder.failure,
+        records=intake.file_records,
+        file=None if position is None else position.source.encode(errors="replace").decode(),
+        line=None if position is None else position.line or None,
+        progress=feeder.progress,
+    )

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Literal, final
 
 from anyio import Event, Lock, move_on_after, to_thread
 
+from streamnet.client.schemas import ModelState
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.durability.files import DISK, FileSystem, write_durably
@@ -27,94 +27,89 @@ from streamnet.pipeline.concurrency import first_cause
 from streamnet.runs.builder import network_arguments
 from streamnet.settings.daemon import ModelSettings
 
-__all__ = (
-    "ModelState",
-    "Supervisor",
-    "archive_state",
-    "finish_archiving",
-)
-
+__all__ = ("Supervisor", "archive_state", "finish_archiving")
 
 _LOG = logging.getLogger("streamnet.daemon")
-_KEPT_ARCHIVES = 3  # as there are generations of a state
+
+# ------------------------------------------------------------------------------- archive
+
+_KEPT_ARCHIVES = 3  # as many as checkpoints are kept
 _ARCHIVE_NAME = re.compile(r"old-[0-9]{6}")
 
 
 def archive_state(folder: Path, *, keep: bool) -> None:
-    """Take the state and the journal out of the way, in this order: one needs the other.
+    """Move the state and the journal to an archive; the state first, since it needs the journal.
 
     Args:
-        folder: Of the model, which must not be alive.
-        keep: Whether they stay as the newest of the last three, instead of being deleted.
+        folder: Folder of a model that doesn't run.
+        keep: Keep the archive, as the newest of the last three, instead of deleting it.
 
     Raises:
-        OSError: If they can't be moved; then they are where they were.
+        OSError: If they can't be moved; then they stay where they were.
     """
-    found = [name for name in ("state", "journal") if (folder / name).exists()]
-    if not found:
+    names = [name for name in ("state", "journal") if (folder / name).exists()]
+    if not names:
         return
-    old = _list_archives(folder)
-    number = 1 + int(old[-1].name.removeprefix("old-")) if old else 1
-    aside = folder / f"old-{number:06d}"
-    aside.mkdir()
+    archives = _list_archives(folder)
+    number = 1 + int(archives[-1].name.removeprefix("old-")) if archives else 1
+    archive = folder / f"old-{number:06d}"
+    archive.mkdir()
     try:
-        for name in found:
-            (folder / name).rename(aside / name)
+        for name in names:
+            (folder / name).rename(archive / name)
     except OSError:
-        for path in list(aside.iterdir()):
+        for path in list(archive.iterdir()):
             path.rename(folder / path.name)
-        aside.rmdir()
+        archive.rmdir()
         raise
     if not keep:
-        _remove_archive(aside)
+        _remove_archive(archive)
     _remove_old_archives(folder)
 
 
 def finish_archiving(folder: Path) -> None:
-    """Do what a crash kept `archive_state` from: without its state a journal is no beginning.
+    """Finish an `archive_state` that a crash interrupted: a journal can't start without its state.
 
     Raises:
-        OSError: If that can't be done.
+        OSError: If it can't be finished.
     """
-    aside = max(_list_archives(folder), default=folder)
-    was_moved = (aside / "state").exists() and not (aside / "journal").exists()
-    if was_moved and not (folder / "state").exists() and (folder / "journal").exists():
-        (folder / "journal").rename(aside / "journal")
+    archive = max(_list_archives(folder), default=folder)
+    is_unfinished = (archive / "state").exists() and not (archive / "journal").exists()
+    if is_unfinished and not (folder / "state").exists() and (folder / "journal").exists():
+        (folder / "journal").rename(archive / "journal")
 
 
 def _list_archives(folder: Path) -> list[Path]:
-    """What resets moved aside, the oldest first; not what somebody gave another name to keep it."""
+    """List the archives, oldest first; those that a user renamed to keep them are skipped."""
     return sorted(path for path in folder.glob("old-*") if _ARCHIVE_NAME.fullmatch(path.name))
 
 
 def _remove_old_archives(folder: Path) -> None:
-    """Leave the last few that hold something: a crash may leave one that is empty."""
-    old = [aside for aside in _list_archives(folder) if any(aside.iterdir())]
-    for aside in old[:-_KEPT_ARCHIVES]:
-        _remove_archive(aside)
+    """Keep the last few archives that are not empty, as one may be after a crash."""
+    archives = [path for path in _list_archives(folder) if any(path.iterdir())]
+    for archive in archives[:-_KEPT_ARCHIVES]:
+        _remove_archive(archive)
 
 
-def _remove_archive(aside: Path) -> None:
-    """Its state first: one that a crash left without its journal would be a move to finish.
+def _remove_archive(archive: Path) -> None:
+    """Remove the state first: without its journal it would look like an unfinished archive.
 
     What can't be removed does no harm, and stays until a later reset.
     """
     try:
-        if (aside / "state").exists():
-            shutil.rmtree(aside / "state")
-        shutil.rmtree(aside)
+        if (archive / "state").exists():
+            shutil.rmtree(archive / "state")
+        shutil.rmtree(archive)
     except OSError as error:
-        _LOG.warning("%s can't be removed: %s", aside, error.strerror)
+        _LOG.warning("%s can't be removed: %s", archive, error.strerror)
 
 
-logger = logging.getLogger("streamnet.daemon")
+# ---------------------------------------------------------------------------- supervisor
 
 PAUSED_FILE = "paused"
-_MIN_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 60.0  # seconds until the next try after the disk failed
-ModelState = Literal["starting", "learning", "paused", "failed", "stopped"]
+_MIN_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 60.0  # seconds, after a failure of the disk
 
 
-@final
 @dataclass
 class _Reset:
     keep_old: bool
@@ -122,24 +117,29 @@ class _Reset:
     failure: StreamnetError | None = None
 
 
-@final
 class Supervisor:
-    """One life after the other, until it is stopped; a failure ends one, and nothing else.
+    """Starts one run of a model after the other until it is stopped.
+
+    A failure ends a run and nothing else: it is kept in ``failure`` until `resume` or `reset`
+    starts another run. After a failure of the disk a new run starts by itself, at first after a
+    second, in the end every minute.
 
     Args:
-        name: What the model is called.
-        settings: Of the model.
-        folder: Where it lives.
+        name: Name of the model.
+        settings: Settings of the model.
+        folder: Folder of its files.
         files: The file system.
 
     Attributes:
-        failure: Why the last life failed, in words; None if it did not.
-        life: What is alive and open; None before the start, after a failure and at the end.
+        events: Events of the model.
+        failure: Why the last run failed, in words; None if it did not.
+        model_run: The current run; None before the start, after a failure and at the end.
+        run_count: Runs started so far; each may number its published models from 1 again.
 
-    >>> from streamnet.settings.daemon import model_settings
-    >>> settings = model_settings({"source": {"target": "y"}})
-    >>> lifecycle = Supervisor("spam", settings, Path("spam"))
-    >>> lifecycle.state, lifecycle.life
+    >>> from streamnet.settings.daemon import parse_model
+    >>> settings = parse_model({"source": {"target": "y"}})
+    >>> supervisor = Supervisor("spam", settings, Path("spam"))
+    >>> supervisor.state, supervisor.model_run
     ('starting', None)
     """
 
@@ -151,49 +151,40 @@ class Supervisor:
         self.folder = folder
         self.events = EventLog()
         self.failure: str | None = None
-        self.life: ModelRun | None = None
+        self.model_run: ModelRun | None = None
+        self.run_count = 0
         self._files = files
         self._state: ModelState = "starting"
         self._paused = PAUSED_FILE in files.names(folder)
         self._pause_lock = Lock()
         self._stopping = False
-        self.lives = 0  # begun so far
-        self._failures = 0  # of the disk, since it last learned
-        self._reset: _Reset | None = None  # that comes behind this life
+        self._disk_failures = 0  # in a row
+        self._reset: _Reset | None = None  # to be done after the current run
         self._opened = Event()
-        self._until = Event()  # ends the life
+        self._run_stop = Event()  # ends the current run
 
     @property
     def state(self) -> ModelState:
-        """Where it stands."""
+        """The state of the model."""
         if self._state == "learning" and self._paused:
             return "paused"
         return self._state
 
     @property
     def waits_for_disk(self) -> bool:
-        """Whether nothing can be taken until the disk recovers; it goes on by itself then."""
-        return self._failures > 0 or (self.life is not None and self.life.committer.refuses)
-
-    def _enter(self, state: ModelState) -> None:
-        before, self._state = self.state, state
-        if state == "learning":
-            self._failures = 0
-        if self.state != before:
-            logger.info("model %s: %s", self.name, self.state)
-            self.events.add("state", state=self.state, failure=self.failure)
+        """Whether no samples are accepted until the disk recovers, which needs no intervention."""
+        is_refusing = self.model_run is not None and self.model_run.committer.refuses
+        return self._disk_failures > 0 or is_refusing
 
     async def run(self) -> None:
-        """Learn until `stop`; a failure is kept in `failure`, and nothing is raised.
-
-        After a failure it waits for `reset`, `resume`, which tries again, or `stop`. What failed
-        for the disk is tried again by itself, at first after a second, at last each minute.
-        """
+        """Run the model until `stop`; failures are kept in ``failure`` and not raised."""
         try:
             while not self._stopping:
-                self._begin_run()
-                await self._live()
-                async with self._pause_lock:  # which may hold the lock that is needed next
+                self._run_stop = Event()
+                if self._reset is not None:
+                    self._run_stop.set()
+                await self._run_once()
+                async with self._pause_lock:  # it may hold the lock that the next run needs
                     pass
                 if self._reset is not None:
                     await self._clear(self._reset)
@@ -205,159 +196,156 @@ class Supervisor:
                 self._reset.done.set()
             self.events.close()
 
-    def _begin_run(self) -> None:
-        """Let what comes last until somebody ends it, who may have done so already."""
-        self._until = Event()
-        if self._stopping or self._reset is not None:
-            self._until.set()
+    def stop(self) -> None:
+        """End `run` once what was read is learned and the last checkpoint is written."""
+        self._stopping = True
+        self._run_stop.set()
 
-    async def _live(self) -> None:
-        self.lives += 1
+    async def _run_once(self) -> None:
+        self.run_count += 1
         self.failure = None
         self._enter("starting")
         try:
             await to_thread.run_sync(finish_archiving, self.folder)
             networks = await to_thread.run_sync(network_arguments, self.settings)
-            life = ModelRun(self.folder, self.settings, networks, self.events, files=self._files)
+            run = ModelRun(self.folder, self.settings, networks, self.events, files=self._files)
             restored = partial(self._enter, "learning")
-            await life.run(partial(self._open, life), restored, self._until)
-        except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - told, and kept
+            await run.run(partial(self._open, run), restored, self._run_stop)
+        except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - logged and kept
             cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
             await self._fail(cause)
         finally:
             self._end_run()
             self._close()
 
+    def _enter(self, state: ModelState) -> None:
+        before, self._state = self.state, state
+        if state == "learning":
+            self._disk_failures = 0
+        if self.state != before:
+            _LOG.info("model %s: %s", self.name, self.state)
+            self.events.add("state", state=self.state, failure=self.failure)
+
+    def _open(self, run: ModelRun) -> None:
+        self.model_run = run
+        if self._paused:
+            run.source.pause()
+        if run.publisher.restored.is_set():
+            self._enter("learning")
+        self._opened.set()
+
     def _close(self) -> None:
-        if self._opened.is_set():  # if not, those that wait for it wait for what comes next
+        if self._opened.is_set():  # if not, those who wait for it wait for the next run
             self._opened = Event()
 
     def _end_run(self) -> None:
-        life, self.life = self.life, None
-        if life is not None:
-            life.publication.first.set()  # none will come for those that still wait
+        run, self.model_run = self.model_run, None
+        if run is not None:
+            run.publisher.first.set()  # release those who wait for a model
 
     async def _fail(self, error: BaseException) -> None:
-        """Say it, and wait for somebody who knows better, or for the disk; other models go on."""
+        """Record a failure, and wait for an operator or for the disk."""
         if not isinstance(error, Exception):
             raise error
-        known, told = isinstance(error, StreamnetError), str(error)
+        is_known, message = isinstance(error, StreamnetError), str(error)
         if isinstance(error, OSError):
-            known, told = True, f"{error.filename or self.folder}: {error.strerror or error}"
+            is_known, message = True, f"{error.filename or self.folder}: {error.strerror or error}"
         elif isinstance(error, MemoryError):
-            known, told = True, f"there is too little memory: {error}"
-        logger.error("model %s failed: %s", self.name, told, exc_info=None if known else error)
-        self.failure = told if known else f"internal error: {error!r}"
+            is_known, message = True, f"out of memory: {error}"
+        trace = None if is_known else error
+        _LOG.error("model %s failed: %s", self.name, message, exc_info=trace)
+        self.failure = message if is_known else f"internal error: {error!r}"
         self._end_run()
         self._enter("failed")
         self._opened.set()
         with move_on_after(self._compute_retry_delay(error)):
-            await self._until.wait()
+            await self._run_stop.wait()
 
     def _compute_retry_delay(self, error: Exception) -> float:
-        """Seconds until it is tried again: a disk that was full, or away, may have recovered.
+        """Seconds until the next run: a disk that was full or absent may have recovered.
 
-        Parts of a model tell what the disk said in words of their own, as its cause.
+        Parts of a model raise errors of their own, with that of the disk as the cause.
         """
         if not isinstance(error, OSError) and not (
             isinstance(error, StateError) and isinstance(error.__cause__, OSError)
         ):
-            self._failures = 0
+            self._disk_failures = 0
             return inf
-        self._failures += 1
-        return min(_MIN_RETRY_DELAY * 2.0 ** min(self._failures - 1, 10), _MAX_RETRY_DELAY)
-
-    async def _clear(self, reset: _Reset) -> None:
-        """Begin with an empty folder; the state first, since it needs the journal."""
-        self._reset = None
-        try:
-            await to_thread.run_sync(self._empty, reset.keep_old)
-        except OSError as error:
-            reset.failure = OutputError(f"{self.folder}: {error.strerror}")
-        except StateError as error:
-            reset.failure = error
-        finally:
-            reset.done.set()
-        if reset.failure is not None:  # what there is lives on
-            logger.warning("model %s was not reset: %s", self.name, reset.failure)
-
-    def _empty(self, keep: bool) -> None:
-        # A life that failed holds no lock; perhaps it did since another process is at the folder.
-        lock = WriterLock(self.folder, files=self._files)
-        try:
-            archive_state(self.folder, keep=keep)
-        finally:
-            lock.release()
-
-    def _open(self, life: ModelRun) -> None:
-        self.life = life
-        if self._paused:
-            life.source.pause()
-        if life.publication.restored.is_set():
-            self._enter("learning")
-        self._opened.set()
-
-    def stop(self) -> None:
-        """End `run` when what was read is learned and the last state is saved."""
-        self._stopping = True
-        self._until.set()
+        self._disk_failures += 1
+        return min(_MIN_RETRY_DELAY * 2.0 ** min(self._disk_failures - 1, 10), _MAX_RETRY_DELAY)
 
     async def opened(self) -> None:
-        """Wait until samples can be taken, or it has failed."""
+        """Wait until samples are accepted, or the model has failed."""
         await self._opened.wait()
 
     async def published(self) -> None:
-        """Wait until there is a model that answers, for which something must be learned.
+        """Wait until a model is published, which takes samples to learn from.
 
         Raises:
-            NotReadyError: If it has failed or stopped.
+            NotReadyError: If the model has failed or stopped.
         """
         published = None
-        while published is None:  # another life may have begun
+        while published is None:  # another run may have started
             await self._opened.wait()
-            publication = self.living().publication
-            await publication.first.wait()
-            published = publication.published
+            publisher = self.current_run().publisher
+            await publisher.first.wait()
+            published = publisher.published
+
+    def current_run(self) -> ModelRun:
+        """Return the current run.
+
+        Raises:
+            NotReadyError: If there is none.
+        """
+        if self.model_run is None:
+            reason = f": {self.failure}" if self.failure else ""
+            raise NotReadyError(f"model {self.name} is {self.state}{reason}")
+        return self.model_run
+
+    # ------------------------------------------------------------------ pause, resume
 
     async def pause(self) -> None:
-        """Learn no more for now; samples are accepted until too many wait. Twice is allowed.
+        """Pause learning, also across restarts; samples are accepted until the queue is full.
+
+        Pausing twice is allowed.
 
         Raises:
-            NotReadyError: If it has stopped.
-            OutputError: If it can't be written down for the next start.
-            StateError: If another process is at it.
+            NotReadyError: If the model has stopped.
+            OutputError: If it can't be recorded for the next start.
+            StateError: If another process uses the folder.
         """
         await self._record_pause(paused=True)
-        if self.life is not None:
-            self.life.source.pause()
+        if self.model_run is not None:
+            self.model_run.source.pause()
 
     async def resume(self) -> None:
-        """Learn on, also after a failure, one of its files included. Twice is allowed.
+        """Resume learning, also after a failure of the model or of its files.
 
-        After a failure it waits until samples can be taken again, or it has failed anew.
+        After a failure it waits until samples are accepted again, or the next run has failed.
+        Resuming twice is allowed.
 
         Raises:
-            NotReadyError: If it has stopped.
-            OutputError: If it can't be written down for the next start.
-            StateError: If another process is at it, and it was paused.
+            NotReadyError: If the model has stopped.
+            OutputError: If it can't be recorded for the next start.
+            StateError: If another process uses the folder, and the model was paused.
         """
         await self._record_pause(paused=False)
-        if self.life is not None:
-            self.life.source.resume()
-            if self.life.feeder is not None:
-                self.life.feeder.resume()
+        if self.model_run is not None:
+            self.model_run.source.resume()
+            if self.model_run.feeder is not None:
+                self.model_run.feeder.resume()
         if self._state == "failed":
-            self._until.set()
-            self._close()  # what there was is known
+            self._run_stop.set()
+            self._close()  # wait for the next run, not for the one that failed
             await self.opened()
 
     async def _record_pause(self, *, paused: bool) -> None:
         done = False
-        while not done:  # another life may have begun
-            await self.opened()  # before, nobody knows who is at the folder
-            if self._stopping:  # perhaps since it is deleted: its folder must not come back
+        while not done:  # another run may have started
+            await self.opened()  # before that, the folder may be another process's
+            if self._stopping:  # if it is being deleted, its folder must not come back
                 raise NotReadyError(f"model {self.name} is {self.state}")
-            async with self._pause_lock:  # two at once are one after the other
+            async with self._pause_lock:
                 if done := self._opened.is_set():
                     await self._record_pause_once(paused)
 
@@ -366,17 +354,17 @@ class Supervisor:
             return
         path = self.folder / PAUSED_FILE
         try:
-            await to_thread.run_sync(self._note, path, paused)
+            await to_thread.run_sync(self._write_pause, path, paused)
         except OSError as error:
             raise OutputError(f"{path}: {error.strerror}") from error
         before, self._paused = self.state, paused
         if self.state != before:
             self.events.add("state", state=self.state, failure=self.failure)
 
-    def _note(self, path: Path, paused: bool) -> None:
+    def _write_pause(self, path: Path, paused: bool) -> None:
         self._files.make_dir(self.folder)
-        # As in `_empty`: the folder of a life that failed may be another process's.
-        lock = WriterLock(self.folder, files=self._files) if self.life is None else None
+        # A run that failed holds no lock, perhaps since another process uses the folder.
+        lock = WriterLock(self.folder, files=self._files) if self.model_run is None else None
         try:
             if paused:
                 write_durably(path, b"", files=self._files)
@@ -387,15 +375,20 @@ class Supervisor:
             if lock is not None:
                 lock.release()
 
-    async def reset(self, *, keep_old: bool = True) -> None:
-        """Forget everything and begin anew; the old state is moved aside, or deleted.
+    # ------------------------------------------------------------------------- reset
 
-        Several at once are one, which deletes only if all of them would.
+    async def reset(self, *, keep_old: bool = True) -> None:
+        """Reset the model to its start; the old state is archived.
+
+        Concurrent resets are done once, and archive if any of them does.
+
+        Args:
+            keep_old: Archive the old state instead of deleting it.
 
         Raises:
-            NotReadyError: If it has stopped.
-            OutputError: If the old state can't be moved; then the model goes on with it.
-            StateError: If another process is at it; likewise, if that ends.
+            NotReadyError: If the model has stopped.
+            OutputError: If the old state can't be moved; then the model continues with it.
+            StateError: If another process uses the folder; likewise, once that ends.
         """
         if self._stopping:
             raise NotReadyError(f"model {self.name} is {self.state}")
@@ -403,19 +396,29 @@ class Supervisor:
             self._reset = _Reset(keep_old)
         reset = self._reset
         reset.keep_old |= keep_old
-        self._until.set()
+        self._run_stop.set()
         await reset.done.wait()
         if reset.failure is not None:
             raise reset.failure
         await self.opened()
 
-    def living(self) -> ModelRun:
-        """What is alive.
+    async def _clear(self, reset: _Reset) -> None:
+        self._reset = None
+        try:
+            await to_thread.run_sync(self._archive, reset.keep_old)
+        except OSError as error:
+            reset.failure = OutputError(f"{self.folder}: {error.strerror}")
+        except StateError as error:
+            reset.failure = error
+        finally:
+            reset.done.set()
+        if reset.failure is not None:
+            _LOG.warning("model %s was not reset: %s", self.name, reset.failure)
 
-        Raises:
-            NotReadyError: If nothing is.
-        """
-        if self.life is None:
-            why = f": {self.failure}" if self.failure else ""
-            raise NotReadyError(f"model {self.name} is {self.state}{why}")
-        return self.life
+    def _archive(self, keep: bool) -> None:
+        # As in `_write_pause`: the folder may be another process's.
+        lock = WriterLock(self.folder, files=self._files)
+        try:
+            archive_state(self.folder, keep=keep)
+        finally:
+            lock.release()

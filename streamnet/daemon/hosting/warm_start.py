@@ -19,39 +19,43 @@ from streamnet.settings.daemon import ModelSettings, parse_model
 __all__ = ("apply_start", "build_settings", "decode_model")
 
 _SOURCE_NAME = "the file"
-# What a settings table may not say beside a model, which brings it with it.
+# Tables that the model determines.
 _PROVIDED_BY_MODEL = ("population", "encoder")
 
 
 def decode_model(data: bytes, suffix: str) -> Model:
-    """The model that a file holds.
+    """Decode a model file.
 
     Args:
-        data: Its bytes.
-        suffix: ``.safetensors`` or ``.json``.
+        data: Content of the file.
+        suffix: Suffix of its format, ``.safetensors`` or ``.json``.
 
     Raises:
-        ModelFileError: If it is foreign, damaged or of another version.
+        ModelFileError: If it is not a model file, damaged or of another version.
     """
     try:
         document = SUFFIXES[suffix].decode(data, _SOURCE_NAME)
         verify_document(document, _SOURCE_NAME)
         return Model.from_document(document, _SOURCE_NAME)
     except MemoryError as error:
-        raise ModelFileError(f"{_SOURCE_NAME} tells of more than fits into memory") from error
+        raise ModelFileError(f"{_SOURCE_NAME} does not fit into memory") from error
 
 
 def build_settings(values: Mapping[str, Any], model: Model) -> ModelSettings:
-    """Settings of a model that goes on with another one, whose target and task are the defaults.
+    """Build the settings of a model that continues from another one.
+
+    Args:
+        values: Tables of a run file; target and task default to those of the model.
+        model: The model to continue from.
 
     Raises:
-        ConfigurationError: If there are wrong keys, or some that the other one brings with it.
-        ModelFileError: If it can't be gone on with.
+        ConfigurationError: If keys are invalid, or determined by the model.
+        ModelFileError: If learning can't continue from the model.
     """
     tables = {name: value for name, value in values.items() if value != {}}
     for name in _PROVIDED_BY_MODEL:
         if name in tables:
-            raise ConfigurationError(f"{name} is given, but the file has its own")
+            raise ConfigurationError(f"{name} is given, but the model file determines it")
     source = tables.get("source", {})
     if isinstance(source, dict) and (target := model.about.get("target")) is not None:
         tables["source"] = {"target": target} | source
@@ -61,12 +65,12 @@ def build_settings(values: Mapping[str, Any], model: Model) -> ModelSettings:
 
 
 def _check_start(settings: ModelSettings, model: Model) -> None:
-    """Find out now what would else fail at the model's start."""
+    """Check what would otherwise fail when the model starts."""
     task = settings.source.task or model.task
     known = {field.name for field in model.fields}
     if settings.source.target in known:
         raise ConfigurationError(
-            f"source.target is {settings.source.target!r}, but that is an input of the file's model"
+            f"source.target is {settings.source.target!r}, but that is an input of the model in the file"
         )
     given = {**settings.evaluation.given(), **settings.selection.given()}
     try:
@@ -82,14 +86,14 @@ def _check_start(settings: ModelSettings, model: Model) -> None:
     except StreamnetError:
         raise
     except CONTRADICTIONS as error:
-        raise ModelFileError(f"{_SOURCE_NAME} can't be gone on with: {error!r}") from error
+        raise ModelFileError(f"learning can't continue from {_SOURCE_NAME}: {error!r}") from error
 
 
 def apply_start(settings: ModelSettings, start: Model | None) -> ModelSettings:
-    """The settings with what a start has told: its task, and the kinds of its columns.
+    """Add the task of a start and the kinds of its columns to settings.
 
     Raises:
-        ConfigurationError: If they drop one of its columns, or give it another kind.
+        ConfigurationError: If the settings drop one of its columns, or give it another kind.
     """
     if start is None:
         return settings
@@ -104,5 +108,5 @@ def apply_start(settings: ModelSettings, start: Model | None) -> ModelSettings:
                 f"source.kinds has {str(kind)!r} for {name!r}, but must be {str(kinds[name])!r}, "
                 "as the start reads it"
             )
-    told = {"task": source.task or start.task, "kinds": kinds | (source.kinds or {})}
-    return settings.model_copy(update={"source": source.model_copy(update=told)})
+    update = {"task": source.task or start.task, "kinds": kinds | (source.kinds or {})}
+    return settings.model_copy(update={"source": source.model_copy(update=update)})

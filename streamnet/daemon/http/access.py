@@ -1,4 +1,4 @@
-"""Access control: tokens with scopes, limits and rate limiting per client."""
+"""Access control: tokens with scopes, limits, and rate limiting per client."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import final
 
+from streamnet.client.operations import Scope
 from streamnet.errors import ConfigurationError
 
 __all__ = (
@@ -21,30 +21,20 @@ __all__ = (
     "Access",
     "Limits",
     "RateLimiter",
-    "Scope",
 )
 
 
-TOKEN_VARIABLE = "STREAMNET_TOKEN"  # noqa: S105 - the name of a variable
-_MIN_TOKEN_LENGTH = 16  # characters of a token: less could be guessed
+TOKEN_VARIABLE = "STREAMNET_TOKEN"  # noqa: S105 - a variable's name
+_MIN_TOKEN_LENGTH = 16  # characters; shorter ones could be guessed
 _BEARER = b"bearer "
-
-
-class Scope(StrEnum):
-    """What a token allows; admin allows all."""
-
-    READ = "read"
-    PREDICT = "predict"
-    LEARN = "learn"
-    ADMIN = "admin"
 
 
 @final
 class Access:
-    """The tokens that are known, as hashes, each with its scopes.
+    """The valid tokens and their scopes; tokens are stored as hashes.
 
     Args:
-        tokens: Scopes by token. None lets everybody do everything, which only loopback may offer.
+        tokens: Scopes by token. None grants everything to everyone, which is for loopback only.
 
     Raises:
         ConfigurationError: If a token is too short or has no scope.
@@ -73,48 +63,48 @@ class Access:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str] | None, variable: str | None = None) -> Access:
-        """The tokens of a file and of an environment variable; open if neither is there.
+        """Read the tokens of a file and of an environment variable; without any, access is open.
 
-        A line of the file is a token and its scopes, as in ``s3cr3t-s3cr3t-s3cr3t read,predict``;
-        empty lines and lines that begin with # say nothing. The variable's token may do everything;
-        without a file it is ``STREAMNET_TOKEN`` unless another is named.
+        A line of the file holds a token and its scopes, as in ``s3cr3t-s3cr3t-s3cr3t read,predict``;
+        empty lines and lines that start with # are skipped. The variable's token has all scopes;
+        without a file the variable is ``STREAMNET_TOKEN`` unless another one is named.
 
         Raises:
-            ConfigurationError: If the file can't be read, is readable by others, has a line that is
-                not understood, or gives a token other scopes than another line or the variable
-                does; the message shows no token.
+            ConfigurationError: If the file can't be read, is readable by others, has an invalid
+                line, or gives a token other scopes than another line or the variable does; the
+                message shows no token.
         """
         tokens = {} if path is None else _read_tokens(Path(path))
-        # Beside a file the variable must be named: clients keep their own token in the usual one.
-        usual = TOKEN_VARIABLE if path is None else ""
-        if token := os.environ.get(variable or usual, ""):
+        # With a file the variable must be named: clients keep their own token in the default one.
+        default = TOKEN_VARIABLE if path is None else ""
+        if token := os.environ.get(variable or default, ""):
             if Scope.ADMIN not in tokens.setdefault(token, {Scope.ADMIN}):
                 raise ConfigurationError(
-                    f"the token in ${variable} may do everything, but token_file {path} gives it "
-                    f"{_format_scopes(tokens[token])} alone: name it in one of the two"
+                    f"the token in ${variable} has all scopes, but token_file {path} gives it only "
+                    f"{_format_scopes(tokens[token])}: keep it in one of the two"
                 )
         elif variable is not None:
-            raise ConfigurationError(f"token_env is {variable!r}, but no such variable is set")
+            raise ConfigurationError(f"token_env is {variable!r}, but that variable is not set")
         return cls(tokens or None)
 
-    def take_over(self, other: Access) -> None:
-        """Know the tokens of another one from now on, and no longer those of before."""
+    def replace_with(self, other: Access) -> None:
+        """Accept the tokens of another instance from now on instead of the current ones."""
         self._scopes, self.is_open = other._scopes, other.is_open
 
     def knows(self, authorization: bytes | None) -> bool:
-        """Whether the header's token is one of ours."""
-        return self.is_open or bool(self._scopes_of(authorization))
+        """Whether the header's token is known."""
+        return self.is_open or bool(self._find_scopes(authorization))
 
     def allows(self, authorization: bytes | None, scope: Scope) -> bool:
         """Whether the header's token has a scope."""
-        return self.is_open or scope in self._scopes_of(authorization)
+        return self.is_open or scope in self._find_scopes(authorization)
 
-    def _scopes_of(self, authorization: bytes | None) -> frozenset[Scope]:
+    def _find_scopes(self, authorization: bytes | None) -> frozenset[Scope]:
         if authorization is None or authorization[: len(_BEARER)].lower() != _BEARER:
             return frozenset()
         sent = _hash_token(authorization[len(_BEARER) :].strip())
         found: frozenset[Scope] = frozenset()
-        # All are compared, so that the time tells nothing about which one came close.
+        # Compare with all tokens, so that the time taken reveals nothing.
         for known, scopes in self._scopes:
             if hmac.compare_digest(known, sent):
                 found = scopes
@@ -130,11 +120,11 @@ def _read_tokens(path: Path) -> dict[str, set[Scope]]:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigurationError(f"token_file {path} can't be read: {reason}") from error
     if mode & (stat.S_IRWXG & ~stat.S_IRGRP | stat.S_IRWXO):
         raise ConfigurationError(
-            f"token_file {path} has mode {stat.S_IMODE(mode):o}, but must be closed to others (640)"
+            f"token_file {path} has mode {stat.S_IMODE(mode):o}, but must not be accessible to others (640)"
         )
     tokens: dict[str, set[Scope]] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -143,19 +133,19 @@ def _read_tokens(path: Path) -> dict[str, set[Scope]]:
         if (length := len(words[0])) < _MIN_TOKEN_LENGTH:
             rule = f"must be >= {_MIN_TOKEN_LENGTH}"
             raise ConfigurationError(f"{path}:{number}: the token is {length} long, but {rule}")
-        scopes = _scopes_of(words[1:], f"{path}:{number}")
+        scopes = _parse_scopes(words[1:], f"{path}:{number}")
         before = tokens.setdefault(words[0], scopes)
         if before != scopes:
             raise ConfigurationError(
-                f"{path}:{number}: the token has {_format_scopes(scopes)}, but {_format_scopes(before)} in a line"
-                " above"
+                f"{path}:{number}: the token has {_format_scopes(scopes)}, but an earlier line gives it "
+                f"{_format_scopes(before)}"
             )
     if not tokens:
-        raise ConfigurationError(f"token_file {path} has no token in it")
+        raise ConfigurationError(f"token_file {path} contains no token")
     return tokens
 
 
-def _scopes_of(words: list[str], place: str) -> set[Scope]:
+def _parse_scopes(words: list[str], place: str) -> set[Scope]:
     names = [name for word in words for name in word.split(",") if name]
     known = {str(scope) for scope in Scope}
     if unknown := sorted(set(names) - known):
@@ -163,7 +153,9 @@ def _scopes_of(words: list[str], place: str) -> set[Scope]:
             f"{place}: scope is {unknown[0]!r}, but must be one of {_SCOPE_NAMES}"
         )
     if not names:
-        raise ConfigurationError(f"{place}: the token has no scope; they are {_SCOPE_NAMES}")
+        raise ConfigurationError(
+            f"{place}: the token has no scope, but must have one or more of {_SCOPE_NAMES}"
+        )
     return {Scope(name) for name in names}
 
 
@@ -177,49 +169,49 @@ _SCOPE_NAMES = _format_scopes(Scope)
 @final
 @dataclass(slots=True, kw_only=True)
 class Limits:
-    """What a daemon lets itself be asked.
+    """Limits of requests; those that can be configured are named as in the run file's ``[serve]``.
 
     Args:
-        body: Largest JSON body in bytes, after decompression; what is larger goes as lines, which
-            are read piece by piece and hold up nobody.
-        lines: Largest body of lines to answer, in bytes, after decompression, and largest answer;
-            lines to learn may go on for ever.
+        max_body: Largest JSON body in bytes, after decompression. Larger requests are sent as
+            lines, which are processed piece by piece.
+        lines: Largest body of lines to predict, and largest response to one, in bytes, after
+            decompression; streams of lines to learn are unlimited.
         line: Largest line in bytes.
-        model: Largest model file in bytes, after decompression.
-        batches: Most bodies of lines to answer, until they are answered and that is sent, and model
-            files, in memory at a time.
-        connections: Most open connections.
-        requests: Most requests at work at a time, event streams included.
-        rate: Most requests a second of one client address, with as many at once after a rest.
-        guess: What a wrong token costs, as a share of the requests of a second: it slows down who
-            guesses, and holds up for no more than a second who shares the address.
+        max_model: Largest model file in bytes, after decompression.
+        batches: Bodies of lines to predict and model files held in memory at a time, each until
+            its response is sent.
+        max_connections: Open connections.
+        requests: Concurrent requests, including event streams.
+        max_rate: Requests per second of one client address; as many may come at once after a pause.
+        guess: Cost of an invalid token, as a fraction of the requests per second: it slows down
+            guessing, and delays others behind the same address by at most a second.
         header_seconds: Longest time from a connection's first byte to the end of its headers, and
-            from an answer to the end of a body that was not read for it.
+            from a response to the end of a body that was not read for it.
         body_seconds: Longest pause between two pieces of a body.
-        body_rate: Least bytes a second of a body on the whole, with ``body_seconds`` on top; lines
-            to learn may come as slowly as they like.
-        answer_seconds: Longest wait for a reader who takes no more of an answer.
+        min_body_rate: Lowest average rate of a body in bytes per second, after the first
+            ``body_seconds``; streams of lines to learn may be slower.
+        response_seconds: Longest wait for a client that stops reading a response.
 
     Raises:
-        ConfigurationError: If one is not > 0.
+        ConfigurationError: If a limit is not > 0.
 
-    >>> Limits(body=1000).connections
+    >>> Limits(max_body=1000).max_connections
     1000
     """
 
-    body: int = 1 << 20
+    max_body: int = 1 << 20
     lines: int = 64 << 20
     line: int = 1 << 20
-    model: int = 32 << 20
+    max_model: int = 32 << 20
     batches: int = 8
-    connections: int = 1000
+    max_connections: int = 1000
     requests: int = 500
-    rate: float = 20_000.0
+    max_rate: float = 20_000.0
     guess: float = 0.1
     header_seconds: float = 10.0
     body_seconds: float = 15.0
-    body_rate: float = 500.0
-    answer_seconds: float = 60.0
+    min_body_rate: float = 500.0
+    response_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -227,18 +219,20 @@ class Limits:
             if not value > 0:
                 raise ConfigurationError(f"{field.name} is {value}, but must be > 0")
 
-    def take_over(self, other: Limits) -> None:
-        """Be as another one from now on."""
+    def replace_with(self, other: Limits) -> None:
+        """Apply the values of other limits from now on."""
         for field in fields(self):
             setattr(self, field.name, getattr(other, field.name))
 
 
 @final
 class RateLimiter:
-    """A bucket of tokens for each client address, refilled as time goes on.
+    """A token bucket for each client address; the least recently seen ones are forgotten.
 
-    The least recently seen address is forgotten where there are too many. The rate may be that of
-    limits, which may change.
+    Args:
+        limits: Limits whose ``max_rate`` applies, also after it changes; or a fixed rate.
+        most: Client addresses to remember.
+        clock: Monotonic clock in seconds.
 
     >>> clock = iter([0.0, 0.0, 0.0, 0.5]).__next__
     >>> rates = RateLimiter(2, clock=clock)
@@ -247,19 +241,23 @@ class RateLimiter:
     """
 
     def __init__(
-        self, rate: float | Limits, *, most: int = 10_000, clock: Callable[[], float] = monotonic
+        self, limits: float | Limits, *, most: int = 10_000, clock: Callable[[], float] = monotonic
     ) -> None:
-        self._limits = rate if isinstance(rate, Limits) else Limits(rate=rate)
+        self._limits = limits if isinstance(limits, Limits) else Limits(max_rate=limits)
         self._most = most
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str, cost: float = 1.0) -> float:
-        """Take ``cost`` from the client's bucket; the seconds to wait if there is too little."""
+        """Take ``cost`` from a client's bucket.
+
+        Returns:
+            Seconds to wait if the bucket holds too little, else 0.
+        """
         now = self._clock()
-        rate = self._limits.rate
+        rate = self._limits.max_rate
         level, since = self._buckets.pop(client, (rate, now))
-        # Whatever was taken, perhaps at a higher rate, is filled up again after a second.
+        # A debt, perhaps made at a higher rate, is paid back after a second.
         level = max(-rate, min(rate, level + (now - since) * rate))
         wait = 0.0 if level >= min(cost, 1.0) else (min(cost, 1.0) - level) / rate
         self._buckets[client] = (level if wait else level - cost, now)

@@ -1,8 +1,10 @@
-"""The daemon as an ASGI application, to be served or mounted in another one."""
+"""The daemon as an ASGI application, and the OpenAPI document of its operations."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+from http import HTTPStatus
+from typing import Any
 
 import anyio
 import msgspec
@@ -14,23 +16,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from streamnet.client.operations import NDJSON, OPERATIONS, Operation
+from streamnet.client.requests import JSON
+from streamnet.client.schemas import NAME_PATTERN, Problem
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits, RateLimiter
 from streamnet.daemon.http.middleware import GuardMiddleware
-from streamnet.daemon.http.operations import Service, build_document, build_routes
-from streamnet.daemon.http.responses import handle_http_exception
-from streamnet.daemon.http.routes import models, monitoring, predictions, samples
+from streamnet.daemon.http.responses import PROBLEM_MEDIA_TYPE, handle_http_exception
+from streamnet.daemon.http.routes import ENDPOINTS, monitoring
+from streamnet.daemon.http.service import Service, build_routes
 from streamnet.daemon.prometheus import Metrics
+from streamnet.version import __version__
 
-__all__ = ("OPERATIONS", "create_app")
-
-# The first are found first, so those that are asked most often stand in front.
-OPERATIONS = (
-    *predictions.OPERATIONS,
-    *samples.OPERATIONS,
-    *monitoring.OPERATIONS,
-    *models.OPERATIONS,
-)
+__all__ = ("build_document", "create_app")
 
 
 def create_app(
@@ -43,27 +41,27 @@ def create_app(
     stopping: anyio.Event | None = None,
     metrics: Metrics | None = None,
 ) -> Starlette:
-    """The application.
+    """Create the application, to be served or mounted in another one.
 
-    It runs no model: whoever made the registry does, in a task beside the one that serves.
+    It doesn't run the models: the caller runs the registry in a task beside the server.
 
     Args:
         registry: The models.
-        access: Tokens; None lets everybody in.
-        limits: How much one client, one request and all of them together may take.
-        hosts: What the Host header may be, as in ``localhost:8000``. None lets all in, which is
-            for an application that is mounted where somebody else looks after that.
-        origins: What the Origin header of a browser may be, beside the host's own.
-        stopping: Set it, and event streams end.
-        metrics: Where requests are counted.
+        access: Tokens; None grants everything to everyone.
+        limits: Limits of requests.
+        hosts: Allowed Host headers, as in ``localhost:8000``. None allows all, for an application
+            that is mounted in one that checks them.
+        origins: Allowed Origin headers besides the host's own.
+        stopping: Set it to end event streams.
+        metrics: Request counters.
 
     >>> import tempfile
     >>> from pathlib import Path
     >>> from starlette.applications import Starlette
     >>> from starlette.routing import Mount
     >>> app = create_app(Registry(Path(tempfile.mkdtemp())))
-    >>> mine = Starlette(routes=[Mount("/models", app)])
-    >>> app.url_path_for("model", name="wine")
+    >>> parent = Starlette(routes=[Mount("/models", app)])
+    >>> app.url_path_for("status", name="wine")
     '/v1/models/wine'
     """
     limits = Limits() if limits is None else limits
@@ -79,20 +77,142 @@ def create_app(
     guard = Middleware(GuardMiddleware, hosts=hosts, origins=origins, limits=limits, rates=rates)
     return Starlette(
         routes=[
-            *build_routes(OPERATIONS, service),
+            *build_routes(ENDPOINTS, service),
             *monitoring.ROUTES,
-            Route("/openapi.json", _serve_document),
+            Route("/openapi.json", _build_document_endpoint(build_document())),
         ],
         middleware=[guard, Middleware(GZipMiddleware, minimum_size=1024, compresslevel=3)],
         exception_handlers={HTTPException: handle_http_exception},
     )
 
 
-_DOCUMENT = build_document(OPERATIONS)
+def _build_document_endpoint(document: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        # The document's paths are relative to where the application is mounted.
+        servers = [{"url": request.scope.get("root_path") or "/"}]
+        return Response(msgspec.json.encode(document | {"servers": servers}), media_type=JSON)
+
+    return serve
 
 
-async def _serve_document(request: Request) -> Response:
-    # Where it is mounted: the paths of the document would begin at the root of the host.
-    servers = [{"url": request.scope.get("root_path") or "/"}]
-    content = msgspec.json.encode(_DOCUMENT | {"servers": servers})
-    return Response(content, media_type="application/json")
+# ------------------------------------------------------------------------------- OpenAPI
+
+_Operation = Operation[..., Any, Any]
+_NAME_PARAMETER = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "Name of the model.",
+    "schema": {"type": "string", "pattern": NAME_PATTERN},
+}
+# Every request can fail with these, mostly in the middleware.
+_COMMON_ERRORS = (400, 403, 421, 429, 500, 503)
+_BODY_ERRORS = (408, 413, 415, 422)
+
+
+def build_document() -> dict[str, Any]:
+    """Build the OpenAPI 3.1 document."""
+    schemas, components = _build_schemas()
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS.values():
+        described = _describe_operation(operation, schemas)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "streamnet",
+            "version": __version__,
+            "description": "Models that learn from streams and predict at the same time.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _get_json_reply(operation: _Operation) -> Any:
+    """The type of a JSON response; None if there is none."""
+    has_json = operation.reply not in (bytes, type(None)) and not operation.is_stream
+    return operation.reply if has_json else None
+
+
+def _build_schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
+    types: list[Any] = [Problem]
+    for operation in OPERATIONS.values():
+        both = (operation.request, _get_json_reply(operation))
+        types += [schema for schema in both if schema is not None]
+    schemas, components = msgspec.json.schema_components(
+        types, ref_template="#/components/schemas/{name}"
+    )
+    for name in ("LearnRequest", "PredictRequest"):
+        # Exactly one of the two is required, which a type can't express.
+        components[name]["oneOf"] = [
+            {"required": ["sample"], "properties": {"samples": {"type": "null"}}},
+            {"required": ["samples"], "properties": {"sample": {"type": "null"}}},
+        ]
+    return dict(zip(types, schemas, strict=True)), components
+
+
+def _describe_operation(operation: _Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+    parameters = [_NAME_PARAMETER] if operation.has_name else []
+    parameters += [
+        {"name": p.name, "in": p.where, "description": p.description, "schema": p.schema}
+        for p in operation.parameters
+    ]
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "responses": _describe_responses(operation, schemas),
+    }
+    if parameters:
+        described["parameters"] = parameters
+    if operation.has_body:
+        content = _describe_content(operation, schemas)
+        described["requestBody"] = {"required": True, "content": content}
+    if operation.scope is not None:
+        described["security"] = [{"token": []}]
+        described["description"] = f"Requires a token of scope {operation.scope}, if any is set."
+    return described
+
+
+def _describe_content(operation: _Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {media: {} for media in operation.upload}
+    if operation.request is not None:
+        content[JSON] = {"schema": schemas[operation.request]}
+    if operation.lines:
+        content[NDJSON] = {"schema": {"type": "string", "description": operation.lines}}
+    return content
+
+
+def _describe_responses(operation: _Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {media: {} for media in operation.media}
+    if (reply := _get_json_reply(operation)) is not None:
+        content[JSON] = {"schema": schemas[reply]}
+    statuses = [operation.status]
+    if any(parameter.name == "ack" for parameter in operation.parameters):
+        statuses.append(202)
+    responses = {str(status): _describe_response(status, content) for status in statuses}
+    errors = {*_COMMON_ERRORS, *operation.errors}
+    errors |= {401} if operation.scope is not None else set()
+    errors |= {404} if operation.has_name and not operation.upload else set()
+    errors |= set(_BODY_ERRORS) if operation.has_body else set()
+    errors |= {422} if operation.parameters else set()
+    problem = {PROBLEM_MEDIA_TYPE: {"schema": schemas[Problem]}}
+    problems = {str(status): _describe_response(status, problem) for status in sorted(errors)}
+    if operation.name == "readyz":
+        problems["503"]["content"] |= content
+    return responses | problems
+
+
+def _describe_response(status: int, content: dict[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    if content:
+        described["content"] = dict(content)
+    if status in (429, 503):
+        schema = {"type": "integer", "minimum": 1}
+        retry_after = {"description": "Seconds to wait.", "schema": schema}
+        described["headers"] = {"Retry-After": retry_after}
+    return described

@@ -19,13 +19,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
+from streamnet.client.operations import NDJSON
+from streamnet.client.requests import JSON
 from streamnet.daemon.http.access import Limits
 from streamnet.daemon.http.responses import http_error
 from streamnet.errors import StreamnetError
 from streamnet.samples import Block, Field, Kind, Schema
 
 __all__ = (
-    "NDJSON",
     "Prefetcher",
     "decode_block",
     "decode_body",
@@ -41,49 +42,48 @@ __all__ = (
 
 
 T = TypeVar("T")
-JSON, NDJSON = "application/json", "application/x-ndjson"
 _NDJSON_TYPES = frozenset({NDJSON, "application/jsonl", "application/ndjson"})
-_PIECE_BYTES = 1 << 18  # bytes of decompressed data at a time: 64 KB of gzip may become 64 MB
+_PIECE_BYTES = 1 << 18  # decompressed at a time: 64 KB of gzip may become 64 MB
 _GZIP_WINDOW_BITS = 16 + zlib.MAX_WBITS
-_BODY_READ = "streamnet.read"  # in the scope of a request whose body was read to its end
-_DISCARDABLE_BYTES = 1 << 16  # bytes of a body that may as well be read and dropped
+_BODY_READ = "streamnet.body_read"  # scope key: the body was read to its end
+_DISCARDABLE_BYTES = 1 << 16  # of a body that the server may read and discard
 
 
 def is_ndjson(request: Request) -> bool:
     """Whether a body is JSON lines rather than one JSON document.
 
     Raises:
-        HTTPException: 415, if it says that it is something else.
+        HTTPException: 415 if its Content-Type is neither.
     """
-    kind = _read_media_type(request)
-    if kind in _NDJSON_TYPES:
+    media_type = _read_media_type(request)
+    if media_type in _NDJSON_TYPES:
         return True
-    if kind != JSON:
-        raise http_error(415, f"Content-Type is {kind!r}, but must be {JSON} or {NDJSON}")
+    if media_type != JSON:
+        raise http_error(415, f"Content-Type is {media_type!r}, but must be {JSON} or {NDJSON}")
     return False
 
 
 def require_json(request: Request) -> None:
-    """Take no body that says that it is something else than one JSON document.
+    """Refuse a body that is not declared as JSON.
 
     Raises:
-        HTTPException: 415, if it does.
+        HTTPException: 415 if its Content-Type is another one.
     """
-    kind = _read_media_type(request)
-    if kind != JSON:
-        raise http_error(415, f"Content-Type is {kind!r}, but must be {JSON}")
+    media_type = _read_media_type(request)
+    if media_type != JSON:
+        raise http_error(415, f"Content-Type is {media_type!r}, but must be {JSON}")
 
 
 def _read_media_type(request: Request) -> str:
-    kind: str = request.headers.get("content-type", JSON)
-    return kind.partition(";")[0].strip().lower()
+    content_type: str = request.headers.get("content-type", JSON)
+    return content_type.partition(";")[0].strip().lower()
 
 
 def must_close_connection(scope: Scope) -> bool:
-    """Whether a refusal must close the connection, since much of the body is not read.
+    """Whether an error response must close the connection, since much of the body is unread.
 
-    The server would read on, and drop it, for as long as it is sent; and who sends without an end
-    would never look at the answer.
+    The server would read and discard the rest; a client that sends without end would never read the
+    response.
     """
     if scope.get(_BODY_READ):
         return False
@@ -95,34 +95,34 @@ def must_close_connection(scope: Scope) -> bool:
 
 
 def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """The value of a JSON document.
+    """Decode a JSON body.
 
     Raises:
-        HTTPException: 400 if it is no JSON, 422 if it is not what it should be.
+        HTTPException: 400 if it is not JSON, 422 if it doesn't match the schema.
     """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise http_error(422, str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise http_error(400, f"the body is no JSON: {error}") from error
+        raise http_error(400, f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise http_error(400, "the body is nested too deeply") from error
 
 
 async def read_body(request: Request, limits: Limits, most: int | None = None) -> bytes:
-    """The whole body, decompressed.
+    """Read and decompress the whole body.
 
     Args:
-        request: Whose body.
-        limits: Of time, and of size unless ``most`` says more.
+        request: The request.
+        limits: Limits of time, and of size unless ``most`` is given.
         most: Largest size in bytes, after decompression.
 
     Raises:
-        HTTPException: 400 if it ends too early or its compression is damaged, 408 if it comes too
-            slowly, 413 if it is too large, 415 if it is compressed in another way than gzip.
+        HTTPException: 400 if it is truncated or its compression is damaged, 408 if it is too slow,
+            413 if it is too large, 415 if it is compressed by another method than gzip.
     """
-    most = limits.body if most is None else most
+    most = limits.max_body if most is None else most
     parts, size = [], 0
     async for piece in read_pieces(request, limits, most):
         parts.append(piece)
@@ -135,13 +135,12 @@ async def read_body(request: Request, limits: Limits, most: int | None = None) -
 async def read_lines(
     request: Request, limits: Limits, most: int | None = None
 ) -> AsyncIterator[bytes]:
-    """A body of lines, as it comes: each piece holds whole lines.
+    """Read a body of lines as it arrives, in pieces of whole lines.
 
     Without a largest size it is a stream, which may take any time as long as it doesn't pause.
 
     Raises:
-        HTTPException: As for `read_body`; 413 too if a line is too long, behind the lines before
-        it.
+        HTTPException: As for `read_body`; also 413 if a line is too long, after the lines before it.
     """
     rest, size, lines = b"", 0, 0
     async for piece in read_pieces(request, limits, most):
@@ -163,7 +162,7 @@ async def read_lines(
 
 
 def _find_overlong_line(text: bytes, longest: int) -> int | None:
-    r"""Where the first line begins that is too long; None if there is none.
+    r"""Offset of the first line that is too long; None if there is none.
 
     >>> _find_overlong_line(b"abc\nabc\nabcd", 3)
     8
@@ -180,7 +179,7 @@ def _find_overlong_line(text: bytes, longest: int) -> int | None:
 async def read_pieces(
     request: Request, limits: Limits, most: int | None = None
 ) -> AsyncIterator[bytes]:
-    """The body as it comes, decompressed; see `read_body`."""
+    """Read and decompress the body as it arrives; raises as `read_body`."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
         raise http_error(415, f"Content-Encoding is {encoding!r}, but must be gzip or identity")
@@ -195,19 +194,19 @@ async def read_pieces(
 async def _receive_pieces(
     request: Request, limits: Limits, *, is_stream: bool
 ) -> AsyncIterator[bytes]:
-    more, size, waited = True, 0, 0.0  # seconds for the client, not for who works on the pieces
+    more, size, waited = True, 0, 0.0  # seconds spent waiting for the client
     while more:
         seconds = longest = limits.body_seconds
-        if not is_stream:  # a byte now and then would keep a connection, and a place, for ever
-            seconds = min(longest, max(0.0, longest + size / limits.body_rate - waited))
+        if not is_stream:  # a byte now and then would hold a connection and a slot forever
+            seconds = min(longest, max(0.0, longest + size / limits.min_body_rate - waited))
         begun = anyio.current_time()
         try:
             with anyio.fail_after(seconds):
                 message = await request.receive()
         except TimeoutError as error:
-            detail = f"nothing more of the body came for {longest:g} seconds"
+            detail = f"no data of the body arrived for {longest:g} seconds"
             if seconds < longest:
-                detail = f"the body came at less than {limits.body_rate:g} bytes a second"
+                detail = f"the body arrived at less than {limits.min_body_rate:g} bytes per second"
             raise http_error(408, detail, connection="close") from error
         waited += anyio.current_time() - begun
         if message["type"] == "http.disconnect":
@@ -225,70 +224,70 @@ async def _decompress(raw: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     begun = False
     async for data in raw:
         while data:
-            if member.eof:  # a file of several members is a file
+            if member.eof:  # a gzip file may have several members
                 member = zlib.decompressobj(_GZIP_WINDOW_BITS)
             try:
                 piece = member.decompress(data, _PIECE_BYTES)
             except zlib.error as error:
-                raise http_error(400, f"the body is no gzip: {error}") from error
+                raise http_error(400, f"the body is not gzip: {error}") from error
             begun = True
             data = member.unconsumed_tail or member.unused_data
             if piece:
                 yield piece
             await checkpoint()
     if begun and not member.eof:
-        raise http_error(400, "the body's gzip ends too early")
+        raise http_error(400, "the body's gzip data is truncated")
 
 
 def _build_too_large(most: int) -> Exception:
     return http_error(413, f"the body is larger than {most} bytes", connection="close")
 
 
-# Seconds between two looks at what ends reading early; not the 0.1 between two looks of anyio's
-# `wait_all_tasks_blocked`, which would find it awake each time.
+# Seconds between checks for the end of reading. Not the 0.1 of anyio's `wait_all_tasks_blocked`,
+# which would find the task awake each time.
 _POLL_SECONDS = 0.15
 
 
 @final
 class Prefetcher:
-    """The pieces of a body, in their order; behind the last one comes what ended it too early."""
+    """The pieces of a body in order, read ahead; then the error that ended it early, if any."""
 
     def __init__(self, pieces: AsyncIterator[bytes], most: int) -> None:
         self._pieces = pieces
         self._send, self._receive = anyio.create_memory_object_stream[bytes](most)
         self._failure: HTTPException | ClientDisconnect | None = None
         self._reading = anyio.CancelScope()
-        self._whole = False
+        self._is_complete = False
 
     async def read(self) -> None:
-        """Read until the body ends; not more than the channel holds before it is taken."""
+        """Read until the body ends, as far ahead as the channel holds."""
         async with self._send:
             with self._reading:
                 try:
                     async for piece in self._pieces:
                         await self._send.send(piece)
-                    self._whole = True
+                    self._is_complete = True
                 except (HTTPException, ClientDisconnect) as error:
                     self._failure = error
 
-    async def stop_on(self, event: anyio.Event, why: HTTPException) -> None:
-        """Read no more once that has happened; behind what was read, ``why`` is raised."""
-        # An event is one event loop's; an application may be asked by several, as tests do.
+    async def stop_on(self, event: anyio.Event, error: HTTPException) -> None:
+        """Stop reading once the event is set; ``error`` is raised after what was read."""
+        # An event belongs to one event loop, but several may call an application, as tests do.
         while not event.is_set():  # noqa: ASYNC110
             await anyio.sleep(_POLL_SECONDS)
-        if not self._whole:
-            self._failure = why
+        if not self._is_complete:
+            self._failure = error
             self._reading.cancel()
 
     def drain(self, piece: bytes) -> bytes:
-        """This piece and all that have come meanwhile."""
+        """Join a piece with all that are waiting."""
         pieces = [piece]
         while self._receive.statistics().current_buffer_used:
             pieces.append(self._receive.receive_nowait())
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Take no more."""
+        """Take no more pieces."""
         self._receive.close()
 
     def __aiter__(self) -> Self:
@@ -305,45 +304,43 @@ class Prefetcher:
 
 @asynccontextmanager
 async def prefetch(
-    pieces: AsyncIterator[bytes], most: int, until: tuple[anyio.Event, HTTPException] | None = None
+    pieces: AsyncIterator[bytes], most: int, stop: tuple[anyio.Event, HTTPException] | None = None
 ) -> AsyncIterator[Prefetcher]:
-    """Read ``pieces`` by a task of its own, which ends with the block.
+    """Read ``pieces`` ahead in a task that ends with the block.
 
     Args:
-        pieces: A body as it comes.
-        most: Pieces that may wait before they are taken.
-        until: What ends reading early once it has happened, and what is raised then.
+        pieces: A body as it arrives.
+        most: Pieces to read ahead.
+        stop: Event that ends reading early, and the error to raise then.
 
     Raises:
-        HTTPException: What reading raised, behind all that was read before, as for the others.
-        ClientDisconnect: The client is gone.
-        StreamnetError: What the block raised, by itself and in no group.
+        HTTPException: If reading or the block raised it; not in an exception group, as all others.
+        ClientDisconnect: If the client disconnected.
+        StreamnetError: If the block raised it.
     """
-    ahead = Prefetcher(pieces, most)
+    prefetcher = Prefetcher(pieces, most)
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
-        group.start_soon(ahead.read)
-        if until is not None:
-            group.start_soon(ahead.stop_on, *until)
+        group.start_soon(prefetcher.read)
+        if stop is not None:
+            group.start_soon(prefetcher.stop_on, *stop)
         try:
-            yield ahead
+            yield prefetcher
         except (HTTPException, ClientDisconnect, StreamnetError) as error:
             failure = error
         finally:
             group.cancel_scope.cancel()
-            ahead.close()
+            prefetcher.close()
     if failure is not None:
         raise failure
 
 
 async def split_lines(lines: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """The same lines, cut at the first end of a line behind each ``size`` bytes.
-
-    Where they are cut does not depend on how they came.
+    """Regroup lines into parts of about ``size`` bytes, however they arrived.
 
     Args:
         lines: Pieces of whole lines.
-        size: Bytes; a part has more by less than a line, and the last one may have fewer.
+        size: Bytes; a part exceeds it by less than a line, and the last part may be smaller.
     """
     waiting = b""
     async for piece in lines:
@@ -358,11 +355,11 @@ async def split_lines(lines: AsyncIterator[bytes], size: int) -> AsyncIterator[b
 
 
 def decode_block(lines: bytes, fields: tuple[Field, ...]) -> Block | None:
-    r"""The samples of these lines with these columns; None if they can't go the short way.
+    r"""Decode lines into a block of numeric columns; None if this fast path doesn't apply.
 
     Args:
-        lines: A JSON object a line.
-        fields: What a model reads; other names in the lines are left out, unread.
+        lines: One JSON object per line.
+        fields: Columns that a model reads; other names are skipped.
 
     >>> block = decode_block(b'{"x": 1}\n{"y": "a", "x": null}\n', (Field("x", Kind.NUMBER),))
     >>> block.numbers.tolist()
@@ -373,7 +370,7 @@ def decode_block(lines: bytes, fields: tuple[Field, ...]) -> Block | None:
     try:
         rows = _build_decoder(fields).decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # the way by dicts says what is wrong, or can read it after all
+        return None  # decoding to dicts reads them after all, or reports what is wrong
     numbers = _collect_numbers(rows, len(fields))
     marks = np.repeat(np.arange(len(rows) + 1)[:, None], 3, axis=1)
     schema = Schema(fields, None, None)
@@ -384,7 +381,7 @@ def _collect_numbers(rows: Sequence[msgspec.Struct], columns: int) -> NDArray[np
     values = chain.from_iterable(map(msgspec.structs.astuple, rows))
     try:
         numbers = np.fromiter(values, np.float64, len(rows) * columns)
-    except TypeError:  # there is a null, which becomes NaN by the longer way only
+    except TypeError:  # a null, which only the slower conversion turns into NaN
         numbers = np.array([msgspec.structs.astuple(row) for row in rows], np.float64)
     return numbers.reshape(len(rows), columns)
 

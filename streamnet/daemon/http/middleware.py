@@ -1,7 +1,7 @@
 """Middleware: host and origin checks, CORS, rate limits and security headers.
 
-A foreign page must not reach the daemon through its reader's browser: neither by DNS rebinding (the
-Host is unknown) nor directly (the Origin is unknown).
+A foreign page must not reach the daemon through the browser of someone who may: neither by DNS
+rebinding (unknown Host) nor directly (unknown Origin).
 
 References:
     WHATWG. Fetch Standard, section 3.3: CORS protocol.
@@ -22,7 +22,7 @@ from streamnet.daemon.http.bodies import must_close_connection
 from streamnet.daemon.http.responses import problem_response
 
 __all__ = (
-    "ALWAYS_ANSWERED",
+    "UNLIMITED_PATHS",
     "CorsPolicy",
     "GuardMiddleware",
     "RawHeaders",
@@ -36,27 +36,27 @@ _EXPOSE_HEADERS = (b"access-control-expose-headers", b"retry-after")
 _PREFLIGHT_HEADERS = {
     "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE",
     "access-control-allow-headers": "authorization, content-type, idempotency-key, last-event-id",
-    "access-control-max-age": "600",  # seconds in which a browser need not ask again
+    "access-control-max-age": "600",  # seconds that a browser may cache the preflight
 }
 
 
 @final
 class CorsPolicy:
-    """The origins that are allowed beside the daemon's own.
+    """The origins that are allowed besides the daemon's own.
 
     Args:
-        origins: As in ``https://example.org``, in any case.
+        origins: As in ``https://example.org``; case doesn't matter.
     """
 
     def __init__(self, origins: Collection[str]) -> None:
         self._origins = frozenset(origin.lower().encode() for origin in origins)
 
     def allows(self, origin: bytes) -> bool:
-        """Whether pages of this origin may ask; it is in lower case."""
+        """Whether pages of this origin, in lower case, may send requests."""
         return origin in self._origins
 
     def headers(self, scope: Scope) -> RawHeaders:
-        """What is added to the answer to a request."""
+        """Headers to add to the response to a request."""
         if not self._origins:
             return ()
         origin = dict(scope["headers"]).get(b"origin")
@@ -65,18 +65,18 @@ class CorsPolicy:
         return (_VARY, (b"access-control-allow-origin", origin), _EXPOSE_HEADERS)
 
     def preflight(self, scope: Scope) -> Response | None:
-        """The answer to a preflight; None where a request is none, or of no allowed origin."""
+        """Respond to a preflight; None if the request is none, or its origin is not allowed."""
         if scope["method"] != "OPTIONS" or not self._origins:
             return None
         headers = dict(scope["headers"])
-        asks = b"access-control-request-method" in headers
-        if not asks or not self.allows(headers.get(b"origin", b"").lower()):
+        is_preflight = b"access-control-request-method" in headers
+        if not is_preflight or not self.allows(headers.get(b"origin", b"").lower()):
             return None
         return Response(status_code=204, headers=_PREFLIGHT_HEADERS)
 
 
-ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz"})  # however many are inside
-_LARGE_BYTES = 1 << 16  # bytes: smaller pieces fit into the socket's buffer
+UNLIMITED_PATHS = frozenset({"/healthz", "/readyz"})  # exempt from rate and concurrency limits
+_LARGE_BYTES = 1 << 16  # smaller pieces fit into the socket's buffer
 _SECURITY_HEADERS = (
     (
         b"content-security-policy",
@@ -104,15 +104,18 @@ _SECURITY_HEADERS = (
 
 @final
 class GuardMiddleware:
-    """ASGI middleware.
+    """Admits requests to the application, or responds with a problem.
 
     Args:
-        app: What it guards.
-        hosts: What the Host header may be, with the port where it isn't the scheme's own, in lower
-            case. None lets all in: someone else's application looks after that.
-        origins: What the Origin header may be, beside the host's own.
-        limits: Rates and numbers.
-        rates: The buckets of the clients, which wrong tokens also draw from.
+        app: The application.
+        hosts: Allowed Host headers in lower case, with the port unless it is the scheme's default.
+            None allows all, for an application that is mounted in one that checks them.
+        origins: Allowed Origin headers besides the host's own.
+        limits: Limits of requests.
+        rates: Rate limiter, which invalid tokens draw from as well.
+
+    Attributes:
+        active_requests: Requests being processed.
     """
 
     def __init__(
@@ -126,13 +129,13 @@ class GuardMiddleware:
     ) -> None:
         self._app = app
         self._hosts = None if hosts is None else frozenset(host.encode() for host in hosts)
-        self._others = CorsPolicy(origins)
+        self._cors = CorsPolicy(origins)
         self._limits = limits
         self._rates = rates
-        self.inside = 0
+        self.active_requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer it with a problem."""
+        """Admit a request, or respond with a problem."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -141,28 +144,28 @@ class GuardMiddleware:
             await self._request(scope, receive, send)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        guarded = _GuardedSend(send, self._limits.answer_seconds, self._others.headers(scope))
-        refused = self._refusal(scope)
-        if refused is not None:
-            status, detail, headers = refused
+        guarded = _GuardedSend(send, self._limits.response_seconds, self._cors.headers(scope))
+        refusal = self._check(scope)
+        if refusal is not None:
+            status, detail, headers = refusal
             if must_close_connection(scope):
                 headers["connection"] = "close"
             await problem_response(status, detail, headers)(scope, receive, guarded)
             return
-        preflight = self._others.preflight(scope)
+        preflight = self._cors.preflight(scope)
         if preflight is not None:
             await preflight(scope, receive, guarded)
             return
-        self.inside += 1
+        self.active_requests += 1
         try:
             await self._app(scope, receive, guarded)
         except Exception:
             if not guarded.timed_out:
-                raise  # and who took no more of the answer is left alone
+                raise  # a client that stopped reading is disconnected silently
         finally:
-            self.inside -= 1
+            self.active_requests -= 1
 
-    def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
+    def _check(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
         host = origin = None
         for name, value in scope["headers"]:
             if name == b"host":
@@ -172,39 +175,39 @@ class GuardMiddleware:
             elif name == b"origin":
                 origin = value.lower()
         if self._hosts is not None and host not in self._hosts:
-            return 421, "the Host is none of this daemon's names", {}
-        if origin is not None and not self._is_ours(origin, host, scope["scheme"]):
-            return 403, "the Origin is not allowed to ask this daemon", {}
-        if scope["path"] in ALWAYS_ANSWERED:
+            return 421, "the Host header is not one of the daemon's names", {}
+        if origin is not None and not self._is_allowed(origin, host, scope["scheme"]):
+            return 403, "the Origin header is not allowed", {}
+        if scope["path"] in UNLIMITED_PATHS:
             return None
-        if self.inside >= self._limits.requests:
-            return 503, "too many requests are at work", {"retry-after": "1"}
+        if self.active_requests >= self._limits.requests:
+            return 503, "too many concurrent requests", {"retry-after": "1"}
         client = scope["client"][0] if scope.get("client") else ""
         if wait := self._rates.take(client):
-            return 429, "too many requests a second", {"retry-after": str(ceil(wait))}
+            return 429, "too many requests per second", {"retry-after": str(ceil(wait))}
         return None
 
-    def _is_ours(self, origin: bytes, host: bytes | None, scheme: str) -> bool:
+    def _is_allowed(self, origin: bytes, host: bytes | None, scheme: str) -> bool:
         own = None if host is None else scheme.encode() + b"://" + host
-        return origin == own or self._others.allows(origin)
+        return origin == own or self._cors.allows(origin)
 
 
 @final
 class _GuardedSend:
-    """Adds headers that the answer doesn't have, and gives up on who doesn't read it."""
+    """Adds missing headers to a response, and gives up on a client that stops reading it."""
 
-    def __init__(self, send: Send, seconds: float, more: RawHeaders) -> None:
+    def __init__(self, send: Send, seconds: float, headers: RawHeaders) -> None:
         self._send = send
         self._seconds = seconds
-        self._more = more
+        self._headers = headers
         self.timed_out = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            given = list(message.get("headers", ()))
-            names = {name for name, _ in given}
-            ours = [pair for pair in _SECURITY_HEADERS if pair[0] not in names]
-            message["headers"] = [*given, *ours, *self._more]
+            headers = list(message.get("headers", ()))
+            names = {name for name, _ in headers}
+            missing = [pair for pair in _SECURITY_HEADERS if pair[0] not in names]
+            message["headers"] = [*headers, *missing, *self._headers]
         if len(message.get("body", b"")) < _LARGE_BYTES and not message.get("more_body"):
             await self._send(message)
             return

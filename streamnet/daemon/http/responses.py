@@ -21,8 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from streamnet.client.schemas import Problem, Receipt, SampleProblem
-from streamnet.daemon.hosting.events import Event
+from streamnet.client.schemas import Event, Problem, Receipt, SampleProblem
 from streamnet.errors import (
     BusyError,
     ClosedError,
@@ -39,22 +38,20 @@ from streamnet.errors import (
 )
 
 __all__ = (
-    "CLIENT_LEFT",
-    "ENDS_WITH_CLIENT",
     "PROBLEM_MEDIA_TYPE",
     "EventStream",
     "error_response",
     "handle_http_exception",
     "http_error",
+    "internal_error_response",
     "problem_response",
 )
-
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger("streamnet.daemon")
 _STATUSES: dict[type[StreamnetError], int] = {
     BusyError: 429,
-    ClosedError: 503,  # before what it is a kind of
+    ClosedError: 503,  # before its base class
     ConfigurationError: 422,
     ConflictError: 409,
     DataError: 422,
@@ -73,14 +70,14 @@ def problem_response(
     receipt: Receipt | None = None,
     sample: SampleProblem | None = None,
 ) -> Response:
-    """An error as a response.
+    """Build an error response.
 
     Args:
-        status: That of HTTP.
-        detail: What is told.
-        headers: Of the response.
-        receipt: What was accepted before it.
-        sample: Which sample it is about, where it is about one.
+        status: HTTP status.
+        detail: Error message.
+        headers: Headers of the response.
+        receipt: What was accepted before the error.
+        sample: The sample that caused it, if one did.
 
     >>> problem_response(404, "there is no model of that name").body
     b'{"title":"Not Found","status":404,"detail":"there is no model of that name"}'
@@ -89,34 +86,39 @@ def problem_response(
     return Response(msgspec.json.encode(body), status, headers, PROBLEM_MEDIA_TYPE)
 
 
+def internal_error_response() -> Response:
+    """Build the response to an unexpected error, whose details are in the log alone."""
+    return problem_response(500, "internal error; see the daemon's log")
+
+
 def error_response(
-    error: HTTPException | StreamnetError, receipt: Receipt | None = None, more: str = ""
+    error: HTTPException | StreamnetError, receipt: Receipt | None = None, suffix: str = ""
 ) -> Response:
-    """A refusal, or one of our errors, as a response.
+    """Build the response to an error.
 
     Args:
-        error: What is told.
+        error: The error.
         receipt: What was accepted before it.
-        more: What is told behind the error.
+        suffix: Text to append to its message.
     """
     if isinstance(error, HTTPException):
-        return problem_response(error.status_code, error.detail + more, error.headers, receipt)
+        return problem_response(error.status_code, error.detail + suffix, error.headers, receipt)
     for kind, status in _STATUSES.items():
         if isinstance(error, kind):
             headers, sample = _build_retry_headers(error, status), _describe_sample(error)
-            return problem_response(status, f"{error}{more}", headers, receipt, sample)
+            return problem_response(status, f"{error}{suffix}", headers, receipt, sample)
     _LOG.error("a request failed", exc_info=error)
-    return problem_response(500, "an error of the daemon itself; its log says more")
+    return internal_error_response()
 
 
 def http_error(status: int, detail: str, **headers: str) -> HTTPException:
-    """An error to raise; underscores in the names of headers stand for dashes."""
+    """Build an exception to raise; underscores in names of headers stand for hyphens."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return HTTPException(status, detail, named)
 
 
 async def handle_http_exception(_: Request, error: Exception) -> Response:
-    """The problem of a path or a method that nobody answers to, for Starlette."""
+    """Respond to an unknown path or method, for Starlette."""
     assert isinstance(error, HTTPException)
     return error_response(error)
 
@@ -133,24 +135,19 @@ def _build_retry_headers(error: StreamnetError, status: int) -> dict[str, str] |
     return {"retry-after": "1"} if status == 503 else None
 
 
-ENDS_WITH_CLIENT = "streamnet.ends_with_reader"
-"""True in the scope of a request whose answer goes on until its reader leaves."""
-CLIENT_LEFT = "streamnet.reader_left"
-"""True in the scope of a request whose reader left before that was known."""
-
-_HEARTBEAT_SECONDS = 15.0  # seconds: proxies close connections on which nothing comes for a minute
-_PREAMBLE = b"retry: 2000\n\n"  # milliseconds until a browser tries again
+_HEARTBEAT_SECONDS = 15.0  # proxies close connections that are idle for a minute
+_PREAMBLE = b"retry: 2000\n\n"  # milliseconds until a browser reconnects
 _ENCODER = msgspec.json.Encoder()
 
 
 @final
 class EventStream(Response):
-    """Events as a response that ends when the reader leaves, the log ends, or the daemon stops.
+    """Server-sent events, until the client disconnects, the log closes or the daemon stops.
 
     Args:
-        events: What to tell; whoever waits for its next one may be cancelled, and loses nothing.
+        events: The events; cancelling the wait for the next one must lose nothing.
         stopping: Set when the daemon stops.
-        heartbeat: Seconds between two comments while nothing happens.
+        heartbeat: Seconds between comments while there are no events.
     """
 
     media_type = "text/event-stream"
@@ -169,22 +166,21 @@ class EventStream(Response):
         self.init_headers({"x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Write until one of the three ends; to HEAD, nothing."""
-        scope[ENDS_WITH_CLIENT] = True
+        """Send events; none to HEAD."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
-        if scope["method"] != "HEAD" and not scope.get(CLIENT_LEFT, False):
+        if scope["method"] != "HEAD":
             await self._follow(receive, send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _follow(self, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(self._end_with, group, self._stopping.wait)
-            group.start_soon(self._end_with, group, _wait_for_disconnect, receive)
+            group.start_soon(self._cancel_after, group, self._stopping.wait)
+            group.start_soon(self._cancel_after, group, _wait_for_disconnect, receive)
             await self._write(send)
             group.cancel_scope.cancel()
 
-    async def _end_with(
+    async def _cancel_after(
         self, group: TaskGroup, wait: Callable[..., Awaitable[Any]], *arguments: Any
     ) -> None:
         await wait(*arguments)
@@ -194,7 +190,7 @@ class EventStream(Response):
         text = _PREAMBLE
         while True:
             await send({"type": "http.response.body", "body": text, "more_body": True})
-            text = b": nothing happens\n\n"
+            text = b": heartbeat\n\n"
             with anyio.move_on_after(self._heartbeat):
                 try:
                     text = _format_event(await anext(self._events))
@@ -208,5 +204,5 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 def _format_event(event: Event) -> bytes:
-    data = _ENCODER.encode(event._asdict())
+    data = _ENCODER.encode(event)
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.kind.encode(), data)

@@ -19,40 +19,38 @@ from streamnet.pipeline.concurrency import Worker
 
 __all__ = ("Committer",)
 
-logger = logging.getLogger("streamnet.daemon")
+_LOG = logging.getLogger("streamnet.daemon")
 
-_MAX_SYNC_DELAY = 0.1  # seconds until what nobody waits for is on the disk
-_RETRY_SECONDS = 0.25  # seconds until the next try after a failure
-_CLOSED_MESSAGE = "the model ends, and takes nothing more"
-_MAX_PROBE_BYTES = (
-    1 << 16
-)  # bytes: a large batch for which there is no room keeps out no small ones
-_BYTES_PER_WORK_UNIT = 4096  # bytes that are reckoned as one piece of work
+_MAX_SYNC_DELAY = 0.1  # seconds until a sync that nobody waits for
+_RETRY_SECONDS = 0.25  # after a failure
+_CLOSED_MESSAGE = "the model is stopping and accepts nothing more"
+_MAX_PROBE_BYTES = 1 << 16  # a large batch that doesn't fit must not keep small ones out
+_BYTES_PER_WORK_UNIT = 4096  # to estimate the work
 
 
 class _PendingCommit(NamedTuple):
-    """A sender who waits until frame number ``number`` is written, or on the disk."""
+    """A sender that waits until frame ``number`` is written, or on the disk."""
 
     number: int
     durable: bool
     done: Event
-    failure: list[OSError]  # why it came to nothing; empty if it did not
+    failure: list[OSError]  # why it failed; empty if it did not
 
 
 @final
 class Committer:
-    """Appends frames in the order in which they come. While one fsync runs, the next is filled.
+    """Appends frames in order; while one fsync runs, frames gather for the next.
 
-    The intake is changed before its frames are written; where that fails, all senders of frames
-    that are not written are told so, and the intake is made again from what is in the journal.
+    The intake changes before its frames are written. If writing fails, all senders whose frames are
+    not written get an error, and the intake is rebuilt from the journal.
 
     Args:
-        journal: It is opened and closed here.
-        make: Makes an intake that knows nothing yet.
+        journal: The journal; opened here.
+        build_intake: Builds an empty intake.
 
     Attributes:
-        intake: What all frames, also those on their way, have led to.
-        failure: Why nothing can be taken just now.
+        intake: The state that all frames lead to, including those not written yet.
+        failure: Why nothing is accepted now.
 
     >>> import anyio, tempfile
     >>> from pathlib import Path
@@ -71,30 +69,30 @@ class Committer:
     (0, 1, True)
     """
 
-    def __init__(self, journal: Journal, make: Callable[[], Intake]) -> None:
+    def __init__(self, journal: Journal, build_intake: Callable[[], Intake]) -> None:
         self.journal = journal
-        self.intake = make()
+        self.intake = build_intake()
         self.failure: OSError | None = None
-        self._make = make
-        self._frames: list[Frame] = []  # taken, not written
+        self._build_intake = build_intake
+        self._frames: list[Frame] = []  # accepted, not written
         self._taken = self._written = self._synced = 0  # frames so far
-        self._size = 0  # bytes that were to be written last
+        self._size = 0  # bytes of the last write
         self._sync_fails = False
         self._to_write: deque[_PendingCommit] = deque()
         self._to_sync: deque[_PendingCommit] = deque()
         self._stopping = False
-        self._came = Event()
-        self._grew = Event()
+        self._arrived = Event()
+        self._grown = Event()
         self._dirty = Event()
         self._urgent = Event()
-        self._ended = False  # nothing more will be written
+        self._ended = False  # whether nothing more will be written
         self._worker = Worker()
 
     async def open(self) -> None:
-        """Go on with what is in the journal.
+        """Open the journal and rebuild the intake from it.
 
         Raises:
-            StateError: If it is damaged.
+            StateError: If the journal is damaged.
             OSError: If it can't be read or written.
         """
         await to_thread.run_sync(self.journal.open, self.intake.snapshot())
@@ -102,51 +100,49 @@ class Committer:
         self.intake = await to_thread.run_sync(self._replay_frames)
         if self.intake.bounds != wanted:
             self.intake.limit(wanted)
-            # A snapshot tells under which bounds the frames behind it were taken.
+            # A snapshot records the bounds that the frames after it were accepted with.
             await to_thread.run_sync(self.journal.roll, self.intake.snapshot())
 
     def _replay_frames(self) -> Intake:
-        intake = self._make()
-        for frame in self.journal.since_snapshot():
+        intake = self._build_intake()
+        for frame in self.journal.read_since_snapshot():
             intake.apply(frame)
         return intake
 
     # -------------------------------------------------------------- senders
 
     def check(self) -> None:
-        """Ask before the intake is changed whether its frame could be written.
+        """Check that frames can be written; to be called before the intake is changed.
 
         Raises:
-            OutputError: If that is known to fail.
-            ClosedError: If this has stopped.
+            OutputError: If writing is known to fail.
+            ClosedError: If the committer has stopped.
         """
         if self._stopping:
             raise ClosedError(_CLOSED_MESSAGE)
         if self.failure is not None:
-            raise OutputError(self._why(self.failure))
+            raise OutputError(self._describe(self.failure))
 
     @property
     def refuses(self) -> bool:
-        """Whether what is to be on the disk would be refused just now."""
+        """Whether durable commits fail now."""
         return self.failure is not None or self._sync_fails
 
     async def commit(self, frame: Frame | None, *, durable: bool) -> None:
-        """Take a frame that the intake has just given, and wait until it is written.
-
-        No await may lie between the two. Without a frame, wait for all before.
+        """Commit a frame that the intake has just returned, with no await in between.
 
         Args:
-            frame: It goes behind all that were taken before.
-            durable: Wait until it is on the disk, too.
+            frame: The next frame; None waits for all earlier ones.
+            durable: Wait until it is on the disk, not only until it is written.
 
         Raises:
-            OutputError: If it can't be written; not durable, it may be there all the same.
-            ClosedError: If this ended first, of which the same is true.
+            OutputError: If it can't be written; if it can't be synced, it may still be there.
+            ClosedError: If the committer stopped first; it may still be there, too.
         """
         if frame is not None:
             self._frames.append(frame)
             self._taken += 1
-            self._came.set()
+            self._arrived.set()
         if (self._synced if durable else self._written) == self._taken:
             return
         waiting = _PendingCommit(self._taken, durable, Event(), [])
@@ -155,41 +151,41 @@ class Committer:
             self._urgent.set()
         await waiting.done.wait()
         if waiting.failure:
-            raise OutputError(self._why(waiting.failure[0])) from waiting.failure[0]
+            raise OutputError(self._describe(waiting.failure[0])) from waiting.failure[0]
         if self._ended and (self._synced if durable else self._written) < waiting.number:
             raise ClosedError(_CLOSED_MESSAGE)
 
-    def _why(self, error: OSError) -> str:
+    def _describe(self, error: OSError) -> str:
         return f"journal {self.journal.folder}: {error.strerror or error}"
 
-    async def grown(self, offset: int) -> None:
-        """Wait until the journal reaches beyond an offset."""
+    async def wait_beyond(self, offset: int) -> None:
+        """Wait until the journal extends beyond an offset."""
         while self.journal.end <= offset:
-            await self._grew.wait()
+            await self._grown.wait()
 
     # -------------------------------------------------------------- running
 
     async def run(self) -> None:
-        """Write and sync until `stop`; then what was taken is on the disk."""
+        """Write and sync until `stop`; in the end everything accepted is on the disk."""
         try:
             async with create_task_group() as group:
                 group.start_soon(self._write)
                 group.start_soon(self._sync)
-        finally:  # cancelled, it leaves senders behind who would wait for ever
+        finally:  # release the senders, also if cancelled
             self._stopping = self._ended = True
             for waiting in (*self._to_write, *self._to_sync):
                 waiting.done.set()
 
     def stop(self) -> None:
-        """Take no more frames, and end `run` when all are on the disk or failed."""
+        """Accept no more frames, and end `run` once all are on the disk or have failed."""
         self._stopping = True
-        self._came.set()
+        self._arrived.set()
 
     async def _write(self) -> None:
         while self._frames or not self._stopping:
-            self._came = Event()
+            self._arrived = Event()
             if not self._frames:
-                await self._came.wait()
+                await self._arrived.wait()
                 continue
             try:
                 await self._write_some()
@@ -200,21 +196,21 @@ class Committer:
 
     async def _write_some(self) -> None:
         frames, self._frames = self._frames, []
-        # Now, since meanwhile the intake goes on.
+        # Exported now, since the intake changes while the frames are written.
         state = self.intake.export_state() if self.journal.is_full else None
         self._size = sum(frame.size for frame in frames)
-        if self.journal.waits_for_sync:
+        if self.journal.needs_sync:
             await to_thread.run_sync(self.journal.sync)
         await self._worker.run(self._size / _BYTES_PER_WORK_UNIT, self.journal.append, frames)
         self._written += len(frames)
-        self._tell_written()
+        self._notify_written()
         if state is not None:
             snapshot = await to_thread.run_sync(checkpoint.encode, state)
             await to_thread.run_sync(self.journal.roll, snapshot)
 
-    def _tell_written(self) -> None:
-        grew, self._grew = self._grew, Event()
-        grew.set()
+    def _notify_written(self) -> None:
+        grown, self._grown = self._grown, Event()
+        grown.set()
         self._dirty.set()
         while self._to_write and self._to_write[0].number <= self._written:
             waiting = self._to_write.popleft()
@@ -225,8 +221,8 @@ class Committer:
                 waiting.done.set()
 
     async def _recover(self, error: OSError) -> None:
-        """Refuse all that is not written, and go back to what is."""
-        logger.warning("%s; nothing more is taken until it can be written", self._why(error))
+        """Fail everything that is not written, and rebuild the intake from what is."""
+        _LOG.warning("%s; nothing is accepted until it can be written", self._describe(error))
         self.failure = error
         self._frames.clear()
         self._taken = self._written
@@ -250,8 +246,8 @@ class Committer:
             try:
                 await to_thread.run_sync(self.journal.sync)
             except OSError as error:
-                if not self._sync_fails:  # once, though it may be tried for days
-                    logger.warning("%s; it is tried again", self._why(error))
+                if not self._sync_fails:  # logged once, though retries may take days
+                    _LOG.warning("%s; retrying", self._describe(error))
                 self._sync_fails = True
                 _fail_all(self._to_sync, error)
                 if self._ended:
@@ -266,6 +262,6 @@ class Committer:
 
 def _fail_all(waiting: deque[_PendingCommit], error: OSError) -> None:
     while waiting:
-        one = waiting.popleft()
-        one.failure.append(error)
-        one.done.set()
+        commit = waiting.popleft()
+        commit.failure.append(error)
+        commit.done.set()

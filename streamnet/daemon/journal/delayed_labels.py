@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
-from streamnet.daemon.predictions import Answer, Outcome
+from streamnet.client.schemas import Outcome
+from streamnet.daemon.predictions import Prediction
 from streamnet.errors import ConfigurationError
 from streamnet.features.columns.category import match_spelling
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
@@ -27,30 +28,33 @@ __all__ = (
 
 
 class PendingPrediction(NamedTuple):
-    """A prediction that waits."""
+    """A prediction waiting for its label."""
 
     line: str  # the sample as JSON, without target
-    answer: Answer
+    prediction: Prediction
     time: float  # when it was made, in seconds
 
 
 @final
 class PendingPredictions:
-    """Predictions by id, in the order in which they were made, and what became of earlier ones.
+    """Pending predictions by ID, in the order in which they were made, and the fate of earlier ones.
 
-    What is older than ``max_age`` expires, and the oldest of too many. Of as many ids as there may
-    be pending it is remembered what became of them.
+    Predictions older than ``max_age`` expire, and so does the oldest of too many. The labels of as
+    many IDs as may be pending are remembered.
 
     Args:
-        max_pending: Predictions that may wait.
-        max_age: Seconds that they may.
+        max_pending: Largest number of pending predictions.
+        max_age: Seconds until a prediction expires.
+
+    Attributes:
+        expired: Predictions that expired.
 
     Raises:
-        ConfigurationError: If a number breaks its rule.
+        ConfigurationError: If a bound is not > 0.
 
     >>> table = PendingPredictions(max_pending=2, max_age=60.0)
     >>> for number in range(3):
-    ...     table.add(str(number), PendingPrediction("{}", Answer("a", None, 1), time=number))
+    ...     table.add(str(number), PendingPrediction("{}", Prediction("a", None, 1), time=number))
     >>> table.join("0", "b")[0].value, table.join("1", "b")[0].value, table.join("1", "b")[0].value
     ('expired', 'joined', 'duplicate')
     >>> table.expire(62.0), len(table)
@@ -60,15 +64,15 @@ class PendingPredictions:
     def __init__(self, *, max_pending: int, max_age: float) -> None:
         self.expired = 0
         self._waiting: OrderedDict[str, PendingPrediction] = OrderedDict()
-        # The label that came, or a list of none if it expired.
+        # Lists of one label, or of none if the prediction expired.
         self._settled: OrderedDict[str, list[Any]] = OrderedDict()
         self.limit(max_pending, max_age)
 
     def limit(self, max_pending: int, max_age: float) -> None:
-        """Use other limits from now on; what is too old for them expires with the time.
+        """Apply other bounds from now on; what is too old for them expires later.
 
         Raises:
-            ConfigurationError: If a number breaks its rule.
+            ConfigurationError: If a bound is not > 0.
         """
         if max_pending < 1:
             raise ConfigurationError(f"max_pending is {max_pending}, but must be >= 1")
@@ -85,32 +89,35 @@ class PendingPredictions:
         return len(self._waiting)
 
     def get(self, identity: str) -> PendingPrediction | None:
-        """The prediction of an id, None if none waits."""
+        """The pending prediction of an ID; None if there is none."""
         return self._waiting.get(identity)
 
     def is_settled(self, identity: str) -> bool:
-        """Whether the prediction of an id has got its label or was given up, not long ago."""
+        """Whether the prediction of an ID got its label or expired, not long ago."""
         return identity in self._settled
 
     def is_number(self, identity: str) -> bool:
-        """Whether the label of an id is a number, as far as is known."""
+        """Whether the label of an ID is a number, as far as is known."""
         pending = self._waiting.get(identity)
         if pending is not None:
-            return pending.answer.shares is None
+            return pending.prediction.probabilities is None
         return any(isinstance(label, float) for label in self._settled.get(identity, ()))
 
     def add(self, identity: str, pending: PendingPrediction) -> None:
-        """Add a prediction under an id that is not there; the oldest makes room if need be."""
+        """Add a prediction with a new ID; the oldest one expires if there are too many."""
         self._waiting[identity] = pending
         if len(self._waiting) > self._max_pending:
             self._expire_one(next(iter(self._waiting)))
 
     def join(self, identity: str, label: Any) -> tuple[Outcome, PendingPrediction | None]:
-        """What becomes of a label, and the prediction that it belongs to if it is joined.
+        """Join a label with its prediction.
 
         Args:
-            identity: The prediction's id.
-            label: Its label, as it is compared with another one.
+            identity: ID of the prediction.
+            label: The label, as it is compared with another one.
+
+        Returns:
+            The outcome, and the prediction if the label is joined.
         """
         settled = self._settled.get(identity)
         if settled is not None:
@@ -124,12 +131,12 @@ class PendingPredictions:
         return Outcome.JOINED, pending
 
     def is_due(self, now: float) -> bool:
-        """Whether one is too old."""
+        """Whether a prediction is too old."""
         oldest = next(iter(self._waiting.values()), None)
         return oldest is not None and oldest.time + self._max_age <= now
 
     def expire(self, now: float) -> int:
-        """Give up what is too old; how many."""
+        """Expire old predictions; return how many."""
         before = self.expired
         while self.is_due(now):
             self._expire_one(next(iter(self._waiting)))
@@ -146,7 +153,7 @@ class PendingPredictions:
             self._settled.popitem(last=False)
 
     def export_state(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """Export the state as JSON values."""
         return {
             "waiting": list(self._waiting.items()),
             "settled": list(self._settled.items()),
@@ -154,10 +161,10 @@ class PendingPredictions:
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the table did whose state this is, within the limits of this one."""
+        """Restore a state, within the current bounds."""
         self._waiting = OrderedDict(
-            (identity, PendingPrediction(line, Answer(*answer), time))
-            for identity, (line, answer, time) in state["waiting"]
+            (identity, PendingPrediction(line, Prediction(*prediction), time))
+            for identity, (line, prediction, time) in state["waiting"]
         )
         self._settled = OrderedDict((identity, outcome) for identity, outcome in state["settled"])
         self.expired = state["expired"]
@@ -169,15 +176,15 @@ MAX_LABELS = 1024
 
 @final
 class DelayedLabelScore:
-    """Scores stored answers, each as it was given: no later model has a part in it.
+    """Score of remembered predictions, each as it was made, once its label arrives.
 
-    A label beyond the first 1,024 is not scored.
+    Labels after the first 1,024 are not scored.
 
     >>> score = DelayedLabelScore()
     >>> score.measures()
     {}
-    >>> score.add(Answer("a", {"a": 0.75, "b": 0.25}, generation=1), "a")
-    >>> score.add(Answer("a", {"a": 0.75, "b": 0.25}, generation=1), "c")
+    >>> score.add(Prediction("a", {"a": 0.75, "b": 0.25}, generation=1), "a")
+    >>> score.add(Prediction("a", {"a": 0.75, "b": 0.25}, generation=1), "c")
     >>> score.measures()["accuracy"]
     0.5
     """
@@ -186,52 +193,51 @@ class DelayedLabelScore:
         self._labels: dict[str, int] = {}
         self._evaluator: ClassificationEvaluator | RegressionEvaluator | None = None
 
-    def add(self, answer: Answer, truth: str | float) -> None:
-        """Score an answer: a number if ``truth`` is one, else a label."""
+    def add(self, prediction: Prediction, truth: str | float) -> None:
+        """Score a prediction: a number if ``truth`` is one, else a label."""
         if isinstance(truth, str):
-            self._add_label(answer, truth)
+            self._add_label(prediction, truth)
         else:
-            self._add_number(answer, truth)
+            self._add_number(prediction, truth)
 
-    def _add_label(self, answer: Answer, truth: str) -> None:
+    def _add_label(self, prediction: Prediction, truth: str) -> None:
         if not isinstance(self._evaluator, ClassificationEvaluator):
             self._evaluator = ClassificationEvaluator(1, whole=False)
-        shares = answer.shares or {}
-        for label in shares:
-            self._number_of(label)
+        probabilities = prediction.probabilities or {}
+        for label in probabilities:
+            self._find_number(label)
         known = len(self._labels)
         row = np.zeros((1, 1, max(known, 1)), np.float32)
-        for label, share in shares.items():
-            number = self._number_of(label)
+        for label, probability in probabilities.items():
+            number = self._find_number(label)
             if number >= 0:
-                row[0, 0, number] = share
-        alive = np.full((1, 1), answer.value is not None, np.uint8)
-        self._evaluator.update(
-            row, [self._number_of(match_spelling(truth, shares))], [known], alive
-        )
+                row[0, 0, number] = probability
+        alive = np.full((1, 1), prediction.value is not None, np.uint8)
+        number = self._find_number(match_spelling(truth, probabilities))
+        self._evaluator.update(row, [number], [known], alive)
 
-    def _number_of(self, label: str) -> int:
+    def _find_number(self, label: str) -> int:
         if label not in self._labels and len(self._labels) == MAX_LABELS:
             return -1
         return self._labels.setdefault(label, len(self._labels))
 
-    def _add_number(self, answer: Answer, truth: float) -> None:
+    def _add_number(self, prediction: Prediction, truth: float) -> None:
         if not isinstance(self._evaluator, RegressionEvaluator):
             self._evaluator = RegressionEvaluator(1)
-        value = np.nan if answer.value is None else float(answer.value)
+        value = np.nan if prediction.value is None else float(prediction.value)
         self._evaluator.update([[value]], [truth])
 
     def measures(self) -> dict[str, float]:
-        """All measures by name; empty before the first label."""
+        """All metrics by name; empty before the first label."""
         return {} if self._evaluator is None else self._evaluator.measures(0)
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Export the state."""
         evaluator = None if self._evaluator is None else self._evaluator.export_state()
         return {"labels": list(self._labels), "evaluator": evaluator}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the score did whose state this is."""
+        """Restore a state."""
         self._labels = {label: number for number, label in enumerate(state["labels"])}
         self._evaluator = None
         if state["evaluator"] is not None:
@@ -241,14 +247,14 @@ class DelayedLabelScore:
 
 @final
 class Clock:
-    """Seconds since 1970 as they were at the start, and as they have passed since.
+    """Seconds since 1970, advanced by a monotonic clock.
 
-    A machine's time may be set anew while a process runs: by years, where a clock was wrong. What
-    waits for its label would be given up at once, all of it, or not for years.
+    The system time may be changed while a process runs, even by years. Predictions would then
+    expire at once, or not for years.
 
     Args:
-        wall: Seconds since 1970, read once.
-        steady: Seconds that only ever grow.
+        wall: Clock in seconds since 1970, read once.
+        steady: Monotonic clock in seconds.
 
     >>> clock = Clock(wall=lambda: 1e9, steady=iter([5.0, 7.5]).__next__)
     >>> clock()
@@ -262,7 +268,7 @@ class Clock:
         self._start = wall() - steady()
 
     def __call__(self) -> float:
-        """Seconds since 1970, never fewer than before."""
+        """Seconds since 1970; never decreases."""
         return self._start + self._steady()
 
 

@@ -25,13 +25,12 @@ __all__ = (
     "Frame",
     "FrameKind",
     "SampleLines",
-    "build_earlier_key",
     "build_file_frame",
     "build_part_key",
     "count_lines",
     "decode_dead_letter",
     "decode_frames",
-    "encode",
+    "encode_frame",
     "encode_sample",
     "encode_samples",
     "read_frame_size",
@@ -44,15 +43,15 @@ HEADER_BYTES = _HEADER.size
 
 
 class FrameKind(IntEnum):
-    """What a frame tells."""
+    """What a frame holds."""
 
-    SNAPSHOT = 1  # all that the frames before have led to
+    SNAPSHOT = 1  # the state that all frames before it lead to
     SAMPLES = 2  # samples to learn
-    PREDICTIONS = 3  # answers that wait for their labels; the body has the samples
+    PREDICTIONS = 3  # predictions waiting for their labels; the body has the samples
     LABELS = 4  # labels; the body has the samples that they complete
-    TIME = 5  # how late it is, so that what is too old can be given up
+    TIME = 5  # the time, so that old predictions expire
     MODEL = 6  # a model was published
-    FILE = 7  # samples of a file to learn, and the place behind them; see `streamnet.daemon.journal.frames`
+    FILE = 7  # samples of a file to learn, and the position after them; see `FileFrameHead`
 
 
 _KINDS = tuple(map(int, FrameKind))
@@ -61,7 +60,7 @@ _KINDS = tuple(map(int, FrameKind))
 class Frame(NamedTuple):
     r"""One entry of a journal.
 
-    >>> data = encode(Frame(FrameKind.SAMPLES, b"", b'{"x": 1}\n', 1))
+    >>> data = encode_frame(Frame(FrameKind.SAMPLES, b"", b'{"x": 1}\n', 1))
     >>> [(offset, frame.body) for offset, frame in decode_frames(data + data[:-1])]
     [(0, b'{"x": 1}\n')]
     """
@@ -69,21 +68,21 @@ class Frame(NamedTuple):
     kind: FrameKind
     head: bytes = b""
     body: bytes = b""
-    samples: int = 0  # in the body, that are to be learned
+    samples: int = 0  # in the body, to be learned
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in the journal."""
+        """Size in bytes."""
         return HEADER_BYTES + len(self.head) + len(self.body)
 
     @property
     def is_from_file(self) -> bool:
-        """Whether it comes from a file."""
+        """Whether its samples come from a file."""
         return self.kind is FrameKind.FILE
 
 
-def encode(frame: Frame) -> bytes:
-    """The bytes of a frame."""
+def encode_frame(frame: Frame) -> bytes:
+    """Encode a frame."""
     kind, head, body, samples = frame
     header = _HEADER.pack(0, len(head), len(body), samples, kind)
     check = crc32(body, crc32(head, crc32(header[4:])))
@@ -91,10 +90,10 @@ def encode(frame: Frame) -> bytes:
 
 
 def decode_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
-    """The frames at the start of ``data``, each with its offset, up to one that is not whole.
+    """Decode frames with their offsets, up to one that is incomplete or damaged.
 
     Raises:
-        StateError: If one was written by a later version.
+        StateError: If a frame was written by a later version.
     """
     at = 0
     while (frame := _decode_frame(data, at)) is not None:
@@ -103,7 +102,7 @@ def decode_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
 
 
 def read_frame_size(data: bytes) -> int:
-    """Bytes that the frame at the start of ``data`` takes, of which the header must be there."""
+    """Size in bytes of the frame at the start of ``data``, which must hold its header."""
     _, head, body, _, _ = _HEADER.unpack_from(data)
     return int(HEADER_BYTES + head + body)
 
@@ -116,27 +115,27 @@ def _decode_frame(data: bytes, at: int) -> Frame | None:
     if end > len(data) or crc32(memoryview(data)[at + 4 : end]) != check:
         return None
     if kind not in _KINDS:
-        raise StateError(f"a frame is of kind {kind}, but this streamnet reads {_KINDS}")
+        raise StateError(f"a frame has kind {kind}, but this version reads {_KINDS}")
     middle = at + HEADER_BYTES + head
     return Frame(FrameKind(kind), data[at + HEADER_BYTES : middle], data[middle:end], samples)
 
 
 MAX_LINE_BYTES = 1 << 20
-MAX_SAMPLE_BYTES = MAX_LINE_BYTES // 2  # where a target will be added
+MAX_SAMPLE_BYTES = MAX_LINE_BYTES // 2  # of a sample to which a target will be added
 _RULES = RecordRules(longest=MAX_LINE_BYTES)
-_READING = ParseOptions(frozenset(MISSING), typed=True)
+_OPTIONS = ParseOptions(frozenset(MISSING), typed=True)
 
 
 class SampleLines(NamedTuple):
-    """Samples as they go into a journal."""
+    """Samples encoded for the journal."""
 
-    data: bytes  # each line with its end
+    data: bytes  # lines with their ends
     samples: int
-    rejected: int  # those of them that are known to have no target
+    rejected: int  # samples known to have no target
 
 
 def count_lines(data: bytes) -> SampleLines:
-    r"""JSON lines as they came; blank ones don't count.
+    r"""Count JSON lines; blank lines don't count.
 
     Raises:
         ConfigurationError: If a line is too long.
@@ -149,24 +148,25 @@ def count_lines(data: bytes) -> SampleLines:
     records = find_records(data, 0, True, _RULES, data.count(b"\n"))
     if records.overlong:
         raise ConfigurationError(
-            f"line {records.lines + 1} has more than {MAX_LINE_BYTES:,} bytes, which is the most"
+            f"line {records.lines + 1} is longer than {MAX_LINE_BYTES:,} bytes"
         )
     return SampleLines(data, len(records.begin), 0)
 
 
 def encode_samples(samples: Sequence[Any], target: str) -> SampleLines:
-    r"""Samples with their target as JSON lines; those that have none are counted, and in it, too.
+    r"""Encode samples with their target as JSON lines.
 
-    Whoever reads them rejects these as any other line, so that they are kept and told.
+    Samples without a target are included and counted: the reader rejects them like any other line,
+    so that they are stored and reported.
 
     Raises:
-        SampleError: If one can't be written as JSON, or is too long.
+        SampleError: If a sample can't be encoded as JSON, or is too long.
 
     >>> encode_samples([{"x": 1, "y": "a"}, {"x": 1}], "y")
     SampleLines(data=b'{"x":1,"y":"a"}\n{"x":1}\n', samples=2, rejected=1)
     """
     good = sum(
-        isinstance(sample, Mapping) and not _READING.is_missing(sample.get(target))
+        isinstance(sample, Mapping) and not _OPTIONS.is_missing(sample.get(target))
         for sample in samples
     )
     data = b"".join(_encode_json(number, sample) + b"\n" for number, sample in enumerate(samples))
@@ -175,16 +175,21 @@ def encode_samples(samples: Sequence[Any], target: str) -> SampleLines:
 
 
 def encode_sample(number: int, sample: Any, target: str) -> str:
-    """A sample without target as JSON, without line end.
+    """Encode a sample without its target as JSON, without line end.
+
+    Args:
+        number: Number of the sample in its request, for errors.
+        sample: The sample.
+        target: Name of the target.
 
     Raises:
-        SampleError: If it can't be written as JSON, or is too long.
+        SampleError: If it can't be encoded as JSON, or is too long.
 
     >>> encode_sample(0, {"x": 1, "y": "a"}, "y")
     '{"x":1}'
     """
     if not isinstance(sample, Mapping):
-        raise SampleError(number, f"it is {sample!r}, but must be names with values")
+        raise SampleError(number, f"it is {sample!r}, but must be an object of names and values")
     line = _encode_json(number, {name: v for name, v in sample.items() if name != target})
     if len(line) > MAX_SAMPLE_BYTES:
         rule = f"must have <= {MAX_SAMPLE_BYTES:,}"
@@ -196,35 +201,35 @@ def _encode_json(number: int, sample: Any) -> bytes:
     try:
         return msgspec.json.encode(sample)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise SampleError(number, f"it can't be written as JSON: {error}") from error
+        raise SampleError(number, f"it can't be encoded as JSON: {error}") from error
 
 
 _ENCODER = msgspec.json.Encoder()
-_MAX_RAW_CHARS = 4096  # characters of a sample that is too long
+_MAX_RAW_CHARS = 4096  # kept of a sample that is too long
 
 
 @final
 class FileFrameHead(NamedTuple):
-    """What stands in front of the lines.
+    """Head of a frame of samples from a file.
 
-    It is written by `json` of the standard library, which can hold a file's name that is no text.
+    It is encoded by the standard library's `json`, which allows a file name that is not UTF-8.
     """
 
-    position: Position  # in the files, behind the last line
+    position: Position  # in the files, after the last line
     state: dict[str, Any]  # of the source at that position
-    limit: dict[str, Any]  # of the rejected records there, see `RejectionLimit`
-    schema: Schema  # columns of the samples, with their kinds
-    letters: tuple[int, ...]  # offsets in the body of lines that are rejected records
-    scored: bool  # False: learned only, since it was seen in an earlier epoch
+    limit: dict[str, Any]  # state of the `RejectionLimit` there
+    schema: Schema  # of the samples
+    letters: tuple[int, ...]  # offsets in the body of rejected records
+    scored: bool  # False: learned only, since it is a repeated epoch
 
     def encode(self) -> bytes:
-        """As the head of a frame."""
+        """Encode the head."""
         values = self._asdict() | {"schema": schema_to_dict(self.schema)}
         return json.dumps(values, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, head: bytes) -> FileFrameHead:
-        """What `encode` wrote."""
+        """Decode a head."""
         values = json.loads(head)
         return cls(
             Position(*values["position"]),
@@ -237,20 +242,20 @@ class FileFrameHead(NamedTuple):
 
 
 def build_file_frame(block: Block, state: dict[str, Any], limit: dict[str, Any]) -> Frame:
-    """A block of a file as a frame.
+    """Build a frame from a block of a file.
 
     Args:
         block: Samples and rejected records, in the order of the file.
-        state: Of the source behind it.
-        limit: Of the rejected records behind it.
+        state: State of the source after the block.
+        limit: State of the `RejectionLimit` after the block.
 
     Raises:
-        DataError: If its inputs have no names, as those of libSVM.
+        DataError: If the inputs have no names, as in libSVM.
     """
     if block.sparse is not None:
         raise DataError(
             f"{block.source} is libSVM, whose inputs have no names that samples sent over HTTP "
-            "could have, too: make CSV or JSON lines of it"
+            "could use: convert it to CSV or JSON lines"
         )
     body, letters, size = [], [], 0
     for line, is_letter in _merge_records(block):
@@ -258,17 +263,17 @@ def build_file_frame(block: Block, state: dict[str, Any], limit: dict[str, Any])
             letters.append(size)
         body.append(line + b"\n")
         size += len(line) + 1
-    fed = FileFrameHead(block.end, state, limit, block.schema, tuple(letters), block.scored)
-    return Frame(FrameKind.FILE, fed.encode(), b"".join(body), len(body))
+    head = FileFrameHead(block.end, state, limit, block.schema, tuple(letters), block.scored)
+    return Frame(FrameKind.FILE, head.encode(), b"".join(body), len(body))
 
 
 def decode_dead_letter(data: bytes, at: int) -> DeadLetter:
-    """The rejected record of the line that begins at an offset."""
+    """Decode the rejected record in the line at an offset."""
     return restore_dead_letter(json.loads(data[at : data.index(b"\n", at)]))
 
 
 def _merge_records(block: Block) -> Iterator[tuple[bytes, bool]]:
-    """The lines, each with whether it is a rejected record."""
+    """Iterate over the lines, each with whether it is a rejected record."""
     letters = list(zip(block.places().tolist(), block.rejected, strict=True))[::-1]
     for row, line in enumerate(_iterate_lines(block)):
         while letters and letters[-1][0] <= row:
@@ -287,12 +292,12 @@ def _iterate_lines(block: Block) -> Iterator[bytes]:
     assert block.target is not None
     columns = [*block.numbers.T, *block.words, block.target]
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    # A number that is missing is NaN, for which null is written.
+    # A missing number is NaN, which is encoded as null.
     return (_ENCODER.encode(dict(zip(names, row, strict=True))) for row in rows)
 
 
 def _reject_too_long(block: Block, row: int, line: bytes) -> DeadLetter:
-    detail = f"as a line of JSON it has {len(line):,} bytes, but must have < {MAX_LINE_BYTES:,}"
+    detail = f"as a JSON line it has {len(line):,} bytes, but must have < {MAX_LINE_BYTES:,}"
     text = line[:_MAX_RAW_CHARS].decode("utf-8", "replace")
     return Rejection(Reason.TOO_LONG, detail).letter(block.source, block.marks[row], text)
 
@@ -301,12 +306,11 @@ def _encode_dead_letter(letter: DeadLetter) -> bytes:
     return json.dumps(export_dead_letter(letter)).encode()
 
 
-_SEPARATOR = "\n"  # which no sender's key has: all its characters are visible
-_EARLIER = "#"  # of earlier releases, which keys may have
+_SEPARATOR = "\n"  # in no sender's key, whose characters are all visible
 
 
 def build_part_key(key: str, number: int) -> str:
-    r"""The key of a part of the stream that was sent under a key.
+    r"""Build the key of a part of a stream that was sent with a key.
 
     >>> build_part_key("monday", 0)
     'monday\n0'
@@ -315,18 +319,9 @@ def build_part_key(key: str, number: int) -> str:
 
 
 def strip_part(key: str) -> str:
-    r"""The key as its sender gave it.
+    r"""The sender's key of a part's key.
 
     >>> strip_part("monday\n0")
     'monday'
     """
     return key.partition(_SEPARATOR)[0]
-
-
-def build_earlier_key(key: str) -> str | None:
-    r"""The key under which earlier releases kept a part of a stream; None if it is of none.
-
-    >>> build_earlier_key("monday\n0"), build_earlier_key("monday")
-    ('monday#0', None)
-    """
-    return key.replace(_SEPARATOR, _EARLIER) if _SEPARATOR in key else None

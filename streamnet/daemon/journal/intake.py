@@ -1,4 +1,4 @@
-"""The state that the frames of a journal lead to: keys, pending predictions and counters."""
+"""State of the journal: idempotency keys, pending predictions, delayed labels and counters."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple, final
 
+import msgspec
 import numpy as np
 from msgspec import json
 
+from streamnet.client.schemas import Outcome, Receipt
 from streamnet.daemon.journal import frames
 from streamnet.daemon.journal.delayed_labels import (
     DelayedLabelScore,
@@ -17,7 +19,7 @@ from streamnet.daemon.journal.delayed_labels import (
     PendingPredictions,
 )
 from streamnet.daemon.journal.frames import FileFrameHead, Frame, FrameKind
-from streamnet.daemon.predictions import Answer, Outcome, Receipt
+from streamnet.daemon.predictions import Prediction
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
 from streamnet.errors import ConfigurationError, ConflictError
@@ -27,32 +29,42 @@ from streamnet.sources.rejection import Reason
 
 __all__ = ("Bounds", "Intake")
 
-_READING = ParseOptions(frozenset(MISSING), typed=True)
+_OPTIONS = ParseOptions(frozenset(MISSING), typed=True)
 
 
 class Bounds(NamedTuple):
     """How much an intake remembers."""
 
-    max_pending: int  # predictions that wait for their label
-    max_age: float  # seconds that they may
-    max_keys: int  # of requests
+    max_pending: int  # predictions waiting for their labels
+    max_age: float  # seconds until a prediction expires
+    max_keys: int  # idempotency keys
 
 
 @final
 class Intake:
-    """Keys that were used, predictions that wait, outcomes, and the score of what was delivered.
+    """Idempotency keys, pending predictions, outcomes and the score of delayed labels.
 
-    Each call that changes it gives the frame that says so, and does what `apply` does with that
-    frame: so the frames of a journal lead to the same again.
+    Each method that changes the state returns a frame that records the change, and changes the
+    state as `apply` does with that frame: replaying the frames of a journal gives the same state.
 
     Args:
         target: Name of the target in the samples.
-        max_pending: Predictions that may wait for their labels.
-        max_age: Seconds that they may.
-        max_keys: Idempotency keys that are remembered.
+        max_pending: Largest number of predictions waiting for their labels.
+        max_age: Seconds until a prediction expires.
+        max_keys: Idempotency keys to remember.
+
+    Attributes:
+        samples: Samples accepted.
+        remembered: Predictions remembered.
+        generation: Generation of the last published model.
+        outcomes: Labels by outcome.
+        delayed_score: Score of the remembered predictions.
+        file_head: Head of the last frame from a file; None before the first one.
+        file_records: Records of files, including rejected ones.
+        time: Time of the last frame that has one; never decreases.
 
     Raises:
-        ConfigurationError: If a number breaks its rule.
+        ConfigurationError: If a bound is not > 0.
 
     >>> intake = Intake(target="y")
     >>> receipt, frame = intake.take(b'{"x": 1, "y": "a"}', 1, key="monday")
@@ -70,25 +82,22 @@ class Intake:
     ) -> None:
         self.target = target
         self.pending = PendingPredictions(max_pending=max_pending, max_age=max_age)
-        self.delivered = DelayedLabelScore()
-        self.samples = 0  # accepted so far
-        self.rejected = 0  # refused by earlier releases, which kept none that had no target
-        self.remembered = 0  # predictions
-        self.generation = 0  # of the last published model
-        self.outcomes: Counter[str] = Counter()  # of labels
-        self.fed: FileFrameHead | None = (
-            None  # where the files stand, None before their first sample
-        )
-        self.fed_records = 0  # of files, good and rejected ones
-        self.time = 0.0  # of the last frame that has one: it never goes back
+        self.delayed_score = DelayedLabelScore()
+        self.samples = 0
+        self.remembered = 0
+        self.generation = 0
+        self.outcomes: Counter[str] = Counter()
+        self.file_head: FileFrameHead | None = None
+        self.file_records = 0
+        self.time = 0.0
         self._keys: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
         self.limit(Bounds(max_pending, max_age, max_keys))
 
     def limit(self, bounds: Bounds) -> None:
-        """Use other bounds from now on.
+        """Apply other bounds from now on.
 
         Raises:
-            ConfigurationError: If a number breaks its rule.
+            ConfigurationError: If a bound is not > 0.
         """
         if bounds.max_keys < 1:
             raise ConfigurationError(f"max_keys is {bounds.max_keys}, but must be >= 1")
@@ -102,49 +111,44 @@ class Intake:
     def take(
         self, lines: bytes, samples: int, *, rejected: int = 0, key: str | None = None
     ) -> tuple[Receipt, Frame | None]:
-        """Accept samples as JSON lines; no frame if a key says that they were accepted before.
+        """Accept samples as JSON lines.
 
         Args:
-            lines: Each with its line end.
-            samples: How many there are.
-            rejected: How many of them have no target, as the receipt is to tell.
-            key: Text by which the sender would send the same again.
+            lines: Lines with their ends.
+            samples: Number of samples.
+            rejected: Number of samples without a target, for the receipt.
+            key: Idempotency key.
+
+        Returns:
+            The receipt, and a frame unless the key shows that they were accepted before.
 
         Raises:
-            ConflictError: If the key was used for others.
+            ConflictError: If the key was used for other samples.
         """
         if key is None:
-            more = {"rejected": 0, "targetless": rejected} if rejected else None
-            frame = Frame(FrameKind.SAMPLES, json.encode(more) if more else b"", lines, samples)
-            return self._accept(frame, more), frame
+            about: dict[str, Any] | None = {"rejected": rejected} if rejected else None
+            frame = Frame(FrameKind.SAMPLES, json.encode(about) if about else b"", lines, samples)
+            return self._accept(frame, about), frame
         digest = sha256(lines).hexdigest()[:32]
-        known = self._keys.get(key) or self._find_earlier(key, digest)
+        known = self._keys.get(key)
         if known is not None:
             if known[0] != digest:
                 raise ConflictError(f"key {frames.strip_part(key)!r} was used for other samples")
-            return known[1]._replace(duplicate=True), None
-        about = {"key": key, "digest": digest, "rejected": 0, "targetless": rejected}
+            return msgspec.structs.replace(known[1], duplicate=True), None
+        about = {"key": key, "digest": digest, "rejected": rejected}
         frame = Frame(FrameKind.SAMPLES, json.encode(about), lines, samples)
         return self._accept(frame, about), frame
 
     def knows(self, key: str) -> bool:
-        """Whether `take` would take nothing new under a key."""
-        return key in self._keys or frames.build_earlier_key(key) in self._keys
-
-    def _find_earlier(self, key: str, digest: str) -> tuple[str, Receipt] | None:
-        """What an earlier release kept of a part; other samples may be of a sender's own key."""
-        earlier = frames.build_earlier_key(key)
-        known = None if earlier is None else self._keys.get(earlier)
-        return known if known is not None and known[0] == digest else None
+        """Whether samples were accepted with a key."""
+        return key in self._keys
 
     def _accept(self, frame: Frame, about: dict[str, Any] | None) -> Receipt:
         first, count = self.samples, frame.samples
         self.samples += count
-        absent = about["rejected"] if about else 0  # from the frame, as earlier releases wrote it
-        self.rejected += absent
-        targetless = about.get("targetless", 0) if about else 0
+        rejected = about["rejected"] if about else 0
         span = (first, first + count - 1) if count else (None, None)
-        receipt = Receipt(count - targetless, absent + targetless, False, *span)
+        receipt = Receipt(count - rejected, rejected, False, *span)
         if about and "key" in about:
             self._keys[about["key"]] = about["digest"], receipt
             if len(self._keys) > self.bounds.max_keys:
@@ -152,38 +156,46 @@ class Intake:
         return receipt
 
     def feed(self, frame: Frame) -> None:
-        """Accept samples of a file, as `fed_frame` makes them."""
-        self.fed = FileFrameHead.decode(frame.head)
-        self.fed_records += frame.samples
+        """Accept a frame of samples from a file; see `build_file_frame`."""
+        self.file_head = FileFrameHead.decode(frame.head)
+        self.file_records += frame.samples
         self.samples += frame.samples
 
     # ---------------------------------------------------------- predictions
 
     def remember(
-        self, ids: Sequence[str], lines: Sequence[str], answers: Sequence[Answer], now: float
-    ) -> tuple[list[Answer], Frame | None]:
-        """Keep predictions that are not kept yet; the answers as they are kept.
+        self,
+        ids: Sequence[str],
+        lines: Sequence[str],
+        predictions: Sequence[Prediction],
+        now: float,
+    ) -> tuple[list[Prediction], Frame | None]:
+        """Remember predictions by ID.
 
         Args:
-            ids: One for each.
+            ids: IDs of the samples.
             lines: The samples as JSON, without target and line end.
-            answers: What was predicted.
+            predictions: Their predictions.
             now: Seconds since 1970.
 
+        Returns:
+            The predictions as they are remembered, those of known IDs as they were made then; and a
+            frame if there are new ones.
+
         Raises:
-            ConflictError: If an id is of another sample, or has got its label or expired; then none
-                is kept.
+            ConflictError: If an ID belongs to another sample, has its label or expired; then none
+                is remembered.
         """
-        kept: dict[str, tuple[str, Answer]] = {}
+        kept: dict[str, tuple[str, Prediction]] = {}
         new = []
         for row, (identity, line) in enumerate(zip(ids, lines, strict=True)):
             if self.pending.is_settled(identity):
-                raise ConflictError(f"id {identity!r} was used before, and that is closed")
+                raise ConflictError(f"id {identity!r} was used before, and is settled")
             waiting = self.pending.get(identity)
             if waiting is not None:
-                kept.setdefault(identity, (waiting.line, waiting.answer))
+                kept.setdefault(identity, (waiting.line, waiting.prediction))
             elif identity not in kept:
-                kept[identity] = line, answers[row]
+                kept[identity] = line, predictions[row]
                 new.append(row)
             if kept[identity][0] != line:
                 raise ConflictError(f"id {identity!r} was used for another sample")
@@ -193,48 +205,49 @@ class Intake:
         about = {
             "time": self._later(now),
             "ids": [ids[row] for row in new],
-            "answers": [answers[row] for row in new],
+            "predictions": [predictions[row] for row in new],
         }
         body = "".join(f"{lines[row]}\n" for row in new)
-        self._keep(about, body)
+        self._add_pending(about, body)
         return found, Frame(FrameKind.PREDICTIONS, json.encode(about), body.encode())
 
-    def _keep(self, about: dict[str, Any], body: str) -> None:
+    def _add_pending(self, about: dict[str, Any], body: str) -> None:
         self._move_to(about["time"])
-        # JSON has its own line ends within texts, so this splits nothing else.
+        # Line ends within JSON strings are escaped, so this splits at no other place.
         lines = body.split("\n")[:-1]
-        for identity, line, answer in zip(about["ids"], lines, about["answers"], strict=True):
-            self.pending.add(identity, PendingPrediction(line, Answer(*answer), about["time"]))
+        for identity, line, row in zip(about["ids"], lines, about["predictions"], strict=True):
+            self.pending.add(identity, PendingPrediction(line, Prediction(*row), about["time"]))
             self.remembered += 1
 
     # --------------------------------------------------------------- labels
 
     def label(self, labels: Sequence[tuple[str, Any]], now: float) -> tuple[list[Outcome], Frame]:
-        """Join labels with the predictions that wait for them; what becomes of each.
+        """Join labels with the predictions that wait for them.
 
-        The frame has the samples that they complete.
+        Returns:
+            The outcome of each label, and a frame with the samples that they complete.
 
         Raises:
-            ConfigurationError: If a label can't be one; then none is joined.
+            ConfigurationError: If a label is invalid; then none is joined.
         """
-        told = [[identity, self._told(identity, value)] for identity, value in labels]
-        about = {"time": self._later(now), "labels": told}
+        parsed = [[identity, self._parse_label(identity, value)] for identity, value in labels]
+        about = {"time": self._later(now), "labels": parsed}
         outcomes, lines = self._join(about)
         body = "".join(lines).encode()
         return outcomes, Frame(FrameKind.LABELS, json.encode(about), body, len(lines))
 
     def knows_all(self, labels: Sequence[tuple[str, Any]]) -> bool:
-        """Whether `label` would complete no sample, since all of them came before."""
+        """Whether all labels came before, so that `label` would complete no sample."""
         return all(self.pending.is_settled(identity) for identity, _ in labels)
 
-    def _told(self, identity: str, value: Any) -> str | float:
-        """A label as it is kept and compared: a text, or a number."""
-        number = self.pending.is_number(identity)
-        told = parse_number(value, _READING) if number else parse_word(value, _READING)
-        if isinstance(told, Reason) or told is None or told != told:
-            kind = "a number" if number else "a text, a number or a truth value"
+    def _parse_label(self, identity: str, value: Any) -> str | float:
+        """Parse a label into a string or a number, as it is stored and compared."""
+        is_number = self.pending.is_number(identity)
+        label = parse_number(value, _OPTIONS) if is_number else parse_word(value, _OPTIONS)
+        if isinstance(label, Reason) or label is None or label != label:
+            kind = "a number" if is_number else "a string, a number or a boolean"
             raise ConfigurationError(f"label of {identity!r} is {value!r}, but must be {kind}")
-        return told
+        return label
 
     def _join(self, about: dict[str, Any]) -> tuple[list[Outcome], list[str]]:
         self._move_to(about["time"])
@@ -242,22 +255,22 @@ class Intake:
         for identity, truth in about["labels"]:
             outcome, pending = self.pending.join(identity, truth)
             if pending is not None:
-                self.delivered.add(pending.answer, truth)
-                lines.append(self._completed(pending.line, truth))
+                self.delayed_score.add(pending.prediction, truth)
+                lines.append(self._complete(pending.line, truth))
             outcomes.append(outcome)
         self.outcomes.update(map(str, outcomes))
         self.samples += len(lines)
         return outcomes, lines
 
-    def _completed(self, line: str, truth: str | float) -> str:
-        """A sample with its target, as a line."""
+    def _complete(self, line: str, truth: str | float) -> str:
+        """Add the target to a sample; return it as a line."""
         target = json.encode({self.target: truth}).decode()
         return f"{target}\n" if line == "{}" else f"{line[:-1]},{target[1:]}\n"
 
-    # ----------------------------------------------------------- the others
+    # ------------------------------------------------------ time, publication
 
     def tick(self, now: float) -> Frame | None:
-        """Give up predictions that are too old; no frame if there is none."""
+        """Expire old predictions; return a frame if there are any."""
         now = self._later(now)
         if not self.pending.is_due(now):
             return None
@@ -265,7 +278,7 @@ class Intake:
         return Frame(FrameKind.TIME, json.encode({"time": now}))
 
     def publish(self) -> Frame:
-        """Number the next model that is published."""
+        """Count another published model."""
         self.generation += 1
         return Frame(FrameKind.MODEL, json.encode({"generation": self.generation}))
 
@@ -276,10 +289,10 @@ class Intake:
         self.time = time
         self.pending.expire(time)
 
-    # ----------------------------------------------------------------- fold
+    # ---------------------------------------------------------------- state
 
     def apply(self, frame: Frame) -> None:
-        """Do what a frame of the journal says."""
+        """Apply a frame of the journal."""
         if frame.kind is FrameKind.SNAPSHOT:
             self._restore(checkpoint.decode(frame.head))
             return
@@ -290,7 +303,7 @@ class Intake:
         if frame.kind is FrameKind.SAMPLES:
             self._accept(frame, about)
         elif frame.kind is FrameKind.PREDICTIONS:
-            self._keep(about, frame.body.decode())
+            self._add_pending(about, frame.body.decode())
         elif frame.kind is FrameKind.LABELS:
             self._join(about)
         elif frame.kind is FrameKind.TIME:
@@ -299,46 +312,49 @@ class Intake:
             self.generation = about["generation"]
 
     def snapshot(self) -> bytes:
-        """All that frames have led to, as the head of a snapshot."""
+        """Encode the state as the head of a snapshot."""
         return checkpoint.encode(self.export_state())
 
     def export_state(self) -> StateDict:
-        """All that frames have led to, as a snapshot holds it: later changes are not in it."""
-        # The long lists as one array: a tree of so many parts would take seconds.
+        """Export the state; later changes don't affect the export."""
+        # The long lists are one array: a tree of so many parts would take seconds.
+        keys = [
+            (key, digest, msgspec.structs.astuple(receipt))
+            for key, (digest, receipt) in self._keys.items()
+        ]
         lists = {
             "pending": self.pending.export_state(),
-            "keys": list(self._keys.items()),
+            "keys": keys,
             "outcomes": self.outcomes,
         }
         return {
             "lists": np.frombuffer(json.encode(lists), np.uint8),
-            "delivered": self.delivered.export_state(),
+            "delayed_score": self.delayed_score.export_state(),
             "bounds": self.bounds._asdict(),
             "samples": self.samples,
-            "rejected": self.rejected,
             "remembered": self.remembered,
             "generation": self.generation,
             "time": self.time,
-            "fed": None if self.fed is None else np.frombuffer(self.fed.encode(), np.uint8),
-            "fed_records": self.fed_records,
+            "file_head": None
+            if self.file_head is None
+            else np.frombuffer(self.file_head.encode(), np.uint8),
+            "file_records": self.file_records,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         lists = json.decode(state["lists"].tobytes())
-        # The frames behind it were taken under its bounds. Earlier releases kept none.
-        self.limit(Bounds(**state["bounds"]) if "bounds" in state else self.bounds)
+        # The frames after the snapshot were accepted with its bounds.
+        self.limit(Bounds(**state["bounds"]))
         self.pending.restore_state(lists["pending"])
         self._keys = OrderedDict(
-            (key, (digest, Receipt(*receipt))) for key, (digest, receipt) in lists["keys"]
+            (key, (digest, Receipt(*receipt))) for key, digest, receipt in lists["keys"]
         )
         self.outcomes = Counter(lists["outcomes"])
-        self.delivered.restore_state(state["delivered"])
+        self.delayed_score.restore_state(state["delayed_score"])
         self.samples = state["samples"]
-        self.rejected = state["rejected"]
         self.remembered = state["remembered"]
         self.generation = state["generation"]
         self.time = state["time"]
-        # Journals of the first releases knew no files.
-        fed = state.get("fed")
-        self.fed = None if fed is None else FileFrameHead.decode(fed.tobytes())
-        self.fed_records = state.get("fed_records", 0)
+        head = state["file_head"]
+        self.file_head = None if head is None else FileFrameHead.decode(head.tobytes())
+        self.file_records = state["file_records"]

@@ -6,10 +6,8 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from errno import ESTALE
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple, final
 
 from streamnet.daemon.journal.frames import (
@@ -17,26 +15,21 @@ from streamnet.daemon.journal.frames import (
     Frame,
     FrameKind,
     decode_frames,
-    encode,
+    encode_frame,
     read_frame_size,
 )
-from streamnet.durability.files import (
-    DISK,
-    FileSystem,
-    remove_partial_files,
-    write_all,
-    write_durably,
-)
+from streamnet.durability.files import DISK, FileSystem, remove_partial_files, write_durably
+from streamnet.durability.safe_file import SafeFile
 from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 
 __all__ = ("Journal", "Segment")
 
-logger = logging.getLogger("streamnet.daemon")
+_LOG = logging.getLogger("streamnet.daemon")
 
 SEGMENT_BYTES = 64 << 20
 _MIN_SEGMENT_BYTES = 1 << 10
 _MAX_UNSYNCED_BYTES = 16 << 20
-_SEARCH_BYTES = 1 << 20  # bytes that are read at once to find a frame
+_SEARCH_BYTES = 1 << 20  # read at once to find a frame
 _SEGMENT_NAME = re.compile(r"([0-9]{16})-([0-9]{16})\.segment")
 
 
@@ -54,17 +47,19 @@ class Segment(NamedTuple):
 
 @final
 class Journal:
-    """What is appended stays, whole and in order; only what a crash tore off at the end is gone.
+    """An append-only log that stays whole and in order; a crash can only cut off its end.
 
-    An offset counts bytes since the journal began, whichever segment they are in. What is written
-    can be read at once; it survives the process, and once it is synced, a power cut too. What was
-    written since the last `sync` is remembered, since nobody knows what a disk holds after an fsync
-    that failed: it is written again. One thread appends, one syncs, any may read.
+    Offsets count bytes since the journal began, across segments. What is written can be read at
+    once; it survives the process, and after `sync` a power cut. One thread appends, one syncs, any
+    may read.
 
     Args:
-        folder: Where the segments are; it must exist.
-        segment_bytes: Bytes after which another segment begins.
+        folder: Folder of the segments; it must exist.
+        segment_bytes: Size at which another segment begins.
         files: The file system.
+
+    Attributes:
+        samples: Samples in the journal.
 
     Raises:
         ConfigurationError: If ``segment_bytes`` is below 1,024.
@@ -76,7 +71,7 @@ class Journal:
     >>> journal.sync()
     >>> journal.samples, journal.synced == journal.end
     (1, True)
-    >>> [frame.kind.name for frame in journal.since_snapshot()]
+    >>> [frame.kind.name for frame in journal.read_since_snapshot()]
     ['SNAPSHOT', 'SAMPLES']
     >>> journal.close()
     """
@@ -89,56 +84,62 @@ class Journal:
                 f"segment_bytes is {segment_bytes}, but must be >= {_MIN_SEGMENT_BYTES}"
             )
         self.folder = folder
-        self.end = 0  # offset behind the last frame
-        self.synced = 0  # offset up to which all is on the disk for sure
         self.samples = 0
         self._segment_bytes = segment_bytes
         self._files = files
         self._segments: list[Segment] = []
+        self._newest: tuple[Segment, SafeFile] | None = None  # replaced as one, for readers
         self._snapshot_bytes = 0  # of the newest segment
-        self._handle: int | None = None
-        self._has_torn_tail = False  # whether there may be bytes behind `end`
-        self._is_lost = False  # whether an fsync failed
-        self._next: tuple[Segment, bytes] | None = None  # a segment that could not be begun
-        self._unsynced = bytearray()  # what is between `synced` and `end`
-        self._syncing = Lock()  # held while the file is synced or mended; to be taken first
-        self._lock = Lock()  # held while the file is written
+        self._next: tuple[Segment, bytes] | None = None  # a segment that could not be created
+
+    @property
+    def end(self) -> int:
+        """Offset after the last frame."""
+        return 0 if self._newest is None else self._newest[0].base + self._newest[1].length
+
+    @property
+    def synced(self) -> int:
+        """Offset up to which everything is known to be on the disk."""
+        return 0 if self._newest is None else self._newest[0].base + self._newest[1].synced
+
+    @property
+    def _file(self) -> SafeFile:
+        assert self._newest is not None
+        return self._newest[1]
 
     # -------------------------------------------------------------- opening
 
     def open(self, snapshot: bytes) -> None:
-        """Go on behind the last whole frame; a new journal begins with ``snapshot``.
+        """Resume after the last whole frame; a new journal begins with ``snapshot``.
 
         Raises:
             DamagedStateError: If segments are missing or damaged.
             OSError: If the files can't be read or written.
         """
         remove_partial_files(self.folder, files=self._files)
-        self._segments = self._found()
+        self._segments = self._list_segments()
         if not self._segments:
             self._begin(Segment(0, 0), snapshot)
             return
         newest = self._segments[-1]
-        data = self._files.read(self.folder / newest.name)
+        path = self.folder / newest.name
+        data = self._files.read(path)
         size, samples = 0, newest.samples
         for offset, frame in decode_frames(data):
             size, samples = offset + frame.size, samples + frame.samples
             self._snapshot_bytes = self._snapshot_bytes or frame.size
         if not size:
-            raise DamagedStateError(f"{self.folder / newest.name} is damaged at its start")
+            raise DamagedStateError(f"{path} is damaged at its start")
         if size < len(data):
-            logger.warning(
-                "%s: its last %d bytes were torn off by a crash",
-                self.folder / newest.name,
-                len(data) - size,
-            )
-        self._handle = self._files.open_truncated_at(self.folder / newest.name, size)
-        # Whatever was there before may not be on the disk yet.
-        self._files.fsync(self._handle)
-        self.end = self.synced = newest.base + size
+            lost = len(data) - size
+            _LOG.warning("%s: the last %d bytes are incomplete after a crash; cut off", path, lost)
+        handle = self._files.open_truncated_at(path, size)
+        self._newest = newest, self._build_file(path, handle, size)
+        # What was there may not be on the disk yet.
+        self._files.fsync(handle)
         self.samples = samples
 
-    def _found(self) -> list[Segment]:
+    def _list_segments(self) -> list[Segment]:
         matches = (_SEGMENT_NAME.fullmatch(name) for name in self._files.names(self.folder))
         segments = [Segment(int(match[1]), int(match[2])) for match in matches if match]
         for before, after in pairwise(segments):
@@ -146,156 +147,98 @@ class Journal:
             if before.base + size != after.base:
                 raise DamagedStateError(
                     f"{self.folder / before.name} has {size:,} bytes, but must have "
-                    f"{after.base - before.base:,}: a segment behind it is missing, or it is "
+                    f"{after.base - before.base:,}: the next segment is missing, or this one is "
                     "damaged"
                 )
         return segments
 
     def _begin(self, segment: Segment, snapshot: bytes) -> None:
-        """Make a segment, whole or not at all, and go on in it."""
-        first = encode(Frame(FrameKind.SNAPSHOT, snapshot))
+        """Create a segment, whole or not at all, and continue in it."""
+        first = encode_frame(Frame(FrameKind.SNAPSHOT, snapshot))
         path = self.folder / segment.name
         write_durably(path, first, files=self._files)
         handle = self._files.open_truncated_at(path, len(first))
-        self._replace_handle(handle)
+        old = self._newest
         self._segments = [*self._segments, segment]
         self._snapshot_bytes = len(first)
-        self.end = self.synced = segment.base + len(first)
+        self._newest = segment, self._build_file(path, handle, len(first))
+        if old is not None:
+            old[1].close()
+
+    def _build_file(self, path: Path, handle: int, size: int) -> SafeFile:
+        return SafeFile(path, handle, size, files=self._files, must_keep_name=True)
 
     def close(self) -> None:
-        """Let go of the file. Closing twice is allowed."""
-        with self._syncing, self._lock:
-            self._replace_handle(None)
-
-    def _replace_handle(self, handle: int | None) -> None:
-        old, self._handle = self._handle, handle
-        if old is not None:
-            self._files.close(old)
+        """Close the file. Closing twice is allowed."""
+        if self._newest is not None:
+            self._file.close()
 
     # -------------------------------------------------------------- writing
 
     @property
     def is_full(self) -> bool:
-        """Whether another segment is to begin: a large snapshot is not written too often."""
-        size = self.end - self._segments[-1].base - self._snapshot_bytes
+        """Whether another segment should begin; the larger a snapshot, the later."""
+        size = self._file.length - self._snapshot_bytes
         return size >= max(self._segment_bytes, self._snapshot_bytes)
 
     @property
-    def waits_for_sync(self) -> bool:
-        """Whether so much is not on the disk yet that it should be synced before more comes."""
-        return len(self._unsynced) >= _MAX_UNSYNCED_BYTES
+    def needs_sync(self) -> bool:
+        """Whether so much is not on the disk yet that it should be synced before the next write."""
+        return self._file.unsynced_bytes >= _MAX_UNSYNCED_BYTES
 
     def append(self, frames: Sequence[Frame]) -> None:
-        """Write frames, all or none of them.
+        """Write all frames or none.
 
         Raises:
-            OSError: If that fails: none of them is there.
+            OSError: If that fails.
         """
-        data = b"".join(map(encode, frames))
-        if self._is_broken:
-            with self._syncing, self._lock:
-                self._repair()
-        with self._lock:
-            assert self._handle is not None
-            # Until all is written, what is behind the end does not count.
-            self._has_torn_tail = True
-            write_all(self._files, self._handle, data)
-            self._has_torn_tail = False
-            self._unsynced += data
-            self.samples += sum(frame.samples for frame in frames)
-            self.end += len(data)
+        self._finish_roll()
+        self._file.append(b"".join(map(encode_frame, frames)))
+        self.samples += sum(frame.samples for frame in frames)
 
     def probe(self, size: int) -> None:
-        """See whether so many bytes could be appended: zeros, which are no frame, come and go.
+        """Check that ``size`` bytes could be appended.
 
         Raises:
-            OSError: If not.
+            OSError: If they could not.
         """
-        with self._syncing, self._lock:
-            self._repair()
-            if self._handle is not None:
-                self._has_torn_tail = True
-                write_all(self._files, self._handle, bytes(size))
-                self._repair()
+        self._finish_roll()
+        self._file.probe(size)
 
     def sync(self) -> None:
-        """Put all that was appended before on the disk.
+        """Put on the disk what was appended before.
 
         Raises:
-            OSError: If that fails, or what is on the disk could not be found again.
+            OSError: If that fails, or an earlier failure can't be repaired.
         """
-        with self._syncing:
-            with self._lock:
-                self._repair()
-                handle, end = self._handle, self.end
-            if handle is None or self.synced == end:
-                return
-            try:
-                self._files.fsync(handle)
-                self._check_file()
-            except OSError:
-                self._is_lost = True
-                raise
-            with self._lock:
-                del self._unsynced[: end - self.synced]
-                self.synced = end
-
-    def _check_file(self) -> None:
-        """See that a file is written that somebody who opens the journal would find.
-
-        Raises:
-            OSError: If it was removed or replaced.
-        """
-        path = self.folder / self._segments[-1].name
-        if self._handle is not None and not self._files.is_same_file(self._handle, path):
-            raise OSError(ESTALE, f"{path.name} was replaced")
+        self._file.sync()
 
     def roll(self, snapshot: bytes) -> None:
-        """Begin another segment; ``snapshot`` is what all frames so far have led to.
+        """Begin another segment.
+
+        Args:
+            snapshot: The state that all frames so far lead to.
 
         Raises:
-            OSError: If that fails; it is tried again before anything else is appended.
+            OSError: If that fails; it is retried before anything else is appended.
         """
         self.sync()
-        with self._syncing, self._lock:
-            self._next = Segment(self.end, self.samples), snapshot
-            self._repair()
+        self._next = Segment(self.end, self.samples), snapshot
+        self._finish_roll()
 
-    @property
-    def _is_broken(self) -> bool:
-        return self._is_lost or self._has_torn_tail or self._next is not None
-
-    def _repair(self) -> None:
-        """Finish what went wrong before, while nobody else writes."""
-        if self._handle is None:
-            return
-        if self._is_lost:
-            self._check_file()  # another one of its name would be spoilt
-            # What an fsync that failed may have lost is still in memory.
-            self._reopen(self.synced)
-            write_all(self._files, self._handle, bytes(self._unsynced))
-            self._is_lost = self._has_torn_tail = False
-        if self._has_torn_tail:
-            self._reopen(self.end)
-            self._has_torn_tail = False
+    def _finish_roll(self) -> None:
         if self._next is not None:
             self._begin(*self._next)
             self._next = None
-
-    def _reopen(self, offset: int) -> None:
-        """Cut what is behind an offset."""
-        segment = self._segments[-1]
-        path = self.folder / segment.name
-        self._replace_handle(self._files.open_truncated_at(path, offset - segment.base))
 
     def can_trim(self, samples: int) -> bool:
         """Whether `trim` has something to remove."""
         return len(self._segments) > 1 and self._segments[1].samples <= samples
 
     def trim(self, samples: int) -> None:
-        """Remove segments of which nobody needs anything: all before sample ``samples`` is learned.
+        """Remove segments that hold only samples before number ``samples``.
 
-        One that can't be removed stays until the next time.
+        A segment that can't be removed stays; the next start lists it again.
         """
         while self.can_trim(samples):
             with suppress(OSError):
@@ -306,63 +249,59 @@ class Journal:
 
     @property
     def begin(self) -> int:
-        """Offset of the first frame that is there."""
+        """Offset of the first frame that is kept."""
         return self._segments[0].base
 
     @property
     def samples_before(self) -> int:
-        """Samples that were appended before the first frame that is there."""
+        """Samples before the first frame that is kept."""
         return self._segments[0].samples
 
-    def since_snapshot(self) -> Iterator[Frame]:
-        """The newest snapshot and the frames behind it.
+    def read_since_snapshot(self) -> Iterator[Frame]:
+        """Read the newest snapshot and the frames after it.
 
         Raises:
             OSError: If they can't be read.
         """
-        segment = self._segments[-1]
-        with self._lock:
-            synced, rest = self.synced, bytes(self._unsynced)
-        path = self.folder / segment.name
-        data = self._files.read_part(path, 0, synced - segment.base) + rest
-        return (frame for _, frame in decode_frames(data))
+        return (frame for _, frame in decode_frames(self._file.read_all()))
 
     def read(self, offset: int, most: int) -> list[tuple[int, Frame]]:
-        """The frames from ``offset`` on, each with its offset: at least one, if there is one.
+        """Read frames with their offsets: at least one, if there is one.
 
         Args:
-            offset: Where a frame begins.
-            most: Bytes that they may take, but for the first one.
+            offset: Offset of a frame.
+            most: Bytes to read; the first frame may be larger.
 
         Raises:
-            StateError: If there is no whole frame, or it is in a segment that was removed.
-            OSError: If it can't be read.
+            StateError: If there is no whole frame, or its segment was removed.
+            OSError: If the journal can't be read.
         """
-        with self._lock:
-            if offset >= self.synced:
-                # Files are read only as far as they are synced: an fsync that fails may spoil them.
-                start = offset - self.synced
-                rest = self._unsynced
-                data = _read_first(
-                    lambda at, size: bytes(rest[start + at : start + at + size]), most
-                )
-                return [(offset + place, frame) for place, frame in decode_frames(data)]
-            segment, limit = self._segment_of(offset)
-        path, start = self.folder / segment.name, offset - segment.base
+        segments, newest = self._segments, self._newest
+        assert newest is not None
+        segment, file = newest
+        if offset >= segment.base:
+            path, start = file.path, offset - segment.base
+            data = _read_first(lambda at, size: file.read(start + at, size), most)
+            if not data:
+                return []
+        else:
+            segment, limit = self._find_segment(offset, segments)
+            path, start = self.folder / segment.name, offset - segment.base
 
-        def part(at: int, size: int) -> bytes:
-            return self._files.read_part(path, start + at, min(size, limit - offset - at))
+            def read_part(at: int, size: int) -> bytes:
+                return self._files.read_part(path, start + at, min(size, limit - offset - at))
 
-        found = [(offset + place, frame) for place, frame in decode_frames(_read_first(part, most))]
+            data = _read_first(read_part, most)
+        found = [(offset + place, frame) for place, frame in decode_frames(data)]
         if not found:
             raise DamagedStateError(f"{path} is damaged at byte {start:,}")
         return found
 
-    def frame_before(self, offset: int) -> int:
-        """Where the frame begins that an offset lies in; the offset itself at a frame's start.
+    def find_frame(self, offset: int) -> int:
+        """Offset of the frame that contains a byte.
 
         Raises:
-            StateError: If it lies in no segment that is there.
+            StateError: If the byte is in no segment that is kept.
             OSError: If the journal can't be read.
         """
         if offset >= self.end:
@@ -374,22 +313,20 @@ class Journal:
                 if at > offset:
                     return begin
 
-    def _segment_of(self, offset: int) -> tuple[Segment, int]:
-        """The segment of an offset that is synced, and the offset behind what is synced of it."""
-        limit = self.synced
-        for segment in reversed(self._segments):
-            if segment.base <= offset < limit:
-                return segment, limit
-            limit = min(limit, segment.base)
+    def _find_segment(self, offset: int, segments: Sequence[Segment]) -> tuple[Segment, int]:
+        """Find the segment of an offset, and the offset of its end."""
+        for segment, following in pairwise(segments):
+            if segment.base <= offset < following.base:
+                return segment, following.base
         raise StateError(
-            f"{self.folder} has no byte {offset:,}, but {self.begin:,} to {self.end:,}: it is not "
-            "the same journal any more"
+            f"{self.folder} has no byte {offset:,}, but {self.begin:,} to {self.end:,}: it is "
+            "another journal"
         )
 
 
-def _read_first(part: Callable[[int, int], bytes], most: int) -> bytes:
-    """The first ``most`` bytes of what ``part`` reads, or all of its first frame."""
-    data = part(0, max(most, HEADER_BYTES))
+def _read_first(read_part: Callable[[int, int], bytes], most: int) -> bytes:
+    """Read ``most`` bytes, or all of the first frame."""
+    data = read_part(0, max(most, HEADER_BYTES))
     if len(data) >= HEADER_BYTES and read_frame_size(data) > len(data):
-        data += part(len(data), read_frame_size(data) - len(data))
+        data += read_part(len(data), read_frame_size(data) - len(data))
     return data

@@ -28,46 +28,45 @@ NAME = "journal"
 BLOCK_ROWS = 8192
 MIN_BLOCK_ROWS = 32
 READ_BYTES = 1 << 20
-_BYTES_PER_SAMPLE = 128  # bytes that are reckoned as one sample
+_BYTES_PER_SAMPLE = 128  # to estimate the work
 
 
 @final
 class JournalSource(Source):
-    """Samples of a journal as they are appended, without end.
+    """Reads the samples of a journal as they are appended, without end.
 
-    A feature gets its kind from the first value that is there, or from the file that it was fed
-    from; where no task is given, the first target tells it: a float is a regression, anything else
-    a label. So what is learned depends on the samples alone, never on when they came. All that is
-    not read yet stays in the file.
+    A feature gets its kind from its first value, or from the file it comes from. If no task is
+    configured, the first target determines it: a float means regression, anything else a label. So
+    what is learned depends on the samples alone, never on when they arrived.
 
     Args:
-        journal: It is open, and stays so.
-        grown: Waits until the journal reaches beyond an offset.
-        columns: Which columns are used, and as what.
+        journal: The open journal.
+        wait_beyond: Waits until the journal extends beyond an offset.
+        columns: Columns to use, and their kinds.
 
     Attributes:
-        consumed: Samples that were given, or left out since they were given before.
+        consumed: Samples that were read, or skipped since they were read by an earlier run.
     """
 
     def __init__(
-        self, journal: Journal, grown: Callable[[int], Awaitable[None]], columns: Columns
+        self, journal: Journal, wait_beyond: Callable[[int], Awaitable[None]], columns: Columns
     ) -> None:
         self.consumed = 0
         self._journal = journal
-        self._grown = grown
+        self._wait_beyond = wait_beyond
         self._columns = columns
         self._format = JsonLinesFormat(columns)
         self._schema = Schema((), columns.target, columns.task)
         self._window = _EMPTY_WINDOW
-        self._offset = 0  # of the frame behind the window
-        self._ahead: deque[tuple[int, Frame]] = deque()  # frames from there on, with their offsets
-        self._rows = BLOCK_ROWS  # to look for next
+        self._offset = 0  # of the frame after the window
+        self._prefetched: deque[tuple[int, Frame]] = deque()  # from there on, with their offsets
+        self._rows = BLOCK_ROWS  # to search for next
         self._worker = Worker()
-        self._flows = Event()  # set unless it is paused
-        self._flows.set()
+        self._running = Event()  # set unless paused
+        self._running.set()
 
     async def open(self, after: Position | None = None) -> Schema:
-        """Go to ``after``, and wait for the first target, if it is needed to tell the task."""
+        """Go to ``after``; wait for the first target if it determines the task."""
         if after is not None and after.source:
             place = after
         else:
@@ -75,28 +74,28 @@ class JournalSource(Source):
         await to_thread.run_sync(self._go_to, place)
         if self._schema.task is None:
             fields, target = self._schema.fields, self._schema.target
-            self._schema = Schema(fields, target, await self._told_task())
+            self._schema = Schema(fields, target, await self._infer_task())
         self._format.restore_state({}, self._schema)
         return self._schema
 
     def _go_to(self, after: Position) -> None:
-        """Set out behind a place, which may be within a frame."""
+        """Go to the position after a sample, which may be within a frame."""
         journal = self._journal
         self.consumed = after.record
         offset = max(after.offset, journal.begin)
         if after.record < journal.samples_before or after.offset > journal.end:
             raise StateError(
                 f"{journal.folder} has no sample {after.record:,} at byte {after.offset:,}: it is "
-                "not the same journal any more"
+                "another journal"
             )
         self._window = _EMPTY_WINDOW
-        self._offset = journal.frame_before(offset)
+        self._offset = journal.find_frame(offset)
         if self._offset < offset:
             self._fill()
-            self._window = self._window.behind(offset)
+            self._window = self._window.after_offset(offset)
 
-    async def _told_task(self) -> Any:
-        """Read on, until a target tells the task, and come back."""
+    async def _infer_task(self) -> Any:
+        """Read ahead until a target determines the task, then return to the position."""
         window, offset, consumed = self._window, self._offset, self.consumed
         schema = self._schema
         self._format.restore_state({}, self._schema)
@@ -112,41 +111,41 @@ class JournalSource(Source):
         return {"schema": schema_to_dict(self._schema)}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Take over the schema."""
+        """Restore the schema."""
         self._schema = schema_from_dict(state["schema"])
 
     async def receive(self) -> Block | None:
-        """The next samples that are there; there always may come more."""
+        """Wait for samples and return the next block; the stream never ends."""
         return await self._next_block()
 
     def pause(self) -> None:
-        """Give nothing from now on."""
-        if self._flows.is_set():
-            self._flows = Event()
+        """Return nothing until `resume`."""
+        if self._running.is_set():
+            self._running = Event()
 
     def resume(self) -> None:
-        """Give samples again."""
-        self._flows.set()
+        """Return samples again."""
+        self._running.set()
 
     async def _next_block(self) -> Block:
         while True:
-            await self._flows.wait()
+            await self._running.wait()
             left = self._window.left or self._journal.end - self._offset
             if not left:
-                await self._grown(self._offset)
+                await self._wait_beyond(self._offset)
                 continue
             work = max(1.0, min(left, READ_BYTES) / _BYTES_PER_SAMPLE)
-            found = await self._worker.run(work, self._found)
-            if found is not None:
-                return found
+            block = await self._worker.run(work, self._read_block)
+            if block is not None:
+                return block
 
-    def _found(self) -> Block | None:
-        """The next block; None if there was no sample in what was read."""
+    def _read_block(self) -> Block | None:
+        """Read the next block; None if what was read holds no sample."""
         if not self._window.left:
             self._fill()
         if not self._window.left:
             return None
-        rejected = self._window.rejected(self._schema, self.consumed)
+        rejected = self._window.read_rejected(self._schema, self.consumed)
         if rejected is not None:
             self._window = self._window.skip_dead_letters(len(rejected.rejected))
             self.consumed += len(rejected.rejected)
@@ -160,47 +159,47 @@ class JournalSource(Source):
         behind = chunk.records.behind if whole else int(chunk.records.begin[used])
         self._window = self._window.after(behind)
         self.consumed += used
-        # Where blocks end early, looking far ahead each time would be wasted.
+        # If blocks end early, searching further ahead would be wasted.
         self._rows = min(BLOCK_ROWS, 2 * max(used, MIN_BLOCK_ROWS))
         self._schema = block.schema
         return block if self._window.scored else replace(block, scored=False)
 
     def _fill(self) -> None:
-        """Take in the next frames; one that was fed from a file comes alone."""
-        if not self._ahead or self._ahead[0][0] != self._offset:
-            self._ahead = deque(self._journal.read(self._offset, READ_BYTES))
-        frames = [self._taken()] if self._ahead else []
+        """Read the next frames into the window; a frame from a file comes alone."""
+        if not self._prefetched or self._prefetched[0][0] != self._offset:
+            self._prefetched = deque(self._journal.read(self._offset, READ_BYTES))
+        frames = [self._pop_frame()] if self._prefetched else []
         while (
             frames
             and not frames[0][1].is_from_file
-            and self._ahead
-            and not self._ahead[0][1].is_from_file
+            and self._prefetched
+            and not self._prefetched[0][1].is_from_file
         ):
-            frames.append(self._taken())
-        bodies, starts, place = [], [], 0
+            frames.append(self._pop_frame())
+        bodies, starts, length = [], [], 0
         for offset, frame in frames:
             if frame.samples:
-                starts.append((place, offset + HEADER_BYTES + len(frame.head)))
+                starts.append((length, offset + HEADER_BYTES + len(frame.head)))
                 bodies.append(frame.body)
-                place += len(frame.body)
-        fed = (
+                length += len(frame.body)
+        head = (
             FileFrameHead.decode(frames[0][1].head)
             if frames and frames[0][1].is_from_file
             else None
         )
-        if fed is not None:
-            self._know(fed)
-        self._window = _Window(b"".join(bodies), np.array(starts, np.int64).reshape(-1, 2), 0, fed)
+        if head is not None:
+            self._extend_schema(head)
+        self._window = _Window(b"".join(bodies), np.array(starts, np.int64).reshape(-1, 2), 0, head)
 
-    def _taken(self) -> tuple[int, Frame]:
-        offset, frame = self._ahead.popleft()
+    def _pop_frame(self) -> tuple[int, Frame]:
+        offset, frame = self._prefetched.popleft()
         self._offset = offset + frame.size
         return offset, frame
 
-    def _know(self, fed: FileFrameHead) -> None:
-        """Take over the columns of a file, which are of the kinds that all of it has told."""
+    def _extend_schema(self, head: FileFrameHead) -> None:
+        """Add the columns of a file, whose kinds were inferred from all of it."""
         known = {field.name for field in self._schema.fields}
-        new = [field for field in fed.schema.fields if field.name not in known]
+        new = [field for field in head.schema.fields if field.name not in known]
         if new:
             self._schema = self._schema.extended(new)
             self._format.restore_state({}, self._schema)
@@ -208,60 +207,63 @@ class JournalSource(Source):
 
 @final
 class _Window:
-    """Bodies of frames one behind the other, and how far they are used."""
+    """Concatenated bodies of frames, and how far they are used."""
 
     def __init__(
-        self, data: bytes, starts: np.ndarray, at: int, fed: FileFrameHead | None = None
+        self, data: bytes, starts: np.ndarray, at: int, head: FileFrameHead | None = None
     ) -> None:
         self._data = data
-        self._starts = starts  # shape=(frames, 2): where a body begins here, and in the journal
+        self._starts = starts  # shape=(frames, 2): offset of each body here, and in the journal
         self._at = at
-        self._fed = fed
-        letters = () if fed is None else fed.letters
-        self._letters = letters[bisect_left(letters, at) :]  # that are not used, by their offset
+        self._head = head
+        letters = () if head is None else head.letters
+        self._letters = letters[bisect_left(letters, at) :]  # unused ones, by their offset
 
     @property
     def scored(self) -> bool:
-        """Whether its samples were never seen before."""
-        return self._fed is None or self._fed.scored
+        """Whether its samples are scored, as all but those of repeated epochs."""
+        return self._head is None or self._head.scored
 
     @property
     def left(self) -> int:
-        """Bytes that are not used."""
+        """Unused bytes."""
         return len(self._data) - self._at
 
     def after(self, at: int) -> _Window:
-        """The same, used up to ``at``."""
-        return _Window(self._data, self._starts, at, self._fed)
+        """The window, used up to ``at``."""
+        return _Window(self._data, self._starts, at, self._head)
 
-    def behind(self, offset: int) -> _Window:
-        """The same, used up to an offset in the journal within or behind its first body."""
+    def after_offset(self, offset: int) -> _Window:
+        """The window, used up to an offset in the journal, within or after its first body."""
         if not len(self._starts):
             return self
         place, begin = self._starts[0].tolist()
         return self.after(place + max(0, offset - begin))
 
-    def rejected(self, schema: Schema, record: int) -> Block | None:
-        """The rejected records that come next, as a block; None if it is a sample that does."""
-        letters, behind = [], self._at
+    def read_rejected(self, schema: Schema, record: int) -> Block | None:
+        """Read the rejected records that come next, as a block; None if a sample comes next."""
+        letters, end_at = [], self._at
         for at in self._letters:
-            if at != behind:
+            if at != end_at:
                 break
             letters.append(decode_dead_letter(self._data, at))
-            behind = self._data.index(b"\n", at) + 1
+            end_at = self._data.index(b"\n", at) + 1
         if not letters:
             return None
-        end = Position(NAME, self._end(behind), record + len(letters))
+        end = Position(NAME, self._end(end_at), record + len(letters))
         return replace(make_rejection_block(schema, end, letters[0]), rejected=tuple(letters))
 
     def skip_dead_letters(self, count: int) -> _Window:
-        """The same, used up to the end of so many rejected records."""
+        """The window, used up to the end of ``count`` rejected records."""
         return self.after(self._data.index(b"\n", self._letters[count - 1]) + 1)
 
     def chunk(self, form: JsonLinesFormat, rows: int, record: int) -> Chunk:
-        """The next samples, at most ``rows``; ``record`` is the number of the first one.
+        """The next samples, up to a rejected record.
 
-        Those behind a record that was rejected come later.
+        Args:
+            form: Format of the lines.
+            rows: Largest number of samples.
+            record: Number of the first one.
         """
         records = find_records(self._data, self._at, True, form.rules, rows)
         if self._letters:
@@ -273,12 +275,12 @@ class _Window:
         return Chunk(NAME, self._data, records, marks, {})
 
     def _offsets(self, records: Records) -> np.ndarray:
-        """Where records begin in the journal."""
+        """Offsets of records in the journal."""
         own = np.searchsorted(self._starts[:, 0], records.begin, side="right") - 1
         return np.asarray(records.begin - self._starts[own, 0] + self._starts[own, 1])
 
     def _end(self, at: int) -> int:
-        """Where in the journal what is used up to ``at`` ends: within its body, or at its end."""
+        """Offset in the journal of what is used up to ``at``: within its body, or at its end."""
         if not len(self._starts):
             return 0
         own = np.searchsorted(self._starts[:, 0], max(at - 1, 0), side="right") - 1

@@ -1,15 +1,23 @@
-"""The log of events: every reader gets each one in order, or is told what it missed."""
+"""Events of a model, rates, and the monitor that measures them."""
 
 from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.daemon.hosting.events import Event, EventLog
+from streamnet.client.schemas import Event
+from streamnet.daemon.hosting.events import EventLog, Monitor, Rate
+from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.errors import ConfigurationError
 from tests.conftest import Runner
+from tests.daemon.hosted_models import hosting, last_events, learned, settings_of, until
 
 BEGIN = 5_000_000  # the id before the first one, at second 5
 
@@ -67,11 +75,157 @@ def test_a_new_reader_gets_what_is_still_to_come(run: Runner) -> None:
         return found
 
     assert run(main) == [3, 4]
-    assert [event.data["number"] for event in log.last(2)] == [3, 4]
-    assert log.last(0) == []
-    assert log.newest == BEGIN + 5
+    assert [event.data["number"] for event in log._kept][-2:] == [3, 4]
 
 
 def test_a_log_keeps_at_least_one() -> None:
     with pytest.raises(ConfigurationError, match="events is 0, but must be >= 1"):
         EventLog(0)
+
+
+def test_steady_growth_is_told_right_from_the_first_look_on() -> None:
+    for steps in (1, 7, 100):
+        clock = iter([0.0, *(number / steps for number in range(1, steps + 1))]).__next__
+        rate = Rate(clock=clock)
+        for number in range(1, steps + 1):
+            rate.update(600 * number // steps)
+        assert rate.value == pytest.approx(600, rel=0.01)
+
+
+def test_what_is_left_out_counts_neither_as_growth_nor_as_time() -> None:
+    rate = Rate(clock=iter([0.0, 1.0, 100.0, 101.0]).__next__)
+    rate.update(50)
+    rate.restart(7000)
+    rate.update(7050)
+    assert rate.value == pytest.approx(50)
+
+
+BAD = {"hidden": 8, "optimizer": "sgd", "learning_rate": 1e6, "activation": "relu"}
+SETTINGS = settings_of(
+    population={"candidate": [{"hidden": 8}, {"hidden": 4, "learning_rate": 0.1}, BAD]},
+    evaluation={"drift": "ddm"},
+)
+
+
+def drifting(count: int) -> list[dict[str, Any]]:
+    """Samples whose rule turns round in the middle."""
+    return [{"x": i % 5, "y": "ab"[(i % 5 > 2) != (i > count // 2)]} for i in range(count)]
+
+
+def kinds(hosted: HostedModel) -> Counter[str]:
+    return Counter(event.kind for event in last_events(hosted, 1000))
+
+
+def test_champions_drifts_quarantines_and_rejections_are_told(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path, SETTINGS) as hosted:
+            await hosted.learn(drifting(10))
+            await hosted.published()
+            await hosted.learn(drifting(4000))
+            await hosted.learn(b'[1]\n{"x": "text", "y": "a"}\n')
+            await learned(hosted, 4010)
+            await until(lambda: kinds(hosted)["rejected"] >= 1)
+            await until(lambda: kinds(hosted)["checkpoint"] >= 1)
+            status, told = hosted.status(), kinds(hosted)
+            # What happened before the first look is known, and not told.
+            assert 0 < told["drift"] <= status.drifts
+            assert 0 < told["quarantine"] <= status.quarantined
+            assert 0 < told["champion"] <= status.switches
+            history = hosted.history()
+            assert history is not None
+            assert {mark.kind for mark in history.marks} == {"champion", "drift"}
+            numbers = [mark.number for mark in history.marks]
+            assert numbers == sorted(numbers)
+            (rejected,) = [e for e in last_events(hosted, 1000) if e.kind == "rejected"]
+            assert rejected.data["reasons"] == {"json": 1, "number": 1}
+            assert (status.learned_per_second or 0.0) > 0
+            before = told
+            await hosted.learn(drifting(1))
+            await learned(hosted, 4011)
+            assert kinds(hosted)["drift"] == before["drift"]
+
+    run(main)
+
+
+def test_how_many_are_answered_a_second_is_told(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            assert not hosted.status().predicted_per_second
+            await hosted.learn(drifting(100))
+            await hosted.published()
+            hosted.predict(drifting(50))
+            await until(lambda: hosted.status().predicted_per_second)
+
+    run(main)
+
+
+def test_the_pace_is_measured_while_samples_wait_and_a_rest_changes_nothing() -> None:
+    waiting = iter([0, 500, 200, 0, 0, 0])
+    watch = Monitor(
+        *(None, None, None, EventLog()),  # type: ignore[arg-type]
+        predicted=lambda: 0,
+        queued=lambda: next(waiting),
+        clock=itertools.count().__next__,
+    )
+    paces = []
+    for learned_so_far in (0, 10, 310, 510, 510, 510):
+        watch._measure(learned_so_far)
+        paces.append(watch.pace.value)
+    assert paces == [0.0, 0.0, pytest.approx(300 / 3), *[pytest.approx(100.0)] * 3]
+
+
+def test_a_journal_of_predictions_alone_is_trimmed_though_nothing_is_learned(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        settings = settings_of(intake={"segment_bytes": 4096, "max_pending": 20})
+        async with hosting(tmp_path, settings) as hosted:
+            await hosted.learn(drifting(10))
+            await hosted.published()
+            await hosted.learn(drifting(100))
+            await learned(hosted, 110)
+            before = kinds(hosted)["checkpoint"]
+            turns = itertools.count()
+
+            async def is_short() -> bool:
+                turn, samples = next(turns), drifting(100)
+                ids = [f"{turn}-{number}" for number in range(100)]
+                await hosted.remember(ids, samples, hosted.predict(samples))
+                return turn > 20 and len(list((tmp_path / "journal").iterdir())) < 4
+
+            with anyio.fail_after(60):
+                while not await is_short():  # noqa: ASYNC110 - it is what makes it long
+                    await anyio.sleep(0.05)
+            # No more are made than it takes until the oldest one that is kept needs none of it.
+            made = kinds(hosted)["checkpoint"]
+            assert 0 < made - before <= 4
+            for _ in range(10):
+                await is_short()
+                await anyio.sleep(0.1)
+            assert kinds(hosted)["checkpoint"] == made
+        async with hosting(tmp_path, settings) as hosted:
+            assert hosted.status().accepted == 110
+            assert hosted.status().pending == 20
+
+    run(main)
+
+
+def test_a_journal_of_rejected_lines_alone_is_trimmed_though_some_always_wait(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        settings = settings_of(source={"max_rejected": 1.0}, intake={"segment_bytes": 4096})
+        async with hosting(tmp_path, settings) as hosted:
+            await hosted.learn(drifting(10))
+            await learned(hosted, 10)
+
+            life = hosted.model_run
+            assert life is not None
+            life.monitor._queued = lambda: 1  # as at every look, if senders are quick enough
+            with anyio.fail_after(30):
+                while not life.committer.journal.begin:  # the first segment is still there
+                    await hosted.learn(b'{"x": "no number", "y": "a"}\n' * 50)
+                    await anyio.sleep(0.02)
+            assert hosted.status().learned == 10
+
+    run(main)

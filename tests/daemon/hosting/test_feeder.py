@@ -9,6 +9,7 @@ from typing import Any, final
 import anyio
 import pytest
 
+from streamnet.client.schemas import Feed
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.durability.files import LocalFileSystem
 from streamnet.errors import BusyError, ConfigurationError
@@ -65,19 +66,19 @@ def fed(*files: Path, **tables: dict[str, Any]) -> ModelSettings:
     )
 
 
-def feed_of(hosted: HostedModel) -> dict[str, Any]:
-    found = hosted.status()["feed"]
-    assert isinstance(found, dict)
+def feed_of(hosted: HostedModel) -> Feed:
+    found = hosted.status().feed
+    assert found is not None
     return found
 
 
 async def fed_to(hosted: HostedModel, count: int) -> None:
     """Wait until so many records are in the journal, or there are no more."""
-    await until(lambda: feed_of(hosted)["records"] >= count or feed_of(hosted)["state"] == "ended")
+    await until(lambda: feed_of(hosted).records >= count or feed_of(hosted).state == "ended")
 
 
 async def ended(hosted: HostedModel) -> None:
-    await until(lambda: feed_of(hosted)["state"] != "reading" and not hosted.queued)
+    await until(lambda: feed_of(hosted).state != "reading" and not hosted.queued)
 
 
 def test_a_file_is_learned_to_its_end_as_it_would_be_by_itself(run: Runner, tmp_path: Path) -> None:
@@ -89,12 +90,12 @@ def test_a_file_is_learned_to_its_end_as_it_would_be_by_itself(run: Runner, tmp_
         async with hosting(tmp_path / "model", settings) as hosted:
             await ended(hosted)
             await hosted.published()
-            await until(lambda: hosted.status()["scored"] == hosted.status()["learned"])
+            await until(lambda: hosted.status().scored == hosted.status().learned)
             status, feed, rejected = hosted.status(), feed_of(hosted), hosted.rejected()
             history = hosted.history()
             fields = hosted.fields
-        assert feed["state"] == "ended"
-        assert (feed["records"], feed["file"]) == (1500, str(tmp_path / "a.csv"))
+        assert feed.state == "ended"
+        assert (feed.records, feed.file) == (1500, str(tmp_path / "a.csv"))
 
         letters: list[DeadLetter] = []
         pipeline = Pipeline(
@@ -107,12 +108,12 @@ def test_a_file_is_learned_to_its_end_as_it_would_be_by_itself(run: Runner, tmp_
             sinks=(lambda served: letters.extend(served.predicted.encoded.block.rejected),),
         )
         report = (await pipeline.run()).report
-        assert status["learned"] == report["learned"] == 1500 - len(letters)
-        assert status["served"] == report["served"]["accuracy"]
-        assert status["rejected"] == dict(pipeline.rejections.reasons)
-        assert [row["line"] for row in rejected["last"]] == [letter.line for letter in letters]
-        assert rejected["last"][0]["source"] == str(tmp_path / "a.csv")
-        assert rejected["last"][0]["raw"] == "nonsense,1"
+        assert status.learned == report["learned"] == 1500 - len(letters)
+        assert status.served == report["served"]["accuracy"]
+        assert status.rejected == dict(pipeline.rejections.reasons)
+        assert [row.line for row in rejected.last] == [letter.line for letter in letters]
+        assert rejected.last[0].source == str(tmp_path / "a.csv")
+        assert rejected.last[0].raw == "nonsense,1"
         assert pipeline.schema is not None
         assert fields == pipeline.schema.fields
         assert history is not None
@@ -133,10 +134,10 @@ def test_who_sends_samples_gets_in_while_a_file_is_read(run: Runner, tmp_path: P
                         break
                     except BusyError:
                         await anyio.sleep(0.001)
-            was_reading = feed_of(hosted)["state"] == "reading"
+            was_reading = feed_of(hosted).state == "reading"
             await ended(hosted)
             assert was_reading
-            assert hosted.status()["learned"] == 3000 + sent == 3100
+            assert hosted.status().learned == 3000 + sent == 3100
 
     run(main)
 
@@ -156,7 +157,7 @@ def test_a_file_waits_for_half_of_the_room(run: Runner, tmp_path: Path) -> None:
                 await hosted.learn(rows(1))
             await hosted.resume()
             await ended(hosted)
-            assert hosted.status()["learned"] == 550
+            assert hosted.status().learned == 550
 
     run(main)
 
@@ -173,7 +174,7 @@ def test_a_followed_file_is_read_on_over_a_stop(run: Runner, tmp_path: Path) -> 
                     file.write("".join(line(i) for i in range(100)))
                 await fed_to(hosted, count + 100)
                 await until(lambda: not hosted.queued)
-                assert feed_of(hosted)["state"] == "reading"
+                assert feed_of(hosted).state == "reading"
             with path.open("a") as file:
                 file.write("".join(line(i) for i in range(100 if count == 300 else 300)))
 
@@ -188,10 +189,10 @@ def test_what_stops_a_file_stops_no_model(run: Runner, tmp_path: Path) -> None:
         path.write_text(text(300))
         settings = fed(path, source={"follow": True})
         async with hosting(tmp_path / "model", settings) as hosted:
-            await until(lambda: feed_of(hosted)["records"] == 300)
+            await until(lambda: feed_of(hosted).records == 300)
             path.write_text(HEADER)
-            await until(lambda: feed_of(hosted)["state"] == "failed")
-            assert str(path) in feed_of(hosted)["failure"]
+            await until(lambda: feed_of(hosted).state == "failed")
+            assert str(path) in str(feed_of(hosted).failure)
             assert hosted.state == "learning"
             await hosted.learn(rows(20))
             await learned(hosted, 300 - 3 + 20)
@@ -204,11 +205,11 @@ def test_a_file_that_comes_late_is_read_when_the_model_is_resumed(
 ) -> None:
     async def main() -> None:
         async with hosting(tmp_path / "model", fed(tmp_path / "a.csv")) as hosted:
-            await until(lambda: feed_of(hosted)["state"] == "failed")
+            await until(lambda: feed_of(hosted).state == "failed")
             (tmp_path / "a.csv").write_text(text(200))
             await hosted.resume()
             await ended(hosted)
-            assert feed_of(hosted)["records"] == 200
+            assert feed_of(hosted).records == 200
 
     run(main)
 
@@ -221,18 +222,18 @@ def test_too_many_rejected_records_stop_the_file_and_none_is_lost(
         (tmp_path / "a.csv").write_text(many)
         settings = fed(tmp_path / "a.csv", source={"rejected_window": 100})
         async with hosting(tmp_path / "model", settings) as hosted:
-            await until(lambda: feed_of(hosted)["state"] == "failed" and not hosted.queued)
-            assert "of the last 100 records were rejected" in feed_of(hosted)["failure"]
-            records = feed_of(hosted)["records"]
+            await until(lambda: feed_of(hosted).state == "failed" and not hosted.queued)
+            assert "of the last 100 records were rejected" in str(feed_of(hosted).failure)
+            records = feed_of(hosted).records
             assert 0 < records < 200
             # Each time it is resumed it reads on, to the end.
             for _ in range(100):
                 await hosted.resume()
-                await until(lambda: feed_of(hosted)["state"] != "reading" and not hosted.queued)
-                if feed_of(hosted)["state"] == "ended":
+                await until(lambda: feed_of(hosted).state != "reading" and not hosted.queued)
+                if feed_of(hosted).state == "ended":
                     break
-            assert feed_of(hosted)["records"] == 1000
-            assert hosted.status()["learned"] == sum(1 for i in range(1000) if i % 3)
+            assert feed_of(hosted).records == 1000
+            assert hosted.status().learned == sum(1 for i in range(1000) if i % 3)
 
     run(main)
 
@@ -248,13 +249,13 @@ def test_a_stop_in_between_changes_no_bit(
         settings = fed(tmp_path / "a.csv", source=more, intake={"max_queued": 200})
         async with hosting(tmp_path / "whole", settings) as hosted:
             await ended(hosted)
-            whole = hosted.status()["learned"]
+            whole = hosted.status().learned
         for wanted in (100, 350, 600):
             async with hosting(tmp_path / "parts", settings) as hosted:
                 await fed_to(hosted, wanted)
         async with hosting(tmp_path / "parts", settings) as hosted:
             await ended(hosted)
-            assert hosted.status()["learned"] == whole
+            assert hosted.status().learned == whole
         assert left(tmp_path / "parts") == left(tmp_path / "whole")
 
     run(main)
@@ -268,7 +269,7 @@ def test_a_disk_that_is_full_for_a_while_loses_no_sample(run: Runner, tmp_path: 
         async with hosting(tmp_path / "model", settings, files=files) as hosted:
             await ended(hosted)
             assert files.refused > 0
-            assert hosted.status()["learned"] == feed_of(hosted)["records"] == 1000
+            assert hosted.status().learned == feed_of(hosted).records == 1000
 
     run(main)
 
@@ -285,7 +286,7 @@ def test_files_need_not_have_all_columns_of_a_start(run: Runner, tmp_path: Path)
         async with hosting(tmp_path / "model", settings) as hosted:
             await ended(hosted)
             await learned(hosted, 90)
-            assert feed_of(hosted)["records"] == 90
+            assert feed_of(hosted).records == 90
 
     run(main)
 

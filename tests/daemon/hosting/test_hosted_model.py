@@ -1,4 +1,4 @@
-"""A hosted model: what is accepted is learned once, what is answered can be asked about later."""
+"""A hosted model: samples, predictions, labels, backpressure and rejected records."""
 
 from __future__ import annotations
 
@@ -9,15 +9,27 @@ from typing import Any, TypeVar
 import anyio
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from streamnet.daemon.predictions import Outcome
+from streamnet.client.schemas import Confusion, Outcome, Receipt, Residuals, Status
+from streamnet.daemon.hosting.hosted_model import HostedModel, check_backpressure
 from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
 from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
+from streamnet.runs.builder import STATE_DEAD_LETTERS
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
 from tests.daemon.app_client import client_beside
-from tests.daemon.hosted_models import hosting, hosting_all, learned, left, rows, settings_of, until
+from tests.daemon.hosted_models import (
+    hosting,
+    hosting_all,
+    last_events,
+    learned,
+    left,
+    rows,
+    settings_of,
+    until,
+)
 
 T = TypeVar("T")
 
@@ -31,7 +43,7 @@ def there(value: T | None) -> T:
 def test_what_comes_in_pieces_is_learned_like_a_replay(run: Runner, tmp_path: Path) -> None:
     stream = rows(500)
 
-    async def main() -> tuple[Any, dict[str, Any]]:
+    async def main() -> tuple[Any, Status]:
         async with hosting(tmp_path) as hosted:
             text = "".join(json.dumps(row) + "\n" for row in stream[:100]).encode()
             first = await hosted.learn(text)
@@ -39,11 +51,11 @@ def test_what_comes_in_pieces_is_learned_like_a_replay(run: Runner, tmp_path: Pa
             last = await hosted.learn(stream[101:])
             assert (first.first, first.last, last.first, last.last) == (0, 99, 101, 499)
             await learned(hosted, 500)
-            champion = there(await there(hosted._life).pipeline.glance())
+            champion = there(await there(hosted.model_run).pipeline.glance())
             return champion.model.outputs(stream), hosted.status()
 
     outputs, status = run(main)
-    assert (status["accepted"], status["learned"], status["in_flight"]) == (500, 500, 0)
+    assert (status.accepted, status.learned, status.in_flight) == (500, 500, 0)
     pipeline = Pipeline(
         IterableSource(stream, target="y"),
         candidates=[table.candidate() for table in settings_of().population.candidate or ()],
@@ -78,8 +90,8 @@ def test_it_answers_as_soon_as_something_is_learned(run: Runner, tmp_path: Path)
             await hosted.learn(rows(3))
             await hosted.published()
             predictions = hosted.predict(rows(5))
-            assert predictions.shares is not None
-            np.testing.assert_allclose(predictions.shares.sum(axis=1), 1.0)
+            assert predictions.probabilities is not None
+            np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1.0)
             assert set(predictions.values) <= set("abc")
             generations = [predictions.generation]
             for part in range(20):
@@ -87,7 +99,7 @@ def test_it_answers_as_soon_as_something_is_learned(run: Runner, tmp_path: Path)
                 await anyio.sleep(0.01)
                 generations.append(hosted.predict(rows(1)[0]).generation)
             assert generations == sorted(generations)
-            assert there(hosted.champion())["generation"] >= generations[-1]
+            assert there(hosted.champion()).generation >= generations[-1]
             last = generations[-1]
         async with hosting(tmp_path) as hosted:
             await hosted.published()
@@ -101,13 +113,13 @@ def test_a_key_is_taken_once(run: Runner, tmp_path: Path) -> None:
         async with hosting(tmp_path) as hosted:
             receipt = await hosted.learn(rows(10), key="k")
             again = await hosted.learn(rows(10), key="k", durable=False)
-            assert again == receipt._replace(duplicate=True)
+            assert again == replace(receipt, duplicate=True)
             with pytest.raises(ConflictError, match="key 'k' was used for other samples"):
                 await hosted.learn(rows(11), key="k")
         async with hosting(tmp_path) as hosted:
-            assert await hosted.learn(rows(10), key="k") == receipt._replace(duplicate=True)
-            assert hosted.status()["accepted"] == 10
-            assert hosted.status()["duplicates"] == 1
+            assert await hosted.learn(rows(10), key="k") == replace(receipt, duplicate=True)
+            assert hosted.status().accepted == 10
+            assert hosted.status().duplicates == 1
 
     run(main)
 
@@ -121,7 +133,7 @@ def test_labels_join_late_and_out_of_order_and_after_a_restart(run: Runner, tmp_
             await hosted.published()
             answers = hosted.predict(asked)
             kept = await hosted.remember("abcd", asked, answers)
-            assert kept == answers.answers()
+            assert kept == answers.rows()
             later = hosted.predict(asked)._replace(generation=99)
             assert await hosted.remember("ab", asked[:2], later) == kept[:2]
             with pytest.raises(ConflictError, match="id 'a' was used for another sample"):
@@ -134,13 +146,13 @@ def test_labels_join_late_and_out_of_order_and_after_a_restart(run: Runner, tmp_
             assert outcomes == ["joined", "joined", "duplicate", "contradictory", "unknown"]
             await learned(hosted, 203)
             status = hosted.status()
-            assert status["pending"] == 1
-            assert status["outcomes"]["joined"] == 3
+            assert status.pending == 1
+            assert status.outcomes["joined"] == 3
             truths = ["b", "b", "a"]
             values = [kept[place].value for place in (2, 0, 3)]
             hits = sum(a == b for a, b in zip(values, truths, strict=True))
-            assert status["delivered"]["accuracy"] == pytest.approx(hits / 3)
-            with pytest.raises(ConflictError, match="id 'a' was used before, and that is closed"):
+            assert there(status.delivered)["accuracy"] == pytest.approx(hits / 3)
+            with pytest.raises(ConflictError, match="id 'a' was used before, and is settled"):
                 await hosted.remember("a", asked[:1], later)
 
     run(main)
@@ -159,7 +171,7 @@ def test_many_at_once_are_taken_in_pieces(run: Runner, tmp_path: Path) -> None:
             assert outcomes == ["joined"] * 2500
             assert await hosted.label([]) == []
             await learned(hosted, 2520)
-            assert there(hosted._life).committer.journal.synced > 0
+            assert there(hosted.model_run).committer.journal.synced > 0
 
     run(main)
 
@@ -171,7 +183,7 @@ def test_a_prediction_without_label_is_given_up(run: Runner, tmp_path: Path) -> 
             await hosted.learn(rows(20))
             await hosted.published()
             await hosted.remember("a", [{"x": 1}], hosted.predict([{"x": 1}]))
-            await until(lambda: hosted.status()["outcomes"].get("given_up") == 1)
+            await until(lambda: hosted.status().outcomes.get("given_up") == 1)
             assert await hosted.label([("a", "b")]) == [Outcome.EXPIRED]
 
     run(main)
@@ -182,22 +194,22 @@ def test_what_can_not_be_learned_is_counted_and_kept(run: Runner, tmp_path: Path
         async with hosting(tmp_path) as hosted:
             strange: list[Any] = [{"x": 1}, *rows(5), 7, {"x": 1, "y": None}]
             receipt = await hosted.learn(strange)
-            assert receipt == (5, 3, False, 0, 7)
+            assert receipt == Receipt(5, 3, False, 0, 7)
             await until(lambda: not hosted.queued)
-            last = hosted.rejected()["last"]
-            assert sorted(letter["raw"] for letter in last) == ["7", '{"x":1,"y":null}', '{"x":1}']
+            last = hosted.rejected().last
+            assert sorted(letter.raw for letter in last) == ["7", '{"x":1,"y":null}', '{"x":1}']
             text = b'{"x": 1\n\n[1]\n{"x": 1}\n{"x": "text", "y": "a"}'
             assert (await hosted.learn(text)).accepted == 4
             await until(lambda: not hosted.queued)
             rejected = hosted.rejected()
-            assert rejected["total"] == 7
-            assert rejected["by_reason"] == {"json": 3, "number": 1, "target-missing": 3}
-            assert '{"x": 1' in [letter["raw"] for letter in rejected["last"]]
+            assert rejected.total == 7
+            assert rejected.by_reason == {"json": 3, "number": 1, "target-missing": 3}
+            assert '{"x": 1' in [letter.raw for letter in rejected.last]
             assert (await hosted.learn(b" \n")).first is None
             assert (await hosted.learn([])).accepted == 0
-            with pytest.raises(ConfigurationError, match="line 2 has more than 1,048,576 bytes"):
+            with pytest.raises(ConfigurationError, match="line 2 is longer than 1,048,576 bytes"):
                 await hosted.learn(b'{"x": 1}\n' + b" " * 10 + b"1" * (1 << 21))
-            with pytest.raises(ConfigurationError, match="sample 0: it can't be written as JSON"):
+            with pytest.raises(ConfigurationError, match="sample 0: it can't be encoded as JSON"):
                 await hosted.learn([{"x": object(), "y": "a"}])
 
     run(main)
@@ -215,20 +227,22 @@ def test_too_many_that_wait_are_refused_and_pausing_keeps_the_others(
             assert hosted.state == "paused"
             await hosted.learn(rows(99))
             await hosted.learn(rows(1))
-            with pytest.raises(BusyError, match="has 100 samples to learn, and may have 100") as e:
+            with pytest.raises(
+                BusyError, match="has 100 samples waiting to be learned; the limit is 100"
+            ) as e:
                 await hosted.learn(rows(1))
             assert 0.1 <= e.value.retry_after <= 60.0
             with pytest.raises(BusyError):
                 await hosted.label([("a", "b")])
-            assert hosted.status()["learned"] == 10
+            assert hosted.status().learned == 10
         async with hosting(tmp_path, settings_of(intake={"max_queued": 100})) as hosted:
             await until(lambda: hosted.state == "paused")
-            assert hosted.status()["learned"] == 10
+            assert hosted.status().learned == 10
             await hosted.resume()
             await learned(hosted, 110)
             assert (await hosted.learn(rows(1))).first == 110
             kinds = [
-                event.data["state"] for event in hosted.events.last(9) if event.kind == "state"
+                event.data["state"] for event in last_events(hosted, 9) if event.kind == "state"
             ]
             assert kinds == ["paused", "learning"]
 
@@ -241,10 +255,11 @@ def test_what_a_model_that_never_began_has_learned_is_nothing_not_unknown(
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             status = hosted.status()
-            assert status["learned"] == status["switches"] == status["drifts"] == 0
+            assert not hosted.unknown_counts
+            assert status.learned == status.switches == status.drifts == 0
             hosted.stop()
             await until(lambda: hosted.state == "stopped")
-            assert "learned" not in hosted.status()
+            assert "learned" in hosted.unknown_counts
 
     run(main)
 
@@ -281,33 +296,34 @@ def test_settings_that_contradict_each_other_are_told_each_time(
 def test_what_there_is_to_be_seen(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
-            assert hosted.board() is None
             assert hosted.history() is None
-            assert hosted.confusion() is None
-            assert hosted.residuals() is None
+            assert hosted.outcomes() is None
             assert hosted.leaders() == []
             with pytest.raises(ConfigurationError, match=r"format is '\.pkl', but must be"):
-                hosted.model_bytes(".pkl")
+                hosted.encode_model(".pkl")
             await hosted.learn(rows(640))
             await learned(hosted, 640)
-            await until(lambda: hosted.status()["generation"])
-            (tmp_path / "model.json").write_bytes(hosted.model_bytes(".json"))
+            await until(lambda: hosted.status().generation)
+            (tmp_path / "model.json").write_bytes(hosted.encode_model(".json"))
             model = Model.load(tmp_path / "model.json")
-            assert there(hosted.champion())["labels"] == list(model.labels)
-            board, history = there(hosted.board()), there(hosted.history())
-            assert board.status.scored == 640
-            assert history["samples"][-1] == 640
-            assert history["measure"] == "accuracy"
-            weights = np.diff(history["samples"], prepend=0)
-            served = np.average(history["series"]["served"], weights=weights)
-            assert served == pytest.approx(hosted.status()["served"])
-            assert {mark["kind"] for mark in history["marks"]} == {"champion"}
-            assert np.sum(there(hosted.confusion())["matrix"]) == 640 - 1
+            assert there(hosted.champion()).labels == list(model.labels)
+            history = there(hosted.history())
+            assert hosted.status().scored == 640
+            assert history.samples[-1] == 640
+            assert history.metric == "accuracy"
+            weights = np.diff(history.samples, prepend=0)
+            series = np.array(history.series["served"], np.float64)
+            served = np.average(series, weights=weights)
+            assert served == pytest.approx(hosted.status().served)
+            assert {mark.kind for mark in history.marks} == {"champion"}
+            confusion = hosted.outcomes()
+            assert isinstance(confusion, Confusion)
+            assert np.sum(confusion.matrix) == 640 - 1
             leaders = hosted.leaders()
-            assert [row["champion"] for row in leaders].count(True) == 1
-            assert sorted(row["candidate"] for row in leaders) == [0, 1]
-            await until(lambda: hosted.status()["checkpoint_age"] is not None)
-            kinds = {event.kind for event in hosted.events.last(100)}
+            assert [row.champion for row in leaders].count(True) == 1
+            assert sorted(row.candidate for row in leaders) == [0, 1]
+            await until(lambda: hosted.status().checkpoint_age is not None)
+            kinds = {event.kind for event in last_events(hosted, 100)}
             assert {"champion", "checkpoint", "state"} <= kinds
 
     run(main)
@@ -323,8 +339,8 @@ def test_what_explains_an_answer_is_not_counted_as_one(run: Runner, tmp_path: Pa
             body = {"samples": rows(2), "explain": True}
             answer = await http.post("/v1/models/spam/predict", json=body)
             assert all(answer.json()["explanations"])
-            assert spam.status()["predicted"] == 2
-            assert there(spam._life).publication.answered == 2
+            assert spam.status().predicted == 2
+            assert there(spam.model_run).publisher.predicted == 2
 
     run(main)
 
@@ -335,16 +351,16 @@ def test_numbers_have_residuals(run: Runner, tmp_path: Path) -> None:
             await hosted.learn([{"x": i % 5, "y": 2.0 * (i % 5)} for i in range(300)])
             await learned(hosted, 300)
             await hosted.published()
-            found = there(hosted.residuals())
-            assert sum(found["counts"]) == 300
-            assert hosted.confusion() is None
-            assert there(hosted.history())["measure"] == "mae"
+            found = hosted.outcomes()
+            assert isinstance(found, Residuals)
+            assert sum(found.counts) == 300
+            assert there(hosted.history()).metric == "mae"
             predictions = hosted.predict([{"x": 1}])
-            assert predictions.shares is None
+            assert predictions.probabilities is None
             await hosted.remember("a", [{"x": 1}], predictions)
             await hosted.label([("a", 2)])
             error = abs(predictions.values[0] - 2.0)
-            assert hosted.status()["delivered"]["mae"] == pytest.approx(error)
+            assert there(hosted.status().delivered)["mae"] == pytest.approx(error)
 
     run(main)
 
@@ -362,8 +378,121 @@ def test_journal_segments_go_when_no_checkpoint_needs_them(run: Runner, tmp_path
             first = min((tmp_path / "journal").iterdir()).name
             assert not first.startswith("0" * 16)
         async with hosting(tmp_path, settings) as hosted:
-            assert hosted.status()["accepted"] == 1600
+            assert hosted.status().accepted == 1600
             await hosted.learn(rows(10))
             await learned(hosted, 1610)
+
+    run(main)
+
+
+def test_an_interval_is_computed_again_in_each_run_of_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a reset, generations start again."""
+    hosted = HostedModel("spam", settings_of(), tmp_path)
+    errors = [-1.0, 1.0]
+    monkeypatch.setattr(HostedModel, "outcomes", lambda _: Residuals(list(errors), [100]))
+    first = hosted.interval(3)
+    errors[:] = [-1000.0, 1000.0]
+    assert hosted.interval(3) == first
+    hosted.run_count = 2
+    later = hosted.interval(3)
+    assert first is not None
+    assert later is not None
+    assert later[1] > 100 * first[1]
+
+
+def test_what_is_sent_again_is_answered_though_the_queue_is_full(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path, settings_of(intake={"max_queued": 100})) as hosted:
+            await hosted.learn(rows(20))
+            await learned(hosted, 20)
+            await hosted.published()
+            await hosted.remember(["a", "b"], rows(2), hosted.predict(rows(2)))
+            await hosted.pause()
+            receipt = await hosted.learn(rows(99), key="k")
+            assert await hosted.label([("a", "a")]) == [Outcome.JOINED]
+            with pytest.raises(BusyError):
+                await hosted.learn(rows(1), key="other")
+            with pytest.raises(BusyError):
+                await hosted.learn(rows(1))
+            with pytest.raises(BusyError):
+                await hosted.label([("a", "a"), ("b", "b")])
+            assert await hosted.learn(rows(99), key="k") == replace(receipt, duplicate=True)
+            with pytest.raises(ConflictError, match="'k' was used for other samples"):
+                await hosted.learn(rows(98), key="k")
+            told = await hosted.label([("a", "a"), ("a", "b")])
+            assert told == [Outcome.DUPLICATE, Outcome.CONTRADICTORY]
+            assert hosted.queued == 100
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("queued", "pace", "seconds"),
+    [(100, 20.0, 0.5), (190, 20.0, 5.0), (100, 0.0, 1.0), (100, 1e9, 0.1), (100, 1e-9, 60.0)],
+)
+def test_a_sender_is_to_come_again_when_a_tenth_of_the_room_is_free(
+    queued: int, pace: float, seconds: float
+) -> None:
+    check_backpressure("spam", queued=99, most=100, pace=pace)
+    with pytest.raises(BusyError) as caught:
+        check_backpressure("spam", queued=queued, most=100, pace=pace)
+    assert caught.value.retry_after == pytest.approx(seconds)
+
+
+def test_rejected_records_are_kept_on_the_disk_each_once_over_stops(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        for life in range(3):
+            async with hosting(tmp_path) as hosted:
+                for number in range(20):
+                    place = 20 * life + number
+                    await hosted.learn(b'{"x": 1, "y": "a"}\n[%d]\n' % place)
+                await learned(hosted, 20 * (life + 1))
+                await until(lambda: not hosted.queued)
+            path = tmp_path / "state" / STATE_DEAD_LETTERS
+            assert hosted.dead_letters == path
+            letters = [json.loads(line) for line in path.read_bytes().splitlines()]
+            assert [letter["raw"] for letter in letters] == [
+                f"[{number}]" for number in range(20 * (life + 1))
+            ]
+
+    run(main)
+
+
+def test_the_last_rejected_records_are_shown_each_once_over_stops(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        for life in range(3):
+            async with hosting(tmp_path) as hosted:
+                await learned(hosted, 2 * life)
+                assert len(hosted.rejected().last) == life
+                await hosted.learn(b'{"x": 1, "y": "a"}\n[%d]\n{"x": 2, "y": "b"}\n' % life)
+                await learned(hosted, 2 * (life + 1))
+                # They are counted first, and shown at once after that.
+                await until(lambda: len(hosted.rejected().last) > life)  # noqa: B023 - awaited
+                told = hosted.rejected()
+                assert told.total == len(told.last) == life + 1
+                assert [letter.raw for letter in told.last] == [
+                    f"[{number}]" for number in range(life + 1)
+                ]
+
+    run(main)
+
+
+def test_the_file_of_rejected_records_is_bounded(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        settings = settings_of(intake={"dead_letters_bytes": 1000})
+        async with hosting(tmp_path, settings) as hosted:
+            await hosted.learn(b'{"x": 1, "y": "a"}\n' + b"[1]\n" * 100)
+            await learned(hosted, 1)
+            await until(lambda: not hosted.queued)
+            assert hosted.rejected().total == 100
+        assert 0 < hosted.dead_letters.stat().st_size <= 1000
 
     run(main)

@@ -1,4 +1,4 @@
-"""The registry: models side by side, that come back and don't disturb each other."""
+"""The registry: models are created, deleted, and their settings checked."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from anyio import from_thread
 
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.registry import Registry, check_settings
+from streamnet.durability.files import DISK
 from streamnet.errors import (
     ConfigurationError,
     ConflictError,
@@ -22,9 +23,13 @@ from streamnet.errors import (
     NotReadyError,
     StateError,
 )
-from streamnet.settings.daemon import ModelSettings
+from streamnet.metrics import windows
+from streamnet.modelfiles import json_format
+from streamnet.settings.daemon import ModelSettings, parse_model
 from tests.conftest import Runner
-from tests.daemon.hosted_models import hosting_all, learned, rows, settings_of, until
+from tests.daemon.app_client import client_beside, is_problem
+from tests.daemon.hosted_models import hosting_all, last_events, learned, rows, settings_of, until
+from tests.daemon.stand_ins import learned_model
 
 
 def there(hosted: HostedModel | None) -> HostedModel:
@@ -41,27 +46,27 @@ def test_models_come_back_unless_they_were_deleted(run: Runner, tmp_path: Path) 
                 await hosted.learn(rows(30))
                 await learned(hosted, 30)
             await registry.delete("ham")
-            assert registry.get("ham") is None
+            assert registry.models.get("ham") is None
             with pytest.raises(ConflictError, match="there is no model ham"):
                 await registry.delete("ham")
-            with pytest.raises(ConflictError, match="there is a model spam already"):
+            with pytest.raises(ConflictError, match="model spam already exists"):
                 await registry.create("spam", settings_of())
             with pytest.raises(ConflictError, match="model fixed is in the run file"):
                 await registry.delete("fixed")
             with pytest.raises(ConfigurationError, match=r"model is '\.\./x', but must be"):
                 await registry.create("../x", settings_of())
-        with pytest.raises(NotReadyError, match="the daemon does not run"):
+        with pytest.raises(NotReadyError, match="the daemon is not running"):
             await registry.create("late", settings_of())
         assert not (tmp_path / "all/ham").exists()
         async with hosting_all(tmp_path / "all") as registry:
             assert list(registry.models) == ["spam"]
-            spam = there(registry.get("spam"))
+            spam = there(registry.models.get("spam"))
             assert spam.settings == settings_of(run={"seed": 9})
             await spam.opened()
             await learned(spam, 30)
             again = await registry.create("ham", settings_of())
             await again.opened()
-            assert again.status()["accepted"] == 0
+            assert again.status().accepted == 0
 
     run(main)
 
@@ -82,13 +87,13 @@ def test_a_model_that_fails_leaves_the_others_alone(
 
     async def main() -> None:
         async with hosting_all(tmp_path, bad=settings_of(), good=settings_of()) as registry:
-            bad, good = there(registry.get("bad")), there(registry.get("good"))
+            bad, good = there(registry.models.get("bad")), there(registry.models.get("good"))
             await until(lambda: bad.state == "failed")
             assert bad.failure == "internal error: RuntimeError('a fault of ours')"
             await good.opened()
             await good.learn(rows(20))
             await learned(good, 20)
-            kinds = [event.data["state"] for event in bad.events.last(5)]
+            kinds = [event.data["state"] for event in last_events(bad, 5)]
             assert kinds[-1] == "failed"
 
     run(main)
@@ -155,7 +160,7 @@ def test_settings_that_can_not_be_read_are_named(run: Runner, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["file", "file/models"])
 def test_a_folder_that_can_not_be_one_is_named(run: Runner, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match=f"dir is '.*{name}', but that is no folder"):
+    with pytest.raises(ConfigurationError, match=f"dir is '.*{name}', but that is not a folder"):
         run(Registry(tmp_path / name).run)
 
 
@@ -174,9 +179,9 @@ def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
             monkeypatch.setattr(registry, "_store", stored_too_late)
             with pytest.raises(NotReadyError, match="model late begins with the next"):
                 await registry.create("late", settings_of())
-            assert registry.get("late") is None
+            assert registry.models.get("late") is None
         async with hosting_all(tmp_path / "all") as registry:
-            assert there(registry.get("late")).settings == settings_of()
+            assert there(registry.models.get("late")).settings == settings_of()
 
     with_limit(run, main)
 
@@ -267,17 +272,84 @@ def test_what_another_daemon_is_at_is_neither_reset_nor_deleted(
             await mine.opened()
             await mine.learn(rows(20))
             async with hosting_all(tmp_path) as second:
-                theirs = there(second.get("spam"))
+                theirs = there(second.models.get("spam"))
                 await until(lambda: theirs.state == "failed")
                 with pytest.raises(StateError, match="spam is in use by process"):
                     await theirs.reset()
                 await until(lambda: theirs.state == "failed")
                 with pytest.raises(StateError, match="spam is in use by process"):
                     await second.delete("spam")
-                again = there(second.get("spam"))  # it stays, and can be deleted later
+                again = there(second.models.get("spam"))  # it stays, and can be deleted later
                 await until(lambda: again.state == "failed")
             await mine.learn(rows(10))
         async with hosting_all(tmp_path) as third:
-            await learned(there(third.get("spam")), 30)
+            await learned(there(third.models.get("spam")), 30)
 
     run(main)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"population": {"candidates": 10**9}}, "candidates is 1000000000, but must be from 1 to 512"),
+    ({"source": {"drop": ["lit"]}}, "drop has 'lit', but that is the target"),
+    (
+        {"source": {"task": "regression"}, "selection": {"criterion": "accuracy"}},
+        "criterion is 'accuracy'",
+    ),
+]
+REFUSED_BESIDE_A_START: list[tuple[dict[str, Any], str]] = [
+    ({"source": {"drop": ["x"]}}, "source.drop has 'x', but that is an input of the start"),
+    (
+        {"source": {"kinds": {"x": "category"}}},
+        "source.kinds has 'category' for 'x', but must be 'number', as the start reads it",
+    ),
+]
+
+
+def with_target(tables: dict[str, Any]) -> dict[str, Any]:
+    return {**tables, "source": {"target": "lit", **tables.get("source", {})}}
+
+
+@pytest.mark.parametrize(("tables", "message"), REFUSED)
+def test_settings_that_can_never_run_make_no_model(
+    run: Runner, tmp_path: Path, tables: dict[str, Any], message: str
+) -> None:
+    async def main() -> None:
+        async with hosting_all(tmp_path) as models, client_beside(models) as http:
+            body = {"name": "lamp", "settings": with_target(tables)}
+            assert is_problem(await http.post("/v1/models", json=body), 422, message)
+            assert not DISK.names(tmp_path)
+            body["settings"] = with_target({})
+            assert (await http.post("/v1/models", json=body)).status_code == 201
+
+    run(main)
+
+
+@pytest.mark.parametrize(("tables", "message"), REFUSED_BESIDE_A_START)
+def test_settings_that_do_not_fit_a_start_make_no_model(
+    run: Runner, tmp_path: Path, tables: dict[str, Any], message: str
+) -> None:
+    async def main() -> None:
+        start = ".json", json_format.encode(learned_model().document())
+        async with hosting_all(tmp_path) as models:
+            with pytest.raises(ConfigurationError) as caught:
+                await models.create("lamp", parse_model(with_target(tables)), start)
+            assert str(caught.value) == message
+            assert not DISK.names(tmp_path)
+            same = {"source": {"kinds": {"x": "number"}}}
+            await models.create("lamp", parse_model(with_target(same)), start)
+
+    run(main)
+
+
+def test_settings_need_to_fit_one_task_where_none_is_told(tmp_path: Path) -> None:
+    """A target that is not known yet tells the task: it may be the one that they fit."""
+    check_settings(parse_model(with_target({"selection": {"criterion": "mae"}})), tmp_path)
+
+
+def test_settings_that_need_more_memory_than_there_is_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "validate_windows", lambda *_: None)
+    settings = parse_model(with_target({"evaluation": {"window": 10**13}}))
+    with pytest.raises(ConfigurationError, match=r"does not fit into memory: Unable to allocate"):
+        check_settings(settings, tmp_path)

@@ -1,8 +1,9 @@
-"""A model's lives: what ends one, what begins the next, and that nobody waits for ever."""
+"""Supervision: what ends a run of a model, what starts the next, pauses, resets and archives."""
 
 from __future__ import annotations
 
 import errno
+import shutil
 import threading
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,15 @@ import anyio
 import pytest
 from anyio import from_thread
 
+from streamnet.client.schemas import Outcome
 from streamnet.daemon.hosting import supervisor
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.supervisor import archive_state
 from streamnet.daemon.journal.segments import Journal
-from streamnet.daemon.predictions import Outcome
+from streamnet.durability.files import write_durably
 from streamnet.errors import ClosedError, NotReadyError, OutputError, StreamnetError
 from streamnet.learning.warmup import warm_up
-from streamnet.metrics import classification
+from streamnet.metrics import windows
 from streamnet.modelfiles import json_format
 from streamnet.pipeline import pipeline
 from streamnet.settings.daemon import ModelSettings, parse_model
@@ -36,11 +38,11 @@ def test_a_reset_begins_anew_and_keeps_or_deletes_the_old(run: Runner, tmp_path:
             await hosted.learn(rows(100), key="k")
             await learned(hosted, 100)
             await hosted.reset()
-            assert hosted.status()["accepted"] == 0
+            assert hosted.status().accepted == 0
             assert not (await hosted.learn(rows(50), key="k")).duplicate
             await learned(hosted, 50)
             await hosted.reset(keep_old=False)
-            assert hosted.status()["accepted"] == 0
+            assert hosted.status().accepted == 0
         with pytest.raises(NotReadyError, match="model spam is stopped"):
             await hosted.reset()
 
@@ -60,7 +62,7 @@ def test_resets_at_once_are_one_that_deletes_only_what_nobody_wants_to_keep(
                 async with anyio.create_task_group() as group:
                     for keep_old in (False, True, False):
                         group.start_soon(partial(hosted.reset, keep_old=keep_old))
-            assert hosted.status()["accepted"] == 0
+            assert hosted.status().accepted == 0
             assert hosted.state == "learning"
 
     run(main)
@@ -82,7 +84,7 @@ def test_a_reset_that_fails_is_told_and_the_model_lives_on_and_can_be_stopped_or
         async with hosting(tmp_path) as hosted:
             await hosted.learn(rows(50), key="k")
             await hosted.learn(rows(50, 50))
-            monkeypatch.setattr(supervisor, "move_aside", full)
+            monkeypatch.setattr(supervisor, "archive_state", full)
             with pytest.raises(OutputError, match="No space left on device"):
                 await hosted.reset()
             with anyio.fail_after(20):
@@ -90,10 +92,10 @@ def test_a_reset_that_fails_is_told_and_the_model_lives_on_and_can_be_stopped_or
                 await learned(hosted, 100)
             assert (hosted.state, hosted.failure) == ("learning", None)
             assert (await hosted.learn(rows(50), key="k")).duplicate
-            monkeypatch.setattr(supervisor, "move_aside", clear)
+            monkeypatch.setattr(supervisor, "archive_state", clear)
             await hosted.reset()
             assert hosted.state == "learning"
-            monkeypatch.setattr(supervisor, "move_aside", full)
+            monkeypatch.setattr(supervisor, "archive_state", full)
             stopping.append(hosted)
             with anyio.fail_after(20), pytest.raises(OutputError):
                 await hosted.reset()
@@ -151,7 +153,7 @@ def test_a_failure_is_told_and_others_settings_are_refused(run: Runner, tmp_path
         async with hosting(tmp_path, other) as hosted:
             await until(lambda: hosted.state == "failed")
             assert "can't be gone on from: seed" in str(hosted.failure)
-            assert hosted.status()["failure"] == hosted.failure
+            assert hosted.status().failure == hosted.failure
             with pytest.raises(NotReadyError, match="model spam is failed: the state in"):
                 await hosted.learn(rows(1))
             await hosted.resume()
@@ -173,13 +175,13 @@ def test_a_model_that_does_not_fit_into_memory_says_so(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(classification, "check_horizons", lambda *_: None)
+    monkeypatch.setattr(windows, "validate_windows", lambda *_: None)
 
     async def main() -> None:
         async with hosting(tmp_path, settings_of(evaluation={"window": 10**13})) as hosted:
             await hosted.learn(rows(1))
             await until(lambda: hosted.state == "failed")
-            told = "there is too little memory: Unable to allocate"
+            told = "out of memory: Unable to allocate"
             assert str(hosted.failure).startswith(told)
 
     run(main)
@@ -228,9 +230,9 @@ def test_who_resumes_a_failed_model_is_told_what_came_of_it_however_many_do(
     async def main() -> None:
         (tmp_path / "journal").touch()
         async with hosting(tmp_path) as hosted:
-            lives = hosted.lives
+            lives = hosted.run_count
             await hosted.resume()
-            assert (hosted.state, hosted.lives) == ("failed", lives + 1)
+            assert (hosted.state, hosted.run_count) == ("failed", lives + 1)
             (tmp_path / "journal").unlink()
             states: list[str] = []
 
@@ -305,7 +307,7 @@ def test_outcomes_stay_what_they_were_under_other_bounds(run: Runner, tmp_path: 
                 await learned(hosted, 150)
                 after = hosted.status()
                 for name in ("accepted", "outcomes", "in_flight"):
-                    assert after[name] == before[name], name
+                    assert getattr(after, name) == getattr(before, name), name
 
     run(main)
 
@@ -347,7 +349,7 @@ def test_a_model_is_ready_when_what_there_was_answers_and_takes_samples_before(
                 await http.get("/v1/models/spam/champion"),
             ]
             for answer in early:
-                assert is_problem(answer, 503, "is being taken up")
+                assert is_problem(answer, 503, "is being restored")
             assert {answer.headers["retry-after"] for answer in (ready, *early)} == {"1"}
             taken = await http.post("/v1/models/spam/samples", json={"samples": rows(3)})
             assert taken.status_code == 200
@@ -369,5 +371,182 @@ def test_a_paused_model_answers_again_after_a_new_start(run: Runner, tmp_path: P
         async with hosting(tmp_path) as hosted:
             await until(lambda: hosted.state == "paused")
             assert hosted.predict(rows(1)).generation > 0
+
+    run(main)
+
+
+def test_pausing_and_resuming_twice_at_once_is_allowed(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            for verb in (hosted.pause, hosted.resume):
+                async with anyio.create_task_group() as group:
+                    for _ in range(3):
+                        group.start_soon(verb)
+            assert hosted.state == "learning"
+        with pytest.raises(NotReadyError):
+            await hosted.pause()
+
+    run(main)
+
+
+def test_a_deleted_model_that_was_to_be_paused_leaves_nothing_to_the_next_of_its_name(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        hosted = HostedModel("spam", settings_of(), tmp_path / "spam")
+        async with anyio.create_task_group() as group:
+            group.start_soon(refused, hosted)
+            await anyio.wait_all_tasks_blocked()
+            hosted.stop()  # before it could be opened
+            group.start_soon(hosted.run)
+        assert not (tmp_path / "spam").exists()
+
+    async def refused(hosted: HostedModel) -> None:
+        with pytest.raises(NotReadyError, match=r"^model spam is stopped$"):
+            await hosted.pause()
+
+    run(main)
+
+
+def test_a_model_ends_when_its_pause_is_noted(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noting, noted = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any, **more: Any) -> None:
+        noting.set()
+        sleep(0.5)
+        write_durably(*arguments, **more)
+        noted.set()
+
+    async def main() -> None:
+        monkeypatch.setattr(supervisor, "write_durably", slowly)
+        async with hosting_all(tmp_path) as models, anyio.create_task_group() as group:
+            hosted = await models.create("spam", settings_of())
+            await hosted.opened()
+            group.start_soon(hosted.pause)
+            await until(noting.is_set)
+            await models.delete("spam")
+            assert noted.is_set()
+            assert not (tmp_path / "spam").exists()
+
+    run(main)
+
+
+def test_a_reset_that_a_crash_broke_off_is_finished(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(100))
+            await learned(hosted, 100)
+        (tmp_path / "old-000001").mkdir()
+        (tmp_path / "state").rename(tmp_path / "old-000001/state")
+        async with hosting(tmp_path) as hosted:
+            assert hosted.status().accepted == 0
+        assert left(tmp_path / "old-000001")[0] == 100
+        assert (tmp_path / "old-000001/journal").exists()
+
+    run(main)
+
+
+def test_resets_leave_the_last_three_states_and_what_was_given_another_name(
+    run: Runner, tmp_path: Path
+) -> None:
+    (tmp_path / "old-000001-to-keep/state").mkdir(parents=True)
+
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            for count in range(1, 6):
+                await hosted.learn(rows(count))
+                await learned(hosted, count)
+                await hosted.reset()
+            await hosted.learn(rows(6))
+            await learned(hosted, 6)
+
+    run(main)
+    kept = [f"old-{number:06d}" for number in (3, 4, 5)]
+    old = sorted(path.name for path in tmp_path.glob("old-*"))
+    assert old == ["old-000001-to-keep", *kept]
+    assert [left(tmp_path / name)[0] for name in kept] == [3, 4, 5]
+    assert left(tmp_path)[0] == 6
+
+
+def test_resets_of_what_holds_nothing_push_nothing_out(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    archive_state(tmp_path, keep=True)
+    (tmp_path / "old-000002").mkdir()  # as a crash leaves it
+    for _ in range(3):
+        archive_state(tmp_path, keep=True)
+    assert (tmp_path / "old-000001/state").exists()
+    assert len(list(tmp_path.glob("old-*"))) == 2
+    for _ in range(2):
+        (tmp_path / "state").mkdir()
+        archive_state(tmp_path, keep=True)
+    kept = sorted(path.parent.name[-1] for path in tmp_path.glob("old-*/state"))
+    assert kept == ["1", "3", "4"]
+
+
+def test_what_can_not_be_moved_as_a_whole_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("state", "journal"):
+        (tmp_path / name).mkdir()
+    rename = Path.rename
+
+    def refused(path: Path, target: Path) -> Path:
+        if path.name == "journal":
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="Permission denied"):
+        archive_state(tmp_path, keep=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "state"]
+
+
+def test_an_old_state_that_can_not_be_removed_holds_up_no_reset(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 4):
+        (tmp_path / f"old-{number:06d}/state").mkdir(parents=True)
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            with monkeypatch.context() as patched:
+                patched.setattr(shutil, "rmtree", refused)
+                await hosted.reset()
+            assert hosted.state == "learning"
+            await hosted.reset()
+
+    run(main)
+    assert [path.name[-1] for path in sorted(tmp_path.glob("old-*"))] == ["3", "4", "5"]
+
+
+def test_removing_that_a_crash_broke_off_takes_nothing_that_came_later(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal of the life behind it must not be taken for one that was left to be moved."""
+    remove = shutil.rmtree
+
+    def only_once(path: Path) -> None:
+        monkeypatch.setattr(shutil, "rmtree", refused)
+        remove(path / "journal" if (path / "journal").exists() else path)
+
+    def refused(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(100))
+            await learned(hosted, 100)
+            monkeypatch.setattr(shutil, "rmtree", only_once)
+            await hosted.reset(keep_old=False)
+            await hosted.opened()
+            await hosted.learn(rows(7))
+        remove(tmp_path / "state")  # as if it had ended before its first checkpoint
+        async with hosting(tmp_path) as hosted:
+            assert hosted.status().accepted == 7
 
     run(main)

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from starlette.testclient import TestClient
 
+from streamnet.client.operations import Scope
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.hosting.warm_start import build_settings, decode_model
-from streamnet.daemon.http.access import Access, Limits, Scope
+from streamnet.daemon.http.access import Access, Limits
 from streamnet.daemon.http.app import create_app
 from streamnet.errors import ConfigurationError, ConflictError, StreamnetError
 from streamnet.modelfiles import Model, json_format, safetensors_format
@@ -74,7 +75,7 @@ def test_it_answers_before_it_learned_anything_and_over_restarts(
                 await lamp.opened()
                 await lamp.published()
                 if not life:
-                    assert_array_equal(lamp.predict(SAMPLES).shares, expected)
+                    assert_array_equal(lamp.predict(SAMPLES).probabilities, expected)
                 rows = [{**row, "lit": "on" if int(row["x"]) > 20 else "off"} for row in SAMPLES]
                 await lamp.learn(rows)
                 await learned(lamp, 60 * (life + 1))
@@ -102,8 +103,9 @@ def test_it_learns_on_with_the_networks_of_the_file(run: Runner, tmp_path: Path)
                 await hosted.learn(rows)
                 await learned(hosted, 60)
             # Scores are told by a later stage than what was learned.
-            await until(lambda: {lamp.status()["scored"], fresh.status()["scored"]} == {60})
-            assert lamp.status()["served"] > fresh.status()["served"]
+            await until(lambda: {lamp.status().scored, fresh.status().scored} == {60})
+            served = [model.status().served or 0.0 for model in (lamp, fresh)]
+            assert served[0] > served[1]
             assert len(lamp.leaders()) == len(model.networks)
             await lamp.reset()
             await lamp.published()
@@ -169,8 +171,11 @@ def test_the_target_is_that_of_the_file_unless_another_is_named() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ('{"population": {"candidates": 3}}', "population is given, but the file has its own"),
-        ('{"encoder": {"scaling": "rank"}}', "encoder is given, but the file has its own"),
+        (
+            '{"population": {"candidates": 3}}',
+            "population is given, but the model file determines it",
+        ),
+        ('{"encoder": {"scaling": "rank"}}', "encoder is given, but the model file determines it"),
         ('{"source": {"target": "z", "task": "regression"}}', "start is for classification"),
         ('{"source": {"target": "z", "files": ["/etc/passwd"]}}', "not read for who asks"),
         ('{"source": {"targt": "z"}}', "targt"),
@@ -186,7 +191,7 @@ def test_settings_that_do_not_fit_the_file_are_refused(given: str, message: str)
 
 
 def test_what_is_no_file_of_ours_is_refused() -> None:
-    http = client(StandInRegistry(), limits=Limits(model=2_000_000))
+    http = client(StandInRegistry(), limits=Limits(max_model=2_000_000))
     good = file_of(".json")
     assert is_problem(put(http, b"", ".json"), 422, "damaged")
     assert is_problem(put(http, b"", ".safetensors"), 422, "damaged")
@@ -201,7 +206,7 @@ def test_what_is_no_file_of_ours_is_refused() -> None:
     assert is_problem(put(http, good, ".json", headers={"content-type": "text/plain"}), 415)
     for wrong in ("{", "[]", "no", "[" * 10_000, ""):
         told = put(http, good, ".json", settings=wrong)
-        assert is_problem(told, 422, "settings is no JSON object: ")
+        assert is_problem(told, 422, "settings is not a JSON object: ")
     deep = '{"a":' * 20 + "1" + "}" * 20
     assert is_problem(put(http, good, ".json", settings=deep), 422, "nested too deeply")
 
@@ -302,7 +307,7 @@ def files(draw: st.DrawFn) -> tuple[str, bytes]:
 
 REGISTRY = StandInRegistry()
 HTTP = TestClient(
-    create_app(REGISTRY, limits=Limits(rate=1e9)),  # type: ignore[arg-type]
+    create_app(REGISTRY, limits=Limits(max_rate=1e9)),  # type: ignore[arg-type]
     raise_server_exceptions=False,
 )
 

@@ -1,12 +1,15 @@
-"""Tokens: from where, for what, and what is told of one that is wrong."""
+"""Access: tokens with scopes, limits, and rate limits per client."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streamnet.daemon.http.access import Access, Scope
+from streamnet.client.operations import Scope
+from streamnet.daemon.http.access import Access, Limits, RateLimiter
 from streamnet.errors import ConfigurationError
 
 SECRET = "0123456789abcdef"
@@ -74,9 +77,7 @@ def test_a_token_with_scopes_from_two_places_is_refused_where_they_differ(
 ) -> None:
     monkeypatch.setenv("MINE", SECRET)
     path = token_file(tmp_path, f"{SECRET} predict,read")
-    with pytest.raises(
-        ConfigurationError, match=r"in \$MINE .* gives it read, predict alone"
-    ) as no:
+    with pytest.raises(ConfigurationError, match=r"in \$MINE .* gives it only read, predict") as no:
         Access.read(path, "MINE")
     assert SECRET not in str(no.value)
     same = token_file(tmp_path, f"{SECRET} read,admin\n{SECRET} admin read")
@@ -91,8 +92,12 @@ def test_a_token_with_scopes_from_two_places_is_refused_where_they_differ(
         (f"{SECRET} write", 0o600, "tokens:1: scope is 'write'"),
         (f"\n{SECRET}", 0o600, "tokens:2: the token has no scope"),
         ("short read", 0o600, "tokens:1: the token is 5 long, but must be >= 16"),
-        (f"{SECRET} read\n{SECRET} learn", 0o600, "tokens:2: the token has learn, but read in"),
-        ("# nothing", 0o600, "no token in it"),
+        (
+            f"{SECRET} read\n{SECRET} learn",
+            0o600,
+            "tokens:2: the token has learn, but an earlier line gives it read",
+        ),
+        ("# nothing", 0o600, "contains no token"),
     ],
 )
 def test_a_wrong_file_is_told_without_its_tokens(
@@ -115,3 +120,52 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_a_token_without_scopes_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no scope"):
         Access({SECRET: set()})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_body", 0), ("max_rate", -1.0), ("line", float("nan"))]
+)
+def test_a_limit_that_is_none_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} is {value}, but must be > 0"):
+        Limits(**{name: value})  # type: ignore[arg-type]
+
+
+@given(
+    rate=st.integers(1, 20),
+    steps=st.lists(st.floats(0, 3, allow_nan=False), min_size=1, max_size=60),
+)
+def test_a_client_gets_no_more_than_its_rate(rate: int, steps: list[float]) -> None:
+    now = 0.0
+    rates = RateLimiter(rate, clock=lambda: now)
+    taken = 0
+    for step in steps:
+        now += step
+        taken += rates.take("a") == 0.0
+        assert taken <= rate + rate * now + 1e-6
+
+
+@given(cost=st.floats(1, 50))
+def test_who_is_told_to_wait_gets_through_after_it(cost: float) -> None:
+    now = wait = 0.0
+    rates = RateLimiter(10, clock=lambda: now)
+    for _ in range(200):
+        if wait := rates.take("a", cost):
+            break
+    now += wait + 1e-9
+    assert rates.take("a") == 0.0
+
+
+def test_nobody_waits_much_longer_than_a_second_also_after_the_rate_was_lowered() -> None:
+    limits = Limits(max_rate=1000.0)
+    rates = RateLimiter(limits, clock=lambda: 0.0)
+    assert rates.take("a", 5000.0) == 0.0
+    limits.max_rate = 10.0
+    assert rates.take("a") == 1.1
+
+
+def test_one_client_is_no_other_and_the_oldest_is_forgotten() -> None:
+    rates = RateLimiter(1, most=2, clock=lambda: 0.0)
+    assert [rates.take(client) > 0 for client in "abab"] == [False, False, True, True]
+    assert rates.take("c") == 0.0
+    assert rates.take("b") > 0
+    assert rates.take("a") == 0.0  # it was the least recently seen

@@ -1,16 +1,30 @@
-"""Bodies: within their limits, and by their type."""
+"""Bodies: limits, media types, reading ahead, and blocks decoded from lines."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+import json
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
 
 import anyio
+import numpy as np
 import pytest
+from anyio import wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
 from streamnet.daemon.http.access import Limits
-from streamnet.errors import NotReadyError
+from streamnet.daemon.http.bodies import decode_block, prefetch, split_lines
+from streamnet.daemon.http.responses import http_error
+from streamnet.errors import DataError, NotReadyError
+from streamnet.modelfiles import Model
+from streamnet.online import OnlineRegressor
+from streamnet.samples import Field, Kind
 from tests.conftest import Runner
 from tests.daemon.app_client import SAMPLES, client, is_problem, lines
 from tests.daemon.asgi import Talk, lines_scope
@@ -60,7 +74,7 @@ def test_a_body_that_is_wrong_is_told_what_is(
 def test_a_body_within_no_limits_is_refused(
     registry: StandInRegistry, headers: dict[str, str], body: bytes, status: int
 ) -> None:
-    http = client(registry, limits=Limits(body=1000))
+    http = client(registry, limits=Limits(max_body=1000))
     refused = http.post("/v1/models/wine/samples", content=body, headers=headers)
     assert is_problem(refused, status)
 
@@ -116,3 +130,155 @@ def test_an_error_behind_some_lines_ends_the_connection(
     run(main)
     assert talk.status == 503
     assert (b"connection", b"close") in talk.sent[0]["headers"]
+
+
+async def given_as(pieces: list[bytes], then: Exception | None = None) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        await checkpoint()
+        yield piece
+    if then is not None:
+        raise then
+
+
+@pytest.mark.parametrize("failure", [http_error(413, "too large"), ClientDisconnect()])
+def test_what_was_read_comes_before_what_ended_it(failure: Exception, backend: str) -> None:
+    taken: list[bytes] = []
+
+    async def main() -> None:
+        async with prefetch(given_as([b"a", b"b", b"c"], failure), 8) as ahead:
+            await wait_all_tasks_blocked()
+            async for piece in ahead:
+                taken.append(piece)  # noqa: PERF401 - those before an error count
+
+    with pytest.raises(type(failure)) as caught:
+        anyio.run(main, backend=backend)
+    assert caught.value is failure
+    assert taken == [b"a", b"b", b"c"]
+
+
+def test_no_more_is_read_than_may_wait(backend: str) -> None:
+    read: list[bytes] = []
+
+    async def counted() -> AsyncIterator[bytes]:
+        async for piece in given_as([b"%d" % number for number in range(10)]):
+            read.append(piece)
+            yield piece
+
+    async def main() -> None:
+        async with prefetch(counted(), 3) as ahead:
+            await wait_all_tasks_blocked()
+            assert read == [b"0", b"1", b"2", b"3"]  # the last one waits to be sent
+            assert ahead.drain(await anext(ahead)) == b"0123"
+
+    anyio.run(main, backend=backend)
+
+
+def test_an_error_of_the_block_stops_reading_and_comes_by_itself(backend: str) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            await checkpoint()
+            yield b""
+
+    async def main() -> None:
+        async with prefetch(endless(), 2) as ahead:
+            async for _ in ahead:
+                raise DataError("enough")
+
+    with pytest.raises(DataError, match="enough"):
+        anyio.run(main, backend=backend)
+
+
+@given(st.lists(st.lists(st.sampled_from([b"\n", b"ab\n", b"abcdefgh\n"])), max_size=9))
+def test_cuts_do_not_depend_on_how_lines_came(pieces: list[list[bytes]]) -> None:
+    text = b"".join(map(b"".join, pieces))
+    expected, rest = [], text
+    while (end := rest.find(b"\n", 5) + 1) > 0:
+        expected.append(rest[:end])
+        rest = rest[end:]
+
+    async def main() -> list[bytes]:
+        return [part async for part in split_lines(given_as(list(map(b"".join, pieces))), 5)]
+
+    assert anyio.run(main) == expected + [rest] * bool(rest)
+
+
+def test_what_ends_reading_early_is_raised_behind_what_was_read(run: Runner) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"1"
+        yield b"2"
+        await anyio.sleep_forever()
+
+    async def main() -> list[bytes]:
+        event, found = anyio.Event(), []
+
+        async def read() -> None:
+            async with prefetch(pieces(), 4, (event, http_error(503, "over"))) as ahead:
+                async for piece in ahead:
+                    found.append(piece)
+                    await wait_all_tasks_blocked()
+                    event.set()
+
+        with anyio.fail_after(5), pytest.raises(HTTPException, match="503"):
+            await read()
+        return found
+
+    assert run(main) == [b"1", b"2"]
+
+
+def test_a_body_that_was_read_is_not_ended_early(run: Runner) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"1"
+        yield b"2"
+
+    async def main() -> list[bytes]:
+        event, found = anyio.Event(), []
+        async with prefetch(pieces(), 4, (event, http_error(503, "over"))) as ahead:
+            await wait_all_tasks_blocked()
+            event.set()
+            await anyio.sleep(0.3)  # longer than it takes to be noticed
+            found += [piece async for piece in ahead]
+        return found
+
+    assert run(main) == [b"1", b"2"]
+
+
+NUMBERS = (Field("a", Kind.NUMBER), Field("b c", Kind.NUMBER))
+
+
+@cache
+def model() -> Model:
+    learner = OnlineRegressor(seed=1)
+    for i in range(300):
+        learner.learn_one({"a": i % 10, "b c": i % 7}, 2.0 * (i % 10) - i % 7)
+    return learner.model()
+
+
+VALUES = st.none() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
+ROWS = st.dictionaries(st.sampled_from(["a", "b c", "d"]), VALUES)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=20))
+def test_answers_are_the_same_by_either_way(rows: list[dict[str, float]]) -> None:
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    block = decode_block(lines, model().fields)
+    assert block is not None
+    np.testing.assert_array_equal(model().predict(block), model().predict(rows))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"a": "1"}', b'{"a": true}', b"[1]", b"{", b'{"a": 1e999}', b'{"a": [1]}', b'{"a": "\xff"}'],
+)
+def test_what_is_no_plain_number_goes_the_other_way(line: bytes) -> None:
+    assert decode_block(b'{"a": 1}\n' + line, NUMBERS) is None
+
+
+@pytest.mark.parametrize("fields", [(), (*NUMBERS, Field("w", Kind.CATEGORY))])
+def test_words_go_the_other_way(fields: tuple[Field, ...]) -> None:
+    assert decode_block(b'{"a": 1}', fields) is None
+
+
+def test_no_lines_are_no_samples() -> None:
+    block = decode_block(b"\n", NUMBERS)
+    assert block is not None
+    assert block.numbers.shape == (0, 2)

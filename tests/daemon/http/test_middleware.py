@@ -10,9 +10,10 @@ import anyio
 import pytest
 from starlette.testclient import TestClient
 
+from streamnet.client.operations import OPERATIONS, Scope
 from streamnet.daemon.http import app as app_module
-from streamnet.daemon.http.access import Access, Limits, RateLimiter, Scope
-from streamnet.daemon.http.app import OPERATIONS, create_app
+from streamnet.daemon.http.access import Access, Limits, RateLimiter
+from streamnet.daemon.http.app import create_app
 from tests.daemon.app_client import TOKENS, client, is_problem
 from tests.daemon.asgi import Talk, http_scope
 from tests.daemon.stand_ins import StandIn, StandInRegistry
@@ -20,8 +21,8 @@ from tests.daemon.stand_ins import StandIn, StandInRegistry
 
 def test_each_operation_asks_for_its_scope(registry: StandInRegistry) -> None:
     access = Access({token: {scope} for scope, token in TOKENS.items()})
-    http = client(registry, access=access, limits=Limits(rate=1e6, guess=1e-6))
-    for line in OPERATIONS:
+    http = client(registry, access=access, limits=Limits(max_rate=1e6, guess=1e-6))
+    for line in OPERATIONS.values():
         path = line.path.format(name="absent")
         assert http.request(line.method, path).status_code == (401 if line.scope else 200), line
         for scope, token in TOKENS.items():
@@ -35,9 +36,9 @@ def test_who_guesses_tokens_is_slowed_down(
     registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However slow a machine is, no time passes in which another guess becomes free.
-    monkeypatch.setattr(app_module, "Rates", partial(RateLimiter, clock=lambda: 0.0))
+    monkeypatch.setattr(app_module, "RateLimiter", partial(RateLimiter, clock=lambda: 0.0))
     access = Access({TOKENS[Scope.READ]: {Scope.READ}})
-    http = client(registry, access=access, limits=Limits(rate=10.0, guess=0.4))
+    http = client(registry, access=access, limits=Limits(max_rate=10.0, guess=0.4))
     headers = {"authorization": "Bearer guessed"}
     statuses = [http.get("/v1/models", headers=headers).status_code for _ in range(5)]
     assert statuses == [401, 401, 429, 429, 429]
@@ -51,7 +52,7 @@ def test_a_wrong_token_locks_nobody_out_however_small_the_rate_is(
     http = client(
         registry,
         access=Access({TOKENS[Scope.READ]: {Scope.READ}}),
-        limits=Limits(rate=10.0),
+        limits=Limits(max_rate=10.0),
     )
     assert http.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
     assert http.get("/v1/models", headers=token).status_code == 200
@@ -149,7 +150,7 @@ def test_the_page_is_shown_to_everybody(registry: StandInRegistry) -> None:
 
 
 def test_only_so_many_requests_are_inside(registry: StandInRegistry) -> None:
-    http = client(registry, limits=Limits(rate=2.0))
+    http = client(registry, limits=Limits(max_rate=2.0))
     statuses = [http.get("/v1/models").status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
 
@@ -189,7 +190,7 @@ def test_a_websocket_is_closed(registry: StandInRegistry) -> None:
 
 
 def test_who_takes_no_more_of_an_answer_is_left_alone(registry: StandInRegistry) -> None:
-    app = create_app(registry, limits=Limits(answer_seconds=0.05))  # type: ignore[arg-type]
+    app = create_app(registry, limits=Limits(response_seconds=0.05))  # type: ignore[arg-type]
     talk = Talk()
     talk.reads = False
     assert ask(app, http_scope("/v1/models/wine/events"), talk).status == 200

@@ -1,24 +1,30 @@
-"""The OpenAPI document holds: what it promises is what comes, whatever is sent."""
+"""The OpenAPI document: the API does what it promises, whatever is sent."""
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import hypothesis
 import pytest
 import schemathesis
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from schemathesis import Case
 from schemathesis.config import SchemathesisConfig
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 
+from streamnet.client.operations import NDJSON, OPERATIONS, Operation
+from streamnet.client.schemas import NAME_PATTERN
 from streamnet.daemon.http.access import Limits
-from streamnet.daemon.http.app import OPERATIONS, create_app
-from streamnet.daemon.http.bodies import NDJSON
-from streamnet.daemon.http.operations import Operation, build_document
+from streamnet.daemon.http.app import build_document, create_app
+from streamnet.daemon.http.routes import ENDPOINTS
+from streamnet.settings.daemon import MODEL_NAME
 from tests.daemon.stand_ins import StandIn, StandInRegistry
 
 
@@ -42,7 +48,7 @@ class Learned(StandIn):
 
 REGISTRY = Undying()
 REGISTRY.models["wine"] = Learned("wine")
-APP = create_app(REGISTRY, limits=Limits(rate=1e9))  # type: ignore[arg-type]
+APP = create_app(REGISTRY, limits=Limits(max_rate=1e9))  # type: ignore[arg-type]
 
 
 def promised(described: dict[str, Any]) -> list[str]:
@@ -52,7 +58,7 @@ def promised(described: dict[str, Any]) -> list[str]:
 
 def expectations() -> SchemathesisConfig:
     """What is wrong is to be refused by one of the statuses that its operation promises."""
-    paths = build_document(OPERATIONS)["paths"]
+    paths = build_document()["paths"]
     lines = [described for path in paths.values() for described in path.values()]
     return SchemathesisConfig.from_dict(
         {
@@ -117,20 +123,22 @@ def test_the_document_names_every_operation_and_its_errors() -> None:
     described = {
         line["operationId"]: line for path in told["paths"].values() for line in path.values()
     }
-    assert set(described) == {operation.name for operation in OPERATIONS}
-    for operation in OPERATIONS:
+    assert set(described) == set(OPERATIONS)
+    for operation in OPERATIONS.values():
         responses = described[operation.name]["responses"]
         assert str(operation.status) in responses
         assert ("401" in responses) == (operation.scope is not None)
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in OPERATIONS if line.has_body], ids=lambda o: o.name
+    "line", [line for line in OPERATIONS.values() if line.has_body], ids=lambda o: o.name
 )
-def test_what_is_sent_may_be_too_large_too_slow_or_of_a_wrong_kind(line: Operation) -> None:
-    described = build_document(OPERATIONS)["paths"][line.path][line.method.lower()]
+def test_what_is_sent_may_be_too_large_too_slow_or_of_a_wrong_kind(
+    line: Operation[..., Any, Any],
+) -> None:
+    described = build_document()["paths"][line.path][line.method.lower()]
     assert {"400", "408", "413", "415", "422"} <= set(promised(described))
-    small = TestClient(create_app(REGISTRY, limits=Limits(body=8, model=8)))  # type: ignore[arg-type]
+    small = TestClient(create_app(REGISTRY, limits=Limits(max_body=8, max_model=8)))  # type: ignore[arg-type]
     kind = {"content-type": "application/octet-stream" if line.upload else "application/json"}
     path = line.path.format(name="lamp" if line.upload else "wine")
     too_large = small.request(line.method, path, content=b"[" * 99, headers=kind)
@@ -139,6 +147,14 @@ def test_what_is_sent_may_be_too_large_too_slow_or_of_a_wrong_kind(line: Operati
     for other in kinds:
         refused = small.request(line.method, path, content=b"{}", headers={"content-type": other})
         assert refused.status_code == 415, refused.text
+
+
+def test_every_operation_has_one_endpoint_and_no_endpoint_is_left_over() -> None:
+    assert set(ENDPOINTS) == set(OPERATIONS)
+
+
+def test_names_of_models_follow_one_pattern() -> None:
+    assert f"^{MODEL_NAME.pattern}$" == NAME_PATTERN
 
 
 def references(value: Any) -> set[str]:
@@ -153,3 +169,69 @@ def test_every_shape_that_is_named_is_there() -> None:
     there = {f"#/components/schemas/{name}" for name in told["components"]["schemas"]}
     assert references(told) <= there
     assert "NaN" not in json.dumps(told)
+
+
+BODIES = {
+    "samples": {"samples": [{"x": 1, "y": 2.5, "shade": "red", "label": "on"}]},
+    "predict": {"samples": [{"x": 1, "y": None, "shade": "blue"}], "ids": ["a"], "explain": True},
+    "labels": {"labels": [{"id": "a", "label": "on"}]},
+    "": {"name": "beer", "settings": {"source": {"target": "y", "drop": ["a"]}}},
+}
+TYPES = ("application/json", "application/x-ndjson")
+WORDS = st.sampled_from(
+    [
+        *(b"{", b"}", b"[", b'"', b"\\u0000", b"\xff", b"\n", b"null", b"1e999", b"NaN", b"-0"),
+        *(b"\0", b'{"a":' * 500, b"9" * 400, b'"' + b"x" * 2000 + b'"', b"\xf4\x8f\xbf\xbf"),
+    ]
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> tuple[str, bytes, dict[str, str]]:
+    """A good body with some of it replaced, removed, repeated or packed, and where to send it."""
+    part = draw(st.sampled_from(list(BODIES)))
+    body = bytearray(json.dumps(BODIES[part]).encode())
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(body)))
+        end = start + draw(st.integers(0, 8))
+        body[start:end] = draw(WORDS | st.binary(max_size=8))
+    headers = {"content-type": draw(st.sampled_from(TYPES))}
+    if draw(st.booleans()):
+        body = bytearray(gzip.compress(bytes(body)))
+        headers["content-encoding"] = "gzip"
+        if draw(st.booleans()):
+            body[draw(st.integers(0, len(body) - 1))] ^= draw(st.integers(1, 255))
+    return f"/v1/models/wine/{part}" if part else "/v1/models", bytes(body), headers
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[TestClient]:
+    limits = Limits(max_rate=1e9, max_body=100_000)
+    app = create_app(StandInRegistry("wine"), limits=limits)  # type: ignore[arg-type]
+    with TestClient(app, raise_server_exceptions=False) as client:  # one event loop for all
+        yield client
+
+
+def send(daemon: TestClient, path: str, body: bytes, headers: dict[str, str]) -> None:
+    answer = daemon.post(path, content=body, headers=headers)
+    assert answer.status_code in (200, 201, 400, 409, 413, 415, 422), answer.text
+    if answer.status_code >= 400:
+        assert answer.json()["status"] == answer.status_code
+
+
+@given(sent=mutated())
+@settings(max_examples=200)
+def test_a_mutated_body_is_taken_or_refused(
+    daemon: TestClient, sent: tuple[str, bytes, dict[str, str]]
+) -> None:
+    send(daemon, *sent)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@given(sent=mutated())
+@settings(max_examples=100_000)
+def test_a_hundred_thousand_mutated_bodies_are(
+    daemon: TestClient, sent: tuple[str, bytes, dict[str, str]]
+) -> None:
+    send(daemon, *sent)

@@ -80,7 +80,7 @@ async def played(files: Memory, story: Any) -> dict[int, Any]:
         group.start_soon(committer.run)
         await story(committer, outcomes)
         committer.stop()
-    with pytest.raises(OutputError, match="the model ends, and takes nothing more"):
+    with pytest.raises(OutputError, match="the model is stopping and accepts nothing more"):
         committer.check()
     return outcomes
 
@@ -130,7 +130,7 @@ def test_a_full_disk_refuses_and_recovers_by_itself(
     assert outcomes[11] == "journal /journal: No space left on device"
     assert numbers(files) == [*range(10), 10, 21]
     assert outcomes[21] == 11
-    assert "nothing more is taken until it can be written" in caplog.text
+    assert "nothing is accepted until it can be written" in caplog.text
 
 
 def test_a_disk_refuses_until_it_takes_what_it_did_not_and_nobody_has_to_try(
@@ -160,7 +160,7 @@ def test_a_disk_refuses_until_it_takes_what_it_did_not_and_nobody_has_to_try(
     outcomes = run(played, files, story)
     assert [number for number, outcome in outcomes.items() if isinstance(outcome, str)] == [1, 2, 4]
     assert numbers(files) == [0, 3, 4]
-    assert caplog.text.count("nothing more is taken until it can be written") == 1
+    assert caplog.text.count("nothing is accepted until it can be written") == 1
 
 
 def test_a_failing_sync_acknowledges_nothing_and_loses_nothing(run: Runner) -> None:
@@ -196,7 +196,7 @@ def test_a_sync_that_fails_for_long_is_told_once(
             await send(committer, 10 + number, outcomes)
 
     run(played, files, story)
-    assert caplog.text.count("it is tried again") == 2  # for each time that it failed
+    assert caplog.text.count("retrying") == 2  # for each time that it failed
 
 
 def test_a_disk_that_fails_to_the_end_does_not_hold_up_the_stop(run: Runner) -> None:
@@ -255,6 +255,6 @@ def test_senders_are_told_when_it_is_cancelled_before_their_frame_is_durable(run
                 await anyio.wait_all_tasks_blocked()
                 group.start_soon(committer.run)
                 group.cancel_scope.cancel()
-        assert told == ["the model ends, and takes nothing more"] * 3
+        assert told == ["the model is stopping and accepts nothing more"] * 3
 
     run(main)

@@ -1,7 +1,10 @@
-"""The intake against a plain one, and the fold of its frames against itself."""
+"""The intake: keys, pending predictions, delayed labels, and the clock that measures their age."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
@@ -9,16 +12,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec import json
+from msgspec.structs import replace
 
-from streamnet.daemon.journal.frames import Frame, FrameKind, build_part_key, decode_frames, encode
+import streamnet.daemon
+from streamnet.client.schemas import Outcome, Receipt
+from streamnet.daemon.journal.delayed_labels import Clock, now
+from streamnet.daemon.journal.frames import (
+    Frame,
+    FrameKind,
+    build_part_key,
+    decode_frames,
+    encode_frame,
+)
 from streamnet.daemon.journal.intake import Intake
-from streamnet.daemon.predictions import Answer, Outcome, Receipt
+from streamnet.daemon.predictions import Prediction
 from streamnet.errors import ConfigurationError, ConflictError
 
 MOST, AGE, KEYS = 4, 10.0, 3
 IDS = st.sampled_from("abcdefgh")
 LABELS = st.sampled_from(["u", "v", 1, True])
-ANSWERS = st.sampled_from([Answer("u", {"u": 0.75, "v": 0.25}, 1), Answer(None, {}, 2)])
+ANSWERS = st.sampled_from([Prediction("u", {"u": 0.75, "v": 0.25}, 1), Prediction(None, {}, 2)])
 
 
 def make() -> Intake:
@@ -28,7 +41,7 @@ def make() -> Intake:
 def again(frames: list[Frame]) -> Intake:
     """The intake that the frames lead to, as they are read back."""
     intake = make()
-    for _, frame in decode_frames(b"".join(map(encode, frames))):
+    for _, frame in decode_frames(b"".join(map(encode_frame, frames))):
         intake.apply(frame)
     return intake
 
@@ -40,9 +53,9 @@ class Plain:
         self.now = 0.0
         self.samples = 0
         self.keys: list[tuple[str, bytes, Receipt]] = []
-        self.waiting: list[tuple[str, str, Answer, float]] = []
+        self.waiting: list[tuple[str, str, Prediction, float]] = []
         self.closed: list[tuple[str, str | None]] = []
-        self.scored: list[tuple[Answer, str]] = []
+        self.scored: list[tuple[Prediction, str]] = []
         self.outcomes: list[str] = []
         self.expired = 0
 
@@ -52,22 +65,24 @@ class Plain:
 
     def move(self, now: float) -> None:
         self.now = max(self.now, now)
-        for identity, _, _, time in list(self.waiting):
-            if time + AGE <= self.now:
+        for identity, _, _, made in list(self.waiting):
+            if made + AGE <= self.now:
                 self.expired += 1
                 self.close(identity, None)
 
     def take(self, lines: bytes, count: int, key: str | None) -> Receipt | None:
         for known, other, receipt in self.keys:
             if known == key:
-                return receipt._replace(duplicate=True) if other == lines else None
+                return replace(receipt, duplicate=True) if other == lines else None
         first, self.samples = self.samples, self.samples + count
         receipt = Receipt(count, 0, False, first, first + count - 1)
         if key is not None:
             self.keys = [*self.keys, (key, lines, receipt)][-KEYS:]
         return receipt
 
-    def remember(self, identity: str, line: str, answer: Answer, now: float) -> Answer | None:
+    def remember(
+        self, identity: str, line: str, answer: Prediction, now: float
+    ) -> Prediction | None:
         if identity in [one for one, _ in self.closed]:
             return None
         for known, other, kept, _ in self.waiting:
@@ -131,7 +146,7 @@ class Machine(RuleBasedStateMachine):
         self.note(frame)
 
     @rule(identity=IDS, line=st.sampled_from(['{"x":1}', "{}"]), answer=ANSWERS)
-    def remember(self, identity: str, line: str, answer: Answer) -> None:
+    def remember(self, identity: str, line: str, answer: Prediction) -> None:
         wanted = self.plain.remember(identity, line, answer, self.time)
         if wanted is None:
             with pytest.raises(ConflictError, match="was used"):
@@ -185,7 +200,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def scores_what_was_delivered(self) -> None:
-        found = self.intake.delivered.measures()
+        found = self.intake.delayed_score.measures()
         if self.plain.scored:
             hits = [answer.value == label for answer, label in self.plain.scored]
             answered = [answer.value is not None for answer, _ in self.plain.scored]
@@ -205,25 +220,25 @@ test_the_intake_does_what_a_plain_one_does = Machine.TestCase
 
 def test_a_number_is_scored_and_learned_as_a_number() -> None:
     intake = make()
-    answers = [Answer(2.5, None, 1), Answer(None, None, 1)]
+    answers = [Prediction(2.5, None, 1), Prediction(None, None, 1)]
     intake.remember(["a", "b"], ['{"x":1}', '{"x":2}'], answers, 0.0)
     outcomes, frame = intake.label([("a", 3), ("b", 3.5), ("a", 3.0), ("a", 4)], 1.0)
     assert outcomes == ["joined", "joined", "duplicate", "contradictory"]
     assert frame.body == b'{"x":1,"y":3.0}\n{"x":2,"y":3.5}\n'
-    assert intake.delivered.measures()["mae"] == 0.5
+    assert intake.delayed_score.measures()["mae"] == 0.5
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "label of 'a' is None, but must be a text, a number or a truth value"),
-        ([1], r"label of 'a' is \[1\], but must be a text"),
-        ("", "label of 'a' is '', but must be a text"),
+        (None, "label of 'a' is None, but must be a string, a number or a boolean"),
+        ([1], r"label of 'a' is \[1\], but must be a string"),
+        ("", "label of 'a' is '', but must be a string"),
     ],
 )
 def test_what_can_not_be_a_label_joins_nothing(value: Any, message: str) -> None:
     intake = make()
-    intake.remember(["a", "b"], ["{}", "{}"], [Answer("u", {}, 1)] * 2, 0.0)
+    intake.remember(["a", "b"], ["{}", "{}"], [Prediction("u", {}, 1)] * 2, 0.0)
     before = intake.snapshot()
     with pytest.raises(ConfigurationError, match=message):
         intake.label([("b", "u"), ("a", value)], 1.0)
@@ -232,7 +247,7 @@ def test_what_can_not_be_a_label_joins_nothing(value: Any, message: str) -> None
 
 def test_a_text_is_no_number() -> None:
     intake = make()
-    intake.remember(["a"], ["{}"], [Answer(1.0, None, 1)], 0.0)
+    intake.remember(["a"], ["{}"], [Prediction(1.0, None, 1)], 0.0)
     with pytest.raises(ConfigurationError, match="label of 'a' is 'high', but must be a number"):
         intake.label([("a", "high")], 1.0)
 
@@ -240,26 +255,26 @@ def test_a_text_is_no_number() -> None:
 @pytest.mark.parametrize(("known", "told"), [("True", True), ("7", 7.0), ("7.0", 7)])
 def test_a_label_that_a_model_spells_otherwise_is_scored_as_the_same(known: str, told: Any) -> None:
     intake = make()
-    intake.remember(["a"], ["{}"], [Answer(known, {known: 0.9, "u": 0.1}, 1)], 0.0)
+    intake.remember(["a"], ["{}"], [Prediction(known, {known: 0.9, "u": 0.1}, 1)], 0.0)
     intake.label([("a", told)], 1.0)
-    assert intake.delivered.measures()["accuracy"] == 1.0
+    assert intake.delayed_score.measures()["accuracy"] == 1.0
 
 
 def test_labels_beyond_the_most_are_not_scored() -> None:
     intake = Intake(target="y", max_pending=5000)
     ids = [str(number) for number in range(1100)]
-    answers = [Answer(one, {one: 1.0}, 1) for one in ids]
+    answers = [Prediction(one, {one: 1.0}, 1) for one in ids]
     intake.remember(ids, ["{}"] * len(ids), answers, 0.0)
     outcomes, _ = intake.label([(one, one) for one in ids], 1.0)
     assert set(outcomes) == {Outcome.JOINED}
-    assert intake.delivered.measures()["accuracy"] == 1.0
+    assert intake.delayed_score.measures()["accuracy"] == 1.0
 
 
 def test_bounds_of_a_snapshot_hold_for_what_follows_it_until_there_are_others() -> None:
     intake = make()
     for number in range(3):
         intake.take(b"{}\n", 1, key=str(number))
-        intake.remember([str(number)], ["{}"], [Answer("u", {}, 1)], 0.0)
+        intake.remember([str(number)], ["{}"], [Prediction("u", {}, 1)], 0.0)
     intake.label([("0", "u")], 0.0)
     small = Intake(target="y", max_pending=1, max_keys=1)
     wanted = small.bounds
@@ -292,16 +307,10 @@ def test_samples_without_target_are_told_by_the_receipt_and_counted_by_who_rejec
     assert receipt == Receipt(1, 2, False, 0, 2)
     assert frame is not None
     for known in (intake, again([frame])):
-        assert (known.samples, known.rejected) == (3, 0)
-        assert known.take(b"{}\n" * 3, 3, rejected=2, key="k")[0] == receipt._replace(
-            duplicate=True
+        assert known.samples == 3
+        assert known.take(b"{}\n" * 3, 3, rejected=2, key="k")[0] == replace(
+            receipt, duplicate=True
         )
-
-
-def test_a_frame_of_an_earlier_release_which_left_such_samples_out_is_understood() -> None:
-    about = json.encode({"key": "k", "digest": "", "rejected": 2})
-    intake = again([Frame(FrameKind.SAMPLES, about, b'{"y":1}\n', 1)])
-    assert (intake.samples, intake.rejected) == (1, 2)
 
 
 def test_a_part_of_a_stream_is_not_taken_for_what_a_sender_gave_a_key_of_the_same_look() -> None:
@@ -313,11 +322,32 @@ def test_a_part_of_a_stream_is_not_taken_for_what_a_sender_gave_a_key_of_the_sam
         intake.take(b"2\n", 1, key=build_part_key("k", 0))
 
 
-def test_a_part_that_an_earlier_release_took_is_not_learned_again() -> None:
-    """Whose keys are in its journals as they were."""
-    kept = make().take(b"{}\n", 1, key="k#0")[1]
-    assert kept is not None
-    intake = again([kept])
-    assert intake.knows(build_part_key("k", 0))
-    assert intake.take(b"{}\n", 1, key=build_part_key("k", 0))[0] == Receipt(1, 0, True, 0, 0)
-    assert not intake.knows(build_part_key("k", 1))
+YEARS = 10 * 365 * 24 * 3600.0
+
+
+def test_only_what_needs_the_system_time_reads_it() -> None:
+    folder = Path(streamnet.daemon.__file__).parent
+    wall = re.compile(r"from time import .*\btime$|\btime\.time\(", re.MULTILINE)
+    found = {path.name for path in folder.rglob("*.py") if wall.search(path.read_text())}
+    # The clock itself, events for people, and the age of files.
+    assert found == {"delayed_labels.py", "events.py", "registry.py"}
+
+
+def test_the_clock_of_the_process_tells_the_time() -> None:
+    assert now() == pytest.approx(time(), abs=5.0)
+    assert now() <= now()
+
+
+@pytest.mark.parametrize("jump", [YEARS, -YEARS])
+def test_what_waits_for_its_label_ages_as_before_when_the_machine_s_time_is_set(
+    jump: float,
+) -> None:
+    wall, steady = [1e9], [0.0]
+    clock = Clock(wall=lambda: wall[0], steady=lambda: steady[0])
+    intake = Intake(target="y", max_age=100.0)
+    intake.remember(["monday"], ['{"x": 1}'], [Prediction("a", None, 0)], clock())
+    wall[0] += jump
+    steady[0] += 99.0
+    assert intake.tick(clock()) is None
+    steady[0] += 2.0
+    assert intake.tick(clock()) is not None

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamnet.daemon.journal.frames import HEADER_BYTES, Frame, FrameKind, decode_frames, encode
+from streamnet.daemon.journal.frames import (
+    HEADER_BYTES,
+    Frame,
+    FrameKind,
+    decode_frames,
+    encode_frame,
+)
 from streamnet.daemon.journal.segments import Journal
 from streamnet.durability.files import PARTIAL_SUFFIX, FileSystem
 from streamnet.errors import ConfigurationError, DamagedStateError, StateError
@@ -50,7 +56,7 @@ def numbers(journal: Journal) -> list[int]:
 @given(st.lists(FRAMES, max_size=4))
 @settings(max_examples=50)
 def test_of_a_torn_text_the_whole_frames_are_found(frames: list[Frame]) -> None:
-    data = b"".join(map(encode, frames))
+    data = b"".join(map(encode_frame, frames))
     ends = [sum(one.size for one in frames[:count]) for count in range(len(frames) + 1)]
     for cut in range(len(data) + 1):
         whole = sum(end <= cut for end in ends) - 1
@@ -64,15 +70,15 @@ def test_of_a_torn_text_the_whole_frames_are_found(frames: list[Frame]) -> None:
 @given(FRAMES, st.data())
 @settings(max_examples=50)
 def test_a_flipped_bit_is_noticed(one: Frame, data: st.DataObject) -> None:
-    text = bytearray(encode(one))
+    text = bytearray(encode_frame(one))
     bit = data.draw(st.integers(0, 8 * len(text) - 1))
     text[bit // 8] ^= 1 << bit % 8
     assert one not in [found for _, found in decode_frames(bytes(text))]
 
 
 def test_a_frame_of_a_later_version_is_named() -> None:
-    with pytest.raises(StateError, match="a frame is of kind 99, but this streamnet reads"):
-        list(decode_frames(encode(Frame(99))))  # type: ignore[arg-type]
+    with pytest.raises(StateError, match="a frame has kind 99, but this version reads"):
+        list(decode_frames(encode_frame(Frame(99))))  # type: ignore[arg-type]
 
 
 def test_what_a_crash_left_incomplete_is_removed_when_it_is_opened() -> None:
@@ -121,10 +127,10 @@ def test_what_is_appended_last_is_found_where_it_begins() -> None:
             journal.roll(b"")
     for number, start in enumerate(starts):
         for within in (start, start + 1, start + HEADER_BYTES + 50):
-            begin = journal.frame_before(within)
+            begin = journal.find_frame(within)
             (found, *_) = [one for at, one in journal.read(begin, 1) if at == begin]
             assert found.kind is FrameKind.SNAPSHOT or int(found.body) == number
-    assert journal.frame_before(journal.end) == journal.end
+    assert journal.find_frame(journal.end) == journal.end
 
 
 def test_segments_are_removed_once_their_samples_are_needed_no_more() -> None:
@@ -140,7 +146,7 @@ def test_segments_are_removed_once_their_samples_are_needed_no_more() -> None:
     assert journal.samples_before <= 50 < numbers(journal)[0] + 20
     assert numbers(journal) == list(range(journal.samples_before, 100))
     journal.trim(100)
-    with pytest.raises(StateError, match="it is not the same journal any more"):
+    with pytest.raises(StateError, match="it is another journal"):
         journal.read(0, 100)
     journal.close()
     again = opened(files)
@@ -166,7 +172,7 @@ def test_the_tail_that_a_crash_tore_is_cut_off_at_any_byte(
         assert numbers(again) == list(range(kept))
         again.append([frame(9)])
         assert numbers(again) == [*range(kept), 9]
-    assert "bytes were torn off by a crash" in caplog.text
+    assert "bytes are incomplete after a crash" in caplog.text
 
 
 def many_segments() -> tuple[Memory, list[Path]]:
@@ -183,14 +189,14 @@ def many_segments() -> tuple[Memory, list[Path]]:
 def test_a_missing_segment_is_not_passed_over() -> None:
     files, paths = many_segments()
     files.unlink(paths[1])
-    with pytest.raises(DamagedStateError, match="a segment behind it is missing"):
+    with pytest.raises(DamagedStateError, match="the next segment is missing"):
         opened(files)
 
 
 def test_a_segment_that_was_cut_is_not_passed_over() -> None:
     files, paths = many_segments()
     files.names_seen[paths[1]].seen = files.read(paths[1])[:-1]
-    with pytest.raises(DamagedStateError, match="or it is damaged"):
+    with pytest.raises(DamagedStateError, match="or this one is damaged"):
         opened(files)
 
 

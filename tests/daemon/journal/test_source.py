@@ -184,5 +184,5 @@ def test_a_place_that_is_not_there_is_refused(run: Runner) -> None:
         await source_of(journal, task=Task.CLASSIFICATION).open(after)
 
     for offset, record in ((journal.end + 1, 8), (journal.begin, 2)):
-        with pytest.raises(StateError, match="it is not the same journal any more"):
+        with pytest.raises(StateError, match="it is another journal"):
             run(main, Position("journal", offset, record))

@@ -9,41 +9,38 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from streamnet.client.operations import MAX_EVENT_ID
 from streamnet.client.schemas import Health
-from streamnet.daemon.http.access import Scope
-from streamnet.daemon.http.operations import Operation, Parameter, Service, json_response
 from streamnet.daemon.http.responses import EventStream, http_error, problem_response
+from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.daemon.prometheus import CONTENT_TYPE
 from streamnet.page import load_assets
 
-__all__ = (
-    "OPERATIONS",
-    "ROUTES",
-)
-
-
-_EVENT_ID_SCHEMA = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+__all__ = ("ENDPOINTS", "ROUTES")
 
 
 async def _events(request: Request, service: Service) -> Response:
     hosted = service.model(request)
-    given = request.headers.get("last-event-id") or request.query_params.get("after")
-    if given is not None and not (given.isascii() and given.isdecimal() and len(given) < 20):
-        raise http_error(422, "the id of the last event must be a number")
-    after = None if given is None else int(given)
+    value = request.headers.get("last-event-id") or request.query_params.get("after")
+    if value is None:
+        after = None
+    elif value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_EVENT_ID)):
+        after = int(value)
+    else:
+        raise http_error(422, "the ID of the last event must be a number")
     return EventStream(hosted.events.follow(after), service.stopping)
 
 
-async def _health(_: Request, service: Service) -> Response:
+async def _healthz(_: Request, service: Service) -> Response:
     return json_response(Health("stopping" if service.stopping.is_set() else "ok"))
 
 
-async def _readiness(_: Request, service: Service) -> Response:
+async def _readyz(_: Request, service: Service) -> Response:
     models = service.registry.models.values()
     if service.stopping.is_set():
         return json_response(Health("stopping"), 503)
-    # Both pass by themselves. What waits for a person, such as a model that failed for another
-    # reason, would keep the others from being asked for as long.
+    # Both end by themselves. A model that failed for another reason needs an operator, and must not
+    # keep the other models out of service until then.
     if any(hosted.waits_for_disk for hosted in models):
         response = json_response(Health("refusing"), 503)
     elif any(hosted.state == "starting" for hosted in models):
@@ -58,47 +55,17 @@ async def _metrics(_: Request, service: Service) -> Response:
     return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
-OPERATIONS = (
-    Operation(
-        name="events",
-        method="GET",
-        path="/v1/models/{name}/events",
-        scope=Scope.READ,
-        endpoint=_events,
-        summary="Live events: champions, drifts, checkpoints, rejected records, states",
-        media=("text/event-stream",),
-        parameters=(
-            Parameter(
-                "Last-Event-ID", _EVENT_ID_SCHEMA, "Tell what came behind this event.", "header"
-            ),
-            Parameter("after", _EVENT_ID_SCHEMA, "The same, for who can't send the header."),
-        ),
-    ),
-    Operation(
-        "healthz", "GET", "/healthz", None, _health, "Whether the daemon answers", reply=Health
-    ),
-    Operation(
-        "readyz",
-        "GET",
-        "/readyz",
-        None,
-        _readiness,
-        "Whether all models have been taken up again, and the disk takes their samples",
-        reply=Health,
-    ),
-    Operation(
-        "metrics",
-        "GET",
-        "/metrics",
-        Scope.READ,
-        _metrics,
-        "Metrics for Prometheus",
-        media=("text/plain",),
-    ),
-)
+ENDPOINTS: dict[str, Endpoint] = {
+    "events": _events,
+    "healthz": _healthz,
+    "readyz": _readyz,
+    "metrics": _metrics,
+}
 
 
-_NO_CACHE = {"cache-control": "no-cache"}  # ask again whether it has changed
+# ----------------------------------------------------------------------------- dashboard
+
+_NO_CACHE = {"cache-control": "no-cache"}  # revalidate on each use
 
 
 async def _index(_: Request) -> Response:
@@ -112,7 +79,7 @@ async def _asset(request: Request) -> Response:
 def _serve_file(name: str) -> Response:
     asset = load_assets().get(name)
     if asset is None:
-        return problem_response(404, "the page has no such file")
+        return problem_response(404, "the dashboard has no such file")
     return Response(asset.data, headers=_NO_CACHE, media_type=asset.media_type)
 
 

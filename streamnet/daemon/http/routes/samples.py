@@ -12,9 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from streamnet.client.operations import KEY_PATTERN, MAX_KEY_LENGTH
 from streamnet.client.schemas import LabelsReply, LabelsRequest, LearnRequest, Receipt
 from streamnet.daemon.hosting.hosted_model import HostedModel
-from streamnet.daemon.http.access import Scope
 from streamnet.daemon.http.bodies import (
     decode_body,
     is_ndjson,
@@ -23,42 +23,22 @@ from streamnet.daemon.http.bodies import (
     read_lines,
     split_lines,
 )
-from streamnet.daemon.http.operations import Operation, Parameter, Service, json_response
 from streamnet.daemon.http.responses import error_response, http_error
+from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.daemon.journal.frames import build_part_key
-from streamnet.daemon.predictions import Receipt as Taken
 from streamnet.errors import BusyError, StreamnetError
 
-__all__ = ("OPERATIONS",)
+__all__ = ("ENDPOINTS",)
 
-_PART_BYTES = (
-    1 << 18
-)  # bytes of lines that are taken with one key: where they are cut must not depend
-# on how they came, or a stream that is sent again would be another one
-_PREFETCHED_PIECES = 8  # pieces of a stream that are read before the ones before them are taken
-_MAX_KEY_LENGTH = 200
-_KEY_PATTERN = "[!-~]+"  # characters of a key
-_MAX_WAIT_SECONDS = 30.0  # seconds that a stream waits for room before it is told to come again
-_MIN_RETRY_DELAY = 0.02  # seconds between two tries
+# Bytes of a stream that share a key. Where a stream is cut must not depend on how it arrived, or a
+# retry would be a different stream.
+_PART_BYTES = 1 << 18
+_PREFETCHED_PIECES = 8
+_MAX_WAIT_SECONDS = 30.0  # that a stream waits for space in the queue before it is refused
+_MIN_RETRY_DELAY = 0.02  # seconds
 _Failure = HTTPException | StreamnetError | ClientDisconnect
 _LEARN_DECODER = msgspec.json.Decoder(LearnRequest)
 _LABELS_DECODER = msgspec.json.Decoder(LabelsRequest)
-_ACK_PARAMETER = Parameter(
-    "ack",
-    {"enum": ["durable", "queued"], "default": "durable"},
-    "Whether the answer waits until it is safe on the disk, or only until it is taken.",
-)
-_KEY_PARAMETER = Parameter(
-    "Idempotency-Key",
-    {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": _MAX_KEY_LENGTH,
-        "pattern": f"^{_KEY_PATTERN}$",
-    },
-    "The same key again, with the same body, learns nothing twice.",
-    "header",
-)
 
 
 async def _learn(request: Request, service: Service) -> Response:
@@ -66,44 +46,44 @@ async def _learn(request: Request, service: Service) -> Response:
     if is_ndjson(request):
         return await _learn_stream(request, service, hosted, durable=durable, key=key)
     body = decode_body(await read_body(request, service.limits), _LEARN_DECODER)
-    taken = await hosted.learn(body.rows(), key=key, durable=durable)
-    return json_response(Receipt(*taken), 200 if durable else 202)
+    receipt = await hosted.learn(body.rows(), key=key, durable=durable)
+    return json_response(receipt, 200 if durable else 202)
 
 
 async def _learn_stream(
     request: Request, service: Service, hosted: HostedModel, *, durable: bool, key: str | None
 ) -> Response:
     lines = read_lines(request, service.limits)
-    taking = _StreamIntake(hosted, key, durable=durable)
-    failure = await _take_pieces(
+    intake = _StreamIntake(hosted, key, durable=durable)
+    failure = await _take_parts(
         lines if key is None else split_lines(lines, _PART_BYTES),
-        taking,
+        intake,
         service.build_stop_condition(),
-        joined=key is None,
+        joins=key is None,
     )
     if isinstance(failure, ClientDisconnect):
         raise failure
     if failure is not None:
-        return error_response(failure, taking.receipt(), taking.describe_resumption())
-    return json_response(taking.receipt(), 200 if durable else 202)
+        return error_response(failure, intake.receipt(), intake.describe_resumption())
+    return json_response(intake.receipt(), 200 if durable else 202)
 
 
-async def _take_pieces(
+async def _take_parts(
     parts: AsyncIterator[bytes],
-    taking: _StreamIntake,
-    until: tuple[anyio.Event, HTTPException],
+    intake: _StreamIntake,
+    stop: tuple[anyio.Event, HTTPException],
     *,
-    joined: bool,
+    joins: bool,
 ) -> _Failure | None:
-    """Read ahead while the disk is waited for; what has come meanwhile is taken at once.
+    """Read ahead while the disk is busy.
 
     Returns:
-        What ended it early; what had been read before that is taken.
+        What ended the stream early; everything read before that was taken.
     """
     try:
-        async with prefetch(parts, _PREFETCHED_PIECES, until) as ahead:
-            async for part in ahead:
-                await taking.take(ahead.drain(part) if joined else part)
+        async with prefetch(parts, _PREFETCHED_PIECES, stop) as prefetcher:
+            async for part in prefetcher:
+                await intake.take(prefetcher.drain(part) if joins else part)
     except (HTTPException, StreamnetError, ClientDisconnect) as error:
         return error
     return None
@@ -111,29 +91,29 @@ async def _take_pieces(
 
 @final
 class _StreamIntake:
-    """Takes the parts of a stream, and waits where there is no room: so its sender waits, too."""
+    """Takes a stream's parts; while the queue is full it waits, and the sender with it."""
 
     def __init__(self, hosted: HostedModel, key: str | None, *, durable: bool) -> None:
         self._hosted = hosted
         self._key = key
         self._durable = durable
         self._parts = self._accepted = self._rejected = self._duplicates = 0
-        self._lines = 0  # which may be blank
+        self._lines = 0  # including blank ones
         self._first: int | None = None
         self._last: int | None = None
 
     async def take(self, part: bytes) -> None:
         key = None if self._key is None else build_part_key(self._key, self._parts)
-        taken = await self._take_with_retry(part, key)
+        receipt = await self._take_with_retry(part, key)
         self._parts += 1
         self._lines += part.count(b"\n")
-        self._accepted += taken.accepted
-        self._rejected += taken.rejected
-        self._duplicates += taken.duplicate
-        self._first = taken.first if self._first is None else self._first
-        self._last = self._last if taken.last is None else taken.last
+        self._accepted += receipt.accepted
+        self._rejected += receipt.rejected
+        self._duplicates += receipt.duplicate
+        self._first = receipt.first if self._first is None else self._first
+        self._last = self._last if receipt.last is None else receipt.last
 
-    async def _take_with_retry(self, part: bytes, key: str | None) -> Taken:
+    async def _take_with_retry(self, part: bytes, key: str | None) -> Receipt:
         deadline = anyio.current_time() + _MAX_WAIT_SECONDS
         while True:
             try:
@@ -144,16 +124,16 @@ class _StreamIntake:
                 await anyio.sleep(min(max(error.retry_after, _MIN_RETRY_DELAY), 1.0))
 
     def receipt(self) -> Receipt:
-        """Of all parts so far."""
+        """The receipt of all parts so far."""
         duplicate = 0 < self._duplicates == self._parts
         return Receipt(self._accepted, self._rejected, duplicate, self._first, self._last)
 
     def describe_resumption(self) -> str:
-        """How to go on behind the parts so far, in words."""
+        """Where to resume after the parts so far, in words."""
         if not self._lines:
             return ""
-        taken = f"{self._accepted} samples before it were accepted"
-        return f"; {taken}, go on at line {self._lines + 1}"
+        accepted = f"{self._accepted} samples before it were accepted"
+        return f"; {accepted}, resume at line {self._lines + 1}"
 
 
 async def _label(request: Request, service: Service) -> Response:
@@ -161,9 +141,7 @@ async def _label(request: Request, service: Service) -> Response:
     body = decode_body(await read_body(request, service.limits), _LABELS_DECODER)
     pairs = [(line.id, line.label) for line in body.labels]
     outcomes = await hosted.label(pairs, durable=durable)
-    return json_response(
-        LabelsReply([outcome.value for outcome in outcomes]), 200 if durable else 202
-    )
+    return json_response(LabelsReply(outcomes), 200 if durable else 202)
 
 
 def _is_durable(request: Request) -> bool:
@@ -175,36 +153,10 @@ def _is_durable(request: Request) -> bool:
 
 def _read_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
-    if key is not None and not (len(key) <= _MAX_KEY_LENGTH and re.fullmatch(_KEY_PATTERN, key)):
-        rule = f"1 to {_MAX_KEY_LENGTH} visible characters of ASCII"
+    if key is not None and not (len(key) <= MAX_KEY_LENGTH and re.fullmatch(KEY_PATTERN, key)):
+        rule = f"1 to {MAX_KEY_LENGTH} visible ASCII characters"
         raise http_error(422, f"Idempotency-Key must be {rule}")
     return key
 
 
-OPERATIONS = (
-    Operation(
-        name="learn",
-        method="POST",
-        path="/v1/models/{name}/samples",
-        scope=Scope.LEARN,
-        endpoint=_learn,
-        summary="Learn samples: one, many, or a stream of lines, read as fast as there is room",
-        request=LearnRequest,
-        reply=Receipt,
-        lines="A sample a line, of any number.",
-        parameters=(_ACK_PARAMETER, _KEY_PARAMETER),
-        errors=(409, 507),
-    ),
-    Operation(
-        name="label",
-        method="POST",
-        path="/v1/models/{name}/labels",
-        scope=Scope.LEARN,
-        endpoint=_label,
-        summary="Tell the truth for predictions that were made with an id",
-        request=LabelsRequest,
-        reply=LabelsReply,
-        parameters=(_ACK_PARAMETER,),
-        errors=(409, 507),
-    ),
-)
+ENDPOINTS: dict[str, Endpoint] = {"learn": _learn, "label": _label}

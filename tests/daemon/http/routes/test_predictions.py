@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,12 +10,10 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from streamnet.daemon.hosting.registry import Registry
-from streamnet.daemon.http.access import Access, Limits, RateLimiter
+from streamnet.client.schemas import Residuals
+from streamnet.daemon.http.access import Limits
 from streamnet.daemon.http.app import create_app
-from streamnet.daemon.http.operations import Service
 from streamnet.daemon.predictions import Predictions
-from streamnet.daemon.prometheus import Metrics
 from streamnet.errors import NotReadyError
 from tests.daemon.app_client import SAMPLES, client, is_problem, lines
 from tests.daemon.asgi import Talk, http_scope
@@ -81,7 +78,7 @@ def test_a_wrong_line_is_named(http: TestClient) -> None:
     headers = {"content-type": "application/x-ndjson"}
     good = b'{"x": 1}\n\n' * 20_000  # of several slices, every other line blank
     refused = http.post("/v1/models/wine/predict", content=good + b"[1]\n{}", headers=headers)
-    assert is_problem(refused, 422, "line 40001 is no sample: Expected `object`")
+    assert is_problem(refused, 422, "line 40001 is not a sample: Expected `object`")
 
 
 def test_a_line_with_a_wrong_value_is_named(
@@ -106,7 +103,7 @@ def test_answers_that_are_much_longer_than_their_lines_are_bounded(
     http = client(registry, limits=Limits(lines=1000))
     assert http.post("/v1/models/wine/predict", content=b"{}\n" * 10, headers=headers).is_success
     refused = http.post("/v1/models/wine/predict", content=b"{}\n" * 300, headers=headers)
-    assert is_problem(refused, 413, "answers to 300 lines", "1000 bytes")
+    assert is_problem(refused, 413, "response to 300 lines", "1000 bytes")
 
 
 def test_who_does_not_read_the_answers_keeps_the_place_of_a_batch(
@@ -187,8 +184,7 @@ def test_a_number_has_an_interval_of_what_the_residuals_were(
     rng = np.random.default_rng(1)
     residuals = rng.normal(1.0, 2.0, 5000)
     counts, edges = np.histogram(residuals, 25)
-    known = {"edges": edges.tolist(), "counts": counts.tolist()}
-    monkeypatch.setattr(wine, "residuals", lambda: known)
+    wine.residuals = Residuals(edges.tolist(), counts.tolist())
     generation = 2
     told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:2]}).json()
     (low, high), unknown = told["intervals"]
@@ -202,34 +198,3 @@ def test_a_value_that_is_nested_deeply_is_refused(http: TestClient) -> None:
     headers = {"content-type": "application/x-ndjson"}
     refused = http.post("/v1/models/wine/predict", content=deep, headers=headers)
     assert is_problem(refused, 422)
-
-
-def test_an_interval_is_reckoned_anew_in_each_life_of_a_model() -> None:
-    """After a reset, generations begin anew."""
-
-    class Model:
-        lives = 1
-        errors = (-1.0, 1.0)
-
-        def residuals(self) -> dict[str, Any]:
-            return {"kind": "residuals", "edges": list(self.errors), "counts": [100]}
-
-    registry = Registry(Path("nowhere"))
-    limits = Limits()
-    service = Service(
-        registry=registry,
-        access=Access(),
-        limits=limits,
-        rates=RateLimiter(limits),
-        metrics=Metrics(dict),
-        stopping=anyio.Event(),
-    )
-    model: Any = Model()
-    first = service.interval(model, 3)
-    model.errors = (-1000.0, 1000.0)
-    assert service.interval(model, 3) == first
-    model.lives = 2
-    later = service.interval(model, 3)
-    assert first is not None
-    assert later is not None
-    assert later[1] > 100 * first[1]

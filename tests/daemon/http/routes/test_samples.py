@@ -113,7 +113,7 @@ def test_a_stream_that_breaks_tells_what_was_accepted(registry: StandInRegistry)
     http = client(registry, limits=Limits(line=100))
     headers = {"content-type": "application/x-ndjson"}
     good = lines(SAMPLES)
-    describe_resumption = "30 samples before it were accepted, go on at line 31"
+    describe_resumption = "30 samples before it were accepted, resume at line 31"
     for text in ([good, b"x" * 101], [good + b"x" * 101 + b"\n" + good]):
         refused = http.post("/v1/models/wine/samples", content=iter(text), headers=headers)
         assert is_problem(refused, 413, f"line 31 is longer than 100 bytes; {describe_resumption}")
@@ -127,7 +127,7 @@ def test_a_line_is_numbered_from_the_start_of_its_stream(registry: StandInRegist
     refused = client(registry).post("/v1/models/wine/samples", content=pieces, headers=headers)
     taken = len(registry.models["wine"].taken)
     assert 0 < taken < 40_000  # a key takes whole parts
-    assert is_problem(refused, 413, "line 40001 is longer", f"go on at line {taken + 1}")
+    assert is_problem(refused, 413, "line 40001 is longer", f"resume at line {taken + 1}")
 
 
 def test_a_line_of_the_longest_length_is_learned(registry: StandInRegistry) -> None:
@@ -186,7 +186,7 @@ def test_a_stream_in_progress_is_told_that_the_daemon_stops_and_what_was_taken(
     anyio.run(main)
     assert talk.status == 503
     told = json.loads(talk.sent[-1]["body"])
-    assert "the daemon stops" in told["detail"]
+    assert "the daemon is stopping" in told["detail"]
     if part == "samples":
         assert told["receipt"]["accepted"] == 2
 
@@ -231,7 +231,7 @@ def test_whole_numbers_are_the_same_classes_in_samples_and_in_late_labels(
                 await learned(spam, 82)
                 assert await label(("c", 10**30)) == ["joined"]
                 await learned(spam, 83)
-                await until(lambda: spam.status()["scored"] == 83)
+                await until(lambda: spam.status().scored == 83)
                 known = set((await http.get("/v1/models/spam/confusion")).json()["labels"])
                 assert known == {"0", "1", str(10**30)} | ({"other"} if late else set())
 

@@ -1,10 +1,13 @@
-"""A hosted model on a disk that fills up: it refuses, goes on answering, and recovers by itself."""
+"""A hosted model survives kills, power cuts and full disks: nothing is lost or learned twice."""
 
 from __future__ import annotations
 
 import errno
+import random
 from math import inf
 from pathlib import Path
+from threading import RLock
+from typing import Any
 
 import anyio
 import httpx2
@@ -17,8 +20,114 @@ from streamnet.durability.files import FileSystem, LocalFileSystem
 from streamnet.errors import OutputError, StateError
 from tests.conftest import Runner
 from tests.daemon.app_client import client_beside
+from tests.daemon.feed_kills import BAD, RECORDS
 from tests.daemon.hosted_models import hosting, learned, rows, settings_of, until
-from tests.durability.disks import Faulty
+from tests.daemon.kills import BATCH
+from tests.durability.disks import Faulty, Memory
+from tests.processes import found_by
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.long)])
+def test_what_was_acknowledged_is_learned_once_and_every_label_joins(
+    kills: int, tmp_path: Path
+) -> None:
+    found = found_by("tests.daemon.kills", kills, 7, tmp_path)
+    assert found["batches"] >= kills
+    assert found["in_order"]
+    assert found["monotone"]
+    assert found["kept"] > 0
+    assert found["outcomes"] == ["joined"]
+    assert found["accepted"] == BATCH * found["batches"] + found["kept"]
+    assert found["bits"] == found["whole"]
+
+
+PROGRAM = "tests.daemon.feed_kills"
+KILLS = [4, pytest.param(50, marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_a_file_that_is_read_over_kills_leaves_the_same_bits(kills: int, tmp_path: Path) -> None:
+    found = found_by(PROGRAM, kills, 5, tmp_path)
+    assert found["fed"][-1] > 0
+    assert found["killed"] == found["whole"]
+    assert found["killed"]["records"] == RECORDS
+    assert found["killed"]["rejected"] == {"arity": RECORDS // BAD}
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_what_is_sent_besides_is_learned_once_as_well(kills: int, tmp_path: Path) -> None:
+    """In which order they came is chance, so the bits are not compared."""
+    found = found_by(PROGRAM, kills, 6, tmp_path, "sending")
+    del found["killed"]["bits"], found["whole"]["bits"]
+    assert found["killed"] == found["whole"]
+    assert found["batches"] > 1
+    assert found["killed"]["accepted"] == RECORDS + BATCH * found["batches"]
+    assert found["killed"]["learned"] == found["killed"]["accepted"] - RECORDS // BAD
+
+
+FOLDER = Path("/spam")
+SETTINGS = settings_of(
+    state={"every_samples": 30, "every_seconds": 0.02}, intake={"segment_bytes": 2048}
+)
+CUTS = 4  # that are tried of each moment
+
+
+class Shared(Memory):
+    """A disk that several threads use, and that is looked at between two calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock_of_calls = RLock()
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name.startswith("_") or not callable(found):
+            return found
+        lock = super().__getattribute__("lock_of_calls")
+
+        def call(*arguments: Any) -> Any:
+            with lock:
+                return found(*arguments)
+
+        return call
+
+    def left(self, chance: random.Random) -> list[Memory]:
+        """Some of the disks that a power cut at this moment may leave."""
+        powers = list(self.cuts())
+        return [self.after(power) for power in chance.sample(powers, min(CUTS, len(powers)))]
+
+
+def test_a_checkpoint_is_never_ahead_of_the_journal(run: Runner) -> None:
+    chance = random.Random(5)
+    found: list[tuple[int, Memory]] = []
+
+    async def push() -> None:
+        disk = Shared()
+        async with hosting(FOLDER, SETTINGS, files=disk) as hosted:
+            acknowledged = 0
+            for number in range(12):
+                durable = number % 6 == 0
+                receipt = await hosted.learn(rows(20, 20 * number), durable=durable)
+                if durable:
+                    acknowledged = 1 + (receipt.last or 0)
+                await anyio.sleep(chance.uniform(0.01, 0.05))
+                found.extend((acknowledged, left) for left in disk.left(chance))
+
+    async def check(acknowledged: int, disk: Memory) -> None:
+        async with hosting(FOLDER, SETTINGS, files=disk) as hosted:
+            assert hosted.failure is None
+            accepted = hosted.status().accepted
+            assert acknowledged <= accepted <= 240
+            assert accepted % 20 == 0
+            # Whatever was learned of those that are gone, the checkpoint does not know of it.
+            await hosted.learn(rows(20, accepted))
+            await learned(hosted, accepted + 20)
+            await until(lambda: hosted.state == "learning")
+
+    run(push)
+    assert len(found) > 30
+    for acknowledged, disk in found:
+        run(check, acknowledged, disk)
 
 
 class Filling(Faulty):
@@ -52,11 +161,11 @@ def test_a_full_disk_refuses_samples_and_nothing_else(run: Runner, tmp_path: Pat
             assert hosted.state == "learning"
             files.full = False
             await until(lambda: not refuses(hosted))
-            assert hosted.status()["accepted"] == 100
+            assert hosted.status().accepted == 100
             assert not (await hosted.learn(rows(50), key="b")).duplicate
             assert await hosted.label([("x", "a")]) == ["joined"]
             await learned(hosted, 151)
-            assert hosted.status()["accepted"] == 151
+            assert hosted.status().accepted == 151
 
     run(main)
 
@@ -72,7 +181,7 @@ def test_a_model_that_starts_on_a_full_disk_names_it_and_starts_by_itself_when_t
         async with hosting(tmp_path, files=files) as hosted:
             assert hosted.state == "failed"
             assert str(hosted.failure).endswith(f"{tmp_path}: No space left on device")
-            await until(lambda: hosted.lives >= 3)  # it fails again, and is not given up
+            await until(lambda: hosted.run_count >= 3)  # it fails again, and is not given up
             assert hosted.state in ("failed", "starting")
             files.full = False
             await until(lambda: hosted.state == "learning")
@@ -99,7 +208,7 @@ def test_readiness_tells_of_a_disk_that_takes_nothing_as_long_as_it_does(
             files.full = True  # at the start
             await group.start(registry.run)
             spam = registry.models["spam"]
-            await until(lambda: spam.lives >= 3)
+            await until(lambda: spam.run_count >= 3)
             assert await ready(http) == (503, "refusing")
             files.full = False
             await until(lambda: spam.state == "learning")
@@ -135,4 +244,4 @@ def test_tries_after_the_disk_failed_grow_rarer_and_other_failures_wait_for_some
 
 def refuses(hosted: HostedModel) -> bool:
     """Whether the journal can't be written just now."""
-    return hosted._life is not None and hosted._life.committer.failure is not None
+    return hosted.model_run is not None and hosted.model_run.committer.failure is not None

@@ -31,8 +31,8 @@ class Doubling:
 async def ask(together: MicroBatcher, found: dict[int, Any], number: int, count: int) -> None:
     try:
         said = await together.predict([{"x": number}] * count)
-        assert said.shares is not None
-        assert said.shares[:, 0].tolist() == said.values.tolist()
+        assert said.probabilities is not None
+        assert said.probabilities[:, 0].tolist() == said.values.tolist()
         found[number] = said.values.tolist()
     except ConfigurationError:
         found[number] = "refused"

@@ -1,0 +1,202 @@
+"""What endpoints share, and the routes built from the table of operations.
+
+Routing, authorization, error responses and latency metrics follow from an operation's entry in
+`streamnet.client.operations`; a route module adds the endpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, final
+
+import anyio
+import msgspec
+from anyio import CapacityLimiter
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from streamnet.client.operations import OPERATIONS, Operation, Scope
+from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.daemon.hosting.registry import Registry
+from streamnet.daemon.http.access import Access, Limits, RateLimiter
+from streamnet.daemon.http.bodies import must_close_connection, require_json
+from streamnet.daemon.http.responses import error_response, http_error, internal_error_response
+from streamnet.daemon.prometheus import Metrics
+from streamnet.errors import StreamnetError
+
+__all__ = ("Endpoint", "Service", "build_routes", "json_response")
+
+_LOG = logging.getLogger("streamnet.daemon")
+_ENCODER = msgspec.json.Encoder()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """What endpoints work with.
+
+    Args:
+        registry: The models.
+        access: Tokens and their scopes.
+        limits: Limits of requests.
+        rates: Rate limiter, which invalid tokens draw from as well.
+        metrics: Request counters.
+        stopping: Set when the daemon stops; ends event streams.
+    """
+
+    registry: Registry
+    access: Access
+    limits: Limits
+    rates: RateLimiter
+    metrics: Metrics
+    stopping: anyio.Event
+    # A single thread for large work: it competes with the event loop for the interpreter.
+    worker: CapacityLimiter = field(init=False, default_factory=lambda: CapacityLimiter(1))
+    batches: anyio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batches", anyio.Semaphore(self.limits.batches))
+
+    def model(self, request: Request) -> HostedModel:
+        """Return the model named in the path.
+
+        Raises:
+            HTTPException: 404 if there is no such model.
+        """
+        hosted = self.registry.models.get(request.path_params["name"])
+        if hosted is None:
+            raise http_error(404, "there is no model of that name")
+        return hosted
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Hold one of the slots for large bodies.
+
+        Raises:
+            HTTPException: 503 if all slots are taken.
+        """
+        try:
+            self.batches.acquire_nowait()
+        except anyio.WouldBlock as error:
+            message = "too many large requests are being processed"
+            raise http_error(503, message, retry_after="1") from error
+        try:
+            yield
+        finally:
+            self.batches.release()
+
+    def build_stop_condition(self) -> tuple[anyio.Event, HTTPException]:
+        """Return the event that ends the reading of a long body, and the error to raise then."""
+        message = "the daemon is stopping; the rest of the body was not read"
+        return self.stopping, http_error(503, message, connection="close")
+
+    def authorize(self, request: Request, scope: Scope) -> None:
+        """Check that the request's token has a scope.
+
+        Raises:
+            HTTPException: 401 without a known token, 403 without the scope.
+        """
+        if self.access.is_open:
+            return
+        header = request.headers.get("authorization")
+        authorization = None if header is None else header.encode("latin-1")
+        if self.access.allows(authorization, scope):
+            return
+        if self.access.knows(authorization):
+            raise http_error(403, f"the token does not have the scope {scope}")
+        client = "" if request.client is None else request.client.host
+        self.rates.take(client, self.limits.guess * self.limits.max_rate)
+        message = "a token is required, as Authorization: Bearer TOKEN"
+        raise http_error(401, message, www_authenticate="Bearer")
+
+
+Endpoint = Callable[[Request, Service], Awaitable[Response]]
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Build a JSON response."""
+    return Response(_ENCODER.encode(value), status, media_type="application/json")
+
+
+def build_routes(endpoints: Mapping[str, Endpoint], service: Service) -> list[Route]:
+    """Build the routes of all operations, in their order; operations of one path share a route.
+
+    Args:
+        endpoints: Endpoint by name of operation.
+        service: What they work with.
+
+    Raises:
+        KeyError: If an operation has no endpoint.
+    """
+    paths: dict[str, dict[str, ASGIApp]] = {}
+    names: dict[str, str] = {}
+    for operation in OPERATIONS.values():
+        handler = _OperationHandler(operation, endpoints[operation.name], service)
+        paths.setdefault(operation.path, {})[operation.method] = handler
+        names.setdefault(operation.path, operation.name)
+    return [
+        Route(path, _MethodDispatcher(handlers), methods=[*handlers], name=names[path])
+        for path, handlers in paths.items()
+    ]
+
+
+@final
+class _MethodDispatcher:
+    """The operations of one path, by method."""
+
+    def __init__(self, handlers: dict[str, ASGIApp]) -> None:
+        self._handlers = handlers
+        if "GET" in handlers:  # the server omits the body
+            handlers.setdefault("HEAD", handlers["GET"])
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        await self._handlers[scope["method"]](scope, receive, send)
+
+
+@final
+class _OperationHandler:
+    """An operation as an ASGI application."""
+
+    def __init__(
+        self, operation: Operation[..., Any, Any], endpoint: Endpoint, service: Service
+    ) -> None:
+        self._endpoint = endpoint
+        self._scope = operation.scope
+        self._is_json = operation.request is not None and not operation.lines
+        self._service = service
+        self._observe = service.metrics.observer(operation.name)
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except ClientDisconnect:
+            return
+        if response.status_code >= 400 and must_close_connection(scope):
+            response.headers["connection"] = "close"
+        self._observe(response.status_code, perf_counter() - started)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            if self._scope is not None:
+                self._service.authorize(request, self._scope)
+            if self._is_json:
+                require_json(request)
+            return await self._endpoint(request, self._service)
+        except (HTTPException, StreamnetError) as error:
+            return error_response(error)
+        except ClientDisconnect:
+            raise
+        except Exception:  # noqa: BLE001 - logged, and never disclosed to the client
+            _LOG.exception("%s %s failed", request.method, request.url.path)
+            return internal_error_response()
