@@ -1,8 +1,9 @@
-"""Blocks cut into parts and put into another order: nothing is lost and nothing comes twice."""
+"""Parts and reordered blocks lose and duplicate nothing; small constant arrays are shared."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,17 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamnet.errors import ConfigurationError
-from streamnet.samples import Block, DeadLetter, Field, Kind, Position, Schema, SparseRows, Task
+from streamnet.samples import (
+    Block,
+    DeadLetter,
+    Field,
+    Kind,
+    Position,
+    Schema,
+    SparseRows,
+    Task,
+    constant_column,
+)
 
 SCHEMA = Schema((Field("x", Kind.NUMBER), Field("w", Kind.CATEGORY)), "y")
 
@@ -64,9 +75,7 @@ def test_parts_joined_are_the_whole_block(records: str, cuts: list[int]) -> None
 
 
 @given(RECORDS, CUTS)
-def test_parts_hold_each_rejected_record_once_where_it_was_met(
-    records: str, cuts: list[int]
-) -> None:
+def test_parts_have_each_rejected_record_once_at_its_place(records: str, cuts: list[int]) -> None:
     block = block_of(records)
     parts = [block.part(a, b) for a, b in pairwise(cuts_of(len(block), cuts))]
     assert tuple(letter for part in parts for letter in part.rejected) == block.rejected
@@ -76,7 +85,7 @@ def test_parts_hold_each_rejected_record_once_where_it_was_met(
 
 
 @given(RECORDS, CUTS, CUTS)
-def test_parts_of_parts_hold_each_rejected_record_once(
+def test_parts_of_parts_have_each_rejected_record_once(
     records: str, cuts: list[int], more: list[int]
 ) -> None:
     block = block_of(records)
@@ -103,7 +112,7 @@ def test_a_shuffled_block_cut_in_parts_loses_no_rejected_record(
 
 
 @given(RECORDS)
-def test_empty_parts_hold_nothing(records: str) -> None:
+def test_empty_parts_have_no_rejected_records(records: str) -> None:
     block = block_of(records)
     for at in range(len(block) + 1):
         part = block.part(at, at)
@@ -142,10 +151,27 @@ def test_taking_no_sample_leaves_the_end(sparse: bool) -> None:
     assert nothing.end == block.end
 
 
-def test_another_word_than_a_kind_or_task_is_refused_with_all_that_there_are() -> None:
+def test_an_unknown_kind_or_task_is_refused_with_the_allowed_ones() -> None:
     rule = "must be one of classification, regression"
     with pytest.raises(ConfigurationError, match=f"^task is 'zz', but {rule}$"):
         Task("zz")
     with pytest.raises(ConfigurationError, match=r"^kind is 'three', but must be one of number, "):
         Kind("three")
     assert Task("regression") is Task.REGRESSION
+
+
+@pytest.mark.parametrize("count", [0, 1, 1024, 1025])
+@pytest.mark.parametrize(
+    ("number", "dtype"), [(-1, np.int32), (1.0, np.float64), (np.nan, np.float64), (0, np.float32)]
+)
+def test_a_constant_column_repeats_the_number(count: int, number: float, dtype: Any) -> None:
+    array = constant_column(count, number, dtype)
+    assert array.dtype == dtype
+    assert array.tolist() == [number] * count or np.isnan(array).all()
+    assert array.shape == (count,)
+    assert array.flags.carray  # what kernels are compiled for
+
+
+def test_only_small_arrays_are_cached() -> None:
+    assert constant_column(1024, 7, np.int32) is constant_column(1024, 7, np.int32)
+    assert constant_column(1025, 7, np.int32) is not constant_column(1025, 7, np.int32)

@@ -394,7 +394,7 @@ class Columns:
                 )
             for name, _ in fields:
                 if name not in there:
-                    raise make_missing_column_error(file, name, "which the model asks for", names)
+                    raise make_missing_column_error(file, name, "which the model needs", names)
         if target is None:
             return Schema(tuple(fields))
         return Schema(tuple(fields), target, self.task or task())
@@ -446,7 +446,7 @@ def make_missing_column_error(
         names: Columns that exist.
     """
     if setting in OPTION_NAMES:
-        setting = f"asked for by {OPTION_NAMES[setting]} or source.{setting}"
+        setting = f"requested by {OPTION_NAMES[setting]} or source.{setting}"
     return SchemaError(
         f"{file} has no column {name!r} ({setting}), but only {format_names(names)}."
         f"{_suggest_name(name, names)}"

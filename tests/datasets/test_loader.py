@@ -1,4 +1,4 @@
-"""Files become sets as gopher-neural's users expect, and no bad record becomes a sample."""
+"""Files are loaded as users of gopher-neural expect, and no bad record becomes a sample."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_sonar_is_read_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
-def test_packed_files_are_read(tmp_path: Path, pack: Any) -> None:
+def test_compressed_files_are_read(tmp_path: Path, pack: Any) -> None:
     path = tmp_path / "f.csv.packed"
     path.write_bytes(pack(GOOD.encode()))
     assert Set.load(path) == Set.load(write(tmp_path, GOOD))
@@ -114,7 +114,7 @@ def test_a_bad_record_is_raised_with_its_place_or_collected(
 
 
 @pytest.mark.parametrize("target", ["abc", "", "inf"])
-def test_a_target_that_is_no_number_is_never_zero(tmp_path: Path, target: str) -> None:
+def test_an_invalid_target_number_is_never_zero(tmp_path: Path, target: str) -> None:
     path = write(tmp_path, f"1,0.5\n2,{target}\n3,0.25\n")
     with pytest.raises(DataError, match=r"line 2: column 'f1' has '.*as the target of a"):
         Set.load(path, task="regression")
@@ -130,7 +130,7 @@ def test_letters_are_in_the_order_of_the_file(tmp_path: Path) -> None:
         Set.load(path)
 
 
-def test_outer_space_belongs_to_no_label(tmp_path: Path) -> None:
+def test_outer_space_is_not_part_of_a_label(tmp_path: Path) -> None:
     assert Set.load(write(tmp_path, "1, x\n2,x\n")).labels == ("x",)
 
 
@@ -160,7 +160,7 @@ def test_a_file_without_vectors_is_refused(tmp_path: Path, text: str, message: s
         Set.load(write(tmp_path, text))
 
 
-def test_a_file_of_bad_records_only_tells_the_first(tmp_path: Path) -> None:
+def test_a_file_of_bad_records_only_reports_the_first(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"all were rejected, the first at .*line"):
         Set.load(write(tmp_path, "x,1,a\ny,2,b\n"), header=False, rejected="collect")
 
@@ -181,7 +181,7 @@ def test_an_unknown_column_is_refused(tmp_path: Path) -> None:
         ({"inputs": 0}, "inputs is 0"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(
+def test_an_invalid_setting_is_refused(
     tmp_path: Path, settings_given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
@@ -254,7 +254,7 @@ def test_a_line_of_libsvm_longer_than_64_kib_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ["R foo", "R 1:x", "R x:1", "R 2:1 1:1", "R 1:nan"])
-def test_a_bad_line_of_libsvm_is_told(tmp_path: Path, bad: str) -> None:
+def test_a_bad_line_of_libsvm_is_reported(tmp_path: Path, bad: str) -> None:
     path = write(tmp_path, f"R 1:1\n{bad}\nM 2:1\n", "f.svm")
     with pytest.raises(DataError, match=r"f\.svm, line 2: "):
         Set.load(path)

@@ -115,7 +115,7 @@ def test_a_mask_takes_the_samples_where_it_is_true() -> None:
             made[wrong]
 
 
-def test_membership_asks_for_vector_and_truth() -> None:
+def test_membership_compares_vector_and_target() -> None:
     made = rocks()
     assert Sample([0, 1.0], label="mine") in made
     assert Sample([0, 1], label="rock") not in made
@@ -145,7 +145,7 @@ def test_membership_takes_no_longer_in_a_large_set() -> None:
     assert Counted.compared < 10
 
 
-def test_a_block_holds_what_the_set_holds() -> None:
+def test_a_block_has_the_samples_of_the_set() -> None:
     made = rocks()
     block = made.block()
     assert block.schema.numbers == ("hard", "heavy")
@@ -158,7 +158,7 @@ def test_a_block_holds_what_the_set_holds() -> None:
     assert [len(block.part(1, 3)), block.part(1, 3).end.record] == [2, 3]
 
 
-def test_a_set_can_not_be_changed_through_what_it_gives() -> None:
+def test_returned_arrays_do_not_share_memory_with_the_set() -> None:
     made = rocks()
     made.vectors()[:] = 7.0
     assert made.vectors()[0].tolist() == [1, 0]
@@ -217,7 +217,7 @@ def test_classes_can_be_added_without_a_sample() -> None:
         (lambda: Sample([1.0], label=3), "label is 3"),  # type: ignore[arg-type]
     ],
 )
-def test_what_makes_no_sense_is_refused(change: Any, message: str) -> None:
+def test_invalid_arguments_are_refused(change: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         change()
 
@@ -261,7 +261,7 @@ def test_a_set_comes_back_from_its_csv_file_or_is_refused(
 
 
 @pytest.mark.parametrize("names", [("1", "2"), ("NA", "2")])
-def test_csv_refuses_names_that_it_would_take_for_a_sample(
+def test_csv_refuses_names_that_would_be_read_as_a_sample(
     tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     made = Set("classification", columns=names)
@@ -272,7 +272,7 @@ def test_csv_refuses_names_that_it_would_take_for_a_sample(
 
 
 @pytest.mark.parametrize("labels", ["ab", "12"])
-def test_csv_keeps_names_that_are_numbers_where_another_name_tells_the_header(
+def test_csv_keeps_names_that_are_numbers_if_another_name_marks_the_header(
     tmp_path: Path, labels: str
 ) -> None:
     made = Set("classification", columns=("1", "width" if labels == "ab" else "2"))
@@ -295,14 +295,14 @@ def test_a_set_comes_back_from_its_libsvm_file(
 
 
 @pytest.mark.parametrize("label", ["two words", "a:b", "#1", "a,b"])
-def test_libsvm_refuses_a_label_that_it_would_not_keep(tmp_path: Path, label: str) -> None:
+def test_libsvm_refuses_a_label_that_would_be_read_differently(tmp_path: Path, label: str) -> None:
     made = Set("classification")
     made.add(Sample([1.0], label=label))
     with pytest.raises(ConfigurationError, match="libSVM would not keep"):
         made.save(tmp_path / "set.svm")
 
 
-def test_a_set_is_saved_only_under_a_name_that_tells_the_format(tmp_path: Path) -> None:
+def test_a_set_is_saved_only_with_a_known_suffix(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"must end in \.csv, \.json"):
         rocks().save(tmp_path / "set.txt")
     with pytest.raises(StreamnetError, match="can't be written"):
@@ -330,14 +330,14 @@ def document(**changes: Any) -> str:
         document(more=1),
     ],
 )
-def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "set.json"
     path.write_text(text)
     with pytest.raises(DataError, match=r"set\.json"):
         Set.load(path)
 
 
-def test_a_whole_file_is_read_and_an_absent_one_is_told(tmp_path: Path) -> None:
+def test_a_document_is_loaded_and_an_absent_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.json"
     path.write_text(document())
     assert Set.load(path).targets().tolist() == [1.0]

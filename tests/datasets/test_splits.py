@@ -1,4 +1,4 @@
-"""Splits are partitions in exact numbers, whose parts are small images of the whole."""
+"""Splits are stratified partitions of exact sizes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_parts_are_a_partition_in_exact_numbers(
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=90), shares, seeds, st.booleans())
-def test_parts_of_numbers_hold_as_many_of_the_lower_half_as_is_their_share(
+def test_parts_of_numbers_have_their_share_of_the_lower_half(
     target: list[float], given_shares: list[float], seed: int, ordered: bool
 ) -> None:
     assume(has_room(len(target), given_shares))
@@ -79,7 +79,7 @@ def test_the_seed_alone_decides(target: list[str], seed: int) -> None:
     assert [part.tolist() for part in first] == [part.tolist() for part in again]
 
 
-def test_the_numbers_of_a_seed_stay_what_they_are() -> None:
+def test_the_numbers_of_a_seed_never_change() -> None:
     parts = split(["a", "b", "a", "b", "b", "a", "b", "a"], (0.5, 0.25, 0.25), task=LABELS, seed=3)
     assert [part.tolist() for part in parts] == [[2, 6, 1, 7], [0, 3], [5, 4]]
 
@@ -150,7 +150,7 @@ def test_each_sample_is_held_out_by_one_fold_and_trained_by_the_others(
         assert not ordered or training.tolist() == sorted(training.tolist())
 
 
-def test_folds_hold_as_many_of_each_class_as_those_of_scikit_learn() -> None:
+def test_folds_have_the_class_counts_of_scikit_learn() -> None:
     target = np.array(list("aaabb") * 20)
     ours = [sorted(Counter(target[held]).items()) for _, held in kfold(target, 5, task=LABELS)]
     theirs = [
@@ -174,20 +174,18 @@ def test_folds_hold_as_many_of_each_class_as_those_of_scikit_learn() -> None:
         ((0.99, 0.01), "leave part 2 of 2 without a sample: there are only 10"),
     ],
 )
-def test_shares_that_make_no_sense_or_an_empty_part_are_refused(
-    given_shares: Any, message: str
-) -> None:
+def test_invalid_shares_or_an_empty_part_are_refused(given_shares: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         split(["a"] * 10, given_shares, task=LABELS)
 
 
-def test_nothing_can_not_be_split() -> None:
+def test_an_empty_target_can_not_be_split() -> None:
     with pytest.raises(ConfigurationError, match="there are only 0"):
         split([], (0.5, 0.5), task=LABELS)
 
 
 @pytest.mark.parametrize("folds", [1, 0, 4, "a", 2.5, None])
-def test_folds_have_to_be_two_and_not_more_than_samples(folds: Any) -> None:
+def test_the_number_of_folds_is_checked(folds: Any) -> None:
     with pytest.raises(ConfigurationError):
         kfold(["a", "b", "a"], folds, task=LABELS)
 

@@ -129,7 +129,7 @@ def test_columns_are_read_as_the_start_has_learned_them(form: str) -> None:
     assert {field.name: str(field.kind) for field in result.model.fields} == kinds
     assert result.report["learned"] == 400
     assert anyio.run(verify, Path("state")).differences == ()
-    with pytest.raises(SchemaError, match=r"'size' \(asked for by --kind"):
+    with pytest.raises(SchemaError, match=r"'size' \(requested by --kind"):
         replay(f"b.{form}", target="y", start="a.safetensors", kinds={"size": "text"})
 
 

@@ -1,4 +1,4 @@
-"""What the tests of sources share: reading without threads."""
+"""Fixtures of the tests of sources."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from anyio.lowlevel import checkpoint
 
 @pytest.fixture
 def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what waits for a disk be done at once, for tests that read again and again in tiny parts.
+    """Run blocking calls directly, for tests that read again and again in tiny parts.
 
-    Changes of thread would take most of their time. That these may come at any moment is what
-    test_cancelling and test_threadpump prove.
+    Switching threads would take most of their time; test_cancellation and test_iterable cover it.
     """
 
     async def at_once(function: Callable[..., Any], *arguments: Any, **_options: Any) -> Any:

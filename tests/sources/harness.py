@@ -31,7 +31,7 @@ class Place(NamedTuple):
     rest: Content
 
 
-async def drained(
+async def drain(
     source: Source, after: Position | None = None, state: str | None = None
 ) -> tuple[Schema, list[Block]]:
     """The schema of a source and all its blocks."""
@@ -49,7 +49,7 @@ async def drained(
 
 def read(source: Source, after: Position | None = None) -> tuple[Schema, list[Block]]:
     """The schema of a source and all its blocks, in an event loop of its own."""
-    return anyio.run(drained, source, after)
+    return anyio.run(drain, source, after)
 
 
 def content(blocks: list[Block]) -> Content:
@@ -112,15 +112,15 @@ async def _places(source: Source) -> list[Place]:
 
 def resumed(source: Source, place: Place) -> Content:
     """What a source gives from a place on."""
-    return content(anyio.run(drained, source, place.position, place.state)[1])
+    return content(anyio.run(drain, source, place.position, place.state)[1])
 
 
-def assert_goes_on_everywhere(make: Callable[[], Source], found: list[Place]) -> None:
+def assert_resumes_everywhere(make: Callable[[], Source], found: list[Place]) -> None:
     """New sources give from each place on what has to come; all of them in one event loop."""
 
     async def go_on() -> None:
         for place in found:
-            _, blocks = await drained(make(), place.position, place.state)
+            _, blocks = await drain(make(), place.position, place.state)
             assert content(blocks) == place.rest
 
     anyio.run(go_on)
@@ -143,7 +143,7 @@ def write(folder: Path, name: str, data: str | bytes) -> str:
     return str(path)
 
 
-def cuts_agree(make: Callable[[int], Source], sizes: tuple[int, ...]) -> Content:
+def assert_cuts_agree(make: Callable[[int], Source], sizes: tuple[int, ...]) -> Content:
     """The content of a source, which must not depend on how much is read at once."""
     first, *others = [content(read(make(size))[1]) for size in sizes]
     for other in others:
@@ -151,7 +151,7 @@ def cuts_agree(make: Callable[[int], Source], sizes: tuple[int, ...]) -> Content
     return first
 
 
-async def drained_in_moments(source: Source, seconds: float) -> list[Block]:
+async def drain_in_moments(source: Source, seconds: float) -> list[Block]:
     """The blocks of an open source, each waited for again and again, for so long at a time."""
     blocks: list[Block] = []
     ended = False

@@ -1,4 +1,4 @@
-"""Lines that were made to break a reader: a corpus, and a strategy that makes more of it."""
+"""Lines made to break a parser: a corpus, and a strategy that generates more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call that is cancelled, wherever it was waiting, loses no sample and doubles none.
+"""A cancelled call loses and duplicates no sample, wherever it was waiting.
 
 The pipeline cancels one whenever a checkpoint is due.
 """

@@ -1,4 +1,4 @@
-"""Single values of every type as a number, a time and a word."""
+"""Settings of columns, and single values of every type as numbers, times and words."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_unknown_column_is_named_with_those_that_exist(columns: Columns, aske
         schema(columns, "age", "job")
     message = str(caught.value)
     assert message == (
-        f"f.csv has no column 'ag' (asked for by {asked}), but only 'age', 'job'. "
+        f"f.csv has no column 'ag' (requested by {asked}), but only 'age', 'job'. "
         "Did you mean 'age'?"
     )
 
@@ -57,7 +57,7 @@ def test_an_optional_target_may_be_absent() -> None:
     assert schema(Columns(), "a", "y").target is None
 
 
-def test_a_known_schema_is_kept_whatever_the_values_suggest() -> None:
+def test_a_known_schema_overrides_the_values() -> None:
     known = Schema((Field("b", Kind.CATEGORY), Field("a", Kind.TEXT)), "y", Task.REGRESSION)
     columns = Columns(schema=known, target_optional=True)
     assert schema(columns, "a", "b", "c", "y") == known
@@ -78,7 +78,7 @@ def test_a_known_schema_is_kept_whatever_the_values_suggest() -> None:
         ({"kinds": {"a": "color"}}, "kinds has 'color' for 'a', but must be one of"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_an_invalid_setting_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Columns(**settings)
 
@@ -160,7 +160,7 @@ def test_a_value_is_read_as_each_kind(
     assert parse_word(value, READING) == word
 
 
-def test_a_text_is_no_number_where_the_format_tells_them_apart() -> None:
+def test_a_text_is_not_a_number_in_a_typed_format() -> None:
     typed = READING._replace(typed=True)
     assert parse_number("1.5", typed) is Reason.NUMBER
     assert parse_number(1.5, typed) == 1.5

@@ -1,4 +1,4 @@
-"""Many samples at once: frames, their rows, matrices, and what is none of them."""
+"""Data frames, their rows and matrices as samples, and invalid ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.online.estimators import FEW, classifier, flat, label, samples, taugh
 from tests.sources.harness import FrameRow
 
 
-def test_a_data_frame_is_read_by_the_names_of_its_columns() -> None:
+def test_a_data_frame_is_read_by_column_names() -> None:
     rows = samples(100)
     frame = pl.DataFrame(rows)
     by_rows, by_frame = classifier(), classifier()
@@ -30,7 +30,7 @@ def test_a_data_frame_is_read_by_the_names_of_its_columns() -> None:
     assert by_rows.predict(rows).tolist() == by_frame.predict(frame).tolist()
 
 
-def test_a_generator_may_fill_one_dict_again_and_again() -> None:
+def test_a_generator_may_reuse_one_dict() -> None:
     def refilled() -> Iterator[dict[str, Any]]:
         sample: dict[str, Any] = {}
         for row in samples(10):
@@ -80,7 +80,7 @@ def test_times_of_numpy_are_times_in_every_unit(unit: str) -> None:
     assert np.array_equal(estimator.predict_proba(days), by_text.predict_proba(days))
 
 
-def test_a_table_of_pyarrow_is_read_by_the_names_of_its_columns() -> None:
+def test_a_table_of_pyarrow_is_read_by_column_names() -> None:
     class Table:
         def to_pylist(self) -> list[dict[str, Any]]:
             return samples(10)
@@ -92,7 +92,7 @@ def test_a_table_of_pyarrow_is_read_by_the_names_of_its_columns() -> None:
     assert estimator.predict(Table()).tolist() == estimator.predict(samples(10)).tolist()
 
 
-def test_what_a_masked_matrix_hides_is_missing() -> None:
+def test_masked_values_of_a_matrix_are_missing() -> None:
     numbers = np.ma.masked_greater(np.array([[1.0, 1e9], [2.0, 3.0], [4.0, 5.0]]), 1e6)
     days = np.array([["2024-01-01"], ["2024-06-02"]], "M8[D]")
     cases: list[tuple[Any, list[dict[str, Any]]]] = [
@@ -106,7 +106,7 @@ def test_what_a_masked_matrix_hides_is_missing() -> None:
         assert flat(by_matrix.export_state()) == flat(by_rows.export_state())
 
 
-def test_samples_of_another_shape_are_told() -> None:
+def test_samples_of_another_shape_are_refused() -> None:
     estimator = classifier()
     with pytest.raises(DataError, match="X has 2 samples, but y has 1"):
         estimator.partial_fit([{"x": 1}, {"x": 2}], [1])
@@ -120,7 +120,7 @@ def test_samples_of_another_shape_are_told() -> None:
 
 
 @pytest.mark.parametrize("X", [[[1, 2], [3]], [[1], {"x": 1}]])
-def test_rows_that_are_no_matrix_are_told(X: Any) -> None:
+def test_ragged_rows_are_refused(X: Any) -> None:
     with pytest.raises(DataError, match="X is neither a list of dicts nor a matrix"):
         classifier().partial_fit(X, [1, 2])
 
@@ -134,13 +134,13 @@ def test_a_table_of_targets_is_refused_rather_than_its_columns_learned(y: Any) -
 @pytest.mark.parametrize(
     "y", [1, None, np.array(3), np.array("2024-01-01", "M8[ns]"), "a", {"y": 1}]
 )
-def test_one_target_for_many_samples_is_told(y: Any) -> None:
+def test_one_target_for_many_samples_is_refused(y: Any) -> None:
     with pytest.raises(DataError, match=r"y is .*, but must be several: one for each sample"):
         classifier().partial_fit([{"x": 1}], y)
 
 
 @pytest.mark.parametrize("learner", [classifier, AutoEncoder])
-def test_a_matrix_or_frame_that_is_asked_about_must_have_the_columns_that_were_learned(
+def test_a_predicted_matrix_or_frame_must_have_the_learned_columns(
     learner: Any,
 ) -> None:
     X = np.arange(12.0).reshape(4, 3)
@@ -158,7 +158,7 @@ def test_a_matrix_or_frame_that_is_asked_about_must_have_the_columns_that_were_l
 
 
 @pytest.mark.parametrize("gathered", [deque, iter, np.array])
-def test_dicts_may_come_in_whatever_can_be_gone_through(gathered: Any) -> None:
+def test_dicts_may_come_in_any_iterable(gathered: Any) -> None:
     estimator, rows = taught(), samples(10)
     assert estimator.predict(gathered(rows)).tolist() == estimator.predict(rows).tolist()
 
@@ -199,7 +199,7 @@ def test_a_column_of_pyarrow_is_a_list_of_targets() -> None:
         to_target_list("ab", "classes")
 
 
-def test_what_is_no_list_of_targets_is_told_in_few_words() -> None:
+def test_invalid_targets_are_refused_with_a_short_message() -> None:
     with pytest.raises(DataError, match=r"y is 'aaa.*aaa', but must be several") as caught:
         to_target_list("a" * 100_000)
     assert len(str(caught.value)) < 100

@@ -1,4 +1,4 @@
-"""Whatever a line holds, it is accepted or rejected: nothing is raised, lost or kept in memory."""
+"""Any line is accepted or rejected: nothing is raised, lost or kept in memory."""
 
 from __future__ import annotations
 

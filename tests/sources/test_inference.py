@@ -113,7 +113,7 @@ def test_the_task_follows_from_the_targets(values: list[object], task: Task) -> 
 
 
 @given(st.text("0123456789+-.eE_ ", max_size=8))
-def test_a_number_is_what_float_takes_but_for_its_kindness(text: str) -> None:
+def test_a_number_is_what_float_accepts_with_exceptions(text: str) -> None:
     try:
         float(text)
     except ValueError:
@@ -152,7 +152,7 @@ LEADING_ZERO = re.compile(r"\b0(?=[0-9](?:[ ,./-]|$))")  # of a day or month
     st.sampled_from(CLOCKS),
     st.booleans(),
 )
-def test_every_way_to_write_a_time_is_read_back(
+def test_every_form_of_a_time_is_read_back(
     moment: datetime, offset: timedelta, written: tuple[Kind, str], clock: str, bare: bool
 ) -> None:
     kind, form = written
@@ -166,7 +166,7 @@ def test_every_way_to_write_a_time_is_read_back(
     assert seconds == pytest.approx(want, rel=0, abs=1e-3)
 
 
-def test_a_column_of_dates_tells_what_comes_first_unless_it_may_be_both() -> None:
+def test_the_order_of_dates_is_inferred_unless_it_is_ambiguous() -> None:
     assert infer_kind(["3/4/2023", "13/4/2023"]) is Kind.DAY_FIRST
     assert infer_kind(["3/4/2023", "4/13/2023", "2023-04-05"]) is Kind.MONTH_FIRST
     assert infer_kind(["3.4.2023", "13 Apr 2023", "2023-04-05T9:05"]) is Kind.TIME
@@ -175,7 +175,7 @@ def test_a_column_of_dates_tells_what_comes_first_unless_it_may_be_both() -> Non
     assert infer_kind(["13/4/2023", "soon"]) is Kind.CATEGORY
 
 
-def test_offsets_and_dates_are_understood() -> None:
+def test_offsets_and_dates_are_parsed() -> None:
     assert parse_seconds("1970-01-02") == 86400.0
     assert to_seconds(date(1970, 1, 2)) == 86400.0
     assert parse_seconds("1970-01-01T02:00:00+0200") == 0.0
@@ -208,7 +208,7 @@ def test_offsets_and_dates_are_understood() -> None:
         "2/2/2015",
     ],
 )
-def test_other_texts_are_no_times(text: str) -> None:
+def test_other_texts_are_not_times(text: str) -> None:
     assert not is_unambiguous_time(text)
 
 
@@ -219,7 +219,7 @@ SECONDS = [1.7e9, 1.7e9 + 0.25, -86_400.0, 0.0, 1.7e9 + 0.25, 1.7e9 + 0.25, 1.7e
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_size_of_a_number_tells_its_unit(sign: int) -> None:
+def test_the_size_of_a_timestamp_determines_its_unit(sign: int) -> None:
     for least, parts in ((1e11, 1e3), (1e14, 1e6), (1e17, 1e9)):
         assert number_to_seconds(sign * least) == sign * least / parts
         below = least - least / 1e15
@@ -249,7 +249,7 @@ def test_a_number_is_the_same_time_in_every_source(tmp_path: Path) -> None:
         assert [float(n) for block in blocks for n in block.numbers[:, 0]] == SECONDS, name
 
 
-def test_a_column_of_numbers_stays_one_unless_it_is_said_to_be_a_time(tmp_path: Path) -> None:
+def test_a_column_of_numbers_is_a_time_only_if_declared(tmp_path: Path) -> None:
     for name, source in sources(tmp_path, {}).items():
         blocks = read(source)[1]
         assert blocks[-1].schema.fields[0].kind is Kind.NUMBER, name
@@ -264,7 +264,7 @@ def test_a_column_of_numbers_stays_one_unless_it_is_said_to_be_a_time(tmp_path: 
         (["31.12.2023", "2024/1/1 9:05", "Jan 2, 2024 9:05 PM"], Kind.TIME),
     ],
 )
-def test_dates_are_the_same_times_in_every_source_however_they_are_written(
+def test_dates_are_the_same_times_in_every_source_and_form(
     days: list[str], kind: Kind, tmp_path: Path
 ) -> None:
     rows = [{"t": day, "y": "ab"[i % 2]} for i, day in enumerate(days)]
@@ -283,7 +283,7 @@ def test_dates_are_the_same_times_in_every_source_however_they_are_written(
         assert not any(block.rejected for block in blocks), name
 
 
-def test_what_is_no_date_in_the_columns_order_is_rejected_with_its_place(tmp_path: Path) -> None:
+def test_an_invalid_date_in_the_order_of_the_column_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("t,y\n" + "13/1/2024,a\n2/1/2024,b\n" * 9 + "1/13/2024,a\n")
     source = open_files([path], columns=Columns(target="y", head=5))
@@ -292,7 +292,7 @@ def test_what_is_no_date_in_the_columns_order_is_rejected_with_its_place(tmp_pat
     assert "'1/13/2024', which is not a date or time" in letter.detail
 
 
-def test_a_date_with_a_comma_is_read_where_numbers_have_decimal_commas(tmp_path: Path) -> None:
+def test_a_date_with_a_comma_is_parsed_despite_decimal_commas(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     rows = [("Fri, 03 April 2026", "0,5"), ("April 4th, 2026 9:05", "1,5"), ("1775347200,5", "2,5")]
     path.write_text("t;x;y\n" + "".join(f"{t};{x};a\n" for t, x in rows))
@@ -316,7 +316,7 @@ def test_names_that_are_dates_are_a_header_unless_dates_follow(tmp_path: Path) -
         assert [field.name for field in blocks[-1].schema.fields] == names_found
 
 
-def test_all_kinds_of_times_go_on_with_a_model_of_another() -> None:
+def test_a_model_accepts_all_kinds_of_times() -> None:
     def learned(days: list[str], start: Model | None = None) -> OnlineRegressor:
         regressor = OnlineRegressor(start=start, candidates=None if start else [SMALL])
         return regressor.partial_fit([{"t": day} for day in days], [float(i) for i in range(99)])
@@ -334,7 +334,7 @@ def test_all_kinds_of_times_go_on_with_a_model_of_another() -> None:
     assert again.predict(block).tolist() == of_iso.tolist()
 
 
-def test_a_column_of_times_learns_what_comes_first_once_it_is_told() -> None:
+def test_a_column_of_times_accepts_the_order_of_dates_later() -> None:
     encoder = Encoder(task=Task.REGRESSION)
     known: list[Field] = []
     for day in ("2026-04-03", "13/4/2026", "2026-04-05", "4/13/2026"):
@@ -345,7 +345,7 @@ def test_a_column_of_times_learns_what_comes_first_once_it_is_told() -> None:
     assert [kind for _, kind in known] == [Kind.TIME, *[Kind.DAY_FIRST] * 3]
 
 
-def test_a_first_date_that_may_be_two_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_ambiguous_first_date_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     rows = [{"t": "3/4/2026", "u": "3.4.2026", "v": "v1"}]
     read(IterableSource(rows, columns=Columns()))
     (line,) = (record.getMessage() for record in caplog.records)

@@ -1,4 +1,4 @@
-"""Plain iterables that wait: what has come is given, and nothing waits for the rest."""
+"""Synchronous and asynchronous iterables: samples are returned as they arrive."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from streamnet.sources import Columns, IterableSource
 from tests.sources.harness import (
     FrameRow,
     content,
-    drained,
-    drained_in_moments,
+    drain,
+    drain_in_moments,
     numbers,
     read,
     reasons,
@@ -40,12 +40,14 @@ async def slowly(rows: list[Any]) -> AsyncIterator[Any]:
         yield row
 
 
-def test_plain_and_asynchronous_iterables_give_the_same(run: Callable[..., Any]) -> None:
+def test_synchronous_and_asynchronous_iterables_yield_the_same_samples(
+    run: Callable[..., Any],
+) -> None:
     columns = Columns(target="y", task=Task.CLASSIFICATION)
-    plain = run(drained, IterableSource(ROWS, columns=columns))[1]
+    plain = run(drain, IterableSource(ROWS, columns=columns))[1]
     pairs = [({"x": row["x"]}, row["y"]) for row in ROWS]
-    other = run(drained, IterableSource(iter(pairs), columns=columns))[1]
-    later = run(drained, IterableSource(slowly(ROWS), columns=columns))[1]
+    other = run(drain, IterableSource(iter(pairs), columns=columns))[1]
+    later = run(drain, IterableSource(slowly(ROWS), columns=columns))[1]
     assert content(plain) == content(other) == content(later)
     assert numbers(plain) == list(range(2500))
     assert max(map(len, [*plain, *other, *later])) <= 1024
@@ -53,7 +55,7 @@ def test_plain_and_asynchronous_iterables_give_the_same(run: Callable[..., Any])
 
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_dict_may_be_filled_again_and_again(asynchronous: bool, pairs: bool) -> None:
+def test_a_dict_may_be_reused(asynchronous: bool, pairs: bool) -> None:
     def refilled() -> Iterator[Any]:
         sample: dict[str, Any] = {}
         for row in ROWS:
@@ -70,7 +72,7 @@ def test_a_dict_may_be_filled_again_and_again(asynchronous: bool, pairs: bool) -
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_source_resumes_behind_every_sample(asynchronous: bool) -> None:
+def test_a_source_resumes_after_every_sample(asynchronous: bool) -> None:
     rows: list[Any] = [{"x": 1, "y": "a"}, {"y": "a", "z": 2}, 5, {"x": "w", "y": "a"}]
     rows += [{"x": 2, "y": None}, {"x": 3, "y": "b"}, {"w": "q", "y": "b"}]
 
@@ -85,7 +87,7 @@ def test_a_source_resumes_behind_every_sample(asynchronous: bool) -> None:
         assert rest.letters == [one for one in whole.letters if one.offset > mark[0]]
 
 
-def test_what_has_arrived_is_given_without_waiting(backend: str) -> None:
+def test_arrived_samples_are_returned_without_waiting(backend: str) -> None:
     async def main() -> None:
         send, receive = anyio.create_memory_object_stream[dict[str, Any]](10)
         source = IterableSource(receive, target="y", task=Task.CLASSIFICATION)
@@ -119,7 +121,7 @@ def test_waiting_can_be_cancelled_without_losing_a_sample(backend: str) -> None:
 
         async with anyio.create_task_group() as group:
             group.start_soon(give)
-            blocks = await drained_in_moments(source, 0)
+            blocks = await drain_in_moments(source, 0)
         await source.aclose()
         return blocks
 
@@ -130,21 +132,21 @@ def test_a_list_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> list[Block]:
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", None)
-            return (await drained(IterableSource(ROWS[:30], target="y")))[1]
+            return (await drain(IterableSource(ROWS[:30], target="y")))[1]
 
     assert len(numbers(anyio.run(main))) == 30
 
 
-def test_what_goes_on_keeps_the_task_that_was_told(run: Callable[..., Any]) -> None:
+def test_a_resumed_source_keeps_the_inferred_task(run: Callable[..., Any]) -> None:
     source = IterableSource(iter(ROWS), target="x")
-    assert run(drained, source)[0].task is Task.REGRESSION
+    assert run(drain, source)[0].task is Task.REGRESSION
     again = IterableSource(iter(ROWS[:5]), target="x")
     again.restore_state(source.export_state(None))
-    assert run(drained, again)[0].task is Task.REGRESSION
-    assert run(drained, IterableSource(iter(ROWS[:5]), target="x"))[0].task is Task.CLASSIFICATION
+    assert run(drain, again)[0].task is Task.REGRESSION
+    assert run(drain, IterableSource(iter(ROWS[:5]), target="x"))[0].task is Task.CLASSIFICATION
 
 
-def test_an_asynchronous_iterable_may_give_pairs_where_the_task_is_known() -> None:
+def test_an_asynchronous_iterable_may_yield_pairs_if_the_task_is_known() -> None:
     pairs = [({"x": row["x"]}, row["y"]) for row in ROWS]
     source = IterableSource(slowly(pairs), target="y", task=Task.CLASSIFICATION)
     assert numbers(read(source)[1]) == list(range(2500))
@@ -175,7 +177,7 @@ def test_closing_ends_the_iterable_in_its_own_task(backend: str) -> None:
     assert first == last
 
 
-def test_a_source_that_nobody_closed_does_not_hold_up_the_loop(backend: str) -> None:
+def test_an_unclosed_source_does_not_block_the_event_loop(backend: str) -> None:
     async def endless() -> AsyncIterator[dict[str, Any]]:
         yield {"x": 1, "y": "a"}
         await anyio.sleep_forever()
@@ -210,7 +212,7 @@ def test_an_iterable_is_not_drained_ahead_of_need(backend: str) -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_samples_in_front_of_an_error_are_given(asynchronous: bool) -> None:
+def test_samples_before_an_error_are_returned(asynchronous: bool) -> None:
     def breaking() -> Iterator[dict[str, Any]]:
         yield {"x": 1, "y": "a"}
         yield {"x": 2, "y": "a"}
@@ -247,7 +249,7 @@ def test_samples_in_front_of_an_error_are_given(asynchronous: bool) -> None:
         ([None, "a"], Task.CLASSIFICATION),
     ],
 )
-def test_the_first_targets_of_a_plain_iterable_tell_the_task(
+def test_the_task_is_inferred_from_the_first_targets_of_a_synchronous_iterable(
     targets: list[Any], task: Task
 ) -> None:
     schema, blocks = read(IterableSource([({"x": 1}, target) for target in targets]))
@@ -255,7 +257,7 @@ def test_the_first_targets_of_a_plain_iterable_tell_the_task(
     assert reasons(blocks) == ([(None, "target-missing")] if None in targets else [])
 
 
-def test_targets_in_rows_of_a_frame_tell_the_task() -> None:
+def test_the_task_is_inferred_from_targets_in_rows_of_a_frame() -> None:
     # The first one alone, which is no whole number of Python, would tell another task.
     rows: list[Any] = [FrameRow({"x": i, "y": 1.0 + i % 2}) for i in range(5)]
     schema, blocks = read(IterableSource(rows, target="y"))
@@ -263,7 +265,7 @@ def test_targets_in_rows_of_a_frame_tell_the_task() -> None:
     assert (sum(map(len, blocks)), reasons(blocks)) == (5, [])
 
 
-def test_the_first_target_of_an_asynchronous_iterable_tells_the_task() -> None:
+def test_the_task_is_inferred_from_the_first_target_of_an_asynchronous_iterable() -> None:
     rows = [{"x": 1, "y": None}, {"x": 1}, {"x": 1, "y": 2.0}]
     schema, blocks = read(IterableSource(slowly(rows), target="y"))
     assert schema.task is Task.REGRESSION
@@ -288,7 +290,7 @@ def test_nothing_to_learn_is_refused(rows: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_target_that_no_sample_has_is_told_behind_the_head(backend: str, plain: bool) -> None:
+def test_a_target_that_no_sample_has_is_an_error_after_the_head(backend: str, plain: bool) -> None:
     given = 0
 
     def endless() -> Iterator[dict[str, Any]]:
@@ -306,7 +308,7 @@ def test_a_target_that_no_sample_has_is_told_behind_the_head(backend: str, plain
         "Did you mean 'label'?"
     )
     with pytest.raises(SchemaError, match=f"^{re.escape(said)}$"):
-        anyio.run(drained, IterableSource(iterable, target="lable", name="mine"), backend=backend)
+        anyio.run(drain, IterableSource(iterable, target="lable", name="mine"), backend=backend)
     assert given <= 4 * 1024
 
 
@@ -324,7 +326,7 @@ def test_a_target_that_no_sample_has_is_told_behind_the_head(backend: str, plain
         ([({"x": 1}, None)], "the target 'y' is missing"),
     ],
 )
-def test_why_no_sample_has_a_target_is_told(rows: Any, said: str) -> None:
+def test_the_reason_why_no_sample_has_a_target_is_reported(rows: Any, said: str) -> None:
     with pytest.raises(DataError, match=re.escape(said)):
         read(IterableSource(rows, target="y"))
 
@@ -334,7 +336,7 @@ def test_settings_are_given_once() -> None:
         IterableSource([], target="y", columns=Columns())
 
 
-def test_what_can_not_be_gone_through_is_refused() -> None:
+def test_a_value_that_is_not_iterable_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="iterable is of type NoneType, but must be a "):
         IterableSource(None)  # type: ignore[arg-type]
     with pytest.raises(
@@ -350,7 +352,7 @@ def test_kinds_may_be_chosen() -> None:
 
 
 @pytest.mark.parametrize("error", [CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_an_iterable_that_is_broken_off_is_no_whole_stream(
+def test_a_failing_iterable_is_an_error(
     run: Callable[..., Any], error: type[BaseException]
 ) -> None:
     """Whatever it awaits may be cancelled by others: what comes behind it is not learned."""
@@ -376,13 +378,13 @@ def test_an_iterable_that_is_broken_off_is_no_whole_stream(
     assert numbers(blocks) == list(range(300))
 
 
-def test_a_frame_in_place_of_a_sample_is_one_rejected_record(run: Callable[..., Any]) -> None:
+def test_a_frame_as_a_sample_is_one_rejected_record(run: Callable[..., Any]) -> None:
     class Frame:
         def keys(self) -> object:
             return object()  # like an index of columns, which can't be compared
 
     rows: list[Any] = [*ROWS[:5], Frame(), *ROWS[5:9]]
-    blocks = run(drained, IterableSource(rows, target="y", task=Task.CLASSIFICATION))[1]
+    blocks = run(drain, IterableSource(rows, target="y", task=Task.CLASSIFICATION))[1]
     assert numbers(blocks) == list(range(9))
     assert [reason for _, reason in reasons(blocks)] == ["type"]
 
@@ -390,7 +392,7 @@ def test_a_frame_in_place_of_a_sample_is_one_rejected_record(run: Callable[..., 
 SECONDS = 30
 
 
-def test_a_plain_iterable_that_waits_gives_what_has_come(backend: str) -> None:
+def test_a_waiting_synchronous_iterable_returns_what_has_arrived(backend: str) -> None:
     queue: Queue[dict[str, Any] | None] = Queue()
     source = IterableSource(iter(queue.get, None), target="y")
     found: list[Block] = []
@@ -419,7 +421,7 @@ def test_a_plain_iterable_that_waits_gives_what_has_come(backend: str) -> None:
     assert numbers(found) == list(range(5))
 
 
-def test_waiting_for_a_plain_iterable_can_be_cancelled_without_losing_a_sample(
+def test_waiting_for_a_synchronous_iterable_can_be_cancelled_without_losing_a_sample(
     backend: str,
 ) -> None:
     def give() -> Iterator[dict[str, Any]]:
@@ -431,14 +433,14 @@ def test_waiting_for_a_plain_iterable_can_be_cancelled_without_losing_a_sample(
     async def main() -> list[Block]:
         source = IterableSource(give(), target="y", task=Task.CLASSIFICATION)
         await source.open()
-        blocks = await drained_in_moments(source, 0.001)
+        blocks = await drain_in_moments(source, 0.001)
         await source.aclose()
         return blocks
 
     assert numbers(anyio.run(main, backend=backend)) == list(range(3000))
 
 
-def test_only_one_thread_asks_a_plain_iterable_and_none_once_it_is_closed(backend: str) -> None:
+def test_a_synchronous_iterable_is_used_by_one_thread_and_by_none_once_closed(backend: str) -> None:
     threads = []
 
     def endless() -> Iterator[dict[str, Any]]:
@@ -462,7 +464,7 @@ def test_only_one_thread_asks_a_plain_iterable_and_none_once_it_is_closed(backen
     assert len(threads) == asked <= 6 * 1024
 
 
-def test_a_plain_iterable_whose_own_work_is_cancelled_is_no_whole_stream() -> None:
+def test_a_cancellation_inside_a_synchronous_iterable_is_an_error() -> None:
     """It may ask an event loop of its own for each sample: no task of ours was cancelled."""
 
     def broken() -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Every source goes on at every place, in a new object, as if nothing had happened."""
+"""Every source can be resumed at every position in a new object."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from streamnet.sources import (
     Source,
     open_files,
 )
-from tests.sources.harness import assert_goes_on_everywhere, drained, places, read, resumed, write
+from tests.sources.harness import assert_resumes_everywhere, drain, places, read, resumed, write
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -118,21 +118,21 @@ def source_of(paths: list[str], *, head: int = 2, chunk_bytes: int = 1 << 20) ->
 @pytest.mark.parametrize("sizes", [(1 << 20, 16), (16, 1 << 20)])
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("form", FORMS)
-def test_a_source_over_files_goes_on_at_every_place(
+def test_a_source_of_files_resumes_everywhere(
     tmp_path: Path, form: str, around: str, sizes: tuple[int, int]
 ) -> None:
     paths = files(tmp_path, form)
     before, after = sizes  # bytes that are read at once
     found = places(lambda: AROUND[around](lambda: source_of(paths, chunk_bytes=before)))
     assert len(found) > 8
-    assert_goes_on_everywhere(
+    assert_resumes_everywhere(
         lambda: AROUND[around](lambda: source_of(paths, chunk_bytes=after)), found
     )
 
 
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("live", [False, True])
-def test_a_source_over_an_iterable_goes_on_at_every_place(live: bool, around: str) -> None:
+def test_a_source_of_an_iterable_resumes_everywhere(live: bool, around: str) -> None:
     async def flow() -> AsyncIterator[dict[str, Any]]:
         for row in ROWS:
             yield row
@@ -140,10 +140,10 @@ def test_a_source_over_an_iterable_goes_on_at_every_place(live: bool, around: st
     def make() -> Source:
         return IterableSource(flow() if live else iter(ROWS), target="y")
 
-    assert_goes_on_everywhere(lambda: AROUND[around](make), places(lambda: AROUND[around](make)))
+    assert_resumes_everywhere(lambda: AROUND[around](make), places(lambda: AROUND[around](make)))
 
 
-def test_going_on_from_a_resumed_source_is_the_same_again(tmp_path: Path) -> None:
+def test_a_resumed_source_can_be_resumed_again(tmp_path: Path) -> None:
     """The state of a source that was itself resumed, at its start and further on."""
     paths = files(tmp_path, "jsonl")
     for place in places(lambda: LimitedSource(source_of(paths), 15)):
@@ -168,7 +168,7 @@ def test_kinds_are_those_that_were_found_first(tmp_path: Path, form: str) -> Non
     """A longer head would tell others, but they are not asked again."""
     paths = files(tmp_path, form)
     found = places(lambda: source_of(paths))
-    assert_goes_on_everywhere(lambda: source_of(paths, head=1000), found)
+    assert_resumes_everywhere(lambda: source_of(paths, head=1000), found)
 
 
 def test_the_first_file_may_be_gone_when_a_later_one_is_resumed(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_first_file_may_be_gone_when_a_later_one_is_resumed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_other_files_before_the_place_are_refused(tmp_path: Path, form: str) -> None:
+def test_other_files_before_the_position_are_refused(tmp_path: Path, form: str) -> None:
     paths = files(tmp_path, form)
     place = places(lambda: source_of(paths))[-1]
     for others in ([paths[1], paths[2]], [paths[1], paths[0], paths[2]]):
@@ -198,9 +198,7 @@ def changed(data: bytes, how: str, place: int) -> bytes:
 
 @pytest.mark.parametrize("how", ["shrunk", "replaced", "rewritten"])
 @pytest.mark.parametrize("suffix", PACK)
-def test_a_text_that_is_not_the_same_any_more_is_refused(
-    tmp_path: Path, suffix: str, how: str
-) -> None:
+def test_a_changed_text_is_refused(tmp_path: Path, suffix: str, how: str) -> None:
     text = ("x,w,y\n" + "".join(f"{n},a,u\n" for n in range(3000))).encode()
     path = Path(write(tmp_path, f"f.csv{suffix}", PACK[suffix](text)))
     (place,) = (p for p in places(lambda: source_of([str(path)])) if p.position.record == 2500)
@@ -214,7 +212,7 @@ def test_a_text_that_is_not_the_same_any_more_is_refused(
 
 
 @pytest.mark.parametrize("form", WRITERS)
-def test_a_table_that_is_not_the_same_any_more_is_refused(tmp_path: Path, form: str) -> None:
+def test_a_changed_table_is_refused(tmp_path: Path, form: str) -> None:
     paths = files(tmp_path, form)
     place = places(lambda: source_of(paths))[-1]
     frame = pl.DataFrame({"x": [1.0] * 8, "w": ["a"] * 8, "y": ["u"] * 8})
@@ -223,7 +221,7 @@ def test_a_table_that_is_not_the_same_any_more_is_refused(tmp_path: Path, form: 
         resumed(source_of(paths), place)
 
 
-def test_a_stream_that_is_not_the_same_any_more_is_refused(tmp_path: Path) -> None:
+def test_a_changed_stream_is_refused(tmp_path: Path) -> None:
     place = places(lambda: IterableSource(ROWS, target="y"))[-1]
     with pytest.raises(DataError, match="ends before"):
         resumed(IterableSource(ROWS[:3], target="y"), place)
@@ -234,4 +232,4 @@ def test_a_position_without_a_state_still_resumes(tmp_path: Path) -> None:
     source = open_files([path], columns=Columns(target="y"))
     _, blocks = read(source, Position(path, 8, 1, 3))
     assert [block.numbers.tolist() for block in blocks] == [[[2.0]]]
-    assert anyio.run(drained, open_files([path]), Position())[0].numbers == ("x",)
+    assert anyio.run(drain, open_files([path]), Position())[0].numbers == ("x",)

@@ -45,7 +45,7 @@ def test_one_by_one_gives_the_same_as_all_at_once(rows: list[Any], task: Task) -
 
 
 @pytest.mark.parametrize("kind", [Counter, lambda row: defaultdict(int, row)])
-def test_what_is_not_in_a_sample_is_missing_and_stays_out_of_it(
+def test_an_absent_value_is_missing_and_is_not_added_to_the_sample(
     kind: Callable[[dict[str, int]], Any],
 ) -> None:
     rows = [{"a": 1, "b": 2}, {"a": 1, "c": 3}, {"b": 2, "c": 1}, {"a": 2, "d": 1}]
@@ -57,7 +57,7 @@ def test_what_is_not_in_a_sample_is_missing_and_stays_out_of_it(
 
 
 @given(samples, st.integers(0, 12))
-def test_a_reader_goes_on_where_another_one_stood(rows: list[Any], cut: int) -> None:
+def test_a_reader_continues_from_the_state_of_another_one(rows: list[Any], cut: int) -> None:
     reader, other = (RowReader(Columns(target="y")) for _ in range(2))
     list(reader.blocks(rows[:cut]))
     state = msgspec.json.decode(msgspec.json.encode(reader.export_state()))
@@ -66,7 +66,7 @@ def test_a_reader_goes_on_where_another_one_stood(rows: list[Any], cut: int) -> 
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.floats() | st.integers()), max_size=8))
-def test_numbers_are_what_float_makes_of_them(rows: list[dict[str, float]]) -> None:
+def test_numbers_are_parsed_like_float(rows: list[dict[str, float]]) -> None:
     reader = RowReader(Columns())
     for row in rows:
         block = reader.read([row])
@@ -96,7 +96,7 @@ def test_infinity_is_rejected_alone_and_among_others(infinity: float) -> None:
     ],
     ids=["digits", "duration"],
 )
-def test_a_value_that_no_number_can_hold_costs_its_sample_only(
+def test_a_number_out_of_range_costs_only_its_sample(
     name: str, task: Task, value: Any, reason: tuple[str, str], said: str
 ) -> None:
     reader = RowReader(Columns(target="y", task=task))
@@ -112,7 +112,7 @@ def test_a_value_that_no_number_can_hold_costs_its_sample_only(
             assert f"column {name!r} has {said}" in letter.detail
 
 
-def test_a_feature_gets_its_kind_from_the_first_value_that_is_there() -> None:
+def test_a_kind_is_inferred_from_the_first_value_that_is_not_missing() -> None:
     reader = RowReader(Columns(kinds={"z": Kind.CATEGORY}))
     first = {"n": None, "t": date(2020, 1, 1), "w": "a", "b": True, "s": "12.5", "x": "a b c d"}
     reader.read([first])
@@ -139,7 +139,7 @@ def test_a_feature_gets_its_kind_from_the_first_value_that_is_there() -> None:
         ("2.5", Task.CLASSIFICATION),
     ],
 )
-def test_the_first_target_tells_the_task(target: Any, task: Task) -> None:
+def test_the_first_target_determines_the_task(target: Any, task: Task) -> None:
     reader = RowReader(Columns(target="y"))
     assert len(reader.read([{"x": 1}], [None])) == 0
     assert reader.schema.task is None
@@ -172,7 +172,7 @@ def test_a_bad_sample_changes_nothing() -> None:
     assert [block.marks.tolist() for block in blocks] == [[[n, n, 0]] for n in range(2, 8)]
 
 
-def test_a_block_ends_before_the_sample_that_brings_a_new_feature() -> None:
+def test_a_block_ends_before_a_sample_with_a_new_feature() -> None:
     reader = RowReader(Columns())
     rows = [{"a": 1}, {"a": 2}, {"b": 3}, {"a": 4}]
     block = reader.read(rows)
@@ -180,7 +180,7 @@ def test_a_block_ends_before_the_sample_that_brings_a_new_feature() -> None:
     assert [len(block) for block in reader.blocks(rows[2:])] == [2]
 
 
-def test_the_raw_text_of_a_letter_can_be_replayed() -> None:
+def test_the_raw_text_of_a_dead_letter_can_be_replayed() -> None:
     reader = RowReader(Columns(target="y"))
     (letter,) = reader.read([{"x": [1], "y": "é"}]).rejected
     assert msgspec.json.decode(letter.raw) == {"x": [1], "y": "é"}
@@ -233,7 +233,7 @@ def test_of_thousands_of_features_only_those_of_a_sample_are_read(
     assert [column[0] for column in last.words[-2:]] == [None, "word 199"]
 
 
-def test_a_reader_that_is_turned_to_fields_knows_these_and_no_other_ones() -> None:
+def test_a_reader_with_replaced_fields_knows_only_these() -> None:
     fields = (Field("b", Kind.NUMBER), Field("a", Kind.CATEGORY))
     reader = RowReader(Columns())
     reader.read([{"z": 1.0, "b": "a word"}])
@@ -249,7 +249,7 @@ def test_a_reader_that_is_turned_to_fields_knows_these_and_no_other_ones() -> No
 
 
 @pytest.mark.parametrize("names", ["", "x", "xy"])
-def test_a_sum_that_overflows_says_nothing_of_its_numbers(names: str) -> None:
+def test_finite_numbers_whose_sum_overflows_are_accepted(names: str) -> None:
     rows = [dict.fromkeys(names, 1.7e308) | {"w": "a"} for _ in range(2)]
     whole = RowReader(Columns()).read(rows)
     one_by_one = RowReader(Columns())

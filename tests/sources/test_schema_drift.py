@@ -1,4 +1,4 @@
-"""Columns that change in mid-stream have the outcome that was asked for."""
+"""Columns that change within a stream are handled by the policy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def outcome(source: Source, after: Position | None = None) -> tuple[list[float],
         (SchemaDrift(new="ignore", missing="reject"), [1, 2, 3, 6], ["missing-column", "number"]),
     ],
 )
-def test_json_lines_do_what_was_asked_for(
+def test_json_lines_follow_the_policy(
     tmp_path: Path, drift: SchemaDrift, found: list[float], reasons: list[str]
 ) -> None:
     assert outcome(jsonl(tmp_path, drift)) == (found, reasons, "")
@@ -84,7 +84,7 @@ def test_json_lines_do_what_was_asked_for(
         (SchemaDrift(changed="stop", new="reject"), [1, 2, 4], ["new-column"], 5, "column 'x' has"),
     ],
 )
-def test_a_stop_comes_behind_every_sample_before_it(
+def test_a_stop_comes_after_every_earlier_sample(
     tmp_path: Path, drift: SchemaDrift, found: list[float], reasons: list[str], line: int, why: str
 ) -> None:
     got, rejected, error = outcome(jsonl(tmp_path, drift))
@@ -93,7 +93,7 @@ def test_a_stop_comes_behind_every_sample_before_it(
     assert error.endswith("(source.drift says stop)")
 
 
-def test_what_stopped_a_run_stops_it_again_when_it_is_resumed(tmp_path: Path) -> None:
+def test_a_resumed_run_stops_at_the_same_record(tmp_path: Path) -> None:
     rows = [*ROWS[:4], {"x": "bad", "w": "a", "y": [1]}, {"x": "word"}, *ROWS[4:]]
     path = write(tmp_path, "f.jsonl", "".join(json.dumps(row) + "\n\n" for row in rows))
 
@@ -124,7 +124,7 @@ def test_what_stopped_a_run_stops_it_again_when_it_is_resumed(tmp_path: Path) ->
         assert bool(error) is (changed == "stop")
 
 
-def test_a_source_that_stops_goes_on_at_every_place(tmp_path: Path) -> None:
+def test_a_source_that_stops_resumes_everywhere(tmp_path: Path) -> None:
     drift = SchemaDrift(changed="stop")
     kept = [row for row in ROWS if row["x"] != "word"]
     path = write(tmp_path, "f.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
@@ -136,7 +136,7 @@ def test_a_source_that_stops_goes_on_at_every_place(tmp_path: Path) -> None:
         assert resumed(make(), place) == place.rest
 
 
-def test_dicts_do_what_was_asked_for() -> None:
+def test_dicts_follow_the_policy() -> None:
     def source_of(**drift: Any) -> Source:
         return IterableSource(ROWS, columns=Columns(drift=SchemaDrift(**drift)))
 
@@ -148,7 +148,7 @@ def test_dicts_do_what_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_later_table_may_have_columns_that_are_left_out(tmp_path: Path, form: str) -> None:
+def test_new_columns_of_a_later_table_may_be_ignored(tmp_path: Path, form: str) -> None:
     paths = []
     for number, columns in enumerate(({"x": [1.0]}, {"new": [9.0], "x": [2.0]})):
         frame = pl.DataFrame(columns | {"y": ["a"]})

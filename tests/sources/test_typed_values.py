@@ -1,4 +1,4 @@
-"""Whole numbers as words: spelled as such where one gap made floats of a column that has a type."""
+"""Typed formats: whole floats as words, and texts as numbers."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def words_of(blocks: list[Block]) -> tuple[list[Any], list[Any]]:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "jsonl"])
-def test_files_that_have_types_spell_whole_floats_as_whole_numbers(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_typed_files_spell_whole_floats_as_integers(tmp_path: Path, suffix: str) -> None:
     path, frame = tmp_path / f"f.{suffix}", pl.DataFrame(ROWS)
     if suffix == "parquet":
         frame.write_parquet(path)
@@ -53,9 +51,7 @@ def test_files_that_have_types_spell_whole_floats_as_whole_numbers(
 
 @pytest.mark.parametrize("size", [1, 2, len(ROWS)])
 @pytest.mark.parametrize("kind", [float, np.float64, np.longdouble])
-def test_dicts_spell_whole_floats_as_whole_numbers_however_many_come_at_a_time(
-    size: int, kind: type
-) -> None:
+def test_dicts_spell_whole_floats_as_integers_in_any_batch(size: int, kind: type) -> None:
     rows = [{n: v if v is None else kind(v) for n, v in row.items()} for row in ROWS]
     reader = RowReader(COLUMNS)
     blocks = [b for at in range(0, len(rows), size) for b in reader.blocks(rows[at : at + size])]
@@ -90,7 +86,7 @@ def blocks_of(folder: Path, suffix: str, frame: pl.DataFrame, columns: Columns) 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 @pytest.mark.parametrize("told", TOLD)
-def test_texts_are_numbers_where_the_column_is_said_to_be_one(
+def test_texts_are_numbers_if_the_column_is_declared_as_such(
     tmp_path: Path, suffix: str, told: str
 ) -> None:
     blocks = blocks_of(tmp_path, suffix, FRAME, TOLD[told])
@@ -102,7 +98,7 @@ def test_texts_are_numbers_where_the_column_is_said_to_be_one(
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 @pytest.mark.parametrize("told", [True, False])
-def test_texts_are_targets_of_a_regression_that_was_asked_for(
+def test_texts_are_targets_of_a_requested_regression(
     tmp_path: Path, suffix: str, told: bool
 ) -> None:
     columns = Columns(target="y", task=Task.REGRESSION if told else None)
@@ -112,7 +108,7 @@ def test_texts_are_targets_of_a_regression_that_was_asked_for(
     assert block.target.tolist() == expected
 
 
-def test_a_text_among_numbers_is_rejected_with_the_way_to_read_it(tmp_path: Path) -> None:
+def test_a_text_among_numbers_is_rejected_with_advice(tmp_path: Path) -> None:
     path = tmp_path / "f.jsonl"
     path.write_text('{"x": 1, "y": 0.5}\n{"x": "233.82", "y": 0.5}\n{"x": 2, "y": "1.5"}\n')
     _, blocks = read(open_files([path], columns=Columns(target="y", head=1)))
@@ -124,7 +120,7 @@ def test_a_text_among_numbers_is_rejected_with_the_way_to_read_it(tmp_path: Path
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-def test_texts_that_look_like_something_else_are_told(
+def test_texts_that_look_like_something_else_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str
 ) -> None:
     frame = pl.DataFrame(

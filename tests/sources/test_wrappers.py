@@ -1,4 +1,4 @@
-"""Reading that fails for a while loses and doubles nothing; failing too often ends it."""
+"""Sources that limit, repeat, shuffle and retry other sources."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def resumes_anywhere(make: Any) -> None:
         assert content(read(make(), after)[1]).samples == following
 
 
-def test_only_the_first_samples_of_a_limited_source_come() -> None:
+def test_a_limited_source_returns_only_the_first_samples() -> None:
     for n in (1, 7, 37, 38, 1000):
         for size in (1, 3, 1000):
             found = content(read(LimitedSource(rows_source(size), n))[1])
@@ -141,9 +141,7 @@ def test_a_repeated_source_resumes_in_each_epoch(tmp_path: Path) -> None:
 
 @settings(max_examples=30)
 @given(st.integers(1, 50), st.integers(0, 2**64 - 1), st.integers(1, 20))
-def test_a_shuffled_order_depends_on_nothing_but_the_seed(
-    buffer: int, seed: int, size: int
-) -> None:
+def test_a_shuffled_order_depends_only_on_the_seed(buffer: int, seed: int, size: int) -> None:
     whole = content(read(ShuffledSource(rows_source(), buffer, seed))[1])
     assert content(read(ShuffledSource(rows_source(size), buffer, seed))[1]) == whole
     plain = content(read(rows_source())[1])
@@ -164,7 +162,7 @@ def test_each_seed_gives_another_order_of_the_same_samples() -> None:
     assert len({tuple(order) for order in orders}) == 5
 
 
-def test_no_sample_comes_before_the_buffer_could_hold_it() -> None:
+def test_no_sample_is_returned_before_the_buffer_could_hold_it() -> None:
     for place, number in enumerate(order_of(8, 3)):
         assert plain_place(number) <= place + 8
 
@@ -174,7 +172,7 @@ def plain_place(number: float) -> int:
 
 
 @pytest.mark.parametrize("size", [1, 7, 8192])
-def test_rejected_records_wait_as_long_as_the_samples_among_which_they_came(size: int) -> None:
+def test_rejected_records_wait_as_long_as_the_samples_around_them(size: int) -> None:
     rows = [{"x": "bad" if n % 10 == 9 else n} for n in range(200)]
     kinds = Columns(kinds={"x": Kind.NUMBER})
     _, blocks = read(ShuffledSource(Cut(IterableSource(rows, columns=kinds), size), 100, 1))
@@ -209,14 +207,14 @@ def test_all_places_of_an_order_are_about_equally_likely() -> None:
     assert max(counts) < 75
 
 
-def test_a_shuffled_source_resumes_behind_every_sample() -> None:
+def test_a_shuffled_source_resumes_after_every_sample() -> None:
     for buffer in (1, 8, 100):
         resumes_anywhere(lambda buffer=buffer: ShuffledSource(rows_source(5), buffer, 7))
     with pytest.raises(DataError, match="ends before"):
         read(ShuffledSource(rows_source(), 8, 7), Position("iterable", 99, 99, 0))
 
 
-def test_each_epoch_has_an_order_of_its_own() -> None:
+def test_each_epoch_has_its_own_order() -> None:
     clean: list[Any] = [{"x": n, "y": "a"} for n in range(40)]
 
     def make(epoch: int) -> Source:
@@ -267,7 +265,7 @@ async def shares(source: Source, samples: int) -> list[tuple[float, float]]:
 
 @pytest.mark.parametrize("chunk_bytes", [1000, 1 << 20])
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
-def test_progress_is_the_share_that_was_given(tmp_path: Path, form: str, chunk_bytes: int) -> None:
+def test_progress_is_the_fraction_returned(tmp_path: Path, form: str, chunk_bytes: int) -> None:
     path = write(tmp_path, "f.csv", "x,y\n" + "".join(f"{math.sin(n)},a\n" for n in range(30_000)))
     if form == "csv.gz":
         path = write(tmp_path, "f.csv.gz", gzip.compress(Path(path).read_bytes()))
@@ -350,7 +348,7 @@ def test_reads_that_fail_again_and_again_change_nothing(
     assert content(read(source)[1]) == whole
 
 
-def test_too_many_failures_end_the_run_behind_all_that_was_read(
+def test_too_many_failures_are_an_error_after_all_samples_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "f.csv"
@@ -374,7 +372,7 @@ def test_too_many_failures_end_the_run_behind_all_that_was_read(
     assert [r.message.count("trying again in") for r in caplog.records] == [1, 1, 1]
 
 
-def test_failures_of_long_ago_are_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_failures_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "f.csv"
     path.write_text("x,y\n" + rows(*range(100)))
     fails(monkeypatch, lambda n: n % 30 == 29)
@@ -382,7 +380,7 @@ def test_failures_of_long_ago_are_forgiven(tmp_path: Path, monkeypatch: pytest.M
     assert firsts(read(source)[1]) == list(range(100))
 
 
-def test_what_does_not_pass_is_not_tried_again(tmp_path: Path) -> None:
+def test_permanent_errors_are_not_retried(tmp_path: Path) -> None:
     path = tmp_path / "f.csv.gz"
     path.write_bytes(gzip.compress(b"x,y\n" + b"1,a\n" * 50)[:-9])
     made = []
@@ -404,7 +402,7 @@ def test_what_does_not_pass_is_not_tried_again(tmp_path: Path) -> None:
         RetryingSource(make, tries=-1)
 
 
-def test_a_file_that_is_another_one_afterwards_is_refused(
+def test_a_file_that_was_replaced_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "f.csv"
@@ -420,7 +418,7 @@ def test_a_file_that_is_another_one_afterwards_is_refused(
         read(RetryingSource(lambda: source_of([str(path)])))
 
 
-def test_a_retried_source_goes_on_at_every_place(tmp_path: Path) -> None:
+def test_a_retried_source_resumes_everywhere(tmp_path: Path) -> None:
     paths = files(tmp_path, "jsonl")
     for place in places(lambda: RetryingSource(lambda: source_of(paths))):
         assert resumed(RetryingSource(lambda: source_of(paths)), place) == place.rest

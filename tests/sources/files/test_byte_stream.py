@@ -1,4 +1,4 @@
-"""Whatever happens to a file that is followed has an outcome that is written down."""
+"""Decompression, and everything that can happen to a followed file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def everything(path: str, chunk_bytes: int) -> tuple[bytes, str | None]:
 
 @packers
 @pytest.mark.parametrize("chunk_bytes", [1 << 20, 1000, 7])
-def test_what_was_packed_comes_out(tmp_path: Path, pack: Packer, chunk_bytes: int) -> None:
+def test_compressed_data_is_decompressed(tmp_path: Path, pack: Packer, chunk_bytes: int) -> None:
     data = TEXT.encode()[:20_000]
     path = write(tmp_path, "f", pack(data[:9000]) + pack(data[9000:]))
     assert everything(path, chunk_bytes) == (data, None)
@@ -80,7 +80,7 @@ def test_frames_of_zstd_that_hold_no_data_are_skipped(tmp_path: Path, chunk_byte
 
 
 @packers
-def test_padding_behind_the_data_is_left_out_and_anything_else_is_not(
+def test_padding_after_the_data_is_ignored_and_anything_else_is_an_error(
     tmp_path: Path, pack: Packer
 ) -> None:
     path = write(tmp_path, "f", pack(b"text") + bytes(100))
@@ -110,7 +110,7 @@ def blocks_before_a_break(path: str) -> tuple[list[Block], str]:
 
 
 @packers
-def test_all_whole_records_in_front_of_a_cut_are_given(tmp_path: Path, pack: Packer) -> None:
+def test_all_complete_records_before_a_cut_are_read(tmp_path: Path, pack: Packer) -> None:
     packed = pack(TEXT.encode())
     path = write(tmp_path, "f.csv", packed[: len(packed) // 2])
     blocks, message = blocks_before_a_break(path)
@@ -125,7 +125,7 @@ def test_all_whole_records_in_front_of_a_cut_are_given(tmp_path: Path, pack: Pac
 
 
 @packers
-def test_a_damaged_file_breaks_off_by_name(tmp_path: Path, pack: Packer) -> None:
+def test_a_damaged_file_is_an_error_with_its_name(tmp_path: Path, pack: Packer) -> None:
     packed = bytearray(pack(TEXT.encode()))
     packed[-6] ^= 255
     packed[len(packed) // 2] ^= 255
@@ -135,7 +135,7 @@ def test_a_damaged_file_breaks_off_by_name(tmp_path: Path, pack: Packer) -> None
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_hardly_anything_in_front_of_a_damage_is_lost(tmp_path: Path, seed: int) -> None:
+def test_hardly_anything_before_damaged_data_is_lost(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     whole = TEXT.encode()[: chance.choice((20_000, 300_000, len(TEXT)))]
     packed = bytearray(gzip.compress(whole, mtime=0))
@@ -159,7 +159,7 @@ def test_a_file_that_is_damaged_from_the_start_is_refused(tmp_path: Path) -> Non
         read(open_files([path], columns=Columns(target="y")))
 
 
-def test_a_small_packed_file_can_hold_much_without_taking_memory(tmp_path: Path) -> None:
+def test_a_highly_compressed_file_needs_little_memory(tmp_path: Path) -> None:
     path = write(tmp_path, "f", gzip.compress(bytes(50_000_000), 9))
     stream = ByteStream(path, 1 << 16)
     longest = max(len(stream.read()) for _ in range(50))
@@ -167,13 +167,13 @@ def test_a_small_packed_file_can_hold_much_without_taking_memory(tmp_path: Path)
     stream.close()
 
 
-def test_what_begins_like_nothing_known_is_plain() -> None:
+def test_a_file_without_a_known_signature_is_not_compressed() -> None:
     assert find_compression(b"x,y") is None
     assert all(find_compression(magic + b"rest") is not None for magic in COMPRESSION_SIGNATURES)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x1f", b"\xfd7z", b"(\xb5/"])
-def test_a_file_shorter_than_a_magic_number_is_plain(tmp_path: Path, data: bytes) -> None:
+def test_a_file_shorter_than_a_signature_is_not_compressed(tmp_path: Path, data: bytes) -> None:
     assert everything(write(tmp_path, "f", data), 1000) == (data, None)
 
 
@@ -279,7 +279,7 @@ def test_files_that_were_rotated_in_between_are_read_in_order(read: Any, log: Pa
     assert read(log, accident, records=3) == ([4, 5, 6], [])
 
 
-def test_what_is_still_written_to_a_renamed_file_is_read(log: Path) -> None:
+def test_data_still_written_to_a_renamed_file_is_read(log: Path) -> None:
     async def main() -> list[float]:
         put(log, "x,y\n" + rows(1))
         source = follow(log)
@@ -345,7 +345,7 @@ def test_a_deleted_file_is_waited_for(log: Path) -> None:
     assert anyio.run(main) == [3]
 
 
-def test_a_followed_file_goes_on_at_every_place(log: Path) -> None:
+def test_a_followed_file_resumes_everywhere(log: Path) -> None:
     async def main() -> None:
         put(log, "x,y\n" + rows(1, 2) + "bad,a\n" + rows(3))
         source = open_files([log], columns=Columns(target="y", head=2), follow=True)
@@ -378,7 +378,7 @@ def test_files_before_the_last_are_read_to_their_end(log: Path) -> None:
     assert anyio.run(main) == [4]
 
 
-def test_what_cannot_be_followed_is_refused(tmp_path: Path, log: Path) -> None:
+def test_files_that_can_not_be_followed_are_refused(tmp_path: Path, log: Path) -> None:
     async def opened(source: Source) -> None:
         try:
             with anyio.fail_after(10):
@@ -430,7 +430,7 @@ def test_a_file_that_lost_something_stops_the_run(
 
 @pytest.mark.parametrize("accident", ACCIDENTS)
 @EITHER
-def test_or_it_is_a_gap_and_the_file_is_read_anew(
+def test_or_the_gap_is_recorded_and_the_file_is_read_from_its_start(
     read: Any, log: Path, accident: Callable[[Path], None]
 ) -> None:
     def happen() -> None:
@@ -445,7 +445,7 @@ def test_or_it_is_a_gap_and_the_file_is_read_anew(
     assert numbers[0] == (10 if accident is cut_and_filled else 7)
 
 
-def test_the_record_that_a_cut_broke_off_is_kept_with_the_gap(log: Path) -> None:
+def test_the_partial_record_before_a_cut_is_kept_with_the_gap(log: Path) -> None:
     def accident() -> None:
         os.truncate(log, 3)
 
@@ -454,12 +454,12 @@ def test_the_record_that_a_cut_broke_off_is_kept_with_the_gap(log: Path) -> None
     assert (letter.reason, letter.raw, letter.line) == ("gap", "4,broken", 5)
 
 
-def test_a_file_that_went_while_nobody_read_is_a_gap(log: Path) -> None:
+def test_a_file_removed_between_two_runs_is_a_gap(log: Path) -> None:
     with pytest.raises(DataError, match="what it held after byte 16 was not found"):
         after_a_stop(log, log.unlink, records=1)
 
 
-def test_the_state_behind_a_gap_begins_with_the_new_file(log: Path) -> None:
+def test_the_state_after_a_gap_starts_with_the_new_file(log: Path) -> None:
     async def main() -> list[float]:
         put(log, "x,y\n" + rows(1, 2, 3))
         source = follow(log, on_gap="go_on")
@@ -479,7 +479,7 @@ def test_the_state_behind_a_gap_begins_with_the_new_file(log: Path) -> None:
 
 
 @EITHER
-def test_a_rotated_file_may_be_packed_once_it_was_read(read: Any, log: Path) -> None:
+def test_a_rotated_file_may_be_compressed_once_it_was_read(read: Any, log: Path) -> None:
     def accident() -> None:
         rotate(log, "live.csv.1", text="x,y\n" + rows(4))
         old = log.with_name("live.csv.1")

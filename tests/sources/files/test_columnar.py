@@ -73,7 +73,7 @@ COLUMNS: dict[str, tuple[list[Any], Any, Kind, list[Any]]] = {
 
 @kinds
 @pytest.mark.parametrize("name", COLUMNS)
-def test_the_type_of_a_column_tells_its_kind(tmp_path: Path, kind: str, name: str) -> None:
+def test_the_type_of_a_column_determines_its_kind(tmp_path: Path, kind: str, name: str) -> None:
     values, dtype, expected_kind, expected = COLUMNS[name]
     first = pl.String if name == "decimal" else dtype
     frame = pl.DataFrame({"x": pl.Series(values, dtype=first)}).cast({"x": dtype})
@@ -154,7 +154,7 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
             blocks_of(bad, Columns())
 
 
-def test_data_that_can_not_be_unpacked_are_damaged_for_good(tmp_path: Path) -> None:
+def test_data_that_can_not_be_decompressed_is_permanently_damaged(tmp_path: Path) -> None:
     path = tmp_path / "f.arrow"
     pl.DataFrame({"x": range(1000)}).write_ipc(path, compression="lz4")
     data = path.read_bytes()
@@ -168,7 +168,7 @@ def test_data_that_can_not_be_unpacked_are_damaged_for_good(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("number", "kind"), [(errno.EIO, ReadError), (errno.ENOENT, DataError)], ids=["EIO", "ENOENT"]
 )
-def test_an_error_of_the_system_is_told_apart_from_damage(
+def test_a_system_error_is_distinguished_from_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[DataError]
 ) -> None:
     path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1]}))
@@ -183,7 +183,7 @@ def test_an_error_of_the_system_is_told_apart_from_damage(
     assert type(e.value) is kind
 
 
-def test_what_polars_panics_over_is_an_error_by_name(
+def test_a_panic_of_polars_is_an_error_with_the_file_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1]}))
@@ -197,7 +197,7 @@ def test_what_polars_panics_over_is_an_error_by_name(
 
 
 @kinds
-def test_a_rejected_row_shows_the_infinity_that_it_holds(tmp_path: Path, kind: str) -> None:
+def test_a_rejected_row_shows_its_infinity(tmp_path: Path, kind: str) -> None:
     frame = pl.DataFrame({"x": [1.0, math.inf, -math.inf], "z": [0.5, math.nan, None]})
     _, blocks = blocks_of(written(tmp_path, f"f.{kind}", frame), Columns())
     assert [letter.raw for letter in blocks[0].rejected] == [
@@ -223,19 +223,19 @@ def test_later_files_must_have_the_same_columns(tmp_path: Path) -> None:
             read(open_files([first, path]))
 
 
-def test_a_position_behind_the_end_is_refused(tmp_path: Path) -> None:
+def test_a_position_after_the_end_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1, 2]}))
     with pytest.raises(DataError, match="has only 2 rows, but was left at row 3"):
         read(open_files([path]), Position(path, 3, 3, 0))
 
 
-def test_a_name_without_suffix_does_not_hide_what_is_inside(tmp_path: Path) -> None:
+def test_a_name_without_suffix_does_not_hide_the_format(tmp_path: Path) -> None:
     path = written(tmp_path, "f.parquet", pl.DataFrame({"x": [1, 2]}))
     other = write(tmp_path, "data", Path(path).read_bytes())
     assert numbers(read(open_files([other]))[1]) == [1.0, 2.0]
 
 
-def test_times_of_a_zone_that_is_but_an_offset_are_read(tmp_path: Path) -> None:
+def test_times_with_an_offset_as_zone_are_read(tmp_path: Path) -> None:
     moments = [datetime(2024, 1, day, 12, tzinfo=UTC) for day in (1, 2)]
     column = pl.Series("t", moments).dt.convert_time_zone("Israel")
     path = tmp_path / "f.arrow"

@@ -53,7 +53,7 @@ def test_columns_become_numbers_times_words_and_a_target(tmp_path: Path) -> None
     assert block.marks.tolist() == [[start, n, n + 2] for n, start in enumerate(starts)]
 
 
-def test_every_reason_is_given_for_its_fault(tmp_path: Path) -> None:
+def test_every_fault_has_its_reason(tmp_path: Path) -> None:
     faults = [
         ("1,2020-01-01,a", "arity"),
         ("1,2020-01-01,a,0.5,9", "arity"),
@@ -86,7 +86,7 @@ def test_every_reason_is_given_for_its_fault(tmp_path: Path) -> None:
     assert letters[2].detail == "column 'x' has 'x', which is not a number"
 
 
-def test_the_first_of_several_faults_is_told(tmp_path: Path) -> None:
+def test_the_first_of_several_faults_is_reported(tmp_path: Path) -> None:
     good = "1,2020-01-01,1,0\n" * 3
     text = "a,t,b,y\n" + good + "1,soon,x,\nz,soon,x,\n1,2020-01-01,1,\n"
     _, blocks = blocks_of(tmp_path, text, Columns(target="y", head=3))
@@ -97,7 +97,7 @@ words = st.text(st.sampled_from('ab"é,;\n \r'), max_size=6).map(str.strip)
 
 
 @given(st.lists(st.tuples(st.integers(-99, 99), words, words), min_size=1, max_size=20))
-def test_what_the_csv_module_writes_is_read_back(
+def test_output_of_the_csv_module_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str, str]]
 ) -> None:
     out = io.StringIO()
@@ -139,7 +139,7 @@ def test_a_number_column_may_be_read_as_words(tmp_path: Path) -> None:
     assert block.target.tolist() == ["1.0", "2"]
 
 
-def test_words_are_the_same_however_many_are_different(tmp_path: Path) -> None:
+def test_words_do_not_depend_on_how_many_are_distinct(tmp_path: Path) -> None:
     numbers = [n % 5000 for n in range(20_000)]  # of few in a block each is looked at once
     ids, states = [f"n{n}" for n in numbers], [["on", "off", "?"][n % 3] for n in numbers]
     lines = [f"{one}, {two} ,{two}{one}\n" for one, two in zip(ids, states, strict=True)]
@@ -152,7 +152,7 @@ def test_words_are_the_same_however_many_are_different(tmp_path: Path) -> None:
     assert targets.tolist() == [two + one for one, two in zip(ids, states, strict=True)]
 
 
-def test_kinds_are_told_by_the_head_alone(tmp_path: Path) -> None:
+def test_kinds_are_inferred_from_the_head_alone(tmp_path: Path) -> None:
     text = "x,y\n" + "1,a\n" * 1000 + "word,a\n"
     schema, blocks = blocks_of(tmp_path, text, Columns(target="y"))
     assert schema.fields == (Field("x", Kind.NUMBER),)
@@ -161,7 +161,7 @@ def test_kinds_are_told_by_the_head_alone(tmp_path: Path) -> None:
     assert schema.fields == (Field("x", Kind.CATEGORY),)
 
 
-def test_a_stray_word_among_numbers_is_rejected_wherever_it_stands(tmp_path: Path) -> None:
+def test_a_stray_word_among_numbers_is_rejected_anywhere(tmp_path: Path) -> None:
     lines = [f"{n / 2},a" for n in range(40)]
     text = "\n".join(["x,y", "bad,a", *lines, "bad,a", ""])
     schema, blocks = blocks_of(tmp_path, text, Columns(target="y", head=30))
@@ -186,7 +186,7 @@ def test_a_word_in_other_capitals_than_a_marker_stays_a_word(tmp_path: Path) -> 
 SEMICOLONS = "a;w;z\n1,5;u;0,25\n2;v;1,125\n"
 
 
-def test_decimal_commas_are_read_where_no_comma_separates_fields(tmp_path: Path) -> None:
+def test_decimal_commas_are_parsed_unless_commas_separate_fields(tmp_path: Path) -> None:
     schema, (block,) = blocks_of(tmp_path, SEMICOLONS, Columns(target="z"))
     assert (schema.numbers, schema.task) == (("a",), Task.REGRESSION)
     assert block.numbers[:, 0].tolist() == [1.5, 2.0]
@@ -196,14 +196,14 @@ def test_decimal_commas_are_read_where_no_comma_separates_fields(tmp_path: Path)
     assert block.numbers[:, 0].tolist() == [1.5, 2.0]
 
 
-def test_decimal_commas_are_known_to_a_source_that_goes_on(tmp_path: Path) -> None:
+def test_a_resumed_source_knows_decimal_commas(tmp_path: Path) -> None:
     path = write(tmp_path, "f.csv", SEMICOLONS)
     for place in places(lambda: open_files([path], columns=Columns(target="z"))):
         assert resumed(open_files([path], columns=Columns(target="z")), place) == place.rest
 
 
 @pytest.mark.parametrize("text", ["a;y\n1,500;u\n12,250;v\n", 'a,y\n"1,5",u\n'])
-def test_commas_that_may_stand_between_thousands_make_words(tmp_path: Path, text: str) -> None:
+def test_commas_that_may_separate_thousands_make_words(tmp_path: Path, text: str) -> None:
     schema, _ = blocks_of(tmp_path, text, Columns(target="y"))
     assert schema.fields == (Field("a", Kind.CATEGORY),)
 
@@ -215,7 +215,7 @@ def test_a_file_without_samples_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("records", [3, 100_000], ids=["small", "larger-than-the-head"])
-def test_a_first_record_too_long_to_tell_the_kinds_is_refused_as_such(
+def test_a_first_record_that_is_too_long_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int
 ) -> None:
     monkeypatch.setattr("streamnet.sources.files.text_source.HEAD_BYTES", 1000)
@@ -224,7 +224,7 @@ def test_a_first_record_too_long_to_tell_the_kinds_is_refused_as_such(
         blocks_of(tmp_path, text, Columns(target="y"), max_record_bytes=100)
 
 
-def test_a_stray_quote_that_another_one_closes_lines_below_is_told_as_such(tmp_path: Path) -> None:
+def test_a_stray_quote_that_is_closed_lines_below_is_reported(tmp_path: Path) -> None:
     text = 'a,w\n1,x\n2,"y\n3,x\n4,x\nz",extra\n5,x\n'
     _, blocks = blocks_of(tmp_path, text, Columns(kinds={"a": Kind.CATEGORY}))
     (letter,) = blocks[0].rejected[:1]
@@ -232,7 +232,7 @@ def test_a_stray_quote_that_another_one_closes_lines_below_is_told_as_such(tmp_p
     assert "it spans lines and the number of fields is wrong" in letter.detail
 
 
-def test_nothing_but_bad_records_is_no_reason_to_stop(tmp_path: Path) -> None:
+def test_a_file_of_bad_records_only_is_read_to_its_end(tmp_path: Path) -> None:
     _, blocks = blocks_of(tmp_path, 'a,y\n1,"x\n', Columns(target="y"))
     assert reasons(blocks) == [(2, "quote")]
     with pytest.raises(DataError, match="bad quote in each of its first records"):
@@ -244,15 +244,15 @@ def test_nothing_but_bad_records_is_no_reason_to_stop(tmp_path: Path) -> None:
     [
         ("a,a,y\n1,2,3\n", "has 'a' twice"),
         ("a,b,y\n1,2\n3,4\n", "3 columns by its header"),
-        ("a,b\n1,2\n", "no column 'y' .asked for by --target"),
+        ("a,b\n1,2\n", "no column 'y' .requested by --target"),
     ],
 )
-def test_columns_that_make_no_sense_are_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_columns_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SchemaError, match=message):
         blocks_of(tmp_path, text, Columns(target="y"), header=True)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path: Path) -> None:
     schema, (block,) = blocks_of(tmp_path, b"\xef\xbb\xbfa,y\n1,2\n", Columns(target="y"))
     assert schema.numbers == ("a",)
     assert block.marks[0].tolist() == [7, 0, 2]
@@ -349,7 +349,7 @@ def test_real_streams_are_read_whole(
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("quoted", [csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
-def test_a_file_all_of_whose_records_begin_with_a_quote_is_read(
+def test_a_file_whose_records_all_start_with_a_quote_is_read(
     tmp_path: Path, delimiter: str, quoted: Any
 ) -> None:
     """As R writes it: under any other delimiter, each record has a bad quote."""
@@ -371,7 +371,7 @@ def test_the_target_of_a_file_without_header_has_a_number(tmp_path: Path, target
     assert block.target.tolist() == ["R", "M"]
 
 
-def test_a_target_number_that_stands_in_the_first_record_makes_no_header(tmp_path: Path) -> None:
+def test_a_target_number_in_the_first_record_does_not_make_a_header(tmp_path: Path) -> None:
     schema, blocks = blocks_of(tmp_path, "5,1,2\n6,7,2\n", Columns(target="2"))
     assert schema.target == "f2"
     assert sum(map(len, blocks)) == 2
@@ -394,7 +394,7 @@ def test_a_target_may_be_the_name_of_a_column_that_is_a_number(
     assert block.target.tolist() == labels
 
 
-def test_a_target_that_is_taken_as_a_number_of_a_column_is_told(
+def test_a_target_taken_as_a_column_number_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     blocks_of(tmp_path, "1,2,R\n3,4,M\n", Columns(target="2"))
@@ -414,7 +414,7 @@ def test_a_target_that_is_taken_as_a_number_of_a_column_is_told(
         ("a,b\n1,2\n", "but only 'a', 'b'."),
     ],
 )
-def test_where_a_column_is_missing_the_header_is_looked_for(
+def test_if_a_column_is_missing_a_misplaced_header_is_reported(
     tmp_path: Path, text: str, message: str
 ) -> None:
     with pytest.raises(SchemaError, match="has no column 'y'") as caught:
@@ -423,7 +423,7 @@ def test_where_a_column_is_missing_the_header_is_looked_for(
 
 
 @pytest.mark.parametrize("line", ["sep=;\n", '"sep=^"\r\n'])
-def test_a_line_that_tells_the_delimiter_is_no_record(tmp_path: Path, line: str) -> None:
+def test_a_sep_line_is_not_a_record(tmp_path: Path, line: str) -> None:
     text = line + "a,y\n1,u\n2,v\n".replace(",", line.strip('"\r\n')[-1])
     schema, (block,) = blocks_of(tmp_path, text, Columns(target="y"))
     assert schema.numbers == ("a",)
@@ -436,21 +436,21 @@ def test_a_header_that_is_not_utf_8_is_refused_with_its_place(tmp_path: Path) ->
         blocks_of(tmp_path, "a,caf\xe9,y\n1,2,u\n".encode("latin-1"), Columns(target="y"))
 
 
-def test_an_empty_name_becomes_one_that_is_free(tmp_path: Path) -> None:
+def test_an_empty_name_is_replaced_by_a_free_one(tmp_path: Path) -> None:
     schema, _ = blocks_of(tmp_path, ",f0,c,y\n1,2,3,u\n", Columns(target="y"))
     assert schema.numbers == ("f1", "f0", "c")
     schema, _ = blocks_of(tmp_path, ",\n1,2\n", header=True)
     assert schema.numbers == ("f0", "f1")
 
 
-def test_a_later_file_with_another_delimiter_is_refused_by_that(tmp_path: Path) -> None:
+def test_a_later_file_with_another_delimiter_is_refused(tmp_path: Path) -> None:
     first = write(tmp_path, "1.csv", "a,b,y\n1,2,u\n")
     second = write(tmp_path, "2.csv", "y;a;b\nu;0;0\nv;1;2\n")
     with pytest.raises(SchemaError, match=r"2\.csv is delimited by ';', but the first file by ','"):
         read(open_files([first, second], columns=Columns(target="y")))
 
 
-def test_a_later_file_without_a_header_is_refused_by_that(tmp_path: Path) -> None:
+def test_a_later_file_without_a_header_is_refused(tmp_path: Path) -> None:
     first = write(tmp_path, "1.csv", "a,b,y\n1,2,u\n")
     second = write(tmp_path, "2.csv", "0,0,u\n1,2,v\n")
     with pytest.raises(SchemaError, match=r"2\.csv has no header, but the first file has"):
@@ -458,7 +458,7 @@ def test_a_later_file_without_a_header_is_refused_by_that(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("drop", "header"), [(("q",), None), ((), True)])
-def test_a_value_that_is_asked_for_as_a_column_is_no_header_where_there_is_one(
+def test_a_value_equal_to_a_requested_name_is_not_mistaken_for_a_header(
     tmp_path: Path, drop: tuple[str, ...], header: bool | None
 ) -> None:
     path = write(tmp_path, "f.csv", "x,y,t\n1,q,p\n2,p,q\n")
@@ -468,14 +468,14 @@ def test_a_value_that_is_asked_for_as_a_column_is_no_header_where_there_is_one(
     assert "above the header" not in str(error.value)
 
 
-def test_a_title_above_the_header_is_told(tmp_path: Path) -> None:
+def test_a_title_above_the_header_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path, "f.csv", "Report,of,May\nx,y,t\n1,q,p\n2,p,q\n")
     with pytest.raises(SchemaError, match="Line 2 has 't': nothing may precede the header"):
         read(open_files([path], columns=Columns(target="t", drop=("x",))))
 
 
 @pytest.mark.timeout(30)  # it takes one second, and took a minute when names were looked for
-def test_the_time_for_a_wide_table_does_not_grow_with_the_square_of_its_columns(
+def test_the_time_for_a_wide_table_is_not_quadratic_in_its_columns(
     tmp_path: Path,
 ) -> None:
     names = [f"column{number}" for number in range(40_000)]

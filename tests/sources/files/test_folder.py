@@ -1,4 +1,4 @@
-"""A folder is read in the order of its files' names, whenever they come."""
+"""A folder is read in the order of file names, whenever the files appear."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_files_are_read_in_the_order_of_their_names(
     assert anyio.run(main, backend=backend) == [1, 2, 3, 4, 5]
 
 
-def test_a_file_is_taken_once_it_is_complete(tmp_path: Path) -> None:
+def test_a_file_is_read_once_it_is_complete(tmp_path: Path) -> None:
     async def main() -> list[float]:
         put(tmp_path / "a.csv", 1)
         put(tmp_path / ".hidden.csv", 97)
@@ -120,7 +120,7 @@ def test_a_name_before_one_that_was_read_is_a_gap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_a_folder_goes_on_at_every_place(tmp_path: Path, form: str) -> None:
+def test_a_folder_resumes_everywhere(tmp_path: Path, form: str) -> None:
     async def main() -> None:
         put(tmp_path / f"a.{form}", 1, 2, form=form)
         put(tmp_path / f"b.{form}", 3, 4, form=form)
@@ -162,7 +162,7 @@ def test_kinds_are_those_of_the_first_file(tmp_path: Path) -> None:
     assert [letter.reason for letter in anyio.run(main)] == ["number", "number"]
 
 
-def test_files_that_were_read_may_be_taken_away(tmp_path: Path) -> None:
+def test_files_that_were_read_may_be_removed(tmp_path: Path) -> None:
     async def main(on_gap: str, read_on: bool) -> tuple[list[float], list[Any]]:
         put(tmp_path / "a.csv", 1)
         source = await opened(follow(tmp_path))
@@ -185,7 +185,7 @@ def test_files_that_were_read_may_be_taken_away(tmp_path: Path) -> None:
     assert (numbers, letter.reason) == ([2], "gap")
 
 
-def test_a_file_may_be_taken_away_while_the_folder_is_looked_at(
+def test_a_file_may_be_removed_while_the_folder_is_scanned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = folder._is_complete_name
@@ -208,7 +208,7 @@ def test_a_file_may_be_taken_away_while_the_folder_is_looked_at(
     assert anyio.run(main) == [2]
 
 
-def test_a_packed_file_that_was_cut_off_is_gone_on_with_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_truncated_compressed_file_is_resumed_once_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
 
     async def main() -> list[float]:
@@ -231,7 +231,7 @@ def test_a_packed_file_that_was_cut_off_is_gone_on_with_when_it_is_whole(tmp_pat
     assert anyio.run(main) == list(range(5000))
 
 
-def test_a_folder_that_went_or_a_place_without_a_state_is_refused(tmp_path: Path) -> None:
+def test_a_removed_folder_or_a_position_without_a_state_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "in"
     path.mkdir()
     source = follow(path)
@@ -248,7 +248,7 @@ def test_a_file_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         anyio.run(follow(tmp_path).open)
 
 
-def test_waiting_files_are_not_all_looked_at_before_each(
+def test_waiting_files_are_not_all_scanned_before_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     looks = []
@@ -273,7 +273,7 @@ def test_waiting_files_are_not_all_looked_at_before_each(
     assert len(looks) < 75
 
 
-def test_a_file_that_comes_before_those_that_wait_is_read_before_them(
+def test_a_file_that_precedes_waiting_ones_is_read_before_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     monkeypatch.setattr(folder, "PAUSE", 1.0)
@@ -302,7 +302,7 @@ def settled(path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderSource:
     return source
 
 
-def test_a_file_that_came_with_one_too_late_is_not_passed_over(
+def test_a_file_that_came_with_a_late_one_is_not_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "c"):
@@ -315,7 +315,7 @@ def test_a_file_that_came_with_one_too_late_is_not_passed_over(
     assert source._scan() == (None, "b")
 
 
-def test_a_file_that_was_empty_is_not_passed_over_once_it_is_filled(
+def test_an_empty_file_is_not_skipped_once_it_is_filled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "c"):

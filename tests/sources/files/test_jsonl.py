@@ -105,7 +105,7 @@ def test_labels_are_texts_and_whole_numbers_have_one(tmp_path: Path) -> None:
     assert block.target.tolist() == ["1", "true", "1", "a", "2"]
 
 
-def test_unused_names_are_not_looked_at(tmp_path: Path) -> None:
+def test_unused_names_are_ignored(tmp_path: Path) -> None:
     lines = [{"x": 1, "id": [1, 2], "y": 1}, {"x": 1, "id": {}, "y": 1}]
     columns = Columns(target="y", drop=("id",))
     schema, (block,) = blocks_of(tmp_path, lines, columns)
@@ -113,7 +113,7 @@ def test_unused_names_are_not_looked_at(tmp_path: Path) -> None:
     assert len(block) == 2
 
 
-def test_names_that_a_given_schema_lacks_are_not_looked_at(tmp_path: Path) -> None:
+def test_names_that_a_given_schema_lacks_are_ignored(tmp_path: Path) -> None:
     lines = [{"x": 1, "new": [1]}, {"x": 2, "other": {"a": 1}}, {"x": 3, "z": 4}]
     known = Schema((Field("x", Kind.NUMBER),))
     _, (block,) = blocks_of(tmp_path, lines, Columns(schema=known, head=1))
@@ -121,7 +121,7 @@ def test_names_that_a_given_schema_lacks_are_not_looked_at(tmp_path: Path) -> No
     assert block.schema == known
 
 
-def test_more_features_than_there_may_be_are_rejected(tmp_path: Path) -> None:
+def test_features_above_the_maximum_are_rejected(tmp_path: Path) -> None:
     lines = [{"x": 1}, {"a": 1}, {"b": 1, "c": 1}, {"x": 2, "d": 1}, {"a": 2, "e": None}]
     _, blocks = blocks_of(tmp_path, lines, Columns(head=1, most_fields=3))
     assert reasons(blocks) == [(3, "fields")]
@@ -140,7 +140,7 @@ def test_an_array_is_refused_with_advice(tmp_path: Path, lines: list[str]) -> No
         blocks_of(tmp_path, lines)
 
 
-def test_an_array_in_a_line_of_its_own_is_a_bad_record_also_as_the_first(tmp_path: Path) -> None:
+def test_an_array_on_its_own_line_is_a_bad_record_even_as_the_first(tmp_path: Path) -> None:
     _, blocks = blocks_of(tmp_path, ["[1, 2]", '{"a":1}', "[3]", '{"a":2}'])
     assert reasons(blocks) == [(1, "json"), (3, "json")]
     assert sum(map(len, blocks)) == 2
@@ -154,9 +154,7 @@ def test_a_file_without_objects_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("objects", [1, 2])
-def test_json_over_several_lines_is_refused_with_what_would_help(
-    tmp_path: Path, objects: int
-) -> None:
+def test_json_over_several_lines_is_refused_with_advice(tmp_path: Path, objects: int) -> None:
     text = '{\n "x": 1,\n "y": [\n  2\n ]\n}\n' * objects
     path = write(tmp_path, "f.jsonl", text)
     with pytest.raises(DataError, match=r"JSON over several lines, but .* \(jq -c \. converts"):
@@ -167,7 +165,7 @@ def test_json_over_several_lines_is_refused_with_what_would_help(
     ("line", "why"),
     [("{'x': 1}", "JSON is malformed"), ("{}", "object is empty"), ("7", "JSON, but not an obj")],
 )
-def test_lines_that_are_no_objects_are_refused_by_what_is_wrong_with_the_first(
+def test_a_file_without_objects_is_refused_with_the_problem_of_its_first_line(
     tmp_path: Path, line: str, why: str
 ) -> None:
     path = write(tmp_path, "f.jsonl", f"\n{line}\n{line}\n")
@@ -175,7 +173,7 @@ def test_lines_that_are_no_objects_are_refused_by_what_is_wrong_with_the_first(
         read(open_files([path], columns=Columns(target="y")))
 
 
-def test_a_target_that_is_in_no_line_is_refused(tmp_path: Path) -> None:
+def test_a_target_that_no_line_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="Did you mean 'label'"):
         blocks_of(tmp_path, [{"label": 1, "x": 1}], Columns(target="labl"))
 
@@ -199,7 +197,7 @@ def test_numbers_are_those_of_the_json_module(
     ]
 
 
-def test_lines_that_all_bring_a_name_are_not_decoded_again_for_each(
+def test_lines_are_not_decoded_repeatedly_if_each_has_a_new_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []

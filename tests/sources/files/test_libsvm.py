@@ -82,7 +82,7 @@ def test_each_fault_has_its_reason(tmp_path: Path, line: str, reason: str) -> No
     assert sum(map(len, blocks)) == 2
 
 
-def test_comments_query_ids_and_zeros_are_left_out(tmp_path: Path) -> None:
+def test_comments_query_ids_and_zeros_are_ignored(tmp_path: Path) -> None:
     text = "# all of it\n1 qid:3 1:0 4:2 # 9:9\n\n0\n"
     _, (block,) = blocks_of(tmp_path, text)
     assert block.sparse is not None
@@ -122,7 +122,7 @@ def test_one_wide_row_does_not_make_all_rows_wide(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [Columns(target="y"), Columns(drop=("y",))])
-def test_there_is_no_column_but_the_label(tmp_path: Path, columns: Columns) -> None:
+def test_the_label_is_the_only_column(tmp_path: Path, columns: Columns) -> None:
     with pytest.raises(SchemaError, match=r"no column 'y' .* only 'label'"):
         blocks_of(tmp_path, "1 1:1\n", columns)
 

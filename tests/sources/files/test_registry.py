@@ -31,7 +31,7 @@ from streamnet.sources.files.detection import (
 from streamnet.sources.files.registry import FORMATS
 from streamnet.sources.rows import ColumnParser, Problems
 from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
-from tests.sources.harness import assert_goes_on_everywhere, numbers, places, read, write
+from tests.sources.harness import assert_resumes_everywhere, numbers, places, read, write
 
 COLUMNS = Columns(target="y")
 TEXTS = {"csv": "x,y\n1,a\n", "jsonl": '{"x":1,"y":"a"}\n', "tsv": "x\ty\n1\ta\n"}
@@ -52,7 +52,7 @@ TEXTS = {"csv": "x,y\n1,a\n", "jsonl": '{"x":1,"y":"a"}\n', "tsv": "x\ty\n1\ta\n
         ("f", "jsonl"),
     ],
 )
-def test_the_name_or_else_the_content_tells_the_format(
+def test_the_format_is_inferred_from_the_name_or_else_the_content(
     tmp_path: Path, name: str, text: str
 ) -> None:
     plain = write(tmp_path, name, TEXTS[text])
@@ -92,7 +92,7 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
             open_files([given], columns=COLUMNS)
 
 
-def test_a_name_with_brackets_is_first_of_all_a_name(tmp_path: Path) -> None:
+def test_a_name_with_brackets_is_not_a_pattern_if_the_file_exists(tmp_path: Path) -> None:
     path = write(tmp_path, "f[1].csv", TEXTS["csv"])
     assert numbers(read(open_files([path], columns=COLUMNS))[1]) == [1.0]
 
@@ -105,9 +105,7 @@ def test_a_name_with_brackets_is_first_of_all_a_name(tmp_path: Path) -> None:
         ("", "is a folder, but must be a file"),
     ],
 )
-def test_a_file_that_is_not_there_is_refused_by_name(
-    tmp_path: Path, name: str, message: str
-) -> None:
+def test_an_absent_file_is_refused_by_name(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
         open_files([tmp_path / name])
     assert str(caught.value) == f"{tmp_path / name} {message}"
@@ -127,7 +125,7 @@ def test_no_file_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["f.csv", "f.parquet"])
-def test_a_file_that_is_given_twice_is_refused_by_name(tmp_path: Path, name: str) -> None:
+def test_a_file_given_twice_is_refused_by_name(tmp_path: Path, name: str) -> None:
     path = write(tmp_path, name, TEXTS["csv"])
     with pytest.raises(ConfigurationError, match=r"given twice \(by FILE or source.files\)"):
         open_files([path, path])
@@ -237,12 +235,12 @@ def stream() -> bytes:
         (TEXT.replace("\n", "\r").encode(), "ends its lines with a carriage return alone"),
     ],
 )
-def test_what_is_no_text_is_refused_by_what_it_is(tmp_path: Path, data: bytes, what: str) -> None:
+def test_a_binary_file_is_refused_with_its_type(tmp_path: Path, data: bytes, what: str) -> None:
     assert refusal(tmp_path, data).startswith(what)
 
 
 @pytest.mark.parametrize("text", [TEXT.replace("\n", "\r\n"), "a,y\nx\0y,1\n", 'a,y\n"x\ry",1\n'])
-def test_odd_bytes_in_a_text_are_no_reason_to_refuse_it(tmp_path: Path, text: str) -> None:
+def test_odd_bytes_in_a_text_are_accepted(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, "f.csv", text)
     _, blocks = read(open_files([path], columns=Columns(target="y")))
     assert sum(map(len, blocks)) == text.count("\n") - 1
@@ -302,7 +300,7 @@ def test_a_registered_format_is_found_by_name_content_and_setting(
         return open_files([path], columns=COLUMNS, **given)
 
     assert numbers(read(make())[1]) == pytest.approx([1.0, 2.0, math.nan], nan_ok=True)
-    assert_goes_on_everywhere(make, places(make))
+    assert_resumes_everywhere(make, places(make))
     with pytest.raises(ConfigurationError, match=r"must be one of .*, tilde$"):
         open_files([path], format="x")
 

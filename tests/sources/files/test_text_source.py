@@ -1,4 +1,4 @@
-"""Files that can't be opened, break off, or change while they are read: told by name."""
+"""Text files in order, resumed anywhere; broken files are reported by name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from streamnet.sources import Columns, Source, TextSource, open_files
 from streamnet.sources.files.byte_stream import ByteStream, get_file_size
 from streamnet.sources.files.csv import CsvFormat
 from tests.sources.harness import (
+    assert_cuts_agree,
     content,
-    cuts_agree,
     numbers,
     places,
     read,
@@ -65,14 +65,16 @@ def source_of(path: str, **options: Any) -> TextSource:
 @pytest.mark.parametrize("form", MESSY)
 def test_how_much_is_read_at_once_changes_nothing(tmp_path: Path, form: str) -> None:
     path = messy(tmp_path, form)
-    found = cuts_agree(lambda size: source_of(path, chunk_bytes=size), (1 << 20, 1, 2, 3, 7, 64))
+    found = assert_cuts_agree(
+        lambda size: source_of(path, chunk_bytes=size), (1 << 20, 1, 2, 3, 7, 64)
+    )
     assert len(found.samples) >= 4
     assert len(found.letters) >= 4
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("form", MESSY)
-def test_a_source_resumes_behind_every_sample(tmp_path: Path, form: str, packed: bool) -> None:
+def test_a_source_resumes_after_every_sample(tmp_path: Path, form: str, packed: bool) -> None:
     path = messy(tmp_path, form)
     if packed:
         path = write(tmp_path, f"messy.{form}.gz", gzip.compress(Path(path).read_bytes()))
@@ -114,7 +116,7 @@ def test_any_text_is_cut_into_the_same_samples(
         form = CsvFormat(columns, delimiter=",", header=True, max_record_bytes=longest)
         return TextSource([path], lambda *_: form, head=1, chunk_bytes=chunk)
 
-    cuts_agree(make, (1 << 20, size))
+    assert_cuts_agree(make, (1 << 20, size))
 
 
 @given(st.lists(st.binary(max_size=12), max_size=8), st.sampled_from(["jsonl", "libsvm"]))
@@ -134,7 +136,7 @@ def test_any_line_is_accepted_or_rejected(
     ("suffix", "pack"),
     [(".gz", gzip.compress), (".xz", lzma.compress), ("", bytes)],
 )
-def test_a_packed_file_is_known_by_its_content(
+def test_a_compressed_file_is_detected_by_its_content(
     tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
 ) -> None:
     text = "x,y\n" + "".join(f"{n},a\n" for n in range(20_000))
@@ -192,7 +194,7 @@ def test_a_record_that_is_too_long_costs_no_memory(tmp_path: Path) -> None:
     assert max(held) < 5000
 
 
-def test_a_pipe_gives_what_is_there_without_waiting_for_more(backend: str) -> None:
+def test_a_pipe_returns_available_samples_without_waiting(backend: str) -> None:
     reading, writing = os.pipe()
     path = f"/dev/fd/{reading}"
     got = []
@@ -233,7 +235,7 @@ def test_a_pipe_gives_what_is_there_without_waiting_for_more(backend: str) -> No
     ("form", "header", "record"),
     [("csv", "x,y\n", "{},a\n"), ("jsonl", "", '{{"x":{},"y":"a"}}\n'), ("libsvm", "", "1 1:{}\n")],
 )
-def test_a_quiet_pipe_begins_with_what_is_there(
+def test_a_quiet_pipe_is_inferred_from_what_has_arrived(
     backend: str, form: str, header: str, record: str, records: int
 ) -> None:
     reading, writing = os.pipe()
@@ -258,7 +260,7 @@ def test_a_quiet_pipe_begins_with_what_is_there(
     os.close(reading)
 
 
-def test_a_pipe_that_trickles_on_does_not_wait_for_a_long_head() -> None:
+def test_a_slow_pipe_does_not_wait_for_a_long_head() -> None:
     reading, writing = os.pipe()
     ended = threading.Event()
 
@@ -285,7 +287,7 @@ def test_a_pipe_that_trickles_on_does_not_wait_for_a_long_head() -> None:
     assert 1 <= found < 500
 
 
-def test_a_header_alone_tells_nothing_yet() -> None:
+def test_a_header_alone_is_not_a_complete_head() -> None:
     reading, writing = os.pipe()
 
     async def main() -> tuple[str, ...]:
@@ -330,7 +332,7 @@ def test_waiting_for_a_quiet_pipe_can_be_cancelled(backend: str) -> None:
     os.close(reading)
 
 
-def test_a_packed_pipe_is_unpacked(tmp_path: Path) -> None:
+def test_a_compressed_pipe_is_decompressed(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     text = b"x,y\n" + b"".join(b"%d,a\n" % n for n in range(5000))
@@ -341,7 +343,7 @@ def test_a_packed_pipe_is_unpacked(tmp_path: Path) -> None:
     assert numbers(blocks) == list(range(5000))
 
 
-def test_what_a_pipe_has_unpacked_is_given_before_more_comes() -> None:
+def test_decompressed_data_of_a_pipe_is_returned_before_more_arrives() -> None:
     reading, writing = os.pipe()
     text = b"x,y\n" + b"1,a\n" * 5000
     packer = zlib.compressobj(wbits=31)
@@ -405,7 +407,7 @@ def test_only_a_plain_file_has_a_size(tmp_path: Path) -> None:
     assert get_file_size("-") is None
 
 
-def test_a_quote_that_is_not_closed_in_the_header_is_told(tmp_path: Path) -> None:
+def test_an_unclosed_quote_in_the_header_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", 'x,"y\n1,2\n')
     with pytest.raises((DataError, SchemaError), match="quote"):
         read(open_files([path], columns=Columns(target="x"), header=True))
@@ -426,7 +428,7 @@ def table(tmp_path: Path) -> str:
     return path
 
 
-def test_a_table_that_lost_rows_while_it_was_read_is_told(table: str) -> None:
+def test_a_table_that_lost_rows_while_it_was_read_is_an_error(table: str) -> None:
     async def shrink(source: Source) -> None:
         await source.open()
         pl.read_parquet(table).head(0).write_parquet(table)
@@ -442,7 +444,7 @@ def test_a_position_of_another_table_is_refused(table: str) -> None:
         read(open_files([table]), Position("b.parquet", 1))
 
 
-def test_a_table_tells_how_much_of_it_was_read(table: str) -> None:
+def test_a_table_has_progress(table: str) -> None:
     async def shares(source: Source) -> list[float | None]:
         await source.open()
         found = [source.progress()]

@@ -1,4 +1,4 @@
-"""Equal texts are told by their bytes, against a dict."""
+"""The compiled parser of fields, compared with Python."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_missing_number_may_be_in_capitals_or_not(text: str) -> None:
     assert math.isnan(read)
 
 
-def test_a_decimal_comma_is_read_where_there_are_some() -> None:
+def test_decimal_commas_are_parsed() -> None:
     data = b"x;1,5\nx;-,25e1\nx;7\nx;2.5\nx;12345678901234567890,5\nx;1,2,3\nx;1.23,5\n"
     records = find_records(data, 0, True, RecordRules(ord(";"), QUOTE, fields=2), 10)
     plan, good = np.array([-1, 0]), np.ones(len(records.begin), np.bool_)
@@ -58,9 +58,7 @@ def test_a_decimal_comma_is_read_where_there_are_some() -> None:
     st.sampled_from(["", ",", ",5", ",25e3"]),
 )
 @example("1.234.567.890.123.456.789", "-", ",5")
-def test_points_stand_between_thousands_where_commas_are_decimal(
-    whole: str, sign: str, part: str
-) -> None:
+def test_dots_separate_thousands_if_commas_are_decimal(whole: str, sign: str, part: str) -> None:
     text = f"{sign}{whole}{part}"
     data = text.encode()
     records = find_records(data, 0, True, RecordRules(ord(";"), QUOTE, fields=1), 10)
@@ -89,7 +87,7 @@ exponents = st.one_of(st.just(""), st.builds("{}{}{}".format, st.sampled_from("e
 
 
 @given(signs, digits, st.sampled_from(["", "."]), digits, exponents)
-def test_a_number_is_what_python_makes_of_it(
+def test_a_number_is_parsed_like_in_python(
     sign: str, whole: str, point: str, part: str, exponent: str
 ) -> None:
     text = sign + whole + point + part + exponent
@@ -121,7 +119,7 @@ def test_only_decimal_numbers_are_numbers(text: str) -> None:
     "text",
     ["0x10", "1_000", "nan", "inf", "-Infinity", "1e999", "1e", ".", "+", "--1", "1.2.3", "\u0661"],
 )
-def test_what_only_looks_like_a_number_is_none(text: str) -> None:
+def test_texts_that_only_look_like_numbers_are_not(text: str) -> None:
     assert number_of(text) is None
 
 
@@ -148,7 +146,7 @@ def test_a_missing_value_is_nan(text: str) -> None:
     assert math.isnan(number)
 
 
-def test_a_number_may_stand_for_missing() -> None:
+def test_a_number_may_stand_for_a_missing_value() -> None:
     assert math.isnan(number_of("-999", ("-999",)) or 0.0)
     assert number_of("-9990", ("-999",)) == -9990.0
     assert number_of("", ("-999",)) is None
@@ -162,7 +160,7 @@ def test_words_are_spans_without_quotes_and_outer_space() -> None:
     assert fields.escaped.tolist() == [[0, 0], [0, 1]]
 
 
-def test_bad_numbers_are_told_with_their_place() -> None:
+def test_bad_numbers_have_their_place() -> None:
     data = b"1,a\n1e999,2\nb,c\n"
     troubles = fields_of(data, [0, 1]).bad_numbers
     found = {(t.row, t.column, data[t.begin : t.end], t.huge) for t in troubles}
@@ -197,7 +195,7 @@ def test_equal_texts_have_the_number_of_the_first(texts: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("many", [MAX_DISTINCT, MAX_DISTINCT + 1])
-def test_no_more_than_so_many_are_told_apart(many: int) -> None:
+def test_the_number_of_distinct_texts_is_limited(many: int) -> None:
     texts = [str(i % many).encode() for i in range(3 * many)]
     found = factorize(b"".join(texts), spans_of(texts))
     if many > MAX_DISTINCT:

@@ -87,7 +87,7 @@ def test_records_are_those_of_a_naive_reader(data: bytes, arity: int) -> None:
 
 
 @given(texts, st.sampled_from([0, 2]), st.integers(1, 12), st.integers(0, 60))
-def test_what_is_found_does_not_depend_on_where_the_text_is_cut(
+def test_records_do_not_depend_on_where_the_text_is_cut(
     data: bytes, arity: int, longest: int, cut: int
 ) -> None:
     rules = CSV._replace(fields=arity, longest=longest)
@@ -113,7 +113,7 @@ def test_a_bad_quote_costs_exactly_one_record() -> None:
     ]
 
 
-def test_a_quote_that_another_one_closes_by_accident_costs_one_line_too() -> None:
+def test_a_quote_that_is_closed_by_accident_costs_one_line_too() -> None:
     data = b'1,"x,5\n2,",",8\n3,y,9\n'
     found = listed(data, find_records(data, 0, True, CSV._replace(fields=3), 10))
     assert [(text, bad) for text, _, _, bad in found] == [
@@ -137,7 +137,7 @@ def test_a_line_that_is_too_long_stops_the_search() -> None:
     assert records.overlong
 
 
-def test_lines_of_comment_are_no_records() -> None:
+def test_comments_are_not_records() -> None:
     data = b"# a\n1\n  # b\n2 # c\n"
     records = find_records(data, 0, True, RecordRules(comment=ord("#")), 10)
     assert [text for text, *_ in listed(data, records)] == [b"1", b"2 # c"]
@@ -192,7 +192,7 @@ def test_records_that_span_lines_are_those_of_the_csv_module(
 MISSHAPEN = '1,"one\nf,f,f\nend",q,more\n2,b,c\n\n3,"u\nv,w,z"\n4,b,c\n"a\nb","c\nd"\n5,b,c'
 
 
-def test_a_record_that_spans_lines_is_passed_over_wherever_it_is_cut(tmp_path: Path) -> None:
+def test_a_multiline_record_is_merged_wherever_the_text_is_cut(tmp_path: Path) -> None:
     path = write(tmp_path, "f.csv", TOP + MISSHAPEN)
     whole = content(read(source_of(path))[1])
     assert [sample[4][0] for sample in whole.samples] == ["u", "2", "4", "5"]
@@ -205,7 +205,7 @@ def test_a_record_that_spans_lines_is_passed_over_wherever_it_is_cut(tmp_path: P
         assert resumed(source_of(path), place) == place.rest
 
 
-def test_lines_that_stray_quotes_have_joined_stay_records(tmp_path: Path) -> None:
+def test_lines_joined_by_stray_quotes_stay_records(tmp_path: Path) -> None:
     good = "2,b,c\n" * 20
     for lines, kept in ((good, 22), (good + "broken\n", 22), ("2,b,c\n" * 2, 4)):
         path = write(tmp_path, "f.csv", f'{TOP}1,b,"c\n{lines}3,b",c\n')
@@ -214,7 +214,7 @@ def test_lines_that_stray_quotes_have_joined_stay_records(tmp_path: Path) -> Non
         assert sum(map(len, blocks)) == kept
 
 
-def test_many_of_them_are_read_at_once(tmp_path: Path) -> None:
+def test_many_multiline_records_are_merged_at_once(tmp_path: Path) -> None:
     path = write(tmp_path, "f.csv", TOP + '1,"a\nb",c,d\n2,b,c\n' * 500)
     _, blocks = read(source_of(path))
     assert sum(map(len, blocks)) == 501

@@ -33,7 +33,7 @@ def delimiter_of(text: str) -> str:
 
 
 @pytest.mark.parametrize("delimiter", DELIMITERS)
-def test_the_delimiter_is_the_one_that_gives_all_records_the_same_fields(delimiter: str) -> None:
+def test_the_delimiter_gives_all_records_the_same_number_of_fields(delimiter: str) -> None:
     rows = [["a", "b", "c"], ["1,5", "x; y", "2|3"], ["1,2,3", "", "z"]]
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter).writerows(rows)
@@ -44,11 +44,11 @@ def test_text_with_commas_does_not_hide_tabs() -> None:
     assert delimiter_of("ham\tGo until, jurong\nham\tOk lar\nspam\tFree, entry, in\n") == "\t"
 
 
-def test_a_header_tells_semicolons_from_decimal_commas() -> None:
+def test_a_header_distinguishes_semicolons_from_decimal_commas() -> None:
     assert delimiter_of("a;b\n1,5;2,5\n3,5;4,5\n") == ";"
 
 
-def test_one_column_has_a_comma_as_good_as_any() -> None:
+def test_a_single_column_is_delimited_by_commas() -> None:
     assert delimiter_of("a\n1\n2\n") == ","
 
 
@@ -93,12 +93,12 @@ def test_fields_are_those_of_the_csv_module(rows: list[list[str]]) -> None:
         ("0,1,2\n5,1,1\n7,2,0\n", True),
     ],
 )
-def test_a_header_is_told_by_what_is_below(text: str, header: bool) -> None:
+def test_a_header_is_detected_by_the_records_below(text: str, header: bool) -> None:
     rows = [line.split(",") for line in text.splitlines()]
     assert has_header(rows, ()) is header
 
 
-def test_a_name_that_was_asked_for_makes_a_header() -> None:
+def test_a_requested_name_makes_a_header() -> None:
     rows = [["0", "1"], ["1", "2"]]
     assert not has_header(rows, ("y",))
     assert has_header(rows, ("1",))
@@ -117,11 +117,11 @@ def test_a_name_that_was_asked_for_makes_a_header() -> None:
         f"{'9' * 5000},1\n2,3\n",
     ],
 )
-def test_a_sample_that_happens_to_count_is_no_header(text: str) -> None:
+def test_a_sample_that_happens_to_count_is_not_a_header(text: str) -> None:
     assert not has_header([line.split(",") for line in text.splitlines()], ())
 
 
-def test_texts_are_samples_where_somebody_asks_for_columns_without_a_name() -> None:
+def test_texts_are_samples_if_generated_names_are_requested() -> None:
     rows = [["Do you like it?", "so"], ["Yes, I do", "la"]]
     assert has_header(rows, ())
     assert not has_header(rows, ("f0", "f1"))
@@ -143,7 +143,7 @@ def told(
     return [record.getMessage() for record in caplog.records]
 
 
-def test_labels_that_are_numbers_in_disguise_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_that_are_formatted_numbers_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = told(caplog, {"y": PRICES})
     assert line == (
         "f.csv: target 'y' is taken as labels, such as '$0.00': 50 different ones in 50 values; "
@@ -151,7 +151,7 @@ def test_labels_that_are_numbers_in_disguise_are_told(caplog: pytest.LogCaptureF
     )
 
 
-def test_labels_of_which_nearly_all_differ_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_that_are_nearly_all_distinct_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     assert told(caplog, {"y": [f"name {n}" for n in range(20)]}) == [
         "f.csv: target 'y' is taken as labels, such as 'name 0': 20 different ones in 20 values"
     ]
@@ -175,7 +175,7 @@ def test_labels_of_which_nearly_all_differ_are_told(caplog: pytest.LogCaptureFix
         ("CHF 1'500", "1500"),
     ],
 )
-def test_words_that_are_numbers_in_disguise_are_told(
+def test_words_that_are_formatted_numbers_are_reported(
     caplog: pytest.LogCaptureFixture, value: str, number: str
 ) -> None:
     assert told(caplog, {"x": [value, value]}) == [
@@ -183,7 +183,7 @@ def test_words_that_are_numbers_in_disguise_are_told(
     ]
 
 
-def test_points_between_thousands_are_read_as_such_and_told(
+def test_dots_between_thousands_are_parsed_and_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shares, revenues = [n / 100 for n in range(11, 99)], [n * 7 + 990 for n in range(11, 99)]
@@ -212,7 +212,7 @@ def test_numbers_with_a_point_are_rejected_among_decimal_commas(tmp_path: Path) 
     assert letter.detail == "column 'x' has '2.5', which is not a number with a decimal comma"
 
 
-def test_pairs_do_not_turn_points_of_other_columns_to_commas(
+def test_pairs_do_not_change_the_decimal_separator_of_other_columns(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = "".join(f"{n}.21\t{n % 4},5\tu\n" for n in range(50))
@@ -224,9 +224,7 @@ def test_pairs_do_not_turn_points_of_other_columns_to_commas(
 
 
 @pytest.mark.parametrize("day", ["3/4/2023", "03-04-2023 23:59", "12/31/2023", "31/12/2023"])
-def test_dates_are_told_where_one_must_say_what_comes_first(
-    caplog: pytest.LogCaptureFixture, day: str
-) -> None:
+def test_ambiguous_dates_are_reported(caplog: pytest.LogCaptureFixture, day: str) -> None:
     (line,) = told(caplog, {"t": [day, day]})
     assert line.startswith(f"f.csv: column 't' is taken as words, such as '{day}'; dates are read ")
     orders = [kind for kind in DATE_ORDERS if parse_seconds(day, kind) is not None]
@@ -246,7 +244,7 @@ def test_dates_are_told_where_one_must_say_what_comes_first(
         ["31/12/2023", "12/31/2023"],
     ],
 )
-def test_dates_that_no_kind_reads_are_told(
+def test_dates_that_no_kind_parses_are_reported(
     caplog: pytest.LogCaptureFixture, days: list[str]
 ) -> None:
     assert told(caplog, {"t": days}) == [
@@ -254,7 +252,7 @@ def test_dates_that_no_kind_reads_are_told(
     ]
 
 
-def test_a_date_is_shown_that_is_one_and_those_that_can_be_read_are_no_doubt(
+def test_a_warning_shows_an_ambiguous_date(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (line,) = told(caplog, {"t": ["tbd", *(f"{day}/1/2023" for day in range(1, 31))]})
@@ -264,7 +262,7 @@ def test_a_date_is_shown_that_is_one_and_those_that_can_be_read_are_no_doubt(
 
 
 @pytest.mark.parametrize("stray", ["TBD", "-", "0000-00-00"])
-def test_a_word_that_makes_words_of_dates_is_told_with_a_way_to_read_them(
+def test_a_word_among_dates_is_reported_with_advice(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, stray: str
 ) -> None:
     days = [date(2023, 1, 1) + timedelta(n) for n in range(499)]
@@ -284,12 +282,12 @@ def test_a_word_that_makes_words_of_dates_is_told_with_a_way_to_read_them(
     assert blocks[0].numbers[:-1, 0].tolist() == seconds
 
 
-def test_columns_that_share_a_doubt_share_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_columns_with_the_same_warning_share_a_line(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = told(caplog, {"u": ["5%"], "v": ["$7"]})
     assert line.startswith("f.csv: 'u', 'v' are taken as words, such as '5%'; ")
 
 
-def test_strays_among_numbers_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_strays_among_numbers_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     values = [*map(str, range(50)), "bad"]
     (line,) = told(caplog, {"x": values}, kind=Kind.NUMBER)
     assert line.startswith(
@@ -302,7 +300,7 @@ def test_strays_among_numbers_are_told(caplog: pytest.LogCaptureFixture) -> None
     assert "--task classification" in line
 
 
-def test_advice_for_one_more_missing_word_keeps_those_that_are_there(
+def test_advice_for_another_missing_text_keeps_the_present_ones(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     schema = Schema((Field("x", Kind.NUMBER),))
@@ -315,7 +313,7 @@ def test_advice_for_one_more_missing_word_keeps_those_that_are_there(
         assert advice in caplog.messages[-1]
 
 
-def test_nothing_is_told_of_what_is_plain(caplog: pytest.LogCaptureFixture) -> None:
+def test_ordinary_columns_cause_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     words = {"x": ["red", "12%"], "w": [], "v": ["1.2.3", "10.0.2000.1"], "u": ["12 MAR", "(a)"]}
     plain = {**words, "y": ["0", "1", "2"]}
     assert told(caplog, plain) == []
@@ -325,7 +323,7 @@ def test_nothing_is_told_of_what_is_plain(caplog: pytest.LogCaptureFixture) -> N
 @pytest.mark.parametrize(
     ("value", "many"), [("20240131", 1), ("20241231235959", 1), ("1706659200", 0)]
 )
-def test_times_that_are_dates_without_hyphens_are_told(
+def test_times_that_are_dates_without_hyphens_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, value: str, many: int
 ) -> None:
     path = write(tmp_path, "f.csv", f"t,y\n{value},a\n{value},b\n")
