@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Self, final, overload
+from typing import Any, ClassVar, Self, final, overload
 
 import msgspec
 import numpy as np
@@ -235,7 +235,7 @@ class Set:
     (True, ('rock', 'mine'))
     """
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # mutable
 
     def __init__(
         self,
@@ -251,7 +251,7 @@ class Set:
             check_text("column", name)
             if times > 1:
                 raise ConfigurationError(f"columns and target have {name!r} twice")
-        self.task = Task(task)
+        self.task: Task = Task(task)
         self.target = target
         self.rejected: tuple[DeadLetter, ...] = ()
         self._columns = tuple(columns)

@@ -63,7 +63,7 @@ AMBIGUOUS_DATE = (
     "tells what comes first"
 )
 
-logger = logging.getLogger("streamnet.sources")
+logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 Problems = dict[int, tuple[int, Rejection]]
 """By row, the problem of the first column that has one, and the order of that column."""

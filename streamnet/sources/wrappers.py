@@ -25,7 +25,7 @@ __all__ = (
     "open_or_close",
 )
 
-logger = logging.getLogger("streamnet.sources")
+logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 
 async def open_or_close(source: Source, after: Position | None = None) -> Schema:

@@ -51,9 +51,6 @@ PERMANENT_ERRNOS = (ENOENT, EACCES, EPERM, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG)
 """Errors that persist when a file is opened again."""
 
 
-# -------------------------------------------------------------------- file names
-
-
 def display_name(path: str) -> str:
     """The name of a file in messages."""
     return "standard input" if path == STANDARD_INPUT else path
@@ -95,8 +92,6 @@ def make_open_error(path: str, error: OSError | ValueError) -> DataError:
     kind = DataError if permanent else ReadError
     return kind(f"{display_name(path)} can't be read: {why}")
 
-
-# ------------------------------------------------------------------ fingerprints
 
 FINGERPRINT_BYTES = 4096  # bytes compared at the start of a file and before a position
 
@@ -167,9 +162,6 @@ def check_fingerprinted_names(names: tuple[str, ...], mark: list[Any], path: str
         )
 
 
-# ----------------------------------------------------------------------- streams
-
-
 class FileStream(ABC):
     """The bytes of a file in order. Methods other than `wait` block: call them in a thread.
 
@@ -191,17 +183,17 @@ class FileStream(ABC):
     """
 
     size: int | None
-    compressed = False
-    live = True
-    follows = False
+    compressed: bool = False
+    live: bool = True
+    follows: bool = False
 
     def __init__(self, path: str, chunk_bytes: int) -> None:
-        self.name = path
-        self.ended = False
+        self.name: str = path
+        self.ended: bool = False
         self.failure: str | None = None
-        self.transient = False
+        self.transient: bool = False
         self.gap: str | None = None
-        self.raw = 0
+        self.raw: int = 0
         self.status: os.stat_result | None = None
         self._chunk_bytes = chunk_bytes
 
@@ -235,6 +227,12 @@ class FileStream(ABC):
 @final
 class ByteStream(FileStream):
     """The decompressed bytes of a file, a pipe or standard input."""
+
+    raw: int
+    size: int | None
+    ended: bool
+    live: bool
+    compressed: bool = False
 
     def __init__(self, path: str, chunk_bytes: int) -> None:
         super().__init__(path, chunk_bytes)
@@ -405,7 +403,12 @@ class TailStream(FileStream):
             the beginning.
     """
 
-    follows = True
+    raw: int
+    size: int | None
+    ended: bool
+    gap: str | None
+    status: os.stat_result | None
+    follows: bool = True
 
     def __init__(self, path: str, chunk_bytes: int, mark: Mapping[str, Any] | None = None) -> None:
         super().__init__(path, chunk_bytes)

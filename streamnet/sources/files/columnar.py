@@ -64,7 +64,7 @@ _SYSTEM_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 
 Result = TypeVar("Result")
 
-logger = logging.getLogger("streamnet.sources")
+logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 
 def is_feature(column: Series) -> bool:

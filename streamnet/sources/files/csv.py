@@ -259,7 +259,7 @@ def load_kernels() -> None:
 
 MAX_HEADER_LINES = 3  # first records in which a misplaced header is looked for
 
-logger = logging.getLogger("streamnet.sources")
+logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 
 @final

@@ -58,9 +58,9 @@ class TextFile:
 
     def __init__(self, path: str, stream: FileStream) -> None:
         self.path = path
-        self.name = display_name(path)
+        self.name: str = display_name(path)
         self.stream = stream
-        self.data = b""
+        self.data: bytes = b""
         self._first = b""  # bytes of the text, for its fingerprint
         self._begin = 0  # offset of data[0]
         self._at = 0  # index in data of the next record
@@ -258,7 +258,7 @@ class FileSequence:
             raise ConfigurationError(f"chunk_bytes is {chunk_bytes}, but must be >= 1")
         if not paths:
             raise ConfigurationError("paths is empty, but must name at least one file")
-        self.paths = check_distinct(paths)
+        self.paths: tuple[str, ...] = check_distinct(paths)
         self.file: TextFile | None = None  # None before the first and at the end
         self._chunk_bytes = chunk_bytes
         self.follows = follow

@@ -286,7 +286,7 @@ FOREIGN_DATE = re.compile(rf"(?:{_DAY_FIRST}|{_YEAR_FIRST}|{_SHORT_YEAR})(?:[,:]
 DATE_ORDERS = (Kind.DAY_FIRST, Kind.MONTH_FIRST)
 MAX_DISTINCT_FRACTION = 0.9  # of distinct labels, above which they are hardly labels
 
-logger = logging.getLogger("streamnet.sources")
+logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 SPACES = " \u00a0\u202f\u2009"  # some of them do not break lines
 QUOTES = "'\u2019"
