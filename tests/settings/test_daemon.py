@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.daemon.hosting.model_run import MAX_DEAD_LETTER_BYTES, MAX_QUEUED
-from streamnet.daemon.hosting.publisher import PUBLISH_SECONDS
+from streamnet.daemon.hosting.model_run import (
+    MAX_DEAD_LETTER_BYTES,
+    MAX_QUEUED,
+    PUBLISH_SECONDS,
+)
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import SEGMENT_BYTES
 from streamnet.errors import ConfigurationError
