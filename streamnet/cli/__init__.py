@@ -1,4 +1,4 @@
-"""The command line: one module per command."""
+"""The command line; the modules import heavy parts only when a command runs."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_usage_and_help_call_the_arguments_the_same(cli: Cli, command: str, argu
     ]
 
 
-def test_help_tells_the_defaults_of_a_run(cli: Cli) -> None:
+def test_help_states_the_defaults_of_a_run(cli: Cli) -> None:
     words = " ".join(re.sub("│", " ", cli("replay", "--help").out).split())
     pipeline = signature(Pipeline).parameters
     for option, name in (("seed", "seed"), ("block-size", "block_size"), ("threads", "threads")):
@@ -68,7 +68,7 @@ def test_help_tells_the_defaults_of_a_run(cli: Cli) -> None:
         assert int(told[1]) == pipeline[name].default
 
 
-def test_help_says_from_when_on_bad_records_end_a_run(cli: Cli) -> None:
+def test_help_says_how_many_bad_records_end_a_run(cli: Cli) -> None:
     words = " ".join(re.sub("│", " ", cli("replay", "--help").out).split())
     assert "among the last 1,000, from the 1,000th on; default 0.1" in words
 
@@ -79,7 +79,7 @@ def test_help_says_what_bounds_a_log_loss(cli: Cli, command: str) -> None:
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100])
-def test_help_fits_its_reader(cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+def test_help_fits_the_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = cli("replay", "--help").out.splitlines()
     assert max(map(len, lines)) == columns
@@ -195,7 +195,7 @@ def test_a_mistake_costs_one_line_and_no_traceback(
         assert phrase in outcome.complaint
 
 
-def test_a_wrong_call_leaves_what_it_was_given_as_it_was(cli: Cli) -> None:
+def test_a_usage_error_leaves_files_unchanged(cli: Cli) -> None:
     path, text = Path("good.csv"), csv_text(rows(60))
     path.write_text(text, encoding="utf-8")
     for option in ("--predictions", "--model", "--report", "--dead-letters"):
@@ -235,7 +235,7 @@ def test_a_signal_ends_reading_and_what_was_learned_is_written(
     assert saved.predict({"number": 6, "shade": "red"})[0] == "high"
 
 
-def test_a_reader_that_goes_away_ends_the_command_in_silence(cli: Cli, model: Path) -> None:
+def test_a_broken_pipe_ends_the_command_silently(cli: Cli, model: Path) -> None:
     write("many.csv", csv_text(rows(20_000)))
     process = start("predict", model, "many.csv")
     assert process.stdout is not None
@@ -247,9 +247,7 @@ def test_a_reader_that_goes_away_ends_the_command_in_silence(cli: Cli, model: Pa
     process.communicate()
 
 
-def test_a_run_that_does_not_fit_into_memory_says_so_in_a_line(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_running_out_of_memory_is_one_clear_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "validate_windows", lambda *_: None)
     write("stream.csv", csv_text(rows(50)))
     config = (
@@ -260,8 +258,16 @@ def test_a_run_that_does_not_fit_into_memory_says_so_in_a_line(
     assert outcome.complaint.startswith("out of memory: Unable to allocate")
 
 
-def test_a_name_that_is_not_utf_8_is_refused_in_own_words(cli: Cli) -> None:
+def test_a_name_that_is_not_utf_8_is_refused_clearly(cli: Cli) -> None:
     outcome = cli("replay", "a.csv", "--target", "caf\udce9")
     assert outcome.code == 2
     assert outcome.complaint.endswith("', but must be text in UTF-8")
     assert outcome.complaint.startswith("--target is 'caf")
+
+
+@pytest.mark.parametrize("command", ["replay", "train"])
+def test_a_warning_about_a_file_is_printed_once(cli: Cli, command: str) -> None:
+    write("f.csv", "5.5,a\n3.5,b\n" * 20)
+    sizes = ("--candidates", 2) if command == "replay" else ("--tries", 1, "--epochs", 2)
+    outcome = cli(command, "f.csv", "--target", "1", "--quiet", *sizes)
+    assert outcome.complaint == "f.csv has no header: target 1 is column 'f1', counted from 0"

@@ -73,7 +73,7 @@ def test_a_run_ends_before_anything_was_learned(folder: Path, number: signal.Sig
     assert not list(folder.glob("**/.*.part"))
 
 
-def test_a_run_that_goes_on_leaves_its_state_as_it_was(cli: Cli, folder: Path) -> None:
+def test_a_resumed_run_leaves_its_state_as_it_was(cli: Cli, folder: Path) -> None:
     assert cli("run", folder / "run.toml", "--quiet").code == 0
     with (folder / "stream.csv").open("a") as file:
         file.write((folder / "stream.csv").read_text().partition("\n")[2])
@@ -84,7 +84,7 @@ def test_a_run_that_goes_on_leaves_its_state_as_it_was(cli: Cli, folder: Path) -
     assert cli("verify", "state").code == 0
 
 
-def test_a_daemon_ends_well(folder: Path) -> None:
+def test_a_daemon_ends_with_exit_code_0(folder: Path) -> None:
     code, words = stopped_while_compiling(folder, signal.SIGTERM, "serve", "serve.toml")
     assert code == 0
     assert words.splitlines()[-1].endswith('"message":"model cold: stopped"}')

@@ -78,7 +78,7 @@ def test_baselines_are_those_of_a_naive_loop(cli: Cli, model: Path) -> None:
     assert report["measures"]["no_change"]["accuracy"] == pytest.approx(same / 140)
 
 
-def test_before_the_first_truth_the_baselines_know_no_answer(cli: Cli, model: Path) -> None:
+def test_the_baselines_predict_nothing_before_the_first_true_label(cli: Cli, model: Path) -> None:
     first = Model.load(model).labels[0]
     path = write("new.csv", csv_text([{**rows(1)[0], "label": first}]))
     measures = evaluated(cli, model, path)["measures"]
@@ -97,7 +97,7 @@ def test_measures_of_a_regression_are_those_of_scikit_learn(cli: Cli) -> None:
     assert found["r2"] == pytest.approx(metrics.r2_score(truth, answers))
 
 
-def test_the_truth_may_be_in_another_column(cli: Cli, model: Path) -> None:
+def test_true_values_may_be_in_another_column(cli: Cli, model: Path) -> None:
     renamed = [{"number": r["number"], "shade": r["shade"], "truth": r["label"]} for r in rows(50)]
     report = evaluated(cli, model, write("new.csv", csv_text(renamed)), "--target", "truth")
     assert report["measures"]["model"]["accuracy"] == 1.0
@@ -105,7 +105,7 @@ def test_the_truth_may_be_in_another_column(cli: Cli, model: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("column", ["number", "shade"])
-def test_what_the_model_reads_can_not_be_the_truth(
+def test_an_input_of_the_model_can_not_be_the_target(
     cli: Cli, model: Path, column: str, suffix: str
 ) -> None:
     frame = pl.DataFrame(rows(50))
@@ -128,7 +128,7 @@ def test_a_label_that_the_model_never_saw_counts_as_a_mistake(cli: Cli, model: P
     assert report["labels"].count("middle") == 1
 
 
-def test_the_words_name_samples_measures_and_baselines(cli: Cli, model: Path) -> None:
+def test_the_output_names_samples_metrics_and_baselines(cli: Cli, model: Path) -> None:
     outcome = cli("evaluate", model, write("new.csv", csv_text(noisy(140))))
     assert (outcome.code, outcome.err) == (0, "")
     for phrase in ("140 samples", "accuracy", "majority", "no-change", "confusion", "high", "low"):
@@ -136,7 +136,7 @@ def test_the_words_name_samples_measures_and_baselines(cli: Cli, model: Path) ->
 
 
 @pytest.mark.parametrize("options", [(), ("--report", "report.json")])
-def test_a_confusion_that_is_too_wide_is_said_to_be_in_the_report(
+def test_a_confusion_matrix_that_is_too_wide_is_left_to_the_report(
     cli: Cli, options: tuple[str, ...]
 ) -> None:
     text = "x,label\n" + "".join(f"{i % 20},class {i % 20}\n" for i in range(400))
@@ -161,14 +161,14 @@ def test_bad_records_are_counted_and_make_the_exit_code_one(cli: Cli, model: Pat
     assert "line 32" in outcome.complaint
 
 
-def test_a_column_of_the_truth_must_be_there(cli: Cli, model: Path) -> None:
+def test_the_target_column_is_required(cli: Cli, model: Path) -> None:
     path = write("new.csv", "number,shade,labels\n1,red,low\n")
     outcome = cli("evaluate", model, path)
     assert outcome.code == 1
     assert "'label'" in outcome.complaint
 
 
-def test_without_any_truth_there_is_nothing_to_evaluate(cli: Cli, model: Path) -> None:
+def test_files_without_true_values_are_refused(cli: Cli, model: Path) -> None:
     path = write("new.csv", "number,shade,label\n1,red,\n2,blue,\n")
     outcome = cli("evaluate", model, path)
     assert outcome.code == 1
@@ -196,7 +196,7 @@ def test_each_class_is_shown_and_reported_as_scikit_learn_finds_it(cli: Cli, mod
         assert found["f1"] == pytest.approx(f1)
 
 
-def test_a_confusion_is_shown_however_wide_where_it_is_asked_for(cli: Cli) -> None:
+def test_a_confusion_matrix_of_any_width_is_shown_on_request(cli: Cli) -> None:
     text = "x,label\n" + "".join(f"{i % 20},class {i % 20}\n" for i in range(400))
     path = write("many.csv", text)
     assert cli.replay(path, "--model", "many.json").code == 0
@@ -223,7 +223,9 @@ def line(cli: Cli) -> Path:
     return path
 
 
-def test_numbers_near_the_truth_are_counted_and_errors_drawn(cli: Cli, line: Path) -> None:
+def test_predictions_within_the_threshold_are_counted_and_residuals_drawn(
+    cli: Cli, line: Path
+) -> None:
     options = ("--threshold", "2", "--plot", "errors.svg", "--report", "report.json")
     outcome = cli("evaluate", "line.json", line, *options)
     assert (outcome.code, outcome.err) == (0, "")
@@ -246,7 +248,7 @@ def test_numbers_near_the_truth_are_counted_and_errors_drawn(cli: Cli, line: Pat
         (("--plot", "a.gif"), "plot is 'a.gif', but must end in .png or .svg"),
     ],
 )
-def test_what_numbers_do_not_have_is_refused(
+def test_options_for_classification_are_refused_for_regression(
     cli: Cli, line: Path, options: tuple[str, ...], complaint: str
 ) -> None:
     outcome = cli("evaluate", "line.json", line, *options)
@@ -259,7 +261,7 @@ def test_labels_have_no_threshold(cli: Cli, model: Path) -> None:
     assert outcome.complaint == "threshold is given, but the model predicts labels"
 
 
-def test_measures_that_need_all_answers_are_those_of_scikit_learn(cli: Cli, model: Path) -> None:
+def test_metrics_that_need_all_predictions_are_those_of_scikit_learn(cli: Cli, model: Path) -> None:
     samples = noisy(140)
     path = write("new.csv", csv_text(samples))
     plain = evaluated(cli, model, path)["measures"]["model"]
@@ -279,7 +281,7 @@ def test_measures_that_need_all_answers_are_those_of_scikit_learn(cli: Cli, mode
     assert {"micro_f1", "calibration_error", "gopher.accuracy"} <= set(found)
 
 
-def test_more_measures_of_numbers_are_those_of_scikit_learn(cli: Cli, line: Path) -> None:
+def test_more_regression_metrics_are_those_of_scikit_learn(cli: Cli, line: Path) -> None:
     found = evaluated(cli, Path("line.json"), line, "--all-measures")["measures"]["model"]
     answers = [float(row["answer"]) for row in read_csv(cli("predict", "line.json", line).out)]
     truth = [float(row["y"]) for row in read_csv(line.read_text())]
@@ -288,7 +290,7 @@ def test_more_measures_of_numbers_are_those_of_scikit_learn(cli: Cli, line: Path
     assert found["distance"] == pytest.approx(found["rmse"] ** 2 / 2)
 
 
-def test_truths_of_which_the_model_knows_none_are_told(cli: Cli) -> None:
+def test_labels_that_are_all_unknown_to_the_model_trigger_a_warning(cli: Cli) -> None:
     """A column of 0 and 1 that became one of truth values."""
     write("whole.csv", "x,y\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(100)))
     write("other.csv", "x,y\n" + "".join(f"{i % 7},{i % 2 == 1}\n" for i in range(100)))

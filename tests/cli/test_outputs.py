@@ -1,9 +1,11 @@
-"""What commands write: checked before the work, kept when something breaks, never half there."""
+"""Output files and standard files: checked before anything is read, and never left half-written."""
 
 from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from streamnet.modelfiles import Model
 from tests.cli.invocation import Cli, csv_text, json_lines, read_csv, rows, write
-from tests.cli.processes import redirected, start
+from tests.cli.processes import COMMAND, redirected, start
 
 FULL = Path("/dev/full")
 needs_a_full_device = pytest.mark.skipif(not FULL.exists(), reason="no device that is always full")
@@ -111,7 +113,7 @@ def test_if_the_model_can_not_be_written_the_report_still_is(
         (("evaluate", "--report", "r.json"), "grading.write_durably", "report r.json can't be"),
     ],
 )
-def test_what_can_not_be_written_after_the_work_is_named_and_not_half_there(
+def test_an_output_that_can_not_be_written_in_the_end_is_named_and_not_left_half_written(
     cli: Cli,
     model: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -141,7 +143,7 @@ def test_a_full_standard_output_costs_one_line(cli: Cli, model: Path, command: s
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_no_half_written_answers(
+def test_a_signal_leaves_no_half_written_predictions(
     cli: Cli, model: Path, number: signal.Signals
 ) -> None:
     write("answers.csv", "old\n")
@@ -161,16 +163,138 @@ def test_a_signal_leaves_no_half_written_answers(
     assert Path("answers.csv").read_text() == "old\n"
 
 
-def test_answers_take_the_place_of_older_ones(cli: Cli, model: Path) -> None:
+def test_predictions_replace_older_ones(cli: Cli, model: Path) -> None:
     write("answers.csv", "old\n" * 1000)
     path = write("new.csv", csv_text(rows(5)))
     assert cli("predict", model, path, "--output", "answers.csv").code == 0
     assert len(read_csv(Path("answers.csv").read_text("utf-8"))) == 5
 
 
-def test_bad_records_may_be_thrown_away_on_purpose(cli: Cli) -> None:
+def test_bad_records_may_be_discarded_on_purpose(cli: Cli) -> None:
     path = write("bad.csv", csv_text(rows(60)) + "1,red,low,5\n")
     assert cli.report(path, "--dead-letters", "/dev/null")["rejected"] == 1
     assert not Path("rejected.jsonl").exists()
     assert cli.report(path)["rejected"] == 1
     assert len(json_lines(Path("rejected.jsonl").read_text("utf-8"))) == 1
+
+
+RUN = ("--target", "label", "--candidates", "1")
+INTERRUPTED_EARLY = """
+import sys
+
+class Interruption:
+    def find_spec(self, name, *_):
+        if name == "streamnet.cli.app":
+            raise KeyboardInterrupt
+
+import streamnet.__main__
+sys.meta_path.insert(0, Interruption())
+streamnet.__main__.main()
+"""
+
+
+@pytest.mark.parametrize("command", ["inspect", "predict", "evaluate", "replay"])
+def test_a_closed_standard_output_costs_one_line(cli: Cli, model: Path, command: str) -> None:
+    path = write("good.csv", csv_text(rows(60)))
+    arguments = {"inspect": (model,), "replay": (path, *RUN)}.get(command, (model, path))
+    done = redirected(">&-", command, *arguments)
+    assert (done.returncode, done.stderr) == (1, "streamnet: output: Bad file descriptor\n")
+
+
+def test_a_quiet_command_needs_no_standard_output(cli: Cli) -> None:
+    path = write("good.csv", csv_text(rows(60)))
+    done = redirected(">&-", "replay", path, *RUN, "--quiet", "--model", "model.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("model.json").exists()
+
+
+def test_errors_are_never_written_among_predictions(cli: Cli, model: Path) -> None:
+    path = write("new.csv", csv_text(rows(5)) + "1,red,low,5\n")
+    done = redirected("2>&-", "predict", model, path)
+    assert done.returncode == 1
+    assert len(read_csv(done.stdout)) == 5
+    assert "rejected" not in done.stdout
+
+
+def test_a_closed_standard_input_holds_no_samples(cli: Cli, model: Path) -> None:
+    for arguments in (("replay", "-", *RUN, "--quiet"), ("predict", model, "-")):
+        done = redirected("<&-", *arguments)
+        assert done.returncode == 1
+        assert done.stderr == "streamnet: standard input holds no samples\n"
+
+
+def test_train_needs_no_target_for_libsvm_from_standard_input(cli: Cli) -> None:
+    path = write("moons.svm", "".join(f"{i % 2} 1:{i % 2}.{i % 7} 2:{i % 5}\n" for i in range(60)))
+    done = redirected(f"<{path}", "train", "-", "--tries", 1, "--epochs", 1, "--decay", 0)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "42 training, 9 validation, 9 test" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("inspect -", "- can't be read: No such file"),
+        ("run -", "-: cannot be read: No such file"),
+        ("predict - good.csv", "- can't be read: No such file"),
+        ("replay good.csv --target label --report -", "'-'"),
+        ("replay good.csv --target label --limit -", "'-' is not a whole number"),
+        ("dead-letters - state", 'Invalid value "-" for ACTION'),
+    ],
+)
+def test_a_dash_is_refused_where_standard_input_is_not_read(
+    cli: Cli, command: str, says: str
+) -> None:
+    write("good.csv", csv_text(rows(60)))
+    done = cli(*command.split())
+    assert done.code > 0
+    assert says in done.complaint
+    assert [path.name for path in Path().iterdir()] == ["good.csv"]
+
+
+def test_a_dash_may_be_a_missing_value_or_a_delimiter(cli: Cli) -> None:
+    lines = [f"{'-' if i % 3 else i},{'ab'[i % 2]}\n" for i in range(60)]
+    path = write("gaps.csv", "".join(["x,label\n", *lines]))
+    apart, joined = cli.report(path, "--missing", "-"), cli.report(path, "--missing=-")
+    assert apart["served"] == joined["served"] != cli.report(path)["served"]
+    path = write("dashes.csv", csv_text(rows(60), delimiter="-"))
+    assert cli.report(path, "--delimiter", "-")["learned"] == 60
+
+
+@pytest.mark.parametrize("command", ["--help", "replay --help", "--version"])
+def test_a_broken_pipe_ends_the_help_silently(cli: Cli, command: str) -> None:
+    process = start(*command.split())
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr.read() == ""
+    process.communicate()
+
+
+def test_an_interruption_before_the_command_is_known_costs_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_EARLY],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "streamnet: interrupted\n"
+
+
+def test_sigterm_ends_a_command_that_ignores_sigint() -> None:
+    run = ("replay", "-", *RUN)
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *COMMAND, *run],  # as in the background
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("streamnet ")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    # Before the run listens, or when it does and has learned nothing yet.
+    assert process.returncode in (-signal.SIGTERM, 130)

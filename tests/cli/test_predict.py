@@ -28,7 +28,7 @@ def test_csv_goes_to_standard_output(cli: Cli, model: Path) -> None:
     assert {row["source"] for row in answers} == {"new.csv"}
 
 
-def test_answers_are_those_of_the_model_itself(cli: Cli, model: Path) -> None:
+def test_predictions_are_those_of_the_model(cli: Cli, model: Path) -> None:
     outcome = cli("predict", model, write("new.csv", csv_text(NEW)))
     loaded = Model.load(model)
     shares = loaded.predict_proba(NEW).tolist()
@@ -39,7 +39,7 @@ def test_answers_are_those_of_the_model_itself(cli: Cli, model: Path) -> None:
         assert json.loads(row["probabilities"]) == pytest.approx(expected, rel=1e-5, abs=1e-12)
 
 
-def test_both_kinds_of_model_file_answer_the_same(cli: Cli, trained: Path) -> None:
+def test_both_model_formats_predict_the_same(cli: Cli, trained: Path) -> None:
     path = write("new.csv", csv_text(NEW))
     outcomes = [cli("predict", trained / f"model.{end}", path) for end in ("json", "safetensors")]
     assert outcomes[0].code == 0
@@ -78,7 +78,7 @@ def test_a_column_that_the_model_needs_must_be_there(cli: Cli, model: Path) -> N
     assert "'shade'" in outcome.complaint
 
 
-def test_values_that_are_missing_or_new_are_answered_too(cli: Cli, model: Path) -> None:
+def test_samples_with_missing_or_new_values_are_predicted(cli: Cli, model: Path) -> None:
     path = write("new.csv", "number,shade\n,red\n6,\n6,violet\n")
     outcome = cli("predict", model, path)
     answers = [row["answer"] for row in read_csv(outcome.out)]
@@ -108,7 +108,7 @@ def test_json_lines_without_a_column_of_the_model_are_refused(
     )
 
 
-def test_a_missing_truth_is_told_with_the_names_of_the_file_alone(cli: Cli, model: Path) -> None:
+def test_a_missing_target_is_reported_with_the_columns_of_the_file(cli: Cli, model: Path) -> None:
     outcome = cli("evaluate", model, write("new.jsonl", '{"number": 6, "other": 1}\n'))
     assert "has no column 'label'" in outcome.complaint
     assert "but only 'number', 'other'." in outcome.complaint
@@ -134,14 +134,14 @@ def test_bad_records_are_left_out_counted_and_make_the_exit_code_one(cli: Cli, m
         assert phrase in outcome.complaint
 
 
-def test_files_are_answered_in_the_order_given(cli: Cli, model: Path) -> None:
+def test_files_are_predicted_in_the_order_given(cli: Cli, model: Path) -> None:
     for name in ("b.csv", "a.csv"):
         write(name, csv_text(NEW[:5]))
     outcome = cli("predict", model, "b.csv", "a.csv")
     assert [row["source"] for row in read_csv(outcome.out)] == ["b.csv"] * 5 + ["a.csv"] * 5
 
 
-def test_a_regression_answers_numbers_without_probabilities(cli: Cli) -> None:
+def test_a_regression_predicts_numbers_without_probabilities(cli: Cli) -> None:
     text = "x,y\n" + "".join(f"{i % 9},{i % 9 * 2.5}\n" for i in range(900))
     replay(write("line.csv", text), target="y", candidates=2).model.save("line.json")
     outcome = cli("predict", "line.json", write("new.csv", "x\n0\n4\n8\n"))
@@ -151,7 +151,7 @@ def test_a_regression_answers_numbers_without_probabilities(cli: Cli) -> None:
     assert [float(row["answer"]) for row in answers] == pytest.approx([0, 10, 20], abs=2)
 
 
-def test_options_for_reading_are_heeded(cli: Cli, model: Path) -> None:
+def test_reading_options_apply(cli: Cli, model: Path) -> None:
     path = write("new.txt", "number;shade\n6;red\n?;red\n0;blue\n")
     options = ("--format", "csv", "--delimiter", ";", "--missing", "?")
     outcome = cli("predict", model, path, *options)

@@ -1,4 +1,4 @@
-"""``run``, ``status``, ``rollback``, ``verify``, ``dead-letters``, and replay with a state."""
+"""``run``, ``status``, ``rollback``, ``verify``, and ``replay`` with a state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from streamnet.cli.run import reload
 from streamnet.durability.state_directory import StateDirectory
+from streamnet.errors import ConfigurationError
+from streamnet.runs.replay import Replay
+from streamnet.settings.run import load
 from tests.cli.invocation import Cli
 from tests.conftest import REPOSITORY
 from tests.durability.killed_runs import CONFIG, left, write_stream
@@ -85,7 +89,7 @@ def wait_for(folder: Path, samples: int) -> None:
 # ------------------------------------------------------------------ commands
 
 
-def test_a_run_goes_on_by_itself_and_leaves_the_same(ran: Cli, run_file: Path) -> None:
+def test_a_run_resumes_by_itself_and_writes_the_same(ran: Cli, run_file: Path) -> None:
     before = left(run_file.parent)
     assert ran("run", run_file, "--quiet") == (0, "", "")
     assert left(run_file.parent) == before
@@ -98,7 +102,7 @@ def test_a_run_file_without_a_state_is_refused(cli: Cli, run_file: Path) -> None
     assert "state.dir is not given" in outcome.complaint
 
 
-def test_replay_goes_on_only_if_it_is_told_to(cli: Cli, run_file: Path) -> None:
+def test_replay_resumes_only_on_request(cli: Cli, run_file: Path) -> None:
     files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet", "--max-rejected", 0.5)
     assert cli("replay", *files, *STATE, "--limit", 1000) == (0, "", "")
     refused = cli("replay", *files, *STATE)
@@ -118,7 +122,7 @@ def test_replay_goes_on_only_if_it_is_told_to(cli: Cli, run_file: Path) -> None:
     assert gone_on["samples"] == whole["samples"] == 3000
 
 
-def test_the_speed_of_a_run_that_goes_on_is_its_own(cli: Cli, run_file: Path) -> None:
+def test_the_speed_of_a_resumed_run_is_its_own(cli: Cli, run_file: Path) -> None:
     files = ("stream.csv", "--target", "y", "--candidates", 2, "--max-rejected", 0.5)
     told, reports = [], []
     for limit in (1000, 1300):
@@ -157,7 +161,9 @@ def test_resume_without_a_state_is_refused(cli: Cli, run_file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["every_samples", "every_seconds"])
-def test_when_to_keep_a_state_is_refused_without_one(cli: Cli, run_file: Path, name: str) -> None:
+def test_checkpoint_options_are_refused_without_a_state(
+    cli: Cli, run_file: Path, name: str
+) -> None:
     option = f"--{name.replace('_', '-')}"
     outcome = cli("replay", "stream.csv", "--target", "y", option, 5)
     complaint = f"{name} is given, but state is not, so nothing is kept"
@@ -178,7 +184,7 @@ def test_the_source_may_not_be_read_differently(ran: Cli, run_file: Path) -> Non
     assert "source.drop is ['z'], but was not given" in outcome.complaint
 
 
-def test_a_table_that_was_left_out_may_not_be_given_later(ran: Cli, run_file: Path) -> None:
+def test_a_table_may_not_be_added_on_resume(ran: Cli, run_file: Path) -> None:
     text = run_file.read_text()
     for table, phrase in (
         ('kinds = {x = "text"}', "source.kinds.x is text, but was not given"),
@@ -190,7 +196,7 @@ def test_a_table_that_was_left_out_may_not_be_given_later(ran: Cli, run_file: Pa
         assert outcome.complaint.endswith(f"can't be gone on from: {phrase}")
 
 
-def test_status_tells_where_a_run_stands(ran: Cli) -> None:
+def test_status_shows_the_progress_of_a_run(ran: Cli) -> None:
     outcome = ran("status", "state")
     assert outcome.code == 0
     for pattern in (
@@ -206,7 +212,7 @@ def test_status_tells_where_a_run_stands(ran: Cli) -> None:
         assert re.search(pattern, re.sub(r" +\n", "\n", outcome.out)), pattern
 
 
-def test_a_rolled_back_run_leaves_the_same_under_another_lineage(ran: Cli, run_file: Path) -> None:
+def test_a_rolled_back_run_writes_the_same_under_another_lineage(ran: Cli, run_file: Path) -> None:
     before = left(run_file.parent)
     lineage = re.search(r"lineage +(\w+)", ran("status", "state").out)
     numbers = sorted(int(p.stem) for p in Path("state/checkpoints").iterdir())
@@ -253,7 +259,7 @@ def test_verify_bears_what_an_earlier_release_began(ran: Cli, inherited: list[in
     assert ran("verify", "state").code == 0
 
 
-def test_what_differs_since_versions_do_is_told(ran: Cli) -> None:
+def test_verify_names_versions_that_differ(ran: Cli) -> None:
     generations = StateDirectory(Path("state")).generations
     newest = generations.newest()
     assert newest is not None
@@ -284,7 +290,7 @@ def test_dead_letters_are_listed_shown_and_written_out(ran: Cli) -> None:
     assert "File exists" in ran("dead-letters", "replay", "state", "--to", "again.csv").complaint
 
 
-def test_a_state_of_which_nothing_can_be_used_has_an_exit_code_of_its_own(
+def test_a_state_without_any_usable_generation_has_its_own_exit_code(
     ran: Cli, run_file: Path
 ) -> None:
     for path in Path("state/checkpoints").iterdir():
@@ -306,7 +312,7 @@ def test_a_folder_without_a_state_is_an_error(cli: Cli, command: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
-def test_a_signal_ends_a_run_in_time_and_another_run_goes_on(
+def test_a_signal_ends_a_run_in_time_and_another_run_resumes(
     run_file: Path, piped: subprocess.Popen[str], number: signal.Signals
 ) -> None:
     piped.send_signal(number)
@@ -330,7 +336,7 @@ def test_a_signal_ends_a_run_in_time_and_another_run_goes_on(
     assert left(folder) == gone_on
 
 
-def test_a_second_signal_ends_at_once_and_tears_nothing(
+def test_a_second_signal_ends_at_once_and_damages_nothing(
     cli: Cli, piped: subprocess.Popen[str]
 ) -> None:
     piped.send_signal(signal.SIGTERM)
@@ -350,7 +356,7 @@ def test_a_second_process_is_refused_while_the_first_runs(
     assert f"process {piped.pid}" in cli("status", "state").out
 
 
-def test_hanging_up_reads_the_run_file_again_and_refuses_what_can_not_change(
+def test_sighup_reloads_the_run_file_and_refuses_settings_that_can_not_change(
     run_file: Path, piped: subprocess.Popen[str]
 ) -> None:
     text = run_file.read_text()
@@ -372,7 +378,7 @@ def test_hanging_up_reads_the_run_file_again_and_refuses_what_can_not_change(
     assert piped.returncode == 128 + signal.SIGTERM
 
 
-def test_a_hang_up_before_a_run_has_begun_waits_until_it_has(run_file: Path) -> None:
+def test_sighup_before_a_run_starts_is_handled_once_it_has(run_file: Path) -> None:
     text = run_file.read_text().replace('"stream.csv"', '"-"')
     run_file.unlink()
     os.mkfifo(run_file)
@@ -386,3 +392,49 @@ def test_a_hang_up_before_a_run_has_begun_waits_until_it_has(run_file: Path) -> 
     _, words = child.communicate(records, timeout=60)
     assert words == "streamnet: run.toml was reloaded: nothing changed\n"
     assert child.returncode == 0
+
+
+RUN_CONFIG = """
+[source]
+files = "stream.csv"
+target = "y"
+[state]
+dir = "state"
+models = 4
+"""
+KINDS = RUN_CONFIG.replace('"y"', '"y"\nkinds = {c = "text"}')
+CANDIDATE = RUN_CONFIG + "[[population.candidate]]\nhidden = 4\n"
+
+
+@pytest.fixture
+def run_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("stream.csv").write_text("c,y\n1,a\n2,b\n")
+    path = Path("run.toml")
+    path.write_text(RUN_CONFIG)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        (KINDS, "source.kinds.c is text, but was not given"),
+        (CANDIDATE, "population.candidate.count is 1, but was not given"),
+        (RUN_CONFIG + "[selection]\nalpha = 0.5\n", "selection.alpha is 0.5, but was not given"),
+    ],
+)
+def test_new_settings_in_a_run_file_are_refused_and_the_original_is_accepted(
+    run_config: Path, text: str, phrase: str
+) -> None:
+    replay = Replay(load(run_config), resume=True)
+    run_config.write_text(text)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"can't change during a run$") as raised:
+            reload(replay, run_config)
+        assert f"run.toml: {phrase}" in str(raised.value)
+        assert str(raised.value).count(", but was ") <= 10
+    run_config.write_text(RUN_CONFIG)
+    assert reload(replay, run_config) == "run.toml was reloaded: nothing changed"
+    run_config.write_text(RUN_CONFIG.replace("4", "9"))
+    assert reload(replay, run_config) == "run.toml was reloaded: state.models changed"

@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "moons.csv"
 
 
-def test_a_model_and_a_report_are_left_and_tables_shown(
+def test_model_and_report_are_written_and_tables_shown(
     cli: Cli, file: Path, tmp_path: Path
 ) -> None:
     model, report = tmp_path / "m.safetensors", tmp_path / "r.json"
@@ -45,9 +45,7 @@ def test_a_model_and_a_report_are_left_and_tables_shown(
     assert Model.load(model).labels == tuple(told["evaluation"]["labels"])
 
 
-def test_columns_are_left_out_and_taken_as_what_they_are_said_to_be(
-    cli: Cli, tmp_path: Path
-) -> None:
+def test_columns_are_dropped_and_have_the_given_kinds(cli: Cli, tmp_path: Path) -> None:
     rows = "".join(f"{i},{i * 7 % 10},{'ab'[i * 7 % 10 > 4]}\n" for i in range(100))
     (tmp_path / "codes.csv").write_text("id,code,y\n" + rows)
     file, model = tmp_path / "codes.csv", tmp_path / "m.json"
@@ -59,14 +57,14 @@ def test_columns_are_left_out_and_taken_as_what_they_are_said_to_be(
         assert (wrong.code > 0, told in wrong.err) == (True, True)
 
 
-def test_verbose_tells_each_improvement_and_quiet_nothing(cli: Cli, file: Path) -> None:
+def test_verbose_prints_each_improvement_and_quiet_nothing(cli: Cli, file: Path) -> None:
     told = cli("train", file, *QUICK, "--verbose").out
     assert "best so far: distance" in told
     assert "after epoch 1, try 1: relu 8" in told
     assert cli("train", file, *QUICK, "--quiet").out == ""
 
 
-def test_numbers_get_the_table_of_a_regression(cli: Cli, tmp_path: Path) -> None:
+def test_a_regression_gets_its_own_table(cli: Cli, tmp_path: Path) -> None:
     slope(100).save(tmp_path / "slope.csv")
     done = cli("train", tmp_path / "slope.csv", *QUICK, "--regression-threshold", 0.5)
     assert done.code == 0
@@ -75,7 +73,7 @@ def test_numbers_get_the_table_of_a_regression(cli: Cli, tmp_path: Path) -> None
     assert done.out.count("mean") == 1  # beside the model
 
 
-def test_gophers_protocol_says_that_it_reports_the_part_that_chose(cli: Cli, file: Path) -> None:
+def test_the_gopher_protocol_reports_the_validation_part(cli: Cli, file: Path) -> None:
     done = cli("train", file, *QUICK, "--protocol", "gopher", "--criterion", "gopher.accuracy")
     assert "on the validation part" in done.out
     assert "2 networks, 10 epochs" in done.out
@@ -113,7 +111,7 @@ def test_no_file_is_refused(cli: Cli) -> None:
     )
 
 
-def test_records_that_cannot_be_read_are_told(cli: Cli, file: Path) -> None:
+def test_malformed_records_are_reported(cli: Cli, file: Path) -> None:
     file.write_text(file.read_text() + "1,2,3,4\n")
     done = cli("train", file, *QUICK, "--quiet")
     assert done.code == 0
@@ -121,7 +119,7 @@ def test_records_that_cannot_be_read_are_told(cli: Cli, file: Path) -> None:
     assert done.complaint.startswith(what)
 
 
-def test_of_several_files_it_is_told_which_one_holds_a_bad_record(cli: Cli) -> None:
+def test_a_malformed_record_is_reported_with_its_file(cli: Cli) -> None:
     good = pl.DataFrame({"x": [float(i % 9) for i in range(100)], "y": ["a", "b"] * 50})
     good.write_parquet("good.parquet")
     good[:3].with_columns(x=pl.Series([1.0, math.inf, 2.0])).write_parquet("bad.parquet")
@@ -130,7 +128,7 @@ def test_of_several_files_it_is_told_which_one_holds_a_bad_record(cli: Cli) -> N
     assert "the first, bad.parquet, record at 1: column 'x'" in done.complaint
 
 
-def test_one_epoch_is_told_in_the_singular(cli: Cli, file: Path) -> None:
+def test_one_epoch_is_singular(cli: Cli, file: Path) -> None:
     done = cli("train", file, "--tries", 1, "--epochs", 1, "--decay", 0)
     assert "1 network, 1 epoch in" in done.out
     assert done.out.splitlines()[1].rstrip().endswith(", 1 pass")
@@ -149,9 +147,7 @@ def test_control_c_keeps_the_best_so_far(file: Path, tmp_path: Path) -> None:
     assert Model.load(model).predict({"x": 0.0, "y": 1.0}).shape == (1,)
 
 
-def test_if_nobody_reads_our_words_any_more_the_model_is_written_all_the_same(
-    file: Path, tmp_path: Path
-) -> None:
+def test_the_model_is_written_even_if_the_pipe_is_broken(file: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.json"
     with start("train", file, *LONG, "--model", model) as process:
         assert process.stdout is not None

@@ -1,1 +1,1 @@
-"""Views: what the commands show to a person, as rich tables, live displays or plain lines."""
+"""Views: rich tables, live displays, and plain lines for the commands."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -22,7 +20,13 @@ from streamnet.cli.views.tables import (
 )
 from streamnet.metrics import METRICS
 from streamnet.pipeline.pipeline import Pipeline, Result
-from streamnet.reporting.report import LeaderBoard, LeaderBoardRow, PipelineStatistics
+from streamnet.reporting.report import (
+    LeaderBoard,
+    LeaderBoardRow,
+    PipelineStatistics,
+    Report,
+    Scores,
+)
 from streamnet.runs.replay import Replay
 from streamnet.samples import Task
 from streamnet.version import __version__
@@ -231,8 +235,8 @@ def _display_name(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _summary_metrics(task: str) -> list[str]:
-    return [name for name, metric in METRICS[Task(task)].items() if metric.summary]
+def _summary_metrics(task: Task) -> list[str]:
+    return [name for name, metric in METRICS[task].items() if metric.summary]
 
 
 def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
@@ -243,32 +247,36 @@ def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
         result: Its result.
         width: Columns of the terminal.
     """
-    report: dict[str, Any] = result.report
+    report = Report.from_dict(result.report)
     learned = Table.grid(padding=(0, 2))
     learned.add_row("learned", _format_learned(report, run.pipeline.statistics().earlier))
     if width < WIDE:
         rest = Table.grid(padding=(0, 2))
-        _add_rest(rest, run, result)
+        _add_rest(rest, run, report, result)
         return Padding(Group(learned, "", _narrow_metrics_table(report), "", rest), (1, 0, 0, 0))
     learned.add_row("", "")
     learned.add_row("", _metrics_table(report))
     learned.add_row("", "")
-    _add_rest(learned, run, result)
+    _add_rest(learned, run, report, result)
     return Padding(learned, (1, 0, 0, 0), expand=False)
 
 
-def _add_rest(table: Table, run: Replay, result: Result) -> None:
-    report = result.report
-    if report["champion"] is not None:
-        table.add_row("champion", _format_champion(result))
+def _add_rest(table: Table, run: Replay, report: Report, result: Result) -> None:
+    if report.champion is not None:
+        switches = format_count(report.switches, "switch")
+        table.add_row(
+            "champion",
+            f"#{report.champion.candidate} {result.model.settings.describe()}, since sample "
+            f"{report.champion.since:,}, after {switches}",
+        )
     if len(result.model.labels) == 1:
         only = escape_text(result.model.labels[0])
         table.add_row("note", f"the target has a single value, {only!r}: there is nothing to learn")
-    if report["rejected"]:
-        what = format_count(report["rejected"], "record")
+    if report.rejected:
+        what = format_count(report.rejected, "record")
         but = (
             f", except {lost:,} beyond its maximum size"
-            if (lost := report["rejected_not_kept"])
+            if (lost := report.rejected_not_kept)
             else ""
         )
         table.add_row("rejected", f"{what}, kept in {run.rejections.path}{but}")
@@ -277,38 +285,35 @@ def _add_rest(table: Table, run: Replay, result: Result) -> None:
             table.add_row(name, Text(escape_text(path)))
 
 
-def _format_learned(report: dict[str, Any], earlier: int) -> str:
-    rate = report["samples_per_second"] or 0.0
-    now = f", {report['learned'] - earlier:,} of them" if earlier else ""
+def _format_learned(report: Report, earlier: int) -> str:
+    learned = format_count(report.learned, "sample")
+    now = f", {report.learned - earlier:,} of them" if earlier else ""
+    rate = report.samples_per_second or 0.0
     return (
-        f"{format_count(report['learned'], 'sample')}{now} in {report['seconds']:.2f} s ({rate:,.0f}/s), "
-        f"after {report['startup_seconds']:.1f} s to start"
+        f"{learned}{now} in {report.seconds:.2f} s ({rate:,.0f}/s), "
+        f"after {report.startup_seconds:.1f} s to start"
     )
 
 
-def _metrics_table(report: dict[str, Any]) -> Table:
-    names = _summary_metrics(report["task"])
+def _metrics_table(report: Report) -> Table:
+    names = _summary_metrics(report.task)
     table = new_table("", *(name.replace("_", " ") for name in names))
-    for who, measures in _by_track(report).items():
-        cells = [format_number(measures[name]) for name in names]
-        style = "bold green" if who == "served" else ""
-        table.add_row(who.replace("_", "-"), *cells, style=style)
+    for track, scores in _served_and_baselines(report).items():
+        style = "bold green" if track == "served" else ""
+        cells = [format_number(scores[name]) for name in names]
+        table.add_row(track.replace("_", "-"), *cells, style=style)
     return table
 
 
-def _narrow_metrics_table(report: dict[str, Any]) -> Table:
-    names = _summary_metrics(report["task"])
-    by_who = _by_track(report)
-    return measures_table({who: {n: by_who[who][n] for n in names} for who in by_who})
-
-
-def _by_track(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
-    return {"served": report["served"], **report["baselines"]}
-
-
-def _format_champion(result: Result) -> str:
-    report = result.report
-    return (
-        f"#{report['champion']['candidate']} {result.model.settings.describe()}, since sample "
-        f"{report['champion']['since']:,}, after {format_count(report['switches'], 'switch')}"
+def _narrow_metrics_table(report: Report) -> Table:
+    names = _summary_metrics(report.task)
+    return measures_table(
+        {
+            track: {name: scores[name] for name in names}
+            for track, scores in _served_and_baselines(report).items()
+        }
     )
+
+
+def _served_and_baselines(report: Report) -> dict[str, Scores]:
+    return {"served": report.served, **report.baselines}

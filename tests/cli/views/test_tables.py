@@ -1,8 +1,9 @@
-"""Tables hold the figures of the evaluation, and never under another label."""
+"""Tables hold the figures of an evaluation under the right labels; numbers, durations and curves."""
 
 from __future__ import annotations
 
 import io
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -12,10 +13,17 @@ from rich.console import RenderableType
 
 from streamnet.cli.terminal import Terminal
 from streamnet.cli.views.tables import (
+    _ASCII_BARS,
+    _BARS,
     class_tables,
     confusion_table,
+    estimate_remaining,
     evaluation_tables,
+    format_count,
+    format_duration,
+    format_number,
     regression_table,
+    sparkline,
 )
 from streamnet.metrics import Evaluation, RegressionEvaluation
 
@@ -30,7 +38,7 @@ def rows_of(table: RenderableType) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
 
 
-def test_a_confusion_has_its_truths_as_rows() -> None:
+def test_a_confusion_matrix_has_true_labels_as_rows() -> None:
     assert rows_of(confusion_table(("R", "M"), CONFUSION)) == [
         ["true \\ predicted", "R", "M"],
         ["R", "23", "8"],
@@ -53,7 +61,7 @@ def test_header_and_cells_of_a_confusion_always_agree(labels: list[str], seed: i
             assert int(cell) == sum(pair == (truth, answer) for pair in pairs)
 
 
-def test_each_class_has_the_figures_of_gophers_summary() -> None:
+def test_each_class_has_the_numbers_of_gophers_summary() -> None:
     (table,) = class_tables(("R", "M"), CONFUSION, 100)
     found = {name: cells for name, *cells in rows_of(table)}
     assert found["class"] == ["R", "M"]
@@ -65,7 +73,7 @@ def test_each_class_has_the_figures_of_gophers_summary() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_classes_that_do_not_fit_go_into_further_tables(width: int) -> None:
+def test_classes_that_do_not_fit_go_into_another_table(width: int) -> None:
     labels = [f"class {i}" for i in range(9)]
     confusion = np.diag(np.arange(9.0) + 1)
     confusion = np.hstack((confusion, np.zeros((9, 1))))
@@ -78,7 +86,7 @@ def test_classes_that_do_not_fit_go_into_further_tables(width: int) -> None:
     assert (heads, counts) == (labels, [str(i + 1) for i in range(9)])
 
 
-def test_a_regression_tells_correct_and_wrong_within_the_threshold() -> None:
+def test_a_regression_counts_correct_and_wrong_by_the_threshold() -> None:
     evaluation = RegressionEvaluation.of([1.0, 2.0, 3.0], [1.0, 2.5, np.nan], threshold=0.25)
     rows = [row for row in rows_of(regression_table(evaluation)) if row]
     assert rows[:4] == [
@@ -92,7 +100,7 @@ def test_a_regression_tells_correct_and_wrong_within_the_threshold() -> None:
     assert not any(row[:1] == ["wrong"] for row in plain)
 
 
-def test_all_tables_of_a_classification_come_in_one_order() -> None:
+def test_all_tables_of_a_classification_are_in_order() -> None:
     evaluation = Evaluation.of(["a", "b"], probabilities=[[0.75, 0.25], [0.75, 0.25]], labels="ab")
     measures, classes, confusion = evaluation_tables(evaluation, 100)
     names = [name for name, *_ in rows_of(measures)[1:]]
@@ -102,6 +110,96 @@ def test_all_tables_of_a_classification_come_in_one_order() -> None:
     assert rows_of(confusion)[1:] == [["a", "1", "0"], ["b", "1", "0"]]
 
 
-def test_a_label_can_not_command_the_terminal() -> None:
+def test_control_characters_in_a_label_are_escaped() -> None:
     (_, header), *_ = rows_of(confusion_table(("\x1b[31m",), np.zeros((1, 2))))
     assert header == "\\x1b[31m"
+
+
+CURVES = st.lists(st.floats(-1e6, 1e6), max_size=40)
+
+
+@given(CURVES)
+def test_a_curve_has_a_bar_for_each_value_and_rises_where_they_do(values: list[float]) -> None:
+    bars = [_BARS.index(bar) for bar in sparkline(values)]
+    assert len(bars) == len(values)
+    for one, bar in zip(values, bars, strict=True):
+        for other, other_bar in zip(values, bars, strict=True):
+            assert one <= other or bar >= other_bar
+    if len(set(values)) > 1:
+        assert bars[values.index(min(values))] == 0
+        assert bars[values.index(max(values))] >= len(_BARS) - 2  # a rounding may cost one
+
+
+def test_a_curve_shows_a_subnormal_difference() -> None:
+    assert sparkline((0.0, 5e-324)) == _BARS[0] + _BARS[-1]
+
+
+@given(CURVES)
+def test_a_plain_curve_is_the_same_in_ascii(values: list[float]) -> None:
+    plain = sparkline(values, plain=True)
+    assert plain.isascii()
+    assert plain == sparkline(values).translate(str.maketrans(_BARS, _ASCII_BARS))
+
+
+def test_a_curve_leaves_gaps_where_there_is_no_number() -> None:
+    assert sparkline((0.0, nan, 1.0, inf)) == "▁ █ "
+    assert sparkline((nan, inf)) == ""
+    assert sparkline(()) == ""
+    assert sparkline((2.0, 2.0, 2.0)) == "▄▄▄"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (61, "1 min 01 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),
+        (7265, "2 h 01 min"),
+        (3_600_000, "1,000 h 00 min"),
+        (inf, "-"),
+        (nan, "-"),
+    ],
+)
+def test_a_duration_has_at_most_two_units(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_the_remaining_time_assumes_the_same_speed() -> None:
+    assert estimate_remaining(10.0, 0.25) == pytest.approx(30.0)
+    assert estimate_remaining(10.0, 1.0) == 0.0
+    assert estimate_remaining(10.0, 0.0) == inf
+
+
+def test_the_remaining_time_ignores_the_progress_of_earlier_runs() -> None:
+    assert estimate_remaining(10.0, 0.75, 0.5) == pytest.approx(10.0)
+    assert estimate_remaining(10.0, 0.5, 0.5) == inf
+    assert estimate_remaining(10.0, 1.0, 1.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (nan, "-"),
+        (-inf, "-"),
+        (0.0, "0.0000"),
+        (-0.00004, "0.0000"),
+        (-0.00006, "-0.0001"),
+        (0.99999, "1.0000"),
+        (12.345, "12.35"),
+        (1234567.0, "1,234,567.00"),
+        (2e12, "2.000e+12"),
+    ],
+)
+def test_a_number_has_enough_digits_to_compare_it(value: float | None, text: str) -> None:
+    assert format_number(value) == text
+
+
+def test_nouns_are_singular_or_plural() -> None:
+    assert format_count(0, "record") == "0 records"
+    assert format_count(1, "record") == "1 record"
+    assert format_count(2, "switch") == "2 switches"

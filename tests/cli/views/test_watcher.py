@@ -60,7 +60,7 @@ def test_a_narrow_terminal_is_never_sent_a_longer_line() -> None:
         assert any(words in line for line in others)
 
 
-def test_a_terminal_may_do_without_colours() -> None:
+def test_a_terminal_may_be_without_colors() -> None:
     run = ("replay", samples(300), "--target", "label", "--candidates", "2")
     _, coloured = on_a_terminal(*run)
     _, plain = on_a_terminal(*run, NO_COLOR="1")
@@ -87,7 +87,7 @@ def test_a_pipe_gets_plain_lines() -> None:
     assert second.startswith("classification: source open and kernels ready")
 
 
-def test_what_can_not_be_shown_in_ascii_does_not_end_a_run() -> None:
+def test_characters_beyond_ascii_do_not_end_a_run() -> None:
     Path("größe.csv").write_text(csv_text(rows(300)).replace("high", "hoch ↑"), encoding="utf-8")
     process = start(
         "replay", "größe.csv", "--target", "label", "--candidates", "1", PYTHONIOENCODING="ascii"
@@ -98,7 +98,7 @@ def test_what_can_not_be_shown_in_ascii_does_not_end_a_run() -> None:
     assert "300 samples" in out
 
 
-def test_a_second_signal_breaks_off_and_leaves_no_model() -> None:
+def test_a_second_signal_aborts_and_leaves_no_model() -> None:
     process = start(*STREAM, "--hidden", "256-256")  # slow enough not to end before the second one
     begin_to_learn(process)
     # Both wait for the process to go on, and then come at once.
@@ -125,7 +125,7 @@ def test_a_signal_before_the_first_sample_ends_a_run_with_one_clear_line() -> No
     assert not Path("model.json").exists()
 
 
-def test_a_watcher_that_goes_away_ends_reading_and_what_was_learned_is_written() -> None:
+def test_a_broken_pipe_ends_reading_and_what_was_learned_is_written() -> None:
     process = start(*STREAM)
     begin_to_learn(process)
     assert process.stdout is not None
@@ -137,7 +137,7 @@ def test_a_watcher_that_goes_away_ends_reading_and_what_was_learned_is_written()
     process.communicate()
 
 
-def test_a_watcher_that_goes_away_before_the_first_sample_is_no_failure_of_the_run() -> None:
+def test_a_broken_pipe_before_the_first_sample_is_not_a_failure_of_the_run() -> None:
     process = start(*STREAM)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -177,7 +177,7 @@ class FullDisk(io.StringIO):
         return super().write(text)
 
 
-def test_a_disk_that_gets_full_ends_reading_and_what_was_learned_is_written(
+def test_a_disk_that_becomes_full_ends_reading_and_what_was_learned_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watching, "MIN_LINE_SECONDS", 0.0)
@@ -190,7 +190,7 @@ def test_a_disk_that_gets_full_ends_reading_and_what_was_learned_is_written(
     assert 0 < Model.load("model.json").about["samples"] == run.result.report["learned"]
 
 
-def test_watching_again_and_again_adds_one_handler_to_the_log() -> None:
+def test_watching_repeatedly_adds_one_log_handler() -> None:
     path = samples(20)
     for _ in range(2):
         assert watching.watch(replay_of(path), quiet=True) == 0
@@ -235,13 +235,13 @@ def seconds_of(command: list[str], environment: dict[str, str]) -> float:
     return min(seconds)
 
 
-def test_help_takes_hardly_longer_than_that_of_a_program_with_one_command(tmp_path: Path) -> None:
+def test_help_takes_hardly_longer_than_that_of_a_minimal_program(tmp_path: Path) -> None:
     environment = untraced.environment(PYTHONPYCACHEPREFIX=str(tmp_path))
     bare = seconds_of([sys.executable, "-c", BARE], environment)
     assert seconds_of([*COMMAND, "--help"], environment) < 2 * bare
 
 
 @pytest.mark.parametrize("heavy", ["numba", "numpy", "polars", "pydantic", "anyio"])
-def test_help_does_not_wait_for_what_only_runs_need(heavy: str) -> None:
+def test_help_does_not_import_what_only_runs_need(heavy: str) -> None:
     code = f"import sys, streamnet.cli.app; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -45,13 +45,13 @@ def test_the_headline_names_what_is_about_to_run(replaying: Replay) -> None:
     assert "\n" not in words
 
 
-def test_a_picture_of_a_run_that_has_not_begun_says_so(replaying: Replay) -> None:
+def test_the_display_of_a_run_that_has_not_started_says_so(replaying: Replay) -> None:
     words = drawn(run.LiveView(replaying.pipeline), 80)
     assert "opening" in words
     assert "accuracy" not in words
 
 
-def test_a_line_tells_samples_measure_and_baselines(replaying: Replay) -> None:
+def test_the_status_line_shows_samples_metric_and_baselines(replaying: Replay) -> None:
     anyio.run(replaying.run)
     words = run.status_line(replaying.pipeline)
     for phrase in ("900 samples", "accuracy 0.9", "majority 0.", "no-change 0.", "champion"):
@@ -60,7 +60,7 @@ def test_a_line_tells_samples_measure_and_baselines(replaying: Replay) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 100, 200])
-def test_a_picture_fits_its_terminal(replaying: Replay, width: int) -> None:
+def test_the_display_fits_its_terminal(replaying: Replay, width: int) -> None:
     result = anyio.run(replaying.run)
     words = drawn(run.LiveView(replaying.pipeline), width)
     assert max(map(len, words.splitlines())) <= width
@@ -76,7 +76,7 @@ def test_a_picture_fits_its_terminal(replaying: Replay, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 200])
-def test_the_summary_fits_its_terminal_and_loses_no_figure(replaying: Replay, width: int) -> None:
+def test_the_summary_fits_its_terminal_and_loses_no_number(replaying: Replay, width: int) -> None:
     result = anyio.run(replaying.run)
     words = drawn(render_summary(replaying, result, width), width)
     assert max(map(len, words.splitlines())) <= width
@@ -87,15 +87,15 @@ def test_the_summary_fits_its_terminal_and_loses_no_figure(replaying: Replay, wi
     assert "…" not in words
 
 
-def test_a_picture_for_a_terminal_without_unicode_is_ascii(replaying: Replay) -> None:
+def test_the_display_is_ascii_on_a_terminal_without_unicode(replaying: Replay) -> None:
     anyio.run(replaying.run)
     words = drawn(run.LiveView(replaying.pipeline), 100, encoding="ascii")
     assert "leader board" in words
     assert "?" not in words
 
 
-class Standing:
-    """Stands for a pipeline at a moment that is hard to come by."""
+class FakePipeline:
+    """Stands in for a pipeline in a state that is hard to reach."""
 
     def __init__(self, board: LeaderBoard, now: PipelineStatistics) -> None:
         self.board = lambda: board
@@ -103,7 +103,7 @@ class Standing:
 
 
 @pytest.mark.parametrize(("encoding", "marks"), [("utf-8", "▶✗"), ("ascii", ">x")])
-def test_the_champion_and_who_is_quarantined_are_marked(encoding: str, marks: str) -> None:
+def test_the_champion_and_quarantined_candidates_are_marked(encoding: str, marks: str) -> None:
     rows_ = [
         LeaderBoardRow(0, "tanh 32", 0.5, "competing", champion=True, born=0, scores={}),
         LeaderBoardRow(1, "relu 64", None, "quarantined", champion=False, born=0, scores={}),
@@ -121,15 +121,15 @@ def test_the_champion_and_who_is_quarantined_are_marked(encoding: str, marks: st
     )
     board = LeaderBoard(status, rows_, [], [])
     now = PipelineStatistics(9, 3, 1.0, 0.1, None, "tanh 32", 1, (), 0)
-    standing = cast("Pipeline", Standing(board, now))
-    lines = drawn(run.LiveView(standing), 100, encoding=encoding).splitlines()
+    pipeline = cast("Pipeline", FakePipeline(board, now))
+    lines = drawn(run.LiveView(pipeline), 100, encoding=encoding).splitlines()
     champion, quarantined = (next(x for x in lines if name in x) for name in ("tanh", "relu"))
     assert marks[0] in champion
     assert marks[1] in quarantined
     assert "-" in quarantined  # no loss
     assert "3 rejected" in "".join(lines)
     assert "%" not in "".join(lines)  # nobody knows how much of it there is
-    assert "3 rejected" in run.status_line(standing)
+    assert "3 rejected" in run.status_line(pipeline)
 
 
 def test_many_files_are_counted_in_the_headline(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_low_terminal_gets_a_short_leader_board(replaying: Replay) -> None:
     assert len(high.splitlines()) - len(low.splitlines()) == 1
 
 
-def test_a_picture_of_a_run_that_is_stopping_says_so(replaying: Replay) -> None:
+def test_the_display_of_a_run_that_is_stopping_says_so(replaying: Replay) -> None:
     anyio.run(replaying.run)
     words = drawn(run.LiveView(replaying.pipeline, stopping=True), 100)
     assert "stopping" in words

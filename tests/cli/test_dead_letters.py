@@ -13,7 +13,7 @@ from tests.cli.invocation import Cli
 STATE = ("--state", "state")
 
 
-def test_dead_letters_for_which_a_run_broke_off_are_there(cli: Cli) -> None:
+def test_dead_letters_that_ended_a_run_are_listed(cli: Cli) -> None:
     lines = ["x,y", *(f"{i % 7},{'ab'[i % 7 > 3]}" if i % 3 else "oops" for i in range(1500))]
     Path("stream.csv").write_text("\n".join(lines) + "\n")
     files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet")
@@ -44,7 +44,9 @@ def in_two_orders(cli: Cli) -> Cli:
     return cli
 
 
-def test_dead_letters_of_files_in_several_orders_are_written_in_one(in_two_orders: Cli) -> None:
+def test_dead_letters_of_files_with_different_column_orders_are_written_in_one(
+    in_two_orders: Cli,
+) -> None:
     written = in_two_orders("dead-letters", "replay", "state", "--to", "again.csv")
     assert written.out == "3 records written to again.csv\n"
     assert written.complaint.startswith(
@@ -53,7 +55,7 @@ def test_dead_letters_of_files_in_several_orders_are_written_in_one(in_two_order
     assert Path("again.csv").read_text() == 'x,z,y\nmany,q,a\nbroken\nmore,"3,5",a\n'
 
 
-def test_dead_letters_of_a_file_whose_order_can_not_be_told_are_not_written(
+def test_dead_letters_of_a_file_whose_header_is_gone_are_not_written(
     in_two_orders: Cli,
 ) -> None:
     Path("b.csv.gz").unlink()
@@ -65,9 +67,7 @@ def test_dead_letters_of_a_file_whose_order_can_not_be_told_are_not_written(
     assert not Path("again.csv").exists()
 
 
-def test_dead_letters_that_are_not_found_are_not_said_to_be_none(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_dead_letter_file_is_an_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("stream.csv").write_text("x,y\n" + "1,a\n2,b\n" * 50 + "broken\n")
     files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet")
     assert cli("replay", *files, *STATE, "--dead-letters", "bad.jsonl") == (0, "", "")
@@ -78,7 +78,7 @@ def test_dead_letters_that_are_not_found_are_not_said_to_be_none(
     assert refused.complaint.startswith("bad.jsonl does not exist, but ")
 
 
-def test_where_no_record_was_rejected_there_is_none_to_show(cli: Cli) -> None:
+def test_without_rejected_records_there_is_none_to_show(cli: Cli) -> None:
     Path("stream.csv").write_text("x,y\n" + "1,a\n2,b\n" * 50)
     files = ("stream.csv", "--target", "y", "--candidates", 2, "--quiet")
     assert cli("replay", *files, *STATE) == (0, "", "")
@@ -104,14 +104,14 @@ def rejecting(cli: Cli, *lines: bytes, options: tuple[object, ...] = ()) -> list
     return list(map(json.loads, kept))
 
 
-def test_records_that_are_not_utf_8_are_written_out_to_the_byte(cli: Cli) -> None:
+def test_records_that_are_not_utf_8_are_written_byte_for_byte(cli: Cli) -> None:
     letters = rejecting(cli, *NOT_UTF8)
     assert ["raw_base64" in letter for letter in letters] == [True, True, False, True]
     assert cli("dead-letters", "replay", "state", "--to", "again.csv").code == 0
     assert Path("again.csv").read_bytes() == b"\n".join([b"x,y", *NOT_UTF8, b""])
 
 
-def test_the_beginning_of_a_record_is_not_written_out_as_if_it_were_all(cli: Cli) -> None:
+def test_truncated_records_are_not_written(cli: Cli) -> None:
     Path("run.toml").write_text("[source]\nmax_record_bytes = 20\n")
     rejecting(cli, b"oops", b"1" * 30 + b",a", options=("--config", "run.toml"))
     written = cli("dead-letters", "replay", "state", "--to", "again.csv")
@@ -119,7 +119,7 @@ def test_the_beginning_of_a_record_is_not_written_out_as_if_it_were_all(cli: Cli
     assert Path("again.csv").read_text() == "x,y\noops\n"
 
 
-def test_a_label_is_not_written_out_as_if_it_were_the_record(cli: Cli) -> None:
+def test_labels_beyond_the_maximum_are_not_written_as_records(cli: Cli) -> None:
     Path("run.toml").write_text("[encoder]\nmax_classes = 2\n")
     letters = rejecting(cli, b"3,c", b"oops", b"4,d", options=("--config", "run.toml"))
     assert [letter["raw"] for letter in letters] == ["c", "oops", "d"]
