@@ -246,19 +246,6 @@ def test_verify_compares_every_bit(ran: Cli, run_file: Path) -> None:
     assert "versions" not in outcome.complaint
 
 
-@pytest.mark.parametrize("inherited", [None, [2, 1]])
-def test_verify_bears_what_an_earlier_release_began(ran: Cli, inherited: list[int] | None) -> None:
-    # Such a state does not tell what is inherited; one that went on from it tells all that was.
-    generations = StateDirectory(Path("state")).generations
-    newest = generations.newest()
-    assert newest is not None
-    encoder = {**newest.tree["learner"]["encoder"], "inherited": inherited}
-    if inherited is None:
-        del encoder["inherited"]
-    generations.save({**newest.tree, "learner": {**newest.tree["learner"], "encoder": encoder}})
-    assert ran("verify", "state").code == 0
-
-
 def test_verify_names_versions_that_differ(ran: Cli) -> None:
     generations = StateDirectory(Path("state")).generations
     newest = generations.newest()
