@@ -182,7 +182,7 @@ def train(
     training = EngineWatcher(verbose=verbose, quiet=quiet)
     learner = Engine(
         None if task == "auto" else task,
-        heard=training.on_improvement,
+        on_improvement=training.on_improvement,
         **(engine.given() if engine else {}),
     )
     named = {"target": target, "drop": drop or (), "kinds": _parse_kinds(kinds), **shape}

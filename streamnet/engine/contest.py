@@ -50,24 +50,24 @@ MAX_CANDIDATES = 10_000
 @final
 @dataclass(frozen=True)
 class Contestant:
-    """A candidate, and from which start weights it sets out.
+    """A candidate and its initial weights.
 
     >>> Contestant(CandidateSettings(hidden=(8,), optimizer="sgd"), 2).describe()
     'try 3: tanh 8, sgd 0.01'
     """
 
     settings: CandidateSettings
-    attempt: int  # number of the try: equal ones have equal start weights
+    attempt: int  # candidates of one try have the same initial weights
 
     def describe(self) -> str:
-        """A few words for a leader board."""
+        """Describe the candidate for a leader board."""
         return f"try {self.attempt + 1}: {self.settings.describe()}"
 
 
 def build_contestants(
     template: CandidateSettings, rates: Sequence[float], tries: int
 ) -> list[Contestant]:
-    """Each try with each rate: the tries start anew, the rates of a try from the same weights.
+    """Combine each try with each learning rate; a try has its own initial weights.
 
     Raises:
         ConfigurationError: If there is no try, or there are too many candidates.
@@ -89,13 +89,13 @@ def build_contestants(
 def build_decaying_contestants(
     template: CandidateSettings, rates: Sequence[float], tries: int, steps: int
 ) -> list[Contestant]:
-    """Each try once: its rate falls from the first to the last of ``rates``, which are even steps.
+    """Build one contestant per try, whose learning rate decays linearly over ``rates``.
 
     Args:
-        template: Everything but rate and schedule.
-        rates: As `rates_of` gives them.
-        tries: How many.
-        steps: Samples that are learned at each rate.
+        template: Settings except learning rate and schedule.
+        rates: Evenly spaced learning rates, falling.
+        tries: Number of tries.
+        steps: Samples learned at each rate.
     """
     decay = rates[0] - rates[1] if len(rates) > 1 else 0.0
     batches = max(1, steps // template.batch_size)
@@ -106,12 +106,12 @@ def build_decaying_contestants(
 def with_half_life(
     settings: CandidateSettings, half_life: float, samples: int
 ) -> CandidateSettings:
-    """The settings with a rate that is halved after ``half_life`` epochs, a third after two, ...
+    """Add an inverse learning-rate schedule: a half after ``half_life`` epochs, a third after two, ...
 
     Args:
-        settings: Of a candidate.
-        half_life: In epochs; 0 leaves the rate as it is.
-        samples: Of an epoch.
+        settings: Settings of a candidate.
+        half_life: Half-life in epochs; 0 keeps the rate constant.
+        samples: Samples per epoch.
 
     >>> with_half_life(CandidateSettings(), 5, 200).decay
     0.001
@@ -127,7 +127,7 @@ async def flow(
     encoder: FittedEncoder,
     trainer: Trainer,
     evaluator: HoldoutEvaluator,
-    chooser: BlockServer,
+    epoch_tracker: BlockServer,
     *,
     threads: int,
 ) -> None:
@@ -145,7 +145,7 @@ async def flow(
         Encode(encoder, reader, RejectionLimit(share=0.0, window=1)),  # all was readable before
         train,
         Evaluate(evaluator),
-        Serve(chooser, train.decide),
+        Serve(epoch_tracker, train.decide),
     ]
     try:
         await run_stages(reader.read, stages, discard)
@@ -153,27 +153,27 @@ async def flow(
         raise_cause(group)
 
 
-BLOCK_SIZE = 1024  # most samples that travel together
+BLOCK_SIZE = 1024  # samples
 
 
 @final
 class Contest:
-    """Lets candidates learn the training part and compares them on the validation part.
+    """Trains candidates on the training part and compares them on the validation part.
 
     Args:
         task: Classification or regression.
         parts: The samples.
-        criterion: What is better.
-        settings: Of the engine.
-        heard: Called with each improvement.
+        criterion: The criterion for comparing candidates.
+        settings: Settings of the engine.
+        on_improvement: Callback for each improvement.
 
     Attributes:
         contestants: All candidates.
-        winners: Who was best, and when.
-        chooser: What follows the epochs now: the winners, or the finishers of the refit.
-        epochs: How many there are to be now.
-        refitting: Whether the best learn once more.
-        members: Numbers of the contestants that answer together, the best first.
+        best_epochs: The best epoch of each candidate.
+        epoch_tracker: Tracks the current epochs: `best_epochs`, or fixed epochs while refitting.
+        epochs: Number of epochs planned.
+        refitting: Whether the best candidates are being refitted.
+        members: Numbers of the contestants in the final ensemble, the best first.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Contest:
         parts: DataSplit,
         criterion: Criterion,
         settings: EngineSettings,
-        heard: Callable[[Improvement], None],
+        on_improvement: Callable[[Improvement], None],
     ) -> None:
         self.task = task
         self.criterion = criterion
@@ -195,20 +195,20 @@ class Contest:
         self._reader: Reader | None = None
         self._encoder = self._fitted(parts.training, parts.validation)
         self._trainer = self._build_trainer(self.contestants)
-        self.winners = BestEpochs(self._trainer.population, criterion, heard)
-        self.chooser: BestEpochs | FixedEpochs = self.winners
-        self._saved_weights = self.winners.shelf
+        self.best_epochs = BestEpochs(self._trainer.population, criterion, on_improvement)
+        self.epoch_tracker: BestEpochs | FixedEpochs = self.best_epochs
+        self._saved_weights = self.best_epochs.saved_weights
         self.members: tuple[int, ...] = ()
         self._slots: tuple[int, ...] = ()  # where the trainer has these
 
     async def run(self) -> None:
-        """Learn all epochs, and once more if so set.
+        """Train for all epochs, then refit if the settings say so.
 
         Raises:
             NoCandidateError: If no candidate was ever ranked.
         """
         await self._flow(self._parts.training, self._parts.validation)
-        best = self.winners.ranking()[: self.settings.together]
+        best = self.best_epochs.ranking()[: self.settings.ensemble_size]
         if not best:
             raise NoCandidateError(self._explain_no_candidate())
         self.members = self._slots = self._finite(best)
@@ -219,7 +219,7 @@ class Contest:
 
     def _explain_no_candidate(self) -> str:
         if self.stopped:
-            return "it was stopped before an epoch was judged"
+            return "it was stopped before an epoch was scored"
         rates = self.settings.rates()
         return (
             f"no network stayed finite: learning_rate is {rates[0]:g}, which is too large for "
@@ -228,7 +228,7 @@ class Contest:
         )
 
     async def _refit(self, best: Sequence[int]) -> None:
-        """Let the best learn training and validation part, each for as long as was best."""
+        """Retrain the best on training and validation part, each for its best number of epochs."""
         before = self._encoder, self._trainer, self._saved_weights
         training = concatenate_blocks(
             [self._parts.training, self._parts.validation], self._parts.training.schema
@@ -236,15 +236,15 @@ class Contest:
         chosen = [self.contestants[slot] for slot in best]
         if not self.settings.follows_gopher:
             chosen = [replace(one, settings=self._scheduled(one, len(training))) for one in chosen]
-        epochs = [int(self.winners.epochs[slot]) for slot in best]
+        epochs = [int(self.best_epochs.epochs[slot]) for slot in best]
         self._encoder = await to_thread.run_sync(self._fitted, training)
         self._trainer = self._build_trainer(chosen)
-        finishers = FixedEpochs(self._trainer.population, epochs)
-        self.chooser, self.epochs, self.refitting = finishers, max(epochs), True
+        fixed_epochs = FixedEpochs(self._trainer.population, epochs)
+        self.epoch_tracker, self.epochs, self.refitting = fixed_epochs, max(epochs), True
         await self._flow(training, None)
-        self._saved_weights = finishers.shelf
+        self._saved_weights = fixed_epochs.saved_weights
         finite = self._finite(range(len(best)))
-        if self.stopped or not finite:  # what was chosen before stands
+        if self.stopped or not finite:  # keep the earlier choice
             self._encoder, self._trainer, self._saved_weights = before
             self.refitting = False
             return
@@ -252,18 +252,18 @@ class Contest:
         self.members = tuple(best[slot] for slot in finite)
 
     def stop(self) -> None:
-        """Learn no more."""
+        """Stop training."""
         self.stopped = True
         if self._reader is not None:
             self._reader.stop()
 
     def model(self) -> Model:
-        """The best together, or the winner alone."""
+        """Build the model: the ensemble of the best, or the winner alone."""
         self._saved_weights.restore_weights()
         count = len(self._slots)
-        together = build_averaging_state(self.task, count) if count > 1 else None
-        emission = ModelComposition(self._slots[0], self._slots, together)
-        snapshot = self._trainer.snapshot(emission, self._encoder.snapshot())
+        ensemble = build_averaging_state(self.task, count) if count > 1 else None
+        composition = ModelComposition(self._slots[0], self._slots, ensemble)
+        snapshot = self._trainer.snapshot(composition, self._encoder.snapshot())
         about = {
             "candidate": self.members[0],
             "samples": len(self._parts.training),
@@ -273,10 +273,10 @@ class Contest:
         return build_model(snapshot, about)
 
     def _finite(self, slots: Sequence[int]) -> tuple[int, ...]:
-        """Of these, those that are finite as they were at their best."""
+        """Return the slots whose saved weights are finite."""
         self._saved_weights.restore_weights()
         population = self._trainer.population
-        population.healthy[:] = 1  # whatever became of them later on
+        population.healthy[:] = 1  # regardless of later epochs
         finite = population.find_finite_slots()
         return tuple(slot for slot in slots if slot in finite)
 
@@ -321,7 +321,7 @@ class Contest:
             self._encoder,
             self._trainer,
             evaluator,
-            self.chooser,
+            self.epoch_tracker,
             threads=self.settings.threads,
         )
 

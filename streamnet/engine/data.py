@@ -37,18 +37,18 @@ __all__ = (
 
 Path = str | os.PathLike[str]
 Data = Set | Block | Sequence[Block] | Path | Sequence[Path]
-"""What an engine can learn: a set, blocks, or files."""
+"""Data that an engine can train on: a set, blocks, or files."""
 
 
 class LabeledData(NamedTuple):
-    """All samples that have a target, and what could not be read."""
+    """All samples with a target, and the rejected records."""
 
     block: Block
     rejected: tuple[DeadLetter, ...]
 
 
 class DataSplit(NamedTuple):
-    """The samples, dealt."""
+    """The samples, split into parts."""
 
     training: Block
     validation: Block
@@ -56,26 +56,26 @@ class DataSplit(NamedTuple):
 
     @property
     def reported(self) -> Block:
-        """The part that tells how good the outcome is."""
+        """The part on which the model is evaluated."""
         return self.validation if self.test is None else self.test
 
     def sizes(self) -> dict[str, int]:
-        """How many samples each part has."""
+        """Return the number of samples in each part."""
         parts = self._asdict().items()
         return {name: len(part) for name, part in parts if part is not None}
 
 
 async def read_data(data: Data, columns: Columns, **shape: Any) -> LabeledData:
-    """Read everything.
+    """Read all data.
 
     Args:
         data: A set, blocks, or files.
-        columns: Which columns of files are used, and as what; without a target, the last one is.
-        shape: Of files, see `open_files`.
+        columns: Columns of files to use; without a target, the last column becomes it.
+        shape: Options for files, see `open_files`.
 
     Raises:
-        DataError: If a file can't be read, or there is no sample with a target.
-        ConfigurationError: If no target is known, or the data are something else.
+        DataError: If a file cannot be read, or there is no sample with a target.
+        ConfigurationError: If there is no target, or the data are of another type.
     """
     if isinstance(data, Set):
         blocks: Sequence[Block] = [data.block()]
@@ -94,7 +94,7 @@ async def read_data(data: Data, columns: Columns, **shape: Any) -> LabeledData:
 
 
 def _separate(data: Any) -> tuple[list[Block], list[Path]]:
-    """The blocks, or the files: there can't be both, of which the schemas may differ."""
+    """Return blocks or files; a mix is refused, since their schemas may differ."""
     if not isinstance(data, Sequence):
         raise ConfigurationError(
             f"data is of type {type(data).__name__}, but must be a Set, blocks, or names of files"
@@ -129,9 +129,9 @@ async def _read(files: Sequence[Path], columns: Columns, shape: dict[str, Any]) 
 async def _last_column(
     files: Sequence[Path], columns: Columns, shape: dict[str, Any]
 ) -> str | None:
-    """The name of the last column; None where the format knows its target, as libSVM does."""
+    """Return the name of the last column; None if the format determines the target (libSVM)."""
     if STANDARD_INPUT in files:
-        return "last"  # it can't be read twice; of most formats the source finds it itself
+        return "last"  # it cannot be read twice; for most formats the source finds the column
     source = open_files(files, columns=columns, **shape)
     try:
         schema = await source.open()
@@ -141,12 +141,12 @@ async def _last_column(
 
 
 def _last_schema(blocks: Sequence[Block]) -> Schema:
-    """The schema of the last one: schemas only ever grow."""
+    """Return the schema of the last block, the most complete one: schemas only grow."""
     return blocks[-1].schema
 
 
 def _drop_unlabeled(block: Block) -> Block:
-    """The samples that have a target."""
+    """Return the samples with a target."""
     if block.target is None or block.schema.task is None:
         raise ConfigurationError("the data have no target, but learning needs one")
     if block.schema.task is Task.REGRESSION:
@@ -159,7 +159,7 @@ def _drop_unlabeled(block: Block) -> Block:
 
 
 def split_data(block: Block, settings: EngineSettings) -> DataSplit:
-    """Deal the samples, by class or by quantile.
+    """Split the samples, stratified by class or quantile.
 
     Raises:
         ConfigurationError: If a part would be empty.
@@ -167,7 +167,7 @@ def split_data(block: Block, settings: EngineSettings) -> DataSplit:
     assert block.schema.task is not None
     assert block.target is not None
     share = settings.training_split
-    left = round(1.0 - share, 12)  # the decimal that is meant
+    left = round(1.0 - share, 12)  # without rounding errors of the subtraction
     rest = [left] if settings.follows_gopher else [round(left / 2.0, 12)] * 2
     indices = split(
         block.target,
@@ -176,27 +176,26 @@ def split_data(block: Block, settings: EngineSettings) -> DataSplit:
         seed=settings.seed,
         ordered=settings.ordered,
     )
-    # In the order of the file: shuffling is the epochs' business.
+    # In file order; `Epochs` shuffles.
     training, validation, *test = (block.take(np.sort(part)) for part in indices)
     return DataSplit(training, validation, test[0] if test else None)
 
 
-SALT = 0x45504F4348  # keeps these random numbers apart from others of the same seed
+SALT = 0x45504F4348  # separates these random numbers from others of the same seed
 
 
 @final
 class Epochs(Source):
-    """Gives the training part, then what is held out, and so on for some epochs.
+    """Replays the training part for several epochs, each followed by the holdout part.
 
     Args:
         training: Samples to learn.
-        held_out: Samples to be answered behind each epoch, but not learned; None for none.
-        epochs: How many times.
-        shuffled: Whether each epoch has an order of its own, which only seed and epoch decide;
-            otherwise all have the order of ``training``.
-        seed: See ``shuffled``.
-        iterations: Most samples to give for learning, over all epochs; None is no limit. The last
-            epoch may be cut short by it.
+        held_out: Samples to predict after each epoch without learning them, or None.
+        epochs: Number of epochs.
+        shuffled: Whether to shuffle each epoch, depending on seed and epoch only.
+        seed: Random seed.
+        iterations: Maximum number of samples to learn over all epochs, which may cut the last epoch
+            short; None is no limit.
 
     >>> import anyio
     >>> from streamnet.sources.columns import Columns
@@ -231,12 +230,12 @@ class Epochs(Source):
         self._waiting: deque[Block] = deque()
 
     async def open(self, after: Position | None = None) -> Schema:
-        """What the set's columns are; it can't be gone on with ``after`` some of it."""
+        """Return the schema; resuming ``after`` a position is not supported."""
         del after
         return self._training.schema
 
     async def receive(self) -> Block | None:
-        """The next part, whole; None behind the last epoch."""
+        """Return the next part as one block; None after the last epoch."""
         if not self._waiting and self._given < self._total:
             self._waiting.append(self._next())
             if self._held_out is not None:
@@ -253,17 +252,17 @@ class Epochs(Source):
         return self._training.take(permutation(derive_key(self._seed, SALT, epoch), n)[:left])
 
     def progress(self) -> float:
-        """Share of all samples to learn that was given."""
+        """Return the fraction of all samples to learn that was delivered."""
         return self._given / self._total
 
 
 @final
 class EpochCutter:
-    """Cuts the parts of an epoch to blocks, of which the last one ends a round.
+    """Splits the parts of an epoch into blocks; the last block of an epoch ends a round.
 
     Args:
-        block_size: Most samples of a block.
-        held_out: Whether a part that is not learned ends each epoch.
+        block_size: Maximum number of samples per block.
+        held_out: Whether each epoch ends with a holdout part.
     """
 
     def __init__(self, *, block_size: int, held_out: bool) -> None:
@@ -272,7 +271,7 @@ class EpochCutter:
         self._held_out = held_out
 
     def cut(self, block: Block) -> Iterator[SplitBlock]:
-        """The pieces of a part, in order."""
+        """Yield the blocks of a part, in order."""
         last = not (self._held_out and block.learned)
         for start in range(0, len(block), self.block_size):
             stop = min(start + self.block_size, len(block))
@@ -282,18 +281,18 @@ class EpochCutter:
 
 @final
 class FittedEncoder:
-    """Encodes the same samples alike in every epoch, with what the training part has told.
+    """An encoder fitted on the training part; it encodes samples the same way in every epoch.
 
-    A label that the training part lacks gets a number behind all classes that can be answered, so
-    that it is always missed.
+    Labels absent from the training part get class indices after all others, which no network
+    predicts.
 
     Args:
-        encoder: What learns ``training``.
-        training: The only samples that anything is learned from.
-        held_out: Samples that will be encoded as well, whose labels are to have numbers.
+        encoder: The encoder to fit.
+        training: Samples to fit it on.
+        held_out: Further samples to encode later, whose labels need class indices.
 
     Raises:
-        DataError: If they have more labels than there may be.
+        DataError: If there are too many labels.
 
     >>> from streamnet.sources.columns import Columns
     >>> from streamnet.sources.rows import RowReader
@@ -323,16 +322,16 @@ class FittedEncoder:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Every label, those that can be answered first."""
+        """All labels, those of the training part first."""
         return tuple(self._numbers)
 
     def refused(self, block: Block) -> list[int]:
-        """The samples that `encode` would refuse: none, a new label is no target."""
+        """Return the rows that `encode` would reject: none."""
         del block
         return []
 
     def encode(self, block: Block) -> Encoded:
-        """Inputs and targets of samples; all of them must have a target."""
+        """Encode samples, all of which must have a target."""
         assert block.target is not None
         if self._encoder.task is Task.REGRESSION:
             return self._encoder.apply(block)
@@ -342,5 +341,5 @@ class FittedEncoder:
         return Encoded(block, inputs, label, known, *NO_TARGETS)
 
     def snapshot(self) -> EncoderSnapshot:
-        """What was learned from the training part."""
+        """Return a snapshot of the fitted encoder."""
         return self._encoder.snapshot()

@@ -29,42 +29,42 @@ __all__ = ("Engine", "EngineProgress", "Trained")
 
 
 class Trained(NamedTuple):
-    """What an engine leaves."""
+    """The result of an engine."""
 
     model: Model
-    evaluation: AnyEvaluation  # of the model on the test part; with protocol gopher on validation
+    evaluation: AnyEvaluation  # on the test part; with protocol gopher on the validation part
     report: dict[str, Any]
 
 
 class EngineProgress(NamedTuple):
-    """Where an engine stands."""
+    """The progress of an engine."""
 
-    epoch: int  # how many were judged
+    epoch: int  # epochs scored
     epochs: int
     candidates: int
     best: Improvement | None
     refitting: bool
-    seconds: float  # since learning began
+    seconds: float  # since training began
 
 
 @final
 class Engine:
-    """Finds the network that answers best what it has not learned.
+    """Trains many networks for several epochs and keeps those that generalize best.
 
-    All tries with all rates learn at the same time, as one population, in the stages and channels
-    of the pipeline. After each epoch they answer the validation part. The best of them, each as it
-    was at its best, make the model; the test part, which had no say in that, tells how good it is.
+    All tries with all learning rates train at the same time as one population. After each epoch
+    they are scored on the validation part. The best, each with the weights of its best epoch, make
+    up the model, which is evaluated on the held-out test part.
 
     Args:
-        task: Classification or regression; None lets the target's values tell it.
-        heard: Called with each improvement, in a worker thread or in the event loop.
+        task: Classification or regression; None infers it from the target.
+        on_improvement: Callback for each improvement, in a worker thread or in the event loop.
         settings: See `EngineSettings`.
 
     Attributes:
         rejected: Records that could not be read.
 
     Raises:
-        ConfigurationError: If a setting is unknown or breaks its rule.
+        ConfigurationError: If a setting is unknown or invalid.
 
     >>> from streamnet.datasets import Sample, Set
     >>> rows = Set("classification", columns=("x", "y"))
@@ -81,7 +81,7 @@ class Engine:
         self,
         task: Task | str | None = None,
         *,
-        heard: Callable[[Improvement], None] | None = None,
+        on_improvement: Callable[[Improvement], None] | None = None,
         **settings: Any,
     ) -> None:
         check_settings(settings, Engine, EngineSettings)
@@ -92,13 +92,18 @@ class Engine:
             self.settings.template().for_task(self.task)
         self.rejected: tuple[DeadLetter, ...] = ()
         self.trained: Trained | None = None
-        self._heard = heard
+        self._on_improvement = on_improvement
         self._contest: Contest | None = None
         self._stopped = False
         self._started = 0.0
 
     def fit(self, data: Data, **reading: Any) -> Trained:
-        """Learn ``data``; see `run`, for which this waits in a thread with its own event loop."""
+        """Train on ``data`` like `run`, in a thread with its own event loop, and wait for it.
+
+        Args:
+            data: The data to train on.
+            reading: Further arguments of `run`.
+        """
         with start_blocking_portal() as portal:
             trained: Trained = portal.call(partial(self.run, data, **reading))
         return trained
@@ -113,22 +118,22 @@ class Engine:
         missing: Sequence[str] = MISSING,
         **shape: Any,
     ) -> Trained:
-        """Learn a set, blocks, or files.
+        """Train on a set, blocks, or files.
 
         Args:
-            data: What to learn.
-            target: Column of files to predict, by name or number; None is the last one.
-            drop: Columns of files to leave out.
-            kinds: What columns of files are, where their values would tell it wrongly.
-            missing: Texts in files that stand for a missing value.
-            shape: Of files: format, delimiter, header, ..., see `open_files`.
+            data: The data to train on.
+            target: Target column of files, by name or number; None uses the last one.
+            drop: Columns of files to ignore.
+            kinds: Kinds of columns of files that would be inferred wrongly.
+            missing: Strings in files that stand for a missing value.
+            shape: Options for files: format, delimiter, header, ..., see `open_files`.
 
         Raises:
-            DataError: If a file can't be read, or nothing in it can be learned.
-            ConfigurationError: If a part would be empty, or criterion, loss or output are not for
+            DataError: If a file cannot be read, or contains no samples with a target.
+            ConfigurationError: If a part would be empty, or criterion, loss or output do not suit
                 the task.
-            NoCandidateError: If it was stopped before the first epoch was judged, or no network
-                stayed finite.
+            NoCandidateError: If training was stopped before the first epoch was scored, or no
+                network stayed finite.
         """
         begun = perf_counter()
         columns = Columns(
@@ -143,12 +148,14 @@ class Engine:
         assert task is not None
         if self.task not in (None, task):
             raise ConfigurationError(f"task is '{self.task}', but that of the data is '{task}'")
-        judge = find_criterion(self.settings.criterion, task)
+        criterion = find_criterion(self.settings.criterion, task)
         self.settings.template().for_task(task)
         parts = split_data(block, self.settings)
         await run_abandonable(partial(warm_up, task, self.settings.dtype))
         self._started = perf_counter()
-        self._contest = Contest(task, parts, judge, self.settings, self._heard or _ignore)
+        self._contest = Contest(
+            task, parts, criterion, self.settings, self._on_improvement or _ignore
+        )
         if self._stopped:
             self._contest.stop()
         await self._contest.run()
@@ -158,47 +165,47 @@ class Engine:
         return self.trained
 
     def stop(self) -> None:
-        """Learn no more; the best so far is kept. To be called in the event loop."""
+        """Stop training and keep the best so far; must be called in the event loop."""
         self._stopped = True
         if self._contest is not None:
             self._contest.stop()
 
     @property
     def winner(self) -> Model:
-        """The model that came out.
+        """The trained model.
 
         Raises:
-            NoCandidateError: If nothing was learned yet.
+            NoCandidateError: If training has not finished.
         """
         return self._done.model
 
     @property
     def evaluation(self) -> AnyEvaluation:
-        """How good the winner is.
+        """The evaluation of the model.
 
         Raises:
-            NoCandidateError: If nothing was learned yet.
+            NoCandidateError: If training has not finished.
         """
         return self._done.evaluation
 
     @property
     def history(self) -> tuple[Improvement, ...]:
         """All improvements so far."""
-        return () if self._contest is None else tuple(self._contest.winners.history)
+        return () if self._contest is None else tuple(self._contest.best_epochs.history)
 
     def describe(self, candidate: int) -> str:
-        """A few words about a candidate that an improvement names."""
+        """Describe a candidate, such as that of an improvement."""
         assert self._contest is not None
         return self._contest.contestants[candidate].describe()
 
     def progress(self) -> EngineProgress | None:
-        """Where it stands; None before learning begins."""
+        """Return the progress; None before training begins."""
         contest = self._contest
         if contest is None:
             return None
-        history = contest.winners.history
+        history = contest.best_epochs.history
         return EngineProgress(
-            epoch=contest.chooser.epoch,
+            epoch=contest.epoch_tracker.epoch,
             epochs=contest.epochs,
             candidates=len(contest.contestants),
             best=history[-1] if history else None,
@@ -221,4 +228,4 @@ class Engine:
 
 
 def _ignore(_: Improvement) -> None:
-    """Nobody wants to hear of improvements."""
+    """Do nothing."""

@@ -26,14 +26,14 @@ __all__ = (
 )
 
 
-FLOOR = 1e-4  # least probability in a logarithm
+MIN_PROBABILITY = 1e-4  # in logarithms
 
 
 class HoldoutScored(NamedTuple):
-    """A block, and how the candidates did in the epoch that it ends."""
+    """A block, with the candidates' holdout tally if it ends an epoch."""
 
     predicted: Predicted
-    tally: Tally | None  # None inside of an epoch, and where nothing is held out
+    tally: Tally | None  # None within an epoch, and without holdout data
 
 
 class Stateless:
@@ -46,14 +46,14 @@ class Stateless:
 
 @final
 class HoldoutEvaluator(Stateless):
-    """Counts what K candidates answer to the held-out samples of an epoch.
+    """Tallies the candidates' predictions for the holdout samples of an epoch.
 
-    A candidate without a finite answer misses that sample by an infinite distance.
+    A candidate without a finite prediction misses the sample by an infinite distance.
 
     Args:
         task: Classification or regression.
-        classes: How many labels there are, of numbers 0.
-        threshold: Numbers closer than this to the truth are correct.
+        classes: Number of labels; 0 for regression.
+        threshold: Predicted numbers closer than this to the target are correct.
     """
 
     def __init__(self, task: Task, classes: int, *, threshold: float) -> None:
@@ -63,7 +63,7 @@ class HoldoutEvaluator(Stateless):
         self._tallies: list[Tally] = []
 
     def evaluate(self, predicted: Predicted) -> HoldoutScored:
-        """Take in a block; the epoch's tally with its last held-out one."""
+        """Tally a block; return the epoch's tally with its last holdout block."""
         if predicted.encoded.block.learned:
             return HoldoutScored(predicted, None)
         self._tallies.append(self._tally(predicted))
@@ -87,7 +87,7 @@ def _tally_numbers(
 ) -> Tally:
     answers = np.where(alive, decode_predictions(predicted, Task.REGRESSION), np.inf)
     error = np.abs(answers - get_target_numbers(predicted.encoded))
-    with np.errstate(over="ignore"):  # infinity says what it is
+    with np.errstate(over="ignore"):  # infinite is the right result
         squared = (error**2).sum(axis=1)
     return Tally(
         confusion=np.zeros((len(alive), 0, 1)),
@@ -104,36 +104,40 @@ def _tally_labels(
     predicted: Predicted, alive: NDArray[np.bool_], samples: NDArray[np.float64], classes: int
 ) -> Tally:
     truth, known = predicted.encoded.label, int(predicted.encoded.known[0])
-    said = np.where(alive[:, :, None], predicted.answers.outputs[:, :, :known], 0.0)
-    shares = said.astype(np.float64)
-    answer = np.where(alive, shares.argmax(axis=2), classes)
+    outputs = np.where(alive[:, :, None], predicted.answers.outputs[:, :, :known], 0.0)
+    probabilities = outputs.astype(np.float64)
+    answer = np.where(alive, probabilities.argmax(axis=2), classes)
     candidates = np.arange(len(alive))[:, None]
     cells = (candidates * classes + truth) * (classes + 1) + answer
     confusion = np.bincount(cells.ravel(), minlength=len(alive) * classes * (classes + 1))
-    sure = shares[:, np.arange(len(truth)), np.minimum(truth, known - 1)]
-    sure = np.where(truth < known, sure, 0.0)  # nobody can name a label that training lacked
-    distance = ((shares**2).sum(axis=2) - 2.0 * sure + 1.0) / 2.0
+    of_truth = probabilities[:, np.arange(len(truth)), np.minimum(truth, known - 1)]
+    of_truth = np.where(
+        truth < known, of_truth, 0.0
+    )  # labels absent from training cannot be predicted
+    distance = ((probabilities**2).sum(axis=2) - 2.0 * of_truth + 1.0) / 2.0
     return Tally(
         confusion=confusion.reshape(len(alive), classes, classes + 1).astype(np.float64),
         samples=samples,
         correct=(answer == truth).sum(axis=1).astype(np.float64),
         distance=np.where(alive, distance, np.inf).sum(axis=1),
-        log_loss=np.where(alive, -np.log(np.maximum(sure, FLOOR)), np.inf).sum(axis=1),
+        log_loss=np.where(alive, -np.log(np.maximum(of_truth, MIN_PROBABILITY)), np.inf).sum(
+            axis=1
+        ),
         absolute=np.zeros(len(alive)),
         squared=np.zeros(len(alive)),
     )
 
 
 class Improvement(NamedTuple):
-    """A candidate that did better on the held-out samples than any before it."""
+    """A candidate with a better holdout score than any before it."""
 
-    epoch: int  # after which it did, from 1 on
+    epoch: int  # counted from 1
     candidate: int
     value: float  # of the criterion
 
 
 class EpochOutcome(NamedTuple):
-    """What became of a block."""
+    """A processed block, with a decision if it ends an epoch."""
 
     predicted: Predicted
     decision: Decision | None
@@ -141,9 +145,9 @@ class EpochOutcome(NamedTuple):
 
 @final
 class SavedWeights:
-    """Weights of candidates as they were at some epoch, each at its own.
+    """Saved weights of the candidates, each from an epoch of its own.
 
-    Training is further on when an epoch has been judged, so weights come as copies.
+    By the time an epoch is scored, training is further on, so weights are passed as copies.
     """
 
     def __init__(self, population: Population) -> None:
@@ -151,7 +155,7 @@ class SavedWeights:
         self._weights: NDArray[np.floating[Any]] | None = None
 
     def keep(self, slots: NDArray[np.intp], weights: NDArray[np.floating[Any]]) -> None:
-        """Keep the weights of some candidates, of a copy of all."""
+        """Save some candidates' weights from a copy of all weights."""
         if self._weights is None:
             self._weights = np.zeros_like(weights)
         for slot in slots.tolist():
@@ -159,67 +163,68 @@ class SavedWeights:
             self._weights[own] = weights[own]
 
     def restore_weights(self) -> None:
-        """Give the candidates the weights that were kept; training must have ended."""
+        """Restore the saved weights; training must have ended."""
         if self._weights is not None:
             self._population.weights[:] = self._weights
 
 
 @final
 class BestEpochs(Stateless):
-    """Notes each candidate's best epoch by a criterion; the older of equals stays.
+    """Tracks each candidate's best epoch by a criterion; on a tie the earlier one is kept.
 
-    A candidate that had no finite answer to a sample is never ranked again.
+    A candidate without a finite prediction for a sample is never ranked again.
 
     Args:
         population: The candidates.
-        criterion: What is better.
-        heard: Called with each improvement.
+        criterion: The criterion.
+        on_improvement: Callback for each improvement.
     """
 
     def __init__(
         self,
         population: Population,
         criterion: Criterion,
-        heard: Callable[[Improvement], None] = lambda _: None,
+        on_improvement: Callable[[Improvement], None] = lambda _: None,
     ) -> None:
         count = len(population.members)
-        self.shelf = SavedWeights(population)
-        self.epoch = 0  # how many were judged
-        self.values = np.full(count, np.nan)  # of the criterion at each candidate's best epoch
-        self.epochs = np.zeros(count, np.int64)  # and that epoch, from 1 on
+        self.saved_weights: SavedWeights = SavedWeights(population)
+        self.epoch: int = 0  # epochs scored
+        # Each candidate's best value of the criterion, and its epoch, counted from 1.
+        self.values: NDArray[np.float64] = np.full(count, np.nan)
+        self.epochs: NDArray[np.int64] = np.zeros(count, np.int64)
         self.history: list[Improvement] = []
         self._criterion = criterion
-        self._heard = heard
+        self._on_improvement = on_improvement
 
-    def serve(self, graded: HoldoutScored) -> EpochOutcome:
+    def serve(self, scored: HoldoutScored) -> EpochOutcome:
         """Compare the candidates if the block ends an epoch."""
-        if not graded.predicted.ends_round:
-            return EpochOutcome(graded.predicted, None)
-        assert graded.tally is not None
-        assert graded.predicted.weights is not None
+        if not scored.predicted.ends_round:
+            return EpochOutcome(scored.predicted, None)
+        assert scored.tally is not None
+        assert scored.predicted.weights is not None
         self.epoch += 1
         values = np.where(
-            np.isfinite(graded.tally.distance), self._criterion.values(graded.tally), np.nan
+            np.isfinite(scored.tally.distance), self._criterion.values(scored.tally), np.nan
         )
         best = self._criterion.best(self.values)
         before = self.values[best] if best >= 0 else np.nan
         improved = self._improved(values)
         self.values[improved] = values[improved]
         self.epochs[improved] = self.epoch
-        self.shelf.keep(improved, graded.predicted.weights)
+        self.saved_weights.keep(improved, scored.predicted.weights)
         leader = self._criterion.best(values)
         if leader >= 0 and self._criterion.better(values[leader], before):
             self.history.append(Improvement(self.epoch, leader, float(values[leader])))
-            self._heard(self.history[-1])
-        return EpochOutcome(graded.predicted, Decision(self.epoch - 1))
+            self._on_improvement(self.history[-1])
+        return EpochOutcome(scored.predicted, Decision(self.epoch - 1))
 
     def ranking(self) -> list[int]:
-        """Slots of all candidates that were ever ranked, the best first."""
+        """Return the slots of all ranked candidates, the best first."""
         order = np.lexsort((self.epochs, self._losses(self.values)))
         return [slot for slot in order.tolist() if np.isfinite(self.values[slot])]
 
     def _losses(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Smaller is better; infinite where there is no value."""
+        """Convert values so that smaller is better; infinite if undefined."""
         signed = -values if self._criterion.larger_is_better else values
         return np.where(np.isfinite(signed), signed, np.inf)
 
@@ -229,24 +234,26 @@ class BestEpochs(Stateless):
 
 @final
 class FixedEpochs(Stateless):
-    """Lets each candidate finish at an epoch of its own: keeps its weights of that moment.
+    """Saves each candidate's weights at a given epoch.
 
     Args:
         population: The candidates.
-        epochs: The epoch of each, from 1 on.
+        epochs: The epoch of each candidate, counted from 1.
     """
 
     def __init__(self, population: Population, epochs: Sequence[int]) -> None:
-        self.shelf = SavedWeights(population)
-        self.epoch = 0
+        self.saved_weights: SavedWeights = SavedWeights(population)
+        self.epoch: int = 0
         self._epochs = np.array(epochs)
 
-    def serve(self, graded: HoldoutScored) -> EpochOutcome:
-        """Keep the weights of those whose epoch has not gone by."""
-        if not graded.predicted.ends_round:
-            return EpochOutcome(graded.predicted, None)
-        assert graded.predicted.weights is not None
+    def serve(self, scored: HoldoutScored) -> EpochOutcome:
+        """Save the weights of candidates whose epoch has not passed."""
+        if not scored.predicted.ends_round:
+            return EpochOutcome(scored.predicted, None)
+        assert scored.predicted.weights is not None
         self.epoch += 1
-        # Who has not finished yet is kept as well: there may be fewer epochs than were wanted.
-        self.shelf.keep(np.flatnonzero(self._epochs >= self.epoch), graded.predicted.weights)
-        return EpochOutcome(graded.predicted, Decision(self.epoch - 1))
+        # Unfinished candidates are saved as well: training may be stopped before their epoch.
+        self.saved_weights.keep(
+            np.flatnonzero(self._epochs >= self.epoch), scored.predicted.weights
+        )
+        return EpochOutcome(scored.predicted, Decision(self.epoch - 1))

@@ -21,25 +21,27 @@ AnyEvaluation = Evaluation | RegressionEvaluation
 
 
 def evaluate_model(model: Model, block: Block, threshold: float) -> AnyEvaluation:
-    """How good a model is on samples that have targets."""
+    """Evaluate a model on labeled samples."""
     assert block.target is not None
     if model.task is Task.REGRESSION:
         answers = model.predict(block)
         return RegressionEvaluation.of(block.target, answers, threshold=threshold or None)
-    shares = model.predict_proba(block)
+    probabilities = model.predict_proba(block)
     answers = model.predict(block).tolist()
-    return Evaluation.of(block.target.tolist(), answers, probabilities=shares, labels=model.labels)
+    return Evaluation.of(
+        block.target.tolist(), answers, probabilities=probabilities, labels=model.labels
+    )
 
 
 def evaluate_baselines(
     training: Block, reported: Block, evaluation: AnyEvaluation
 ) -> dict[str, dict[str, float | None]]:
-    """Measures of who always answers the training part's most frequent label, or its mean.
+    """Evaluate the constant prediction of the training part's majority label or mean.
 
     Args:
-        training: What decides the answer.
-        reported: The samples of ``evaluation``.
-        evaluation: Of a model.
+        training: Samples that determine the prediction.
+        reported: Samples to predict.
+        evaluation: A model's evaluation on them.
     """
     assert training.target is not None
     assert reported.target is not None
@@ -61,16 +63,16 @@ def build_report(
     rejected: int,
     times: tuple[float, float],
 ) -> dict[str, Any]:
-    """What an engine did, as JSON can hold it.
+    """Build the report as JSON-serializable values.
 
     Args:
-        contest: What was run.
+        contest: The finished contest.
         parts: The samples.
-        evaluation: Of the outcome.
-        rejected: Records that could not be read.
-        times: Seconds before the first sample could be learned, and since.
+        evaluation: The evaluation of the model.
+        rejected: Number of records that could not be read.
+        times: Seconds of start-up and of training.
     """
-    settings, winners = contest.settings, contest.winners
+    settings, best_epochs = contest.settings, contest.best_epochs
     return {
         "streamnet": __version__,
         "task": str(contest.task),
@@ -80,8 +82,8 @@ def build_report(
         "samples": parts.sizes(),
         "rejected": rejected,
         "candidates": len(contest.contestants),
-        "epochs": winners.epoch,
-        "passes": winners.epoch * len(contest.contestants),
+        "epochs": best_epochs.epoch,
+        "passes": best_epochs.epoch * len(contest.contestants),
         "seconds": times[1],
         "startup_seconds": times[0],
         "stopped": contest.stopped,
@@ -89,7 +91,7 @@ def build_report(
         "members": [_member(contest, slot) for slot in contest.members],
         "history": [
             {**improvement._asdict(), "settings": _describe(contest, improvement.candidate)}
-            for improvement in winners.history
+            for improvement in best_epochs.history
         ],
         "reported": "validation" if parts.test is None else "test",
         "evaluation": evaluation.as_dict(),
@@ -100,14 +102,14 @@ def build_report(
 
 
 def _member(contest: Contest, slot: int) -> dict[str, Any]:
-    """One of the networks that answer, the best first."""
-    contestant, winners = contest.contestants[slot], contest.winners
+    """Describe a network of the model."""
+    contestant, best_epochs = contest.contestants[slot], contest.best_epochs
     return {
         "candidate": slot,
         "try": contestant.attempt + 1,
         "learning_rate": contestant.settings.learning_rate,
-        "epoch": int(winners.epochs[slot]),
-        "value": float(winners.values[slot]),
+        "epoch": int(best_epochs.epochs[slot]),
+        "value": float(best_epochs.values[slot]),
         "settings": contestant.settings.as_dict(),
     }
 

@@ -194,8 +194,8 @@ class EngineSettings:
         return self.protocol == "gopher"
 
     @property
-    def together(self) -> int:
-        """How many networks answer together at most."""
+    def ensemble_size(self) -> int:
+        """The maximum number of networks in the ensemble."""
         return self.ensemble or (1 if self.follows_gopher else DEFAULT_ENSEMBLE)
 
     @property

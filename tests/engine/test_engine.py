@@ -74,7 +74,7 @@ def test_the_reported_part_has_no_say_in_the_choice() -> None:
         judge = find_criterion("distance")
         contest = Contest(Task.CLASSIFICATION, parts, judge, settings, lambda _: None)
         anyio.run(contest.run)
-        return contest.winners.history, contest.model().outputs(block)
+        return contest.best_epochs.history, contest.model().outputs(block)
 
     history, outputs = outcome(parts)
     history_then, outputs_then = outcome(parts._replace(test=spoiled))
@@ -112,7 +112,7 @@ def test_gophers_protocol_reports_what_it_chose_by() -> None:
 @pytest.mark.parametrize("name", ["accuracy", "f1", "simple", "distance", "gopher.accuracy"])
 def test_the_history_only_ever_gets_better(name: str) -> None:
     told: list[Improvement] = []
-    engine = Engine(hidden=(8,), epochs=6, tries=2, criterion=name, heard=told.append)
+    engine = Engine(hidden=(8,), epochs=6, tries=2, criterion=name, on_improvement=told.append)
     engine.fit(moons())
     values = [one.value for one in told]
     assert tuple(told) == engine.history
@@ -324,7 +324,7 @@ def test_records_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
 def test_stopping_keeps_the_best_so_far() -> None:
     async def run() -> None:
         judged = threading.Event()
-        engine = quick(epochs=100_000, heard=lambda _: judged.set())
+        engine = quick(epochs=100_000, on_improvement=lambda _: judged.set())
         async with anyio.create_task_group() as group:
             group.start_soon(engine.run, moons())
             await anyio.to_thread.run_sync(judged.wait)
