@@ -131,13 +131,13 @@ async def flow(
     *,
     threads: int,
 ) -> None:
-    """Let all candidates learn what the reader gives, until it ends or is stopped.
+    """Train all candidates on what the reader delivers, until it ends or is stopped.
 
-    Training goes on while the epoch before is judged: at most two epochs ahead, since the trainer
-    waits for what was decided on the epoch before the last.
+    Training runs at most two epochs ahead of scoring, since the trainer waits for the decision on
+    the epoch before the last.
 
     Raises:
-        StreamnetError: If a part fails.
+        StreamnetError: If a stage fails.
     """
     await reader.open()
     train = Train(trainer, threads)

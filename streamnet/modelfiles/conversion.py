@@ -21,14 +21,14 @@ _RAW: dict[str, Any] = {"scaling": "none", "target_scaling": "none", "category_l
 
 
 def build_model_parts(network: NeuralNetwork, names: Sequence[str] | None) -> dict[str, Any]:
-    """What a model is made of that takes raw numbers in and answers what ``network`` calculates.
+    """Build the parts of a model that computes the same as ``network``, from raw numbers.
 
     Args:
-        network: Its one network.
-        names: Of the inputs; None is f0, f1, ..., as columns without names are called everywhere.
+        network: The network.
+        names: Names of the inputs; None uses f0, f1, ...
 
     Raises:
-        ConfigurationError: If the names are not one for each input, or outputs have none.
+        ConfigurationError: If there is not one distinct name per input, or outputs lack labels.
     """
     names = [f"f{i}" for i in range(network.inputs)] if names is None else list(names)
     if len(set(names)) != network.inputs or len(names) != network.inputs:
@@ -47,13 +47,13 @@ def build_model_parts(network: NeuralNetwork, names: Sequence[str] | None) -> di
 
 
 def _make_explicit(settings: CandidateSettings, task: Task) -> CandidateSettings:
-    """Settings that mean the same whatever the task is taken for, and whose weights are known."""
+    """Return settings that do not depend on the task, nor on class weights."""
     output, loss = settings.output_for(task), settings.loss_for(task)
     return replace(settings, output=output, loss=loss, class_weight=0.0)
 
 
 def _encoder_state(task: Task, names: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    """The state of an encoder of raw numbers that has learned the columns and labels, no more."""
+    """Return the state of an encoder of raw numbers that knows only columns and labels."""
     encoder = Encoder(task=task, **_RAW)
     schema = Schema(tuple(Field(name, Kind.NUMBER) for name in names), None, task)
     target = np.array(labels, object) if task is Task.CLASSIFICATION else np.empty(0)
@@ -65,7 +65,7 @@ def _encoder_state(task: Task, names: Sequence[str], labels: Sequence[str]) -> d
     state = encoder.export_state()
     if state["labels"] != list(labels) and task is Task.CLASSIFICATION:
         raise ConfigurationError("labels must be texts that can be printed, no more than 1000")
-    # The rows stood for nothing: numbers that nothing scales need no moments.
+    # The rows were placeholders; unscaled numbers need no moments.
     return {**state, "moments": np.zeros_like(state["moments"])}
 
 
@@ -75,7 +75,7 @@ def to_network(
     ensemble: Mapping[str, Any] | None,
     about: Mapping[str, Any],
 ) -> NeuralNetwork:
-    """The one network of a model that takes raw numbers in.
+    """Return the single network of a model with raw numeric inputs.
 
     Raises:
         ConfigurationError: If the model is more than that; the message says what.
@@ -87,27 +87,27 @@ def to_network(
     labels = tuple(encoder["labels"])
     if not labels and isinstance(about.get("target"), str):
         labels = (about["target"],)
-    made = NeuralNetwork(
+    neural_network = NeuralNetwork(
         network.inputs,
         _make_explicit(network.settings, Task(encoder["settings"]["task"])),
         labels=labels,
         outputs=network.outputs,
         dtype=network.dtype,
     )
-    made.insert(network.weights)
-    return made
+    neural_network.insert(network.weights)
+    return neural_network
 
 
 def _list_obstacles(
     networks: Sequence[Network], encoder: Mapping[str, Any], ensemble: Mapping[str, Any] | None
 ) -> list[str]:
-    """What a model does that one network of raw numbers can't."""
+    """List what a model does that a single network of raw numbers cannot."""
     settings = encoder["settings"]
     reasons = []
     if len(networks) > 1:
         reasons.append(f"it has {len(networks)} networks")
     elif ensemble is not None:
-        reasons.append("its network answers by way of an ensemble (learn with serve 'champion')")
+        reasons.append("its network predicts through an ensemble (learn with serve 'champion')")
     if others := sorted({kind for _, kind in encoder["fields"]} - {str(Kind.NUMBER)}):
         reasons.append(f"it has columns that are a {' and a '.join(others)}")
     if settings.get("scaling") != "none" or settings.get("scalings"):

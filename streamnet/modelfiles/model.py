@@ -54,10 +54,10 @@ __all__ = (
 def check_weights(
     weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, dtype: str, encoder: Encoder
 ) -> None:
-    """Refuse weights that a network of these settings, behind this encoder, can't have.
+    """Check weights against the settings of their network and the encoder's outputs.
 
     Raises:
-        ModelFileError: Naming the part, and what it must be.
+        ModelFileError: If a matrix is missing, superfluous, or of the wrong shape or type.
     """
     if dtype not in ("float32", "float64"):
         raise ModelFileError(f"dtype is {dtype!r}, but must be float32 or float64")
@@ -79,10 +79,10 @@ def check_weights(
 
 
 def align_columns(block: Block, fields: Sequence[Field]) -> Block:
-    """The same samples with exactly these fields: others are left out, absent ones are missing.
+    """Return the samples with exactly these fields: others are dropped, absent ones are missing.
 
     Raises:
-        SchemaError: If a column is of another kind than the model learned.
+        SchemaError: If a column has another kind than the model has learned.
     """
     if block.schema.fields == tuple(fields):
         return block
@@ -95,22 +95,22 @@ def align_columns(block: Block, fields: Sequence[Field]) -> Block:
                 f"a {kind}"
             )
     n = len(block)
-    given = {name: column for column, name in enumerate(block.schema.numbers)}
+    positions = {name: column for column, name in enumerate(block.schema.numbers)}
     numbers = np.full((n, len(schema.numbers)), np.nan)
     for column, name in enumerate(schema.numbers):
-        if name in given:
-            numbers[:, column] = block.numbers[:, given[name]]
-    said = dict(zip(block.schema.words, block.words, strict=True))
+        if name in positions:
+            numbers[:, column] = block.numbers[:, positions[name]]
+    by_name = dict(zip(block.schema.words, block.words, strict=True))
     absent = np.full(n, None, object)
-    words = tuple(said.get(name, absent) for name in schema.words)
+    words = tuple(by_name.get(name, absent) for name in schema.words)
     return replace(block, schema=schema, numbers=numbers, words=words)
 
 
 def check_columns(model_fields: Sequence[Field], schema: Schema) -> None:
-    """Refuse columns of which a model knows none.
+    """Check that a model knows at least one column.
 
     Raises:
-        SchemaError: Naming those that it knows.
+        SchemaError: If it knows none; the message lists those that it knows.
     """
     known = {field.name for field in model_fields}
     if known and known.isdisjoint(field.name for field in schema.fields):
@@ -119,11 +119,11 @@ def check_columns(model_fields: Sequence[Field], schema: Schema) -> None:
 
 
 def parse_fields(pairs: Sequence[Sequence[str]]) -> tuple[Field, ...]:
-    """Fields from the pairs of name and kind that a state holds."""
+    """Convert the pairs of name and kind in a state to fields."""
     return tuple(Field(name, Kind(kind)) for name, kind in pairs)
 
 
-# What a file whose parts contradict each other makes of code that trusts them.
+# Exceptions that inconsistent files cause in code that trusts them.
 CONTRADICTIONS = (
     ArithmeticError,
     AttributeError,
@@ -137,20 +137,19 @@ CONTRADICTIONS = (
 
 @final
 class Model:
-    """One network or an ensemble of several, with their encoder; it answers and never changes.
+    """One network or an ensemble of networks, with their encoder; immutable.
 
-    Any number of threads may ask it at once.
+    Any number of threads may call it at once.
 
     Args:
-        encoder: The encoder's state, as `Encoder.export_state` gives it.
-        networks: Settings and weights of each, the best one first.
-        ensemble: How they answer together, as an ensemble's `export_state` gives it; None for one
-            network alone.
-        dtype: float32 or float64.
-        about: What else is worth knowing, as JSON can hold it: target, scores, position, seed.
+        encoder: State of the encoder, from `Encoder.export_state`.
+        networks: Settings and weights of each network, the best one first.
+        ensemble: State of the ensemble, from its `export_state`; None for a single network.
+        dtype: Type of the weights, float32 or float64.
+        about: Metadata, JSON-serializable: target, scores, position, seed.
 
     Raises:
-        ModelFileError: If parts contradict each other or a weight is not finite.
+        ModelFileError: If parts are inconsistent or a weight is not finite.
 
     >>> import streamnet
     >>> learner = streamnet.OnlineRegressor(seed=1)
@@ -173,8 +172,8 @@ class Model:
         self._encoder_state = dict(encoder)
         self._encoder = Encoder.restore_state(encoder)
         self.about: dict[str, Any] = dict(about or {})
-        self.task = self._encoder.task
-        self.labels = tuple(self._encoder.labels)
+        self.task: Task = self._encoder.task
+        self.labels: tuple[str, ...] = tuple(self._encoder.labels)
         self.fields: tuple[Field, ...] = parse_fields(encoder["fields"])
         for settings, weights in networks:
             check_weights(weights, settings, dtype, self._encoder)
@@ -184,40 +183,40 @@ class Model:
             self.task, len(networks)
         )
         self._ensemble = None if ensemble is None else restore_ensemble(self.task, dict(ensemble))
-        heard = 1 if self._ensemble is None else self._ensemble.candidates
-        if len(networks) != heard:
-            raise ModelFileError(f"there are {len(networks)} networks, but {heard} are needed")
+        needed = 1 if self._ensemble is None else self._ensemble.candidates
+        if len(networks) != needed:
+            raise ModelFileError(f"there are {len(networks)} networks, but {needed} are needed")
         self._population = FrozenPopulation(
             [Network(settings, weights) for settings, weights in networks],
             task=self.task,
             dtype=dtype,
             lags=self._encoder.lags,
         )
-        self._local = local()  # of each thread: a reader
+        self._local = local()  # one reader per thread
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """Settings and weights of each, the best one first."""
+        """Settings and weights of each network, the best one first."""
         return self._population.networks
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the weights."""
+        """Type of the weights."""
         return self._population.dtype
 
     @classmethod
     def of(cls, network: NeuralNetwork, names: Sequence[str] | None = None) -> Model:
-        """The model that takes raw numbers in and answers what ``network`` calculates now.
+        """Build a model that computes what ``network`` computes now, from raw numbers.
 
-        One output makes a model of numbers, several one of labels, which answers their shares of
-        the sum of all outputs.
+        One output makes a regression model; several make a classification model, whose
+        probabilities are the outputs divided by their sum.
 
         Args:
-            network: Made by hand; it may go on learning.
-            names: Of the inputs; None is f0, f1, ..., as columns without names are called.
+            network: The network, which is copied.
+            names: Names of the inputs; None uses f0, f1, ...
 
         Raises:
-            ConfigurationError: If the names are not one for each input, or outputs have none.
+            ConfigurationError: If there is not one distinct name per input, or outputs lack labels.
 
         >>> from streamnet import NeuralNetwork
         >>> model = Model.of(NeuralNetwork(2, labels=("R", "M")), names=["x", "y"])
@@ -227,7 +226,7 @@ class Model:
         return cls(**build_model_parts(network, names))
 
     def neural_network(self) -> NeuralNetwork:
-        """A copy of the one network of a model that takes raw numbers in, to calculate and learn.
+        """Return a copy of the single network of a model with raw numeric inputs.
 
         Raises:
             ConfigurationError: If the model is more than that: several networks, scaled inputs,
@@ -236,43 +235,46 @@ class Model:
         return to_network(self.networks, self._encoder_state, self._ensemble_state, self.about)
 
     def encoder(self) -> Encoder:
-        """A copy of the encoder, to go on learning with."""
+        """Return a copy of the encoder, which can learn."""
         return Encoder.restore_state(self._encoder_state)
 
     @property
     def settings(self) -> CandidateSettings:
-        """Of the best network."""
+        """Settings of the best network."""
         return self.networks[0].settings
 
     def describe(self) -> str:
-        """A few words about the networks."""
+        """Describe the networks in a few words."""
         words = self.settings.describe()
         others = len(self.networks) - 1
         return f"{words} and {others} more" if others else words
 
-    # ---------------------------------------------------------------- answers
+    # ---------------------------------------------------------------- prediction
 
     def predict(self, samples: Sample | SamplesLike | Block) -> NDArray[Any]:
-        """The label (object of str) or number (float64) of each sample, shape=(n,).
+        """Predict a label (object array of str) or a number (float64) for each sample, shape=(n,).
 
-        Features that the model does not know are left out, absent ones count as missing. A label
-        is None, and a number NaN, where the network has no finite answer.
+        Unknown features are ignored, absent ones count as missing. Where the networks have no
+        finite output, a label is None and a number is NaN.
 
         Args:
-            samples: One dict or row of a frame; or many, as the online estimators take them: a list
-                of dicts, a data frame (of polars, pandas or pyarrow), a matrix, whose columns are
-                called f0, f1, ...; or a block.
+            samples: One dict or row of a frame; or many: a list of dicts, a data frame (polars,
+                pandas or pyarrow), a matrix, whose columns are called f0, f1, ..., or a block.
 
         Raises:
-            DataError: If they are none of these.
-            SampleError: If a value can't be read.
-            SchemaError: If the model knows no column of a frame; if those of a matrix are more or
-                fewer than it knows, or have names there; if one of a block is of another kind.
+            DataError: If the samples have another type.
+            SampleError: If a value cannot be read.
+            SchemaError: If the model knows no column of a frame, a matrix does not have exactly the
+                model's columns, or a column of a block has another kind.
         """
         return self.named(self.outputs(samples))
 
     def named(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
-        """What `predict` makes of `outputs`."""
+        """Convert `outputs` to what `predict` returns.
+
+        Args:
+            outputs: Probabilities or numbers, shape=(n, outputs).
+        """
         if self.task is Task.REGRESSION:
             return outputs[:, 0]
         if not self.labels:
@@ -282,53 +284,64 @@ class Model:
         return names
 
     def predict_proba(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
-        """The share of each label, in the order of `labels`, shape=(n, labels).
+        """Predict the probability of each label, in the order of `labels`, shape=(n, labels).
+
+        Args:
+            samples: As for `predict`.
 
         Raises:
-            ConfigurationError: If the model predicts numbers.
-            DataError: As `predict`, and so do SampleError and SchemaError.
+            ConfigurationError: If the task is regression.
+            DataError: As for `predict`; likewise SampleError and SchemaError.
         """
         if self.task is Task.REGRESSION:
             raise ConfigurationError("task is 'regression', but probabilities need classification")
         return self.outputs(samples)
 
     def outputs(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
-        """Shares of the labels, or one number in units of the target, shape=(n, outputs).
+        """Predict probabilities, or one number in units of the target, shape=(n, outputs).
+
+        Args:
+            samples: As for `predict`.
 
         Raises:
-            DataError: As `predict`, and so do SampleError and SchemaError.
+            DataError: As for `predict`; likewise SampleError and SchemaError.
         """
         blocks = [samples] if isinstance(samples, Block) else self._read(samples)
         parts = [
-            self._answer(self._encoder.transform(align_columns(block, self.fields)))
+            self._predict(self._encoder.transform(align_columns(block, self.fields)))
             for block in blocks
         ]
         return np.concatenate(parts) if parts else np.empty((0, self._population.outputs))
 
     def outlier_scores(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
-        """How unusual each sample is, shape=(n,), as `streamnet.AutoEncoder.score` tells it.
+        """Compute the outlier score of each sample, shape=(n,), see `streamnet.AutoEncoder.score`.
+
+        Args:
+            samples: As for `predict`.
 
         Raises:
             ConfigurationError: If the model has no auto-encoder.
-            DataError: As `predict`, and so do SampleError and SchemaError.
+            DataError: As for `predict`; likewise SampleError and SchemaError.
         """
         blocks = [samples] if isinstance(samples, Block) else self._read(samples)
         parts = [self._encoder.outliers(align_columns(block, self.fields)) for block in blocks]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def _answer(self, inputs: Inputs) -> NDArray[np.float64]:
-        asked = self._population.predict(inputs)
-        said, alive = asked.outputs, asked.alive
+    def _predict(self, inputs: Inputs) -> NDArray[np.float64]:
+        predicted = self._population.predict(inputs)
+        outputs, alive = predicted.outputs, predicted.alive
         if isinstance(self._ensemble, LabelEnsemble):
-            return self._ensemble.answer(said, alive, len(self.labels))
+            return self._ensemble.answer(outputs, alive, len(self.labels))
         if self.task is Task.REGRESSION:
-            answers = self._encoder.units.numbers(said[:, :, 0], asked.logarithmic)[:, :, None]
+            answers = self._encoder.units.numbers(outputs[:, :, 0], predicted.logarithmic)[
+                :, :, None
+            ]
         else:
-            answers = said.astype(np.float64)
+            answers = outputs.astype(np.float64)
         if self._ensemble is None:
-            alone: NDArray[np.float64] = answers[0]
-            alone[alive[0] == 0] = np.nan
-            return alone
+            single: NDArray[np.float64] = answers[0]
+            single[alive[0] == 0] = np.nan
+            return single
         numbers = np.ascontiguousarray(answers[:, :, 0])
         return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
 
@@ -338,12 +351,12 @@ class Model:
         first = reader.records
         blocks = list(reader.blocks(rows))
         for block in blocks:
-            for letter in block.rejected:
-                raise SampleError(letter.offset - first, letter.detail)
+            for rejected in block.rejected:
+                raise SampleError(rejected.offset - first, rejected.detail)
         return blocks
 
     def _reader(self) -> RowReader:
-        """This thread's reader of rows, which knows the model's columns."""
+        """Return the calling thread's row reader, which knows the model's columns."""
         reader: RowReader | None = getattr(self._local, "reader", None)
         if reader is None:
             reader = RowReader(Columns(kinds=dict(self.fields)), name="samples", closed=True)
@@ -355,7 +368,7 @@ class Model:
     # ------------------------------------------------------------------ files
 
     def document(self) -> Document:
-        """All of the model as plain values and arrays, with its checksum."""
+        """Return the model as plain values and arrays, with a checksum."""
         return build_document(
             encoder=self._encoder_state,
             networks=self.networks,
@@ -442,13 +455,17 @@ class Model:
 
     @classmethod
     def from_document(cls, document: Document, where: str = "document") -> Model:
-        """The model that `document` gave.
+        """Restore a model from its `document`.
+
+        Args:
+            document: The document.
+            where: Name of its origin in error messages.
 
         Raises:
-            ModelFileError: If a part is absent or parts contradict each other.
+            ModelFileError: If parts are missing or inconsistent.
         """
         try:
-            # A number that its type can't hold is damage, not something to warn of.
+            # Overflow in a cast means damage, so it is an error and no warning.
             with np.errstate(invalid="raise", over="raise"):
                 model = cls(
                     encoder=document["encoder"],
@@ -471,5 +488,5 @@ class Model:
 
 
 def _list_parts(parts: Mapping[str, Any]) -> list[Any]:
-    """Parts that a file keeps by number."""
+    """Return the parts that a file stores by number."""
     return [parts[str(number)] for number in range(len(parts))]

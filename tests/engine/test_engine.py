@@ -341,7 +341,7 @@ def test_stopping_keeps_the_best_so_far() -> None:
 def test_stopping_before_the_first_epoch_leaves_nothing() -> None:
     engine = quick()
     engine.stop()
-    with pytest.raises(NoCandidateError, match="stopped before an epoch was judged"):
+    with pytest.raises(NoCandidateError, match="stopped before an epoch was scored"):
         engine.fit(moons())
     with pytest.raises(NoCandidateError):
         _ = engine.winner
