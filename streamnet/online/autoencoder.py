@@ -30,35 +30,33 @@ from streamnet.version import __version__
 __all__ = ("AutoEncoder",)
 
 FORMAT = "streamnet-autoencoder"
-BLOCK_SIZE = 1024  # most samples that are learned or coded at a time
+BLOCK_SIZE = 1024  # samples learned or encoded at a time
 
 
 @final
 class AutoEncoder:
-    """A network that compresses samples into a short code by learning to restore them from it.
+    """A denoising auto-encoder that learns online and scores outliers.
 
-    A sample is a dict of numbers, texts, dates or None by name, and many are what the online
-    estimators take.
-    Columns become network inputs as for them; the network is a denoising auto-encoder (Vincent et
-    al. 2010). Learning in blocks or one by one gives the same bits.
+    Samples are dicts of numbers, strings, dates or None by name; many samples may be anything that
+    the online estimators accept. The network learns to reconstruct samples from a short code
+    (Vincent et al. 2010). Learning in blocks or one by one gives the same bits.
 
-    How unusual a sample is: the logarithm of its reconstruction error (the mean over inputs of half
-    the squared error of numbers in standard units, and of -log p of the values, words and gaps that
-    are there), in standard deviations above the mean of the samples learned before, which fade.
-    Above 3 is rare. A value that was never seen counts only where its sample is learned as well, as
-    in `score_and_learn`: what is only asked about changes nothing, and so has no place for it.
+    The outlier score of a sample is the logarithm of its reconstruction error, in standard
+    deviations above the fading mean of the samples learned before; above 3 is rare. The error is
+    the mean over inputs of half the squared error of standardized numbers, and of -log p of the
+    values, words and gaps present. A value never seen before counts only in `score_and_learn`.
 
-    Copied or pickled, it goes on to the same bits. Ctrl-C, and any other exception that breaks into
-    it, are as for the online estimators. Calls from several threads come one after the other.
+    Copies and pickles continue with the same bits. Ctrl-C, other exceptions and threads are handled
+    as by the online estimators.
 
     Args:
         code: Units of the code.
-        kinds: How columns are understood, for those whose first value would mislead.
+        kinds: Kinds of columns whose first value would mislead.
         encoder: More settings of the `Encoder`.
-        network: More of `AutoEncoderSettings`: hidden, noise, activation, learning_rate, seed, ...
+        network: More settings of the network: hidden, noise, activation, learning_rate, seed, ...
 
     Raises:
-        ConfigurationError: If a setting is unknown or breaks its rule.
+        ConfigurationError: If a setting is unknown or invalid.
 
     >>> coder = AutoEncoder(code=8)
     >>> rows = [{"x": i % 10, "y": 2.0 * (i % 10), "even": str(i % 2 == 0)} for i in range(3000)]
@@ -97,25 +95,34 @@ class AutoEncoder:
     def learn_one(self, x: Sample) -> None:
         """Learn one sample.
 
+        Args:
+            x: Features by name.
+
         Raises:
-            DataError: If a value can't be read; nothing is learned then.
+            DataError: If a value cannot be read; nothing is learned.
         """
         self.score_and_learn((x,))
 
     def partial_fit(self, X: SamplesLike) -> Self:
-        """Learn samples one after the other, in their order.
+        """Learn samples one after the other, in the given order.
+
+        Args:
+            X: The samples.
 
         Raises:
-            DataError: If a value can't be read; the samples before it were learned.
+            DataError: If a value cannot be read; the samples before it were learned.
         """
         self.score_and_learn(X)
         return self
 
     def score_and_learn(self, X: SamplesLike) -> NDArray[np.float64]:
-        """How unusual each sample was before it was learned, shape=(n,).
+        """Compute the outlier score of each sample before learning it, shape=(n,).
+
+        Args:
+            X: The samples.
 
         Raises:
-            DataError: If a value can't be read; the samples before it were learned.
+            DataError: If a value cannot be read; the samples before it were learned.
         """
         rows = to_rows(X)
         scores: list[NDArray[np.float64]] = []
@@ -124,11 +131,11 @@ class AutoEncoder:
                 with Uninterrupted():
                     for block in self._reader.blocks(rows[start : start + BLOCK_SIZE]):
                         good = int(block.places()[0]) if block.rejected else len(block)
-                        scores.append(self._learned(block.part(0, good)))
+                        scores.append(self._learn(block.part(0, good)))
                         _check(block, sum(map(len, scores)), len(rows))
         return np.concatenate(scores) if scores else np.empty(0)
 
-    def _learned(self, block: Block) -> NDArray[np.float64]:
+    def _learn(self, block: Block) -> NDArray[np.float64]:
         try:
             return self._encoder.encode(block).outlier
         except BaseException as error:
@@ -138,33 +145,41 @@ class AutoEncoder:
     # ---------------------------------------------------------------- answers
 
     def encode(self, X: SamplesLike) -> NDArray[np.float32]:
-        """The code of each sample, shape=(n, code).
+        """Encode each sample, shape=(n, code).
+
+        Args:
+            X: The samples.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
-            parts = [self._encoder.transform(block).dense for block in self._asked(X)]
+            parts = [self._encoder.transform(block).dense for block in self._read_queries(X)]
             return np.concatenate(parts) if parts else self._no_codes()
 
     def encode_one(self, x: Sample) -> NDArray[np.float32]:
-        """The code of one sample, shape=(code,).
+        """Encode one sample, shape=(code,).
+
+        Args:
+            x: Features by name.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         code: NDArray[np.float32] = self.encode((x,))[0]
         return code
 
     def decode(self, codes: ArrayLike) -> list[Sample]:
-        """The samples that codes stand for, shape=(n, code), as dicts.
+        """Decode codes to samples.
 
-        Numbers come in their columns' units, dates as seconds since 1970, of categories the most
-        likely value; None is what is more likely to be missing. Texts can't be told, so they are
-        absent.
+        Numbers have their column's units, dates are seconds since 1970, and categories the most
+        likely value; None means that a value is probably missing. Texts cannot be decoded.
+
+        Args:
+            codes: The codes, shape=(n, code).
 
         Raises:
-            ConfigurationError: If codes have another shape, or are no numbers.
+            ConfigurationError: If the codes have another shape or are not numbers.
         """
         with self._lock:
             try:
@@ -176,50 +191,62 @@ class AutoEncoder:
             return self._encoder.decode(array)
 
     def reconstruct(self, X: SamplesLike) -> list[Sample]:
-        """Each sample as its code tells it, see `decode`.
+        """Reconstruct each sample from its code, see `decode`.
+
+        Args:
+            X: The samples.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
             return self.decode(self.encode(X))
 
     def reconstruct_one(self, x: Sample) -> Sample:
-        """One sample as its code tells it, see `decode`.
+        """Reconstruct one sample from its code, see `decode`.
+
+        Args:
+            x: Features by name.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         return self.reconstruct((x,))[0]
 
     def score(self, X: SamplesLike) -> NDArray[np.float64]:
-        """How unusual each sample is, shape=(n,); nothing is learned.
+        """Compute the outlier score of each sample without learning, shape=(n,).
+
+        Args:
+            X: The samples.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
-            parts = [self._encoder.outliers(block) for block in self._asked(X)]
+            parts = [self._encoder.outliers(block) for block in self._read_queries(X)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def score_one(self, x: Sample) -> float:
-        """How unusual one sample is; nothing is learned.
+        """Compute the outlier score of one sample without learning.
+
+        Args:
+            x: Features by name.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         return float(self.score((x,))[0])
 
     def _no_codes(self) -> NDArray[np.float32]:
         return np.empty((0, self._encoder.statistics().dense), np.float32)
 
-    def _asked(self, X: SamplesLike) -> Iterator[Block]:
-        """Samples in columns that are known; others are left out."""
+    def _read_queries(self, X: SamplesLike) -> Iterator[Block]:
+        """Read samples to encode, ignoring unknown columns."""
         rows = to_rows(X, self._reader.schema.fields)
-        asker = RowReader(Columns(kinds=self._kinds), closed=True)
-        asker.restore_state(self._reader.export_state())
+        reader = RowReader(Columns(kinds=self._kinds), closed=True)
+        reader.restore_state(self._reader.export_state())
         for start in range(0, len(rows), BLOCK_SIZE):
-            block = asker.read(rows[start : start + BLOCK_SIZE])
+            block = reader.read(rows[start : start + BLOCK_SIZE])
             good = int(block.places()[0]) if block.rejected else len(block)
             _check(block, start + good, len(rows))
             yield block
@@ -227,15 +254,18 @@ class AutoEncoder:
     # ------------------------------------------------------------------ state
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
+        """Return everything needed to resume, bit for bit."""
         with self._lock:
             return {"encoder": self._encoder.export_state(), "reader": self._reader.export_state()}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Go on as the auto-encoder did whose state this is.
+        """Resume from an exported state.
+
+        Args:
+            state: The state.
 
         Raises:
-            ModelFileError: If the state contradicts itself.
+            ModelFileError: If the state is inconsistent.
         """
         try:
             with self._lock:
@@ -246,11 +276,14 @@ class AutoEncoder:
             raise ModelFileError(f"the auto-encoder's state is damaged: {error!r}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it, whole or not at all, in the format of the suffix: .safetensors, .json.
+        """Write the auto-encoder atomically in the format of the suffix: .safetensors or .json.
+
+        Args:
+            path: Path of the file.
 
         Raises:
-            ConfigurationError: If the suffix is another.
-            ModelFileError: If the file can't be written.
+            ConfigurationError: If no format has the suffix.
+            ModelFileError: If the file cannot be written.
         """
         kinds = {name: str(kind) for name, kind in self._kinds.items()}
         about = {"format": FORMAT, "version": VERSION, "streamnet": __version__}
@@ -258,10 +291,14 @@ class AutoEncoder:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AutoEncoder:
-        """Go on with what `save` wrote, to the bit.
+        """Load a saved auto-encoder, which continues bit for bit.
+
+        Args:
+            path: Path of the file.
 
         Raises:
-            ModelFileError: If the file can't be read, is foreign, damaged, or of another version.
+            ModelFileError: If the file cannot be read, is damaged, in another format or of another
+                version.
         """
         document: Document = read_document(path, FORMAT)
         try:

@@ -18,20 +18,20 @@ from streamnet.sources.inference import WHITESPACE
 
 __all__ = ("OnlineClassifier",)
 
-TRUTHS = {"false": False, "true": True}  # by what the encoder calls them
+TRUTHS = {"false": False, "true": True}  # by the encoder's spelling
 MOMENTS = np.datetime64, np.timedelta64
 LABELS = str, int, float
 NUMBERS = {int, float}
-DIGITS = frozenset("-0123456789")  # what the text of a finite number begins with
+DIGITS = frozenset("-0123456789")  # first characters of finite numbers
 
 
 @final
 class OnlineClassifier(OnlineEstimator):
-    """A population of networks that names labels and learns sample by sample.
+    """An online classifier: a population of neural networks that learns sample by sample.
 
-    Labels are what the user gave: texts, numbers, booleans. Two that are equal, such as 1, 1.0 and
-    True, or have the same text, which is "1" for 1.0 too, are the same label, and the one that came
-    first is answered. In a model file labels are texts.
+    Labels may be strings, numbers or booleans. Labels that are equal, such as 1, 1.0 and True, or
+    have the same text ("1" for 1.0 as well) are the same label; predictions return the one that
+    came first. In model files labels are strings.
 
     >>> classifier = OnlineClassifier(seed=1)
     >>> for i in range(300):
@@ -48,14 +48,14 @@ class OnlineClassifier(OnlineEstimator):
         super()._begin()
         start = self._settings["start"]
         self._classes: list[Any] = [] if start is None else list(start.labels)
-        # By number what the encoder calls it, or the equal one that came first.
+        # Numbers, with the encoder's text of the label that equals them.
         self._firsts = _index_first_labels(self._classes, self._classes)
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """Labels in the order in which they became known, shape=(labels,).
+        """Labels in order of appearance, shape=(labels,).
 
-        The array has the type of the labels if they all have the same, else it is one of objects.
+        An array of the labels' type if they all have the same, else an object array.
         """
         with self._lock:
             return _to_array(self._classes)
@@ -66,19 +66,18 @@ class OnlineClassifier(OnlineEstimator):
         y: Sequence[Any] | ArrayLike,
         classes: Sequence[Any] | ArrayLike | None = None,
     ) -> Self:
-        """Learn samples one after the other, in their order.
+        """Predict, score and learn samples one after the other, in the given order.
 
         Args:
             X: The samples.
-            y: A label for each.
-            classes: Before the first sample: labels that are known from it on, in this order.
-                Nobody has to tell any: one becomes known with its first sample, and others than
-                these may still come.
+            y: Their labels, shape=(n,).
+            classes: Labels to make known before the first sample, in this order. Optional: labels
+                become known with their first sample, and others may still appear.
 
         Raises:
-            ConfigurationError: If one of the classes can't be a label, they are too many, or it is
-                too late to tell a new one.
-            DataError: If a value can't be read; the samples before it were learned.
+            ConfigurationError: If a class cannot be a label, there are too many, or new ones come
+                after the first sample.
+            DataError: If a value cannot be read; the samples before it were learned.
         """
         with self._lock:
             if classes is not None:
@@ -86,39 +85,58 @@ class OnlineClassifier(OnlineEstimator):
             return super().partial_fit(X, y)
 
     def predict_one(self, x: Sample) -> Any:
-        """The most likely label of the next sample of the stream.
+        """Predict the label of the next sample of the stream.
 
-        None before the first sample, or if no network is fit to answer.
+        Returns None before the first sample, or if no network has a finite output.
+
+        Args:
+            x: Features by name.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
-            shares = self._one(x)
-            return None if shares is None else self._classes[shares.index(max(shares))]
+            probabilities = self._predict_next(x)
+            return (
+                None
+                if probabilities is None
+                else self._classes[probabilities.index(max(probabilities))]
+            )
 
     def predict_proba_one(self, x: Sample) -> dict[Any, float]:
-        """The share of each label for the next sample; empty where `predict_one` is None.
+        """Predict the probability of each label for the next sample; empty if `predict_one` is None.
+
+        Args:
+            x: Features by name.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
-            shares = self._one(x)
-            return {} if shares is None else dict(zip(self._classes, shares, strict=True))
+            probabilities = self._predict_next(x)
+            return (
+                {}
+                if probabilities is None
+                else dict(zip(self._classes, probabilities, strict=True))
+            )
 
     def predict(self, X: SamplesLike) -> NDArray[Any]:
-        """The label of each of some samples that may come from anywhere, shape=(n,).
+        """Predict the labels of samples from anywhere, shape=(n,).
 
-        The array has the type of the labels if they all have the same, else it is one of objects.
+        Returns an array of the labels' type if they all have the same, else an object array.
+
+        Args:
+            X: The samples.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
-            shares, known = self.predict_proba(X), self._classes.copy()
-        best = shares.argmax(axis=1) if known else np.zeros(len(shares), np.intp)
-        silent = np.isnan(shares).any(axis=1) if known else np.ones(len(shares), np.bool_)
+            probabilities, known = self.predict_proba(X), self._classes.copy()
+        best = probabilities.argmax(axis=1) if known else np.zeros(len(probabilities), np.intp)
+        silent = (
+            np.isnan(probabilities).any(axis=1) if known else np.ones(len(probabilities), np.bool_)
+        )
         if not silent.any():
             named: NDArray[Any] = _to_array(known)[best]
             return named
@@ -126,25 +144,32 @@ class OnlineClassifier(OnlineEstimator):
         return np.array([*labels, None], object)[:-1]
 
     def predict_proba(self, X: SamplesLike) -> NDArray[np.floating]:
-        """The share of each label, in the order of `classes_`, shape=(n, labels).
+        """Predict the probability of each label, in the order of `classes_`, shape=(n, labels).
 
-        NaN if no network is fit to answer.
+        NaN if no network has a finite output.
+
+        Args:
+            X: The samples.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
-            return self._many(X)[:, : len(self._classes)]
+            return self._predict_many(X)[:, : len(self._classes)]
 
     def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
-        """Accuracy of `predict`: the share of samples whose label it names.
+        """Compute the accuracy of `predict`.
+
+        Args:
+            X: The samples.
+            y: Their labels, shape=(n,).
 
         Raises:
-            DataError: If a value can't be read, or there are no samples.
+            DataError: If a value cannot be read, or there are no samples.
         """
         rows, targets = to_rows_and_targets(X, y)
         with self._lock:
-            truths, shares = self._targets(targets), self.predict_proba(rows)
+            truths, probabilities = self._targets(targets), self.predict_proba(rows)
             numbers = {label: number for number, label in enumerate(self._learner.encoder.labels)}
         if not numbers:
             return 0.0
@@ -152,13 +177,13 @@ class OnlineClassifier(OnlineEstimator):
             numbers.get(match_spelling(escape_surrogates(text), numbers), -1)
             for text in truths.tolist()
         ]
-        named = ~np.isnan(shares).any(axis=1)
-        return float(np.mean(named & (shares.argmax(axis=1) == truth)))
+        named = ~np.isnan(probabilities).any(axis=1)
+        return float(np.mean(named & (probabilities.argmax(axis=1) == truth)))
 
     def _expect_all(self, targets: Sequence[Any]) -> None:
-        """Know all labels from the start, sorted if they can be: so scikit-learn's scores want it.
+        """Make all labels known in advance, sorted if possible, as scikit-learn's scorers expect.
 
-        What is no label is refused with its sample. A model to go on learning has its own order.
+        Invalid labels are rejected later, with their sample. A start model has its own order.
         """
         if self._learner.ready:
             return
@@ -168,7 +193,7 @@ class OnlineClassifier(OnlineEstimator):
         self._expect(labels, strict=False)
 
     def _expect(self, labels: Sequence[Any], *, strict: bool) -> None:
-        """Know labels before their samples come; without ``strict`` only those that can be."""
+        """Make labels known in advance; unless ``strict``, skip invalid ones."""
         if not labels:
             return
         encoder = self._learner.encoder
@@ -178,7 +203,7 @@ class OnlineClassifier(OnlineEstimator):
             what = describe_rejection(letter)
             raise ConfigurationError(f"classes[{letter.offset}] can't be a label: {what}")
         if self._learner.ready:
-            # The outputs of new ones would answer before they have learned to be silent.
+            # Untrained outputs of new labels would distort the predictions.
             assert block.target is not None
             known = set(encoder.labels)
             for text in block.target.tolist():
@@ -193,10 +218,10 @@ class OnlineClassifier(OnlineEstimator):
             self._note(fitting, labels, 0)
 
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
-        """Numbers that are equal as the one that came first: a column of them may become floats."""
+        """Return equal numbers as the one that came first: a column of them may become floats."""
         firsts = self._firsts
         if len(targets) == 1 and type(only := targets[0]) in NUMBERS and only in firsts:
-            return (firsts[only],)  # the short way for one sample at a time
+            return (firsts[only],)  # fast path for single samples
         new = dict[Any, Any]()
 
         def named(y: Any) -> object:
@@ -212,7 +237,7 @@ class OnlineClassifier(OnlineEstimator):
         return [named(y) for y in targets]
 
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
-        """Keep the user's own object for each label that is new."""
+        """Keep the user's own object for each new label."""
         labels = self._learner.encoder.labels
         if len(labels) == len(self._classes) or block.target is None:
             return
@@ -226,7 +251,7 @@ class OnlineClassifier(OnlineEstimator):
         self._firsts = _index_first_labels(self._classes[before:], labels[before:]) | self._firsts
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
+        """Return everything needed to resume, bit for bit."""
         with self._lock:
             return {**super().export_state(), "classes": list(self._classes)}
 
@@ -237,15 +262,15 @@ class OnlineClassifier(OnlineEstimator):
 
 
 def _to_label(given: object, text: str) -> Any:
-    """The label to answer: the user's own, unless it is of a kind that a state can't hold."""
+    """Return the user's own label, or its text if a state cannot hold it."""
     if isinstance(given, MOMENTS):
-        return text  # the finest of them would become numbers
+        return text  # those in nanoseconds would become integers
     value = given.item() if isinstance(given, np.generic) else given
     return value if isinstance(value, LABELS) else text
 
 
 def _to_number(label: int | float | str) -> int | float | None:
-    """The number that a label is, or whose text it is; None if it is neither."""
+    """Convert a label to the number that it is, or whose text it is; None otherwise."""
     if not isinstance(label, str):
         return label
     text = label.strip(WHITESPACE)
@@ -259,7 +284,7 @@ def _to_number(label: int | float | str) -> int | float | None:
 
 
 def _index_first_labels(labels: Sequence[Any], texts: Sequence[str]) -> dict[Any, str]:
-    """By number the text of the first label that is equal, or is the number's text."""
+    """Map numbers to the text of the first label that equals them or their text."""
     found: dict[Any, str] = {}
     for label, text in zip(labels, texts, strict=True):
         for number in (_to_number(label), _to_number(text)):
@@ -269,7 +294,7 @@ def _index_first_labels(labels: Sequence[Any], texts: Sequence[str]) -> dict[Any
 
 
 def _to_array(labels: Sequence[Any]) -> NDArray[Any]:
-    """Labels as an array of their own type if they have one in common, else of objects."""
+    """Convert labels to an array of their common type, else to an object array."""
     if len({type(label) for label in labels}) == 1:
         array = np.array(labels)
         if array.tolist() == list(labels):  # no type of numpy has all large whole numbers

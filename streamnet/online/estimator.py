@@ -34,57 +34,63 @@ __all__ = (
 )
 
 
-TARGET = "(target)"  # the column of targets: no feature is called so
+TARGET = "(target)"  # column of the targets; no feature has this name
 
 
 def describe_rejection(letter: DeadLetter, number: int | None = None) -> str:
-    """What is wrong with a sample, and which of several it is."""
-    what = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
-    return what if number is None else f"sample {number}: {what}"
+    """Describe why a sample was rejected.
+
+    Args:
+        letter: The rejected sample.
+        number: Its number if there are several samples.
+    """
+    detail = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
+    return detail if number is None else f"sample {number}: {detail}"
 
 
-BLOCK_SIZE = 1024  # most samples that are learned or answered at a time
-FIT_KEY = 1  # part of the key of the order in which `fit` learns
+BLOCK_SIZE = 1024  # samples learned or predicted at a time
+FIT_KEY = 1  # part of the random key for the order in which `fit` learns
 
 
 class OnlineEstimator(ScikitLearnEstimator):
-    """What both estimators share: a learner of one task, with dicts going in.
+    """Base class of the online classifier and regressor.
 
-    What is asked about one sample is answered as about the next one of the stream: the last targets
-    are known. Many samples may come from anywhere: they are answered by what `model` takes home.
+    Predictions for a single sample are those for the next sample of the stream: candidates with
+    lags see the last targets. Many samples at once may come from anywhere: they are predicted
+    without lags, as by the exported `model`.
 
-    A sample is a dict of numbers, texts, dates or None by name, in any order. Features may be
-    absent, and new ones may come at any time. Learning in blocks or one by one gives the same bits.
+    A sample is a dict of numbers, strings, dates or None by name, in any order. Features may be
+    missing, and new ones may appear at any time. Learning in blocks or one by one gives the same
+    bits.
 
-    Many samples are a list of dicts, a data frame (of polars, pandas or pyarrow), or a matrix,
-    shape=(n, features), whose columns are called f0, f1, ... Where nothing is learned, at least one
-    column of a frame must be known, and a matrix must have the columns that are, or `SchemaError`
-    is raised.
+    Many samples are a list of dicts, a data frame (polars, pandas or pyarrow), or a matrix,
+    shape=(n, features), whose columns are called f0, f1, ... For prediction, at least one column of
+    a frame must be known, and a matrix must have exactly the known columns, else `SchemaError` is
+    raised.
 
-    Copied or pickled, it goes on to the same bits. Ctrl-C waits until what is being learned, at
-    most 1,024 samples, is whole. Any other exception that breaks into it, such as one of a signal
-    handler, leaves an estimator that says so and can't be used any more.
+    Copies and pickles continue with the same bits. Ctrl-C is deferred until the current block, at
+    most 1,024 samples, is complete. Any other exception raised while learning, such as one from a
+    signal handler, leaves the estimator unusable, and every later call says so.
 
-    The first sample ever learned on a machine waits for kernels to be compiled: some 20 seconds, in
-    this process and one that it starts. Calls from several threads come one after the other. Who
-    only asks need not wait for what is learned with a `model`.
+    The first sample ever learned on a machine waits some 20 seconds for kernels to be compiled.
+    Calls from several threads run one after the other; a `model` predicts without waiting.
 
     Args:
-        candidates: Settings of each network; None is a population of 23 that suits most streams.
-        seed: Key of all random numbers; the same seed and samples give the same bits.
-        kinds: How columns are understood, for those whose first value would mislead.
-        most_fields: Features that may come up; a sample with more is refused. None is 4,096.
-        start: Model to go on learning, instead of candidates; see `Learner`.
-        learning: More settings, as of `streamnet.learning.Learner`: criterion, serve, encoder, ...
+        candidates: Settings of each network; None uses the default population of 23.
+        seed: Random seed; the same seed and samples give the same bits.
+        kinds: Kinds of columns whose first value would mislead.
+        most_fields: Maximum number of features; samples with more are rejected. None is 4,096.
+        start: Model to continue learning from, instead of candidates; see `Learner`.
+        learning: More settings of `streamnet.learning.Learner`: criterion, serve, encoder, ...
 
     Raises:
-        ConfigurationError: If a setting is unknown or breaks its rule.
+        ConfigurationError: If a setting is unknown or invalid.
     """
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if cls.__doc__ and OnlineEstimator.__doc__:
-            # `help` tells a class's own docstring alone: all but the first line of this follows it.
+            # `help` shows only a class's own docstring, so append all but this one's first line.
             _, shared = cleandoc(OnlineEstimator.__doc__).split("\n\n", 1)
             cls.__doc__ = f"{cleandoc(cls.__doc__)}\n\n{shared}\n"
 
@@ -107,9 +113,8 @@ class OnlineEstimator(ScikitLearnEstimator):
 
     def _begin(self) -> None:
         given = {**self._params, "candidates": check_candidates(self._params["candidates"])}
-        # One that an earlier release has pickled does not know most_fields.
-        kinds, most, start = (given.pop(name, None) for name in ("kinds", "most_fields", "start"))
-        # A copy, since the caller may change what was given.
+        kinds, most, start = (given.pop(name) for name in ("kinds", "most_fields", "start"))
+        # A copy, since the caller may change the given objects.
         copied = deepcopy({**given, "kinds": kinds, "most_fields": most})
         self._settings = {**copied, "start": start}
         self._learner = Learner(task=self._task, start=start, **given)
@@ -121,7 +126,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         if start is not None:
             known = schema_to_dict(Schema(fields, TARGET, self._task))
             self._reader.restore_state({**known, "records": 0})
-        self._asked: Schema | None = None  # what the asker knows
+        self._query_schema: Schema | None = None  # that of the query reader
 
     def __reduce__(self) -> tuple[Any, ...]:
         with self._lock:
@@ -134,10 +139,14 @@ class OnlineEstimator(ScikitLearnEstimator):
     # ------------------------------------------------------------- learning
 
     def learn_one(self, x: Sample, y: Any) -> None:
-        """Answer, score and then learn one sample.
+        """Predict, score and then learn one sample.
+
+        Args:
+            x: Features by name.
+            y: The target.
 
         Raises:
-            DataError: If a value can't be read; nothing is learned then.
+            DataError: If a value cannot be read; nothing is learned.
         """
         with self._lock:
             first, targets = self._reader.records, self._named((y,))
@@ -147,23 +156,31 @@ class OnlineEstimator(ScikitLearnEstimator):
             raise DataError(describe_rejection(letter))
 
     def partial_fit(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> Self:
-        """Answer, score and learn samples one after the other, in their order.
+        """Predict, score and learn samples one after the other, in the given order.
+
+        Args:
+            X: The samples.
+            y: Their targets, shape=(n,).
 
         Raises:
-            DataError: If a value can't be read; the samples before it were learned.
+            DataError: If a value cannot be read; the samples before it were learned.
         """
         rows, targets = to_rows_and_targets(X, y)
         self._learn_all(rows, targets, range(len(rows)))
         return self
 
     def fit(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> Self:
-        """Forget everything, then learn samples once, in an order that the seed draws.
+        """Reset the estimator, then learn the samples once in random order.
 
-        What came last counts most, and samples of a file may be sorted; `partial_fit` keeps the
-        order that they have.
+        The latest samples count most, and files may be sorted, so samples are shuffled, depending
+        on the seed; `partial_fit` keeps their order.
+
+        Args:
+            X: The samples.
+            y: Their targets, shape=(n,).
 
         Raises:
-            DataError: If a value can't be read; the samples drawn before it were learned.
+            DataError: If a value cannot be read; the samples drawn before it were learned.
         """
         rows, targets = to_rows_and_targets(X, y)
         with self._lock:
@@ -176,7 +193,7 @@ class OnlineEstimator(ScikitLearnEstimator):
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
-        """Of work that must not be left half-done; Ctrl-C waits for its end."""
+        """Run work that must not be left half-done: defer Ctrl-C, and mark broken state."""
         with Uninterrupted():
             try:
                 yield
@@ -187,7 +204,7 @@ class OnlineEstimator(ScikitLearnEstimator):
     def _learn_all(
         self, rows: Sequence[Sample], targets: Sequence[Any], order: Sequence[int]
     ) -> None:
-        """Learn rows in an order, up to one that is refused."""
+        """Learn rows in the given order, up to the first rejected one."""
         with self._lock:
             first, named = self._reader.records, self._named([targets[row] for row in order])
             for start in range(0, len(order), BLOCK_SIZE):
@@ -201,7 +218,7 @@ class OnlineEstimator(ScikitLearnEstimator):
                             raise DataError(describe_rejection(letter, number))
 
     def _learn(self, block: Block, targets: Sequence[Any], first: int) -> DeadLetter | None:
-        """Learn up to a sample that is refused, which is returned.
+        """Learn a block up to the first rejected sample, which is returned.
 
         The target of record r is targets[r - first].
         """
@@ -226,22 +243,22 @@ class OnlineEstimator(ScikitLearnEstimator):
         return letters[0] if letters else None
 
     def _compile(self, block: Block) -> None:
-        """The first time of all, which takes a while."""
+        """Compile the kernels, which takes a while the first time."""
         given, start = self._settings, self._settings["start"]
         dtype = given.get("dtype", "float32") if start is None else start.dtype
         kinds = [kind for _, kind in block.schema.fields]
         warm_up(self._task, np.dtype(dtype).name, given.get("encoder"), kinds=kinds)
 
     def _read_targets(self, targets: Sequence[Any]) -> Block:
-        """Targets alone, of which there must be some."""
+        """Read targets without features; there must be at least one."""
         reader = RowReader(Columns(target=TARGET, task=self._task))
         return reader.read([{}] * len(targets), targets)
 
     def _targets(self, targets: Sequence[Any]) -> NDArray[Any]:
-        """Targets to compare with what was answered: labels as the encoder calls them, or numbers.
+        """Return the targets to compare predictions with: the encoder's labels, or numbers.
 
         Raises:
-            DataError: If one can't be read, or there are none.
+            DataError: If a target cannot be read, or there are none.
         """
         if not targets:
             raise DataError("X has no samples, but must have one to be scored")
@@ -252,76 +269,83 @@ class OnlineEstimator(ScikitLearnEstimator):
         return block.target
 
     def _scored_learner(self) -> Learner:
-        """The learner, after it has judged all that it learned."""
-        judge = self._learner.score_deferred  # which a broken one refuses
+        """Return the learner, with everything scored that was learned."""
+        score_deferred = self._learner.score_deferred  # raises if the estimator is broken
         with self._whole():
-            judge()
+            score_deferred()
         return self._learner
 
     @abstractmethod
     def _expect_all(self, targets: Sequence[Any]) -> None:
-        """Called by `fit` with all that it will learn."""
+        """Prepare for all targets that `fit` is about to learn."""
 
     @abstractmethod
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
-        """The targets that were given, as they are to be learned."""
+        """Return the given targets in the form in which they are learned."""
 
     @abstractmethod
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
-        """Called by `_learn` with what was learned."""
+        """Record the targets of a block that was learned."""
 
-    # -------------------------------------------------------------- answers
+    # ----------------------------------------------------------- prediction
 
     def outlier_score_one(self, x: Sample) -> float:
-        """How unusual a sample is, as `streamnet.AutoEncoder.score_one` tells it; 0 at first.
+        """Compute the outlier score of a sample, see `streamnet.AutoEncoder.score_one`; 0 at first.
+
+        Args:
+            x: Features by name.
 
         Raises:
             ConfigurationError: If there is no ``encoder={"autoencoder": ...}``.
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
-            return float(self._learner.encoder.outliers(self._ask((x,), 0, 1))[0])
+            return float(self._learner.encoder.outliers(self._read_query((x,), 0, 1))[0])
 
-    def _one(self, x: Sample) -> Any:
-        """What is served for the next sample: shares of labels, or a number.
+    def _predict_next(self, x: Sample) -> Any:
+        """Predict the next sample: probabilities, or a number.
 
-        None before the first sample, and where no network has a finite answer.
+        Returns None before the first sample, and if no network has a finite output.
         """
         with self._lock:
             if not self._learner.ready:
                 return None
             try:
-                found = self._learner.predict(self._ask((x,), 0, 1))[0].tolist()
+                predicted = self._learner.predict(self._read_query((x,), 0, 1))[0].tolist()
             except NoCandidateError:
                 return None
-        # No sum is finite with a number in it that is not.
-        total = sum(found) if isinstance(found, list) else found
-        return found if isfinite(total) else None
+        # A sum is finite only if all of its terms are.
+        total = sum(predicted) if isinstance(predicted, list) else predicted
+        return predicted if isfinite(total) else None
 
-    def _many(self, X: SamplesLike) -> NDArray[np.floating]:
-        """What the model says of samples, shape=(n, labels) or (n,); NaN in place of None."""
+    def _predict_many(self, X: SamplesLike) -> NDArray[np.floating]:
+        """Predict samples with the portable model, shape=(n, labels) or (n,); NaN where undefined."""
         with self._lock:
             rows = to_rows(X, self._reader.schema.fields)
             labels = len(self._learner.encoder.labels)
             shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
-            found = np.full(shape, np.nan)
+            predictions = np.full(shape, np.nan)
             if not self._learner.ready:
-                return found
+                return predictions
             learner = self._scored_learner()
             for start in range(0, len(rows), BLOCK_SIZE):
-                block = self._ask(rows[start : start + BLOCK_SIZE], start, len(rows))
+                block = self._read_query(rows[start : start + BLOCK_SIZE], start, len(rows))
                 with suppress(NoCandidateError):
-                    found[start : start + BLOCK_SIZE] = learner.predict(block, without_lags=True)
-            return found
+                    predictions[start : start + BLOCK_SIZE] = learner.predict(
+                        block, without_lags=True
+                    )
+            return predictions
 
-    def _ask(self, rows: Sequence[Sample], start: int, total: int) -> Block:
-        """Samples as the encoder knows them, without features that are new."""
+    def _read_query(self, rows: Sequence[Sample], start: int, total: int) -> Block:
+        """Read samples to predict, ignoring unknown features."""
         schema = self._reader.schema
-        if schema is not self._asked:
-            # The very fields that are learned with: to turn to others would take a while.
+        if schema is not self._query_schema:
+            # Exactly the fields that are learned: switching between others is slow.
             self._query_reader.set_fields(schema.fields)
-            self._asked = schema
-        block = self._query_reader.read(rows)  # all of them: it does not grow
+            self._query_schema = schema
+        block = self._query_reader.read(
+            rows
+        )  # all rows in one block, since the schema does not grow
         if block.rejected:
             letter = block.rejected[0]
             number = letter.offset - self._query_reader.records + len(rows) + start
@@ -331,33 +355,33 @@ class OnlineEstimator(ScikitLearnEstimator):
     # ------------------------------------------------------------------ state
 
     def model(self) -> Model:
-        """A copy of the networks that answer `predict`, ready to be saved.
+        """Build an immutable model of the networks behind `predict`.
 
         Raises:
-            NoCandidateError: If nothing was learned yet, or no network is fit to answer.
+            NoCandidateError: If nothing was learned yet, or no network is finite.
         """
         with self._lock:
             return self._scored_learner().model()
 
     @property
     def served(self) -> dict[str, float]:
-        """Measures of what was served: each sample answered before it was learned.
+        """Prequential metrics: each sample was predicted before it was learned.
 
-        Its numbers were scaled by what is known with that sample, as `Encoder` does, so they differ
-        a little from measures of what `predict_one` said of it, which changes nothing.
+        Inputs were scaled with statistics that include the sample, so the metrics differ slightly
+        from those of `predict_one`, which changes nothing.
         """
         with self._lock:
             return self._scored_learner().serving.measures()
 
     @property
     def champion(self) -> CandidateSettings | None:
-        """Settings of the candidate that answers now; None before the first sample."""
+        """Settings of the current champion; None before the first sample."""
         with self._lock:
             member = self._scored_learner().serving.champion
         return None if member is None else member.settings
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
+        """Return everything needed to resume, bit for bit."""
         with self._lock:
             return {
                 "learner": self._scored_learner().export_state(),
@@ -365,10 +389,13 @@ class OnlineEstimator(ScikitLearnEstimator):
             }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the estimator did whose state this is, and that was made with like settings.
+        """Resume from the exported state of an estimator with the same settings.
+
+        Args:
+            state: The state.
 
         Raises:
-            StateError: If it is no such state, or damaged; this estimator is broken then.
+            StateError: If the state is damaged or of another kind; the estimator is then broken.
         """
         with self._lock, self._whole():
             try:
@@ -379,7 +406,7 @@ class OnlineEstimator(ScikitLearnEstimator):
     def _restore(self, state: dict[str, Any]) -> None:
         self._learner.restore_state(state["learner"])
         self._reader.restore_state(state["reader"])
-        self._asked = None
+        self._query_schema = None
 
 
 def _restored(
@@ -389,6 +416,6 @@ def _restored(
     state: dict[str, Any],
 ) -> OnlineEstimator:
     estimator = kind(**settings)
-    estimator._params = params  # those of the next `fit`
+    estimator._params = params  # for the next `fit`
     estimator.restore_state(state)
     return estimator

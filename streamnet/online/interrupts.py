@@ -15,17 +15,17 @@ __all__ = (
 )
 
 
-# The functions of `signal` are these, but for numbers that they make enumerations of: that takes
-# ten times as long, and as long as a tenth of what learning a sample does.
+# `signal` wraps these functions to convert numbers to enumerations, which takes ten times as long:
+# a tenth of the time to learn a sample.
 SIGINT, getsignal, set_handler = _signal.SIGINT, _signal.getsignal, _signal.signal
 
 
 @final
 class Uninterrupted:
-    """Within its block SIGINT is noted; behind it, what it was to do is done.
+    """Context manager that defers SIGINT to the end of its block.
 
-    Signals are handled in the main thread alone, so in any other one there is nothing to hold back.
-    One that Python does not handle, or another program within the process does, is left alone.
+    Python handles signals in the main thread, so in other threads there is nothing to defer.
+    Handlers that are not Python functions are left alone.
 
     >>> import signal
     >>> try:
@@ -38,20 +38,22 @@ class Uninterrupted:
     then interrupted
     """
 
-    _handler: Any = None  # until it is entered, and where there is nothing to hold back
+    _handler: Any = None  # None if there is nothing to defer
     _frame: FrameType | None = None
-    _came = False
+    _pending = False
 
     def __enter__(self) -> None:
         if threading.get_ident() == threading.main_thread().ident:
             handler = getsignal(SIGINT)
             if isinstance(left := getattr(handler, "__self__", None), Uninterrupted):
-                handler = left._handler  # by one whose end another signal's exception broke off
+                handler = (
+                    left._handler
+                )  # left by one whose exit an exception of another signal interrupted
             if callable(handler):
                 self._handler = handler
                 try:
-                    set_handler(SIGINT, self._note)
-                except BaseException:  # of another signal
+                    set_handler(SIGINT, self._record)
+                except BaseException:  # raised by the handler of another signal
                     set_handler(SIGINT, handler)
                     raise
 
@@ -63,26 +65,26 @@ class Uninterrupted:
                 set_handler(SIGINT, self._handler)
                 raise
             finally:
-                if self._came:
+                if self._pending:
                     self._handler(SIGINT, self._frame)
 
-    def _note(self, _: int, frame: FrameType | None) -> None:
-        self._came, self._frame = True, frame
+    def _record(self, _: int, frame: FrameType | None) -> None:
+        self._pending, self._frame = True, frame
 
 
 @final
 class Broken:
-    """Says so to whoever asks it for anything: arrays of what it stands for may not fit together.
+    """Replaces an object whose change was interrupted; every access raises `StateError`.
 
     Args:
-        what: What it is a part of, in words.
-        error: What broke it off.
+        what: What the object is a part of, for the message.
+        error: The exception that interrupted the change.
 
     >>> Broken("the estimator", TimeoutError("too slow")).answer
     Traceback (most recent call last):
         ...
-    streamnet.errors.StateError: the estimator was broken off while it learned, by
-    TimeoutError('too slow'); go on with a copy or a model that was taken before
+    streamnet.errors.StateError: the estimator was interrupted while it learned, by
+    TimeoutError('too slow'); continue with an earlier copy or model
     """
 
     def __init__(self, what: str, error: BaseException) -> None:
@@ -90,9 +92,11 @@ class Broken:
         self._error = error
 
     def __getattr__(self, name: str) -> Never:
-        if name.startswith("__"):  # of Python's own protocols: it may be copied and pickled
+        if name.startswith(
+            "__"
+        ):  # Python's protocols: copying and pickling must not fail strangely
             raise AttributeError(name)
         raise StateError(
-            f"{self._what} was broken off while it learned, by {self._error!r}; go on with a copy "
-            "or a model that was taken before"
+            f"{self._what} was interrupted while it learned, by {self._error!r}; continue with an "
+            "earlier copy or model"
         )

@@ -17,9 +17,9 @@ __all__ = ("OnlineRegressor",)
 
 @final
 class OnlineRegressor(OnlineEstimator):
-    """A population of networks that predicts a number and learns sample by sample.
+    """An online regressor: a population of neural networks that learns sample by sample.
 
-    The target is standardized online: any range will do.
+    The target is standardized online, so it may have any range.
 
     >>> regressor = OnlineRegressor(seed=1)
     >>> for i in range(2000):
@@ -31,34 +31,44 @@ class OnlineRegressor(OnlineEstimator):
     _task = Task.REGRESSION
 
     def predict_one(self, x: Sample) -> float:
-        """The number for the next sample of the stream.
+        """Predict the number of the next sample of the stream.
 
-        Before the first sample it is 0, and the mean if no network is fit to answer.
+        Returns 0 before the first sample, and the mean if no network has a finite output.
+
+        Args:
+            x: Features by name.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
-            number = self._one(x)
+            number = self._predict_next(x)
             return float(self._learner.encoder.scale[0] if number is None else number)
 
     def predict(self, X: SamplesLike) -> NDArray[np.float64]:
-        """The number for each of some samples that may come from anywhere, shape=(n,).
+        """Predict the numbers of samples from anywhere, shape=(n,).
+
+        Args:
+            X: The samples.
 
         Raises:
-            DataError: If a value can't be read.
+            DataError: If a value cannot be read.
         """
         with self._lock:
-            numbers = self._many(X)
+            numbers = self._predict_many(X)
             return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
 
     def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
-        """R² of `predict`: 1 less the squared errors' share of the targets' squared deviations.
+        """Compute R², the coefficient of determination, of `predict`.
 
-        Of equal targets it is 1 if they were predicted exactly, else 0, as in scikit-learn.
+        If all targets are equal it is 1 for exact predictions, else 0, as in scikit-learn.
+
+        Args:
+            X: The samples.
+            y: Their targets, shape=(n,).
 
         Raises:
-            DataError: If a value can't be read, or there are no samples.
+            DataError: If a value cannot be read, or there are no samples.
         """
         rows, targets = to_rows_and_targets(X, y)
         truths, answers = self._targets(targets), self.predict(rows)
@@ -67,11 +77,11 @@ class OnlineRegressor(OnlineEstimator):
         return float(1.0 - errors / squares) if squares else float(errors == 0.0)
 
     def _expect_all(self, targets: Sequence[Any]) -> None:
-        """Nothing: numbers need not be known before."""
+        """Do nothing: numbers need not be known in advance."""
 
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
-        """As they are: numbers have no names."""
+        """Return the numbers unchanged."""
         return targets
 
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
-        """Nothing: numbers have no names."""
+        """Do nothing: numbers are not recorded."""

@@ -16,14 +16,13 @@ __all__ = ("ScikitLearnEstimator",)
 
 
 class ScikitLearnEstimator(ABC):
-    """Settings that can be asked and changed, and a fit that begins anew.
+    """Base class for estimators that follow the scikit-learn API.
 
-    With these, `sklearn.base.clone`, pipelines, cross-validation and searches take an estimator as
-    one of theirs (https://scikit-learn.org/stable/developers/develop.html). Nothing of scikit-learn
-    is needed for it.
+    `sklearn.base.clone`, pipelines, cross-validation and searches accept such estimators
+    (https://scikit-learn.org/stable/developers/develop.html). Does not need scikit-learn itself.
 
     Args:
-        params: Settings by name, as they were given.
+        params: Settings by name, as given.
     """
 
     _task: ClassVar[Task]
@@ -37,10 +36,10 @@ class ScikitLearnEstimator(ABC):
         return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in given.items())})"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - it has no parts
-        """The settings, as they were given.
+        """Return the settings as given.
 
         Args:
-            deep: For scikit-learn, which asks so for those of estimators within; there are none.
+            deep: Ignored: there are no nested estimators.
 
         >>> from streamnet.online.regressor import OnlineRegressor
         >>> OnlineRegressor(seed=3).get_params()["seed"]
@@ -49,15 +48,18 @@ class ScikitLearnEstimator(ABC):
         return dict(self._params)
 
     def set_params(self, **params: Any) -> Self:
-        """Change settings: for the first sample, or for the next `fit` if some were learned.
+        """Change settings at once if nothing was learned yet, else for the next `fit`.
 
-        Classes that were told before the first sample have to be told again.
+        Classes declared before the first sample have to be declared again.
+
+        Args:
+            params: Settings by name.
 
         Raises:
-            ConfigurationError: If a setting is unknown or breaks its rule; nothing changes then.
+            ConfigurationError: If a setting is unknown or invalid; nothing is changed.
         """
         with self._lock:
-            # Another one refuses what must not be, and reads what can be read only once.
+            # A new instance validates the settings, and reads iterators only once.
             self._params = type(self)(**{**self._params, **params}).get_params()
             if not self._has_learned():
                 self._begin()
@@ -65,25 +67,35 @@ class ScikitLearnEstimator(ABC):
 
     @abstractmethod
     def fit(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> Self:
-        """Forget everything, then learn samples."""
+        """Reset the estimator, then learn samples.
+
+        Args:
+            X: The samples.
+            y: Their targets, shape=(n,).
+        """
 
     @abstractmethod
     def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
-        """How well `predict` does, 1 being perfect."""
+        """Score `predict`, 1 being perfect.
+
+        Args:
+            X: The samples.
+            y: Their targets, shape=(n,).
+        """
 
     @abstractmethod
     def _begin(self) -> None:
-        """Know nothing yet, with the present settings."""
+        """Start from scratch with the present settings."""
 
     @abstractmethod
     def _has_learned(self) -> bool:
-        """Whether there is anything to forget."""
+        """Whether any sample was learned."""
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._has_learned()
 
     def __sklearn_tags__(self) -> Any:
-        # Only scikit-learn asks this, so it is there.
+        # Only scikit-learn calls this, so it is installed.
         from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 
         labels = self._task is Task.CLASSIFICATION

@@ -73,10 +73,10 @@ def test_one_sample_is_the_next_of_the_stream_and_many_come_from_anywhere(
     for row in rows[:-1]:
         estimator.learn_one(row, target(row))
     learner, row = estimator._learner, rows[-1]
-    block = estimator._ask((row,), 0, 1)
+    block = estimator._read_query((row,), 0, 1)
     alone, full = (learner.predict(block, without_lags=way)[0] for way in (True, False))
-    assert np.array_equal(estimator._many([row])[0], alone)
-    assert estimator._one(row) == full.tolist()
+    assert np.array_equal(estimator._predict_many([row])[0], alone)
+    assert estimator._predict_next(row) == full.tolist()
     served = learner.learn(estimator._reader.read((row,), (target(row),)))
     # Moments include the sample itself where it is learned, so the inputs differ a little.
     assert served.answers[0, ...].tolist() == pytest.approx(full.tolist(), rel=0.05, abs=0.05)

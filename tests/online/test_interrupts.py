@@ -132,7 +132,7 @@ def test_an_auto_encoder_that_another_exception_broke_off_says_so_too(tmp_path: 
         lambda: pickle.dumps(coder),
     ]
     for use in uses:
-        with pytest.raises(StateError, match="the auto-encoder was broken off while it learned"):
+        with pytest.raises(StateError, match="the auto-encoder was interrupted while it learned"):
             use()
 
 
