@@ -250,7 +250,7 @@ RAW = {"scaling": "none", "target_scaling": "none", "category_limit": 0}
     [
         ({}, {"x": 1.5}, "champion", "it scales its inputs .*; it scales its target"),
         (RAW, {"x": "a"}, "champion", "columns that are a category"),
-        (RAW, {"x": 1.5}, "ensemble", "by way of an ensemble"),
+        (RAW, {"x": 1.5}, "ensemble", "through an ensemble"),
         (RAW, {"x": 1.5}, "champion", "for single values, or for missing ones"),
         ({**RAW, "scalings": {"x": "rank"}}, {"x": 1.5}, "champion", "it scales its inputs"),
     ],

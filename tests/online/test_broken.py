@@ -17,5 +17,5 @@ from streamnet.online.interrupts import Broken
     "again", [copy.copy, copy.deepcopy, lambda broken: pickle.loads(pickle.dumps(broken))]
 )
 def test_a_copy_says_so_too(again: Callable[[Broken], Any]) -> None:
-    with pytest.raises(StateError, match=r"the estimator was broken off .* by TimeoutError"):
+    with pytest.raises(StateError, match=r"the estimator was interrupted .* by TimeoutError"):
         again(Broken("the estimator", TimeoutError("too slow"))).answer()

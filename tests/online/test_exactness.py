@@ -75,7 +75,7 @@ def test_a_state_that_is_damaged_is_told_and_leaves_nothing_half_restored(
         other = make()
         with pytest.raises(StateError, match="the estimator's state is damaged: KeyError"):
             other.restore_state(damaged)
-        with pytest.raises(StateError, match="go on with a copy"):
+        with pytest.raises(StateError, match="continue with an earlier copy"):
             other.predict_one(samples(1)[0])
 
 

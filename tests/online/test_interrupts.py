@@ -193,8 +193,8 @@ def test_who_presses_ctrl_c_while_it_is_asked_for_scores_goes_on_to_the_same_bit
 
 def test_an_exception_while_it_is_asked_for_scores_leaves_an_estimator_that_says_so() -> None:
     estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
-    with broken_off_at_call(3, "taken"):
+    with broken_off_at_call(3, "pop_all"):
         assert estimator.served
     for _ in range(2):
-        with pytest.raises(StateError, match="broken off while it learned, by TimeoutError"):
+        with pytest.raises(StateError, match="interrupted while it learned, by TimeoutError"):
             assert estimator.served

@@ -224,7 +224,7 @@ def test_a_fit_that_is_broken_off_leaves_nothing_that_answers_wrongly(
         patch.setattr("streamnet.online.estimator.RowReader", None)  # as a signal may break in
         with pytest.raises(TypeError):
             estimator.fit(X, y)
-    with pytest.raises(StateError, match="was broken off"):
+    with pytest.raises(StateError, match="was interrupted"):
         estimator.predict(X)
     assert estimator.fit(X, y).classes_.tolist() == [0, 1, 2]
 
