@@ -34,8 +34,8 @@ __all__ = (
     "INLINE_SECONDS",
     "NEVER_INLINE",
     "Worker",
+    "current_cpu",
     "first_cause",
-    "processor",
     "put",
     "raise_cause",
     "run_abandonable",
@@ -43,14 +43,14 @@ __all__ = (
 )
 
 
-ItemT = TypeVar("ItemT")
+T = TypeVar("T")
 
 
-async def put(send: MemoryObjectSendStream[ItemT], item: ItemT) -> None:
-    """Send at once where there is room, else wait for it.
+async def put(send: MemoryObjectSendStream[T], item: T) -> None:
+    """Send at once if there is room, else wait.
 
-    A stage gives way to the others when it receives. To do so here as well, as `send` does, would
-    take as long as the work on a small block.
+    A stage yields to the others when it receives. Yielding here as well, as `send` does, would take
+    as long as the work on a small block.
 
     >>> import anyio
     >>> send, receive = anyio.create_memory_object_stream(1)
@@ -59,7 +59,7 @@ async def put(send: MemoryObjectSendStream[ItemT], item: ItemT) -> None:
     ...     receive.receive_nowait()
     'block'
     """
-    await checkpoint_if_cancelled()  # who is to receive may have been cancelled first, and be gone
+    await checkpoint_if_cancelled()  # the receiver may have been cancelled first, and be gone
     try:
         send.send_nowait(item)
     except WouldBlock:
@@ -70,7 +70,7 @@ _SECONDARY_ERRORS = (BrokenResourceError, ClosedResourceError, EndOfStream)
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that began it: a stage that breaks cancels the others, or closes their channels.
+    """The original error: a stage that fails cancels the others, or closes their channels.
 
     >>> first_cause(BaseExceptionGroup("", [EndOfStream(), OSError("disk")]))
     OSError('disk')
@@ -83,15 +83,15 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def raise_cause(
     group: BaseExceptionGroup[BaseException], *, unless_of: BaseException | None = None
 ) -> None:
-    """Raise the error that began it, with the cause and context that it has itself.
+    """Raise the original error of a group, with its own cause and context.
 
     Args:
-        group: What a task group raised.
-        unless_of: The error of the task group's own body, which may be a group: if it began it,
-            nothing is raised, for it goes on as it is.
+        group: Raised by a task group.
+        unless_of: The error of the task group's own body, perhaps a group: if the original error is
+            part of it, nothing is raised, since it propagates anyway.
     """
     cause = first_cause(group)
-    # A task group may have made another group of the body's own, with the same errors in it.
+    # A task group may have wrapped the body's errors in another group.
     if unless_of is not None and any(cause is error for error in _flatten_errors(unless_of)):
         return
     context = cause.__context__
@@ -109,25 +109,23 @@ def _flatten_errors(error: BaseException) -> Iterator[BaseException]:
         yield from _flatten_errors(part)
 
 
-ResultT = TypeVar("ResultT")
-
-# Handing work to a thread and back costs about 0.15 ms of computing, so less than this much work,
-# in seconds, is done at once: the event loop waits no longer than that. Where nobody else needs
-# the loop more is better: threads that take turns with each other at Python are slower than one.
+# Handing work to a thread and back costs about 0.15 ms, so work of up to this many seconds is done
+# inline and blocks the event loop no longer than that. If nothing else needs the loop, more is
+# better: threads that compete for the interpreter are slower than one.
 INLINE_SECONDS = 0.0005
-NEVER_INLINE = -inf  # all work is done in threads
+NEVER_INLINE = -inf  # all work runs in threads
 PACE_DECAY = 1.1
 
 
 @final
 class Worker:
-    """Does the work of one stage, and learns how long a sample takes.
+    """Runs the work of one stage, inline or in a thread, by how long a sample takes.
 
-    What it measures decides where work is done, never what comes out. What was never measured is
-    done in a thread: kernels may have to be compiled for it.
+    The measured time affects where work runs, never its result. The first work runs in a thread,
+    since kernels may have to be compiled.
 
     Args:
-        brief: Longest work, in seconds, that is done at once.
+        inline_seconds: Work that takes no longer than this runs inline.
 
     >>> import anyio
     >>> worker = Worker()
@@ -137,33 +135,29 @@ class Worker:
 
     def __init__(self, inline_seconds: float = INLINE_SECONDS) -> None:
         self._inline_seconds = inline_seconds
-        self._pace = inf  # seconds a sample, the least of late
+        self._pace = inf  # seconds per sample, recent minimum
 
     def runs_inline(self, samples: float) -> bool:
-        """Whether the work on so many samples is done at once."""
+        """Whether work on so many samples runs inline."""
         return samples * self._pace <= self._inline_seconds
 
-    async def run(
-        self, samples: float, function: Callable[..., ResultT], *arguments: object
-    ) -> ResultT:
-        """Run ``function``, which is never cancelled half-way."""
+    async def run(self, samples: float, function: Callable[..., T], *arguments: object) -> T:
+        """Run ``function``; it is never cancelled halfway."""
         if self.runs_inline(samples):
             return self.measure(samples, function, *arguments)
         return await to_thread.run_sync(self.measure, samples, function, *arguments)
 
-    def measure(
-        self, samples: float, function: Callable[..., ResultT], *arguments: object
-    ) -> ResultT:
-        """Run ``function`` in this thread and note its pace."""
+    def measure(self, samples: float, function: Callable[..., T], *arguments: object) -> T:
+        """Run ``function`` in this thread and measure it."""
         start = perf_counter()
         result = function(*arguments)
         self.note(samples, perf_counter() - start)
         return result
 
     def note(self, samples: float, seconds: float) -> None:
-        """Take in how long the work on so many samples took."""
-        # The least of late, since a thread that waits for others seems slower than it is.
-        if samples:  # without any, kernels were perhaps not asked
+        """Update the pace with the time that work on so many samples took."""
+        # The recent minimum, since a thread that waits for others seems slower than it is.
+        if samples:  # without samples, perhaps no kernel ran
             self._pace = min(self._pace * PACE_DECAY, seconds / samples)
 
 
@@ -171,31 +165,33 @@ class Worker:
 def _getcpu() -> Callable[[], int] | None:
     if sys.platform != "linux":
         return None
-    # With the interpreter's lock held: to give it away for so short a call takes far longer.
+    # PyDLL keeps the interpreter's lock: releasing it would take far longer than the call.
     return getattr(ctypes.PyDLL(None), "sched_getcpu", None)
 
 
-def processor() -> int:
-    """Number of the processor that runs this thread; -1 where that can't be told."""
+def current_cpu() -> int:
+    """Number of the CPU that runs this thread; -1 where that is unknown."""
     ask = _getcpu()
     return -1 if ask is None else ask()
 
 
 def spread_over_cpus(threads: Sequence[int]) -> None:
-    """Let threads of this process, by their native numbers, go on where this one does not run.
+    """Move threads of this process away from the CPU that runs this thread.
 
-    Linux may wake a thread on the processor of the one that woke it. That it waits there while
-    another processor has become idle is noticed milliseconds later, which may be all that their
-    common work lasts. They are moved once, each to processors of its own if there are enough, and
-    may be moved again by the system at any time. Does nothing on other systems, or with a single
-    processor.
+    Linux may wake a thread on the CPU of the thread that woke it, and move it to an idle one only
+    milliseconds later, which may be longer than their work takes. Each thread is moved once, to a
+    CPU of its own if there are enough; the system may move it again at any time. Does nothing on
+    other systems, or with a single CPU.
+
+    Args:
+        threads: Native ids of the threads.
 
     >>> spread_over_cpus([])
     """
-    here = processor()
+    here = current_cpu()
     if here < 0:
         return
-    # A thread may have ended, and a sandbox may forbid it: then they stay where they are.
+    # A thread may have ended, or a sandbox may forbid it: then threads stay where they are.
     with suppress(OSError):
         for place, thread in enumerate(threads):
             allowed = os.sched_getaffinity(thread)
@@ -206,20 +202,18 @@ def spread_over_cpus(threads: Sequence[int]) -> None:
                 os.sched_setaffinity(thread, allowed)
 
 
-ReturnT = TypeVar("ReturnT")
+async def run_abandonable(function: Callable[[], T]) -> T:
+    """Run ``function`` in a thread; after cancellation it is abandoned and its result is dropped.
 
-
-async def run_abandonable(function: Callable[[], ReturnT]) -> ReturnT:
-    """What ``function`` returns or raises; cancelled, it goes on alone, and nobody hears of it.
-
-    Its thread is a daemon, unlike those of `anyio.to_thread`, for whose end the interpreter waits.
+    Unlike the threads of `anyio.to_thread`, its thread is a daemon, for which the interpreter does
+    not wait at exit.
 
     >>> import anyio
     >>> anyio.run(run_abandonable, lambda: 6 * 7)
     42
     """
     done, token = Event(), current_token()
-    returned: list[ReturnT] = []
+    returned: list[T] = []
     raised: list[BaseException] = []
 
     def work() -> None:

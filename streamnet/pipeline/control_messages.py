@@ -32,24 +32,24 @@ __all__ = (
 @final
 @dataclass
 class Barrier:
-    """A cut through the stream; each stage that it passes puts a copy of its state in.
+    """A cut through the stream; each stage adds a copy of its state.
 
-    Copies are all that learning waits for: files are written behind the last stage.
+    Learning waits only for the copies: files are written after the last stage.
     """
 
-    reading: StateDict  # where the source stands, and how much it gave
-    last: bool = False  # nothing follows
+    reading: StateDict  # position of the source, and how much was read
+    last: bool = False  # whether nothing follows
     encoder: EncoderSnapshot | None = None
-    parts: dict[str, Any] = field(default_factory=dict)  # of stages that need only copies
-    outputs: Sequence[ResumableSink] = ()  # to be put on the disk before the checkpoint
+    parts: dict[str, Any] = field(default_factory=dict)  # states of the other stages
+    outputs: Sequence[ResumableSink] = ()  # to be synced before the checkpoint is written
 
     @property
     def number(self) -> int:
-        """Samples that the source had given."""
+        """Samples read before the cut."""
         return int(self.reading["number"])
 
     def tree(self) -> StateDict:
-        """The state of all stages, once the barrier has passed them."""
+        """The state of all stages, once the barrier has passed them all."""
         assert self.encoder is not None
         parts = dict(self.parts)
         learner = {name: parts.pop(name) for name in ("trainer", "evaluator", "serving")}
@@ -61,21 +61,25 @@ class Barrier:
 
 
 def select_pending(decisions: Sequence[Decision], trainer: dict[str, Any]) -> list[Decision]:
-    """Those of the last two decisions that the trainer had not applied when its state was copied.
+    """Select the decisions that the trainer had not applied when its state was copied.
 
-    The decision on round r is applied at the start of round r + 2, so the state tells it: whether a
-    decision had arrived or was on its way makes no difference.
+    The decision on round r is applied at the start of round r + 2, so the trainer's state suffices:
+    it makes no difference whether a decision had arrived or was still in a channel.
+
+    Args:
+        decisions: The last two decisions.
+        trainer: State of the trainer.
     """
     oldest = trainer["round"] - (2 if trainer["at_start"] else 1)
     return [decision for decision in decisions if decision.round >= oldest]
 
 
 @final
-@dataclass(eq=False)  # each is itself alone
+@dataclass(eq=False)  # compared by identity
 class Glance:
-    """Travels behind a block like a barrier, and takes along what a model is made of.
+    """Travels behind a block like a barrier, and collects what a model is made of.
 
-    Nothing that a run leaves depends on how many there were, or when.
+    Results of a run never depend on how many glances there were, or when.
     """
 
     encoder: EncoderSnapshot | None = None
@@ -86,7 +90,7 @@ class Glance:
     _slots: tuple[int, ...] = ()
 
     def copy_networks(self, trainer: Trainer) -> None:
-        """Copy every network that is finite, since who answers is decided later."""
+        """Copy every finite network, since the ones to serve are chosen later."""
         population = trainer.population
         self._healthy = population.healthy.copy()
         self._slots = tuple(sorted(population.find_finite_slots())) if trainer.number else ()
@@ -95,7 +99,7 @@ class Glance:
             self._all = trainer.snapshot(everyone, self.encoder)
 
     def select_served(self, serving: ServingStage) -> None:
-        """Decide who answers, and how they answer together."""
+        """Choose the networks to serve, and their ensemble."""
         if self._all is None:
             return
         place = {slot: number for number, slot in enumerate(self._slots)}

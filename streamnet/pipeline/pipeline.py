@@ -59,7 +59,7 @@ __all__ = (
 
 @asynccontextmanager
 async def compile_in_background(dtype: str) -> AsyncIterator[CompileProcess | None]:
-    """Let another process compile, if that is to be done, while the source is opened."""
+    """Compile kernels in another process, where that is worthwhile, while the source is opened."""
     ahead = await to_thread.run_sync(start_compiling, dtype)
     try:
         yield ahead
@@ -75,14 +75,14 @@ def build_warmup(
     encoder: dict[str, Any] | None,
     ahead: CompileProcess | None,
 ) -> Callable[[], Awaitable[bool]]:
-    """`warm_up` for these columns, with what `compile_in_background` gave; it may be left alone."""
+    """`warm_up` for these columns, with the process of `compile_in_background`; can be abandoned."""
     kinds = [kind for _, kind in fields]
     work = partial(warm_up, task, dtype, encoder, kinds=kinds, background=ahead)
     return partial(run_abandonable, work)
 
 
 def restore_stages(learner: Learner, recorder: Recorder, saved: StateDict) -> None:
-    """Let the stages know what they knew at a cut."""
+    """Restore the stages from a checkpoint."""
     learner.restore_state(saved["learner"])
     recorder.rejections.limit.restore_state(saved["limit"])
     if recorder.ledger is not None:
@@ -90,10 +90,10 @@ def restore_stages(learner: Learner, recorder: Recorder, saved: StateDict) -> No
 
 
 def open_outputs(recorder: Recorder, saved: StateDict | None) -> None:
-    """Make the outputs, or take them back to where they were at a cut.
+    """Create the outputs, or truncate them to their length at a checkpoint.
 
     Raises:
-        StateError: If a file is not the same any more, or holds what no state knows of.
+        StateError: If a file was replaced, or has content that the checkpoint does not mention.
         ConfigurationError: If one can't be written.
     """
     for output in recorder.outputs:
@@ -106,7 +106,7 @@ def open_outputs(recorder: Recorder, saved: StateDict | None) -> None:
 
 
 def build_first_barrier(reader: Reader, learner: Learner, recorder: Recorder) -> Barrier:
-    """The cut before the first sample, while no stage is at work."""
+    """Build the barrier before the first sample, while no stage is running."""
     barrier = reader.barrier()
     barrier.encoder = learner.encoder.snapshot()
     barrier.parts = {
@@ -127,10 +127,10 @@ def check_arguments(
     start: object,
     rejections: object,
 ) -> None:
-    """Check parts of a `Pipeline`, whose arguments these are.
+    """Check arguments of `Pipeline`.
 
     Raises:
-        ConfigurationError: If one is of another type, or there are no threads.
+        ConfigurationError: If one has the wrong type, or there are no threads.
     """
     if check_integer("threads", threads) < 1:
         raise ConfigurationError(f"threads is {threads}, but must be >= 1")
@@ -145,10 +145,10 @@ def check_arguments(
 
 
 def check_sinks(given: object) -> list[Sink]:
-    """The sinks that were given; they may be such that can be read only once.
+    """Check sinks and return them as a list; any iterable will do.
 
     Raises:
-        ConfigurationError: If they are something else, such as one alone, or one is to be awaited.
+        ConfigurationError: If it is no iterable, or one of them is no plain function.
     """
     rule = "functions, which are called in a thread"
     if not isinstance(given, Iterable):
@@ -170,31 +170,31 @@ class Result(NamedTuple):
 
 @final
 class Pipeline:
-    """Learns a source with a population of networks and follows the best.
+    """Trains a population of networks on a stream, test-then-train, and serves the best.
 
-    Enter it with ``async with``; leaving the block ends reading, works off what was read, and waits
-    for that. Runs under asyncio and trio.
+    Enter it with ``async with``; leaving the block stops reading, processes what was read, and
+    waits for that. Runs under asyncio and trio.
 
     Args:
-        source: Where samples come from; it is opened and closed here.
-        candidates: Settings of each; None is `default_population`.
-        seed: Key of all random numbers.
-        block_size: Most samples that travel together; changes speed, never results.
-        round_size: Samples between two decisions about the population.
-        threads: Most threads that learn at once; changes speed, never results.
-        dtype: float32 or float64, of the networks.
+        source: Where samples come from; opened and closed by the pipeline.
+        candidates: Settings of each candidate; None is `default_population`.
+        seed: Seed of all random numbers.
+        block_size: Maximum number of samples in a block; affects speed, never results.
+        round_size: Number of samples between two decisions about the population.
+        threads: Maximum number of training threads; affects speed, never results.
+        dtype: "float32" or "float64", of the networks.
         sinks: Called with every served block, in order, in a worker thread.
-        rejections: Where rejected records go; None counts them.
+        rejections: Where rejected records go; None only counts them.
         prepare: Called with learner and schema before the first sample; may return sinks.
         settings: Passed through to the report.
-        state: Where checkpoints go, and what an earlier run is gone on from; None keeps nothing.
-        start: Model to go on learning, instead of candidates; see `Learner`.
+        state: Where checkpoints go, and from which a run resumes; None keeps no state.
+        start: Model to continue training, instead of candidates; see `Learner`.
         inline_seconds: Work that takes no longer than this many seconds runs in the event loop,
             not in a thread. More is faster if nothing else needs the loop.
         learning: More settings of `Learner`.
 
     Raises:
-        ConfigurationError: If a setting is unknown or breaks its rule.
+        ConfigurationError: If a setting is unknown or invalid.
 
     >>> import anyio
     >>> from streamnet.sources import IterableSource
@@ -252,9 +252,9 @@ class Pipeline:
         self._inline_seconds = inline_seconds
         self.sinks, self._prepare = check_sinks(sinks), prepare
         self._champions = ChampionBroadcast()
-        self._glances: list[Glance] = []  # on their way
+        self._glances: list[Glance] = []  # that travel through the stages
         self._begun = self._started = self._ended = 0.0
-        self._earlier = 0  # samples that the runs before this one learned
+        self._earlier = 0  # samples that previous runs learned
         self._stages: list[Stage[Any]] = []
         self._group: TaskGroup | None = None
 
@@ -278,12 +278,12 @@ class Pipeline:
             raise_cause(group, unless_of=error)
 
     async def run(self) -> Result:
-        """Learn the whole source.
+        """Train on the whole source.
 
         Raises:
-            DataError: If the source can't be read or breaks off, too many records are rejected, or
-                nothing could be learned; all samples before were learned, and sinks have them.
-            StateError: If the state can't be gone on from, or another process is at it.
+            DataError: If the source can't be read or fails, too many records are rejected, or
+                nothing could be learned; all samples before were learned and passed to sinks.
+            StateError: If the run can't resume from the state, or another process uses it.
             NoCandidateError: If no candidate has a finite network at the end; `report` still
                 works.
         """
@@ -294,21 +294,21 @@ class Pipeline:
         return self.result()
 
     def stop(self) -> None:
-        """Read no more; what was read is still worked off. To be called in the event loop."""
+        """Stop reading; what was read is still processed. Call it in the event loop."""
         self._reader.stop()
 
     def champions(self) -> AsyncIterator[Champion]:
-        """Each emitted champion, the last one at the end of the stream.
+        """Iterate over the emitted champions, the last one at the end of the stream.
 
-        Each call gives a new reader. One that is late gets the latest 16; one that is early waits
-        for the run to begin, by ``async with`` or `run` in another task.
+        Each call returns an independent iterator. A slow one gets the latest 16; an early one waits
+        until the run starts, by ``async with`` or `run` in another task.
         """
         return self._champions.follow()
 
     async def glance(self) -> Champion | None:
-        """What is served at this moment; learning goes on, and nothing else depends on it.
+        """A copy of what is served at this moment; learning continues unaffected.
 
-        None before the first sample, where there is no finite network, and at the end.
+        None before the first sample, without a finite network, and after the end.
         """
         glance = Glance()
         if self.ready.is_set() and not self._ended:
@@ -321,8 +321,8 @@ class Pipeline:
         return glance.snapshot and self._champion(glance.snapshot)
 
     def checkpoint(self) -> None:
-        """Let the state be kept soon, once there is one, also if nothing is new since the last."""
-        if self.ready.is_set():  # what was waited for before must not be cancelled
+        """Request a checkpoint as soon as possible, even if nothing is new since the last one."""
+        if self.ready.is_set():  # before that, waiting for the source must not be cancelled
             self._reader.cut()
 
     async def _run(self) -> None:
@@ -349,7 +349,7 @@ class Pipeline:
     async def _learn(self) -> None:
         saved = None if self.state is None else await to_thread.run_sync(self.state.open)
         if self.state is not None and saved is not None:
-            # First of all: what the source remembers may not fit other settings.
+            # First of all, since the source's state may not fit other settings.
             self.state.check(self._identity, saved)
             self._reader.restore_state(saved["reading"])
         async with compile_in_background(self._dtype) as ahead:
@@ -377,7 +377,7 @@ class Pipeline:
         self._finish(self.learner)
 
     def _begin(self, learner: Learner, schema: Schema, saved: StateDict | None) -> Recorder:
-        """Put everything where it was when ``saved`` was cut, or save the beginning."""
+        """Restore everything from a checkpoint, or save the first one."""
         state = self.state
         recorder = Recorder(self.rejections, self.sinks, None if state is None else Ledger())
         if state is not None:
@@ -427,7 +427,7 @@ class Pipeline:
             self._champions.publish(self._champion(snapshot, learner.model_metadata(slot)))
 
     def result(self) -> Result:
-        """Report and model of what was learned; call it when the pipeline has ended.
+        """Report and model; call it when the pipeline has ended.
 
         Raises:
             NoCandidateError: If nothing was learned, or no candidate has a finite network.
@@ -473,7 +473,7 @@ class Pipeline:
         return None if self.learner is None else build_leader_board(self.learner)
 
     def statistics(self) -> PipelineStatistics:
-        """Where the run stands."""
+        """Progress of the run."""
         learner, times, rejected = self.learner, self._times(), self.rejections.total
         champion = learner.serving.champion if learner else None
         samples = learner.trainer.number if learner else 0

@@ -33,18 +33,18 @@ __all__ = (
 
 
 MAX_BLOCK_CELLS = 1 << 17  # samples times columns of a block
-TEXT = 16  # columns that a text counts as
+TEXT_COLUMNS = 16  # that a text counts as
 
 
 class SplitBlock(NamedTuple):
-    """A block on its way, and whether its last sample ends a round."""
+    """A block, and whether its last sample ends a round."""
 
     block: Block
     ends_round: bool
 
 
 class Splitter(Protocol):
-    """Decides how blocks travel, and where rounds end."""
+    """Splits blocks and decides where rounds end."""
 
     number: int  # of the next sample
 
@@ -54,10 +54,14 @@ class Splitter(Protocol):
 
 @final
 class BlockSplitter:
-    """Cuts blocks to at most ``block_size`` samples and at every ``round_size``-th sample.
+    """Splits blocks to at most ``block_size`` samples, and at every ``round_size``-th sample.
 
-    Blocks of many columns are cut to fewer samples: what is learned as one block can't be stopped,
-    and is not seen before its end, which with thousands of columns would be minutes.
+    Blocks with many columns are split to fewer samples: training on a block can't be interrupted,
+    and with thousands of columns it would take minutes.
+
+    Args:
+        block_size: Maximum number of samples in a block.
+        round_size: Number of samples in a round.
 
     >>> BlockSplitter(block_size=256, round_size=1024).block_size
     256
@@ -92,11 +96,11 @@ class BlockSplitter:
 
 
 def _max_samples(block: Block) -> int:
-    """Samples of such a block that travel together at most."""
+    """Maximum number of samples in a block of such columns."""
     schema = block.schema
     texts = sum(field.kind is Kind.TEXT for field in schema.fields) if schema.words else 0
     entries = 0 if block.sparse is None else int(block.sparse.count.sum()) // len(block)
-    columns = len(schema.fields) + (TEXT - 1) * texts + entries
+    columns = len(schema.fields) + (TEXT_COLUMNS - 1) * texts + entries
     return max(1, MAX_BLOCK_CELLS // max(1, columns))
 
 
@@ -108,31 +112,31 @@ logger = logging.getLogger("streamnet.pipeline")
 
 
 def count_records(block: Block) -> int:
-    """Records of a block, good and rejected ones."""
+    """Number of records of a block, good and rejected ones."""
     return len(block) + len(block.rejected)
 
 
 @final
 class Reader:
-    """Reads a source, and stops at once when told so, even while it waits for a sample.
+    """Reads a source; `stop` takes effect at once, even while it waits for a sample.
 
     Args:
         source: Where samples come from.
-        cutter: Cuts what comes at the rounds' ends.
-        cadence: Says when to send a `Barrier` behind a block; None sends none.
+        splitter: Splits blocks at the ends of rounds.
+        cadence: Decides when to send a `Barrier` behind a block; None sends none.
 
     Raises:
-        ConfigurationError: If the source is something else, such as the name of a file.
+        ConfigurationError: If the source is no `Source`, but the name of a file, for example.
 
     >>> from streamnet.sources import IterableSource
-    >>> from streamnet.pipeline.reader import Cutter
-    >>> reader = Reader(IterableSource([{"x": 1.0}]), Cutter(block_size=256, round_size=1024))
+    >>> splitter = BlockSplitter(block_size=256, round_size=1024)
+    >>> reader = Reader(IterableSource([{"x": 1.0}]), splitter)
     >>> reader.stop()
     >>> reader.stopped, reader.broken, reader.records
     (True, None, 0)
     """
 
-    def __init__(self, source: Any, cutter: Splitter, cadence: Cadence | None = None) -> None:
+    def __init__(self, source: Any, splitter: Splitter, cadence: Cadence | None = None) -> None:
         if not isinstance(source, Source):
             raise ConfigurationError(
                 f"source is of type {type(source).__name__}, but must be a Source: open_files "
@@ -140,10 +144,10 @@ class Reader:
             )
         self.source: Source = source
         self.stopped = False
-        self.broken: DataError | None = None  # why there is no more, if the source did not end
-        self.records = 0  # good and rejected ones that were given by the source and used
+        self.broken: DataError | None = None  # why reading failed
+        self.records = 0  # good and rejected records that were read and used
         self._unsent = 0  # of the block that is being sent
-        self._cutter = cutter
+        self._splitter = splitter
         self._cadence = cadence
         self._end: Position | None = None  # behind the last record that was sent
         self._cut = 0  # records before the last barrier
@@ -151,17 +155,17 @@ class Reader:
         self._glances: deque[Glance] = deque()  # to be sent
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self.stopped = True
         self._wake()
 
     def send_glance(self, glance: Glance) -> None:
-        """Send it behind the block that is being sent, or at once while none comes."""
+        """Send a glance behind the current block, or at once while there is none."""
         self._glances.append(glance)
         self._wake()
 
     def cut(self) -> None:
-        """Likewise for a `Barrier`, also if nothing is new; without a cadence none is sent."""
+        """Likewise send a `Barrier`, even if nothing is new; without a cadence do nothing."""
         if self._cadence is not None:
             self._cadence.ask()
             self._wake()
@@ -171,27 +175,27 @@ class Reader:
             self._waiting.cancel()
 
     def give_up(self, error: DataError, block: Block, used: Block) -> None:
-        """Read no more because of an error in a block that was sent, of which a part was used."""
+        """Stop reading because of an error in ``block``, of which only the part ``used`` was used."""
         self.stop()
         self.broken = error
         self.records -= count_records(block) - count_records(used)
 
     def uncount(self, block: Block) -> None:
-        """Count a block that was sent as not read, since nobody used it."""
+        """Count a block that was sent, but not used, as not read."""
         self.records -= count_records(block)
 
     def progress(self, done: int) -> float | None:
-        """Share of the source that is done with; None where the whole is not known.
+        """Fraction of the source that is done; None if its length is unknown.
 
         Args:
-            done: Records that were learned or rejected. More were read, which are on their way: of
-                a small file all, before the first one is learned.
+            done: Records that were learned or rejected. More have been read: of a small file all,
+                before the first one is learned.
         """
         share, came = self.source.progress(), self.records + self._unsent
         return share if share is None or not came else share * done / came
 
     async def open(self) -> Schema | None:
-        """Open the source; None if reading was stopped before that was done.
+        """Open the source; None if reading was stopped meanwhile.
 
         Raises:
             StreamnetError: If it can't be opened.
@@ -199,34 +203,34 @@ class Reader:
         return await self.run_unless_stopped(partial(self.source.open, self._end))
 
     async def run_unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """What comes of work before the first sample; None, and no more of it, once stopped."""
+        """Run work before the first sample; `stop` cancels it, and the result is None."""
         if not self.stopped:
             with CancelScope() as self._waiting:
                 return await work()
         return None
 
     def barrier(self, *, last: bool = False) -> Barrier:
-        """A cut behind the last record that was sent."""
+        """Build a barrier behind the last record that was sent."""
         self._cut = self.records
         return Barrier(
             {
                 "position": None if self._end is None else list(self._end),
                 "records": self.records,
-                "number": self._cutter.number,
+                "number": self._splitter.number,
                 "source": self.source.export_state(self._end),
             },
             last=last,
         )
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on behind the cut whose ``reading`` this is; to be called before `open`."""
+        """Resume behind the barrier whose ``reading`` this is; call it before `open`."""
         self._end = None if state["position"] is None else Position(*state["position"])
         self.records = self._cut = state["records"]
-        self._cutter.number = state["number"]
+        self._splitter.number = state["number"]
         self.source.restore_state(state["source"])
 
     async def read(self, send: Send) -> None:
-        """Send what the source gives until it ends, breaks off or is stopped."""
+        """Send blocks until the source ends or fails, or reading is stopped."""
         with send:
             try:
                 while (block := await self._receive(send)) is not None:
@@ -238,8 +242,8 @@ class Reader:
                 await put(send, self.barrier(last=True))
 
     async def _receive(self, send: Send) -> Block | None:
-        """The next block, None at the end; meanwhile cut if time demands it."""
-        # A stop cancels only the wait for a block, so it is looked for after every other one.
+        """The next block, None at the end; sends barriers that become due meanwhile."""
+        # `stop` cancels only the wait for a block, so it is checked after every other wait.
         while not self.stopped:
             if self._glances:
                 await put(send, self._glances.popleft())
@@ -254,14 +258,14 @@ class Reader:
         return max(0.0, cadence.seconds_left(self.records))
 
     async def _cut_if_due(self, send: Send) -> None:
-        number, cadence = self._cutter.number, self._cadence
+        number, cadence = self._splitter.number, self._cadence
         if cadence is not None and cadence.due(number, self.records):
             cadence.cut(number, self.records)
             await put(send, self.barrier())
 
     async def _send(self, send: Send, block: Block) -> None:
         self._unsent = count_records(block)
-        for arrival in self._cutter.cut(block):
+        for arrival in self._splitter.cut(block):
             await put(send, arrival)
             self._unsent -= count_records(arrival.block)
             self.records += count_records(arrival.block)
@@ -270,6 +274,6 @@ class Reader:
             if self.stopped:
                 break
         else:
-            # What the source gave, not what was sent: a record lost in cutting would show.
+            # Counts what was read, not what was sent: a record lost in splitting would show.
             self.records += self._unsent
             self._unsent = 0

@@ -11,7 +11,7 @@ from threading import Event, Thread, get_native_id
 import pytest
 
 from streamnet.pipeline import concurrency
-from streamnet.pipeline.concurrency import processor, spread_over_cpus
+from streamnet.pipeline.concurrency import current_cpu, spread_over_cpus
 
 if sys.platform != "linux":
     pytest.skip("only Linux lets threads be moved", allow_module_level=True)
@@ -35,7 +35,7 @@ class Busy(Thread):
         self.number = get_native_id()
         self.began.set()
         while self.goes_on:
-            self.where = processor()
+            self.where = current_cpu()
             self.looked.set()
 
 
@@ -54,7 +54,7 @@ def busy(count: int) -> Iterator[list[Busy]]:
 
 
 def test_a_thread_knows_on_which_of_its_processors_it_runs() -> None:
-    assert processor() in os.sched_getaffinity(0)
+    assert current_cpu() in os.sched_getaffinity(0)
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
@@ -74,7 +74,7 @@ def test_a_thread_is_moved_from_here_and_may_go_anywhere_afterwards() -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "sched_setaffinity", moved)
-            patch.setattr(concurrency, "processor", lambda: here)
+            patch.setattr(concurrency, "current_cpu", lambda: here)
             spread_over_cpus([thread.number])
         assert here not in found
         assert len(found) == 1
@@ -86,7 +86,7 @@ def test_several_threads_get_processors_of_their_own_if_there_are_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[tuple[int, list[int]]] = []
-    monkeypatch.setattr(concurrency, "processor", lambda: 2)
+    monkeypatch.setattr(concurrency, "current_cpu", lambda: 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4})
     monkeypatch.setattr(os, "sched_setaffinity", lambda n, to: asked.append((n, sorted(to))))
     spread_over_cpus([11, 12])
@@ -114,5 +114,5 @@ def test_a_thread_that_has_ended_is_left_alone() -> None:
 def test_where_nobody_tells_the_processor_nothing_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(concurrency, "_getcpu", lambda: None)
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("a thread was moved"))
-    assert processor() == -1
+    assert current_cpu() == -1
     spread_over_cpus([get_native_id()])
