@@ -17,22 +17,22 @@ __all__ = ("AppendedFile",)
 
 logger = logging.getLogger("streamnet.durability")
 
-_FLUSH_CHARACTERS = 1 << 16  # characters that are written in one call
-_MAX_BUFFERED_BYTES = 1 << 24  # bytes that wait in memory while the file can't be written
-_TAIL_BYTES = 4096  # bytes at the end of a file by which it is known again
+_FLUSH_CHARACTERS = 1 << 16  # that are written in one call
+_MAX_BUFFERED_BYTES = 1 << 24  # while the file can't be written
+_TAIL_BYTES = 4096  # at the end of a file, by which it is recognized
 
 
 @final
 class AppendedFile:
-    r"""Text that is written at a file's end.
+    r"""A text file that only grows at its end.
 
-    What is to be written goes into ``text``. While the file can't be written, as on a full disk, up
-    to 16 MiB wait in memory. What was written since the last `sync` is remembered, up to 16 MiB,
-    since nobody knows what a disk holds after an fsync that failed: it is written again.
+    Write to ``text``. While the file can't be written, as on a full disk, up to 16 MiB are buffered
+    in memory. What was written since the last `sync` is kept as well, up to 16 MiB, and written
+    again after a failed fsync, since the content of the disk is unknown then.
 
     Args:
         path: The file.
-        what: What an error calls it.
+        what: Its name in errors.
         files: The file system.
 
     >>> import tempfile
@@ -53,15 +53,15 @@ class AppendedFile:
         self.path = path
         self.what = what
         self.text = StringIO(newline="")
-        self.failure: OSError | None = None  # why nothing can be written just now
+        self.failure: OSError | None = None  # why it can't be written at the moment
         self._files = files
         self._handle: int | None = None
         self._length = 0  # bytes in the file
-        self._end = b""  # the last ones of them
-        self._is_named = True  # whether its name is on the disk
+        self._end = b""  # the last of them
+        self._is_named = True  # whether its directory entry is synced
         self._waiting = b""
-        self._synced = 0  # bytes that are on the disk for sure
-        self._unsynced: bytearray | None = None  # those behind them; None if they are too many
+        self._synced = 0  # bytes that are durable
+        self._unsynced: bytearray | None = None  # those after them; None if they are too many
         self._is_lost = False  # whether an fsync failed
         self._lock = Lock()  # one thread writes, another one syncs
 
@@ -71,10 +71,10 @@ class AppendedFile:
         return self._handle is not None
 
     def start(self) -> None:
-        """Begin with an empty file.
+        """Create the file, or empty it.
 
         Raises:
-            ConfigurationError: If it can't be made.
+            ConfigurationError: If that fails.
         """
         try:
             self._handle = self._files.open_new(self.path)
@@ -85,10 +85,10 @@ class AppendedFile:
         self._is_named = False
 
     def size(self) -> int:
-        """Bytes of what is there under its name, 0 if nothing is.
+        """Size of the existing file in bytes, 0 if there is none.
 
         Raises:
-            ConfigurationError: If it can't be looked at.
+            ConfigurationError: If it can't be determined.
         """
         try:
             return self._files.size(self.path)
@@ -98,11 +98,11 @@ class AppendedFile:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
 
     def check_empty(self) -> None:
-        """See that nothing is lost by beginning with an empty file.
+        """Check that the file is absent or empty.
 
         Raises:
-            StateError: If there is one that holds something.
-            ConfigurationError: If it can't be looked at.
+            StateError: If it has content.
+            ConfigurationError: If its size can't be determined.
         """
         if size := self.size():
             raise StateError(
@@ -111,18 +111,18 @@ class AppendedFile:
             )
 
     def export_state(self) -> dict[str, Any]:
-        """Write out what there is; how many bytes the file has then, and what it is known by.
+        """Flush; the length of the file, and a hash of its end by which it is recognized.
 
         Raises:
-            OSError: If that fails; what could not be written waits.
+            OSError: If that fails; the rest stays buffered.
         """
         return {"length": self.flush(), "end": hashlib.sha256(self._end).hexdigest()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Cut the file to what it was then, and go on behind that.
+        """Truncate the file to its length in the state, and append from there.
 
         Raises:
-            StateError: If it is another file by now, or gone.
+            StateError: If it was replaced or removed.
             ConfigurationError: If it can't be read or written.
         """
         length = state["length"]
@@ -147,10 +147,10 @@ class AppendedFile:
         self._unsynced = bytearray()
 
     def settle(self, *, at_once: bool = False) -> None:
-        """Write what there is, if that is worth a call, or ``at_once``.
+        """Flush if enough text is buffered, or ``at_once``.
 
         Raises:
-            OutputError: If it can't be written and too much is waiting already.
+            OutputError: If it can't be written and too much is buffered already.
         """
         if self.text.tell() < _FLUSH_CHARACTERS and not self._waiting and not at_once:
             return
@@ -164,10 +164,10 @@ class AppendedFile:
                 ) from error
 
     def flush(self) -> int:
-        """Hand all to the operating system; the file's length in bytes.
+        """Pass everything to the operating system; the file's length in bytes.
 
         Raises:
-            OSError: If that fails; what could not be written waits.
+            OSError: If that fails; the rest stays buffered.
         """
         if self.text.tell():
             added = self.text.getvalue().encode("utf-8", "backslashreplace")
@@ -202,7 +202,7 @@ class AppendedFile:
                 self._unsynced = None
 
     def sync(self) -> None:
-        """Put what was flushed on the disk.
+        """Sync to disk what was flushed.
 
         Raises:
             OSError: If that fails.
@@ -229,7 +229,7 @@ class AppendedFile:
             self._synced = length
 
     def _write_again(self) -> None:
-        """Replace what an fsync that failed may have lost."""
+        """Write what a failed fsync may have lost again."""
         if self._unsynced is None:
             raise OSError(EIO, "an fsync failed, and too much was written since the one before")
         content = bytes(self._unsynced)
@@ -245,7 +245,7 @@ class AppendedFile:
         self._is_lost = False
 
     def close(self) -> None:
-        """Write out and close the file. Closing twice is allowed.
+        """Flush and close the file. Closing twice is allowed.
 
         Raises:
             OutputError: If something can't be written.
@@ -262,7 +262,7 @@ class AppendedFile:
 
 
 def _clear(text: StringIO) -> StringIO:
-    """The same object, so that a writer that holds it goes on."""
+    """Empty it in place, since a writer holds it."""
     text.seek(0)
     text.truncate()
     return text

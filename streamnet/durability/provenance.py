@@ -1,7 +1,7 @@
 """Provenance of a state: settings, lineage, and a ledger of everything that happened.
 
-Two runs with equal ledgers learned, served and rejected the same samples in the same order with
-the same decisions: nothing was lost, duplicated or reordered.
+Runs with equal ledgers learned, served, and rejected the same samples in the same order with the
+same decisions: nothing was lost, duplicated, or reordered.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = (
 
 
 def flatten_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted name; the tables of a list are numbered, and counted.
+    """Values by dotted name; tables in a list are numbered and counted.
 
     >>> flatten_settings({"run": {"seed": 1, "threads": None}, "drop": ["a"]})
     {'run.seed': 1, 'run.threads': None, 'drop': ['a']}
@@ -47,7 +47,7 @@ def _iter_settings(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def describe_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A phrase for each setting that is not as it was; one that is absent is not given.
+    """A phrase for each setting that has changed; an absent one counts as not given.
 
     >>> now = {"seed": 2, "kinds": {"a": "text"}}
     >>> describe_differences({"seed": 1, "drop": ["a"], "kinds": None}, now)
@@ -70,7 +70,7 @@ _LINEAGE_LENGTH = 16
 
 
 def root_lineage(identity: dict[str, Any]) -> str:
-    """The lineage of a run that begins: the same for the same settings.
+    """The lineage of a new run: equal for equal settings.
 
     >>> lineage = root_lineage({"seed": 1})
     >>> lineage == root_lineage({"seed": 1}), lineage == root_lineage({"seed": 2})
@@ -80,12 +80,12 @@ def root_lineage(identity: dict[str, Any]) -> str:
 
 
 def branch_lineage(parent: str, generation: int, made: int) -> str:
-    """The lineage of what goes on from an earlier generation than the newest.
+    """The lineage of a run that resumes from a generation other than the newest.
 
     Args:
-        parent: Lineage of the generation that it goes on from.
+        parent: Lineage of that generation.
         generation: Number of that generation.
-        made: Number of the generation that begins the new lineage.
+        made: Number of the generation that starts the new lineage.
     """
     return _hash_parts("branch", parent, str(generation), str(made))
 
@@ -94,13 +94,13 @@ def _hash_parts(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_LINEAGE_LENGTH]
 
 
-_LINK_SAMPLES = 1024  # samples of a link: hashing in links lets the hash so far be kept as 32 bytes
+_LINK_SAMPLES = 1024  # hashing in links keeps the hash so far in 32 bytes
 _ROW_WIDTH = 4
 
 
 @final
 class Ledger:
-    """Chains of SHA-256 over samples and over events; it does not show how blocks were cut.
+    """SHA-256 chains over samples and over events, independent of how blocks were cut.
 
     >>> one, two = Ledger(), Ledger()
     >>> marks = np.arange(12).reshape(4, 3)
@@ -125,13 +125,13 @@ class Ledger:
     def add_samples(
         self, first: int, source: str, marks: NDArray[np.int64], serials: NDArray[np.int64]
     ) -> None:
-        """Note consecutive samples.
+        """Add consecutive samples.
 
         Args:
             first: Number of the first one.
             source: Name of the file or stream.
-            marks: shape=(n, 3): where each one starts.
-            serials: shape=(n,): the candidate that answered each one.
+            marks: Where each sample starts, shape (n, 3).
+            serials: The candidate that served each sample, shape (n,).
         """
         if source != self._source or first != self._next:
             self.add_event("samples", first, source)
@@ -148,19 +148,19 @@ class Ledger:
         self._open = rows[whole:].copy()
 
     def add_event(self, *words: object) -> None:
-        """Note a rejected record, a decision or whatever else is not a sample."""
+        """Add a rejected record, a decision, or another event."""
         self.events += 1
         text = "\0".join(str(word) for word in words).encode(errors="surrogatepass")
         self._chain = hashlib.sha256(self._chain + text).digest()
 
     def value(self) -> str:
-        """The hash of all that was noted."""
+        """The hash of everything that was added."""
         total = hashlib.sha256(self._links + self._open.astype("<i8").tobytes())
         total.update(self._chain + f"{self.samples} {self.events}".encode())
         return total.hexdigest()
 
     def export_state(self) -> dict[str, Any]:
-        """All that is needed to go on."""
+        """Everything needed to resume."""
         return {
             "samples": self.samples,
             "events": self.events,
@@ -172,7 +172,7 @@ class Ledger:
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the ledger did whose state this is."""
+        """Resume from an exported state."""
         self.samples = state["samples"]
         self.events = state["events"]
         self._links = bytes.fromhex(state["links"])

@@ -36,7 +36,7 @@ class HoldoutScored(NamedTuple):
     tally: Tally | None  # None within an epoch, and without holdout data
 
 
-class Stateless:
+class _Stateless:
     """A part of a run without checkpoints."""
 
     def export_state(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Stateless:
 
 
 @final
-class HoldoutEvaluator(Stateless):
+class HoldoutEvaluator(_Stateless):
     """Tallies the candidates' predictions for the holdout samples of an epoch.
 
     A candidate without a finite prediction misses the sample by an infinite distance.
@@ -169,7 +169,7 @@ class SavedWeights:
 
 
 @final
-class BestEpochs(Stateless):
+class BestEpochs(_Stateless):
     """Tracks each candidate's best epoch by a criterion; on a tie the earlier one is kept.
 
     A candidate without a finite prediction for a sample is never ranked again.
@@ -233,7 +233,7 @@ class BestEpochs(Stateless):
 
 
 @final
-class FixedEpochs(Stateless):
+class FixedEpochs(_Stateless):
     """Saves each candidate's weights at a given epoch.
 
     Args:

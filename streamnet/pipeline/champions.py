@@ -24,15 +24,15 @@ _BACKLOG = 16
 @final
 @dataclass(frozen=True)
 class Champion:
-    """The best network of a moment.
+    """The best network at one moment.
 
     Attributes:
         candidate: Number of the candidate, unique in its run.
-        settings: Of its network.
+        settings: Settings of its network.
         number: The sample before which its weights were copied: the start of the second round after
             the one in which it became champion, or the end of the stream.
-        about: What its `model` says of the run, as JSON can hold it.
-        snapshot: Its weights and the encoder of that moment, of which `model` is made when asked.
+        about: JSON metadata on the run, for `model`.
+        snapshot: Weights and encoder at that moment, from which `model` is built on demand.
 
     >>> import anyio
     >>> from streamnet.pipeline.pipeline import Pipeline
@@ -54,11 +54,11 @@ class Champion:
 
     @cached_property
     def model(self) -> Model:
-        """The network with its encoder and labels, ready to answer and to be saved."""
+        """The network with its encoder and labels, ready to predict and to be saved."""
         return build_model(self.snapshot, self.about)
 
     def document(self, **about: Any) -> Document:
-        """What `model` would be saved as, with more about it, but without making it."""
+        """The document of `model`, with more metadata, without building the model."""
         networks = self.snapshot.networks()
         return build_document(
             encoder=self.snapshot.encoder.materialize(),
@@ -71,9 +71,9 @@ class Champion:
 
 @final
 class ChampionBroadcast:
-    """Tells any number of readers each champion, and never makes the pipeline wait.
+    """Broadcasts champions to any number of followers; the pipeline never waits for them.
 
-    The latest 16 are kept: a reader that is late, or comes late, gets these.
+    The latest 16 are kept for followers that are slow or start late.
 
     >>> import anyio
     >>> async def main():
@@ -97,7 +97,7 @@ class ChampionBroadcast:
         self._wake()
 
     def close(self) -> None:
-        """Say that none will follow."""
+        """End the stream of champions."""
         self._closed = True
         self._wake()
 
@@ -106,13 +106,13 @@ class ChampionBroadcast:
         changed.set()
 
     def follow(self) -> AsyncIterator[Champion]:
-        """Each champion as it comes, until the stream has ended."""
+        """Iterate over the champions until the stream ends."""
         return _Follower(self)
 
     async def after(self, seen: int) -> tuple[int, Champion] | None:
-        """The champion after the first ``seen`` ones, and how many there were with it.
+        """The next champion after the first ``seen`` ones, and its number, from 1.
 
-        If it is not kept any more it is the first that is; None at the end.
+        If it is no longer kept, the oldest one that is; None at the end.
         """
         while seen == self._published:
             if self._closed:
@@ -124,7 +124,7 @@ class ChampionBroadcast:
 
 @final
 class _Follower(AsyncIterator[Champion]):
-    """No generator, which would have to be closed by who leaves the loop over it early."""
+    """Not a generator, which a caller that leaves its loop early would have to close."""
 
     def __init__(self, champions: ChampionBroadcast) -> None:
         self._champions = champions
@@ -139,7 +139,7 @@ class _Follower(AsyncIterator[Champion]):
 
 
 def describe_snapshot(snapshot: Snapshot, seed: int) -> dict[str, Any]:
-    """What is known of an emitted network besides its scores."""
+    """Metadata on an emitted network, except its scores."""
     return {
         "candidate": snapshot.member.serial,
         "born": snapshot.member.born,

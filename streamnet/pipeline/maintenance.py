@@ -37,12 +37,12 @@ __all__ = (
 
 
 class GenerationStatus(NamedTuple):
-    """A generation that is there."""
+    """An existing generation."""
 
     number: int
     size: int  # bytes
-    samples: int | None  # that the source had given; None if it is damaged
-    damage: str  # what is wrong, empty if it can be used
+    samples: int | None  # read before it; None if it is damaged
+    damage: str  # empty if it is intact
 
 
 class TableUsage(NamedTuple):
@@ -54,17 +54,17 @@ class TableUsage(NamedTuple):
 
 
 class StateStatus(NamedTuple):
-    """Where the run of a state directory stands, by its newest generation that can be used."""
+    """Progress of the run of a state directory, by its newest intact generation."""
 
     generations: tuple[GenerationStatus, ...]  # newest first
-    tree: StateDict  # of the newest that can be used
+    tree: StateDict  # of the newest intact one
     current: PublishedModel | None
-    writer: str  # who writes there now, empty if nobody does
+    writer: str  # the process that writes there, empty if none does
     caps: tuple[TableUsage, ...]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Records that were read, learned and rejected; the last two add up to the first."""
+        """Records read, learned, and rejected; the last two add up to the first."""
         return {
             "read": self.tree["reading"]["records"],
             "learned": self.tree["learner"]["trainer"]["number"],
@@ -73,11 +73,11 @@ class StateStatus(NamedTuple):
 
 
 def read_state_status(path: Path) -> StateStatus:
-    """Look at a state directory.
+    """Inspect a state directory.
 
     Raises:
-        StateError: If it is none.
-        DamagedStateError: If no generation can be used.
+        StateError: If it is no state directory.
+        DamagedStateError: If all generations are damaged.
     """
     folder = StateDirectory(path)
     newest: StateDict | None = None
@@ -103,7 +103,7 @@ def read_state_status(path: Path) -> StateStatus:
 def _read_generation(
     folder: StateDirectory, number: int
 ) -> tuple[GenerationStatus, StateDict | None] | None:
-    """A generation and what it holds; None if it was removed meanwhile, as a run does."""
+    """A generation and its content; None if the run has removed it meanwhile."""
     try:
         size = folder.generations.size(number)
     except FileNotFoundError:
@@ -163,23 +163,23 @@ def _history_usage(tree: StateDict) -> list[TableUsage]:
 
 
 def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
-    """Let the next run go on from an earlier generation, under a new lineage.
+    """Make the next run resume from an earlier generation, under a new lineage.
 
-    Nothing is removed: the earlier generation is written again as the newest. When the run goes on,
-    the generations between the two are removed, and files that it writes are cut to their earlier
-    lengths. `current.json` names the model that was the newest at that time, if it is still there.
+    Nothing is removed: the earlier generation is written again as the newest. When the run resumes,
+    it removes the generations in between and truncates its files to their earlier lengths.
+    ``current.json`` names the model that was the newest at that time, if it still exists.
 
     Returns:
         The number of the new generation.
 
     Raises:
         StateError: If another process writes there, or there is no such generation.
-        DamagedStateError: If the generation is damaged.
+        DamagedStateError: If that generation is damaged.
     """
     there = len(files.names(path / "checkpoints"))
     if not there:
         raise StateError(f"{path} is not a state directory")
-    # Enough of them are kept that none goes away.
+    # Keeps enough generations that none is removed.
     folder = StateDirectory(path, generations=max(MIN_GENERATIONS, there + 1), files=files)
     folder.open()
     try:

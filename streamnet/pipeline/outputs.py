@@ -24,38 +24,38 @@ __all__ = ("COLUMNS", "Predictions", "ResumableSink", "Sink")
 
 
 class ResumableSink(ABC):
-    """A sink that knows how much it has written.
+    """A sink that is part of checkpoints.
 
-    The recording stage calls it with every served block, and `export_state` at a cut; the state's
-    thread then calls `sync`, before the checkpoint is written that says how long the file is.
+    The recording stage calls it with every served block, and `export_state` at a barrier; before
+    the checkpoint is written, another thread calls `sync`.
     """
 
     name: str  # unique among the outputs of a run
 
     @abstractmethod
     def __call__(self, served: Served) -> None:
-        """Take a served block."""
+        """Receive a served block."""
 
     @abstractmethod
     def begin(self) -> None:
-        """Make ready for a run that begins anew.
+        """Prepare for a new run.
 
         Raises:
             ConfigurationError: If the file can't be made.
         """
 
     def begin_unsaved(self) -> None:
-        """Make ready for a run that goes on, but whose state knows nothing of this output.
+        """Prepare for a resumed run whose state does not mention this output.
 
         Raises:
-            StateError: If the file holds something, which would be lost.
-            ConfigurationError: If it can't be made.
+            StateError: If the file has content, which would be lost.
+            ConfigurationError: If it can't be created.
         """
         self.begin()
 
     @abstractmethod
     def export_state(self) -> dict[str, Any]:
-        """Hand all that was taken to the operating system, and say what is needed to go on.
+        """Flush everything to the operating system, and return what is needed to resume.
 
         Raises:
             OSError: If something can't be written.
@@ -63,16 +63,16 @@ class ResumableSink(ABC):
 
     @abstractmethod
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the output did whose state this is; what it wrote later is cut off.
+        """Resume from an exported state; what was written later is truncated.
 
         Raises:
-            StateError: If the file is not the same any more.
+            StateError: If the file was replaced.
             ConfigurationError: If it can't be written.
         """
 
     @abstractmethod
     def sync(self) -> None:
-        """Put on the disk what was handed to the operating system.
+        """Sync to disk what was flushed.
 
         Raises:
             OSError: If that fails.
@@ -80,7 +80,7 @@ class ResumableSink(ABC):
 
 
 Sink = Callable[[Served], None]
-"""Takes every served block in order, in a worker thread; what it raises ends the run."""
+"""Receives every served block, in order, in a worker thread; its errors end the run."""
 
 
 COLUMNS = ("sample", "source", "position", "answer", "probabilities", "truth", "candidate")
@@ -88,22 +88,22 @@ COLUMNS = ("sample", "source", "position", "answer", "probabilities", "truth", "
 
 @final
 class Predictions(ResumableSink):
-    """A sink that writes a row for each sample that was scored.
+    """A sink that writes every served prediction next to its true value.
 
     Columns: number of the sample; name of its file; its line, or record where there are no lines;
-    the answer; the share of each label (a JSON object, empty for numbers); the truth, empty if
-    there is none; the candidate that answered (-1 is the first baseline, -2 the ensemble of all);
-    with an auto-encoder, how unusual the sample is.
+    the prediction; the probability of each label (a JSON object, empty for numbers); the true
+    value, empty if unknown; the candidate (-1 is the first baseline, -2 the ensemble); with an
+    auto-encoder, the outlier score.
 
     Args:
-        path: A file that ends in .csv or .jsonl.
+        path: A file name that ends in .csv or .jsonl.
         task: Classification or regression.
         labels: Names of the classes by number; may grow.
         outliers: Whether there is an auto-encoder.
         files: The file system.
 
     Raises:
-        ConfigurationError: If the suffix is another.
+        ConfigurationError: If the suffix is unknown.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "answers.csv")
@@ -139,10 +139,10 @@ class Predictions(ResumableSink):
         self._writer = csv.writer(self._file.text, lineterminator="\n")
 
     def begin(self) -> None:
-        """Make the file, unless it was begun before or gone on with.
+        """Create the file, unless it is open already.
 
         Raises:
-            ConfigurationError: If it can't be made.
+            ConfigurationError: If it can't be created.
         """
         if self._begun:
             return
@@ -152,11 +152,11 @@ class Predictions(ResumableSink):
             self._writer.writerow(self.columns)
 
     def begin_unsaved(self) -> None:
-        """Make the file, which must not hold anything.
+        """Create the file, which must be absent or empty.
 
         Raises:
-            StateError: If it does.
-            ConfigurationError: If it can't be made.
+            StateError: If it has content.
+            ConfigurationError: If it can't be created.
         """
         self._file.check_empty()
         self.begin()
@@ -197,13 +197,14 @@ class Predictions(ResumableSink):
     def _labels(self, served: Served) -> Iterator[tuple[Any, ...]]:
         encoded = served.predicted.encoded
         best = served.answers.argmax(axis=1).tolist()
-        shares = served.answers.tolist()
+        probabilities = served.answers.tolist()
         known, truth = encoded.known.tolist(), encoded.label.tolist()
         for i, (sample, source, place, serial) in enumerate(self._places(served)):
             names = self.labels[: known[i]]
             answer = self.labels[best[i]] if names else None
             named = {
-                name: float(f"{share:.6g}") for name, share in zip(names, shares[i], strict=False)
+                name: float(f"{value:.6g}")
+                for name, value in zip(names, probabilities[i], strict=False)
             }
             label = None if truth[i] < 0 else self.labels[truth[i]]
             yield sample, source, place, answer, named, label, serial
@@ -216,21 +217,21 @@ class Predictions(ResumableSink):
             yield sample, source, place, answers[i], None, number, serial
 
     def export_state(self) -> dict[str, Any]:
-        """Write out what there is, and say how much it is."""
+        """Flush the file and return its length."""
         self.begin()
         return self._file.export_state()
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on with the file, of which what was written later is cut off."""
+        """Reopen the file, truncated to its length in the state."""
         self._file.restore_state(state)
         self._begun = True
 
     def sync(self) -> None:
-        """Put on the disk what was written out."""
+        """Sync to disk what was flushed."""
         self._file.sync()
 
     def close(self) -> None:
-        """Write out and close the file; one that was never begun is left alone.
+        """Flush and close the file, if it was opened.
 
         Raises:
             OutputError: If something can't be written.

@@ -32,8 +32,8 @@ class Recorder:
 
     Args:
         rejections: Where rejected records go.
-        sinks: Called with every block in order; those that are an `ResumableSink` can be gone on
-        with. ledger: Of all that happens; None keeps none.
+        sinks: Called with every block, in order; a `ResumableSink` is part of checkpoints.
+        ledger: Receives everything that happens; None keeps no ledger.
 
     >>> Recorder(Rejections(), [], None).outputs[0].name
     'rejections'
@@ -46,25 +46,25 @@ class Recorder:
 
     @property
     def outputs(self) -> Sequence[ResumableSink]:
-        """The sinks that can be gone on with."""
+        """The sinks that are part of checkpoints."""
         return (self.rejections, *(sink for sink in self.sinks if isinstance(sink, ResumableSink)))
 
     def add(self, sinks: Sequence[Sink]) -> None:
-        """Call more sinks."""
+        """Add sinks."""
         self.sinks += sinks
 
     @property
     def is_busy(self) -> bool:
-        """Whether good samples make work, too."""
+        """Whether good samples cause work, too."""
         return bool(self.sinks) or self.ledger is not None
 
     @property
     def has_foreign_sinks(self) -> bool:
-        """Whether a sink is none of ours: it may wait, also for what the event loop has to do."""
+        """Whether a sink may block, perhaps until the event loop does something."""
         return any(not isinstance(sink, ResumableSink) for sink in self.sinks)
 
     def write(self, served: Served) -> None:
-        """Take a served block."""
+        """Pass on a served block."""
         self.rejections(served)
         for sink in self.sinks:
             sink(served)
@@ -75,8 +75,8 @@ class Recorder:
         block, first = served.predicted.encoded.block, served.predicted.first
         n = len(block)
         serials = served.serials if len(served.serials) else np.full(n, _NO_CANDIDATE, np.int64)
-        # In the order of the stream, however its records are shared out among blocks: what was
-        # rejected before the first sample may have come with the block before.
+        # In the order of the stream, however it is cut into blocks: what was rejected before the
+        # first sample may have come with the block before.
         leading = int(np.count_nonzero(block.places() == 0)) if block.rejected else 0
         self._note_rejected(ledger, block.rejected[:leading])
         if n:
@@ -92,10 +92,10 @@ class Recorder:
             ledger.add_event("rejected", letter.source, letter.offset, letter.line, letter.reason)
 
     def complete(self, barrier: Barrier) -> None:
-        """Put the last copies into a barrier: now it holds a whole state.
+        """Add the state of outputs and ledger to a barrier, which is then complete.
 
         Raises:
-            OSError: If an output can't be written out.
+            OSError: If an output can't be flushed.
             RuntimeError: If a record was lost on the way.
         """
         check_records(
@@ -113,10 +113,10 @@ class Recorder:
 
 
 def check_records(*, read: int, learned: int, rejected: int) -> None:
-    """Every record that was read must have been learned or rejected.
+    """Check that every record that was read was learned or rejected.
 
     Raises:
-        RuntimeError: If one was lost or doubled on the way.
+        RuntimeError: If one was lost or duplicated on the way.
     """
     if read != learned + rejected:
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""Rejections: counts rejected records, keeps them as dead letters, and limits their share.
+"""Rejected records: counted, kept as dead letters, and limited to a fraction of all records.
 
 The limit applies at an exact record, however the stream is cut into blocks.
 """
@@ -35,7 +35,7 @@ __all__ = (
 
 
 class _Excess(NamedTuple):
-    """What a block holds up to the record at which too many were rejected."""
+    """Counts of a block up to the record at which too many were rejected."""
 
     samples: int
     rejected: int
@@ -44,15 +44,15 @@ class _Excess(NamedTuple):
 
 @final
 class RejectionLimit:
-    """Counts records, and tells when more than a share of the last ones were rejected.
+    """Counts records and detects when too many of the last ones were rejected.
 
     Args:
-        share: Share of the last ``window`` records that may be rejected.
-        window: See ``share``; nothing is told before so many records were read.
-        kept: File that holds the rejected records, to be named in the error.
+        share: Maximum fraction of the last ``window`` records that may be rejected.
+        window: Number of records; the limit applies once so many were read.
+        kept: File of the rejected records, named in the error.
 
     Raises:
-        ConfigurationError: If a value breaks its rule.
+        ConfigurationError: If a value is out of range.
 
     >>> RejectionLimit(share=0.1, window=1000).share
     0.1
@@ -71,20 +71,20 @@ class RejectionLimit:
         self._last: DeadLetter | None = None
 
     def change(self, share: float) -> None:
-        """Allow another share from the next block on.
+        """Change the maximum fraction, from the next block on.
 
         Raises:
-            ConfigurationError: If it breaks its rule.
+            ConfigurationError: If it is out of range.
         """
         _check_share(share)
         self._share = share
 
     def cut(self, block: Block, refused: Sequence[int] = ()) -> Block:
-        """The block, up to the record at which too many will have been rejected; counts nothing.
+        """Cut a block at the record at which too many will have been rejected; counts nothing.
 
         Args:
-            block: Samples, and what was rejected by now.
-            refused: The rows of the samples that will be rejected as well, ascending.
+            block: Samples, and records that are rejected already.
+            refused: Rows of the samples that will be rejected as well, ascending.
         """
         self.share = self._share
         places = locate_rejected(block, refused)
@@ -100,12 +100,12 @@ class RejectionLimit:
     def count(
         self, block: Block, places: Sequence[int] | None = None
     ) -> TooManyRejectedError | None:
-        """Take a block's records in; the error if too many were rejected.
+        """Count the records of a block; return an error if too many were rejected.
 
         Args:
-            block: All that was made of the records.
-            places: How many of its samples come before each rejected one, if that is known better
-                than the block tells, see `locate_rejected`.
+            block: The final block.
+            places: Number of samples before each rejected record, see `locate_rejected`; None is
+                according to the block.
         """
         places = _block_places(block) if places is None else places
         excess = self._excess(len(block), places, self._recent)
@@ -115,7 +115,7 @@ class RejectionLimit:
         return None if excess is None else self._error(excess)
 
     def export_state(self) -> dict[str, Any]:
-        """What is needed to go on after the last block that was counted."""
+        """Everything needed to resume after the last counted block."""
         return {
             "read": self._read,
             "recent": np.array(self._recent, np.int64),
@@ -123,13 +123,13 @@ class RejectionLimit:
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the limit did whose state this is."""
+        """Resume from an exported state."""
         self._read = state["read"]
         self._recent = deque(state["recent"].tolist())
         self._last = None if state["last"] is None else restore_dead_letter(state["last"])
 
     def _excess(self, samples: int, places: Sequence[int], recent: deque[int]) -> _Excess | None:
-        """Find the record, adding the block's rejected ones to ``recent`` on the way."""
+        """Find the record; adds the block's rejected records to ``recent``."""
         most = self.share * self.window
         # The record of this block, counted from 1, with which the first window is full.
         full = self.window - self._read
@@ -160,11 +160,11 @@ class RejectionLimit:
 
 
 def locate_rejected(block: Block, refused: Sequence[int] = ()) -> Sequence[int]:
-    """How many samples come before each rejected record of a block, once more were rejected.
+    """Number of samples before each rejected record of a block, once more are rejected.
 
     Args:
-        block: Samples, and what was rejected by now.
-        refused: The rows of the samples that will be rejected as well, ascending.
+        block: Samples, and records that are rejected already.
+        refused: Rows of the samples that will be rejected as well, ascending.
 
     >>> from streamnet.sources import Columns, RowReader
     >>> locate_rejected(RowReader(Columns()).read([{"x": i} for i in range(4)]), [1, 3])
@@ -195,7 +195,7 @@ def export_dead_letter(letter: DeadLetter) -> list[Any]:
 
 
 def restore_dead_letter(values: list[Any]) -> DeadLetter:
-    """The rejected record that `export_dead_letter` took apart."""
+    """The rejected record that `export_dead_letter` returned."""
     return DeadLetter(*values)
 
 
@@ -206,19 +206,19 @@ MAX_DEAD_LETTER_BYTES = 1 << 30
 
 @final
 class Rejections(ResumableSink):
-    """A sink for rejected records, and the limit of how many there may be.
+    """A sink for rejected records, and the limit on their number.
 
     Args:
-        path: Dead-letter file, JSON lines: source, offset, line, reason, detail, raw, and where it
-            is not UTF-8 raw_base64, see `DeadLetter`. It is made at the first rejected record; one
-            that an earlier run left is emptied at the start. None keeps nothing but counts.
-        share: Share of the last ``window`` records that may be rejected.
-        window: See ``share``; a run is not ended before so many records were read.
-        most_bytes: Size that the file may grow to; records beyond it are counted alone.
+        path: Dead-letter file, JSON lines: source, offset, line, reason, detail, raw, and
+            raw_base64 where it is not UTF-8, see `DeadLetter`. It is created at the first rejected
+            record; that of a previous run is emptied at the start. None only counts.
+        share: Maximum fraction of the last ``window`` records that may be rejected.
+        window: Number of records; the limit applies once so many were read.
+        most_bytes: Maximum size of the file; records beyond it are only counted.
         files: The file system.
 
     Raises:
-        ConfigurationError: If a value breaks its rule, or the file could not be made.
+        ConfigurationError: If a value is out of range, or the file can't be created.
 
     >>> Rejections(share=0.5).statistics()
     {'total': 0, 'reasons': {}, 'not_kept': 0}
@@ -242,9 +242,9 @@ class Rejections(ResumableSink):
         self.total = 0
         self.reasons: Counter[str] = Counter()
         self.first: DeadLetter | None = None
-        self.not_kept = 0  # records for which the file had no room
+        self.not_kept = 0  # records beyond the size limit of the file
         self._most_bytes = most_bytes
-        self._bytes = 0  # of the file, and of what waits to be written to it
+        self._bytes = 0  # of the file, including what is not written yet
         self._file: AppendedFile | None = None
         if self.path is not None:
             if files is DISK:  # of another file system the operating system knows nothing
@@ -252,7 +252,7 @@ class Rejections(ResumableSink):
             self._file = AppendedFile(self.path, "dead_letters", files=files)
 
     def begin(self) -> None:
-        """Empty what an earlier run left; otherwise the first rejected record makes the file.
+        """Empty the file of a previous run; otherwise the first rejected record creates it.
 
         Raises:
             ConfigurationError: If that fails.
@@ -261,10 +261,10 @@ class Rejections(ResumableSink):
             self._file.start()
 
     def __call__(self, served: Served) -> None:
-        """Take a block's rejected records.
+        """Count and keep a block's rejected records.
 
         Raises:
-            ConfigurationError: If the file can't be made.
+            ConfigurationError: If the file can't be created.
             OutputError: If it can't be written, and too much waits already.
         """
         for letter in served.predicted.encoded.block.rejected:
@@ -282,7 +282,7 @@ class Rejections(ResumableSink):
         if letter.raw_base64 is None:
             del values["raw_base64"]
         line = msgspec.json.encode(values) + b"\n"
-        # Once one has no room none has, so that what is kept has no gaps.
+        # Once one does not fit, none is kept any more, so that what is kept has no gaps.
         if self.not_kept or self._bytes + len(line) > self._most_bytes:
             self._leave_out(letter)
             return
@@ -305,7 +305,7 @@ class Rejections(ResumableSink):
         self.not_kept += 1
 
     def nothing_learned_error(self) -> DataError:
-        """Why a source that was read to its end gave nothing to learn."""
+        """The error of a source that was read to its end without a sample to learn."""
         first = self.first
         if first is None:
             return DataError("the source holds no samples")
@@ -320,7 +320,7 @@ class Rejections(ResumableSink):
         return None if self.path is None else str(self.path)
 
     def export_state(self) -> dict[str, Any]:
-        """Counts, and how much of the file is written."""
+        """Counts, and the length of the file."""
         file = self._file if self._file is not None and self._file.is_open else None
         return {
             "total": self.total,
@@ -333,7 +333,7 @@ class Rejections(ResumableSink):
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on with the counts and the file."""
+        """Resume the counts and the file."""
         self.total = state["total"]
         self.reasons = Counter(state["reasons"])
         self.first = None if state["first"] is None else restore_dead_letter(state["first"])
@@ -341,18 +341,18 @@ class Rejections(ResumableSink):
         if state["length"] is None:
             if self._file is not None and state["path"] != self._name:
                 self._file.check_empty()
-            self.begin()  # records that were rejected behind the cut will be again
+            self.begin()  # records that were rejected after the checkpoint will be again
         elif self._file is not None:
             self._file.restore_state(state)
             self._bytes = state["length"]
 
     def sync(self) -> None:
-        """Put on the disk what was written out."""
+        """Sync to disk what was flushed."""
         if self._file is not None:
             self._file.sync()
 
     def close(self) -> None:
-        """Write out and close the file.
+        """Flush and close the file.
 
         Raises:
             OutputError: If something can't be written.

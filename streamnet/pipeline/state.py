@@ -35,23 +35,23 @@ __all__ = (
 )
 
 
-_BUSY_SECONDS = 0.25  # seconds until it is looked whether a cut that is on its way has arrived
-_MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 60.0  # seconds until the next try after a failure
+_BUSY_SECONDS = 0.25  # between checks whether the pending checkpoint was written
+_MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 60.0  # seconds between retries
 
 
 @final
 class Cadence:
-    """Counts samples and seconds since the last cut; at most one cut is on its way.
+    """Decides when the next checkpoint is due; at most one is pending at a time.
 
-    Rejected records are no samples, but news all the same: what holds them waits for a cut, too.
+    Rejected records count as news as well, since files that hold them wait for a checkpoint.
 
     Args:
-        every_samples: Samples between two cuts; None: their number does not matter.
-        every_seconds: Seconds between two cuts, if a record came; None: time does not matter.
-        clock: Seconds that only ever grow.
+        every_samples: Samples between two checkpoints; None is no limit.
+        every_seconds: Seconds between two checkpoints, if there is news; None is no limit.
+        clock: A monotonic clock, in seconds.
 
     Raises:
-        ConfigurationError: If a number breaks its rule.
+        ConfigurationError: If a number is out of range.
 
     >>> cadence = Cadence(every_samples=100, every_seconds=None)
     >>> cadence.due(99, 120), cadence.due(100, 121)
@@ -78,10 +78,10 @@ class Cadence:
         self._asked = False
 
     def change(self, *, every_samples: int | None, every_seconds: float | None) -> None:
-        """Use other distances from now on.
+        """Change the intervals.
 
         Raises:
-            ConfigurationError: If a number breaks its rule.
+            ConfigurationError: If a number is out of range.
         """
         if every_samples is not None and every_samples < 1:
             raise ConfigurationError(f"every_samples is {every_samples}, but must be >= 1")
@@ -91,16 +91,16 @@ class Cadence:
         self.every_seconds = inf if every_seconds is None else every_seconds
 
     def resume_at(self, number: int, records: int) -> None:
-        """A state of so many samples, and records in all, is durable already."""
+        """Count from a durable checkpoint after so many samples, and records in all."""
         self._number, self._records = number, records
         self._time = self._clock()
 
     def ask(self) -> None:
-        """Let the next one be due at once, even if nothing is new."""
+        """Make a checkpoint due at once, even if nothing is new."""
         self._asked = True
 
     def due(self, number: int, records: int) -> bool:
-        """Whether to cut behind sample ``number``, which is one of so many records."""
+        """Whether a checkpoint is due after so many samples, and records in all."""
         if self._busy:
             return False
         if not self._overdue and number - self._number >= self.every_samples:
@@ -108,9 +108,9 @@ class Cadence:
         return self.seconds_left(records) <= 0
 
     def seconds_left(self, records: int) -> float:
-        """Seconds until a cut may be due, even if no further record comes."""
+        """Seconds until a checkpoint may be due, even if no further record arrives."""
         if self._busy:
-            return _BUSY_SECONDS  # it may fail, so that another one is due
+            return _BUSY_SECONDS  # if it fails, another one is due
         if self._overdue:
             return self._not_before - self._clock()
         if self._asked:
@@ -120,14 +120,14 @@ class Cadence:
         return self._time + self.every_seconds - self._clock()
 
     def cut(self, number: int, records: int) -> None:
-        """A cut was made behind sample ``number``, and so many records in all."""
+        """Note that a checkpoint is pending after so many samples, and records in all."""
         self._busy = True
         self._overdue = self._asked = False
         self._number, self._records = number, records
         self._time = self._clock()
 
     def done(self, *, failed: bool) -> None:
-        """The state of the cut was written, or could not be: then a later one is tried."""
+        """Note that the pending checkpoint was written, or failed and is to be retried."""
         self._busy = False
         self.failures = self.failures + 1 if failed else 0
         self._overdue = failed
@@ -140,53 +140,53 @@ logger = logging.getLogger("streamnet.durability")
 
 CHECKPOINT_SECONDS = 10.0
 KEPT_MODELS = 8
-# Seconds between two times that emitted models are written. A cut takes along what waits, so with
-# a checkpoint a second none is written in between.
+# Seconds between two writes of emitted models. A checkpoint writes them as well, so with one
+# checkpoint per second there are no other writes.
 _PUBLISH_SECONDS = 1.5
-_FINAL_ATTEMPTS = 4  # to write the last state of a run
-_FINAL_RETRY_SECONDS = 0.5  # seconds between two of them
+_FINAL_ATTEMPTS = 4  # to write the last checkpoint of a run
+_FINAL_RETRY_SECONDS = 0.5  # between two attempts
 
 
 class EmittedModel(NamedTuple):
-    """An emitted champion on its way to its file."""
+    """An emitted champion that is to be written."""
 
     generation: int
     champion: Champion
 
 
 class StateStatistics(NamedTuple):
-    """How well the state of a run is kept."""
+    """The condition of a run's state on disk."""
 
-    generation: int | None  # the newest that is durable
-    samples: int  # that the source had given when it was cut
-    failures: int  # tries in a row that failed
-    error: str  # of the last one that failed, empty if it went well
-    unpublished: int  # models that wait for the disk
-    records: int  # good and rejected ones, that the source had given when it was cut
+    generation: int | None  # newest durable checkpoint
+    samples: int  # read before it
+    failures: int  # consecutive failed attempts since
+    error: str  # of the last attempt, empty if it succeeded
+    unpublished: int  # models that wait to be written
+    records: int  # good and rejected ones, read before the checkpoint
 
 
 @final
 class State:
-    """Where a pipeline keeps checkpoints and models, and what it goes on from.
+    """The state directory of a pipeline, from which it resumes bit for bit.
 
-    A pipeline with the same settings and the same source, given the state of one that was ended or
-    killed at any instant, leaves the same bits as one that was never interrupted. Writing goes on
-    beside learning. A disk that is full or fails ends nothing: it is tried again with the state
-    of that time.
+    A pipeline with the same settings and source that resumes from the state of one that was stopped
+    or killed at any instant produces the same bits as an uninterrupted one. Writing runs in
+    parallel to learning. A full or failing disk does not stop a run; writes are retried with the
+    state of that time.
 
     Args:
-        folder: The state directory; made if it is absent.
+        folder: The state directory; created if absent.
         every_samples: Samples between two checkpoints.
         every_seconds: Seconds between two checkpoints.
-        generations: Checkpoints to keep, at least 3.
-        models: Emitted models to keep.
-        resume: Go on from what is there; otherwise a directory with a state is refused.
-        identity: Settings besides the pipeline's own that must be the same when it goes on.
+        generations: Number of checkpoints to keep, at least 3.
+        models: Number of emitted models to keep.
+        resume: Whether to resume from an existing state; otherwise it is an error.
+        identity: More settings, besides the pipeline's own, that must match on resume.
         files: The file system.
-        clock: Seconds that only ever grow.
+        clock: A monotonic clock, in seconds.
 
     Raises:
-        ConfigurationError: If a number breaks its rule.
+        ConfigurationError: If a number is out of range.
 
     >>> import anyio, tempfile
     >>> from streamnet.pipeline.pipeline import Pipeline
@@ -238,11 +238,11 @@ class State:
     # ------------------------------------------------------------- lifetime
 
     def open(self) -> StateDict | None:
-        """Become the directory's one writer; the state to go on from, None for a new run.
+        """Lock the directory and load the newest checkpoint; None for a new run.
 
         Raises:
-            StateError: If another process writes there, there is a state and none is wanted, or
-                all there is, is damaged.
+            StateError: If another process writes there, there is a state but ``resume`` is False,
+                or all checkpoints are damaged.
         """
         self.folder.open()
         try:
@@ -268,14 +268,14 @@ class State:
         return loaded.tree
 
     def close(self) -> None:
-        """Let another process write there."""
+        """Unlock the directory."""
         self.folder.close()
 
     def check(self, identity: dict[str, Any], saved: StateDict) -> None:
-        """Compare settings that are known so far with those of the run that is gone on with.
+        """Compare the settings that are known so far with those of the run to resume.
 
         Raises:
-            StateError: If one is not as it was.
+            StateError: If one has changed.
         """
         changed = describe_changes(saved["identity"], {**identity, **self.identity})
         if changed:
@@ -286,10 +286,10 @@ class State:
     def begin(
         self, identity: dict[str, Any], settings: dict[str, Any], saved: StateDict | None
     ) -> None:
-        """Say what the run is, and compare it with what it goes on from.
+        """Set the identity of the run, and compare it with that of the run to resume.
 
         Raises:
-            StateError: If a setting is not as it was.
+            StateError: If a setting has changed.
         """
         identity = {**identity, **self.identity}
         self._about = {
@@ -308,7 +308,7 @@ class State:
         self.cadence.resume_at(self._samples, self._records)
 
     def remove_rolled_back(self, saved: StateDict) -> None:
-        """Remove what a rollback left behind, which needs outputs that are about to be cut.
+        """Remove checkpoints that a rollback skipped; their outputs are about to be truncated.
 
         Raises:
             StateError: If that fails.
@@ -329,10 +329,10 @@ class State:
         generations: int = MIN_GENERATIONS,
         models: int = KEPT_MODELS,
     ) -> None:
-        """Use other settings from the next sample on.
+        """Change settings from the next sample on.
 
         Raises:
-            ConfigurationError: If a number breaks its rule; then nothing is changed.
+            ConfigurationError: If a number is out of range; then nothing changes.
         """
         StateDirectory(self.folder.path, generations=generations, models=models)
         self.cadence.change(every_samples=every_samples, every_seconds=every_seconds)
@@ -347,7 +347,7 @@ class State:
         return EmittedModel(self.emitted, champion)
 
     def first(self, cut: Callable[[], Barrier]) -> None:
-        """Make the state before the first sample durable.
+        """Write the checkpoint before the first sample.
 
         Raises:
             StateError: If that fails.
@@ -358,10 +358,10 @@ class State:
             raise StateError(f"state {self.folder.path}: {error.strerror}") from error
 
     def write(self, barrier: Barrier) -> None:
-        """Make the state of a cut durable; if that fails, a later cut will be tried.
+        """Write a checkpoint; if that fails, a later one is written instead.
 
         Raises:
-            StateError: If the folder was replaced, so that another process may write there.
+            StateError: If the directory was replaced, so that another process may write there.
         """
         tries = _FINAL_ATTEMPTS if barrier.last else 1
         for left in reversed(range(tries)):
@@ -377,9 +377,9 @@ class State:
                 return
 
     def publish(self, emission: EmittedModel) -> None:
-        """Take an emitted model; it is written with others that come within a moment.
+        """Queue an emitted model, which is written together with others that follow shortly.
 
-        One that would be removed again at once, since enough newer ones wait, is left out.
+        It is skipped if enough newer ones wait, since it would be removed again at once.
 
         Raises:
             StateError: As for `write`.
@@ -391,11 +391,11 @@ class State:
             self.publish_waiting()
 
     def seconds_until_publish(self) -> float:
-        """Seconds until models that wait are to be written; infinite if none does."""
+        """Seconds until queued models are to be written; infinite if there are none."""
         return self._publish_next - self._clock() if self._waiting else inf
 
     def publish_waiting(self) -> None:
-        """Write the models that wait; if that fails, it is tried again later.
+        """Write the queued models; if that fails, it is retried later.
 
         Raises:
             StateError: As for `write`.
@@ -435,7 +435,7 @@ class State:
         self._records = int(barrier.reading["records"])
 
     def failed(self, error: OSError) -> None:
-        """A cut could not be made durable; a later one will be tried."""
+        """Note that a checkpoint could not be written; a later one is tried."""
         self._note(error)
         self.cadence.done(failed=True)
 
@@ -452,7 +452,7 @@ class State:
         self.cadence.done(failed=False)
 
     def statistics(self) -> StateStatistics:
-        """How well the state is kept."""
+        """The condition of the state on disk."""
         return StateStatistics(
             self._generation,
             self._samples,
