@@ -59,10 +59,10 @@ _ARRAY_ALIGNMENT = 8
 
 
 def flatten(tree: StateDict) -> tuple[bytes, list[NDArray[Any]]]:
-    """JSON text of a tree in which numbers stand for arrays, and the arrays by number.
+    """JSON text of a state dict, and its arrays in the order of the text.
 
     Raises:
-        TypeError: If it holds anything else.
+        TypeError: If it has a value that is neither plain nor a numeric array.
     """
     packer = _Packer()
     text = json.dumps(packer.pack(tree), allow_nan=False, separators=(",", ":"))
@@ -70,10 +70,10 @@ def flatten(tree: StateDict) -> tuple[bytes, list[NDArray[Any]]]:
 
 
 def unflatten(text: bytes, body: memoryview) -> StateDict:
-    """The tree that `flatten` took apart; ``body`` is its arrays one after the other.
+    """The state dict that was flattened to ``text`` and, in ``body``, its arrays.
 
     Raises:
-        ValueError: If the two are not exactly what a tree was made into.
+        ValueError: If they do not fit together exactly.
     """
     unpacker = _Unpacker(body)
     try:
@@ -94,13 +94,13 @@ class _Packer:
         kind = type(value)
         if kind in _PLAIN_TYPES:
             return value
-        # By far the most of what is not plain, and asking for less takes longer.
+        # The most frequent of the other types, so it is tested first.
         if kind is float and math.isfinite(value):
             return value
         if kind is dict:
             return self._mapping(value)
         if isinstance(value, int | str):
-            # A subclass, as of an enumeration, comes back as what it is made of.
+            # A member of an enumeration comes back as its plain value.
             return _to_builtin(value)
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
@@ -137,7 +137,7 @@ def _to_builtin(value: Any) -> Any:
 @final
 class _Unpacker:
     def __init__(self, body: memoryview) -> None:
-        self.used = 0  # bytes of the body: arrays stand one behind the other, so none overlap
+        self.used = 0  # bytes of the body: arrays are consecutive, so none overlap
         self._body = body
 
     def unpack(self, value: Any) -> Any:
@@ -174,14 +174,14 @@ _DIGEST = 32
 
 
 class CorruptCheckpointError(ValueError):
-    """Raised when bytes are not exactly a checkpoint as it was written."""
+    """Raised for bytes that are not exactly what was written as a checkpoint."""
 
 
 def encode(tree: StateDict) -> bytes:
-    """A tree as the content of a file.
+    """Encode a state dict as the content of a file.
 
     Raises:
-        TypeError: If it holds more than plain values and arrays of numbers.
+        TypeError: If it has a value that is neither plain nor a numeric array.
 
     >>> decode(encode({"a": [1, None, 0.1]}))
     {'a': [1, None, 0.1]}
@@ -190,10 +190,10 @@ def encode(tree: StateDict) -> bytes:
 
 
 def encode_parts(tree: StateDict) -> list[bytes | memoryview]:
-    """What `encode` gives, in parts: large arrays as they are in the tree, not copied.
+    """`encode` in parts, without copying large arrays.
 
     Raises:
-        TypeError: If it holds more than plain values and arrays of numbers.
+        TypeError: If it has a value that is neither plain nor a numeric array.
     """
     header, arrays = flatten(tree)
     parts: list[bytes | memoryview] = [b"", header]
@@ -209,10 +209,10 @@ def encode_parts(tree: StateDict) -> list[bytes | memoryview]:
 
 
 def decode(data: bytes) -> StateDict:
-    """The tree that a file's content stands for.
+    """Decode the content of a file.
 
     Raises:
-        CorruptCheckpointError: If a single bit is not as it was written, or the version is not known.
+        CorruptCheckpointError: If a single bit has changed, or the format version is unknown.
     """
     if len(data) < _FRAME.size + _DIGEST:
         raise CorruptCheckpointError(f"it has only {len(data)} bytes")

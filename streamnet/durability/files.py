@@ -39,31 +39,31 @@ class FileSystem(ABC):
 
     @abstractmethod
     def open_new(self, path: Path) -> int:
-        """Open an empty file for writing, in place of what was there."""
+        """Create a file, or empty it, and open it for writing."""
 
     @abstractmethod
     def open_truncated_at(self, path: Path, length: int) -> int:
-        """Open a file for writing behind its first ``length`` bytes; what follows them is cut."""
+        """Open a file for writing, truncated to its first ``length`` bytes."""
 
     @abstractmethod
     def write(self, handle: int, data: bytes) -> int:
-        """Write some of ``data``, at least a byte; how many bytes."""
+        """Write some of ``data``, at least a byte; returns how many bytes."""
 
     @abstractmethod
     def fsync(self, handle: int) -> None:
-        """Put a file's content on the disk."""
+        """Sync a file's content to disk."""
 
     @abstractmethod
     def close(self, handle: int) -> None:
-        """Let go of a file."""
+        """Close a file."""
 
     @abstractmethod
     def rename(self, old: Path, new: Path) -> None:
-        """Give a file another name, in place of the file that had it."""
+        """Rename a file, replacing the one of that name."""
 
     @abstractmethod
     def fsync_dir(self, folder: Path) -> None:
-        """Put a folder's names on the disk: without it a crash may undo a rename."""
+        """Sync a folder's entries to disk: without it a crash may undo a rename."""
 
     @abstractmethod
     def unlink(self, path: Path) -> None:
@@ -71,11 +71,11 @@ class FileSystem(ABC):
 
     @abstractmethod
     def make_dir(self, folder: Path) -> None:
-        """Make a folder that may be there already."""
+        """Create a folder, if it is absent."""
 
     @abstractmethod
     def names(self, folder: Path) -> list[str]:
-        """Names in a folder, sorted; none if it does not exist."""
+        """Sorted names in a folder; none if it does not exist."""
 
     @abstractmethod
     def size(self, path: Path) -> int:
@@ -83,19 +83,19 @@ class FileSystem(ABC):
 
     @abstractmethod
     def read(self, path: Path) -> bytes:
-        """All that is in a file."""
+        """The content of a file."""
 
     @abstractmethod
     def read_part(self, path: Path, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes of a file from ``offset`` on; fewer only at its end."""
+        """``size`` bytes of a file from ``offset`` on; fewer only at its end."""
 
     @abstractmethod
     def lock(self, path: Path) -> int | None:
-        """Open and lock a file, made if absent; None if another process or handle has the lock."""
+        """Open and lock a file, created if absent; None if it is locked already."""
 
     @abstractmethod
     def is_same_file(self, handle: int, path: Path) -> bool:
-        """Whether an open file is the one that has this name; it is an error if none has."""
+        """Whether an open file is the one at ``path``; an error if there is none."""
 
 
 @final
@@ -188,10 +188,10 @@ DISK = LocalFileSystem()
 
 
 def write_all(files: FileSystem, handle: int, data: bytes | memoryview) -> None:
-    """Write all of ``data``, however little a single call takes.
+    """Write all of ``data``, in as many calls as necessary.
 
     Raises:
-        OSError: If a call fails; some of the data may be written.
+        OSError: If a call fails; some of the data may have been written.
     """
     rest = memoryview(data)
     while rest:
@@ -200,18 +200,23 @@ def write_all(files: FileSystem, handle: int, data: bytes | memoryview) -> None:
 
 
 PARTIAL_SUFFIX = ".part"
-"""How the name of a file ends that is not complete; one that a crash left may be removed."""
-_LARGE_PART_BYTES = 1 << 16  # bytes
+"""Suffix of incomplete files; those that a crash left may be removed."""
+_LARGE_PART_BYTES = 1 << 16
 
 
 def write_durably(
     path: str | os.PathLike[str], *data: bytes | memoryview, files: FileSystem = DISK
 ) -> None:
-    """Write ``data``, one behind the other, to ``path`` in place of what was there.
+    """Replace the content of a file atomically and durably.
 
-    A reader at any moment finds the old content or the new one. When this returns, the new one is
-    on the disk. If it fails, either may be there, but nothing else. A file whose fsync failed is
-    never used: what it holds is not known.
+    A reader finds the old content or the new one at any moment. On return, the new one is durable.
+    On failure, either may be there, but nothing else. A file whose fsync failed is never used,
+    since its content is unknown.
+
+    Args:
+        path: The file.
+        data: Parts of the new content.
+        files: The file system.
 
     Raises:
         OSError: If the file can't be written.
@@ -223,7 +228,7 @@ def write_durably(
     (b'1', ['number.txt'])
     """
     path = Path(path)
-    # Named for its writer, so that two at once don't write into the same one.
+    # Named after its writer, so that concurrent writers never share one.
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL_SUFFIX}")
     try:
         handle = files.open_new(part)
@@ -242,9 +247,9 @@ def write_durably(
 
 
 def remove_partial_files(folder: Path, *, files: FileSystem = DISK) -> None:
-    """Remove files of a folder that a crash left incomplete; only its one writer may do so.
+    """Remove incomplete files that a crash left in a folder; only its writer may do so.
 
-    One that can't be removed does no harm, and stays.
+    Files that can't be removed stay, which does no harm.
 
     Raises:
         OSError: If the folder can't be read.
@@ -264,7 +269,7 @@ def remove_partial_files(folder: Path, *, files: FileSystem = DISK) -> None:
 
 
 def merge_small_parts(parts: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
-    """Parts of a file with small ones in a row made one, since each will be a write of its own.
+    """Join small neighboring parts of a file, since each part is written by a call of its own.
 
     >>> merge_small_parts([b"a", b"b", bytes(1 << 16)])[0]
     b'ab'
@@ -280,27 +285,28 @@ _STANDARD_INPUT = "-"
 
 
 class OutputPath(NamedTuple):
-    """A file that a command is to write."""
+    """A file that is to be written."""
 
-    name: str  # of the setting, for the message
+    name: str  # of the setting, for errors
     path: str | os.PathLike[str]
-    suffixes: tuple[str, ...] = ()  # that it may have; () for any
-    replaced: bool = True  # as a whole when all is done, rather than written where it stands
+    suffixes: tuple[str, ...] = ()  # allowed ones; () allows any
+    replaced: bool = True  # whether it is replaced as a whole, not appended to
 
 
 def check_output_paths(
     outputs: Iterable[OutputPath], inputs: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse outputs that can't be written, or would overwrite an input or one another.
+    """Check that outputs can be written and overwrite neither an input nor each other.
 
-    Nothing is changed: an output that exists keeps its content, and one that doesn't is not made.
+    Called before hours of work. Nothing is changed: existing outputs keep their content, and others
+    are not created.
 
     Args:
         outputs: Files to be written.
-        inputs: Files to be read, names or glob patterns, and what each is: ``"the model"``.
+        inputs: Files to be read, names or glob patterns, with a description: ``"the model"``.
 
     Raises:
-        ConfigurationError: Naming the setting, its value and what is wrong with it.
+        ConfigurationError: If a check fails.
 
     >>> check_output_paths([OutputPath("report", "report.txt", (".json",))])
     Traceback (most recent call last):
@@ -337,7 +343,7 @@ def _identify_inputs(inputs: Mapping[str, str]) -> Iterator[tuple[object, str]]:
 
 
 def _identify_file(path: Path) -> object:
-    """What is equal for two names of one file, also by way of links."""
+    """A value that is equal for all names of a file, also through links."""
     try:
         known = path.stat()
     except OSError:
@@ -346,10 +352,10 @@ def _identify_file(path: Path) -> object:
 
 
 def _probe_writable(path: Path, *, replaced: bool) -> None:
-    """Do what is to be done later, since permissions alone don't tell whether it will work."""
+    """Try to write, since permissions alone are not sufficient."""
     if path.is_file():
         path.open("ab").close()
-    elif path.exists():  # a device or a pipe, which might wait for someone who reads it
+    elif path.exists():  # a device or a pipe, which might block until it is read
         if not os.access(path, os.W_OK):
             raise PermissionError(None, "Permission denied")
         return

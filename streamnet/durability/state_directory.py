@@ -37,19 +37,19 @@ __all__ = (
 
 @final
 class WriterLock:
-    """Holds the lock of a folder until `release`, or until the process has died.
+    """Holds the lock of a folder until `release`, or until the process dies.
 
-    The kernel keeps it, so one that a killed process held is no obstacle. The file tells a person
-    who holds it; nothing relies on that.
+    It is a lock of the kernel, which releases it when a process is killed. The file names the
+    holder for people; nothing relies on that.
 
     Args:
         folder: An existing folder.
-        name: Of its file there.
+        name: Name of the lock file.
         files: The file system.
 
     Raises:
-        StateError: If another one holds the lock.
-        OSError: If the lock can't be made.
+        StateError: If the lock is held already.
+        OSError: If the lock file can't be created.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -74,7 +74,7 @@ class WriterLock:
             who = who or "another process"
             raise StateError(f"{folder} is in use by {who}: only one may write there")
         self._handle: int | None = handle
-        # Who it is, is for people: a full disk must not keep a run from going on.
+        # The name is only for people: a full disk must not keep a run from resuming.
         with suppress(OSError):
             files.close(files.open_truncated_at(path, 0))
             write_all(files, handle, f"process {os.getpid()}\n".encode())
@@ -95,11 +95,11 @@ class WriterLock:
         return ""
 
     def check(self) -> None:
-        """See that the folder is still the one that is locked, to be called before writing there.
+        """Check that the folder is still the locked one; call it before writing there.
 
         Raises:
-            StateError: If it was replaced, or its lock was: another process may write there.
-            OSError: If it is gone, or can't be looked at.
+            StateError: If folder or lock were replaced, so that another process may write there.
+            OSError: If it can't be read.
         """
         if self._handle is not None and not self._files.is_same_file(self._handle, self._path):
             raise StateError(
@@ -108,7 +108,7 @@ class WriterLock:
             )
 
     def release(self) -> None:
-        """Let another one in. Releasing twice is allowed."""
+        """Release the lock. Releasing twice is allowed."""
         handle, self._handle = self._handle, None
         if handle is not None:
             self._files.close(handle)
@@ -119,23 +119,23 @@ _CHECKPOINT_NAME = re.compile(r"([0-9]{12})\.checkpoint")
 
 
 class LoadedCheckpoint(NamedTuple):
-    """A generation that was read, and what was wrong with newer ones."""
+    """An intact generation, and the damage of newer ones."""
 
     number: int
     tree: StateDict
-    damaged: tuple[str, ...]  # a sentence on each newer generation that can't be used
+    damaged: tuple[str, ...]  # a sentence on each damaged newer generation
 
 
 @final
 class Generations:
     """Writes and reads the checkpoints in a folder.
 
-    A new one is durable before an old one is removed. One that can't be read is neither removed
-    nor counted among those that are kept.
+    A new one is durable before an old one is removed. Damaged ones are neither removed nor counted
+    among those to keep.
 
     Args:
-        folder: Where they are; it must exist when one is saved.
-        keep: How many, at least 3.
+        folder: The folder; it must exist when a checkpoint is saved.
+        keep: Number of checkpoints to keep, at least 3.
         files: The file system.
 
     Raises:
@@ -160,22 +160,22 @@ class Generations:
         self._unreadable: set[int] = set()
 
     def numbers(self) -> list[int]:
-        """Numbers of the generations that are there, oldest first."""
+        """Numbers of the existing generations, oldest first."""
         matches = (_CHECKPOINT_NAME.fullmatch(name) for name in self._files.names(self.folder))
         return [int(match[1]) for match in matches if match]
 
     def save(self, tree: StateDict) -> int:
-        """Write the next generation and remove those that are too old; its number.
+        """Write the next generation and remove those that are too old; returns its number.
 
         Raises:
-            OSError: If it could not be made durable; the earlier ones are all still there.
+            OSError: If it could not be made durable; all earlier ones still exist.
         """
         numbers = self.numbers()
         number = numbers[-1] + 1 if numbers else 0
         write_durably(self._path(number), *encode_parts(tree), files=self._files)
         sound = [n for n in (*numbers, number) if n not in self._unreadable]
         for old in sound[: -self.keep]:
-            # One that stays does no harm, and goes the next time.
+            # One that stays does no harm, and is removed the next time.
             with suppress(OSError):
                 self._files.unlink(self._path(old))
         return number
@@ -184,8 +184,8 @@ class Generations:
         """The content of one generation.
 
         Raises:
-            StateError: If there is none of that number.
-            DamagedStateError: If it can't be used.
+            StateError: If it does not exist.
+            DamagedStateError: If it is damaged.
         """
         numbers = self.numbers()
         if number not in numbers:
@@ -199,7 +199,7 @@ class Generations:
             raise DamagedStateError(f"{self._path(number)}: {error}") from error
 
     def forget(self, after: int, before: int) -> None:
-        """Remove the generations between two others, for good.
+        """Remove the generations between two others.
 
         Raises:
             OSError: If one could not be removed durably.
@@ -211,18 +211,18 @@ class Generations:
             self._files.fsync_dir(self.folder)
 
     def size(self, number: int) -> int:
-        """Bytes of a generation that is there.
+        """Size of a generation in bytes.
 
         Raises:
-            OSError: If it is not.
+            OSError: If it does not exist.
         """
         return self._files.size(self._path(number))
 
     def newest(self) -> LoadedCheckpoint | None:
-        """The newest generation that can be used; None if there never was one.
+        """The newest intact generation; None if there are no generations.
 
         Raises:
-            DamagedStateError: If there are some, but none can be used.
+            DamagedStateError: If all are damaged.
         """
         damaged: list[str] = []
         for number in reversed(self.numbers()):
@@ -239,7 +239,7 @@ class Generations:
         return None
 
     def clean_up(self) -> None:
-        """Remove files that a crash left incomplete; only the one writer may do so."""
+        """Remove incomplete files that a crash left; only the writer may do so."""
         remove_partial_files(self.folder, files=self._files)
 
     def _path(self, number: int) -> Path:
@@ -263,14 +263,14 @@ class PublishedModel(NamedTuple):
 
 @final
 class ModelPublisher:
-    """Writes models and moves the pointer; a reader never finds half of one.
+    """Writes model files and a pointer to the newest; a reader never finds half a model.
 
-    The last ``keep`` stay; the one that the pointer names is never removed. Written again, as after
-    a crash, a model is the same file with the same content.
+    The last ``keep`` models are kept, and always the one that the pointer names. A model that is
+    written again, as after a crash, has the same name and content.
 
     Args:
-        folder: Where they go; it must exist when one is published.
-        keep: How many.
+        folder: The folder; it must exist when a model is published.
+        keep: Number of models to keep.
         files: The file system.
 
     Raises:
@@ -310,17 +310,17 @@ class ModelPublisher:
         *,
         point: bool = True,
     ) -> None:
-        """Write a model and let the pointer name it, unless another one follows at once.
+        """Write a model and move the pointer to it.
 
         Args:
             data: Content of its file, whole or in parts.
             generation: Number of the emitted model in its run, from 1.
-            lineage: Of the run.
-            samples: Learned before it.
-            point: Whether the pointer names it; it need not if another one follows at once.
+            lineage: Lineage of the run.
+            samples: Number of samples learned before it.
+            point: Whether to move the pointer; not necessary if another model follows at once.
 
         Raises:
-            OSError: If that fails; the pointer names a whole model all the same.
+            OSError: If that fails; the pointer still names a complete model.
         """
         parts = (data,) if isinstance(data, bytes) else data
         name = self.file_name(generation, lineage)
@@ -333,7 +333,7 @@ class ModelPublisher:
             self._remove_old(name)
 
     def point(self, published: PublishedModel | None) -> None:
-        """Let the pointer name a model that is there, or none.
+        """Move the pointer to an existing model, or to none.
 
         Raises:
             OSError: If that fails.
@@ -342,28 +342,28 @@ class ModelPublisher:
         write_durably(self.folder / POINTER, text.encode(), files=self._files)
 
     def clean_up(self) -> None:
-        """Remove files that a crash left incomplete; only the one writer may do so."""
+        """Remove incomplete files that a crash left; only the writer may do so."""
         remove_partial_files(self.folder, files=self._files)
 
     def _remove_old(self, newest: str) -> None:
-        """Remove the oldest ones, and before all others those of the runs it was rolled back from.
+        """Remove the oldest models, first those of lineages that were rolled back.
 
-        Theirs may have higher numbers.
+        These may have higher numbers.
         """
         ours = newest.split("-")[1]
         others = [name for name in self.names() if name != newest]
         others.sort(key=lambda name: name.split("-")[1] == ours)
         for name in others[: max(0, len(others) - self.keep + 1)]:
-            # One that stays does no harm, and goes the next time.
+            # One that stays does no harm, and is removed the next time.
             with suppress(OSError):
                 self._files.unlink(self.folder / name)
 
 
 def read_pointer(folder: Path, *, files: FileSystem = DISK) -> PublishedModel | None:
-    """What the pointer of a folder names; None if nothing was published yet.
+    """The model that the pointer of a folder names; None if nothing was published yet.
 
     Raises:
-        StateError: If the pointer makes no sense.
+        StateError: If the pointer is damaged.
     """
     try:
         values = json.loads(files.read(folder / POINTER))
@@ -377,7 +377,7 @@ def read_pointer(folder: Path, *, files: FileSystem = DISK) -> PublishedModel | 
 def read_published_model(
     folder: Path, *, files: FileSystem = DISK
 ) -> tuple[PublishedModel, bytes] | None:
-    """The newest model and its file's content; None if nothing was published yet.
+    """The newest model and its content; None if nothing was published yet.
 
     Raises:
         StateError: If the pointer or the model is damaged.
@@ -389,7 +389,7 @@ def read_published_model(
         try:
             data = files.read(folder / published.file)
         except FileNotFoundError:
-            continue  # removed meanwhile, so the pointer names a newer one by now
+            continue  # removed meanwhile, so the pointer names a newer one now
         if hashlib.sha256(data).hexdigest() != published.checksum:
             raise StateError(f"{folder / published.file} is damaged")
         return published, data
@@ -407,13 +407,13 @@ class StateDirectory:
         lock           held while a process writes here
 
     Args:
-        path: The folder; it need not exist.
-        generations: Checkpoints to keep, at least 3.
-        models: Models to keep.
+        path: The directory; it need not exist.
+        generations: Number of checkpoints to keep, at least 3.
+        models: Number of models to keep.
         files: The file system.
 
     Raises:
-        ConfigurationError: If a number breaks its rule.
+        ConfigurationError: If a number is out of range.
 
     >>> import tempfile
     >>> folder = StateDirectory(Path(tempfile.mkdtemp()))
@@ -438,7 +438,7 @@ class StateDirectory:
         self._lock: WriterLock | None = None
 
     def open(self) -> None:
-        """Make the folder if it is absent, become its one writer, and remove a crash's rests.
+        """Create the directory if absent, lock it, and remove what a crash left.
 
         Raises:
             StateError: If another process writes there, or it can't be written.
@@ -457,17 +457,17 @@ class StateDirectory:
         self.publisher.clean_up()
 
     def check(self) -> None:
-        """See that this process is still the folder's one writer.
+        """Check that this process still is the only writer.
 
         Raises:
-            StateError: If the folder was replaced, so that another one may write there.
-            OSError: If it is gone.
+            StateError: If the directory was replaced, so that another process may write there.
+            OSError: If it does not exist.
         """
         if self._lock is not None:
             self._lock.check()
 
     def close(self) -> None:
-        """Let another process write there. Closing twice is allowed."""
+        """Unlock the directory. Closing twice is allowed."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
