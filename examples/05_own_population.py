@@ -13,14 +13,17 @@ from pathlib import Path
 import anyio
 
 import streamnet
+from streamnet.settings.candidate import Optimizer
 from streamnet.sources import Columns
 
 FILE = Path(__file__).parent / "data" / "wine_red.csv.gz"
 
+RATES: dict[Optimizer, float] = {"sgd": 0.01, "adam": 0.003, "adagrad": 0.03}
+
 candidates = [
     streamnet.CandidateSettings(hidden=hidden, optimizer=optimizer, learning_rate=rate)
     for hidden in ((), (32,), (64, 32))
-    for optimizer, rate in (("sgd", 0.01), ("adam", 0.003), ("adagrad", 0.03))
+    for optimizer, rate in RATES.items()
 ]
 # The same network once with, and once without learning a few earlier wines again each time.
 candidates += [

@@ -22,6 +22,7 @@ __all__ = (
     "check_integer",
     "check_number",
     "check_seed",
+    "to_builtin",
     "to_builtins",
     "to_signed_seed",
 )
@@ -134,10 +135,11 @@ def to_builtins(settings: Mapping[str, Any]) -> dict[str, Any]:
     >>> to_builtins({"alpha": np.float64(0.5), "encoder": {"clip": np.int64(3)}})
     {'alpha': 0.5, 'encoder': {'clip': 3}}
     """
-    return {name: _to_builtin(value) for name, value in settings.items()}
+    return {name: to_builtin(value) for name, value in settings.items()}
 
 
-def _to_builtin(value: Any) -> Any:
+def to_builtin(value: Any) -> Any:
+    """A number of numpy as Python's own, a type as its name; other values as they are."""
     if isinstance(value, Mapping):
         return to_builtins(value)
     if isinstance(value, np.dtype | type):

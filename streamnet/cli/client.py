@@ -270,7 +270,7 @@ def _write(to: Path, data: bytes) -> None:
 
 
 def _read_tables(path: Path) -> dict[str, Any]:
-    from streamnet.settings.run import parse_toml, read_text
+    from streamnet.settings.toml import parse_toml, read_text
 
     return parse_toml(read_text(path), str(path))
 

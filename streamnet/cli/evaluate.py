@@ -106,7 +106,7 @@ def evaluate(
             evaluate_files,
             loaded,
             files,
-            reading.given() if reading else {},
+            reading.to_kwargs() if reading else {},
             target=target,
             threshold=threshold,
             all_metrics=all_measures,

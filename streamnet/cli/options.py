@@ -1,12 +1,35 @@
-"""Options of the commands by group, and the converters that parse their values."""
+"""Options of the commands, derived from the declared settings, and converters of their values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, final
+from inspect import get_annotations
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    final,
+    get_args,
+    get_origin,
+)
 
 from cyclopts import Group, Parameter, Token
+
+from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
+from streamnet.settings.fields import Declaration, list_settings
+from streamnet.settings.learning import SearchSettings, SelectionSettings
+from streamnet.settings.population import Grid, PopulationSettings
+from streamnet.settings.sections import (
+    ExecutionSettings,
+    OutputSettings,
+    SourceSettings,
+    StateSettings,
+)
 
 __all__ = (
     "DATA",
@@ -18,6 +41,7 @@ __all__ = (
     "EncoderOptions",
     "Files",
     "Kinds",
+    "Options",
     "OutputOptions",
     "PopulationOptions",
     "ReadingOptions",
@@ -25,6 +49,7 @@ __all__ = (
     "SearchOptions",
     "SelectionOptions",
     "StateOptions",
+    "TaskName",
     "convert_counts",
     "convert_numbers",
     "convert_pairs",
@@ -32,12 +57,13 @@ __all__ = (
     "convert_texts",
     "integer_option",
     "list_option",
+    "options",
     "text_option",
     "value_option",
 )
 
 
-# Stands for "-", which cyclopts would take for an option; a path of it is that of a file named so.
+# Stands for "-", which cyclopts would take for an option; a file of that name is given as ./-.
 STANDARD_INPUT = ".//-"
 
 
@@ -59,7 +85,7 @@ def convert_numbers(kind: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
 
 
 def convert_counts(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
-    """Whole numbers from texts with commas."""
+    """Integers from texts with commas."""
     return tuple(_parse_number(text, int, "a whole number") for text in convert_texts(kind, tokens))
 
 
@@ -68,7 +94,7 @@ def _token_text(token: Token) -> str:
 
 
 def _convert_integer(kind: Any, tokens: Sequence[Token]) -> int:  # noqa: ARG001
-    """A whole number as it stands: cyclopts would cut 1.5 down to 1."""
+    """An integer as it is: cyclopts would truncate 1.5 to 1."""
     (token,) = tokens
     return _parse_number(token.value, int, "a whole number")  # type: ignore[no-any-return]
 
@@ -83,7 +109,7 @@ def _parse_number(text: str, kind: type, what: str) -> Any:
 def convert_pairs(kind: Any, tokens: Sequence[Token]) -> tuple[tuple[str, str], ...]:  # noqa: ARG001
     """Names and values from texts such as ``--kind column=category --kind other=text``.
 
-    A tuple, since cyclopts refuses to repeat an option that is a dict.
+    A tuple, since cyclopts does not allow an option that is a dict to be repeated.
     """
     result: dict[str, str] = {}
     for token in tokens:
@@ -104,17 +130,17 @@ def list_option(converter: Any, metavar: str, text: str, group: Group | None = N
 
 
 def value_option(metavar: str, text: str, name: str | None = None) -> Parameter:
-    """An option of one value."""
+    """An option with one value."""
     return Parameter(name=name, metavar=metavar, help=text)
 
 
 def text_option(metavar: str, text: str) -> Parameter:
-    """An option of one text, which may be ``-``."""
+    """An option with one text, which may be ``-``."""
     return Parameter(converter=convert_text, n_tokens=1, metavar=metavar, help=text)
 
 
 def integer_option(text: str, name: str | None = None, *, metavar: str = "N") -> Parameter:
-    """An option of one whole number."""
+    """An option with one integer."""
     return Parameter(name=name, converter=_convert_integer, n_tokens=1, metavar=metavar, help=text)
 
 
@@ -124,20 +150,125 @@ POPULATION = Group("Population", sort_key=3)
 RUN = Group("Run", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
 
+
+# ---------------------------------------------------------------- options of declared settings
+
+# Options whose name is not that of their setting.
+_FLAGS = {
+    "kinds": "--kind",
+    "dir": "--state",
+    "every": "--search-every",
+    "budget": "--search-budget",
+}
+_MAX_CHOICES = 8  # that the help lists; others are checked with the settings
+_LISTS: dict[Any, Callable[..., Any]] = {int: convert_counts, float: convert_numbers}
+
+
+class Options:
+    """A group of options; None is one that is not given.
+
+    Attributes:
+        section: Table of a run file that has the settings.
+    """
+
+    section: ClassVar[str] = ""
+
+    def to_overrides(self) -> dict[str, Any]:
+        """Values by dotted key of a run file."""
+        return {
+            f"{self.section}.{field.name}": getattr(self, field.name)
+            for field in fields(self)  # type: ignore[arg-type]
+        }
+
+    @classmethod
+    def list_flags(cls) -> dict[str, str]:
+        """Names of the options by dotted key of a run file."""
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return {f"{cls.section}.{name}": _flag(name) for name in names}
+
+
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+
+def options(group: Group, *settings: type, **metavars: str) -> Callable[[type[O]], type[O]]:
+    """Decorator of a group of options that are derived from declared settings.
+
+    Args:
+        group: Heading in the help.
+        settings: Classes that declare the settings.
+        metavars: Placeholders of the values by name of the setting, in the order of the help. An
+            empty one stands for that of the setting's type.
+    """
+    declared = {d.name: d for cls in settings for d in list_settings(cls).values()}
+
+    def decorate(cls: type[O]) -> type[O]:
+        own = get_annotations(cls, eval_str=True)
+        derived = {name: _annotate(declared[name], var) for name, var in metavars.items()}
+        cls.__annotations__ = derived | own
+        for name in derived:
+            setattr(cls, name, None)
+        return Parameter(name="*", group=group)(dataclass(frozen=True, kw_only=True)(cls))
+
+    return decorate
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _annotate(declaration: Declaration, metavar: str) -> Any:
+    """Type and parameter of an option."""
+    kind, text = _find_type(declaration.hint), describe(declaration)
+    given: dict[str, Any] = {"name": _flag(declaration.name), "help": text}
+    if metavar:
+        given["metavar"] = metavar
+    if get_origin(kind) is Literal and len(get_args(kind)) > _MAX_CHOICES:
+        kind = str
+    if kind is bool:
+        plain = declaration.default is False
+        given |= {"negative": "", "show_default": False} if plain else {}
+    elif kind is int:
+        given |= {"converter": _convert_integer, "n_tokens": 1, "metavar": metavar or "N"}
+    elif kind is str:
+        given |= {"converter": convert_text, "n_tokens": 1}
+    elif get_origin(kind) is tuple:
+        converter = _LISTS.get(_find_type(get_args(kind)[0]), convert_texts)
+        given |= {"converter": converter, "n_tokens": 1, "negative": ""}
+        given["metavar"] = metavar or "A,B,C"
+        kind = tuple[str, ...] if converter is convert_texts else kind
+    elif get_origin(kind) is Mapping:
+        given |= {"converter": convert_pairs, "n_tokens": 1, "negative": ""}
+        kind = tuple[tuple[str, str], ...]
+    return Annotated[kind | None, Parameter(**given)]
+
+
+def _find_type(hint: Any) -> Any:
+    """A type without its rules and without None."""
+    while get_origin(hint) in (Annotated, Union, UnionType):
+        hint = next(option for option in get_args(hint) if option is not NoneType)
+    if get_origin(hint) is tuple:
+        return tuple[_find_type(get_args(hint)[0]), ...]  # type: ignore[misc]
+    return hint
+
+
+def describe(declaration: Declaration) -> str:
+    """Help of an option: the first sentence of the setting's description, and its default."""
+    default = declaration.default
+    stated = (
+        default is None or default is False or default == () or "default" in declaration.summary
+    )
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return f"{declaration.summary}." if stated else f"{declaration.summary}; default {shown}."
+
+
+_SOURCE = list_settings(SourceSettings)
 Files = Annotated[
     str,
-    Parameter(
-        name="FILE",
-        converter=convert_text,
-        n_tokens=1,
-        help="Files in the order given, glob patterns in quotes, or - for standard input; plain or "
-        "packed with gzip, zstd or xz.",
-    ),
+    Parameter(name="FILE", converter=convert_text, n_tokens=1, help=f"{_SOURCE['files'].summary}."),
 ]
-
-
 Drop = Annotated[
-    tuple[str, ...] | None, list_option(convert_texts, "A,B,C", "Columns to leave out.", group=DATA)
+    tuple[str, ...] | None,
+    list_option(convert_texts, "A,B,C", describe(_SOURCE["drop"]), group=DATA),
 ]
 Kinds = Annotated[
     tuple[tuple[str, str], ...] | None,
@@ -148,356 +279,141 @@ Kinds = Annotated[
         n_tokens=1,
         negative="",
         metavar="COLUMN=KIND",
-        help="What a column's values are, where what is found out from them is wrong: number, "
-        "category, time (dates, or numbers of seconds, milli-, micro- or nanoseconds since 1970), "
-        "day_first or month_first (dates like 3/4/2026) or text; may be repeated.",
+        help=describe(_SOURCE["kinds"]),
     ),
+]
+TaskName = Annotated[
+    Literal["auto", "classification", "regression"],
+    Parameter(group=DATA, metavar="TASK", help=describe(_SOURCE["task"])),
 ]
 
 
-class _Options:
-    """A group of options; None is one that was not given."""
-
-    def given(self) -> dict[str, Any]:
-        """Values by name of the option's key."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-
-
 @final
-@Parameter(name="*", group=DATA)
-@dataclass(frozen=True, kw_only=True)
-class DataOptions(_Options):
-    """Which samples are learned, and what of them is predicted.
+@options(
+    DATA,
+    SourceSettings,
+    target="COLUMN",
+    drop="",
+    kinds="COLUMN=KIND",
+    epochs="",
+    shuffle_buffer="",
+    limit="",
+    follow="",
+    on_gap="WHAT",
+    max_rejected="FRACTION",
+)
+class DataOptions(Options):
+    """Samples to learn, and the target to predict."""
 
-    >>> DataOptions(target="income").given()["target"]
-    'income'
-    """
+    section = "source"
+    task: TaskName = "auto"
 
-    target: Annotated[
-        str | None, text_option("COLUMN", "Column to predict; needed for all but libSVM.")
-    ] = None
-    task: Annotated[
-        Literal["auto", "classification", "regression"],
-        value_option("TASK", "What is predicted; auto looks at the target's values."),
-    ] = "auto"
-    drop: Drop = None
-    kinds: Kinds = None
-    epochs: Annotated[
-        int | None, integer_option("Passes over the files; only the first is scored; default 1.")
-    ] = None
-    shuffle_buffer: Annotated[
-        int | None, integer_option("Samples that wait, to come out in random order; default 0.")
-    ] = None
-    limit: Annotated[
-        int | None, integer_option("Most samples to read, in each epoch; default all.")
-    ] = None
-    follow: Annotated[
-        bool | None,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Never end: read on as the last file grows or is rotated, or as files appear in "
-            "the one folder that is given.",
-        ),
-    ] = None
-    on_gap: Annotated[
-        Literal["stop", "go_on"] | None,
-        value_option(
-            "WHAT",
-            "Where a followed file was cut and something is lost: stop (the default), or go on.",
-        ),
-    ] = None
-    max_rejected: Annotated[
-        float | None,
-        value_option(
-            "SHARE",
-            "Largest share of bad records among the last 1,000, from the 1,000th on; default 0.1.",
-        ),
-    ] = None
-
-    def given(self) -> dict[str, Any]:
-        """Keys of a run file and what was given for them."""
-        values = super().given()
-        values["kinds"] = None if self.kinds is None else dict(self.kinds)
+    def to_overrides(self) -> dict[str, Any]:
+        """Values by dotted key of a run file."""
+        values = super().to_overrides()
+        if (kinds := values["source.kinds"]) is not None:
+            values["source.kinds"] = dict(kinds)
+        if self.task == "auto":
+            values["source.task"] = None
         return values
 
 
 @final
-@Parameter(name="*", group=READING)
-@dataclass(frozen=True, kw_only=True)
-class ReadingOptions(_Options):
-    """How files are read, where their content does not tell.
+@options(READING, SourceSettings, format="FORMAT", delimiter="CHAR", header="", missing="")
+class ReadingOptions(Options):
+    """How files are read, where their content does not tell."""
 
-    >>> ReadingOptions(header=False).given()["header"]
-    False
-    """
+    section = "source"
 
-    format: Annotated[
-        Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"] | None,
-        value_option(
-            "FORMAT", "Format of the files, if neither name nor content tells; ipc is Arrow's."
-        ),
-    ] = None
-    delimiter: Annotated[
-        str | None, text_option("CHAR", "What stands between the fields of a CSV file.")
-    ] = None
-    header: Annotated[
-        bool | None, Parameter(help="Whether the first record of a CSV file names its columns.")
-    ] = None
-    missing: Annotated[
-        tuple[str, ...] | None,
-        list_option(
-            convert_texts,
-            "A,B,C",
-            "Words that mean missing, beside none at all; default ?, NA, N/A, n/a, NULL, null, "
-            "None, \\N.",
-        ),
-    ] = None
+    def to_kwargs(self) -> dict[str, Any]:
+        """What is given, by name of the setting."""
+        given = {key.partition(".")[2]: value for key, value in self.to_overrides().items()}
+        return {name: value for name, value in given.items() if value is not None}
 
-    def given(self) -> dict[str, Any]:
-        """Keys of a run file and what was given for them."""
-        values = super().given()
-        values["missing"] = None if self.missing is None else ("", *self.missing)
+    def to_overrides(self) -> dict[str, Any]:
+        """Values by dotted key of a run file."""
+        values = super().to_overrides()
+        if (missing := values["source.missing"]) is not None:
+            values["source.missing"] = ("", *missing)
         return values
 
 
 @final
-@Parameter(name="*", group=DATA)
-@dataclass(frozen=True, kw_only=True)
-class EncoderOptions(_Options):
-    """How columns become inputs of the networks.
+@options(DATA, EncoderSettings, scaling="HOW", text="HOW", duplicates="WHAT")
+class EncoderOptions(Options):
+    """How columns become inputs of the networks."""
 
-    >>> EncoderOptions(scaling="rank").given()["scaling"]
-    'rank'
-    """
-
-    scaling: Annotated[
-        Literal["standard", "minmax", "robust", "rank", "none"] | None,
-        value_option("HOW", "How numbers are scaled, by all of them so far; default standard."),
-    ] = None
-    text: Annotated[
-        Literal["words", "tokens", "ngrams", "dictionary", "auto"] | None,
-        value_option("HOW", "What is read from texts; auto looks at the first 100; default words."),
-    ] = None
-    duplicates: Annotated[
-        Literal["keep", "drop"] | None,
-        value_option(
-            "WHAT", "What happens to columns that repeat others in other units; default keep."
-        ),
-    ] = None
+    section = "encoder"
     autoencoder: Annotated[
-        int | None,
-        integer_option(
-            "Compress all inputs into N numbers, which are inputs too; predictions then tell how "
-            "unusual a sample is."
-        ),
+        int | None, integer_option(f"{list_settings(AutoEncoderSettings)['code'].summary}.")
     ] = None
 
-    def given(self) -> dict[str, Any]:
-        """Keys of a run file and what was given for them."""
-        values = super().given()
-        values["autoencoder.code"] = values.pop("autoencoder")
+    def to_overrides(self) -> dict[str, Any]:
+        """Values by dotted key of a run file."""
+        values = super().to_overrides()
+        values["encoder.autoencoder.code"] = values.pop("encoder.autoencoder")
         return values
 
-
-@final
-@Parameter(name="*", group=POPULATION)
-@dataclass(frozen=True, kw_only=True)
-class PopulationOptions(_Options):
-    """Which networks learn.
-
-    >>> PopulationOptions(candidates=8).given()["candidates"]
-    8
-    """
-
-    start: Annotated[
-        str | None,
-        value_option("MODEL", "Model file to go on learning, instead of networks that start anew."),
-    ] = None
-    candidates: Annotated[
-        int | None, integer_option("How many networks learn at once; default 23.")
-    ] = None
-    hidden: Annotated[
-        tuple[str, ...] | None,
-        list_option(convert_texts, "A,B,C", "Hidden layers to try: 20,64-32,linear."),
-    ] = None
-    activation: Annotated[
-        tuple[str, ...] | None,
-        list_option(convert_texts, "A,B,C", "Activations to try: tanh, relu, logistic, identity."),
-    ] = None
-    optimizer: Annotated[
-        tuple[str, ...] | None,
-        list_option(
-            convert_texts, "A,B,C", "Optimizers to try: sgd, momentum, rmsprop, adagrad, adam."
-        ),
-    ] = None
-    learning_rate: Annotated[
-        tuple[float, ...] | None,
-        list_option(convert_numbers, "A,B,C", "Learning rates to try: 0.1,0.01."),
-    ] = None
-    rehearsal: Annotated[
-        tuple[int, ...] | None,
-        list_option(
-            convert_counts, "A,B,C", "Earlier samples to learn again with each new one: 0,4."
-        ),
-    ] = None
-    knots: Annotated[
-        tuple[int, ...] | None,
-        list_option(convert_counts, "A,B,C", "Knots of a spline of each number to try: 0,9."),
-    ] = None
-    class_weight: Annotated[
-        tuple[float, ...] | None,
-        list_option(
-            convert_numbers, "A,B,C", "How much more rare classes weigh, 0 to 1, to try: 0,0.5."
-        ),
-    ] = None
-    target_transform: Annotated[
-        tuple[str, ...] | None,
-        list_option(convert_texts, "A,B", "What of a number to learn, to try: none (itself), log."),
-    ] = None
-    dtype: Annotated[
-        Literal["float32", "float64"] | None,
-        value_option("TYPE", "Numbers that networks are made of; default float32."),
-    ] = None
+    @classmethod
+    def list_flags(cls) -> dict[str, str]:
+        """Names of the options by dotted key of a run file."""
+        flags = super().list_flags()
+        return {**flags, "encoder.autoencoder.code": flags["encoder.autoencoder"]}
 
 
 @final
-@Parameter(name="*", group=POPULATION)
-@dataclass(frozen=True, kw_only=True)
-class SelectionOptions(_Options):
-    """Who answers.
+@options(
+    POPULATION,
+    PopulationSettings,
+    Grid,
+    start="MODEL",
+    candidates="",
+    **dict.fromkeys(list_settings(Grid), ""),
+    dtype="TYPE",
+)
+class PopulationOptions(Options):
+    """The networks that learn."""
 
-    >>> SelectionOptions(serve="champion").given()["serve"]
-    'champion'
-    """
-
-    serve: Annotated[
-        Literal["ensemble", "champion"] | None,
-        value_option("WHO", "Who answers: all together, or the best one alone; default ensemble."),
-    ] = None
-    criterion: Annotated[
-        str | None,
-        value_option(
-            "CRITERION",
-            "By what the best one is chosen: log_loss (in which no share is less than 0.0001), "
-            "accuracy, balanced_accuracy (then all together answer as if classes were equally "
-            "frequent), distance; of numbers mae, mse, distance; or gopher-neural's own, such as "
-            "gopher.accuracy.",
-        ),
-    ] = None
+    section = "population"
 
 
 @final
-@Parameter(name="*", group=POPULATION)
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions(_Options):
-    """How better networks are looked for.
+@options(POPULATION, SelectionSettings, serve="WHAT", criterion="CRITERION")
+class SelectionOptions(Options):
+    """What serves predictions."""
 
-    >>> SearchOptions(every=8).given()["every"]
-    8
-    """
-
-    every: Annotated[
-        int | None,
-        integer_option(
-            "Rounds of 1,024 samples between two new networks; 0 for none; default 4, or 0 if you "
-            "say which networks learn.",
-            name="--search-every",
-        ),
-    ] = None
-    budget: Annotated[
-        float | None,
-        value_option(
-            "US",
-            "Microseconds a sample that all networks together may take, by a model of their cost; "
-            "default what those of the start take.",
-            name="--search-budget",
-        ),
-    ] = None
+    section = "selection"
 
 
 @final
-@Parameter(name="*", group=RUN)
-@dataclass(frozen=True, kw_only=True)
-class RunOptions(_Options):
-    """How the run goes about it.
+@options(POPULATION, SearchSettings, every="", budget="MICROSECONDS")
+class SearchOptions(Options):
+    """The search for better networks."""
 
-    >>> RunOptions(seed=1).given()["seed"]
-    1
-    """
-
-    seed: Annotated[
-        int | None,
-        integer_option(
-            "Start of all random numbers; the same gives the same, to the bit; default 0."
-        ),
-    ] = None
-    block_size: Annotated[
-        int | None,
-        integer_option(
-            "Most samples that travel together; changes speed, never results; default 1024."
-        ),
-    ] = None
-    threads: Annotated[
-        int | None,
-        integer_option("Most threads that learn at once; changes speed, never results; default 2."),
-    ] = None
+    section = "search"
 
 
 @final
-@Parameter(name="*", group=RUN)
-@dataclass(frozen=True, kw_only=True)
-class StateOptions(_Options):
-    """What a run that died goes on from.
+@options(RUN, ExecutionSettings, seed="", block_size="", threads="")
+class RunOptions(Options):
+    """How the run is executed."""
 
-    >>> StateOptions(dir="state").given()["dir"]
-    'state'
-    """
-
-    dir: Annotated[
-        str | None,
-        Parameter(
-            name="--state",
-            metavar="DIR",
-            help="Folder for checkpoints and emitted models, to go on from after any end.",
-        ),
-    ] = None
-    every_samples: Annotated[
-        int | None,
-        integer_option(
-            "Samples after which a checkpoint is written, if time is not up yet; default none."
-        ),
-    ] = None
-    every_seconds: Annotated[
-        float | None, value_option("S", "Seconds after which a checkpoint is written; default 10.")
-    ] = None
+    section = "run"
 
 
 @final
-@Parameter(name="*", group=OUTPUT)
-@dataclass(frozen=True, kw_only=True)
-class OutputOptions(_Options):
-    """Which files are written.
+@options(RUN, StateSettings, dir="DIR", every_samples="", every_seconds="S")
+class StateOptions(Options):
+    """The state directory."""
 
-    >>> OutputOptions(model="m.json").given()["model"]
-    'm.json'
-    """
+    section = "state"
 
-    model: Annotated[
-        str | None, value_option("FILE", "Write the model: .safetensors or .json.")
-    ] = None
-    predictions: Annotated[
-        str | None, value_option("FILE", "Write every served answer: .csv or .jsonl.")
-    ] = None
-    report: Annotated[
-        str | None,
-        value_option("FILE", "Write all scores and settings: .json, or .html to look at."),
-    ] = None
-    dead_letters: Annotated[
-        str | None,
-        value_option(
-            "FILE",
-            "Where bad records go, if there are any; default rejected.jsonl, or dead-letters.jsonl "
-            "in the folder of --state.",
-        ),
-    ] = None
+
+@final
+@options(
+    OUTPUT, OutputSettings, model="FILE", predictions="FILE", report="FILE", dead_letters="FILE"
+)
+class OutputOptions(Options):
+    """Files to write."""
+
+    section = "output"

@@ -43,7 +43,7 @@ def predict(
     if output is not None:
         inputs = {str(model): "the model", **dict.fromkeys(files, "a file to predict")}
         check_output_paths([OutputPath("output", output, (".csv", ".jsonl"))], inputs)
-    options = reading.given() if reading else {}
+    options = reading.to_kwargs() if reading else {}
     with log_to_stderr():
         rejected = anyio.run(
             write_predictions, Model.load(model), files, output or sys.stdout, options

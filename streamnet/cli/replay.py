@@ -24,18 +24,6 @@ from streamnet.cli.options import (
 
 __all__ = ("replay",)
 
-_SECTIONS = {
-    DataOptions: "source",
-    ReadingOptions: "source",
-    EncoderOptions: "encoder",
-    PopulationOptions: "population",
-    SelectionOptions: "selection",
-    SearchOptions: "search",
-    RunOptions: "run",
-    OutputOptions: "output",
-    StateOptions: "state",
-}
-
 
 def replay(
     *files: Files,
@@ -54,7 +42,7 @@ def replay(
             group=RUN,
             negative="",
             show_default=False,
-            help="Go on with the run whose state is in --state, if there is one.",
+            help="Resume the run whose state is in --state, if there is one.",
         ),
     ] = False,
     config: Annotated[
@@ -68,8 +56,8 @@ def replay(
 ) -> int:
     """Learn data files as a stream: every sample is predicted, scored, and only then learned.
 
-    A population of networks learns at once and answers together, or by the best one alone. At the
-    end they are yours to keep (--model). Ctrl-C ends reading; what was learned is still written.
+    A population of networks learns at once; the ensemble or the champion serves predictions. At the
+    end the model can be saved (--model). Ctrl-C ends reading; what was learned is still written.
     """
     from streamnet.cli.terminal import log_to_stderr
     from streamnet.cli.views.watcher import watch
@@ -80,16 +68,8 @@ def replay(
     called = {"source.files": "FILE"}
     groups = (data, reading, encoder, population, selection, search, run, output, state)
     for options in filter(None, groups):
-        section = _SECTIONS[type(options)]
-        for name, value in options.given().items():
-            found_out = (name, value) == ("task", "auto")
-            overrides[f"{section}.{name}"] = None if found_out else value
-            called[f"{section}.{name}"] = _option(f"search_{name}" if section == "search" else name)
+        overrides |= options.to_overrides()
+        called |= options.list_flags()
     settings = apply_overrides(load(config) if config else RunSettings(), overrides, called=called)
     with log_to_stderr():
         return watch(Replay(settings, resume=resume), quiet=quiet)
-
-
-def _option(name: str) -> str:
-    special = {"kinds": "--kind", "dir": "--state", "autoencoder.code": "--autoencoder"}
-    return special[name] if name in special else f"--{name.replace('_', '-')}"

@@ -67,8 +67,8 @@ def reload(replay: Replay, config: Path) -> str:
     from streamnet.settings.run import load
 
     settings = load(config)
-    before = replay.settings.model_dump(mode="json")
-    now = settings.model_dump(mode="json")
+    before = replay.settings.model_dump(mode="json", exclude_defaults=True)
+    now = settings.model_dump(mode="json", exclude_defaults=True)
     fixed = [d for d in describe_differences(before, now) if not d.startswith(_RELOADABLE_KEYS)]
     if fixed:
         raise ConfigurationError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Unpack, final
 
 from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
@@ -15,13 +15,14 @@ from streamnet.engine.data import Data, DataSplit, read_data, split_data
 from streamnet.engine.holdout import Improvement
 from streamnet.engine.report import AnyEvaluation, build_report, evaluate_model
 from streamnet.errors import ConfigurationError, NoCandidateError
-from streamnet.learning.validation import check_settings
 from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import run_abandonable
 from streamnet.samples import DeadLetter, Kind, Task
 from streamnet.selection.criteria import find_criterion
 from streamnet.settings.engine import EngineSettings
+from streamnet.settings.fields import build_settings, with_settings
+from streamnet.settings.keywords import EngineKeywords
 from streamnet.sources import Columns
 from streamnet.sources.inference import MISSING
 
@@ -48,6 +49,7 @@ class EngineProgress(NamedTuple):
 
 
 @final
+@with_settings(EngineSettings)
 class Engine:
     """Trains many networks for several epochs and keeps those that generalize best.
 
@@ -58,7 +60,6 @@ class Engine:
     Args:
         task: Classification or regression; None infers it from the target.
         on_improvement: Callback for each improvement, in a worker thread or in the event loop.
-        settings: See `EngineSettings`.
 
     Attributes:
         rejected: Records that could not be read.
@@ -82,10 +83,9 @@ class Engine:
         task: Task | str | None = None,
         *,
         on_improvement: Callable[[Improvement], None] | None = None,
-        **settings: Any,
+        **settings: Unpack[EngineKeywords],
     ) -> None:
-        check_settings(settings, Engine, EngineSettings)
-        self.settings = EngineSettings(**settings)
+        self.settings = build_settings(EngineSettings, settings, "Engine")
         self.task = None if task is None else Task(task)
         find_criterion(self.settings.criterion, self.task)
         if self.task is not None:

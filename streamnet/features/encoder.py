@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, final
+from typing import Any, NamedTuple, Self, Unpack, final
 
 import numpy as np
 from msgspec import Struct
@@ -31,13 +31,10 @@ from streamnet.features.inputs import InputEncoder
 from streamnet.features.layout import ROWS, SHARED, TRUNCATED, KeyPrefix
 from streamnet.features.statistics import DistinctValues, as_float64
 from streamnet.samples import Block, Field, Inputs, Sample, Task
-from streamnet.settings.encoder import (
-    CHOICES,
-    SINCE,
-    EncoderSettings,
-    validate_choices,
-    validate_ranges,
-)
+from streamnet.settings.encoder import EncoderSettings
+from streamnet.settings.fields import build_settings, list_settings, with_settings
+from streamnet.settings.keywords import EncoderKeywords
+from streamnet.validation import check_integer
 
 __all__ = (
     "NO_SCORES",
@@ -131,9 +128,13 @@ class EncoderStatistics(NamedTuple):
 
 
 NO_CLASSES = np.empty(0, np.int32)
+MAX_LAGS = 16
+_DEFAULTS = {**EncoderSettings(scalings={}, texts={}).as_dict()}
+del _DEFAULTS["autoencoder"]
 
 
 @final
+@with_settings(EncoderSettings)
 class Encoder:
     """Turns blocks into inputs and targets, learning from each sample on the way.
 
@@ -145,32 +146,12 @@ class Encoder:
     and then `apply` or `transform` encode any samples by the statistics of all of it.
 
     Args:
-        task: what is predicted.
-        clip: bound of every standardized input and target.
-        max_rows: rows given out; later keys share them by hash.
-        category_limit: distinct values up to which a number is a category as well: whole numbers
-            from the third value on, fractions up to 12 values and once each came twice on average.
-        max_categories: distinct values of a category field; later ones share 256 hashed keys.
-        text_buckets: hashed words of each text field.
-        max_words: distinct words and pairs of words of a text.
-        text_digits: digits up to which the value of a number in a text counts, of longer ones only
-            their length; "tokens" and "ngrams" read all digits.
-        max_classes: labels; samples with a later one are refused ("too-many-classes").
-        lags: how many of the last targets before a sample are inputs, for networks that want them.
-        scaling: how numbers become inputs, see `Scaling`; with "none" they are neither clipped nor
-            cut to float32, which numbered inputs of libSVM are only as a whole. Dates and measures
-            of texts are always standardized, and numbered inputs divided by their root mean square.
-        scalings: the scaling of single fields, by name.
-        text: how texts become active rows, see `TextMode`; "auto" decides by a column's first 100
-            texts, see `mode_of`, and takes words until then.
-        texts: the way of single text columns, by name.
-        duplicates: "drop" zeroes dense inputs that repeat others, see `Duplicates`, or "keep".
-        target_scaling: whether networks learn a number in "standard" units, or as it is: "none".
-        autoencoder: settings of an auto-encoder, see `AutoEncoderSettings`, whose code becomes
-            inputs; None for none.
+        task: What is predicted.
+        lags: How many of the last targets before a sample are inputs, for networks that use them;
+            at most 16.
 
     Raises:
-        ConfigurationError: a setting is out of its range, or none of its choices.
+        ConfigurationError: If a setting is unknown or breaks its rule.
 
     >>> from streamnet.samples import Block, Field, Kind, Schema, Task
     >>> schema = Schema((Field("x", Kind.NUMBER),), "y", Task.CLASSIFICATION)
@@ -186,63 +167,36 @@ class Encoder:
         self,
         *,
         task: Task,
-        clip: float = 8.0,
-        max_rows: int = 8192,
-        category_limit: int = 64,
-        max_categories: int = 1000,
-        text_buckets: int = 4096,
-        max_words: int = 256,
-        text_digits: int = 4,
-        max_classes: int = 1000,
         lags: int = 0,
-        scaling: str = "standard",
-        scalings: Mapping[str, str] | None = None,
-        text: str = "words",
-        texts: Mapping[str, str] | None = None,
-        duplicates: str = "keep",
-        target_scaling: str = "standard",
-        autoencoder: Mapping[str, Any] | None = None,
+        **settings: Unpack[EncoderKeywords],
     ) -> None:
         self.task = Task(task)
-        settings = validate_ranges(
-            {
-                "clip": clip,
-                "max_rows": max_rows,
-                "category_limit": category_limit,
-                "max_categories": max_categories,
-                "text_buckets": text_buckets,
-                "max_words": max_words,
-                "text_digits": text_digits,
-            }
-        )
-        others = validate_ranges({"max_classes": max_classes, "lags": lags})
-        self._settings = {"task": str(self.task), **settings, **others}
-        choices = {
-            "scaling": scaling,
-            "scalings": scalings,
-            "text": text,
-            "texts": texts,
-            "duplicates": duplicates,
-            "target_scaling": target_scaling,
-        }
-        chosen_ones = validate_choices(choices)
-        self._settings |= chosen_ones
+        chosen = build_settings(EncoderSettings, settings, "Encoder")
+        if not 0 <= check_integer("lags", lags) <= MAX_LAGS:
+            raise ConfigurationError(f"lags is {lags}, but must be from 0 to {MAX_LAGS}")
+        self._settings: dict[str, Any] = {"task": str(self.task), "lags": int(lags)}
+        # Of the other settings, a state names those that are numbers or differ from their default.
+        for name, declaration in list_settings(EncoderSettings).items():
+            value = chosen.as_dict()[name]
+            if isinstance(declaration.default, int | float) or value not in (
+                {},
+                declaration.default,
+            ):
+                self._settings[name] = value
         self._coding = None
-        if autoencoder is not None:
-            self._coding = AutoEncoderTransformer(autoencoder, clip=float(clip))
-            self._settings["autoencoder"] = self._coding.settings.as_dict()
-        self._raw = chosen_ones.pop("target_scaling", "standard") == "none"
-        self._inputs = InputEncoder(EncoderSettings(**settings, **chosen_ones))
-        self._labels = LabelEncoder(max_classes=others["max_classes"])
-        self._scaler = TargetScaler(clip=float(clip), raw=self._raw)
-        self._lags = TargetLags(lags=others["lags"], clip=float(clip))
+        if chosen.autoencoder is not None:
+            self._coding = AutoEncoderTransformer(chosen.autoencoder, clip=chosen.clip)
+        self._raw = chosen.target_scaling == "none"
+        self._inputs = InputEncoder(chosen)
+        self._labels = LabelEncoder(max_classes=chosen.max_classes)
+        self._scaler = TargetScaler(clip=float(chosen.clip), raw=self._raw)
+        self._lags = TargetLags(lags=int(lags), clip=float(chosen.clip))
         self._regression = self.task is Task.REGRESSION
 
     @property
     def settings(self) -> dict[str, Any]:
         """All settings, those that have their default included."""
-        defaults = {name: choices[0] for name, choices in CHOICES.items()}
-        return {**defaults, "scalings": {}, "texts": {}, **self._settings}
+        return {**_DEFAULTS, **self._settings}
 
     @property
     def labels(self) -> list[str]:
@@ -449,9 +403,7 @@ class Encoder:
             ModelFileError: the state contradicts itself.
         """
         try:
-            encoder = cls(**dict.fromkeys(SINCE, 0) | state["settings"])
-            for name in SINCE.keys() - state["settings"].keys():
-                del encoder._settings[name]
+            encoder = cls(**state["settings"])
             encoder._restore(state)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the encoder's state is damaged: {error}") from error

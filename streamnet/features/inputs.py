@@ -37,7 +37,7 @@ from streamnet.samples import (
     SparseRows,
     cache_small,
 )
-from streamnet.settings.encoder import EncoderSettings, Scaling
+from streamnet.settings.encoder import EncoderSettings
 
 __all__ = ("InputEncoder", "RowMeaning")
 
@@ -73,7 +73,7 @@ class InputEncoder:
         }
         self.duplicates = DuplicateFilter() if settings.duplicates == "drop" else None
         self._settings = settings
-        self._raw = settings.scaling == Scaling.NONE
+        self._raw = settings.scaling == "none"
         # Numbers that are not scaled keep all their digits.
         self._dtype = np.dtype(np.float64 if self._raw else np.float32)
         self._clip = float(settings.clip)

@@ -6,7 +6,8 @@ The pipeline runs the same four stages concurrently; the results are bit-identic
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, final
+from inspect import signature
+from typing import Any, Unpack, final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -22,7 +23,6 @@ from streamnet.learning.evaluator import (
 )
 from streamnet.learning.serving import Served, ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
-from streamnet.learning.validation import check_candidates, check_part
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Task
@@ -31,7 +31,11 @@ from streamnet.selection.criteria import SampleLoss
 from streamnet.selection.search.default_population import default_population
 from streamnet.selection.search.evolution import Evolution
 from streamnet.settings.candidate import CandidateSettings
-from streamnet.settings.encoder import has_raw_target
+from streamnet.settings.encoder import EncoderSettings, has_raw_target
+from streamnet.settings.fields import check_group, check_names, with_settings
+from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
+from streamnet.settings.learning import LearningSettings, SearchSettings
+from streamnet.settings.population import check_candidates
 from streamnet.validation import check_seed
 
 __all__ = ("ROUND", "Learner", "build_model", "check_transforms")
@@ -42,6 +46,7 @@ _NO_CANDIDATE = "no sample was learned by a candidate with a finite network"
 
 
 @final
+@with_settings(LearningSettings)
 class Learner:
     """Learns blocks with a population of candidates, in the calling thread.
 
@@ -50,15 +55,6 @@ class Learner:
         candidates: Settings of each candidate; None uses `default_population`.
         seed: Random seed.
         dtype: Type of the weights, float32 or float64.
-        window: Samples in the sliding metrics.
-        fading: Fading factor of the fading metrics and of the champion's selection, in (0, 1].
-        margin: Relative improvement that a challenger needs early in the stream.
-        alpha: Significance level of the test for a new champion later on, see `Selector`.
-        serve: "ensemble" serves all candidates combined, "champion" the best one alone.
-        criterion: Criterion by which the champion is selected, see `SampleLoss`; None is log_loss
-            for classification and mae for regression. With a balanced one the ensemble predicts as
-            if classes were equally frequent.
-        drift: Drift detector for the loss of the served predictions, see `DriftWatch`, or "none".
         encoder: Settings of the encoder.
         evolution: Settings of the search for better candidates; None disables it if ``candidates``
             are given.
@@ -85,19 +81,15 @@ class Learner:
         candidates: Sequence[CandidateSettings] | None = None,
         seed: int = 0,
         dtype: DTypeLike = "float32",
-        window: int = 1000,
-        fading: float = 0.999,
-        margin: float = 0.02,
-        alpha: float = 0.05,
-        serve: str = "ensemble",
-        criterion: str | None = None,
-        drift: str = "adwin",
-        encoder: dict[str, Any] | None = None,
-        evolution: dict[str, Any] | None = None,
+        encoder: EncoderKeywords | None = None,
+        evolution: SearchKeywords | None = None,
         start: Model | None = None,
+        **learning: Unpack[LearningKeywords],
     ) -> None:
-        check_part("encoder", encoder)
-        check_part("evolution", evolution)
+        check_names(learning, signature(Learner).parameters, "Learner")
+        chosen = LearningSettings(**learning)
+        check_group("encoder", encoder, EncoderSettings)
+        check_group("evolution", evolution, SearchSettings)
         candidates = check_candidates(candidates)
         if start is not None:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
@@ -114,10 +106,10 @@ class Learner:
         self.seed = seed = check_seed(seed)
         lags = LAGS[self.task] if any(one.lags for one in settings) else 0
         if start is None:
-            options = {"lags": lags, **(encoder or {})}
-            if options.get("autoencoder") is not None:
-                options["autoencoder"] = {"seed": seed, **options["autoencoder"]}
-            self.encoder = Encoder(task=self.task, **options)
+            options = EncoderKeywords(**(encoder or {}))
+            if (coding := options.get("autoencoder")) is not None:
+                options["autoencoder"] = {"seed": seed, **coding}
+            self.encoder = Encoder(task=self.task, lags=lags, **options)
         else:
             self.encoder = start.encoder()
             self.encoder.inherit()
@@ -126,23 +118,27 @@ class Learner:
         if start is not None:
             self.trainer.start_from([network.weights for network in start.networks], self.encoder)
         count = len(settings)
-        self._evaluator = Evaluator(count, task=self.task, window=window, fading=fading)
-        balanced = SampleLoss(self.task, criterion).balanced
+        self._evaluator = Evaluator(
+            count, task=self.task, window=chosen.window, fading=chosen.fading
+        )
+        balanced = SampleLoss(self.task, chosen.criterion).balanced
         self._serving = ServingStage(
             self.trainer.population.members,
             task=self.task,
-            selector=Selector(count, fading=fading, margin=margin, alpha=alpha),
+            selector=Selector(
+                count, fading=chosen.fading, margin=chosen.margin, alpha=chosen.alpha
+            ),
             evolution=Evolution(
                 settings,
                 seed=seed,
                 balanced=balanced,
                 **evolution,
             ),
-            drift=DriftWatch(drift),
-            serve=serve,
-            criterion=criterion,
-            window=window,
-            fading=fading,
+            drift=DriftWatch(chosen.drift),
+            serve=chosen.serve,
+            criterion=chosen.criterion,
+            window=chosen.window,
+            fading=chosen.fading,
         )
         if start is not None:
             self._serving.contenders.start_from(start.ensemble_state)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from threading import Lock, Thread
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
@@ -23,8 +23,9 @@ from streamnet.learning.learner import Learner
 from streamnet.networks.kernels.prequential import learn
 from streamnet.networks.population import Population
 from streamnet.samples import Block, Field, Inputs, Kind, Schema, Task
-from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.candidate import CandidateSettings, TargetTransform
 from streamnet.settings.encoder import has_raw_target
+from streamnet.settings.keywords import EncoderKeywords
 
 __all__ = (
     "CompileProcess",
@@ -116,7 +117,7 @@ _LOCK = Lock()  # if a daemon's models start at once, the first compiles for all
 def warm_up(
     task: Task,
     dtype: str = "float32",
-    encoder: dict[str, Any] | None = None,
+    encoder: EncoderKeywords | None = None,
     *,
     kinds: Collection[Kind] = (),
     background: CompileProcess | None = None,
@@ -170,7 +171,7 @@ def needs_compiling() -> bool:
 def _run_stages(
     task: Task,
     dtype: str,
-    encoder: dict[str, Any] | None,
+    encoder: EncoderKeywords | None,
     kinds: Collection[Kind],
     *,
     trains: bool,
@@ -202,8 +203,8 @@ def _compile_learning(dtype: str) -> None:
     population.run(0, np.array([2], np.int32), answers)
 
 
-def _candidates(encoder: dict[str, Any] | None) -> list[CandidateSettings]:
-    transform = "none" if has_raw_target(encoder) else "log"
+def _candidates(encoder: EncoderKeywords | None) -> list[CandidateSettings]:
+    transform: TargetTransform = "none" if has_raw_target(encoder) else "log"
     return [
         # One layer that fills whole vectors and one that does not: they use different kernels.
         CandidateSettings(hidden=(16,), lags=True),

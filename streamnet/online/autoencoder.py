@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from threading import RLock
-from typing import Any, Self, cast, final
+from typing import Any, Self, Unpack, cast, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError, DataError, ModelFileError
 from streamnet.features.encoder import Encoder
-from streamnet.learning.validation import check_part
 from streamnet.modelfiles.document import (
     VERSION,
     Document,
@@ -22,6 +22,9 @@ from streamnet.modelfiles.document import (
 )
 from streamnet.online.interrupts import Broken, Uninterrupted
 from streamnet.samples import Block, Kind, Sample, Task
+from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
+from streamnet.settings.fields import check_group, check_names, with_settings
+from streamnet.settings.keywords import CodingKeywords, EncoderKeywords
 from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike, to_rows
 from streamnet.sources.rows import RowReader
@@ -34,6 +37,7 @@ BLOCK_SIZE = 1024  # samples learned or encoded at a time
 
 
 @final
+@with_settings(AutoEncoderSettings, without=["inputs"])
 class AutoEncoder:
     """A denoising auto-encoder that learns online and scores outliers.
 
@@ -50,10 +54,8 @@ class AutoEncoder:
     as by the online estimators.
 
     Args:
-        code: Units of the code.
         kinds: Kinds of columns whose first value would mislead.
         encoder: More settings of the `Encoder`.
-        network: More settings of the network: hidden, noise, activation, learning_rate, seed, ...
 
     Raises:
         ConfigurationError: If a setting is unknown or invalid.
@@ -72,17 +74,17 @@ class AutoEncoder:
 
     def __init__(
         self,
-        code: int = 16,
+        code: int = AutoEncoderSettings.code,
         *,
         kinds: Mapping[str, Kind] | None = None,
-        encoder: Mapping[str, Any] | None = None,
-        **network: Any,
+        encoder: EncoderKeywords | None = None,
+        **network: Unpack[CodingKeywords],
     ) -> None:
-        if "inputs" in network:
-            raise ConfigurationError("inputs is given, but must not be: there are no candidates")
-        check_part("encoder", encoder, "autoencoder", "lags")
-        settings = {"code": code, "inputs": "replace", **network}
-        self._encoder = Encoder(task=Task.REGRESSION, autoencoder=settings, **(encoder or {}))
+        check_names(network, signature(AutoEncoder).parameters, "AutoEncoder")
+        check_group("encoder", encoder, EncoderSettings, "autoencoder")
+        given = EncoderKeywords(**(encoder or {}))
+        given["autoencoder"] = {**network, "code": code, "inputs": "replace"}
+        self._encoder = Encoder(task=Task.REGRESSION, **given)
         self._reader = RowReader(Columns(kinds=kinds or {}))
         self._kinds = {name: Kind(kind) for name, kind in (kinds or {}).items()}
         self._lock = RLock()

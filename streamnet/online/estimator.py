@@ -6,16 +6,15 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from inspect import cleandoc
+from inspect import cleandoc, signature
 from math import isfinite
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import DataError, NoCandidateError, StateError
 from streamnet.learning.learner import ROUND, Learner
-from streamnet.learning.validation import check_candidates, check_settings
 from streamnet.learning.warmup import needs_compiling, warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.online.interrupts import Broken, Uninterrupted
@@ -23,6 +22,10 @@ from streamnet.online.scikit_learn import ScikitLearnEstimator
 from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Block, DeadLetter, Kind, Sample, Schema, Task, schema_to_dict
 from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.fields import DType, check_names, with_settings
+from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
+from streamnet.settings.learning import LearningSettings
+from streamnet.settings.population import check_candidates
 from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike, to_rows, to_rows_and_targets
 from streamnet.sources.rows import RowReader
@@ -52,6 +55,7 @@ BLOCK_SIZE = 1024  # samples learned or predicted at a time
 FIT_KEY = 1  # part of the random key for the order in which `fit` learns
 
 
+@with_settings(LearningSettings)
 class OnlineEstimator(ScikitLearnEstimator):
     """Base class of the online classifier and regressor.
 
@@ -81,7 +85,10 @@ class OnlineEstimator(ScikitLearnEstimator):
         kinds: Kinds of columns whose first value would mislead.
         most_fields: Maximum number of features; samples with more are rejected. None is 4,096.
         start: Model to continue learning from, instead of candidates; see `Learner`.
-        learning: More settings of `streamnet.learning.Learner`: criterion, serve, encoder, ...
+        dtype: Data type of the networks.
+        encoder: Settings of the `Encoder`.
+        evolution: Settings of the search for better candidates; None disables it if ``candidates``
+            are given.
 
     Raises:
         ConfigurationError: If a setting is unknown or invalid.
@@ -102,13 +109,25 @@ class OnlineEstimator(ScikitLearnEstimator):
         kinds: Mapping[str, Kind] | None = None,
         most_fields: int | None = None,
         start: Model | None = None,
-        **learning: Any,
+        dtype: DType = "float32",
+        encoder: EncoderKeywords | None = None,
+        evolution: SearchKeywords | None = None,
+        **learning: Unpack[LearningKeywords],
     ) -> None:
-        check_settings(learning, type(self), Learner)
+        check_names(learning, signature(type(self)).parameters, type(self).__name__)
         if not isinstance(candidates, Sequence):
             candidates = check_candidates(candidates)  # an iterator can be read only once
-        given = {"candidates": candidates, "seed": seed, "kinds": kinds}
-        super().__init__({**given, "most_fields": most_fields, "start": start, **learning})
+        super().__init__(
+            candidates=candidates,
+            seed=seed,
+            kinds=kinds,
+            most_fields=most_fields,
+            start=start,
+            dtype=dtype,
+            encoder=encoder,
+            evolution=evolution,
+            **learning,
+        )
         self._begin()
 
     def _begin(self) -> None:
@@ -245,9 +264,9 @@ class OnlineEstimator(ScikitLearnEstimator):
     def _compile(self, block: Block) -> None:
         """Compile the kernels, which takes a while the first time."""
         given, start = self._settings, self._settings["start"]
-        dtype = given.get("dtype", "float32") if start is None else start.dtype
+        dtype = given["dtype"] if start is None else start.dtype
         kinds = [kind for _, kind in block.schema.fields]
-        warm_up(self._task, np.dtype(dtype).name, given.get("encoder"), kinds=kinds)
+        warm_up(self._task, np.dtype(dtype).name, given["encoder"], kinds=kinds)
 
     def _read_targets(self, targets: Sequence[Any]) -> Block:
         """Read targets without features; there must be at least one."""

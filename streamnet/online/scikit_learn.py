@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from inspect import signature
 from threading import RLock
 from typing import Any, ClassVar, Self
 
@@ -22,17 +23,22 @@ class ScikitLearnEstimator(ABC):
     (https://scikit-learn.org/stable/developers/develop.html). Does not need scikit-learn itself.
 
     Args:
-        params: Settings by name, as given.
+        given: Settings by name, as given.
     """
 
     _task: ClassVar[Task]
 
-    def __init__(self, params: Mapping[str, Any]) -> None:
-        self._params = dict(params)
+    def __init__(self, **given: Any) -> None:
+        self._params = self._read_defaults() | given
         self._lock = RLock()
 
+    @classmethod
+    def _read_defaults(cls) -> dict[str, Any]:
+        return {name: known.default for name, known in signature(cls).parameters.items()}
+
     def __repr__(self) -> str:
-        given = {name: value for name, value in self._params.items() if value is not None}
+        defaults = self._read_defaults()
+        given = {n: v for n, v in self._params.items() if v is not defaults[n]}
         return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in given.items())})"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - it has no parts

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from time import perf_counter
 from types import TracebackType
-from typing import Any, NamedTuple, Self, final
+from typing import Any, NamedTuple, Self, Unpack, final
 
 from anyio import CancelScope, Event, create_task_group, to_thread
 from anyio.abc import TaskGroup
@@ -22,7 +22,6 @@ from streamnet.durability.provenance import Ledger
 from streamnet.errors import ConfigurationError, NoCandidateError
 from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.trainer import Snapshot
-from streamnet.learning.validation import check_candidates, check_settings
 from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.champions import Champion, ChampionBroadcast, describe_snapshot
@@ -40,6 +39,11 @@ from streamnet.reporting.builder import RunTimes, build_leader_board, build_repo
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.samples import Field, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.encoder import EncoderSettings
+from streamnet.settings.fields import check_group, check_names, with_settings
+from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
+from streamnet.settings.learning import LearningSettings, SearchSettings
+from streamnet.settings.population import check_candidates
 from streamnet.sources.base import Source
 from streamnet.sources.columns import format_names
 from streamnet.validation import check_integer, check_number, check_seed, to_builtins
@@ -72,7 +76,7 @@ def build_warmup(
     task: Task,
     fields: Sequence[Field],
     dtype: str,
-    encoder: dict[str, Any] | None,
+    encoder: EncoderKeywords | None,
     ahead: CompileProcess | None,
 ) -> Callable[[], Awaitable[bool]]:
     """`warm_up` for these columns, with the process of `compile_in_background`; can be abandoned."""
@@ -169,6 +173,7 @@ class Result(NamedTuple):
 
 
 @final
+@with_settings(LearningSettings)
 class Pipeline:
     """Trains a population of networks on a stream, test-then-train, and serves the best.
 
@@ -191,7 +196,8 @@ class Pipeline:
         start: Model to continue training, instead of candidates; see `Learner`.
         inline_seconds: Work that takes no longer than this many seconds runs in the event loop,
             not in a thread. More is faster if nothing else needs the loop.
-        learning: More settings of `Learner`.
+        encoder: Settings of the encoder.
+        evolution: Settings of the search for better candidates; see `Learner`.
 
     Raises:
         ConfigurationError: If a setting is unknown or invalid.
@@ -225,9 +231,13 @@ class Pipeline:
         state: State | None = None,
         start: Model | None = None,
         inline_seconds: float = INLINE_SECONDS,
-        **learning: Any,
+        encoder: EncoderKeywords | None = None,
+        evolution: SearchKeywords | None = None,
+        **learning: Unpack[LearningKeywords],
     ) -> None:
-        check_settings(learning, type(self), Learner)
+        check_names(learning, signature(Pipeline).parameters, "Pipeline")
+        check_group("encoder", encoder, EncoderSettings)
+        check_group("evolution", evolution, SearchSettings)
         check_arguments(threads, inline_seconds, state, start, rejections)
         seed, candidates = check_seed(seed), check_candidates(candidates)
         self.source, self.state = source, state
@@ -242,13 +252,22 @@ class Pipeline:
         )
         if start is not None:
             dtype = start.networks[0].dtype.name
-        learning |= {"candidates": candidates, "seed": seed, "dtype": dtype, "start": start}
-        learning = to_builtins(learning)
-        self._make = partial(Learner, **learning)
+        given: dict[str, Any] = to_builtins(
+            {
+                **learning,
+                "candidates": candidates,
+                "seed": seed,
+                "dtype": dtype,
+                "start": start,
+                "encoder": encoder,
+                "evolution": evolution,
+            }
+        )
+        self._make = partial(Learner, **given)
         window = self.rejections.limit.window
-        self._identity = build_identity(round_size=round_size, rejected_window=window, **learning)
-        self._encoder, self._settings = learning.get("encoder"), settings or {}
-        self._dtype, self._seed, self._threads = learning["dtype"], seed, int(threads)
+        self._identity = build_identity(round_size=round_size, rejected_window=window, **given)
+        self._encoder, self._settings = given["encoder"], settings or {}
+        self._dtype, self._seed, self._threads = given["dtype"], seed, int(threads)
         self._inline_seconds = inline_seconds
         self.sinks, self._prepare = check_sinks(sinks), prepare
         self._champions = ChampionBroadcast()

@@ -16,7 +16,8 @@ from streamnet.samples import Kind, Schema
 from streamnet.selection.search.default_population import default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.daemon import ModelSettings
-from streamnet.settings.grid import expand_grid, parse_hidden
+from streamnet.settings.keywords import SearchKeywords
+from streamnet.settings.population import expand_grid, parse_hidden
 from streamnet.settings.run import RunSettings
 from streamnet.sources import (
     Columns,
@@ -50,18 +51,8 @@ __all__ = (
 
 DEAD_LETTERS = "rejected.jsonl"
 CHANGEABLE_SOURCE_KEYS = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
-"""Keys of a source that a run may go on with otherwise, if the order of samples stays."""
+"""Keys of a source that may change when a run resumes, as long as the order of samples stays."""
 _FORMAT_KEYS = ("format", "delimiter", "header", "max_record_bytes", "follow", "on_gap")
-_GRID_KEYS = (
-    "hidden",
-    "activation",
-    "optimizer",
-    "learning_rate",
-    "rehearsal",
-    "knots",
-    "class_weight",
-    "target_transform",
-)
 _SUFFIXES = {
     "model": tuple(SUFFIXES),
     "predictions": (".csv", ".jsonl"),
@@ -72,26 +63,25 @@ _REPLACED_OUTPUTS = ("model", "report")
 
 
 def build_candidates(settings: RunSettings | ModelSettings) -> list[CandidateSettings]:
-    """The candidates that a run file asks for.
+    """The candidates of a run.
 
     Raises:
         ConfigurationError: If there are too many.
     """
     population = settings.population
     if population.candidate:
-        given = [table.candidate() for table in population.candidate]
+        given = [table.build() for table in population.candidate]
         count = population.candidates or len(given)
         return [given[i % len(given)] for i in range(count)]
-    values = {name: getattr(population, name) for name in _GRID_KEYS if getattr(population, name)}
-    if values:
+    if values := population.grid:
         if "hidden" in values:
-            values["hidden"] = [parse_hidden(text) for text in values["hidden"]]
+            values["hidden"] = tuple(parse_hidden(text) for text in values["hidden"])
         return expand_grid(population.candidates, **values)
-    return default_population(population.candidates, encoder=settings.encoder.given())
+    return default_population(population.candidates, encoder=settings.encoder.to_kwargs())
 
 
 def encoder_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
-    """What a learner is told about its encoder: nothing where a run file says nothing.
+    """The encoder's settings as an argument of a learner; none if the run file has none.
 
     >>> from streamnet.settings.run import parse
     >>> encoder_arguments(parse("")), encoder_arguments(parse("encoder.scaling = 'rank'"))
@@ -99,34 +89,30 @@ def encoder_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     >>> encoder_arguments(parse("encoder.autoencoder.code = 8"))
     {'encoder': {'autoencoder': {'code': 8}}}
     """
-    given = settings.encoder.given()
-    if settings.encoder.autoencoder is not None:
-        given["autoencoder"] = settings.encoder.autoencoder.given()
+    given = settings.encoder.to_kwargs()
     return {"encoder": given} if given else {}
 
 
-def search_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
-    """Settings of the search for better candidates; there is none among candidates of one's own.
+def search_arguments(settings: RunSettings | ModelSettings) -> SearchKeywords:
+    """Settings of the search for better candidates; by default none among given candidates.
 
     >>> from streamnet.settings.run import parse
     >>> search_arguments(parse("population.hidden = ['8', '16']")), search_arguments(parse("search.grace = 9"))
     ({'every': 0}, {'grace': 9})
     """
     population = settings.population
-    own = (
-        population.start
-        or population.candidate
-        or any(getattr(population, name) for name in _GRID_KEYS)
-    )
-    return ({"every": 0} if own else {}) | settings.search.given()
+    own = population.start or population.candidate or population.grid
+    default: SearchKeywords = {"every": 0} if own else {}
+    given: Any = settings.search.to_kwargs()
+    return SearchKeywords(**{**default, **given})
 
 
 def network_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
-    """Who learns, as arguments of `Pipeline`: candidates and their dtype, or a start.
+    """The networks as arguments of `Pipeline`: candidates and their dtype, or a start.
 
     Raises:
-        ConfigurationError: If there are too many candidates, or a start beside them.
-        ModelFileError: If the start can't be read.
+        ConfigurationError: If there are too many candidates, or both candidates and a start.
+        ModelFileError: If the start cannot be read.
 
     >>> from streamnet.settings.run import parse
     >>> sorted(network_arguments(parse("population.candidates = 3")))
@@ -134,9 +120,9 @@ def network_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     """
     population = settings.population
     if population.start is None:
-        return {"candidates": build_candidates(settings), "dtype": population.dtype or "float32"}
-    for name in ("candidate", "candidates", "dtype", *_GRID_KEYS):
-        if getattr(population, name):
+        return {"candidates": build_candidates(settings), "dtype": population.dtype}
+    for name in population.to_kwargs():
+        if name != "start":
             raise ConfigurationError(
                 f"population.{name} is given, but the model that population.start names has its own"
             )
@@ -144,10 +130,10 @@ def network_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
 
 
 def check_encoder_columns(settings: RunSettings, schema: Schema) -> None:
-    """Refuse ways to encode columns that the source doesn't have.
+    """Reject encoder settings of columns that the source does not have.
 
     Raises:
-        ConfigurationError: If there is one.
+        ConfigurationError: If there are any.
     """
     names = [field.name for field in schema.fields]
     for setting in ("scalings", "texts"):
@@ -160,11 +146,11 @@ def check_encoder_columns(settings: RunSettings, schema: Schema) -> None:
 
 
 def build_source(settings: RunSettings | ModelSettings, start: Model | None = None) -> Source:
-    """The source that a run file asks for.
+    """The source of a run over files.
 
     Args:
-        settings: What it says.
-        start: The model that is gone on with.
+        settings: Settings of the run.
+        start: The model that continues to learn.
 
     Raises:
         ConfigurationError: If its settings contradict each other.
@@ -172,7 +158,7 @@ def build_source(settings: RunSettings | ModelSettings, start: Model | None = No
     """
     section = settings.source
     columns = build_columns(settings, start)
-    shape = {name: value for name in _FORMAT_KEYS if (value := getattr(section, name)) is not None}
+    shape = {name: value for name, value in section.to_kwargs().items() if name in _FORMAT_KEYS}
 
     def files() -> Source:
         return open_files(section.files, columns=columns, **shape)
@@ -182,26 +168,23 @@ def build_source(settings: RunSettings | ModelSettings, start: Model | None = No
         if section.limit:
             source = LimitedSource(source, section.limit)
         if section.shuffle_buffer:
-            source = ShuffledSource(
-                source, section.shuffle_buffer, settings.run.seed or 0, epoch=epoch
-            )
+            source = ShuffledSource(source, section.shuffle_buffer, settings.run.seed, epoch=epoch)
         return source
 
-    epochs = section.epochs or 1
-    return RepeatedSource(make, epochs) if epochs > 1 else make()
+    return RepeatedSource(make, section.epochs) if section.epochs > 1 else make()
 
 
 def build_state(settings: RunSettings, *, resume: bool) -> State | None:
-    """The state directory that a run file asks for.
+    """The state directory of a run; None without one.
 
     Raises:
-        ConfigurationError: If it can't be made.
+        ConfigurationError: If it cannot be created, or is needed and absent.
     """
-    given = settings.state.given()
+    given = settings.state.to_kwargs()
     folder = given.pop("dir", None)
     if folder is None:
         if resume:
-            raise ConfigurationError("state is not given, but there must be one to go on from")
+            raise ConfigurationError("state is not given, but there must be one to resume from")
         if given:
             name = next(iter(given))
             raise ConfigurationError(f"{name} is given, but state is not, so nothing is kept")
@@ -213,9 +196,9 @@ def build_state(settings: RunSettings, *, resume: bool) -> State | None:
     source = settings.source.model_dump(mode="json", exclude=CHANGEABLE_SOURCE_KEYS) | {
         "limit": None
     }
-    # Behind the limit and the last file a shuffle buffer has emptied itself, and the next epoch has
-    # begun. Else they may be others, but what a source under a limit remembers is of another kind.
-    fixed = settings.source.shuffle_buffer or (settings.source.epochs or 1) > 1
+    # At the limit and after the last file the shuffle buffer was emptied, or the next epoch begun,
+    # so that neither may change. Otherwise they may, but a source with a limit has another state.
+    fixed = settings.source.shuffle_buffer or settings.source.epochs > 1
     if fixed:
         source["files"] = settings.source.files
     if settings.source.limit is not None:
@@ -224,7 +207,7 @@ def build_state(settings: RunSettings, *, resume: bool) -> State | None:
 
 
 def dead_letters_path(settings: RunSettings) -> str:
-    """The file that rejected records go to."""
+    """Path of the file of rejected records."""
     if settings.output.dead_letters:
         return settings.output.dead_letters
     folder = settings.state.dir
@@ -232,11 +215,11 @@ def dead_letters_path(settings: RunSettings) -> str:
 
 
 def build_columns(settings: RunSettings | ModelSettings, start: Model | None = None) -> Columns:
-    """Which columns a run file asks for, and as what.
+    """The columns of a run: target, task, kinds and the handling of changes.
 
     Args:
-        settings: What it says.
-        start: The model that is gone on with: its task, and its columns as it has learned them.
+        settings: Settings of the run.
+        start: The model that continues to learn: its task, and its columns as it learned them.
 
     Raises:
         ConfigurationError: If settings contradict each other.
@@ -252,53 +235,51 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
         kinds={name: kind for name, kind in kinds.items() if kind != known.get(name)},
         known=known,
     )
-    given: dict[str, Any] = {
-        name: value
-        for name in ("missing", "most_fields")
-        if (value := getattr(section, name)) is not None
-    }
+    given: dict[str, Any] = {"most_fields": section.most_fields}
+    if section.missing is not None:
+        given["missing"] = section.missing
     if section.drift is not None:
-        given["drift"] = SchemaDrift(**section.drift.given())
+        given["drift"] = SchemaDrift(**section.drift.to_kwargs())
     return replace(columns, **given)
 
 
 def check_files(settings: RunSettings) -> None:
-    """Refuse files to read or to write before hours of learning, not after.
+    """Check the files to read and to write, before hours of learning rather than after.
 
     Raises:
-        ConfigurationError: If there is nothing to read, or an output can't be written.
+        ConfigurationError: If there is no input, or an output cannot be written.
     """
     check_source(settings)
     _check_outputs(settings)
 
 
 def check_source(settings: RunSettings | ModelSettings) -> None:
-    """Refuse settings of a source of files that contradict each other.
+    """Check the settings of a source of files.
 
     Raises:
-        ConfigurationError: If they do, or there is no file.
+        ConfigurationError: If they contradict each other, or there is no file.
     """
     source = settings.source
     if not source.files:
         raise ConfigurationError("no file is given, but there must be one to learn from")
-    if STANDARD_INPUT in source.files and (source.epochs or 1) > 1:
+    if STANDARD_INPUT in source.files and source.epochs > 1:
         raise ConfigurationError(
-            f"epochs is {source.epochs}, but must be 1, since standard input can't be read again"
+            f"epochs is {source.epochs}, but must be 1, since standard input cannot be read twice"
         )
-    if source.follow and (source.epochs or 1) > 1:
+    if source.follow and source.epochs > 1:
         raise ConfigurationError(
-            f"epochs is {source.epochs}, but must be 1 with follow, since that has no end"
+            f"epochs is {source.epochs}, but must be 1 with follow, which never ends"
         )
     if source.follow and source.shuffle_buffer:
         raise ConfigurationError(
-            f"shuffle_buffer is {source.shuffle_buffer}, but must be 0 with follow, since what is "
-            "followed may be gone when its order is to be made again"
+            f"shuffle_buffer is {source.shuffle_buffer}, but must be 0 with follow: the "
+            "data may be gone when the order has to be reproduced"
         )
 
 
 def _check_outputs(settings: RunSettings) -> None:
-    paths = settings.output.given()
-    if settings.state.dir is None:  # whose folder is made when it is opened
+    paths = settings.output.to_kwargs()
+    if settings.state.dir is None:  # whose folder is created when it is opened
         paths = {"dead_letters": DEAD_LETTERS, **paths}
     check_output_paths(
         [

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import numpy as np
 from anyio.from_thread import start_blocking_portal
@@ -21,7 +20,7 @@ from streamnet.modelfiles.model import Model, check_columns
 from streamnet.page import build_view, render_single_file
 from streamnet.pipeline.outputs import Predictions, Sink
 from streamnet.pipeline.pipeline import Pipeline, Result
-from streamnet.pipeline.rejections import MAX_DEAD_LETTER_BYTES, Rejections
+from streamnet.pipeline.rejections import Rejections
 from streamnet.reporting.report import Report
 from streamnet.runs.builder import (
     build_source,
@@ -35,28 +34,39 @@ from streamnet.runs.builder import (
 )
 from streamnet.samples import Schema
 from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.encoder import EncoderSettings
+from streamnet.settings.fields import check_names, with_settings
+from streamnet.settings.keywords import ReplayKeywords
+from streamnet.settings.learning import LearningSettings, SearchSettings
+from streamnet.settings.population import Grid, PopulationSettings
 from streamnet.settings.run import RunSettings, apply_overrides, load
+from streamnet.settings.sections import (
+    ExecutionSettings,
+    OutputSettings,
+    SourceSettings,
+    StateSettings,
+)
 
 __all__ = ("Replay", "replay")
 
-INLINE_SECONDS_ALONE = 0.005  # seconds that the event loop may be held up: there is nobody else
+INLINE_SECONDS_ALONE = 0.005  # seconds for which the event loop may block: nothing else runs in it
 
 
 @final
 class Replay:
-    r"""A run over files: its pipeline, and the files that it leaves.
+    r"""A run over files: its pipeline and its outputs.
 
     Args:
-        settings: What a run file holds.
-        resume: Go on from the state directory, if there is a state in it; otherwise that is
-            refused.
+        settings: Settings of a run file.
+        resume: Resume from the state directory if it holds a state; without it, an existing state
+            is an error.
 
     Attributes:
-        pipeline: What learns; it tells where the run stands, and can be stopped.
-        result: What was written, None before that.
+        pipeline: The pipeline; it reports the progress and can be stopped.
+        result: The result, None until the outputs are written.
 
     Raises:
-        ConfigurationError: If a setting is absent or breaks its rule.
+        ConfigurationError: If a setting is missing or breaks its rule.
         DataError: If no file matches.
 
     >>> import pathlib, tempfile
@@ -73,7 +83,7 @@ class Replay:
     def __init__(self, settings: RunSettings, *, resume: bool = False) -> None:
         self.settings = settings
         self.result: Result | None = None
-        source, most_bytes = settings.source, settings.output.dead_letters_bytes
+        source = settings.source
         check_files(settings)
         self._predictions: Predictions | None = None
         self.state = build_state(settings, resume=resume)
@@ -81,7 +91,7 @@ class Replay:
             dead_letters_path(settings),
             share=source.max_rejected,
             window=source.rejected_window,
-            most_bytes=MAX_DEAD_LETTER_BYTES if most_bytes is None else most_bytes,
+            most_bytes=settings.output.dead_letters_bytes,
         )
         networks = network_arguments(settings)
         self._start: Model | None = networks.get("start")
@@ -94,12 +104,12 @@ class Replay:
             build_source(settings, self._start),
             rejections=self.rejections,
             prepare=self._prepare,
-            settings=settings.model_dump(mode="json", exclude_none=True),
+            settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self.state,
             inline_seconds=INLINE_SECONDS_ALONE,
-            **settings.run.given(),
-            **settings.evaluation.given(),
-            **settings.selection.given(),
+            **settings.run.to_kwargs(),
+            **settings.evaluation.to_kwargs(),
+            **settings.selection.to_kwargs(),
             **encoder_arguments(settings),
             **networks,
             evolution=search_arguments(settings),
@@ -119,12 +129,12 @@ class Replay:
         return (self._predictions,)
 
     def change(self, settings: RunSettings) -> None:
-        """Use what may change in a run, from the next sample on: limits, and how state is kept.
+        """Apply settings that may change in a run, from the next sample on: limits and checkpoints.
 
         Raises:
             ConfigurationError: If a value breaks its rule.
         """
-        given = settings.state.given()
+        given = settings.state.to_kwargs()
         given.pop("dir", None)
         if self.state is not None:
             self.state.change(**given)
@@ -132,15 +142,15 @@ class Replay:
         self.settings = settings
 
     async def run(self) -> Result:
-        """Learn the files and write the outputs; also those of a run that breaks off.
+        """Learn the files and write the outputs, also if the run fails.
 
         Raises:
-            StreamnetError: If the run failed; what was learned before is written all the same.
+            StreamnetError: If the run failed; what was learned before is still written.
         """
         try:
             result = await self._learn()
         except StreamnetError:
-            self._write_what_there_is()
+            self._write_partial_result()
             raise
         self._write(result)
         return result
@@ -156,7 +166,7 @@ class Replay:
                 with _explain_write_error(f"predictions {self.settings.output.predictions}"):
                     self._predictions.close()
 
-    def _write_what_there_is(self) -> None:
+    def _write_partial_result(self) -> None:
         try:
             self._write(self.pipeline.result())
         except NoCandidateError:
@@ -180,7 +190,7 @@ class Replay:
 
 
 def _encode_report(report: Report, suffix: str) -> bytes:
-    """A report for programs, or as a page for people."""
+    """A report as JSON, or as an HTML page."""
     if suffix == ".html":
         return render_single_file(build_view(report))
     return json.dumps(report.as_dict(), indent=1, allow_nan=False).encode() + b"\n"
@@ -188,41 +198,51 @@ def _encode_report(report: Report, suffix: str) -> bytes:
 
 @contextmanager
 def _explain_write_error(what: str) -> Iterator[None]:
-    """Say which file it is that can't be written, as when a disk is full."""
+    """Name the file that cannot be written, for example because the disk is full."""
     try:
         yield
     except OSError as error:
         raise StreamnetError(f"{what} can't be written: {error.strerror}") from error
 
 
+@with_settings(
+    SourceSettings,
+    ExecutionSettings,
+    EncoderSettings,
+    PopulationSettings,
+    Grid,
+    LearningSettings,
+    SearchSettings,
+    OutputSettings,
+    StateSettings,
+    without=["files", "dir"],
+)
 def replay(
     *files: str | os.PathLike[str],
     target: str | None = None,
     config: str | os.PathLike[str] | None = None,
     state: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    **options: Any,
+    **settings: Unpack[ReplayKeywords],
 ) -> Result:
     r"""Learn data files as a stream and return the report and the model.
 
-    It waits for the end, in a thread with an event loop of its own: it may be called where another
-    loop runs, as in a notebook. Records that can't be read go to ``dead_letters``, by default a
-    file ``rejected.jsonl``, which is made at the first one.
+    Blocks until the end, in a thread with its own event loop, so that it can be called where
+    another loop runs, as in a notebook. Records that cannot be read go to ``dead_letters``, by
+    default a file ``rejected.jsonl``, which is created with the first one.
 
     Args:
-        files: In this order; glob patterns are expanded, ``-`` is standard input.
+        files: Files in this order; glob patterns are expanded, ``-`` is standard input.
         target: Column to predict.
-        config: A run file; what is given here goes first.
-        state: Folder for checkpoints and emitted models, from which a run can be gone on with.
-        resume: Go on with the run whose state is there; otherwise a state there is refused.
-        options: Keys of a run file by their own name: task, drop, kinds, seed, candidates, hidden,
-            epochs, limit, model, predictions, report, ...
+        config: A run file, whose values the other arguments override.
+        state: Directory for checkpoints and emitted models, from which a run can resume.
+        resume: Resume the run whose state is there; without it, an existing state is an error.
 
     Raises:
         ConfigurationError: If a setting is unknown or breaks its rule.
-        DataError: If the files can't be read, hold nothing to learn, or have too many records that
-            can't be read.
-        StateError: If the state can't be gone on from, or another process is at it.
+        DataError: If the files cannot be read, hold nothing to learn, or have too many records that
+            cannot be read.
+        StateError: If the state cannot be resumed, or another process uses it.
 
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp(), "numbers.csv")
@@ -232,14 +252,16 @@ def replay(
     >>> result.report["learned"], round(result.model.predict({"x": 4})[0])
     (2000, 8)
     """
-    keys = _keyword_paths()
-    _check_known(options, keys)
+    paths = _keyword_paths()
+    known = [*paths, "config", "resume"]
+    names = (name for name in settings if name.partition(".")[0] not in RunSettings.model_fields)
+    check_names(names, known, "replay()")
     given: dict[str, object] = {"source.files": list(map(_file_name, files)) or None}
-    for name, value in {"target": target, "state": state, **options}.items():
-        given[keys.get(name, name)] = _to_plain(value)
-    settings = load(Path(config)) if config else RunSettings()
-    called = {key: name for name, key in keys.items()}
-    run = Replay(apply_overrides(settings, given, "replay()", called), resume=resume)
+    for name, value in {"target": target, "state": state, **settings}.items():
+        given[paths.get(name, name)] = _to_plain(value)
+    start = load(Path(config)) if config else RunSettings()
+    called = {path: name for name, path in paths.items()}
+    run = Replay(apply_overrides(start, given, "replay()", called), resume=resume)
     with start_blocking_portal() as portal:
         result: Result = portal.call(run.run)
     return result
@@ -254,7 +276,7 @@ def _file_name(file: Any) -> str:
 
 
 def _to_plain(value: Any) -> object:
-    """A value as a run file would have it."""
+    """A value as it would be in a run file."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, np.generic | np.ndarray):
@@ -262,21 +284,12 @@ def _to_plain(value: Any) -> object:
     return list(value) if isinstance(value, tuple | set | frozenset) else value
 
 
-def _check_known(options: Mapping[str, object], keys: Mapping[str, str]) -> None:
-    """Refuse a keyword that is none of ours; a table of a run file, or what is in one, is."""
-    known = sorted({*keys, "config", "resume"})
-    for name in options:
-        if name not in known and name.partition(".")[0] not in RunSettings.model_fields:
-            close = get_close_matches(name, known, 1)
-            meant = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-            raise ConfigurationError(f"replay(): {name} is not a known key; {meant}")
-
-
 def _keyword_paths() -> dict[str, str]:
-    """The dotted key of a run file by the keyword that stands for it."""
-    keys = {
+    """The dotted keys of a run file by their keyword arguments."""
+    paths = {
         name: f"{section}.{name}"
         for section, field in RunSettings.model_fields.items()
         for name in type(field.default).model_fields
     }
-    return {"state": keys.pop("dir"), **keys}
+    del paths["files"]
+    return {"state": paths.pop("dir"), **paths}

@@ -60,7 +60,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.metrics import formulas, per_class
 from streamnet.metrics.formulas import ConfusionCounts
 from streamnet.samples import Task
-from streamnet.settings.criteria import check_criterion
+from streamnet.settings.learning import check_criterion
 
 __all__ = (
     "CRITERIA",

@@ -5,27 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, final
+from typing import Annotated, Any, final
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from annotated_types import Ge, Le
+from pydantic import Field
 
 from streamnet.errors import ConfigurationError
-from streamnet.settings.population import PopulationSection
-from streamnet.settings.run import LEARNING_TABLES, parse_toml, read_text, validate_settings
-from streamnet.settings.sections import (
+from streamnet.settings.fields import (
+    Check,
     Count,
-    EncoderSection,
-    EvaluationSection,
-    RunSection,
-    SearchSection,
-    Section,
-    SelectionSection,
-    SourceSection,
-    StateSection,
+    Positive,
+    Setting,
+    Size,
     Text,
     Texts,
 )
-from streamnet.settings.toml import KeyPath
+from streamnet.settings.run import LearningTables, Section, validate_settings
+from streamnet.settings.toml import parse_toml, read_text
 
 __all__ = (
     "FILE_KEYS",
@@ -52,142 +48,158 @@ FILE_KEYS = (
 """Keys of a source that say which files are read and how, not what the columns mean."""
 STANDARD_INPUT = "-"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-"""Names of models: those of folders, and parts of addresses."""
-_HOST_NAME = r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)"  # a name or number, as it stands in an address
+"""Names of models: those of folders, and parts of URLs."""
+_HOST_NAME = r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)"  # a name or an IP address, as in a URL
 _PORT = r"(?::[0-9]{1,5})?"
 _HOST = re.compile(_HOST_NAME + _PORT, re.IGNORECASE)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://" + _HOST_NAME + _PORT, re.IGNORECASE)
 _DEFAULT_PORT = re.compile(
     r"http://.*:80|https://.*:443", re.IGNORECASE
 )  # which browsers leave out
-Seconds = Annotated[float, Field(gt=0)]
+
+
+def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            rule = "must be a name or NAME:PORT, as in models.example.org"
+            raise ConfigurationError(f"hosts has {host!r}, but each {rule}")
+    return hosts
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin) or _DEFAULT_PORT.fullmatch(origin):
+            rule = (
+                "must be as browsers send it: https://NAME or https://NAME:PORT, without a "
+                "standard port and without / at the end"
+            )
+            raise ConfigurationError(f"origins has {origin!r}, but each {rule}")
+    return origins
 
 
 @final
-class ServeSection(Section):
-    """Where the daemon listens and keeps its state, and who may ask it what.
+class ServeSection(Section, frozen=True):
+    """``[serve]``: where the daemon listens and keeps its state, and who has access.
 
-    ``dir`` holds a folder for each model. ``token_file`` names a file of tokens, ``token_env`` an
-    environment variable that holds one, which is STREAMNET_TOKEN where neither is given; without a
-    token it listens to this machine alone.
-    ``hosts`` are the names by which clients call it, ``origins`` the pages of others that may ask
-    it. ``tls_certificate`` and ``tls_key`` are PEM files. A body may pause for ``body_seconds``;
-    with these on top it must come at ``min_body_rate`` bytes a second, unless it is lines to learn.
+    Args:
+        dir: Directory with a folder for each model.
+        host: Name or IP address of the interface.
+        port: Port; 0 takes a free one.
+        token_file: File of tokens and their scopes.
+        token_env: Environment variable that holds a token; without a token file it is
+            STREAMNET_TOKEN by default. Without any token the daemon listens to this machine alone.
+        tls_certificate: PEM file of the certificate.
+        tls_key: PEM file of the private key.
+        hosts: Names by which clients call the daemon.
+        origins: Origins of other web pages that have access.
+        max_body: Largest body of a request, in bytes.
+        max_model: Largest uploaded model, in bytes.
+        max_connections: Most connections.
+        max_rate: Most requests a second.
+        body_seconds: Longest pause within a body; with `min_body_rate` it also bounds the whole.
+        min_body_rate: Least bytes a second of a body, unless it is lines to learn.
+        drain_seconds: Longest time that requests have to finish after SIGTERM.
 
-    >>> ServeSection(port=9000).given()
-    {'dir': 'models', 'port': 9000}
+    >>> ServeSection(port=9000).to_kwargs()
+    {'port': 9000}
     """
 
     dir: Text = "models"
-    host: Text | None = None
-    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Ge(0), Le(65535)] = 8000
     token_file: Text | None = None
     token_env: Text | None = None
     tls_certificate: Text | None = None
     tls_key: Text | None = None
-    hosts: Texts | None = None
-    origins: Texts | None = None
-    max_body: Count | None = None
-    max_model: Count | None = None
-    max_connections: Count | None = None
-    max_rate: Count | None = None
-    body_seconds: Seconds | None = None
-    min_body_rate: Count | None = None
-    drain_seconds: Seconds | None = None
+    hosts: Annotated[Texts, Check(_check_hosts)] = ()
+    origins: Annotated[Texts, Check(_check_origins)] = ()
+    max_body: Count = 1 << 20
+    max_model: Count = 32 << 20
+    max_connections: Count = 1000
+    max_rate: Count = 20_000
+    body_seconds: Positive = 15.0
+    min_body_rate: Count = 500
+    drain_seconds: Positive = 5.0
 
-    @field_validator("hosts")
-    @classmethod
-    def _check_hosts(cls, hosts: Texts | None) -> Texts | None:
-        for host in hosts or ():
-            if not _HOST.fullmatch(host):
-                rule = "must be a name or NAME:PORT, as in models.example.org"
-                raise ValueError(f"hosts has {host!r}, but each {rule}")
-        return hosts
+    def check_rules(self) -> None:
+        """Check that certificate and key are given together.
 
-    @field_validator("origins")
-    @classmethod
-    def _check_origins(cls, origins: Texts | None) -> Texts | None:
-        for origin in origins or ():
-            if not _ORIGIN.fullmatch(origin) or _DEFAULT_PORT.fullmatch(origin):
-                rule = (
-                    "must be as browsers tell it: https://NAME or https://NAME:PORT, without a "
-                    "standard port and without / at the end"
-                )
-                raise ValueError(f"origins has {origin!r}, but each {rule}")
-        return origins
-
-    @model_validator(mode="after")
-    def _check_tls_pair(self) -> Self:
+        Raises:
+            ConfigurationError: If one of them is missing.
+        """
         pair = ("tls_certificate", "tls_key")
         for name, other in (pair, pair[::-1]):
             if getattr(self, name) is not None and getattr(self, other) is None:
                 rule = f"then {other} must be given, too"
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but {rule}")
-        return self
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}, but {rule}")
 
 
 @final
-class IntakeSection(Section):
-    """Bounds of what may wait: samples for being learned, predictions for their labels.
+class IntakeSection(Section, frozen=True):
+    """``[model.NAME.intake]``: limits on samples to learn and predictions that await labels.
 
-    ``max_queued`` samples are accepted before they are learned; ``max_pending`` predictions wait,
-    at most ``max_age`` seconds; ``max_keys`` idempotency keys are remembered. A segment of the
-    journal has about ``segment_bytes``; a model is published every ``publish_seconds``. The file of
-    rejected records may grow to ``dead_letters_bytes``; those beyond are counted alone.
+    Args:
+        max_queued: Samples that are accepted before being learned.
+        max_pending: Predictions that may await their labels.
+        max_age: Seconds that they may wait.
+        max_keys: Idempotency keys that are remembered.
+        segment_bytes: Approximate size of a segment of the journal.
+        publish_seconds: Seconds between two published models.
+        dead_letters_bytes: Largest size of the file of rejected records; further ones are counted
+            only.
 
-    >>> IntakeSection(max_queued=10).given()
+    >>> IntakeSection(max_queued=10).to_kwargs()
     {'max_queued': 10}
     """
 
-    max_queued: Count | None = None
-    max_pending: Count | None = None
-    max_age: Seconds | None = None
-    max_keys: Count | None = None
-    segment_bytes: Annotated[int, Field(ge=1024)] | None = None
-    publish_seconds: Seconds | None = None
-    dead_letters_bytes: Annotated[int, Field(ge=0)] | None = None
+    max_queued: Count = 100_000
+    max_pending: Count = 100_000
+    max_age: Positive = 7 * 24 * 3600.0
+    max_keys: Count = 100_000
+    segment_bytes: Annotated[int, Ge(1024)] = 64 << 20
+    publish_seconds: Positive = 1.0
+    dead_letters_bytes: Size = 64 << 20
 
 
 @final
-class ModelSettings(Section):
-    """One model of the daemon: the tables of a run file, without files to write.
+class ModelSettings(LearningTables, frozen=True):
+    """``[model.NAME]``: one model of the daemon, with the tables of a run file but no outputs.
 
-    It learns what comes over HTTP, and ``source.files`` besides. Only a run file may name files:
-    `parse_model` refuses them.
+    It learns what comes over HTTP, and also ``source.files``. Only a run file may name files:
+    `parse_model` rejects them.
 
     >>> parse_model({"source": {"target": "y"}}).source.target
     'y'
     """
 
-    source: SourceSection = SourceSection()
-    run: RunSection = RunSection()
-    encoder: EncoderSection = EncoderSection()
-    population: PopulationSection = PopulationSection()
-    evaluation: EvaluationSection = EvaluationSection()
-    selection: SelectionSection = SelectionSection()
-    search: SearchSection = SearchSection()
-    state: StateSection = StateSection()
     intake: IntakeSection = IntakeSection()
 
-    @model_validator(mode="after")
-    def _check_source(self) -> Self:
+    def check_rules(self) -> None:
+        """Check the source and the state directory.
+
+        Raises:
+            ConfigurationError: If settings do not suit a daemon.
+        """
         source = self.source
         if source.target is None:
-            raise ValueError("source.target is not given, but a model needs one")
+            raise ConfigurationError("source.target is not given, but a model needs one")
         if STANDARD_INPUT in source.files:
-            raise ValueError(f"source.files has {STANDARD_INPUT!r}, but a daemon has no such input")
+            raise ConfigurationError(
+                f"source.files has {STANDARD_INPUT!r}, but a daemon has no such input"
+            )
         if source.format == "libsvm":
-            raise ValueError("source.format is 'libsvm', whose inputs have no names for HTTP")
+            raise ConfigurationError(
+                "source.format is 'libsvm', whose inputs have no names for HTTP"
+            )
         for name in FILE_KEYS[1:]:
-            if getattr(source, name) and not source.files:
-                raise ValueError(f"source.{name} is given, but there are no source.files")
+            if name in source.model_fields_set and getattr(source, name) and not source.files:
+                raise ConfigurationError(f"source.{name} is given, but there are no source.files")
         if self.state.dir is not None:
-            raise ValueError("state.dir is given, but state is kept in serve.dir")
-        return self
+            raise ConfigurationError("state.dir is given, but state is kept in serve.dir")
 
 
 @final
-class DaemonSettings(Section):
+class DaemonSettings(Section, frozen=True):
     """The whole run file of a daemon.
 
     >>> parse("model.spam.source.target = 'y'").model["spam"].source.target
@@ -197,18 +209,21 @@ class DaemonSettings(Section):
     serve: ServeSection = ServeSection()
     model: dict[str, ModelSettings] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _check_model_names(self) -> Self:
+    def check_rules(self) -> None:
+        """Check the names of the models.
+
+        Raises:
+            ConfigurationError: If one cannot be a name.
+        """
         for name in self.model:
             check_model_name(name)
-        return self
 
 
 def check_model_name(name: str) -> None:
-    """Refuse a model's name that can't be that of a folder and a part of an address.
+    """Reject a name that cannot be that of a folder and part of a URL.
 
     Raises:
-        ConfigurationError: If it is one.
+        ConfigurationError: If the name is rejected.
 
     >>> check_model_name("../x")
     Traceback (most recent call last):
@@ -226,46 +241,33 @@ def load(path: str | Path) -> DaemonSettings:
     """Read a daemon's run file.
 
     Raises:
-        ConfigurationError: If it can't be read, is not TOML, or has wrong or unknown keys. All of
-            them are named, one a line: file, line, key, value, rule.
+        ConfigurationError: If it cannot be read, is not TOML, or has wrong or unknown keys; the
+            message has a line for each: file, line, key, value, rule.
     """
     return parse(read_text(path), str(path))
 
 
 def parse(text: str, name: str = "run file") -> DaemonSettings:
-    """Read the text of a daemon's run file; ``name`` stands in front of each line of an error.
+    """Read the text of a daemon's run file; ``name`` begins each line of an error message.
 
     Raises:
         ConfigurationError: As for `load`.
     """
-    return validate_settings(
-        DaemonSettings, parse_toml(text, name), _DAEMON_TABLES, name=name, text=text
-    )
+    return validate_settings(DaemonSettings, parse_toml(text, name), name=name, text=text)
 
 
 def parse_model(values: Mapping[str, Any]) -> ModelSettings:
-    """The settings of one model from plain values, as they come over HTTP: no file is read for it.
+    """Validate the settings of one model as they come over HTTP, which may not name files.
 
     Raises:
         ConfigurationError: If there are wrong or unknown keys, all of which are named, or files.
     """
-    settings = validate_settings(ModelSettings, values, _MODEL_TABLES)
-    for key, given in (
-        ("source.files", settings.source.files),
-        ("population.start", settings.population.start),
-    ):
-        if given:
-            raise ConfigurationError(f"{key} is given, but files are not read for who asks")
+    settings = validate_settings(ModelSettings, values)
+    for table, section in settings:
+        for name, field in type(section).model_fields.items():
+            names_files = any(isinstance(m, Setting) and m.files for m in field.metadata)
+            if names_files and getattr(section, name):
+                raise ConfigurationError(
+                    f"{table}.{name} is given, but files cannot be named over HTTP"
+                )
     return settings
-
-
-_MODEL_TABLES: dict[KeyPath, type[BaseModel]] = {
-    (): ModelSettings,
-    **LEARNING_TABLES,
-    ("intake",): IntakeSection,
-}
-_DAEMON_TABLES: dict[KeyPath, type[BaseModel]] = {
-    (): DaemonSettings,
-    ("serve",): ServeSection,
-    **{("model", "*", *path): model for path, model in _MODEL_TABLES.items()},
-}

@@ -1,38 +1,48 @@
-"""Settings of an encoder: ranges, choices and their validation."""
+"""EncoderSettings and AutoEncoderSettings: how columns become inputs of the networks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, final
+from typing import Annotated, Any, Literal, final
 
-from streamnet.errors import ConfigurationError
-from streamnet.validation import check_number
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
+
+from streamnet.settings.fields import (
+    DType,
+    Listed,
+    Positive,
+    Seed,
+    Settings,
+    declare,
+)
 
 __all__ = (
     "AUTO",
-    "CHOICES",
-    "RANGES",
-    "SINCE",
+    "AutoEncoderActivation",
+    "AutoEncoderSettings",
     "EncoderSettings",
     "Scaling",
+    "ScalingName",
     "TextMode",
+    "TextModeName",
     "has_raw_target",
-    "validate_choices",
-    "validate_ranges",
 )
+
+AutoEncoderActivation = Literal["tanh", "relu", "identity"]
+ScalingName = Literal["standard", "minmax", "robust", "rank", "none"]
+TextModeName = Literal["words", "tokens", "ngrams", "dictionary", "auto"]
 
 
 @final
 class Scaling(StrEnum):
-    """How a number becomes an input; all that it is compared with are the numbers up to itself.
+    """How a number becomes an input, given all numbers up to and including itself.
 
-    ``STANDARD`` is its distance from the mean in standard deviations. ``MINMAX`` is its place
-    between the least (-1) and the greatest (1). ``ROBUST`` is its distance from the median in
-    interquartile ranges, these divided by 1.349, so that of normal numbers it is the standard one.
-    ``RANK`` is the share of numbers below it, half of its equals counted, from -1 to 1. Both read a
-    bounded summary of the numbers (`streamnet.features.columns.number`). ``NONE`` is the number itself.
+    ``STANDARD``: distance from the mean in standard deviations. ``MINMAX``: position between the
+    minimum (-1) and the maximum (1). ``ROBUST``: distance from the median in interquartile ranges
+    divided by 1.349, so that it equals ``STANDARD`` for normally distributed numbers. ``RANK``:
+    fraction of smaller numbers, counting half of the equal ones, from -1 to 1. The last two use a
+    bounded summary of the numbers (`streamnet.features.columns.number`). ``NONE``: the number itself.
     """
 
     STANDARD = "standard"
@@ -46,9 +56,9 @@ class Scaling(StrEnum):
 class TextMode(StrEnum):
     """How a text becomes active inputs.
 
-    ``WORDS``: hashed words and pairs of neighbours. ``TOKENS``: words and signs from a vocabulary
-    that fills in order of appearance. ``NGRAMS``: hashed runs of three characters. ``DICTIONARY``:
-    the whole text is one value of a vocabulary, as of a category.
+    ``WORDS``: hashed words and pairs of neighboring words. ``TOKENS``: words and punctuation from a
+    vocabulary that fills in order of appearance. ``NGRAMS``: hashed sequences of three characters.
+    ``DICTIONARY``: the whole text is one value of a vocabulary, like a category.
     """
 
     WORDS = "words"
@@ -60,99 +70,103 @@ class TextMode(StrEnum):
 AUTO = "auto"
 
 
-@final
-@dataclass(frozen=True)
-class EncoderSettings:
-    """Validated settings of the inputs."""
+@declare
+class AutoEncoderSettings(Settings):
+    """Settings of a denoising auto-encoder, whose decoder mirrors its encoder.
 
-    clip: float = 8.0
-    max_rows: int = 8192
-    category_limit: int = 64
-    max_categories: int = 1000
-    text_buckets: int = 4096
-    max_words: int = 256
-    text_digits: int = 4
-    scaling: str = "standard"
-    scalings: Mapping[str, str] | None = None
-    text: str = "words"
-    texts: Mapping[str, str] | None = None
-    duplicates: str = "keep"
-
-
-# The least and the greatest value of each setting.
-RANGES = {
-    "clip": (1.0, 1e6),
-    "max_rows": (1, 1 << 24),
-    "category_limit": (0, 1024),
-    "max_categories": (0, 1 << 20),
-    "text_buckets": (2, 1 << 24),
-    "max_words": (1, 1024),
-    "text_digits": (0, 32),
-    "max_classes": (2, 1 << 16),
-    "lags": (0, 16),
-}
-
-# What settings may be besides numbers, their default first. A state names only those that differ
-# from it, so that earlier releases can read all others.
-CHOICES = {
-    "scaling": tuple(Scaling),
-    "text": (*TextMode, AUTO),
-    "duplicates": ("keep", "drop"),
-    "target_scaling": ("standard", "none"),
-}
-# Settings that states of earlier releases lack, and their defaults: whoever goes on from such a
-# state by defaults goes on as it was.
-SINCE = {"text_digits": 4}
-BY_FIELD = {"scalings": "scaling", "texts": "text"}
-
-
-def validate_ranges(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that have a range, as Python's own numbers.
+    Args:
+        code: Units of the code, to which the auto-encoder compresses all inputs.
+        hidden: Units of the layers between inputs and code, the widest first; the decoder has the
+            same in reverse. A layer of 32 finds outliers better than none, in twice the time.
+        noise: Probability that an input is masked while the network learns to restore it; 0 makes a
+            plain auto-encoder.
+        activation: Activation of all layers but the last: tanh, relu or identity, which makes a
+            linear code like that of principal components.
+        optimizer: Optimizer.
+        learning_rate: Step size.
+        negatives: Inactive inputs to learn from, for each active category, word or column.
+        fading: Fading factor of the error statistics that a sample's error is compared with.
+        inputs: Whether candidates get the code before all other inputs, or instead of them.
+        dtype: Data type of the weights.
+        seed: Seed of initial weights, noise and negatives.
 
     Raises:
-        ConfigurationError: a setting is out of its range.
+        ConfigurationError: If a setting breaks its rule.
+
+    >>> AutoEncoderSettings(code=8, hidden=[32]).layers
+    (32, 8, 32)
+    >>> AutoEncoderSettings(noise=1.0)
+    Traceback (most recent call last):
+    streamnet.errors.ConfigurationError: noise is 1.0, but must be < 1
     """
-    found = {}
-    for name in (name for name in RANGES if name in settings):
-        value, (least, greatest) = check_number(name, settings[name]), RANGES[name]
-        if not least <= value <= greatest:
-            raise ConfigurationError(
-                f"{name} is {value}, but must be from {least:g} to {greatest:g}"
-            )
-        if name != "clip" and value != int(value):
-            raise ConfigurationError(f"{name} is {value}, but must be a whole number")
-        found[name] = value if name == "clip" else int(value)
-    return found
+
+    code: Annotated[int, Ge(1), Le(1024)] = 16
+    hidden: Annotated[tuple[Annotated[int, Ge(1), Le(1024)], ...], MaxLen(4), Listed()] = ()
+    noise: Annotated[float, Ge(0), Lt(1)] = 0.1
+    activation: AutoEncoderActivation = "tanh"
+    optimizer: Literal["adagrad", "rmsprop"] = "adagrad"
+    learning_rate: Positive = 0.1
+    negatives: Annotated[int, Ge(1), Le(100)] = 5
+    fading: Annotated[float, Gt(0), Le(1)] = 0.999
+    inputs: Literal["add", "replace"] = "add"
+    dtype: DType = "float32"
+    seed: Seed = 0
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Units of all layers between inputs and reconstruction; the code is in the middle."""
+        return (*self.hidden, self.code, *reversed(self.hidden))
 
 
-def validate_choices(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The choices that are not the default, as JSON can hold them.
+@declare
+class EncoderSettings(Settings):
+    """How columns become inputs of the networks.
+
+    Args:
+        scaling: How numbers are scaled, by all values so far. See `Scaling`. With none they are
+            neither clipped nor rounded to float32, except numbered inputs of libSVM files. Dates
+            and measures of texts are always standardized, and numbered inputs divided by their root
+            mean square.
+        scalings: Scaling of single columns, by name.
+        text: What is extracted from texts; auto decides by the first 100. See `TextMode`. Until
+            auto has decided, words are extracted.
+        texts: Text mode of single columns, by name.
+        duplicates: Whether columns are kept that repeat others in other units. Dropped ones are 0.
+        target_scaling: Whether networks learn numbers in standard units or as they are.
+        clip: Bound of every standardized input and target.
+        max_rows: Input rows for categories and words; later ones share rows by hash.
+        category_limit: Distinct values up to which a number is also a category. Integers are from
+            the third value on, fractions up to 12 values once each came twice on average.
+        max_categories: Distinct values of a category; later ones share 256 hashed rows.
+        text_buckets: Hash buckets for the words of each text column.
+        max_words: Distinct words and pairs of words that count in a text.
+        text_digits: Digits up to which the value of a number in a text counts; of longer ones only
+            the length does. The modes tokens and ngrams read all digits.
+        max_classes: Largest number of labels; samples with a later one are rejected.
+        autoencoder: Settings of an auto-encoder whose code becomes inputs, see
+            `AutoEncoderSettings`; None for none.
 
     Raises:
-        ConfigurationError: a choice is none of those there are.
+        ConfigurationError: If a setting breaks its rule.
     """
-    found: dict[str, Any] = {}
-    for name, choices in CHOICES.items():
-        _check_choice(name, settings[name], choices)
-        if settings[name] != choices[0]:
-            found[name] = str(settings[name])
-    for name, single in BY_FIELD.items():
-        by_field = {} if settings[name] is None else settings[name]
-        if not isinstance(by_field, Mapping):
-            raise ConfigurationError(f"{name} is {by_field!r}, but must be a dict by field's name")
-        for field, value in by_field.items():
-            _check_choice(f"{single} of {field!r}", value, CHOICES[single])
-        if by_field:
-            found[name] = {field: str(value) for field, value in by_field.items()}
-    return found
 
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        names = ", ".join(choices)
-        raise ConfigurationError(f"{name} is {value!r}, but must be one of {names}")
+    scaling: ScalingName = "standard"
+    scalings: Mapping[str, ScalingName] | None = None
+    text: TextModeName = "words"
+    texts: Mapping[str, TextModeName] | None = None
+    duplicates: Literal["keep", "drop"] = "keep"
+    target_scaling: Literal["standard", "none"] = "standard"
+    clip: Annotated[float, Ge(1), Le(1000000.0)] = 8.0
+    max_rows: Annotated[int, Ge(1), Le(1 << 24)] = 8192
+    category_limit: Annotated[int, Ge(0), Le(1024)] = 64
+    max_categories: Annotated[int, Ge(0), Le(1 << 20)] = 1000
+    text_buckets: Annotated[int, Ge(2), Le(1 << 24)] = 4096
+    max_words: Annotated[int, Ge(1), Le(1024)] = 256
+    text_digits: Annotated[int, Ge(0), Le(32)] = 4
+    max_classes: Annotated[int, Ge(2), Le(1 << 16)] = 1000
+    autoencoder: AutoEncoderSettings | None = None
 
 
 def has_raw_target(settings: Mapping[str, Any] | None) -> bool:
-    """Whether an encoder of such settings leaves numbers to predict as they are."""
+    """Whether an encoder with these settings leaves numeric targets unscaled."""
     return (settings or {}).get("target_scaling") == "none"

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from math import ceil, isfinite
-from typing import Any, final
+from typing import Annotated, Any, Literal, final
+
+from annotated_types import Gt, Lt
 
 from streamnet.errors import ConfigurationError
-from streamnet.settings.candidate import CandidateSettings
-from streamnet.validation import check_bool, check_integer, check_number, check_seed, to_builtins
-
-__all__ = (
-    "MAX_RATES",
-    "ORDERS",
-    "PROTOCOLS",
-    "EngineSettings",
-    "list_rates",
+from streamnet.settings.candidate import CandidateSettings, Hidden
+from streamnet.settings.fields import (
+    Count,
+    DType,
+    NonNegative,
+    Positive,
+    Seed,
+    Settings,
+    declare,
 )
+from streamnet.settings.learning import Criterion
 
+__all__ = ("MAX_RATES", "EngineSettings", "list_rates")
 
 MAX_RATES = 10_000
 
@@ -27,12 +31,12 @@ MAX_RATES = 10_000
 def list_rates(learning_rate: float, decay: float) -> tuple[float, ...]:
     """``learning_rate``, ``learning_rate - decay``, and so on while above 0.
 
-    Both count as the decimals that they are written as: a sum of floats would give a step too many
-    or too few now and then.
+    Both are taken as decimals: repeated subtraction of floats would now and then give one step too
+    many or too few.
 
     Args:
-        learning_rate: The first rate.
-        decay: From one rate to the next; 0 is one rate only.
+        learning_rate: The first rate, above 0.
+        decay: Difference between one rate and the next, at least 0; 0 gives a single rate.
 
     Raises:
         ConfigurationError: If a value breaks its rule.
@@ -57,52 +61,49 @@ def list_rates(learning_rate: float, decay: float) -> tuple[float, ...]:
     return tuple(float(first - number * step) for number in range(count))
 
 
-PROTOCOLS = ("holdout", "gopher")
-ORDERS = ("random", "file")
-DEFAULT_ENSEMBLE = 10  # networks that answer together
+_DEFAULT_ENSEMBLE = 10
 _RESERVED = ("hidden", "learning_rate", "decay", "schedule", "decay_steps", "batch_size", "lags")
 _NETWORK = {"activation": "relu", "optimizer": "sgd", "weight_decay": 0.003}
-_AT_LEAST_ONE = ("tries", "epochs", "threads", "iterations", "batch_size", "ensemble")
-_NUMBERS = ("training_split", "learning_rate", "decay", "half_life", "regression_threshold")
-_OPTIONAL = ("iterations", "ensemble", "refit")
-_DTYPES = ("float32", "float64")
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """How an engine learns a set. The defaults are meant to do for most sets.
+@declare
+class EngineSettings(Settings):
+    """How an engine learns a data set. The defaults suit most sets.
 
     Args:
-        hidden: Units of each hidden layer.
-        criterion: By what the best is chosen, see `selection.criteria`.
-        tries: Restarts, each with start weights of its own.
-        epochs: Passes over the training part; at each rate with ``protocol`` gopher.
-        training_split: Share of the samples to learn. The rest is halved: validation chooses,
-            and test is reported. With ``protocol`` gopher all of the rest does both.
-        learning_rate: The largest rate that is tried.
-        decay: From one rate to the next, while above 0; 0 tries one rate only.
-        regression_threshold: Numbers closer than this to the truth are correct (criterion simple).
-        iterations: Most samples that a candidate learns, over all epochs; None is no limit.
-        batch_size: Samples whose mean gradient makes one step. Batches go on over epochs.
-        order: Of the samples: random, anew in each epoch; or as in the file.
-        ordered: Whether the earliest samples (of each stratum) are learned and the latest held
-            out, as suits a stream; otherwise parts are drawn at random.
-        protocol: holdout: each try with each rate is a candidate, rated on the validation part
-            after each epoch. gopher: as gopher-neural does it, one network for each try, whose
-            rate falls from step to step, and the part that chooses is the one that is reported,
-            which flatters.
-        ensemble: How many of the best, each at its best epoch, answer together; 1 is the winner
-            alone. None is 10, with ``protocol`` gopher 1.
-        refit: Whether these learn again, as many epochs as were best, with the validation part
-            too. None is yes, with ``protocol`` gopher no.
+        hidden: Units of each hidden layer; by default 64-32.
+        criterion: Criterion of the best network: distance, simple; for labels accuracy,
+            balanced_accuracy, f1, kappa, log_loss (probabilities clipped at 0.0001); for numbers
+            mse, mae; or gopher-neural's formula, such as gopher.accuracy.
+        tries: Restarts, each with other initial weights.
+        epochs: Passes over the training part. With protocol gopher, at each learning rate.
+        training_split: Fraction of the samples to train on. The rest is halved: the validation part
+            chooses, the test part is reported. With protocol gopher the whole rest does both.
+        learning_rate: Largest learning rate to try.
+        decay: Difference between one rate and the next, while above 0; 0 tries one rate.
+        regression_threshold: Predictions closer than this to the target are correct (criterion
+            simple).
+        iterations: Most samples that a network learns, over all epochs; by default no limit.
+        batch_size: Samples whose mean gradient makes one step. Batches continue over epochs.
+        order: Order of the samples: random, shuffled in each epoch, or that of the file.
+        ordered: Train on the earliest samples (of each stratum) and hold out the latest, as suits a
+            stream. Otherwise the parts are drawn at random.
+        protocol: holdout: the part that is reported has no influence on the choice; gopher:
+            gopher-neural's, with falling rates and one part for both, which flatters. With holdout
+            each try with each rate is a candidate, scored on the validation part after each epoch;
+            with gopher there is one network for each try, whose rate falls from step to step.
+        ensemble: How many of the best networks, each at its best epoch, predict together; by
+            default 10, or 1 with protocol gopher.
+        refit: Whether the best networks are trained again, for as many epochs as were best, with
+            the validation part too; by default yes, but no with protocol gopher.
         half_life: Epochs after which a candidate's rate has fallen to a half; after twice as many
-            to a third. 0 lets it be. Not for ``protocol`` gopher, where it falls by ``decay``.
-        seed: Key of all random numbers.
+            to a third. 0 keeps it. Not for protocol gopher, where it falls by `decay`.
+        seed: Seed of all random numbers.
         threads: Most threads that learn at once; changes speed, never results.
-        dtype: float32 or float64, of the networks.
-        network: More settings of `CandidateSettings`; by default ReLU units, plain gradient
-            descent and a weight decay of 0.003.
+        dtype: Data type of the networks.
+        network: More settings of `CandidateSettings`; by default ReLU units, plain gradient descent
+            and a weight decay of 0.003.
         encoder: Settings of the `Encoder`.
 
     Raises:
@@ -112,95 +113,56 @@ class EngineSettings:
     'relu 64-32, sgd 0.4'
     """
 
-    hidden: tuple[int, ...] = (64, 32)
-    criterion: str = "distance"
-    tries: int = 5
-    epochs: int = 60
-    training_split: float = 0.7
-    learning_rate: float = 0.03
-    decay: float = 0.01
-    regression_threshold: float = 0.05
-    iterations: int | None = None
-    batch_size: int = 1
-    order: str = "random"
+    hidden: Hidden = (64, 32)
+    criterion: Criterion = "distance"
+    tries: Count = 5
+    epochs: Count = 60
+    training_split: Annotated[float, Gt(0), Lt(1)] = 0.7
+    learning_rate: Positive = 0.03
+    decay: NonNegative = 0.01
+    regression_threshold: NonNegative = 0.05
+    iterations: Count | None = None
+    batch_size: Count = 1
+    order: Literal["random", "file"] = "random"
     ordered: bool = False
-    protocol: str = "holdout"
-    ensemble: int | None = None
+    protocol: Literal["holdout", "gopher"] = "holdout"
+    ensemble: Count | None = None
     refit: bool | None = None
-    half_life: float = 6.0
-    seed: int = 0
-    threads: int = 2
-    dtype: str = "float32"
+    half_life: NonNegative = 6.0
+    seed: Seed = 0
+    threads: Count = 2
+    dtype: DType = "float32"
     network: Mapping[str, Any] = field(default_factory=dict)
     encoder: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for name, names in (("protocol", PROTOCOLS), ("order", ORDERS)):
-            value = getattr(self, name)
-            if value not in names:
-                raise ConfigurationError(f"{name} is {value!r}, but must be {' or '.join(names)}")
-        for name in ("network", "encoder"):
-            value = getattr(self, name)
-            if not isinstance(value, Mapping):
-                raise ConfigurationError(
-                    f"{name} is {value!r}, but must be a dict of settings by name"
-                )
-        dtype = to_builtins({"dtype": self.dtype})["dtype"]
-        if dtype not in _DTYPES:
-            raise ConfigurationError(f"dtype is {dtype!r}, but must be {' or '.join(_DTYPES)}")
-        object.__setattr__(self, "dtype", dtype)
-        object.__setattr__(self, "seed", check_seed(self.seed))
-        self._check_types()
-        self._check_numbers()
+    def check_rules(self) -> None:
+        """Check the rules between settings.
+
+        Raises:
+            ConfigurationError: If settings contradict each other.
+        """
         if self.refit and self.follows_gopher:
             raise ConfigurationError("refit is True, but must be False with protocol gopher")
         for name in _RESERVED:
             if name in self.network:
                 raise ConfigurationError(
-                    f"network has {name!r}, but that is not for an engine's networks alone"
+                    f"network has {name!r}, but that is not a setting of the networks alone"
                 )
         self.template()
 
-    def _check_types(self) -> None:
-        """Keep Python's own numbers, which a report can hold, and refuse what is none."""
-        checks = (
-            (check_integer, _AT_LEAST_ONE),
-            (check_number, _NUMBERS),
-            (check_bool, ("ordered", "refit")),
-        )
-        for check, names in checks:
-            for name in names:
-                value = getattr(self, name)
-                if value is not None or name not in _OPTIONAL:
-                    object.__setattr__(self, name, check(name, value))
-
-    def _check_numbers(self) -> None:
-        for name in _AT_LEAST_ONE:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigurationError(f"{name} is {value}, but must be >= 1")
-        for name in ("half_life", "regression_threshold"):
-            value = getattr(self, name)
-            if not (isfinite(value) and value >= 0):
-                raise ConfigurationError(f"{name} is {value}, but must be >= 0")
-        if not 0.0 < self.training_split < 1.0:
-            raise ConfigurationError(
-                f"training_split is {self.training_split}, but must be > 0 and < 1"
-            )
-
     @property
     def follows_gopher(self) -> bool:
-        """Whether it goes as in gopher-neural."""
+        """Whether the protocol is that of gopher-neural."""
         return self.protocol == "gopher"
 
     @property
     def ensemble_size(self) -> int:
         """The maximum number of networks in the ensemble."""
-        return self.ensemble or (1 if self.follows_gopher else DEFAULT_ENSEMBLE)
+        return self.ensemble or (1 if self.follows_gopher else _DEFAULT_ENSEMBLE)
 
     @property
     def refits(self) -> bool:
-        """Whether the best learn again, with the validation part too."""
+        """Whether the best networks are trained again, with the validation part too."""
         return not self.follows_gopher if self.refit is None else self.refit
 
     def rates(self) -> tuple[float, ...]:
@@ -208,12 +170,8 @@ class EngineSettings:
         return list_rates(self.learning_rate, self.decay)
 
     def template(self) -> CandidateSettings:
-        """What all networks have in common."""
+        """Settings that all networks have in common."""
         given = {**_NETWORK, **self.network}
         rate = self.rates()[0]
         own = {"hidden": self.hidden, "learning_rate": rate, "batch_size": self.batch_size}
         return CandidateSettings.from_dict({**given, **own})
-
-    def as_dict(self) -> dict[str, Any]:
-        """All settings by name, as JSON can hold them."""
-        return {**asdict(self), "hidden": list(self.hidden)}

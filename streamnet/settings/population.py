@@ -1,150 +1,163 @@
-"""The tables of a run file that define the candidates."""
+"""Settings of the population: candidates one by one, or a grid of values to try."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, final
-
-from pydantic import BeforeValidator, field_validator, model_validator
+from collections.abc import Iterable, Sequence
+from dataclasses import field, make_dataclass
+from functools import partial
+from itertools import product
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from streamnet.errors import ConfigurationError
-from streamnet.settings.sections import Count, Counts, Numbers, Section, Text, Texts, as_tuple
+from streamnet.settings.candidate import MAX_LAYERS, MAX_UNITS, CandidateSettings
+from streamnet.settings.fields import (
+    Check,
+    Count,
+    Declaration,
+    DType,
+    Listed,
+    Setting,
+    Settings,
+    Text,
+    declare,
+    list_settings,
+)
+
+__all__ = ("GRID", "Grid", "PopulationSettings", "check_candidates", "expand_grid", "parse_hidden")
+
+
+@declare
+class PopulationSettings(Settings):
+    """How many candidates there are, and how they start.
+
+    Args:
+        candidate: Settings of single candidates. Without these and a grid, a default population
+            learns that suits most streams.
+        start: Model file to continue learning, instead of new networks.
+        candidates: Number of networks that learn at once; by default 23.
+        dtype: Data type of the networks.
+    """
+
+    candidate: Annotated[tuple[CandidateSettings, ...], Listed()] = ()
+    start: Annotated[Text | None, Setting(files=True)] = None
+    candidates: Count | None = None
+    dtype: DType = "float32"
+
+
+def parse_hidden(text: str) -> tuple[int, ...]:
+    """Hidden layers from a text such as ``64-32``, or ``linear`` for none.
+
+    >>> parse_hidden("64-32"), parse_hidden("linear")
+    ((64, 32), ())
+
+    Raises:
+        ConfigurationError: If the text has another form.
+    """
+    if text in ("linear", "none"):
+        return ()
+    units = text.split("-")
+    if not all(part.isascii() and part.isdigit() for part in units):
+        raise ConfigurationError(f"hidden is {text!r}, but must be like 20, 64-32 or linear")
+    return tuple(int(part) for part in units)
+
+
+def _check_hidden(text: str) -> str:
+    layers = parse_hidden(text)
+    if len(layers) > MAX_LAYERS or not all(1 <= units <= MAX_UNITS for units in layers):
+        rule = f"must have at most {MAX_LAYERS} layers of 1 to {MAX_UNITS} units"
+        raise ConfigurationError(f"hidden is {text!r}, but {rule}")
+    return text
+
+
+class _Units:
+    """A list of texts, for which the units of a single layer may stand."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> dict[str, Any]:
+        # Of several numbers it would be unclear whether they are networks, or layers of one.
+        call = {"type": "no-info", "function": lambda v: str(v) if type(v) is int else v}
+        return {"type": "function-before", "function": call, "schema": handler(source)}
+
+
+def _check_not_empty(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:  # the default population would learn, instead of what was meant
+        none = ", or 'linear' for none" if name == "hidden" else ""
+        raise ConfigurationError(f"{name} is [], but must list what to try{none}")
+    return values
+
+
+def _declare_grid(declaration: Declaration) -> Declaration:
+    """The declaration of a list of values for a setting of candidates."""
+    name, hint = declaration.name, declaration.hint
+    marks: list[Any] = [Listed(), Check(partial(_check_not_empty, name))]
+    if name == "hidden":
+        declaration = declaration._replace(doc="Hidden layers, such as 20,64-32,linear.")
+        hint, marks = Annotated[Text, Check(_check_hidden)], [*marks, _Units()]
+    elif get_origin(get_args(hint)[0]) in (Union, UnionType):
+        hint = get_args(get_args(hint)[0])[0]
+    hint = Annotated[(tuple[hint, ...] | None, *marks)]  # type: ignore[valid-type]
+    doc = f"{declaration.summary} (values to try, in every combination)."
+    return Declaration(name, hint, None, doc)
+
+
+GRID = {
+    d.name: _declare_grid(d) for d in list_settings(CandidateSettings).values() if d.setting.grid
+}
+"""Settings of candidates that `[population]` may list values for, by name."""
 
 if TYPE_CHECKING:
-    from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("CandidateTable", "PopulationSection")
+    class Grid(Settings):
+        """Values of some settings of candidates, to be tried in every combination."""
 
+        def __getattr__(self, name: str) -> Any: ...
 
-def _build_candidate(given: dict[str, Any]) -> CandidateSettings:
-    # Imported late: it brings numba with it, for which a run file's errors should not wait.
-    from streamnet.settings.candidate import CandidateSettings
-
-    return CandidateSettings(**given)
-
-
-def _parse_layers(text: str) -> tuple[int, ...]:
-    from streamnet.settings.grid import parse_hidden
-
-    return parse_hidden(text)
-
-
-def _as_text(value: object) -> object:
-    """The units of one layer as any other shape is written."""
-    return str(value) if type(value) is int else value
-
-
-# Of several numbers nobody could tell whether they are networks, or layers of one.
-HiddenLayers = Annotated[Texts, BeforeValidator(_as_text)]
-
-
-@final
-class CandidateTable(Section):
-    """One candidate; keys and rules are those of `CandidateSettings`.
-
-    >>> CandidateTable(hidden=[20], learning_rate=0.1).candidate().describe()
-    'tanh 20, rmsprop 0.1'
-    """
-
-    hidden: Counts | None = None
-    activation: Texts | None = None
-    output: str | None = None
-    loss: str | None = None
-    huber_delta: float | None = None
-    optimizer: str | None = None
-    learning_rate: float | None = None
-    schedule: str | None = None
-    decay: float | None = None
-    decay_steps: int | None = None
-    momentum: float | None = None
-    second_momentum: float | None = None
-    epsilon: float | None = None
-    weight_decay: float | None = None
-    clip: float | None = None
-    batch_size: int | None = None
-    rehearsal: int | None = None
-    memory: int | None = None
-    bias: bool | None = None
-    lags: bool | None = None
-    initialization: str | None = None
-    score_limit: float | None = None
-    knots: int | None = None
-    early_rehearsal: int | None = None
-    class_weight: float | None = None
-    target_transform: str | None = None
-    rehearsal_tolerance: float | None = None
-
-    def candidate(self) -> CandidateSettings:
-        """The candidate's settings, with the defaults of `CandidateSettings`."""
-        return _build_candidate(self.given())
-
-    def given(self) -> dict[str, Any]:
-        """What was set; an activation alone is one for all layers."""
-        given = super().given()
-        if self.activation is not None and len(self.activation) == 1:
-            given["activation"] = self.activation[0]
-        return given
-
-    @field_validator("*")
-    @classmethod
-    def _check_rule(cls, value: Any, info: Any) -> Any:
-        # One by one, so that all keys that are wrong are named at once.
-        alone = {info.field_name: value}
-        if info.field_name == "activation" and value is not None:
-            alone["hidden"] = (1,) * len(value)
-        if value is not None:
-            _build_candidate(alone)
-        return value
-
-    @model_validator(mode="after")
-    def _check_combination(self) -> Self:
-        self.candidate()
-        return self
-
-
-@final
-class PopulationSection(Section):
-    """How many candidates there are, and which.
-
-    ``start`` is a model file to go on learning, which brings them. ``[[population.candidate]]``
-    names them one by one. Or ``hidden``, ``activation``, ``optimizer``, ``learning_rate``,
-    ``rehearsal``, ``knots``, ``class_weight`` and ``target_transform`` list values to try in every
-    combination.
-
-    >>> PopulationSection(hidden=20).hidden, PopulationSection(hidden=["20", "64-32"]).hidden
-    (('20',), ('20', '64-32'))
-    """
-
-    start: Text | None = None
-    candidates: Count | None = None
-    dtype: Literal["float32", "float64"] | None = None
-    hidden: HiddenLayers | None = None
-    activation: Texts | None = None
-    optimizer: Texts | None = None
-    learning_rate: Numbers | None = None
-    rehearsal: Counts | None = None
-    knots: Counts | None = None
-    class_weight: Numbers | None = None
-    target_transform: Texts | None = None
-    candidate: Annotated[tuple[CandidateTable, ...], BeforeValidator(as_tuple)] | None = None
-
-    @field_validator(
-        "hidden",
-        "activation",
-        "optimizer",
-        "learning_rate",
-        "rehearsal",
-        "knots",
-        "class_weight",
-        "target_transform",
+else:
+    Grid = make_dataclass(
+        "Grid",
+        [(d.name, d.hint, field(default=None)) for d in GRID.values()],
+        bases=(Settings,),
+        namespace={
+            "__module__": __name__,
+            "__doc__": "\n".join(
+                ("Grid.", "Args:", *(f"    {d.name}: {d.doc}" for d in GRID.values()))
+            ),
+        },
+        frozen=True,
     )
-    @classmethod
-    def _check_rules(cls, values: Any, info: Any) -> Any:
-        if values == ():
-            # The default population would learn, and not what somebody may have meant by it.
-            none = ", or 'linear' for none" if info.field_name == "hidden" else ""
-            raise ConfigurationError(f"{info.field_name} is [], but must list what to try{none}")
-        for value in values or ():
-            _build_candidate(
-                {info.field_name: _parse_layers(value) if info.field_name == "hidden" else value}
+
+
+def check_candidates(given: Any) -> tuple[CandidateSettings, ...] | None:
+    """Settings of each candidate as a tuple; None stays None.
+
+    Raises:
+        ConfigurationError: If they are something else, such as their number.
+    """
+    if given is None:
+        return None
+    found: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) else (given,)
+    for settings in found:
+        if not isinstance(settings, CandidateSettings):
+            raise ConfigurationError(
+                f"candidates has {settings!r}, but must be a list of CandidateSettings"
             )
-        return values
+    return found
+
+
+def expand_grid(candidates: int | None = None, **values: Sequence[Any]) -> list[CandidateSettings]:
+    """Every combination of the values given for some settings; the others keep their defaults.
+
+    Args:
+        candidates: How many to return: fewer take the first combinations, more repeat them with
+            other initial weights. None returns each combination once.
+        values: Lists of values by name of the setting.
+
+    >>> [c.describe() for c in expand_grid(optimizer=["sgd"], learning_rate=[0.1, 0.2])]
+    ['tanh 32, sgd 0.1', 'tanh 32, sgd 0.2']
+    """
+    combinations = [
+        CandidateSettings(**dict(zip(values, combination, strict=True)))
+        for combination in product(*values.values())
+    ]
+    count = len(combinations) if candidates is None else candidates
+    return [combinations[i % len(combinations)] for i in range(count)]

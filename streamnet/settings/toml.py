@@ -1,4 +1,4 @@
-"""Line numbers of the keys in a TOML text.
+"""TOML texts: read, parsed, and the line numbers of their keys.
 
 The standard library's parser does not report them, so a text that it has accepted is scanned a
 second time, for its tables and keys only.
@@ -9,13 +9,24 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-__all__ = ("KeyPath", "find_line", "format_syntax_error", "locate_keys")
+from streamnet.errors import ConfigurationError
+
+__all__ = (
+    "KeyPath",
+    "find_line",
+    "format_syntax_error",
+    "locate_keys",
+    "parse_toml",
+    "read_text",
+)
 
 KeyPath = tuple[str | int, ...]
-"""Names of tables and keys from the outside in; a number stands for a place in a list."""
+"""Names of tables and keys from the outside in; a number is an index in a list."""
 
-# Strings and comments first: whatever stands in them is no structure.
+# Strings and comments first: their content is not structure.
 _LEXEME = re.compile(
     r'"""(?:\\.|[^\\])*?"{3,5}'
     r"|'''.*?'{3,5}"
@@ -27,6 +38,34 @@ _LEXEME = re.compile(
     r"|[^\s\[\]{}=.,\"'#]+",
     re.DOTALL,
 )
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a run file.
+
+    Raises:
+        ConfigurationError: If it cannot be read or is not text.
+    """
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: byte {error.start} is not UTF-8 text") from error
+
+
+def parse_toml(text: str, name: str) -> dict[str, Any]:
+    """The tables of a run file as plain values.
+
+    Raises:
+        ConfigurationError: If it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ConfigurationError(f"{name}: lists or tables are nested too deeply") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{name}:{format_syntax_error(text, str(error))}") from error
 
 
 def locate_keys(text: str) -> dict[KeyPath, int]:
@@ -51,14 +90,14 @@ def locate_keys(text: str) -> dict[KeyPath, int]:
 
 
 def find_line(path: KeyPath, lines: Mapping[KeyPath, int]) -> int:
-    """Line of the key, or of the nearest thing around it that has one; 0 if there is none."""
+    """Line of a key, or of the innermost table around it that has one; 0 if there is none."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 0)
 
 
 def format_syntax_error(text: str, message: str) -> str:
-    """What `tomllib` says is wrong with ``text``, with ``line:column:`` in front if it tells.
+    """An error message of `tomllib` about ``text``, after ``line:column:`` if known.
 
     >>> format_syntax_error("a = ", "Invalid value (at end of document)")
     '1:5: not valid TOML: Invalid value'
@@ -73,7 +112,7 @@ def format_syntax_error(text: str, message: str) -> str:
 
 
 def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Each table header or key with its value, as lexemes, and the line where it starts."""
+    """Lexemes of each table header or key with its value, and the line where it starts."""
     line, start, depth = 1, 1, 0
     lexemes: list[str] = []
     for match in _LEXEME.finditer(f"{text}\n"):
@@ -89,7 +128,7 @@ def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _key_names(lexemes: list[str]) -> list[str]:
-    """Names of a header, or of what stands before the equals sign."""
+    """Names in a header, or before the equals sign."""
     stop = lexemes.index("=") if lexemes[0] != "[" else len(lexemes)
     names = (lexeme for lexeme in lexemes[:stop] if lexeme not in ("[", "]", "."))
     return [_unquote(name) for name in names]
@@ -100,7 +139,7 @@ def _unquote(name: str) -> str:
 
 
 def _open_table(keys: Iterable[str], counts: dict[KeyPath, int], *, is_list: bool) -> KeyPath:
-    """Path of the table that a header opens; within a list of tables that is the last one."""
+    """Path of the table that a header opens; in a list of tables it is the last one."""
     *outer, last = keys
     table: KeyPath = ()
     for key in outer:

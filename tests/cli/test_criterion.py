@@ -16,4 +16,4 @@ def test_the_champion_is_chosen_by_the_criterion_that_is_asked_for(cli: Cli) -> 
     assert "the champion of a classification must be chosen by one of" in outcome.complaint
     outcome = cli.replay(path, "--criterion", "best")
     assert outcome.code == 2
-    assert "must be one of accuracy, balanced_accuracy" in outcome.complaint
+    assert "must be 'accuracy', 'balanced_accuracy'" in outcome.complaint

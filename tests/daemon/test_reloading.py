@@ -135,7 +135,7 @@ def test_a_run_file_is_read_again_while_samples_come(tmp_path: Path) -> None:
             )
             line = hang_up(server, lines)
             assert "model.new is new and starts" in line
-            assert "serve.drain_seconds stays None, not 1.0" in line
+            assert "serve.drain_seconds stays 5.0, not 1.0" in line
             assert client.learn("new", samples(2, 0)).accepted == 2
             with pytest.raises(RefusedError) as caught:
                 client.learn("new", samples(100, 0))

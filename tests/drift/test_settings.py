@@ -13,7 +13,7 @@ from streamnet.drift import ADWIN, DDM, DETECTORS, HDDMA, HDDMW, DriftDetector, 
 from streamnet.drift.base import CHANGE_SIGN, RestartingDetector, integer
 from streamnet.errors import ConfigurationError
 from streamnet.learning.drift_watch import DriftWatch
-from streamnet.settings.drift import DriftMethod
+from streamnet.settings.learning import DriftMethod
 
 
 def test_run_files_command_line_and_api_accept_exactly_the_registered_detectors() -> None:

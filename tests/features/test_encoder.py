@@ -14,7 +14,8 @@ from streamnet.errors import ConfigurationError, ModelFileError, SchemaError
 from streamnet.features import Encoder
 from streamnet.features.columns import text
 from streamnet.samples import Block, DeadLetter, Kind, Schema, Task
-from streamnet.settings.encoder import RANGES
+from streamnet.settings.encoder import EncoderSettings
+from streamnet.settings.fields import list_settings
 from tests.features.blocks import Columns, active, block_of, cut, flat, sparse_of
 from tests.features.encoder_variants import made, state_of, ways
 from tests.features.naive import NaiveEncoder
@@ -279,19 +280,19 @@ def test_a_block_without_any_field_has_no_inputs() -> None:
 @pytest.mark.parametrize(
     ("setting", "rule"),
     [
-        ({"clip": 0.0}, "clip is 0.0, but must be from 1 to"),
+        ({"clip": 0.0}, "clip is 0.0, but must be >= 1"),
         ({"clip": math.nan}, "clip is nan, but must be"),
-        ({"max_rows": 0}, "max_rows is 0, but must be from 1"),
-        ({"text_buckets": 1}, "text_buckets is 1, but must be from 2"),
+        ({"max_rows": 0}, "max_rows is 0, but must be >= 1"),
+        ({"text_buckets": 1}, "text_buckets is 1, but must be >= 2"),
         ({"max_words": 2.5}, "max_words is 2.5, but must be a whole number"),
-        ({"text_digits": -1}, "text_digits is -1, but must be from 0"),
-        ({"max_classes": 1}, "max_classes is 1, but must be from 2"),
-        ({"scaling": "ranks"}, "scaling is 'ranks', but must be one of standard, minmax"),
-        ({"scalings": {"x": 3}}, "scaling of 'x' is 3, but must be one of standard"),
-        ({"scalings": "rank"}, "scalings is 'rank', but must be a dict by field's name"),
-        ({"text": "word"}, "text is 'word', but must be one of words, tokens"),
-        ({"texts": {"x": "word"}}, "text of 'x' is 'word', but must be one of words"),
-        ({"duplicates": "no"}, "duplicates is 'no', but must be one of keep, drop"),
+        ({"text_digits": -1}, "text_digits is -1, but must be >= 0"),
+        ({"max_classes": 1}, "max_classes is 1, but must be >= 2"),
+        ({"scaling": "ranks"}, "scaling is 'ranks', but must be 'standard', 'minmax'"),
+        ({"scalings": {"x": 3}}, "scalings.x is 3, but must be 'standard'"),
+        ({"scalings": "rank"}, "scalings is 'rank', but must be a dict"),
+        ({"text": "word"}, "text is 'word', but must be 'words', 'tokens'"),
+        ({"texts": {"x": "word"}}, "texts.x is 'word', but must be 'words'"),
+        ({"duplicates": "no"}, "duplicates is 'no', but must be 'keep' or 'drop'"),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(setting: dict[str, Any], rule: str) -> None:
@@ -344,7 +345,9 @@ def test_statistics_say_how_full_the_encoder_is() -> None:
     assert encoder.labels == ["u", "v"]
 
 
-def test_a_state_of_default_settings_is_that_of_releases_without_the_others() -> None:
+def test_a_state_names_only_numbers_and_settings_that_are_not_the_default() -> None:
     state = Encoder(task=Task.CLASSIFICATION).export_state()
-    assert sorted(state["settings"]) == sorted([*RANGES, "task"])
+    declared = list_settings(EncoderSettings).values()
+    numbers = [d.name for d in declared if isinstance(d.default, int | float)]
+    assert sorted(state["settings"]) == sorted([*numbers, "lags", "task"])
     assert {"extremes", "texts", "dropped", "text_vocabularies"} & state.keys() == set()

@@ -1,4 +1,4 @@
-"""Settings that are given: what is unknown is told at once, by name, with what is known."""
+"""Unknown settings are rejected at once, by name, with a suggestion."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ LEARNERS = (OnlineClassifier, OnlineRegressor, pipeline)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"windw": 9}, r"windw is not a known setting of [A-Z]\w+; known are alpha, .*, window"),
+        ({"windw": 9}, r"windw is not a known setting of [A-Z]\w+; did you mean 'window'\?"),
         ({"task": "regression"}, "task is not a known setting"),
         (
             {"encoder": {"scalin": "rank"}},
-            r"encoder\.scalin is .*; known are autoencoder, ",
+            r"encoder\.scalin is not a known setting; did you mean 'scaling'\?",
         ),
-        ({"evolution": {"evry": 1}}, r"evolution\.evry is .*; known are budget, every, grace"),
+        (
+            {"evolution": {"evry": 1}},
+            r"evolution\.evry is not a known setting; did you mean 'every'\?",
+        ),
         ({"evolution": True}, "evolution is True, but must be a dict of settings by name"),
         ({"candidates": 8}, "candidates has 8, but must be a list of CandidateSettings"),
         ({"candidates": [{"hidden": (3,)}]}, r"candidates has \{'hidden': \(3,\)\}, but must be a"),
     ],
 )
-def test_what_is_no_setting_is_told_when_a_learner_is_made(
+def test_an_unknown_setting_is_rejected_by_the_constructor(
     make: Callable[..., Any], settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
@@ -44,20 +47,22 @@ def test_what_is_no_setting_is_told_when_a_learner_is_made(
 
 
 @pytest.mark.parametrize("source", ["x.csv", [{"x": 1}]])
-def test_what_is_no_source_of_a_pipeline_is_told_when_it_is_made(source: Any) -> None:
+def test_a_pipeline_rejects_what_is_no_source(source: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"source is of type (str|list), but must be a So"):
         Pipeline(source)
 
 
 @pytest.mark.parametrize("encoder", [{"scalin": "rank"}, {"autoencoder": {"code": 3}}])
-def test_what_is_no_setting_of_an_auto_encoder_is_told(encoder: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match=r"encoder\.\w+ is not a known setting; known"):
+def test_an_unknown_setting_of_an_auto_encoder_is_rejected(encoder: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"encoder\.\w+ is not a known setting; "):
         AutoEncoder(encoder=encoder)
-    with pytest.raises(ConfigurationError, match="autoencoder has a key 'cod', but must have only"):
-        AutoEncoder(cod=3)
+    with pytest.raises(
+        ConfigurationError, match="cod is not a known setting of AutoEncoder; did you mean 'code'"
+    ):
+        AutoEncoder(cod=3)  # type: ignore[call-arg]
 
 
-def test_an_estimator_s_own_settings_and_those_of_its_learner_are_known() -> None:
+def test_settings_of_an_estimator_and_of_its_learner_are_known() -> None:
     made = OnlineClassifier(seed=1, window=9, encoder={"clip": 4.0}, evolution={"every": 0})
     assert made.predict_one({"x": 1}) is None
     with pytest.raises(ConfigurationError, match=r"start is 'm\.json', but must be a Model"):

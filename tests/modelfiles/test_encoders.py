@@ -17,7 +17,7 @@ from streamnet.settings.candidate import CandidateSettings
 from tests.learning.streams import differences
 from tests.modelfiles.models import SAMPLES, block_of
 
-WAYS: dict[str, dict[str, Any]] = {
+WAYS: dict[str, Any] = {
     "ranks": {"scaling": "rank", "scalings": {"size": "robust"}},
     "extremes": {"scaling": "minmax", "duplicates": "drop"},
     "raw": {"scaling": "none"},

@@ -21,6 +21,7 @@ from streamnet.online.classifier import OnlineClassifier
 from streamnet.online.regressor import OnlineRegressor
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.keywords import EncoderKeywords
 from tests.networks import gopher
 
 # As gopher-neural's persist.ToFile wrote it: three enters, layers of two and two units.
@@ -309,7 +310,7 @@ def test_several_outputs_without_labels_are_no_model() -> None:
 def test_what_changes_only_learning_does_not_stand_in_the_way_and_splines_are_named() -> None:
     weighed = replace(CandidateSettings.gopher(), class_weight=0.5)
     rows = [({"x": i % 7 / 7.0}, "ab"[i % 7 > 3]) for i in range(100)]
-    encoder = {"scaling": "none", "category_limit": 0}
+    encoder: EncoderKeywords = {"scaling": "none", "category_limit": 0}
     for settings in (weighed, replace(weighed, knots=3)):
         learner = OnlineClassifier([settings], encoder=encoder, serve="champion")
         for x, y in rows:

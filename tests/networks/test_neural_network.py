@@ -6,6 +6,7 @@ import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_start_weights_are_uniform_whatever_the_fan_in_and_a_pure_function_of_th
     ],
 )
 def test_every_activation_moves_down_the_slope_of_half_the_squared_error(
-    activation: str, output: str, bias: bool
+    activation: Any, output: Any, bias: bool
 ) -> None:
     settings = CandidateSettings(
         hidden=(5, 4),

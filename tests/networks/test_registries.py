@@ -16,7 +16,7 @@ from streamnet.networks.population import Population
 from streamnet.networks.schedules import SCHEDULE_CODES, SCHEDULES
 from streamnet.samples import Inputs, Task
 from streamnet.settings import candidate
-from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.candidate import CandidateSettings, Optimizer
 from tests.networks import naive
 
 
@@ -57,7 +57,7 @@ def test_plans_have_columns_for_as_many_layers_as_settings_allow() -> None:
 
 
 @pytest.mark.parametrize("optimizer", candidate.OPTIMIZERS)
-def test_an_optimizer_uses_each_of_its_states_and_no_more(optimizer: str) -> None:
+def test_an_optimizer_uses_each_of_its_states_and_no_more(optimizer: Optimizer) -> None:
     population = Population(
         [CandidateSettings(hidden=(16,), optimizer=optimizer)] * 2, task=Task.REGRESSION
     )

@@ -238,7 +238,10 @@ def test_a_wrong_seed_is_told_before_anything_is_learned(seed: Any) -> None:
         partial(Pipeline, IterableSource([])),
     ]
     for make in makers:
-        with pytest.raises(ConfigurationError, match=r"seed is .*, but must be a whole number"):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"seed is .*, but must be (a whole number|>= 0|<= 18446744073709551615)",
+        ):
             make(seed=seed)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from streamnet.errors import StateError
 from streamnet.online import OnlineClassifier
+from streamnet.settings.keywords import EncoderKeywords
 from tests.online.estimators import FEW, KINDS, Estimator, classifier, flat, label, samples
 
 
@@ -125,7 +126,8 @@ def test_a_copied_or_pickled_estimator_goes_on_to_the_same_bits(
 def test_what_was_given_may_be_used_up_or_changed_afterwards() -> None:
     rows = samples(50)
     targets = [label(row) for row in rows]
-    few, encoder = FEW.copy(), {"max_classes": 7}
+    few = FEW.copy()
+    encoder: EncoderKeywords = {"max_classes": 7}
     listed = OnlineClassifier(few, encoder=encoder).partial_fit(rows, targets)
     iterated: Any = OnlineClassifier(iter(FEW), encoder={"max_classes": 7})  # type: ignore[arg-type]
     iterated.partial_fit(rows, targets)

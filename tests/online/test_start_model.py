@@ -42,7 +42,7 @@ def samples(X: list[list[float]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("serve", ["champion", "ensemble"])
-def test_sample_by_sample_a_number_is_learned_as_gopher_neural_did(serve: str) -> None:
+def test_sample_by_sample_a_number_is_learned_as_gopher_neural_did(serve: Any) -> None:
     numbers = gopher.golden()
     X, Y = gopher.stream(8, 1, numbers["steps"])
     regressor = OnlineRegressor(start=like_gopher(8, 16, 1), serve=serve)

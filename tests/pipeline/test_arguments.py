@@ -73,7 +73,7 @@ def test_sinks_that_can_be_read_only_once_are_called(run: Runner) -> None:
 def test_a_run_with_numbers_of_numpy_is_that_with_pythons(run: Runner, tmp_path: Path) -> None:
     def learned(state: State, kind: Any, real: Any, dtype: Any) -> Any:
         candidates = [CandidateSettings(hidden=(kind(4),), learning_rate=real(0.25))]
-        encoder = {"clip": real(4), "max_categories": kind(9)}
+        encoder: Any = {"clip": real(4), "max_categories": kind(9)}
         pipeline = Pipeline(
             source(),
             candidates=candidates,

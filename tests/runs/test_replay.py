@@ -213,9 +213,9 @@ def test_a_run_file_says_how_long_a_record_may_be() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sed": 1}, "replay(): sed is not a known key; did you mean 'seed'?"),
-        ({"targt": "y"}, "replay(): targt is not a known key; did you mean 'target'?"),
-        ({"qzx": 1}, "replay(): qzx is not a known key; known are activation, "),
+        ({"sed": 1}, "sed is not a known setting of replay(); did you mean 'seed'?"),
+        ({"targt": "y"}, "targt is not a known setting of replay(); did you mean 'target'?"),
+        ({"qzx": 1}, "qzx is not a known setting of replay(); known here: state, "),
         ({"seed": -1}, "replay(): seed is -1, but must be >= 0"),
         ({"candidates": 0}, "replay(): candidates is 0, but must be >= 1"),
         ({"learning_rate": [0.1, float("nan")]}, "replay(): learning_rate is nan, but must be a"),
@@ -351,9 +351,13 @@ def test_options_may_be_numbers_and_sets_of_other_libraries(tmp_path: Path) -> N
     path = tmp_path / "a.csv"
     path.write_text("x,z,y\n" + "".join(f"{i % 5},{i},{'ab'[i % 2]}\n" for i in range(300)))
     plain = replay(path, target="y", seed=3, limit=200, candidates=2, drop=["z"])
-    other = replay(
-        path, target="y", seed=np.int64(3), limit=np.uint8(200), candidates=np.int32(2), drop={"z"}
-    )
+    others: Any = {
+        "seed": np.int64(3),
+        "limit": np.uint8(200),
+        "candidates": np.int32(2),
+        "drop": {"z"},
+    }
+    other = replay(path, target="y", **others)
     assert other.report["settings"] == plain.report["settings"]
     assert other.model.document()["checksum"] == plain.model.document()["checksum"]
     with pytest.raises(ConfigurationError, match=r"files has \[.*\], but must have names"):

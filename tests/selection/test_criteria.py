@@ -12,7 +12,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.metrics import Evaluation, RegressionEvaluation
 from streamnet.samples import Task
 from streamnet.selection.criteria import CRITERIA, Tally, find_criterion
-from streamnet.settings.criteria import CRITERION_TASKS
+from streamnet.settings.learning import CRITERION_TASKS
 
 NAMES = ("accuracy", "balanced_accuracy", "f1", "kappa", "simple", "distance", "log_loss")
 finite = st.floats(-10, 10)

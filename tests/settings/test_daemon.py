@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import re
-from inspect import signature
 from pathlib import Path
 
 import pytest
 
-from streamnet.daemon.hosting.model_run import (
-    MAX_DEAD_LETTER_BYTES,
-    MAX_QUEUED,
-    PUBLISH_SECONDS,
-)
-from streamnet.daemon.journal.intake import Intake
-from streamnet.daemon.journal.segments import SEGMENT_BYTES
 from streamnet.errors import ConfigurationError
-from streamnet.settings.daemon import load, parse, parse_model
+from streamnet.settings.daemon import IntakeSection, load, parse, parse_model
 from streamnet.settings.run import load as load_run
 
 GOOD = """
@@ -38,7 +30,7 @@ def test_each_model_has_its_own_tables(tmp_path: Path) -> None:
     path = tmp_path / "daemon.toml"
     path.write_text(GOOD)
     settings = load(path)
-    assert settings.serve.given() == {"dir": "models", "port": 8000}
+    assert settings.serve.to_kwargs() == {"dir": "models", "port": 8000}
     assert list(settings.model) == ["spam", "noise"]
     assert settings.model["spam"].intake.max_queued == 1000
     assert settings.model["noise"].source.task == "regression"
@@ -77,35 +69,30 @@ def test_each_model_has_its_own_tables(tmp_path: Path) -> None:
         ("[model.spam\n", "d.toml:1"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(text: str, message: str) -> None:
+def test_errors_name_line_and_key(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse(text, "d.toml")
     assert message in str(caught.value)
 
 
-def test_the_ready_made_file_shows_each_bound_of_what_waits_as_it_is_by_default() -> None:
+def test_the_example_file_shows_each_intake_limit_with_its_default() -> None:
     path = Path(__file__).parents[2] / "config" / "serve.toml"
     lines = path.read_text().partition("[model.wine.intake]")[2].partition("\n\n")[0].splitlines()
     assert all(line.endswith("(default)") for line in lines[1:])
-    others = signature(Intake).parameters
-    assert load(path).model["wine"].intake.model_dump() == {
-        "max_queued": MAX_QUEUED,
-        "max_pending": others["max_pending"].default,
-        "max_age": others["max_age"].default,
-        "max_keys": others["max_keys"].default,
-        "segment_bytes": SEGMENT_BYTES,
-        "publish_seconds": PUBLISH_SECONDS,
-        "dead_letters_bytes": MAX_DEAD_LETTER_BYTES,
-    }
+    shown = load(path).model["wine"].intake
+    assert shown.model_fields_set == set(IntakeSection.model_fields)
+    assert shown == IntakeSection()
 
 
-def test_a_daemons_run_file_is_told_as_one_to_who_runs_it() -> None:
+def test_running_a_daemons_run_file_is_an_error() -> None:
     path = Path(__file__).parents[2] / "config" / "serve.toml"
-    with pytest.raises(ConfigurationError, match=r"serve\.toml is a daemon's run file, for which"):
+    with pytest.raises(
+        ConfigurationError, match=r"serve\.toml is a daemon's run file; use streamnet serve"
+    ):
         load_run(path)
 
 
-def test_a_model_over_http_is_checked_alike() -> None:
+def test_a_model_over_http_is_validated_in_the_same_way() -> None:
     with pytest.raises(ConfigurationError, match=r"run\.seed is -1, but must be >= 0"):
         parse_model({"source": {"target": "y"}, "run": {"seed": -1}})
     with pytest.raises(ConfigurationError, match=r"^source\.target is not given"):
@@ -126,15 +113,15 @@ def test_a_model_over_http_is_checked_alike() -> None:
         ("hosts", "foo:"),
     ],
 )
-def test_a_host_or_an_origin_that_no_client_can_send_is_refused(key: str, value: str) -> None:
-    told = f"d.toml:3: serve.{key} has {value!r}, but each must be "
+def test_a_host_or_an_origin_that_no_client_can_send_is_rejected(key: str, value: str) -> None:
+    message = f"d.toml:3: serve.{key} has {value!r}, but each must be "
     good = {"origins": "https://Good.example", "hosts": "Good.example"}[key]
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}"):
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}"):
         parse(f"[serve]\nport = 1\n{key} = {[good, value]}\n", "d.toml")
 
 
 def test_hosts_and_origins_may_have_ports_and_be_numbers() -> None:
     hosts = ["a.example:8443", "[fd00::7]:443", "10.0.0.7"]
     origins = ["http://localhost:5173", "https://[fd00::7]", "app-extension://abc"]
-    given = parse(f"[serve]\nhosts = {hosts}\norigins = {origins}\n").serve.given()
+    given = parse(f"[serve]\nhosts = {hosts}\norigins = {origins}\n").serve.to_kwargs()
     assert (list(given["hosts"]), list(given["origins"])) == (hosts, origins)

@@ -28,10 +28,10 @@ from streamnet.settings.engine import EngineSettings
         ("regression_threshold", "z", "a number"),
         ("ordered", "yes", "True or False"),
         ("refit", "no", "True or False"),
-        ("dtype", "float16", "float32 or float64"),
-        ("dtype", None, "float32 or float64"),
-        ("network", None, "a dict of settings by name"),
-        ("encoder", [1], "a dict of settings by name"),
+        ("dtype", "float16", "'float32' or 'float64'"),
+        ("dtype", None, "'float32' or 'float64'"),
+        ("network", None, "a dict"),
+        ("encoder", [1], "a dict"),
     ],
 )
 def test_a_setting_of_another_type_is_refused(name: str, value: Any, rule: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.samples import Block, Position
-from streamnet.settings.sections import DriftSection
+from streamnet.settings.sections import SchemaDriftSettings
 from streamnet.sources import (
     Columns,
     GuardedSource,
@@ -173,5 +173,4 @@ def test_a_policy_that_does_not_exist_is_refused(given: dict[str, Any]) -> None:
 
 
 def test_the_policies_of_settings_are_those_of_the_source() -> None:
-    hints = get_type_hints(DriftSection)
-    assert {name: hints[name] for name in DriftSection.model_fields} == get_type_hints(SchemaDrift)
+    assert get_type_hints(SchemaDriftSettings) == get_type_hints(SchemaDrift)

@@ -19,7 +19,7 @@ from streamnet.client.schemas import (
     Status,
 )
 from streamnet.daemon.hosting import status
-from streamnet.daemon.hosting.model_run import MAX_QUEUED, ModelRun
+from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.daemon.hosting.supervisor import Supervisor
 from streamnet.daemon.journal.delayed_labels import now
 from streamnet.daemon.journal.frames import count_lines, encode_sample, encode_samples
@@ -107,8 +107,7 @@ class HostedModel(Supervisor):
         self, name: str, settings: ModelSettings, folder: Path, *, files: FileSystem = DISK
     ) -> None:
         super().__init__(name, settings, folder, files=files)
-        limit = settings.intake.max_queued
-        self.max_queued = MAX_QUEUED if limit is None else limit
+        self.max_queued = settings.intake.max_queued
         self.predicted = 0
         self.duplicates = 0
         self.microbatcher = MicroBatcher(self.predict)

@@ -45,12 +45,10 @@ from streamnet.runs.builder import (
 )
 from streamnet.samples import Block, DeadLetter, Sample, Task
 from streamnet.settings.daemon import FILE_KEYS, ModelSettings
-from streamnet.settings.sections import SourceSection
+from streamnet.settings.run import SourceSection
 
 __all__ = ("ModelRun", "PublishedModel", "Publisher")
 
-MAX_QUEUED = 100_000
-MAX_DEAD_LETTER_BYTES = 64 << 20
 PUBLISH_SECONDS = 1.0
 _POLL_SECONDS = 0.05  # between checks for a first model
 _KEPT_DEAD_LETTERS = 100
@@ -191,17 +189,20 @@ class ModelRun:
         start = networks.get("start")
         dtype = networks["dtype"] if start is None else start.dtype.name
         settings = apply_start(settings, start)
-        source = settings.source
-        intake_settings = settings.intake.given()
+        limits, source = settings.intake, settings.source
         self._folder, self._files = folder, files
         self._has_start = start is not None
         self._warm_up = partial(warm_up, dtype=dtype, **encoder_arguments(settings))
         self._tasks = tuple(Task) if source.task is None else (source.task,)
-        self.max_queued: int = intake_settings.get("max_queued", MAX_QUEUED)
-        segments = _select(intake_settings, "segment_bytes")
-        journal = Journal(folder / "journal", files=files, **segments)
-        bounds = _select(intake_settings, "max_pending", "max_age", "max_keys")
-        build_intake = partial(Intake, target=str(source.target), **bounds)
+        self.max_queued = limits.max_queued
+        journal = Journal(folder / "journal", files=files, segment_bytes=limits.segment_bytes)
+        build_intake = partial(
+            Intake,
+            target=str(source.target),
+            max_pending=limits.max_pending,
+            max_age=limits.max_age,
+            max_keys=limits.max_keys,
+        )
         self.committer = Committer(journal, build_intake)
         columns = build_columns(settings, start)
         self.source = JournalSource(journal, self.committer.wait_beyond, columns)
@@ -212,10 +213,10 @@ class ModelRun:
             folder / "state",
             identity={"source": _identify_source(source)},
             files=files,
-            **settings.state.given(),
+            **settings.state.to_kwargs(),
         )
         self.pipeline = self._build_pipeline(settings, networks)
-        self.publisher = Publisher(start=start, **_select(intake_settings, "publish_seconds"))
+        self.publisher = Publisher(limits.publish_seconds, start=start)
         self.monitor = Monitor(
             self.pipeline,
             self._state,
@@ -226,12 +227,12 @@ class ModelRun:
         )
 
     def _build_pipeline(self, settings: ModelSettings, networks: Mapping[str, Any]) -> Pipeline:
-        source, intake_settings = settings.source, settings.intake.given()
+        source = settings.source
         # Senders must not stop a model by samples that can't be learned, unless a limit is set.
         is_limited = "max_rejected" in source.model_fields_set
         rejections = Rejections(
             self._folder / "state" / STATE_DEAD_LETTERS,
-            most_bytes=intake_settings.get("dead_letters_bytes", MAX_DEAD_LETTER_BYTES),
+            most_bytes=settings.intake.dead_letters_bytes,
             files=self._files,
             share=source.max_rejected if is_limited else 1.0,
             window=source.rejected_window,
@@ -240,11 +241,11 @@ class ModelRun:
             self.source,
             rejections=rejections,
             sinks=(self.journal_output,),
-            settings=settings.model_dump(mode="json", exclude_none=True),
+            settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self._state,
-            **settings.run.given(),
-            **settings.evaluation.given(),
-            **settings.selection.given(),
+            **settings.run.to_kwargs(),
+            **settings.evaluation.to_kwargs(),
+            **settings.selection.to_kwargs(),
             **encoder_arguments(settings),
             evolution=search_arguments(settings),
             **networks,
@@ -339,11 +340,6 @@ class ModelRun:
     async def _warm_up_all(self) -> None:
         for task in self._tasks:
             await run_abandonable(partial(self._warm_up, task))
-
-
-def _select(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The arguments that are configured; all others have their defaults."""
-    return {name: values[name] for name in names if name in values}
 
 
 def _identify_source(source: SourceSection) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def _check_tasks(
             Learner(
                 task=task,
                 evolution=search_arguments(settings),
-                **settings.evaluation.given(),
-                **settings.selection.given(),
+                **settings.evaluation.to_kwargs(),
+                **settings.selection.to_kwargs(),
                 **encoder_arguments(settings),
                 **networks,
             )

@@ -72,7 +72,7 @@ def _check_start(settings: ModelSettings, model: Model) -> None:
         raise ConfigurationError(
             f"source.target is {settings.source.target!r}, but that is an input of the model in the file"
         )
-    given = {**settings.evaluation.given(), **settings.selection.given()}
+    given = {**settings.evaluation.to_kwargs(), **settings.selection.to_kwargs()}
     try:
         with np.errstate(invalid="raise", over="raise"):
             Learner(
@@ -108,5 +108,5 @@ def apply_start(settings: ModelSettings, start: Model | None) -> ModelSettings:
                 f"source.kinds has {str(kind)!r} for {name!r}, but must be {str(kinds[name])!r}, "
                 "as the start reads it"
             )
-    update = {"task": source.task or start.task, "kinds": kinds | (source.kinds or {})}
+    update = {"task": source.task or start.task, "kinds": {**kinds, **(source.kinds or {})}}
     return settings.model_copy(update={"source": source.model_copy(update=update)})

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from streamnet.features.autoencoder.network import AutoEncoderNetwork, Codes, Reconstruction
-from streamnet.settings.autoencoder import AutoEncoderSettings
+from streamnet.settings.encoder import AutoEncoderSettings
 
 __all__ = ("AutoEncoderNetwork", "AutoEncoderSettings", "Codes", "Reconstruction")

@@ -16,7 +16,7 @@ from streamnet.networks.activations import ACTIVATION_CODES, ACTIVATIONS
 from streamnet.networks.topology import padded
 from streamnet.randomness import derive_key, fill_uniform
 from streamnet.samples import Inputs
-from streamnet.settings.autoencoder import AutoEncoderSettings
+from streamnet.settings.encoder import AutoEncoderSettings
 
 __all__ = ("AutoEncoderNetwork", "Codes", "Reconstruction")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from msgspec.structs import replace
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.features.autoencoder.network import AutoEncoderNetwork, Codes
 from streamnet.samples import Inputs
-from streamnet.settings.autoencoder import AutoEncoderSettings
+from streamnet.settings.encoder import AutoEncoderSettings
 
 __all__ = ("AutoEncoderTransformer",)
 
@@ -25,21 +24,18 @@ class AutoEncoderTransformer:
     targets stay what they are, also where the code replaces all other inputs.
 
     Args:
-        settings: of the auto-encoder, by name.
-        clip: bound of a code's values.
+        settings: Settings of the auto-encoder.
+        clip: Bound of the code's values.
 
-    Raises:
-        ConfigurationError: a setting breaks its rule.
-
-    >>> coding = AutoEncoderTransformer({"code": 2}, clip=8.0)
+    >>> coding = AutoEncoderTransformer(AutoEncoderSettings(code=2), clip=8.0)
     >>> none = np.zeros((3, 1), np.int32), np.zeros((3, 1), np.float32), np.zeros(3, np.int32), 0
     >>> inputs, outlier = coding.learn(Inputs(np.ones((3, 5), np.float32), *none))
     >>> inputs.dense.shape, outlier.shape
     ((3, 7), (3,))
     """
 
-    def __init__(self, settings: Mapping[str, Any], *, clip: float) -> None:
-        self.settings = AutoEncoderSettings.from_dict(settings)
+    def __init__(self, settings: AutoEncoderSettings, *, clip: float) -> None:
+        self.settings = settings
         self.network = AutoEncoderNetwork(self.settings)
         self._clip = clip
         self._adds = self.settings.inputs == "add"

@@ -413,7 +413,7 @@ class TextColumns(WeightedTransformer[Texts], kinds=[Kind.TEXT]):
         return names[code - 1] if 0 < code <= len(names) else None
 
     def _is_stateful(self) -> bool:
-        return self.settings.text != TextMode.WORDS or bool(self._overrides)
+        return self.settings.text != "words" or bool(self._overrides)
 
 
 def _count_keys(texts: list[HashedText]) -> int:

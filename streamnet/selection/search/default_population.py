@@ -8,7 +8,12 @@ from typing import Any
 
 from streamnet.errors import ConfigurationError
 from streamnet.selection.decisions import Replacement
-from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.candidate import (
+    Activation,
+    CandidateSettings,
+    Optimizer,
+    TargetTransform,
+)
 from streamnet.settings.encoder import has_raw_target
 
 __all__ = ("default_population", "replace_exploded")
@@ -66,9 +71,9 @@ def replace_exploded(dead: Mapping[int, CandidateSettings]) -> tuple[Replacement
 
 
 def _default(
-    activation: str,
+    activation: Activation,
     hidden: tuple[int, ...],
-    optimizer: str,
+    optimizer: Optimizer,
     learning_rate: float,
     rehearsal: int = 0,
     *,
@@ -76,7 +81,7 @@ def _default(
     knots: int = 0,
     lags: bool = False,
     huber_delta: float = 1.0,
-    target_transform: str = "none",
+    target_transform: TargetTransform = "none",
 ) -> CandidateSettings:
     return CandidateSettings(
         hidden=hidden,

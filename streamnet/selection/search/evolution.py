@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, final
+from typing import NamedTuple, Unpack, final
 
-from streamnet.errors import ConfigurationError
 from streamnet.networks.optimizers import OPTIMIZERS as REGISTRY
 from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity, estimate_cost
 from streamnet.randomness import derive_key
 from streamnet.selection.decisions import Replacement
-from streamnet.settings.candidate import OPTIMIZERS, CandidateSettings
-from streamnet.validation import check_integer, check_number
+from streamnet.settings.candidate import OPTIMIZERS, Activation, CandidateSettings
+from streamnet.settings.fields import build_settings, with_settings
+from streamnet.settings.keywords import SearchKeywords
+from streamnet.settings.learning import SearchSettings
 
 __all__ = ("CandidateStats", "Evolution")
 
@@ -43,17 +44,13 @@ class CandidateStats(NamedTuple):
 
 
 @final
+@with_settings(SearchSettings)
 class Evolution:
     """Decides at a round's end who makes room for whom.
 
     Args:
         start: Settings of the candidates at the start; what was eliminated may return.
         seed: Key of all random numbers.
-        every: Rounds between two newcomers; 0 never changes anything.
-        grace: Rounds for which a newcomer is safe.
-        budget: Microseconds a sample that all candidates together may take, by `estimate_cost`;
-        None is
-            what those at the start take.
         balanced: Whether rare classes count as much as frequent ones, so that weights of classes
             are tried; they are as well if candidates at the start have any.
 
@@ -74,21 +71,15 @@ class Evolution:
         start: Sequence[CandidateSettings],
         *,
         seed: int = 0,
-        every: int = 4,
-        grace: int = 8,
-        budget: float | None = None,
         balanced: bool = False,
+        **search: Unpack[SearchKeywords],
     ) -> None:
-        for name, value in (("every", every), ("grace", grace)):
-            if check_integer(name, value) < 0:
-                raise ConfigurationError(f"{name} is {value}, but must be >= 0")
-        if budget is not None and not check_number("budget", budget) > 0.0:
-            raise ConfigurationError(f"budget is {budget}, but must be > 0")
+        chosen = build_settings(SearchSettings, search, "Evolution")
         self._start = list(start)
         self._seed = seed
-        self._every = every
-        self._grace = grace
-        self._budget = budget
+        self._every = chosen.every
+        self._grace = chosen.grace
+        self._budget = chosen.budget
         self._memory = max((s.memory for s in start if s.rehearses), default=0)
         self._lags = any(s.lags for s in start)
         self._balanced = balanced or any(s.class_weight for s in start)
@@ -192,11 +183,11 @@ class Evolution:
         elif change == 3:
             settings = replace(settings, knots=_KNOTS[draw.below(len(_KNOTS))])
         elif settings.hidden:
-            name = ("tanh", "relu")[draw.below(2)]
-            settings = replace(settings, activation=name)
+            activations: tuple[Activation, Activation] = ("tanh", "relu")
+            settings = replace(settings, activation=activations[draw.below(2)])
         if self._logs and draw.below(3) == 0:
-            other = "none" if settings.target_transform == "log" else "log"
-            settings = replace(settings, target_transform=other)
+            raw = settings.target_transform == "log"
+            settings = replace(settings, target_transform="none" if raw else "log")
         if self._memory and draw.below(2) == 0:
             settings = self._change_rehearsal(settings, draw)
         return settings

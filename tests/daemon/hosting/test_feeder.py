@@ -100,7 +100,7 @@ def test_a_file_is_learned_to_its_end_as_it_would_be_by_itself(run: Runner, tmp_
         letters: list[DeadLetter] = []
         pipeline = Pipeline(
             open_files([tmp_path / "a.csv"], columns=Columns(target="y")),
-            candidates=[table.candidate() for table in settings.population.candidate or ()],
+            candidates=[table.build() for table in settings.population.candidate or ()],
             seed=3,
             round_size=64,
             evolution={"every": 0},
@@ -293,9 +293,9 @@ def test_files_need_not_have_all_columns_of_a_start(run: Runner, tmp_path: Path)
 
 def test_only_a_run_file_may_name_files() -> None:
     named = {"source": {"target": "y", "files": ["/etc/passwd"]}}
-    with pytest.raises(ConfigurationError, match="files are not read for who asks"):
+    with pytest.raises(ConfigurationError, match="files cannot be named over HTTP"):
         parse_model(named)
-    with pytest.raises(ConfigurationError, match="files are not read for who asks"):
+    with pytest.raises(ConfigurationError, match="files cannot be named over HTTP"):
         parse_model({"source": {"target": "y"}, "population": {"start": "/etc/passwd"}})
     found = parse("[model.a.source]\ntarget = 'y'\nfiles = 'a.csv'\nfollow = true\n")
     assert found.model["a"].source.files == ("a.csv",)

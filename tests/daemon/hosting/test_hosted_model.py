@@ -58,7 +58,7 @@ def test_what_comes_in_pieces_is_learned_like_a_replay(run: Runner, tmp_path: Pa
     assert (status.accepted, status.learned, status.in_flight) == (500, 500, 0)
     pipeline = Pipeline(
         IterableSource(stream, target="y"),
-        candidates=[table.candidate() for table in settings_of().population.candidate or ()],
+        candidates=[table.build() for table in settings_of().population.candidate or ()],
         evolution={"every": 0},
         round_size=64,
         seed=3,

@@ -177,7 +177,7 @@ def test_the_target_is_that_of_the_file_unless_another_is_named() -> None:
         ),
         ('{"encoder": {"scaling": "rank"}}', "encoder is given, but the model file determines it"),
         ('{"source": {"target": "z", "task": "regression"}}', "start is for classification"),
-        ('{"source": {"target": "z", "files": ["/etc/passwd"]}}', "not read for who asks"),
+        ('{"source": {"target": "z", "files": ["/etc/passwd"]}}', "cannot be named over HTTP"),
         ('{"source": {"targt": "z"}}', "targt"),
         ('{"start": "/etc/passwd"}', "start"),
         ('{"source": 3}', "source"),

@@ -16,7 +16,6 @@ from streamnet import OnlineClassifier
 from streamnet.features import Encoder
 from streamnet.features.columns.text import PAIR_WEIGHT, TextHasher, write_text_keys
 from streamnet.samples import Kind, Task
-from streamnet.settings.encoder import SINCE
 from tests.features.blocks import block_of
 
 ANY_TEXT = st.text(st.characters(), max_size=60)
@@ -88,19 +87,6 @@ def test_a_text_of_codes_tells_what_its_numbers_say_by_default() -> None:
         right += classifier.predict_one(sample) == label
         classifier.learn_one(sample, label)
     assert right > 2400
-
-
-def test_an_encoder_from_before_goes_on_reading_lengths_alone() -> None:
-    state = Encoder(task=Task.CLASSIFICATION, text_digits=0).export_state()
-    del state["settings"]["text_digits"]
-    earlier, today = Encoder.restore_state(state), Encoder(task=Task.CLASSIFICATION)
-    assert "text_digits" not in earlier.export_state()["settings"]
-    assert today.settings["text_digits"] == SINCE["text_digits"]
-    texts = block_of({("text", Kind.TEXT): ["error 404", "error 500"]})
-    one, other = earlier.encode(texts).inputs.row.tolist()
-    assert one == other
-    one, other = today.encode(texts).inputs.row.tolist()
-    assert one != other
 
 
 def test_the_order_of_words_shows_in_the_pairs_only() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from msgspec.structs import astuple
@@ -96,7 +98,7 @@ def by_numpy(
 
 
 def settings_of(
-    batch: int, optimizer: str = "sgd", weight_decay: float = 0.0, knots: int = 0
+    batch: int, optimizer: Any = "sgd", weight_decay: float = 0.0, knots: int = 0
 ) -> CandidateSettings:
     return CandidateSettings(
         hidden=(5,),
@@ -121,7 +123,7 @@ def test_weights_move_by_the_mean_gradient_of_a_batch(batch, decay, knots) -> No
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "rmsprop", "adagrad", "adam"])
-def test_a_batch_of_equal_samples_is_one_step_of_every_optimizer(optimizer: str) -> None:
+def test_a_batch_of_equal_samples_is_one_step_of_every_optimizer(optimizer: Any) -> None:
     dense, goal = data(2)
     dense, goal = np.repeat(dense[:1], 12, axis=0), np.repeat(goal[:1], 12)
     four = settings_of(4, optimizer)
@@ -141,7 +143,7 @@ def test_a_batch_of_equal_samples_is_one_step_of_every_optimizer(optimizer: str)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_bits_do_not_depend_on_how_blocks_are_cut(optimizer: str) -> None:
+def test_bits_do_not_depend_on_how_blocks_are_cut(optimizer: Any) -> None:
     dense, goal = data()
     whole = learned(settings_of(7, optimizer), dense, goal)
     parts = learned(settings_of(7, optimizer), dense, goal, cuts=[1, 6, 7, 20, 33])

@@ -10,7 +10,7 @@ import pytest
 from streamnet.networks.kernels.contexts import CONTEXTS, new_work_counter
 from streamnet.networks.population import NetworkOutputs, Population
 from streamnet.samples import Inputs, Task
-from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.candidate import CandidateSettings, Optimizer
 
 N, DENSE = 150, 20
 SMALL = [(3,), (), (8, 5), (16,)]
@@ -19,7 +19,7 @@ MIXED = [(3,), (300,), (4,), (200, 30), (), (400,), (5,), (2,)]
 
 def settings_of(sizes: list[tuple[int, ...]]) -> list[CandidateSettings]:
     """Of various optimizers; some rehearse, so that they take longer than others."""
-    optimizers = ["sgd", "adam", "rmsprop"]
+    optimizers: list[Optimizer] = ["sgd", "adam", "rmsprop"]
     return [
         CandidateSettings(
             hidden=hidden,

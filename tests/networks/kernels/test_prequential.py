@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def check(
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("hidden", [(), (7,), (33,), (70,), (20, 5), (3, 18, 4)])
 @pytest.mark.parametrize("task", list(Task))
-def test_every_optimizer_learns_as_the_naive_network(optimizer: str, hidden, task: Task) -> None:
+def test_every_optimizer_learns_as_the_naive_network(optimizer: Any, hidden, task: Task) -> None:
     check(
         CandidateSettings(hidden=hidden, optimizer=optimizer, learning_rate=0.02, weight_decay=0.1),
         task,
@@ -108,7 +109,7 @@ def test_every_optimizer_learns_as_the_naive_network(optimizer: str, hidden, tas
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("hidden", [(), (70,), (20, 5)])
-def test_float32_learns_the_same_but_for_roots_that_are_estimated(optimizer: str, hidden) -> None:
+def test_float32_learns_the_same_but_for_roots_that_are_estimated(optimizer: Any, hidden) -> None:
     settings = CandidateSettings(
         hidden=hidden, optimizer=optimizer, learning_rate=0.002, weight_decay=0.1, knots=5
     )
@@ -260,7 +261,7 @@ def test_seeds_of_all_64_bits_draw_by_the_same_rule(
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(("class_weight", "rehearsal", "clip"), [(1.0, 0, 0.0), (0.5, 3, 0.3)])
 def test_rare_classes_weigh_more_also_when_rehearsed(
-    optimizer: str, class_weight: float, rehearsal: int, clip: float
+    optimizer: Any, class_weight: float, rehearsal: int, clip: float
 ) -> None:
     settings = CandidateSettings(
         hidden=(6,),
@@ -329,12 +330,9 @@ def test_without_bias_no_bias_ever_moves() -> None:
 
 def test_candidates_do_not_touch_each_other() -> None:
     settings = [
-        CandidateSettings(hidden=hidden, optimizer=optimizer, rehearsal=rehearsal)
-        for hidden, optimizer, rehearsal in (
-            ((5,), "sgd", 0),
-            ((40,), "adam", 2),
-            ((), "rmsprop", 0),
-        )
+        CandidateSettings(hidden=(5,), optimizer="sgd"),
+        CandidateSettings(hidden=(40,), optimizer="adam", rehearsal=2),
+        CandidateSettings(hidden=(), optimizer="rmsprop"),
     ]
     together, _, _ = learn(settings, Task.CLASSIFICATION, "float32")
     inputs, label, goal, known = stream(Task.CLASSIFICATION)

@@ -99,7 +99,7 @@ def test_weights_of_classes_are_tried_where_rare_classes_count(balanced: bool) -
 
 
 @pytest.mark.parametrize("transform", ["none", "log"])
-def test_logarithms_of_numbers_are_tried_if_a_candidate_learns_any(transform: str) -> None:
+def test_logarithms_of_numbers_are_tried_if_a_candidate_learns_any(transform: Any) -> None:
     start = [replace(START[0], target_transform=transform), *START[1:]]
     evolution = Evolution(start, every=1, grace=0, budget=1e9)
     tried = {

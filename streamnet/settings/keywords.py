@@ -1,0 +1,160 @@
+"""Keyword arguments of settings, for type checkers and editors.
+
+A test compares them with the declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, TypedDict
+
+from streamnet.samples import Kind, Task
+from streamnet.settings.candidate import Activation, Optimizer, TargetTransform
+from streamnet.settings.encoder import AutoEncoderActivation, ScalingName, TextModeName
+from streamnet.settings.fields import DType
+from streamnet.settings.learning import Criterion, DriftMethod, Serving
+from streamnet.settings.sections import Format
+
+__all__ = (
+    "AutoEncoderKeywords",
+    "CodingKeywords",
+    "EncoderKeywords",
+    "EngineKeywords",
+    "LearningKeywords",
+    "ReplayKeywords",
+    "SearchKeywords",
+)
+
+
+class CodingKeywords(TypedDict, total=False):
+    """Keyword arguments of `AutoEncoderSettings` that are not for candidates."""
+
+    hidden: Sequence[int] | int
+    noise: float
+    activation: AutoEncoderActivation
+    optimizer: Literal["adagrad", "rmsprop"]
+    learning_rate: float
+    negatives: int
+    fading: float
+    dtype: DType
+    seed: int
+
+
+class AutoEncoderKeywords(CodingKeywords, total=False):
+    """Keyword arguments of `AutoEncoderSettings`."""
+
+    code: int
+    inputs: Literal["add", "replace"]
+
+
+class EncoderKeywords(TypedDict, total=False):
+    """Keyword arguments of `EncoderSettings`."""
+
+    scaling: ScalingName
+    scalings: Mapping[str, ScalingName] | None
+    text: TextModeName
+    texts: Mapping[str, TextModeName] | None
+    duplicates: Literal["keep", "drop"]
+    target_scaling: Literal["standard", "none"]
+    clip: float
+    max_rows: int
+    category_limit: int
+    max_categories: int
+    text_buckets: int
+    max_words: int
+    text_digits: int
+    max_classes: int
+    autoencoder: AutoEncoderKeywords | None
+
+
+class SearchKeywords(TypedDict, total=False):
+    """Keyword arguments of `SearchSettings`."""
+
+    every: int
+    grace: int
+    budget: float | None
+
+
+class LearningKeywords(TypedDict, total=False):
+    """Keyword arguments of `LearningSettings`."""
+
+    serve: Serving
+    criterion: Criterion | None
+    margin: float
+    alpha: float
+    window: int
+    fading: float
+    drift: DriftMethod
+
+
+class EngineKeywords(TypedDict, total=False):
+    """Keyword arguments of `EngineSettings`."""
+
+    hidden: Sequence[int] | int
+    criterion: Criterion
+    tries: int
+    epochs: int
+    training_split: float
+    learning_rate: float
+    decay: float
+    regression_threshold: float
+    iterations: int | None
+    batch_size: int
+    order: Literal["random", "file"]
+    ordered: bool
+    protocol: Literal["holdout", "gopher"]
+    ensemble: int | None
+    refit: bool | None
+    half_life: float
+    seed: int
+    threads: int
+    dtype: DType
+    network: Mapping[str, Any]
+    encoder: EncoderKeywords
+
+
+class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=False):
+    """Keyword arguments of `streamnet.replay`: the keys of a run file."""
+
+    format: Format | None
+    delimiter: str | None
+    header: bool | None
+    missing: Sequence[str] | str | None
+    max_record_bytes: int
+    task: Task | str | None
+    drop: Sequence[str] | str | None
+    kinds: Mapping[str, Kind | str] | None
+    shuffle_buffer: int
+    epochs: int
+    limit: int | None
+    follow: bool
+    on_gap: Literal["stop", "go_on"]
+    most_fields: int
+    max_rejected: float
+    rejected_window: int
+    seed: int
+    block_size: int
+    threads: int
+    round_size: int
+    candidate: Sequence[Mapping[str, Any]] | Mapping[str, Any]
+    start: str | PathLike[str] | None
+    candidates: int | None
+    dtype: DType
+    hidden: Sequence[str] | str | None
+    activation: Sequence[Activation] | Activation | None
+    optimizer: Sequence[Optimizer] | Optimizer | None
+    learning_rate: Sequence[float] | float | None
+    rehearsal: Sequence[int] | int | None
+    knots: Sequence[int] | int | None
+    class_weight: Sequence[float] | float | None
+    target_transform: Sequence[TargetTransform] | TargetTransform | None
+    model: str | PathLike[str] | None
+    predictions: str | PathLike[str] | None
+    report: str | PathLike[str] | None
+    dead_letters: str | PathLike[str] | None
+    dead_letters_bytes: int
+    every_samples: int | None
+    every_seconds: float
+    generations: int
+    models: int
