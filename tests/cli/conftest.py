@@ -1,4 +1,4 @@
-"""What the tests of the commands share: calling them, and a model to ask."""
+"""Fixtures of the command-line tests: calling commands, and a saved model."""
 
 from __future__ import annotations
 

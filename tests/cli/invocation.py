@@ -1,4 +1,4 @@
-"""Calling the command line within the test's own process, and small files to call it with."""
+"""Calls the command line within the test process, and writes small files for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 class Outcome(NamedTuple):
-    """What a command came to."""
+    """Exit code and output of a command."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""The command as a process of its own: in a pipe, on a terminal, with standard files closed."""
+"""The command in its own process: in a pipe, on a terminal, with closed standard files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STREAM = ("replay", "-", "--target", "label", "--candidates", "2", "--model", "m
 
 
 def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """The command with pipes to and from it."""
+    """Start the command with pipes."""
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -38,7 +38,7 @@ def begin_to_learn(process: subprocess.Popen[str]) -> None:
 
 
 def redirected(shell: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command as a shell starts it: ``redirected(">&-", "inspect", "model.json")``."""
+    """Run the command by a shell: ``redirected(">&-", "inspect", "model.json")``."""
     return subprocess.run(
         ["sh", "-c", f'exec "$@" {shell}', "sh", *COMMAND, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
@@ -52,7 +52,7 @@ def redirected(shell: str, *arguments: object) -> subprocess.CompletedProcess[st
 def on_a_terminal(
     *arguments: object, columns: int = 100, lines: int = 40, **environment: str
 ) -> tuple[int, str]:
-    """Exit code, and all that a terminal of that size was sent."""
+    """Exit code, and everything sent to a terminal of that size."""
     master, slave = pty.openpty()
     size = {"COLUMNS": str(columns), "LINES": str(lines), "TERM": "xterm-256color"}
     process = subprocess.Popen(
@@ -73,5 +73,5 @@ def on_a_terminal(
 def _sent_to(master: int) -> bytes:
     try:
         return os.read(master, 65536)
-    except OSError:  # Linux's way to say that the other side has closed
+    except OSError:  # how Linux reports that the other side was closed
         return b""

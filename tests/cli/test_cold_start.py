@@ -1,4 +1,4 @@
-"""A signal that comes while kernels are compiled for the first time ends a process at once."""
+"""A signal that arrives while kernels are being compiled ends a process at once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.cli.invocation import Cli
 from tests.conftest import REPOSITORY
 from tests.durability.killed_runs import CONFIG, write_stream
 
-# A process that heeds no signal is told by what it went on to compile, on machines of any speed: of
-# more than 40 kernels one was there when the signal came, and a few are before it can be heeded.
+# A process that ignores the signal goes on to compile all of more than 40 kernels, at any speed of
+# the machine: one was compiled when the signal arrived, and a few more before it is handled.
 MOST = 15
 HANGS = 120
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 def stopped_while_compiling(
     folder: Path, number: signal.Signals, *arguments: str
 ) -> tuple[int, str]:
-    """Exit code and words of a process that got a signal behind its first compiled kernel."""
+    """Exit code and errors of a process that got a signal after its first compiled kernel."""
     cache = folder / "cache"
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     child = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Dead letters: all that the file holds, and written out so that they can be learned."""
+"""``dead-letters``: rejected records are listed, shown, and written out so that they can be learned."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.cli.serve import ConfigReloader, build_from_section, read_access
 from streamnet.client.operations import Scope
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Limits
+from streamnet.daemon.reloading import ConfigReloader, build_from_section, read_access
 from streamnet.daemon.server import Address
 from streamnet.errors import ConfigurationError
 from streamnet.settings.daemon import ServeSection, load

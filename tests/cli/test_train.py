@@ -163,4 +163,4 @@ def test_a_terminal_shows_a_bar_and_then_the_tables(file: Path) -> None:
     code, sent = on_a_terminal("train", file, "--epochs", 800, "--hidden", "8", "--tries", 2)
     assert code == 0
     assert "of 800, 6 networks" in sent
-    assert "truth" in sent
+    assert "predicted" in sent

@@ -1,4 +1,4 @@
-"""What a person sees of a run: lines in a pipe, a picture on a terminal."""
+"""A run is shown as lines in a pipe and as a live display on a terminal."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.cli.invocation import csv_text, rows
 
 @pytest.fixture
 def replaying(tmp_path: Path) -> Replay:
-    """A run of 900 samples that has not begun."""
+    """A run of 900 samples that has not started."""
     path = tmp_path / "good.csv"
     path.write_text(csv_text(rows(900)), encoding="utf-8")
     values = {"source.files": [str(path)], "source.target": "label", "population.candidates": 4}
     return Replay(apply_overrides(RunSettings(), values))
 
 
-def drawn(picture: RenderableType, width: int, height: int = 40, encoding: str = "utf-8") -> str:
-    """The picture as a terminal without colours shows it."""
+def render(display: RenderableType, width: int, height: int = 40, encoding: str = "utf-8") -> str:
+    """Render for a terminal without colors."""
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     console = Console(file=file, width=width, height=height, color_system=None)
-    console.print(picture)
+    console.print(display)
     file.seek(0)
     return file.read()
 
@@ -46,7 +46,7 @@ def test_the_headline_names_what_is_about_to_run(replaying: Replay) -> None:
 
 
 def test_the_display_of_a_run_that_has_not_started_says_so(replaying: Replay) -> None:
-    words = drawn(run.LiveView(replaying.pipeline), 80)
+    words = render(run.LiveView(replaying.pipeline), 80)
     assert "opening" in words
     assert "accuracy" not in words
 
@@ -62,7 +62,7 @@ def test_the_status_line_shows_samples_metric_and_baselines(replaying: Replay) -
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 100, 200])
 def test_the_display_fits_its_terminal(replaying: Replay, width: int) -> None:
     result = anyio.run(replaying.run)
-    words = drawn(run.LiveView(replaying.pipeline), width)
+    words = render(run.LiveView(replaying.pipeline), width)
     assert max(map(len, words.splitlines())) <= width
     for phrase in ("900 samples", "accuracy so far", "majority", "leader board", "loss now"):
         assert phrase in words
@@ -78,7 +78,7 @@ def test_the_display_fits_its_terminal(replaying: Replay, width: int) -> None:
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 200])
 def test_the_summary_fits_its_terminal_and_loses_no_number(replaying: Replay, width: int) -> None:
     result = anyio.run(replaying.run)
-    words = drawn(render_summary(replaying, result, width), width)
+    words = render(render_summary(replaying, result, width), width)
     assert max(map(len, words.splitlines())) <= width
     measures = [result.report["served"], *result.report["baselines"].values()]
     for one in measures:
@@ -89,7 +89,7 @@ def test_the_summary_fits_its_terminal_and_loses_no_number(replaying: Replay, wi
 
 def test_the_display_is_ascii_on_a_terminal_without_unicode(replaying: Replay) -> None:
     anyio.run(replaying.run)
-    words = drawn(run.LiveView(replaying.pipeline), 100, encoding="ascii")
+    words = render(run.LiveView(replaying.pipeline), 100, encoding="ascii")
     assert "leader board" in words
     assert "?" not in words
 
@@ -122,13 +122,13 @@ def test_the_champion_and_quarantined_candidates_are_marked(encoding: str, marks
     board = LeaderBoard(status, rows_, [], [])
     now = PipelineStatistics(9, 3, 1.0, 0.1, None, "tanh 32", 1, (), 0)
     pipeline = cast("Pipeline", FakePipeline(board, now))
-    lines = drawn(run.LiveView(pipeline), 100, encoding=encoding).splitlines()
+    lines = render(run.LiveView(pipeline), 100, encoding=encoding).splitlines()
     champion, quarantined = (next(x for x in lines if name in x) for name in ("tanh", "relu"))
     assert marks[0] in champion
     assert marks[1] in quarantined
     assert "-" in quarantined  # no loss
     assert "3 rejected" in "".join(lines)
-    assert "%" not in "".join(lines)  # nobody knows how much of it there is
+    assert "%" not in "".join(lines)  # the size of the source is unknown
     assert "3 rejected" in run.status_line(pipeline)
 
 
@@ -143,13 +143,13 @@ def test_many_files_are_counted_in_the_headline(tmp_path: Path) -> None:
 
 def test_a_low_terminal_gets_a_short_leader_board(replaying: Replay) -> None:
     anyio.run(replaying.run)
-    picture = run.LiveView(replaying.pipeline)
-    high, low = (drawn(picture, 100, height) for height in (60, 18))
+    display = run.LiveView(replaying.pipeline)
+    high, low = (render(display, 100, height) for height in (60, 18))
     assert len(high.splitlines()) - len(low.splitlines()) == 1
 
 
 def test_the_display_of_a_run_that_is_stopping_says_so(replaying: Replay) -> None:
     anyio.run(replaying.run)
-    words = drawn(run.LiveView(replaying.pipeline, stopping=True), 100)
+    words = render(run.LiveView(replaying.pipeline, stopping=True), 100)
     assert "stopping" in words
     assert "left" not in words

@@ -1,4 +1,4 @@
-"""Watching a run as a process of its own: on a terminal, in a pipe, and when someone ends it."""
+"""Runs in their own process: on a terminal, in a pipe, and when they are stopped."""
 
 from __future__ import annotations
 
