@@ -109,8 +109,16 @@ def test_if_the_model_can_not_be_written_the_report_still_is(
 @pytest.mark.parametrize(
     ("command", "place", "message"),
     [
-        (("predict", "--output", "a.csv"), "answering._write", "output a.csv can't be written"),
-        (("evaluate", "--report", "r.json"), "grading.write_durably", "report r.json can't be"),
+        (
+            ("predict", "--output", "a.csv"),
+            "runs.inference._write_rows",
+            "output a.csv can't be written",
+        ),
+        (
+            ("evaluate", "--report", "r.json"),
+            "cli.views.report.write_durably",
+            "report r.json can't be",
+        ),
     ],
 )
 def test_an_output_that_can_not_be_written_in_the_end_is_named_and_not_left_half_written(
@@ -125,7 +133,7 @@ def test_an_output_that_can_not_be_written_in_the_end_is_named_and_not_left_half
         raise OSError(28, "No space left on device")
 
     path = write("new.csv", csv_text(rows(20)))
-    monkeypatch.setattr(f"streamnet.cli.{place}", fail)
+    monkeypatch.setattr(f"streamnet.{place}", fail)
     name, *options = command
     outcome = cli(name, model, path, *options)
     assert (outcome.code, outcome.out) == (1, "")
