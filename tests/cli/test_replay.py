@@ -394,3 +394,17 @@ def test_a_way_to_encode_a_column_that_can_not_be_is_refused(
     outcome = cli.replay(good(), "--config", "run.toml")
     assert (outcome.code, complaint in outcome.complaint) == (2, True), outcome.complaint
     assert "Traceback" not in outcome.complaint
+
+
+def test_the_champion_is_chosen_by_the_criterion_that_is_asked_for(cli: Cli) -> None:
+    path = write("train.csv", csv_text(rows(300)))
+    report = cli.report(path, "--criterion", "accuracy", "--serve", "champion")
+    assert report["settings"]["selection"]["criterion"] == "accuracy"
+    # The loss of a candidate is the share of its answers that were wrong.
+    assert all(0.0 <= one["loss"] <= 1.0 for one in report["candidates"])
+    outcome = cli.replay(path, "--criterion", "f1")
+    assert outcome.code == 2
+    assert "the champion of a classification must be chosen by one of" in outcome.complaint
+    outcome = cli.replay(path, "--criterion", "best")
+    assert outcome.code == 2
+    assert "must be 'accuracy', 'balanced_accuracy'" in outcome.complaint
