@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from errno import EIO
 from io import StringIO
 from pathlib import Path
-from threading import Lock
 from typing import Any, final
 
-from streamnet.durability.files import DISK, FileSystem, write_all
+from streamnet.durability.files import DISK, FileSystem
+from streamnet.durability.safe_file import SafeFile
 from streamnet.errors import ConfigurationError, OutputError, StateError
 
 __all__ = ("AppendedFile",)
 
-logger = logging.getLogger("streamnet.durability")
+_LOG = logging.getLogger("streamnet.durability")
 
-_FLUSH_CHARACTERS = 1 << 16  # that are written in one call
-_MAX_BUFFERED_BYTES = 1 << 24  # while the file can't be written
+_FLUSH_CHARACTERS = 1 << 16
+_MAX_BUFFERED_BYTES = 1 << 24
 _TAIL_BYTES = 4096  # at the end of a file, by which it is recognized
 
 
 @final
 class AppendedFile:
-    r"""A text file that only grows at its end.
+    r"""A text file that grows at its end.
 
-    Write to ``text``. While the file can't be written, as on a full disk, up to 16 MiB are buffered
-    in memory. What was written since the last `sync` is kept as well, up to 16 MiB, and written
-    again after a failed fsync, since the content of the disk is unknown then.
+    Write to ``text``. While the file can't be written, as on a full disk, up to 16 MiB wait in
+    memory; up to 16 MiB that are not synced can be written again after a failed fsync.
 
     Args:
-        path: The file.
-        what: Its name in errors.
+        path: Path of the file.
+        what: Name of the output in error messages.
         files: The file system.
+
+    Attributes:
+        text: Buffer to write to.
+        failure: Why nothing can be written now; None if nothing failed.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "rows.txt")
@@ -53,39 +55,38 @@ class AppendedFile:
         self.path = path
         self.what = what
         self.text = StringIO(newline="")
-        self.failure: OSError | None = None  # why it can't be written at the moment
+        self.failure: OSError | None = None
         self._files = files
-        self._handle: int | None = None
-        self._length = 0  # bytes in the file
-        self._end = b""  # the last of them
-        self._is_named = True  # whether its directory entry is synced
+        self._file: SafeFile | None = None
+        self._tail = b""
+        self._is_named = True  # whether the file's name is on the disk
         self._waiting = b""
-        self._synced = 0  # bytes that are durable
-        self._unsynced: bytearray | None = None  # those after them; None if they are too many
-        self._is_lost = False  # whether an fsync failed
-        self._lock = Lock()  # one thread writes, another one syncs
 
     @property
     def is_open(self) -> bool:
-        """Whether it was started and not closed."""
-        return self._handle is not None
+        """Whether the file is open."""
+        return self._file is not None
 
     def start(self) -> None:
-        """Create the file, or empty it.
+        """Create an empty file.
 
         Raises:
-            ConfigurationError: If that fails.
+            ConfigurationError: If it can't be created.
         """
         try:
-            self._handle = self._files.open_new(self.path)
+            handle = self._files.open_new(self.path)
         except OSError as error:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
-        self._length = self._synced = 0
-        self._end = b""
+        self._open(handle, 0)
+        self._tail = b""
         self._is_named = False
 
+    def _open(self, handle: int, length: int) -> None:
+        limit = _MAX_BUFFERED_BYTES
+        self._file = SafeFile(self.path, handle, length, files=self._files, max_unsynced=limit)
+
     def size(self) -> int:
-        """Size of the existing file in bytes, 0 if there is none.
+        """Size of an existing file in bytes; 0 if there is none.
 
         Raises:
             ConfigurationError: If it can't be determined.
@@ -98,59 +99,57 @@ class AppendedFile:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
 
     def check_empty(self) -> None:
-        """Check that the file is absent or empty.
+        """Check that `start` would not overwrite anything.
 
         Raises:
-            StateError: If it has content.
+            StateError: If the file exists and is not empty.
             ConfigurationError: If its size can't be determined.
         """
         if size := self.size():
             raise StateError(
                 f"{self.what} {self.path} has {size:,} bytes, but must be absent or empty, since "
-                "the state that is gone on from knows of none"
+                "the state to resume from has no such output"
             )
 
     def export_state(self) -> dict[str, Any]:
-        """Flush; the length of the file, and a hash of its end by which it is recognized.
+        """Flush the file; return its length and a digest of its end.
 
         Raises:
-            OSError: If that fails; the rest stays buffered.
+            OSError: If it can't be written; what was not written waits.
         """
-        return {"length": self.flush(), "end": hashlib.sha256(self._end).hexdigest()}
+        return {"length": self.flush(), "end": hashlib.sha256(self._tail).hexdigest()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Truncate the file to its length in the state, and append from there.
+        """Truncate the file to its length at a checkpoint, and continue after it.
 
         Raises:
-            StateError: If it was replaced or removed.
+            StateError: If it is another file, or gone.
             ConfigurationError: If it can't be read or written.
         """
         length = state["length"]
         try:
-            self._end = self._files.read_part(
+            self._tail = self._files.read_part(
                 self.path, max(0, length - _TAIL_BYTES), min(length, _TAIL_BYTES)
             )
-            digest = hashlib.sha256(self._end).hexdigest()
-            if len(self._end) < min(length, _TAIL_BYTES) or state["end"] != digest:
+            digest = hashlib.sha256(self._tail).hexdigest()
+            if len(self._tail) < min(length, _TAIL_BYTES) or state["end"] != digest:
                 raise StateError(
                     f"{self.what} {self.path} is another file than the one that had {length:,} "
                     "bytes when the state was written"
                 )
-            self._handle = self._files.open_truncated_at(self.path, length)
+            self._open(self._files.open_truncated_at(self.path, length), length)
         except FileNotFoundError as error:
             raise StateError(
-                f"{self.what} {self.path} is gone, but the state goes on from its {length:,} bytes"
+                f"{self.what} {self.path} is gone, but the state resumes after its {length:,} bytes"
             ) from error
         except OSError as error:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
-        self._length = self._synced = length
-        self._unsynced = bytearray()
 
     def settle(self, *, at_once: bool = False) -> None:
-        """Flush if enough text is buffered, or ``at_once``.
+        """Flush if enough is buffered, or ``at_once``; a failed write waits.
 
         Raises:
-            OutputError: If it can't be written and too much is buffered already.
+            OutputError: If writing fails and too much is waiting.
         """
         if self.text.tell() < _FLUSH_CHARACTERS and not self._waiting and not at_once:
             return
@@ -164,85 +163,45 @@ class AppendedFile:
                 ) from error
 
     def flush(self) -> int:
-        """Pass everything to the operating system; the file's length in bytes.
+        """Write what is buffered; return the file's length in bytes.
 
         Raises:
-            OSError: If that fails; the rest stays buffered.
+            OSError: If that fails; what was not written waits.
         """
+        file = self._file
+        assert file is not None
         if self.text.tell():
             added = self.text.getvalue().encode("utf-8", "backslashreplace")
             self._waiting = self._waiting + added if self._waiting else added
-            self.text = _clear(self.text)
+            # Emptied, not replaced: writers hold it.
+            self.text.seek(0)
+            self.text.truncate()
         try:
-            with self._lock:
-                self._write()
+            while self._waiting:
+                count = file.write_some(self._waiting)
+                written = self._waiting[max(0, count - _TAIL_BYTES) : count]
+                self._tail = (self._tail + written)[-_TAIL_BYTES:]
+                self._waiting = self._waiting[count:]
         except OSError as error:
             if self.failure is None:
-                logger.warning("%s %s: %s; it waits", self.what, self.path, error.strerror)
+                _LOG.warning("%s %s: %s; retrying", self.what, self.path, error.strerror)
             self.failure = error
             raise
         self.failure = None
-        return self._length
-
-    def _write(self) -> None:
-        assert self._handle is not None
-        while self._waiting:
-            taken = self._files.write(self._handle, self._waiting)
-            self._remember(self._waiting[:taken])
-            self._end = (self._end + self._waiting[max(0, taken - _TAIL_BYTES) : taken])[
-                -_TAIL_BYTES:
-            ]
-            self._length += taken
-            self._waiting = self._waiting[taken:]
-
-    def _remember(self, written: bytes) -> None:
-        if self._unsynced is not None:
-            self._unsynced += written
-            if len(self._unsynced) > _MAX_BUFFERED_BYTES:
-                self._unsynced = None
+        return file.length
 
     def sync(self) -> None:
-        """Sync to disk what was flushed.
+        """Put on the disk what was flushed.
 
         Raises:
             OSError: If that fails.
         """
-        with self._lock:
-            if self._handle is None:
-                return
-            if self._is_lost:
-                self._write_again()
-            handle, length = self._handle, self._length
-        try:
-            self._files.fsync(handle)
-        except OSError:
-            self._is_lost = True
-            raise
+        if self._file is None:
+            return
+        self._file.sync()
         if not self._is_named:
             self._files.fsync_dir(self.path.parent)
             self._is_named = True
-        with self._lock:
-            if self._unsynced is not None:
-                del self._unsynced[: length - self._synced]
-            elif length == self._length:
-                self._unsynced = bytearray()
-            self._synced = length
-
-    def _write_again(self) -> None:
-        """Write what a failed fsync may have lost again."""
-        if self._unsynced is None:
-            raise OSError(EIO, "an fsync failed, and too much was written since the one before")
-        content = bytes(self._unsynced)
-        handle = self._files.open_truncated_at(self.path, self._synced)
-        try:
-            write_all(self._files, handle, content)
-        except BaseException:
-            self._files.close(handle)
-            raise
-        assert self._handle is not None
-        old, self._handle = self._handle, handle
-        self._files.close(old)
-        self._is_lost = False
 
     def close(self) -> None:
         """Flush and close the file. Closing twice is allowed.
@@ -250,19 +209,12 @@ class AppendedFile:
         Raises:
             OutputError: If something can't be written.
         """
-        if self._handle is None:
+        if self._file is None:
             return
         try:
             self.flush()
         except OSError as error:
             raise OutputError(f"{self.what} {self.path}: {error.strerror}") from error
         finally:
-            handle, self._handle = self._handle, None
-            self._files.close(handle)
-
-
-def _clear(text: StringIO) -> StringIO:
-    """Empty it in place, since a writer holds it."""
-    text.seek(0)
-    text.truncate()
-    return text
+            file, self._file = self._file, None
+            file.close()

@@ -75,7 +75,7 @@ def test_if_predictions_can_not_be_written_what_was_learned_is_kept(cli: Cli) ->
     )
     assert outcome.code == 1
     waits, ends = outcome.complaints
-    assert waits == "predictions answers.csv: No space left on device; it waits"
+    assert waits == "predictions answers.csv: No space left on device; retrying"
     assert ends.startswith("predictions answers.csv: No space left on device")
     report = json.loads(Path("report.json").read_text("utf-8"))
     assert 0 < Model.load("model.json").about["samples"] == report["learned"] <= 3000
@@ -87,7 +87,7 @@ def test_if_dead_letters_can_not_be_written_the_run_ends_with_one_clear_line(cli
     outcome = cli.replay(path, "--dead-letters", FULL, "--model", "model.json")
     assert outcome.code == 1
     waits, ends = outcome.complaints
-    assert waits == f"dead_letters {FULL}: No space left on device; it waits"
+    assert waits == f"dead_letters {FULL}: No space left on device; retrying"
     assert ends.startswith(f"dead_letters {FULL}: No space left on device")
     assert Path("model.json").exists()
 

@@ -146,7 +146,7 @@ def test_predictions_that_the_state_does_not_know_are_not_lost(cli: Cli, run_fil
     assert refused.code == 1
     assert refused.complaint == (
         f"predictions answers.csv has {len(before):,} bytes, but must be absent or empty, since "
-        "the state that is gone on from knows of none"
+        "the state to resume from has no such output"
     )
     assert Path("answers.csv").read_bytes() == before
     other = ("--predictions", "later.csv")

@@ -49,7 +49,7 @@ def test_another_file_is_an_error_that_says_so_and_is_left_as_it_is(tmp_path: Pa
             AppendedFile(path, "rows").restore_state(state)
         assert path.read_bytes() == other
     path.unlink()
-    with pytest.raises(StateError, match="is gone, but the state goes on from its 3 bytes"):
+    with pytest.raises(StateError, match="is gone, but the state resumes after its 3 bytes"):
         AppendedFile(path, "rows").restore_state(state)
     with pytest.raises(ConfigurationError, match=r"rows .*: No such file"):
         AppendedFile(tmp_path / "no" / "rows.csv", "rows").start()
@@ -80,7 +80,7 @@ def test_what_a_full_disk_does_not_take_waits_and_comes_in_order(
             file.settle()
         assert (file.failure is not None) == (1 <= number <= 3)
     assert [record.getMessage() for record in caplog.records] == [
-        "rows /out/rows.csv: ENOSPC; it waits"
+        "rows /out/rows.csv: ENOSPC; retrying"
     ]
     file.close()
     assert disk.read(PATH).decode() == "".join(f"row {n}\n" * 12_000 for n in range(8))
@@ -166,7 +166,7 @@ def test_too_much_to_be_written_again_is_an_error_for_good(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(appended_file, "_MAX_BUFFERED_BYTES", 100)
-    file = AppendedFile(PATH, "rows", files=Forgetful({1}))
+    file = AppendedFile(PATH, "rows", files=Forgetful({0}))
     file.start()
     file.sync()
     file.text.write("x" * 200)

@@ -177,7 +177,7 @@ def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
                 return settings
 
             monkeypatch.setattr(registry, "_store", stored_too_late)
-            with pytest.raises(NotReadyError, match="model late begins with the next"):
+            with pytest.raises(NotReadyError, match="model late starts with the next"):
                 await registry.create("late", settings_of())
             assert registry.models.get("late") is None
         async with hosting_all(tmp_path / "all") as registry:
@@ -244,7 +244,7 @@ def test_a_new_model_takes_over_nothing_that_is_left_of_another(
 
     async def main() -> None:
         async with hosting_all(tmp_path / "all") as registry:
-            with pytest.raises(ConflictError, match="what is left of a deleted model: remove it"):
+            with pytest.raises(ConflictError, match="the remains of a deleted model: remove it"):
                 await registry.create("spam", settings_of())
 
     with_limit(run, main)
