@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import hypothesis
 import pytest
 import schemathesis
@@ -17,13 +18,24 @@ from schemathesis import Case
 from schemathesis.config import SchemathesisConfig
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
-from streamnet.client.operations import NDJSON, OPERATIONS, Operation
-from streamnet.client.schemas import NAME_PATTERN
+from streamnet.client import Client
+from streamnet.client.operations import (
+    NDJSON,
+    OPERATIONS,
+    Operation,
+    Operations,
+    Scope,
+    operation,
+)
+from streamnet.client.schemas import NAME_PATTERN, Health
 from streamnet.daemon.http.access import Limits
 from streamnet.daemon.http.app import build_document, create_app
 from streamnet.daemon.http.routes import ENDPOINTS
+from streamnet.daemon.http.service import Service, json_response
 from streamnet.settings.daemon import MODEL_NAME
 from tests.daemon.stand_ins import StandIn, StandInRegistry
 
@@ -124,10 +136,10 @@ def test_the_document_names_every_operation_and_its_errors() -> None:
         line["operationId"]: line for path in told["paths"].values() for line in path.values()
     }
     assert set(described) == set(OPERATIONS)
-    for operation in OPERATIONS.values():
-        responses = described[operation.name]["responses"]
-        assert str(operation.status) in responses
-        assert ("401" in responses) == (operation.scope is not None)
+    for line in OPERATIONS.values():
+        responses = described[line.name]["responses"]
+        assert str(line.status) in responses
+        assert ("401" in responses) == (line.scope is not None)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +163,41 @@ def test_what_is_sent_may_be_too_large_too_slow_or_of_a_wrong_kind(
 
 def test_every_operation_has_one_endpoint_and_no_endpoint_is_left_over() -> None:
     assert set(ENDPOINTS) == set(OPERATIONS)
+
+
+def test_a_declared_operation_gets_a_route_a_description_and_client_methods(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @operation("GET", "/v1/models/{name}/echo", Scope.READ, Health)
+    def echo(self: object, name: str) -> None:
+        """Return the health of a model."""
+
+    async def endpoint(request: Request, service: Service) -> Response:
+        return json_response(Health("ok" if service.model(request).name == "wine" else "starting"))
+
+    monkeypatch.setitem(OPERATIONS, "echo", echo)
+    monkeypatch.setattr(Operations, "echo", echo, raising=False)
+    with pytest.raises(KeyError, match="echo"):
+        create_app(REGISTRY)  # type: ignore[arg-type]
+    monkeypatch.setitem(ENDPOINTS, "echo", endpoint)
+    app = TestClient(create_app(REGISTRY))  # type: ignore[arg-type]
+    assert app.get("/v1/models/absent/echo").status_code == 404
+    answered = app.get("/v1/models/wine/echo")
+    assert answered.json() == {"status": "ok"}
+    described = build_document()["paths"]["/v1/models/{name}/echo"]["get"]
+    assert described["summary"] == "Return the health of a model"
+    with Client() as client:
+        paths = []
+
+        def handler(request: httpx.Request) -> httpx.Response:
+            paths.append(request.url.path)
+            return httpx.Response(200, content=answered.content)
+
+        client._http = httpx.Client(
+            base_url="http://daemon/", transport=httpx.MockTransport(handler)
+        )
+        assert client.echo("wine") == Health("ok")  # type: ignore[attr-defined]
+    assert paths == ["/v1/models/wine/echo"]
 
 
 def test_names_of_models_follow_one_pattern() -> None:
