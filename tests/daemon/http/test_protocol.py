@@ -150,7 +150,7 @@ def test_who_sends_a_body_drop_by_drop_is_sent_away(
         answer, took = drip(connection, repeat(b" "), 10)
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"connection: close" in answer
-        assert b"less than 200 bytes a second" in answer
+        assert b"less than 200 bytes per second" in answer
         assert took >= 1.4
 
 
