@@ -25,7 +25,7 @@ __all__ = (
 
 @jit
 def mix_key(key: Any, part: Any) -> Any:
-    """The key that stands for ``key`` followed by ``part``."""
+    """The key of the sequence ``key`` followed by ``part``."""
     z = np.uint64(key) ^ (np.uint64(part) + np.uint64(0x9E3779B97F4A7C15))
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -35,8 +35,8 @@ def mix_key(key: Any, part: Any) -> Any:
 
 
 def fill_uniform(out: NDArray[np.float64], key: int, first: int) -> None:
-    """Fill ``out`` with numbers ``first`` and up of ``key``, each uniform in [-1, 1)."""
-    # As numpy's type: a Python int would be taken as signed.
+    """Fill ``out`` with the numbers of ``key`` from number ``first`` on, uniform in [-1, 1)."""
+    # A Python int would be converted to a signed one.
     _fill(out, np.uint64(key), first)
 
 
@@ -53,9 +53,9 @@ def fill_rows(out: NDArray[Any], key: Any, first: int, limit: float) -> None:
 
     Args:
         out: shape=(rows, n), float32 or float64.
-        key: uint64; row i has what `fill_uniform` gives for the key ``mix_key(key, first + i)``.
+        key: uint64; row i equals `fill_uniform` with the key ``mix_key(key, first + i)``.
         first: Number of the first row.
-        limit: Scale of all.
+        limit: Scale of all numbers.
     """
     for i in range(out.shape[0]):
         row = mix_key(np.uint64(key), np.uint64(first + i))
@@ -65,7 +65,7 @@ def fill_rows(out: NDArray[Any], key: Any, first: int, limit: float) -> None:
 
 
 def derive_key(*parts: int) -> int:
-    """The key that stands for a sequence of whole numbers.
+    """The key of a sequence of integers.
 
     >>> derive_key(0, 1) == derive_key(0, 1), derive_key(0, 1) == derive_key(1, 0)
     (True, False)
@@ -83,7 +83,7 @@ def derive_key(*parts: int) -> int:
 
 
 def permutation(key: int, n: int) -> NDArray[np.intp]:
-    """An order of ``n`` things that depends on nothing but the key."""
+    """A permutation of ``n`` items that depends only on the key."""
     draws = np.empty(n, np.float64)
     fill_uniform(draws, key, 0)
     return np.argsort(draws, kind="stable")

@@ -29,10 +29,10 @@ __all__ = (
 
 
 def as_kernel_array(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
-    """``values`` as a C-ordered, writable array of ``dtype``; copied only where it is not one.
+    """Convert to a C-ordered, writable array of ``dtype``; copied only if necessary.
 
-    Anything else would make numba compile a kernel once more. What the type can't hold becomes
-    infinite, without a warning: what stands for an answer that nobody gave may be any number.
+    Any other array would make numba compile a kernel again. Values out of range become infinite
+    without a warning, since placeholders of missing predictions may be any number.
     """
     if type(values) is np.ndarray and values.dtype == dtype and values.flags.carray:
         return values
@@ -42,10 +42,10 @@ def as_kernel_array(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
 
 
 def as_flags(values: ArrayLike | None, default: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``values`` as 0 or 1 in the shape of ``default``, which stands for None.
+    """Convert flags to uint8 in the shape of ``default``, which is used for None.
 
     Raises:
-        ValueError: if ``values`` can't be broadcast to that shape.
+        ValueError: If ``values`` cannot be broadcast to that shape.
     """
     if values is None:
         return default
@@ -56,14 +56,14 @@ def as_flags(values: ArrayLike | None, default: NDArray[np.uint8]) -> NDArray[np
 
 
 def check_integer(name: str, value: object) -> int:
-    """A whole number, whichever type of whole number it has.
+    """Validate an integer of any type.
 
     Args:
-        name: Of the setting.
-        value: What was given.
+        name: Name of the setting.
+        value: Value to check.
 
     Raises:
-        ConfigurationError: If it is none.
+        ConfigurationError: If it is not an integer, or a bool.
 
     >>> import numpy as np
     >>> check_integer("units", np.uint8(3))
@@ -75,14 +75,14 @@ def check_integer(name: str, value: object) -> int:
 
 
 def check_number(name: str, value: object) -> float:
-    """A number, whichever type it has; a whole one stays one.
+    """Validate a number of any type; an integer stays an integer.
 
     Args:
-        name: Of the setting.
-        value: What was given.
+        name: Name of the setting.
+        value: Value to check.
 
     Raises:
-        ConfigurationError: If it is none.
+        ConfigurationError: If it is not a number, or a bool.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ConfigurationError(f"{name} is {value!r}, but must be a number")
@@ -90,14 +90,14 @@ def check_number(name: str, value: object) -> float:
 
 
 def check_bool(name: str, value: object) -> bool:
-    """True or False, also numpy's.
+    """Validate a bool, Python's or numpy's.
 
     Args:
-        name: Of the setting.
-        value: What was given.
+        name: Name of the setting.
+        value: Value to check.
 
     Raises:
-        ConfigurationError: If it is something else.
+        ConfigurationError: If it is not a bool.
     """
     if not isinstance(value, bool | np.bool_):
         raise ConfigurationError(f"{name} is {value!r}, but must be True or False")
@@ -105,14 +105,14 @@ def check_bool(name: str, value: object) -> bool:
 
 
 def check_array(name: str, given: ArrayLike) -> NDArray[np.float64]:
-    """Numbers as an array, whichever shape they have.
+    """Convert numbers to an array of any shape.
 
     Args:
-        name: Of the argument.
-        given: What was given.
+        name: Name of the argument.
+        given: Values to convert.
 
     Raises:
-        ConfigurationError: If one is none, or rows differ in length.
+        ConfigurationError: If a value is not a number, or rows differ in length.
 
     >>> check_array("answers", [1, 2.5])
     array([1. , 2.5])
@@ -126,10 +126,10 @@ def check_array(name: str, given: ArrayLike) -> NDArray[np.float64]:
 
 
 def to_builtins(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by name with Python's own numbers in place of numpy's, and types by their names.
+    """Replace numpy numbers in settings by Python ones, and types by their names.
 
     Args:
-        settings: Values, and mappings of them.
+        settings: Values by name; mappings among them are converted likewise.
 
     >>> import numpy as np
     >>> to_builtins({"alpha": np.float64(0.5), "encoder": {"clip": np.int64(3)}})
@@ -148,10 +148,10 @@ def to_builtin(value: Any) -> Any:
 
 
 def check_extra(extra: str, *packages: str) -> None:
-    """Refuse to go on without the packages of an extra.
+    """Check that the packages of an extra are installed.
 
     Raises:
-        ConfigurationError: If one is not installed.
+        ConfigurationError: If one is missing.
 
     >>> check_extra("serve", "json", "nowhere")
     Traceback (most recent call last):
@@ -167,10 +167,10 @@ def check_extra(extra: str, *packages: str) -> None:
 
 
 def check_seed(given: SupportsIndex) -> int:
-    """A seed as a whole number of Python, whichever type of whole number it has.
+    """Validate a seed, an integer of any type.
 
     Raises:
-        ConfigurationError: It is no whole number, or not from 0 to 2**64 - 1.
+        ConfigurationError: If it is not an integer from 0 to 2**64 - 1.
     """
     try:
         seed = index(given)
@@ -184,10 +184,10 @@ def check_seed(given: SupportsIndex) -> int:
 
 
 def to_signed_seed(given: SupportsIndex) -> int:
-    """A seed as kernels take whole numbers: the one with the same 64 bits where they are signed.
+    """The signed integer with the same 64 bits as a seed, as kernels take it.
 
     Raises:
-        ConfigurationError: As for `check_seed`.
+        ConfigurationError: If `check_seed` raises it.
 
     >>> to_signed_seed(7), to_signed_seed(2**64 - 7)
     (7, -7)

@@ -25,18 +25,17 @@ __all__ = ("NeuralNetwork",)
 
 @final
 class NeuralNetwork:
-    """A fully connected network of numbers in and numbers out, with a label for each output or not.
+    """A fully connected network with numeric inputs and outputs, which may have labels.
 
-    It has start weights from the beginning. Any number of threads may let it calculate at the same
-    time; one that learns has to be alone.
+    Any number of threads may calculate at the same time, but not while another one learns.
 
     Args:
-        inputs: Numbers that go in.
-        settings: Hidden layers, activations, biases, loss and optimizer; None is
+        inputs: Number of inputs.
+        settings: Hidden layers, activations, biases, loss and optimizer; by default
             `CandidateSettings.gopher`.
-        labels: Names of the outputs, in their order.
-        outputs: How many outputs there are, if they have no names.
-        seed: Key of the start weights.
+        labels: Names of the outputs, in order.
+        outputs: Number of outputs, if they have no labels.
+        seed: Key of the initial weights.
         dtype: float32 or float64, of weights and arithmetic.
 
     Raises:
@@ -106,18 +105,18 @@ class NeuralNetwork:
         return population
 
     def randomize(self, seed: int) -> None:
-        """Start again, with start weights that are a pure function of ``seed``."""
+        """Reset to initial weights, a pure function of ``seed``."""
         self._population = self._started(seed)
 
     def copy(self) -> NeuralNetwork:
-        """Another one that answers and goes on learning just as this one does."""
+        """An independent copy, which predicts and learns exactly like this network."""
         return _restore(*self._exported())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, self._exported()
 
     def _exported(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What it is made with, and what it has learned."""
+        """Arguments of the constructor, and the learned state."""
         given = {
             "inputs": self.inputs,
             "settings": self.settings,
@@ -127,16 +126,19 @@ class NeuralNetwork:
         }
         return given, self._population.export_state(0)
 
-    # ----------------------------------------------------------- calculating
+    # -------------------------------------------------------------- calculate
 
     def calculate(self, x: ArrayLike) -> NDArray[np.floating]:
-        """The outputs for one sample, shape=(inputs,), or several, shape=(n, inputs).
+        """Calculate the outputs for one or several samples.
+
+        Args:
+            x: One sample, shape=(inputs,), or several, shape=(n, inputs).
 
         Returns:
-            shape=(outputs,) or (n, outputs), of the network's dtype.
+            Outputs, shape=(outputs,) or (n, outputs), of the network's dtype.
 
         Raises:
-            DataError: If the shape is another, or a number is not finite.
+            DataError: If the shape is wrong, or a number is not finite.
             NoCandidateError: If an output is not finite.
         """
         samples = self._numbers("x", x, self.inputs)
@@ -151,7 +153,7 @@ class NeuralNetwork:
         return said[0] if np.ndim(x) == 1 else said
 
     def calculate_labels(self, x: ArrayLike) -> dict[str, float]:
-        """The output of each label, for one sample.
+        """Calculate the output of each label for one sample.
 
         Raises:
             ConfigurationError: If the network has no labels.
@@ -165,7 +167,7 @@ class NeuralNetwork:
         return dict(zip(self.labels, self.calculate(x).tolist(), strict=True))
 
     def winner_label(self, x: ArrayLike) -> str:
-        """The label with the largest output for one sample, the first of them if there are several.
+        """The label with the largest output for one sample, the first one in a tie.
 
         Raises:
             ConfigurationError: If the network has no labels.
@@ -175,27 +177,28 @@ class NeuralNetwork:
         said = self.calculate_labels(x)
         return max(said, key=said.__getitem__)
 
-    # -------------------------------------------------------------- learning
+    # ------------------------------------------------------------------ learn
 
     def learn(
         self, x: ArrayLike, ideal: ArrayLike, rate: float | None = None
     ) -> NDArray[np.floating]:
-        """Learn one sample, or several one after the other, one step of the optimizer each.
+        """Learn one sample, or several in order, with one optimizer step each.
+
+        After an exception the network is unchanged.
 
         Args:
-            x: shape=(inputs,) or (n, inputs).
-            ideal: What should come out, shape=(outputs,) or (n, outputs).
-            rate: Learning rate instead of that of the settings.
+            x: Inputs, shape=(inputs,) or (n, inputs).
+            ideal: Target outputs, shape=(outputs,) or (n, outputs).
+            rate: Learning rate to use instead of the one in the settings.
 
         Returns:
-            What came out before each was learned, shape=(outputs,) or (n, outputs).
+            Outputs before each sample was learned, shape=(outputs,) or (n, outputs).
 
         Raises:
             ConfigurationError: If the rate is not above 0.
-            DataError: If a shape is another, a number is not finite, or an ideal is beyond what the
-                outputs' activation can reach.
-            NoCandidateError: If an output or a weight would be no longer finite.
-            In each case the network is as it was before.
+            DataError: If a shape is wrong, a number is not finite, or a target is outside the range
+                of the output activation.
+            NoCandidateError: If an output or a weight would become infinite or NaN.
         """
         samples = self._numbers("x", x, self.inputs)
         goals = self._numbers("ideal", ideal, self.outputs)
@@ -241,7 +244,7 @@ class NeuralNetwork:
         if not population.healthy[0]:
             population.weights[:], population.state[:] = weights, state
             population.taken[:], population.healthy[:] = taken, 1
-            raise NoCandidateError("the network would explode, so it has learned nothing")
+            raise NoCandidateError("the network would explode, so it learned nothing")
         said: NDArray[np.floating] = answers.outputs[0]
         return said
 
@@ -266,18 +269,18 @@ class NeuralNetwork:
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """Units and inputs of each layer, the output layer last."""
+        """Number of units and inputs of each layer, the output layer last."""
         sizes = (self.inputs, *self.settings.hidden, self.outputs)
         return [(units, below) for below, units in pairwise(sizes)]
 
     @property
     def weights(self) -> list[NDArray[np.floating]]:
-        """A copy of the weights: for each layer a matrix of shape=(units, inputs).
+        """A copy of the weights: a matrix of shape=(units, inputs) for each layer.
 
-        Setting them leaves the optimizer's state as it is.
+        Setting them keeps the state of the optimizer.
 
         Raises:
-            ConfigurationError: If a shape is another, or a weight is not finite.
+            ConfigurationError: If a shape is wrong, or a weight is not finite.
         """
         parts = self._population.extract(0)
         hidden = [parts[name][1:].T for name in self._names()]
@@ -295,11 +298,10 @@ class NeuralNetwork:
 
     @property
     def biases(self) -> list[NDArray[np.floating]]:
-        """A copy of the biases: for each layer a vector of shape=(units,); all zero without.
+        """A copy of the biases: a vector of shape=(units,) for each layer, zeros without bias.
 
         Raises:
-            ConfigurationError: If a shape is another, a bias is not finite, or the network has
-                none.
+            ConfigurationError: If a shape is wrong, a bias is not finite, or there are no biases.
         """
         parts = self._population.extract(0)
         hidden = [parts[name][0] for name in self._names()]
@@ -321,15 +323,15 @@ class NeuralNetwork:
         self._population.insert(0, parts)
 
     def parts(self) -> Weights:
-        """A copy of weights and biases by section, as a model holds them."""
+        """A copy of weights and biases by section, as stored in a model."""
         return self._population.extract(0)
 
     def insert(self, parts: Weights) -> None:
-        """Take over weights and biases that `parts` of a network of the same shape gave."""
+        """Replace weights and biases by those of `parts` of a network of the same shape."""
         self._population.insert(0, parts)
 
     def _names(self) -> list[str]:
-        """Sections whose rows are inputs: all but the output layer above hidden ones."""
+        """Sections whose rows are inputs: all but the output layer of a network with hidden layers."""
         return ["first", *(f"upper{layer}" for layer in range(1, len(self.settings.hidden)))]
 
 
@@ -344,7 +346,7 @@ def _output_weights(parts: Weights) -> list[NDArray[Any]]:
 
 
 def _dense_inputs(samples: NDArray[np.floating]) -> Inputs:
-    """Samples as the kernels take them: dense numbers, and no active rows."""
+    """Samples as kernels read them: dense numbers, and no active rows."""
     n = len(samples)
     nothing = np.zeros((n, 1), np.int32), np.zeros((n, 1), samples.dtype), np.zeros(n, np.int32)
     return Inputs(samples, *nothing, 0)
@@ -353,7 +355,7 @@ def _dense_inputs(samples: NDArray[np.floating]) -> Inputs:
 def _check_arrays(
     name: str, given: Sequence[ArrayLike], shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
 ) -> list[NDArray[Any]]:
-    """Arrays of just these shapes, all finite."""
+    """Convert to finite arrays of exactly these shapes."""
     if len(given) != len(shapes):
         raise ConfigurationError(f"{name} has {len(given)} layers, but must have {len(shapes)}")
     arrays = []

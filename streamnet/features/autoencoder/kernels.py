@@ -41,33 +41,33 @@ __all__ = (
 )
 
 
-KNOWN = 0  # place in the counters: rows of which one was active so far
+KNOWN = 0  # index in the counters: rows up to the last one that was ever active
 
-# Draws of a sample: an input's number hides it, these and up hide entries and choose negatives.
+# Draws of a sample: below these to mask inputs, from these on to mask entries and pick negatives.
 ENTRIES, NEGATIVES = 1 << 32, 2 << 32
 
-# Columns of a plan's layers: units, their number filled up to whole vectors, where the values are
-# in the scratch, and where the matrix from the layer below starts, biases first.
+# Columns of a plan's layers: units, padded width, offset of the values in working memory, and offset
+# of the matrix from the layer below, biases first.
 UNITS, WIDTH, VALUES, MATRIX = range(4)
 
 
 class Plan(NamedTuple):
-    """The shape of a network and how it learns, as the kernel reads it."""
+    """Layers and learning settings of a network, as kernels read them."""
 
     layers: NDArray[np.int64]  # shape=(layers, 4)
     middle: int  # the layer that is the code
     activation: int  # its code
     noise: float
     rate: float
-    kept: float  # share of the squared gradients so far that is kept at a step,
-    gained: float  # and of the new one that is added
+    kept: float  # factor of the running squared gradient at each step
+    gained: float  # factor of the new squared gradient
     negatives: int
     fading: float
     key: np.uint64
 
 
 class Weights(NamedTuple):
-    """Weights, or the running squares of their gradients."""
+    """Weights, or running squares of their gradients."""
 
     first: NDArray[np.floating]  # shape=(1 + dense, width): biases, a row for each dense input
     sparse: NDArray[np.floating]  # shape=(rows, width)
@@ -82,7 +82,7 @@ class Weights(NamedTuple):
 def mask_inputs(
     scratch: Any, to: int, values: Any, i: int, n: int, key: Any, draw: int, noise: float
 ) -> None:
-    """Copy a sample's inputs, each of them left out with probability ``noise``."""
+    """Copy a sample's inputs, each masked with probability ``noise``."""
     for j in range(n):
         x = scratch.dtype.type(values[i, j])
         if noise > 0.0:
@@ -122,7 +122,7 @@ def forward(
 
 @inlined
 def output_score(matrix: Any, bias: Any, o: Any, scratch: Any, values: int, width: int) -> Any:
-    """Score of an output: a number in standard units, or the logit of a row's being active."""
+    """Score of an output: a standardized number, or the logit of a row."""
     parts = simd.multiply(simd.load(matrix, o * width), simd.load(scratch, values))
     for j in range(LANES, width, LANES):
         w = simd.load(matrix, o * width + j)
@@ -134,7 +134,7 @@ def output_score(matrix: Any, bias: Any, o: Any, scratch: Any, values: int, widt
 def reconstruction_loss(
     plan: Any, weights: Any, scratch: Any, seen: int, inputs: int, row: Any, i: int, entries: int
 ) -> float:
-    """Mean over inputs of half the squared error, and of the surprise of each active row."""
+    """Mean loss over inputs and active rows: half the squared error, and the logistic loss."""
     last = plan.layers.shape[0] - 1
     values, width = plan.layers[last, VALUES], plan.layers[last, WIDTH]
     total = 0.0
@@ -149,7 +149,7 @@ def reconstruction_loss(
     return total / max(inputs + entries, 1)
 
 
-MAX_DERIVATIVE = 10.0  # bound of every derivative by a unit, so that no weight can run away
+MAX_DERIVATIVE = 10.0  # bound of every delta, so that no weight can diverge
 EPSILON = 1e-8
 
 
@@ -166,7 +166,7 @@ def update_decoder(
     key: Any,
     known: int,
 ) -> None:
-    """Learn the outputs: all dense inputs, the active rows, and some that are not active."""
+    """Learn the outputs: all dense inputs, the active rows, and some sampled inactive ones."""
     last = plan.layers.shape[0] - 1
     values, width = plan.layers[last, VALUES], plan.layers[last, WIDTH]
     deltas = _delta_offset(plan, last)
@@ -220,7 +220,7 @@ def _update_output(
     width: int,
     g: float,
 ) -> None:
-    """Add an output's share to the deltas below it, then move its weights."""
+    """Add an output's contribution to the deltas below it, then update its weights."""
     slope = simd.splat(scratch.dtype.type(_clip_slope(g)))
     for j in range(0, width, LANES):
         w = simd.load(matrix, o * width + j)
@@ -250,7 +250,7 @@ def backward(
     i: int,
     entries: int,
 ) -> None:
-    """Deltas of each layer from the last one down, and the weights below it moved."""
+    """Compute the deltas of each layer from the last one down, and update the weights below it."""
     one = scratch.dtype.type(1)
     for layer in range(plan.layers.shape[0] - 1, -1, -1):
         width = plan.layers[layer, WIDTH]
@@ -284,7 +284,7 @@ def backward(
 
 @inlined
 def _clip_and_slope(plan: Any, scratch: Any, values: int, deltas: int, width: int) -> None:
-    """Bound a layer's deltas and take them through its activation."""
+    """Clip a layer's deltas and multiply them by the slopes of its activation."""
     for j in range(deltas, deltas + width):
         d = simd.load_one(scratch, j)
         simd.store_one(scratch, j, scratch.dtype.type(_clip_slope(float(d))))
@@ -298,7 +298,7 @@ def _clip_and_slope(plan: Any, scratch: Any, values: int, deltas: int, width: in
 def _update_row(
     plan: Any, matrix: Any, squares: Any, at: int, scratch: Any, x: Any, deltas: int, width: int
 ) -> None:
-    """Move the weights of an input of value ``x``."""
+    """Update the weights of an input with value ``x``."""
     factor = simd.splat(x)
     for j in range(0, width, LANES):
         g = simd.multiply(factor, simd.load(scratch, deltas + j))
@@ -309,7 +309,7 @@ def _update_row(
 def _update_vector(
     plan: Any, matrix: Any, squares: Any, at: int, w: Any, g: Any, scratch: Any
 ) -> None:
-    """One step of AdaGrad (Duchi et al. 2011), or of RMSprop, for sixteen weights ``w``."""
+    """One step of AdaGrad or RMSprop for a vector of weights ``w``."""
     number = scratch.dtype.type
     kept = simd.multiply(simd.splat(number(plan.kept)), simd.load(squares, at))
     gained = simd.multiply(simd.splat(number(plan.gained)), g)
@@ -326,12 +326,12 @@ def _clip_slope(g: float) -> float:
 
 @inlined
 def _delta_offset(plan: Any, layer: int) -> Any:
-    """Where a layer's deltas are in the scratch: behind the values of all layers."""
+    """Offset of a layer's deltas in working memory, behind the values of all layers."""
     last = plan.layers.shape[0] - 1
     return plan.layers[last, VALUES] + plan.layers[last, WIDTH] + plan.layers[layer, VALUES]
 
 
-MIN_ERROR = 1e-6  # a smaller error counts as this large: float32 can't tell it from none
+MIN_ERROR = 1e-6  # smaller errors count as this: float32 cannot tell them from 0
 
 
 @kernel
@@ -354,10 +354,9 @@ def run(
     error: NDArray[np.float64],  # shape=(n,), written
     score: NDArray[np.float64],  # shape=(n,), written
 ) -> int:
-    """Code samples and, with ``learn``, learn each of them afterwards.
+    """Encode and score samples and, with ``learn``, learn each of them afterwards.
 
-    Returns the number of the first sample with an error that is not finite, or n. Nothing was
-    learned from that sample.
+    Returns the index of the first sample whose error is not finite, which is not learned, or n.
     """
     depth = plan.layers.shape[0]
     inputs = dense.shape[1]
@@ -395,7 +394,7 @@ def run(
 
 @inlined
 def _outlier_score(moments: Any, loss: float, fading: float, learn: bool) -> float:
-    """How many standard deviations the logarithm of an error lies above the faded mean before it.
+    """Standard deviations of an error's logarithm above the exponentially faded mean before it.
 
     The moments are West's (1979) with weights that fade.
     """

@@ -20,19 +20,19 @@ from streamnet.settings.encoder import AutoEncoderSettings
 
 __all__ = ("AutoEncoderNetwork", "Codes", "Reconstruction")
 
-START, DRAWS = 0, 1  # parts of a key: of start weights, and of all that is drawn while learning
-INITIAL_LOGIT = -4.0  # logit of a row before it was ever active
+START, DRAWS = 0, 1  # parts of keys: of initial weights, and of draws while learning
+INITIAL_LOGIT = -4.0  # logit of a row that was never active
 SQUARES_DECAY = 0.99  # of RMSprop
 ACTIVATE: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "tanh": np.tanh,
     "relu": lambda h: np.maximum(h, 0),
     "identity": lambda h: h,
 }
-MAX_DENSE = 1e6  # bound of dense inputs, so that whatever comes has a finite error at first
+MAX_DENSE = 1e6  # bound of dense inputs, so that initial errors are finite
 
 
 class Codes(NamedTuple):
-    """Codes of some samples, each made before the sample was learned."""
+    """Codes of samples, each computed before the sample was learned."""
 
     code: NDArray[np.floating]  # shape=(n, units)
     error: NDArray[np.float64]  # shape=(n,), mean over a sample's inputs
@@ -40,21 +40,24 @@ class Codes(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """Inputs as codes tell them."""
+    """Inputs reconstructed from codes."""
 
     dense: NDArray[np.floating]  # shape=(n, dense), in standard units
-    active: NDArray[np.floating]  # shape=(n, rows), logit of each row's being active
+    active: NDArray[np.floating]  # shape=(n, rows), logit that each row is active
 
 
 @final
 class AutoEncoderNetwork:
-    """Compresses inputs into a code, by learning to restore the inputs from it.
+    """Compresses inputs into a code by learning to reconstruct the inputs from it.
 
-    Dense inputs are restored with half their squared error, rows by the logistic loss of their
-    being active (with which value is not restored). Entries that tell earlier targets are left out.
-    What it does with a sample depends on the samples before it alone, however they are cut.
+    The loss is half the squared error of dense inputs, and the logistic loss of each row's being
+    active, whatever its value. Entries with earlier targets are ignored. Results do not depend on
+    how samples are cut into blocks.
 
-    A sample whose error is not finite makes the network start afresh, from other weights.
+    A sample whose error is not finite resets the network to other initial weights.
+
+    Args:
+        settings: Layers, noise and optimizer.
 
     >>> network = AutoEncoderNetwork(AutoEncoderSettings(code=2))
     >>> dense = np.linspace(-1, 1, 2000, dtype=np.float32)[:, None] * np.ones(5, np.float32)
@@ -81,11 +84,11 @@ class AutoEncoderNetwork:
 
     @property
     def rows(self) -> int:
-        """Rows of which one was active in a sample that was learned."""
+        """Number of rows up to the last one that was active in a learned sample."""
         return int(self._counters[KNOWN])
 
     def learn(self, inputs: Inputs) -> Codes:
-        """Codes and errors of the next samples, each of which is learned afterwards."""
+        """Encode and score the next samples, each of which is learned afterwards."""
         n = len(inputs.count)
         coded = self._empty(n)
         if not n:
@@ -102,9 +105,9 @@ class AutoEncoderNetwork:
         return coded
 
     def transform(self, inputs: Inputs) -> Codes:
-        """Codes and errors; nothing is learned, and any number of threads may ask at once.
+        """Encode and score samples without learning, in any number of threads at a time.
 
-        Where weights have become unfit, the code is 0 and the error infinite.
+        A sample whose error is not finite has code 0 and an infinite error.
         """
         n = len(inputs.count)
         coded = self._empty(n)
@@ -116,7 +119,7 @@ class AutoEncoderNetwork:
         return coded
 
     def decode(self, code: NDArray[np.floating]) -> Reconstruction:
-        """The inputs that codes stand for, shape=(n, units)."""
+        """Reconstruct inputs from codes, shape=(n, units)."""
         values: NDArray[np.floating] = np.asarray(code, np.float64)
         for layer in range(len(self.settings.hidden) + 1, len(self._layers)):
             units = self.settings.layers[layer]
@@ -129,7 +132,7 @@ class AutoEncoderNetwork:
         return Reconstruction(dense, active + weights.presence_bias[: self.rows])
 
     def reserve(self, dense: int, rows: int) -> None:
-        """Make room for so many inputs; start weights don't depend on when that is."""
+        """Make room for inputs; initial weights do not depend on when."""
         room = len(self._weights.sparse)
         if dense == self.dense and rows <= room:
             return
@@ -142,7 +145,7 @@ class AutoEncoderNetwork:
     # ------------------------------------------------------------------ state
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
+        """Everything needed to continue exactly."""
         return {
             "number": self.number,
             "restarts": self.restarts,
@@ -153,15 +156,15 @@ class AutoEncoderNetwork:
         }
 
     def restore_state(self, state: Mapping[str, Any], *, dense: int, rows: int) -> None:
-        """Go on as the network did whose state this is.
+        """Continue from a state of `export_state`.
 
         Args:
-            state: As `export_state` gave it.
-            dense: Dense inputs of the encoder that it belongs to.
-            rows: Rows that the encoder has given out.
+            state: State of a network with the same settings.
+            dense: Number of dense inputs of its encoder.
+            rows: Number of rows of its encoder.
 
         Raises:
-            ModelFileError: The state contradicts itself or the encoder.
+            ModelFileError: If the state contradicts itself or the encoder.
         """
         self.number, self.restarts = int(state["number"]), int(state["restarts"])
         self.fan_in = int(state["fan_in"])
@@ -179,21 +182,21 @@ class AutoEncoderNetwork:
         self._take_over(self._squares, state["squares"], inputs)
 
     def _in_use(self, weights: Weights) -> dict[str, NDArray[Any]]:
-        """Copies without what fills up rows, and without rows that were never active."""
-        first, last = self.settings.layers[0], self.settings.layers[-1]
-        known = self.rows
-        return {
-            "first": weights.first[:, :first].copy(),
-            "sparse": weights.sparse[:known, :first].copy(),
-            "inner": weights.inner.copy(),
-            "output": weights.output[:, :last].copy(),
-            "output_bias": weights.output_bias.copy(),
-            "presence": weights.presence[:known, :last].copy(),
-            "presence_bias": weights.presence_bias[:known].copy(),
-        }
+        """Copies without padding and without rows that were never active."""
+        first, last, known = self.settings.layers[0], self.settings.layers[-1], self.rows
+        used = Weights(
+            first=weights.first[:, :first],
+            sparse=weights.sparse[:known, :first],
+            inner=weights.inner,
+            output=weights.output[:, :last],
+            output_bias=weights.output_bias,
+            presence=weights.presence[:known, :last],
+            presence_bias=weights.presence_bias[:known],
+        )
+        return {name: array.copy() for name, array in used._asdict().items()}
 
     def _take_over(self, weights: Weights, given: Mapping[str, Any], inputs: int) -> None:
-        """Write weights of so many dense inputs over the first of those that there is room for."""
+        """Copy weights of a state with ``inputs`` dense inputs into ``weights``."""
         needed = {name: array.shape for name, array in self._in_use(weights).items()}
         lengths = {"first": 1 + inputs, "output": inputs, "output_bias": inputs}
         for name, array in weights._asdict().items():
@@ -203,7 +206,7 @@ class AutoEncoderNetwork:
                 raise ModelFileError(f"the auto-encoder's {name} does not fit its inputs")
             array[tuple(slice(size) for size in shape)] = new
 
-    # ---------------------------------------------------------------- the parts
+    # ----------------------------------------------------------------- parts
 
     def _empty(self, n: int) -> Codes:
         code = np.zeros((n, self.settings.code), self._dtype)
@@ -256,15 +259,15 @@ class AutoEncoderNetwork:
         )
 
     def _between(self, inner: NDArray[np.floating], layer: int) -> NDArray[np.floating]:
-        """The matrix from a layer to the next: biases, then a row for each unit below."""
+        """The matrix between two layers: biases, then a row for each unit below."""
         below, width = self.settings.layers[layer - 1], int(self._layers[layer, WIDTH])
         start = int(self._layers[layer, MATRIX])
         return inner[start : start + (1 + below) * width].reshape(1 + below, width)
 
     def _fresh(self, dense: int, rows: int, old: Weights | None = None) -> Weights:
-        """Start weights: LeCun's (1998), for ReLU He's (2015); a quarter of them towards outputs.
+        """Initial weights (LeCun et al. 1998, He et al. 2015), four times smaller towards outputs.
 
-        Weights of fewer inputs, ``old``, stay as they are.
+        Those of fewer inputs, ``old``, are kept.
         """
         layers = self.settings.layers
         widths = [padded(units) for units in (layers[0], layers[-1])]
@@ -303,7 +306,7 @@ class AutoEncoderNetwork:
 
 
 def _build_layers(units: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
-    """The layers of a plan, and how many weights there are between them."""
+    """The layers of a plan, and the number of weights between them."""
     layers = np.zeros((len(units), 4), np.int64)
     values = inner = 0
     for layer, count in enumerate(units):
@@ -325,6 +328,6 @@ def _zeros_like(weights: Weights) -> Weights:
 
 
 def _copy(old: Weights, new: Weights) -> None:
-    """Write weights over those of more inputs."""
+    """Copy weights into those of more inputs."""
     for before, now in zip(old, new, strict=True):
         now[: len(before)] = before

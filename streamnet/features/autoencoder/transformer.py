@@ -18,10 +18,10 @@ __all__ = ("AutoEncoderTransformer",)
 
 @final
 class AutoEncoderTransformer:
-    """An auto-encoder whose code becomes dense inputs, bounded like the others.
+    """An auto-encoder whose code becomes dense inputs, clipped like the others.
 
-    The code stands before all other dense inputs, which may become more. Entries that tell earlier
-    targets stay what they are, also where the code replaces all other inputs.
+    The code comes before all other dense inputs, whose number may grow. Entries with earlier
+    targets are kept even where the code replaces all other inputs.
 
     Args:
         settings: Settings of the auto-encoder.
@@ -41,23 +41,23 @@ class AutoEncoderTransformer:
         self._adds = self.settings.inputs == "add"
 
     def dense(self, dense: int) -> int:
-        """Dense inputs of the candidates where there are ``dense`` without a code."""
+        """Number of the candidates' dense inputs, given ``dense`` without the code."""
         return self.settings.code + (dense if self._adds else 0)
 
     def learn(self, inputs: Inputs) -> tuple[Inputs, NDArray[np.float64]]:
-        """Inputs with the code, and how unusual each sample is; then each sample is learned."""
+        """Inputs with the code, and outlier scores; each sample is learned afterwards."""
         coded = self.network.learn(inputs)
         return self._with(inputs, coded), coded.score
 
     def transform(self, inputs: Inputs) -> Inputs:
-        """Inputs with the code; nothing is learned."""
+        """Inputs with the code, without learning."""
         return self._with(inputs, self.network.transform(inputs))
 
     def without_code(self, inputs: Inputs) -> Inputs:
-        """Inputs as they were before the code came to them.
+        """Inputs without the code.
 
         Raises:
-            ConfigurationError: The code has replaced them.
+            ConfigurationError: If the code has replaced them.
         """
         if not self._adds:
             raise ConfigurationError(
@@ -79,18 +79,18 @@ class AutoEncoderTransformer:
 
 
 def _shift_splined(splined: NDArray[np.int32], by: int) -> NDArray[np.int32]:
-    """Numbers of dense inputs after ``by`` others have come before them."""
+    """Shift the numbers of dense inputs by ``by``."""
     return np.where(splined >= 0, splined + np.int32(by), splined)
 
 
 def _keep_lags(inputs: Inputs) -> Inputs:
-    """Inputs without entries but those that tell earlier targets."""
+    """Inputs with no entries except those with earlier targets."""
     lags = inputs.lags
     width = max(lags, 1)
     row = np.zeros((len(inputs.count), width), np.int32)
     value = np.zeros((len(inputs.count), width), np.float32)
     if lags:
-        # They are the last entries in use of each sample.
+        # These are the last entries of each sample.
         places = inputs.count[:, None] - lags + np.arange(lags)
         row[:] = np.take_along_axis(inputs.row, places, axis=1)
         value[:] = np.take_along_axis(inputs.value, places, axis=1)
