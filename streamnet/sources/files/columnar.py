@@ -405,3 +405,4 @@ PARQUET = ColumnarFileFormat(
 IPC = ColumnarFileFormat(
     "ipc", (".arrow", ".feather", ".ipc"), b"ARROW1", partial(ColumnarSource, kind="ipc")
 )
+FORMATS = (PARQUET, IPC)

@@ -572,3 +572,4 @@ def _make_tsv(options: TextOptions) -> CsvFormat:
 
 CSV = TextFileFormat("csv", (".csv",), _make_csv)
 TSV = TextFileFormat("tsv", (".tsv",), _make_tsv)
+FORMATS = (CSV, TSV)

@@ -207,3 +207,4 @@ def _matches(line: bytes) -> bool:
 
 
 JSONL = TextFileFormat(JsonLinesFormat.name, (".jsonl", ".ndjson", ".json"), _make, _matches)
+FORMATS = (JSONL,)

@@ -219,3 +219,4 @@ def _matches(line: bytes) -> bool:
 
 
 LIBSVM = TextFileFormat(LibsvmFormat.name, (".libsvm", ".svm"), _make, _matches)
+FORMATS = (LIBSVM,)

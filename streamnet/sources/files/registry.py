@@ -1,7 +1,7 @@
 """The registry of file formats, and `open_files`, which chooses the source for given paths.
 
-To add a format, write a module beside this one that ends with a `TextFileFormat` or a
-`ColumnarFileFormat`, and list that in `FORMATS`. Settings repeat the name, which a test checks.
+To add a format, write a module beside this one whose ``FORMATS`` are `TextFileFormat` or
+`ColumnarFileFormat`, and list it in ``_MODULES``. Settings repeat the name, which a test checks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from glob import glob, has_magic
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -17,7 +18,6 @@ from streamnet.errors import ConfigurationError, DataError
 from streamnet.sources.base import OnGap, Source
 from streamnet.sources.columns import Columns
 from streamnet.sources.files.byte_stream import STANDARD_INPUT, check_file_name
-from streamnet.sources.files.columnar import IPC, PARQUET
 from streamnet.sources.files.csv import CSV, TSV
 from streamnet.sources.files.detection import (
     COMPRESSIONS,
@@ -27,16 +27,18 @@ from streamnet.sources.files.detection import (
     TextOptions,
 )
 from streamnet.sources.files.folder import FolderSource
-from streamnet.sources.files.jsonl import JSONL
-from streamnet.sources.files.libsvm import LIBSVM
 from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.text.records import MAX_RECORD_BYTES, TextFormat
 from streamnet.sources.wrappers import GuardedSource
 
 __all__ = ("FORMATS", "open_files")
 
+_MODULES = ("csv", "jsonl", "libsvm", "columnar")
+
 FORMATS: dict[str, FileFormat] = {
-    kind.name: kind for kind in (CSV, TSV, JSONL, LIBSVM, PARQUET, IPC)
+    kind.name: kind
+    for module in _MODULES
+    for kind in import_module(f"streamnet.sources.files.{module}").FORMATS
 }
 """Formats by name. Text that matches none of them is read as the first one."""
 
