@@ -20,7 +20,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.features import Encoder
 from streamnet.learning import Learner
 from streamnet.online import AutoEncoder
-from streamnet.pipeline import Pipeline
+from streamnet.pipeline import Pipeline, State
 from streamnet.settings import keywords
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings, Scaling, TextMode
@@ -43,6 +43,8 @@ from streamnet.settings.sections import (
     SourceSettings,
     StateSettings,
 )
+from streamnet.sources import Columns
+from streamnet.sources.text.records import MAX_RECORD_BYTES
 from tests.conftest import REPOSITORY
 
 RUN_FILE = (
@@ -102,6 +104,7 @@ def as_argument(hint: Any, *, listed: bool = False) -> Any:
     return hint
 
 
+UNSPECIFIED = {"missing", "drop", "kinds", "drift"}  # whose declared default is None
 PATHS = {"model", "predictions", "report", "dead_letters", "start"}
 
 
@@ -199,6 +202,24 @@ def test_the_example_of_all_keys_states_each_default_that_it_does_not_show(name:
         if key != "dir" and default != (tuple(shown) if isinstance(shown, list) else shown):
             stated = "default" in comment_above(key, table)
             assert stated or (default, shown) == (None, {}), key
+
+
+@pytest.mark.parametrize(
+    ("component", "declared"),
+    [(State, StateSettings), (Pipeline, ExecutionSettings), (Columns, SourceSettings)],
+)
+def test_components_have_the_declared_defaults(
+    component: Callable[..., Any], declared: type
+) -> None:
+    parameters = signature(component).parameters
+    common = parameters.keys() & list_settings(declared).keys() - UNSPECIFIED
+    assert common
+    for name in common:
+        assert parameters[name].default == list_settings(declared)[name].default, name
+
+
+def test_records_of_text_have_the_declared_size() -> None:
+    assert list_settings(SourceSettings)["max_record_bytes"].default == MAX_RECORD_BYTES
 
 
 def test_rules_read_the_same_in_constructors_and_run_files() -> None:
