@@ -44,14 +44,14 @@ PROOFS = {
 WHERE = (
     "tests/durability",
     "tests/pipeline/test_faults.py",
-    "tests/pipeline/test_machine.py",
+    "tests/pipeline/test_state_machine.py",
     "tests/pipeline/test_mutants.py",
     "tests/sources/test_hostile_lines.py",
 )
 """Files and folders of the tests that count."""
 
 # It compares what is only made here.
-_NOT = "--ignore=tests/durability/test_figures.py"
+_NOT = "--ignore=tests/durability/test_proof_figures.py"
 
 
 class Figure(NamedTuple):

@@ -1,17 +1,113 @@
-"""Threads that compute together do not begin on one processor."""
+"""Concurrency: worker threads, abandonable work, and threads spread over CPUs."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from threading import Event, Thread, get_native_id
+from threading import Event, Thread, get_ident, get_native_id
+from time import sleep
 
+import anyio
 import pytest
 
 from streamnet.pipeline import concurrency
-from streamnet.pipeline.concurrency import current_cpu, spread_over_cpus
+from streamnet.pipeline.concurrency import (
+    INLINE_SECONDS,
+    Worker,
+    current_cpu,
+    run_abandonable,
+    spread_over_cpus,
+)
+from tests.conftest import Runner
+
+
+def test_the_first_work_is_done_in_another_thread_since_it_may_have_to_be_compiled(
+    run: Runner,
+) -> None:
+    worker = Worker()
+
+    async def idents() -> list[int]:
+        return [await worker.run(1, get_ident), await worker.run(1, get_ident)]
+
+    first, second = run(idents)
+    assert first != get_ident() == second
+
+
+def test_work_that_takes_long_is_done_in_another_thread_from_then_on(run: Runner) -> None:
+    worker = Worker()
+
+    async def idents() -> list[int]:
+        worker.note(1, INLINE_SECONDS)
+        first = await worker.run(1, ident_after, 10 * INLINE_SECONDS)
+        return [first, await worker.run(1, ident_after, 10 * INLINE_SECONDS)]
+
+    here = get_ident()
+    first, second = run(idents)
+    assert first == here
+    assert second != here
+
+
+def test_work_that_took_no_time_is_done_at_once(run: Runner) -> None:
+    worker = Worker()
+    worker.measure(100, int)
+    assert worker.runs_inline(100)
+    assert run(worker.run, 100, get_ident) == get_ident()
+
+
+def test_what_counts_as_brief_can_be_told(run: Runner) -> None:
+    patient, hasty = Worker(inline_seconds=10.0), Worker(inline_seconds=-1.0)
+    for worker in (patient, hasty):
+        worker.note(100, 5.0)
+    assert patient.runs_inline(100)
+    assert not patient.runs_inline(1000)
+    assert not hasty.runs_inline(100)
+    assert run(patient.run, 100, get_ident) == get_ident() != run(hasty.run, 100, get_ident)
+
+
+def ident_after(seconds: float) -> int:
+    sleep(seconds)
+    return get_ident()
+
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+def fail() -> None:
+    raise KeyError("x")
+
+
+@BACKENDS
+def test_what_it_raises_is_raised(backend: str) -> None:
+    with pytest.raises(KeyError, match="x"):
+        anyio.run(run_abandonable, fail, backend=backend)
+
+
+@BACKENDS
+def test_an_event_loop_ends_before_work_that_was_abandoned(backend: str) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def work() -> None:
+        threads.append(threading.current_thread())
+        begun.set()
+        go_on.wait()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(run_abandonable, work)
+            await anyio.to_thread.run_sync(begun.wait)
+            group.cancel_scope.cancel()
+
+    anyio.run(main, backend=backend)
+    (thread,) = threads
+    assert thread.is_alive()
+    assert thread.daemon
+    go_on.set()
+    thread.join()  # a failure in it, as to report to a loop that has ended, would be a warning
+
 
 if sys.platform != "linux":
     pytest.skip("only Linux lets threads be moved", allow_module_level=True)

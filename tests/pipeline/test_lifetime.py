@@ -1,25 +1,164 @@
-"""Streams of few samples, of odd ones, or of one at a time."""
+"""A pipeline checks its arguments, starts up, and copes with small streams."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import numpy as np
 import pytest
-from anyio import from_thread
+from anyio import Event, from_thread, move_on_after
 
-from streamnet.errors import DataError, NoCandidateError
+from streamnet.errors import ConfigurationError, DataError, NoCandidateError
 from streamnet.learning.serving import Served
-from streamnet.pipeline import Pipeline
+from streamnet.pipeline import Pipeline, pipeline
+from streamnet.pipeline.pipeline import compile_in_background
+from streamnet.pipeline.state import State
 from streamnet.samples import Block, Task
+from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
 from tests.learning.streams import candidate, stream
 from tests.pipeline.block_sources import CANDIDATES, N, Playing, checksum, pipeline_of, plain, rows
+
+
+def source() -> IterableSource:
+    return IterableSource([{"x": i % 3, "y": "ab"[i % 2]} for i in range(100)], target="y")
+
+
+async def late(_: object) -> None:
+    """A sink that nobody would await."""
+
+
+class Late:
+    """Another one."""
+
+    async def __call__(self, _: object) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"state": "folder"}, "state is 'folder', but must be a State or None"),
+        ({"start": "m.json"}, "start is 'm.json', but must be a Model or None"),
+        ({"rejections": 5}, "rejections is 5, but must be a Rejections or None"),
+        ({"threads": "2"}, "threads is '2', but must be a whole number"),
+        ({"threads": 0}, "threads is 0, but must be >= 1"),
+        ({"inline_seconds": "x"}, "inline_seconds is 'x', but must be a number"),
+        ({"block_size": 2.5}, r"block_size is 2\.5, but must be a whole number"),
+        ({"sinks": [5]}, "sinks has 5, but must have functions"),
+        ({"sinks": [late]}, "sinks has <function late .*, but must have functions"),
+        ({"sinks": [Late()]}, "sinks has <.*Late object .*, but must have functions"),
+        ({"sinks": print}, "sinks is <built-in function print>, but must be a list of functions"),
+        ({"prepare": lambda *_: print}, "sinks is <built-in function print>, but must be a list"),
+        ({"window": "9"}, "window is '9', but must be a whole number"),
+        ({"alpha": "0.1"}, r"alpha is '0\.1', but must be a number"),
+        ({"encoder": {"autoencoder": 4}}, r"encoder\.autoencoder is 4, but must be a dict"),
+        ({"encoder": {"clip": "x"}}, "clip is 'x', but must be a number"),
+    ],
+)
+def test_a_part_of_another_type_is_refused(
+    run: Runner, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        run(Pipeline(source(), **given).run)
+
+
+def test_sinks_that_can_be_read_only_once_are_called(run: Runner) -> None:
+    given: list[Served] = []
+    prepared: list[Served] = []
+    once: Any = (iter(sinks) for sinks in ([given.append], [prepared.append]))
+    run(Pipeline(source(), sinks=next(once), prepare=lambda *_: next(once)).run)
+    assert sum(len(served.serials) for served in given) == 100
+    assert prepared == given
+
+
+def test_a_run_with_numbers_of_numpy_is_that_with_pythons(run: Runner, tmp_path: Path) -> None:
+    def learned(state: State, kind: Any, real: Any, dtype: Any) -> Any:
+        candidates = [CandidateSettings(hidden=(kind(4),), learning_rate=real(0.25))]
+        encoder: Any = {"clip": real(4), "max_categories": kind(9)}
+        pipeline = Pipeline(
+            source(),
+            candidates=candidates,
+            state=state,
+            threads=kind(1),
+            alpha=real(0.25),
+            dtype=dtype,
+            encoder=encoder,
+        )
+        return run(pipeline.run)
+
+    ours = learned(State(tmp_path / "a"), int, float, "float64")
+    theirs = learned(State(tmp_path / "b"), np.int64, np.float32, np.float64)
+    assert json.loads(json.dumps(theirs.report))["served"] == ours.report["served"]
+    assert theirs.model.document()["checksum"] == ours.model.document()["checksum"]
+    resumed = Pipeline(
+        source(),
+        candidates=[CandidateSettings(hidden=(4,), learning_rate=0.25)],
+        state=State(tmp_path / "b", resume=True),
+        alpha=0.25,
+        dtype="float64",
+        encoder={"clip": 4.0, "max_categories": 9},
+    )
+    assert run(resumed.run).report["learned"] == 100
+
+
+class Ahead:
+    """It notes that it was ended."""
+
+    ended = 0
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+@pytest.mark.parametrize("how", ["well", "by an error", "by a cancellation"])
+def test_it_is_ended(how: str, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead, given = Ahead(), []
+
+    def begun(dtype: str) -> Any:
+        given.append(dtype)
+        return ahead
+
+    monkeypatch.setattr(pipeline, "start_compiling", begun)
+
+    async def opening() -> None:
+        async with compile_in_background("float64") as found:
+            assert id(found) == id(ahead)
+            assert not ahead.ended
+            if how == "by an error":
+                raise DataError("it can't be opened")
+            if how == "by a cancellation":
+                with move_on_after(10):
+                    await Event().wait()
+
+    async def main() -> None:
+        if how == "by an error":
+            with pytest.raises(DataError, match="can't be opened"):
+                await opening()
+        else:
+            with move_on_after(0.05):
+                await opening()
+
+    run(main)
+    assert (ahead.ended, given) == (1, ["float64"])
+
+
+def test_where_nothing_is_to_be_compiled_nobody_is_ended(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "start_compiling", lambda _: None)
+
+    async def main() -> None:
+        async with compile_in_background("float32") as found:
+            assert found is None
+
+    run(main)
 
 
 def test_an_empty_source_is_refused(run: Runner) -> None:
