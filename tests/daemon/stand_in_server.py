@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,9 +17,6 @@ async def main(options: dict[str, Any]) -> None:
     file = options.get("token_file")
     access = Access.read(file)
     address = dict(options.get("address", {}))
-    for name in ("certificate", "key"):
-        if name in address:
-            address[name] = Path(address[name])
 
     def say(text: str) -> None:
         sys.stdout.write(f"{text}\n")

@@ -226,7 +226,7 @@ def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(tmp_path
 
 def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
     certificate, key = made_certificate(tmp_path, "-nodes")
-    address = {"certificate": str(certificate), "key": str(key)}
+    address = {"tls_certificate": str(certificate), "tls_key": str(key)}
     trust = ssl.create_default_context(cafile=certificate)
     with running({"address": address}) as server, httpx2.Client(verify=trust) as http:
         assert server.scheme == "https"
@@ -237,7 +237,9 @@ def test_others_are_not_let_in_without_a_token() -> None:
     async def main() -> None:
         await serve(StandInRegistry(), Address(host="0.0.0.0", port=0))  # type: ignore[arg-type]
 
-    with pytest.raises(ConfigurationError, match=r"host is '0\.0\.0\.0'.*a token is required"):
+    with pytest.raises(
+        ConfigurationError, match=r"host is '0\.0\.0\.0'.*token_file or token_env must be given"
+    ):
         anyio.run(main)
 
 
@@ -301,7 +303,12 @@ def test_a_proxy_on_a_standard_port_may_stand_in_front(host: str, names: set[str
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"port": 70_000}, {"certificate": Path("a")}, {"drain_seconds": 0.0}, {"save_seconds": -1.0}],
+    [
+        {"port": 70_000},
+        {"tls_certificate": Path("a")},
+        {"drain_seconds": 0.0},
+        {"save_seconds": -1.0},
+    ],
 )
 def test_an_address_that_makes_no_sense_is_refused(wrong: dict) -> None:
     with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))}"):
