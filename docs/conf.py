@@ -7,7 +7,6 @@ them needs no network.
 from __future__ import annotations
 
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ DOCS = Path(__file__).parent
 REPOSITORY = DOCS.parent
 sys.path[:0] = [str(REPOSITORY), str(DOCS / "_extensions")]
 
-metadata = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+from streamnet.version import __version__  # noqa: E402 - found by the path above
 
 project = "streamnet"
 author = "streamnet developers"
 copyright = author  # noqa: A001 - Sphinx calls it so
-release = version = metadata["version"]
+release = version = __version__
 
 extensions = [
     "myst_parser",

@@ -529,6 +529,8 @@ def _bare(hint: Any) -> Any:
         return Union[tuple(_bare(option) for option in get_args(hint))]  # noqa: UP007
     if get_origin(hint) is tuple:
         return tuple[_bare(get_args(hint)[0]), ...]  # type: ignore[misc]
+    if get_origin(hint) is Mapping:
+        return Mapping[tuple(_bare(part) for part in get_args(hint))]  # type: ignore[misc]
     return hint
 
 
