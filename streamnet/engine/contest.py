@@ -184,18 +184,22 @@ class Contest:
         settings: EngineSettings,
         on_improvement: Callable[[Improvement], None],
     ) -> None:
-        self.task = task
-        self.criterion = criterion
-        self.settings = settings
-        self.refitting = False
-        self.stopped = False
-        self.contestants = _enter_contestants(settings, len(parts.training))
-        self.epochs = settings.epochs * (len(settings.rates()) if settings.follows_gopher else 1)
+        self.task: Task = task
+        self.criterion: Criterion = criterion
+        self.settings: EngineSettings = settings
+        self.refitting: bool = False
+        self.stopped: bool = False
+        self.contestants: list[Contestant] = _enter_contestants(settings, len(parts.training))
+        self.epochs: int = settings.epochs * (
+            len(settings.rates()) if settings.follows_gopher else 1
+        )
         self._parts = parts
         self._reader: Reader | None = None
         self._encoder = self._fitted(parts.training, parts.validation)
         self._trainer = self._build_trainer(self.contestants)
-        self.best_epochs = BestEpochs(self._trainer.population, criterion, on_improvement)
+        self.best_epochs: BestEpochs = BestEpochs(
+            self._trainer.population, criterion, on_improvement
+        )
         self.epoch_tracker: BestEpochs | FixedEpochs = self.best_epochs
         self._saved_weights = self.best_epochs.saved_weights
         self.members: tuple[int, ...] = ()

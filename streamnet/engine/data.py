@@ -266,8 +266,8 @@ class EpochCutter:
     """
 
     def __init__(self, *, block_size: int, held_out: bool) -> None:
-        self.block_size = block_size
-        self.number = 0  # of the next sample
+        self.block_size: int = block_size
+        self.number: int = 0  # of the next sample
         self._held_out = held_out
 
     def cut(self, block: Block) -> Iterator[SplitBlock]:

@@ -85,8 +85,8 @@ class Engine:
         on_improvement: Callable[[Improvement], None] | None = None,
         **settings: Unpack[EngineKeywords],
     ) -> None:
-        self.settings = build_settings(EngineSettings, settings, "Engine")
-        self.task = None if task is None else Task(task)
+        self.settings: EngineSettings = build_settings(EngineSettings, settings, "Engine")
+        self.task: Task | None = None if task is None else Task(task)
         find_criterion(self.settings.criterion, self.task)
         if self.task is not None:
             self.settings.template().for_task(self.task)

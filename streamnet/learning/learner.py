@@ -101,20 +101,21 @@ class Learner:
         ]
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
-        self.task = Task(task)
+        self.task: Task = Task(task)
         self._regression = self.task is Task.REGRESSION
-        self.seed = seed = check_seed(seed)
+        seed = check_seed(seed)
+        self.seed: int = seed
         lags = LAGS[self.task] if any(one.lags for one in settings) else 0
         if start is None:
             options = EncoderKeywords(**(encoder or {}))
             if (coding := options.get("autoencoder")) is not None:
                 options["autoencoder"] = {"seed": seed, **coding}
-            self.encoder = Encoder(task=self.task, lags=lags, **options)
+            self.encoder: Encoder = Encoder(task=self.task, lags=lags, **options)
         else:
             self.encoder = start.encoder()
             self.encoder.inherit()
         check_transforms(settings, self.encoder)
-        self.trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
+        self.trainer: Trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:
             self.trainer.start_from([network.weights for network in start.networks], self.encoder)
         count = len(settings)

@@ -18,11 +18,11 @@ from streamnet.sources.inference import WHITESPACE
 
 __all__ = ("OnlineClassifier",)
 
-TRUTHS = {"false": False, "true": True}  # by the encoder's spelling
-MOMENTS = np.datetime64, np.timedelta64
-LABELS = str, int, float
-NUMBERS = {int, float}
-DIGITS = frozenset("-0123456789")  # first characters of finite numbers
+_TRUTHS = {"false": False, "true": True}  # by the encoder's spelling
+_MOMENTS = np.datetime64, np.timedelta64
+_LABELS = str, int, float
+_NUMBERS = {int, float}
+_DIGITS = frozenset("-0123456789")  # first characters of finite numbers
 
 
 @final
@@ -220,12 +220,12 @@ class OnlineClassifier(OnlineEstimator):
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
         """Return equal numbers as the one that came first: a column of them may become floats."""
         firsts = self._firsts
-        if len(targets) == 1 and type(only := targets[0]) in NUMBERS and only in firsts:
+        if len(targets) == 1 and type(only := targets[0]) in _NUMBERS and only in firsts:
             return (firsts[only],)  # fast path for single samples
         new = dict[Any, Any]()
 
         def named(y: Any) -> object:
-            if type(y) in NUMBERS:
+            if type(y) in _NUMBERS:
                 return firsts.get(y, new.setdefault(y, y))
             value = _to_label(y, str(y))
             number = _to_number(value)
@@ -263,10 +263,10 @@ class OnlineClassifier(OnlineEstimator):
 
 def _to_label(given: object, text: str) -> Any:
     """Return the user's own label, or its text if a state cannot hold it."""
-    if isinstance(given, MOMENTS):
+    if isinstance(given, _MOMENTS):
         return text  # those in nanoseconds would become integers
     value = given.item() if isinstance(given, np.generic) else given
-    return value if isinstance(value, LABELS) else text
+    return value if isinstance(value, _LABELS) else text
 
 
 def _to_number(label: int | float | str) -> int | float | None:
@@ -274,13 +274,13 @@ def _to_number(label: int | float | str) -> int | float | None:
     if not isinstance(label, str):
         return label
     text = label.strip(WHITESPACE)
-    if text[:1] in DIGITS:
+    if text[:1] in _DIGITS:
         for kind in (int, float):
             with suppress(ValueError):
                 number = kind(text)
                 if repr(number) == text:
                     return number
-    return TRUTHS.get(text)
+    return _TRUTHS.get(text)
 
 
 def _index_first_labels(labels: Sequence[Any], texts: Sequence[str]) -> dict[Any, str]:

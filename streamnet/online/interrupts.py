@@ -17,7 +17,7 @@ __all__ = (
 
 # `signal` wraps these functions to convert numbers to enumerations, which takes ten times as long:
 # a tenth of the time to learn a sample.
-SIGINT, getsignal, set_handler = _signal.SIGINT, _signal.getsignal, _signal.signal
+_SIGINT, _getsignal, _set_handler = _signal.SIGINT, _signal.getsignal, _signal.signal
 
 
 @final
@@ -44,7 +44,7 @@ class Uninterrupted:
 
     def __enter__(self) -> None:
         if threading.get_ident() == threading.main_thread().ident:
-            handler = getsignal(SIGINT)
+            handler = _getsignal(_SIGINT)
             if isinstance(left := getattr(handler, "__self__", None), Uninterrupted):
                 handler = (
                     left._handler
@@ -52,21 +52,21 @@ class Uninterrupted:
             if callable(handler):
                 self._handler = handler
                 try:
-                    set_handler(SIGINT, self._record)
+                    _set_handler(_SIGINT, self._record)
                 except BaseException:  # raised by the handler of another signal
-                    set_handler(SIGINT, handler)
+                    _set_handler(_SIGINT, handler)
                     raise
 
     def __exit__(self, *_: object) -> None:
         if self._handler is not None:
             try:
-                set_handler(SIGINT, self._handler)
+                _set_handler(_SIGINT, self._handler)
             except BaseException:
-                set_handler(SIGINT, self._handler)
+                _set_handler(_SIGINT, self._handler)
                 raise
             finally:
                 if self._pending:
-                    self._handler(SIGINT, self._frame)
+                    self._handler(_SIGINT, self._frame)
 
     def _record(self, _: int, frame: FrameType | None) -> None:
         self._pending, self._frame = True, frame
