@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 from streamnet.errors import StateError
 from streamnet.online import AutoEncoder, OnlineClassifier
-from streamnet.online.interrupts import Uninterrupted
+from streamnet.online.interrupts import Broken, Uninterrupted
 from tests.online.estimators import FEW
 
 ROWS = [{"x": i % 7 / 7, "w": "uvw"[i % 3]} for i in range(300)]
@@ -198,3 +199,11 @@ def test_an_exception_while_it_is_asked_for_scores_leaves_an_estimator_that_says
     for _ in range(2):
         with pytest.raises(StateError, match="interrupted while it learned, by TimeoutError"):
             assert estimator.served
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda broken: pickle.loads(pickle.dumps(broken))]
+)
+def test_a_copy_says_so_too(again: Callable[[Broken], Any]) -> None:
+    with pytest.raises(StateError, match=r"the estimator was interrupted .* by TimeoutError"):
+        again(Broken("the estimator", TimeoutError("too slow"))).answer()
