@@ -179,7 +179,7 @@ class Model:
             check_weights(weights, settings, dtype, self._encoder)
         self._ensemble_state = None if ensemble is None else dict(ensemble)
         # The state of an ensemble of all networks, for who goes on with them.
-        self.ensemble_state = self._ensemble_state or build_averaging_state(
+        self.ensemble_state: dict[str, Any] = self._ensemble_state or build_averaging_state(
             self.task, len(networks)
         )
         self._ensemble = None if ensemble is None else restore_ensemble(self.task, dict(ensemble))
