@@ -14,16 +14,16 @@ from streamnet.jit import exact, flush_subnormal
 
 __all__ = ("DuplicateFilter",)
 
-MAX_COMPARED = 64  # dense inputs that are compared with each other: the first ones
-DECISION_INTERVAL = 1024  # samples between two decisions
-MIN_CORRELATION = 0.999  # correlation, of either sign, beyond which the later input is a duplicate
-MIN_SAMPLES = 32  # samples that a correlation is believed from
-MAX_DIFFERENCE = 1e100  # beyond it a difference counts as this large, so that no product overflows
+MAX_COMPARED = 64  # only the first dense inputs are compared
+DECISION_INTERVAL = 1024  # samples
+MIN_CORRELATION = 0.999  # of either sign, above which the later input is a duplicate
+MIN_SAMPLES = 32  # samples before correlations are trusted
+MAX_DIFFERENCE = 1e100  # larger differences are clipped, so that no product overflows
 
 
 @exact
 def _decide(count: int, products: NDArray[np.float64], dropped: NDArray[np.int64]) -> None:
-    """Drop inputs that are constant, or correlate with an earlier one that isn't dropped."""
+    """Drop inputs that are constant, or correlate with an earlier one that is kept."""
     if count < MIN_SAMPLES:
         return
     for j in range(dropped.size):
@@ -43,7 +43,7 @@ def _drop(
     dropped: NDArray[np.int64],
     learn: bool,
 ) -> int:
-    """Zero what is dropped, learning from each sample before; returns how many were learned."""
+    """Zero dropped inputs, learning each sample first; return the number of learned samples."""
     compared = dropped.size
     delta = np.empty(compared)
     for n in range(dense.shape[0]):
@@ -70,12 +70,12 @@ def _drop(
 
 @final
 class DuplicateFilter:
-    """Compares the dense inputs of the last million samples, and zeroes those that add nothing.
+    """Zeroes dense inputs that duplicate others, by correlations over the last million samples.
 
-    After every 1,024 samples, and at the end of a batch, an input is dropped while it was constant,
-    or its correlation with an earlier input that is kept was beyond 0.999 over these samples.
-    It comes back when that is no longer so. Only the first 64 dense inputs are compared, at a cost
-    of some 2,000 products a sample. What is missing counts as the 0 it is as an input.
+    After every 1,024 samples, and at the end of a batch, an input is dropped if it is constant, or
+    if its correlation with an earlier input that is kept exceeds 0.999. It returns when that no
+    longer holds. Only the first 64 dense inputs are compared, at a cost of some 2,000 products a
+    sample. Missing values count as 0.
 
     >>> duplicates = DuplicateFilter()
     >>> celsius = np.arange(-50.0, 50.0)
@@ -95,12 +95,12 @@ class DuplicateFilter:
 
     @property
     def dropped(self) -> list[int]:
-        """The dense inputs that are zeroed."""
+        """Indices of the dropped dense inputs."""
         found: list[int] = np.flatnonzero(self._dropped).tolist()
         return found
 
     def drop(self, dense: NDArray[np.floating], *, learn: bool) -> None:
-        """Zero the inputs of a block that are dropped, in place."""
+        """Zero the dropped inputs of a block in place."""
         grown = min(dense.shape[1], MAX_COMPARED) - len(self._dropped)
         if learn and grown > 0:
             self._means = np.pad(self._means, (0, grown))
@@ -110,11 +110,11 @@ class DuplicateFilter:
         self._count = _drop(dense, *states, learn)
 
     def settle(self) -> None:
-        """Decide by the samples so far, if they are 32 at least."""
+        """Decide by the samples so far, if there are at least 32."""
         _decide(self._count, self._products, self._dropped)
 
     def export_state(self) -> dict[str, Any]:
-        """All that was learned, as arrays."""
+        """Export what was learned, as arrays."""
         return {
             "compared": np.array([self._count]),
             "compared_means": self._means.copy(),
@@ -123,7 +123,7 @@ class DuplicateFilter:
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `export_state` gave."""
+        """Restore an exported state."""
         (self._count,) = np.array(state["compared"], np.int64).tolist()
         self._means = np.array(state["compared_means"], np.float64)
         self._products = np.array(state["compared_products"], np.float64)

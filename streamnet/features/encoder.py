@@ -50,24 +50,26 @@ NO_SCORES = np.empty(0, np.float64)
 
 @final
 class Encoded(Struct, frozen=True, eq=False, gc=False):
-    """A block, its inputs and its targets; arrays of the other task have length 0."""
+    """A block with its inputs and targets; arrays of the other task are empty."""
 
-    block: Block  # without the samples that were refused
+    block: Block  # without rejected samples
     inputs: Inputs
     label: NDArray[np.int32]  # shape=(n,), class by order of first appearance, -1 = no target
     known: NDArray[np.int32]  # shape=(n,), number of classes known before the sample
     goal: NDArray[np.float64]  # shape=(n,), target in standard units or raw, NaN = no target
     center: NDArray[np.float64]  # shape=(n,), mean of the targets before the sample
     spread: NDArray[np.float64]  # shape=(n,), their standard deviation, see target
-    log_goal: NDArray[np.float64]  # this and the next two: the same of the target's logarithm, for
-    log_center: NDArray[np.float64]  # networks that learn it
+    log_goal: NDArray[np.float64]  # this and the next two: the same for the logarithm of the target
+    log_center: NDArray[np.float64]
     log_spread: NDArray[np.float64]
-    outlier: NDArray[np.float64] = NO_SCORES  # shape=(n,), how unusual; empty without auto-encoder
-    raw: bool = False  # whether networks learn numbers as they are
+    outlier: NDArray[np.float64] = (
+        NO_SCORES  # shape=(n,), anomaly scores; empty without auto-encoder
+    )
+    raw: bool = False  # whether networks learn unscaled targets
 
     @property
     def units(self) -> TargetUnits:
-        """In which each sample is answered, where targets are numbers."""
+        """Units of predictions, for numeric targets."""
         if self.raw:
             return RAW_UNITS
         return TargetUnits(self.center, self.spread, self.log_center, self.log_spread)
@@ -136,14 +138,14 @@ del _DEFAULTS["autoencoder"]
 @final
 @with_settings(EncoderSettings)
 class Encoder:
-    """Turns blocks into inputs and targets, learning from each sample on the way.
+    """Encodes blocks as inputs and targets, learning from each sample first.
 
-    Numbers are scaled by what is known of them with the sample; categories, words and missing
-    values are active rows, given out in order of appearance. The result does not depend on how
-    the stream is cut into blocks. A column that was constant so far is 0, unless unscaled.
+    Numbers are scaled by statistics that include the sample; categories, words and missing values
+    are active rows, assigned in order of appearance. Results do not depend on how the stream is cut
+    into blocks. A column that is constant so far is 0, unless unscaled.
 
-    A stream is learned sample by sample with `encode`. A data set is learned as a whole with `fit`,
-    and then `apply` or `transform` encode any samples by the statistics of all of it.
+    Use `encode` to learn a stream sample by sample. Use `fit` to learn a data set as a whole, and
+    then `apply` or `transform` to encode any samples.
 
     Args:
         task: What is predicted.
@@ -195,39 +197,39 @@ class Encoder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings, those that have their default included."""
+        """All settings, including defaults."""
         return {**_DEFAULTS, **self._settings}
 
     @property
     def labels(self) -> list[str]:
-        """Names of the classes by number; append-only, not to be changed."""
+        """Labels by class number; append-only, not to be changed."""
         return self._labels.names
 
     @property
     def lags(self) -> int:
-        """How many of the last targets are inputs."""
+        """Number of last targets that are inputs."""
         return len(self._lags)
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Mean of the numbers to predict so far, and standard deviation or 1."""
+        """Mean of the numeric targets so far, and their standard deviation or 1."""
         return self._scaler.scale
 
     @property
     def units(self) -> TargetUnits:
-        """In which the next sample is answered."""
+        """Units of the prediction of the next sample."""
         return self._scaler.units
 
     @property
     def autoencoder(self) -> bool:
-        """Whether there is one, so that outliers are scored."""
+        """Whether there is an auto-encoder, which scores anomalies."""
         return self._coding is not None
 
     def encode(self, block: Block) -> Encoded:
-        """Inputs and targets of the next samples of the stream, learning from each of them.
+        """Learn the next samples of the stream and encode them.
 
         Raises:
-            SchemaError: a field's kind is not the one it had when it first came.
+            SchemaError: If a field had another kind before.
         """
         self._inputs.turn_to(block.schema, learn=True)
         if self._regression:
@@ -246,13 +248,13 @@ class Encoder:
         return Encoded(block, inputs, label, known, *NO_TARGETS, outlier)
 
     def refused(self, block: Block) -> list[int]:
-        """The samples that `encode` would refuse; nothing is learned."""
+        """Samples that `encode` would reject; nothing is learned."""
         if self._regression or block.target is None:
             return []
         return self._labels.refused(block.target)
 
     def accepted(self, block: Block) -> Block:
-        """The first samples, up to one that `encode` would refuse, which is then all it rejects."""
+        """Return the samples before the first one that `encode` would reject, which is rejected."""
         if self._regression or block.target is None:
             return block
         good = self._labels.fitting(block.target)
@@ -261,26 +263,26 @@ class Encoder:
         return replace(block.part(0, good), rejected=(self._labels.refusal(block, good),))
 
     def expect(self, block: Block) -> None:
-        """Let a block's classes be known before their first samples come."""
+        """Register the classes of a block before their first samples."""
         if block.target is not None:
             self._labels.number(block.target)
 
     def inherit(self) -> None:
-        """Go on with another stream, which may spell labels and categories otherwise.
+        """Prepare for another stream, which may spell labels and categories differently.
 
-        Truth values and whole numbers that were learned so far are known in each spelling then.
+        Learned truth values and integers are then recognized in each spelling.
         """
         for known in self._vocabularies:
             known.inherit()
 
     def fit(self, blocks: Iterable[Block]) -> Self:
-        """Learn a whole data set: all its samples, then what is decided once.
+        """Learn a whole data set.
 
-        Automatic choices of texts are made by the first texts before anything is learned, and
-        duplicates found among all samples. Blocks are kept until the end.
+        Text modes are chosen by the first texts before anything is learned, and duplicates are
+        found among all samples. Blocks are kept until the end.
 
         Raises:
-            SchemaError: a field's kind is not the one it had when it first came.
+            SchemaError: If a field had another kind before.
         """
         blocks = list(blocks)
         self._inputs.choose(blocks)
@@ -290,12 +292,12 @@ class Encoder:
         return self
 
     def apply(self, block: Block) -> Encoded:
-        """Inputs and targets of samples by what is known; nothing is learned.
+        """Encode inputs and targets without learning.
 
-        New labels are no target (-1), and all goals are in the units of the targets so far.
+        New labels count as missing (-1), and all goals are in the units of the targets so far.
 
         Raises:
-            SchemaError: a field's kind is not the one it had when it first came.
+            SchemaError: If a field had another kind before.
         """
         inputs, n = self.transform(block), len(block)
         if self._regression:
@@ -306,12 +308,11 @@ class Encoder:
         return Encoded(block, inputs, label, np.full(n, len(self.labels), np.int32), *NO_TARGETS)
 
     def inverse(self, inputs: Inputs) -> list[Sample]:
-        """Samples that have these inputs, as dicts, as far as inputs tell.
+        """Decode samples from inputs, as dicts.
 
-        Numbers and times (in seconds) are in their columns' units, up to what was clipped, missing
-        ones None. Categories, and texts by dictionary or tokens, are the values of their
-        vocabularies, what was hashed is absent. Once all rows are given out, a value that shares a
-        row is told as the one that it was given to.
+        Numbers and times (in seconds) are in units of their columns, as far as not clipped; missing
+        ones are None. Categories, and texts in modes "dictionary" or "tokens", are values of their
+        vocabularies; hashed ones are absent. Values that share a row are decoded as the first.
 
         >>> from streamnet.samples import Field, Kind, Schema
         >>> schema = Schema((Field("x", Kind.NUMBER), Field("job", Kind.CATEGORY)))
@@ -326,10 +327,10 @@ class Encoder:
         return self._inputs.inverse(without_code)
 
     def transform(self, block: Block) -> Inputs:
-        """Inputs to predict from; nothing is learned, and what is new has no row.
+        """Encode inputs without learning; new values have no row.
 
         Raises:
-            SchemaError: a field's kind is not the one it had when it first came.
+            SchemaError: If a field had another kind before.
         """
         lagged = NO_LAGS
         if self._lags:
@@ -338,21 +339,21 @@ class Encoder:
         return inputs if self._coding is None else self._coding.transform(inputs)
 
     def outliers(self, block: Block) -> NDArray[np.float64]:
-        """How unusual each sample is, shape=(n,), as `Encoded.outlier`; nothing is learned.
+        """Compute anomaly scores, shape=(n,), without learning.
 
         Raises:
-            ConfigurationError: there is no auto-encoder.
-            SchemaError: a field's kind is not the one it had when it first came.
+            ConfigurationError: If there is no auto-encoder.
+            SchemaError: If a field had another kind before.
         """
         if self._coding is None:
             raise ConfigurationError("autoencoder is None, but must be given to score outliers")
         return self._coding.network.transform(self._inputs.inputs(block, learn=False)).score
 
     def decode(self, code: NDArray[np.floating]) -> list[Sample]:
-        """Samples that have these codes, shape=(n, code), as nearly as the auto-encoder can tell.
+        """Decode codes of the auto-encoder, shape=(n, code), to samples.
 
         Raises:
-            ConfigurationError: there is no auto-encoder, or a code has not its size.
+            ConfigurationError: If there is no auto-encoder, or the codes have another size.
         """
         if self._coding is None:
             raise ConfigurationError("autoencoder is None, but must be given to decode")
@@ -392,15 +393,15 @@ class Encoder:
         return EncoderSnapshot(self._settings, fields, parts)
 
     def export_state(self) -> dict[str, Any]:
-        """All that was learned, as arrays and values that JSON can hold."""
+        """Export what was learned, as arrays and plain values."""
         return self.snapshot().materialize()
 
     @classmethod
     def restore_state(cls, state: Mapping[str, Any]) -> Encoder:
-        """The encoder that ``state`` was exported from, to the bit.
+        """Restore an encoder exactly.
 
         Raises:
-            ModelFileError: the state contradicts itself.
+            ModelFileError: If the state is inconsistent.
         """
         try:
             encoder = cls(**state["settings"])
@@ -426,5 +427,5 @@ class Encoder:
         return [self._labels, *self._inputs.vocabularies]
 
     def _coded(self, inputs: Inputs) -> tuple[Inputs, NDArray[np.float64]]:
-        """Inputs with the code in them, and how unusual each sample is, which is learned."""
+        """Add the code to the inputs and compute anomaly scores, learning the samples."""
         return (inputs, NO_SCORES) if self._coding is None else self._coding.learn(inputs)
